@@ -1,0 +1,98 @@
+# acrelay: what you may set, flags, floors, programs, rules, checks. `make help` lists targets.
+
+# --- what you may set -----------------------------------------------------------------
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CC      ?= gcc
+BUILD   ?= build
+# SAN=address builds with ASan and UBSan, SAN=thread with TSan, SAN= without
+SAN     ?=
+# WERROR= lets a build go on with warnings
+WERROR  ?= -Werror
+PYTHON  ?= /usr/bin/python3
+VERSION := 0.1.0
+
+# --- flags ----------------------------------------------------------------------------
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
+        -Wmissing-prototypes -Wformat=2 -Wundef -Wcast-qual -Wwrite-strings -Wvla $(WERROR)
+SAN_address := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+SAN_thread  := -fsanitize=thread -fno-omit-frame-pointer
+HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE
+CFLAGS  ?= -O2 -g
+ALL_CFLAGS  = -std=c17 -D_GNU_SOURCE -DACRELAY_VERSION='"$(VERSION)"' -iquote src \
+              $(WARN) $(CFLAGS) $(HARDEN) $(SAN_$(SAN)) -pthread
+ALL_LDFLAGS = $(LDFLAGS) $(SAN_$(SAN)) -pie -pthread -Wl,--as-needed -Wl,-z,relro,-z,now
+# each foreign library is used by one file of src/edge (cJSON by *_json.c files)
+LIBS := -lcivetweb -lcjson -lhiredis -lcurl -lyaml -lcrypto
+
+# --- floors: an archive each; a floor may include only what stands left of it -----------
+FLOORS   := base event journal hook edge config relay receiver worker cli
+MAINS    := src/receiver/acrelayd.c src/worker/acrelay-worker.c src/cli/acrelay.c
+sources   = $(filter-out $(MAINS),$(wildcard src/$(1)/*.c))
+objects   = $(patsubst src/%.c,$(BUILD)/%.o,$(1))
+ARCHIVES := $(FLOORS:%=$(BUILD)/lib%.a)
+PROGRAMS := $(BUILD)/acrelayd $(BUILD)/acrelay-worker $(BUILD)/acrelay
+UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
+
+.PHONY: all help unit live test run demo deps format layers clean
+.DELETE_ON_ERROR:
+.SECONDARY:
+all: $(PROGRAMS)
+
+help:
+	@echo 'make            build the three programs into $(BUILD)/'
+	@echo 'make run        install what is missing, start Redis and the receiver, show events'
+	@echo 'make demo       the same for a fixed number of deliveries, then a summary'
+	@echo 'make test       every check there is'
+	@echo 'make unit live  parts of it; make format layers; make bench fuzz soak'
+	@echo 'make install uninstall deb   DESTDIR= PREFIX='
+
+# --- rules ----------------------------------------------------------------------------
+$(BUILD)/%.o: src/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+define floor_rule
+$(BUILD)/lib$(1).a: $(call objects,$(call sources,$(1)))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	ar rcs $$@ $$^
+endef
+$(foreach floor,$(FLOORS),$(eval $(call floor_rule,$(floor))))
+
+LINK = $(CC) $(ALL_LDFLAGS) $(1) -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS)
+
+$(BUILD)/acrelayd: $(BUILD)/receiver/acrelayd.o $(ARCHIVES)
+	$(call LINK,$<) -o $@
+$(BUILD)/acrelay-worker: $(BUILD)/worker/acrelay-worker.o $(ARCHIVES)
+	$(call LINK,$<) -o $@
+$(BUILD)/acrelay: $(BUILD)/cli/acrelay.o $(ARCHIVES)
+	$(call LINK,$<) -o $@
+
+$(BUILD)/unit/%.o: tests/unit/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -Wno-pedantic -MMD -MP -c $< -o $@
+$(BUILD)/unit/%: $(BUILD)/unit/%.o $(ARCHIVES)
+	$(call LINK,$<) -lcriterion -o $@
+
+# --- checks ---------------------------------------------------------------------------
+unit: $(UNITS)
+	@for t in $(UNITS); do $$t || exit 1; done
+live: all
+	$(PYTHON) -m pytest -q tests/live
+test: deps
+	$(PYTHON) tests/run.py
+deps:
+	@sh tests/packages.sh
+
+FORMATTED = $(wildcard src/*/*.[ch] tests/*/*.[ch])
+format:
+	clang-format -i $(FORMATTED)
+format-check:
+	clang-format --dry-run -Werror $(FORMATTED)
+layers:
+	@$(PYTHON) tests/layers.py
+
+clean:
+	rm -rf build
+-include $(wildcard $(BUILD)/*/*.d)

@@ -1,0 +1,62 @@
+// A buf is owned bytes that grow up to a ceiling it was born with. It belongs to one
+// thread. Out of memory ends the program (STYLE.md): only the ceiling is an error a caller
+// meets. A buf that has hit its ceiling stays `full`, and every later add fails too, so a
+// writer may add many pieces and look once at the end.
+#ifndef ACRELAY_BASE_BUF_H
+#define ACRELAY_BASE_BUF_H
+
+#include "base/span.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+
+struct buf {
+    char *at;
+    size_t len;
+    size_t cap;
+    size_t max;
+    bool full;
+};
+
+// buf_init makes an empty buf of at most max bytes. Nothing is allocated yet.
+void buf_init(struct buf *b, size_t max);
+
+// buf_release frees the bytes; releasing a released or zeroed buf is fine.
+void buf_release(struct buf *b);
+
+// buf_clear empties b, keeps its memory, and takes back `full`.
+static inline void
+buf_clear(struct buf *b)
+{
+    b->len = 0;
+    b->full = false;
+}
+
+// buf_room makes room for `more` bytes and returns where they go, or NULL at the ceiling.
+// The caller writes there and then adds to b->len.
+char *buf_room(struct buf *b, size_t more);
+
+// The adders return 0, or -1 when the ceiling is reached; then b is `full` and unchanged.
+int buf_add(struct buf *b, struct span s);
+int buf_add_byte(struct buf *b, char c);
+int buf_add_text(struct buf *b, const char *text);
+int buf_add_format(struct buf *b, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+// buf_text ends the bytes with a NUL that is not counted and returns them; "" if empty. At
+// the ceiling the NUL still has its place.
+const char *buf_text(struct buf *b);
+
+static inline struct span
+buf_span(const struct buf *b)
+{
+    return (struct span){b->at, b->len};
+}
+
+// memory_get, memory_grow and memory_copy are malloc, realloc and strdup that end the
+// program when there is no memory left.
+void *memory_get(size_t bytes) __attribute__((malloc, returns_nonnull));
+void *memory_grow(void *old, size_t bytes) __attribute__((returns_nonnull));
+char *memory_copy(struct span s) __attribute__((malloc, returns_nonnull));
+
+#endif

@@ -1,0 +1,117 @@
+// Dates are computed here, without gmtime: no lock, no locale, and the event floor may use
+// it as pure code. The calendar arithmetic counts years from 1 March, so that the leap day
+// is the last of its year, in cycles of 400 years (146,097 days).
+#include "base/clock.h"
+
+#include <string.h>
+#include <time.h>
+
+static int64_t
+read_us(clockid_t which)
+{
+    struct timespec now;
+
+    clock_gettime(which, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+int64_t
+clock_now_us(void)
+{
+    return read_us(CLOCK_REALTIME);
+}
+
+int64_t
+clock_mono_us(void)
+{
+    return read_us(CLOCK_MONOTONIC);
+}
+
+void
+clock_sleep_ms(int64_t ms)
+{
+    struct timespec wait = {ms / 1000, (long)(ms % 1000) * 1000000};
+
+    nanosleep(&wait, NULL);
+}
+
+static int64_t
+divide_down(int64_t a, int64_t b)
+{
+    return a / b - (a % b < 0);
+}
+
+int64_t
+clock_days(int64_t year, int month, int day)
+{
+    int64_t y = month <= 2 ? year - 1 : year;
+    int64_t cycle = divide_down(y, 400);
+    int64_t year_of_cycle = y - cycle * 400;
+    int64_t day_of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
+    int64_t day_of_cycle =
+        year_of_cycle * 365 + year_of_cycle / 4 - year_of_cycle / 100 + day_of_year;
+
+    return cycle * 146097 + day_of_cycle - 719468;
+}
+
+void
+clock_civil(int64_t days, int64_t *year, int *month, int *day)
+{
+    int64_t shifted = days + 719468;
+    int64_t cycle = divide_down(shifted, 146097);
+    int64_t doc = shifted - cycle * 146097;
+    int64_t yoc = (doc - doc / 1460 + doc / 36524 - doc / 146096) / 365;
+    int64_t doy = doc - (365 * yoc + yoc / 4 - yoc / 100);
+    int64_t m = (5 * doy + 2) / 153;
+
+    *day = (int)(doy - (153 * m + 2) / 5 + 1);
+    *month = (int)(m < 10 ? m + 3 : m - 9);
+    *year = yoc + cycle * 400 + (*month <= 2);
+}
+
+static char *
+put_digits(char *to, int64_t value, int digits)
+{
+    for (int i = digits - 1; i >= 0; i--) {
+        to[i] = (char)('0' + value % 10);
+        value /= 10;
+    }
+    return to + digits;
+}
+
+static char *
+put_seconds(char *to, int64_t seconds)
+{
+    int64_t days = divide_down(seconds, 86400), second = seconds - days * 86400, year;
+    int month, day;
+
+    clock_civil(days, &year, &month, &day);
+    to = put_digits(to, year, 4);
+    *to++ = '-';
+    to = put_digits(to, month, 2);
+    *to++ = '-';
+    to = put_digits(to, day, 2);
+    *to++ = 'T';
+    to = put_digits(to, second / 3600, 2);
+    *to++ = ':';
+    to = put_digits(to, second / 60 % 60, 2);
+    *to++ = ':';
+    return put_digits(to, second % 60, 2);
+}
+
+void
+clock_format_us(char *to, int64_t us)
+{
+    int64_t seconds = divide_down(us, 1000000);
+
+    to = put_seconds(to, seconds);
+    *to++ = '.';
+    to = put_digits(to, us - seconds * 1000000, 6);
+    memcpy(to, "Z", 2);
+}
+
+void
+clock_format_seconds(char *to, int64_t us)
+{
+    memcpy(put_seconds(to, divide_down(us, 1000000)), "Z", 2);
+}

@@ -1,0 +1,80 @@
+#include "base/err.h"
+
+#include "base/text.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+__attribute__((format(printf, 4, 0))) static void
+fill(struct err *err, enum err_kind kind, enum exit_code exit, const char *format,
+     va_list args)
+{
+    char raw[sizeof err->text];
+
+    if (!err)
+        return;
+    vsnprintf(raw, sizeof raw, format, args);
+    err->kind = kind;
+    err->exit = exit;
+    text_escape(err->text, sizeof err->text, span_of(raw));
+}
+
+int
+err_set(struct err *err, enum err_kind kind, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    fill(err, kind, EXIT_CODE_FAILURE, format, args);
+    va_end(args);
+    return -1;
+}
+
+int
+err_exit(struct err *err, enum exit_code exit, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    fill(err, ERR_FATAL, exit, format, args);
+    va_end(args);
+    return -1;
+}
+
+int
+err_errno(struct err *err, const char *format, ...)
+{
+    char reason[128];
+    va_list args;
+
+    const char *known = strerror_r(errno, reason, sizeof reason);
+    va_start(args, format);
+    fill(err, ERR_FATAL, EXIT_CODE_FAILURE, format, args);
+    va_end(args);
+    if (err) {
+        size_t used = strlen(err->text);
+        snprintf(err->text + used, sizeof err->text - used, ": %s", known);
+    }
+    return -1;
+}
+
+int
+err_context(struct err *err, const char *format, ...)
+{
+    char joined[sizeof err->text];
+    struct err context;
+    va_list args;
+
+    if (!err)
+        return -1;
+    va_start(args, format);
+    fill(&context, err->kind, err->exit, format, args);
+    va_end(args);
+    int len = snprintf(joined, sizeof joined, "%.200s: %s", context.text, err->text);
+    if (len < 0)
+        return -1;
+    memcpy(err->text, joined, sizeof joined);
+    return -1;
+}

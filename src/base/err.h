@@ -1,0 +1,52 @@
+// An err says what went wrong, named by what the caller should do about it. It is set
+// where the failure is found, given context on the way up, and logged or printed once by
+// the one who decides. Its text is already escaped: it may go to a log line as it is.
+#ifndef ACRELAY_BASE_ERR_H
+#define ACRELAY_BASE_ERR_H
+
+enum err_kind {
+    ERR_NONE,
+    ERR_INPUT, // the same bytes will always fail: tell whoever sent them
+    ERR_AGAIN, // later may work: wait and try again
+    ERR_FATAL, // our ground is gone: stop
+};
+
+// Exit codes of all three programs, stable (sysexits.h where it has one).
+enum exit_code {
+    EXIT_CODE_OK = 0,
+    EXIT_CODE_FAILURE = 1,
+    EXIT_CODE_CHANGES = 2,      // changes pending, or damage found
+    EXIT_CODE_USAGE = 64,       // the command line is wrong
+    EXIT_CODE_UNAVAILABLE = 69, // Redis or ActiveCampaign cannot be reached
+    EXIT_CODE_PORT = 71,        // a port is in use
+    EXIT_CODE_DIRECTORY = 73,   // a directory cannot be written
+    EXIT_CODE_LOCK = 75,        // another process holds the journal
+    EXIT_CODE_PERMISSION = 77,  // refused: a token, a secret's mode, a right
+    EXIT_CODE_CONFIG = 78,      // the configuration is wrong
+};
+
+struct err {
+    enum err_kind kind;
+    enum exit_code exit; // with which a program ends that cannot go on; 1 unless set
+    char text[504];
+};
+
+// err_set writes kind and sentence and returns -1, so that `return err_set(...)` reads
+// well. The formatted text is escaped as text_escape() does (bytes from outside may be
+// among the arguments) and cut at the end of `text`. err may be NULL: nothing is kept.
+int err_set(struct err *err, enum err_kind kind, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+// err_exit is err_set with kind ERR_FATAL and an exit code.
+int err_exit(struct err *err, enum exit_code exit, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+// err_errno adds ": " and strerror(errno), and is ERR_FATAL.
+int err_errno(struct err *err, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+// err_context puts "<context>: " before the text, keeps kind and exit, returns -1.
+int err_context(struct err *err, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+#endif

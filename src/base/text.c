@@ -1,0 +1,253 @@
+#include "base/text.h"
+
+#include <stdio.h>
+
+static const char hex_digits[] = "0123456789abcdef";
+
+// The bidirectional controls can make a line read as something it is not.
+static bool
+is_printable(uint32_t code)
+{
+    if (code >= 0x202a && code <= 0x202e)
+        return false;
+    if (code >= 0x2066 && code <= 0x2069)
+        return false;
+    return code >= 0x20 && code != 0x7f && !(code >= 0x80 && code < 0xa0) &&
+           code != 0x2028 && code != 0x2029;
+}
+
+size_t
+text_escape(char *to, size_t size, struct span s)
+{
+    static const char cut[] = "...";
+    size_t len = 0, mark = 0;
+
+    if (size == 0)
+        return 0;
+    while (s.len > 0) {
+        uint32_t code = 0;
+        size_t step = text_utf8(s, &code);
+        bool plain = step > 0 && is_printable(code);
+        size_t need = plain ? step : 4;
+
+        if (len + sizeof cut <= size)
+            mark = len;
+        if (len + need >= size) {
+            if (size < sizeof cut)
+                break;
+            memcpy(to + mark, cut, sizeof cut);
+            return mark + sizeof cut - 1;
+        }
+        if (plain) {
+            memcpy(to + len, s.at, step);
+        } else {
+            step = 1;
+            unsigned char byte = (unsigned char)s.at[0];
+            memcpy(to + len, "\\x", 2);
+            to[len + 2] = hex_digits[byte >> 4];
+            to[len + 3] = hex_digits[byte & 15];
+        }
+        len += need;
+        s = span_from(s, step);
+    }
+    to[len] = '\0';
+    return len;
+}
+
+size_t
+text_hex(char *to, size_t size, const void *bytes, size_t len)
+{
+    const unsigned char *from = bytes;
+    size_t n = 0;
+
+    for (size_t i = 0; i < len && n + 3 <= size; i++) {
+        to[n++] = hex_digits[from[i] >> 4];
+        to[n++] = hex_digits[from[i] & 15];
+    }
+    if (size)
+        to[n] = '\0';
+    return n;
+}
+
+static int
+digit_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+bool
+text_unhex(void *bytes, size_t len, struct span s)
+{
+    unsigned char *to = bytes;
+
+    if (s.len != 2 * len)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        int high = digit_value(s.at[2 * i]), low = digit_value(s.at[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        to[i] = (unsigned char)(high << 4 | low);
+    }
+    return true;
+}
+
+size_t
+text_base64url(char *to, size_t size, const void *bytes, size_t len)
+{
+    static const char digits[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    const unsigned char *from = bytes;
+    uint32_t bits = 0;
+    int have = 0;
+    size_t n = 0;
+
+    if (size == 0)
+        return 0;
+    for (size_t i = 0; i < len; i++) {
+        bits = bits << 8 | from[i];
+        have += 8;
+        while (have >= 6 && n + 1 < size) {
+            have -= 6;
+            to[n++] = digits[bits >> have & 63];
+        }
+    }
+    if (have > 0 && n + 1 < size)
+        to[n++] = digits[bits << (6 - have) & 63];
+    to[n] = '\0';
+    return n;
+}
+
+bool
+text_number(uint64_t *number, struct span s, uint64_t max)
+{
+    uint64_t n = 0;
+
+    if (s.len == 0)
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.at[i] < '0' || s.at[i] > '9')
+            return false;
+        uint64_t digit = (uint64_t)(s.at[i] - '0');
+        if (n > (max - digit) / 10 || digit > max)
+            return false;
+        n = n * 10 + digit;
+    }
+    *number = n;
+    return true;
+}
+
+static bool
+is_continuation(struct span s, size_t i)
+{
+    return i < s.len && ((unsigned char)s.at[i] & 0xc0) == 0x80;
+}
+
+size_t
+text_utf8(struct span s, uint32_t *code)
+{
+    if (s.len == 0)
+        return 0;
+    unsigned char first = (unsigned char)s.at[0];
+    if (first < 0x80) {
+        *code = first;
+        return 1;
+    }
+    size_t len = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+    if (first < 0xc2 || first > 0xf4)
+        return 0;
+    uint32_t value = first & (0x7fu >> len);
+    for (size_t i = 1; i < len; i++) {
+        if (!is_continuation(s, i))
+            return 0;
+        value = value << 6 | ((unsigned char)s.at[i] & 0x3f);
+    }
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    if (value < least[len] || value > 0x10ffff || (value >= 0xd800 && value < 0xe000))
+        return 0;
+    *code = value;
+    return len;
+}
+
+bool
+text_is_utf8(struct span s)
+{
+    while (s.len > 0) {
+        uint32_t code;
+        size_t step = text_utf8(s, &code);
+        if (step == 0)
+            return false;
+        s = span_from(s, step);
+    }
+    return true;
+}
+
+size_t
+text_distance(struct span a, struct span b)
+{
+    enum { LIMIT = 64 };
+    size_t row[LIMIT];
+
+    if (a.len >= LIMIT || b.len >= LIMIT)
+        return LIMIT;
+    for (size_t j = 0; j <= b.len; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= a.len; i++) {
+        size_t corner = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b.len; j++) {
+            size_t up = row[j];
+            size_t best = corner + (a.at[i - 1] != b.at[j - 1]);
+            if (up + 1 < best)
+                best = up + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            corner = up;
+            row[j] = best;
+        }
+    }
+    return row[b.len];
+}
+
+static size_t
+format_amount(char *to, size_t size, double amount, const char *unit)
+{
+    bool whole = amount >= 100 || amount - (double)(int64_t)amount < 0.05;
+    int n = snprintf(to, size, whole ? "%.0f %s" : "%.1f %s", amount, unit);
+
+    return n < 0 ? 0 : (size_t)n < size ? (size_t)n : size - 1;
+}
+
+size_t
+text_bytes(char *to, size_t size, uint64_t bytes)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+    double amount = (double)bytes;
+    size_t unit = 0;
+
+    while (amount >= 1024 && unit + 1 < sizeof units / sizeof *units) {
+        amount /= 1024;
+        unit++;
+    }
+    return format_amount(to, size, amount, units[unit]);
+}
+
+size_t
+text_duration(char *to, size_t size, int64_t ms)
+{
+    static const struct {
+        int64_t ms;
+        const char *unit;
+    } steps[] = {{86400000, "d"}, {3600000, "h"}, {60000, "min"}, {1000, "s"}};
+
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
+        if (ms >= steps[i].ms)
+            return format_amount(to, size, (double)ms / (double)steps[i].ms,
+                                 steps[i].unit);
+    return format_amount(to, size, (double)ms, "ms");
+}

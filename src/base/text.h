@@ -1,0 +1,44 @@
+// Text is what may be shown or stored of bytes: escaped, hexadecimal, base64url, numbers.
+// All pure. Writers that take `char *to, size_t size` end with a NUL and never write more
+// than size bytes; each returns the length written without the NUL.
+#ifndef ACRELAY_BASE_TEXT_H
+#define ACRELAY_BASE_TEXT_H
+
+#include "base/span.h"
+
+#include <stdint.h>
+
+// text_escape writes s so that it may stand in one log line: printable ASCII and valid
+// UTF-8 beyond U+009F as they are, everything else (control bytes, line breaks, broken
+// UTF-8, the bidirectional controls) as \xHH; a backslash stays. Cut at size with "...".
+size_t text_escape(char *to, size_t size, struct span s);
+
+// text_hex writes 2 lower-case digits a byte.
+size_t text_hex(char *to, size_t size, const void *bytes, size_t len);
+
+// text_unhex reads exactly len bytes from 2 * len digits; false when s is anything else.
+bool text_unhex(void *bytes, size_t len, struct span s);
+
+// text_base64url writes RFC 4648 section 5 without padding.
+size_t text_base64url(char *to, size_t size, const void *bytes, size_t len);
+
+// text_number reads a plain decimal (digits only, no sign, no leading blank) up to max.
+bool text_number(uint64_t *number, struct span s, uint64_t max);
+
+// text_utf8 says how many bytes the UTF-8 sequence at the start of s has (RFC 3629: no
+// surrogates, no overlong forms, at most U+10FFFF), or 0 when there is none. Sets *code.
+size_t text_utf8(struct span s, uint32_t *code);
+
+// text_is_utf8 says whether all of s is valid UTF-8.
+bool text_is_utf8(struct span s);
+
+// text_distance is the number of single-byte edits between a and b (Levenshtein), for "did
+// you mean"; inputs over 63 bytes give 64.
+size_t text_distance(struct span a, struct span b);
+
+// text_bytes writes a size for people: "512 B", "1.5 MiB". text_duration writes a span of
+// time given in milliseconds: "250 ms", "1.5 s", "3 min", "2 h", "7 d".
+size_t text_bytes(char *to, size_t size, uint64_t bytes);
+size_t text_duration(char *to, size_t size, int64_t ms);
+
+#endif

@@ -1,0 +1,129 @@
+// The configuration of all three programs: one YAML file, read through one table of
+// settings (DESIGN.md section 8). A struct config is read-only once made; it is shared
+// between threads by whoever holds it, and released as a whole.
+#ifndef ACRELAY_CONFIG_CONFIG_H
+#define ACRELAY_CONFIG_CONFIG_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <netinet/in.h>
+#include <stdint.h>
+
+enum {
+    CONFIG_HOOKS_MAX = 1000,
+    CONFIG_LIST_MAX = 64, // values in any other list
+};
+
+// A NULL-ended list of strings and its length.
+struct config_list {
+    char **at;
+    size_t len;
+};
+
+struct config_hook {
+    char *name;                 // [a-z0-9][a-z0-9-]{0,62}
+    char *label;                // as AC shows it; "acrelay <name>" unless set
+    struct config_list events;  // at least one
+    struct config_list sources; // public admin api system
+    uint64_t *lists;            // one or more; {0} is all lists
+    size_t lists_len;
+    char *stream; // "events"
+    int repeats;  // enum delivery_repeats: 0 mark, 1 drop, 2 keep
+    bool include_raw;
+    int64_t expect_every_us; // 0: not set
+    bool repair;
+    uint64_t adopt; // id of a hook at AC to turn into this one; 0: none
+    int line;       // where it stands in the file
+};
+
+struct config_network {
+    uint32_t address, mask; // host byte order
+};
+
+// An address to listen on: IPv4 host and port, or a unix socket's path.
+struct config_address {
+    char *text; // as written
+    char *path; // unix socket, or NULL
+    struct in_addr host;
+    uint16_t port;
+};
+
+struct config {
+    char *file; // path it was read from
+
+    char *account_name;
+    char *account_api_url;        // scheme://host[:port], no trailing slash, no /api/3
+    char *account_api_token_file; // resolved path, or NULL; only the worker opens it
+    char *account_time_zone;      // "" when not set
+    char *public_url;             // scheme://host, no trailing slash
+    struct config_list previous_public_urls;
+    struct config_list secret_files; // resolved paths, newest first
+
+    char *redis_url;  // as written (it cannot hold a password)
+    char *redis_host; // or NULL for a unix socket
+    uint16_t redis_port;
+    char *redis_path; // or NULL
+    int redis_database;
+    bool redis_tls;
+    char *redis_user;          // or NULL
+    char *redis_password_file; // resolved path, or NULL
+    char *redis_namespace;
+    int64_t redis_retain_age_us;
+    uint64_t redis_retain_entries;
+
+    struct config_address *listen;
+    size_t listen_len;
+    struct config_address receiver_admin;
+    char *state_dir;
+    uint64_t body_max;
+    int threads;
+    int64_t request_timeout_ms, ack_timeout_ms;
+    struct config_network *trusted_proxies;
+    size_t trusted_proxies_len;
+
+    int64_t journal_keep_us;
+    uint64_t journal_keep_max,
+        journal_max; // journal_max 0: 8 GiB or half the file system
+    int64_t journal_lock_wait_ms;
+
+    int64_t duplicates_window_us;
+    uint64_t duplicates_max;
+
+    struct config_address worker_admin;
+    int64_t worker_interval_ms;
+    double worker_api_rate;
+    bool worker_prune;
+    bool worker_leader_redis; // leader: redis; else local
+
+    struct config_hook *hooks;
+    size_t hooks_len;
+};
+
+// config_read reads the file. On mistakes it returns NULL and *problems holds every one of
+// them, a line each: "FILE:LINE:COLUMN: what is wrong; what was expected". Warnings (an
+// unknown event type, a public_url that AC cannot reach) are lines of the same form that
+// begin "warning: " behind the place; they are in *problems with a config returned too. No
+// secret is opened.
+struct config *config_read(const char *file, struct buf *problems);
+void config_release(struct config *c); // NULL is fine
+
+// config_find_hook finds a hook by name, NULL when there is none.
+const struct config_hook *config_find_hook(const struct config *c, struct span name);
+
+// config_changes_needing_restart appends the names of the settings that differ and take
+// effect only with a restart ("receiver.listen, redis.url"); returns how many.
+size_t config_changes_needing_restart(const struct config *now, const struct config *next,
+                                      struct buf *names);
+
+// config_write_example writes the commented example file; config_write_manual the list of
+// settings for the manual page (mdoc); config_write_help a plain list for --help. All from
+// the same table.
+int config_write_example(struct buf *to);
+int config_write_manual(struct buf *to);
+int config_write_help(struct buf *to);
+
+// config_default_path is $ACRELAY_CONFIG, or /etc/acrelay/acrelay.yaml.
+const char *config_default_path(void);
+
+#endif

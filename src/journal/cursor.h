@@ -1,0 +1,52 @@
+// A cursor is a reader's place in a journal. It belongs to one thread. It sees records only
+// once they are durable, in order, and meets damage as a gap instead of stopping.
+#ifndef ACRELAY_JOURNAL_CURSOR_H
+#define ACRELAY_JOURNAL_CURSOR_H
+
+#include "journal/journal.h"
+
+struct cursor;
+
+struct record {
+    uint64_t sequence;
+    int64_t received_us; // never less than that of the record before
+    struct span payload;
+    uint64_t gap_first; // CURSOR_GAP: the first sequence that is missing; `sequence` is
+    const char
+        *gap_reason; // the last one, and this says why ("damaged", "no longer kept")
+};
+
+enum cursor_result {
+    CURSOR_ERROR = -1,
+    CURSOR_END = 0, // caught up
+    CURSOR_RECORD = 1,
+    CURSOR_GAP = 2,
+};
+
+// cursor_open makes a reader of j that starts behind sequence `after`.
+struct cursor *cursor_open(struct journal *j, uint64_t after);
+void cursor_close(struct cursor *c); // NULL is fine
+
+// cursor_open_reader opens a directory for reading only, without lock or writer, live or
+// not; what another process appends later is seen. EXIT_CODE_DIRECTORY when it is not a
+// journal. cursor_journal_id then gives its id.
+struct cursor *cursor_open_reader(const char *directory, uint64_t after, struct err *err);
+const char *cursor_journal_id(const struct cursor *c);
+
+// cursor_next reads the next record. rec->payload is valid until 1 MiB more has been read
+// with the same cursor or cursor_seek is called (so that a batch needs no copy), see
+// cursor_hold. CURSOR_ERROR (ERR_AGAIN) is an I/O error: try again.
+enum cursor_result cursor_next(struct cursor *c, struct record *rec, struct err *err);
+
+// cursor_hold keeps all payloads read from now on valid until the next cursor_hold.
+void cursor_hold(struct cursor *c);
+
+// cursor_seek moves behind sequence `after`, forward or back.
+void cursor_seek(struct cursor *c, uint64_t after);
+
+// cursor_wait blocks until a record behind the cursor is durable, cursor_wake is called
+// from another thread, or wait_ms have passed.
+void cursor_wait(struct cursor *c, int64_t wait_ms);
+void cursor_wake(struct cursor *c);
+
+#endif

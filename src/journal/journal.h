@@ -1,0 +1,82 @@
+// The journal is the ordered segments of one directory: where a delivery is durable before
+// it is answered. Records are opaque bytes with a sequence number that rises by one for
+// ever. One process holds a journal (lock); readers of the same process use cursor.h; other
+// processes may read it without the lock (journal_open_reader).
+//
+// Threads: journal_append may be called from any number of threads at once. A committer
+// thread of the journal's own writes what waits with one write and one fdatasync and wakes
+// exactly those whose records it made durable (group commit). A second thread of its own
+// prepares zero-filled spare segments and removes old ones.
+#ifndef ACRELAY_JOURNAL_JOURNAL_H
+#define ACRELAY_JOURNAL_JOURNAL_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <stdint.h>
+
+enum {
+    JOURNAL_ID_BYTES = 16,
+    JOURNAL_ID_TEXT = 33,          // 32 hex digits and a NUL
+    JOURNAL_RECORD_MAX = 64 << 20, // ceiling for one record's payload
+};
+
+struct journal_options {
+    const char *directory;   // state_dir; made with mode 0700 when absent
+    uint64_t segment_bytes;  // 0: 16 MiB
+    int64_t keep_us;         // published records are kept this long ...
+    uint64_t keep_bytes_max; // ... or up to this many bytes, whichever is less
+    uint64_t bytes_max;      // total on disk; 0: 8 GiB or half the file system
+    int64_t lock_wait_ms;    // wait this long for another process to let go
+    bool force;              // allow network file systems
+};
+
+struct journal;
+
+// journal_open takes the lock (EXIT_CODE_LOCK when it cannot, naming the holder's pid; says
+// so in the log after 1 s of waiting), makes the directory and the journal's id if it is
+// new, reads the headers of all segments and scans the last one. EXIT_CODE_DIRECTORY when
+// the directory cannot be written. Damage never makes it fail: what cannot be understood is
+// set aside in bad/ and told by the cursor as a gap.
+struct journal *journal_open(const struct journal_options *options, struct err *err);
+
+// journal_close commits what waits, stops the threads, shrinks the last segment to its used
+// length, and gives the lock back. NULL is fine.
+void journal_close(struct journal *j);
+
+// journal_append makes payload durable and sets *sequence (may be NULL). It blocks until
+// the group that holds the record is synced, at most wait_ms. ERR_AGAIN: not made durable
+// (no room, or not in time); then the record may still become durable later, as after a
+// crash. Never returns 0 before fdatasync has.
+int journal_append(struct journal *j, struct span payload, int64_t wait_ms,
+                   uint64_t *sequence, struct err *err);
+
+// journal_publish says that every record up to `sequence` is in its stream, by the word of
+// the Redis master; it may go back (Redis lost data). Room is made only below it.
+void journal_publish(struct journal *j, uint64_t sequence);
+
+// journal_skip_to makes the next sequence at least `sequence` + 1. Called at start when the
+// cursor in Redis is ahead of the journal (a lost tail must not be numbered again).
+void journal_skip_to(struct journal *j, uint64_t sequence);
+
+// journal_id is 32 hex digits, for the life of the journal.
+const char *journal_id(const struct journal *j);
+
+// A snapshot of figures; cheap, any thread.
+struct journal_status {
+    uint64_t first;     // oldest sequence still kept, 0 when there is no record
+    uint64_t last;      // newest durable sequence, 0 when there is none
+    uint64_t published; // as last told by journal_publish
+    int64_t oldest_unpublished_us; // receipt time of that record, 0 when there is none
+    uint64_t bytes;                // on disk, spares included
+    uint64_t bytes_max;
+    uint64_t bytes_free;                // that records can still take
+    uint64_t segments, spares, damaged; // damaged: ranges set aside since start
+    uint64_t records, record_bytes;     // appended since start
+    uint64_t commits, commit_us; // groups since start, and the time their syncs took
+    uint64_t commit_us_max;
+    uint64_t sync_errors, refused; // refused: appends that failed
+};
+void journal_read_status(struct journal *j, struct journal_status *status);
+
+#endif

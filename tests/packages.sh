@@ -1,0 +1,43 @@
+#!/bin/sh
+# Installs the Debian packages that building, running and testing need, if any is missing:
+# as root, or through sudo. Says what and why; does nothing, and needs no network, when all
+# are there. Usage: tests/packages.sh [run]   (run: only what `make run` needs)
+set -eu
+
+build='gcc:compiler make:build pkg-config:build libc6-dev:build libcivetweb-dev:HTTP-server
+libcjson-dev:JSON libhiredis-dev:Redis-client libcurl4-openssl-dev:API-client
+libyaml-dev:configuration libssl-dev:HMAC-and-SHA-256 tzdata:time-zones
+redis-server:streams curl:posting-by-hand'
+tests='clang:second-compiler-and-fuzzing libclang-rt-14-dev:sanitizers clang-format:formatting
+clang-tidy:analysis libcriterion-dev:unit-tests python3:live-tests python3-pytest:live-tests
+python3-redis:real-consumer python3-jsonschema:schemas python3-yaml:reading-documents
+valgrind:instruction-counts procps:processes strace:failing-syncs mandoc:manual-pages
+nginx-light:proxy-tests haproxy:proxy-tests openssl:test-certificates git:tree-checks
+wrk:load prometheus:metric-and-alert-checks nodejs:second-consumer'
+
+want=$build
+[ "${1:-}" = run ] || want="$build $tests"
+missing=
+for item in $want; do
+    package=${item%%:*}
+    if ! dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed'; then
+        missing="$missing $package"
+        echo "missing: $package ($(echo "${item#*:}" | tr - ' '))"
+    fi
+done
+[ -n "$missing" ] || exit 0
+
+as_root=
+if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || {
+        echo "Please install as root:  apt-get install$missing" >&2
+        exit 1
+    }
+    as_root=sudo
+fi
+echo "installing with apt-get:$missing"
+export DEBIAN_FRONTEND=noninteractive
+# Services that a package would start are not wanted here: policy-rc.d says 101 for "no".
+$as_root apt-get update -qq
+$as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+    apt-get install -y -qq --no-install-recommends $missing >/dev/null
