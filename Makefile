@@ -34,7 +34,10 @@ ARCHIVES := $(FLOORS:%=$(BUILD)/lib%.a)
 PROGRAMS := $(BUILD)/acrelayd $(BUILD)/acrelay-worker $(BUILD)/acrelay
 UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
 
-.PHONY: all help unit live test run demo deps format layers clean
+# the unit tests in which threads meet: run under TSan as well
+THREAD_UNITS := $(filter $(BUILD)/unit/journal% $(BUILD)/unit/cursor% $(BUILD)/unit/metric%,$(UNITS))
+
+.PHONY: all help unit unit-threads live test run demo deps format layers clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(PROGRAMS)
@@ -77,7 +80,9 @@ $(BUILD)/unit/%: $(BUILD)/unit/%.o $(ARCHIVES)
 
 # --- checks ---------------------------------------------------------------------------
 unit: $(UNITS)
-	@for t in $(UNITS); do $$t || exit 1; done
+	@failed=0; for t in $(UNITS); do echo "$$t"; $$t || failed=1; done; exit $$failed
+unit-threads: $(THREAD_UNITS)
+	@failed=0; for t in $(THREAD_UNITS); do echo "$$t"; $$t || failed=1; done; exit $$failed
 live: all
 	$(PYTHON) -m pytest -q tests/live
 test: deps

@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Runs every check there is and counts what each really reported.
+
+Usage: tests/run.py [STEP ...]      (all steps, or those whose names begin so)
+
+Each step's whole output goes to build/log/STEP.log; a failing one shows its end. The last
+line is "N passed, N failed", added up from the runners' own results: Criterion's synthesis,
+pytest's report, or one per plain command. A step that reports no result at all counts as
+failed.
+"""
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LOG = ROOT / "build" / "log"
+PYTHON = "/usr/bin/python3"
+JOBS = f"-j{os.cpu_count() or 1}"
+
+
+def plain(code, text):
+    """A command that is one check: passed when it ends with 0."""
+    return (1, 0, 0) if code == 0 else (0, 1, 0)
+
+
+def criterion(code, text):
+    """Adds up the synthesis lines; a runner that ended badly without one is a failure."""
+    passed = failed = 0
+    for tested, good in re.findall(r"Synthesis: Tested: (\d+) \| Passing: (\d+)", text):
+        passed += int(good)
+        failed += int(tested) - int(good)
+    if code != 0 and failed == 0:
+        failed = 1
+    return passed, failed, 0
+
+
+def counted(code, text):
+    """Our own scripts end with 'N passed, N failed'."""
+    found = re.findall(r"^(\d+) passed, (\d+) failed", text, re.M)
+    if not found:
+        return 0, 1, 0
+    passed, failed = map(int, found[-1])
+    return passed, failed or int(code != 0), 0
+
+
+def junit(name):
+    def read(code, text):
+        try:
+            root = xml.etree.ElementTree.parse(LOG / f"{name}.xml").getroot()
+        except (OSError, xml.etree.ElementTree.ParseError):
+            return 0, 1, 0
+        suites = list(root.iter("testsuite"))
+        tests, bad, skipped = (
+            sum(int(s.get(k, 0)) for s in suites) for k in ("tests", "failures", "skipped")
+        )
+        bad += sum(int(s.get("errors", 0)) for s in suites)
+        return tests - bad - skipped, bad or int(code not in (0, 5)), skipped
+
+    return read
+
+
+def pytest_command(name, *paths):
+    return [PYTHON, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider",
+            f"--junitxml={LOG / name}.xml", *paths]
+
+
+def make(*words):
+    return ["make", "-s", JOBS, *words]
+
+
+# name, command, reader of its result, seconds it may take
+STEPS = [
+    ("format", make("format-check"), plain, 60),
+    ("layers", make("layers"), plain, 30),
+    ("build-gcc", make("all"), plain, 300),
+    ("build-clang", make("all", "CC=clang", "BUILD=build/clang"), plain, 300),
+    ("unit-asan", make("-k", "unit", "SAN=address", "BUILD=build/asan"), criterion, 600),
+    ("unit-tsan", make("-k", "unit-threads", "SAN=thread", "BUILD=build/tsan"), criterion, 400),
+    ("live", pytest_command("live", "tests/live"), junit("live"), 900),
+]
+
+
+def run(name, command, reader, seconds):
+    log = LOG / f"{name}.log"
+    started = time.monotonic()
+    with open(log, "wb") as out:
+        try:
+            code = subprocess.run(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT,
+                                  stdin=subprocess.DEVNULL, timeout=seconds).returncode
+        except subprocess.TimeoutExpired:
+            out.write(f"\ntook more than {seconds} s\n".encode())
+            code = -1
+    text = log.read_text(errors="replace")
+    passed, failed, skipped = reader(code, text)
+    if passed + failed + skipped == 0:
+        failed = 1
+    word = "ok  " if failed == 0 else "FAIL"
+    print(f"{word} {name:14} {passed:5} passed {failed:3} failed {skipped:3} skipped"
+          f"  {time.monotonic() - started:6.1f} s", flush=True)
+    for line in text.splitlines():
+        if line.startswith("SKIPPED"):
+            print(f"     {line}")
+    if failed:
+        print("\n".join("     | " + line for line in text.splitlines()[-60:]), flush=True)
+    return passed, failed
+
+
+def main():
+    wanted = sys.argv[1:]
+    steps = [s for s in STEPS if not wanted or any(s[0].startswith(w) for w in wanted)]
+    if not steps:
+        sys.exit(f"no step begins with {wanted}; steps: {' '.join(s[0] for s in STEPS)}")
+    LOG.mkdir(parents=True, exist_ok=True)
+    results = [run(*step) for step in steps]
+    passed, failed = (sum(column) for column in zip(*results))
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
