@@ -33,19 +33,15 @@ void cursor_close(struct cursor *c); // NULL is fine
 struct cursor *cursor_open_reader(const char *directory, uint64_t after, struct err *err);
 const char *cursor_journal_id(const struct cursor *c);
 
-// cursor_next reads the next record. rec->payload is valid until 1 MiB more has been read
-// with the same cursor or cursor_seek is called (so that a batch needs no copy), see
-// cursor_hold. CURSOR_ERROR (ERR_AGAIN) is an I/O error: try again.
+// cursor_next reads the next record; rec->payload is valid until the next call with the
+// same cursor. CURSOR_ERROR (ERR_AGAIN) is an I/O error: try again later.
 enum cursor_result cursor_next(struct cursor *c, struct record *rec, struct err *err);
-
-// cursor_hold keeps all payloads read from now on valid until the next cursor_hold.
-void cursor_hold(struct cursor *c);
 
 // cursor_seek moves behind sequence `after`, forward or back.
 void cursor_seek(struct cursor *c, uint64_t after);
 
 // cursor_wait blocks until a record behind the cursor is durable, cursor_wake is called
-// from another thread, or wait_ms have passed.
+// from another thread, or wait_ms have passed. Only for cursors of cursor_open.
 void cursor_wait(struct cursor *c, int64_t wait_ms);
 void cursor_wake(struct cursor *c);
 

@@ -1,0 +1,351 @@
+// A new segment appears under its name only when its header is synced: it is written as
+// `new` (or is a spare, all zeros), synced, renamed, and the directory synced. A crash in
+// between leaves a `new` that the next start overwrites, or a spare.
+#include "journal/files.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+static const char spare_name[] = "spare", new_name[] = "new", bad_name[] = "bad";
+
+// statfs(2): magic numbers of file systems whose locks or syncs are another machine's.
+static bool
+is_network(int dir)
+{
+    static const unsigned long kinds[] = {0x6969,     0xff534d42, 0xfe534d42, 0x517b,
+                                          0x01021997, 0x00c36400, 0x65735546};
+    struct statfs fs;
+
+    if (fstatfs(dir, &fs) < 0)
+        return false;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if ((unsigned long)fs.f_type == kinds[i])
+            return true;
+    return false;
+}
+
+static int
+make_directories(const char *path, bool make, struct err *err)
+{
+    if (make && mkdir(path, 0700) < 0 && errno != EEXIST)
+        return err_errno(err, "state_dir %s: cannot make it", path);
+    return 0;
+}
+
+int
+files_open(const char *path, bool make, bool force, struct err *err)
+{
+    int dir = -1;
+
+    if (make_directories(path, make, err) < 0)
+        goto refused;
+    dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0) {
+        err_errno(err, "state_dir %s", path);
+        goto refused;
+    }
+    if (!make)
+        return dir;
+    if (faccessat(dir, ".", R_OK | W_OK | X_OK, AT_EACCESS) < 0) {
+        err_errno(err, "state_dir %s: cannot write into it", path);
+        goto refused;
+    }
+    if (is_network(dir) && !force) {
+        err_set(
+            err, ERR_FATAL,
+            "state_dir %s is on a network file system, where a lock or a sync may not "
+            "hold: use a local disk, or --force",
+            path);
+        goto refused;
+    }
+    return dir;
+
+refused:
+    if (dir >= 0)
+        close(dir);
+    if (err)
+        err->exit = EXIT_CODE_DIRECTORY;
+    return -1;
+}
+
+static int
+holder(int fd)
+{
+    char text[16] = "";
+
+    if (pread(fd, text, sizeof text - 1, 0) < 0)
+        return 0;
+    return atoi(text);
+}
+
+int
+files_lock(int dir, const char *path, int64_t wait_ms, struct err *err)
+{
+    int fd = openat(dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int64_t start = clock_mono_ms();
+    bool said = false;
+
+    if (fd < 0)
+        return err_errno(err, "state_dir %s: cannot open its lock", path),
+               err ? err->exit = EXIT_CODE_DIRECTORY : 0, -1;
+    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        int64_t waited = clock_mono_ms() - start;
+        if (waited >= wait_ms) {
+            int pid = holder(fd);
+            close(fd);
+            return err_exit(
+                err, EXIT_CODE_LOCK,
+                "state_dir %s is in use by process %d: one journal belongs to "
+                "one receiver; stop that one, or give this one another "
+                "state_dir",
+                path, pid);
+        }
+        if (!said && waited >= 1000)
+            log_info("journal: waiting for process %d to let go of %s", holder(fd), path);
+        said = said || waited >= 1000;
+        clock_sleep_ms(20);
+    }
+    if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
+        log_warn("journal: cannot write our pid into the lock");
+    return fd;
+}
+
+static int
+by_first(const void *a, const void *b)
+{
+    const struct segment_header *x = &((const struct segment *)a)->header;
+    const struct segment_header *y = &((const struct segment *)b)->header;
+
+    if (x->first != y->first)
+        return x->first < y->first ? -1 : 1;
+    return x->life < y->life ? -1 : x->life > y->life;
+}
+
+static void
+set_aside(int dir, const char *name, uint64_t *count)
+{
+    char to[300];
+
+    mkdirat(dir, bad_name, 0700); // there already is fine; a failure shows in the rename
+    snprintf(to, sizeof to, "%s/%s.%" PRIx64, bad_name, name, (uint64_t)clock_now_us());
+    if (renameat(dir, name, dir, to) < 0)
+        log_error("journal: cannot set %s aside: error %d", name, errno);
+    else
+        log_alarm("journal: %s is not a segment of ours: set aside as %s", name, to);
+    (*count)++;
+}
+
+static bool
+ends_with(const char *name, const char *end)
+{
+    size_t n = strlen(name), e = strlen(end);
+
+    return n >= e && strcmp(name + n - e, end) == 0;
+}
+
+static bool
+read_one(int dir, const char *name, struct segment *s)
+{
+    struct stat st;
+    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+    if (fd < 0)
+        return false;
+    bool good = fstat(fd, &st) == 0 && segment_read_header(fd, &s->header, NULL) == 0;
+    close(fd);
+    if (!good)
+        return false;
+    segment_name(s->name, &s->header);
+    s->bytes = (uint64_t)st.st_size;
+    s->changed_us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
+    return strcmp(s->name, name) == 0;
+}
+
+static void
+take_entry(int dir, const char *name, bool aside, struct files_list *list,
+           uint64_t *count)
+{
+    struct segment s;
+
+    if (strncmp(name, spare_name, strlen(spare_name)) == 0) {
+        struct stat st;
+        if (fstatat(dir, name, &st, 0) == 0)
+            list->other_bytes += (uint64_t)st.st_size;
+        list->spares++;
+        return;
+    }
+    if (!ends_with(name, ".wal"))
+        return;
+    if (!read_one(dir, name, &s)) {
+        if (aside)
+            set_aside(dir, name, count);
+        return;
+    }
+    list->at = memory_grow(list->at, (list->len + 1) * sizeof *list->at);
+    list->at[list->len++] = s;
+}
+
+int
+files_list_read(int dir, bool aside, struct files_list *list, uint64_t *set_aside_count,
+                struct err *err)
+{
+    int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+    *list = (struct files_list){0};
+    if (!d) {
+        if (fd >= 0)
+            close(fd);
+        return err_errno(err, "cannot list the journal's directory");
+    }
+    for (struct dirent *e; (e = readdir(d));)
+        take_entry(dir, e->d_name, aside, list, set_aside_count);
+    closedir(d);
+    if (list->len)
+        qsort(list->at, list->len, sizeof *list->at, by_first);
+    return 0;
+}
+
+void
+files_list_release(struct files_list *list)
+{
+    free(list->at);
+    *list = (struct files_list){0};
+}
+
+static int
+write_header(int fd, const struct segment_header *h, struct err *err)
+{
+    ssize_t n = pwrite(fd, h, SEGMENT_HEADER, 0);
+
+    if (n != SEGMENT_HEADER)
+        return err_errno(err, "cannot write a segment's header");
+    return fdatasync(fd) < 0 ? err_errno(err, "cannot sync a segment's header") : 0;
+}
+
+int
+files_create(int dir, const struct segment_header *h, char *name, bool *from_spare,
+             struct err *err)
+{
+    const char *source = spare_name;
+    int fd = openat(dir, spare_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+    *from_spare = fd >= 0;
+    if (fd < 0) {
+        source = new_name;
+        fd = openat(dir, new_name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+                    0600);
+    }
+    if (fd < 0)
+        return err_errno(err, "cannot make a segment");
+    segment_name(name, h);
+    if (write_header(fd, h, err) == 0) {
+        if (renameat(dir, source, dir, name) < 0)
+            err_errno(err, "cannot name a segment");
+        else if (fsync(dir) < 0)
+            err_errno(err, "cannot sync the journal's directory");
+        else
+            return fd;
+    } else if (*from_spare) {
+        unlinkat(dir, spare_name, 0); // it may carry a torn header: it is no spare now
+    }
+    close(fd);
+    return -1;
+}
+
+// fill_zeros overwrites all of the file, so that its blocks are allocated and written.
+static int
+fill_zeros(int fd, uint64_t bytes, struct err *err)
+{
+    static const char zeros[1 << 18];
+
+    for (uint64_t at = 0; at < bytes;) {
+        size_t piece = bytes - at < sizeof zeros ? (size_t)(bytes - at) : sizeof zeros;
+        ssize_t n = pwrite(fd, zeros, piece, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_errno(err, "cannot fill a spare segment");
+        at += (uint64_t)n;
+    }
+    return fdatasync(fd) < 0 ? err_errno(err, "cannot sync a spare segment") : 0;
+}
+
+int
+files_make_spare(int dir, uint64_t bytes, struct err *err)
+{
+    int fd = openat(dir, "fill", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd < 0)
+        return err_errno(err, "cannot make a spare segment");
+    int result = ftruncate(fd, (off_t)bytes) < 0
+                     ? err_errno(err, "cannot size a spare segment")
+                     : fill_zeros(fd, bytes, err);
+    close(fd);
+    if (result == 0 && renameat(dir, "fill", dir, spare_name) < 0)
+        result = err_errno(err, "cannot name a spare segment");
+    if (result < 0)
+        unlinkat(dir, "fill", 0); // what is there of it only takes room
+    return result;
+}
+
+int
+files_recycle(int dir, const char *name, uint64_t bytes, struct err *err)
+{
+    if (renameat(dir, name, dir, "fill") < 0)
+        return err_errno(err, "cannot recycle segment %s", name);
+    return files_make_spare(dir, bytes, err);
+}
+
+int
+files_remove(int dir, const char *name, struct err *err)
+{
+    if (unlinkat(dir, name, 0) < 0)
+        return err_errno(err, "cannot remove %s", name);
+    return fsync(dir) < 0 ? err_errno(err, "cannot sync the journal's directory") : 0;
+}
+
+static int
+copy_range(int from, int to, uint64_t at, uint64_t end, struct err *err)
+{
+    char piece[16384];
+
+    while (at < end) {
+        size_t len = end - at < sizeof piece ? (size_t)(end - at) : sizeof piece;
+        ssize_t n = pread(from, piece, len, (off_t)at);
+        if (n <= 0)
+            return n < 0 ? err_errno(err, "cannot read a damaged range") : 0;
+        if (write(to, piece, (size_t)n) != n)
+            return err_errno(err, "cannot write into bad/");
+        at += (uint64_t)n;
+    }
+    return 0;
+}
+
+int
+files_keep_bad(int dir, int fd, const char *name, uint64_t from, uint64_t to,
+               struct err *err)
+{
+    char path[300];
+
+    mkdirat(dir, bad_name, 0700); // there already is fine; a failure shows in the open
+    snprintf(path, sizeof path, "%s/%s.%" PRIx64, bad_name, name, from);
+    int out = openat(dir, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (out < 0)
+        return errno == EEXIST ? 0 : err_errno(err, "cannot make %s", path);
+    int result = copy_range(fd, out, from, to, err);
+    close(out);
+    return result;
+}

@@ -1,0 +1,46 @@
+// The files of a journal's directory: lock, segments, spares, bad/. Internal to the floor.
+// All calls take the directory's descriptor; names are ours and never come from outside.
+#ifndef ACRELAY_JOURNAL_FILES_H
+#define ACRELAY_JOURNAL_FILES_H
+
+#include "journal/segment.h"
+
+// files_open opens (and, with `make`, makes) the directory. EXIT_CODE_DIRECTORY.
+int files_open(const char *path, bool make, bool force, struct err *err);
+
+// files_lock takes the exclusive lock and writes our pid into it, waiting up to wait_ms.
+// Returns the descriptor that holds it. EXIT_CODE_LOCK.
+int files_lock(int dir, const char *path, int64_t wait_ms, struct err *err);
+
+// A list of segments, by first sequence, then life.
+struct files_list {
+    struct segment *at;
+    size_t len;
+    uint64_t other_bytes; // of spares
+    uint32_t spares;
+};
+
+// files_list_read reads the headers of all segments. With `aside`, files that are not
+// segments of ours are moved to bad/ (else they are left out); *set_aside counts them.
+int files_list_read(int dir, bool aside, struct files_list *list, uint64_t *set_aside,
+                    struct err *err);
+void files_list_release(struct files_list *list);
+
+// files_create makes a segment with this header, from a spare when there is one, and syncs
+// header, file and directory. Returns its descriptor.
+int files_create(int dir, const struct segment_header *h, char *name, bool *from_spare,
+                 struct err *err);
+
+// files_make_spare makes one zero-filled, synced spare of `bytes`; files_recycle makes it
+// out of a segment that is no longer needed, so that no new room is taken.
+int files_make_spare(int dir, uint64_t bytes, struct err *err);
+int files_recycle(int dir, const char *name, uint64_t bytes, struct err *err);
+
+// files_remove removes a file and syncs the directory.
+int files_remove(int dir, const char *name, struct err *err);
+
+// files_keep_bad copies a range of a file to bad/<name>.<offset>.
+int files_keep_bad(int dir, int fd, const char *name, uint64_t from, uint64_t to,
+                   struct err *err);
+
+#endif

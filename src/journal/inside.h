@@ -1,0 +1,73 @@
+// What the files of the journal floor share of struct journal. Internal to the floor.
+#ifndef ACRELAY_JOURNAL_INSIDE_H
+#define ACRELAY_JOURNAL_INSIDE_H
+
+#include "journal/files.h"
+#include "journal/journal.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum {
+    GROUP_BYTES_MAX = 8 << 20, // a group that holds this much takes no further record
+    GROUP_PENDING = 0,
+    GROUP_DURABLE = 1,
+    GROUP_FAILED = 2,
+};
+
+// A group is the records that share one write and one sync. It lives until the committer
+// and every appender that waits for it have dropped it.
+struct group {
+    _Atomic(uint32_t) result; // futex word
+    _Atomic(uint32_t) users;
+    struct buf bytes; // frames (checksum and `durable` still to be filled) and payloads
+    uint64_t first, last;
+};
+
+struct journal {
+    struct journal_options options;
+    unsigned char id[JOURNAL_ID_BYTES];
+    char id_text[JOURNAL_ID_TEXT];
+    int dir, lock_fd;
+
+    pthread_mutex_t lock; // for everything below but the committer's own
+    pthread_cond_t work;  // to the committer: the open group has records
+    pthread_cond_t taken; // to appenders: a new open group
+    pthread_cond_t space; // to the keeper: look at spares and retention
+    pthread_cond_t read;  // to cursors: more is durable
+    struct group *open;
+    bool idle; // the committer sleeps
+    bool stopping;
+    uint64_t next, durable, published;
+    uint64_t proved, last_at_open; // see cursor.c
+    int64_t last_us;
+    struct segment *segments; // in order; the last one may be the active one
+    size_t segments_len;
+    uint64_t spare_bytes, damaged;
+    uint64_t bytes_max;
+    struct journal_status counts;
+
+    // the committer's own
+    int fd; // of the active segment, -1: none
+    uint64_t salt, used, skipped;
+    bool zeroed;  // the active segment was a spare
+    bool failing; // the last group could not be made durable, and that was said
+
+    pthread_t committer, keeper;
+};
+
+// group.c
+void *committer_run(void *journal);
+struct group *group_make(void);
+void group_drop(struct group *g);
+
+// space.c
+void *keeper_run(void *journal);
+// space_for_segment makes room for one more segment: recycles or removes published ones when
+// the journal would grow over its bounds. -1 when there is no room. Called without the lock.
+int space_for_segment(struct journal *j, struct err *err);
+// space_give removes the oldest published segment. -1 when there is none.
+int space_give(struct journal *j, struct err *err);
+uint64_t space_used(const struct journal *j); // with the lock
+
+#endif

@@ -1,0 +1,117 @@
+// A segment is one journal file: a header and framed records, written by one process life.
+// This header is the file format; it is internal to the journal floor.
+//
+//     segment   = header, record..., zeros or end of file
+//     header    = 64 bytes, little endian (struct segment_header)
+//     record    = 32 bytes of frame (struct segment_frame), payload, zeros up to 8 bytes
+//
+// A record is valid when its length fits, its checksum (CRC-32C over salt, frame without
+// the checksum, payload) agrees and its sequence is greater than that of the record before.
+// The salt is random per segment, so that bytes of an older file never validate.
+//
+// `durable` in a frame is the newest sequence that was synced when the record was written.
+// It tells damage from a torn tail: what is missing at or below a later record's `durable`
+// had been acknowledged; what is missing above it never was.
+//
+// To change the format: raise SEGMENT_VERSION, keep reading the version before, and say so
+// in the CHANGELOG. A version that is not known is set aside in bad/, never deleted.
+#ifndef ACRELAY_JOURNAL_SEGMENT_H
+#define ACRELAY_JOURNAL_SEGMENT_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <stdint.h>
+
+enum {
+    SEGMENT_VERSION = 1,
+    SEGMENT_HEADER = 64,
+    SEGMENT_FRAME = 32,
+    SEGMENT_NAME = 40,
+    SEGMENT_PAYLOAD_MAX = 64 << 20,
+};
+
+struct segment_header {
+    char magic[8]; // "ACRELAYJ"
+    uint32_t version;
+    uint32_t life; // counts up when two segments start at one sequence
+    unsigned char id[16];
+    uint64_t first;   // the first sequence it can hold
+    uint64_t skipped; // sequences from here to `first` were never acknowledged; 0: none
+    uint64_t salt;
+    uint32_t zero;
+    uint32_t crc; // of the 60 bytes before
+};
+
+struct segment_frame {
+    uint32_t length; // of the payload; 0 ends the segment
+    uint32_t crc;
+    uint64_t sequence;
+    int64_t received_us;
+    uint64_t durable;
+};
+
+_Static_assert(sizeof(struct segment_header) == SEGMENT_HEADER, "stored format");
+_Static_assert(sizeof(struct segment_frame) == SEGMENT_FRAME, "stored format");
+
+// What is known of a segment without reading its records.
+struct segment {
+    struct segment_header header;
+    char name[SEGMENT_NAME]; // <first, 16 hex>-<life, 8 hex>.wal
+    uint64_t bytes;          // size on disk
+    int64_t changed_us;      // last write
+};
+
+// segment_space is what a payload takes in a segment.
+static inline uint64_t
+segment_space(uint64_t payload)
+{
+    return (SEGMENT_FRAME + payload + 7) & ~(uint64_t)7;
+}
+
+// segment_header_make fills a header; segment_header_is_valid checks one read from a file.
+void segment_header_make(struct segment_header *h, const unsigned char *id,
+                         uint64_t first, uint32_t life, uint64_t skipped, uint64_t salt);
+bool segment_header_is_valid(const struct segment_header *h);
+
+// segment_name writes the file name that belongs to a header.
+void segment_name(char *name, const struct segment_header *h);
+
+// segment_frame_crc is the checksum of a frame and its payload under a salt.
+uint32_t segment_frame_crc(uint64_t salt, const struct segment_frame *f,
+                           const void *payload);
+
+// segment_read_header opens nothing: it reads the header of an open file. ERR_INPUT when it
+// is not a header we know.
+int segment_read_header(int fd, struct segment_header *h, struct err *err);
+
+// A scan reads a segment's records one after the other; it belongs to one thread.
+struct segment_scan {
+    int fd;
+    uint64_t salt;
+    uint64_t offset; // of the next frame
+    uint64_t after;  // the last sequence seen (or first - 1)
+    struct buf *chunk;
+    uint64_t chunk_at; // offset in the file of chunk's first byte
+};
+
+enum segment_result {
+    SEGMENT_ERROR = -1, // I/O error, *err set
+    SEGMENT_END = 0,    // nothing valid at offset
+    SEGMENT_RECORD = 1,
+};
+
+void segment_scan_start(struct segment_scan *s, int fd, const struct segment_header *h,
+                        struct buf *chunk);
+
+// segment_scan_next reads the record at s->offset. *payload points into the chunk and is
+// valid until the next read; when the record is not in the chunk, `fresh` bytes are read
+// into it first (so a caller that wants payloads to stay must change s->chunk in between).
+enum segment_result segment_scan_next(struct segment_scan *s, struct segment_frame *f,
+                                      const char **payload, struct err *err);
+
+// segment_scan_resync looks for the next valid record at an 8-byte step behind s->offset and
+// moves there. 1 found, 0 none up to the end of the file, -1 with *err.
+int segment_scan_resync(struct segment_scan *s, struct err *err);
+
+#endif

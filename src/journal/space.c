@@ -1,0 +1,164 @@
+// Room. The keeper holds one zero-filled spare at all times, so that the committer rotates
+// without waiting for the disk, and removes published segments when they are older or more
+// than wished. When the bounds are reached, published segments become spares before their
+// time; what is not published is never touched.
+//
+// A segment is published when the next one starts at or below `published` + 1. The newest
+// segment always stays: it carries the journal's id and the sequence to go on from.
+#include "journal/inside.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <sys/statvfs.h>
+#include <time.h>
+
+uint64_t
+space_used(const struct journal *j)
+{
+    uint64_t bytes = j->spare_bytes;
+
+    for (size_t i = 0; i < j->segments_len; i++)
+        bytes += j->segments[i].bytes;
+    return bytes;
+}
+
+// With the lock: the oldest segment, when all its records are published.
+static bool
+oldest_is_published(const struct journal *j)
+{
+    return j->segments_len > 1 && j->segments[1].header.first <= j->published + 1;
+}
+
+// With the lock: forgets the oldest segment and returns its description.
+static struct segment
+drop_oldest(struct journal *j)
+{
+    struct segment s = j->segments[0];
+
+    j->segments_len--;
+    memmove(j->segments, j->segments + 1, j->segments_len * sizeof s);
+    return s;
+}
+
+static bool
+take_oldest(struct journal *j, struct segment *s)
+{
+    pthread_mutex_lock(&j->lock);
+    bool there = oldest_is_published(j);
+    if (there)
+        *s = drop_oldest(j);
+    pthread_mutex_unlock(&j->lock);
+    return there;
+}
+
+int
+space_give(struct journal *j, struct err *err)
+{
+    struct segment s;
+
+    if (!take_oldest(j, &s))
+        return err_set(err, ERR_AGAIN, "nothing published is left to make room of");
+    return files_remove(j->dir, s.name, err);
+}
+
+int
+space_for_segment(struct journal *j, struct err *err)
+{
+    for (;;) {
+        pthread_mutex_lock(&j->lock);
+        bool spare = j->spare_bytes > 0;
+        bool fits = space_used(j) + j->options.segment_bytes <= j->bytes_max;
+        pthread_mutex_unlock(&j->lock);
+        if (spare || fits)
+            return 0;
+        if (space_give(j, NULL) < 0)
+            return err_set(err, ERR_AGAIN,
+                           "the journal is full (journal.max) and nothing in it is "
+                           "published yet");
+    }
+}
+
+// With the lock: more or older than wished?
+static bool
+oldest_is_due(const struct journal *j)
+{
+    if (!oldest_is_published(j))
+        return false;
+    if (j->segments[0].changed_us + j->options.keep_us < clock_now_us())
+        return true;
+    uint64_t published = 0;
+    for (size_t i = 0; i + 1 < j->segments_len; i++)
+        if (j->segments[i + 1].header.first <= j->published + 1)
+            published += j->segments[i].bytes;
+    return published > j->options.keep_bytes_max;
+}
+
+static void
+remove_due(struct journal *j)
+{
+    for (;;) {
+        struct segment s = {0};
+        struct err err;
+        pthread_mutex_lock(&j->lock);
+        bool due = oldest_is_due(j);
+        if (due)
+            s = drop_oldest(j);
+        pthread_mutex_unlock(&j->lock);
+        if (!due)
+            return;
+        if (files_remove(j->dir, s.name, &err) < 0)
+            log_warn("journal: %s", err.text);
+    }
+}
+
+// One spare is held. When a new file would go over the bounds, or the disk is full, the
+// oldest published segment becomes the spare.
+static void
+hold_spare(struct journal *j)
+{
+    struct segment s = {0};
+    struct err err;
+
+    pthread_mutex_lock(&j->lock);
+    bool held = j->spare_bytes > 0;
+    bool fits = space_used(j) + j->options.segment_bytes <= j->bytes_max;
+    pthread_mutex_unlock(&j->lock);
+    if (held)
+        return;
+    int made = fits ? files_make_spare(j->dir, j->options.segment_bytes, &err) : -1;
+    if (made < 0 && take_oldest(j, &s))
+        made = files_recycle(j->dir, s.name, j->options.segment_bytes, &err);
+    if (made < 0)
+        return; // the committer tells when it matters
+    pthread_mutex_lock(&j->lock);
+    j->spare_bytes = j->options.segment_bytes;
+    pthread_mutex_unlock(&j->lock);
+}
+
+static bool
+wait_a_second(struct journal *j)
+{
+    struct timespec at;
+
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_sec += 1;
+    pthread_mutex_lock(&j->lock);
+    if (!j->stopping)
+        pthread_cond_timedwait(&j->space, &j->lock, &at);
+    bool stopping = j->stopping;
+    pthread_mutex_unlock(&j->lock);
+    return !stopping;
+}
+
+void *
+keeper_run(void *journal)
+{
+    struct journal *j = journal;
+
+    do {
+        remove_due(j);
+        hold_spare(j);
+    } while (wait_a_second(j));
+    return NULL;
+}

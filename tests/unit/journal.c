@@ -1,0 +1,374 @@
+// The journal, as a receiver and a relay use it: what was acknowledged is there, in order,
+// whatever happened in between.
+#include "base/clock.h"
+#include "journal/cursor.h"
+
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char directory[64];
+
+static struct journal_options
+options(void)
+{
+    return (struct journal_options){.directory = directory,
+                                    .segment_bytes = 1 << 16,
+                                    .keep_us = 3600 * INT64_C(1000000),
+                                    .keep_bytes_max = 1 << 30,
+                                    .bytes_max = 1 << 30};
+}
+
+static void
+make_directory(void)
+{
+    strcpy(directory, "/tmp/acrelay-journal-XXXXXX");
+    cr_assert_not_null(mkdtemp(directory));
+}
+
+static void
+remove_directory(void)
+{
+    char command[128];
+
+    snprintf(command, sizeof command, "rm -rf %s", directory);
+    cr_assert_eq(system(command), 0);
+}
+
+TestSuite(journal, .init = make_directory, .fini = remove_directory, .timeout = 60);
+
+static struct journal *
+must_open(const struct journal_options *o)
+{
+    struct err err = {0};
+    struct journal *j = journal_open(o, &err);
+
+    cr_assert_not_null(j, "%s", err.text);
+    return j;
+}
+
+static uint64_t
+must_append(struct journal *j, const char *text)
+{
+    struct err err = {0};
+    uint64_t sequence = 0;
+
+    cr_assert_eq(journal_append(j, span_of(text), 5000, &sequence, &err), 0, "%s",
+                 err.text);
+    return sequence;
+}
+
+// Each record's payload begins with its own number, so that it tells whether it is the right
+// one. The rest makes it `pad` bytes longer.
+static uint64_t
+append_number(struct journal *j, uint64_t number, size_t pad)
+{
+    char text[4096];
+    int n = snprintf(text, sizeof text, "%llu ", (unsigned long long)number);
+
+    memset(text + n, 'x', pad);
+    text[(size_t)n + pad] = '\0';
+    return must_append(j, text);
+}
+
+// Reads everything behind `after` and returns the last sequence; *gaps counts gap records.
+static uint64_t
+read_numbers(struct cursor *c, uint64_t after, uint64_t *gaps)
+{
+    struct record rec;
+    struct err err = {0};
+
+    *gaps = 0;
+    for (;;) {
+        enum cursor_result r = cursor_next(c, &rec, &err);
+        cr_assert_neq(r, CURSOR_ERROR, "%s", err.text);
+        if (r == CURSOR_END)
+            return after;
+        if (r == CURSOR_GAP) {
+            cr_assert_eq(rec.gap_first, after + 1);
+            *gaps += rec.sequence - rec.gap_first + 1;
+        } else {
+            cr_assert_eq(rec.sequence, after + 1);
+            cr_assert_eq(strtoull(rec.payload.at, NULL, 10), rec.sequence);
+        }
+        after = rec.sequence;
+    }
+}
+
+Test(journal, gives_back_what_was_appended_across_segments_and_lives)
+{
+    struct journal_options o = options();
+    uint64_t n = 0, gaps;
+
+    for (int life = 0; life < 4; life++) {
+        struct journal *j = must_open(&o);
+        for (int i = 0; i < 100; i++) {
+            n++;
+            cr_assert_eq(append_number(j, n, 2000), n);
+        }
+        struct cursor *c = cursor_open(j, 0);
+        cr_assert_eq(read_numbers(c, 0, &gaps), n);
+        cr_assert_eq(gaps, 0);
+        cursor_seek(c, n / 2);
+        cr_assert_eq(read_numbers(c, n / 2, &gaps), n);
+        cursor_close(c);
+        journal_close(j);
+    }
+}
+
+Test(journal, keeps_its_id_and_a_reader_without_lock_sees_it_live)
+{
+    struct journal_options o = options();
+    struct err err = {0};
+    char id[JOURNAL_ID_TEXT];
+    uint64_t gaps;
+
+    struct journal *j = must_open(&o);
+    strcpy(id, journal_id(j));
+    append_number(j, 1, 10);
+    struct cursor *c = cursor_open_reader(directory, 0, &err);
+    cr_assert_not_null(c, "%s", err.text);
+    cr_assert_str_eq(cursor_journal_id(c), id);
+    cr_assert_eq(read_numbers(c, 0, &gaps), 1);
+    append_number(j, 2, 10);
+    cr_assert_eq(read_numbers(c, 1, &gaps), 2);
+    cursor_close(c);
+    journal_close(j);
+    j = must_open(&o);
+    cr_assert_str_eq(journal_id(j), id);
+    journal_close(j);
+}
+
+Test(journal, belongs_to_one_process_at_a_time)
+{
+    struct journal_options o = options();
+    struct journal *j = must_open(&o);
+    struct err err = {0};
+
+    cr_assert_null(journal_open(&o, &err));
+    cr_assert_eq(err.exit, EXIT_CODE_LOCK);
+    char pid[32];
+    snprintf(pid, sizeof pid, "process %d", (int)getpid());
+    cr_assert_not_null(strstr(err.text, pid), "%s", err.text);
+    journal_close(j);
+    journal_close(must_open(&o));
+}
+
+Test(journal, refuses_a_directory_that_cannot_be_made)
+{
+    struct journal_options o = options();
+    struct err err = {0};
+
+    o.directory = "/proc/no/such/place";
+    cr_assert_null(journal_open(&o, &err));
+    cr_assert_eq(err.exit, EXIT_CODE_DIRECTORY);
+}
+
+struct crowd {
+    struct journal *journal;
+    uint64_t sequences[200];
+};
+
+static void *
+append_crowd(void *arg)
+{
+    struct crowd *crowd = arg;
+
+    for (size_t i = 0; i < 200; i++)
+        crowd->sequences[i] = must_append(crowd->journal, "from a crowd");
+    return NULL;
+}
+
+Test(journal, gives_each_of_many_threads_its_own_sequence)
+{
+    enum { THREADS = 8 };
+    static struct crowd crowds[THREADS];
+    static bool seen[THREADS * 200 + 1];
+    struct journal_options o = options();
+    pthread_t threads[THREADS];
+    struct journal_status status;
+
+    struct journal *j = must_open(&o);
+    for (size_t t = 0; t < THREADS; t++) {
+        crowds[t].journal = j;
+        cr_assert_eq(pthread_create(&threads[t], NULL, append_crowd, &crowds[t]), 0);
+    }
+    for (size_t t = 0; t < THREADS; t++)
+        pthread_join(threads[t], NULL);
+    for (size_t t = 0; t < THREADS; t++)
+        for (size_t i = 0; i < 200; i++) {
+            uint64_t s = crowds[t].sequences[i];
+            cr_assert(s >= 1 && s <= THREADS * 200 && !seen[s]);
+            seen[s] = true;
+        }
+    journal_read_status(j, &status);
+    cr_assert_eq(status.last, THREADS * 200);
+    cr_assert_leq(status.commits, status.records);
+    journal_close(j);
+}
+
+Test(journal, has_every_acknowledged_record_after_kill_9)
+{
+    struct journal_options o = options();
+    uint64_t *acknowledged =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    uint64_t gaps;
+
+    for (int life = 0; life < 20; life++) {
+        pid_t child = fork();
+        if (child == 0) {
+            struct err err;
+            struct journal *j = journal_open(&o, &err);
+            for (;;) {
+                char text[32];
+                uint64_t number = *acknowledged + 1, sequence;
+                snprintf(text, sizeof text, "%llu", (unsigned long long)number);
+                if (journal_append(j, span_of(text), 5000, &sequence, &err) < 0)
+                    _exit(1);
+                *acknowledged = sequence;
+            }
+        }
+        uint64_t wanted = *acknowledged + 20 + (uint64_t)life * 7;
+        while (*(volatile uint64_t *)acknowledged < wanted)
+            usleep(100);
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+        // The record being written when it died may be there or not: go on from what is.
+        struct journal *j = must_open(&o);
+        struct cursor *c = cursor_open(j, 0);
+        uint64_t last = read_numbers(c, 0, &gaps);
+        cr_assert_geq(last, *acknowledged);
+        cr_assert_eq(gaps, 0);
+        *acknowledged = last;
+        cursor_close(c);
+        journal_close(j);
+    }
+}
+
+// The path of the n-th segment (by name), for tests that damage it.
+static void
+segment_path(char *path, size_t size, size_t n)
+{
+    struct dirent **names;
+    int found = scandir(directory, &names, NULL, alphasort);
+    size_t seen = 0;
+
+    path[0] = '\0';
+    for (int i = 0; i < found; i++) {
+        if (strstr(names[i]->d_name, ".wal") && seen++ == n)
+            snprintf(path, size, "%s/%.200s", directory, names[i]->d_name);
+        free(names[i]);
+    }
+    free(names);
+    cr_assert(path[0]);
+}
+
+static void
+flip(const char *path, off_t at)
+{
+    unsigned char byte;
+    int fd = open(path, O_RDWR);
+
+    cr_assert_eq(pread(fd, &byte, 1, at), 1);
+    byte ^= 0x10;
+    cr_assert_eq(pwrite(fd, &byte, 1, at), 1);
+    close(fd);
+}
+
+Test(journal, tells_damage_as_a_gap_and_delivers_the_rest)
+{
+    struct journal_options o = options();
+    char path[300];
+    uint64_t gaps;
+
+    struct journal *j = must_open(&o);
+    for (uint64_t n = 1; n <= 100; n++)
+        append_number(j, n, 2000);
+    journal_close(j);
+    segment_path(path, sizeof path, 1);
+    flip(path, 64 + 32 + 2100 * 3);
+    j = must_open(&o);
+    struct cursor *c = cursor_open(j, 0);
+    cr_assert_eq(read_numbers(c, 0, &gaps), 100);
+    cr_assert_eq(gaps, 1);
+    cursor_close(c);
+    journal_close(j);
+}
+
+Test(journal, moves_a_foreign_file_aside_and_goes_on)
+{
+    struct journal_options o = options();
+    char path[128];
+    uint64_t gaps;
+
+    struct journal *j = must_open(&o);
+    append_number(j, 1, 10);
+    journal_close(j);
+    snprintf(path, sizeof path, "%s/0000000000000001-00000007.wal", directory);
+    int fd = open(path, O_CREAT | O_WRONLY, 0600);
+    cr_assert_eq(write(fd, "not a segment", 13), 13);
+    close(fd);
+    j = must_open(&o);
+    cr_assert_neq(access(path, F_OK), 0);
+    struct cursor *c = cursor_open(j, 0);
+    cr_assert_eq(read_numbers(c, 0, &gaps), 1);
+    cursor_close(c);
+    journal_close(j);
+}
+
+Test(journal, makes_room_of_published_records_only)
+{
+    struct journal_options o = options();
+    struct journal_status status;
+    struct err err = {0};
+    uint64_t n = 0;
+
+    o.bytes_max = 5 << 16;
+    struct journal *j = must_open(&o);
+    while (n < 1000 && journal_append(j, SPAN("0123456789abcdef0123456789abcdef"), 5000,
+                                      NULL, &err) == 0)
+        n++;
+    char large[4000];
+    memset(large, 'x', sizeof large);
+    while (journal_append(j, span_make(large, sizeof large), 5000, NULL, &err) == 0)
+        n++;
+    cr_assert_eq(err.kind, ERR_AGAIN);
+    journal_read_status(j, &status);
+    cr_assert_leq(status.bytes, o.bytes_max);
+    journal_publish(j, n - 5);
+    cr_assert_eq(journal_append(j, span_make(large, sizeof large), 5000, NULL, &err), 0,
+                 "%s", err.text);
+    journal_close(j);
+}
+
+Test(journal, skips_to_a_sequence_and_calls_that_no_gap_of_its_own)
+{
+    struct journal_options o = options();
+
+    struct journal *j = must_open(&o);
+    cr_assert_eq(must_append(j, "1"), 1);
+    journal_skip_to(j, 500);
+    cr_assert_eq(must_append(j, "501"), 501);
+    journal_close(j);
+    j = must_open(&o);
+    cr_assert_eq(must_append(j, "502"), 502);
+    struct cursor *c = cursor_open(j, 0);
+    struct record rec;
+    struct err err = {0};
+    static const uint64_t wanted[] = {1, 501, 502};
+    for (size_t i = 0; i < 3; i++) {
+        cr_assert_eq(cursor_next(c, &rec, &err), CURSOR_RECORD);
+        cr_assert_eq(rec.sequence, wanted[i]);
+    }
+    cr_assert_eq(cursor_next(c, &rec, &err), CURSOR_END);
+    cursor_close(c);
+    journal_close(j);
+}
