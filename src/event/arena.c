@@ -1,0 +1,75 @@
+#include "event/arena.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+
+enum { BLOCK = 64 << 10, KEPT = 1 << 20 };
+
+struct arena_block {
+    struct arena_block *next;
+    size_t size;
+    _Alignas(max_align_t) char bytes[];
+};
+
+static struct arena_block *
+next_block(struct arena *a, size_t bytes)
+{
+    struct arena_block *b = a->now ? a->now->next : a->first;
+
+    if (b && b->size >= bytes)
+        return b;
+    size_t size = bytes > BLOCK ? bytes : BLOCK;
+    struct arena_block *fresh = memory_get(sizeof *fresh + size);
+    *fresh = (struct arena_block){.next = b, .size = size};
+    if (a->now)
+        a->now->next = fresh;
+    else
+        a->first = fresh;
+    return fresh;
+}
+
+void *
+arena_get(struct arena *a, size_t bytes)
+{
+    bytes = (bytes + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1);
+    if (!a->now || a->now->size - a->used < bytes) {
+        a->now = next_block(a, bytes);
+        a->used = 0;
+    }
+    void *at = a->now->bytes + a->used;
+    a->used += bytes;
+    return at;
+}
+
+static void
+free_from(struct arena_block *b)
+{
+    while (b) {
+        struct arena_block *next = b->next;
+        free(b);
+        b = next;
+    }
+}
+
+void
+arena_reset(struct arena *a)
+{
+    size_t kept = 0;
+
+    for (struct arena_block *b = a->first; b; b = b->next) {
+        kept += b->size;
+        if (kept > KEPT) {
+            free_from(b->next);
+            b->next = NULL;
+        }
+    }
+    a->now = NULL;
+    a->used = 0;
+}
+
+void
+arena_release(struct arena *a)
+{
+    free_from(a->first);
+    *a = (struct arena){0};
+}

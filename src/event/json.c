@@ -1,0 +1,286 @@
+#include "event/json.h"
+
+#include "base/text.h"
+
+static bool
+needs_escape(unsigned char c)
+{
+    return c < 0x20 || c == '"' || c == '\\' || c == 0xe2;
+}
+
+static void
+add_escape(struct buf *to, unsigned char c)
+{
+    static const char short_ones[] = "btn\0fr"; // 0x08 to 0x0d, 0x0b has none
+
+    if (c == '"' || c == '\\')
+        buf_add(to, span_make((char[]){'\\', (char)c}, 2));
+    else if (c >= 0x08 && c <= 0x0d && short_ones[c - 8])
+        buf_add(to, span_make((char[]){'\\', short_ones[c - 8]}, 2));
+    else
+        buf_add_format(to, "\\u%04x", c);
+}
+
+// A failed add leaves the buf full; the caller looks at that once, at the end.
+void
+json_add_string(struct buf *to, struct span s)
+{
+    size_t from = 0;
+
+    buf_add_byte(to, '"');
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.at[i];
+        if (!needs_escape(c))
+            continue;
+        bool separator = c == 0xe2 && s.len - i > 2 && s.at[i + 1] == '\x80' &&
+                         (s.at[i + 2] == '\xa8' || s.at[i + 2] == '\xa9');
+        if (c == 0xe2 && !separator)
+            continue;
+        buf_add(to, span_make(s.at + from, i - from));
+        if (separator) {
+            buf_add_text(to, s.at[i + 2] == '\xa8' ? "\\u2028" : "\\u2029");
+            i += 2;
+        } else {
+            add_escape(to, c);
+        }
+        from = i + 1;
+    }
+    buf_add(to, span_make(s.at + from, s.len - from));
+    buf_add_byte(to, '"');
+}
+
+// --- checking and compacting ------------------------------------------------------------
+
+struct parser {
+    struct span rest;
+    struct buf *to;
+    size_t members;
+    const char *wrong;
+};
+
+static bool
+fail(struct parser *p, const char *wrong)
+{
+    if (!p->wrong)
+        p->wrong = wrong;
+    return false;
+}
+
+static char
+peek(struct parser *p)
+{
+    while (p->rest.len > 0 && memchr(" \t\r\n", p->rest.at[0], 4))
+        p->rest = span_from(p->rest, 1);
+    return p->rest.len ? p->rest.at[0] : '\0';
+}
+
+static void
+pass(struct parser *p, size_t n)
+{
+    buf_add(p->to, span_to(p->rest, n));
+    p->rest = span_from(p->rest, n);
+}
+
+static bool
+is_hex4(struct span s)
+{
+    unsigned char bytes[2];
+
+    return s.len >= 4 && text_unhex(bytes, 2, span_to(s, 4));
+}
+
+// The length of the escape at the start of s, 0 when it is none.
+static size_t
+escape_len(struct parser *p, struct span s)
+{
+    if (s.len < 2)
+        return 0;
+    if (s.at[1] != 'u')
+        return strchr("\"\\/bfnrt", s.at[1]) && s.at[1] ? 2 : 0;
+    if (!is_hex4(span_from(s, 2)))
+        return 0;
+    if (memcmp(s.at + 2, "0000", 4) == 0)
+        fail(p, "it holds \\u0000");
+    return 6;
+}
+
+static bool
+parse_string(struct parser *p)
+{
+    size_t i = 1;
+
+    for (;;) {
+        if (i >= p->rest.len)
+            return fail(p, "a string does not end");
+        unsigned char c = (unsigned char)p->rest.at[i];
+        if (c == '"')
+            break;
+        if (c < 0x20)
+            return fail(p, "a control character in a string");
+        size_t len = c == '\\' ? escape_len(p, span_from(p->rest, i)) : 1;
+        if (len == 0)
+            return fail(p, "a broken escape");
+        i += len;
+    }
+    pass(p, i + 1);
+    return !p->wrong;
+}
+
+static size_t
+digits(struct span s, size_t at)
+{
+    size_t n = 0;
+
+    while (at + n < s.len && s.at[at + n] >= '0' && s.at[at + n] <= '9')
+        n++;
+    return n;
+}
+
+static bool
+parse_number(struct parser *p)
+{
+    struct span s = p->rest;
+    size_t i = s.at[0] == '-', n = digits(s, i);
+
+    if (n == 0 || (n > 1 && s.at[i] == '0'))
+        return fail(p, "not valid JSON");
+    i += n;
+    if (i < s.len && s.at[i] == '.') {
+        n = digits(s, i + 1);
+        if (n == 0)
+            return fail(p, "a broken number");
+        i += 1 + n;
+    }
+    if (i < s.len && (s.at[i] == 'e' || s.at[i] == 'E')) {
+        size_t sign = i + 1 < s.len && (s.at[i + 1] == '+' || s.at[i + 1] == '-');
+        n = digits(s, i + 1 + sign);
+        if (n == 0)
+            return fail(p, "a broken number");
+        i += 1 + sign + n;
+    }
+    pass(p, i);
+    return true;
+}
+
+static bool
+parse_word(struct parser *p)
+{
+    static const char *const words[] = {"true", "false", "null"};
+
+    for (size_t i = 0; i < 3; i++)
+        if (span_starts(p->rest, span_of(words[i]))) {
+            pass(p, strlen(words[i]));
+            return true;
+        }
+    return fail(p, "not valid JSON");
+}
+
+static bool parse_value(struct parser *p, int depth);
+
+static bool
+parse_member(struct parser *p, bool in_object, int depth)
+{
+    if (++p->members > JSON_MEMBERS_MAX)
+        return fail(p, "more than 10000 members");
+    if (in_object) {
+        if (peek(p) != '"')
+            return fail(p, "a member without a name");
+        if (!parse_string(p))
+            return false;
+        if (peek(p) != ':')
+            return fail(p, "a member without a value");
+        pass(p, 1);
+    }
+    return parse_value(p, depth + 1);
+}
+
+static bool
+parse_container(struct parser *p, int depth)
+{
+    bool in_object = p->rest.at[0] == '{';
+    char end = in_object ? '}' : ']';
+
+    if (depth > JSON_DEPTH_MAX)
+        return fail(p, "deeper than 32 levels");
+    pass(p, 1);
+    if (peek(p) == end) {
+        pass(p, 1);
+        return true;
+    }
+    while (parse_member(p, in_object, depth)) {
+        char c = peek(p);
+        if (c != ',' && c != end)
+            return fail(p, "not valid JSON");
+        pass(p, 1);
+        if (c == end)
+            return true;
+    }
+    return false;
+}
+
+static bool
+parse_value(struct parser *p, int depth)
+{
+    char c = peek(p);
+
+    if (c == '{' || c == '[')
+        return parse_container(p, depth);
+    if (c == '"')
+        return parse_string(p);
+    if (c == '-' || (c >= '0' && c <= '9'))
+        return parse_number(p);
+    return parse_word(p);
+}
+
+const char *
+json_compact(struct buf *to, struct span body)
+{
+    struct parser p = {.rest = body, .to = to};
+
+    if (!text_is_utf8(body))
+        return "it is not UTF-8";
+    if (peek(&p) != '{')
+        return "the top is not an object";
+    if (parse_value(&p, 1) && peek(&p) != '\0')
+        fail(&p, "something stands behind the object");
+    if (!p.wrong && p.rest.len > 0)
+        fail(&p, "something stands behind the object");
+    return p.wrong;
+}
+
+static size_t
+string_end(struct span s, size_t at)
+{
+    for (at++; s.at[at] != '"'; at++)
+        if (s.at[at] == '\\')
+            at++;
+    return at;
+}
+
+bool
+json_find_string(struct span object, const char *key, struct span *value)
+{
+    int depth = 0;
+
+    for (size_t i = 0; i < object.len; i++) {
+        char c = object.at[i];
+        if (c == '{' || c == '[')
+            depth++;
+        else if (c == '}' || c == ']')
+            depth--;
+        if (c != '"')
+            continue;
+        size_t end = string_end(object, i);
+        struct span text = span_make(object.at + i + 1, end - i - 1);
+        bool is_key = depth == 1 && object.at[end + 1] == ':';
+        i = end;
+        if (!is_key || !span_is(text, key))
+            continue;
+        if (object.at[end + 2] != '"')
+            return false;
+        size_t last = string_end(object, end + 2);
+        *value = span_make(object.at + end + 3, last - end - 3);
+        return true;
+    }
+    return false;
+}

@@ -1,0 +1,205 @@
+// Small containers are searched along their list; from MANY children on, they are found in
+// one hash table for the whole tree, so that ten thousand siblings cost no more each than
+// ten. The table is emptied by size, not freed.
+#include "event/tree.h"
+
+#include "base/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { MANY = 12, TABLE_LEAST = 256, INDEX_TEXT = 24 };
+
+void
+tree_init(struct tree *t, struct arena *arena, uint64_t seed)
+{
+    *t = (struct tree){.arena = arena, .seed = seed};
+}
+
+void
+tree_release(struct tree *t)
+{
+    free(t->rest);
+    free(t->table);
+    *t = (struct tree){0};
+}
+
+bool
+tree_is_index(struct span key, uint64_t *index)
+{
+    if (key.len == 0 || key.len > 18 || (key.at[0] == '0' && key.len > 1))
+        return false;
+    return text_number(index, key, INT64_MAX);
+}
+
+static uint64_t
+hash(const struct tree *t, const struct node *parent, struct span key)
+{
+    uint64_t h = t->seed ^ (uint64_t)(uintptr_t)parent ^ key.len;
+
+    while (key.len > 0) {
+        uint64_t word = 0;
+        size_t n = key.len < 8 ? key.len : 8;
+        memcpy(&word, key.at, n);
+        h = (h ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+        h ^= h >> 29;
+        key = span_from(key, n);
+    }
+    return h ^ h >> 32;
+}
+
+static void
+table_add(struct tree *t, struct node *n)
+{
+    struct node **bucket = &t->table[hash(t, n->parent, n->key) & (t->table_size - 1)];
+
+    n->same_bucket = *bucket;
+    *bucket = n;
+}
+
+static void
+table_grow(struct tree *t)
+{
+    struct node **old = t->table;
+    size_t old_size = t->table_size;
+
+    t->table_size = old_size ? old_size * 2 : TABLE_LEAST;
+    t->table = memory_get(t->table_size * sizeof *t->table);
+    memset(t->table, 0, t->table_size * sizeof *t->table);
+    for (size_t i = 0; i < old_size; i++)
+        for (struct node *n = old[i], *next; n; n = next) {
+            next = n->same_bucket;
+            table_add(t, n);
+        }
+    free(old);
+}
+
+static void
+remember(struct tree *t, struct node *n)
+{
+    if (t->table_used >= t->table_size)
+        table_grow(t);
+    t->table_used++;
+    table_add(t, n);
+}
+
+struct node *
+tree_child(const struct tree *t, const struct node *parent, struct span key)
+{
+    if (parent->len < MANY) {
+        for (struct node *n = parent->first; n; n = n->next)
+            if (span_equal(n->key, key))
+                return n;
+        return NULL;
+    }
+    struct node *n = t->table[hash(t, parent, key) & (t->table_size - 1)];
+    while (n && (n->parent != parent || !span_equal(n->key, key)))
+        n = n->same_bucket;
+    return n;
+}
+
+bool
+tree_leaf(const struct tree *t, const struct node *parent, struct span key,
+          struct span *value)
+{
+    const struct node *n = parent ? tree_child(t, parent, key) : NULL;
+
+    if (!n || !n->is_leaf)
+        return false;
+    *value = n->value;
+    return true;
+}
+
+static struct node *
+add_child(struct tree *t, struct node *parent, struct span key, bool appended)
+{
+    struct node *n = arena_get(t->arena, sizeof *n);
+    uint64_t index;
+
+    *n = (struct node){
+        .key = key, .appended = appended, .all_appended = true, .parent = parent};
+    if (parent->last)
+        parent->last->next = n;
+    else
+        parent->first = n;
+    parent->last = n;
+    parent->len++;
+    parent->all_appended = parent->all_appended && appended;
+    if (tree_is_index(key, &index) && index >= parent->index)
+        parent->index = index + 1;
+    if (parent->len == MANY)
+        for (struct node *each = parent->first; each; each = each->next)
+            remember(t, each);
+    else if (parent->len > MANY)
+        remember(t, n);
+    return n;
+}
+
+static struct span
+next_key(struct tree *t, const struct node *parent)
+{
+    char *text = arena_get(t->arena, INDEX_TEXT);
+    int len = snprintf(text, INDEX_TEXT, "%llu", (unsigned long long)parent->index);
+
+    return span_make(text, (size_t)len);
+}
+
+// step goes from a container to the child a segment names, making it when it is not there.
+static struct node *
+step(struct tree *t, struct node *parent, struct span segment, bool is_root, bool *made)
+{
+    if (!is_root && segment.len == 0) {
+        *made = true;
+        return add_child(t, parent, next_key(t, parent), true);
+    }
+    struct node *n = *made ? NULL : tree_child(t, parent, segment);
+    if (n)
+        return n;
+    *made = true;
+    return add_child(t, parent, segment, false);
+}
+
+static bool
+put(struct tree *t, const struct form_pair *pair)
+{
+    struct form_path path;
+    struct node *n = &t->root;
+    bool made = false;
+
+    if (!form_path_parse(&path, pair->key) || span_is(path.root, "_relay"))
+        return false;
+    n = step(t, n, path.root, true, &made);
+    for (size_t i = 0; i < path.len; i++) {
+        if (n->is_leaf)
+            return false;
+        n = step(t, n, path.segments[i], false, &made);
+    }
+    if (!made)
+        return false;
+    n->is_leaf = true;
+    n->value = pair->value;
+    return true;
+}
+
+static void
+add_rest(struct tree *t, const struct form_pair *pair)
+{
+    if (t->rest_len == t->rest_cap) {
+        t->rest_cap = t->rest_cap ? t->rest_cap * 2 : 16;
+        t->rest = memory_grow(t->rest, t->rest_cap * sizeof *t->rest);
+    }
+    t->rest[t->rest_len++] = pair;
+}
+
+void
+tree_fill(struct tree *t, const struct form *form)
+{
+    t->root = (struct node){.all_appended = false};
+    t->rest_len = 0;
+    if (t->table_used > 0)
+        memset(t->table, 0, t->table_size * sizeof *t->table);
+    t->table_used = 0;
+    for (size_t i = 0; i < form->len; i++)
+        if (!put(t, &form->pairs[i]))
+            add_rest(t, &form->pairs[i]);
+}

@@ -1,0 +1,369 @@
+// NORMAL-FORM.md, rule by rule: a body and what stands in the stream.
+#include "event/event.h"
+#include "event/form.h"
+#include "event/moment.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static struct event_maker *maker;
+static struct event event;
+
+static void
+open_maker(void)
+{
+    struct err err;
+
+    maker = event_maker_open();
+    cr_assert_eq(event_zone_set("America/Chicago", &err), 0);
+}
+
+static void
+close_maker(void)
+{
+    event_maker_close(maker);
+}
+
+static enum event_reason
+make_typed(const char *type, struct span body)
+{
+    struct event_origin origin = {.account = SPAN("acme"),
+                                  .journal_id = SPAN("00112233445566778899aabbccddeeff"),
+                                  .sequence = 42,
+                                  .received_us = INT64_C(1700000000000042),
+                                  .fingerprint = SPAN("00")};
+    struct delivery d = {.hook = SPAN("contacts"),
+                         .stream = SPAN("events"),
+                         .type = span_of(type),
+                         .body = body};
+
+    return event_make(maker, &origin, &d, &event);
+}
+
+static enum event_reason
+make(const char *body)
+{
+    return make_typed("application/x-www-form-urlencoded", span_of(body));
+}
+
+static void
+expect(const char *body, const char *data)
+{
+    cr_assert_eq(make(body), EVENT_GOOD, "%s", body);
+    cr_expect(span_is(event.data, data), "%s\n  gave   %.*s\n  wanted %s", body,
+              (int)event.data.len, event.data.at, data);
+}
+
+// Most cases have no list: what is added for that is left out of the table.
+static void
+expect_all(const char *cases[][2], size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        char body[512], data[1024];
+        snprintf(body, sizeof body, "list=0&%s", cases[i][0]);
+        snprintf(data, sizeof data, "{\"list\":[],%s}", cases[i][1]);
+        expect(body, data);
+    }
+}
+#define EXPECT_ALL(cases) expect_all(cases, sizeof(cases) / sizeof *(cases))
+
+TestSuite(event, .init = open_maker, .fini = close_maker);
+
+Test(event, r1_splits_and_decodes_pairs)
+{
+    const char *cases[][2] = {
+        {"a=b%26c&&d=e=f", "\"a\":\"b&c\",\"d\":\"e=f\""},
+        {"a=x+y%2Bz", "\"a\":\"x y+z\""},
+        {"a=%zz%4&b=%", "\"a\":\"%zz%4\",\"b\":\"%\""},
+        {"a&b=", "\"a\":\"\",\"b\":\"\""},
+        {"a%5Bb%5D=1&a[c]=2", "\"a\":{\"b\":\"1\",\"c\":\"2\"}"},
+        {"a=%2541", "\"a\":\"%41\""},
+        {"a=1;b=2", "\"a\":\"1;b=2\""},
+    };
+    EXPECT_ALL(cases);
+}
+
+Test(event, r2_reads_what_is_not_utf8_as_windows_1252)
+{
+    const char *cases[][2] = {
+        {"a=gr%FC%DFe", "\"a\":\"gr\xc3\xbc\xc3\x9f"
+                        "e\""},
+        {"a=%80%81", "\"a\":\"\xe2\x82\xac\xc2\x81\""},
+        {"a=%C3%BC", "\"a\":\"\xc3\xbc\""},
+        {"a=%C3%BC%FC", "\"a\":\"\xc3\x83\xc2\xbc\xc3\xbc\""},
+    };
+    EXPECT_ALL(cases);
+    cr_assert_eq(make("a=x%00y"), EVENT_NUL);
+    cr_assert_eq(make("a%00=x"), EVENT_NUL);
+}
+
+Test(event, r3_reads_keys)
+{
+    const char *cases[][2] = {
+        {"contact[fields][gr%C3%B6%C3%9Fe [cm]]=1",
+         "\"contact\":{\"fields\":{\"gr\xc3\xb6\xc3\x9f"
+         "e [cm]\":\"1\"}}"},
+        {"a[b=1", "\"a[b\":\"1\""},
+        {"a[b]c=1", "\"a[b]c\":\"1\""},
+        {"a]=1", "\"a]\":\"1\""},
+        {"[a]=1", "\"_relay\":{\"rest\":[[\"[a]\",\"1\"]]}"},
+        {"=1", "\"_relay\":{\"rest\":[[\"\",\"1\"]]}"},
+        {"a[1][1][1][1][1][1][1][1][1][1][1][1][1][1][1][1][1]=x",
+         "\"_relay\":{\"rest\":[[\"a[1][1][1][1][1][1][1][1][1][1][1][1][1][1][1][1][1]"
+         "\","
+         "\"x\"]]}"},
+    };
+    EXPECT_ALL(cases);
+}
+
+Test(event, r4_builds_the_tree)
+{
+    const char *cases[][2] = {
+        {"a[007]=x&a[-1]=y&a[9]=z", "\"a\":{\"007\":\"x\",\"-1\":\"y\",\"9\":\"z\"}"},
+        {"a[]=x&a[]=y", "\"a\":[\"x\",\"y\"]"},
+        {"a[5]=x&a[]=y", "\"a\":{\"5\":\"x\",\"6\":\"y\"}"},
+        {"a[][b]=1&a[][b]=2", "\"a\":[{\"b\":\"1\"},{\"b\":\"2\"}]"},
+        {"b=1&a=2&b2=3", "\"b\":\"1\",\"a\":\"2\",\"b2\":\"3\""},
+    };
+    EXPECT_ALL(cases);
+}
+
+Test(event, r5_loses_nothing)
+{
+    const char *cases[][2] = {
+        {"a=1&a=2", "\"a\":\"1\",\"_relay\":{\"rest\":[[\"a\",\"2\"]]}"},
+        {"a=1&a[b]=2", "\"a\":\"1\",\"_relay\":{\"rest\":[[\"a[b]\",\"2\"]]}"},
+        {"a[b]=1&a=2", "\"a\":{\"b\":\"1\"},\"_relay\":{\"rest\":[[\"a\",\"2\"]]}"},
+        {"_relay=x&_relay[y]=z",
+         "\"_relay\":{\"rest\":[[\"_relay\",\"x\"],[\"_relay[y]\",\"z\"]]}"},
+    };
+    EXPECT_ALL(cases);
+}
+
+Test(event, r6_gives_list_one_shape)
+{
+    expect("a=1", "{\"a\":\"1\",\"list\":[]}");
+    expect("list=", "{\"list\":[]}");
+    expect("list=14", "{\"list\":[{\"id\":\"14\"}]}");
+    expect("list[0]=14", "{\"list\":[{\"id\":\"14\"}]}");
+    expect("list[0][id]=14&list[0][name]=N",
+           "{\"list\":[{\"id\":\"14\",\"name\":\"N\"}]}");
+    expect("list[][id]=1&list[][id]=2", "{\"list\":[{\"id\":\"1\"},{\"id\":\"2\"}]}");
+    expect("list[id]=3&list[name]=x", "{\"list\":[{\"id\":\"3\",\"name\":\"x\"}]}");
+    expect("list[7][id]=1", "{\"list\":[{\"id\":\"1\",\"index\":\"7\"}]}");
+    expect("list[1]=a&list[0]=b", "{\"list\":[{\"id\":\"a\",\"index\":\"1\"},"
+                                  "{\"id\":\"b\",\"index\":\"0\"}]}");
+}
+
+Test(event, r6_gives_other_known_paths_one_shape)
+{
+    const char *cases[][2] = {
+        {"note=hi", "\"note\":{\"text\":\"hi\"}"},
+        {"note[id]=2&note[text]=hi", "\"note\":{\"id\":\"2\",\"text\":\"hi\"}"},
+        {"task[note]=hi", "\"task\":{\"note\":\"hi\"}"},
+        {"updated_fields=x", "\"updated_fields\":[\"x\"]"},
+        {"updated_fields[0]=a&updated_fields[1]=b", "\"updated_fields\":[\"a\",\"b\"]"},
+        {"updated_fields[]=a", "\"updated_fields\":[\"a\"]"},
+        {"updated_fields[value]=5", "\"updated_fields\":[\"value\"],\"_relay\":{"
+                                    "\"updated_values\":{\"value\":\"5\"}}"},
+        {"contact[tags]=t1, t2", "\"contact\":{\"tags\":[\"t1\",\"t2\"]}"},
+        {"contact[tags]=", "\"contact\":{\"tags\":[]}"},
+        {"contact[tags]=a,b",
+         "\"contact\":{\"tags\":[\"a\",\"b\"]},\"_relay\":{\"tags\":\"a,b\"}"},
+        {"contact[tags][0]=a&contact[tags][1]=b", "\"contact\":{\"tags\":[\"a\",\"b\"]}"},
+        {"contact[fields][12]=v&contact[fields][3]=||a||b||",
+         "\"contact\":{\"fields\":{\"12\":\"v\",\"3\":[\"a\",\"b\"]}}"},
+        {"contact[fields][1]=||&contact[fields][2]=||||&contact[fields][3]=|||",
+         "\"contact\":{\"fields\":{\"1\":[],\"2\":[],\"3\":\"|||\"}}"},
+        {"contact[fields][3][0]=a", "\"contact\":{\"fields\":{\"3\":[\"a\"]}}"},
+        {"deal[fields][0][id]=1&deal[fields][0][key]=K&deal[fields][0][value]=||x||",
+         "\"deal\":{\"fields\":[{\"id\":\"1\",\"key\":\"K\",\"value\":[\"x\"]}]}"},
+        {"account[fields][Label]=v",
+         "\"account\":{\"fields\":[{\"key\":\"Label\",\"value\":\"v\"}]}"},
+        {"deal[fields][3]=v", "\"deal\":{\"fields\":[{\"id\":\"3\",\"value\":\"v\"}]}"},
+        {"account[fields][4][key]=K&account[fields][4][value][0]=a",
+         "\"account\":{\"fields\":[{\"key\":\"K\",\"value\":[\"a\"],\"index\":\"4\"}]}"},
+        {"active_subscriptions[0]=1", "\"active_subscriptions\":[\"1\"]"},
+    };
+    EXPECT_ALL(cases);
+}
+
+Test(event, r7_makes_known_zero_dates_null_and_leaves_money)
+{
+    const char *cases[][2] = {
+        {"deal[create_date]=0000-00-00 00:00:00", "\"deal\":{\"create_date\":null}"},
+        {"task[dueDate]=0000-00-00", "\"task\":{\"dueDate\":null}"},
+        {"deal[value]=1,044,055.00&deal[value_raw]=1044055",
+         "\"deal\":{\"value\":\"1,044,055.00\",\"value_raw\":\"1044055\"}"},
+        {"a=0000-00-00", "\"a\":\"0000-00-00\""},
+    };
+    EXPECT_ALL(cases);
+}
+
+static void
+expect_json(const char *body, const char *data)
+{
+    cr_assert_eq(make_typed("application/json; charset=utf-8", span_of(body)), EVENT_GOOD,
+                 "%s", body);
+    cr_expect(span_is(event.data, data), "%.*s", (int)event.data.len, event.data.at);
+}
+
+Test(event, r8_passes_json_on_verbatim)
+{
+    expect_json(" {\"a\" : 1.50 , \"a\":[ true,null ] }\n",
+                "{\"a\":1.50,\"a\":[true,null]}");
+    expect_json("{\"n\":123456789012345678901234567890}",
+                "{\"n\":123456789012345678901234567890}");
+    expect_json("{\"type\":\"deal_add\",\"x\":{\"type\":\"no\"}}",
+                "{\"type\":\"deal_add\",\"x\":{\"type\":\"no\"}}");
+    cr_assert(span_is(event.type, "com.activecampaign.deal_add"));
+    cr_assert_eq(make_typed("", SPAN("{\"a\":1}")), EVENT_GOOD);
+    cr_assert(span_is(event.data, "{\"a\":1}"));
+    static const char *const broken[] = {"[1]",
+                                         "\"x\"",
+                                         "{\"a\":01}",
+                                         "{\"a\":1,}",
+                                         "{\"a\":\"\\u0000\"}",
+                                         "{\"a\":\"\\x\"}",
+                                         "{} {}",
+                                         "{\"a\":\"\xff\"}",
+                                         "{\"a\"}",
+                                         "{\"a\":+1}",
+                                         "{\"a\":tru}",
+                                         "  ",
+                                         "{\"a\":\"\n\"}"};
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++)
+        cr_expect_eq(make_typed("application/json", span_of(broken[i])), EVENT_JSON, "%s",
+                     broken[i]);
+}
+
+Test(event, r8_refuses_json_that_is_too_deep_or_too_long)
+{
+    char *text = malloc(200000);
+
+    strcpy(text, "{\"a\":");
+    memset(text + 5, '[', 31);
+    memset(text + 36, ']', 31);
+    strcpy(text + 67, "}");
+    cr_assert_eq(make_typed("application/json", span_of(text)), EVENT_GOOD);
+    strcpy(text, "{\"a\":");
+    memset(text + 5, '[', 32);
+    memset(text + 37, ']', 32);
+    strcpy(text + 69, "}");
+    cr_assert_eq(make_typed("application/json", span_of(text)), EVENT_JSON);
+    free(text);
+}
+
+Test(event, r8_makes_dead_letters_of_other_bodies)
+{
+    cr_assert_eq(make(""), EVENT_EMPTY);
+    cr_assert_eq(make_typed("multipart/form-data; boundary=x", SPAN("--x")),
+                 EVENT_MULTIPART);
+    cr_assert(span_is(event.raw, "--x"));
+    cr_assert_gt(event.detail.len, 0);
+}
+
+Test(event, r9_has_bounds_for_pairs)
+{
+    size_t len = 10001 * 2;
+    char *body = malloc(len + 1);
+
+    for (size_t i = 0; i < len; i += 2)
+        memcpy(body + i, "&a", 2);
+    cr_assert_eq(make_typed("", span_make(body, len)), EVENT_PAIRS);
+    cr_assert_eq(make_typed("", span_make(body, len - 2)), EVENT_GOOD);
+    free(body);
+}
+
+Test(event, r9_escapes_only_what_json_needs)
+{
+    expect("list=0&a=%22%5C%01%0A%2F%7F%E2%80%A8%E2%80%AA",
+           "{\"list\":[],\"a\":\"\\\"\\\\\\u0001\\n/\x7f\\u2028\xe2\x80\xaa\"}");
+}
+
+static void
+expect_envelope(const char *body, const char *type, const char *subject, const char *time)
+{
+    char whole[128];
+
+    snprintf(whole, sizeof whole, "com.activecampaign.%s", type);
+    cr_assert_eq(make(body), EVENT_GOOD);
+    cr_expect(span_is(event.type, whole), "%s: %.*s", body, (int)event.type.len,
+              event.type.at);
+    cr_expect(span_is(event.subject, subject), "%s: %.*s", body, (int)event.subject.len,
+              event.subject.at);
+    if (time)
+        cr_expect(span_is(event.time, time), "%s: %.*s", body, (int)event.time.len,
+                  event.time.at);
+}
+
+Test(event, r10_fills_the_envelope)
+{
+    const char *received = "2023-11-14T22:13:20Z";
+
+    expect_envelope("type=subscribe&contact[id]=66&date_time=2024-02-28T07:16:48-06:00",
+                    "subscribe", "contact/66", "2024-02-28T13:16:48Z");
+    expect_envelope("type=deal_update&deal[id]=9&contact[id]=1", "deal_update", "deal/9",
+                    received);
+    expect_envelope("type=deal_pipeline_add&pipeline[id]=3", "deal_pipeline_add",
+                    "pipeline/3", NULL);
+    expect_envelope("type=sent&campaign[id]=5", "sent", "campaign/5", NULL);
+    expect_envelope("type=list_add&list[id]=3&list[name]=x", "list_add", "list/3", NULL);
+    expect_envelope("seriesid=1&contact[id]=2", "automation", "contact/2", NULL);
+    expect_envelope("type=new_thing&account[id]=4", "new_thing", "account/4", NULL);
+    expect_envelope("type=bad type", "unknown", "", NULL);
+    expect_envelope("x=1", "unknown", "", NULL);
+    expect_envelope("type=update&contact[id]=a%2Fb", "update", "", NULL);
+    cr_assert(span_is(event.id, "00112233445566778899aabbccddeeff-00000000000000000042"));
+    cr_assert(span_is(event.source, "/activecampaign/acme/contacts"));
+    cr_assert(span_is(event.recorded, "2023-11-14T22:13:20.000042Z"));
+    cr_assert(span_is(event.sequence, "00000000000000000042"));
+}
+
+static void
+expect_moment(const char *text, const char *utc)
+{
+    char body[128];
+
+    snprintf(body, sizeof body, "type=update&date_time=%s", text);
+    expect_envelope(body, "update", "", utc);
+}
+
+Test(event, r10_reads_times_with_and_without_offset)
+{
+    expect_moment("2023-07-12 06:49:04", "2023-07-12T11:49:04Z");
+    expect_moment("2023-01-12 06:49:04", "2023-01-12T12:49:04Z");
+    expect_moment("2024-11-03 01:30:00", "2024-11-03T06:30:00Z"); // doubled: the earlier
+    expect_moment("2024-03-10 02:30:00",
+                  "2024-03-10T08:30:00Z"); // skipped: behind the gap
+    expect_moment("2024-02-28T07:16:48%2B0530", "2024-02-28T01:46:48Z");
+    expect_moment("2023-02-30 00:00:00", "2023-11-14T22:13:20Z");
+    expect_moment("0000-00-00 00:00:00", "2023-11-14T22:13:20Z");
+}
+
+Test(event, stores_a_delivery_and_reads_it_back)
+{
+    struct delivery d = {.hook = SPAN("contacts"),
+                         .stream = SPAN("events"),
+                         .type = SPAN("a/b"),
+                         .encoding = SPAN("gzip"),
+                         .query = SPAN("x=1"),
+                         .body = SPAN("type=sent"),
+                         .repeats = DELIVERY_KEEP,
+                         .include_raw = true};
+    struct delivery back;
+    struct buf b;
+    struct err err;
+
+    buf_init(&b, 1000);
+    cr_assert_eq(delivery_encode(&b, &d), 0);
+    cr_assert_eq(delivery_decode(&back, buf_span(&b), &err), 0);
+    cr_assert(span_equal(back.hook, d.hook) && span_equal(back.stream, d.stream));
+    cr_assert(span_equal(back.type, d.type) && span_equal(back.encoding, d.encoding));
+    cr_assert(span_equal(back.query, d.query) && span_equal(back.body, d.body));
+    cr_assert(back.include_raw && back.repeats == DELIVERY_KEEP);
+    for (size_t len = 0; len < b.len; len++)
+        cr_assert_eq(delivery_decode(&back, span_make(b.at, len), &err), -1);
+    buf_release(&b);
+}
