@@ -1,0 +1,298 @@
+// hiredis, the part of it that 0.14 (Debian 12) and 1.x share. Commands are put into wire
+// form here, because hiredis formats each argument with its own small printf, which costs
+// more than everything else the relay does for a record.
+#include "edge/redis.h"
+
+#include <errno.h>
+#include <hiredis/hiredis.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+enum { CONNECT_MS = 5000, COMMAND_MS = 10000, ASK_MAX = 32 };
+
+// Redis takes no more than 1 GiB of one command.
+static const size_t ARGS_MAX = (size_t)1 << 30;
+
+struct redis {
+    redisContext *context;
+    redisReply *reply; // the last one received
+    struct redis_args head;
+    bool dead;
+};
+
+static struct timeval
+time_of_ms(int64_t ms)
+{
+    return (struct timeval){.tv_sec = (time_t)(ms / 1000),
+                            .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+}
+
+// why gives hiredis' words, but for a timeout, which it calls "Resource temporarily
+// unavailable".
+static const char *
+why(const redisContext *c)
+{
+    if (c->err == REDIS_ERR_IO && (errno == EAGAIN || errno == EWOULDBLOCK))
+        return "no answer in time";
+    return c->errstr;
+}
+
+static int
+die(struct redis *r, struct err *err)
+{
+    r->dead = true;
+    return err_set(err, ERR_AGAIN, "redis: %s", why(r->context));
+}
+
+static redisContext *
+connect_to(const struct redis_options *o)
+{
+    struct timeval limit = time_of_ms(o->connect_ms ? o->connect_ms : CONNECT_MS);
+
+    if (o->path)
+        return redisConnectUnixWithTimeout(o->path, limit);
+    return redisConnectWithTimeout(o->host, o->port, limit);
+}
+
+// expect_ok sends one of the opening commands. "max number of clients" comes as the answer
+// to whatever is sent first.
+static int
+expect_ok(struct redis *r, const struct span *args, size_t n, struct err *err)
+{
+    const struct redis_reply *reply = redis_command(r, args, n, err);
+
+    if (!reply)
+        return -1;
+    if (redis_reply_kind(reply) != REDIS_ERROR)
+        return 0;
+    struct span text = redis_reply_text(reply);
+    bool full = span_starts(text, SPAN("ERR max number"));
+    return err_set(err, full ? ERR_AGAIN : ERR_INPUT, "redis: %s: %.*s", args[0].at,
+                   (int)text.len, text.at);
+}
+
+static int
+authenticate(struct redis *r, const struct redis_options *o, struct err *err)
+{
+    struct span args[3] = {SPAN("AUTH")};
+    size_t n = 1;
+
+    if (o->password.len == 0)
+        return 0;
+    if (o->user && *o->user)
+        args[n++] = span_of(o->user);
+    args[n++] = o->password;
+    return expect_ok(r, args, n, err);
+}
+
+static int
+select_database(struct redis *r, const struct redis_options *o, struct err *err)
+{
+    char number[16];
+
+    if (o->database == 0)
+        return 0;
+    snprintf(number, sizeof number, "%d", o->database);
+    struct span args[] = {SPAN("SELECT"), span_of(number)};
+    return expect_ok(r, args, 2, err);
+}
+
+struct redis *
+redis_open(const struct redis_options *o, struct err *err)
+{
+    struct timeval limit = time_of_ms(o->command_ms ? o->command_ms : COMMAND_MS);
+    struct redis *r = memory_get(sizeof *r);
+
+    *r = (struct redis){.context = connect_to(o)};
+    buf_init(&r->head.bytes, ARGS_MAX);
+    if (!r->context) {
+        err_set(err, ERR_AGAIN, "redis: out of memory");
+        goto close;
+    }
+    if (r->context->err || redisSetTimeout(r->context, limit) != REDIS_OK) {
+        die(r, err);
+        goto close;
+    }
+    if (authenticate(r, o, err) < 0 || select_database(r, o, err) < 0)
+        goto close;
+    return r;
+
+close:
+    redis_close(r);
+    return NULL;
+}
+
+void
+redis_close(struct redis *r)
+{
+    if (!r)
+        return;
+    if (r->reply)
+        freeReplyObject(r->reply);
+    if (r->context)
+        redisFree(r->context);
+    buf_release(&r->head.bytes);
+    free(r);
+}
+
+int
+redis_fd(const struct redis *r)
+{
+    return r && r->context ? r->context->fd : -1;
+}
+
+// A struct redis_reply is a redisReply under another name, so that no foreign type stands
+// in the header and nothing is copied.
+static const redisReply *
+inner(const struct redis_reply *reply)
+{
+    return (const void *)reply;
+}
+
+enum redis_kind
+redis_reply_kind(const struct redis_reply *reply)
+{
+    if (!reply)
+        return REDIS_NIL;
+    switch (inner(reply)->type) {
+    case REDIS_REPLY_STRING:
+    case REDIS_REPLY_STATUS:
+        return REDIS_TEXT;
+    case REDIS_REPLY_INTEGER:
+        return REDIS_NUMBER;
+    case REDIS_REPLY_ARRAY:
+        return REDIS_ARRAY;
+    case REDIS_REPLY_ERROR:
+        return REDIS_ERROR;
+    default:
+        return REDIS_NIL;
+    }
+}
+
+struct span
+redis_reply_text(const struct redis_reply *reply)
+{
+    enum redis_kind kind = redis_reply_kind(reply);
+
+    if (kind != REDIS_TEXT && kind != REDIS_ERROR)
+        return (struct span){"", 0};
+    return span_make(inner(reply)->str, inner(reply)->len);
+}
+
+int64_t
+redis_reply_number(const struct redis_reply *reply)
+{
+    return redis_reply_kind(reply) == REDIS_NUMBER ? inner(reply)->integer : 0;
+}
+
+size_t
+redis_reply_len(const struct redis_reply *reply)
+{
+    return redis_reply_kind(reply) == REDIS_ARRAY ? inner(reply)->elements : 0;
+}
+
+const struct redis_reply *
+redis_reply_at(const struct redis_reply *reply, size_t i)
+{
+    return i < redis_reply_len(reply) ? (const void *)inner(reply)->element[i] : NULL;
+}
+
+const struct redis_reply *
+redis_command(struct redis *r, const struct span *args, size_t n, struct err *err)
+{
+    return redis_send(r, args, n, NULL, err) < 0 ? NULL : redis_receive(r, err);
+}
+
+const struct redis_reply *
+redis_ask(struct redis *r, struct err *err, ...)
+{
+    struct span args[ASK_MAX];
+    size_t n = 0;
+    va_list list;
+
+    va_start(list, err);
+    for (const char *arg; n < ASK_MAX && (arg = va_arg(list, const char *));)
+        args[n++] = span_of(arg);
+    va_end(list);
+    return redis_command(r, args, n, err);
+}
+
+// add_count writes a type byte, a number and the line's end: "$12\r\n".
+static void
+add_count(struct buf *b, char type, size_t count)
+{
+    char text[24], *at = text + sizeof text;
+
+    *--at = '\n';
+    *--at = '\r';
+    do
+        *--at = (char)('0' + count % 10);
+    while (count /= 10);
+    *--at = type;
+    (void)buf_add(b, span_make(at, (size_t)(text + sizeof text - at))); // stays `full`
+}
+
+void
+redis_args_add(struct redis_args *a, struct span s)
+{
+    if (!a->bytes.max)
+        buf_init(&a->bytes, ARGS_MAX);
+    add_count(&a->bytes, '$', s.len);
+    (void)buf_add(&a->bytes, s); // a buf that hits its ceiling stays `full`
+    (void)buf_add(&a->bytes, SPAN("\r\n"));
+    a->count++;
+}
+
+void
+redis_args_clear(struct redis_args *a)
+{
+    buf_clear(&a->bytes);
+    a->count = 0;
+}
+
+static int
+queue(struct redis *r, struct span bytes)
+{
+    return bytes.len ? redisAppendFormattedCommand(r->context, bytes.at, bytes.len)
+                     : REDIS_OK;
+}
+
+int
+redis_send(struct redis *r, const struct span *head, size_t n,
+           const struct redis_args *rest, struct err *err)
+{
+    struct buf *bytes = &r->head.bytes;
+
+    if (r->dead)
+        return err_set(err, ERR_AGAIN, "redis: the connection is dead");
+    redis_args_clear(&r->head);
+    add_count(bytes, '*', n + (rest ? rest->count : 0));
+    for (size_t i = 0; i < n; i++)
+        redis_args_add(&r->head, head[i]);
+    if (bytes->full || (rest && rest->bytes.full))
+        return err_set(err, ERR_INPUT, "redis: a command is larger than 1 GiB");
+    if (queue(r, buf_span(bytes)) != REDIS_OK ||
+        (rest && queue(r, buf_span(&rest->bytes)) != REDIS_OK))
+        return die(r, err);
+    return 0;
+}
+
+const struct redis_reply *
+redis_receive(struct redis *r, struct err *err)
+{
+    void *reply = NULL;
+
+    if (r->dead) {
+        err_set(err, ERR_AGAIN, "redis: the connection is dead");
+        return NULL;
+    }
+    if (r->reply)
+        freeReplyObject(r->reply);
+    r->reply = NULL;
+    if (redisGetReply(r->context, &reply) != REDIS_OK || !reply) {
+        die(r, err);
+        return NULL;
+    }
+    r->reply = reply;
+    return reply;
+}

@@ -1,0 +1,81 @@
+// A redis is one connection to a Redis server: commands out, replies in, in order. It
+// belongs to one thread. Any failure but an error reply (no answer in time, cut, not the
+// protocol) kills the connection: nothing more can be done with it than redis_close, since
+// a reply that comes late would be taken for the next one's (seen with hiredis 0.14).
+//
+// The process must ignore SIGPIPE, or the thread block it: hiredis writes with write(2).
+#ifndef ACRELAY_EDGE_REDIS_H
+#define ACRELAY_EDGE_REDIS_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <stdint.h>
+
+struct redis_options {
+    const char *host; // or NULL for a unix socket
+    uint16_t port;
+    const char *path; // unix socket, or NULL
+    int database;     // SELECTed when not 0
+    const char *user; // NULL or "": the default user
+    struct span password;
+    int64_t connect_ms; // 0: 5000
+    int64_t command_ms; // for each write and read; 0: 10000
+};
+
+struct redis;
+
+// redis_open connects, authenticates and selects the database. NULL with ERR_AGAIN when
+// the server cannot be reached or is full, ERR_INPUT when it refuses what we say (password,
+// right, database): the text then holds Redis's own words, never the password. A host name
+// is looked up with the system's resolver, which has no time limit.
+struct redis *redis_open(const struct redis_options *options, struct err *err);
+void redis_close(struct redis *r); // NULL is fine
+
+// redis_fd is the socket, for shutdown(2) by another thread that wants a blocked call to
+// end; -1 when there is none.
+int redis_fd(const struct redis *r);
+
+// A reply belongs to its connection and is valid until the next redis_receive (or
+// redis_command, redis_ask) on it.
+struct redis_reply;
+
+enum redis_kind { REDIS_NIL, REDIS_TEXT, REDIS_NUMBER, REDIS_ARRAY, REDIS_ERROR };
+
+enum redis_kind redis_reply_kind(const struct redis_reply *reply); // NULL: REDIS_NIL
+// redis_reply_text is the text of REDIS_TEXT and REDIS_ERROR, else empty; redis_reply_number
+// the number of REDIS_NUMBER, else 0; redis_reply_len the elements of REDIS_ARRAY, else 0;
+// redis_reply_at one of them, NULL beyond the end.
+struct span redis_reply_text(const struct redis_reply *reply);
+int64_t redis_reply_number(const struct redis_reply *reply);
+size_t redis_reply_len(const struct redis_reply *reply);
+const struct redis_reply *redis_reply_at(const struct redis_reply *reply, size_t i);
+
+// redis_command sends one command and waits for its reply; an error reply is a reply. NULL
+// with *err (ERR_AGAIN): the connection is dead, and whether the command was executed is
+// not known.
+const struct redis_reply *redis_command(struct redis *r, const struct span *args,
+                                        size_t n, struct err *err);
+
+// redis_ask is redis_command for NUL-terminated arguments, ended by NULL.
+const struct redis_reply *redis_ask(struct redis *r, struct err *err, ...)
+    __attribute__((sentinel));
+
+// redis_args are arguments already in wire form, so that a large command is put together
+// without a copy and can be sent again behind another head.
+struct redis_args {
+    struct buf bytes;
+    size_t count;
+};
+
+void redis_args_add(struct redis_args *a, struct span s);
+void redis_args_clear(struct redis_args *a);
+
+// redis_send queues the command `head` followed by `rest` (may be NULL); redis_receive
+// writes what is queued and waits for the oldest reply still due. Several redis_send may
+// stand before their redis_receives. -1 or NULL: as for redis_command.
+int redis_send(struct redis *r, const struct span *head, size_t n,
+               const struct redis_args *rest, struct err *err);
+const struct redis_reply *redis_receive(struct redis *r, struct err *err);
+
+#endif
