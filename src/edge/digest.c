@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/text.h"
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -90,6 +91,15 @@ digest_hmac(struct span key, struct span message, unsigned char sum[DIGEST_BYTES
     // An empty key must still be a pointer: NULL would mean "the key of last time".
     must(HMAC(EVP_sha256(), key.len ? key.at : "", (int)key.len, bytes, message.len, sum,
               NULL) != NULL);
+}
+
+void
+digest_sha1_text(struct span s, char to[DIGEST_SHA1_TEXT])
+{
+    unsigned char sum[20];
+
+    must(EVP_Digest(s.at, s.len, sum, NULL, EVP_sha1(), NULL) == 1);
+    text_hex(to, DIGEST_SHA1_TEXT, sum, sizeof sum);
 }
 
 bool

@@ -23,6 +23,10 @@ void digest_of(struct span s, unsigned char sum[DIGEST_BYTES]);
 // digest_hmac is HMAC-SHA-256 (RFC 2104) of message under key; any thread.
 void digest_hmac(struct span key, struct span message, unsigned char sum[DIGEST_BYTES]);
 
+// digest_sha1_text is the SHA-1 in hex, the name EVALSHA knows a script by. Nothing else.
+enum { DIGEST_SHA1_TEXT = 41 };
+void digest_sha1_text(struct span s, char to[DIGEST_SHA1_TEXT]);
+
 // digest_equal compares len bytes in a time that depends on len only.
 bool digest_equal(const void *a, const void *b, size_t len);
 

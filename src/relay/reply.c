@@ -31,9 +31,12 @@ static const struct {
     {"CROSSSLOT", REPLY_STOP},
 };
 
+// Inside a script some versions keep the '-' of the wire before the word.
 static struct span
 first_word(struct span text)
 {
+    if (span_starts(text, SPAN("-")))
+        text = span_from(text, 1);
     return span_to(text, span_find(text, ' '));
 }
 
@@ -48,7 +51,10 @@ reply_of(struct span text, bool inside)
     }
     if (!span_is(word, "ERR"))
         return REPLY_UNKNOWN;
-    if (span_starts(text, SPAN("ERR unknown command")))
+    text = span_from(text, (size_t)(word.at - text.at));
+    // The second is how Redis 7.0 says NOPERM of a command inside a script.
+    if (span_starts(text, SPAN("ERR unknown command")) ||
+        span_starts(text, SPAN("ERR The user executing the script")))
         return REPLY_STOP;
     return inside ? REPLY_REFUSED : REPLY_UNKNOWN;
 }

@@ -1,0 +1,77 @@
+// What the files of the relay share. Internal to the floor.
+#ifndef ACRELAY_RELAY_INSIDE_H
+#define ACRELAY_RELAY_INSIDE_H
+
+#include "relay/relay.h"
+
+#include <pthread.h>
+
+struct relay {
+    struct relay_options options; // the texts below are ours
+    char *host, *path, *user, *password, *namespace, *account;
+    char owner[SCRIPT_OWNER];
+    char streams[RELAY_STREAMS_MAX][RELAY_NAME];
+    size_t streams_len;
+
+    pthread_t thread;
+    pthread_mutex_t lock; // for the next five
+    pthread_cond_t bell;  // stop or reload
+    bool stopping, reloaded;
+    struct relay_status status;
+    int fd;                    // of the live connection, -1: none
+    struct relay_options next; // reloadable figures, with user and password in:
+    char *next_user, *next_password;
+
+    // the thread's own
+    struct journal *journal;
+    struct cursor *reader;
+    struct entry_maker *maker;
+    struct script *script;
+    struct redis *redis;
+    char moved_host[256];
+    uint16_t moved_port;
+    uint64_t cursor; // as Redis said last
+    int64_t epoch;   // of the record at the cursor, -1: not known
+    bool known;      // a cursor was read in this life
+    bool warned_info, warned_role, noticed;
+    int64_t wait_ms;    // next back-off
+    int64_t gone_ms;    // since when it does not ship, 0: it does
+    int64_t trimmed_ms; // when it trimmed last
+    char said[128];     // the last complaint, so that it is said once
+
+    // the batch
+    struct buf last_payload;
+    struct record last;  // newest record of the batch, payload in last_payload
+    bool last_is_record; // else a gap
+    struct buf held_payload;
+    struct record held; // was read and did not fit any more
+    bool has_held;
+    uint64_t batch_bytes, batch_dead, batch_gaps;
+    int64_t batch_epoch;
+
+    // a record that Redis refuses
+    uint64_t refused; // the cursor before it, valid while refused_count > 0
+    int refused_count;
+    char refused_words[256];
+};
+
+// attach.c: relay_attach opens a connection, looks at the server and reads the cursor.
+// What to do next: REPLY_DONE ship, else as reply.h says.
+enum reply relay_attach(struct relay *r);
+void relay_detach(struct relay *r);
+
+// ship.c: relay_ship sends what waits, one batch; REPLY_DONE when there was nothing or it
+// is in. relay_go_to puts the reader behind `sequence`; check is the cursor's, "" for none.
+// False when the check differs from our record's.
+enum reply relay_ship(struct relay *r, bool *idle);
+bool relay_go_to(struct relay *r, uint64_t sequence, struct span check);
+
+// relay_complain says a reason once and keeps it in the status.
+void relay_complain(struct relay *r, enum relay_state state, bool alarm,
+                    const char *format, ...) __attribute__((format(printf, 4, 5)));
+void relay_count_word(struct relay *r, struct span words);
+
+// trim.c
+void relay_trim(struct relay *r);
+
+#endif

@@ -1,0 +1,365 @@
+// The thread: attach, ship until something is said against it, wait, attach again. Every
+// doubt ends in a new connection and a look at the cursor, which is the only truth about
+// what has been shipped.
+#include "relay/inside.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+enum { IDLE_MS = 1000 };
+
+static bool
+is_stopping(struct relay *r)
+{
+    pthread_mutex_lock(&r->lock);
+    bool stopping = r->stopping;
+    pthread_mutex_unlock(&r->lock);
+    return stopping;
+}
+
+// rest waits, unless the relay is stopped or reloaded meanwhile.
+static void
+rest(struct relay *r, int64_t ms)
+{
+    int64_t until = clock_mono_us() + ms * 1000;
+    struct timespec at = {until / 1000000, (long)(until % 1000000) * 1000};
+
+    pthread_mutex_lock(&r->lock);
+    while (!r->stopping && !r->reloaded)
+        if (pthread_cond_timedwait(&r->bell, &r->lock, &at) != 0)
+            break;
+    pthread_mutex_unlock(&r->lock);
+}
+
+// A random part of the wait keeps many relays from coming back all at once.
+static void
+back_off(struct relay *r)
+{
+    const struct relay_options *o = &r->options;
+    int64_t wait = r->wait_ms ? r->wait_ms : o->wait_least_ms;
+
+    r->wait_ms = wait * 2 < o->wait_most_ms ? wait * 2 : o->wait_most_ms;
+    rest(r, wait / 2 + clock_mono_us() % (wait / 2 + 1));
+}
+
+void
+relay_complain(struct relay *r, enum relay_state state, bool alarm, const char *format,
+               ...)
+{
+    char raw[256], words[sizeof r->said];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(raw, sizeof raw, format, args);
+    va_end(args);
+    text_escape(words, sizeof words, span_of(raw));
+    pthread_mutex_lock(&r->lock);
+    r->status.state = state;
+    memcpy(r->status.words, words, sizeof words);
+    pthread_mutex_unlock(&r->lock);
+    if (!r->gone_ms)
+        r->gone_ms = clock_mono_ms();
+    if (strcmp(r->said, words) == 0)
+        return;
+    memcpy(r->said, words, sizeof words);
+    log_write(alarm ? LOG_LEVEL_ALARM : LOG_LEVEL_WARN, "relay: %s", raw);
+}
+
+void
+relay_count_word(struct relay *r, struct span words)
+{
+    char word[REPLY_WORD];
+    size_t i = 0;
+
+    reply_word(word, words);
+    pthread_mutex_lock(&r->lock);
+    struct relay_class *classes = r->status.classes;
+    while (i < RELAY_CLASSES_MAX - 1 && *classes[i].word &&
+           strcmp(classes[i].word, word) != 0)
+        i++;
+    if (i < RELAY_CLASSES_MAX - 1) {
+        memcpy(classes[i].word, word, sizeof word);
+        classes[i].count++;
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
+static void
+tell_back(struct relay *r)
+{
+    struct journal_status status;
+
+    r->wait_ms = 0;
+    if (r->gone_ms) {
+        journal_read_status(r->journal, &status);
+        uint64_t waiting = status.last > r->cursor ? status.last - r->cursor : 0;
+        log_info("relay: stream is back after %lld ms, %llu waiting",
+                 (long long)(clock_mono_ms() - r->gone_ms), (unsigned long long)waiting);
+    }
+    r->gone_ms = 0;
+    r->said[0] = '\0';
+    pthread_mutex_lock(&r->lock);
+    r->status.state = RELAY_SHIPPING;
+    r->status.words[0] = '\0';
+    r->status.up = true;
+    r->status.cursor = r->cursor;
+    pthread_mutex_unlock(&r->lock);
+}
+
+static void
+take_reload(struct relay *r)
+{
+    pthread_mutex_lock(&r->lock);
+    if (r->reloaded) {
+        r->reloaded = false;
+        r->options.repeats_window_us = r->next.repeats_window_us;
+        r->options.repeats_max = r->next.repeats_max;
+        r->options.retain_age_us = r->next.retain_age_us;
+        r->options.retain_entries = r->next.retain_entries;
+        free(r->user);
+        free(r->password);
+        r->user = r->next_user;
+        r->password = r->next_password;
+        r->next_user = r->next_password = NULL;
+        r->options.redis.user = r->user;
+        r->options.redis.password = span_of(r->password);
+        script_set_repeats_max(r->script, r->options.repeats_max);
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
+static void
+trim_if_due(struct relay *r)
+{
+    int64_t now = clock_mono_ms();
+
+    if (r->trimmed_ms && now - r->trimmed_ms < r->options.trim_ms)
+        return;
+    r->trimmed_ms = now;
+    relay_trim(r);
+}
+
+// ship_on ships until the answer asks for something else than going on.
+static enum reply
+ship_on(struct relay *r)
+{
+    enum reply reply = REPLY_DONE;
+
+    while (reply == REPLY_DONE && !is_stopping(r)) {
+        bool idle;
+        take_reload(r);
+        trim_if_due(r);
+        reply = relay_ship(r, &idle);
+        if (reply == REPLY_DONE && r->gone_ms)
+            tell_back(r);
+        if (reply == REPLY_DONE && idle)
+            cursor_wait(r->reader,
+                        r->options.trim_ms < IDLE_MS ? r->options.trim_ms : IDLE_MS);
+    }
+    return reply;
+}
+
+// act waits as the reply asks, and says whether the connection may be kept.
+static bool
+act(struct relay *r, enum reply reply)
+{
+    switch (reply) {
+    case REPLY_DONE:
+    case REPLY_AT:
+        return true;
+    case REPLY_WAIT:
+        back_off(r);
+        return true;
+    case REPLY_REFUSED:
+        // After the last try the dead letter is sent at once; if that is refused too, slowly.
+        if (r->refused_count != r->options.refused_times)
+            rest(r, r->options.refused_wait_ms);
+        return true;
+    case REPLY_STOP:
+    case REPLY_FENCED:
+        rest(r, r->options.stop_wait_ms);
+        return false;
+    case REPLY_NOSCRIPT: // twice in a row: somebody flushes scripts
+    case REPLY_ELSEWHERE:
+    case REPLY_MOVED:
+    case REPLY_UNKNOWN:
+        break;
+    }
+    back_off(r);
+    return false;
+}
+
+static void *
+run(void *relay)
+{
+    struct relay *r = relay;
+
+    while (!is_stopping(r)) {
+        enum reply reply = REPLY_DONE;
+        take_reload(r);
+        if (!r->redis) {
+            reply = relay_attach(r);
+            // A change of state is told when a batch or a quiet moment proves it.
+            if (reply == REPLY_DONE && !r->gone_ms)
+                tell_back(r);
+        }
+        if (reply == REPLY_DONE)
+            reply = ship_on(r);
+        if (!act(r, reply))
+            relay_detach(r);
+    }
+    relay_detach(r);
+    return NULL;
+}
+
+static char *
+copy_or_null(const char *text)
+{
+    return text ? memory_copy(span_of(text)) : NULL;
+}
+
+static void
+set_default(int64_t *value, int64_t to)
+{
+    if (*value == 0)
+        *value = to;
+}
+
+static void
+set_defaults(struct relay_options *o)
+{
+    set_default(&o->wait_least_ms, 50);
+    set_default(&o->wait_most_ms, 2000);
+    set_default(&o->stop_wait_ms, 5000);
+    set_default(&o->refused_wait_ms, 30000);
+    set_default(&o->trim_ms, 10000);
+    if (o->refused_times == 0)
+        o->refused_times = 10;
+}
+
+static void
+take_options(struct relay *r, const struct relay_options *o)
+{
+    r->options = *o;
+    set_defaults(&r->options);
+    r->options.redis.host = r->host = copy_or_null(o->redis.host);
+    r->options.redis.path = r->path = copy_or_null(o->redis.path);
+    r->options.redis.user = r->user = copy_or_null(o->redis.user);
+    r->password = memory_copy(o->redis.password);
+    r->options.redis.password = span_make(r->password, o->redis.password.len);
+    r->options.namespace = r->namespace = memory_copy(span_of(o->namespace));
+    r->options.account = r->account = memory_copy(span_of(o->account));
+    relay_owner(r->owner, o->directory);
+    snprintf(r->streams[r->streams_len++], RELAY_NAME, "dead");
+    for (size_t i = 0; o->streams && o->streams[i]; i++)
+        if (r->streams_len < RELAY_STREAMS_MAX - 1)
+            snprintf(r->streams[r->streams_len++], RELAY_NAME, "%s", o->streams[i]);
+}
+
+static void
+release(struct relay *r)
+{
+    redis_close(r->redis);
+    cursor_close(r->reader);
+    entry_maker_close(r->maker);
+    script_close(r->script);
+    buf_release(&r->last_payload);
+    buf_release(&r->held_payload);
+    pthread_cond_destroy(&r->bell);
+    pthread_mutex_destroy(&r->lock);
+    char *texts[] = {r->host,      r->path,    r->user,      r->password,
+                     r->namespace, r->account, r->next_user, r->next_password};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        free(texts[i]);
+    free(r);
+}
+
+// Signals are for the main thread; SIGPIPE of a dead connection for nobody.
+static int
+start_thread(struct relay *r, struct err *err)
+{
+    sigset_t all, before;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = pthread_create(&r->thread, NULL, run, r);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return failed ? err_set(err, ERR_FATAL, "relay: no thread: %s", strerror(failed)) : 0;
+}
+
+struct relay *
+relay_start(const struct relay_options *options, struct journal *j, struct err *err)
+{
+    struct relay *r = memory_get(sizeof *r);
+    pthread_condattr_t monotonic;
+
+    memset(r, 0, sizeof *r);
+    r->journal = j;
+    r->fd = -1;
+    take_options(r, options);
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&r->bell, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    buf_init(&r->last_payload, JOURNAL_RECORD_MAX);
+    buf_init(&r->held_payload, JOURNAL_RECORD_MAX);
+    r->reader = cursor_open(j, 0);
+    r->maker = entry_maker_open(r->account, journal_id(j));
+    r->script = script_open(r->namespace, journal_id(j), r->owner, options->repeats_max);
+    if (relay_attach(r) == REPLY_DONE)
+        tell_back(r);
+    else
+        relay_detach(r);
+    if (start_thread(r, err) < 0) {
+        release(r);
+        return NULL;
+    }
+    return r;
+}
+
+void
+relay_stop(struct relay *r)
+{
+    if (!r)
+        return;
+    pthread_mutex_lock(&r->lock);
+    r->stopping = true;
+    if (r->fd >= 0)
+        shutdown(r->fd, SHUT_RDWR); // a blocked read ends; the cursor tells what was done
+    pthread_cond_broadcast(&r->bell);
+    pthread_mutex_unlock(&r->lock);
+    cursor_wake(r->reader);
+    pthread_join(r->thread, NULL);
+    release(r);
+}
+
+void
+relay_reload(struct relay *r, const struct relay_options *options)
+{
+    pthread_mutex_lock(&r->lock);
+    free(r->next_user);
+    free(r->next_password);
+    r->next = *options;
+    r->next_user = copy_or_null(options->redis.user);
+    r->next_password = memory_copy(options->redis.password);
+    r->reloaded = true;
+    pthread_cond_broadcast(&r->bell);
+    pthread_mutex_unlock(&r->lock);
+    cursor_wake(r->reader);
+}
+
+void
+relay_read_status(struct relay *r, struct relay_status *status)
+{
+    pthread_mutex_lock(&r->lock);
+    *status = r->status;
+    pthread_mutex_unlock(&r->lock);
+}

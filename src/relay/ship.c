@@ -1,0 +1,292 @@
+// One batch: gather, send, and do what the answer says. A batch holds at most 256 records
+// or 1 MiB of stored payload (a larger record goes alone) and never crosses from one window
+// of repeats into the next, so that what happens to the sets is decided by its first record.
+#include "relay/inside.h"
+
+#include "base/log.h"
+
+#include <stdio.h>
+
+static void
+keep(struct buf *b, struct record *to, const struct record *record)
+{
+    buf_clear(b);
+    (void)buf_add(b, record->payload); // its ceiling is a record's
+    *to = *record;
+    to->payload = buf_span(b);
+}
+
+bool
+relay_go_to(struct relay *r, uint64_t sequence, struct span check)
+{
+    struct record record;
+    struct err err;
+    char ours[ENTRY_CHECK];
+
+    r->has_held = false;
+    r->epoch = -1;
+    cursor_seek(r->reader, sequence ? sequence - 1 : 0);
+    if (sequence == 0)
+        return true;
+    enum cursor_result found = cursor_next(r->reader, &record, &err);
+    if (found == CURSOR_RECORD && record.sequence == sequence) {
+        r->epoch = script_epoch(record.received_us, r->options.repeats_window_us);
+        entry_check(r->maker, &record, ours);
+        return check.len == 0 || span_is(check, ours);
+    }
+    if (found == CURSOR_GAP && record.sequence == sequence) {
+        r->epoch = script_epoch(record.received_us, r->options.repeats_window_us);
+        return true;
+    }
+    // The record at the cursor is not kept any more, or never was ours: nothing to compare.
+    cursor_seek(r->reader, sequence);
+    return true;
+}
+
+static enum cursor_result
+next_record(struct relay *r, struct record *record, struct err *err)
+{
+    if (!r->has_held)
+        return cursor_next(r->reader, record, err);
+    r->has_held = false;
+    *record = r->held;
+    return record->gap_first ? CURSOR_GAP : CURSOR_RECORD;
+}
+
+static bool
+fits(const struct relay *r, const struct record *record, int64_t epoch)
+{
+    size_t records = script_records(r->script);
+
+    return records == 0 || (epoch == r->batch_epoch && records < SCRIPT_RECORDS_MAX &&
+                            r->batch_bytes + record->payload.len <= SCRIPT_BYTES_MAX);
+}
+
+static void
+make_entry(struct relay *r, enum cursor_result found, const struct record *record,
+           struct entry *e)
+{
+    bool give_up =
+        r->refused_count >= r->options.refused_times && script_records(r->script) == 0;
+
+    if (found == CURSOR_GAP)
+        entry_make_gap(r->maker, record->gap_first, record->sequence, record->received_us,
+                       record->gap_reason, e);
+    else if (give_up)
+        entry_make_refused(r->maker, record, span_of(r->refused_words), e);
+    else
+        entry_make(r->maker, record, e);
+}
+
+static void
+add_record(struct relay *r, enum cursor_result found, const struct record *record,
+           int64_t epoch)
+{
+    struct entry e;
+
+    if (script_records(r->script) == 0) {
+        r->batch_epoch = epoch;
+        script_begin(r->script, r->cursor, epoch, script_wipe_of(r->epoch, epoch));
+    }
+    make_entry(r, found, record, &e);
+    script_add(r->script, &e);
+    keep(&r->last_payload, &r->last, record);
+    r->last_is_record = found == CURSOR_RECORD;
+    r->batch_bytes += record->payload.len;
+    r->batch_dead += e.reason != EVENT_GOOD;
+    r->batch_gaps += found == CURSOR_GAP;
+}
+
+// gather reads records until the batch is full or the journal's end. False on a read error.
+static bool
+gather(struct relay *r)
+{
+    struct record record;
+    struct err err;
+
+    script_begin(r->script, r->cursor, 0, SCRIPT_WIPE_NONE);
+    r->batch_bytes = r->batch_dead = r->batch_gaps = 0;
+    for (;;) {
+        // One that was refused goes alone, so that the next answer is about it.
+        if (r->refused_count > 0 && script_records(r->script) == 1)
+            return true;
+        enum cursor_result found = next_record(r, &record, &err);
+        if (found == CURSOR_ERROR && script_records(r->script) == 0)
+            relay_complain(r, RELAY_CONNECTING, false, "%s", err.text);
+        if (found == CURSOR_END || found == CURSOR_ERROR)
+            return found == CURSOR_END || script_records(r->script) > 0;
+        int64_t epoch = script_epoch(record.received_us, r->options.repeats_window_us);
+        if (!fits(r, &record, epoch)) {
+            keep(&r->held_payload, &r->held, &record);
+            r->has_held = true;
+            return true;
+        }
+        add_record(r, found, &record, epoch);
+    }
+}
+
+// exchange sends the batch and reads the answer, with the script's text when Redis does
+// not have it. False: the connection is dead.
+static bool
+exchange(struct relay *r, struct script_answer *answer)
+{
+    char check[ENTRY_CHECK] = "";
+    struct err err;
+
+    if (r->last_is_record)
+        entry_check(r->maker, &r->last, check);
+    for (int by_text = 0; by_text <= 1; by_text++) {
+        const struct redis_reply *reply = NULL;
+        if (script_send(r->script, r->redis, check, by_text, &err) == 0)
+            reply = redis_receive(r->redis, &err);
+        if (!reply) {
+            relay_complain(r, RELAY_CONNECTING, false, "%s; the journal waits", err.text);
+            return false;
+        }
+        script_read(reply, answer);
+        if (answer->reply != REPLY_NOSCRIPT)
+            return true;
+    }
+    return true;
+}
+
+static void
+set_full(struct relay *r, bool full)
+{
+    pthread_mutex_lock(&r->lock);
+    bool was = r->status.repeats_full;
+    r->status.repeats_full = full;
+    pthread_mutex_unlock(&r->lock);
+    if (full && !was)
+        log_warn(
+            "relay: duplicates.max fingerprints are kept: repeats of newer deliveries "
+            "are not found until the window moves on");
+}
+
+static void
+tell_notice(struct relay *r, struct span notice)
+{
+    char word[REPLY_WORD];
+
+    if (notice.len == 0)
+        return;
+    reply_word(word, notice);
+    bool kept = strcmp(word, "KEPT") == 0, full = strcmp(word, "FULL") == 0;
+    if (kept || full)
+        set_full(r, full);
+    else if (!r->noticed)
+        log_warn("relay: fingerprints or times of last events cannot be kept: %s", word);
+    r->noticed = !kept && !full;
+}
+
+static void
+count_batch(struct relay *r, const struct script_answer *a)
+{
+    pthread_mutex_lock(&r->lock);
+    struct relay_status *s = &r->status;
+    s->batches++;
+    s->entries += script_records(r->script) - a->dropped;
+    s->dead_letters += r->batch_dead;
+    s->gaps += r->batch_gaps;
+    s->repeats_marked += a->marked;
+    s->repeats_dropped += a->dropped;
+    s->cursor = a->cursor;
+    pthread_mutex_unlock(&r->lock);
+}
+
+static enum reply
+done(struct relay *r, const struct script_answer *a)
+{
+    r->refused_count = 0;
+    count_batch(r, a);
+    tell_notice(r, a->notice);
+    r->cursor = a->cursor;
+    r->epoch = r->batch_epoch;
+    if (a->cursor != r->last.sequence)
+        (void)relay_go_to(r, a->cursor,
+                          SPAN("")); // another copy of this relay was faster
+    journal_publish(r->journal, a->cursor);
+    return REPLY_DONE;
+}
+
+static enum reply
+go_back(struct relay *r, uint64_t to)
+{
+    if (to < r->cursor) {
+        unsigned long long count = r->cursor - to;
+        log_warn("relay: Redis lost data: back to %llu, %llu records are sent again as "
+                 "far as kept",
+                 (unsigned long long)to, count);
+        pthread_mutex_lock(&r->lock);
+        r->status.rewinds++;
+        r->status.rewound += count;
+        pthread_mutex_unlock(&r->lock);
+        journal_publish(r->journal, to);
+    }
+    r->cursor = to;
+    (void)relay_go_to(r, to, SPAN(""));
+    return REPLY_DONE;
+}
+
+static enum reply
+refused(struct relay *r, struct span words)
+{
+    if (r->refused_count == 0 || r->refused != r->cursor)
+        r->refused_count = 0;
+    r->refused = r->cursor;
+    r->refused_count++;
+    snprintf(r->refused_words, sizeof r->refused_words, "%.*s", (int)words.len, words.at);
+    relay_complain(r, RELAY_CONNECTING, false,
+                   "Redis refuses the record behind %llu: %.*s",
+                   (unsigned long long)r->cursor, (int)words.len, words.at);
+    return REPLY_REFUSED;
+}
+
+// not_done: the batch, or its end, is not in. Where the cursor stands is known, or the
+// connection is given up and the cursor read anew.
+static enum reply
+not_done(struct relay *r, const struct script_answer *a)
+{
+    bool stop = a->reply == REPLY_STOP || a->reply == REPLY_FENCED;
+
+    relay_count_word(r, a->words);
+    if (a->has_cursor && a->cursor > r->cursor) {
+        r->cursor = a->cursor; // the records before the one that failed
+        journal_publish(r->journal, a->cursor);
+        r->refused_count = 0;
+    }
+    (void)relay_go_to(r, r->cursor, SPAN(""));
+    if (a->reply == REPLY_REFUSED)
+        return refused(r, a->words);
+    relay_complain(r,
+                   a->reply == REPLY_FENCED ? RELAY_FENCED
+                   : stop                   ? RELAY_STOPPED
+                                            : RELAY_CONNECTING,
+                   stop, "Redis says: %.*s; the journal waits", (int)a->words.len,
+                   a->words.at);
+    if (a->reply == REPLY_MOVED &&
+        !reply_moved(a->words, r->moved_host, sizeof r->moved_host, &r->moved_port))
+        return REPLY_UNKNOWN;
+    return a->reply;
+}
+
+enum reply
+relay_ship(struct relay *r, bool *idle)
+{
+    struct script_answer answer;
+
+    *idle = false;
+    if (!gather(r))
+        return REPLY_UNKNOWN;
+    if (script_records(r->script) == 0) {
+        *idle = true;
+        return REPLY_DONE;
+    }
+    if (!exchange(r, &answer))
+        return REPLY_UNKNOWN;
+    if (answer.reply == REPLY_DONE)
+        return done(r, &answer);
+    if (answer.reply == REPLY_AT)
+        return go_back(r, answer.cursor);
+    return not_done(r, &answer);
+}

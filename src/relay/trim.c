@@ -1,0 +1,88 @@
+// Trimming takes place every few seconds, not with each XADD: an approximate XTRIM drops
+// whole nodes and costs next to nothing when there is none to drop.
+//
+// What is trimmed before a group had read it is lag minus what is left: XINFO GROUPS gives
+// `lag`, the entries the group has not been given (Redis 7.0 on; null when it does not know).
+#include "relay/inside.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <stdio.h>
+
+static uint64_t
+lag_most(struct relay *r, const char *key)
+{
+    struct err err;
+    uint64_t most = 0;
+    const struct redis_reply *groups =
+        redis_ask(r->redis, &err, "XINFO", "GROUPS", key, NULL);
+
+    for (size_t i = 0; i < redis_reply_len(groups); i++) {
+        const struct redis_reply *group = redis_reply_at(groups, i);
+        for (size_t f = 0; f + 1 < redis_reply_len(group); f += 2) {
+            int64_t lag = redis_reply_number(redis_reply_at(group, f + 1));
+            if (span_is(redis_reply_text(redis_reply_at(group, f)), "lag") && lag > 0 &&
+                (uint64_t)lag > most)
+                most = (uint64_t)lag;
+        }
+    }
+    return most;
+}
+
+static uint64_t
+trim_by(struct relay *r, const char *key, const char *how, uint64_t bound)
+{
+    char number[24];
+    struct err err;
+
+    snprintf(number, sizeof number, "%llu", (unsigned long long)bound);
+    int64_t gone = redis_reply_number(
+        redis_ask(r->redis, &err, "XTRIM", key, how, "~", number, NULL));
+    return gone > 0 ? (uint64_t)gone : 0;
+}
+
+static void
+trim_stream(struct relay *r, const char *name, struct relay_stream *to)
+{
+    const struct relay_options *o = &r->options;
+    int64_t oldest_us = clock_now_us() - o->retain_age_us;
+    char key[SCRIPT_KEY];
+    uint64_t gone = 0;
+    struct err err;
+
+    script_key(key, r->namespace, span_of(name));
+    uint64_t lag = lag_most(r, key);
+    if (o->retain_age_us > 0 && oldest_us > 0)
+        gone += trim_by(r, key, "MINID", (uint64_t)oldest_us / 1000);
+    if (o->retain_entries > 0)
+        gone += trim_by(r, key, "MAXLEN", o->retain_entries);
+    int64_t length = redis_reply_number(redis_ask(r->redis, &err, "XLEN", key, NULL));
+
+    snprintf(to->name, sizeof to->name, "%s", name);
+    to->length = length > 0 ? (uint64_t)length : 0;
+    uint64_t unread = gone > 0 && lag > to->length ? lag - to->length : 0;
+    to->lag = lag - unread;
+    pthread_mutex_lock(&r->lock);
+    bool first = unread > 0 && r->status.trimmed_unread == 0;
+    r->status.trimmed += gone;
+    r->status.trimmed_unread += unread;
+    pthread_mutex_unlock(&r->lock);
+    if (first)
+        log_warn("relay: %llu entries of %s were trimmed before a group had read them; "
+                 "see redis.retain",
+                 (unsigned long long)unread, name);
+}
+
+// A failure here is not told: the next batch meets the same connection and tells it.
+void
+relay_trim(struct relay *r)
+{
+    struct relay_stream streams[RELAY_STREAMS_MAX] = {0};
+
+    for (size_t i = 0; i < r->streams_len; i++)
+        trim_stream(r, r->streams[i], &streams[i]);
+    pthread_mutex_lock(&r->lock);
+    memcpy(r->status.streams, streams, sizeof streams);
+    pthread_mutex_unlock(&r->lock);
+}

@@ -1,0 +1,563 @@
+// The relay between a real journal and a real redis-server.
+#include "relay/relay.h"
+
+#include "base/text.h"
+#include "redis_server.h"
+
+#include <stdarg.h>
+
+// --- the scene -----------------------------------------------------------------------------
+
+static struct redis_server server;
+static struct redis *look; // the test's own connection
+static struct journal *journal;
+static struct relay *relay;
+static char directory[64];
+static uint64_t repeats_max = 1000;
+
+static void
+journal_up(void)
+{
+    struct err err;
+    struct journal_options o = {.directory = directory,
+                                .segment_bytes = 1 << 20,
+                                .keep_us = 3600000000,
+                                .keep_bytes_max = 64 << 20,
+                                .bytes_max = 256 << 20,
+                                .force = true};
+
+    journal = journal_open(&o, &err);
+    cr_assert(journal, "%s", err.text);
+}
+
+static void
+relay_up_with(struct redis_options redis)
+{
+    struct err err;
+    const char *streams[] = {"events", NULL};
+    struct relay_options o = {.redis = redis,
+                              .namespace = "t",
+                              .account = "acme",
+                              .directory = directory,
+                              .streams = streams,
+                              .repeats_window_us = 3600000000,
+                              .repeats_max = repeats_max,
+                              .wait_least_ms = 5,
+                              .wait_most_ms = 20,
+                              .stop_wait_ms = 20,
+                              .refused_wait_ms = 5,
+                              .refused_times = 3,
+                              .trim_ms = 50};
+
+    relay = relay_start(&o, journal, &err);
+    cr_assert(relay, "%s", err.text);
+}
+
+static void
+relay_up(void)
+{
+    relay_up_with(redis_server_options(&server));
+}
+
+static void
+set_up(void)
+{
+    redis_server_start(&server);
+    look = redis_server_open(&server);
+    snprintf(directory, sizeof directory, "/tmp/acrelay-journal-XXXXXX");
+    cr_assert(mkdtemp(directory));
+    journal_up();
+}
+
+static void
+tear_down(void)
+{
+    char command[128];
+
+    relay_stop(relay);
+    journal_close(journal);
+    redis_close(look);
+    redis_server_stop(&server);
+    snprintf(command, sizeof command, "rm -rf %s", directory);
+    cr_assert(system(command) == 0);
+}
+
+TestSuite(relay, .init = set_up, .fini = tear_down, .timeout = 30);
+
+static void
+post_to(const char *stream, enum delivery_repeats repeats, const char *body)
+{
+    struct delivery d = {.hook = SPAN("h"),
+                         .stream = span_of(stream),
+                         .body = span_of(body),
+                         .repeats = repeats,
+                         .include_raw = true};
+    struct buf stored;
+    struct err err;
+
+    buf_init(&stored, 1 << 22);
+    delivery_encode(&stored, &d);
+    cr_assert(journal_append(journal, buf_span(&stored), 5000, NULL, &err) == 0, "%s",
+              err.text);
+    buf_release(&stored);
+}
+
+static void
+post(int first, int last)
+{
+    char body[32];
+
+    for (int i = first; i <= last; i++) {
+        snprintf(body, sizeof body, "event %d", i);
+        post_to("events", DELIVERY_MARK, body);
+    }
+}
+
+// ask sends one command given as words and returns the reply.
+static const struct redis_reply *
+ask(const char *words)
+{
+    struct span args[32], rest = span_of(words);
+    struct err err;
+    size_t n = 0;
+
+    while (rest.len)
+        args[n++] = span_cut(&rest, ' ');
+    const struct redis_reply *reply = redis_command(look, args, n, &err);
+    cr_assert(reply, "%s: %s", words, err.text);
+    return reply;
+}
+
+static void
+tell(const char *words)
+{
+    const struct redis_reply *reply = ask(words);
+
+    cr_assert(redis_reply_kind(reply) != REDIS_ERROR, "%s: %s", words,
+              redis_reply_text(reply).at);
+}
+
+static struct relay_status
+status(void)
+{
+    struct relay_status s;
+
+    relay_read_status(relay, &s);
+    return s;
+}
+
+// until waits for a condition on the status, for ten seconds at most.
+#define until(condition)                                                                 \
+    do {                                                                                 \
+        struct relay_status s = status();                                                \
+        int64_t end_ms = clock_mono_ms() + 10000;                                        \
+        while (!(condition) && clock_mono_ms() < end_ms) {                               \
+            clock_sleep_ms(2);                                                           \
+            s = status();                                                                \
+        }                                                                                \
+        cr_assert(condition, "state %d cursor %llu words '%s'", (int)s.state,            \
+                  (unsigned long long)s.cursor, s.words);                                \
+    } while (0)
+
+static struct span
+field(const struct redis_reply *entry, const char *name)
+{
+    const struct redis_reply *fields = redis_reply_at(entry, 1);
+
+    for (size_t i = 0; i + 1 < redis_reply_len(fields); i += 2)
+        if (span_is(redis_reply_text(redis_reply_at(fields, i)), name))
+            return redis_reply_text(redis_reply_at(fields, i + 1));
+    return SPAN("(no such field)");
+}
+
+// stream_is holds the stream's entries against event numbers: each once, in order.
+static void
+stream_is(const char *stream, int first, int last)
+{
+    char command[64], body[32];
+
+    snprintf(command, sizeof command, "XRANGE {t}:%s - +", stream);
+    const struct redis_reply *entries = ask(command);
+    cr_expect_eq(redis_reply_len(entries), (size_t)(last - first + 1), "%zu entries",
+                 redis_reply_len(entries));
+    for (size_t i = 0; i < redis_reply_len(entries); i++) {
+        snprintf(body, sizeof body, "event %d", first + (int)i);
+        struct span data = field(redis_reply_at(entries, i), "raw");
+        cr_assert(span_is(data, body), "entry %zu is %.*s", i, (int)data.len, data.at);
+    }
+}
+
+static void
+field_is(const char *stream, size_t i, const char *name, const char *value)
+{
+    char command[64];
+
+    snprintf(command, sizeof command, "XRANGE {t}:%s - +", stream);
+    struct span found = field(redis_reply_at(ask(command), i), name);
+    cr_expect(span_is(found, value), "%s %zu %s is %.*s", stream, i, name, (int)found.len,
+              found.at);
+}
+
+// --- the way it should be --------------------------------------------------------------------
+
+Test(relay, ships_in_order_with_fifteen_fields)
+{
+    static const char *const names[] = {"ce_specversion",
+                                        "ce_id",
+                                        "ce_source",
+                                        "ce_type",
+                                        "ce_subject",
+                                        "ce_time",
+                                        "ce_recordedtime",
+                                        "ce_sequence",
+                                        "ce_dataschema",
+                                        "ce_fingerprint",
+                                        "ce_repeat",
+                                        "content-type",
+                                        "data",
+                                        "query",
+                                        "raw"};
+
+    relay_up();
+    post(1, 600);
+    until(s.cursor == 600);
+    stream_is("events", 1, 600);
+    const struct redis_reply *entry =
+        redis_reply_at(redis_reply_at(ask("XRANGE {t}:events - + COUNT 1"), 0), 1);
+    cr_assert_eq(redis_reply_len(entry), 30u);
+    for (size_t i = 0; i < 15; i++)
+        cr_expect(span_is(redis_reply_text(redis_reply_at(entry, 2 * i)), names[i]), "%s",
+                  names[i]);
+    field_is("events", 41, "ce_sequence", "00000000000000000042");
+    field_is("events", 41, "ce_repeat", "0");
+    cr_expect_eq(redis_reply_len(ask("HGETALL {t}:last")), 2u);
+    struct journal_status js;
+    journal_read_status(journal, &js);
+    cr_expect_eq(js.published, 600u);
+}
+
+Test(relay, sends_large_records_alone_and_splits_batches_by_bytes)
+{
+    char *body = memory_get(700001);
+
+    memset(body, 'x', 700000);
+    body[700000] = '\0';
+    for (int i = 0; i < 5; i++)
+        post_to("events", DELIVERY_KEEP, body);
+    free(body);
+    relay_up();
+    until(s.cursor == 5);
+    cr_expect_eq(status().batches, 5u);
+    cr_expect_eq(redis_reply_number(ask("XLEN {t}:events")), 5);
+}
+
+Test(relay, goes_on_after_its_own_restart)
+{
+    relay_up();
+    post(1, 10);
+    until(s.cursor == 10);
+    relay_stop(relay);
+    journal_close(journal);
+    journal_up();
+    post(11, 20);
+    relay_up();
+    until(s.cursor == 20);
+    stream_is("events", 1, 20);
+}
+
+Test(relay, waits_for_a_redis_that_is_away_and_fills_a_new_one)
+{
+    redis_server_kill(&server);
+    relay_up();
+    post(1, 30);
+    until(s.state == RELAY_CONNECTING && *s.words);
+    redis_close(look);
+    redis_server_run(&server);
+    look = redis_server_open(&server);
+    until(s.cursor == 30);
+    stream_is("events", 1, 30);
+}
+
+// --- Redis forgets ----------------------------------------------------------------------------
+
+Test(relay, sends_again_exactly_what_a_rollback_lost)
+{
+    relay_up();
+    post(1, 20);
+    until(s.cursor == 20);
+    tell("SAVE");
+    post(21, 50);
+    until(s.cursor == 50);
+    tell("DEBUG RELOAD NOSAVE");
+    post(51, 60);
+    until(s.cursor == 60 && s.rewinds == 1);
+    stream_is("events", 1, 60);
+    cr_expect_eq(status().rewound, 30u);
+}
+
+Test(relay, sends_all_that_is_kept_after_a_flush)
+{
+    relay_up();
+    post(1, 20);
+    until(s.cursor == 20);
+    tell("FLUSHALL");
+    post(21, 25);
+    until(s.cursor == 25 && s.rewinds == 1);
+    stream_is("events", 1, 25);
+}
+
+Test(relay, sends_the_text_when_the_script_was_flushed)
+{
+    relay_up();
+    for (int i = 0; i < 5; i++) {
+        tell("SCRIPT FLUSH");
+        post(i * 3 + 1, i * 3 + 3);
+        until(s.cursor == (uint64_t)i * 3 + 3);
+    }
+    stream_is("events", 1, 15);
+}
+
+Test(relay, goes_on_when_its_connections_are_killed)
+{
+    relay_up();
+    for (int i = 0; i < 20; i++) {
+        post(i * 10 + 1, i * 10 + 10);
+        ask("CLIENT KILL TYPE normal SKIPME yes");
+    }
+    until(s.cursor == 200);
+    stream_is("events", 1, 200);
+}
+
+// --- Redis refuses ------------------------------------------------------------------------------
+
+Test(relay, waits_out_of_memory_and_read_only_and_without_replicas)
+{
+    static const char *const faults[][3] = {
+        {"CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "OOM"},
+        {"CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0",
+         "NOREPLICAS"},
+        {"REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "READONLY"},
+    };
+
+    relay_up();
+    post(1, 1);
+    until(s.cursor == 1);
+    for (int i = 0; i < 3; i++) {
+        tell(faults[i][0]);
+        post(i * 10 + 2, i * 10 + 11);
+        until(s.state == RELAY_CONNECTING && strstr(s.words, i < 2 ? faults[i][2] : ""));
+        tell(faults[i][1]);
+        until(s.state == RELAY_SHIPPING && s.cursor == (uint64_t)i * 10 + 11);
+    }
+    stream_is("events", 1, 31);
+}
+
+Test(relay, stops_with_an_alarm_on_a_wrong_type_and_goes_on_when_it_is_gone)
+{
+    relay_up();
+    post(1, 3);
+    until(s.cursor == 3);
+    tell("SET {t}:other text");
+    post_to("other", DELIVERY_MARK, "event 1");
+    post(4, 5);
+    until(s.state == RELAY_STOPPED && strstr(s.words, "WRONGTYPE"));
+    tell("DEL {t}:other");
+    until(s.cursor == 6);
+    stream_is("events", 1, 5);
+    stream_is("other", 1, 1);
+}
+
+Test(relay, refuses_a_redis_that_may_evict_the_cursor)
+{
+    tell("CONFIG SET maxmemory-policy allkeys-lru");
+    relay_up();
+    post(1, 1);
+    until(s.state == RELAY_STOPPED && strstr(s.words, "noeviction"));
+    cr_expect_eq(redis_reply_number(ask("XLEN {t}:events")), 0);
+    tell("CONFIG SET maxmemory-policy noeviction");
+    until(s.cursor == 1);
+}
+
+Test(relay, needs_its_password_and_its_rights)
+{
+    struct redis_options o = redis_server_options(&server);
+
+    tell("ACL SETUSER acrelay on >secret ~{t}:* +evalsha +eval +hmget +hset +xadd");
+    o.user = "acrelay";
+    o.password = SPAN("wrong");
+    relay_up_with(o);
+    post(1, 2);
+    until(s.state == RELAY_STOPPED && strstr(s.words, "WRONGPASS"));
+    tell("ACL SETUSER acrelay >wrong");
+    until(s.state == RELAY_STOPPED && strstr(s.words, "The user executing"));
+    cr_expect_eq(redis_reply_number(ask("XLEN {t}:events")), 0);
+    tell("ACL SETUSER acrelay +smismember +sadd +scard +unlink");
+    until(s.cursor == 2);
+    stream_is("events", 1, 2);
+}
+
+// A stream whose last id is the greatest there is takes no entry any more: an error of one
+// record, as opposed to one of the server.
+Test(relay, makes_a_dead_letter_of_a_record_that_is_refused_alone)
+{
+    relay_up();
+    post(1, 3);
+    until(s.cursor == 3);
+    tell("XADD {t}:full 18446744073709551615-18446744073709551615 a b");
+    post(4, 5);
+    post_to("full", DELIVERY_MARK, "event 6");
+    post(6, 8);
+    until(s.cursor == 9);
+    stream_is("events", 1, 8);
+    cr_expect_eq(redis_reply_number(ask("XLEN {t}:dead")), 1);
+    field_is("dead", 0, "reason", "redis");
+    field_is("dead", 0, "raw", "event 6");
+}
+
+Test(relay, makes_a_dead_letter_of_what_is_no_event)
+{
+    relay_up();
+    post_to("events", DELIVERY_MARK, "");
+    post(1, 1);
+    until(s.cursor == 2 && s.dead_letters == 1);
+    field_is("dead", 0, "reason", "empty");
+    field_is("dead", 0, "hook", "h");
+    stream_is("events", 1, 1);
+}
+
+// --- whose cursor ---------------------------------------------------------------------------------
+
+static void
+tell_cursor(const char *field_name, const char *value)
+{
+    char command[256];
+
+    snprintf(command, sizeof command, "HSET {t}:cursor:%s %s %s", journal_id(journal),
+             field_name, value);
+    tell(command);
+}
+
+Test(relay, is_fenced_by_another_owner_until_it_is_claimed)
+{
+    struct redis_options o = redis_server_options(&server);
+    uint64_t cursor;
+    struct err err;
+
+    relay_up();
+    post(1, 2);
+    until(s.cursor == 2);
+    tell_cursor("owner", "somebody");
+    post(3, 4);
+    until(s.state == RELAY_FENCED);
+    stream_is("events", 1, 2);
+    cr_assert(relay_claim(&o, "t", journal_id(journal), directory, &cursor, &err) == 0);
+    cr_expect_eq(cursor, 2u);
+    until(s.cursor == 4);
+    stream_is("events", 1, 4);
+}
+
+Test(relay, stops_when_the_record_at_the_cursor_is_not_ours)
+{
+    relay_up();
+    post(1, 2);
+    until(s.cursor == 2);
+    relay_stop(relay);
+    tell_cursor("check", "0123456789abcdef");
+    relay_up();
+    post(3, 3);
+    until(s.state == RELAY_STOPPED && strstr(s.words, "claim"));
+    stream_is("events", 1, 2);
+}
+
+Test(relay, gives_no_number_away_again_when_the_journal_lost_its_tail)
+{
+    relay_up();
+    post(1, 2);
+    until(s.cursor == 2);
+    relay_stop(relay);
+    journal_close(journal);
+    journal_up();
+    tell_cursor("sequence", "00000000000000000009");
+    relay_up();
+    post(3, 4);
+    until(s.cursor == 11);
+    stream_is("events", 1, 4);
+}
+
+// --- repeats --------------------------------------------------------------------------------------
+
+Test(relay, marks_drops_or_keeps_repeats_within_and_across_batches)
+{
+    relay_up();
+    for (int round = 0; round < 2; round++) {
+        uint64_t so_far = (uint64_t)round * 6;
+        for (int i = 0; i < 2; i++) {
+            post_to("marked", DELIVERY_MARK, "event 1");
+            post_to("dropped", DELIVERY_DROP, "event 2");
+            post_to("kept", DELIVERY_KEEP, "event 3");
+        }
+        until(s.cursor == so_far + 6);
+    }
+    cr_expect_eq(redis_reply_number(ask("XLEN {t}:marked")), 4);
+    cr_expect_eq(redis_reply_number(ask("XLEN {t}:dropped")), 1);
+    cr_expect_eq(redis_reply_number(ask("XLEN {t}:kept")), 4);
+    field_is("marked", 0, "ce_repeat", "0");
+    field_is("marked", 1, "ce_repeat", "1");
+    field_is("marked", 3, "ce_repeat", "1");
+    field_is("kept", 3, "ce_repeat", "0");
+    cr_expect_eq(status().repeats_marked, 3u);
+    cr_expect_eq(status().repeats_dropped, 3u);
+}
+
+Test(relay, says_so_when_there_is_no_room_for_fingerprints)
+{
+    repeats_max = 3;
+    relay_up();
+    post(1, 3);
+    until(s.cursor == 3);
+    cr_expect_not(status().repeats_full);
+    post(4, 4);
+    until(s.cursor == 4 && s.repeats_full);
+    post(4, 4);
+    until(s.cursor == 5);
+    field_is("events", 4, "ce_repeat", "0");
+}
+
+Test(relay, does_not_take_a_rollback_for_repeats)
+{
+    relay_up();
+    tell("SAVE");
+    post(1, 10);
+    until(s.cursor == 10);
+    tell("DEBUG RELOAD NOSAVE");
+    post(11, 11);
+    until(s.cursor == 11 && s.rewinds == 1);
+    stream_is("events", 1, 11);
+    cr_expect_eq(status().repeats_marked, 0u);
+}
+
+// --- trimming ---------------------------------------------------------------------------------------
+
+Test(relay, counts_what_was_trimmed_before_a_group_read_it)
+{
+    struct redis_options o = redis_server_options(&server);
+    const char *streams[] = {"events", NULL};
+    struct relay_options options = {.redis = o,
+                                    .namespace = "t",
+                                    .account = "acme",
+                                    .directory = directory,
+                                    .streams = streams,
+                                    .repeats_window_us = 3600000000,
+                                    .repeats_max = 10000,
+                                    .retain_entries = 100,
+                                    .trim_ms = 20};
+    struct err err;
+
+    tell("XGROUP CREATE {t}:events slow 0 MKSTREAM");
+    post(1, 1000);
+    relay = relay_start(&options, journal, &err);
+    until(s.cursor == 1000 && s.trimmed > 0);
+    int64_t length = redis_reply_number(ask("XLEN {t}:events"));
+    cr_expect(length >= 100 && length < 300, "%lld", (long long)length);
+    cr_expect_eq(status().trimmed_unread, 1000u - (uint64_t)length);
+}
