@@ -1,11 +1,10 @@
 // A cursor reads segment after segment and skips what it has seen, so that a group which a
-// poisoned segment and its successor both hold is read once. What is missing between two
-// records is a gap only if it had been acknowledged:
+// poisoned segment and its successor both hold is read once.
 //
-//   - at or below a later record's `durable`, or at or below what was proved at the journal's
-//     opening (the same, of the last record there was), or written by this process life;
-//   - but not the range a segment's header calls `skipped`: groups that failed and were
-//     answered 503.
+// What is missing between two records is a gap, unless a segment's header says that those
+// numbers were skipped (segment.h). The newest segment of a process that died may have torn
+// off records that no header tells of yet: the journal knows them from its opening (j->skip);
+// a reader without journal trusts only what a later frame proves.
 #include "journal/cursor.h"
 
 #include "base/clock.h"
@@ -15,19 +14,21 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct cursor {
     struct journal *journal; // NULL: a reader of another process's directory
     int dir;
     char id_text[JOURNAL_ID_TEXT];
-    uint64_t after; // last sequence that was given out or passed
-    int fd;         // segment being read, -1: none
+    uint64_t after;   // last sequence that was given out or passed
+    uint64_t durable; // known to be synced; a reader without journal takes what it finds
+    int fd;           // segment being read, -1: none
     struct segment segment;
-    bool oldest; // it is the oldest one there is
     struct segment_scan scan;
     struct buf chunk;
-    bool pending; // a record waits behind a gap that was told first
+    bool fresh;   // nothing more could be read even after a second look
+    bool pending; // a record was read and not given yet
     struct segment_frame frame;
     const char *payload;
     bool woken;
@@ -39,7 +40,9 @@ cursor_make(struct journal *j, int dir, uint64_t after)
     struct cursor *c = memory_get(sizeof *c);
 
     *c = (struct cursor){.journal = j, .dir = dir, .after = after, .fd = -1};
-    buf_init(&c->chunk, SEGMENT_PAYLOAD_MAX + (2 << 20));
+    if (!j)
+        c->durable = UINT64_MAX;
+    buf_init(&c->chunk, SEGMENT_CHUNK_MAX);
     return c;
 }
 
@@ -116,113 +119,181 @@ is_behind(const struct segment *s, const struct segment *than)
     return s->header.life > than->header.life;
 }
 
-// pick finds the segment to read next: behind `current`, or when that is NULL the first of
-// those that can hold `wanted`.
-static bool
-pick(const struct segment *at, size_t len, const struct segment *current, uint64_t wanted,
-     struct segment *found, bool *oldest)
+// The segments there are: the journal's own list under its lock, or what the directory has.
+struct view {
+    struct files_list list;
+    bool locked;
+};
+
+static int
+view_open(struct cursor *c, struct view *v, struct err *err)
+{
+    uint64_t aside = 0;
+
+    *v = (struct view){.locked = c->journal != NULL};
+    if (!c->journal)
+        return files_list_read(c->dir, false, &v->list, &aside, err);
+    pthread_mutex_lock(&c->journal->lock);
+    v->list.at = c->journal->segments;
+    v->list.len = c->journal->segments_len;
+    return 0;
+}
+
+static void
+view_close(struct cursor *c, struct view *v)
+{
+    if (v->locked)
+        pthread_mutex_unlock(&c->journal->lock);
+    else
+        files_list_release(&v->list);
+}
+
+// The first segment that can hold `wanted`; of those that start at one sequence the first.
+static size_t
+pick(const struct files_list *list, uint64_t wanted)
 {
     size_t i = 0;
 
-    if (current)
-        while (i < len && !is_behind(&at[i], current))
-            i++;
-    else
-        while (i + 1 < len && at[i + 1].header.first <= wanted &&
-               at[i + 1].header.first != at[i].header.first)
-            i++;
-    if (i >= len)
-        return false;
-    *found = at[i];
-    *oldest = i == 0;
-    return true;
+    while (i + 1 < list->len && list->at[i + 1].header.first <= wanted)
+        i++;
+    while (i > 0 && list->at[i - 1].header.first == list->at[i].header.first)
+        i--;
+    return i;
 }
 
+// find_segment gives the one behind the current segment, or the first one to read.
 // 1 found, 0 there is none, -1 with *err.
 static int
-find_segment(struct cursor *c, const struct segment *current, struct segment *found,
-             bool *oldest, struct err *err)
+find_segment(struct cursor *c, struct segment *found, struct err *err)
 {
-    struct files_list list;
-    uint64_t aside = 0;
-    bool there;
+    struct view v;
+    size_t i = 0;
 
-    if (c->journal) {
-        pthread_mutex_lock(&c->journal->lock);
-        there = pick(c->journal->segments, c->journal->segments_len, current,
-                     c->after + 1, found, oldest);
-        pthread_mutex_unlock(&c->journal->lock);
-        return there;
-    }
-    if (files_list_read(c->dir, false, &list, &aside, err) < 0)
+    if (view_open(c, &v, err) < 0)
         return -1;
-    there = pick(list.at, list.len, current, c->after + 1, found, oldest);
-    files_list_release(&list);
+    if (c->fd < 0)
+        i = pick(&v.list, c->after + 1);
+    else
+        while (i < v.list.len && !is_behind(&v.list.at[i], &c->segment))
+            i++;
+    bool there = i < v.list.len;
+    if (there)
+        *found = v.list.at[i];
+    view_close(c, &v);
     return there;
 }
 
 static int
-enter_segment(struct cursor *c, const struct segment *s, bool oldest, struct err *err)
+enter_segment(struct cursor *c, const struct segment *s, struct err *err)
 {
     leave_segment(c);
     c->fd = openat(c->dir, s->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (c->fd < 0)
-        return err_errno(err, "cannot open segment %s", s->name),
-               err ? err->kind = ERR_AGAIN : 0, -1;
+    if (c->fd < 0) {
+        err_errno(err, "cannot open segment %s", s->name);
+        if (err)
+            err->kind = ERR_AGAIN; // it may just have been removed
+        return -1;
+    }
     c->segment = *s;
-    c->oldest = oldest;
-    segment_scan_start(&c->scan, c->fd, &s->header, &c->chunk);
+    c->fresh = false;
+    segment_scan_start(&c->scan, c->fd, &s->header, s->end, &c->chunk);
     return 0;
 }
 
-// step_on moves to the next segment. 1 moved, 0 there is none, -1 with *err.
+static const struct segment *
+find_entry(const struct files_list *list, const char *name)
+{
+    for (size_t i = list->len; i-- > 0;)
+        if (strcmp(list->at[i].name, name) == 0)
+            return &list->at[i];
+    return NULL;
+}
+
+// look_again learns what has become durable, and up to where this segment may be read: as far
+// as the journal says, or to the end of a file that is not ours (or not ours any more).
+static void
+look_again(struct cursor *c)
+{
+    const struct segment *s = NULL;
+    struct stat st;
+    struct view v;
+
+    if (c->journal && view_open(c, &v, NULL) == 0) {
+        c->durable = c->journal->durable;
+        s = find_entry(&v.list, c->segment.name);
+        if (s)
+            c->scan.end = s->end;
+        view_close(c, &v);
+    } else {
+        buf_clear(&c->chunk); // its zeros may have become records
+    }
+    if (c->fd >= 0 && !s && fstat(c->fd, &st) == 0)
+        c->scan.end = (uint64_t)st.st_size;
+}
+
+static void
+trim_range(struct range *r, struct range off)
+{
+    if (r->first >= off.first && r->first <= off.last)
+        r->first = off.last + 1;
+    if (r->last >= off.first && r->last <= off.last)
+        r->last = off.first - 1;
+}
+
+// lost_of leaves of what is missing that which had been acknowledged; `first` behind `last`
+// when nothing is. *kept says whether segments that old are still there.
 static int
-step_on(struct cursor *c, struct err *err)
+lost_of(struct cursor *c, struct range *r, bool *kept, struct err *err)
 {
-    struct segment next;
-    bool oldest;
-    int found = find_segment(c, c->fd < 0 ? NULL : &c->segment, &next, &oldest, err);
+    struct view v;
 
-    if (found <= 0)
-        return found;
-    return enter_segment(c, &next, oldest, err) < 0 ? -1 : 1;
+    if (view_open(c, &v, err) < 0)
+        return -1;
+    *kept = v.list.len > 0 && r->first >= v.list.at[0].header.first;
+    for (size_t i = 0; i < v.list.len && r->first <= r->last; i++) {
+        const struct segment_header *h = &v.list.at[i].header;
+        if (h->skipped_count)
+            trim_range(r, (struct range){h->skipped, h->skipped + h->skipped_count - 1});
+    }
+    if (c->journal && c->journal->skip.first)
+        trim_range(r, c->journal->skip);
+    bool newest = v.list.len == 0 || !is_behind(&v.list.at[v.list.len - 1], &c->segment);
+    if (!c->journal && newest && r->last > c->frame.durable)
+        r->last = c->frame.durable;
+    view_close(c, &v);
+    return 0;
 }
 
-static bool
-was_acknowledged(const struct cursor *c, uint64_t sequence)
+// tell_gap says what is lost up to `last`. 1 told, 0 nothing is lost, -1 with *err.
+static int
+tell_gap(struct cursor *c, uint64_t last, struct record *rec, struct err *err)
 {
-    if (c->frame.durable >= sequence)
-        return true;
-    return c->journal &&
-           (sequence <= c->journal->proved || sequence > c->journal->last_at_open);
-}
+    struct range lost = {c->after + 1, last};
+    bool kept;
 
-// The record in c->frame comes next; is something lost before it?
-static bool
-find_gap(struct cursor *c, struct record *rec)
-{
-    const struct segment_header *h = &c->segment.header;
-    uint64_t first = c->after + 1, last = c->frame.sequence - 1;
-
-    if (h->skipped && last >= h->skipped && last < h->first)
-        last = h->skipped - 1;
-    if (first > last || !was_acknowledged(c, first))
-        return false;
-    bool removed = c->oldest && first < h->first;
-    *rec = (struct record){.sequence = last,
-                           .received_us = c->frame.received_us,
-                           .gap_first = first,
-                           .gap_reason = removed ? "no longer kept" : "damaged"};
+    if (lost_of(c, &lost, &kept, err) < 0)
+        return -1;
     c->after = last;
-    return true;
+    if (lost.first > lost.last)
+        return 0;
+    *rec = (struct record){.sequence = lost.last,
+                           .received_us = c->frame.received_us,
+                           .gap_first = lost.first,
+                           .gap_reason = kept ? "damaged" : "no longer kept"};
+    return 1;
 }
 
+// give hands out the record in c->frame, or first the gap before it.
 static enum cursor_result
-give(struct cursor *c, struct record *rec)
+give(struct cursor *c, struct record *rec, struct err *err)
 {
-    if (c->frame.sequence > c->after + 1 && find_gap(c, rec)) {
-        c->pending = true;
-        return CURSOR_GAP;
+    c->pending = true;
+    if (c->frame.sequence > c->durable)
+        return CURSOR_END;
+    if (c->frame.sequence > c->after + 1) {
+        int told = tell_gap(c, c->frame.sequence - 1, rec, err);
+        if (told != 0)
+            return told < 0 ? CURSOR_ERROR : CURSOR_GAP;
     }
     c->pending = false;
     c->after = c->frame.sequence;
@@ -232,91 +303,139 @@ give(struct cursor *c, struct record *rec)
     return CURSOR_RECORD;
 }
 
+static bool
+is_still_there(struct cursor *c)
+{
+    struct view v;
+
+    if (view_open(c, &v, NULL) < 0)
+        return true;
+    bool there = find_entry(&v.list, c->segment.name) != NULL;
+    view_close(c, &v);
+    return there;
+}
+
+// set_aside keeps the bytes between two offsets, if acknowledged records were lost there. A
+// segment that was removed under our hands is no damage.
+static void
+set_aside(struct cursor *c, uint64_t from, uint64_t to, struct range missing)
+{
+    struct err err;
+    bool kept;
+
+    if (missing.last < missing.first || missing.last <= c->after || !c->journal ||
+        lost_of(c, &missing, &kept, &err) < 0 || missing.first > missing.last ||
+        !is_still_there(c))
+        return;
+    int copied = files_keep_bad(c->dir, c->fd, c->segment.name, from, to, &err);
+    if (copied == 0)
+        return; // told before
+    if (copied < 0)
+        log_error("journal: %s", err.text);
+    log_alarm("journal: segment %s is damaged from byte %llu to %llu (records %llu to "
+              "%llu); the bytes are kept in bad/",
+              c->segment.name, (unsigned long long)from, (unsigned long long)to,
+              (unsigned long long)missing.first, (unsigned long long)missing.last);
+    pthread_mutex_lock(&c->journal->lock);
+    c->journal->damaged++;
+    pthread_mutex_unlock(&c->journal->lock);
+}
+
 // pass_damage looks behind bytes that are no record for the next one in this segment.
-static int
+static enum segment_result
 pass_damage(struct cursor *c, struct err *err)
 {
-    uint64_t from = c->scan.offset;
-    int found = segment_scan_resync(&c->scan, err);
+    uint64_t from = c->scan.offset, before = c->scan.after;
+    struct segment_frame f;
+    enum segment_result found = segment_scan_resync(&c->scan, &f, err);
 
-    if (found <= 0)
-        return found;
-    log_alarm("journal: segment %s is damaged from byte %llu to %llu; kept in bad/",
-              c->segment.name, (unsigned long long)from,
-              (unsigned long long)c->scan.offset);
-    if (c->journal) {
-        struct err kept;
-        if (files_keep_bad(c->dir, c->fd, c->segment.name, from, c->scan.offset, &kept) <
-            0)
-            log_error("journal: %s", kept.text);
-        pthread_mutex_lock(&c->journal->lock);
-        c->journal->damaged++;
-        pthread_mutex_unlock(&c->journal->lock);
-    }
-    return 1;
+    if (found == SEGMENT_RECORD)
+        set_aside(c, from, c->scan.offset, (struct range){before + 1, f.sequence - 1});
+    if (found == SEGMENT_SEAL)
+        set_aside(c, from, c->scan.offset, (struct range){before + 1, f.sequence});
+    return found;
 }
 
-// Nothing valid at the cursor's offset: a stale chunk, damage, or the end of the segment.
-// 1 go on, 0 the end, -1 with *err.
+// Nothing valid at the cursor's offset: damage, or the end of the segment. 1 go on, 0 the
+// end of all, -1 with *err.
 static int
-pass_end(struct cursor *c, bool *fresh, struct err *err)
+pass_end(struct cursor *c, struct err *err)
 {
     struct segment next;
-    bool oldest;
 
-    if (!*fresh) {
-        buf_clear(&c->chunk);
-        *fresh = true;
+    if (!c->fresh) {
+        look_again(c);
+        c->fresh = true;
         return 1;
     }
-    int behind = find_segment(c, &c->segment, &next, &oldest, err);
+    int behind = find_segment(c, &next, err);
     if (behind < 0)
         return -1;
-    if (behind || c->journal) {
-        int passed = pass_damage(c, err);
-        if (passed != 0)
-            return passed;
-    }
-    return behind ? step_on(c, err) : 0;
+    if (behind && next.header.first <= c->scan.after + 1)
+        return enter_segment(c, &next, err) < 0 ? -1 : 1;
+    uint64_t from = c->scan.offset, before = c->scan.after;
+    enum segment_result found = pass_damage(c, err);
+    if (found == SEGMENT_RECORD || found == SEGMENT_ERROR)
+        return found == SEGMENT_RECORD ? 1 : -1;
+    if (!behind)
+        return 0;
+    if (found == SEGMENT_END)
+        set_aside(c, from, c->scan.end,
+                  (struct range){before + 1, next.header.first - 1});
+    return enter_segment(c, &next, err) < 0 ? -1 : 1;
 }
 
-static uint64_t
-newest(struct cursor *c)
+// All segments are read. What the journal calls durable and none of them holds is lost.
+static enum cursor_result
+finish(struct cursor *c, struct record *rec, struct err *err)
 {
-    if (!c->journal)
-        return UINT64_MAX;
-    pthread_mutex_lock(&c->journal->lock);
-    uint64_t durable = c->journal->durable;
-    pthread_mutex_unlock(&c->journal->lock);
-    return durable;
+    if (!c->journal || c->after >= c->durable)
+        return CURSOR_END;
+    int told = tell_gap(c, c->durable, rec, err);
+    return told < 0 ? CURSOR_ERROR : told ? CURSOR_GAP : CURSOR_END;
+}
+
+// read_on reads until a record behind c->after is found. 1, 0 at the end of all, -1.
+static int
+read_on(struct cursor *c, struct err *err)
+{
+    struct segment first;
+
+    if (c->fd < 0) {
+        int found = find_segment(c, &first, err);
+        if (found <= 0)
+            return found;
+        if (enter_segment(c, &first, err) < 0)
+            return -1;
+    }
+    c->fresh = false;
+    for (;;) {
+        enum segment_result r = segment_scan_next(&c->scan, &c->frame, &c->payload, err);
+        if (r == SEGMENT_ERROR)
+            return -1;
+        if (r == SEGMENT_RECORD && c->frame.sequence > c->after)
+            return 1;
+        if (r == SEGMENT_RECORD)
+            continue; // seen before
+        int on = pass_end(c, err);
+        if (on <= 0)
+            return on;
+    }
 }
 
 enum cursor_result
 cursor_next(struct cursor *c, struct record *rec, struct err *err)
 {
-    bool fresh = false;
-
-    if (c->pending)
-        return give(c, rec);
-    if (c->after >= newest(c))
+    if (c->after >= c->durable)
+        look_again(c);
+    if (c->after >= c->durable)
         return CURSOR_END;
-    if (c->fd < 0) {
-        int moved = step_on(c, err);
-        if (moved <= 0)
-            return (enum cursor_result)moved;
-    }
-    for (;;) {
-        enum segment_result r = segment_scan_next(&c->scan, &c->frame, &c->payload, err);
-        if (r == SEGMENT_ERROR)
-            return CURSOR_ERROR;
-        if (r == SEGMENT_RECORD && c->frame.sequence > c->after)
-            return give(c, rec);
-        if (r == SEGMENT_RECORD)
-            continue;
-        int on = pass_end(c, &fresh, err);
-        if (on <= 0)
-            return (enum cursor_result)on;
-    }
+    if (c->pending)
+        return give(c, rec, err);
+    int found = read_on(c, err);
+    if (found < 0)
+        return CURSOR_ERROR;
+    return found ? give(c, rec, err) : finish(c, rec, err);
 }
 
 void

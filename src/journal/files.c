@@ -4,6 +4,7 @@
 #include "journal/files.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
 
@@ -18,7 +19,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-static const char spare_name[] = "spare", new_name[] = "new", bad_name[] = "bad";
+static const char spare_name[] = "spare", fill_name[] = "fill", new_name[] = "new",
+                  bad_name[] = "bad";
 
 // statfs(2): magic numbers of file systems whose locks or syncs are another machine's.
 static bool
@@ -36,12 +38,23 @@ is_network(int dir)
     return false;
 }
 
+// Its entry is synced: an acknowledged record must not vanish with the directory.
 static int
-make_directories(const char *path, bool make, struct err *err)
+make_directory(const char *path, struct err *err)
 {
-    if (make && mkdir(path, 0700) < 0 && errno != EEXIST)
-        return err_errno(err, "state_dir %s: cannot make it", path);
-    return 0;
+    if (mkdir(path, 0700) == 0)
+        return file_sync_parent(path, err);
+    return errno == EEXIST ? 0 : err_errno(err, "state_dir %s: cannot make it", path);
+}
+
+static void
+warn_of_mode(int dir, const char *path)
+{
+    struct stat st;
+
+    if (fstat(dir, &st) == 0 && (st.st_mode & 077))
+        log_warn("journal: others can enter %s, which holds deliveries: chmod 700 it",
+                 path);
 }
 
 int
@@ -49,7 +62,7 @@ files_open(const char *path, bool make, bool force, struct err *err)
 {
     int dir = -1;
 
-    if (make_directories(path, make, err) < 0)
+    if (make && make_directory(path, err) < 0)
         goto refused;
     dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0) {
@@ -70,6 +83,7 @@ files_open(const char *path, bool make, bool force, struct err *err)
             path);
         goto refused;
     }
+    warn_of_mode(dir, path);
     return dir;
 
 refused:
@@ -133,18 +147,18 @@ by_first(const void *a, const void *b)
     return x->life < y->life ? -1 : x->life > y->life;
 }
 
-static void
-set_aside(int dir, const char *name, uint64_t *count)
+void
+files_set_aside(int dir, const char *name, const char *why, uint64_t *count)
 {
     char to[300];
 
+    (*count)++;
     mkdirat(dir, bad_name, 0700); // there already is fine; a failure shows in the rename
     snprintf(to, sizeof to, "%s/%s.%" PRIx64, bad_name, name, (uint64_t)clock_now_us());
     if (renameat(dir, name, dir, to) < 0)
-        log_error("journal: cannot set %s aside: error %d", name, errno);
+        log_error("journal: %s %s and cannot be set aside: error %d", name, why, errno);
     else
-        log_alarm("journal: %s is not a segment of ours: set aside as %s", name, to);
-    (*count)++;
+        log_alarm("journal: %s %s: set aside as %s", name, why, to);
 }
 
 static bool
@@ -168,7 +182,7 @@ read_one(int dir, const char *name, struct segment *s)
     if (!good)
         return false;
     segment_name(s->name, &s->header);
-    s->bytes = (uint64_t)st.st_size;
+    s->bytes = s->end = (uint64_t)st.st_size;
     s->changed_us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
     return strcmp(s->name, name) == 0;
 }
@@ -179,18 +193,17 @@ take_entry(int dir, const char *name, bool aside, struct files_list *list,
 {
     struct segment s;
 
-    if (strncmp(name, spare_name, strlen(spare_name)) == 0) {
+    if (strcmp(name, spare_name) == 0) {
         struct stat st;
-        if (fstatat(dir, name, &st, 0) == 0)
-            list->other_bytes += (uint64_t)st.st_size;
-        list->spares++;
+        if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+            list->spare_bytes = (uint64_t)st.st_size;
         return;
     }
     if (!ends_with(name, ".wal"))
         return;
     if (!read_one(dir, name, &s)) {
         if (aside)
-            set_aside(dir, name, count);
+            files_set_aside(dir, name, "is not a segment of ours", count);
         return;
     }
     list->at = memory_grow(list->at, (list->len + 1) * sizeof *list->at);
@@ -228,11 +241,39 @@ files_list_release(struct files_list *list)
 static int
 write_header(int fd, const struct segment_header *h, struct err *err)
 {
-    ssize_t n = pwrite(fd, h, SEGMENT_HEADER, 0);
-
-    if (n != SEGMENT_HEADER)
+    errno = ENOSPC; // if the write is short
+    if (pwrite(fd, h, SEGMENT_HEADER, 0) != SEGMENT_HEADER)
         return err_errno(err, "cannot write a segment's header");
     return fdatasync(fd) < 0 ? err_errno(err, "cannot sync a segment's header") : 0;
+}
+
+// A file that is in the way was not understood and could not be set aside: it stays.
+static int
+rename_new(int dir, const char *from, const char *to)
+{
+    if (renameat2(dir, from, dir, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    return errno == EINVAL ? renameat(dir, from, dir, to) : -1; // file systems without it
+}
+
+static int
+name_segment(int dir, const char *from, const char *name, struct err *err)
+{
+    if (rename_new(dir, from, name) < 0)
+        return err_errno(err, "cannot name a segment");
+    return fsync(dir) < 0 ? err_errno(err, "cannot sync the journal's directory") : 0;
+}
+
+// A spare that was touched and did not become a segment may carry a torn header.
+static void
+give_up(int dir, int fd, bool from_spare)
+{
+    int saved = errno;
+
+    close(fd);
+    if (from_spare)
+        unlinkat(dir, spare_name, 0);
+    errno = saved;
 }
 
 int
@@ -251,17 +292,9 @@ files_create(int dir, const struct segment_header *h, char *name, bool *from_spa
     if (fd < 0)
         return err_errno(err, "cannot make a segment");
     segment_name(name, h);
-    if (write_header(fd, h, err) == 0) {
-        if (renameat(dir, source, dir, name) < 0)
-            err_errno(err, "cannot name a segment");
-        else if (fsync(dir) < 0)
-            err_errno(err, "cannot sync the journal's directory");
-        else
-            return fd;
-    } else if (*from_spare) {
-        unlinkat(dir, spare_name, 0); // it may carry a torn header: it is no spare now
-    }
-    close(fd);
+    if (write_header(fd, h, err) == 0 && name_segment(dir, source, name, err) == 0)
+        return fd;
+    give_up(dir, fd, *from_spare);
     return -1;
 }
 
@@ -279,40 +312,47 @@ fill_zeros(int fd, uint64_t bytes, struct err *err)
         if (n < 0)
             return err_errno(err, "cannot fill a spare segment");
         at += (uint64_t)n;
+        // Piece by piece: the commits beside it must not wait for 16 MiB.
+        if (fdatasync(fd) < 0)
+            return err_errno(err, "cannot sync a spare segment");
     }
-    return fdatasync(fd) < 0 ? err_errno(err, "cannot sync a spare segment") : 0;
+    return 0;
 }
 
 int
 files_make_spare(int dir, uint64_t bytes, struct err *err)
 {
-    int fd = openat(dir, "fill", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = openat(dir, fill_name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
     if (fd < 0)
         return err_errno(err, "cannot make a spare segment");
     int result = ftruncate(fd, (off_t)bytes) < 0
                      ? err_errno(err, "cannot size a spare segment")
                      : fill_zeros(fd, bytes, err);
-    close(fd);
-    if (result == 0 && renameat(dir, "fill", dir, spare_name) < 0)
+    if (result == 0 && renameat(dir, fill_name, dir, spare_name) < 0)
         result = err_errno(err, "cannot name a spare segment");
+    int saved = errno;
+    close(fd);
     if (result < 0)
-        unlinkat(dir, "fill", 0); // what is there of it only takes room
+        unlinkat(dir, fill_name, 0); // what is there of it only takes room
+    errno = saved;
     return result;
 }
 
+// The new name is durable before a byte is overwritten: else a crash could leave a segment
+// full of zeros under its old name.
 int
-files_recycle(int dir, const char *name, uint64_t bytes, struct err *err)
+files_give_to_spare(int dir, const char *name, struct err *err)
 {
-    if (renameat(dir, name, dir, "fill") < 0)
+    if (renameat(dir, name, dir, fill_name) < 0)
         return err_errno(err, "cannot recycle segment %s", name);
-    return files_make_spare(dir, bytes, err);
+    return fsync(dir) < 0 ? err_errno(err, "cannot sync the journal's directory") : 0;
 }
 
 int
 files_remove(int dir, const char *name, struct err *err)
 {
-    if (unlinkat(dir, name, 0) < 0)
+    if (unlinkat(dir, name, 0) < 0 && errno != ENOENT)
         return err_errno(err, "cannot remove %s", name);
     return fsync(dir) < 0 ? err_errno(err, "cannot sync the journal's directory") : 0;
 }
@@ -347,5 +387,5 @@ files_keep_bad(int dir, int fd, const char *name, uint64_t from, uint64_t to,
         return errno == EEXIST ? 0 : err_errno(err, "cannot make %s", path);
     int result = copy_range(fd, out, from, to, err);
     close(out);
-    return result;
+    return result < 0 ? -1 : 1;
 }

@@ -16,8 +16,7 @@ int files_lock(int dir, const char *path, int64_t wait_ms, struct err *err);
 struct files_list {
     struct segment *at;
     size_t len;
-    uint64_t other_bytes; // of spares
-    uint32_t spares;
+    uint64_t spare_bytes; // 0: there is no spare
 };
 
 // files_list_read reads the headers of all segments. With `aside`, files that are not
@@ -26,20 +25,27 @@ int files_list_read(int dir, bool aside, struct files_list *list, uint64_t *set_
                     struct err *err);
 void files_list_release(struct files_list *list);
 
+// files_set_aside moves a file to bad/, says so and why, and counts it.
+void files_set_aside(int dir, const char *name, const char *why, uint64_t *count);
+
 // files_create makes a segment with this header, from a spare when there is one, and syncs
-// header, file and directory. Returns its descriptor.
+// header, file and directory. Returns its descriptor, or -1 with errno. Whether it went well
+// or not, the spare is gone when *from_spare is set.
 int files_create(int dir, const struct segment_header *h, char *name, bool *from_spare,
                  struct err *err);
 
-// files_make_spare makes one zero-filled, synced spare of `bytes`; files_recycle makes it
-// out of a segment that is no longer needed, so that no new room is taken.
+// files_make_spare makes one zero-filled, synced spare of `bytes`. -1 with errno.
 int files_make_spare(int dir, uint64_t bytes, struct err *err);
-int files_recycle(int dir, const char *name, uint64_t bytes, struct err *err);
 
-// files_remove removes a file and syncs the directory.
+// files_give_to_spare renames a segment that is no longer needed so that the next
+// files_make_spare overwrites it and takes no new room.
+int files_give_to_spare(int dir, const char *name, struct err *err);
+
+// files_remove removes a file and syncs the directory. One that is not there is fine.
 int files_remove(int dir, const char *name, struct err *err);
 
-// files_keep_bad copies a range of a file to bad/<name>.<offset>.
+// files_keep_bad copies a range of a file to bad/<name>.<offset>. 1, 0 when that was done
+// before, -1 with *err.
 int files_keep_bad(int dir, int fd, const char *name, uint64_t from, uint64_t to,
                    struct err *err);
 

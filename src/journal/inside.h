@@ -24,6 +24,20 @@ struct group {
     uint64_t first, last;
 };
 
+// A range of sequences, empty when `first` is 0.
+struct range {
+    uint64_t first, last;
+};
+
+static inline struct range
+range_cover(struct range a, struct range b)
+{
+    if (a.first == 0 || b.first == 0)
+        return a.first ? a : b;
+    return (struct range){a.first < b.first ? a.first : b.first,
+                          a.last > b.last ? a.last : b.last};
+}
+
 struct journal {
     struct journal_options options;
     unsigned char id[JOURNAL_ID_BYTES];
@@ -39,7 +53,8 @@ struct journal {
     bool idle; // the committer sleeps
     bool stopping;
     uint64_t next, durable, published;
-    uint64_t proved, last_at_open; // see cursor.c
+    uint64_t skip_to;  // the next group starts behind it
+    struct range skip; // never acknowledged, and not in a segment's header yet
     int64_t last_us;
     struct segment *segments; // in order; the last one may be the active one
     size_t segments_len;
@@ -49,17 +64,27 @@ struct journal {
 
     // the committer's own
     int fd; // of the active segment, -1: none
-    uint64_t salt, used, skipped;
-    bool zeroed;  // the active segment was a spare
-    bool failing; // the last group could not be made durable, and that was said
+    uint64_t salt, used;
+    uint64_t written; // last sequence in the active segment
+    uint32_t tries;   // segments begun; part of their names
+    bool zeroed;      // the active segment was a spare
+    bool failing;     // the last group could not be made durable, and that was said
 
     pthread_t committer, keeper;
+    pthread_mutex_t aged; // for `age`
+    struct cursor *age;   // finds the oldest unpublished record
 };
 
+// recover.c: reads id, segments, last sequence and what was torn off.
+int recover(struct journal *j, struct err *err);
+
 // group.c
-void *committer_run(void *journal);
 struct group *group_make(void);
 void group_drop(struct group *g);
+void group_finish(struct group *g, uint32_t result);
+
+// commit.c
+void *committer_run(void *journal);
 
 // space.c
 void *keeper_run(void *journal);
@@ -67,7 +92,8 @@ void *keeper_run(void *journal);
 // the journal would grow over its bounds. -1 when there is no room. Called without the lock.
 int space_for_segment(struct journal *j, struct err *err);
 // space_give removes the oldest published segment. -1 when there is none.
-int space_give(struct journal *j, struct err *err);
+int space_give(struct journal *j);
+void space_lost_spare(struct journal *j);     // used up, or of no use any more
 uint64_t space_used(const struct journal *j); // with the lock
 
 #endif

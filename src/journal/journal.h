@@ -55,8 +55,9 @@ int journal_append(struct journal *j, struct span payload, int64_t wait_ms,
 // the Redis master; it may go back (Redis lost data). Room is made only below it.
 void journal_publish(struct journal *j, uint64_t sequence);
 
-// journal_skip_to makes the next sequence at least `sequence` + 1. Called at start when the
-// cursor in Redis is ahead of the journal (a lost tail must not be numbered again), before the first append: afterwards it does nothing.
+// journal_skip_to makes the next sequence at least `sequence` + 1, from the next group on.
+// Called when the cursor in Redis is ahead of the journal: a lost tail must not be numbered
+// again.
 void journal_skip_to(struct journal *j, uint64_t sequence);
 
 // journal_id is 32 hex digits, for the life of the journal.

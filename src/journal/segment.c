@@ -17,16 +17,10 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the format is little 
 static const char magic[8] = {'A', 'C', 'R', 'E', 'L', 'A', 'Y', 'J'};
 
 void
-segment_header_make(struct segment_header *h, const unsigned char *id, uint64_t first,
-                    uint32_t life, uint64_t skipped, uint64_t salt)
+segment_header_seal(struct segment_header *h)
 {
-    *h = (struct segment_header){.version = SEGMENT_VERSION,
-                                 .life = life,
-                                 .first = first,
-                                 .skipped = skipped,
-                                 .salt = salt};
     memcpy(h->magic, magic, sizeof magic);
-    memcpy(h->id, id, sizeof h->id);
+    h->version = SEGMENT_VERSION;
     h->crc = crc_of(0, h, SEGMENT_HEADER - sizeof h->crc);
 }
 
@@ -86,34 +80,41 @@ segment_read_header(int fd, struct segment_header *h, struct err *err)
 
 void
 segment_scan_start(struct segment_scan *s, int fd, const struct segment_header *h,
-                   struct buf *chunk)
+                   uint64_t end, struct buf *chunk)
 {
     *s = (struct segment_scan){.fd = fd,
                                .salt = h->salt,
                                .offset = SEGMENT_HEADER,
+                               .end = end,
                                .after = h->first - 1,
                                .chunk = chunk};
     buf_clear(chunk);
 }
 
-// want makes `len` bytes at s->offset stand in the chunk. 1, 0 when the file ends before,
+// want makes `len` bytes at s->offset stand in the chunk. 1, 0 when the segment ends before,
 // -1 on an error.
 static int
-want(struct segment_scan *s, size_t len, struct err *err)
+want(struct segment_scan *s, uint64_t len, struct err *err)
 {
     struct buf *c = s->chunk;
 
+    if (s->offset >= s->end || len > s->end - s->offset)
+        return 0;
     if (s->offset >= s->chunk_at && s->offset + len <= s->chunk_at + c->len)
         return 1;
-    size_t fill = len > CHUNK ? len : CHUNK;
+    uint64_t left = s->end - s->offset;
+    size_t fill = (size_t)(len > CHUNK ? len : left < CHUNK ? left : CHUNK);
     buf_clear(c);
     char *to = buf_room(c, fill);
     if (!to)
         return 0;
     ssize_t n = read_at(s->fd, to, fill, s->offset);
-    if (n < 0)
-        return err_errno(err, "cannot read a segment"), err ? err->kind = ERR_AGAIN : 0,
-                                                              -1;
+    if (n < 0) {
+        err_errno(err, "cannot read a segment");
+        if (err)
+            err->kind = ERR_AGAIN;
+        return -1;
+    }
     c->len = (size_t)n;
     s->chunk_at = s->offset;
     return len <= c->len;
@@ -125,52 +126,57 @@ here(const struct segment_scan *s)
     return s->chunk->at + (s->offset - s->chunk_at);
 }
 
-// look checks the record at s->offset without moving.
-static int
-look(struct segment_scan *s, struct segment_frame *f, struct err *err)
+// look checks what stands at s->offset without moving. `missing` is how many sequences may
+// be missing before it: none but behind damage.
+static enum segment_result
+look(struct segment_scan *s, struct segment_frame *f, uint64_t missing, struct err *err)
 {
     int there = want(s, SEGMENT_FRAME, err);
 
     if (there <= 0)
-        return there;
+        return (enum segment_result)there;
     memcpy(f, here(s), SEGMENT_FRAME);
-    if (f->length == 0 || f->length > SEGMENT_PAYLOAD_MAX || f->sequence <= s->after)
-        return 0;
-    there = want(s, SEGMENT_FRAME + f->length, err);
+    uint64_t least = s->after + (f->length ? 1 : 0);
+    if (f->length > SEGMENT_PAYLOAD_MAX || f->sequence < least ||
+        f->sequence - least > missing)
+        return SEGMENT_END;
+    there = want(s, (uint64_t)SEGMENT_FRAME + f->length, err);
     if (there <= 0)
-        return there;
-    return f->crc == segment_frame_crc(s->salt, f, here(s) + SEGMENT_FRAME);
+        return (enum segment_result)there;
+    if (f->crc != segment_frame_crc(s->salt, f, here(s) + SEGMENT_FRAME))
+        return SEGMENT_END;
+    return f->length ? SEGMENT_RECORD : SEGMENT_SEAL;
 }
 
 enum segment_result
 segment_scan_next(struct segment_scan *s, struct segment_frame *f, const char **payload,
                   struct err *err)
 {
-    int found = look(s, f, err);
+    enum segment_result found = look(s, f, 0, err);
 
-    if (found <= 0)
-        return found < 0 ? SEGMENT_ERROR : SEGMENT_END;
+    if (found != SEGMENT_RECORD)
+        return found;
     *payload = here(s) + SEGMENT_FRAME;
     s->offset += segment_space(f->length);
     s->after = f->sequence;
     return SEGMENT_RECORD;
 }
 
-int
-segment_scan_resync(struct segment_scan *s, struct err *err)
+enum segment_result
+segment_scan_resync(struct segment_scan *s, struct segment_frame *f, struct err *err)
 {
     uint64_t start = s->offset;
-    struct segment_frame f;
+    enum segment_result found = SEGMENT_END;
 
-    for (;;) {
-        s->offset += 8;
-        int there = want(s, SEGMENT_FRAME, err);
-        if (there <= 0) {
-            s->offset = start;
-            return there;
-        }
-        int found = look(s, &f, err);
-        if (found != 0)
-            return found;
+    for (s->offset += 8; s->offset < s->end; s->offset += 8) {
+        uint64_t missing = (s->offset - start) / SEGMENT_RECORD_LEAST;
+        found = look(s, f, missing, err);
+        if (found != SEGMENT_END)
+            break;
     }
+    if (found == SEGMENT_RECORD || found == SEGMENT_SEAL)
+        s->after = f->sequence - (found == SEGMENT_RECORD);
+    else
+        s->offset = start;
+    return found;
 }

@@ -6,15 +6,21 @@
 //     record    = 32 bytes of frame (struct segment_frame), payload, zeros up to 8 bytes
 //
 // A record is valid when its length fits, its checksum (CRC-32C over salt, frame without
-// the checksum, payload) agrees and its sequence is greater than that of the record before.
-// The salt is random per segment, so that bytes of an older file never validate.
+// the checksum, payload) agrees and its sequence is the one behind the record before it.
+// The salt is random per segment, so that bytes of an older file never validate. A frame
+// of length 0 is the seal of a clean close: `sequence` is the last one of the segment.
 //
-// `durable` in a frame is the newest sequence that was synced when the record was written.
-// It tells damage from a torn tail: what is missing at or below a later record's `durable`
-// had been acknowledged; what is missing above it never was.
+// What tells damage from a torn tail: `durable` in a frame is the newest sequence that was
+// synced when the record was written (a seal's is the last one). What is missing at or
+// below a later frame's `durable` had been acknowledged. What is missing above it was torn
+// off by a crash and never acknowledged; the next process life finds that out when it opens
+// the journal and writes it into the header of its first segment (`skipped`), together with
+// numbers it gave to groups that failed. So a missing sequence is damage unless a header
+// says it was skipped.
 //
-// To change the format: raise SEGMENT_VERSION, keep reading the version before, and say so
-// in the CHANGELOG. A version that is not known is set aside in bad/, never deleted.
+// To change the format: raise SEGMENT_VERSION, keep reading the version before (the header
+// is read first and says which; its first 16 bytes never change), and say so in the
+// CHANGELOG. A version that is not known is set aside in bad/, never deleted.
 #ifndef ACRELAY_JOURNAL_SEGMENT_H
 #define ACRELAY_JOURNAL_SEGMENT_H
 
@@ -27,8 +33,10 @@ enum {
     SEGMENT_VERSION = 1,
     SEGMENT_HEADER = 64,
     SEGMENT_FRAME = 32,
+    SEGMENT_RECORD_LEAST = 40, // a frame and a byte of payload, padded
     SEGMENT_NAME = 40,
     SEGMENT_PAYLOAD_MAX = 64 << 20,
+    SEGMENT_CHUNK_MAX = SEGMENT_PAYLOAD_MAX + (2 << 20), // for the buf of a scan
 };
 
 struct segment_header {
@@ -37,14 +45,14 @@ struct segment_header {
     uint32_t life; // counts up when two segments start at one sequence
     unsigned char id[16];
     uint64_t first;   // the first sequence it can hold
-    uint64_t skipped; // sequences from here to `first` were never acknowledged; 0: none
+    uint64_t skipped; // from here on, `skipped_count` sequences were never acknowledged
     uint64_t salt;
-    uint32_t zero;
-    uint32_t crc; // of the 60 bytes before
+    uint32_t skipped_count; // 0: none
+    uint32_t crc;           // of the 60 bytes before
 };
 
 struct segment_frame {
-    uint32_t length; // of the payload; 0 ends the segment
+    uint32_t length; // of the payload; 0 is a seal
     uint32_t crc;
     uint64_t sequence;
     int64_t received_us;
@@ -59,7 +67,8 @@ struct segment {
     struct segment_header header;
     char name[SEGMENT_NAME]; // <first, 16 hex>-<life, 8 hex>.wal
     uint64_t bytes;          // size on disk
-    int64_t changed_us;      // last write
+    uint64_t end;       // records are read up to here (what is synced of the active one)
+    int64_t changed_us; // last write
 };
 
 // segment_space is what a payload takes in a segment.
@@ -69,9 +78,9 @@ segment_space(uint64_t payload)
     return (SEGMENT_FRAME + payload + 7) & ~(uint64_t)7;
 }
 
-// segment_header_make fills a header; segment_header_is_valid checks one read from a file.
-void segment_header_make(struct segment_header *h, const unsigned char *id,
-                         uint64_t first, uint32_t life, uint64_t skipped, uint64_t salt);
+// segment_header_seal completes a header whose id, first, life, salt and skipped range are
+// set; segment_header_is_valid checks one read from a file.
+void segment_header_seal(struct segment_header *h);
 bool segment_header_is_valid(const struct segment_header *h);
 
 // segment_name writes the file name that belongs to a header.
@@ -90,28 +99,31 @@ struct segment_scan {
     int fd;
     uint64_t salt;
     uint64_t offset; // of the next frame
+    uint64_t end;    // nothing is read from here on; the caller may move it
     uint64_t after;  // the last sequence seen (or first - 1)
     struct buf *chunk;
     uint64_t chunk_at; // offset in the file of chunk's first byte
 };
 
 enum segment_result {
-    SEGMENT_ERROR = -1, // I/O error, *err set
+    SEGMENT_ERROR = -1, // I/O error, *err set (ERR_AGAIN)
     SEGMENT_END = 0,    // nothing valid at offset
     SEGMENT_RECORD = 1,
+    SEGMENT_SEAL = 2, // the segment was closed cleanly: nothing follows
 };
 
 void segment_scan_start(struct segment_scan *s, int fd, const struct segment_header *h,
-                        struct buf *chunk);
+                        uint64_t end, struct buf *chunk);
 
 // segment_scan_next reads the record at s->offset. *payload points into the chunk and is
-// valid until the next read; when the record is not in the chunk, `fresh` bytes are read
-// into it first (so a caller that wants payloads to stay must change s->chunk in between).
+// valid until the next call.
 enum segment_result segment_scan_next(struct segment_scan *s, struct segment_frame *f,
                                       const char **payload, struct err *err);
 
-// segment_scan_resync looks for the next valid record at an 8-byte step behind s->offset and
-// moves there. 1 found, 0 none up to the end of the file, -1 with *err.
-int segment_scan_resync(struct segment_scan *s, struct err *err);
+// segment_scan_resync looks for the next valid record or seal at an 8-byte step behind
+// s->offset, moves there without reading past it, and gives its frame. SEGMENT_END, and no
+// move, when there is none up to the end.
+enum segment_result segment_scan_resync(struct segment_scan *s, struct segment_frame *f,
+                                        struct err *err);
 
 #endif

@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#include <sys/statvfs.h>
+#include <errno.h>
 #include <time.h>
 
 uint64_t
@@ -30,36 +30,61 @@ oldest_is_published(const struct journal *j)
     return j->segments_len > 1 && j->segments[1].header.first <= j->published + 1;
 }
 
-// With the lock: forgets the oldest segment and returns its description.
-static struct segment
-drop_oldest(struct journal *j)
-{
-    struct segment s = j->segments[0];
-
-    j->segments_len--;
-    memmove(j->segments, j->segments + 1, j->segments_len * sizeof s);
-    return s;
-}
-
+// peek gives the oldest segment's name when it may go.
 static bool
-take_oldest(struct journal *j, struct segment *s)
+peek(struct journal *j, bool (*may_go)(const struct journal *), char *name)
 {
     pthread_mutex_lock(&j->lock);
-    bool there = oldest_is_published(j);
+    bool there = may_go(j);
     if (there)
-        *s = drop_oldest(j);
+        memcpy(name, j->segments[0].name, SEGMENT_NAME);
     pthread_mutex_unlock(&j->lock);
     return there;
 }
 
-int
-space_give(struct journal *j, struct err *err)
+// forget takes a segment that is gone from the list. Committer and keeper may have removed
+// the same one.
+static void
+forget(struct journal *j, const char *name)
 {
-    struct segment s;
+    pthread_mutex_lock(&j->lock);
+    if (j->segments_len && strcmp(j->segments[0].name, name) == 0) {
+        j->segments_len--;
+        memmove(j->segments, j->segments + 1, j->segments_len * sizeof *j->segments);
+    }
+    pthread_mutex_unlock(&j->lock);
+}
 
-    if (!take_oldest(j, &s))
-        return err_set(err, ERR_AGAIN, "nothing published is left to make room of");
-    return files_remove(j->dir, s.name, err);
+// remove_oldest removes it if may_go says so. -1 when not, or when it cannot be removed.
+static int
+remove_oldest(struct journal *j, bool (*may_go)(const struct journal *))
+{
+    char name[SEGMENT_NAME];
+    struct err err;
+
+    if (!peek(j, may_go, name))
+        return -1;
+    if (files_remove(j->dir, name, &err) < 0) {
+        log_warn("journal: %s", err.text);
+        return -1;
+    }
+    forget(j, name);
+    return 0;
+}
+
+int
+space_give(struct journal *j)
+{
+    return remove_oldest(j, oldest_is_published);
+}
+
+void
+space_lost_spare(struct journal *j)
+{
+    pthread_mutex_lock(&j->lock);
+    j->spare_bytes = 0;
+    pthread_cond_signal(&j->space);
+    pthread_mutex_unlock(&j->lock);
 }
 
 int
@@ -72,7 +97,7 @@ space_for_segment(struct journal *j, struct err *err)
         pthread_mutex_unlock(&j->lock);
         if (spare || fits)
             return 0;
-        if (space_give(j, NULL) < 0)
+        if (space_give(j) < 0)
             return err_set(err, ERR_AGAIN,
                            "the journal is full (journal.max) and nothing in it is "
                            "published yet");
@@ -94,22 +119,15 @@ oldest_is_due(const struct journal *j)
     return published > j->options.keep_bytes_max;
 }
 
-static void
-remove_due(struct journal *j)
+static int
+recycle_oldest(struct journal *j, struct err *err)
 {
-    for (;;) {
-        struct segment s = {0};
-        struct err err;
-        pthread_mutex_lock(&j->lock);
-        bool due = oldest_is_due(j);
-        if (due)
-            s = drop_oldest(j);
-        pthread_mutex_unlock(&j->lock);
-        if (!due)
-            return;
-        if (files_remove(j->dir, s.name, &err) < 0)
-            log_warn("journal: %s", err.text);
-    }
+    char name[SEGMENT_NAME];
+
+    if (!peek(j, oldest_is_published, name) || files_give_to_spare(j->dir, name, err) < 0)
+        return -1;
+    forget(j, name);
+    return files_make_spare(j->dir, j->options.segment_bytes, err);
 }
 
 // One spare is held. When a new file would go over the bounds, or the disk is full, the
@@ -117,7 +135,6 @@ remove_due(struct journal *j)
 static void
 hold_spare(struct journal *j)
 {
-    struct segment s = {0};
     struct err err;
 
     pthread_mutex_lock(&j->lock);
@@ -127,8 +144,8 @@ hold_spare(struct journal *j)
     if (held)
         return;
     int made = fits ? files_make_spare(j->dir, j->options.segment_bytes, &err) : -1;
-    if (made < 0 && take_oldest(j, &s))
-        made = files_recycle(j->dir, s.name, j->options.segment_bytes, &err);
+    if (made < 0 && (!fits || errno == ENOSPC || errno == EDQUOT))
+        made = recycle_oldest(j, &err);
     if (made < 0)
         return; // the committer tells when it matters
     pthread_mutex_lock(&j->lock);
@@ -157,7 +174,8 @@ keeper_run(void *journal)
     struct journal *j = journal;
 
     do {
-        remove_due(j);
+        while (remove_oldest(j, oldest_is_due) == 0)
+            continue;
         hold_spare(j);
     } while (wait_a_second(j));
     return NULL;
