@@ -55,6 +55,8 @@ $(BUILD)/%.o: src/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
+$(BUILD)/event/samples.o: src/event/samples.txt
+
 define floor_rule
 $(BUILD)/lib$(1).a: $(call objects,$(call sources,$(1)))
 	@mkdir -p $$(@D)

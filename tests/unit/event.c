@@ -2,6 +2,7 @@
 #include "event/event.h"
 #include "event/form.h"
 #include "event/moment.h"
+#include "event/samples.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -366,4 +367,21 @@ Test(event, stores_a_delivery_and_reads_it_back)
     for (size_t len = 0; len < b.len; len++)
         cr_assert_eq(delivery_decode(&back, span_make(b.at, len), &err), -1);
     buf_release(&b);
+}
+
+Test(event, makes_sense_of_every_sample)
+{
+    struct sample s;
+    size_t count = 0;
+
+    for (size_t at = 0; samples_next(&s, &at); count++) {
+        cr_assert_eq(make_typed("", s.body), EVENT_GOOD, "%.*s", (int)s.name.len,
+                     s.name.at);
+        struct span kind = span_from(event.type, strlen("com.activecampaign."));
+        cr_expect(span_starts(s.name, kind), "%.*s", (int)s.name.len, s.name.at);
+        cr_expect_gt(event.subject.len, 0, "%.*s", (int)s.name.len, s.name.at);
+    }
+    for (const char *const *type = event_types; *type; type++)
+        cr_expect(samples_find(&s, span_of(*type)), "no sample of %s", *type);
+    cr_assert_geq(count, 32);
 }

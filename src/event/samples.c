@@ -1,0 +1,47 @@
+#include "event/samples.h"
+
+// The assembler takes the file in; the Makefile makes this object depend on it.
+__asm__(".section .rodata\n"
+        ".global samples_text\n"
+        ".global samples_text_end\n"
+        "samples_text:\n"
+        ".incbin \"src/event/samples.txt\"\n"
+        "samples_text_end:\n"
+        ".byte 0\n"
+        ".previous\n");
+
+extern const char samples_text[], samples_text_end[];
+
+bool
+samples_next(struct sample *s, size_t *at)
+{
+    struct span text = span_make(samples_text, (size_t)(samples_text_end - samples_text));
+    struct span rest = span_from(text, *at);
+
+    while (rest.len > 0) {
+        struct span line = span_cut(&rest, '\n');
+        *at = text.len - rest.len;
+        if (line.len == 0 || line.at[0] == '#')
+            continue;
+        s->name = span_cut(&line, '\t');
+        s->body = line;
+        return true;
+    }
+    return false;
+}
+
+bool
+samples_find(struct sample *s, struct span name)
+{
+    for (size_t at = 0; samples_next(s, &at);)
+        if (span_equal(s->name, name))
+            return true;
+    return false;
+}
+
+int
+samples_vary(struct buf *to, const struct sample *s, uint64_t n)
+{
+    buf_add(to, s->body);
+    return buf_add_format(to, "&sample=%llu", (unsigned long long)n);
+}
