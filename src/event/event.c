@@ -21,38 +21,6 @@ struct event_maker {
     char detail[160];
 };
 
-const char *const event_types[] = {"account_add",
-                                   "account_contact_add",
-                                   "account_contact_update",
-                                   "account_update",
-                                   "bounce",
-                                   "click",
-                                   "contact_tag_added",
-                                   "contact_tag_removed",
-                                   "contact_task_add",
-                                   "deal_add",
-                                   "deal_note_add",
-                                   "deal_pipeline_add",
-                                   "deal_stage_add",
-                                   "deal_task_add",
-                                   "deal_task_complete",
-                                   "deal_tasktype_add",
-                                   "deal_update",
-                                   "forward",
-                                   "list_add",
-                                   "open",
-                                   "reply",
-                                   "sent",
-                                   "share",
-                                   "sms_reply",
-                                   "sms_sent",
-                                   "sms_unsub",
-                                   "subscribe",
-                                   "subscriber_note",
-                                   "unsubscribe",
-                                   "update",
-                                   NULL};
-
 const char *
 event_reason_name(enum event_reason reason)
 {

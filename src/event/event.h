@@ -4,6 +4,7 @@
 #ifndef ACRELAY_EVENT_EVENT_H
 #define ACRELAY_EVENT_EVENT_H
 
+#include "base/types.h"
 #include "event/delivery.h"
 
 #include <stdint.h>
@@ -72,8 +73,5 @@ enum event_reason event_make(struct event_maker *m, const struct event_origin *o
 // "America/Chicago"), "" for none. Process-wide (tzset): once, before the first thread.
 // ERR_INPUT when the system does not know the zone.
 int event_zone_set(const char *zone, struct err *err);
-
-// event_types lists the event types known from AC (activecampaign.md 2.1), NULL-ended.
-extern const char *const event_types[];
 
 #endif

@@ -1,0 +1,337 @@
+// Reading: the YAML tree is walked once along the table. Every mistake is told with its
+// place, and reading goes on behind it, so that all are told in one go.
+#include "config/table.h"
+
+#include "base/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct reading {
+    const char *file;
+    struct config *config;
+    struct buf *problems;
+    size_t wrong;
+    int line, column; // of the value being read
+};
+
+const char *
+reading_file(const struct reading *r)
+{
+    return r->file;
+}
+
+struct config *
+reading_config(struct reading *r)
+{
+    return r->config;
+}
+
+__attribute__((format(printf, 4, 5))) static void
+tell(struct reading *r, int line, int column, const char *format, ...)
+{
+    char raw[700], text[800];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(raw, sizeof raw, format, args);
+    va_end(args);
+    text_escape(text, sizeof text, span_of(raw));
+    buf_add_format(r->problems, "%s:%d:%d: %s\n", r->file, line, column, text);
+    r->wrong++;
+}
+
+void
+reading_warn(struct reading *r, const char *what)
+{
+    tell(r, r->line, r->column, "warning: %s", what);
+    r->wrong--;
+}
+
+// --- one setting ---------------------------------------------------------------------------
+
+static void
+format_bounds(char *to, size_t size, const struct setting *s)
+{
+    char least[32], most[32];
+
+    to[0] = '\0';
+    if (s->least == 0 && s->most == 0)
+        return;
+    if (s->kind == &kind_size) {
+        text_bytes(least, sizeof least, (uint64_t)s->least);
+        text_bytes(most, sizeof most, (uint64_t)s->most);
+    } else if (s->kind == &kind_duration_us || s->kind == &kind_duration_ms) {
+        double ms = s->kind == &kind_duration_us ? 1000 : 1;
+        text_duration(least, sizeof least, (int64_t)(s->least / ms));
+        text_duration(most, sizeof most, (int64_t)(s->most / ms));
+    } else {
+        snprintf(least, sizeof least, "%g", s->least);
+        snprintf(most, sizeof most, "%.15g", s->most);
+    }
+    snprintf(to, size, ", from %s to %s", least, most);
+}
+
+static void
+read_scalar(struct reading *r, const struct setting *s, const struct yaml_node *n,
+            void *field)
+{
+    char bounds[96];
+
+    r->line = n->line;
+    r->column = n->column;
+    if (n->kind != YAML_SCALAR) {
+        tell(r, n->line, n->column, "%s: one value belongs here; expected %s", s->path,
+             s->kind->expected);
+        return;
+    }
+    const char *wrong = s->kind->read(r, s, n->text, field);
+    format_bounds(bounds, sizeof bounds, s);
+    if (wrong)
+        tell(r, n->line, n->column, "%s: \"%.200s\" is %s; expected %s%s", s->path,
+             n->text, wrong, s->kind->expected, bounds);
+}
+
+static void
+read_value(struct reading *r, const struct setting *s, const struct yaml_node *n,
+           char *base)
+{
+    void *field = base + s->offset;
+
+    if (!s->kind->list || n->kind != YAML_LIST) {
+        read_scalar(r, s, n, field);
+        return;
+    }
+    if (n->len == 0 && s->required)
+        tell(r, n->line, n->column, "%s: the list is empty; expected %s", s->path,
+             s->kind->expected);
+    for (size_t i = 0; i < n->len; i++)
+        read_scalar(r, s, n->items[i], field);
+}
+
+// Presets are written as in the file: a list is [a, b].
+static void
+read_preset(struct reading *r, const struct setting *s, char *base)
+{
+    struct yaml_fault fault;
+    char text[256];
+
+    if (!s->preset)
+        return;
+    snprintf(text, sizeof text, "v: %s\n", s->preset);
+    struct yaml_node *n = yaml_parse(span_of(text), &fault);
+    if (!n)
+        abort(); // a preset of ours that is no YAML
+    read_value(r, s, n->pairs[0].value, base);
+    yaml_release(n);
+}
+
+// --- maps ------------------------------------------------------------------------------------
+
+// Does the table have settings below this section?
+static bool
+is_section(const struct setting *table, const char *path)
+{
+    size_t len = strlen(path);
+
+    for (const struct setting *s = table; s->path; s++)
+        if (strncmp(s->path, path, len) == 0 && s->path[len] == '.')
+            return true;
+    return false;
+}
+
+static const struct setting *
+find(const struct setting *table, const char *path)
+{
+    for (const struct setting *s = table; s->path; s++)
+        if (strcmp(s->path, path) == 0)
+            return s;
+    return NULL;
+}
+
+static void
+consider(const char *path, const char *candidate, const char **best, size_t *least)
+{
+    size_t distance = text_distance(span_of(path), span_of(candidate));
+
+    if (distance < *least) {
+        *least = distance;
+        *best = candidate;
+    }
+}
+
+static void
+tell_unknown(struct reading *r, const struct setting *table, const char *path,
+             const struct yaml_node *key)
+{
+    static const char *const others[] = {"account",    "redis",  "receiver",
+                                         "journal",    "worker", "redis.retain",
+                                         "duplicates", "hooks"};
+    const char *best = NULL;
+    size_t least = 4;
+
+    for (const struct setting *s = table; s->path; s++)
+        consider(path, s->path, &best, &least);
+    if (table == config_settings)
+        for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+            consider(path, others[i], &best, &least);
+    tell(r, key->line, key->column, "%s: there is no such setting%s%s%s", path,
+         best ? "; did you mean " : "", best ? best : "", best ? "?" : "");
+}
+
+static void read_hooks(struct reading *r, const struct yaml_node *n);
+
+static void
+read_map(struct reading *r, const struct setting *table, const char *section,
+         const struct yaml_node *map, char *base, uint64_t *seen)
+{
+    for (size_t i = 0; i < map->len; i++) {
+        const struct yaml_pair *p = &map->pairs[i];
+        char path[160];
+        snprintf(path, sizeof path, "%s%s%.100s", section, *section ? "." : "",
+                 p->key->text);
+        const struct setting *s = find(table, path);
+        if (p->first) {
+            tell(r, p->key->line, p->key->column, "%s: it stands in line %d already",
+                 path, p->first->line);
+        } else if (s) {
+            *seen |= UINT64_C(1) << (s - table);
+            if (s->kind->list && s->preset)
+                s->kind->release(base + s->offset);
+            read_value(r, s, p->value, base);
+        } else if (table == config_settings && strcmp(path, "hooks") == 0) {
+            read_hooks(r, p->value);
+        } else if (!is_section(table, path)) {
+            tell_unknown(r, table, path, p->key);
+        } else if (p->value->kind != YAML_MAP) {
+            tell(r, p->value->line, p->value->column,
+                 "%s: settings belong here, each on a line of its own", path);
+        } else {
+            read_map(r, table, path, p->value, base, seen);
+        }
+    }
+}
+
+static void
+check_required(struct reading *r, const struct setting *table, uint64_t seen, int line,
+               int column)
+{
+    for (const struct setting *s = table; s->path; s++)
+        if (s->required && !(seen & UINT64_C(1) << (s - table)))
+            tell(r, line, column, "%s is missing; expected %s, for example %s", s->path,
+                 s->kind->expected, s->example);
+}
+
+// --- hooks -----------------------------------------------------------------------------------
+
+static void
+read_hook(struct reading *r, const struct yaml_node *n)
+{
+    struct config *c = r->config;
+    struct config_hook *h = &c->hooks[c->hooks_len];
+    uint64_t seen = 0;
+
+    *h = (struct config_hook){.line = n->line};
+    c->hooks_len++;
+    for (const struct setting *s = hook_settings; s->path; s++)
+        read_preset(r, s, (char *)h);
+    read_map(r, hook_settings, "", n, (char *)h, &seen);
+    check_required(r, hook_settings, seen, n->line, n->column);
+    if (!h->name)
+        return;
+    for (size_t i = 0; i + 1 < c->hooks_len; i++)
+        if (c->hooks[i].name && strcmp(c->hooks[i].name, h->name) == 0)
+            tell(r, n->line, n->column,
+                 "hooks: the name %s is taken by the hook in line %d", h->name,
+                 c->hooks[i].line);
+    if (!h->label) {
+        h->label = memory_get(strlen(h->name) + 9);
+        sprintf(h->label, "acrelay %s", h->name);
+    }
+}
+
+static void
+read_hooks(struct reading *r, const struct yaml_node *n)
+{
+    if (n->kind != YAML_LIST || n->len == 0 || n->len > CONFIG_HOOKS_MAX) {
+        tell(r, n->line, n->column, "hooks: expected a list of 1 to %d hooks",
+             CONFIG_HOOKS_MAX);
+        return;
+    }
+    r->config->hooks = memory_get(n->len * sizeof *r->config->hooks);
+    for (size_t i = 0; i < n->len; i++) {
+        if (n->items[i]->kind == YAML_MAP)
+            read_hook(r, n->items[i]);
+        else
+            tell(r, n->items[i]->line, n->items[i]->column,
+                 "hooks: expected settings of a hook, like name: contacts");
+    }
+}
+
+// --- the whole ---------------------------------------------------------------------------------
+
+struct config *
+config_read(const char *file, struct buf *problems)
+{
+    struct config *c = memory_get(sizeof *c);
+    struct reading r = {.file = file, .config = c, .problems = problems};
+    struct yaml_fault fault = {0};
+    uint64_t seen = 0;
+
+    *c = (struct config){.file = memory_copy(span_of(file))};
+    for (const struct setting *s = config_settings; s->path; s++)
+        read_preset(&r, s, (char *)c);
+    struct yaml_node *root = yaml_read(file, &fault);
+    if (!root) {
+        tell(&r, fault.line, fault.column, "%s", fault.text);
+    } else if (root->kind != YAML_MAP) {
+        tell(&r, root->line, root->column, "expected settings, like public_url: ...");
+    } else {
+        read_map(&r, config_settings, "", root, (char *)c, &seen);
+        check_required(&r, config_settings, seen, 1, 1);
+        bool named = false;
+        for (size_t i = 0; i < root->len; i++)
+            named = named || strcmp(root->pairs[i].key->text, "hooks") == 0;
+        if (!named)
+            tell(&r, 1, 1,
+                 "hooks is missing; expected a list of hooks, each with name and "
+                 "events");
+    }
+    yaml_release(root);
+    if (r.wrong == 0)
+        return c;
+    config_release(c);
+    return NULL;
+}
+
+static void
+release_fields(const struct setting *table, char *base)
+{
+    for (const struct setting *s = table; s->path; s++)
+        if (s->kind->release)
+            s->kind->release(base + s->offset);
+}
+
+void
+config_release(struct config *c)
+{
+    if (!c)
+        return;
+    for (size_t i = 0; i < c->hooks_len; i++)
+        release_fields(hook_settings, (char *)&c->hooks[i]);
+    release_fields(config_settings, (char *)c);
+    free(c->hooks);
+    free(c->redis_host);
+    free(c->redis_path);
+    free(c->file);
+    free(c);
+}
+
+const struct config_hook *
+config_find_hook(const struct config *c, struct span name)
+{
+    for (size_t i = 0; i < c->hooks_len; i++)
+        if (span_is(name, c->hooks[i].name))
+            return &c->hooks[i];
+    return NULL;
+}

@@ -1,0 +1,82 @@
+#include "config/secret.h"
+
+#include "base/file.h"
+#include "base/text.h"
+#include "edge/digest.h"
+
+#include <stdlib.h>
+
+enum { SECRET_BYTES_MAX = 4096 };
+
+struct secrets {
+    size_t len;
+    struct buf at[CONFIG_LIST_MAX];
+};
+
+struct secrets *
+secrets_load(const struct config *c, struct err *err)
+{
+    struct secrets *s = memory_get(sizeof *s);
+
+    s->len = 0;
+    for (; s->len < c->secret_files.len; s->len++) {
+        struct buf *b = &s->at[s->len];
+        buf_init(b, SECRET_BYTES_MAX);
+        if (file_read_secret(c->secret_files.at[s->len], SECRET_BYTES_LEAST, b, err) <
+            0) {
+            if (err && err->exit != EXIT_CODE_PERMISSION)
+                err->exit = EXIT_CODE_CONFIG;
+            s->len++;
+            secrets_release(s);
+            return NULL;
+        }
+    }
+    return s;
+}
+
+void
+secrets_release(struct secrets *s)
+{
+    if (!s)
+        return;
+    for (size_t i = 0; i < s->len; i++) {
+        if (s->at[i].at)
+            explicit_bzero(s->at[i].at, s->at[i].cap);
+        buf_release(&s->at[i]);
+    }
+    free(s);
+}
+
+size_t
+secrets_len(const struct secrets *s)
+{
+    return s->len;
+}
+
+void
+secrets_token(const struct secrets *s, size_t i, struct span hook,
+              char token[SECRET_TOKEN_TEXT])
+{
+    unsigned char mac[DIGEST_BYTES];
+    struct buf message;
+
+    buf_init(&message, 1024);
+    buf_add_text(&message, "acrelay hook v1\n");
+    buf_add(&message, hook);
+    digest_hmac(buf_span(&s->at[i]), buf_span(&message), mac);
+    text_base64url(token, SECRET_TOKEN_TEXT, mac, sizeof mac);
+    buf_release(&message);
+}
+
+int
+secrets_url(const struct secrets *s, size_t i, const char *base, struct span hook,
+            struct buf *to)
+{
+    char token[SECRET_TOKEN_TEXT];
+
+    secrets_token(s, i, hook, token);
+    buf_add_format(to, "%s/hook/", base);
+    buf_add(to, hook);
+    buf_add_byte(to, '/');
+    return buf_add_text(to, token);
+}

@@ -1,0 +1,178 @@
+// The configuration: what is read, and that every mistake is told at once with its place.
+#include "base/file.h"
+#include "config/config.h"
+#include "config/secret.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static char path[] = "/tmp/acrelay-config-XXXXXX";
+static struct buf problems;
+
+static struct config *
+read_text(const char *text)
+{
+    struct err err;
+
+    if (strstr(path, "XXXXXX"))
+        cr_assert_geq(mkstemp(path), 0);
+    buf_init(&problems, 1 << 16);
+    cr_assert_eq(file_replace(path, span_of(text), &err), 0);
+    struct config *c = config_read(path, &problems);
+    unlink(path);
+    return c;
+}
+
+static void
+expect_problem(const char *place_and_text)
+{
+    char wanted[300];
+
+    snprintf(wanted, sizeof wanted, "%s:%s", path, place_and_text);
+    cr_expect_not_null(strstr(buf_text(&problems), wanted), "no \"%s\" in\n%s", wanted,
+                       buf_text(&problems));
+}
+
+static const char least[] = "account: {name: acme}\n"
+                            "public_url: https://hooks.acme.example/\n"
+                            "secret_files: [hook-secret]\n"
+                            "hooks:\n"
+                            "  - {name: contacts, events: [subscribe]}\n";
+
+Test(config, needs_little_and_has_defaults_for_the_rest)
+{
+    struct config *c = read_text(least);
+
+    cr_assert_not_null(c, "%s", buf_text(&problems));
+    cr_assert_eq(problems.len, 0);
+    cr_assert_str_eq(c->public_url, "https://hooks.acme.example");
+    cr_assert_str_eq(c->secret_files.at[0], "/tmp/hook-secret");
+    cr_assert_str_eq(c->redis_host, "127.0.0.1");
+    cr_assert_eq(c->redis_port, 6379);
+    cr_assert_eq(c->listen_len, 1);
+    cr_assert_eq(c->listen[0].port, 8080);
+    cr_assert_eq(c->body_max, 1 << 20);
+    cr_assert_eq(c->ack_timeout_ms, 4000);
+    cr_assert_eq(c->redis_retain_age_us, INT64_C(7) * 86400 * 1000000);
+    cr_assert_eq(c->trusted_proxies[0].address, 0x7f000001);
+    cr_assert_str_eq(c->hooks[0].label, "acrelay contacts");
+    cr_assert_eq(c->hooks[0].sources.len, 4);
+    cr_assert_eq(c->hooks[0].lists_len, 1);
+    cr_assert_eq(c->hooks[0].lists[0], 0);
+    cr_assert_eq(config_find_hook(c, SPAN("contacts")), &c->hooks[0]);
+    cr_assert_null(config_find_hook(c, SPAN("other")));
+    config_release(c);
+    buf_release(&problems);
+}
+
+Test(config, tells_ten_mistakes_in_one_go)
+{
+    struct config *c = read_text("account: {name: a b}\n"
+                                 "public_url: ftp://x\n"
+                                 "secret_files: []\n"
+                                 "redis:\n"
+                                 "  url: redis://me:pw@host\n"
+                                 "receiver:\n"
+                                 "  lisen: [127.0.0.1:80]\n"
+                                 "  listen: [127.0.0.1:443s]\n"
+                                 "  body_max: 3\n"
+                                 "  ack_timeout: 99h\n"
+                                 "hooks:\n"
+                                 "  - {name: Contacts, events: [subscribe]}\n"
+                                 "  - {name: a, events: [subscibe], duplicates: no}\n"
+                                 "  - {name: a, events: [open]}\n");
+
+    cr_assert_null(c);
+    expect_problem("1:17: account.name: \"a b\" is not a name");
+    expect_problem(
+        "2:13: public_url: \"ftp://x\" is not a URL that begins with https://");
+    expect_problem("3:15: secret_files: the list is empty");
+    expect_problem("5:8: redis.url: \"redis://me:pw@host\" is a user or password");
+    expect_problem("7:3: receiver.lisen: there is no such setting; did you mean "
+                   "receiver.listen?");
+    expect_problem("8:12: receiver.listen: \"127.0.0.1:443s\" is a TLS port");
+    expect_problem(
+        "9:13: receiver.body_max: \"3\" is a number without a unit; expected a "
+        "size like 512KiB, 1MiB, 8GiB, from 1 KiB to 16 MiB");
+    expect_problem(
+        "10:16: receiver.ack_timeout: \"99h\" is more than is allowed; expected a "
+        "duration like 250ms, 10s, 5m, 24h, from 100 ms to 1 min");
+    expect_problem("12:12: name: \"Contacts\" is not a hook name");
+    expect_problem("13:23: warning: event type subscibe is not known here (did you mean "
+                   "subscribe?)");
+    expect_problem("13:46: duplicates: \"no\" is not one of the choices");
+    expect_problem("14:5: hooks: the name a is taken by the hook in line 13");
+    buf_release(&problems);
+}
+
+Test(config, names_the_changes_that_need_a_restart)
+{
+    struct buf names;
+    struct config *a = read_text(least);
+    struct config *b = read_text("account: {name: acme}\n"
+                                 "public_url: https://other.example\n"
+                                 "secret_files: [hook-secret]\n"
+                                 "redis: {url: 'unix:///run/redis.sock'}\n"
+                                 "receiver: {listen: ['unix:/run/acrelay.sock']}\n"
+                                 "hooks:\n"
+                                 "  - {name: deals, events: [deal_add]}\n");
+
+    cr_assert(a && b, "%s", buf_text(&problems));
+    buf_init(&names, 1000);
+    cr_assert_eq(config_changes_needing_restart(a, a, &names), 0);
+    cr_assert_eq(config_changes_needing_restart(a, b, &names), 2);
+    cr_assert_str_eq(buf_text(&names), "redis.url, receiver.listen");
+    config_release(a);
+    config_release(b);
+    buf_release(&names);
+    buf_release(&problems);
+}
+
+Test(config, ships_the_example_that_its_table_makes)
+{
+    struct buf made, shipped;
+    struct err err;
+
+    buf_init(&made, 1 << 16);
+    buf_init(&shipped, 1 << 16);
+    cr_assert_eq(config_write_example(&made), 0);
+    cr_assert_eq(file_read("conf/acrelay.yaml", &shipped, &err), 0, "%s", err.text);
+    cr_assert(span_equal(buf_span(&made), buf_span(&shipped)),
+              "conf/acrelay.yaml is not what the table makes: acrelay config-example");
+    struct config *c = read_text(buf_text(&made));
+    cr_assert_not_null(c, "%s", buf_text(&problems));
+    config_release(c);
+    buf_release(&made);
+    buf_release(&shipped);
+    buf_release(&problems);
+}
+
+Test(secret, gives_the_token_that_anyone_can_compute)
+{
+    char token[SECRET_TOKEN_TEXT];
+    struct err err = {0};
+    struct buf url;
+
+    struct config *c = read_text(least);
+    cr_assert_not_null(c);
+    free(c->secret_files.at[0]);
+    c->secret_files.at[0] = memory_copy(span_of(path));
+    cr_assert_eq(file_replace(path, SPAN("0123456789abcdef0123456789abcdef\n"), &err), 0);
+    struct secrets *s = secrets_load(c, &err);
+    cr_assert_not_null(s, "%s", err.text);
+    // printf 'acrelay hook v1\ncontacts' | openssl dgst -sha256 -hmac <secret> -binary |
+    // basenc --base64url
+    secrets_token(s, 0, SPAN("contacts"), token);
+    cr_assert_str_eq(token, "mRrDWg9e-4pxcYw-Qn6IPaqCGARg36m7GMletObR3co");
+    buf_init(&url, 300);
+    secrets_url(s, 0, c->public_url, SPAN("contacts"), &url);
+    cr_assert_str_eq(buf_text(&url), "https://hooks.acme.example/hook/contacts/"
+                                     "mRrDWg9e-4pxcYw-Qn6IPaqCGARg36m7GMletObR3co");
+    secrets_release(s);
+    unlink(path);
+    config_release(c);
+    buf_release(&url);
+    buf_release(&problems);
+}
