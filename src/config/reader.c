@@ -203,6 +203,8 @@ read_map(struct reading *r, const struct setting *table, const char *section,
             read_hooks(r, p->value);
         } else if (!is_section(table, path)) {
             tell_unknown(r, table, path, p->key);
+        } else if (p->value->kind == YAML_SCALAR && !*p->value->text) {
+            continue; // a section whose settings are all commented out
         } else if (p->value->kind != YAML_MAP) {
             tell(r, p->value->line, p->value->column,
                  "%s: settings belong here, each on a line of its own", path);

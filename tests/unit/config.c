@@ -100,9 +100,9 @@ Test(config, tells_ten_mistakes_in_one_go)
         "10:16: receiver.ack_timeout: \"99h\" is more than is allowed; expected a "
         "duration like 250ms, 10s, 5m, 24h, from 100 ms to 1 min");
     expect_problem("12:12: name: \"Contacts\" is not a hook name");
-    expect_problem("13:23: warning: event type subscibe is not known here (did you mean "
+    expect_problem("13:24: warning: event type subscibe is not known here (did you mean "
                    "subscribe?)");
-    expect_problem("13:46: duplicates: \"no\" is not one of the choices");
+    expect_problem("13:47: duplicates: \"no\" is not one of the choices");
     expect_problem("14:5: hooks: the name a is taken by the hook in line 13");
     buf_release(&problems);
 }
