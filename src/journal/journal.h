@@ -77,6 +77,7 @@ struct journal_status {
     uint64_t commits, commit_us; // groups since start, and the time their syncs took
     uint64_t commit_us_max;
     uint64_t sync_errors, refused; // refused: appends that failed
+    bool failing;                  // the last group could not be made durable
 };
 void journal_read_status(struct journal *j, struct journal_status *status);
 

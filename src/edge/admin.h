@@ -1,0 +1,16 @@
+// The admin listener: /livez, /readyz, /metrics, /version. Never on a public address; shows
+// no secret, token, address or body.
+#ifndef ACRELAY_EDGE_ADMIN_H
+#define ACRELAY_EDGE_ADMIN_H
+
+#include "edge/http.h"
+
+// admin_ready_fn appends the members of `checks` (`"journal":true,...`) and returns whether
+// the process is ready.
+typedef bool admin_ready_fn(struct buf *checks, void *context);
+
+// admin_start serves the pages on a listening socket.
+struct http_server *admin_start(int socket, admin_ready_fn *ready, void *context,
+                                struct err *err);
+
+#endif

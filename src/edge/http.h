@@ -1,0 +1,81 @@
+// An HTTP/1.1 server over civetweb, on listening sockets of ours. civetweb's own way of
+// taking a socket, of stopping, of finding a handler and of serving files is not used: each
+// of them loses requests or has holes. Every request goes to one handler.
+//
+// The handler runs in one of `threads` threads, whose stacks are small (100 KiB): large
+// buffers belong on the heap. A thread belongs to one connection while it is kept alive.
+#ifndef ACRELAY_EDGE_HTTP_H
+#define ACRELAY_EDGE_HTTP_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <stdint.h>
+
+enum { HTTP_HEADERS_MAX = 64 }; // with so many, civetweb drops the rest silently
+
+struct http_header {
+    struct span name, value;
+};
+
+struct http_request {
+    struct span method;
+    struct span path;  // raw, as sent, without query
+    struct span query; // raw, without '?'
+    bool is_http_11;
+    struct http_header headers[HTTP_HEADERS_MAX];
+    size_t headers_len;
+    bool is_unix_peer;
+    uint32_t peer; // IPv4 address, host byte order
+    void *connection;
+};
+
+typedef void http_handler(struct http_request *request, void *context);
+
+struct http_options {
+    const int *sockets; // listening, O_NONBLOCK; they stay the caller's
+    size_t sockets_len;
+    int threads;
+    int64_t request_timeout_ms; // for headers, and the longest pause in a body
+    int64_t idle_ms;            // of a connection kept alive
+    http_handler *handle;
+    void *context;
+};
+
+struct http_server;
+
+// http_start serves until the process ends or http_stop; the sockets' queues are taken over
+// before the first poll, so that what waits there is served.
+struct http_server *http_start(const struct http_options *options, struct err *err);
+
+// http_header finds a header by name; count (may be NULL) says how often it is there.
+struct span http_find_header(const struct http_request *r, const char *name,
+                             size_t *count);
+
+// http_read reads up to len bytes of the body (chunks decoded). The number read, 0 at the
+// end, -1 when the connection broke or paused longer than request_timeout_ms.
+int64_t http_read(struct http_request *r, char *to, size_t len);
+
+// http_continue sends the interim answer that `Expect: 100-continue` asks for.
+void http_continue(struct http_request *r);
+
+// http_reply sends the whole answer with one write. `headers` are extra lines, each ended by
+// CRLF, or "". With `close` the connection is closed behind it.
+void http_reply(struct http_request *r, int code, const char *headers, struct span body,
+                bool close);
+
+// http_connections counts the connections that are being served.
+size_t http_connections(const struct http_server *s);
+
+// http_release_sockets makes the server accept nothing more; the kernel keeps queueing for
+// whoever shares the sockets. What is admitted goes on.
+void http_release_sockets(struct http_server *s);
+
+// http_is_quiet says whether no connection of these sockets is open any more in this
+// process: neither served nor waiting in a queue.
+bool http_is_quiet(const struct http_server *s);
+
+// http_stop ends the server by force; up to 2 s. For tests and the admin listener only.
+void http_stop(struct http_server *s);
+
+#endif

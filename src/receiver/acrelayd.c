@@ -1,0 +1,376 @@
+// acrelayd: posts in, journal, streams out. The order of things: rules, sockets, journal
+// (which waits for a predecessor to let go of it, while the kernel queues what arrives),
+// relay, server. On a stop: sockets are given back, what was admitted is answered, the last
+// group is committed, and the process ends without civetweb's own stop, which would drop
+// requests.
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "edge/admin.h"
+#include "event/event.h"
+#include "receiver/figures.h"
+#include "receiver/intake.h"
+#include "receiver/sockets.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { DRAIN_MS = 25000, IDLE_MS = 5000, SOCKETS_MAX = 64 };
+
+struct receiver {
+    const char *file;
+    bool force;
+    struct rules *rules;
+    struct buf password;
+    const char *streams[CONFIG_HOOKS_MAX + 1];
+    struct journal *journal;
+    struct figures figures;
+    struct intake *intake;
+    struct http_server *server;
+    int sockets[SOCKETS_MAX];
+    size_t sockets_len;
+    struct metric *reloaded;
+};
+
+static const char usage[] =
+    "Usage: acrelayd [OPTION]...\n"
+    "Takes ActiveCampaign's webhook posts, keeps them durable, and relays them to Redis\n"
+    "Streams.\n"
+    "\n"
+    "  -c, --config FILE   configuration ($ACRELAY_CONFIG, /etc/acrelay/acrelay.yaml)\n"
+    "      --check         read the configuration and the secrets, and end\n"
+    "      --force         allow a journal on a network file system\n"
+    "      --log FORM      auto, text, journal (with <n> priorities) or json\n"
+    "  -v, --verbose       log more\n"
+    "  -h, --help          this text\n"
+    "      --version       the version\n"
+    "\n"
+    "SIGHUP reads configuration and secrets anew, all or nothing. SIGTERM answers what "
+    "was\n"
+    "admitted and ends.\n"
+    "Exit codes: 0 ok, 1 failure, 64 usage, 71 port in use, 73 directory not writable,\n"
+    "75 journal held by another process, 77 permission, 78 configuration.\n";
+
+static int
+fail(const struct err *err)
+{
+    log_error("acrelayd: %s", err->text);
+    return err->exit ? (int)err->exit : EXIT_CODE_FAILURE;
+}
+
+// --- start ---------------------------------------------------------------------------------
+
+static int
+open_sockets(struct receiver *r, struct err *err)
+{
+    const struct config *c = r->rules->config;
+
+    r->sockets_len = sockets_inherited(r->sockets, SOCKETS_MAX);
+    if (r->sockets_len > 0)
+        return 0;
+    for (size_t i = 0; i < c->listen_len; i++) {
+        r->sockets[i] = sockets_listen(&c->listen[i], err);
+        if (r->sockets[i] < 0)
+            return -1;
+        r->sockets_len++;
+    }
+    return 0;
+}
+
+static int
+open_journal(struct receiver *r, struct err *err)
+{
+    const struct config *c = r->rules->config;
+    struct journal_options options = {.directory = c->state_dir,
+                                      .keep_us = c->journal_keep_us,
+                                      .keep_bytes_max = c->journal_keep_max,
+                                      .bytes_max = c->journal_max,
+                                      .lock_wait_ms = c->journal_lock_wait_ms,
+                                      .force = r->force};
+
+    r->journal = journal_open(&options, err);
+    return r->journal ? 0 : -1;
+}
+
+static int
+fill_relay_options(struct receiver *r, const struct config *c, struct relay_options *o,
+                   struct err *err)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->hooks_len; i++) {
+        bool known = false;
+        for (size_t k = 0; k < n; k++)
+            known = known || strcmp(r->streams[k], c->hooks[i].stream) == 0;
+        if (!known)
+            r->streams[n++] = c->hooks[i].stream;
+    }
+    r->streams[n] = NULL;
+    buf_clear(&r->password);
+    if (c->redis_password_file &&
+        file_read_secret(c->redis_password_file, 1, &r->password, err) < 0)
+        return -1;
+    *o = (struct relay_options){.redis = {.host = c->redis_host,
+                                          .port = c->redis_port,
+                                          .path = c->redis_path,
+                                          .database = c->redis_database,
+                                          .user = c->redis_user,
+                                          .password = buf_span(&r->password)},
+                                .namespace = c->redis_namespace,
+                                .account = c->account_name,
+                                .directory = c->state_dir,
+                                .streams = r->streams,
+                                .repeats_window_us = c->duplicates_window_us,
+                                .repeats_max = c->duplicates_max,
+                                .retain_age_us = c->redis_retain_age_us,
+                                .retain_entries = c->redis_retain_entries};
+    return 0;
+}
+
+static int
+start_relay(struct receiver *r, struct err *err)
+{
+    struct relay_options options;
+
+    if (fill_relay_options(r, r->rules->config, &options, err) < 0)
+        return -1;
+    r->figures.journal = r->journal;
+    r->figures.relay = relay_start(&options, r->journal, err);
+    return r->figures.relay ? 0 : -1;
+}
+
+static int
+start_admin(struct receiver *r, struct err *err)
+{
+    int socket = sockets_listen(&r->rules->config->receiver_admin, err);
+
+    if (socket < 0)
+        return -1;
+    figures_start(&r->figures);
+    r->reloaded = metric_gauge("acrelay_config_last_reload_successful",
+                               "Whether the last reload was taken over.", NULL);
+    metric_set(r->reloaded, 1);
+    return admin_start(socket, figures_ready, &r->figures, err) ? 0 : -1;
+}
+
+static int
+start_server(struct receiver *r, struct err *err)
+{
+    const struct config *c = r->rules->config;
+    struct http_options options = {.sockets = r->sockets,
+                                   .sockets_len = r->sockets_len,
+                                   .threads = c->threads,
+                                   .request_timeout_ms = c->request_timeout_ms,
+                                   .idle_ms = IDLE_MS,
+                                   .handle = intake_handle};
+
+    r->intake = intake_open(r->journal, r->rules, c->threads);
+    options.context = r->intake;
+    r->server = http_start(&options, err);
+    if (!r->server)
+        return -1;
+    intake_set_server(r->intake, r->server);
+    return 0;
+}
+
+static int
+start(struct receiver *r, struct err *err)
+{
+    r->rules = rules_make(r->file, err);
+    if (!r->rules)
+        return -1;
+    const struct config *c = r->rules->config;
+    if (event_zone_set(c->account_time_zone ? c->account_time_zone : "", err) < 0 ||
+        open_sockets(r, err) < 0 || open_journal(r, err) < 0 || start_relay(r, err) < 0 ||
+        start_admin(r, err) < 0 || start_server(r, err) < 0)
+        return -1;
+    for (size_t i = 0; i < c->listen_len; i++)
+        log_info("receiver: taking posts for %zu hooks on %s", c->hooks_len,
+                 c->listen[i].text);
+    log_info("receiver: journal %s in %s, admin on %s", journal_id(r->journal),
+             c->state_dir, c->receiver_admin.text);
+    sockets_notify("READY=1");
+    return 0;
+}
+
+// --- reload and stop -----------------------------------------------------------------------
+
+static int
+take_over(struct receiver *r, struct rules *fresh, struct err *err)
+{
+    struct relay_options options;
+    struct buf names;
+
+    buf_init(&names, 2000);
+    size_t changes =
+        config_changes_needing_restart(r->rules->config, fresh->config, &names);
+    if (changes)
+        err_set(err, ERR_INPUT, "a change of %s needs a restart", buf_text(&names));
+    buf_release(&names);
+    if (changes || fill_relay_options(r, fresh->config, &options, err) < 0)
+        return -1;
+    relay_reload(r->figures.relay, &options);
+    // Requests in progress may still use the old rules: they are kept until the end.
+    intake_replace(r->intake, fresh);
+    r->rules = fresh;
+    return 0;
+}
+
+static void
+reload(struct receiver *r)
+{
+    struct err err = {0};
+
+    sockets_notify("RELOADING=1");
+    struct rules *fresh = rules_make(r->file, &err);
+    int result = fresh ? take_over(r, fresh, &err) : -1;
+    if (result < 0) {
+        rules_release(fresh);
+        log_error("receiver: the configuration stays as it was: %s", err.text);
+    } else {
+        log_info("receiver: reloaded, %zu hooks, %zu secrets", fresh->config->hooks_len,
+                 secrets_len(fresh->secrets));
+    }
+    metric_set(r->reloaded, result == 0);
+    sockets_notify("READY=1");
+}
+
+static void
+drain(struct receiver *r)
+{
+    int64_t start = clock_mono_ms();
+
+    sockets_notify("STOPPING=1");
+    intake_drain(r->intake);
+    http_release_sockets(r->server);
+    while (!http_is_quiet(r->server) && clock_mono_ms() - start < DRAIN_MS)
+        clock_sleep_ms(5);
+    if (http_is_quiet(r->server))
+        log_info("receiver: all that was admitted is answered (%lld ms)",
+                 (long long)(clock_mono_ms() - start));
+    else
+        log_warn("receiver: connections were still open after %d s", DRAIN_MS / 1000);
+    relay_stop(r->figures.relay);
+    journal_close(r->journal);
+}
+
+static void
+serve(struct receiver *r, const sigset_t *signals)
+{
+    for (;;) {
+        int signal = 0;
+        if (sigwait(signals, &signal) != 0)
+            continue;
+        if (signal != SIGHUP)
+            break;
+        reload(r);
+    }
+    drain(r);
+}
+
+// --- main ----------------------------------------------------------------------------------
+
+static int
+read_log_form(const char *name, enum log_form *form)
+{
+    static const char *const names[] = {"auto", "text", "journal", "json"};
+
+    for (int i = 0; i < 4; i++)
+        if (strcmp(name, names[i]) == 0) {
+            *form = (enum log_form)i;
+            return 0;
+        }
+    fprintf(stderr, "acrelayd: --log %s: expected auto, text, journal or json\n", name);
+    return -1;
+}
+
+// Returns -1 to go on, or the exit code.
+static int
+read_options(struct receiver *r, int argc, char **argv, bool *check)
+{
+    enum { CHECK = 256, FORCE, LOG, VERSION };
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, CHECK},
+        {"force", no_argument, NULL, FORCE},      {"log", required_argument, NULL, LOG},
+        {"verbose", no_argument, NULL, 'v'},      {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, VERSION},  {NULL, 0, NULL, 0}};
+    enum log_form form = LOG_FORM_AUTO;
+    enum log_level level = LOG_LEVEL_INFO;
+
+    for (int o; (o = getopt_long(argc, argv, "c:vh", options, NULL)) != -1;) {
+        if (o == 'c')
+            r->file = optarg;
+        else if (o == CHECK)
+            *check = true;
+        else if (o == FORCE)
+            r->force = true;
+        else if (o == 'v')
+            level = LOG_LEVEL_DEBUG;
+        else if (o == LOG && read_log_form(optarg, &form) == 0)
+            continue;
+        else if (o == 'h')
+            return fputs(usage, stdout), EXIT_CODE_OK;
+        else if (o == VERSION)
+            return puts("acrelayd " ACRELAY_VERSION), EXIT_CODE_OK;
+        else
+            return fputs("Try: acrelayd --help\n", stderr), EXIT_CODE_USAGE;
+    }
+    if (optind < argc) {
+        fprintf(stderr, "acrelayd: it takes no arguments. Try: acrelayd --help\n");
+        return EXIT_CODE_USAGE;
+    }
+    log_start(form, level);
+    return -1;
+}
+
+// Signals are for the main thread, which waits for them; broken pipes are told by writes. No
+// core dump ever holds a delivery or a secret.
+static void
+prepare(sigset_t *signals)
+{
+    struct rlimit none = {0, 0};
+
+    umask(077);
+    setrlimit(RLIMIT_CORE, &none);
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(signals);
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGINT);
+    sigaddset(signals, SIGHUP);
+    sigprocmask(SIG_BLOCK, signals, NULL);
+}
+
+int
+main(int argc, char **argv)
+{
+    static struct receiver receiver;
+    struct err err = {0};
+    sigset_t signals;
+    bool check = false;
+
+    receiver.file = config_default_path();
+    int code = read_options(&receiver, argc, argv, &check);
+    if (code >= 0)
+        return code;
+    prepare(&signals);
+    buf_init(&receiver.password, 4096);
+    if (check) {
+        struct rules *rules = rules_make(receiver.file, &err);
+        if (!rules)
+            return fail(&err);
+        printf("%s is good: %zu hooks\n", receiver.file, rules->config->hooks_len);
+        rules_release(rules);
+        return EXIT_CODE_OK;
+    }
+    if (start(&receiver, &err) < 0)
+        return fail(&err);
+    serve(&receiver, &signals);
+    // Not exit(3): civetweb's threads are still there and use what it would take down.
+    _exit(EXIT_CODE_OK);
+}

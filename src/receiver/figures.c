@@ -1,0 +1,112 @@
+#include "receiver/figures.h"
+
+#include "base/clock.h"
+#include "base/metric.h"
+
+static void
+set(const char *name, const char *help, double value)
+{
+    metric_set(metric_gauge(name, help, NULL), value);
+}
+
+static void
+set_total(const char *name, const char *help, double value)
+{
+    metric_set(metric_counter(name, help, NULL), value);
+}
+
+static void
+show_journal(const struct journal_status *j)
+{
+    set_total("acrelay_journal_records_total", "Records made durable.",
+              (double)j->records);
+    set_total("acrelay_journal_record_bytes_total", "Their bytes, frames included.",
+              (double)j->record_bytes);
+    set("acrelay_journal_bytes", "Size of the journal on disk.", (double)j->bytes);
+    set("acrelay_journal_free_bytes", "Room that is left for records.",
+        (double)j->bytes_free);
+    set("acrelay_journal_segments", "Segments on disk.", (double)j->segments);
+    set_total("acrelay_journal_commits_total", "Groups committed.", (double)j->commits);
+    set_total("acrelay_journal_sync_seconds_total", "Time their syncs took.",
+              (double)j->commit_us / 1e6);
+    set_total("acrelay_journal_sync_errors_total", "Segments left after a failed write.",
+              (double)j->sync_errors);
+    set_total("acrelay_journal_refused_total",
+              "Deliveries that could not be made durable.", (double)j->refused);
+    set_total("acrelay_journal_damaged_total", "Damaged ranges set aside.",
+              (double)j->damaged);
+}
+
+static void
+show_relay(const struct relay_status *r)
+{
+    set("acrelay_redis_up", "Whether Redis answered last.", r->up);
+    set("acrelay_relay_shipping", "Whether records are being shipped.",
+        r->state == RELAY_SHIPPING);
+    set_total("acrelay_relay_batches_total", "Script calls that were done.",
+              (double)r->batches);
+    set_total("acrelay_relay_entries_total", "Stream entries added.", (double)r->entries);
+    set_total("acrelay_relay_repeats_marked_total", "Repeats marked.",
+              (double)r->repeats_marked);
+    set_total("acrelay_relay_repeats_dropped_total", "Repeats dropped.",
+              (double)r->repeats_dropped);
+    set_total("acrelay_dead_letters_total", "Dead letters written.",
+              (double)r->dead_letters);
+    set_total("acrelay_relay_gaps_total", "Gaps told.", (double)r->gaps);
+    set_total("acrelay_relay_rewinds_total", "Times Redis had lost entries.",
+              (double)r->rewinds);
+    set_total("acrelay_stream_trimmed_total", "Stream entries trimmed.",
+              (double)r->trimmed);
+    set_total("acrelay_stream_trimmed_unread_total",
+              "Stream entries trimmed before a group had read them.",
+              (double)r->trimmed_unread);
+    for (size_t i = 0; i < RELAY_STREAMS_MAX && r->streams[i].name[0]; i++) {
+        metric_set(metric_gauge("acrelay_stream_length_entries", "Entries in a stream.",
+                                "stream", r->streams[i].name, NULL),
+                   (double)r->streams[i].length);
+        metric_set(metric_gauge("acrelay_stream_lag_entries",
+                                "Entries the slowest group has not read.", "stream",
+                                r->streams[i].name, NULL),
+                   (double)r->streams[i].lag);
+    }
+}
+
+static void
+show(void *context)
+{
+    struct figures *f = context;
+    struct journal_status j;
+    struct relay_status r;
+
+    journal_read_status(f->journal, &j);
+    relay_read_status(f->relay, &r);
+    show_journal(&j);
+    show_relay(&r);
+    set("acrelay_journal_unpublished_records",
+        "Records that are not in their stream yet.",
+        j.last > r.cursor ? (double)(j.last - r.cursor) : 0);
+}
+
+void
+figures_start(struct figures *f)
+{
+    metric_set(metric_gauge("acrelay_build_info", "1, with the version.", "version",
+                            ACRELAY_VERSION, NULL),
+               1);
+    metric_before_write(show, f);
+}
+
+bool
+figures_ready(struct buf *checks, void *figures)
+{
+    struct figures *f = figures;
+    struct journal_status j;
+    struct relay_status r;
+
+    journal_read_status(f->journal, &j);
+    relay_read_status(f->relay, &r);
+    buf_add_format(checks, "\"journal\":%s,\"redis\":%s,\"shipping\":%s",
+                   j.failing ? "false" : "true", r.up ? "true" : "false",
+                   r.state == RELAY_SHIPPING ? "true" : "false");
+    return !j.failing;
+}

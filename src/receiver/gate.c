@@ -1,0 +1,188 @@
+// Hooks are found by name in a hash table; the token is compared with the tokens of all
+// secrets in constant time, and against a dummy for an unknown name, so that the time of a
+// 404 tells nothing. The answer is the same whichever part was wrong.
+#include "receiver/gate.h"
+
+#include "base/text.h"
+#include "edge/digest.h"
+#include "event/delivery.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+
+struct entry {
+    struct span name;
+    size_t hook;
+    char (*tokens)[SECRET_TOKEN_TEXT];
+};
+
+struct gate {
+    struct entry *entries;
+    size_t entries_len, tokens_len;
+    size_t *table; // index into entries + 1, 0: empty
+    size_t table_size;
+    struct entry dummy;
+    uint64_t body_max;
+};
+
+static size_t
+slot_of(const struct gate *g, struct span name)
+{
+    uint64_t h = 1469598103934665603u; // FNV-1a; the names are ours, from the file
+
+    for (size_t i = 0; i < name.len; i++)
+        h = (h ^ (unsigned char)name.at[i]) * 1099511628211u;
+    return (size_t)(h ^ h >> 32) & (g->table_size - 1);
+}
+
+static void
+fill_entry(struct gate *g, struct entry *e, struct span name, size_t hook,
+           const struct secrets *s)
+{
+    *e = (struct entry){.name = name, .hook = hook};
+    e->tokens = memory_get(g->tokens_len * sizeof *e->tokens);
+    for (size_t i = 0; i < g->tokens_len; i++)
+        secrets_token(s, i, name, e->tokens[i]);
+}
+
+struct gate *
+gate_make(const struct config *c, const struct secrets *s)
+{
+    struct gate *g = memory_get(sizeof *g);
+
+    *g = (struct gate){.entries_len = c->hooks_len,
+                       .tokens_len = secrets_len(s),
+                       .table_size = 16,
+                       .body_max = c->body_max};
+    while (g->table_size < c->hooks_len * 2)
+        g->table_size *= 2;
+    g->entries = memory_get(c->hooks_len * sizeof *g->entries);
+    g->table = memory_get(g->table_size * sizeof *g->table);
+    memset(g->table, 0, g->table_size * sizeof *g->table);
+    fill_entry(g, &g->dummy, SPAN("-"), SIZE_MAX, s);
+    for (size_t i = 0; i < c->hooks_len; i++) {
+        fill_entry(g, &g->entries[i], span_of(c->hooks[i].name), i, s);
+        size_t slot = slot_of(g, g->entries[i].name);
+        while (g->table[slot])
+            slot = (slot + 1) & (g->table_size - 1);
+        g->table[slot] = i + 1;
+    }
+    return g;
+}
+
+void
+gate_release(struct gate *g)
+{
+    if (!g)
+        return;
+    for (size_t i = 0; i < g->entries_len; i++)
+        free(g->entries[i].tokens);
+    free(g->dummy.tokens);
+    free(g->entries);
+    free(g->table);
+    free(g);
+}
+
+static const struct entry *
+find_entry(const struct gate *g, struct span name)
+{
+    for (size_t slot = slot_of(g, name); g->table[slot];
+         slot = (slot + 1) & (g->table_size - 1)) {
+        const struct entry *e = &g->entries[g->table[slot] - 1];
+        if (span_equal(e->name, name))
+            return e;
+    }
+    return &g->dummy;
+}
+
+// A proxy may send the absolute form (RFC 9112 3.2.2): scheme and authority are dropped.
+static struct span
+origin_form(struct span path)
+{
+    if (!span_starts(path, SPAN("http://")))
+        return path;
+    struct span rest = span_from(path, 7);
+    return span_from(rest, span_find(rest, '/'));
+}
+
+static size_t
+find_hook(const struct gate *g, struct span path)
+{
+    path = origin_form(path);
+    if (!span_starts(path, SPAN("/hook/")))
+        return SIZE_MAX;
+    struct span token = span_from(path, 6);
+    struct span name = span_cut(&token, '/');
+    const struct entry *e = find_entry(g, name);
+    unsigned good = 0;
+    if (token.len != SECRET_TOKEN)
+        return SIZE_MAX;
+    for (size_t i = 0; i < g->tokens_len; i++)
+        good |= (unsigned)digest_equal(e->tokens[i], token.at, SECRET_TOKEN);
+    return good ? e->hook : SIZE_MAX;
+}
+
+// Exactly one Content-Length that is a plain number, or exactly one Transfer-Encoding that
+// is `chunked`, never both (RFC 9112 6.1 to 6.3). Returns 0 or the answer.
+static int
+read_length(struct gate_verdict *v, const struct http_request *r)
+{
+    size_t lengths, codings;
+    struct span length = http_find_header(r, "Content-Length", &lengths);
+    struct span coding = http_find_header(r, "Transfer-Encoding", &codings);
+
+    if (lengths + codings > 1)
+        return 400;
+    if (codings == 1) {
+        v->chunked = true;
+        return r->is_http_11 && span_is_nocase(span_trim(coding), "chunked") ? 0 : 400;
+    }
+    if (lengths == 0)
+        return 411;
+    return text_number(&v->length, span_trim(length), UINT64_MAX) ? 0 : 400;
+}
+
+// A header name with blanks, or a folded line, is how requests are smuggled.
+static bool
+has_odd_header(const struct http_request *r)
+{
+    for (size_t i = 0; i < r->headers_len; i++) {
+        struct span name = r->headers[i].name;
+        if (name.len == 0)
+            return true;
+        for (size_t at = 0; at < name.len; at++)
+            if (name.at[at] <= ' ' || name.at[at] == 0x7f)
+                return true;
+    }
+    return false;
+}
+
+struct gate_verdict
+gate_judge(const struct gate *g, const struct http_request *r)
+{
+    struct gate_verdict v = {.hook = find_hook(g, r->path)};
+
+    if (v.hook == SIZE_MAX) {
+        v.code = 404;
+    } else if (!span_is(r->method, "POST")) {
+        v.code = 405;
+    } else if (r->headers_len >= HTTP_HEADERS_MAX) {
+        v.code = 431;
+    } else if (has_odd_header(r)) {
+        v.code = 400;
+    } else if ((v.code = read_length(&v, r)) != 0) {
+        return v;
+    } else if (r->query.len > DELIVERY_QUERY_MAX) {
+        v.code = 414;
+    } else if (!v.chunked && v.length > g->body_max) {
+        v.code = 413;
+    }
+    v.type = http_find_header(r, "Content-Type", NULL);
+    v.encoding = http_find_header(r, "Content-Encoding", NULL);
+    if (v.code == 0 &&
+        (v.type.len > DELIVERY_TYPE_MAX || v.encoding.len > DELIVERY_TYPE_MAX))
+        v.code = 431;
+    struct span expect = http_find_header(r, "Expect", NULL);
+    v.wants_continue = r->is_http_11 && span_is_nocase(span_trim(expect), "100-continue");
+    return v;
+}

@@ -1,0 +1,282 @@
+// A request's body is read into a buffer that the thread keeps, in pieces, with a deadline of
+// our own between them: civetweb looks at its clock only when a read pauses, so that one byte
+// now and then would hold a thread for ever.
+#include "receiver/intake.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "event/delivery.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { PIECE_FAST = 16384, PIECE_SLOW = 512, RECORD_MAX = 17 << 20 };
+
+struct intake {
+    struct journal *journal;
+    _Atomic(struct rules *) rules;
+    const struct http_server *server;
+    int threads;
+    _Atomic(bool) draining;
+    struct metric *ack;
+    pthread_key_t buffers;
+};
+
+struct buffers {
+    struct buf body, record;
+};
+
+// --- rules ---------------------------------------------------------------------------------
+
+static void
+log_problems(struct span text)
+{
+    while (text.len > 0) {
+        struct span line = span_cut(&text, '\n');
+        log_warn("config: %.*s", (int)line.len, line.at);
+    }
+}
+
+static struct metric *
+request_counter(const char *hook, int code)
+{
+    char text[8];
+
+    snprintf(text, sizeof text, "%d", code);
+    return metric_counter("acrelay_requests_total", "Requests by hook and answer.",
+                          "hook", hook, "code", text, NULL);
+}
+
+struct rules *
+rules_make(const char *file, struct err *err)
+{
+    struct rules *r = memory_get(sizeof *r);
+    struct buf problems;
+
+    *r = (struct rules){0};
+    buf_init(&problems, 1 << 20);
+    r->config = config_read(file, &problems);
+    log_problems(buf_span(&problems));
+    buf_release(&problems);
+    if (!r->config)
+        err_exit(err, EXIT_CODE_CONFIG, "%s is not valid: see above", file);
+    else
+        r->secrets = secrets_load(r->config, err);
+    if (!r->secrets) {
+        rules_release(r);
+        return NULL;
+    }
+    r->gate = gate_make(r->config, r->secrets);
+    r->accepted = memory_get(r->config->hooks_len * sizeof(struct metric *));
+    for (size_t i = 0; i < r->config->hooks_len; i++)
+        r->accepted[i] = request_counter(r->config->hooks[i].name, 200);
+    return r;
+}
+
+void
+rules_release(struct rules *r)
+{
+    if (!r)
+        return;
+    gate_release(r->gate);
+    free(r->accepted);
+    secrets_release(r->secrets);
+    config_release(r->config);
+    free(r);
+}
+
+// --- open ----------------------------------------------------------------------------------
+
+static void
+free_buffers(void *of_thread)
+{
+    struct buffers *b = of_thread;
+
+    buf_release(&b->body);
+    buf_release(&b->record);
+    free(b);
+}
+
+struct intake *
+intake_open(struct journal *j, struct rules *rules, int threads)
+{
+    static const double bounds[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05,
+                                    0.1,    0.25,  0.5,   1,     2.5,  5};
+    struct intake *i = memory_get(sizeof *i);
+
+    *i = (struct intake){.journal = j, .threads = threads};
+    atomic_store(&i->rules, rules);
+    i->ack = metric_histogram("acrelay_ack_seconds",
+                              "Time from a request's head to its durable answer.", bounds,
+                              sizeof bounds / sizeof *bounds, NULL);
+    pthread_key_create(&i->buffers, free_buffers);
+    return i;
+}
+
+struct rules *
+intake_replace(struct intake *i, struct rules *rules)
+{
+    return atomic_exchange(&i->rules, rules);
+}
+
+void
+intake_set_server(struct intake *i, const struct http_server *s)
+{
+    i->server = s;
+}
+
+void
+intake_drain(struct intake *i)
+{
+    atomic_store(&i->draining, true);
+}
+
+static struct buffers *
+my_buffers(struct intake *i)
+{
+    struct buffers *b = pthread_getspecific(i->buffers);
+
+    if (!b) {
+        b = memory_get(sizeof *b);
+        buf_init(&b->body, RECORD_MAX);
+        buf_init(&b->record, RECORD_MAX + 4096);
+        pthread_setspecific(i->buffers, b);
+    }
+    buf_clear(&b->body);
+    buf_clear(&b->record);
+    return b;
+}
+
+// --- answers -------------------------------------------------------------------------------
+
+static void
+count(const struct rules *r, size_t hook, int code)
+{
+    if (code == 200)
+        metric_add(r->accepted[hook], 1);
+    else
+        metric_add(
+            request_counter(hook == SIZE_MAX ? "-" : r->config->hooks[hook].name, code),
+            1);
+}
+
+static bool
+must_close(struct intake *i, const struct http_request *r)
+{
+    struct span wish = http_find_header(r, "Connection", NULL);
+
+    if (atomic_load(&i->draining) || !r->is_http_11)
+        return true;
+    if (wish.len > 0 && !span_is_nocase(span_trim(wish), "keep-alive"))
+        return true;
+    size_t busy = i->server ? http_connections(i->server) : 0;
+    return busy * 4 > (size_t)i->threads * 3;
+}
+
+static void
+answer(struct intake *i, struct http_request *r, int code)
+{
+    static const struct {
+        int code;
+        const char *body;
+    } bodies[] = {{200, "ok"},
+                  {404, "not found\n"},
+                  {405, "only POST\n"},
+                  {411, "a Content-Length is needed\n"},
+                  {413, "the body is too large\n"},
+                  {414, "the query is too long\n"},
+                  {431, "too many headers\n"},
+                  {408, "the request was not complete in time\n"},
+                  {503, "cannot be made durable now\n"}};
+    const char *body = "bad request\n";
+
+    for (size_t n = 0; n < sizeof bodies / sizeof *bodies; n++)
+        if (bodies[n].code == code)
+            body = bodies[n].body;
+    // After a refusal, what is left of the request is not read: the connection ends.
+    bool close = (code != 200 && code != 503) || must_close(i, r);
+    http_reply(r, code, code == 405 ? "Allow: POST\r\n" : "", span_of(body), close);
+}
+
+// --- bodies --------------------------------------------------------------------------------
+
+// Returns 0, or the answer: 400 (cut short), 408, 413.
+static int
+read_body(struct http_request *r, const struct gate_verdict *v, const struct config *c,
+          int64_t start_ms, struct buf *body)
+{
+    size_t piece = PIECE_FAST;
+
+    while (v->chunked || body->len < v->length) {
+        int64_t before = clock_mono_ms();
+        if (before - start_ms > c->request_timeout_ms)
+            return 408;
+        size_t want = v->chunked ? piece : (size_t)(v->length - body->len);
+        want = want > piece ? piece : want;
+        char *to = buf_room(body, want);
+        if (!to)
+            return 413;
+        int64_t n = http_read(r, to, want);
+        if (n == 0 && v->chunked)
+            return 0;
+        if (n <= 0)
+            return clock_mono_ms() - start_ms >= c->request_timeout_ms ? 408 : 400;
+        body->len += (size_t)n;
+        if (body->len > c->body_max)
+            return 413;
+        piece = clock_mono_ms() - before > 10 ? PIECE_SLOW : PIECE_FAST;
+    }
+    return 0;
+}
+
+static int
+store(struct intake *i, const struct http_request *r, const struct gate_verdict *v,
+      const struct config *c, struct buffers *b)
+{
+    const struct config_hook *hook = &c->hooks[v->hook];
+    struct err err;
+    struct delivery d = {.hook = span_of(hook->name),
+                         .stream = span_of(hook->stream),
+                         .type = v->type,
+                         .encoding = v->encoding,
+                         .query = r->query,
+                         .body = buf_span(&b->body),
+                         .repeats = (enum delivery_repeats)hook->repeats,
+                         .include_raw = hook->include_raw};
+
+    if (delivery_encode(&b->record, &d) < 0)
+        return 413;
+    if (journal_append(i->journal, buf_span(&b->record), c->ack_timeout_ms, NULL, &err) <
+        0) {
+        log_error("receiver: a delivery to %s was answered 503 and may be lost: %s",
+                  hook->name, err.text);
+        return 503;
+    }
+    return 200;
+}
+
+void
+intake_handle(struct http_request *r, void *context)
+{
+    struct intake *i = context;
+    struct rules *rules = atomic_load(&i->rules);
+    int64_t start_us = clock_mono_us();
+    struct gate_verdict v = gate_judge(rules->gate, r);
+    int code = v.code;
+
+    if (code == 0) {
+        struct buffers *b = my_buffers(i);
+        if (v.wants_continue)
+            http_continue(r);
+        code = read_body(r, &v, rules->config, start_us / 1000, &b->body);
+        if (code == 0)
+            code = store(i, r, &v, rules->config, b);
+    }
+    answer(i, r, code);
+    count(rules, v.hook, code);
+    if (code == 200)
+        metric_observe(i->ack, (double)(clock_mono_us() - start_us) / 1e6);
+}

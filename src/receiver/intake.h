@@ -1,0 +1,39 @@
+// The intake takes a request through the gate into the journal and answers it: 200 only
+// when the delivery is durable.
+#ifndef ACRELAY_RECEIVER_INTAKE_H
+#define ACRELAY_RECEIVER_INTAKE_H
+
+#include "base/metric.h"
+#include "edge/http.h"
+#include "journal/journal.h"
+#include "receiver/gate.h"
+
+// What the intake goes by: a configuration with its secrets and gate, read-only. Replaced as
+// a whole by a reload.
+struct rules {
+    struct config *config;
+    struct secrets *secrets;
+    struct gate *gate;
+    struct metric **accepted; // by hook: counters of 200
+};
+
+// rules_make reads and checks the file; problems are logged line by line.
+struct rules *rules_make(const char *file, struct err *err);
+void rules_release(struct rules *r); // NULL is fine
+
+struct intake;
+struct intake *intake_open(struct journal *j, struct rules *rules, int threads);
+
+// intake_replace takes over new rules and returns the old ones, which requests in progress
+// may still use: release them at the end.
+struct rules *intake_replace(struct intake *i, struct rules *rules);
+
+// intake_set_server tells whose connections are counted for `Connection: close`.
+void intake_set_server(struct intake *i, const struct http_server *s);
+
+// intake_drain has every answer close its connection from now on.
+void intake_drain(struct intake *i);
+
+http_handler intake_handle; // context: struct intake *
+
+#endif

@@ -1,0 +1,115 @@
+#include "receiver/sockets.h"
+
+#include "base/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { BACKLOG = 4096, FIRST_PASSED = 3 };
+
+size_t
+sockets_inherited(int *fds, size_t max)
+{
+    const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
+    uint64_t n, owner;
+
+    if (!pid || !count || !text_number(&owner, span_of(pid), INT32_MAX) ||
+        (pid_t)owner != getpid() || !text_number(&n, span_of(count), max))
+        return 0;
+    for (size_t i = 0; i < n; i++) {
+        fds[i] = FIRST_PASSED + (int)i;
+        fcntl(fds[i], F_SETFD, FD_CLOEXEC);
+        // Without O_NONBLOCK accept could hang when another process took the connection.
+        fcntl(fds[i], F_SETFL, fcntl(fds[i], F_GETFL) | O_NONBLOCK);
+    }
+    return (size_t)n;
+}
+
+static int
+refuse(struct err *err, const struct config_address *a, int fd)
+{
+    int why = errno;
+
+    if (fd >= 0)
+        close(fd);
+    errno = why;
+    err_errno(err, "cannot listen on %s", a->text);
+    if (err)
+        err->exit = why == EACCES ? EXIT_CODE_PERMISSION : EXIT_CODE_PORT;
+    return -1;
+}
+
+static int
+listen_unix(const struct config_address *a, struct err *err)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", a->path);
+    if (fd < 0)
+        return refuse(err, a, fd);
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0) {
+        errno = EADDRINUSE;
+        return refuse(err, a, fd);
+    }
+    unlink(a->path); // nobody answers there; bind tells when it cannot be had
+    mode_t mask = umask(0117);
+    int bound = bind(fd, (struct sockaddr *)&address, sizeof address);
+    umask(mask);
+    if (bound < 0 || listen(fd, BACKLOG) < 0)
+        return refuse(err, a, fd);
+    return fd;
+}
+
+int
+sockets_listen(const struct config_address *a, struct err *err)
+{
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(a->port), .sin_addr = a->host};
+    int on = 1, defer_seconds = 10;
+
+    if (a->path)
+        return listen_unix(a, err);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return refuse(err, a, fd);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    // Connections that say nothing stay in the kernel and take no thread.
+    setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &defer_seconds, sizeof defer_seconds);
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
+        listen(fd, BACKLOG) < 0)
+        return refuse(err, a, fd);
+    return fd;
+}
+
+void
+sockets_notify(const char *state)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    if (!path || (path[0] != '/' && path[0] != '@') ||
+        strlen(path) >= sizeof address.sun_path)
+        return;
+    memcpy(address.sun_path, path, strlen(path));
+    if (path[0] == '@')
+        address.sun_path[0] = '\0';
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    // A manager that does not listen is no reason to stop.
+    if (sendto(fd, state, strlen(state), 0, (struct sockaddr *)&address,
+               (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path))) < 0) {
+        close(fd);
+        return;
+    }
+    close(fd);
+}
