@@ -71,7 +71,8 @@ struct relay_status {
     } classes[RELAY_CLASSES_MAX]; // error replies by first word; ends at an empty word
     struct relay_stream {
         char name[RELAY_NAME];
-        uint64_t length, lag;     // lag: of the slowest group, 0 when there is none
+        uint64_t length,
+            lag; // lag: of the slowest group, trimmed entries among it; 0 when there is none
     } streams[RELAY_STREAMS_MAX]; // as of the last trim; ends at an empty name
 };
 

@@ -1,8 +1,9 @@
 // Trimming takes place every few seconds, not with each XADD: an approximate XTRIM drops
 // whole nodes and costs next to nothing when there is none to drop.
 //
-// What is trimmed before a group had read it is lag minus what is left: XINFO GROUPS gives
-// `lag`, the entries the group has not been given (Redis 7.0 on; null when it does not know).
+// XINFO GROUPS gives `lag`, the entries the group has not been given, trimmed ones among
+// them (Redis 7.0 on; null when it does not know). So what a group can never read is lag
+// minus length, and a trim has taken from it by how much that has grown.
 #include "relay/inside.h"
 
 #include "base/clock.h"
@@ -42,27 +43,24 @@ trim_by(struct relay *r, const char *key, const char *how, uint64_t bound)
     return gone > 0 ? (uint64_t)gone : 0;
 }
 
-static void
-trim_stream(struct relay *r, const char *name, struct relay_stream *to)
+static uint64_t
+length_of(struct relay *r, const char *key)
 {
-    const struct relay_options *o = &r->options;
-    int64_t oldest_us = clock_now_us() - o->retain_age_us;
-    char key[SCRIPT_KEY];
-    uint64_t gone = 0;
     struct err err;
-
-    script_key(key, r->namespace, span_of(name));
-    uint64_t lag = lag_most(r, key);
-    if (o->retain_age_us > 0 && oldest_us > 0)
-        gone += trim_by(r, key, "MINID", (uint64_t)oldest_us / 1000);
-    if (o->retain_entries > 0)
-        gone += trim_by(r, key, "MAXLEN", o->retain_entries);
     int64_t length = redis_reply_number(redis_ask(r->redis, &err, "XLEN", key, NULL));
 
-    snprintf(to->name, sizeof to->name, "%s", name);
-    to->length = length > 0 ? (uint64_t)length : 0;
-    uint64_t unread = gone > 0 && lag > to->length ? lag - to->length : 0;
-    to->lag = lag - unread;
+    return length > 0 ? (uint64_t)length : 0;
+}
+
+static uint64_t
+beyond(uint64_t lag, uint64_t length)
+{
+    return lag > length ? lag - length : 0;
+}
+
+static void
+count_trimmed(struct relay *r, const char *name, uint64_t gone, uint64_t unread)
+{
     pthread_mutex_lock(&r->lock);
     bool first = unread > 0 && r->status.trimmed_unread == 0;
     r->status.trimmed += gone;
@@ -72,6 +70,29 @@ trim_stream(struct relay *r, const char *name, struct relay_stream *to)
         log_warn("relay: %llu entries of %s were trimmed before a group had read them; "
                  "see redis.retain",
                  (unsigned long long)unread, name);
+}
+
+static void
+trim_stream(struct relay *r, const char *name, struct relay_stream *to)
+{
+    const struct relay_options *o = &r->options;
+    int64_t oldest_us = clock_now_us() - o->retain_age_us;
+    char key[SCRIPT_KEY];
+    uint64_t gone = 0;
+
+    script_key(key, r->namespace, span_of(name));
+    uint64_t lag = lag_most(r, key), before = length_of(r, key);
+    if (o->retain_age_us > 0 && oldest_us > 0)
+        gone += trim_by(r, key, "MINID", (uint64_t)oldest_us / 1000);
+    if (o->retain_entries > 0)
+        gone += trim_by(r, key, "MAXLEN", o->retain_entries);
+    uint64_t after = gone ? length_of(r, key) : before;
+
+    snprintf(to->name, sizeof to->name, "%s", name);
+    to->length = after;
+    to->lag = lag;
+    count_trimmed(r, name, gone,
+                  after < before ? beyond(lag, after) - beyond(lag, before) : 0);
 }
 
 // A failure here is not told: the next batch meets the same connection and tells it.
