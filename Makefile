@@ -32,15 +32,18 @@ sources   = $(filter-out $(MAINS),$(wildcard src/$(1)/*.c))
 objects   = $(patsubst src/%.c,$(BUILD)/%.o,$(1))
 ARCHIVES := $(FLOORS:%=$(BUILD)/lib%.a)
 PROGRAMS := $(BUILD)/acrelayd $(BUILD)/acrelay-worker $(BUILD)/acrelay
+TOOLS    := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c))
 UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
 
 # the unit tests in which threads meet: run under TSan as well
 THREAD_UNITS := $(filter $(BUILD)/unit/journal% $(BUILD)/unit/cursor% $(BUILD)/unit/metric%,$(UNITS))
 
-.PHONY: all help unit unit-threads live test run demo deps format layers clean
+.PHONY: all tools help unit unit-threads live test run demo deps format layers clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(PROGRAMS)
+# small programs that tests drive
+tools: $(TOOLS)
 
 help:
 	@echo 'make            build the three programs into $(BUILD)/'
@@ -80,12 +83,18 @@ $(BUILD)/unit/%.o: tests/unit/%.c Makefile
 $(BUILD)/unit/%: $(BUILD)/unit/%.o $(ARCHIVES)
 	$(call LINK,$<) -lcriterion -o $@
 
+$(BUILD)/tools/%.o: tests/tools/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/tools/%: $(BUILD)/tools/%.o $(ARCHIVES)
+	$(call LINK,$<) -o $@
+
 # --- checks ---------------------------------------------------------------------------
 unit: $(UNITS)
 	@failed=0; for t in $(UNITS); do echo "$$t"; $$t || failed=1; done; exit $$failed
 unit-threads: $(THREAD_UNITS)
 	@failed=0; for t in $(THREAD_UNITS); do echo "$$t"; $$t || failed=1; done; exit $$failed
-live: all
+live: all tools
 	$(PYTHON) -m pytest -q tests/live
 test: deps
 	$(PYTHON) tests/run.py

@@ -76,7 +76,7 @@ def make(*words):
 STEPS = [
     ("format", make("format-check"), plain, 60),
     ("layers", make("layers"), plain, 30),
-    ("build-gcc", make("all"), plain, 300),
+    ("build-gcc", make("all", "tools"), plain, 300),
     ("build-clang", make("all", "CC=clang", "BUILD=build/clang"), plain, 300),
     ("unit-asan", make("-k", "unit", "SAN=address", "BUILD=build/asan"), criterion, 600),
     ("unit-tsan", make("-k", "unit-threads", "SAN=thread", "BUILD=build/tsan"), criterion, 400),
