@@ -31,14 +31,14 @@ MAINS    := src/receiver/acrelayd.c src/worker/acrelay-worker.c src/cli/acrelay.
 sources   = $(filter-out $(MAINS),$(wildcard src/$(1)/*.c))
 objects   = $(patsubst src/%.c,$(BUILD)/%.o,$(1))
 ARCHIVES := $(FLOORS:%=$(BUILD)/lib%.a)
-PROGRAMS := $(BUILD)/acrelayd $(BUILD)/acrelay-worker $(BUILD)/acrelay
 TOOLS    := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c))
+PROGRAMS := $(foreach main,$(wildcard $(MAINS)),$(BUILD)/$(basename $(notdir $(main))))
 UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
 
 # the unit tests in which threads meet: run under TSan as well
 THREAD_UNITS := $(filter $(BUILD)/unit/journal% $(BUILD)/unit/cursor% $(BUILD)/unit/metric%,$(UNITS))
 
-.PHONY: all tools help unit unit-threads live test run demo deps format layers clean
+.PHONY: all tools help unit unit-threads live test run demo deps format layers soak clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(PROGRAMS)
@@ -96,6 +96,18 @@ unit-threads: $(THREAD_UNITS)
 	@failed=0; for t in $(THREAD_UNITS); do echo "$$t"; $$t || failed=1; done; exit $$failed
 live: all tools
 	$(PYTHON) -m pytest -q tests/live
+# the ledger over many deliveries: SOAK=count
+SOAK ?= 50000
+soak: all
+	$(PYTHON) tests/live/ledger.py --count $(SOAK) --receiver-kills 3 --redis-kills 1 --rollbacks 2
+run:
+	@sh tests/packages.sh run
+	@$(MAKE) -s all
+	@sh deploy/try.sh run
+demo:
+	@sh tests/packages.sh run
+	@$(MAKE) -s all
+	@sh deploy/try.sh demo
 test: deps
 	$(PYTHON) tests/run.py
 deps:

@@ -7,12 +7,12 @@ set -eu
 build='gcc:compiler make:build pkg-config:build libc6-dev:build libcivetweb-dev:HTTP-server
 libcjson-dev:JSON libhiredis-dev:Redis-client libcurl4-openssl-dev:API-client
 libyaml-dev:configuration libssl-dev:HMAC-and-SHA-256 tzdata:time-zones
-redis-server:streams curl:posting-by-hand'
+redis-server:streams curl:posting-by-hand openssl:hook-tokens-by-hand'
 tests='clang:second-compiler-and-fuzzing libclang-rt-14-dev:sanitizers clang-format:formatting
 clang-tidy:analysis libcriterion-dev:unit-tests python3:live-tests python3-pytest:live-tests
 python3-redis:real-consumer python3-jsonschema:schemas python3-yaml:reading-documents
 valgrind:instruction-counts procps:processes strace:failing-syncs mandoc:manual-pages
-nginx-light:proxy-tests haproxy:proxy-tests openssl:test-certificates git:tree-checks
+nginx-light:proxy-tests haproxy:proxy-tests git:tree-checks
 wrk:load prometheus:metric-and-alert-checks nodejs:second-consumer'
 
 want=$build

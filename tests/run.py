@@ -79,7 +79,7 @@ STEPS = [
     ("build-gcc", make("all", "tools"), plain, 300),
     ("build-clang", make("all", "CC=clang", "BUILD=build/clang"), plain, 300),
     ("unit-asan", make("-k", "unit", "SAN=address", "BUILD=build/asan"), criterion, 600),
-    ("unit-tsan", make("-k", "unit-threads", "SAN=thread", "BUILD=build/tsan"), criterion, 400),
+    ("demo", ["sh", "deploy/try.sh", "demo"], plain, 120),
     ("live", pytest_command("live", "tests/live"), junit("live"), 900),
 ]
 

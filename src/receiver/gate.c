@@ -95,20 +95,9 @@ find_entry(const struct gate *g, struct span name)
     return &g->dummy;
 }
 
-// A proxy may send the absolute form (RFC 9112 3.2.2): scheme and authority are dropped.
-static struct span
-origin_form(struct span path)
-{
-    if (!span_starts(path, SPAN("http://")))
-        return path;
-    struct span rest = span_from(path, 7);
-    return span_from(rest, span_find(rest, '/'));
-}
-
 static size_t
 find_hook(const struct gate *g, struct span path)
 {
-    path = origin_form(path);
     if (!span_starts(path, SPAN("/hook/")))
         return SIZE_MAX;
     struct span token = span_from(path, 6);

@@ -15,6 +15,16 @@
 
 enum { BACKLOG = 4096, FIRST_PASSED = 3 };
 
+// Connections that say nothing stay in the kernel and take no thread. A unix socket refuses
+// the option, and needs it not.
+static void
+keep_silent_ones_out(int fd)
+{
+    int seconds = 10;
+
+    setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds);
+}
+
 size_t
 sockets_inherited(int *fds, size_t max)
 {
@@ -29,6 +39,7 @@ sockets_inherited(int *fds, size_t max)
         fcntl(fds[i], F_SETFD, FD_CLOEXEC);
         // Without O_NONBLOCK accept could hang when another process took the connection.
         fcntl(fds[i], F_SETFL, fcntl(fds[i], F_GETFL) | O_NONBLOCK);
+        keep_silent_ones_out(fds[i]);
     }
     return (size_t)n;
 }
@@ -74,7 +85,7 @@ sockets_listen(const struct config_address *a, struct err *err)
 {
     struct sockaddr_in address = {
         .sin_family = AF_INET, .sin_port = htons(a->port), .sin_addr = a->host};
-    int on = 1, defer_seconds = 10;
+    int on = 1;
 
     if (a->path)
         return listen_unix(a, err);
@@ -82,8 +93,7 @@ sockets_listen(const struct config_address *a, struct err *err)
     if (fd < 0)
         return refuse(err, a, fd);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    // Connections that say nothing stay in the kernel and take no thread.
-    setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &defer_seconds, sizeof defer_seconds);
+    keep_silent_ones_out(fd);
     if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
         listen(fd, BACKLOG) < 0)
         return refuse(err, a, fd);

@@ -1,0 +1,178 @@
+"""Real processes for live tests: a private redis-server, acrelayd on a socket that outlives
+it (as a service manager would hold it), and clients. Everything in a directory of its own, on
+free loopback ports; readiness is awaited, processes are ended by pid."""
+import base64
+import hashlib
+import hmac
+import http.client
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+
+import redis
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BUILD = pathlib.Path(os.environ.get("ACRELAY_BUILD", ROOT / "build"))
+SECRET = b"a secret of at least thirty-two bytes"
+
+
+def wait_for(what, condition, seconds=30):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        result = condition()
+        if result:
+            return result
+        time.sleep(0.01)
+    raise AssertionError(f"{what}: not within {seconds} s")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def token(hook, secret=SECRET):
+    mac = hmac.new(secret, b"acrelay hook v1\n" + hook.encode(), hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(mac).decode().rstrip("=")
+
+
+class Redis:
+    def __init__(self, directory, *options):
+        self.directory = pathlib.Path(directory)
+        self.port = free_port()
+        self.options = options
+        self.process = None
+        self.client = redis.Redis(port=self.port, socket_timeout=30)
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(
+            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+             "--dir", str(self.directory), "--enable-debug-command", "yes", *self.options],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for("redis-server", self.is_up)
+
+    def is_up(self):
+        try:
+            return self.client.ping()
+        except redis.RedisError:
+            return False
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def entries(self, stream="{ac}:events"):
+        found, after = [], "-"
+        while True:
+            page = self.client.xrange(stream, after, "+", count=5000)
+            found += [{k.decode(): v for k, v in fields.items()} for _, fields in page]
+            if len(page) < 5000:
+                return found
+            after = "(" + page[-1][0].decode()
+
+
+class Receiver:
+    """acrelayd. The listening socket is ours and passed as LISTEN_FDS says."""
+
+    def __init__(self, directory, redis_port, hooks=None, extra="", receiver=""):
+        self.directory = pathlib.Path(directory)
+        self.secret = self.directory / "hook-secret"
+        self.secret.write_bytes(SECRET + b"\n")
+        self.secret.chmod(0o600)
+        self.socket = socket.socket()
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.listen(4096)
+        self.port = self.socket.getsockname()[1]
+        self.admin = free_port()
+        self.config = self.directory / "acrelay.yaml"
+        hooks = hooks or "  - {name: contacts, events: [subscribe]}\n"
+        self.config.write_text(
+            "account: {name: acme, time_zone: America/Chicago}\n"
+            "public_url: https://hooks.acme.example\n"
+            "secret_files: [hook-secret]\n"
+            f"redis: {{url: 'redis://127.0.0.1:{redis_port}/0'}}\n"
+            f"receiver: {{listen: ['127.0.0.1:1'], admin: '127.0.0.1:{self.admin}',"
+            f" state_dir: '{self.directory}/state'{receiver}}}\n" + extra + "hooks:\n" + hooks)
+        self.log = open(self.directory / "log", "ab")
+        self.process = None
+        self.start()
+
+    def spawn(self):
+        def pass_socket():
+            os.dup2(self.socket.fileno(), 3, inheritable=True)
+
+        return subprocess.Popen(
+            ["sh", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {BUILD}/acrelayd -c {self.config}"],
+            stderr=self.log, preexec_fn=pass_socket, close_fds=False)
+
+    def start(self):
+        self.process = self.spawn()
+        wait_for("acrelayd", self.is_ready)
+
+    def is_ready(self):
+        assert self.process.poll() is None, self.read_log()
+        try:
+            return self.get("/readyz")[0] == 200
+        except OSError:
+            return False
+
+    def get(self, page):
+        c = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=10)
+        c.request("GET", page)
+        answer = c.getresponse()
+        return answer.status, answer.read().decode()
+
+    def metric(self, name):
+        for line in self.get("/metrics")[1].splitlines():
+            if line.startswith(name + " "):
+                return float(line.split()[-1])
+        raise AssertionError(f"no metric {name}")
+
+    def path(self, hook="contacts"):
+        return f"/hook/{hook}/{token(hook)}"
+
+    def post(self, body, hook="contacts", **headers):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        try:
+            c.request("POST", self.path(hook), body, {**kind, **headers})
+            return c.getresponse().status
+        finally:
+            c.close()
+
+    def raw(self, data, seconds=10):
+        """Sends bytes as they are and returns all that is answered."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as s:
+            s.sendall(data)
+            s.shutdown(socket.SHUT_WR)
+            answer = b""
+            try:
+                while piece := s.recv(65536):
+                    answer += piece
+            except ConnectionResetError:
+                pass
+            return answer
+
+    def wait_shipped(self, seconds=60):
+        def done():
+            try:
+                return self.metric("acrelay_journal_unpublished_records") == 0
+            except OSError:
+                return False
+        wait_for("all records in their stream", done, seconds)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(40) == 0
+
+    def read_log(self):
+        return (self.directory / "log").read_text()

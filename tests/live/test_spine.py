@@ -1,0 +1,283 @@
+"""From post to stream, as a user sees it."""
+import json
+import socket
+import subprocess
+import threading
+
+import pytest
+
+import harness
+import ledger
+
+FIELDS = ["ce_specversion", "ce_id", "ce_source", "ce_type", "ce_subject", "ce_time",
+          "ce_recordedtime", "ce_sequence", "ce_dataschema", "ce_fingerprint", "ce_repeat",
+          "content-type", "data", "query", "raw"]
+
+
+def samples():
+    for line in (harness.ROOT / "src/event/samples.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            yield line.split("\t", 1)
+
+
+def test_a_post_becomes_an_entry_with_fifteen_fields_in_order(redis, receiver):
+    assert receiver.post("type=subscribe&contact[id]=7") == 200
+    receiver.wait_shipped()
+    [entry] = redis.entries()
+    assert list(entry) == FIELDS
+    assert entry["ce_subject"] == b"contact/7"
+    assert entry["ce_source"] == b"/activecampaign/acme/contacts"
+    assert json.loads(entry["data"]) == {"type": "subscribe", "contact": {"id": "7"}, "list": []}
+
+
+def test_every_sample_arrives_as_json_of_its_type(redis, receiver):
+    wanted = list(samples())
+    for name, body in wanted:
+        assert receiver.post(body) == 200, name
+    receiver.wait_shipped()
+    entries = redis.entries()
+    assert len(entries) == len(wanted)
+    for (name, _), entry in zip(wanted, entries):
+        kind = entry["ce_type"].decode().removeprefix("com.activecampaign.")
+        assert name.split(".")[0] == kind
+        assert isinstance(json.loads(entry["data"])["list"], list)
+
+
+def test_repeats_are_marked_dropped_or_kept_as_the_hook_says(redis, make_receiver):
+    receiver = make_receiver(hooks="".join(
+        f"  - {{name: {name}, events: [subscribe], duplicates: {name}}}\n"
+        for name in ("mark", "drop", "keep")))
+    for hook in ("mark", "drop", "keep"):
+        for _ in range(3):
+            assert receiver.post("type=subscribe", hook) == 200
+    receiver.wait_shipped()
+    marks = {}
+    for entry in redis.entries():
+        marks.setdefault(entry["ce_source"].decode().split("/")[-1], []).append(
+            entry["ce_repeat"].decode())
+    assert marks == {"mark": ["0", "1", "1"], "drop": ["0"], "keep": ["0", "0", "0"]}
+
+
+def test_what_cannot_be_read_becomes_a_dead_letter_with_its_bytes(redis, receiver):
+    cases = [("empty", b"", {}), ("nul", b"a=%00", {}),
+             ("json", b"{", {"Content-Type": "application/json"}),
+             ("multipart", b"--x", {"Content-Type": "multipart/form-data; boundary=x"}),
+             ("encoding", b"\x1f\x8b", {"Content-Encoding": "gzip"}),
+             ("pairs", b"&a" * 10001, {})]
+    for reason, body, headers in cases:
+        assert receiver.post(body, **headers) == 200, reason
+    receiver.wait_shipped()
+    dead = redis.entries("{ac}:dead")
+    assert [(d["reason"].decode(), d["raw"]) for d in dead] == [(r, b) for r, b, _ in cases]
+    assert redis.entries() == []
+
+
+def test_redis_may_be_away_and_nothing_is_lost(redis, receiver):
+    redis.kill()
+    for n in range(50):
+        assert receiver.post(f"type=subscribe&contact[id]={n}") == 200
+    assert receiver.get("/readyz")[0] == 200
+    redis.start()
+    receiver.wait_shipped()
+    assert [e["ce_subject"] for e in redis.entries()] == [
+        b"contact/%d" % n for n in range(50)]
+
+
+def test_the_ledger_holds_through_kills_and_rollbacks(tmp_path):
+    class Args:
+        count, receiver_kills, redis_kills, rollbacks, seed = 6000, 3, 2, 2, 20261124
+
+    assert ledger.run(Args, tmp_path) == []
+
+
+def test_a_successor_on_the_same_socket_loses_no_request(redis, receiver):
+    statuses, stop = [], threading.Event()
+
+    def client():
+        while not stop.is_set():
+            try:
+                statuses.append(receiver.post("type=subscribe"))
+            except Exception as error:  # any failure is what this test looks for
+                statuses.append(repr(error))
+
+    threads = [threading.Thread(target=client) for _ in range(6)]
+    for t in threads:
+        t.start()
+    for _ in range(8):
+        before = len(statuses)
+        harness.wait_for("some requests", lambda: len(statuses) > before + 30)
+        old, receiver.process = receiver.process, receiver.spawn()
+        old.terminate()
+        assert old.wait(40) == 0
+        harness.wait_for("the successor", receiver.is_ready)
+    stop.set()
+    for t in threads:
+        t.join()
+    receiver.wait_shipped()
+    assert set(statuses) == {200}
+    assert len(redis.entries()) == len(statuses)
+
+
+# --- HTTP as attackers speak it --------------------------------------------------------------
+
+def request(path, head="Content-Length: 1\r\n", body="a", line="POST {} HTTP/1.1"):
+    return (line.format(path) + "\r\nHost: x\r\n" + head + "\r\n" + body).encode("latin-1")
+
+
+RAW = [
+    ("good", "{p}", {}, 200),
+    ("good with query", "{p}?a=b", {}, 200),
+    ("chunked", "{p}", {"head": "Transfer-Encoding: chunked\r\n", "body": "1\r\na\r\n0\r\n\r\n"},
+     200),
+    ("empty", "{p}", {"head": "Content-Length: 0\r\n", "body": ""}, 200),
+    ("http/1.0", "{p}", {"line": "POST {} HTTP/1.0"}, 200),
+    ("unknown path", "/", {}, 404),
+    ("unknown hook", "/hook/nobody/{t}", {}, 404),
+    ("wrong token", "/hook/contacts/{w}", {}, 404),
+    ("short token", "/hook/contacts/x", {}, 404),
+    ("trailing slash", "{p}/", {}, 404),
+    ("double slash", "//hook/contacts/{t}", {}, 404),
+    ("inner double slash", "/hook//contacts/{t}", {}, 404),
+    ("dot segment", "/x/../hook/contacts/{t}", {}, 404),
+    ("escaped path", "/hook/%63ontacts/{t}", {}, 404),
+    ("upper case", "/hook/Contacts/{t}", {}, 404),
+    ("escaped nul", "{p}%00", {}, 404),
+    ("overlong utf-8", "/hook/contacts/%c0%af", {}, 404),
+    ("get", "{p}", {"line": "GET {} HTTP/1.1"}, 405),
+    ("put", "{p}", {"line": "PUT {} HTTP/1.1"}, 405),
+    ("delete", "{p}", {"line": "DELETE {} HTTP/1.1"}, 405),
+    ("options", "{p}", {"line": "OPTIONS {} HTTP/1.1"}, 405),
+    ("get at a bad path", "/x", {"line": "GET {} HTTP/1.1"}, 404),
+    ("no length", "{p}", {"head": "", "body": ""}, 411),
+    ("two lengths", "{p}", {"head": "Content-Length: 1\r\nContent-Length: 1\r\n"}, 400),
+    ("two different lengths", "{p}", {"head": "Content-Length: 1\r\nContent-Length: 2\r\n"},
+     400),
+    ("length and chunked", "{p}",
+     {"head": "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n"}, 400),
+    ("length +1", "{p}", {"head": "Content-Length: +1\r\n"}, 400),
+    ("length -1", "{p}", {"head": "Content-Length: -1\r\n"}, 411),
+    ("length 1abc", "{p}", {"head": "Content-Length: 1abc\r\n"}, 400),
+    ("length 0x1", "{p}", {"head": "Content-Length: 0x1\r\n"}, 400),
+    ("length 1,1", "{p}", {"head": "Content-Length: 1,1\r\n"}, 400),
+    ("length empty", "{p}", {"head": "Content-Length: \r\n"}, 411),
+    ("length of 20 digits", "{p}", {"head": "Content-Length: 99999999999999999999\r\n"}, 400),
+    ("coding gzip", "{p}", {"head": "Transfer-Encoding: gzip\r\n"}, 400),
+    ("coding gzip, chunked", "{p}", {"head": "Transfer-Encoding: gzip, chunked\r\n"}, 400),
+    ("coding twice", "{p}",
+     {"head": "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"}, 400),
+    ("chunk size not hex", "{p}",
+     {"head": "Transfer-Encoding: chunked\r\n", "body": "zz\r\na\r\n0\r\n\r\n"}, 400),
+    ("body cut short", "{p}", {"head": "Content-Length: 10\r\n"}, 400),
+    ("query too long", "{p}?" + "a" * 1025, {}, 414),
+    ("query of 1 KiB", "{p}?" + "a" * 1024, {}, 200),
+    ("64 headers", "{p}", {"head": "Content-Length: 1\r\n" + "A: b\r\n" * 63}, 431),
+    ("too large", "{p}", {"head": "Content-Length: 1048577\r\n"}, 413),
+    ("not http", None, {"line": "hello"}, 400),
+    ("http/9.9", "{p}", {"line": "POST {} HTTP/9.9"}, 505),
+]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("raw")
+    server = harness.Redis(directory)
+    receiver = harness.Receiver(directory, server.port)
+    yield receiver
+    receiver.kill()
+    server.kill()
+
+
+@pytest.mark.parametrize("name,path,parts,code", RAW, ids=[r[0] for r in RAW])
+def test_raw_request(shared, name, path, parts, code):
+    token = harness.token("contacts")
+    wrong = ("B" if token[0] == "A" else "A") + token[1:]
+    filled = (path or "").format(p=f"/hook/contacts/{token}", t=token, w=wrong)
+    answer = shared.raw(request(filled, **parts))
+    # What is no HTTP/1.1 at all is answered by the library, with a version of its own.
+    assert answer.split(b" ")[1:2] == [b"%d" % code], answer[:200]
+    assert b"Location:" not in answer
+
+
+def test_expect_continue_is_answered_before_the_body(shared):
+    with socket.create_connection(("127.0.0.1", shared.port), timeout=10) as s:
+        s.sendall(f"POST {shared.path()} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n"
+                  "Expect: 100-continue\r\n\r\n".encode())
+        assert s.recv(100).startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
+        s.sendall(b"a")
+        assert s.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+def test_two_pipelined_posts_get_two_answers(shared):
+    answer = shared.raw(request(shared.path()) * 2)
+    assert answer.count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_idle_connections_keep_nobody_out(shared):
+    idle = [socket.create_connection(("127.0.0.1", shared.port)) for _ in range(500)]
+    try:
+        for _ in range(20):
+            assert shared.post("type=subscribe") == 200
+    finally:
+        for s in idle:
+            s.close()
+
+
+# --- what goes wrong at the start ------------------------------------------------------------
+
+def start(config):
+    done = subprocess.run([f"{harness.BUILD}/acrelayd", "-c", str(config)], timeout=30,
+                          capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+def test_a_second_process_on_one_journal_is_told_who_holds_it(tmp_path, receiver):
+    text = receiver.config.read_text().replace(str(receiver.admin), str(harness.free_port()))
+    other = tmp_path / "other.yaml"
+    other.write_text(text.replace("127.0.0.1:1'", f"127.0.0.1:{harness.free_port()}'")
+                     + "journal: {lock_wait: 0s}\n")
+    code, log = start(other)
+    assert code == 75
+    assert f"process {receiver.process.pid}" in log
+
+
+def test_a_port_in_use_is_71(tmp_path, receiver):
+    other = tmp_path / "other.yaml"
+    other.write_text(receiver.config.read_text().replace(
+        "127.0.0.1:1'", f"127.0.0.1:{receiver.port}'"))
+    code, log = start(other)
+    assert code == 71
+    assert f"127.0.0.1:{receiver.port}" in log
+
+
+def test_a_typo_is_78_with_its_place(tmp_path):
+    config = tmp_path / "acrelay.yaml"
+    config.write_text("acount: {name: x}\n")
+    code, log = start(config)
+    assert code == 78
+    assert "acrelay.yaml:1:1: acount: there is no such setting; did you mean account?" in log
+
+
+def test_a_secret_that_others_can_read_is_77(tmp_path, receiver):
+    receiver.secret.chmod(0o644)
+    code, log = start(receiver.config)
+    assert code == 77
+    assert "chmod 600" in log and harness.SECRET.decode() not in log
+
+
+def test_a_directory_that_cannot_be_written_is_73(tmp_path, receiver):
+    other = tmp_path / "other.yaml"
+    other.write_text(receiver.config.read_text().replace(
+        f"{tmp_path}/state", "/proc/acrelay"))
+    assert start(other)[0] == 73
+
+
+def test_reload_takes_over_a_hook_and_refuses_a_new_port(redis, receiver):
+    text = receiver.config.read_text()
+    receiver.config.write_text(text + "  - {name: deals, events: [deal_add]}\n")
+    receiver.process.send_signal(1)
+    harness.wait_for("the reload", lambda: receiver.post("type=deal_add", "deals") == 200)
+    receiver.config.write_text(text.replace("127.0.0.1:1'", "127.0.0.1:2'"))
+    receiver.process.send_signal(1)
+    harness.wait_for("the refusal", lambda: "receiver.listen needs a restart"
+                     in receiver.read_log())
+    assert receiver.post("type=deal_add", "deals") == 200
