@@ -1,0 +1,97 @@
+#include "edge/post.h"
+
+#include "base/buf.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static int
+connect_unix(int fd, const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    return connect(fd, (struct sockaddr *)&address, sizeof address);
+}
+
+static int
+connect_tcp(int fd, const struct post_target *to)
+{
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(to->port), .sin_addr = to->host};
+
+    return connect(fd, (struct sockaddr *)&address, sizeof address);
+}
+
+int
+post_open(const struct post_target *to, struct err *err)
+{
+    struct timeval patience = {.tv_sec = 30};
+    int fd = socket(to->path ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        return err_errno(err, "cannot make a socket");
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    if ((to->path ? connect_unix(fd, to->path) : connect_tcp(fd, to)) == 0)
+        return fd;
+    err_errno(err, "cannot reach the receiver");
+    err->kind = ERR_AGAIN;
+    err->exit = EXIT_CODE_UNAVAILABLE;
+    close(fd);
+    return -1;
+}
+
+// Reads head and body of an answer into `answer`. 0, or -1.
+static int
+read_answer(int fd, struct buf *answer)
+{
+    for (;;) {
+        char piece[1024];
+        ssize_t n = read(fd, piece, sizeof piece);
+        if (n <= 0 || buf_add(answer, span_make(piece, (size_t)n)) < 0)
+            return -1;
+        const char *text = buf_text(answer), *end = strstr(text, "\r\n\r\n");
+        const char *length = strstr(text, "Content-Length: ");
+        uint64_t body = 0;
+        if (!end || !length)
+            continue;
+        struct span digits = span_of(length + strlen("Content-Length: "));
+        if (!text_number(&body, span_to(digits, span_find(digits, '\r')), 1 << 20))
+            return -1;
+        if (answer->len >= (size_t)(end + 4 - text) + body)
+            return 0;
+    }
+}
+
+int
+post_send(int fd, struct span url_path, struct span content_type, struct span body,
+          bool *closed, struct err *err)
+{
+    struct buf request, answer;
+    uint64_t code = 0;
+    int result = -1;
+
+    buf_init(&request, body.len + 4096);
+    buf_init(&answer, 1 << 20);
+    buf_add_format(&request, "POST %.*s HTTP/1.1\r\nHost: localhost\r\n",
+                   (int)url_path.len, url_path.at);
+    buf_add_format(&request, "Content-Type: %.*s\r\nContent-Length: %zu\r\n\r\n",
+                   (int)content_type.len, content_type.at, body.len);
+    buf_add(&request, body);
+    if (send(fd, request.at, request.len, MSG_NOSIGNAL) != (ssize_t)request.len ||
+        read_answer(fd, &answer) < 0)
+        err_set(err, ERR_AGAIN, "the receiver closed the connection without an answer");
+    else if (answer.len > 12 && text_number(&code, span_make(answer.at + 9, 3), 999))
+        result = (int)code;
+    else
+        err_set(err, ERR_AGAIN, "the answer is not HTTP");
+    *closed = result < 0 || strstr(buf_text(&answer), "Connection: close");
+    buf_release(&request);
+    buf_release(&answer);
+    return result;
+}
