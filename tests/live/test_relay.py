@@ -1,0 +1,297 @@
+"""The relay (build/tools/ship: a journal and a relay, no receiver) against a real Redis
+that dies, forgets, refuses, and behind a network that cuts."""
+import contextlib
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+
+import pytest
+
+from fault_proxy import FaultProxy
+from redis_server import RedisServer, wait_for
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SHIP = ROOT / "build" / "tools" / "ship"
+
+
+class Ship:
+    """A running ship: post() returns when the delivery is durable."""
+
+    def __init__(self, directory, to, **environment):
+        self.directory, self.to = str(directory), str(to)
+        self.environment = {**os.environ, **environment}
+        self.log = open(pathlib.Path(self.directory).parent / "ship.log", "ab")
+        self.process = None
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [SHIP, self.directory, self.to], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=self.log, env=self.environment)
+        return self
+
+    def post(self, body):
+        self.process.stdin.write(body.encode() + b"\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        return int(line) if line.endswith(b"\n") else None
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def finish(self):
+        """Ends the input; it ends by itself when all is shipped."""
+        self.process.stdin.close()
+        assert self.process.wait(60) == 0
+
+    def said(self, text):
+        self.log.flush()
+        return text in (pathlib.Path(self.directory).parent / "ship.log").read_text()
+
+
+@pytest.fixture
+def place():
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="acrelay-ship-"))
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def redis():
+    with RedisServer() as server:
+        yield server
+
+
+@contextlib.contextmanager
+def shipping(place, to, **environment):
+    ship = Ship(place / "journal", to, **environment).start()
+    try:
+        yield ship
+    finally:
+        if ship.process.poll() is None:
+            ship.kill()
+
+
+def numbers(redis, key="{ac}:events"):
+    return [int(fields["data"].split('"n":"')[1].split('"')[0])
+            for _, fields in redis.entries(key)]
+
+
+def post(ship, first, last):
+    for n in range(first, last + 1):
+        assert ship.post(f"type=subscribe&n={n}") is not None
+
+
+def test_kill_9_of_the_process_again_and_again(place, redis):
+    """Every delivery that was durable is there once and in order."""
+    dice = random.Random(7)
+    posted = 0
+    with contextlib.ExitStack() as stack:
+        for _ in range(25):
+            ship = stack.enter_context(shipping(place, redis.socket))
+            for _ in range(dice.randrange(1, 120)):
+                posted += 1
+                assert ship.post(f"type=subscribe&n={posted}")
+            ship.kill()
+        ship = stack.enter_context(shipping(place, redis.socket))
+        ship.finish()
+    assert numbers(redis) == list(range(1, posted + 1))
+
+
+def test_kill_9_of_redis_that_loses_nothing(place):
+    with RedisServer(aof="always") as redis, shipping(place, redis.socket) as ship:
+        for first in range(1, 1000, 100):
+            post(ship, first, first + 49)
+            redis.kill()
+            post(ship, first + 50, first + 99)
+            redis.start()
+        ship.finish()
+        assert numbers(redis) == list(range(1, 1001))
+
+
+def test_rollbacks_and_kill_9_of_redis_that_forgets(place, redis):
+    """Without an append-only file a crash goes back to the last save."""
+    with shipping(place, redis.socket) as ship:
+        for first in range(1, 1000, 200):
+            post(ship, first, first + 99)
+            redis.rollback(lambda: post(ship, first + 100, first + 149))
+            redis.kill()
+            post(ship, first + 150, first + 199)
+            redis.start()
+        ship.finish()
+        assert numbers(redis) == list(range(1, 1001))
+        assert ship.said("lost data")
+
+
+@pytest.mark.parametrize("direction", ["cut_after", "cut_answer_after"])
+def test_a_connection_cut_after_each_number_of_bytes(place, redis, direction):
+    """Of the requests or of the answers: before, within, and after a batch."""
+    dice = random.Random(11)
+    with FaultProxy(redis.port) as proxy, shipping(place, proxy.port) as ship:
+        posted = 0
+        for step in range(60):
+            posted += 10
+            getattr(proxy, direction)(step * 3 if direction == "cut_answer_after"
+                                      else dice.randrange(0, 5000))
+            post(ship, posted - 9, posted)
+            while not proxy.healthy():
+                posted += 1
+                post(ship, posted, posted)
+            wait_for(lambda: redis.client.xlen("{ac}:events") >= posted)
+        proxy.heal()
+        ship.finish()
+        assert proxy.cuts == 60
+        assert numbers(redis) == list(range(1, posted + 1))
+
+
+def test_answers_that_never_come(place, redis):
+    """The batch is in, the relay cannot know: it asks the cursor and sends nothing twice."""
+    with FaultProxy(redis.port) as proxy, shipping(place, proxy.port) as ship:
+        post(ship, 1, 10)
+        wait_for(lambda: numbers(redis) == list(range(1, 11)))
+        proxy.swallow_answers()
+        post(ship, 11, 20)
+        wait_for(lambda: 11 in numbers(redis))
+        wait_for(lambda: ship.said("no answer in time"))
+        proxy.heal()
+        proxy.reset()
+        ship.finish()
+        assert numbers(redis) == list(range(1, 21))
+
+
+def test_resets_and_delays_while_posting(place, redis):
+    with FaultProxy(redis.port) as proxy, shipping(place, proxy.port) as ship:
+        proxy.delay(0.002)
+        for n in range(1, 301):
+            post(ship, n, n)
+            if n % 15 == 0:
+                proxy.reset()
+        proxy.heal()
+        ship.finish()
+        assert numbers(redis) == list(range(1, 301))
+
+
+def test_a_busy_script_is_waited_for(place, redis):
+    redis.client.config_set("busy-reply-threshold", 50)
+    with shipping(place, redis.socket) as ship:
+        post(ship, 1, 1)
+        wait_for(lambda: numbers(redis) == [1])
+        blocker = threading.Thread(target=lambda: _busy(redis))
+        blocker.start()
+        wait_for(lambda: _is_busy(redis))
+        post(ship, 2, 5)
+        wait_for(lambda: ship.said("BUSY"))
+        redis.client.execute_command("SCRIPT", "KILL")
+        blocker.join()
+        ship.finish()
+        assert numbers(redis) == [1, 2, 3, 4, 5]
+
+
+def _busy(redis):
+    try:
+        redis.client.eval("while true do end", 0)
+    except Exception:  # killed, as meant
+        pass
+
+
+def _is_busy(redis):
+    try:
+        redis.client.get("x")
+    except Exception as e:
+        return "BUSY" in str(e)
+    return False
+
+
+def test_a_redis_that_cannot_write_its_file(place, redis):
+    """MISCONF: the last save failed."""
+    with shipping(place, redis.socket) as ship:
+        post(ship, 1, 1)
+        wait_for(lambda: numbers(redis) == [1])
+        redis.client.config_set("save", "3600 1")
+        # A directory in the way of the file makes the save fail, for root too.
+        (redis.directory / "dump.rdb").mkdir()
+        redis.client.bgsave()
+        wait_for(lambda: redis.client.info("persistence")["rdb_last_bgsave_status"] == "err")
+        post(ship, 2, 4)
+        wait_for(lambda: ship.said("MISCONF"))
+        assert numbers(redis) == [1]
+        (redis.directory / "dump.rdb").rmdir()
+        redis.client.bgsave()
+        ship.finish()
+        assert numbers(redis) == [1, 2, 3, 4]
+
+
+def test_failover_to_a_stale_replica(place):
+    """The replica was stopped before the last writes; it becomes the master."""
+    with RedisServer() as old, RedisServer() as new:
+        new.client.execute_command("REPLICAOF", "127.0.0.1", str(old.port))
+        wait_for(lambda: new.client.info("replication")["master_link_status"] == "up")
+        proxy = FaultProxy(old.port)
+        with proxy, shipping(place, proxy.port) as ship:
+            post(ship, 1, 50)
+            wait_for(lambda: len(numbers(new)) == 50)
+            new.pause()
+            post(ship, 51, 80)
+            wait_for(lambda: len(numbers(old)) == 80)
+            old.kill()
+            new.resume()
+            new.client.execute_command("REPLICAOF", "NO", "ONE")
+            proxy.target = ("127.0.0.1", new.port)
+            proxy.reset()
+            ship.finish()
+            assert numbers(new) == list(range(1, 81))
+
+
+def test_a_replica_is_not_believed(place):
+    """Its cursor is an old one: connected to a replica, nothing is sent and nothing moved."""
+    with RedisServer() as master, RedisServer() as replica:
+        replica.client.execute_command("REPLICAOF", "127.0.0.1", str(master.port))
+        wait_for(lambda: replica.client.info("replication")["master_link_status"] == "up")
+        with shipping(place, replica.socket) as ship:
+            post(ship, 1, 3)
+            wait_for(lambda: ship.said("not the master"))
+            assert master.client.keys() == []
+            replica.client.execute_command("REPLICAOF", "NO", "ONE")
+            ship.finish()
+            assert numbers(replica) == [1, 2, 3]
+
+
+def test_password_and_user_over_tcp(place):
+    with RedisServer(password="secret of the default user") as redis:
+        redis.add_user("acrelay", "secret of acrelay", "~{ac}:*", "+eval", "+evalsha",
+                       "+hmget", "+hset", "+xadd", "+sadd", "+smismember", "+scard",
+                       "+unlink", "+xtrim", "+xlen", "+xinfo", "+role", "+info")
+        with shipping(place, redis.port, SHIP_USER="acrelay",
+                      SHIP_PASSWORD="secret of acrelay") as ship:
+            post(ship, 1, 5)
+            ship.finish()
+        assert numbers(redis) == [1, 2, 3, 4, 5]
+        assert not ship.said("secret of acrelay")
+
+
+def test_no_password_is_told_and_healed(place):
+    with RedisServer(password="secret") as redis, shipping(place, redis.socket) as ship:
+        post(ship, 1, 2)
+        wait_for(lambda: ship.said("NOAUTH"))
+        redis.client.config_set("requirepass", "")
+        ship.finish()
+        assert numbers(redis) == [1, 2]
+
+
+def test_two_relays_with_copies_of_one_journal_do_not_mix(place, redis):
+    """The copy lies elsewhere: it is fenced, says so, and writes nothing."""
+    with shipping(place, redis.socket) as ship:
+        post(ship, 1, 5)
+        ship.finish()
+    shutil.copytree(place / "journal", place / "copy")
+    with contextlib.closing(open(place / "ship.log")):
+        copy = Ship(place / "copy", redis.socket).start()
+        assert copy.post("type=subscribe&n=6")
+        wait_for(lambda: copy.said("belongs to another place"))
+        copy.kill()
+    assert numbers(redis) == [1, 2, 3, 4, 5]
