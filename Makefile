@@ -77,11 +77,17 @@ $(BUILD)/acrelay-worker: $(BUILD)/worker/acrelay-worker.o $(ARCHIVES)
 $(BUILD)/acrelay: $(BUILD)/cli/acrelay.o $(ARCHIVES)
 	$(call LINK,$<) -o $@
 
+# tests in which the steps of the journal fail, die or are recorded
+WRAP := $(foreach f,openat pwrite fdatasync fsync ftruncate renameat renameat2 unlinkat \
+                    mkdirat,-Wl,--wrap=$(f))
+WRAP_journal_fault := $(WRAP)
+WRAP_journal_power := $(WRAP)
+
 $(BUILD)/unit/%.o: tests/unit/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -Wno-pedantic -MMD -MP -c $< -o $@
 $(BUILD)/unit/%: $(BUILD)/unit/%.o $(ARCHIVES)
-	$(call LINK,$<) -lcriterion -o $@
+	$(call LINK,$<) $(WRAP_$(notdir $@)) -lcriterion -o $@
 
 $(BUILD)/tools/%.o: tests/tools/%.c Makefile
 	@mkdir -p $(@D)

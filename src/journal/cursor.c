@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "journal/inside.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -111,14 +112,6 @@ cursor_seek(struct cursor *c, uint64_t after)
     c->after = after;
 }
 
-static bool
-is_behind(const struct segment *s, const struct segment *than)
-{
-    if (s->header.first != than->header.first)
-        return s->header.first > than->header.first;
-    return s->header.life > than->header.life;
-}
-
 // The segments there are: the journal's own list under its lock, or what the directory has.
 struct view {
     struct files_list list;
@@ -174,7 +167,7 @@ find_segment(struct cursor *c, struct segment *found, struct err *err)
     if (c->fd < 0)
         i = pick(&v.list, c->after + 1);
     else
-        while (i < v.list.len && !is_behind(&v.list.at[i], &c->segment))
+        while (i < v.list.len && !segment_is_behind(&v.list.at[i], &c->segment))
             i++;
     bool there = i < v.list.len;
     if (there)
@@ -257,7 +250,8 @@ lost_of(struct cursor *c, struct range *r, bool *kept, struct err *err)
     }
     if (c->journal && c->journal->skip.first)
         trim_range(r, c->journal->skip);
-    bool newest = v.list.len == 0 || !is_behind(&v.list.at[v.list.len - 1], &c->segment);
+    bool newest =
+        v.list.len == 0 || !segment_is_behind(&v.list.at[v.list.len - 1], &c->segment);
     if (!c->journal && newest && r->last > c->frame.durable)
         r->last = c->frame.durable;
     view_close(c, &v);
@@ -433,6 +427,8 @@ cursor_next(struct cursor *c, struct record *rec, struct err *err)
     if (c->pending)
         return give(c, rec, err);
     int found = read_on(c, err);
+    for (int tries = 0; found < 0 && errno == ENOENT && tries < 8; tries++)
+        found = read_on(c, err); // a segment was removed between finding and opening it
     if (found < 0)
         return CURSOR_ERROR;
     return found ? give(c, rec, err) : finish(c, rec, err);

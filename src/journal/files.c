@@ -169,45 +169,63 @@ ends_with(const char *name, const char *end)
     return n >= e && strcmp(name + n - e, end) == 0;
 }
 
-static bool
-read_one(int dir, const char *name, struct segment *s)
+// read_one reads a segment's header. 1, 0 when it is not a segment of ours, -1 when that
+// cannot be told now (*err): an I/O error must not pass for a foreign file.
+static int
+read_one(int dir, const char *name, struct segment *s, struct err *err)
 {
     struct stat st;
-    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 
+    if (fd < 0 && (errno == ENOENT || errno == ELOOP))
+        return 0;
     if (fd < 0)
-        return false;
-    bool good = fstat(fd, &st) == 0 && segment_read_header(fd, &s->header, NULL) == 0;
+        return err_errno(err, "cannot open segment %s", name);
+    struct err why = {.kind = ERR_NONE};
+    int result = fstat(fd, &st) < 0 ? err_errno(&why, "cannot stat segment %s", name)
+                                    : segment_read_header(fd, &s->header, &why);
     close(fd);
-    if (!good)
-        return false;
+    if (result < 0 && why.kind != ERR_INPUT && err)
+        *err = why;
+    if (result < 0)
+        return why.kind == ERR_INPUT ? 0 : -1;
     segment_name(s->name, &s->header);
     s->bytes = s->end = (uint64_t)st.st_size;
     s->changed_us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
     return strcmp(s->name, name) == 0;
 }
 
-static void
-take_entry(int dir, const char *name, bool aside, struct files_list *list,
-           uint64_t *count)
+static int
+take_segment(int dir, const char *name, bool aside, struct files_list *list,
+             uint64_t *count, struct err *err)
 {
     struct segment s;
+    int good = read_one(dir, name, &s, err);
 
-    if (strcmp(name, spare_name) == 0) {
-        struct stat st;
-        if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-            list->spare_bytes = (uint64_t)st.st_size;
-        return;
-    }
-    if (!ends_with(name, ".wal"))
-        return;
-    if (!read_one(dir, name, &s)) {
+    if (good < 0)
+        return -1;
+    if (good == 0) {
         if (aside)
             files_set_aside(dir, name, "is not a segment of ours", count);
-        return;
+        return 0;
     }
     list->at = memory_grow(list->at, (list->len + 1) * sizeof *list->at);
     list->at[list->len++] = s;
+    return 0;
+}
+
+static int
+take_entry(int dir, const char *name, bool aside, struct files_list *list,
+           uint64_t *count, struct err *err)
+{
+    struct stat st;
+
+    if (ends_with(name, ".wal"))
+        return take_segment(dir, name, aside, list, count, err);
+    if (strcmp(name, spare_name) == 0 &&
+        fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        list->spare_bytes = (uint64_t)st.st_size;
+    return 0;
 }
 
 int
@@ -216,6 +234,7 @@ files_list_read(int dir, bool aside, struct files_list *list, uint64_t *set_asid
 {
     int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    int result = 0;
 
     *list = (struct files_list){0};
     if (!d) {
@@ -223,12 +242,14 @@ files_list_read(int dir, bool aside, struct files_list *list, uint64_t *set_asid
             close(fd);
         return err_errno(err, "cannot list the journal's directory");
     }
-    for (struct dirent *e; (e = readdir(d));)
-        take_entry(dir, e->d_name, aside, list, set_aside_count);
+    for (struct dirent *e; result == 0 && (e = readdir(d));)
+        result = take_entry(dir, e->d_name, aside, list, set_aside_count, err);
     closedir(d);
-    if (list->len)
+    if (result < 0)
+        files_list_release(list);
+    else if (list->len)
         qsort(list->at, list->len, sizeof *list->at, by_first);
-    return 0;
+    return result;
 }
 
 void
@@ -326,9 +347,14 @@ files_make_spare(int dir, uint64_t bytes, struct err *err)
 
     if (fd < 0)
         return err_errno(err, "cannot make a spare segment");
-    int result = ftruncate(fd, (off_t)bytes) < 0
-                     ? err_errno(err, "cannot size a spare segment")
-                     : fill_zeros(fd, bytes, err);
+    int result;
+
+    // The file may have been a segment: its new name is durable before a byte of it is
+    // overwritten, else a crash could leave zeros under the old name.
+    if (fsync(dir) < 0 || ftruncate(fd, (off_t)bytes) < 0)
+        result = err_errno(err, "cannot size a spare segment");
+    else
+        result = fill_zeros(fd, bytes, err);
     if (result == 0 && renameat(dir, fill_name, dir, spare_name) < 0)
         result = err_errno(err, "cannot name a spare segment");
     int saved = errno;
@@ -339,14 +365,12 @@ files_make_spare(int dir, uint64_t bytes, struct err *err)
     return result;
 }
 
-// The new name is durable before a byte is overwritten: else a crash could leave a segment
-// full of zeros under its old name.
 int
 files_give_to_spare(int dir, const char *name, struct err *err)
 {
     if (renameat(dir, name, dir, fill_name) < 0)
         return err_errno(err, "cannot recycle segment %s", name);
-    return fsync(dir) < 0 ? err_errno(err, "cannot sync the journal's directory") : 0;
+    return 0;
 }
 
 int
@@ -354,7 +378,11 @@ files_remove(int dir, const char *name, struct err *err)
 {
     if (unlinkat(dir, name, 0) < 0 && errno != ENOENT)
         return err_errno(err, "cannot remove %s", name);
-    return fsync(dir) < 0 ? err_errno(err, "cannot sync the journal's directory") : 0;
+    // In order, so that no older segment comes back after a crash without a newer one. If
+    // it cannot be synced both may come back, and are removed again.
+    if (fsync(dir) < 0)
+        log_warn("journal: cannot sync the journal's directory: error %d", errno);
+    return 0;
 }
 
 static int

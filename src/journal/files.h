@@ -41,7 +41,8 @@ int files_make_spare(int dir, uint64_t bytes, struct err *err);
 // files_make_spare overwrites it and takes no new room.
 int files_give_to_spare(int dir, const char *name, struct err *err);
 
-// files_remove removes a file and syncs the directory. One that is not there is fine.
+// files_remove removes a file, and syncs the directory so that removals keep their order.
+// One that is not there is fine.
 int files_remove(int dir, const char *name, struct err *err);
 
 // files_keep_bad copies a range of a file to bad/<name>.<offset>. 1, 0 when that was done

@@ -71,6 +71,15 @@ struct segment {
     int64_t changed_us; // last write
 };
 
+// segment_is_behind says whether s comes after `than` in the journal.
+static inline bool
+segment_is_behind(const struct segment *s, const struct segment *than)
+{
+    if (s->header.first != than->header.first)
+        return s->header.first > than->header.first;
+    return s->header.life > than->header.life;
+}
+
 // segment_space is what a payload takes in a segment.
 static inline uint64_t
 segment_space(uint64_t payload)

@@ -30,28 +30,35 @@ oldest_is_published(const struct journal *j)
     return j->segments_len > 1 && j->segments[1].header.first <= j->published + 1;
 }
 
-// peek gives the oldest segment's name when it may go.
+// take_oldest takes the oldest segment out of the list, so that no cursor opens it any more,
+// when it may go.
 static bool
-peek(struct journal *j, bool (*may_go)(const struct journal *), char *name)
+take_oldest(struct journal *j, bool (*may_go)(const struct journal *), struct segment *s)
 {
     pthread_mutex_lock(&j->lock);
     bool there = may_go(j);
-    if (there)
-        memcpy(name, j->segments[0].name, SEGMENT_NAME);
+    if (there) {
+        *s = j->segments[0];
+        j->segments_len--;
+        memmove(j->segments, j->segments + 1, j->segments_len * sizeof *s);
+    }
     pthread_mutex_unlock(&j->lock);
     return there;
 }
 
-// forget takes a segment that is gone from the list. Committer and keeper may have removed
-// the same one.
+// put_back undoes take_oldest. Committer and keeper may each have taken one.
 static void
-forget(struct journal *j, const char *name)
+put_back(struct journal *j, const struct segment *s)
 {
+    size_t i = 0;
+
     pthread_mutex_lock(&j->lock);
-    if (j->segments_len && strcmp(j->segments[0].name, name) == 0) {
-        j->segments_len--;
-        memmove(j->segments, j->segments + 1, j->segments_len * sizeof *j->segments);
-    }
+    j->segments = memory_grow(j->segments, (j->segments_len + 1) * sizeof *s);
+    while (i < j->segments_len && segment_is_behind(s, &j->segments[i]))
+        i++;
+    memmove(j->segments + i + 1, j->segments + i, (j->segments_len - i) * sizeof *s);
+    j->segments[i] = *s;
+    j->segments_len++;
     pthread_mutex_unlock(&j->lock);
 }
 
@@ -59,17 +66,16 @@ forget(struct journal *j, const char *name)
 static int
 remove_oldest(struct journal *j, bool (*may_go)(const struct journal *))
 {
-    char name[SEGMENT_NAME];
+    struct segment s;
     struct err err;
 
-    if (!peek(j, may_go, name))
+    if (!take_oldest(j, may_go, &s))
         return -1;
-    if (files_remove(j->dir, name, &err) < 0) {
-        log_warn("journal: %s", err.text);
-        return -1;
-    }
-    forget(j, name);
-    return 0;
+    if (files_remove(j->dir, s.name, &err) == 0)
+        return 0;
+    log_warn("journal: %s", err.text);
+    put_back(j, &s);
+    return -1;
 }
 
 int
@@ -122,11 +128,14 @@ oldest_is_due(const struct journal *j)
 static int
 recycle_oldest(struct journal *j, struct err *err)
 {
-    char name[SEGMENT_NAME];
+    struct segment s;
 
-    if (!peek(j, oldest_is_published, name) || files_give_to_spare(j->dir, name, err) < 0)
+    if (!take_oldest(j, oldest_is_published, &s))
         return -1;
-    forget(j, name);
+    if (files_give_to_spare(j->dir, s.name, err) < 0) {
+        put_back(j, &s);
+        return -1;
+    }
     return files_make_spare(j->dir, j->options.segment_bytes, err);
 }
 

@@ -1,0 +1,359 @@
+// Every durable step of the journal fails, is cut short, or kills the process, in turn, until
+// none is left; after each, everything acknowledged is there, nothing is invented, order is
+// kept, and no damage is told. The steps are wrapped by the linker (Makefile, WRAP).
+#include "base/clock.h"
+#include "journal/cursor.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum fault { FAULT_NONE, FAULT_FAIL, FAULT_SHORT, FAULT_DIE_BEFORE, FAULT_DIE_AFTER };
+
+static atomic_int steps_left; // the fault strikes when it reaches 0
+static _Atomic(enum fault) fault;
+static int fault_errno;
+static bool fault_stays; // and at every later step
+
+enum { BEFORE = 10, DURING = 24, NUMBERS = 64, PAD = 700 };
+
+// Shared with the child process in which the faults strike.
+static struct {
+    bool fired;
+    uint64_t tried;          // numbers below were handed to journal_append
+    uint64_t acked[NUMBERS]; // the sequence of each acknowledged number, or 0
+    uint64_t published;      // sequence
+    char complaint[256];
+} * shared;
+
+static enum fault
+strike(void)
+{
+    if (fault == FAULT_NONE)
+        return FAULT_NONE;
+    int left = atomic_fetch_sub(&steps_left, 1) - 1;
+    if (left > 0 || (left < 0 && !fault_stays))
+        return FAULT_NONE;
+    shared->fired = true;
+    if (fault == FAULT_DIE_BEFORE)
+        _exit(9);
+    errno = fault_errno;
+    return fault;
+}
+
+static long
+finish(enum fault now, long result)
+{
+    if (now == FAULT_DIE_AFTER)
+        _exit(9);
+    return result;
+}
+
+static bool
+fails(enum fault now)
+{
+    return now == FAULT_FAIL || now == FAULT_SHORT;
+}
+
+#define WRAP(type, name, parameters, arguments)                                          \
+    type __real_##name parameters;                                                       \
+    type __wrap_##name parameters;                                                       \
+    type __wrap_##name parameters                                                        \
+    {                                                                                    \
+        enum fault now = strike();                                                       \
+        return fails(now) ? -1 : (type)finish(now, __real_##name arguments);             \
+    }
+
+WRAP(int, fdatasync, (int fd), (fd))
+WRAP(int, fsync, (int fd), (fd))
+WRAP(int, ftruncate, (int fd, off_t size), (fd, size))
+WRAP(int, unlinkat, (int dir, const char *name, int flags), (dir, name, flags))
+WRAP(int, mkdirat, (int dir, const char *name, mode_t mode), (dir, name, mode))
+WRAP(int, renameat, (int a, const char *from, int b, const char *to), (a, from, b, to))
+WRAP(int, renameat2, (int a, const char *from, int b, const char *to, unsigned flags),
+     (a, from, b, to, flags))
+
+int __real_openat(int dir, const char *name, int flags, mode_t mode);
+int __wrap_openat(int dir, const char *name, int flags, ...);
+int
+__wrap_openat(int dir, const char *name, int flags, ...)
+{
+    va_list args;
+
+    va_start(args, flags);
+    mode_t mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
+    va_end(args);
+    enum fault now = strike();
+    return fails(now) ? -1 : (int)finish(now, __real_openat(dir, name, flags, mode));
+}
+
+ssize_t __real_pwrite(int fd, const void *at, size_t len, off_t offset);
+ssize_t __wrap_pwrite(int fd, const void *at, size_t len, off_t offset);
+ssize_t
+__wrap_pwrite(int fd, const void *at, size_t len, off_t offset)
+{
+    enum fault now = strike();
+
+    if (now == FAULT_FAIL)
+        return -1;
+    if (now == FAULT_SHORT || now == FAULT_DIE_AFTER)
+        len /= 2;
+    return finish(now, __real_pwrite(fd, at, len, offset));
+}
+
+// --- the scenario -----------------------------------------------------------------------
+
+static char directory[64];
+
+static struct journal_options
+options(void)
+{
+    return (struct journal_options){.directory = directory,
+                                    .segment_bytes = 4096,
+                                    .keep_us = 3600 * INT64_C(1000000),
+                                    .keep_bytes_max = 1 << 20,
+                                    .bytes_max = 9 * 4096};
+}
+
+static void
+make_shared(void)
+{
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
+                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    cr_assert_neq(shared, MAP_FAILED);
+}
+
+static void
+make_directory(void)
+{
+    strcpy(directory, "/tmp/acrelay-fault-XXXXXX");
+    cr_assert_not_null(mkdtemp(directory));
+}
+
+static void
+remove_directory(void)
+{
+    char command[128];
+
+    snprintf(command, sizeof command, "rm -rf %s", directory);
+    cr_assert_eq(system(command), 0);
+}
+
+// In the child nothing is asserted: it leaves its complaint for the parent.
+static void
+complain(const char *what, const struct err *err)
+{
+    if (!shared->complaint[0])
+        snprintf(shared->complaint, sizeof shared->complaint, "%s: %.180s", what,
+                 err->text);
+}
+
+static bool
+append_next(struct journal *j, struct err *err)
+{
+    char text[PAD];
+    uint64_t number = ++shared->tried, sequence;
+
+    memset(text, 'x', sizeof text);
+    snprintf(text, sizeof text, "%llu", (unsigned long long)number);
+    if (journal_append(j, span_make(text, sizeof text), 5000, &sequence, err) < 0)
+        return false;
+    shared->acked[number] = sequence;
+    return true;
+}
+
+static struct journal *
+open_despite(struct err *err)
+{
+    struct journal_options o = options();
+    struct journal *j = NULL;
+
+    for (int i = 0; i < 3 && !j; i++)
+        j = journal_open(&o, err); // a fault that does not stay hits one of them
+    return j;
+}
+
+static void
+append_all(struct journal *j, struct err *err)
+{
+    for (int i = 0; i < DURING; i++) {
+        if (!append_next(j, err) && !fault_stays)
+            complain("one fault made an append fail", err);
+        shared->published = shared->acked[BEFORE + i / 2];
+        journal_publish(j, shared->published);
+        if (fault_stays && shared->fired)
+            break;
+    }
+}
+
+static void
+live_with_fault(enum fault what, int n)
+{
+    struct err err = {0};
+
+    atomic_store(&steps_left, n);
+    fault = what;
+    struct journal *j = open_despite(&err);
+    if (!j && !fault_stays)
+        complain("one fault made three openings fail", &err);
+    if (!j)
+        _exit(0);
+    append_all(j, &err);
+    if (fault_stays) {
+        fault = FAULT_NONE;
+        if (!append_next(j, &err))
+            complain("it does not come back when the fault is gone", &err);
+    }
+    journal_close(j);
+    _exit(0);
+}
+
+static void
+prepare(void)
+{
+    struct journal_options o = options();
+    struct err err = {0};
+    struct journal *j = journal_open(&o, &err);
+
+    cr_assert_not_null(j, "%s", err.text);
+    for (int i = 0; i < BEFORE; i++)
+        cr_assert(append_next(j, &err), "%s", err.text);
+    journal_close(j);
+}
+
+// --- what must hold ---------------------------------------------------------------------
+
+// Everything the cursor gives: numbers that were tried, each once, rising with the sequence.
+static void
+check_records(struct cursor *c, int n)
+{
+    struct err err = {0};
+    struct record rec;
+    enum cursor_result r;
+    uint64_t last = 0;
+    bool seen[NUMBERS] = {false};
+
+    while ((r = cursor_next(c, &rec, &err)) != CURSOR_END) {
+        cr_assert_neq(r, CURSOR_ERROR, "step %d: %s", n, err.text);
+        if (r == CURSOR_GAP) {
+            cr_assert_str_eq(rec.gap_reason, "no longer kept", "step %d: %llu to %llu", n,
+                             (unsigned long long)rec.gap_first,
+                             (unsigned long long)rec.sequence);
+            cr_assert_leq(rec.sequence, shared->published);
+            continue;
+        }
+        uint64_t number = strtoull(rec.payload.at, NULL, 10);
+        cr_assert_eq(rec.payload.len, PAD);
+        cr_assert(number > last && number <= shared->tried, "step %d: number %llu", n,
+                  (unsigned long long)number);
+        if (shared->acked[number])
+            cr_assert_eq(shared->acked[number], rec.sequence);
+        last = number;
+        seen[number] = true;
+    }
+    for (uint64_t i = 1; i <= shared->tried; i++)
+        cr_assert(seen[i] || !shared->acked[i] || shared->acked[i] <= shared->published,
+                  "step %d: number %llu was acknowledged and is not there", n,
+                  (unsigned long long)i);
+}
+
+static void
+check_everything(int n)
+{
+    struct journal_options o = options();
+    struct journal_status status;
+    struct err err = {0};
+
+    for (int life = 0; life < 3; life++) {
+        struct cursor *reader = cursor_open_reader(directory, 0, &err);
+        cr_assert_not_null(reader, "step %d: %s", n, err.text);
+        check_records(reader, n);
+        cursor_close(reader);
+        struct journal *j = journal_open(&o, &err);
+        cr_assert_not_null(j, "step %d: %s", n, err.text);
+        journal_publish(j, shared->published);
+        struct cursor *c = cursor_open(j, 0);
+        check_records(c, n);
+        cr_assert(append_next(j, &err), "step %d: %s", n, err.text);
+        check_records((cursor_seek(c, 0), c), n);
+        cursor_close(c);
+        journal_read_status(j, &status);
+        cr_assert_eq(status.damaged, 0, "step %d", n);
+        journal_close(j);
+    }
+}
+
+// One fault at step n. False when there is no step n.
+static bool
+scenario(enum fault what, int n)
+{
+    memset(shared, 0, sizeof *shared);
+    make_directory();
+    prepare();
+    pid_t child = fork();
+    if (child == 0)
+        live_with_fault(what, n);
+    int status;
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert(WIFEXITED(status), "step %d: the process crashed", n);
+    cr_assert_eq(shared->complaint[0], '\0', "step %d: %s", n, shared->complaint);
+    check_everything(n);
+    remove_directory();
+    return shared->fired;
+}
+
+static void
+try_every_step(enum fault what, int error, bool stays)
+{
+    int n = 1;
+
+    fault_errno = error;
+    fault_stays = stays;
+    while (scenario(what, n))
+        n++;
+    cr_assert_gt(n, 40, "only %d steps were reached", n);
+}
+
+TestSuite(journal_fault, .init = make_shared, .timeout = 200);
+
+Test(journal_fault, every_step_may_kill_the_process_before_it)
+{
+    try_every_step(FAULT_DIE_BEFORE, 0, false);
+}
+
+Test(journal_fault, every_step_may_kill_the_process_after_it_or_half_way)
+{
+    try_every_step(FAULT_DIE_AFTER, 0, false);
+}
+
+Test(journal_fault, every_step_may_fail_once_and_no_append_is_refused)
+{
+    try_every_step(FAULT_FAIL, EIO, false);
+}
+
+Test(journal_fault, every_step_may_find_the_disk_full_and_no_append_is_refused)
+{
+    try_every_step(FAULT_FAIL, ENOSPC, false);
+}
+
+Test(journal_fault, every_write_may_be_cut_short_and_no_append_is_refused)
+{
+    try_every_step(FAULT_SHORT, EIO, false);
+}
+
+Test(journal_fault, the_disk_may_fail_for_a_time_from_any_step_on)
+{
+    try_every_step(FAULT_FAIL, EIO, true);
+}
+
+Test(journal_fault, the_disk_may_be_full_for_a_time_from_any_step_on)
+{
+    try_every_step(FAULT_FAIL, ENOSPC, true);
+}
