@@ -195,6 +195,22 @@ read_one(int dir, const char *name, struct segment *s, struct err *err)
     return strcmp(s->name, name) == 0;
 }
 
+// note_lost: the name still says where the segment began, the size how many it may have held.
+static void
+note_lost(int dir, const char *name, struct files_list *list)
+{
+    struct stat st;
+    uint64_t first;
+    uint32_t life;
+
+    if (sscanf(name, "%16" SCNx64 "-%8" SCNx32 ".wal", &first, &life) != 2 ||
+        fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_size < SEGMENT_HEADER)
+        return;
+    uint64_t most = (uint64_t)(st.st_size - SEGMENT_HEADER) / SEGMENT_RECORD_LEAST;
+    if (most > 0 && first < UINT64_MAX / 2 && list->lost < first + most - 1)
+        list->lost = first + most - 1;
+}
+
 static int
 take_segment(int dir, const char *name, bool aside, struct files_list *list,
              uint64_t *count, struct err *err)
@@ -205,8 +221,10 @@ take_segment(int dir, const char *name, bool aside, struct files_list *list,
     if (good < 0)
         return -1;
     if (good == 0) {
-        if (aside)
+        if (aside) {
+            note_lost(dir, name, list);
             files_set_aside(dir, name, "is not a segment of ours", count);
+        }
         return 0;
     }
     list->at = memory_grow(list->at, (list->len + 1) * sizeof *list->at);

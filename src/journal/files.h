@@ -17,6 +17,7 @@ struct files_list {
     struct segment *at;
     size_t len;
     uint64_t spare_bytes; // 0: there is no spare
+    uint64_t lost;        // the last sequence that files set aside may have held
 };
 
 // files_list_read reads the headers of all segments. With `aside`, files that are not

@@ -44,6 +44,9 @@ struct journal {
     char id_text[JOURNAL_ID_TEXT];
     int dir, lock_fd;
 
+    // Held while a segment is removed, by committer or keeper: one after the other, oldest
+    // first, or a crash could leave an older one without a newer.
+    pthread_mutex_t removing;
     pthread_mutex_t lock; // for everything below but the committer's own
     pthread_cond_t work;  // to the committer: the open group has records
     pthread_cond_t taken; // to appenders: a new open group

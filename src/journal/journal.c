@@ -35,6 +35,7 @@ init_conditions(struct journal *j)
 
     pthread_mutex_init(&j->lock, NULL);
     pthread_mutex_init(&j->aged, NULL);
+    pthread_mutex_init(&j->removing, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)

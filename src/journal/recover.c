@@ -177,6 +177,9 @@ recover(struct journal *j, struct err *err)
     j->spare_bytes = list.spare_bytes;
     if (list.len > 0 && find_last(j, &list, err) < 0)
         return -1;
+    // What was in the newest segments and cannot be read is a gap, and its numbers are gone.
+    if (list.lost > j->durable)
+        j->durable = list.lost;
     j->next = j->durable + 1;
     return 0;
 }

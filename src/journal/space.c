@@ -46,18 +46,14 @@ take_oldest(struct journal *j, bool (*may_go)(const struct journal *), struct se
     return there;
 }
 
-// put_back undoes take_oldest. Committer and keeper may each have taken one.
+// put_back undoes take_oldest.
 static void
 put_back(struct journal *j, const struct segment *s)
 {
-    size_t i = 0;
-
     pthread_mutex_lock(&j->lock);
     j->segments = memory_grow(j->segments, (j->segments_len + 1) * sizeof *s);
-    while (i < j->segments_len && segment_is_behind(s, &j->segments[i]))
-        i++;
-    memmove(j->segments + i + 1, j->segments + i, (j->segments_len - i) * sizeof *s);
-    j->segments[i] = *s;
+    memmove(j->segments + 1, j->segments, j->segments_len * sizeof *s);
+    j->segments[0] = *s;
     j->segments_len++;
     pthread_mutex_unlock(&j->lock);
 }
@@ -68,14 +64,18 @@ remove_oldest(struct journal *j, bool (*may_go)(const struct journal *))
 {
     struct segment s;
     struct err err;
+    int result = -1;
 
-    if (!take_oldest(j, may_go, &s))
-        return -1;
-    if (files_remove(j->dir, s.name, &err) == 0)
-        return 0;
-    log_warn("journal: %s", err.text);
-    put_back(j, &s);
-    return -1;
+    pthread_mutex_lock(&j->removing);
+    if (take_oldest(j, may_go, &s)) {
+        result = files_remove(j->dir, s.name, &err);
+        if (result < 0) {
+            log_warn("journal: %s", err.text);
+            put_back(j, &s);
+        }
+    }
+    pthread_mutex_unlock(&j->removing);
+    return result;
 }
 
 int
@@ -126,16 +126,26 @@ oldest_is_due(const struct journal *j)
 }
 
 static int
-recycle_oldest(struct journal *j, struct err *err)
+give_oldest_to_spare(struct journal *j, struct err *err)
 {
     struct segment s;
+    int result = -1;
 
-    if (!take_oldest(j, oldest_is_published, &s))
-        return -1;
-    if (files_give_to_spare(j->dir, s.name, err) < 0) {
-        put_back(j, &s);
-        return -1;
+    pthread_mutex_lock(&j->removing);
+    if (take_oldest(j, oldest_is_published, &s)) {
+        result = files_give_to_spare(j->dir, s.name, err);
+        if (result < 0)
+            put_back(j, &s);
     }
+    pthread_mutex_unlock(&j->removing);
+    return result;
+}
+
+static int
+recycle_oldest(struct journal *j, struct err *err)
+{
+    if (give_oldest_to_spare(j, err) < 0)
+        return -1;
     return files_make_spare(j->dir, j->options.segment_bytes, err);
 }
 
