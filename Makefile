@@ -36,7 +36,7 @@ PROGRAMS := $(foreach main,$(wildcard $(MAINS)),$(BUILD)/$(basename $(notdir $(m
 UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
 
 # the unit tests in which threads meet: run under TSan as well
-THREAD_UNITS := $(filter $(BUILD)/unit/journal% $(BUILD)/unit/cursor% $(BUILD)/unit/metric%,$(UNITS))
+THREAD_UNITS := $(filter $(foreach t,journal cursor metric%,$(BUILD)/unit/$(t)),$(UNITS))
 
 .PHONY: all tools help unit unit-threads live test run demo deps format layers soak clean
 .DELETE_ON_ERROR:
