@@ -135,7 +135,6 @@ ahead(struct relay *r, uint64_t sequence, const struct journal_status *status)
 {
     unsigned long long far = sequence, end = status->last;
 
-    journal_skip_to(r->journal, sequence);
     if (sequence - status->last > AHEAD_MAX || status->records > 0) {
         relay_complain(r, RELAY_STOPPED, true,
                        "the cursor in Redis is at %llu, this journal ends at %llu: an "
@@ -143,6 +142,7 @@ ahead(struct relay *r, uint64_t sequence, const struct journal_status *status)
                        far, end);
         return REPLY_STOP;
     }
+    journal_skip_to(r->journal, sequence);
     log_alarm("relay: Redis has records up to %llu, the journal ends at %llu: its last "
               "records are lost here, numbers go on behind them",
               far, end);

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-enum { IDLE_MS = 1000 };
+enum { IDLE_MS = 1000, FIRST_LOOK_MS = 500 };
 
 static bool
 is_stopping(struct relay *r)
@@ -294,6 +294,20 @@ start_thread(struct relay *r, struct err *err)
     return failed ? err_set(err, ERR_FATAL, "relay: no thread: %s", strerror(failed)) : 0;
 }
 
+// look_first reads the cursor before the first record is appended, and does not keep a
+// receiver from starting for long; the thread connects anew, with its own patience.
+static void
+look_first(struct relay *r)
+{
+    struct redis_options *o = &r->options.redis, before = *o;
+
+    o->connect_ms = o->command_ms = FIRST_LOOK_MS;
+    if (relay_attach(r) == REPLY_DONE)
+        tell_back(r);
+    relay_detach(r);
+    *o = before;
+}
+
 struct relay *
 relay_start(const struct relay_options *options, struct journal *j, struct err *err)
 {
@@ -314,10 +328,7 @@ relay_start(const struct relay_options *options, struct journal *j, struct err *
     r->reader = cursor_open(j, 0);
     r->maker = entry_maker_open(r->account, journal_id(j));
     r->script = script_open(r->namespace, journal_id(j), r->owner, options->repeats_max);
-    if (relay_attach(r) == REPLY_DONE)
-        tell_back(r);
-    else
-        relay_detach(r);
+    look_first(r);
     if (start_thread(r, err) < 0) {
         release(r);
         return NULL;

@@ -35,8 +35,9 @@ struct relay;
 
 // relay_start starts the thread. Before it returns it tries once to read the cursor, so
 // that a journal that lost its tail does not give its numbers away again (journal_skip_to);
-// that takes at most redis.connect_ms + redis.command_ms, and Redis may be away. *err is set
-// only when no thread can be had.
+// Redis may be away, and each step of the try takes half a second at most (but for the
+// system's resolver, where Redis is named by a host name). *err is set only when no thread
+// can be had.
 struct relay *relay_start(const struct relay_options *options, struct journal *j,
                           struct err *err);
 

@@ -13,7 +13,7 @@ import threading
 import pytest
 
 from fault_proxy import FaultProxy
-from redis_server import RedisServer, wait_for
+from redis_server import RedisServer, free_port, wait_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SHIP = ROOT / "build" / "tools" / "ship"
@@ -224,6 +224,50 @@ def test_a_redis_that_cannot_write_its_file(place, redis):
         redis.client.bgsave()
         ship.finish()
         assert numbers(redis) == [1, 2, 3, 4]
+
+
+def test_a_redis_that_is_loading(place):
+    """A thousand keys with a delay each: LOADING is waited for."""
+    with RedisServer(settings=("--key-load-delay", "3000",
+                               "--loading-process-events-interval-bytes", "1024")) as redis:
+        for n in range(1000):
+            redis.client.set(f"key {n}", str(n) * 200)
+        redis.client.save()
+        with shipping(place, redis.socket) as ship:
+            post(ship, 1, 5)
+            wait_for(lambda: numbers(redis) == [1, 2, 3, 4, 5])
+            redis.kill()
+            post(ship, 6, 9)
+            redis.start()
+            ship.finish()
+            assert ship.said("LOADING")
+            assert numbers(redis) == list(range(1, 10))
+
+
+@pytest.fixture
+def cluster():
+    """Two nodes that know each other; no slot is served yet."""
+    settings = [("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+                for _ in range(2)]
+    with RedisServer(settings=settings[0]) as one, RedisServer(settings=settings[1]) as two:
+        one.client.execute_command("CLUSTER MEET", "127.0.0.1", str(two.port),
+                                   settings[1][3])
+        for node in (one, two):
+            wait_for(lambda: node.client.execute_command("CLUSTER INFO")
+                     ["cluster_known_nodes"] == "2")
+        yield one, two
+
+
+def test_a_cluster_that_is_down_and_then_elsewhere(place, cluster):
+    """CLUSTERDOWN is waited for; MOVED is followed to the node that has the slot."""
+    asked, other = cluster
+    with shipping(place, asked.port) as ship:
+        post(ship, 1, 5)
+        wait_for(lambda: ship.said("CLUSTERDOWN"))
+        other.client.execute_command("CLUSTER ADDSLOTSRANGE", "0", "16383")
+        ship.finish()
+        assert ship.said("MOVED")
+        assert numbers(other) == [1, 2, 3, 4, 5]
 
 
 def test_failover_to_a_stale_replica(place):

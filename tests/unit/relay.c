@@ -14,6 +14,7 @@ static struct journal *journal;
 static struct relay *relay;
 static char directory[64];
 static uint64_t repeats_max = 1000;
+static int64_t keep_us = 3600000000;
 
 static void
 journal_up(void)
@@ -21,7 +22,7 @@ journal_up(void)
     struct err err;
     struct journal_options o = {.directory = directory,
                                 .segment_bytes = 1 << 20,
-                                .keep_us = 3600000000,
+                                .keep_us = keep_us,
                                 .keep_bytes_max = 64 << 20,
                                 .bytes_max = 256 << 20,
                                 .force = true};
@@ -326,6 +327,44 @@ Test(relay, goes_on_when_its_connections_are_killed)
     }
     until(s.cursor == 200);
     stream_is("events", 1, 200);
+}
+
+// What Redis lost and the journal no longer keeps is told as one dead letter, with its range.
+Test(relay, tells_what_is_no_longer_kept_as_a_gap)
+{
+    char body[40001];
+    struct journal_status js;
+
+    relay_stop(relay);
+    relay = NULL;
+    journal_close(journal);
+    keep_us = 1;
+    journal_up();
+    relay_up();
+    memset(body, 'x', sizeof body - 1);
+    body[sizeof body - 1] = '\0';
+    for (int i = 0; i < 200; i++)
+        post_to("events", DELIVERY_KEEP, body);
+    until(s.cursor == 200);
+    int64_t limit_ms = clock_mono_ms() + 10000;
+    do
+        journal_read_status(journal, &js);
+    while (js.first <= 1 && clock_mono_ms() < limit_ms);
+    cr_assert(js.first > 1, "nothing was removed");
+    tell("FLUSHALL");
+    post(201, 201);
+    until(s.cursor == 201 && s.gaps == 1);
+    journal_read_status(journal, &js);
+    int64_t length = redis_reply_number(ask("XLEN {t}:events"));
+    cr_expect(length > 0 && length < 201, "%lld", (long long)length);
+    cr_expect_eq(redis_reply_number(ask("XLEN {t}:dead")), 1);
+    field_is("dead", 0, "reason", "gap");
+    char id[64], detail[80];
+    snprintf(id, sizeof id, "%s-%020lld", journal_id(journal), 201LL - (long long)length);
+    field_is("dead", 0, "ce_id", id);
+    snprintf(detail, sizeof detail, "records 1 to %lld are lost: no longer kept",
+             201LL - (long long)length);
+    field_is("dead", 0, "detail", detail);
 }
 
 // --- Redis refuses ------------------------------------------------------------------------------
