@@ -102,6 +102,13 @@ unit-threads: $(THREAD_UNITS)
 	@failed=0; for t in $(THREAD_UNITS); do echo "$$t"; $$t || failed=1; done; exit $$failed
 live: all tools
 	$(PYTHON) -m pytest -q tests/live
+$(BUILD)/bench/%: tests/bench/%.c $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c $< -o $@.o
+	$(call LINK,$@.o) -o $@
+# bytes to event: time, instructions (callgrind, the difference of 12 and 2 rounds), scaling
+bench-normal: $(BUILD)/bench/normal
+	@sh tests/bench/normal.sh $(BUILD)/bench/normal
 # the ledger over many deliveries: SOAK=count
 SOAK ?= 50000
 soak: all

@@ -79,7 +79,7 @@ buf_room(struct buf *b, size_t more)
 }
 
 int
-buf_add(struct buf *b, struct span s)
+buf_add_slow(struct buf *b, struct span s)
 {
     char *to = buf_room(b, s.len);
 
@@ -89,12 +89,6 @@ buf_add(struct buf *b, struct span s)
         memcpy(to, s.at, s.len);
     b->len += s.len;
     return 0;
-}
-
-int
-buf_add_byte(struct buf *b, char c)
-{
-    return buf_add(b, span_make(&c, 1));
 }
 
 int

@@ -37,8 +37,26 @@ buf_clear(struct buf *b)
 char *buf_room(struct buf *b, size_t more);
 
 // The adders return 0, or -1 when the ceiling is reached; then b is `full` and unchanged.
-int buf_add(struct buf *b, struct span s);
-int buf_add_byte(struct buf *b, char c);
+// buf_add and buf_add_byte are inline where the memory is there already.
+int buf_add_slow(struct buf *b, struct span s);
+
+static inline int
+buf_add(struct buf *b, struct span s)
+{
+    if (b->full || b->cap - b->len <= s.len || b->max - b->len < s.len)
+        return buf_add_slow(b, s);
+    if (s.len)
+        memcpy(b->at + b->len, s.at, s.len);
+    b->len += s.len;
+    return 0;
+}
+
+static inline int
+buf_add_byte(struct buf *b, char c)
+{
+    return buf_add(b, span_make(&c, 1));
+}
+
 int buf_add_text(struct buf *b, const char *text);
 int buf_add_format(struct buf *b, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

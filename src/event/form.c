@@ -14,13 +14,17 @@ static const uint16_t windows_1252[32] = {
     0x90,   0x2018, 0x2019, 0x201c, 0x201d, 0x2022, 0x2013, 0x2014,
     0x2dc,  0x2122, 0x161,  0x203a, 0x153,  0x9d,   0x17e,  0x178};
 
-static int
+// 1 + the value of a hex digit, 0 for anything else.
+static const signed char hex_of[256] = {
+    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,
+    ['6'] = 7,  ['7'] = 8,  ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12,
+    ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16, ['A'] = 11, ['B'] = 12,
+    ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16};
+
+static inline int
 hex_value(char c)
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    return hex_of[(unsigned char)c] - 1;
 }
 
 static char *
@@ -54,41 +58,32 @@ read_as_1252(struct span s, struct arena *arena)
     return span_make(start, (size_t)(to - start));
 }
 
-// What a piece needs: nothing, decoding, a look at its UTF-8; or it holds a NUL.
-enum { PLAIN = 0, ESCAPED = 1, HIGH = 2, NUL = 4 };
+// What a byte means to a decoder, and what a piece was seen to hold.
+enum { PLAIN = 0, ESCAPE = 1, HIGH = 2, NUL = 4 };
 
-static unsigned
-look(struct span s)
-{
-    unsigned seen = PLAIN;
+__extension__ static const unsigned char class_of[256] = {
+    [0] = NUL, ['%'] = ESCAPE, ['+'] = ESCAPE, [0x80 ... 0xff] = HIGH};
 
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.at[i];
-        seen |= (unsigned)(c == '%' || c == '+') * ESCAPED | (unsigned)(c >> 7) * HIGH |
-                (unsigned)(c == 0) * NUL;
-    }
-    return seen;
-}
-
+// unescape decodes s from `at`, the first byte that is not plain, into the arena.
 static struct span
-unescape(struct span s, struct arena *arena, unsigned *seen)
+unescape(struct span s, size_t at, struct arena *arena, unsigned *seen)
 {
-    char *start = arena_get(arena, s.len), *to = start;
+    char *start = arena_get(arena, s.len), *to = start + at;
 
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.at[i];
+    memcpy(start, s.at, at);
+    for (size_t i = at; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.at[i];
         if (c == '+') {
             c = ' ';
         } else if (c == '%' && s.len - i > 2) {
             int high = hex_value(s.at[i + 1]), low = hex_value(s.at[i + 2]);
             if (high >= 0 && low >= 0) {
-                c = (char)(high << 4 | low);
+                c = (unsigned char)(high << 4 | low);
                 i += 2;
-                *seen |=
-                    (unsigned)((unsigned char)c >> 7) * HIGH | (unsigned)(c == 0) * NUL;
             }
         }
-        *to++ = c;
+        *seen |= class_of[c];
+        *to++ = (char)c;
     }
     return span_make(start, (size_t)(to - start));
 }
@@ -96,10 +91,13 @@ unescape(struct span s, struct arena *arena, unsigned *seen)
 static bool
 decode(struct span *s, struct arena *arena)
 {
-    unsigned seen = look(*s);
+    unsigned seen = PLAIN;
+    size_t at = 0;
 
-    if (seen & ESCAPED)
-        *s = unescape(*s, arena, &seen);
+    while (at < s->len && class_of[(unsigned char)s->at[at]] != ESCAPE)
+        seen |= class_of[(unsigned char)s->at[at++]];
+    if (at < s->len)
+        *s = unescape(*s, at, arena, &seen);
     if (seen & NUL)
         return false;
     if (seen & HIGH && !text_is_utf8(*s))

@@ -2,11 +2,9 @@
 
 #include "base/text.h"
 
-static bool
-needs_escape(unsigned char c)
-{
-    return c < 0x20 || c == '"' || c == '\\' || c == 0xe2;
-}
+// Bytes that are, or may begin, what is escaped.
+__extension__ static const bool is_special[256] = {
+    [0 ... 0x1f] = true, ['"'] = true, ['\\'] = true, [0xe2] = true};
 
 static void
 add_escape(struct buf *to, unsigned char c)
@@ -30,7 +28,7 @@ json_add_string(struct buf *to, struct span s)
     buf_add_byte(to, '"');
     for (size_t i = 0; i < s.len; i++) {
         unsigned char c = (unsigned char)s.at[i];
-        if (!needs_escape(c))
+        if (!is_special[c])
             continue;
         bool separator = c == 0xe2 && s.len - i > 2 && s.at[i + 1] == '\x80' &&
                          (s.at[i + 2] == '\xa8' || s.at[i + 2] == '\xa9');

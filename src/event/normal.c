@@ -20,7 +20,7 @@ struct writer {
 typedef void write_node(struct writer *w, const struct node *n);
 
 struct known {
-    const char *key;
+    struct span key;
     write_node *write;
 };
 
@@ -76,8 +76,8 @@ write_object(struct writer *w, const struct node *n, const struct known *known)
     buf_add_byte(w->to, '{');
     for (const struct node *c = n->first; c; c = c->next) {
         write_node *write = write_plain;
-        for (const struct known *k = known; k->key; k++)
-            if (span_is(c->key, k->key))
+        for (const struct known *k = known; k->write; k++)
+            if (span_equal(c->key, k->key))
                 write = k->write;
         open_member(w, c->key, &first);
         write(w, c);
@@ -411,7 +411,9 @@ static void
 write_contact(struct writer *w, const struct node *n)
 {
     static const struct known known[] = {
-        {"tags", write_tags}, {"fields", write_contact_fields}, {NULL, NULL}};
+        {{"tags", sizeof "tags" - 1}, write_tags},
+        {{"fields", sizeof "fields" - 1}, write_contact_fields},
+        {{NULL, 0}, NULL}};
 
     write_object(w, n, known);
 }
@@ -420,7 +422,9 @@ static void
 write_deal(struct writer *w, const struct node *n)
 {
     static const struct known known[] = {
-        {"fields", write_record_fields}, {"create_date", write_date}, {NULL, NULL}};
+        {{"fields", sizeof "fields" - 1}, write_record_fields},
+        {{"create_date", sizeof "create_date" - 1}, write_date},
+        {{NULL, 0}, NULL}};
 
     write_object(w, n, known);
 }
@@ -428,10 +432,11 @@ write_deal(struct writer *w, const struct node *n)
 static void
 write_account(struct writer *w, const struct node *n)
 {
-    static const struct known known[] = {{"fields", write_record_fields},
-                                         {"created_timestamp", write_date},
-                                         {"updated_timestamp", write_date},
-                                         {NULL, NULL}};
+    static const struct known known[] = {
+        {{"fields", sizeof "fields" - 1}, write_record_fields},
+        {{"created_timestamp", sizeof "created_timestamp" - 1}, write_date},
+        {{"updated_timestamp", sizeof "updated_timestamp" - 1}, write_date},
+        {{NULL, 0}, NULL}};
 
     write_object(w, n, known);
 }
@@ -439,25 +444,27 @@ write_account(struct writer *w, const struct node *n)
 static void
 write_task(struct writer *w, const struct node *n)
 {
-    static const struct known known[] = {{"duedate", write_date},
-                                         {"dueDate", write_date},
-                                         {"edate", write_date},
-                                         {"donedate", write_date},
-                                         {NULL, NULL}};
+    static const struct known known[] = {
+        {{"duedate", sizeof "duedate" - 1}, write_date},
+        {{"dueDate", sizeof "dueDate" - 1}, write_date},
+        {{"edate", sizeof "edate" - 1}, write_date},
+        {{"donedate", sizeof "donedate" - 1}, write_date},
+        {{NULL, 0}, NULL}};
 
     write_object(w, n, known);
 }
 
-static const struct known roots[] = {{"list", write_list},
-                                     {"note", write_note},
-                                     {"updated_fields", write_updated_fields},
-                                     {"active_subscriptions", write_list_of_values},
-                                     {"contact", write_contact},
-                                     {"deal", write_deal},
-                                     {"account", write_account},
-                                     {"task", write_task},
-                                     {"date_time", write_date},
-                                     {NULL, NULL}};
+static const struct known roots[] = {
+    {{"list", sizeof "list" - 1}, write_list},
+    {{"note", sizeof "note" - 1}, write_note},
+    {{"updated_fields", sizeof "updated_fields" - 1}, write_updated_fields},
+    {{"active_subscriptions", sizeof "active_subscriptions" - 1}, write_list_of_values},
+    {{"contact", sizeof "contact" - 1}, write_contact},
+    {{"deal", sizeof "deal" - 1}, write_deal},
+    {{"account", sizeof "account" - 1}, write_account},
+    {{"task", sizeof "task" - 1}, write_task},
+    {{"date_time", sizeof "date_time" - 1}, write_date},
+    {{NULL, 0}, NULL}};
 
 // --- what is ours (R5) ----------------------------------------------------------------------
 
