@@ -1,0 +1,107 @@
+#include "base/metric.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <pthread.h>
+
+static struct buf page;
+
+static const char *
+written(void)
+{
+    buf_init(&page, 1 << 16);
+    cr_assert_eq(metric_write(&page), 0);
+    return buf_text(&page);
+}
+
+static void
+check_line(const char *line)
+{
+    cr_assert(strstr(written(), line), "no <%s> in:\n%s", line, buf_text(&page));
+}
+
+Test(metric, a_counter_is_written_with_help_and_type)
+{
+    metric_add(metric_counter("a_total", "All of a.", NULL), 3);
+    cr_assert_str_eq(written(), "# HELP a_total All of a.\n# TYPE a_total counter\n"
+                                "a_total 3\n");
+}
+
+Test(metric, the_same_labels_give_the_same_series)
+{
+    struct metric *one = metric_gauge("g", "G.", "hook", "x", NULL);
+    struct metric *other = metric_gauge("g", "G.", "hook", "y", NULL);
+
+    cr_assert_eq(one, metric_gauge("g", "G.", "hook", "x", NULL));
+    cr_assert_neq(one, other);
+    metric_set(other, -0.25);
+    cr_assert_str_eq(written(), "# HELP g G.\n# TYPE g gauge\n"
+                                "g{hook=\"x\"} 0\ng{hook=\"y\"} -0.25\n");
+}
+
+Test(metric, label_values_are_escaped)
+{
+    metric_set(metric_gauge("g", "G.", "a", "q\"b\\n\n", "b", "2", NULL), 1);
+    check_line("g{a=\"q\\\"b\\\\n\\n\",b=\"2\"} 1\n");
+}
+
+Test(metric, histogram_buckets_are_cumulative_and_agree_with_the_count)
+{
+    static const double bounds[] = {0.1, 1};
+    struct metric *h = metric_histogram("h_seconds", "H.", bounds, 2, "k", "v", NULL);
+
+    metric_observe(h, 0.1); // a bound is inclusive
+    metric_observe(h, 0.5);
+    metric_observe(h, 7);
+    check_line("h_seconds_bucket{k=\"v\",le=\"0.1\"} 1\n"
+               "h_seconds_bucket{k=\"v\",le=\"1\"} 2\n"
+               "h_seconds_bucket{k=\"v\",le=\"+Inf\"} 3\n"
+               "h_seconds_sum{k=\"v\"} 7.6\nh_seconds_count{k=\"v\"} 3\n");
+}
+
+Test(metric, numbers_that_are_none_are_spelled_out)
+{
+    metric_set(metric_gauge("g", "G.", "n", "1", NULL), NAN);
+    metric_set(metric_gauge("g", "G.", "n", "2", NULL), INFINITY);
+    metric_set(metric_gauge("g", "G.", "n", "3", NULL), 4503599627370.0);
+    check_line("g{n=\"1\"} NaN\ng{n=\"2\"} +Inf\ng{n=\"3\"} 4503599627370\n");
+}
+
+static void
+set_to_seven(void *context)
+{
+    metric_set(context, 7);
+}
+
+Test(metric, is_brought_up_to_date_before_it_is_written)
+{
+    metric_before_write(set_to_seven, metric_gauge("g", "G.", NULL));
+    check_line("g 7\n");
+}
+
+Test(metric, a_page_that_does_not_fit_is_an_error)
+{
+    metric_counter("a_total", "All of a.", NULL);
+    buf_init(&page, 10);
+    cr_assert_eq(metric_write(&page), -1);
+}
+
+static void *
+add_many(void *m)
+{
+    for (int i = 0; i < 10000; i++)
+        metric_add(m, 1);
+    return NULL;
+}
+
+Test(metric, threads_lose_no_count)
+{
+    struct metric *m = metric_counter("a_total", "All of a.", NULL);
+    pthread_t threads[4];
+
+    for (int i = 0; i < 4; i++)
+        pthread_create(&threads[i], NULL, add_many, m);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    cr_assert_eq(metric_read(m), 40000);
+}
