@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-static void
+static _Noreturn void
 die(const struct err *err)
 {
     fprintf(stderr, "ship: %s\n", err->text);
@@ -35,6 +35,7 @@ append(struct journal *j, struct span body)
     struct err err;
 
     buf_init(&stored, JOURNAL_RECORD_MAX);
+    err_set(&err, ERR_INPUT, "a delivery is too large");
     if (delivery_encode(&stored, &d) < 0 ||
         journal_append(j, buf_span(&stored), 10000, &sequence, &err) < 0)
         die(&err);
