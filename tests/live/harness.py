@@ -46,7 +46,7 @@ class Redis:
         self.port = free_port()
         self.options = options
         self.process = None
-        self.client = redis.Redis(port=self.port, socket_timeout=30)
+        self.client = redis.Redis("127.0.0.1", self.port, socket_timeout=30)
         self.start()
 
     def start(self):
