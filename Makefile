@@ -35,10 +35,10 @@ TOOLS    := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*
 PROGRAMS := $(foreach main,$(wildcard $(MAINS)),$(BUILD)/$(basename $(notdir $(main))))
 UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
 
-# the unit tests in which threads meet: run under TSan as well
-THREAD_UNITS := $(filter $(foreach t,journal cursor metric%,$(BUILD)/unit/$(t)),$(UNITS))
+# programs in which threads meet, for TSan (Criterion cannot run under it)
+THREADS  := $(patsubst tests/threads/%.c,$(BUILD)/threads/%,$(wildcard tests/threads/*.c))
 
-.PHONY: all tools help unit unit-threads live test run demo deps format layers soak clean
+.PHONY: all tools help unit threads bench-journal live test run demo deps format layers soak clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(PROGRAMS)
@@ -95,11 +95,21 @@ $(BUILD)/tools/%.o: tests/tools/%.c Makefile
 $(BUILD)/tools/%: $(BUILD)/tools/%.o $(ARCHIVES)
 	$(call LINK,$<) -o $@
 
+$(BUILD)/threads/%: tests/threads/%.c $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(call LINK,$(ALL_CFLAGS) $<) -o $@
+$(BUILD)/bench/%: tests/bench/%.c $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(call LINK,$(ALL_CFLAGS) $<) -o $@
+
 # --- checks ---------------------------------------------------------------------------
 unit: $(UNITS)
 	@failed=0; for t in $(UNITS); do echo "$$t"; $$t || failed=1; done; exit $$failed
-unit-threads: $(THREAD_UNITS)
-	@failed=0; for t in $(THREAD_UNITS); do echo "$$t"; $$t || failed=1; done; exit $$failed
+threads: $(THREADS)
+	@failed=0; for t in $(THREADS); do $$t || failed=1; done; exit $$failed
+# what an append costs, with all threads on one core and on all of them
+bench-journal: $(BUILD)/bench/journal
+	@for n in 1 8 64 256; do taskset -c 0 $< $$n; done; echo 'on all cores:'; $< 64
 live: all tools
 	$(PYTHON) -m pytest -q tests/live
 $(BUILD)/bench/%: tests/bench/%.c $(ARCHIVES)
