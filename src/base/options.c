@@ -167,6 +167,18 @@ takes_value(const struct program *p, struct span name)
     return found && found->kind != OPTION_FLAG;
 }
 
+// -c, -v and -h stand for the options people type most.
+static struct span
+long_name(struct span word)
+{
+    static const char *const names[] = {"config", "verbose", "help"};
+
+    for (size_t i = 0; word.len == 2 && i < 3; i++)
+        if (word.at[1] == names[i][0])
+            return span_of(names[i]);
+    return (struct span){0};
+}
+
 static int
 next_word(const struct program *p, int argc, char **argv, int from)
 {
@@ -176,7 +188,7 @@ next_word(const struct program *p, int argc, char **argv, int from)
             return argc;
         if (word.len < 2 || word.at[0] != '-')
             return i;
-        word = span_from(word, 2);
+        word = long_name(word).len ? long_name(word) : span_from(word, 2);
         if (span_find(word, '=') == word.len && takes_value(p, word))
             i++;
     }
@@ -265,7 +277,8 @@ check_value(const struct options *o, const struct option *option, const char *va
 static int
 read_option(struct options *o, int argc, char **argv, int *i)
 {
-    struct span value = span_from(span_of(argv[*i]), 2);
+    struct span letter = long_name(span_of(argv[*i]));
+    struct span value = letter.len ? letter : span_from(span_of(argv[*i]), 2);
     bool joined = span_find(value, '=') < value.len;
     struct span name = span_cut(&value, '=');
     struct nearest near = nearest_start(name);
@@ -302,7 +315,7 @@ read_words(struct options *o, int argc, char **argv, int first, int second)
             o->arguments[o->arguments_len++] = argv[i];
         } else if (span_is(word, "--")) {
             only_arguments = true;
-        } else if (word.at[1] != '-') {
+        } else if (word.at[1] != '-' && !long_name(word).len) {
             return refuse(o, "unknown option", word, none, "");
         } else {
             int code = read_option(o, argc, argv, &i);

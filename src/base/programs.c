@@ -83,8 +83,8 @@ static const struct option token_options[] = {
 };
 
 static const struct option send_options[] = {
-    {"hook", "NAME", "which hook; the first that takes the type unless given",
-     OPTION_TEXT, NULL},
+    {"hook", "NAME", "which hook; else the first that asks for the type", OPTION_TEXT,
+     NULL},
     {"url", "URL", "post there instead of the receiver's listen address (http only)",
      OPTION_TEXT, NULL},
     {"file", "FILE", "post the bytes of this file (- for standard input)", OPTION_FILE,
@@ -163,8 +163,8 @@ static const struct command cli_commands[] = {
      check_options, NULL},
     {"token", "<hook>", "print a hook's URL, which is a password", 1, 1, token_options,
      NULL},
-    {"send", "[<type>...]", "post realistic samples to the receiver", 0, 64, send_options,
-     NULL},
+    {"send", "[<type>...|all]", "post realistic samples to the receiver", 0, 64,
+     send_options, NULL},
     {"tail", "", "show events as they reach the stream", 0, 0, tail_options, NULL},
     {"status", "", "show everything in one screen", 0, 0, NULL, NULL},
     {"journal ls", "", "list what is in the journal", 0, 0, journal_options, NULL},

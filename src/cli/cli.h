@@ -1,36 +1,65 @@
-// What the commands of `acrelay` share.
+// What the commands of `acrelay` share. A command is one function: it reads what it needs
+// from the options, prints to stdout, and returns the exit code.
 #ifndef ACRELAY_CLI_CLI_H
 #define ACRELAY_CLI_CLI_H
 
+#include "base/options.h"
 #include "config/config.h"
 #include "config/secret.h"
 #include "edge/redis.h"
 
 struct cli {
+    const struct options *options;
     const char *file;      // configuration
-    struct config *config; // read before the command runs
+    struct config *config; // read before the command runs; NULL where it needs none
     bool json;
-    int argc; // of the command, its name first
-    char **argv;
+    bool color; // stdout is a terminal, and $NO_COLOR does not forbid it
 };
 
-// A command returns the exit code. What it cannot do it tells on stderr.
+int cli_check(struct cli *c);
 int cli_token(struct cli *c);
 int cli_send(struct cli *c);
 int cli_tail(struct cli *c);
-int cli_dead(struct cli *c);
-int cli_journal(struct cli *c);
+int cli_status(struct cli *c);
+int cli_journal_ls(struct cli *c);
+int cli_journal_dump(struct cli *c);
+int cli_journal_verify(struct cli *c);
+int cli_journal_replay(struct cli *c);
+int cli_journal_salvage(struct cli *c);
+int cli_journal_claim(struct cli *c);
+int cli_dead_list(struct cli *c);
+int cli_dead_show(struct cli *c);
+int cli_dead_replay(struct cli *c);
+int cli_dead_drop(struct cli *c);
+int cli_completion(struct cli *c);
 
-// cli_fail prints "acrelay: <text>" and gives the exit code.
+// cli_fail prints "acrelay: <text>" to stderr and gives the exit code.
 int cli_fail(const struct err *err);
-int cli_usage(const char *what);
 
-// cli_redis connects as the configuration says; NULL with *err.
+// cli_config reads the configuration and tells its mistakes (and warnings, when asked for)
+// on stderr; NULL when there are mistakes.
+struct config *cli_config(const char *file, bool warnings);
+
+// cli_hook finds a hook of the configuration; NULL with *err, which names the nearest.
+const struct config_hook *cli_hook(const struct cli *c, const char *name,
+                                   struct err *err);
+
+// cli_redis connects as the configuration says; NULL with *err (and its exit code).
 struct redis *cli_redis(const struct config *c, struct err *err);
+// cli_redis_options fills *o; *password must live as long as o is used.
+int cli_redis_options(struct redis_options *o, const struct config *c,
+                      struct buf *password, struct err *err);
 
-// cli_fields prints an entry's fields (name, value, name, value ...) as one JSON object.
-void cli_fields(const struct redis_reply *fields);
-// cli_field finds a field's value, empty when it is not there.
-struct span cli_field(const struct redis_reply *fields, const char *name);
+// cli_ask_failed says whether a reply is missing or an error; then *err says so.
+bool cli_ask_failed(const struct redis_reply *reply, struct err *err);
+
+// cli_directory is --directory, else receiver.state_dir (reading the configuration if that
+// is not done yet; NULL when it has mistakes).
+const char *cli_directory(struct cli *c);
+
+// cli_get fetches a page of an admin listener (address as in the configuration); the status
+// code, or -1.
+int cli_get(const struct config_address *a, const char *path, struct buf *page,
+            struct err *err);
 
 #endif

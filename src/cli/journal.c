@@ -1,131 +1,258 @@
-// journal: what the journal holds, and the way out after a move.
+// journal ls, dump, verify: what a journal's directory holds, read without its lock, so that
+// the receiver may run meanwhile.
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/text.h"
 #include "cli/cli.h"
+#include "cli/journey.h"
+#include "cli/show.h"
 #include "event/delivery.h"
-#include "journal/cursor.h"
-#include "relay/relay.h"
 
-#include <getopt.h>
+#include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 
-struct tally {
-    uint64_t records, bytes, gaps, missing;
-};
+// --- walking --------------------------------------------------------------------------
 
-static void
-print_record(const struct cli *c, const struct record *rec)
+static bool
+is_in_range(const struct options *o, const struct record *record)
 {
-    char time[CLOCK_TEXT];
-    struct delivery d = {.hook = SPAN("?")};
+    uint64_t from = 0, to = UINT64_MAX;
 
-    clock_format_us(time, rec->received_us);
-    if (delivery_decode(&d, rec->payload, NULL) < 0)
-        d.hook = SPAN("?");
-    printf(c->json ? "{\"sequence\":%llu,\"received\":\"%s\",\"hook\":\"%.*s\","
-                     "\"body_bytes\":%zu}\n"
-                   : "%llu  %s  %.*s  %zu bytes\n",
-           (unsigned long long)rec->sequence, time, (int)d.hook.len, d.hook.at,
-           d.body.len);
-}
-
-static int
-walk(const struct cli *c, struct cursor *cursor, bool print, struct tally *t,
-     struct err *err)
-{
-    struct record rec;
-
-    for (;;) {
-        enum cursor_result result = cursor_next(cursor, &rec, err);
-        if (result == CURSOR_ERROR)
-            return -1;
-        if (result == CURSOR_END)
-            return 0;
-        if (result == CURSOR_RECORD) {
-            t->records++;
-            t->bytes += rec.payload.len;
-            if (print)
-                print_record(c, &rec);
-            continue;
-        }
-        t->gaps++;
-        t->missing += rec.sequence - rec.gap_first + 1;
-        fprintf(stderr, "gap: %llu to %llu, %s\n", (unsigned long long)rec.gap_first,
-                (unsigned long long)rec.sequence, rec.gap_reason);
+    if (!options_is(o, "journal ls") && !options_is(o, "journal verify")) {
+        from = options_number(o, "from", 0);
+        to = options_number(o, "to", UINT64_MAX);
     }
+    return record->sequence >= from && record->sequence <= to;
 }
 
 static int
-read_journal(struct cli *c, uint64_t from, bool print)
+take(struct journey *j, const struct record *record, bool gap, struct err *err)
 {
-    struct err err = {0};
-    struct tally t = {0};
-    char size[32];
-    struct cursor *cursor =
-        cursor_open_reader(c->config->state_dir, from ? from - 1 : 0, &err);
-
-    if (!cursor)
-        return cli_fail(&err);
-    int result = walk(c, cursor, print, &t, &err);
-    cursor_close(cursor);
-    if (result < 0)
-        return cli_fail(&err);
-    text_bytes(size, sizeof size, t.bytes);
-    if (!print)
-        printf("%llu records, %s, %llu gaps with %llu records missing\n",
-               (unsigned long long)t.records, size, (unsigned long long)t.gaps,
-               (unsigned long long)t.missing);
-    return t.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
+    if (gap) {
+        j->gaps++;
+        j->missing += record->sequence - record->gap_first + 1;
+        return j->on_gap ? j->on_gap(j, record, err) : 0;
+    }
+    j->records++;
+    j->bytes += record->payload.len;
+    if (!j->first)
+        j->first = record->sequence;
+    j->last = record->sequence;
+    if (!j->first_us)
+        j->first_us = record->received_us;
+    j->last_us = record->received_us;
+    return j->on_record ? j->on_record(j, record, err) : 0;
 }
 
 static int
-claim(struct cli *c)
+walk(struct journey *j, struct cursor *cursor, struct err *err)
 {
-    struct err err = {0};
-    struct buf password;
-    uint64_t at;
+    struct show_progress progress = {.what = "records read:"};
+    struct record record;
+    int result = 0;
 
-    buf_init(&password, 4096);
-    if (c->config->redis_password_file &&
-        file_read_secret(c->config->redis_password_file, 1, &password, &err) < 0)
-        return cli_fail(&err);
-    struct cursor *cursor = cursor_open_reader(c->config->state_dir, 0, &err);
-    if (!cursor)
-        return cli_fail(&err);
-    struct redis_options redis = {.host = c->config->redis_host,
-                                  .port = c->config->redis_port,
-                                  .path = c->config->redis_path,
-                                  .database = c->config->redis_database,
-                                  .user = c->config->redis_user,
-                                  .password = buf_span(&password)};
-    int result = relay_claim(&redis, c->config->redis_namespace,
-                             cursor_journal_id(cursor), c->config->state_dir, &at, &err);
-    cursor_close(cursor);
-    buf_release(&password);
-    if (result < 0)
-        return cli_fail(&err);
-    printf("the cursor is ours and stands at %llu; the receiver goes on from there\n",
-           (unsigned long long)at);
-    return EXIT_CODE_OK;
+    while (result == 0) {
+        enum cursor_result next = cursor_next(cursor, &record, err);
+        if (next == CURSOR_ERROR)
+            result = -1;
+        else if (next == CURSOR_END)
+            break;
+        else if (is_in_range(j->cli->options, &record))
+            result = take(j, &record, next == CURSOR_GAP, err);
+        show_progress(&progress, j->records, 0);
+    }
+    show_progress_end(&progress);
+    return result;
 }
 
 int
-cli_journal(struct cli *c)
+journey_make(struct journey *j, struct err *err)
 {
-    static const struct option options[] = {{"from", required_argument, NULL, 'f'},
-                                            {NULL, 0, NULL, 0}};
+    const char *directory = cli_directory(j->cli);
+    const struct options *o = j->cli->options;
     uint64_t from = 0;
 
-    for (int o; (o = getopt_long(c->argc, c->argv, "f:", options, NULL)) != -1;)
-        if (o != 'f' || !text_number(&from, span_of(optarg), INT64_MAX))
-            return cli_usage("journal dump takes --from SEQUENCE");
-    const char *what = optind < c->argc ? c->argv[optind] : "";
-    if (strcmp(what, "dump") == 0)
-        return read_journal(c, from, true);
-    if (strcmp(what, "verify") == 0)
-        return read_journal(c, from, false);
-    if (strcmp(what, "claim") == 0)
-        return claim(c);
-    return cli_usage("journal takes dump, verify or claim");
+    if (!directory)
+        return err_exit(err, EXIT_CODE_CONFIG,
+                        "without a good configuration, --directory says where it is");
+    if (!options_is(o, "journal ls") && !options_is(o, "journal verify"))
+        from = options_number(o, "from", 0);
+    struct cursor *cursor = cursor_open_reader(directory, from ? from - 1 : 0, err);
+    if (!cursor)
+        return -1;
+    snprintf(j->id, sizeof j->id, "%s", cursor_journal_id(cursor));
+    int result = j->begin ? j->begin(j, err) : 0;
+    if (result == 0)
+        result = walk(j, cursor, err);
+    cursor_close(cursor);
+    return result;
+}
+
+int
+journey_print_gap(struct journey *j, const struct record *record, struct err *err)
+{
+    (void)err;
+    fflush(stdout);
+    printf(j->cli->json ? "{\"gap_first\":%llu,\"gap_last\":%llu,\"reason\":\"%s\"}\n"
+                        : "gap: %llu to %llu, %s\n",
+           (unsigned long long)record->gap_first, (unsigned long long)record->sequence,
+           record->gap_reason);
+    return 0;
+}
+
+// --- ls -------------------------------------------------------------------------------
+
+static int
+is_shown(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.';
+}
+
+static void
+print_file(const char *name, const struct stat *st)
+{
+    char size[32], time[CLOCK_TEXT];
+
+    text_bytes(size, sizeof size, (uint64_t)st->st_size);
+    clock_format_seconds(time, (int64_t)st->st_mtime * 1000000);
+    printf("  %-28s %10s  %s\n", name, S_ISDIR(st->st_mode) ? "directory" : size, time);
+}
+
+static void
+print_files(const char *directory)
+{
+    struct dirent **entries;
+    int n = scandir(directory, &entries, is_shown, alphasort);
+
+    for (int i = 0; i < n; i++) {
+        char path[4096], name[512];
+        struct stat st;
+        snprintf(path, sizeof path, "%s/%s", directory, entries[i]->d_name);
+        text_escape(name, sizeof name, span_of(entries[i]->d_name));
+        if (stat(path, &st) == 0) // it may be gone by now
+            print_file(name, &st);
+        free(entries[i]);
+    }
+    if (n >= 0)
+        free(entries);
+}
+
+static void
+print_sums(const struct journey *j)
+{
+    char bytes[32], from[CLOCK_TEXT], to[CLOCK_TEXT];
+
+    text_bytes(bytes, sizeof bytes, j->bytes);
+    clock_format_seconds(from, j->first_us);
+    clock_format_seconds(to, j->last_us);
+    if (j->cli->json) {
+        printf("{\"journal\":\"%s\",\"records\":%llu,\"bytes\":%llu,\"first\":%llu,"
+               "\"last\":%llu,\"gaps\":%llu,\"missing\":%llu}\n",
+               j->id, (unsigned long long)j->records, (unsigned long long)j->bytes,
+               (unsigned long long)j->first, (unsigned long long)j->last,
+               (unsigned long long)j->gaps, (unsigned long long)j->missing);
+        return;
+    }
+    printf("journal %s: %llu records, %s", j->id, (unsigned long long)j->records, bytes);
+    if (j->records)
+        printf(", sequences %llu to %llu, received %s to %s",
+               (unsigned long long)j->first, (unsigned long long)j->last, from, to);
+    if (j->gaps)
+        printf("; %s%llu gaps, %llu records missing%s", show_color(j->cli, SHOW_BAD),
+               (unsigned long long)j->gaps, (unsigned long long)j->missing,
+               show_plain(j->cli));
+    putchar('\n');
+}
+
+int
+cli_journal_ls(struct cli *c)
+{
+    struct journey j = {.cli = c};
+    struct err err = {0};
+
+    if (journey_make(&j, &err) < 0)
+        return cli_fail(&err);
+    print_sums(&j);
+    if (!c->json)
+        print_files(cli_directory(c));
+    return j.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
+}
+
+int
+cli_journal_verify(struct cli *c)
+{
+    struct journey j = {.cli = c, .on_gap = journey_print_gap};
+    struct err err = {0};
+
+    if (journey_make(&j, &err) < 0)
+        return cli_fail(&err);
+    print_sums(&j);
+    return j.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
+}
+
+// --- dump -----------------------------------------------------------------------------
+
+void
+journey_add_delivery(struct buf *object, const struct record *record, bool raw)
+{
+    struct delivery d = {0};
+    char time[CLOCK_TEXT];
+
+    clock_format_us(time, record->received_us);
+    buf_add_format(object, "{\"sequence\":%llu,", (unsigned long long)record->sequence);
+    show_add_member(object, "received", span_of(time));
+    if (delivery_decode(&d, record->payload, NULL) < 0) {
+        show_add_member(object, "unreadable", record->payload);
+        return;
+    }
+    show_add_member(object, "hook", d.hook);
+    show_add_member(object, "stream", d.stream);
+    show_add_member(object, "content_type", d.type);
+    show_add_member(object, "query", d.query);
+    buf_add_format(object, "\"body_bytes\":%zu,", d.body.len);
+    if (raw)
+        show_add_member(object, "body", d.body);
+}
+
+static int
+dump(struct journey *j, const struct record *record, struct err *err)
+{
+    bool raw = options_has(j->cli->options, "raw");
+    struct delivery d = {0};
+    char time[CLOCK_TEXT];
+    struct buf object;
+
+    (void)err;
+    if (j->cli->json) {
+        buf_init(&object, 8 * (size_t)JOURNAL_RECORD_MAX);
+        journey_add_delivery(&object, record, raw);
+        show_end(&object);
+        buf_release(&object);
+        return 0;
+    }
+    clock_format_us(time, record->received_us);
+    printf("%llu  %s  ", (unsigned long long)record->sequence, time);
+    if (delivery_decode(&d, record->payload, NULL) < 0) {
+        printf("unreadable, %zu bytes\n", record->payload.len);
+        return 0;
+    }
+    printf("%.*s  %zu bytes\n", (int)d.hook.len, d.hook.at, d.body.len);
+    if (raw) {
+        fputs("    ", stdout);
+        show_text(d.body, 0);
+        putchar('\n');
+    }
+    return 0;
+}
+
+int
+cli_journal_dump(struct cli *c)
+{
+    struct journey j = {.cli = c, .on_record = dump, .on_gap = journey_print_gap};
+    struct err err = {0};
+
+    if (journey_make(&j, &err) < 0)
+        return cli_fail(&err);
+    return j.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }

@@ -46,26 +46,52 @@ post_open(const struct post_target *to, struct err *err)
     return -1;
 }
 
+static int
+send_all(int fd, struct span s)
+{
+    while (s.len > 0) {
+        ssize_t n = send(fd, s.at, s.len, MSG_NOSIGNAL);
+        if (n <= 0)
+            return -1;
+        s = span_from(s, (size_t)n);
+    }
+    return 0;
+}
+
 // Reads head and body of an answer into `answer`. 0, or -1.
 static int
 read_answer(int fd, struct buf *answer)
 {
     for (;;) {
-        char piece[1024];
+        char piece[16384];
         ssize_t n = read(fd, piece, sizeof piece);
         if (n <= 0 || buf_add(answer, span_make(piece, (size_t)n)) < 0)
             return -1;
         const char *text = buf_text(answer), *end = strstr(text, "\r\n\r\n");
-        const char *length = strstr(text, "Content-Length: ");
+        const char *length = strcasestr(text, "\nContent-Length: ");
         uint64_t body = 0;
-        if (!end || !length)
+        if (!end || !length || length > end)
             continue;
-        struct span digits = span_of(length + strlen("Content-Length: "));
-        if (!text_number(&body, span_to(digits, span_find(digits, '\r')), 1 << 20))
+        struct span digits = span_of(length + strlen("\nContent-Length: "));
+        if (!text_number(&body, span_to(digits, span_find(digits, '\r')),
+                         POST_ANSWER_MAX))
             return -1;
         if (answer->len >= (size_t)(end + 4 - text) + body)
             return 0;
     }
+}
+
+// Sends what is in *request and reads the answer; the status code, or -1.
+static int
+exchange(int fd, const struct buf *request, struct buf *answer, struct err *err)
+{
+    uint64_t code = 0;
+
+    if (send_all(fd, buf_span(request)) < 0 || read_answer(fd, answer) < 0)
+        return err_set(err, ERR_AGAIN, "the connection was closed without an answer");
+    if (answer->len < 13 || !text_number(&code, span_make(answer->at + 9, 3), 999))
+        return err_set(err, ERR_AGAIN, "the answer is not HTTP");
+    return (int)code;
 }
 
 int
@@ -73,25 +99,35 @@ post_send(int fd, struct span url_path, struct span content_type, struct span bo
           bool *closed, struct err *err)
 {
     struct buf request, answer;
-    uint64_t code = 0;
-    int result = -1;
 
-    buf_init(&request, body.len + 4096);
-    buf_init(&answer, 1 << 20);
+    buf_init(&request, body.len + 8192);
+    buf_init(&answer, POST_ANSWER_MAX);
     buf_add_format(&request, "POST %.*s HTTP/1.1\r\nHost: localhost\r\n",
                    (int)url_path.len, url_path.at);
     buf_add_format(&request, "Content-Type: %.*s\r\nContent-Length: %zu\r\n\r\n",
                    (int)content_type.len, content_type.at, body.len);
     buf_add(&request, body);
-    if (send(fd, request.at, request.len, MSG_NOSIGNAL) != (ssize_t)request.len ||
-        read_answer(fd, &answer) < 0)
-        err_set(err, ERR_AGAIN, "the receiver closed the connection without an answer");
-    else if (answer.len > 12 && text_number(&code, span_make(answer.at + 9, 3), 999))
-        result = (int)code;
-    else
-        err_set(err, ERR_AGAIN, "the answer is not HTTP");
-    *closed = result < 0 || strstr(buf_text(&answer), "Connection: close");
+    int code = exchange(fd, &request, &answer, err);
+    *closed = code < 0 || strcasestr(buf_text(&answer), "\nConnection: close");
     buf_release(&request);
     buf_release(&answer);
-    return result;
+    return code;
+}
+
+int
+post_get(int fd, const char *url_path, struct buf *page, struct err *err)
+{
+    struct buf request, answer;
+
+    buf_init(&request, 8192);
+    buf_init(&answer, POST_ANSWER_MAX);
+    buf_add_format(&request, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", url_path);
+    int code = exchange(fd, &request, &answer, err);
+    if (code >= 0) {
+        const char *body = strstr(buf_text(&answer), "\r\n\r\n") + 4;
+        buf_add(page, span_from(buf_span(&answer), (size_t)(body - answer.at)));
+    }
+    buf_release(&request);
+    buf_release(&answer);
+    return code;
 }

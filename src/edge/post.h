@@ -1,12 +1,14 @@
-// A post is one HTTP/1.1 request to a receiver of ours, over TCP or a unix socket, and its
-// status. Only for the command line: it trusts the answer no further than its first line.
+// A post is one HTTP/1.1 request to a process of ours, over TCP or a unix socket, and its
+// answer. Only for the command line; an answer has at most POST_ANSWER_MAX bytes.
 #ifndef ACRELAY_EDGE_POST_H
 #define ACRELAY_EDGE_POST_H
 
+#include "base/buf.h"
 #include "base/err.h"
-#include "base/span.h"
 
 #include <netinet/in.h>
+
+enum { POST_ANSWER_MAX = 4 << 20 };
 
 struct post_target {
     const char *path; // unix socket, or NULL
@@ -21,5 +23,8 @@ int post_open(const struct post_target *to, struct err *err);
 // unless the answer closes it; then *closed is set.
 int post_send(int fd, struct span url_path, struct span content_type, struct span body,
               bool *closed, struct err *err);
+
+// post_get asks for a page and appends its body to *page. Returns the status code, or -1.
+int post_get(int fd, const char *url_path, struct buf *page, struct err *err);
 
 #endif

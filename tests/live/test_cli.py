@@ -1,5 +1,7 @@
 """The command line, as an operator types it."""
 import json
+import os
+import signal
 import subprocess
 
 import pytest
@@ -13,63 +15,218 @@ def acrelay(receiver):
     text = receiver.config.read_text().replace("127.0.0.1:1'", f"127.0.0.1:{receiver.port}'")
     receiver.config.write_text(text)
 
-    def run(*words, code=0):
+    def run(*words, code=0, stdin=None):
         done = subprocess.run([f"{harness.BUILD}/acrelay", "-c", str(receiver.config), *words],
-                              capture_output=True, text=True, timeout=60)
+                              capture_output=True, text=True, timeout=60, input=stdin)
         assert done.returncode == code, done.stdout + done.stderr
+        assert "\033" not in done.stdout  # colours are for terminals
         return done.stdout + done.stderr
 
     return run
 
 
+def lines_of_json(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+# --- check and status --------------------------------------------------------------------
+
 def test_check_says_what_is_good(acrelay):
-    assert "redis" in acrelay("check") and "answers" in acrelay("check")
+    told = acrelay("check")
+    assert "is held by the running acrelay" in told and "0 wrong" in told
+    findings = {(f["what"], f["result"]) for f in lines_of_json(acrelay("check", "--json"))}
+    assert {("configuration", "good"), ("secret", "good"), ("redis", "good"),
+            ("state_dir", "good"), ("listen", "good"), ("admin", "good")} <= findings
 
 
 def test_check_says_that_redis_is_away(acrelay, redis):
     redis.kill()
-    assert "cannot" in acrelay("check", code=69).lower() or "refused" in acrelay("check", code=69)
+    assert "WRONG    redis" in acrelay("check", code=69)
+    assert "0 wrong" in acrelay("check", "--offline")
 
+
+def test_check_tells_all_mistakes_at_once(acrelay, receiver):
+    receiver.config.write_text(receiver.config.read_text() + "nonsense: 1\njournal: {keep: 1x}\n")
+    told = acrelay("check", code=78)
+    assert told.count("WRONG") == 2 and "nonsense" in told and "journal.keep" in told
+
+
+def test_check_names_a_secret_that_others_can_read(acrelay, receiver):
+    receiver.secret.chmod(0o644)
+    assert f"chmod 600 {receiver.secret}" in acrelay("check", code=77)
+
+
+def test_check_names_a_port_that_another_holds(acrelay, receiver):
+    receiver.stop()
+    assert "Address already in use" in acrelay("check", code=71)  # the test's own socket
+
+
+def test_check_says_that_redis_would_evict(acrelay, redis):
+    redis.client.config_set("maxmemory-policy", "allkeys-lru")
+    assert "noeviction" in acrelay("check", code=78)
+
+
+def test_status_shows_one_screen(acrelay, receiver, redis):
+    assert receiver.post("type=subscribe&contact[id]=7") == 200
+    assert receiver.post("") == 200
+    receiver.wait_shipped()
+    told = acrelay("status")
+    assert "takes deliveries and relays them" in told and "last event 20" in told
+    [figures] = lines_of_json(acrelay("status", "--json"))
+    assert figures["healthy"] and figures["stream_events"] == 1 and figures["stream_dead"] == 1
+    redis.kill()
+    assert receiver.post("type=subscribe") == 200
+    harness.wait_for("the receiver to notice",
+                     lambda: receiver.metric("acrelay_redis_up") == 0)
+    assert "they wait in the journal" in acrelay("status", code=69)
+
+
+# --- token and send ----------------------------------------------------------------------
 
 def test_token_prints_the_url_and_knows_no_other_hook(acrelay):
     url = acrelay("token", "contacts").strip()
     assert url == f"https://hooks.acme.example/hook/contacts/{harness.token('contacts')}"
-    assert "there is no hook nobody" in acrelay("token", "nobody", code=1)
+    assert "the nearest is contacts" in acrelay("token", "contact", code=1)
 
 
-def test_send_and_tail_show_samples(acrelay, receiver):
-    assert "64 sent, 64 answered 200" in acrelay("send", "all", "--count", "2")
+def test_send_and_tail_show_samples(acrelay, receiver, redis):
+    assert "64 sent, 64 answered 200" in acrelay("send", "all", "--count", "64")
     receiver.wait_shipped()
     lines = acrelay("tail", "--from", "0", "--count", "64").splitlines()
     assert len(lines) == 64 and "contact/1066" in lines[0]
-    assert "there is no sample of nonsense" in acrelay("send", "nonsense", code=64)
+    only = acrelay("tail", "--from", "0", "--count", "2", "--type", "bounce").splitlines()
+    assert len(only) == 2 and all("bounce" in line for line in only)
+    assert "nearest is subscribe" in acrelay("send", "subscribr", code=64)
+    assert "subscribe" in acrelay("send", "--list").splitlines()
 
+
+def test_send_posts_a_file_to_a_url(acrelay, receiver, redis, tmp_path):
+    body = tmp_path / "body"
+    body.write_bytes(b"type=subscribe&contact[id]=77")
+    url = f"http://127.0.0.1:{receiver.port}{receiver.path()}"
+    assert "1 sent, 1 answered 200" in acrelay("send", "--file", str(body), "--url", url)
+    assert "1 answered 404" in acrelay("send", "open", "--url", url + "x", code=1)
+    acrelay("send", "--file", "-", stdin="type=open&contact[id]=78")
+    receiver.wait_shipped()
+    assert [e["ce_subject"] for e in redis.entries()] == [b"contact/77", b"contact/78"]
+
+
+def test_send_keeps_to_a_rate(acrelay):
+    [told] = lines_of_json(acrelay("send", "open", "--count", "5", "--rate", "20", "--json"))
+    assert told["good"] == 5 and told["seconds"] >= 0.2
+
+
+def test_send_says_that_nobody_listens(acrelay, receiver):
+    assert "cannot reach" in acrelay("send", "open", "--url",
+                                     f"http://127.0.0.1:{harness.free_port()}/x", code=69)
+
+
+# --- tail --------------------------------------------------------------------------------
+
+def test_tail_prints_json_with_the_normal_form_in_it(acrelay, receiver):
+    assert receiver.post("type=subscribe&contact[first_name]=J%C3%BCrgen") == 200
+    receiver.wait_shipped()
+    [entry] = lines_of_json(acrelay("tail", "--from", "0", "--count", "1", "--json"))
+    assert entry["data"]["contact"]["first_name"] == "Jürgen"
+    assert entry["ce_type"] == "com.activecampaign.subscribe" and entry["id"].endswith("-0")
+
+
+def test_tail_as_a_group_acknowledges_and_goes_on(acrelay, receiver, redis):
+    for n in range(1, 5):
+        assert receiver.post(f"type=subscribe&contact[id]={n}") == 200
+    receiver.wait_shipped()
+    first = acrelay("tail", "--group", "crm", "--count", "3")
+    second = acrelay("tail", "--group", "crm", "--count", "1")
+    assert first.count("contact/") == 3 and "contact/4" in second
+    assert redis.client.xpending("{ac}:events", "crm")["pending"] == 0
+
+
+def test_tail_shows_only_what_is_new_and_ends_on_ctrl_c(acrelay, receiver, redis):
+    assert receiver.post("type=subscribe&contact[id]=1") == 200
+    receiver.wait_shipped()
+    tail = subprocess.Popen([f"{harness.BUILD}/acrelay", "-c", str(receiver.config), "tail"],
+                            stdout=subprocess.PIPE, text=True)
+    harness.wait_for("tail to read", lambda: any(
+        client["cmd"] == "xread" for client in redis.client.client_list()))
+    assert receiver.post("type=subscribe&contact[id]=2") == 200
+    assert "contact/2" in tail.stdout.readline()
+    os.kill(tail.pid, signal.SIGINT)
+    assert tail.wait(10) == 0 and tail.stdout.read() == ""
+
+
+# --- dead letters ------------------------------------------------------------------------
 
 def test_dead_letters_are_listed_shown_replayed_and_dropped(acrelay, redis, receiver):
+    assert "no dead letters" in acrelay("dead", "list")
     assert receiver.post(b"type=subscribe&contact[id]=5",
                          **{"Content-Type": "multipart/mixed"}) == 200
     assert receiver.post(b"") == 200
     receiver.wait_shipped()
     first, second = (line.split()[0] for line in acrelay("dead", "list").splitlines())
-    assert json.loads(acrelay("dead", "show", first))["reason"] == "multipart"
-    assert "still cannot be read: multipart" in acrelay("dead", "replay", first, code=1)
+    [letter] = lines_of_json(acrelay("dead", "show", first, "--json"))
+    assert letter["reason"] == "multipart"
+    assert len(acrelay("dead", "list", "--reason", "empty").splitlines()) == 1
+    assert "still unreadable: multipart" in acrelay("dead", "replay", first, code=1)
     # Once the cause is mended (here: by hand, as if the proxy had got the type wrong).
     [(key, fields)] = redis.client.xrange("{ac}:dead", first, first)
     fields[b"content-type"] = b"application/x-www-form-urlencoded"
     mended = redis.client.xadd("{ac}:dead", fields).decode()
-    assert "with ce_replay" in acrelay("dead", "replay", mended)
+    assert "marked with ce_replay" in acrelay("dead", "replay", mended)
     [entry] = redis.entries()
     assert entry["ce_subject"] == b"contact/5" and list(entry)[-1] == "ce_replay"
     assert entry["ce_id"] == fields[b"ce_id"]
+    assert entry["ce_recordedtime"] == fields[b"ce_recordedtime"]
     acrelay("dead", "drop", second)
     assert "there is no dead letter" in acrelay("dead", "drop", second, code=1)
+    acrelay("dead", "drop", code=64)
+    assert "1 dropped" in acrelay("dead", "drop", "--reason", "multipart")
+    assert redis.client.xlen("{ac}:dead") == 0
 
 
-def test_journal_is_dumped_and_verified_while_the_receiver_runs(acrelay, receiver):
+def test_dead_bytes_come_out_as_they_went_in(acrelay, receiver):
+    assert receiver.post(b"\xff\x00\x1b[2J", **{"Content-Encoding": "br"}) == 200
+    receiver.wait_shipped()
+    [letter] = lines_of_json(acrelay("dead", "list", "--json"))
+    assert letter["raw_base64"] == "/wAbWzJK"
+    assert "\\xff\\x00\\x1b[2J" in acrelay("dead", "show", letter["id"])
+
+
+# --- journal -----------------------------------------------------------------------------
+
+def test_journal_is_listed_dumped_and_verified_while_the_receiver_runs(acrelay, receiver):
     for _ in range(3):
         assert receiver.post("type=subscribe") == 200
     assert len(acrelay("journal", "dump").splitlines()) == 3
-    assert acrelay("journal", "verify").startswith("3 records")
+    assert len(acrelay("journal", "dump", "--from", "2", "--to", "2").splitlines()) == 1
+    [record] = lines_of_json(acrelay("journal", "dump", "--raw", "--json", "--from", "3"))
+    assert record["hook"] == "contacts" and record["body"] == "type=subscribe"
+    assert "3 records" in acrelay("journal", "verify")
+    assert "sequences 1 to 3" in acrelay("journal", "ls")
+    receiver.config.unlink()
+    assert "3 records" in acrelay("journal", "verify", "--directory",
+                                  str(receiver.directory / "state"))
+    assert "holds no journal" in acrelay("journal", "ls", "--directory", "/", code=73)
+
+
+def test_journal_is_replayed_on_request_only(acrelay, receiver, redis):
+    assert receiver.post("type=subscribe&contact[id]=1") == 200
+    assert receiver.post("type=subscribe&contact[id]=2") == 200
+    receiver.wait_shipped()
+    assert "2 deliveries would be added" in acrelay("journal", "replay")
+    assert len(redis.entries()) == 2
+    assert "1 entries added" in acrelay("journal", "replay", "--from", "2", "--yes")
+    one, two, again = redis.entries()
+    assert again.pop("ce_replay")
+    assert two == again
+
+
+def test_journal_is_salvaged_into_a_private_file(acrelay, receiver, tmp_path):
+    assert receiver.post("type=subscribe&contact[id]=1") == 200
+    saved = tmp_path / "saved"
+    assert "1 deliveries saved" in acrelay("journal", "salvage", "--to-file", str(saved))
+    assert saved.stat().st_mode & 0o777 == 0o600
+    assert json.loads(saved.read_text())["body"] == "type=subscribe&contact[id]=1"
+    assert "cannot create" in acrelay("journal", "salvage", "--to-file", str(saved), code=1)
 
 
 def test_a_cursor_of_another_place_is_told_and_claimed(acrelay, redis, receiver):
@@ -80,12 +237,29 @@ def test_a_cursor_of_another_place_is_told_and_claimed(acrelay, redis, receiver)
     assert receiver.post("type=subscribe") == 200
     harness.wait_for("the alarm", lambda: "claim" in receiver.read_log())
     assert len(redis.entries()) == 1
-    assert "the cursor is ours" in acrelay("journal", "claim")
+    assert "--yes does it" in acrelay("journal", "claim")
+    assert redis.client.hget(cursor, "owner") == b"f" * 32
+    assert "ships from here now" in acrelay("journal", "claim", "--yes")
     harness.wait_for("the second entry", lambda: len(redis.entries()) == 2, 30)
 
 
+# --- help --------------------------------------------------------------------------------
+
 def test_help_and_usage(acrelay):
     assert "Usage: acrelay" in acrelay("--help")
-    assert "Try: acrelay --help" in acrelay("nonsense", code=64)
-    example = acrelay("config-example")
+    assert "journal salvage" in acrelay("journal", "--help")
+    assert "acrelay --help" in acrelay("nonsense", code=64)
+    assert "did you mean verify" in acrelay("journal", "verifi", code=64).replace("journal v", "v")
+    assert "complete -F" in acrelay("completion", "bash")
+    example = acrelay("check", "--print", "example")
     assert example == (harness.ROOT / "conf/acrelay.yaml").read_text()
+
+
+def test_only_token_shows_a_token(acrelay, receiver):
+    assert receiver.post("type=subscribe") == 200
+    receiver.wait_shipped()
+    token, secret = harness.token("contacts"), harness.SECRET.decode()
+    for words in (["check"], ["status"], ["send", "open"], ["journal", "dump", "--raw"],
+                  ["tail", "--from", "0", "--count", "1", "--json"], ["-v", "dead", "list"]):
+        told = acrelay(*words)
+        assert token not in told and secret not in told, words

@@ -62,6 +62,16 @@ Test(options, takes_what_stands_behind_two_dashes_as_arguments)
     cr_assert_str_eq(o.arguments[0], "--count");
 }
 
+Test(options, knows_three_letters)
+{
+    struct options o;
+
+    cr_assert_eq(PARSE(&o, &program_acrelay, "-c", "a.yaml", "tail", "-v"), -1);
+    cr_assert(options_is(&o, "tail"));
+    cr_assert_str_eq(options_text(&o, "config", ""), "a.yaml");
+    cr_assert(options_has(&o, "verbose"));
+}
+
 Test(options, keeps_the_last_of_a_repeated_option)
 {
     struct options o;

@@ -1,0 +1,342 @@
+// dead: letters that could not become events. Their stream holds the bytes as received, so
+// that one which a newer version understands can be sent through again.
+#include "base/clock.h"
+#include "base/text.h"
+#include "cli/cli.h"
+#include "cli/show.h"
+#include "relay/relay.h"
+
+#include <stdio.h>
+
+enum { PAGE = 100, ID_TEXT = 64, STORED_MAX = 64 << 20 };
+
+struct dead {
+    struct cli *cli;
+    struct redis *redis;
+    char key[SCRIPT_KEY];
+    const char *reason;
+    uint64_t found, most;
+    struct buf ids; // NUL-ended, of letters to drop
+};
+
+// A step of a walk: 0 to go on, -1 with *err.
+typedef int dead_fn(struct dead *d, const char *id, const struct redis_reply *fields,
+                    struct err *err);
+
+static int
+dead_open(struct dead *d, struct cli *c, struct err *err)
+{
+    *d = (struct dead){.cli = c, .most = UINT64_MAX};
+    script_key(d->key, c->config->redis_namespace, SPAN("dead"));
+    d->redis = cli_redis(c->config, err);
+    return d->redis ? 0 : -1;
+}
+
+static int
+dead_close(struct dead *d, int result, const struct err *err)
+{
+    redis_close(d->redis);
+    return result < 0 ? cli_fail(err) : EXIT_CODE_OK;
+}
+
+static bool
+is_wanted(const struct dead *d, const struct redis_reply *fields)
+{
+    return !d->reason || span_is(show_field(fields, "reason"), d->reason);
+}
+
+// Walks over all letters, a page at a time; each must not ask Redis anything itself.
+static int
+walk(struct dead *d, dead_fn *each, struct err *err)
+{
+    char from[ID_TEXT + 1] = "-", id[ID_TEXT];
+    size_t n = PAGE;
+
+    while (n == PAGE && d->found < d->most) {
+        const struct redis_reply *page =
+            redis_ask(d->redis, err, "XRANGE", d->key, from, "+", "COUNT", "100", NULL);
+        if (cli_ask_failed(page, err))
+            return -1;
+        n = redis_reply_len(page);
+        for (size_t i = 0; i < n && d->found < d->most; i++) {
+            const struct redis_reply *entry = redis_reply_at(page, i);
+            struct span name = redis_reply_text(redis_reply_at(entry, 0));
+            snprintf(id, sizeof id, "%.*s", (int)name.len, name.at);
+            snprintf(from, sizeof from, "(%s", id);
+            if (!is_wanted(d, redis_reply_at(entry, 1)))
+                continue;
+            d->found++;
+            if (each(d, id, redis_reply_at(entry, 1), err) < 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+// --- list and show --------------------------------------------------------------------
+
+static int
+print_letter(struct dead *d, const char *id, const struct redis_reply *fields,
+             struct err *err)
+{
+    const struct cli *c = d->cli;
+    char size[32];
+
+    (void)err;
+    if (c->json) {
+        show_fields(span_of(id), fields);
+        return 0;
+    }
+    text_bytes(size, sizeof size, show_field(fields, "raw").len);
+    printf("%-20s  %s", id, show_color(c, SHOW_FAINT));
+    show_text(span_to(show_field(fields, "ce_recordedtime"), 19), 0);
+    printf("%s  ", show_plain(c));
+    show_text(show_field(fields, "hook"), 63);
+    printf("  %s", show_color(c, SHOW_BAD));
+    show_text(show_field(fields, "reason"), 20);
+    printf("%s  %s  ", show_plain(c), size);
+    show_text(show_field(fields, "detail"), 200);
+    putchar('\n');
+    return 0;
+}
+
+int
+cli_dead_list(struct cli *c)
+{
+    struct dead d;
+    struct err err = {0};
+
+    if (dead_open(&d, c, &err) < 0)
+        return cli_fail(&err);
+    d.reason = options_text(c->options, "reason", NULL);
+    d.most = options_number(c->options, "count", UINT64_MAX);
+    int result = walk(&d, print_letter, &err);
+    if (result == 0 && d.found == 0 && !c->json)
+        puts("no dead letters");
+    return dead_close(&d, result, &err);
+}
+
+static const struct redis_reply *
+find(struct dead *d, const char *id, struct err *err)
+{
+    const struct redis_reply *reply =
+        redis_ask(d->redis, err, "XRANGE", d->key, id, id, NULL);
+
+    if (cli_ask_failed(reply, err))
+        return NULL;
+    if (redis_reply_len(reply) != 1) {
+        err_set(err, ERR_INPUT, "there is no dead letter %s; acrelay dead list shows all",
+                id);
+        return NULL;
+    }
+    return redis_reply_at(redis_reply_at(reply, 0), 1);
+}
+
+static void
+print_whole(const struct cli *c, const struct redis_reply *fields)
+{
+    for (size_t i = 0; i + 1 < redis_reply_len(fields); i += 2) {
+        printf("%s", show_color(c, SHOW_STRONG));
+        show_text(redis_reply_text(redis_reply_at(fields, i)), 60);
+        printf("%s: ", show_plain(c));
+        show_text(redis_reply_text(redis_reply_at(fields, i + 1)), 0);
+        putchar('\n');
+    }
+}
+
+int
+cli_dead_show(struct cli *c)
+{
+    const char *id = c->options->arguments[0];
+    struct dead d;
+    struct err err = {0};
+
+    if (dead_open(&d, c, &err) < 0)
+        return cli_fail(&err);
+    const struct redis_reply *fields = find(&d, id, &err);
+    if (fields && c->json)
+        show_fields(span_of(id), fields);
+    else if (fields)
+        print_whole(c, fields);
+    return dead_close(&d, fields ? 0 : -1, &err);
+}
+
+// --- replay ---------------------------------------------------------------------------
+
+// Reads clock_format_us's text back.
+static bool
+time_of(struct span text, int64_t *us)
+{
+    char copy[CLOCK_TEXT];
+    int year, month, day, hour, minute, second, part;
+
+    snprintf(copy, sizeof copy, "%.*s", (int)text.len, text.at);
+    if (sscanf(copy, "%4d-%2d-%2dT%2d:%2d:%2d.%6dZ", &year, &month, &day, &hour, &minute,
+               &second, &part) != 7)
+        return false;
+    int64_t days = clock_days(year, month, day);
+    *us = (((days * 24 + hour) * 60 + minute) * 60 + second) * 1000000 + part;
+    return true;
+}
+
+// The delivery as it was, with stream and settings as its hook has them now.
+static int
+restore(const struct cli *c, const struct redis_reply *fields, struct buf *stored,
+        struct record *record, struct err *err)
+{
+    struct span name = show_field(fields, "hook"), id = show_field(fields, "ce_id");
+    const struct config_hook *hook = config_find_hook(c->config, name);
+    struct delivery d = {.hook = name,
+                         .type = show_field(fields, "content-type"),
+                         .query = show_field(fields, "query"),
+                         .body = show_field(fields, "raw")};
+
+    if (span_is(show_field(fields, "reason"), "gap"))
+        return err_set(err, ERR_INPUT, "it tells of lost records and holds no delivery");
+    if (!hook)
+        return err_set(err, ERR_INPUT, "its hook %.*s is not in the configuration",
+                       (int)name.len, name.at);
+    if (id.len != EVENT_ID_TEXT || !entry_sequence(&record->sequence, span_from(id, 33)))
+        return err_set(err, ERR_INPUT, "it has no usable ce_id");
+    if (d.type.len > DELIVERY_TYPE_MAX || d.query.len > DELIVERY_QUERY_MAX)
+        return err_set(err, ERR_INPUT, "its content type or query is too long");
+    if (!time_of(show_field(fields, "ce_recordedtime"), &record->received_us))
+        return err_set(err, ERR_INPUT, "it has no usable ce_recordedtime");
+    d.stream = span_of(hook->stream);
+    d.include_raw = hook->include_raw;
+    if (delivery_encode(stored, &d) < 0)
+        return err_set(err, ERR_INPUT, "it is too large");
+    record->payload = buf_span(stored);
+    return 0;
+}
+
+static int
+send_again(struct dead *d, const struct record *record, struct span journal_id,
+           struct err *err)
+{
+    char id[JOURNAL_ID_TEXT];
+    struct entry entry;
+    int result = -1;
+
+    snprintf(id, sizeof id, "%.*s", (int)journal_id.len, journal_id.at);
+    struct entry_maker *maker = entry_maker_open(d->cli->config->account_name, id);
+    entry_make(maker, record, &entry);
+    if (entry.reason == EVENT_GOOD)
+        result = relay_replay(d->redis, d->cli->config->redis_namespace, &entry, err);
+    else
+        err_set(err, ERR_INPUT, "it is still unreadable: %s (%.*s)",
+                event_reason_name(entry.reason), (int)entry.event.detail.len,
+                entry.event.detail.at);
+    entry_maker_close(maker);
+    return result;
+}
+
+// First into the stream, then out of the dead letters: killed between the two, it stands in
+// both, with one ce_id.
+static int
+replay(struct dead *d, const char *id, struct err *err)
+{
+    struct record record = {0};
+    struct buf stored;
+    char journal_id[JOURNAL_ID_TEXT];
+    const struct redis_reply *fields = find(d, id, err);
+    int result = -1;
+
+    if (!fields)
+        return -1;
+    buf_init(&stored, STORED_MAX);
+    if (restore(d->cli, fields, &stored, &record, err) == 0) {
+        // The fields are gone with the next command.
+        struct span whole = span_to(show_field(fields, "ce_id"), JOURNAL_ID_TEXT - 1);
+        memcpy(journal_id, whole.at, whole.len);
+        result = send_again(d, &record, span_make(journal_id, whole.len), err);
+    }
+    buf_release(&stored);
+    if (result == 0 &&
+        cli_ask_failed(redis_ask(d->redis, err, "XDEL", d->key, id, NULL), err))
+        return -1;
+    return result < 0 ? err_context(err, "%s", id) : 0;
+}
+
+int
+cli_dead_replay(struct cli *c)
+{
+    struct dead d;
+    struct err err = {0};
+    int result = 0;
+
+    if (event_zone_set(c->config->account_time_zone ? c->config->account_time_zone : "",
+                       &err) < 0 ||
+        dead_open(&d, c, &err) < 0)
+        return cli_fail(&err);
+    for (int i = 0; i < c->options->arguments_len && result == 0; i++) {
+        result = replay(&d, c->options->arguments[i], &err);
+        if (result == 0)
+            printf(c->json ? "{\"replayed\":\"%s\"}\n"
+                           : "%s is in its stream now, marked with ce_replay\n",
+                   c->options->arguments[i]);
+    }
+    return dead_close(&d, result, &err);
+}
+
+// --- drop -----------------------------------------------------------------------------
+
+static int
+drop(struct dead *d, const char *id, struct err *err)
+{
+    const struct redis_reply *reply = redis_ask(d->redis, err, "XDEL", d->key, id, NULL);
+
+    if (cli_ask_failed(reply, err))
+        return -1;
+    d->found += redis_reply_number(reply) == 1;
+    if (redis_reply_number(reply) != 1)
+        return err_set(err, ERR_INPUT, "there is no dead letter %s", id);
+    return 0;
+}
+
+static int
+keep_id(struct dead *d, const char *id, const struct redis_reply *fields, struct err *err)
+{
+    (void)fields;
+    (void)err;
+    return buf_add(&d->ids, span_make(id, strlen(id) + 1));
+}
+
+// The ids of one reason are collected first: dropping while walking would skip some.
+static int
+drop_many(struct dead *d, struct err *err)
+{
+    buf_init(&d->ids, 1 << 30);
+    int result = walk(d, keep_id, err);
+    d->found = 0;
+    for (size_t at = 0; result == 0 && at < d->ids.len; at += strlen(d->ids.at + at) + 1)
+        result = drop(d, d->ids.at + at, err);
+    buf_release(&d->ids);
+    return result;
+}
+
+int
+cli_dead_drop(struct cli *c)
+{
+    const struct options *o = c->options;
+    struct dead d;
+    struct err err = {0};
+    int result = 0;
+    bool many = options_has(o, "all") || options_has(o, "reason");
+
+    if (many == (o->arguments_len > 0)) {
+        err_exit(&err, EXIT_CODE_USAGE,
+                 "dead drop takes entry ids, or --reason WORD, or --all");
+        return cli_fail(&err);
+    }
+    if (dead_open(&d, c, &err) < 0)
+        return cli_fail(&err);
+    d.reason = options_text(o, "reason", NULL);
+    if (many)
+        result = drop_many(&d, &err);
+    for (int i = 0; i < o->arguments_len && result == 0; i++)
+        result = drop(&d, o->arguments[i], &err);
+    printf(c->json ? "{\"dropped\":%llu}\n" : "%llu dropped\n",
+           (unsigned long long)d.found);
+    return dead_close(&d, result, &err);
+}

@@ -1,0 +1,327 @@
+// send: posts samples as ActiveCampaign would, to see the way from post to stream with one's
+// own eyes. It posts one after another on one connection; `make bench` is for load.
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "cli/cli.h"
+#include "cli/show.h"
+#include "edge/post.h"
+#include "event/samples.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { BODY_MAX = 64 << 20, TIMES_MAX = 100000, SAMPLES_MAX = 128 };
+
+static const char form_type[] = "application/x-www-form-urlencoded";
+
+struct sending {
+    struct cli *cli;
+    struct post_target to;
+    struct secrets *secrets; // NULL with --url
+    const char *hook, *url_path;
+    struct span type;
+    struct sample samples[SAMPLES_MAX];
+    size_t samples_len;
+    bool vary; // samples are, a file is not
+    int fd;
+
+    uint64_t sent, good;
+    uint64_t codes[1000];
+    int64_t start_us;
+    uint32_t times[TIMES_MAX]; // microseconds of the first answers
+    size_t times_len;
+};
+
+// --- what is sent ---------------------------------------------------------------------
+
+static int
+list_samples(const struct cli *c)
+{
+    struct sample s;
+    struct buf object;
+
+    buf_init(&object, 4096);
+    for (size_t at = 0; samples_next(&s, &at);) {
+        buf_clear(&object);
+        show_add_member(&object, "type", s.name);
+        if (c->json)
+            show_end(&object);
+        else
+            printf("%.*s\n", (int)s.name.len, s.name.at);
+    }
+    buf_release(&object);
+    return EXIT_CODE_OK;
+}
+
+static int
+no_such_sample(const char *name, struct err *err)
+{
+    struct sample s, near = {0};
+    size_t best = SIZE_MAX;
+
+    for (size_t at = 0; samples_next(&s, &at);) {
+        size_t distance = text_distance(span_of(name), s.name);
+        if (distance < best) {
+            best = distance;
+            near = s;
+        }
+    }
+    return err_exit(err, EXIT_CODE_USAGE,
+                    "there is no sample of %s; the nearest is %.*s, and --list shows all",
+                    name, (int)near.name.len, near.name.at);
+}
+
+static int
+add_named(struct sending *s, const char *name, struct err *err)
+{
+    bool all = strcmp(name, "all") == 0;
+    struct sample sample;
+    size_t at = 0;
+
+    if (!all && !samples_find(&sample, span_of(name)))
+        return no_such_sample(name, err);
+    while (s->samples_len < SAMPLES_MAX && (!all || samples_next(&sample, &at))) {
+        s->samples[s->samples_len++] = sample;
+        if (!all)
+            break;
+    }
+    return 0;
+}
+
+static int
+choose_samples(struct sending *s, struct buf *file, struct err *err)
+{
+    const struct options *o = s->cli->options;
+    const char *path = options_text(o, "file", NULL);
+
+    s->vary = !path;
+    if (path) {
+        const char *real = strcmp(path, "-") == 0 ? "/dev/stdin" : path;
+        if (file_read(real, file, err) < 0)
+            return -1;
+        s->samples[s->samples_len++] = (struct sample){span_of("file"), buf_span(file)};
+    }
+    for (int i = 0; i < o->arguments_len; i++)
+        if (add_named(s, o->arguments[i], err) < 0)
+            return -1;
+    if (s->samples_len == 0)
+        return err_exit(err, EXIT_CODE_USAGE,
+                        "send what? A type (see --list), all, or --file");
+    return 0;
+}
+
+// --- where to -------------------------------------------------------------------------
+
+static int
+read_url(struct sending *s, const char *url, struct err *err)
+{
+    struct span rest = span_of(url);
+    char host[64];
+    uint64_t port = 80;
+
+    if (!span_starts(rest, SPAN("http://")))
+        return err_exit(err, EXIT_CODE_USAGE, "--url takes http://ADDRESS:PORT/PATH");
+    rest = span_from(rest, strlen("http://"));
+    struct span place = span_to(rest, span_find(rest, '/'));
+    struct span path = span_from(rest, place.len);
+    struct span digits = place;
+    struct span name = span_cut(&digits, ':');
+    text_escape(host, sizeof host, span_is(name, "localhost") ? SPAN("127.0.0.1") : name);
+    if (inet_pton(AF_INET, host, &s->to.host) != 1 || path.len == 0 ||
+        (digits.len && !text_number(&port, digits, UINT16_MAX)))
+        return err_exit(err, EXIT_CODE_USAGE,
+                        "--url takes http://ADDRESS:PORT/PATH with an IPv4 address");
+    s->to.port = (uint16_t)port;
+    s->url_path = path.at;
+    return 0;
+}
+
+// The receiver as the configuration says: its first listen address.
+static int
+choose_receiver(struct sending *s, struct err *err)
+{
+    struct cli *c = s->cli;
+
+    c->config = cli_config(c->file, false);
+    if (!c->config)
+        return err_exit(err, EXIT_CODE_CONFIG,
+                        "without a good configuration, --url says where to post");
+    s->hook = options_text(c->options, "hook", NULL);
+    if (s->hook && !cli_hook(c, s->hook, err))
+        return -1;
+    s->secrets = secrets_load(c->config, err);
+    const struct config_address *a = &c->config->listen[0];
+    s->to = (struct post_target){.path = a->path, .host = a->host, .port = a->port};
+    if (!a->path && a->host.s_addr == 0)
+        s->to.host.s_addr = htonl(INADDR_LOOPBACK);
+    return s->secrets ? 0 : -1;
+}
+
+static int
+choose_target(struct sending *s, struct err *err)
+{
+    const char *url = options_text(s->cli->options, "url", NULL);
+
+    return url ? read_url(s, url, err) : choose_receiver(s, err);
+}
+
+// The first hook that asks for the type ("unsubscribe.reason" is an unsubscribe).
+static const char *
+hook_for(const struct config *c, struct span sample)
+{
+    struct span type = span_to(sample, span_find(sample, '.'));
+
+    for (size_t i = 0; i < c->hooks_len; i++)
+        for (size_t k = 0; k < c->hooks[i].events.len; k++)
+            if (span_is(type, c->hooks[i].events.at[k]))
+                return c->hooks[i].name;
+    return c->hooks[0].name;
+}
+
+static void
+add_path(const struct sending *s, const struct sample *sample, struct buf *path)
+{
+    if (s->url_path)
+        buf_add_text(path, s->url_path);
+    else
+        secrets_url(s->secrets, 0, "",
+                    span_of(s->hook ? s->hook : hook_for(s->cli->config, sample->name)),
+                    path);
+}
+
+// --- sending --------------------------------------------------------------------------
+
+static void
+note(struct sending *s, int code, int64_t took_us)
+{
+    s->sent++;
+    if (code >= 0 && code < 1000)
+        s->codes[code]++;
+    s->good += code == 200;
+    if (code >= 0 && s->times_len < TIMES_MAX)
+        s->times[s->times_len++] = (uint32_t)took_us;
+}
+
+static int
+send_one(struct sending *s, const struct sample *sample, struct err *err)
+{
+    struct buf body, path;
+    bool closed = true;
+
+    if (s->fd < 0)
+        s->fd = post_open(&s->to, err);
+    if (s->fd < 0)
+        return -1;
+    buf_init(&body, BODY_MAX + 64);
+    buf_init(&path, 4096);
+    if (s->vary)
+        samples_vary(&body, sample, (uint64_t)clock_now_us());
+    else
+        buf_add(&body, sample->body);
+    add_path(s, sample, &path);
+    int64_t start = clock_mono_us();
+    int code = post_send(s->fd, buf_span(&path), s->type, buf_span(&body), &closed, err);
+    note(s, code, clock_mono_us() - start);
+    buf_release(&path);
+    buf_release(&body);
+    if (closed) {
+        close(s->fd);
+        s->fd = -1;
+    }
+    return code < 0 ? -1 : 0;
+}
+
+static int
+send_all(struct sending *s, struct err *err)
+{
+    const struct options *o = s->cli->options;
+    uint64_t count = options_number(o, "count", s->samples_len);
+    uint64_t rate = options_number(o, "rate", 0);
+    struct show_progress progress = {.what = "sent"};
+    int result = 0;
+
+    s->start_us = clock_mono_us();
+    for (uint64_t n = 0; n < count && result == 0; n++) {
+        if (rate) {
+            int64_t due = s->start_us + (int64_t)(n * 1000000 / rate);
+            for (int64_t left; (left = due - clock_mono_us()) > 999;)
+                clock_sleep_ms(left / 1000);
+        }
+        show_progress(&progress, n, count);
+        result = send_one(s, &s->samples[n % s->samples_len], err);
+    }
+    show_progress_end(&progress);
+    return result;
+}
+
+// --- the summary ----------------------------------------------------------------------
+
+static int
+by_time(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static double
+time_at(const struct sending *s, size_t percent)
+{
+    size_t i = s->times_len * percent / 100;
+
+    return s->times_len ? s->times[i < s->times_len ? i : s->times_len - 1] / 1000.0 : 0;
+}
+
+static void
+print_summary(struct sending *s)
+{
+    double seconds = (double)(clock_mono_us() - s->start_us) / 1e6;
+
+    qsort(s->times, s->times_len, sizeof *s->times, by_time);
+    if (s->cli->json) {
+        printf("{\"sent\":%llu,\"good\":%llu,\"seconds\":%.3f,\"p50_ms\":%.3f,"
+               "\"p99_ms\":%.3f}\n",
+               (unsigned long long)s->sent, (unsigned long long)s->good, seconds,
+               time_at(s, 50), time_at(s, 99));
+        return;
+    }
+    printf("%llu sent, %s%llu answered 200%s", (unsigned long long)s->sent,
+           show_color(s->cli, s->good == s->sent ? SHOW_GOOD : SHOW_BAD),
+           (unsigned long long)s->good, show_plain(s->cli));
+    for (size_t code = 0; code < 1000; code++)
+        if (s->codes[code] && code != 200)
+            printf(", %llu answered %zu", (unsigned long long)s->codes[code], code);
+    printf(" (%.2f s, half within %.1f ms, 99 %% within %.1f ms)\n", seconds,
+           time_at(s, 50), time_at(s, 99));
+}
+
+int
+cli_send(struct cli *c)
+{
+    static struct sending s;
+    struct err err = {0};
+    struct buf file;
+
+    if (options_has(c->options, "list"))
+        return list_samples(c);
+    s.cli = c;
+    s.fd = -1;
+    s.type = span_of(options_text(c->options, "content-type", form_type));
+    buf_init(&file, BODY_MAX);
+    int result =
+        choose_samples(&s, &file, &err) < 0 || choose_target(&s, &err) < 0 ? -1 : 0;
+    if (result == 0)
+        result = send_all(&s, &err);
+    if (s.sent > 0)
+        print_summary(&s);
+    buf_release(&file);
+    secrets_release(s.secrets);
+    if (s.fd >= 0)
+        close(s.fd);
+    if (result < 0)
+        return cli_fail(&err);
+    return s.sent == s.good ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
+}

@@ -1,0 +1,266 @@
+// status: everything in one screen, from the admin listeners' metrics and from Redis. What
+// does not answer is said, and the rest is shown.
+#include "base/text.h"
+#include "cli/cli.h"
+#include "cli/show.h"
+#include "relay/script.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { PAGE_MAX = 4 << 20 };
+
+struct status {
+    struct cli *cli;
+    struct buf receiver, worker; // pages of /metrics; empty: it does not answer
+    struct redis *redis;
+    struct err redis_err;
+    struct buf json;
+    bool healthy;
+};
+
+// --- figures of a page ----------------------------------------------------------------
+
+// The sum of a metric over its labels; false when the page has none.
+static bool
+find_metric(const struct buf *page, const char *name, double *sum)
+{
+    struct span rest = buf_span(page);
+    bool found = false;
+
+    *sum = 0;
+    while (rest.len > 0) {
+        struct span line = span_cut(&rest, '\n');
+        if (!span_starts(line, span_of(name)))
+            continue;
+        char next = line.len > strlen(name) ? line.at[strlen(name)] : '\0';
+        if (next != ' ' && next != '{')
+            continue;
+        while (span_find(line, ' ') < line.len)
+            line = span_from(line, span_find(line, ' ') + 1);
+        char number[64];
+        snprintf(number, sizeof number, "%.*s", (int)line.len, line.at);
+        *sum += strtod(number, NULL);
+        found = true;
+    }
+    return found;
+}
+
+static double
+metric(const struct buf *page, const char *name)
+{
+    double sum;
+
+    find_metric(page, name, &sum);
+    return sum;
+}
+
+// --- lines ----------------------------------------------------------------------------
+
+static void
+title(const struct status *s, const char *name, bool good, const char *words)
+{
+    const struct cli *c = s->cli;
+
+    if (!c->json)
+        printf("%s%-10s%s %s%s%s\n", show_color(c, SHOW_STRONG), name, show_plain(c),
+               show_color(c, good ? SHOW_GOOD : SHOW_BAD), words, show_plain(c));
+}
+
+// A figure: a line for people, a member for programs.
+static void
+figure(struct status *s, const char *member, const char *label, double value,
+       const char *text)
+{
+    if (s->json.len == 0)
+        buf_add_byte(&s->json, '{');
+    buf_add_format(&s->json, "\"%s\":%.15g,", member, value);
+    if (!s->cli->json)
+        printf("  %-26s %s\n", label, text);
+}
+
+static void
+count(struct status *s, const char *member, const char *label, double value)
+{
+    char text[32];
+
+    snprintf(text, sizeof text, "%.0f", value);
+    figure(s, member, label, value, text);
+}
+
+static void
+bytes(struct status *s, const char *member, const char *label, double value)
+{
+    char text[32];
+
+    text_bytes(text, sizeof text, value > 0 ? (uint64_t)value : 0);
+    figure(s, member, label, value, text);
+}
+
+static void
+seconds(struct status *s, const char *member, const char *label, double value)
+{
+    char text[32];
+
+    text_duration(text, sizeof text, (int64_t)(value * 1000));
+    figure(s, member, label, value, text);
+}
+
+// --- receiver -------------------------------------------------------------------------
+
+static void
+fetch(struct buf *page, const struct config_address *a)
+{
+    struct err err;
+
+    buf_init(page, PAGE_MAX);
+    if (cli_get(a, "/metrics", page, &err) != 200)
+        buf_clear(page);
+}
+
+static void
+show_receiver(struct status *s)
+{
+    const struct buf *page = &s->receiver;
+    bool up = page->len > 0, redis = metric(page, "acrelay_redis_up") > 0;
+    bool ships = metric(page, "acrelay_relay_shipping") > 0;
+
+    s->healthy = up && redis && ships;
+    title(s, "receiver", s->healthy,
+          !up      ? "does not answer on its admin address"
+          : !redis ? "takes deliveries; Redis is away, they wait in the journal"
+          : !ships ? "takes deliveries; the relay has stopped, see its log"
+                   : "takes deliveries and relays them");
+    if (!up)
+        return;
+    count(s, "requests", "requests", metric(page, "acrelay_requests_total"));
+    count(s, "entries", "entries added", metric(page, "acrelay_relay_entries_total"));
+    count(s, "waiting", "waiting for the stream",
+          metric(page, "acrelay_journal_unpublished_records"));
+    double age;
+    if (find_metric(page, "acrelay_journal_oldest_unpublished_age_seconds", &age))
+        seconds(s, "waiting_seconds", "the oldest of them since", age);
+    count(s, "repeats", "repeats marked or dropped",
+          metric(page, "acrelay_relay_repeats_marked_total") +
+              metric(page, "acrelay_relay_repeats_dropped_total"));
+    count(s, "dead_letters", "dead letters since start",
+          metric(page, "acrelay_dead_letters_total"));
+    bytes(s, "journal_bytes", "journal on disk", metric(page, "acrelay_journal_bytes"));
+    bytes(s, "journal_free_bytes", "room left for records",
+          metric(page, "acrelay_journal_free_bytes"));
+}
+
+// --- streams --------------------------------------------------------------------------
+
+static double
+length_of(struct status *s, const char *stream)
+{
+    char key[SCRIPT_KEY];
+
+    script_key(key, s->cli->config->redis_namespace, span_of(stream));
+    return (double)redis_reply_number(
+        redis_ask(s->redis, &s->redis_err, "XLEN", key, NULL));
+}
+
+// Whether a hook before the i-th has the same stream.
+static bool
+is_named_before(const struct config *c, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(c->hooks[k].stream, c->hooks[i].stream) == 0)
+            return true;
+    return false;
+}
+
+static void
+show_streams(struct status *s)
+{
+    const struct config *c = s->cli->config;
+    char member[96], label[96];
+
+    title(s, "redis", s->redis != NULL, s->redis ? "answers" : s->redis_err.text);
+    s->healthy = s->healthy && s->redis;
+    for (size_t i = 0; s->redis && i < c->hooks_len; i++) {
+        if (is_named_before(c, i))
+            continue;
+        snprintf(member, sizeof member, "stream_%s", c->hooks[i].stream);
+        snprintf(label, sizeof label, "entries in %s", c->hooks[i].stream);
+        count(s, member, label, length_of(s, c->hooks[i].stream));
+    }
+    if (s->redis)
+        count(s, "stream_dead", "dead letters kept", length_of(s, "dead"));
+}
+
+// --- hooks ----------------------------------------------------------------------------
+
+static void
+print_hook(const struct status *s, struct span name, struct span last)
+{
+    printf("  %-26.*s ", (int)name.len, name.at);
+    if (last.len) {
+        fputs("last event ", stdout);
+        show_text(span_to(last, 19), 0);
+        putchar('\n');
+    } else {
+        printf("%sno event yet%s\n", show_color(s->cli, SHOW_FAINT), show_plain(s->cli));
+    }
+}
+
+static void
+show_hooks(struct status *s)
+{
+    const struct config *c = s->cli->config;
+    char key[SCRIPT_KEY];
+    struct err err = {0};
+
+    if (s->cli->json || !s->redis)
+        return;
+    title(s, "hooks", true, "");
+    script_key(key, c->redis_namespace, SPAN("last"));
+    for (size_t i = 0; i < c->hooks_len; i++) {
+        const char *name = c->hooks[i].name;
+        const struct redis_reply *reply =
+            redis_ask(s->redis, &err, "HGET", key, name, NULL);
+        if (!reply)
+            return; // the connection is dead; what we know is on the screen
+        struct span last = redis_reply_text(reply);
+        bool good = redis_reply_kind(reply) == REDIS_TEXT;
+        print_hook(s, span_of(name), good ? last : (struct span){0});
+    }
+}
+
+static void
+show_worker(struct status *s)
+{
+    bool up = s->worker.len > 0, wanted = s->cli->config->account_api_token_file != NULL;
+
+    if (up || wanted)
+        title(s, "worker", up,
+              up ? "keeps the hooks" : "does not answer on its admin address");
+    if (wanted)
+        s->healthy = s->healthy && up;
+}
+
+int
+cli_status(struct cli *c)
+{
+    struct status s = {.cli = c};
+
+    buf_init(&s.json, 1 << 20);
+    fetch(&s.receiver, &c->config->receiver_admin);
+    fetch(&s.worker, &c->config->worker_admin);
+    s.redis = cli_redis(c->config, &s.redis_err);
+    show_receiver(&s);
+    show_streams(&s);
+    show_hooks(&s);
+    show_worker(&s);
+    buf_add_format(&s.json, "%s\"healthy\":%s,", s.json.len ? "" : "{",
+                   s.healthy ? "true" : "false");
+    if (c->json)
+        show_end(&s.json);
+    redis_close(s.redis);
+    buf_release(&s.receiver);
+    buf_release(&s.worker);
+    buf_release(&s.json);
+    return s.healthy ? EXIT_CODE_OK : EXIT_CODE_UNAVAILABLE;
+}

@@ -1,0 +1,250 @@
+// tail: events as they reach the stream. Without --group it only looks (XREAD); with --group
+// it is a consumer like any other, acknowledges what it has shown, and takes over first what
+// it had read before and not acknowledged.
+#include "base/clock.h"
+#include "base/text.h"
+#include "cli/cli.h"
+#include "cli/show.h"
+#include "relay/script.h"
+
+#include <ctype.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { ID_TEXT = 64 };
+
+struct tail {
+    const struct cli *cli;
+    struct redis *redis;
+    char key[SCRIPT_KEY];
+    char last[ID_TEXT]; // the next read starts behind this id
+    const char *group, *type, *hook;
+    uint64_t shown, most;
+    bool data;
+};
+
+static volatile sig_atomic_t stopped;
+
+static void
+stop(int signal)
+{
+    (void)signal;
+    stopped = 1;
+}
+
+static struct span
+without_prefix(struct span type)
+{
+    struct span prefix = SPAN("com.activecampaign.");
+
+    return span_starts(type, prefix) ? span_from(type, prefix.len) : type;
+}
+
+static bool
+is_wanted(const struct tail *t, const struct redis_reply *fields)
+{
+    struct span source = show_field(fields, "ce_source");
+
+    if (t->type && !span_is(without_prefix(show_field(fields, "ce_type")), t->type) &&
+        !span_is(show_field(fields, "ce_type"), t->type))
+        return false;
+    if (!t->hook)
+        return true;
+    while (span_find(source, '/') < source.len)
+        source = span_from(source, span_find(source, '/') + 1);
+    return span_is(source, t->hook);
+}
+
+static void
+print_cell(struct span s, int width)
+{
+    char text[128];
+
+    size_t len = text_escape(text, sizeof text, s);
+    printf("%-*s  ", len < sizeof text ? width : 0, text);
+}
+
+// Receipt in local hours would differ from machine to machine: UTC as in the stream.
+static void
+print_line(const struct tail *t, const struct redis_reply *fields)
+{
+    const struct cli *c = t->cli;
+    bool repeat = span_is(show_field(fields, "ce_repeat"), "1");
+
+    fputs(show_color(c, SHOW_FAINT), stdout);
+    print_cell(span_to(show_field(fields, "ce_recordedtime"), 19), 19);
+    fputs(show_plain(c), stdout);
+    fputs(show_color(c, SHOW_STRONG), stdout);
+    print_cell(without_prefix(show_field(fields, "ce_type")), 22);
+    fputs(show_plain(c), stdout);
+    print_cell(show_field(fields, "ce_subject"), 14);
+    show_text(show_field(fields, "ce_source"), 80);
+    if (repeat)
+        printf("  %srepeat%s", show_color(c, SHOW_WARNING), show_plain(c));
+    if (show_field(fields, "ce_replay").len)
+        printf("  %sreplay%s", show_color(c, SHOW_WARNING), show_plain(c));
+    if (t->data) {
+        fputs("\n    ", stdout);
+        show_text(show_field(fields, "data"), 0);
+    }
+    putchar('\n');
+}
+
+static int
+acknowledge(struct tail *t, const char *id, struct err *err)
+{
+    return cli_ask_failed(redis_ask(t->redis, err, "XACK", t->key, t->group, id, NULL),
+                          err)
+               ? -1
+               : 0;
+}
+
+static void
+print_entry(const struct tail *t, struct span id, const struct redis_reply *fields)
+{
+    if (t->cli->json)
+        show_fields(id, fields);
+    else
+        print_line(t, fields);
+}
+
+// The reply is gone with the next command, so with a group entries are read one by one.
+static int
+take_entries(struct tail *t, const struct redis_reply *entries, struct err *err)
+{
+    size_t n = redis_reply_len(entries);
+
+    for (size_t i = 0; i < n && t->shown < t->most; i++) {
+        const struct redis_reply *entry = redis_reply_at(entries, i);
+        const struct redis_reply *fields = redis_reply_at(entry, 1);
+        struct span id = redis_reply_text(redis_reply_at(entry, 0));
+        snprintf(t->last, sizeof t->last, "%.*s", (int)id.len, id.at);
+        // A pending entry that was trimmed meanwhile has no fields any more.
+        if (redis_reply_len(fields) > 0 && is_wanted(t, fields)) {
+            print_entry(t, id, fields);
+            t->shown++;
+        }
+        if (t->group && (fflush(stdout) != 0 || acknowledge(t, t->last, err) < 0))
+            return -1;
+    }
+    fflush(stdout);
+    return n > 0;
+}
+
+static const struct redis_reply *
+read_next(struct tail *t, const char *from, struct err *err)
+{
+    char consumer[80];
+
+    if (!t->group)
+        return redis_ask(t->redis, err, "XREAD", "COUNT", "100", "BLOCK", "1000",
+                         "STREAMS", t->key, from, NULL);
+    snprintf(consumer, sizeof consumer, "acrelay-tail-%lu", (unsigned long)getuid());
+    return redis_ask(t->redis, err, "XREADGROUP", "GROUP", t->group, consumer, "COUNT",
+                     "1", "BLOCK", "1000", "STREAMS", t->key, from, NULL);
+}
+
+// 1 when entries came, 0 when none did within a second, -1.
+static int
+step(struct tail *t, const char *from, struct err *err)
+{
+    const struct redis_reply *reply = read_next(t, from, err);
+
+    if (cli_ask_failed(reply, err))
+        return -1;
+    return take_entries(t, redis_reply_at(redis_reply_at(reply, 0), 1), err);
+}
+
+// "$" would lose what comes between two reads: the newest id is asked for once.
+static int
+find_end(struct tail *t, struct err *err)
+{
+    const struct redis_reply *reply =
+        redis_ask(t->redis, err, "XREVRANGE", t->key, "+", "-", "COUNT", "1", NULL);
+
+    if (cli_ask_failed(reply, err))
+        return -1;
+    struct span id = redis_reply_text(redis_reply_at(redis_reply_at(reply, 0), 0));
+    if (id.len)
+        snprintf(t->last, sizeof t->last, "%.*s", (int)id.len, id.at);
+    else
+        snprintf(t->last, sizeof t->last, "0");
+    return 0;
+}
+
+static int
+make_group(struct tail *t, struct err *err)
+{
+    const struct redis_reply *reply = redis_ask(t->redis, err, "XGROUP", "CREATE", t->key,
+                                                t->group, "0", "MKSTREAM", NULL);
+
+    if (span_starts(redis_reply_text(reply), SPAN("BUSYGROUP")))
+        return 0;
+    return cli_ask_failed(reply, err) ? -1 : 0;
+}
+
+static int
+follow(struct tail *t, struct err *err)
+{
+    int result = 1;
+
+    if (t->group) {
+        if (make_group(t, err) < 0)
+            return -1;
+        // What this consumer had read and not acknowledged comes first.
+        snprintf(t->last, sizeof t->last, "0");
+        while (result > 0 && t->shown < t->most && !stopped)
+            result = step(t, t->last, err);
+    } else if (!t->last[0] && find_end(t, err) < 0) {
+        return -1;
+    }
+    while (result >= 0 && t->shown < t->most && !stopped)
+        result = step(t, t->group ? ">" : t->last, err);
+    return result < 0 && !stopped ? -1 : 0;
+}
+
+static bool
+is_id(const char *text)
+{
+    return *text && text[strspn(text, "0123456789-")] == '\0';
+}
+
+static int
+prepare(struct tail *t, struct err *err)
+{
+    const struct options *o = t->cli->options;
+    const char *stream = options_text(o, "stream", "events");
+    const char *from = options_text(o, "from", NULL);
+
+    t->group = options_text(o, "group", NULL);
+    t->type = options_text(o, "type", NULL);
+    t->hook = options_text(o, "hook", NULL);
+    t->most = options_number(o, "count", UINT64_MAX);
+    t->data = options_has(o, "data");
+    if (strlen(stream) > 63)
+        return err_exit(err, EXIT_CODE_USAGE, "--stream: at most 63 characters");
+    if (from && !is_id(from))
+        return err_exit(err, EXIT_CODE_USAGE, "--from takes an entry id, such as 0");
+    if (from && t->group)
+        return err_exit(err, EXIT_CODE_USAGE, "--from and --group exclude each other");
+    snprintf(t->last, sizeof t->last, "%s", from ? from : "");
+    script_key(t->key, t->cli->config->redis_namespace, span_of(stream));
+    t->redis = cli_redis(t->cli->config, err);
+    return t->redis ? 0 : -1;
+}
+
+int
+cli_tail(struct cli *c)
+{
+    struct tail t = {.cli = c};
+    struct sigaction action = {.sa_handler = stop};
+    struct err err = {0};
+
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    int result = prepare(&t, &err) < 0 || follow(&t, &err) < 0 ? -1 : 0;
+    redis_close(t.redis);
+    return result < 0 ? cli_fail(&err) : EXIT_CODE_OK;
+}

@@ -1,0 +1,47 @@
+// token: the one command that shows a secret, and therefore the only one that prints a whole
+// hook URL.
+#include "cli/cli.h"
+#include "cli/show.h"
+
+#include <stdio.h>
+
+static void
+print_urls(const struct cli *c, const struct secrets *secrets, struct span hook)
+{
+    size_t n = options_has(c->options, "all") ? secrets_len(secrets) : 1;
+    struct buf url, object;
+
+    buf_init(&url, 4096);
+    buf_init(&object, 8192);
+    for (size_t i = 0; i < n; i++) {
+        buf_clear(&url);
+        buf_clear(&object);
+        secrets_url(secrets, i, c->config->public_url, hook, &url);
+        if (!c->json) {
+            puts(buf_text(&url));
+            continue;
+        }
+        show_add_member(&object, "hook", hook);
+        show_add_member(&object, "secret_file", span_of(c->config->secret_files.at[i]));
+        show_add_member(&object, "url", buf_span(&url));
+        show_end(&object);
+    }
+    buf_release(&object);
+    buf_release(&url);
+}
+
+int
+cli_token(struct cli *c)
+{
+    const char *name = c->options->arguments[0];
+    struct err err = {0};
+
+    if (!cli_hook(c, name, &err))
+        return cli_fail(&err);
+    struct secrets *secrets = secrets_load(c->config, &err);
+    if (!secrets)
+        return cli_fail(&err);
+    print_urls(c, secrets, span_of(name));
+    secrets_release(secrets);
+    return EXIT_CODE_OK;
+}
