@@ -303,5 +303,5 @@ cli_check(struct cli *c)
     if (!c->json)
         printf("%zu wrong, %zu warning%s\n", k.counts[WRONG], k.counts[WARNING],
                k.counts[WARNING] == 1 ? "" : "s");
-    return k.code;
+    return (int)k.code;
 }
