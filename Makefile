@@ -38,7 +38,7 @@ UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c)
 # programs in which threads meet, for TSan (Criterion cannot run under it)
 THREADS  := $(patsubst tests/threads/%.c,$(BUILD)/threads/%,$(wildcard tests/threads/*.c))
 
-.PHONY: all tools help unit threads bench-journal live test run demo deps format layers soak clean
+.PHONY: all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(PROGRAMS)
@@ -119,6 +119,20 @@ $(BUILD)/bench/%: tests/bench/%.c $(ARCHIVES)
 # bytes to event: time, instructions (callgrind, the difference of 12 and 2 rounds), scaling
 bench-normal: $(BUILD)/bench/normal
 	@sh tests/bench/normal.sh $(BUILD)/bench/normal
+# libFuzzer with ASan and UBSan: SECONDS for each target; a crash is left in build/fuzz
+SECONDS ?= 60
+FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
+FUZZ_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all
+fuzz:
+	@mkdir -p build/fuzz
+	@for f in $(FUZZERS); do \
+	    clang -std=c17 -D_GNU_SOURCE -DACRELAY_VERSION='"fuzz"' -iquote src -O1 -g $(FUZZ_FLAGS) -fsanitize=fuzzer \
+	        tests/fuzz/$$f.c src/event/*.c $(wildcard src/base/*.c) -pthread \
+	        -o build/fuzz/$$f && mkdir -p build/fuzz/$$f.found && \
+	    build/fuzz/$$f -max_total_time=$(SECONDS) -max_len=20000 -print_final_stats=1 \
+	        -artifact_prefix=build/fuzz/ build/fuzz/$$f.found tests/fuzz/corpus/$$f \
+	        2>build/fuzz/$$f.log || { tail -40 build/fuzz/$$f.log; exit 1; }; \
+	    grep -E 'number_of_executed_units|cov:' build/fuzz/$$f.log | tail -1; done
 # the ledger over many deliveries: SOAK=count
 SOAK ?= 50000
 soak: all

@@ -79,6 +79,7 @@ STEPS = [
     ("build-gcc", make("all", "tools"), plain, 300),
     ("build-clang", make("all", "CC=clang", "BUILD=build/clang"), plain, 300),
     ("unit-asan", make("-k", "unit", "SAN=address", "BUILD=build/asan"), criterion, 600),
+    ("fuzz", make("fuzz", "SECONDS=15"), plain, 180),
     ("demo", ["sh", "deploy/try.sh", "demo"], plain, 120),
     ("model", [PYTHON, "tests/model/cursor.py"], counted, 60),
     ("live", pytest_command("live", "tests/live"), junit("live"), 900),
