@@ -66,10 +66,11 @@ note_segment(struct journal *j, const struct segment_header *h)
         .header = *h, .changed_us = clock_now_us(), .end = SEGMENT_HEADER};
 
     segment_name(s.name, h);
-    s.bytes = j->zeroed ? j->options.segment_bytes : SEGMENT_HEADER;
+    s.bytes = j->options.segment_bytes; // which it may grow to
     pthread_mutex_lock(&j->lock);
     j->segments = memory_grow(j->segments, (j->segments_len + 1) * sizeof s);
     j->segments[j->segments_len++] = s;
+    j->entering = false;
     pthread_mutex_unlock(&j->lock);
 }
 
@@ -132,9 +133,14 @@ enter(struct journal *j, uint64_t first, struct err *err)
     struct segment_header h;
 
     errno = 0;
-    if (space_for_segment(j, err) < 0 || make_header(j, first, &h, err) < 0 ||
-        create(j, &h, err) < 0)
+    if (space_for_segment(j, err) < 0)
         return -1;
+    if (make_header(j, first, &h, err) < 0 || create(j, &h, err) < 0) {
+        pthread_mutex_lock(&j->lock);
+        j->entering = false;
+        pthread_mutex_unlock(&j->lock);
+        return -1;
+    }
     j->salt = h.salt;
     j->used = SEGMENT_HEADER;
     j->written = first - 1;

@@ -224,15 +224,6 @@ look_again(struct cursor *c)
         c->scan.end = (uint64_t)st.st_size;
 }
 
-static void
-trim_range(struct range *r, struct range off)
-{
-    if (r->first >= off.first && r->first <= off.last)
-        r->first = off.last + 1;
-    if (r->last >= off.first && r->last <= off.last)
-        r->last = off.first - 1;
-}
-
 // lost_of leaves of what is missing that which had been acknowledged; `first` behind `last`
 // when nothing is. *kept says whether segments that old are still there.
 static int
@@ -243,13 +234,9 @@ lost_of(struct cursor *c, struct range *r, bool *kept, struct err *err)
     if (view_open(c, &v, err) < 0)
         return -1;
     *kept = v.list.len > 0 && r->first >= v.list.at[0].header.first;
-    for (size_t i = 0; i < v.list.len && r->first <= r->last; i++) {
-        const struct segment_header *h = &v.list.at[i].header;
-        if (h->skipped_count)
-            trim_range(r, (struct range){h->skipped, h->skipped + h->skipped_count - 1});
-    }
+    range_trim_skipped(r, &v.list);
     if (c->journal && c->journal->skip.first)
-        trim_range(r, c->journal->skip);
+        range_trim(r, c->journal->skip);
     bool newest =
         v.list.len == 0 || !segment_is_behind(&v.list.at[v.list.len - 1], &c->segment);
     if (!c->journal && newest && r->last > c->frame.durable)

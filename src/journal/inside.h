@@ -4,6 +4,7 @@
 
 #include "journal/files.h"
 #include "journal/journal.h"
+#include "journal/range.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -24,20 +25,6 @@ struct group {
     uint64_t first, last;
 };
 
-// A range of sequences, empty when `first` is 0.
-struct range {
-    uint64_t first, last;
-};
-
-static inline struct range
-range_cover(struct range a, struct range b)
-{
-    if (a.first == 0 || b.first == 0)
-        return a.first ? a : b;
-    return (struct range){a.first < b.first ? a.first : b.first,
-                          a.last > b.last ? a.last : b.last};
-}
-
 struct journal {
     struct journal_options options;
     unsigned char id[JOURNAL_ID_BYTES];
@@ -47,11 +34,12 @@ struct journal {
     // Held while a segment is removed, by committer or keeper: one after the other, oldest
     // first, or a crash could leave an older one without a newer.
     pthread_mutex_t removing;
-    pthread_mutex_t lock; // for everything below but the committer's own
-    pthread_cond_t work;  // to the committer: the open group has records
-    pthread_cond_t taken; // to appenders: a new open group
-    pthread_cond_t space; // to the keeper: look at spares and retention
-    pthread_cond_t read;  // to cursors: more is durable
+    pthread_mutex_t lock;  // for everything below but the committer's own
+    pthread_cond_t work;   // to the committer: the open group has records
+    pthread_cond_t taken;  // to appenders: a new open group
+    pthread_cond_t space;  // to the keeper: look at spares and retention
+    pthread_cond_t filled; // to the committer: the keeper is done with it
+    pthread_cond_t read;   // to cursors: more is durable
     struct group *open;
     bool idle; // the committer sleeps
     bool stopping;
@@ -62,6 +50,8 @@ struct journal {
     struct segment *segments; // in order; the last one may be the active one
     size_t segments_len;
     uint64_t spare_bytes, damaged;
+    bool filling;  // the keeper makes a spare
+    bool entering; // the committer makes a segment
     uint64_t bytes_max;
     struct journal_status counts;
 

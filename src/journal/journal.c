@@ -31,7 +31,7 @@ static void
 init_conditions(struct journal *j)
 {
     pthread_condattr_t monotonic;
-    pthread_cond_t *all[] = {&j->work, &j->taken, &j->space, &j->read};
+    pthread_cond_t *all[] = {&j->work, &j->taken, &j->space, &j->filled, &j->read};
 
     pthread_mutex_init(&j->lock, NULL);
     pthread_mutex_init(&j->aged, NULL);

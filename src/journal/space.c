@@ -16,8 +16,9 @@
 uint64_t
 space_used(const struct journal *j)
 {
-    uint64_t bytes = j->spare_bytes;
+    uint64_t bytes = j->filling ? j->options.segment_bytes : j->spare_bytes;
 
+    bytes += j->entering ? j->options.segment_bytes : 0;
     for (size_t i = 0; i < j->segments_len; i++)
         bytes += j->segments[i].bytes;
     return bytes;
@@ -93,21 +94,30 @@ space_lost_spare(struct journal *j)
     pthread_mutex_unlock(&j->lock);
 }
 
+// has_room says whether one more segment may be made, and reserves its room: out of the spare, also one that the
+// keeper is just filling, or within the bounds.
+static bool
+has_room(struct journal *j)
+{
+    pthread_mutex_lock(&j->lock);
+    bool fits = space_used(j) + j->options.segment_bytes <= j->bytes_max;
+    while (!fits && j->filling)
+        pthread_cond_wait(&j->filled, &j->lock);
+    fits = fits || j->spare_bytes > 0;
+    j->entering = fits;
+    pthread_mutex_unlock(&j->lock);
+    return fits;
+}
+
 int
 space_for_segment(struct journal *j, struct err *err)
 {
-    for (;;) {
-        pthread_mutex_lock(&j->lock);
-        bool spare = j->spare_bytes > 0;
-        bool fits = space_used(j) + j->options.segment_bytes <= j->bytes_max;
-        pthread_mutex_unlock(&j->lock);
-        if (spare || fits)
-            return 0;
+    while (!has_room(j))
         if (space_give(j) < 0)
             return err_set(err, ERR_AGAIN,
                            "the journal is full (journal.max) and nothing in it is "
                            "published yet");
-    }
+    return 0;
 }
 
 // With the lock: more or older than wished?
@@ -149,27 +159,45 @@ recycle_oldest(struct journal *j, struct err *err)
     return files_make_spare(j->dir, j->options.segment_bytes, err);
 }
 
+// begin_filling reserves the room for a spare. *fits: a new file is within the bounds.
+static bool
+begin_filling(struct journal *j, bool *fits)
+{
+    pthread_mutex_lock(&j->lock);
+    bool held = j->spare_bytes > 0;
+    *fits = space_used(j) + j->options.segment_bytes <= j->bytes_max;
+    j->filling = !held && (*fits || oldest_is_published(j));
+    bool filling = j->filling;
+    pthread_mutex_unlock(&j->lock);
+    return filling;
+}
+
+static void
+end_filling(struct journal *j, bool made)
+{
+    pthread_mutex_lock(&j->lock);
+    j->filling = false;
+    if (made)
+        j->spare_bytes = j->options.segment_bytes;
+    pthread_cond_broadcast(&j->filled);
+    pthread_mutex_unlock(&j->lock);
+}
+
 // One spare is held. When a new file would go over the bounds, or the disk is full, the
-// oldest published segment becomes the spare.
+// oldest published segment becomes the spare. When there is none either, the committer tells
+// when it matters.
 static void
 hold_spare(struct journal *j)
 {
     struct err err;
+    bool fits;
 
-    pthread_mutex_lock(&j->lock);
-    bool held = j->spare_bytes > 0;
-    bool fits = space_used(j) + j->options.segment_bytes <= j->bytes_max;
-    pthread_mutex_unlock(&j->lock);
-    if (held)
+    if (!begin_filling(j, &fits))
         return;
     int made = fits ? files_make_spare(j->dir, j->options.segment_bytes, &err) : -1;
     if (made < 0 && (!fits || errno == ENOSPC || errno == EDQUOT))
         made = recycle_oldest(j, &err);
-    if (made < 0)
-        return; // the committer tells when it matters
-    pthread_mutex_lock(&j->lock);
-    j->spare_bytes = j->options.segment_bytes;
-    pthread_mutex_unlock(&j->lock);
+    end_filling(j, made == 0);
 }
 
 static bool
