@@ -5,27 +5,37 @@
 //
 // begin_request is the only entry and always answers, which also keeps civetweb's file and
 // form code, where its known holes are, unreachable.
+//
+// A read of civetweb's ends only when it has all it wants, the connection breaks, or a pause
+// lasts for the whole timeout: a byte now and then holds a thread for ever, and nothing in
+// its interface says otherwise. So a timekeeper looks at what each thread waits for, and
+// sends SIGURG to one that is late: poll(2) fails with EINTR, and civetweb gives up. Reading
+// byte by byte was rejected for its cost, shutdown(2) because the descriptor is not told.
 #include "edge/http.h"
+
+#include "base/clock.h"
+#include "edge/descriptors.h"
 
 #include <arpa/inet.h>
 #include <civetweb.h>
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-enum { SOCKETS_MAX = 64 };
+enum { SOCKETS_MAX = 64, TICK_MS = 200, HEAD_MAX = 512 };
 
-union address {
-    struct sockaddr any;
-    struct sockaddr_in in;
-    struct sockaddr_un un;
+struct worker {
+    struct worker *next;
+    struct http_server *server;
+    pthread_t thread;
+    int64_t since_ms; // of the wait for a request's head
+    pthread_mutex_t lock;
+    int64_t deadline_ms; // of the read under way, 0: none; under lock
 };
 
 struct http_server {
@@ -33,83 +43,105 @@ struct http_server {
     int sockets[SOCKETS_MAX];
     int slots[SOCKETS_MAX]; // the descriptors that civetweb polls
     union address addresses[SOCKETS_MAX];
+    int nowhere; // takes the sockets' place when they are given back
     struct mg_context *context;
+    sem_t taken; // posted when the sockets are in place, or `failed`
+    bool failed;
     _Atomic(size_t) connections;
-    _Atomic(bool) failed;
+    pthread_t timekeeper;
+    pthread_mutex_t lock;
+    struct worker *workers; // grows only; under lock
+    _Atomic(bool) stopping;
 };
 
-static union address
-address_of(int fd)
-{
-    union address a = {.any = {.sa_family = AF_UNSPEC}};
-    socklen_t len = sizeof a;
+static _Thread_local struct worker *me; // in civetweb's worker threads
 
-    if (getsockname(fd, &a.any, &len) < 0)
-        a.any.sa_family = AF_UNSPEC;
-    return a;
-}
+// --- threads -------------------------------------------------------------------------------
 
-static bool
-is_listener(int fd)
-{
-    int yes = 0;
-    socklen_t len = sizeof yes;
-
-    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &yes, &len) == 0 && yes;
-}
-
-// for_each_descriptor calls `visit` with every open descriptor until it returns false.
 static void
-for_each_descriptor(bool (*visit)(int fd, void *context), void *context)
+take_sockets(const struct mg_context *context, struct http_server *s)
 {
-    DIR *d = opendir("/proc/self/fd");
+    struct mg_server_port ports[SOCKETS_MAX];
+    size_t len = s->options.sockets_len;
+    int got = mg_get_server_ports(context, (int)len, ports);
 
-    if (!d)
-        return;
-    for (struct dirent *e; (e = readdir(d));) {
-        int fd = atoi(e->d_name);
-        if (e->d_name[0] != '.' && fd != dirfd(d) && !visit(fd, context))
-            break;
+    for (size_t i = 0; i < len; i++) {
+        s->slots[i] = -1;
+        if ((int)i < got)
+            s->slots[i] = descriptors_find_listener(htons((uint16_t)ports[i].port));
+        if (s->slots[i] < 0 || dup3(s->sockets[i], s->slots[i], O_CLOEXEC) < 0)
+            s->failed = true;
     }
-    closedir(d);
+    sem_post(&s->taken);
 }
 
-struct search {
-    int port; // network byte order
-    int found;
-};
-
-static bool
-find_listener(int fd, void *context)
+static void
+add_worker(struct http_server *s)
 {
-    struct search *s = context;
-    union address a = address_of(fd);
-
-    if (a.any.sa_family == AF_INET && a.in.sin_port == s->port && is_listener(fd))
-        s->found = fd;
-    return s->found < 0;
+    me = memory_get(sizeof *me);
+    *me = (struct worker){.server = s, .thread = pthread_self()};
+    pthread_mutex_init(&me->lock, NULL);
+    pthread_mutex_lock(&s->lock);
+    me->next = s->workers;
+    s->workers = me;
+    pthread_mutex_unlock(&s->lock);
 }
 
 static void *
-take_sockets(const struct mg_context *context, int thread_type)
+init_thread(const struct mg_context *context, int type)
 {
-    struct http_server *s = mg_get_user_data(context);
-    struct mg_server_port ports[SOCKETS_MAX];
+    enum { POLLING = 0, WORKER = 1 };
 
-    if (thread_type != 0)
-        return NULL;
-    int len = mg_get_server_ports(context, SOCKETS_MAX, ports);
-    for (size_t i = 0; i < s->options.sockets_len; i++) {
-        struct search search = {.found = -1};
-        if ((int)i < len)
-            search.port = htons((uint16_t)ports[i].port);
-        if ((int)i < len)
-            for_each_descriptor(find_listener, &search);
-        if (search.found < 0 || dup3(s->sockets[i], search.found, O_CLOEXEC) < 0)
-            atomic_store(&s->failed, true);
-        s->slots[i] = search.found;
+    if (type == POLLING)
+        take_sockets(context, mg_get_user_data(context));
+    else if (type == WORKER)
+        add_worker(mg_get_user_data(context));
+    return NULL;
+}
+
+static void
+interrupt_if_late(struct worker *w, int64_t now_ms)
+{
+    pthread_mutex_lock(&w->lock);
+    if (w->deadline_ms && w->deadline_ms <= now_ms)
+        pthread_kill(w->thread, SIGURG);
+    pthread_mutex_unlock(&w->lock);
+}
+
+// A signal that falls between two polls is lost; the next tick sends another.
+static void *
+keep_time(void *server)
+{
+    struct http_server *s = server;
+
+    while (!atomic_load(&s->stopping)) {
+        clock_sleep_ms(TICK_MS);
+        pthread_mutex_lock(&s->lock);
+        struct worker *first = s->workers;
+        pthread_mutex_unlock(&s->lock);
+        int64_t now_ms = clock_mono_ms();
+        for (struct worker *w = first; w; w = w->next)
+            interrupt_if_late(w, now_ms);
     }
     return NULL;
+}
+
+static void
+do_nothing(int signal)
+{
+    (void)signal; // its arrival is all that is wanted
+}
+
+static int
+start_timekeeper(struct http_server *s, struct err *err)
+{
+    struct sigaction action = {.sa_handler = do_nothing};
+
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGURG, &action, NULL);
+    if (pthread_create(&s->timekeeper, NULL, keep_time, s) != 0)
+        return err_exit(err, EXIT_CODE_FAILURE, "the HTTP server cannot start a thread");
+    return 0;
 }
 
 // --- requests ------------------------------------------------------------------------------
@@ -126,37 +158,34 @@ fill_request(struct http_request *r, struct mg_connection *conn,
     for (size_t i = 0; i < r->headers_len && i < HTTP_HEADERS_MAX; i++)
         r->headers[i] = (struct http_header){span_of(info->http_headers[i].name),
                                              span_of(info->http_headers[i].value)};
-    struct in_addr peer;
-    r->is_unix_peer = info->remote_addr[0] == '\0';
-    r->peer = 0;
-    if (inet_pton(AF_INET, info->remote_addr, &peer) == 1)
-        r->peer = ntohl(peer.s_addr);
     r->connection = conn;
 }
 
 static int
 begin_request(struct mg_connection *conn)
 {
-    const struct mg_request_info *info = mg_get_request_info(conn);
-    struct http_server *s = info->user_data;
     struct http_request r;
 
-    if (!mg_get_user_connection_data(conn)) {
-        mg_set_user_connection_data(conn, s);
-        atomic_fetch_add(&s->connections, 1);
-    }
-    fill_request(&r, conn, info);
-    s->options.handle(&r, s->options.context);
+    fill_request(&r, conn, mg_get_request_info(conn));
+    me->server->options.handle(&r, me->server->options.context);
+    me->since_ms = clock_mono_ms();
     return 1;
+}
+
+static int
+begin_connection(const struct mg_connection *conn, void **data)
+{
+    (void)conn, (void)data;
+    me->since_ms = clock_mono_ms();
+    atomic_fetch_add(&me->server->connections, 1);
+    return 0;
 }
 
 static void
 end_connection(const struct mg_connection *conn)
 {
-    struct http_server *s = mg_get_user_connection_data(conn);
-
-    if (s)
-        atomic_fetch_sub(&s->connections, 1);
+    (void)conn;
+    atomic_fetch_sub(&me->server->connections, 1);
 }
 
 struct span
@@ -173,10 +202,21 @@ http_find_header(const struct http_request *r, const char *name, size_t *count)
     return value;
 }
 
-int64_t
-http_read(struct http_request *r, char *to, size_t len)
+static void
+set_deadline(int64_t deadline_ms)
 {
-    return mg_read(r->connection, to, len);
+    pthread_mutex_lock(&me->lock);
+    me->deadline_ms = deadline_ms;
+    pthread_mutex_unlock(&me->lock);
+}
+
+int64_t
+http_read(struct http_request *r, char *to, size_t len, int64_t deadline_ms)
+{
+    set_deadline(deadline_ms);
+    int64_t n = mg_read(r->connection, to, len);
+    set_deadline(0);
+    return n;
 }
 
 void
@@ -187,40 +227,84 @@ http_continue(struct http_request *r)
     mg_write(r->connection, interim, sizeof interim - 1);
 }
 
+// --- answers -------------------------------------------------------------------------------
+
 static const char *
 reason_of(int code)
 {
-    return mg_get_response_code_text(NULL, code);
+    return code == 200 ? "OK" : mg_get_response_code_text(NULL, code);
+}
+
+static void
+write_answer(struct mg_connection *conn, int code, const char *headers, struct span body,
+             size_t body_len, bool close)
+{
+    char head[HEAD_MAX];
+    struct buf all;
+
+    if (close)
+        mg_disable_keep_alive(conn);
+    int len = snprintf(
+        head, sizeof head, "HTTP/1.1 %d %s\r\nContent-Length: %zu\r\n%s%s\r\n", code,
+        reason_of(code), body_len, headers, close ? "Connection: close\r\n" : "");
+    if (len < 0 || (size_t)len >= sizeof head)
+        return;
+    if ((size_t)len + body.len <= sizeof head) {
+        memcpy(head + len, body.at, body.len);
+        mg_write(conn, head, (size_t)len + body.len);
+        return;
+    }
+    buf_init(&all, (size_t)len + body.len);
+    buf_add(&all, span_make(head, (size_t)len));
+    buf_add(&all, body);
+    mg_write(conn, all.at, all.len);
+    buf_release(&all);
 }
 
 void
 http_reply(struct http_request *r, int code, const char *headers, struct span body,
            bool close)
 {
-    char head[512];
-    struct buf all;
+    struct span shown = span_is(r->method, "HEAD") ? SPAN("") : body;
 
-    if (close)
-        mg_disable_keep_alive(r->connection);
-    int len =
-        snprintf(head, sizeof head, "HTTP/1.1 %d %s\r\nContent-Length: %zu\r\n%s%s\r\n",
-                 code, code == 200 ? "OK" : reason_of(code), body.len, headers,
-                 close ? "Connection: close\r\n" : "");
-    if (len < 0 || (size_t)len >= sizeof head)
-        return;
-    if ((size_t)len + body.len <= sizeof head) {
-        memcpy(head + len, body.at, body.len);
-        mg_write(r->connection, head, (size_t)len + body.len);
-        return;
-    }
-    buf_init(&all, (size_t)len + body.len);
-    buf_add(&all, span_make(head, (size_t)len));
-    buf_add(&all, body);
-    mg_write(r->connection, all.at, all.len);
-    buf_release(&all);
+    write_answer(r->connection, code, headers, shown, body.len, close);
+}
+
+// What civetweb refuses by itself. It says 400 for a head that did not come in time too.
+static int
+answer_refusal(struct mg_connection *conn, int code, const char *text)
+{
+    const struct http_options *o = &me->server->options;
+
+    (void)text;
+    if (code == 400 && clock_mono_ms() - me->since_ms >= o->request_timeout_ms)
+        code = 408;
+    write_answer(conn, code, "", SPAN(""), 0, true);
+    if (o->note_refusal)
+        o->note_refusal(code, o->context);
+    return 0;
 }
 
 // --- start and end -------------------------------------------------------------------------
+
+static struct http_server *
+make_server(const struct http_options *options, struct err *err)
+{
+    struct http_server *s = memory_get(sizeof *s);
+
+    *s = (struct http_server){.options = *options, .nowhere = descriptors_nowhere()};
+    for (size_t i = 0; i < options->sockets_len; i++) {
+        s->sockets[i] = options->sockets[i];
+        s->addresses[i] = descriptors_address(options->sockets[i]);
+    }
+    sem_init(&s->taken, 0, 0);
+    pthread_mutex_init(&s->lock, NULL);
+    if (s->nowhere >= 0)
+        return s;
+    err_errno(err, "the HTTP server cannot open a socket");
+    free(s);
+    return NULL;
+}
 
 static void
 set_placeholders(char *ports, size_t size, size_t n)
@@ -231,24 +315,21 @@ set_placeholders(char *ports, size_t size, size_t n)
         len += (size_t)snprintf(ports + len, size - len, "%s127.0.0.1:0", i ? "," : "");
 }
 
-struct http_server *
-http_start(const struct http_options *options, struct err *err)
+static struct mg_context *
+start_civetweb(struct http_server *s)
 {
-    struct http_server *s = memory_get(sizeof *s);
+    const struct http_options *o = &s->options;
     char ports[SOCKETS_MAX * 14], threads[16], timeout[24], idle[24];
     struct mg_callbacks callbacks = {.begin_request = begin_request,
+                                     .init_connection = begin_connection,
                                      .connection_close = end_connection,
-                                     .init_thread = take_sockets};
+                                     .http_error = answer_refusal,
+                                     .init_thread = init_thread};
 
-    *s = (struct http_server){.options = *options};
-    for (size_t i = 0; i < options->sockets_len; i++) {
-        s->sockets[i] = options->sockets[i];
-        s->addresses[i] = address_of(options->sockets[i]);
-    }
-    set_placeholders(ports, sizeof ports, options->sockets_len);
-    snprintf(threads, sizeof threads, "%d", options->threads);
-    snprintf(timeout, sizeof timeout, "%lld", (long long)options->request_timeout_ms);
-    snprintf(idle, sizeof idle, "%lld", (long long)options->idle_ms);
+    set_placeholders(ports, sizeof ports, o->sockets_len);
+    snprintf(threads, sizeof threads, "%d", o->threads);
+    snprintf(timeout, sizeof timeout, "%lld", (long long)o->request_timeout_ms);
+    snprintf(idle, sizeof idle, "%lld", (long long)o->idle_ms);
     const char *settings[] = {"listening_ports",
                               ports,
                               "num_threads",
@@ -269,12 +350,25 @@ http_start(const struct http_options *options, struct err *err)
                               "no",
                               NULL};
     mg_init_library(0);
-    s->context = mg_start(&callbacks, s, settings);
-    // init_thread has run when the first request is served; until then `failed` is checked
-    // by whoever asks for readiness.
+    return mg_start(&callbacks, s, settings);
+}
+
+struct http_server *
+http_start(const struct http_options *options, struct err *err)
+{
+    struct http_server *s = make_server(options, err);
+
+    if (!s || start_timekeeper(s, err) < 0)
+        return NULL;
+    s->context = start_civetweb(s);
     if (!s->context) {
-        free(s);
         err_exit(err, EXIT_CODE_FAILURE, "the HTTP server cannot start its threads");
+        return NULL; // the caller ends the program; a thread still uses s
+    }
+    while (sem_wait(&s->taken) < 0)
+        continue; // a signal
+    if (s->failed) {
+        err_exit(err, EXIT_CODE_FAILURE, "the HTTP server cannot take our sockets");
         return NULL;
     }
     return s;
@@ -283,64 +377,35 @@ http_start(const struct http_options *options, struct err *err)
 size_t
 http_connections(const struct http_server *s)
 {
-    return atomic_load(&((struct http_server *)(uintptr_t)s)->connections);
+    return atomic_load(&s->connections);
 }
 
 void
 http_release_sockets(struct http_server *s)
 {
-    int idle = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    struct sockaddr_un nowhere = {.sun_family = AF_UNIX}; // bound to a name nobody knows
-
-    if (idle < 0 || bind(idle, (struct sockaddr *)&nowhere, sizeof(sa_family_t)) < 0 ||
-        listen(idle, 1) < 0)
-        return;
     for (size_t i = 0; i < s->options.sockets_len; i++)
-        dup3(idle, s->slots[i], O_CLOEXEC);
-    close(idle);
-}
-
-struct quiet {
-    const struct http_server *server;
-    bool is;
-};
-
-static bool
-same_place(const union address *a, const union address *b)
-{
-    if (a->any.sa_family != b->any.sa_family)
-        return false;
-    if (a->any.sa_family == AF_INET)
-        return a->in.sin_port == b->in.sin_port;
-    return strncmp(a->un.sun_path, b->un.sun_path, sizeof a->un.sun_path) == 0;
-}
-
-static bool
-look_for_connection(int fd, void *context)
-{
-    struct quiet *q = context;
-    union address a = address_of(fd);
-
-    if (a.any.sa_family == AF_UNSPEC || is_listener(fd))
-        return true;
-    for (size_t i = 0; i < q->server->options.sockets_len; i++)
-        if (same_place(&a, &q->server->addresses[i]))
-            q->is = false;
-    return q->is;
+        dup3(s->nowhere, s->slots[i], O_CLOEXEC); // both are open: it cannot fail
 }
 
 bool
 http_is_quiet(const struct http_server *s)
 {
-    struct quiet q = {.server = s, .is = true};
-
-    for_each_descriptor(look_for_connection, &q);
-    return q.is;
+    return !descriptors_hold_connection(s->addresses, s->options.sockets_len);
 }
 
 void
 http_stop(struct http_server *s)
 {
     mg_stop(s->context);
+    atomic_store(&s->stopping, true);
+    pthread_join(s->timekeeper, NULL);
+    for (struct worker *w = s->workers, *next; w; w = next) {
+        next = w->next;
+        pthread_mutex_destroy(&w->lock);
+        free(w);
+    }
+    close(s->nowhere);
+    pthread_mutex_destroy(&s->lock);
+    sem_destroy(&s->taken);
     free(s);
 }

@@ -25,8 +25,6 @@ struct http_request {
     bool is_http_11;
     struct http_header headers[HTTP_HEADERS_MAX];
     size_t headers_len;
-    bool is_unix_peer;
-    uint32_t peer; // IPv4 address, host byte order
     void *connection;
 };
 
@@ -36,35 +34,39 @@ struct http_options {
     const int *sockets; // listening, O_NONBLOCK; they stay the caller's
     size_t sockets_len;
     int threads;
-    int64_t request_timeout_ms; // for headers, and the longest pause in a body
+    int64_t request_timeout_ms; // for a request's head
     int64_t idle_ms;            // of a connection kept alive
     http_handler *handle;
+    // Told of what was answered without the handler (no HTTP, too slow a head); may be NULL.
+    void (*note_refusal)(int code, void *context);
     void *context;
 };
 
 struct http_server;
 
 // http_start serves until the process ends or http_stop; the sockets' queues are taken over
-// before the first poll, so that what waits there is served.
+// before the first poll, so that what waits there is served. It takes SIGURG for itself, to
+// interrupt reads whose time is up.
 struct http_server *http_start(const struct http_options *options, struct err *err);
 
 // http_header finds a header by name; count (may be NULL) says how often it is there.
 struct span http_find_header(const struct http_request *r, const char *name,
                              size_t *count);
 
-// http_read reads up to len bytes of the body (chunks decoded). The number read, 0 at the
-// end, -1 when the connection broke or paused longer than request_timeout_ms.
-int64_t http_read(struct http_request *r, char *to, size_t len);
+// http_read reads up to len bytes of the body (chunks decoded) and returns soon after the
+// deadline (clock_mono_ms) at the latest. The number read, 0 at the end of the body, -1 when
+// the connection broke, the chunks are none, or the time was up.
+int64_t http_read(struct http_request *r, char *to, size_t len, int64_t deadline_ms);
 
 // http_continue sends the interim answer that `Expect: 100-continue` asks for.
 void http_continue(struct http_request *r);
 
 // http_reply sends the whole answer with one write. `headers` are extra lines, each ended by
-// CRLF, or "". With `close` the connection is closed behind it.
+// CRLF, or "". With `close` the connection is closed behind it. HEAD gets no body.
 void http_reply(struct http_request *r, int code, const char *headers, struct span body,
                 bool close);
 
-// http_connections counts the connections that are being served.
+// http_connections counts the connections that have a thread, silent ones too.
 size_t http_connections(const struct http_server *s);
 
 // http_release_sockets makes the server accept nothing more; the kernel keeps queueing for
@@ -72,7 +74,7 @@ size_t http_connections(const struct http_server *s);
 void http_release_sockets(struct http_server *s);
 
 // http_is_quiet says whether no connection of these sockets is open any more in this
-// process: neither served nor waiting in a queue.
+// process: neither served nor waiting for a thread.
 bool http_is_quiet(const struct http_server *s);
 
 // http_stop ends the server by force; up to 2 s. For tests and the admin listener only.

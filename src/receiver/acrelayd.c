@@ -168,7 +168,8 @@ start_server(struct receiver *r, struct err *err)
                                    .threads = c->threads,
                                    .request_timeout_ms = c->request_timeout_ms,
                                    .idle_ms = IDLE_MS,
-                                   .handle = intake_handle};
+                                   .handle = intake_handle,
+                                   .note_refusal = intake_note_refusal};
 
     r->intake = intake_open(r->journal, r->rules, c->threads);
     options.context = r->intake;

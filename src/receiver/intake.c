@@ -1,6 +1,6 @@
-// A request's body is read into a buffer that the thread keeps, in pieces, with a deadline of
-// our own between them: civetweb looks at its clock only when a read pauses, so that one byte
-// now and then would hold a thread for ever.
+// A request's body and its record are made in buffers that the thread keeps, unless a large
+// body has blown them up: a thread's stack is too small for them, and malloc per request
+// would cost more than the copy.
 #include "receiver/intake.h"
 
 #include "base/clock.h"
@@ -13,7 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PIECE_FAST = 16384, PIECE_SLOW = 512, RECORD_MAX = 17 << 20 };
+// RECORD_MAX: the largest body_max that the configuration allows, a piece, and the head.
+enum { PIECE = 16384, RECORD_MAX = (16 << 20) + (1 << 16), KEPT_MAX = 64 << 10 };
 
 struct intake {
     struct journal *journal;
@@ -142,12 +143,18 @@ my_buffers(struct intake *i)
     if (!b) {
         b = memory_get(sizeof *b);
         buf_init(&b->body, RECORD_MAX);
-        buf_init(&b->record, RECORD_MAX + 4096);
+        buf_init(&b->record, RECORD_MAX);
         pthread_setspecific(i->buffers, b);
     }
-    buf_clear(&b->body);
-    buf_clear(&b->record);
     return b;
+}
+
+static void
+empty(struct buf *b)
+{
+    if (b->cap > KEPT_MAX)
+        buf_release(b);
+    buf_clear(b);
 }
 
 // --- answers -------------------------------------------------------------------------------
@@ -203,31 +210,24 @@ answer(struct intake *i, struct http_request *r, int code)
 
 // --- bodies --------------------------------------------------------------------------------
 
-// Returns 0, or the answer: 400 (cut short), 408, 413.
+// Returns 0, or the answer: 400 (cut short, or no chunks), 408, 413.
 static int
 read_body(struct http_request *r, const struct gate_verdict *v, const struct config *c,
-          int64_t start_ms, struct buf *body)
+          int64_t deadline_ms, struct buf *body)
 {
-    size_t piece = PIECE_FAST;
-
     while (v->chunked || body->len < v->length) {
-        int64_t before = clock_mono_ms();
-        if (before - start_ms > c->request_timeout_ms)
-            return 408;
-        size_t want = v->chunked ? piece : (size_t)(v->length - body->len);
-        want = want > piece ? piece : want;
-        char *to = buf_room(body, want);
-        if (!to)
-            return 413;
-        int64_t n = http_read(r, to, want);
+        size_t want = v->chunked ? PIECE : (size_t)(v->length - body->len);
+        int64_t n = http_read(r, buf_room(body, want), want, deadline_ms);
         if (n == 0 && v->chunked)
             return 0;
-        if (n <= 0)
-            return clock_mono_ms() - start_ms >= c->request_timeout_ms ? 408 : 400;
-        body->len += (size_t)n;
+        if (n > 0)
+            body->len += (size_t)n;
         if (body->len > c->body_max)
             return 413;
-        piece = clock_mono_ms() - before > 10 ? PIECE_SLOW : PIECE_FAST;
+        if (clock_mono_ms() >= deadline_ms && (v->chunked || body->len < v->length))
+            return 408;
+        if (n <= 0)
+            return 400;
     }
     return 0;
 }
@@ -258,6 +258,22 @@ store(struct intake *i, const struct http_request *r, const struct gate_verdict 
     return 200;
 }
 
+static int
+take_in(struct intake *i, struct http_request *r, const struct gate_verdict *v,
+        const struct config *c, int64_t start_ms)
+{
+    struct buffers *b = my_buffers(i);
+
+    if (v->wants_continue)
+        http_continue(r);
+    int code = read_body(r, v, c, start_ms + c->request_timeout_ms, &b->body);
+    if (code == 0)
+        code = store(i, r, v, c, b);
+    empty(&b->body);
+    empty(&b->record);
+    return code;
+}
+
 void
 intake_handle(struct http_request *r, void *context)
 {
@@ -267,16 +283,17 @@ intake_handle(struct http_request *r, void *context)
     struct gate_verdict v = gate_judge(rules->gate, r);
     int code = v.code;
 
-    if (code == 0) {
-        struct buffers *b = my_buffers(i);
-        if (v.wants_continue)
-            http_continue(r);
-        code = read_body(r, &v, rules->config, start_us / 1000, &b->body);
-        if (code == 0)
-            code = store(i, r, &v, rules->config, b);
-    }
+    if (code == 0)
+        code = take_in(i, r, &v, rules->config, start_us / 1000);
     answer(i, r, code);
     count(rules, v.hook, code);
     if (code == 200)
         metric_observe(i->ack, (double)(clock_mono_us() - start_us) / 1e6);
+}
+
+void
+intake_note_refusal(int code, void *context)
+{
+    (void)context;
+    metric_add(request_counter("-", code), 1);
 }

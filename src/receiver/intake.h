@@ -35,5 +35,6 @@ void intake_set_server(struct intake *i, const struct http_server *s);
 void intake_drain(struct intake *i);
 
 http_handler intake_handle; // context: struct intake *
+void intake_note_refusal(int code, void *intake);
 
 #endif

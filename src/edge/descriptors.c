@@ -1,0 +1,115 @@
+// /proc/self/fd lists what is open. A descriptor may be closed by another thread between the
+// listing and the look: then it has no address, and is passed over.
+#include "edge/descriptors.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+union address
+descriptors_address(int fd)
+{
+    union address a;
+    socklen_t len = sizeof a;
+
+    memset(&a, 0, sizeof a); // an unnamed unix socket fills in its family only
+    if (getsockname(fd, &a.any, &len) < 0)
+        a.any.sa_family = AF_UNSPEC;
+    return a;
+}
+
+static bool
+is_listener(int fd)
+{
+    int yes = 0;
+    socklen_t len = sizeof yes;
+
+    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &yes, &len) == 0 && yes;
+}
+
+// find_descriptor returns the first open descriptor that is wanted, or -1.
+static int
+find_descriptor(bool (*wanted)(int fd, const void *context), const void *context)
+{
+    DIR *d = opendir("/proc/self/fd");
+    int found = -1;
+
+    if (!d)
+        return -1;
+    for (struct dirent *e; found < 0 && (e = readdir(d));) {
+        int fd = atoi(e->d_name);
+        if (e->d_name[0] != '.' && fd != dirfd(d) && wanted(fd, context))
+            found = fd;
+    }
+    closedir(d);
+    return found;
+}
+
+static bool
+listens_on_port(int fd, const void *port)
+{
+    union address a = descriptors_address(fd);
+
+    return a.any.sa_family == AF_INET && a.in.sin_port == *(const in_port_t *)port &&
+           is_listener(fd);
+}
+
+int
+descriptors_find_listener(in_port_t port)
+{
+    return find_descriptor(listens_on_port, &port);
+}
+
+struct places {
+    const union address *at;
+    size_t len;
+};
+
+static bool
+same_place(const union address *a, const union address *b)
+{
+    if (a->any.sa_family != b->any.sa_family)
+        return false;
+    if (a->any.sa_family == AF_INET)
+        return a->in.sin_port == b->in.sin_port;
+    return memcmp(a->un.sun_path, b->un.sun_path, sizeof a->un.sun_path) == 0;
+}
+
+static bool
+is_connection(int fd, const void *context)
+{
+    const struct places *places = context;
+    union address a = descriptors_address(fd);
+
+    if (a.any.sa_family != AF_UNSPEC && !is_listener(fd))
+        for (size_t i = 0; i < places->len; i++)
+            if (same_place(&a, &places->at[i]))
+                return true;
+    return false;
+}
+
+bool
+descriptors_hold_connection(const union address *addresses, size_t len)
+{
+    struct places places = {addresses, len};
+
+    return find_descriptor(is_connection, &places) >= 0;
+}
+
+int
+descriptors_nowhere(void)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct sockaddr_un name = {.sun_family = AF_UNIX}; // the kernel invents one
+
+    if (fd < 0)
+        return -1;
+    if (bind(fd, (struct sockaddr *)&name, sizeof(sa_family_t)) < 0 ||
+        listen(fd, 1) < 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
