@@ -196,7 +196,7 @@ show_streams(struct status *s)
 static void
 print_hook(const struct status *s, struct span name, struct span last)
 {
-    printf("  %-26.*s ", (int)name.len, name.at);
+    printf("  %-26.*s ", (int)name.len, name.at ? name.at : "");
     if (last.len) {
         fputs("last event ", stdout);
         show_text(span_to(last, 19), 0);
