@@ -33,8 +33,8 @@ struct config_hook {
     bool include_raw;
     int64_t expect_every_us; // 0: not set
     bool repair;
-    uint64_t adopt; // id of a hook at AC to turn into this one; 0: none
-    int line;       // where it stands in the file
+    uint64_t adopt;   // id of a hook at AC to turn into this one; 0: none
+    int line, column; // where it stands in the file
 };
 
 struct config_network {

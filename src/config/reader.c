@@ -4,8 +4,12 @@
 
 #include "base/text.h"
 
+#include <assert.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+enum { SETTINGS_MAX = 64 }; // bits of `seen`
 
 struct reading {
     const char *file;
@@ -13,6 +17,9 @@ struct reading {
     struct buf *problems;
     size_t wrong;
     int line, column; // of the value being read
+    struct {
+        int line, column;
+    } places[SETTINGS_MAX]; // of the values of config_settings
 };
 
 const char *
@@ -48,6 +55,30 @@ reading_warn(struct reading *r, const char *what)
     r->wrong--;
 }
 
+void
+reading_tell(struct reading *r, const char *path, const char *format, ...)
+{
+    char text[600];
+    size_t i = 0;
+    va_list args;
+
+    while (config_settings[i].path && strcmp(config_settings[i].path, path) != 0)
+        i++;
+    assert(config_settings[i].path && i < SETTINGS_MAX);
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    bool set = r->places[i].line > 0;
+    tell(r, set ? r->places[i].line : 1, set ? r->places[i].column : 1, "%s: %s", path,
+         text);
+}
+
+void
+reading_tell_hook(struct reading *r, const struct config_hook *hook, const char *text)
+{
+    tell(r, hook->line, hook->column, "hook %s: %s", hook->name, text);
+}
+
 // --- one setting ---------------------------------------------------------------------------
 
 static void
@@ -72,6 +103,13 @@ format_bounds(char *to, size_t size, const struct setting *s)
     snprintf(to, size, ", from %s to %s", least, most);
 }
 
+// What may hold a password is not repeated.
+static bool
+may_be_shown(const char *text)
+{
+    return !strstr(text, "://") || !strpbrk(text, "@?");
+}
+
 static void
 read_scalar(struct reading *r, const struct setting *s, const struct yaml_node *n,
             void *field)
@@ -87,7 +125,10 @@ read_scalar(struct reading *r, const struct setting *s, const struct yaml_node *
     }
     const char *wrong = s->kind->read(r, s, n->text, field);
     format_bounds(bounds, sizeof bounds, s);
-    if (wrong)
+    if (wrong && !may_be_shown(n->text))
+        tell(r, n->line, n->column, "%s: this is %s; expected %s", s->path, wrong,
+             s->kind->expected);
+    else if (wrong)
         tell(r, n->line, n->column, "%s: \"%.200s\" is %s; expected %s%s", s->path,
              n->text, wrong, s->kind->expected, bounds);
 }
@@ -196,6 +237,10 @@ read_map(struct reading *r, const struct setting *table, const char *section,
                  path, p->first->line);
         } else if (s) {
             *seen |= UINT64_C(1) << (s - table);
+            if (table == config_settings) {
+                r->places[s - table].line = p->value->line;
+                r->places[s - table].column = p->value->column;
+            }
             if (s->kind->list && s->preset)
                 s->kind->release(base + s->offset);
             read_value(r, s, p->value, base);
@@ -233,7 +278,7 @@ read_hook(struct reading *r, const struct yaml_node *n)
     struct config_hook *h = &c->hooks[c->hooks_len];
     uint64_t seen = 0;
 
-    *h = (struct config_hook){.line = n->line};
+    *h = (struct config_hook){.line = n->line, .column = n->column};
     c->hooks_len++;
     for (const struct setting *s = hook_settings; s->path; s++)
         read_preset(r, s, (char *)h);
@@ -284,7 +329,10 @@ config_read(const char *file, struct buf *problems)
     for (const struct setting *s = config_settings; s->path; s++)
         read_preset(&r, s, (char *)c);
     struct yaml_node *root = yaml_read(file, &fault);
-    if (!root) {
+    if (!root && fault.line == 0) {
+        buf_add_format(problems, "%s: %s\n", file, fault.text);
+        r.wrong++;
+    } else if (!root) {
         tell(&r, fault.line, fault.column, "%s", fault.text);
     } else if (root->kind != YAML_MAP) {
         tell(&r, root->line, root->column, "expected settings, like public_url: ...");
@@ -300,6 +348,8 @@ config_read(const char *file, struct buf *problems)
                  "events");
     }
     yaml_release(root);
+    if (r.wrong == 0)
+        rules_check(&r);
     if (r.wrong == 0)
         return c;
     config_release(c);

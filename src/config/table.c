@@ -58,8 +58,10 @@ const struct setting config_settings[] = {
      "Published records are kept this long, to refill a Redis that lost data."},
     {"journal.keep_max", AT(journal_keep_max), &kind_size, "1GiB", NULL, 0, 1e15, false,
      true, "... or up to this size."},
-    {"journal.max", AT(journal_max), &kind_size, "8GiB", NULL, 50331648, 1e15, false,
-     true, "Size of the whole journal, at most half the file system."},
+    {"journal.max", AT(journal_max), &kind_size, NULL, "8GiB", 50331648, 1e15, false,
+     true,
+     "Size of the whole journal; unless set: 8GiB or half the file system, whichever is "
+     "less."},
     {"journal.lock_wait", AT(journal_lock_wait_ms), &kind_duration_ms, "30s", NULL, 0,
      3600000, false, false, "How long a successor waits for the journal."},
     {"duplicates.window", AT(duplicates_window_us), &kind_duration_us, "1h", NULL, 1e6,

@@ -45,4 +45,15 @@ const char *reading_file(const struct reading *r);
 void reading_warn(struct reading *r, const char *what);
 struct config *reading_config(struct reading *r);
 
+// reading_tell adds a mistake at the place of a setting, or at the start of the file where
+// it is not set; reading_tell_hook at that of a hook.
+void reading_tell(struct reading *r, const char *path, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void reading_tell_hook(struct reading *r, const struct config_hook *hook,
+                       const char *text);
+
+// rules_check tells what does not fit together, in a configuration whose every value is
+// good by itself.
+void rules_check(struct reading *r);
+
 #endif

@@ -89,7 +89,8 @@ Test(config, tells_ten_mistakes_in_one_go)
     expect_problem(
         "2:13: public_url: \"ftp://x\" is not a URL that begins with https://");
     expect_problem("3:15: secret_files: the list is empty");
-    expect_problem("5:8: redis.url: \"redis://me:pw@host\" is a user or password");
+    expect_problem("5:8: redis.url: this is a user or password");
+    cr_expect_null(strstr(buf_text(&problems), "pw@"));
     expect_problem("7:3: receiver.lisen: there is no such setting; did you mean "
                    "receiver.listen?");
     expect_problem("8:12: receiver.listen: \"127.0.0.1:443s\" is a TLS port");
@@ -104,6 +105,107 @@ Test(config, tells_ten_mistakes_in_one_go)
                    "subscribe?)");
     expect_problem("13:47: duplicates: \"no\" is not one of the choices");
     expect_problem("14:5: hooks: the name a is taken by the hook in line 13");
+    buf_release(&problems);
+}
+
+// One more line in a good file gives one problem.
+static void
+expect_of(const char *line, const char *place_and_text)
+{
+    char text[1000];
+
+    snprintf(text, sizeof text, "%s\n%s", line, least);
+    struct config *c = read_text(text);
+    expect_problem(place_and_text);
+    config_release(c);
+    buf_release(&problems);
+}
+
+Test(config, refuses_what_does_not_fit_together)
+{
+    expect_of("redis: {user: me}", "1:15: redis.user: a user needs redis.password_file");
+    expect_of("journal: {keep_max: 2GiB, max: 1GiB}", "1:21: journal.keep_max: more is");
+    expect_of("receiver: {admin: '127.0.0.1:8080'}",
+              "1:19: receiver.admin: 127.0.0.1:8080 stands there twice");
+    expect_of("receiver: {listen: ['unix:/a', 'unix:/a']}",
+              "1:20: receiver.listen: unix:/a stands there twice");
+}
+
+Test(config, explains_where_tls_ends)
+{
+    expect_of("receiver: {listen: [443s]}",
+              "1:21: receiver.listen: \"443s\" is a TLS port");
+    expect_of("receiver: {listen: ['0.0.0.0:443 ssl']}", "1:21: receiver.listen: ");
+    expect_of("receiver: {listen: ['https://0.0.0.0']}", "1:21: receiver.listen: ");
+    expect_of("receiver: {listen: ['[::1]:80']}",
+              "1:21: receiver.listen: \"[::1]:80\" is not");
+    expect_of("redis: {url: 'rediss://h'}", "1:14: redis.url: \"rediss://h\" is TLS");
+}
+
+static void
+expect_api_url(const char *url, const char *read)
+{
+    char text[1000];
+
+    snprintf(text, sizeof text,
+             "account: {name: acme, api_url: '%s', api_token_file: t}\n%s", url,
+             strchr(least, '\n') + 1);
+    struct config *c = read_text(text);
+    if (read)
+        cr_expect(c && strcmp(c->account_api_url, read) == 0, "%s", url);
+    else
+        cr_expect_null(c, "%s", url);
+    config_release(c);
+    buf_release(&problems);
+}
+
+Test(config, takes_an_api_url_as_people_paste_it)
+{
+    expect_api_url("https://acme.api-us1.com", "https://acme.api-us1.com");
+    expect_api_url("https://acme.api-us1.com/", "https://acme.api-us1.com");
+    expect_api_url("https://acme.api-us1.com/api/3/", "https://acme.api-us1.com");
+    expect_api_url("http://127.0.0.1:9000/api/3", "http://127.0.0.1:9000");
+    expect_api_url("http://acme.api-us1.com", NULL);
+    expect_api_url("http://127.evil.example", NULL);
+    expect_api_url("https://me:pw@acme.api-us1.com", NULL);
+    expect_api_url("https://acme.api-us1.com?x", NULL);
+    expect_api_url("https://acme.api-us1.com#x", NULL);
+    expect_api_url("https://acme.api-us1.com:0", NULL);
+    expect_api_url("https://acme api", NULL);
+}
+
+Test(config, warns_of_a_public_url_that_activecampaign_cannot_reach)
+{
+    static const char *const far[] = {"http://a.example", "https://a.example:8443",
+                                      "https://10.1.2.3", "https://172.20.0.1",
+                                      "https://localhost"};
+
+    for (size_t i = 0; i < sizeof far / sizeof *far; i++) {
+        char text[1000];
+        snprintf(text, sizeof text,
+                 "account: {name: acme}\npublic_url: %s\nsecret_files: [s]\n"
+                 "hooks: [{name: a, events: [open]}]\n",
+                 far[i]);
+        struct config *c = read_text(text);
+        cr_expect_not_null(c);
+        expect_problem("2:13: warning: ");
+        config_release(c);
+        buf_release(&problems);
+    }
+}
+
+Test(config, tells_what_is_missing_and_a_file_that_is_not_there)
+{
+    cr_assert_null(read_text(""));
+    expect_problem("1:1: account.name is missing");
+    expect_problem("1:1: public_url is missing");
+    expect_problem("1:1: secret_files is missing");
+    expect_problem("1:1: hooks is missing");
+    buf_release(&problems);
+    buf_init(&problems, 1 << 16);
+    cr_assert_null(config_read("/nowhere/acrelay.yaml", &problems));
+    cr_assert_str_eq(buf_text(&problems),
+                     "/nowhere/acrelay.yaml: cannot open: No such file or directory\n");
     buf_release(&problems);
 }
 
@@ -139,8 +241,9 @@ Test(config, ships_the_example_that_its_table_makes)
     buf_init(&shipped, 1 << 16);
     cr_assert_eq(config_write_example(&made), 0);
     cr_assert_eq(file_read("conf/acrelay.yaml", &shipped, &err), 0, "%s", err.text);
-    cr_assert(span_equal(buf_span(&made), buf_span(&shipped)),
-              "conf/acrelay.yaml is not what the table makes: acrelay config-example");
+    cr_assert(
+        span_equal(buf_span(&made), buf_span(&shipped)),
+        "conf/acrelay.yaml is not what the table makes: acrelay check --print example");
     struct config *c = read_text(buf_text(&made));
     cr_assert_not_null(c, "%s", buf_text(&problems));
     config_release(c);
