@@ -13,10 +13,10 @@
         name, "N", sentence, OPTION_NUMBER, NULL                                         \
     }
 
-static const char exit_codes[] =
-    "Exit codes: 0 ok, 1 failure, 2 changes pending or damage found, 64 usage,\n"
-    "69 service unavailable, 71 port in use, 73 directory not writable, 75 lock held,\n"
-    "77 permission, 78 configuration.\n";
+#define EXIT_CODES                                                                       \
+    "Exit codes: 0 ok, 1 failure, 2 changes pending or damage found, 64 usage,\n"        \
+    "69 service unavailable, 71 port in use, 73 directory not writable, 75 lock held,\n" \
+    "77 permission, 78 configuration.\n"
 
 // --- acrelayd -------------------------------------------------------------------------
 
@@ -32,7 +32,9 @@ const struct program program_acrelayd = {
         "Takes ActiveCampaign's webhook posts, keeps them durable, and relays them "
         "to Redis\nStreams.",
     .options = receiver_options,
-    .more = exit_codes,
+    .more =
+        "SIGHUP reads configuration and secrets anew, all or nothing. SIGTERM answers "
+        "what was\nadmitted and ends.\n\n" EXIT_CODES,
 };
 
 // --- acrelay-worker -------------------------------------------------------------------
@@ -62,7 +64,7 @@ const struct program program_worker = {
     .name = "acrelay-worker",
     .sentence = "Registers, updates, watches and repairs the webhooks at ActiveCampaign.",
     .commands = worker_commands,
-    .more = exit_codes,
+    .more = EXIT_CODES,
 };
 
 // --- acrelay --------------------------------------------------------------------------
@@ -192,5 +194,5 @@ const struct program program_acrelay = {
     .name = "acrelay",
     .sentence = "Checks, tries and looks after an acrelay installation.",
     .commands = cli_commands,
-    .more = exit_codes,
+    .more = EXIT_CODES,
 };

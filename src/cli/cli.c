@@ -1,7 +1,7 @@
 #include "cli/cli.h"
 
 #include "base/file.h"
-#include "base/text.h"
+#include "base/nearest.h"
 #include "edge/post.h"
 
 #include <stdio.h>
@@ -43,19 +43,16 @@ cli_config(const char *file, bool warnings)
 const struct config_hook *
 cli_hook(const struct cli *c, const char *name, struct err *err)
 {
-    const struct config_hook *found = config_find_hook(c->config, span_of(name)),
-                             *near = &c->config->hooks[0];
+    const struct config_hook *found = config_find_hook(c->config, span_of(name));
+    struct nearest near = nearest_start(span_of(name));
 
     if (found)
         return found;
-    for (size_t i = 0; i < c->config->hooks_len; i++) {
-        const struct config_hook *hook = &c->config->hooks[i];
-        if (text_distance(span_of(name), span_of(hook->name)) <
-            text_distance(span_of(name), span_of(near->name)))
-            near = hook;
-    }
-    err_exit(err, EXIT_CODE_FAILURE, "there is no hook %s in %s; the nearest is %s", name,
-             c->file, near->name);
+    for (size_t i = 0; i < c->config->hooks_len; i++)
+        nearest_try(&near, span_of(c->config->hooks[i].name));
+    err_exit(err, EXIT_CODE_FAILURE, "there is no hook %s in %s%s%s%s", name, c->file,
+             near.word.len ? "; did you mean " : "", near.word.len ? near.word.at : "",
+             near.word.len ? "?" : "");
     return NULL;
 }
 

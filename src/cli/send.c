@@ -2,6 +2,7 @@
 // own eyes. It posts one after another on one connection; `make bench` is for load.
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/nearest.h"
 #include "base/text.h"
 #include "cli/cli.h"
 #include "cli/show.h"
@@ -59,19 +60,15 @@ list_samples(const struct cli *c)
 static int
 no_such_sample(const char *name, struct err *err)
 {
-    struct sample s, near = {0};
-    size_t best = SIZE_MAX;
+    struct nearest near = nearest_start(span_of(name));
+    struct sample s;
 
-    for (size_t at = 0; samples_next(&s, &at);) {
-        size_t distance = text_distance(span_of(name), s.name);
-        if (distance < best) {
-            best = distance;
-            near = s;
-        }
-    }
+    for (size_t at = 0; samples_next(&s, &at);)
+        nearest_try(&near, s.name);
     return err_exit(err, EXIT_CODE_USAGE,
-                    "there is no sample of %s; the nearest is %.*s, and --list shows all",
-                    name, (int)near.name.len, near.name.at);
+                    "there is no sample of %s%s%.*s; --list shows all", name,
+                    near.word.len ? "; did you mean " : "", (int)near.word.len,
+                    near.word.len ? near.word.at : "");
 }
 
 static int

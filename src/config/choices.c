@@ -1,4 +1,5 @@
 // One word of several, and lists of them.
+#include "base/nearest.h"
 #include "base/text.h"
 #include "base/types.h"
 #include "config/kind.h"
@@ -64,19 +65,11 @@ READ(read_sources)
 static const char *
 nearest_event(const char *text)
 {
-    const char *best = NULL;
-    size_t least = 4;
+    struct nearest near = nearest_start(span_of(text));
 
-    for (const char *const *e = event_types; *e; e++) {
-        size_t distance = text_distance(span_of(text), span_of(*e));
-        if (distance == 0)
-            return *e;
-        if (distance < least) {
-            least = distance;
-            best = *e;
-        }
-    }
-    return best;
+    for (const char *const *e = event_types; *e; e++)
+        nearest_try(&near, span_of(*e));
+    return near.word.at;
 }
 
 READ(read_events)

@@ -2,6 +2,7 @@
 // place, and reading goes on behind it, so that all are told in one go.
 #include "config/table.h"
 
+#include "base/nearest.h"
 #include "base/text.h"
 
 #include <assert.h>
@@ -191,31 +192,20 @@ find(const struct setting *table, const char *path)
 }
 
 static void
-consider(const char *path, const char *candidate, const char **best, size_t *least)
-{
-    size_t distance = text_distance(span_of(path), span_of(candidate));
-
-    if (distance < *least) {
-        *least = distance;
-        *best = candidate;
-    }
-}
-
-static void
 tell_unknown(struct reading *r, const struct setting *table, const char *path,
              const struct yaml_node *key)
 {
     static const char *const others[] = {"account",    "redis",  "receiver",
                                          "journal",    "worker", "redis.retain",
                                          "duplicates", "hooks"};
-    const char *best = NULL;
-    size_t least = 4;
+    struct nearest near = nearest_start(span_of(path));
 
     for (const struct setting *s = table; s->path; s++)
-        consider(path, s->path, &best, &least);
+        nearest_try(&near, span_of(s->path));
     if (table == config_settings)
         for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-            consider(path, others[i], &best, &least);
+            nearest_try(&near, span_of(others[i]));
+    const char *best = near.word.at;
     tell(r, key->line, key->column, "%s: there is no such setting%s%s%s", path,
          best ? "; did you mean " : "", best ? best : "", best ? "?" : "");
 }

@@ -7,13 +7,13 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/metric.h"
+#include "base/programs.h"
 #include "edge/admin.h"
 #include "event/event.h"
 #include "receiver/figures.h"
 #include "receiver/intake.h"
 #include "receiver/sockets.h"
 
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,25 +37,6 @@ struct receiver {
     size_t sockets_len;
     struct metric *reloaded;
 };
-
-static const char usage[] =
-    "Usage: acrelayd [OPTION]...\n"
-    "Takes ActiveCampaign's webhook posts, keeps them durable, and relays them to Redis\n"
-    "Streams.\n"
-    "\n"
-    "  -c, --config FILE   configuration ($ACRELAY_CONFIG, /etc/acrelay/acrelay.yaml)\n"
-    "      --check         read the configuration and the secrets, and end\n"
-    "      --force         allow a journal on a network file system\n"
-    "      --log FORM      auto, text, journal (with <n> priorities) or json\n"
-    "  -v, --verbose       log more\n"
-    "  -h, --help          this text\n"
-    "      --version       the version\n"
-    "\n"
-    "SIGHUP reads configuration and secrets anew, all or nothing. SIGTERM answers what "
-    "was\n"
-    "admitted and ends.\n"
-    "Exit codes: 0 ok, 1 failure, 64 usage, 71 port in use, 73 directory not writable,\n"
-    "75 journal held by another process, 77 permission, 78 configuration.\n";
 
 static int
 fail(const struct err *err)
@@ -277,59 +258,6 @@ serve(struct receiver *r, const sigset_t *signals)
 
 // --- main ----------------------------------------------------------------------------------
 
-static int
-read_log_form(const char *name, enum log_form *form)
-{
-    static const char *const names[] = {"auto", "text", "journal", "json"};
-
-    for (int i = 0; i < 4; i++)
-        if (strcmp(name, names[i]) == 0) {
-            *form = (enum log_form)i;
-            return 0;
-        }
-    fprintf(stderr, "acrelayd: --log %s: expected auto, text, journal or json\n", name);
-    return -1;
-}
-
-// Returns -1 to go on, or the exit code.
-static int
-read_options(struct receiver *r, int argc, char **argv, bool *check)
-{
-    enum { CHECK = 256, FORCE, LOG, VERSION };
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, CHECK},
-        {"force", no_argument, NULL, FORCE},      {"log", required_argument, NULL, LOG},
-        {"verbose", no_argument, NULL, 'v'},      {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, VERSION},  {NULL, 0, NULL, 0}};
-    enum log_form form = LOG_FORM_AUTO;
-    enum log_level level = LOG_LEVEL_INFO;
-
-    for (int o; (o = getopt_long(argc, argv, "c:vh", options, NULL)) != -1;) {
-        if (o == 'c')
-            r->file = optarg;
-        else if (o == CHECK)
-            *check = true;
-        else if (o == FORCE)
-            r->force = true;
-        else if (o == 'v')
-            level = LOG_LEVEL_DEBUG;
-        else if (o == LOG && read_log_form(optarg, &form) == 0)
-            continue;
-        else if (o == 'h')
-            return fputs(usage, stdout), EXIT_CODE_OK;
-        else if (o == VERSION)
-            return puts("acrelayd " ACRELAY_VERSION), EXIT_CODE_OK;
-        else
-            return fputs("Try: acrelayd --help\n", stderr), EXIT_CODE_USAGE;
-    }
-    if (optind < argc) {
-        fprintf(stderr, "acrelayd: it takes no arguments. Try: acrelayd --help\n");
-        return EXIT_CODE_USAGE;
-    }
-    log_start(form, level);
-    return -1;
-}
-
 // Signals are for the main thread, which waits for them; broken pipes are told by writes. No
 // core dump ever holds a delivery or a secret.
 static void
@@ -347,28 +275,36 @@ prepare(sigset_t *signals)
     sigprocmask(SIG_BLOCK, signals, NULL);
 }
 
+static int
+check(const struct receiver *r)
+{
+    struct err err = {0};
+    struct rules *rules = rules_make(r->file, &err);
+
+    if (!rules)
+        return fail(&err);
+    printf("%s is good: %zu hooks\n", r->file, rules->config->hooks_len);
+    rules_release(rules);
+    return EXIT_CODE_OK;
+}
+
 int
 main(int argc, char **argv)
 {
     static struct receiver receiver;
     struct err err = {0};
+    struct options options;
     sigset_t signals;
-    bool check = false;
 
-    receiver.file = config_default_path();
-    int code = read_options(&receiver, argc, argv, &check);
+    int code = options_parse(&options, &program_acrelayd, argc, argv);
     if (code >= 0)
         return code;
+    receiver.file = options_text(&options, "config", config_default_path());
+    receiver.force = options_has(&options, "force");
     prepare(&signals);
     buf_init(&receiver.password, 4096);
-    if (check) {
-        struct rules *rules = rules_make(receiver.file, &err);
-        if (!rules)
-            return fail(&err);
-        printf("%s is good: %zu hooks\n", receiver.file, rules->config->hooks_len);
-        rules_release(rules);
-        return EXIT_CODE_OK;
-    }
+    if (options_has(&options, "check"))
+        return check(&receiver);
     if (start(&receiver, &err) < 0)
         return fail(&err);
     serve(&receiver, &signals);

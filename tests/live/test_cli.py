@@ -86,7 +86,7 @@ def test_status_shows_one_screen(acrelay, receiver, redis):
 def test_token_prints_the_url_and_knows_no_other_hook(acrelay):
     url = acrelay("token", "contacts").strip()
     assert url == f"https://hooks.acme.example/hook/contacts/{harness.token('contacts')}"
-    assert "the nearest is contacts" in acrelay("token", "contact", code=1)
+    assert "did you mean contacts?" in acrelay("token", "contact", code=1)
 
 
 def test_send_and_tail_show_samples(acrelay, receiver, redis):
@@ -96,7 +96,7 @@ def test_send_and_tail_show_samples(acrelay, receiver, redis):
     assert len(lines) == 64 and "contact/1066" in lines[0]
     only = acrelay("tail", "--from", "0", "--count", "2", "--type", "bounce").splitlines()
     assert len(only) == 2 and all("bounce" in line for line in only)
-    assert "nearest is subscribe" in acrelay("send", "subscribr", code=64)
+    assert "did you mean subscribe?" in acrelay("send", "subscribr", code=64)
     assert "subscribe" in acrelay("send", "--list").splitlines()
 
 
