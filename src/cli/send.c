@@ -65,10 +65,10 @@ no_such_sample(const char *name, struct err *err)
 
     for (size_t at = 0; samples_next(&s, &at);)
         nearest_try(&near, s.name);
-    return err_exit(err, EXIT_CODE_USAGE,
-                    "there is no sample of %s%s%.*s; --list shows all", name,
-                    near.word.len ? "; did you mean " : "", (int)near.word.len,
-                    near.word.len ? near.word.at : "");
+    bool is_near = near.word.len > 0;
+    return err_exit(err, EXIT_CODE_USAGE, "there is no sample of %s%s%.*s%s; see --list",
+                    name, is_near ? "; did you mean " : "", (int)near.word.len,
+                    is_near ? near.word.at : "", is_near ? "?" : "");
 }
 
 static int
