@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "journal/inside.h"
+#include "journal/view.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -112,48 +112,6 @@ cursor_seek(struct cursor *c, uint64_t after)
     c->after = after;
 }
 
-// The segments there are: the journal's own list under its lock, or what the directory has.
-struct view {
-    struct files_list list;
-    bool locked;
-};
-
-static int
-view_open(struct cursor *c, struct view *v, struct err *err)
-{
-    uint64_t aside = 0;
-
-    *v = (struct view){.locked = c->journal != NULL};
-    if (!c->journal)
-        return files_list_read(c->dir, false, &v->list, &aside, err);
-    pthread_mutex_lock(&c->journal->lock);
-    v->list.at = c->journal->segments;
-    v->list.len = c->journal->segments_len;
-    return 0;
-}
-
-static void
-view_close(struct cursor *c, struct view *v)
-{
-    if (v->locked)
-        pthread_mutex_unlock(&c->journal->lock);
-    else
-        files_list_release(&v->list);
-}
-
-// The first segment that can hold `wanted`; of those that start at one sequence the first.
-static size_t
-pick(const struct files_list *list, uint64_t wanted)
-{
-    size_t i = 0;
-
-    while (i + 1 < list->len && list->at[i + 1].header.first <= wanted)
-        i++;
-    while (i > 0 && list->at[i - 1].header.first == list->at[i].header.first)
-        i--;
-    return i;
-}
-
 // find_segment gives the one behind the current segment, or the first one to read.
 // 1 found, 0 there is none, -1 with *err.
 static int
@@ -162,17 +120,17 @@ find_segment(struct cursor *c, struct segment *found, struct err *err)
     struct view v;
     size_t i = 0;
 
-    if (view_open(c, &v, err) < 0)
+    if (view_open(&v, c->journal, c->dir, err) < 0)
         return -1;
     if (c->fd < 0)
-        i = pick(&v.list, c->after + 1);
+        i = view_pick(&v, c->after + 1);
     else
         while (i < v.list.len && !segment_is_behind(&v.list.at[i], &c->segment))
             i++;
     bool there = i < v.list.len;
     if (there)
         *found = v.list.at[i];
-    view_close(c, &v);
+    view_close(&v);
     return there;
 }
 
@@ -193,15 +151,6 @@ enter_segment(struct cursor *c, const struct segment *s, struct err *err)
     return 0;
 }
 
-static const struct segment *
-find_entry(const struct files_list *list, const char *name)
-{
-    for (size_t i = list->len; i-- > 0;)
-        if (strcmp(list->at[i].name, name) == 0)
-            return &list->at[i];
-    return NULL;
-}
-
 // look_again learns what has become durable, and up to where this segment may be read: as far
 // as the journal says, or to the end of a file that is not ours (or not ours any more).
 static void
@@ -211,12 +160,12 @@ look_again(struct cursor *c)
     struct stat st;
     struct view v;
 
-    if (c->journal && view_open(c, &v, NULL) == 0) {
+    if (c->journal && view_open(&v, c->journal, c->dir, NULL) == 0) {
         c->durable = c->journal->durable;
-        s = find_entry(&v.list, c->segment.name);
+        s = view_find(&v, c->segment.name);
         if (s)
             c->scan.end = s->end;
-        view_close(c, &v);
+        view_close(&v);
     } else {
         buf_clear(&c->chunk); // its zeros may have become records
     }
@@ -231,7 +180,7 @@ lost_of(struct cursor *c, struct range *r, bool *kept, struct err *err)
 {
     struct view v;
 
-    if (view_open(c, &v, err) < 0)
+    if (view_open(&v, c->journal, c->dir, err) < 0)
         return -1;
     *kept = v.list.len > 0 && r->first >= v.list.at[0].header.first;
     range_trim_skipped(r, &v.list);
@@ -241,7 +190,7 @@ lost_of(struct cursor *c, struct range *r, bool *kept, struct err *err)
         v.list.len == 0 || !segment_is_behind(&v.list.at[v.list.len - 1], &c->segment);
     if (!c->journal && newest && r->last > c->frame.durable)
         r->last = c->frame.durable;
-    view_close(c, &v);
+    view_close(&v);
     return 0;
 }
 
@@ -289,10 +238,10 @@ is_still_there(struct cursor *c)
 {
     struct view v;
 
-    if (view_open(c, &v, NULL) < 0)
+    if (view_open(&v, c->journal, c->dir, NULL) < 0)
         return true;
-    bool there = find_entry(&v.list, c->segment.name) != NULL;
-    view_close(c, &v);
+    bool there = view_find(&v, c->segment.name) != NULL;
+    view_close(&v);
     return there;
 }
 

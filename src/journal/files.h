@@ -12,6 +12,8 @@ int files_open(const char *path, bool make, bool force, struct err *err);
 // Returns the descriptor that holds it. EXIT_CODE_LOCK.
 int files_lock(int dir, const char *path, int64_t wait_ms, struct err *err);
 
+#define FILES_SPARE "spare" // the name of the zero-filled spare segment
+
 // A list of segments, by first sequence, then life.
 struct files_list {
     struct segment *at;
