@@ -4,6 +4,7 @@
 #include "base/clock.h"
 
 #include <string.h>
+#include <stdio.h>
 #include <time.h>
 
 static int64_t
@@ -114,4 +115,20 @@ void
 clock_format_seconds(char *to, int64_t us)
 {
     memcpy(put_seconds(to, divide_down(us, 1000000)), "Z", 2);
+}
+
+bool
+clock_parse(int64_t *us, struct span text)
+{
+    char copy[CLOCK_TEXT] = "";
+    int year, month, day, hour, minute, second;
+
+    memcpy(copy, text.at, text.len < sizeof copy - 1 ? text.len : sizeof copy - 1);
+    if (sscanf(copy, "%4d-%2d-%2dT%2d:%2d:%2d", &year, &month, &day, &hour, &minute,
+               &second) != 6 ||
+        month < 1 || month > 12)
+        return false;
+    int64_t minutes = (clock_days(year, month, day) * 24 + hour) * 60 + minute;
+    *us = (minutes * 60 + second) * 1000000;
+    return true;
 }

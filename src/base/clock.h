@@ -3,6 +3,8 @@
 #ifndef ACRELAY_BASE_CLOCK_H
 #define ACRELAY_BASE_CLOCK_H
 
+#include "base/span.h"
+
 #include <stdint.h>
 
 // clock_now_us is the wall clock, clock_mono_us one that never steps (CLOCK_MONOTONIC).
@@ -24,6 +26,9 @@ enum { CLOCK_TEXT = 32 };
 // ("2026-11-24T00:13:53.000042Z") or whole seconds ("2026-11-24T00:13:53Z").
 void clock_format_us(char *to, int64_t us);
 void clock_format_seconds(char *to, int64_t us);
+
+// clock_parse reads what clock_format_* wrote, fractions dropped; false for anything else.
+bool clock_parse(int64_t *us, struct span text);
 
 // clock_days counts days since 1970-01-01 of a civil date (proleptic Gregorian calendar);
 // month is 1 to 12. clock_civil is its inverse.

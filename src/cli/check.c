@@ -170,7 +170,7 @@ static void
 check_redis(struct check *k)
 {
     struct err err = {0};
-    struct redis *r = cli_redis(k->cli->config, &err);
+    struct redis *r = config_redis(k->cli->config, &err);
     const struct redis_reply *reply = r ? redis_ask(r, &err, "INFO", NULL) : NULL;
 
     if (!reply)
@@ -208,7 +208,7 @@ check_directory(struct check *k)
 }
 
 static int
-try_bind(const struct config_address *a)
+try_bind(const struct socket_address *a)
 {
     struct sockaddr_in address = {
         .sin_family = AF_INET, .sin_port = htons(a->port), .sin_addr = a->host};
@@ -224,20 +224,20 @@ try_bind(const struct config_address *a)
 
 // Whether an acrelay answers on an admin address.
 static bool
-is_ours(const struct config_address *admin)
+is_ours(const struct socket_address *admin)
 {
     struct buf page;
     struct err err;
 
     buf_init(&page, 1 << 16);
-    bool ours = cli_get(admin, "/version", &page, &err) == 200 &&
+    bool ours = config_get(admin, "/version", &page, &err) == 200 &&
                 strstr(buf_text(&page), "\"version\"");
     buf_release(&page);
     return ours;
 }
 
 static void
-check_address(struct check *k, const char *what, const struct config_address *a,
+check_address(struct check *k, const char *what, const struct socket_address *a,
               bool running)
 {
     if (a->path)

@@ -1,11 +1,8 @@
 #include "cli/cli.h"
 
-#include "base/file.h"
 #include "base/nearest.h"
-#include "edge/post.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 int
 cli_fail(const struct err *err)
@@ -56,39 +53,6 @@ cli_hook(const struct cli *c, const char *name, struct err *err)
     return NULL;
 }
 
-int
-cli_redis_options(struct redis_options *o, const struct config *c, struct buf *password,
-                  struct err *err)
-{
-    buf_init(password, 4096);
-    if (c->redis_password_file &&
-        file_read_secret(c->redis_password_file, 1, password, err) < 0)
-        return -1;
-    *o = (struct redis_options){.host = c->redis_host,
-                                .port = c->redis_port,
-                                .path = c->redis_path,
-                                .database = c->redis_database,
-                                .user = c->redis_user,
-                                .password = buf_span(password)};
-    return 0;
-}
-
-struct redis *
-cli_redis(const struct config *c, struct err *err)
-{
-    struct redis_options options;
-    struct buf password;
-    struct redis *r = NULL;
-
-    if (cli_redis_options(&options, c, &password, err) == 0) {
-        r = redis_open(&options, err);
-        if (!r)
-            err->exit = EXIT_CODE_UNAVAILABLE;
-    }
-    buf_release(&password);
-    return r;
-}
-
 bool
 cli_ask_failed(const struct redis_reply *reply, struct err *err)
 {
@@ -114,20 +78,4 @@ cli_directory(struct cli *c)
     if (!c->config)
         c->config = cli_config(c->file, false);
     return c->config ? c->config->state_dir : NULL;
-}
-
-int
-cli_get(const struct config_address *a, const char *path, struct buf *page,
-        struct err *err)
-{
-    struct post_target to = {.path = a->path, .host = a->host, .port = a->port};
-
-    if (!a->path && to.host.s_addr == 0)
-        to.host.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = post_open(&to, err);
-    if (fd < 0)
-        return -1;
-    int code = post_get(fd, path, page, err);
-    close(fd);
-    return code;
 }

@@ -5,8 +5,8 @@
 
 #include "base/options.h"
 #include "config/config.h"
+#include "config/reach.h"
 #include "config/secret.h"
-#include "edge/redis.h"
 
 struct cli {
     const struct options *options;
@@ -44,22 +44,11 @@ struct config *cli_config(const char *file, bool warnings);
 const struct config_hook *cli_hook(const struct cli *c, const char *name,
                                    struct err *err);
 
-// cli_redis connects as the configuration says; NULL with *err (and its exit code).
-struct redis *cli_redis(const struct config *c, struct err *err);
-// cli_redis_options fills *o; *password must live as long as o is used.
-int cli_redis_options(struct redis_options *o, const struct config *c,
-                      struct buf *password, struct err *err);
-
 // cli_ask_failed says whether a reply is missing or an error; then *err says so.
 bool cli_ask_failed(const struct redis_reply *reply, struct err *err);
 
 // cli_directory is --directory, else receiver.state_dir (reading the configuration if that
 // is not done yet; NULL when it has mistakes).
 const char *cli_directory(struct cli *c);
-
-// cli_get fetches a page of an admin listener (address as in the configuration); the status
-// code, or -1.
-int cli_get(const struct config_address *a, const char *path, struct buf *page,
-            struct err *err);
 
 #endif

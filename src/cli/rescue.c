@@ -27,7 +27,7 @@ replay_begin(struct journey *j, struct err *err)
 
     r->maker = entry_maker_open(j->cli->config->account_name, j->id);
     if (r->really)
-        r->redis = cli_redis(j->cli->config, err);
+        r->redis = config_redis(j->cli->config, err);
     return r->really && !r->redis ? -1 : 0;
 }
 
@@ -142,7 +142,7 @@ claim(struct cli *c, const char *id, struct err *err)
     struct redis_options redis;
     struct buf password;
     uint64_t cursor = 0;
-    int result = cli_redis_options(&redis, c->config, &password, err);
+    int result = config_redis_options(&redis, c->config, &password, err);
 
     if (result == 0)
         result = relay_claim(&redis, c->config->redis_namespace, id, cli_directory(c),

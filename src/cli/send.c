@@ -150,7 +150,7 @@ choose_receiver(struct sending *s, struct err *err)
     if (s->hook && !cli_hook(c, s->hook, err))
         return -1;
     s->secrets = secrets_load(c->config, err);
-    const struct config_address *a = &c->config->listen[0];
+    const struct socket_address *a = &c->config->listen[0];
     s->to = (struct post_target){.path = a->path, .host = a->host, .port = a->port};
     if (!a->path && a->host.s_addr == 0)
         s->to.host.s_addr = htonl(INADDR_LOOPBACK);

@@ -109,12 +109,12 @@ seconds(struct status *s, const char *member, const char *label, double value)
 // --- receiver -------------------------------------------------------------------------
 
 static void
-fetch(struct buf *page, const struct config_address *a)
+fetch(struct buf *page, const struct socket_address *a)
 {
     struct err err;
 
     buf_init(page, PAGE_MAX);
-    if (cli_get(a, "/metrics", page, &err) != 200)
+    if (config_get(a, "/metrics", page, &err) != 200)
         buf_clear(page);
 }
 
@@ -249,7 +249,7 @@ cli_status(struct cli *c)
     buf_init(&s.json, 1 << 20);
     fetch(&s.receiver, &c->config->receiver_admin);
     fetch(&s.worker, &c->config->worker_admin);
-    s.redis = cli_redis(c->config, &s.redis_err);
+    s.redis = config_redis(c->config, &s.redis_err);
     show_receiver(&s);
     show_streams(&s);
     show_hooks(&s);

@@ -231,7 +231,7 @@ prepare(struct tail *t, struct err *err)
         return err_exit(err, EXIT_CODE_USAGE, "--from and --group exclude each other");
     snprintf(t->last, sizeof t->last, "%s", from ? from : "");
     script_key(t->key, t->cli->config->redis_namespace, span_of(stream));
-    t->redis = cli_redis(t->cli->config, err);
+    t->redis = config_redis(t->cli->config, err);
     return t->redis ? 0 : -1;
 }
 

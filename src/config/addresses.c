@@ -19,7 +19,7 @@ means_tls(const char *text)
 }
 
 static const char *
-parse_address(const char *text, struct config_address *a)
+parse_address(const char *text, struct socket_address *a)
 {
     char host[64];
     const char *colon = strrchr(text, ':');
@@ -50,22 +50,22 @@ parse_address(const char *text, struct config_address *a)
 static void
 release_address(void *field)
 {
-    struct config_address *a = field;
+    struct socket_address *a = field;
 
     free(a->text);
     free(a->path);
-    *a = (struct config_address){0};
+    *a = (struct socket_address){0};
 }
 
 READ(read_address)
 {
     UNUSED;
-    struct config_address a = {0};
+    struct socket_address a = {0};
     const char *wrong = parse_address(text, &a);
 
     if (!wrong) {
         release_address(field);
-        *(struct config_address *)field = a;
+        *(struct socket_address *)field = a;
     }
     return wrong;
 }
@@ -74,7 +74,7 @@ READ(read_addresses)
 {
     (void)s, (void)field;
     struct config *c = reading_config(r);
-    struct config_address a = {0};
+    struct socket_address a = {0};
     const char *wrong = parse_address(text, &a);
 
     if (!wrong && c->listen_len == CONFIG_LIST_MAX)

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "edge/sockets.h"
 
 #include <netinet/in.h>
 #include <stdint.h>
@@ -41,14 +42,6 @@ struct config_network {
     uint32_t address, mask; // host byte order
 };
 
-// An address to listen on: IPv4 host and port, or a unix socket's path.
-struct config_address {
-    char *text; // as written
-    char *path; // unix socket, or NULL
-    struct in_addr host;
-    uint16_t port;
-};
-
 struct config {
     char *file; // path it was read from
 
@@ -72,9 +65,9 @@ struct config {
     int64_t redis_retain_age_us;
     uint64_t redis_retain_entries;
 
-    struct config_address *listen;
+    struct socket_address *listen;
     size_t listen_len;
-    struct config_address receiver_admin;
+    struct socket_address receiver_admin;
     char *state_dir;
     uint64_t body_max;
     int threads;
@@ -90,7 +83,7 @@ struct config {
     int64_t duplicates_window_us;
     uint64_t duplicates_max;
 
-    struct config_address worker_admin;
+    struct socket_address worker_admin;
     int64_t worker_interval_ms;
     double worker_api_rate;
     bool worker_prune;

@@ -27,8 +27,8 @@ check_journal(struct reading *r, const struct config *c)
 }
 
 static void
-check_pair(struct reading *r, const char *path, const struct config_address *a,
-           const struct config_address *b)
+check_pair(struct reading *r, const char *path, const struct socket_address *a,
+           const struct socket_address *b)
 {
     if (strcmp(a->text, b->text) == 0)
         reading_tell(r, path, "%s stands there twice, or in another setting", a->text);

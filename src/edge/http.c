@@ -158,6 +158,7 @@ fill_request(struct http_request *r, struct mg_connection *conn,
     for (size_t i = 0; i < r->headers_len && i < HTTP_HEADERS_MAX; i++)
         r->headers[i] = (struct http_header){span_of(info->http_headers[i].name),
                                              span_of(info->http_headers[i].value)};
+    r->connections = atomic_load(&me->server->connections);
     r->connection = conn;
 }
 
@@ -372,12 +373,6 @@ http_start(const struct http_options *options, struct err *err)
         return NULL;
     }
     return s;
-}
-
-size_t
-http_connections(const struct http_server *s)
-{
-    return atomic_load(&s->connections);
 }
 
 void

@@ -25,6 +25,7 @@ struct http_request {
     bool is_http_11;
     struct http_header headers[HTTP_HEADERS_MAX];
     size_t headers_len;
+    size_t connections; // that have a thread now, silent ones too
     void *connection;
 };
 
@@ -65,9 +66,6 @@ void http_continue(struct http_request *r);
 // CRLF, or "". With `close` the connection is closed behind it. HEAD gets no body.
 void http_reply(struct http_request *r, int code, const char *headers, struct span body,
                 bool close);
-
-// http_connections counts the connections that have a thread, silent ones too.
-size_t http_connections(const struct http_server *s);
 
 // http_release_sockets makes the server accept nothing more; the kernel keeps queueing for
 // whoever shares the sockets. What is admitted goes on.

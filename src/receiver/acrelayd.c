@@ -12,7 +12,7 @@
 #include "event/event.h"
 #include "receiver/figures.h"
 #include "receiver/intake.h"
-#include "receiver/sockets.h"
+#include "edge/sockets.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -32,7 +32,7 @@ struct receiver {
     struct journal *journal;
     struct figures figures;
     struct intake *intake;
-    struct http_server *server;
+    struct http_server *server, *admin;
     int sockets[SOCKETS_MAX];
     size_t sockets_len;
     struct metric *reloaded;
@@ -137,7 +137,9 @@ start_admin(struct receiver *r, struct err *err)
     r->reloaded = metric_gauge("acrelay_config_last_reload_successful",
                                "Whether the last reload was taken over.", NULL);
     metric_set(r->reloaded, 1);
-    return admin_start(socket, figures_ready, &r->figures, err) ? 0 : -1;
+    r->admin = admin_start(socket, figures_ready, &r->figures, err);
+    close(socket); // the server has its own descriptor of it
+    return r->admin ? 0 : -1;
 }
 
 static int
@@ -157,7 +159,6 @@ start_server(struct receiver *r, struct err *err)
     r->server = http_start(&options, err);
     if (!r->server)
         return -1;
-    intake_set_server(r->intake, r->server);
     return 0;
 }
 
@@ -239,6 +240,8 @@ drain(struct receiver *r)
     else
         log_warn("receiver: connections were still open after %d s", DRAIN_MS / 1000);
     relay_stop(r->figures.relay);
+    // Before the journal's lock, behind which the successor waits to listen there.
+    http_release_sockets(r->admin);
     journal_close(r->journal);
 }
 

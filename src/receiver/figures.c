@@ -90,6 +90,9 @@ show(void *context)
 void
 figures_start(struct figures *f)
 {
+    metric_set(metric_gauge("process_start_time_seconds",
+                            "When the process started, in seconds since 1970.", NULL),
+               (double)clock_now_us() / 1e6);
     metric_set(metric_gauge("acrelay_build_info", "1, with the version.", "version",
                             ACRELAY_VERSION, NULL),
                1);

@@ -19,7 +19,6 @@ enum { PIECE = 16384, RECORD_MAX = (16 << 20) + (1 << 16), KEPT_MAX = 64 << 10 }
 struct intake {
     struct journal *journal;
     _Atomic(struct rules *) rules;
-    const struct http_server *server;
     int threads;
     _Atomic(bool) draining;
     struct metric *ack;
@@ -124,12 +123,6 @@ intake_replace(struct intake *i, struct rules *rules)
 }
 
 void
-intake_set_server(struct intake *i, const struct http_server *s)
-{
-    i->server = s;
-}
-
-void
 intake_drain(struct intake *i)
 {
     atomic_store(&i->draining, true);
@@ -179,8 +172,7 @@ must_close(struct intake *i, const struct http_request *r)
         return true;
     if (wish.len > 0 && !span_is_nocase(span_trim(wish), "keep-alive"))
         return true;
-    size_t busy = i->server ? http_connections(i->server) : 0;
-    return busy * 4 > (size_t)i->threads * 3;
+    return r->connections * 4 > (size_t)i->threads * 3;
 }
 
 static void

@@ -28,9 +28,6 @@ struct intake *intake_open(struct journal *j, struct rules *rules, int threads);
 // may still use: release them at the end.
 struct rules *intake_replace(struct intake *i, struct rules *rules);
 
-// intake_set_server tells whose connections are counted for `Connection: close`.
-void intake_set_server(struct intake *i, const struct http_server *s);
-
 // intake_drain has every answer close its connection from now on.
 void intake_drain(struct intake *i);
 

@@ -7,6 +7,7 @@ import hmac
 import http.client
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -30,9 +31,16 @@ def wait_for(what, condition, seconds=30):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below the ports that outgoing connections get, so that none of them takes it between
+    a stop and the next start."""
+    while True:
+        port = random.randrange(10000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def token(hook, secret=SECRET):

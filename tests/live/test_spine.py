@@ -103,16 +103,18 @@ def test_a_successor_on_the_same_socket_loses_no_request(redis, receiver):
     threads = [threading.Thread(target=client) for _ in range(6)]
     for t in threads:
         t.start()
-    for _ in range(8):
-        before = len(statuses)
-        harness.wait_for("some requests", lambda: len(statuses) > before + 30)
-        old, receiver.process = receiver.process, receiver.spawn()
-        old.terminate()
-        assert old.wait(40) == 0
-        harness.wait_for("the successor", receiver.is_ready)
-    stop.set()
-    for t in threads:
-        t.join()
+    try:
+        for _ in range(8):
+            before = len(statuses)
+            harness.wait_for("some requests", lambda: len(statuses) > before + 30)
+            old, receiver.process = receiver.process, receiver.spawn()
+            old.terminate()
+            assert old.wait(40) == 0
+            harness.wait_for("the successor", receiver.is_ready)
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
     receiver.wait_shipped()
     assert set(statuses) == {200}
     assert len(redis.entries()) == len(statuses)

@@ -1,4 +1,4 @@
-#include "receiver/sockets.h"
+#include "edge/sockets.h"
 
 #include "base/text.h"
 
@@ -45,7 +45,7 @@ sockets_inherited(int *fds, size_t max)
 }
 
 static int
-refuse(struct err *err, const struct config_address *a, int fd)
+refuse(struct err *err, const struct socket_address *a, int fd)
 {
     int why = errno;
 
@@ -59,7 +59,7 @@ refuse(struct err *err, const struct config_address *a, int fd)
 }
 
 static int
-listen_unix(const struct config_address *a, struct err *err)
+listen_unix(const struct socket_address *a, struct err *err)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -81,7 +81,7 @@ listen_unix(const struct config_address *a, struct err *err)
 }
 
 int
-sockets_listen(const struct config_address *a, struct err *err)
+sockets_listen(const struct socket_address *a, struct err *err)
 {
     struct sockaddr_in address = {
         .sin_family = AF_INET, .sin_port = htons(a->port), .sin_addr = a->host};

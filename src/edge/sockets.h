@@ -1,9 +1,21 @@
 // Listening sockets, from the service manager or made here. They outlive a restart where the
 // service manager (or a successor of ours) holds them too, so that nothing is refused.
-#ifndef ACRELAY_RECEIVER_SOCKETS_H
-#define ACRELAY_RECEIVER_SOCKETS_H
+#ifndef ACRELAY_EDGE_SOCKETS_H
+#define ACRELAY_EDGE_SOCKETS_H
 
-#include "config/config.h"
+#include "base/err.h"
+
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// An address to listen on: IPv4 host and port, or a unix socket's path.
+struct socket_address {
+    char *text; // as written
+    char *path; // unix socket, or NULL
+    struct in_addr host;
+    uint16_t port;
+};
 
 // sockets_inherited fills fds with the descriptors that the service manager passed
 // (sd_listen_fds(3): LISTEN_FDS, LISTEN_PID) and returns how many, at most max.
@@ -11,7 +23,7 @@ size_t sockets_inherited(int *fds, size_t max);
 
 // sockets_listen makes a listening socket; EXIT_CODE_PORT when the port is in use. A unix
 // socket's old path is removed when nobody answers there. Non-blocking, close-on-exec.
-int sockets_listen(const struct config_address *a, struct err *err);
+int sockets_listen(const struct socket_address *a, struct err *err);
 
 // sockets_notify tells the service manager (sd_notify(3)); nothing when there is none.
 void sockets_notify(const char *state);

@@ -1,0 +1,45 @@
+// A rest is one paced lane of requests to an HTTP API, one after the other. It belongs to one
+// thread. The token goes to the host of `base` alone: redirects are not followed, other
+// protocols not spoken, TLS is verified; proxies are taken from the usual environment.
+#ifndef ACRELAY_EDGE_REST_H
+#define ACRELAY_EDGE_REST_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <stdint.h>
+
+enum { REST_ANSWER_MAX = 4 << 20, REST_RETRY_AFTER_MAX_S = 120 };
+
+struct rest_options {
+    const char *base;   // scheme://host[:port], no trailing slash; http for loopback only
+    struct span token;  // for the header Api-Token; copied
+    double rate;        // requests a second at most
+    int64_t timeout_ms; // for one request
+    int64_t patience_ms; // for all tries of one call
+    // wait sleeps so long; false when the caller wants to end.
+    bool (*wait)(int64_t ms, void *context);
+    // note is told each answer's status, 0 when there was none. May be NULL.
+    void (*note)(int status, void *context);
+    void *context;
+};
+
+struct rest;
+struct rest *rest_open(const struct rest_options *options, struct err *err);
+void rest_close(struct rest *r); // NULL is fine
+
+struct rest_answer {
+    int status;       // 0: none came
+    bool maybe_done;  // without an answer: the request may have been carried out
+    struct span body; // valid until the next call
+};
+
+// rest_call makes a request of `path` ("/api/3/..."). GET, PUT and DELETE are repeated with
+// back-off when no answer comes or it is 429 or 5xx; POST only when it cannot have been
+// carried out (429, or no connection was made). RateLimit-Remaining and Retry-After (RFC 9110
+// 10.2.3, whole seconds) are obeyed. 0 with an answer, whatever its status; -1 (ERR_AGAIN,
+// EXIT_CODE_UNAVAILABLE) when patience ended without one.
+int rest_call(struct rest *r, const char *method, const char *path, struct span body,
+              struct rest_answer *answer, struct err *err);
+
+#endif

@@ -1,0 +1,254 @@
+#include "hook/hook_json.h"
+
+#include "base/text.h"
+
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { WORDS_MAX = 200 };
+
+// --- writing -------------------------------------------------------------------------------
+
+static cJSON *
+words_json(const struct hook_words *words)
+{
+    cJSON *array = cJSON_CreateArray();
+
+    for (size_t i = 0; i < words->len; i++)
+        cJSON_AddItemToArray(array, cJSON_CreateString(words->at[i]));
+    return array;
+}
+
+void
+hook_json_write(struct buf *to, const struct hook *hook)
+{
+    cJSON *root = cJSON_CreateObject(), *body = cJSON_AddObjectToObject(root, "webhook");
+
+    cJSON_AddStringToObject(body, "name", hook->label);
+    cJSON_AddStringToObject(body, "url", hook->url);
+    cJSON_AddItemToObject(body, "events", words_json(&hook->events));
+    cJSON_AddItemToObject(body, "sources", words_json(&hook->sources));
+    // Below 2^31 as the configuration bounds it, so that a double holds it.
+    cJSON_AddNumberToObject(body, "listid", (double)hook->list);
+    char *text = cJSON_PrintUnformatted(root);
+    buf_add_text(to, text);
+    free(text);
+    cJSON_Delete(root);
+}
+
+// --- reading -------------------------------------------------------------------------------
+
+// A number that AC writes as a string or as a number; absent and null are 0.
+static bool
+read_number(uint64_t *to, const cJSON *item)
+{
+    *to = 0;
+    if (!item || cJSON_IsNull(item))
+        return true;
+    if (cJSON_IsNumber(item) && item->valuedouble >= 0 && item->valuedouble < 9e15) {
+        *to = (uint64_t)item->valuedouble;
+        return true;
+    }
+    return cJSON_IsString(item) &&
+           (item->valuestring[0] == '\0' ||
+            text_number(to, span_of(item->valuestring), INT64_MAX));
+}
+
+static char *
+read_text(const cJSON *object, const char *name)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+
+    return memory_copy(span_of(cJSON_IsString(item) ? item->valuestring : ""));
+}
+
+static void
+read_words(struct hook_words *to, const cJSON *array)
+{
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, array)
+    {
+        if (cJSON_IsString(item) && to->len < WORDS_MAX)
+            hook_words_add(to, span_of(item->valuestring));
+    }
+}
+
+static bool
+read_hook(struct hook *to, const cJSON *object)
+{
+    const cJSON *id = cJSON_GetObjectItemCaseSensitive(object, "id"),
+                *list = cJSON_GetObjectItemCaseSensitive(object, "listid");
+
+    if (!read_number(&to->id, id) || to->id == 0 || !read_number(&to->list, list))
+        return false;
+    to->label = read_text(object, "name");
+    to->url = read_text(object, "url");
+    read_words(&to->events, cJSON_GetObjectItemCaseSensitive(object, "events"));
+    read_words(&to->sources, cJSON_GetObjectItemCaseSensitive(object, "sources"));
+    return true;
+}
+
+static cJSON *
+parse(struct span body, struct err *err)
+{
+    cJSON *root = cJSON_ParseWithLength(body.at, body.len);
+
+    if (!cJSON_IsObject(root)) {
+        char said[200];
+        hook_json_explain(said, sizeof said, body);
+        cJSON_Delete(root);
+        err_set(err, ERR_INPUT, "the answer is not JSON as ActiveCampaign writes it%s%s",
+                said[0] ? ": " : "", said);
+        return NULL;
+    }
+    return root;
+}
+
+static int
+not_hooks(cJSON *root, struct err *err, const char *what)
+{
+    cJSON_Delete(root);
+    return err_set(err, ERR_INPUT, "the answer holds no %s", what);
+}
+
+int
+hook_json_read_page(struct hooks *to, uint64_t *total, size_t *count, struct span body,
+                    struct err *err)
+{
+    cJSON *root = parse(body, err);
+    const cJSON *item, *meta;
+
+    if (!root)
+        return -1;
+    const cJSON *page = cJSON_GetObjectItemCaseSensitive(root, "webhooks");
+    meta = cJSON_GetObjectItemCaseSensitive(root, "meta");
+    if (!cJSON_IsArray(page) ||
+        !read_number(total, cJSON_GetObjectItemCaseSensitive(meta, "total")))
+        return not_hooks(root, err, "list of webhooks");
+    *count = 0;
+    cJSON_ArrayForEach(item, page)
+    {
+        struct hook hook = {0};
+        if (!read_hook(&hook, item)) {
+            hook_release(&hook);
+            return not_hooks(root, err, "webhook with an id where one should be");
+        }
+        ++*count;
+        if (hooks_find(to, hook.id)) // pages may shift and repeat
+            hook_release(&hook);
+        else
+            *hooks_add(to) = hook;
+    }
+    cJSON_Delete(root);
+    return 0;
+}
+
+int
+hook_json_read_one(struct hook *to, struct span body, struct err *err)
+{
+    cJSON *root = parse(body, err);
+
+    if (!root)
+        return -1;
+    if (!read_hook(to, cJSON_GetObjectItemCaseSensitive(root, "webhook"))) {
+        hook_release(to);
+        return not_hooks(root, err, "webhook");
+    }
+    cJSON_Delete(root);
+    return 0;
+}
+
+int
+hook_json_read_events(struct hook_words *to, struct span body, struct err *err)
+{
+    cJSON *root = parse(body, err);
+
+    if (!root)
+        return -1;
+    const cJSON *events = cJSON_GetObjectItemCaseSensitive(root, "webhookEvents");
+    if (!cJSON_IsArray(events))
+        return not_hooks(root, err, "list of events");
+    read_words(to, events);
+    cJSON_Delete(root);
+    return 0;
+}
+
+// --- errors --------------------------------------------------------------------------------
+
+static const char *
+text_of(const cJSON *object, const char *name)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+
+    return cJSON_IsString(item) && item->valuestring[0] ? item->valuestring : NULL;
+}
+
+// The words of one entry of `errors`: a string, or an object with detail, title or error,
+// and the field that `source.pointer` names.
+static void
+add_error(struct buf *to, const cJSON *entry)
+{
+    const cJSON *source = cJSON_GetObjectItemCaseSensitive(entry, "source");
+    const char *said = cJSON_IsString(entry) ? entry->valuestring : NULL,
+               *field = text_of(source, "pointer");
+
+    if (!said)
+        said = text_of(entry, "detail");
+    if (!said)
+        said = text_of(entry, "title");
+    if (!said)
+        said = text_of(entry, "error");
+    if (!field)
+        field = text_of(source, "value");
+    if (!said)
+        return;
+    buf_add_format(to, "%s%s", to->len ? "; " : "", said);
+    if (field)
+        buf_add_format(to, " (%s)",
+                       strrchr(field, '/') ? strrchr(field, '/') + 1 : field);
+}
+
+static void
+add_errors(struct buf *to, const cJSON *root)
+{
+    const cJSON *errors = cJSON_GetObjectItemCaseSensitive(root, "errors"), *entry;
+    const char *message = text_of(root, "message");
+
+    if (message)
+        buf_add_text(to, message);
+    if (cJSON_IsString(errors))
+        add_error(to, errors);
+    if (cJSON_IsArray(errors))
+        cJSON_ArrayForEach(entry, errors) add_error(to, entry);
+}
+
+static bool
+is_html(struct span body)
+{
+    while (body.len && (*body.at == ' ' || *body.at == '\n' || *body.at == '\r'))
+        body = span_from(body, 1);
+    return body.len && *body.at == '<';
+}
+
+size_t
+hook_json_explain(char *to, size_t size, struct span body)
+{
+    // The first document only: one documented answer is two of them in a row.
+    cJSON *root =
+        body.len ? cJSON_ParseWithLengthOpts(body.at, body.len, NULL, false) : NULL;
+    struct buf said;
+
+    buf_init(&said, 2000);
+    if (root)
+        add_errors(&said, root);
+    else if (is_html(body))
+        buf_add_text(&said, "HTML instead of JSON");
+    else
+        buf_add(&said, span_to(body, 150));
+    size_t len = text_escape(to, size, buf_span(&said));
+    buf_release(&said);
+    cJSON_Delete(root);
+    return len;
+}

@@ -1,0 +1,28 @@
+// Hooks in AC's JSON. What AC answers has many shapes (ids and totals as strings or numbers,
+// errors as objects, strings or nothing): all are read, none is trusted.
+#ifndef ACRELAY_HOOK_HOOK_JSON_H
+#define ACRELAY_HOOK_HOOK_JSON_H
+
+#include "base/err.h"
+#include "hook/hook.h"
+
+// hook_json_write appends the body of a POST or PUT: {"webhook":{name,url,events,sources,
+// listid}}. The whole object, because AC does not say whether a PUT is partial.
+void hook_json_write(struct buf *to, const struct hook *hook);
+
+// hook_json_read_page adds the hooks of one page of GET /webhooks. *total is meta.total, 0
+// when it is not told. ERR_INPUT when this is not such a page.
+int hook_json_read_page(struct hooks *to, uint64_t *total, size_t *count,
+                        struct span body, struct err *err);
+
+// hook_json_read_one reads {"webhook":{...}} into an empty hook, which the caller releases.
+int hook_json_read_one(struct hook *to, struct span body, struct err *err);
+
+// hook_json_read_events reads {"webhookEvents":[...]}.
+int hook_json_read_events(struct hook_words *to, struct span body, struct err *err);
+
+// hook_json_explain writes what an error answer says, for people, escaped; "" when it says
+// nothing. A page of HTML gives "HTML instead of JSON".
+size_t hook_json_explain(char *to, size_t size, struct span body);
+
+#endif

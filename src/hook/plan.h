@@ -1,0 +1,62 @@
+// A plan is the steps from the hooks found to the hooks wanted. Pure: no I/O, no clock.
+//
+// What holds for every plan (and is tested over random ones):
+//   - carried out, it gives exactly the hooks wanted, and those it leaves;
+//   - planned again after that, there is nothing to write;
+//   - hooks of others are never written, but for one that `adopt` names.
+// A hook is ours when its URL lies below one of our bases (DESIGN.md section 9).
+#ifndef ACRELAY_HOOK_PLAN_H
+#define ACRELAY_HOOK_PLAN_H
+
+#include "hook/hook.h"
+
+enum step_kind {
+    STEP_CREATE,
+    STEP_CHANGE, // `found` becomes `wanted`: PUT with the whole object
+    STEP_REMOVE,
+    STEP_LEAVE, // ours, not wanted, and prune is off
+};
+
+enum step_why {
+    WHY_ABSENT,   // create: nothing like it was found
+    WHY_DIFFERS,  // change: see `differs`
+    WHY_ADOPTED,  // change: the file says `adopt`
+    WHY_TWIN,     // remove: another hook does the same
+    WHY_UNWANTED, // remove or leave: the file does not name it
+};
+
+enum {
+    DIFFERS_LABEL = 1,
+    DIFFERS_URL = 2,
+    DIFFERS_EVENTS = 4,
+    DIFFERS_SOURCES = 8,
+    DIFFERS_LIST = 16,
+};
+
+// wanted and found are borrowed from what was given to plan_make; NULL where there is none.
+struct step {
+    enum step_kind kind;
+    enum step_why why;
+    const struct hook *wanted, *found;
+    unsigned differs;
+};
+
+struct plan {
+    struct step
+        *at; // creations and changes first, removals behind them: no event is lost
+    size_t len;
+    size_t writes; // steps that are not STEP_LEAVE
+    size_t good;   // hooks that are as wanted
+};
+
+// plan_make compares. Names of `found` must be set (hook_name_in) for hooks of ours. Of twins
+// the one whose URL is right is kept, else the newest: an older one may have been switched
+// off by AC without a sign ("410 Gone" in AC's webhook page).
+void plan_make(struct plan *plan, const struct hooks *wanted, const struct hooks *found,
+               bool prune);
+void plan_release(struct plan *plan);
+
+// plan_differs says which parts of two hooks differ, as DIFFERS_ bits.
+unsigned plan_differs(const struct hook *wanted, const struct hook *found);
+
+#endif

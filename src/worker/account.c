@@ -1,0 +1,313 @@
+#include "worker/account.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "edge/rest.h"
+#include "hook/hook_json.h"
+#include "hook/plan.h"
+#include "worker/wanted.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+// The page size is AC's greatest; a list that shifts while it is read is read again.
+enum { PAGE = 100, PAGES_MAX = 200, READS_MAX = 6, PATIENCE_MS = 180000 };
+
+struct account {
+    const struct config *config;
+    struct rest *rest;
+    char said[300];
+};
+
+struct account *
+account_open(const struct config *c, const struct account_callbacks *cb, struct err *err)
+{
+    struct buf token;
+
+    if (!c->account_api_url || !c->account_api_token_file) {
+        err_exit(err, EXIT_CODE_CONFIG,
+                 "%s: account.api_url and account.api_token_file are "
+                 "needed: both are on ActiveCampaign's page Settings, "
+                 "Developer",
+                 c->file);
+        return NULL;
+    }
+    buf_init(&token, 4096);
+    if (file_read_secret(c->account_api_token_file, 8, &token, err) < 0) {
+        buf_release(&token);
+        err_context(err, "account.api_token_file");
+        if (err && !err->exit)
+            err->exit = EXIT_CODE_CONFIG;
+        return NULL;
+    }
+    struct rest_options options = {.base = c->account_api_url,
+                                   .token = buf_span(&token),
+                                   .rate = c->worker_api_rate,
+                                   .timeout_ms = ACCOUNT_TIMEOUT_MS,
+                                   .patience_ms = PATIENCE_MS,
+                                   .wait = cb->wait,
+                                   .note = cb->note,
+                                   .context = cb->context};
+    struct account *a = memory_get(sizeof *a);
+    *a = (struct account){.config = c, .rest = rest_open(&options, err)};
+    memset(token.at, 0, token.len);
+    buf_release(&token);
+    if (a->rest)
+        return a;
+    free(a);
+    return NULL;
+}
+
+void
+account_close(struct account *a)
+{
+    if (!a)
+        return;
+    rest_close(a->rest);
+    free(a);
+}
+
+// --- what an answer means ------------------------------------------------------------------
+
+static int
+tell(struct err *err, enum err_kind kind, enum exit_code exit, const char *text)
+{
+    err_set(err, kind, "%s", text);
+    if (err)
+        err->exit = exit;
+    return -1;
+}
+
+// 403 comes now and then for a good token too: only /users/me tells.
+static int
+tell_refused(struct account *a, struct err *err)
+{
+    struct rest_answer me;
+
+    if (rest_call(a->rest, "GET", "/api/3/users/me", SPAN(""), &me, err) < 0)
+        return -1;
+    if (me.status == 200)
+        return tell(
+            err, ERR_FATAL, EXIT_CODE_PERMISSION,
+            "ActiveCampaign knows the API token, but its user may not manage "
+            "webhooks: give the user's group that permission (Settings, Users and "
+            "Groups)");
+    return tell(
+        err, ERR_FATAL, EXIT_CODE_PERMISSION,
+        "ActiveCampaign refuses the API token: put the key of Settings, Developer "
+        "into account.api_token_file, and check that account.api_url is of the same "
+        "account");
+}
+
+static int
+tell_status(struct account *a, const struct rest_answer *answer, struct err *err)
+{
+    int status = answer->status;
+
+    hook_json_explain(a->said, sizeof a->said, answer->body);
+    const char *said = a->said[0] ? a->said : "nothing more";
+    if (status == 401 || status == 403)
+        return tell_refused(a, err);
+    if (status == 429 || status >= 500)
+        return err_set(err, ERR_AGAIN,
+                       "ActiveCampaign answers %d (%s): it is busy, try later", status,
+                       said),
+               err ? err->exit = EXIT_CODE_UNAVAILABLE : 0, -1;
+    if (status >= 300 && status < 400)
+        return err_exit(err, EXIT_CODE_CONFIG,
+                        "account.api_url answers with a redirect (%d), which is not "
+                        "followed: use the URL of Settings, Developer",
+                        status);
+    if (status == 404)
+        return err_exit(
+            err, EXIT_CODE_CONFIG,
+            "there is no ActiveCampaign API at account.api_url (404): use the "
+            "URL of Settings, Developer");
+    return err_exit(err, EXIT_CODE_CONFIG, "ActiveCampaign answers %d: %s", status, said);
+}
+
+static int
+ask(struct account *a, const char *path, struct span *body, struct err *err)
+{
+    struct rest_answer answer;
+
+    if (rest_call(a->rest, "GET", path, SPAN(""), &answer, err) < 0)
+        return -1;
+    if (answer.status != 200)
+        return tell_status(a, &answer, err);
+    *body = answer.body;
+    return 0;
+}
+
+// An answer that is not what was asked for: another site, or one cut short.
+static int
+not_understood(struct err *err)
+{
+    err_context(err, "account.api_url");
+    if (err) {
+        err->kind = ERR_AGAIN;
+        err->exit = EXIT_CODE_CONFIG;
+    }
+    return -1;
+}
+
+// --- reading -------------------------------------------------------------------------------
+
+static void
+name_ours(struct account *a, struct hooks *found)
+{
+    struct wanted_bases bases;
+
+    wanted_bases(&bases, a->config);
+    for (size_t i = 0; i < found->len; i++) {
+        struct span name = hook_name_in(found->at[i].url, bases.at, bases.len);
+        if (name.len)
+            found->at[i].name = memory_copy(name);
+    }
+}
+
+// read_pages reads once through. 1: the pages agree with the total, 0: they shifted, -1.
+static int
+read_pages(struct account *a, struct hooks *found, struct err *err)
+{
+    uint64_t total = 0, first_total = 0;
+    size_t count = PAGE, seen = 0;
+
+    for (int page = 0; page < PAGES_MAX && count == PAGE; page++) {
+        char path[96];
+        struct span body;
+        snprintf(path, sizeof path, "/api/3/webhooks?limit=%d&offset=%d", PAGE,
+                 page * PAGE);
+        if (ask(a, path, &body, err) < 0)
+            return -1;
+        if (hook_json_read_page(found, &total, &count, body, err) < 0)
+            return not_understood(err);
+        if (page == 0)
+            first_total = total;
+        seen += count;
+    }
+    bool agree = total == first_total && (total == 0 || found->len == total);
+    return agree && found->len == seen;
+}
+
+int
+account_list(struct account *a, struct hooks *found, struct err *err)
+{
+    int result = 0;
+
+    for (int read = 0; result == 0 && read < READS_MAX; read++) {
+        hooks_release(found);
+        result = read_pages(a, found, err);
+        // A cut answer may be whole the next time; a wrong site stays wrong.
+        if (result < 0 && err->kind == ERR_AGAIN && err->exit == EXIT_CODE_CONFIG &&
+            read + 1 < READS_MAX / 2)
+            result = 0;
+    }
+    if (result == 0)
+        return tell(err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
+                    "ActiveCampaign's list of webhooks changes while it is read");
+    if (result < 0)
+        return -1;
+    name_ours(a, found);
+    return 0;
+}
+
+int
+account_events(struct account *a, struct hook_words *events, struct err *err)
+{
+    struct span body;
+
+    if (ask(a, "/api/3/webhook/events", &body, err) < 0)
+        return -1;
+    return hook_json_read_events(events, body, err) < 0 ? not_understood(err) : 0;
+}
+
+// --- changing ------------------------------------------------------------------------------
+
+static int
+unclear(struct err *err, const char *what)
+{
+    return tell(err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE, what);
+}
+
+// A hook that is gone answers 404, or 403 with the same words.
+static bool
+is_gone(struct account *a, const struct rest_answer *answer)
+{
+    hook_json_explain(a->said, sizeof a->said, answer->body);
+    return answer->status == 404 ||
+           (answer->status == 403 && strstr(a->said, "No Result found"));
+}
+
+static int
+send_hook(struct account *a, const char *method, const char *path,
+          const struct hook *wanted, struct rest_answer *answer, struct err *err)
+{
+    struct buf body;
+
+    buf_init(&body, 1 << 20);
+    hook_json_write(&body, wanted);
+    int result = rest_call(a->rest, method, path, buf_span(&body), answer, err);
+    buf_release(&body);
+    return result;
+}
+
+int
+account_create(struct account *a, const struct hook *wanted, struct err *err)
+{
+    struct rest_answer answer;
+
+    if (send_hook(a, "POST", "/api/3/webhooks", wanted, &answer, err) < 0)
+        return -1;
+    if (answer.status >= 500)
+        return unclear(err, "ActiveCampaign failed while creating a webhook");
+    if (answer.status != 200 && answer.status != 201)
+        return tell_status(a, &answer, err);
+    return 0; // a 2xx without a readable body is told by the list that follows
+}
+
+static void
+compare_answer(const struct hook *wanted, uint64_t id, struct span body)
+{
+    struct hook now = {0};
+    struct err err = {0};
+
+    if (hook_json_read_one(&now, body, &err) < 0 || plan_differs(wanted, &now))
+        log_warn("worker: the answer to the change of hook %" PRIu64
+                 " is not what was asked "
+                 "for; the list will tell",
+                 id);
+    hook_release(&now);
+}
+
+int
+account_change(struct account *a, uint64_t id, const struct hook *wanted, struct err *err)
+{
+    struct rest_answer answer;
+    char path[64];
+
+    snprintf(path, sizeof path, "/api/3/webhooks/%" PRIu64, id);
+    if (send_hook(a, "PUT", path, wanted, &answer, err) < 0)
+        return -1;
+    if (is_gone(a, &answer))
+        return unclear(err, "a webhook was removed by someone else meanwhile");
+    if (answer.status != 200)
+        return tell_status(a, &answer, err);
+    compare_answer(wanted, id, answer.body);
+    return 0;
+}
+
+int
+account_remove(struct account *a, uint64_t id, struct err *err)
+{
+    struct rest_answer answer;
+    char path[64];
+
+    snprintf(path, sizeof path, "/api/3/webhooks/%" PRIu64, id);
+    if (rest_call(a->rest, "DELETE", path, SPAN(""), &answer, err) < 0)
+        return -1;
+    if (answer.status == 200 || answer.status == 204 || is_gone(a, &answer))
+        return 0;
+    return tell_status(a, &answer, err);
+}

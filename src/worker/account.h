@@ -1,0 +1,42 @@
+// An account is AC's side: its webhooks, over its API. One thread. Errors are sentences that
+// say what to do, with the exit code of the program:
+//   EXIT_CODE_PERMISSION   the token is refused, or has no right to manage webhooks
+//   EXIT_CODE_CONFIG       the base URL is not AC's API, or AC does not accept a hook
+//   EXIT_CODE_UNAVAILABLE  no answer, or only "later" (ERR_AGAIN)
+//
+// A change is ERR_AGAIN too when it may have been carried out or the hook is gone: the caller
+// lists anew and plans anew, and never sends a POST twice on its own.
+#ifndef ACRELAY_WORKER_ACCOUNT_H
+#define ACRELAY_WORKER_ACCOUNT_H
+
+#include "config/config.h"
+#include "hook/hook.h"
+
+struct account;
+
+struct account_callbacks {
+    bool (*wait)(int64_t ms, void *context); // as rest_options.wait
+    void (*note)(int status, void *context); // may be NULL
+    void *context;
+};
+
+enum { ACCOUNT_TIMEOUT_MS = 10000 }; // of one request
+
+// account_open reads the token and connects with the first call.
+struct account *account_open(const struct config *c, const struct account_callbacks *cb,
+                             struct err *err);
+void account_close(struct account *a); // NULL is fine
+
+// account_list reads all pages until they agree; `name` is set for hooks of ours.
+int account_list(struct account *a, struct hooks *found, struct err *err);
+
+int account_create(struct account *a, const struct hook *wanted, struct err *err);
+// account_change puts the whole of `wanted` on the hook `id`, and compares the answer.
+int account_change(struct account *a, uint64_t id, const struct hook *wanted,
+                   struct err *err);
+int account_remove(struct account *a, uint64_t id, struct err *err);
+
+// account_events reads AC's own list of event types, which is known to be incomplete.
+int account_events(struct account *a, struct hook_words *events, struct err *err);
+
+#endif

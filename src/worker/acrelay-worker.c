@@ -1,0 +1,271 @@
+// acrelay-worker: makes the webhooks at ActiveCampaign as the file says.
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/programs.h"
+#include "worker/worker.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int
+fail(const struct err *err)
+{
+    fprintf(stderr, "acrelay-worker: %s\n", err->text);
+    return err->exit ? (int)err->exit : EXIT_CODE_FAILURE;
+}
+
+static bool
+wait(int64_t ms, void *context)
+{
+    (void)context;
+    clock_sleep_ms(ms);
+    return true;
+}
+
+static int
+open_account(struct worker *w, struct err *err)
+{
+    struct account_callbacks callbacks = {.wait = wait};
+
+    return worker_load(w, &callbacks, err);
+}
+
+// --- commands ------------------------------------------------------------------------------
+
+static int
+command_plan(struct worker *w, struct err *err)
+{
+    struct apply a = {
+        .account = w->account, .wanted = &w->wanted, .prune = w->config->worker_prune};
+    struct plan plan;
+    int code = EXIT_CODE_OK;
+
+    if (apply_plan(&a, &plan, err) < 0) {
+        apply_release(&a);
+        return fail(err);
+    }
+    worker_warn_events(w);
+    show_plan(&w->show, &plan, &a.found);
+    if (plan.writes && options_has(w->options, "detailed-exitcode"))
+        code = EXIT_CODE_CHANGES;
+    plan_release(&plan);
+    apply_release(&a);
+    return code;
+}
+
+static void
+say_progress(const struct step *step, size_t done, size_t all, void *context)
+{
+    static int64_t said_ms;
+    int64_t now = clock_mono_ms();
+
+    (void)context, (void)step;
+    if (said_ms == 0)
+        said_ms = now;
+    if (now - said_ms < 1000 || !isatty(STDERR_FILENO))
+        return;
+    said_ms = now;
+    fprintf(stderr, "\r\033[K%zu of %zu changes done", done, all);
+    if (done == all)
+        fputs("\r\033[K", stderr);
+}
+
+// A leader's lease must be kept while calls wait for their turn.
+static bool
+may_write(void *worker)
+{
+    return leader_may_write(((struct worker *)worker)->leader);
+}
+
+static int
+lead(struct worker *w, struct err *err)
+{
+    w->store = store_open(w->config);
+    w->leader = leader_open(w->config, w->store, err);
+    if (!w->leader)
+        return -1;
+    if (leader_take(w->leader, 20000))
+        return 0;
+    return err_exit(
+        err, EXIT_CODE_LOCK,
+        "another acrelay-worker is the leader and applies the file by itself: "
+        "send it SIGHUP, or stop it");
+}
+
+static void
+show_applied(const struct show *s, const struct apply *a, size_t found, bool done)
+{
+    if (s->json)
+        printf("{\"created\":%zu,\"changed\":%zu,\"removed\":%zu,\"left\":%zu,"
+               "\"found\":%zu,\"done\":%s}\n",
+               a->created, a->changed, a->removed, a->left, found,
+               done ? "true" : "false");
+    else
+        printf(
+            "%zu created, %zu changed, %zu removed, %zu of ours left alone; %zu webhooks "
+            "in the account, %s as the file says\n",
+            a->created, a->changed, a->removed, a->left, found, done ? "all" : "NOT all");
+}
+
+static int
+command_apply(struct worker *w, struct err *err)
+{
+    struct apply a = {.account = w->account,
+                      .wanted = &w->wanted,
+                      .prune = w->config->worker_prune,
+                      .may_write = may_write,
+                      .progress = say_progress,
+                      .context = w};
+
+    if (lead(w, err) < 0)
+        return fail(err);
+    int result = apply_run(&a, err);
+    size_t found = a.found.len;
+    apply_release(&a);
+    show_applied(&w->show, &a, found, result == 0);
+    return result < 0 ? fail(err) : EXIT_CODE_OK;
+}
+
+static int
+command_list(struct worker *w, struct err *err)
+{
+    struct hooks found = {0};
+
+    if (account_list(w->account, &found, err) < 0)
+        return fail(err);
+    show_hooks(&w->show, &found);
+    hooks_release(&found);
+    return EXIT_CODE_OK;
+}
+
+static int
+command_import(struct worker *w, struct err *err)
+{
+    struct hooks found = {0};
+    const char *text = w->options->arguments[0];
+    uint64_t id = strtoull(text, NULL, 10);
+    int code = EXIT_CODE_OK;
+
+    if (account_list(w->account, &found, err) < 0)
+        return fail(err);
+    const struct hook *hook = id ? hooks_find(&found, id) : NULL;
+    if (!hook)
+        err_exit(err, EXIT_CODE_FAILURE,
+                 "there is no webhook %s at ActiveCampaign; see "
+                 "`acrelay-worker list`",
+                 text);
+    else if (hook->name)
+        err_exit(err, EXIT_CODE_FAILURE, "webhook %s is ours already: it is the hook %s",
+                 text, hook->name);
+    else
+        show_import(hook);
+    if (!hook || hook->name)
+        code = fail(err);
+    hooks_release(&found);
+    return code;
+}
+
+static int
+command_recreate(struct worker *w, struct err *err)
+{
+    const char *name = w->options->arguments[0];
+    struct apply a = {.account = w->account,
+                      .wanted = &w->wanted,
+                      .may_write = may_write,
+                      .context = w};
+
+    if (!config_find_hook(w->config, span_of(name))) {
+        err_exit(err, EXIT_CODE_FAILURE, "there is no hook %s in %s", name, w->file);
+        return fail(err);
+    }
+    if (lead(w, err) < 0)
+        return fail(err);
+    int result = apply_recreate(&a, name, err);
+    apply_release(&a);
+    if (result < 0)
+        return fail(err);
+    printf("%s: %zu created, %zu old ones removed\n", name, a.created, a.removed);
+    return EXIT_CODE_OK;
+}
+
+// The secret under whose token a hook's URL stands; `len` for none.
+static size_t
+secret_of(const struct worker *w, const struct hook *hook, size_t len)
+{
+    const char *token = strrchr(hook->url, '/') + 1;
+    char ours[SECRET_TOKEN_TEXT];
+
+    for (size_t i = 0; i < len; i++) {
+        secrets_token(w->secrets, i, span_of(hook->name), ours);
+        if (strcmp(ours, token) == 0)
+            return i;
+    }
+    return len;
+}
+
+static int
+command_secrets(struct worker *w, struct err *err)
+{
+    struct hooks found = {0};
+    size_t uses[CONFIG_LIST_MAX + 1] = {0}, len = secrets_len(w->secrets);
+
+    if (account_list(w->account, &found, err) < 0)
+        return fail(err);
+    for (size_t i = 0; i < found.len; i++)
+        if (found.at[i].name)
+            uses[secret_of(w, &found.at[i], len)]++;
+    show_secrets(&w->show, w->config, uses, len, uses[len]);
+    hooks_release(&found);
+    return EXIT_CODE_OK;
+}
+
+// --- main ----------------------------------------------------------------------------------
+
+static int
+run_command(struct worker *w)
+{
+    static const struct {
+        const char *name;
+        int (*run)(struct worker *w, struct err *err);
+    } commands[] = {{"plan", command_plan},         {"apply", command_apply},
+                    {"list", command_list},         {"import", command_import},
+                    {"recreate", command_recreate}, {"secrets", command_secrets}};
+    struct err err = {0};
+
+    if (options_is(w->options, "run"))
+        return worker_run(w);
+    if (open_account(w, &err) < 0)
+        return fail(&err);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (options_is(w->options, commands[i].name))
+            return commands[i].run(w, &err);
+    return EXIT_CODE_USAGE;
+}
+
+int
+main(int argc, char **argv)
+{
+    struct options options;
+    struct rlimit none = {0, 0};
+    int code = options_parse(&options, &program_worker, argc, argv);
+
+    if (code >= 0)
+        return code;
+    umask(077);
+    setrlimit(RLIMIT_CORE, &none);
+    signal(SIGPIPE, SIG_IGN);
+    struct worker w = {
+        .options = &options,
+        .file = options_text(&options, "config", config_default_path()),
+        .show = {.json = options_has(&options, "json"),
+                 .color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR")},
+    };
+    code = run_command(&w);
+    worker_unload(&w);
+    return code;
+}

@@ -1,0 +1,204 @@
+#include "worker/apply.h"
+
+#include "base/log.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum { UNCLEAR_MAX = 20, SAME_MAX = 3 };
+
+void
+apply_release(struct apply *a)
+{
+    hooks_release(&a->found);
+}
+
+int
+apply_plan(struct apply *a, struct plan *plan, struct err *err)
+{
+    *plan = (struct plan){0};
+    if (account_list(a->account, &a->found, err) < 0)
+        return -1;
+    plan_make(plan, a->wanted, &a->found, a->prune);
+    return 0;
+}
+
+static int
+write_step(struct apply *a, const struct step *s, struct err *err)
+{
+    if (s->kind == STEP_LEAVE)
+        return 0;
+    if (a->may_write && !a->may_write(a->context))
+        return err_set(err, ERR_FATAL, "another worker is the leader now");
+    if (s->kind == STEP_CREATE)
+        return account_create(a->account, s->wanted, err);
+    if (s->kind == STEP_CHANGE)
+        return account_change(a->account, s->found->id, s->wanted, err);
+    return account_remove(a->account, s->found->id, err);
+}
+
+static void
+count(struct apply *a, const struct step *s)
+{
+    a->created += s->kind == STEP_CREATE;
+    a->changed += s->kind == STEP_CHANGE;
+    a->removed += s->kind == STEP_REMOVE;
+}
+
+// What concerns one hook only: AC does not accept it as it is.
+static bool
+is_about_one_hook(const struct err *err)
+{
+    return err->kind != ERR_AGAIN && err->exit == EXIT_CODE_CONFIG;
+}
+
+static const char *
+name_of(const struct step *s)
+{
+    return s->wanted ? s->wanted->name : s->found->name;
+}
+
+// write_plan carries out what it can. 0 all done, 1 unclear: list again, -1 stop.
+static int
+write_plan(struct apply *a, const struct plan *plan, struct err *first, struct err *err)
+{
+    for (size_t i = 0; i < plan->len; i++) {
+        const struct step *s = &plan->at[i];
+        if (write_step(a, s, err) == 0) {
+            count(a, s);
+            if (a->progress)
+                a->progress(s, i + 1, plan->len, a->context);
+            continue;
+        }
+        err_context(err, "hook %s", name_of(s));
+        if (err->kind == ERR_AGAIN)
+            return 1;
+        if (!is_about_one_hook(err))
+            return -1;
+        log_error("worker: %s", err->text);
+        if (first->kind == ERR_NONE)
+            *first = *err;
+    }
+    return 0;
+}
+
+static size_t
+count_left(const struct plan *plan)
+{
+    size_t left = 0;
+
+    for (size_t i = 0; i < plan->len; i++)
+        left += plan->at[i].kind == STEP_LEAVE;
+    return left;
+}
+
+int
+apply_run(struct apply *a, struct err *err)
+{
+    int unclear = 0, same = 0;
+
+    a->created = a->changed = a->removed = 0;
+    for (;;) {
+        struct err first = {0};
+        struct plan plan;
+        if (apply_plan(a, &plan, err) < 0)
+            return -1;
+        a->left = count_left(&plan);
+        int result = plan.writes ? write_plan(a, &plan, &first, err) : 0;
+        size_t writes = plan.writes;
+        plan_release(&plan);
+        if (result < 0)
+            return -1;
+        if (first.kind != ERR_NONE) {
+            *err = first;
+            return -1;
+        }
+        if (writes == 0)
+            return 0;
+        if (result > 0 && ++unclear >= UNCLEAR_MAX)
+            return -1;
+        if (result == 0 && ++same >= SAME_MAX)
+            return err_exit(
+                err, EXIT_CODE_FAILURE,
+                "ActiveCampaign says yes to changes that its list does not show "
+                "afterwards: see `acrelay-worker plan`");
+    }
+}
+
+// --- anew ----------------------------------------------------------------------------------
+
+static const struct hook *
+newest(const struct hooks *found, const struct hook *wanted, uint64_t after)
+{
+    const struct hook *best = NULL;
+
+    for (size_t i = 0; i < found->len; i++) {
+        const struct hook *h = &found->at[i];
+        if (h->id > after && h->list == wanted->list &&
+            strcmp(h->url, wanted->url) == 0 && (!best || h->id > best->id))
+            best = h;
+    }
+    return best;
+}
+
+static uint64_t
+highest_id(const struct hooks *found)
+{
+    uint64_t id = 0;
+
+    for (size_t i = 0; i < found->len; i++)
+        if (found->at[i].id > id)
+            id = found->at[i].id;
+    return id;
+}
+
+static int
+remove_older(struct apply *a, const struct hook *wanted, uint64_t kept, struct err *err)
+{
+    for (size_t i = 0; i < a->found.len; i++) {
+        const struct hook *h = &a->found.at[i];
+        if (!h->name || strcmp(h->name, wanted->name) != 0 || h->list != wanted->list ||
+            h->id == kept)
+            continue;
+        if (a->may_write && !a->may_write(a->context))
+            return err_set(err, ERR_FATAL, "another worker is the leader now");
+        if (account_remove(a->account, h->id, err) < 0)
+            return -1;
+        a->removed++;
+    }
+    return 0;
+}
+
+static int
+recreate_one(struct apply *a, const struct hook *wanted, struct err *err)
+{
+    uint64_t before = highest_id(&a->found);
+
+    if (a->may_write && !a->may_write(a->context))
+        return err_set(err, ERR_FATAL, "another worker is the leader now");
+    // An unclear answer is no error yet: the list tells.
+    if (account_create(a->account, wanted, err) < 0 && err->kind != ERR_AGAIN)
+        return -1;
+    if (account_list(a->account, &a->found, err) < 0)
+        return -1;
+    const struct hook *fresh = newest(&a->found, wanted, before);
+    if (!fresh)
+        return err_set(err, ERR_AGAIN,
+                       "the new webhook is not in ActiveCampaign's list; the "
+                       "old one was left");
+    a->created++;
+    return remove_older(a, wanted, fresh->id, err);
+}
+
+int
+apply_recreate(struct apply *a, const char *name, struct err *err)
+{
+    a->created = a->removed = 0;
+    if (account_list(a->account, &a->found, err) < 0)
+        return -1;
+    for (size_t i = 0; i < a->wanted->len; i++)
+        if (strcmp(a->wanted->at[i].name, name) == 0 &&
+            recreate_one(a, &a->wanted->at[i], err) < 0)
+            return -1;
+    return 0;
+}

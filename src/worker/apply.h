@@ -1,0 +1,36 @@
+// Applying: list, plan, write, and again until a list shows that there is nothing to do. So
+// nothing that is lost or unclear on the way (an answer, the process itself) needs a special
+// case: the next list tells what became of it.
+#ifndef ACRELAY_WORKER_APPLY_H
+#define ACRELAY_WORKER_APPLY_H
+
+#include "hook/plan.h"
+#include "worker/account.h"
+
+struct apply {
+    struct account *account;
+    const struct hooks *wanted;
+    bool prune;
+    bool (*may_write)(void *context); // asked before each write; NULL: always
+    // told after each step, with steps done and in all; may be NULL
+    void (*progress)(const struct step *step, size_t done, size_t all, void *context);
+    void *context;
+    // results
+    struct hooks found; // as the last list had it; apply_release frees it
+    size_t created, changed, removed, left;
+};
+
+// apply_plan lists and plans, and writes nothing.
+int apply_plan(struct apply *a, struct plan *plan, struct err *err);
+
+// apply_run makes it so. A hook that AC does not accept does not keep the others from being
+// done: then -1 with the first such error at the end. ERR_AGAIN: later may work.
+int apply_run(struct apply *a, struct err *err);
+
+// apply_recreate creates the hooks of this name anew, confirms them by a list, and only then
+// deletes the old ones.
+int apply_recreate(struct apply *a, const char *name, struct err *err);
+
+void apply_release(struct apply *a);
+
+#endif

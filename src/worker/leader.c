@@ -1,0 +1,164 @@
+#include "worker/leader.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "worker/account.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+struct leader {
+    bool by_lease;
+    struct store *store;
+    int fd;           // of the directory, for its lock
+    bool locked;      // local
+    char self[33];    // redis: who we are
+    int64_t until_ms; // redis: end of the lease on our clock, 0: not the leader
+    int64_t asked_ms;
+};
+
+// Takes a free lease, renews ours, leaves another's alone: one step, so that none can come
+// in between.
+static const char script[] =
+    "local o = redis.call('GET', KEYS[1]) "
+    "if o == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) return 1 end "
+    "if o then return 0 end "
+    "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 1";
+static const char release_script[] = "if redis.call('GET', KEYS[1]) == ARGV[1] then "
+                                     "redis.call('DEL', KEYS[1]) end return 1";
+
+static int
+open_directory(const struct config *c, struct err *err)
+{
+    char *copy = memory_copy(span_of(c->file));
+    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    free(copy);
+    return fd < 0 ? err_errno(err, "cannot open the directory of %s", c->file) : fd;
+}
+
+struct leader *
+leader_open(const struct config *c, struct store *store, struct err *err)
+{
+    struct leader *l = memory_get(sizeof *l);
+    unsigned char random[16];
+
+    *l = (struct leader){.by_lease = c->worker_leader_redis, .store = store, .fd = -1};
+    if (getrandom(random, sizeof random, 0) != sizeof random) {
+        err_errno(err, "no random bytes");
+        free(l);
+        return NULL;
+    }
+    text_hex(l->self, sizeof l->self, random, sizeof random);
+    if (!l->by_lease)
+        l->fd = open_directory(c, err);
+    if (l->by_lease || l->fd >= 0)
+        return l;
+    free(l);
+    return NULL;
+}
+
+static bool
+run_script(struct leader *l, const char *text)
+{
+    char key[128];
+
+    store_key(l->store, key, sizeof key, "leader");
+    char ms[24];
+    snprintf(ms, sizeof ms, "%d", LEADER_LEASE_MS);
+    struct span args[] = {span_of(text), SPAN("1"), span_of(key), span_of(l->self),
+                          span_of(ms)};
+    const struct redis_reply *reply = store_command(l->store, "EVAL", NULL, args, 5);
+    return reply && redis_reply_number(reply) == 1;
+}
+
+void
+leader_close(struct leader *l)
+{
+    if (!l)
+        return;
+    if (l->until_ms)
+        (void)run_script(l, release_script); // else it runs out by itself
+    if (l->fd >= 0)
+        close(l->fd);
+    free(l);
+}
+
+static void
+ask(struct leader *l)
+{
+    int64_t before = clock_mono_ms(); // the lease counts from before it was asked for
+    bool was = l->until_ms > before;
+
+    l->asked_ms = before;
+    if (run_script(l, script)) {
+        l->until_ms = before + LEADER_LEASE_MS;
+        if (!was)
+            log_info("worker: this is the leader now");
+    } else if (store_is_up(l->store)) {
+        if (was)
+            log_warn("worker: another worker is the leader now");
+        l->until_ms = 0;
+    }
+}
+
+bool
+leader_take(struct leader *l, int64_t wait_ms)
+{
+    int64_t end = clock_mono_ms() + wait_ms;
+
+    for (;;) {
+        if (l->by_lease) {
+            leader_tick(l);
+            if (leader_is(l))
+                return true;
+        } else if (flock(l->fd, LOCK_EX | LOCK_NB) == 0) {
+            return l->locked = true;
+        }
+        if (clock_mono_ms() >= end)
+            return false;
+        clock_sleep_ms(100);
+        if (l->by_lease)
+            l->asked_ms = 0;
+    }
+}
+
+void
+leader_leave(struct leader *l)
+{
+    if (l->locked)
+        flock(l->fd, LOCK_UN);
+    l->locked = false;
+}
+
+void
+leader_tick(struct leader *l)
+{
+    if (l->by_lease &&
+        (l->asked_ms == 0 || clock_mono_ms() - l->asked_ms >= LEADER_RENEW_MS))
+        ask(l);
+}
+
+bool
+leader_is(const struct leader *l)
+{
+    return l->by_lease ? l->until_ms > clock_mono_ms() : l->locked;
+}
+
+bool
+leader_may_write(struct leader *l)
+{
+    if (!l->by_lease)
+        return l->locked;
+    leader_tick(l);
+    if (l->until_ms - clock_mono_ms() <= ACCOUNT_TIMEOUT_MS)
+        ask(l);
+    return l->until_ms - clock_mono_ms() > ACCOUNT_TIMEOUT_MS;
+}

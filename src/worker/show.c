@@ -1,0 +1,303 @@
+#include "worker/show.h"
+
+#include "base/text.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+const char *
+show_kind(enum step_kind kind)
+{
+    static const char *const words[] = {"create", "change", "remove", "leave"};
+
+    return words[kind];
+}
+
+const char *
+show_why(enum step_why why)
+{
+    static const char *const words[] = {"absent", "differs", "adopted", "twin",
+                                        "unwanted"};
+
+    return words[why];
+}
+
+// Up to its path: the rest of a URL may be a password.
+void
+show_url(char *to, size_t size, const struct hook *hook)
+{
+    struct span url = span_of(hook->url), rest = url;
+    char host[256];
+
+    if (hook->name) {
+        snprintf(to, size, "/hook/%s/-", hook->name);
+        return;
+    }
+    size_t scheme = span_find(rest, ':');
+    rest = span_from(rest, scheme < rest.len ? scheme + 3 : 0);
+    size_t end = 0;
+    while (end < rest.len && !strchr("/?#", rest.at[end]))
+        end++;
+    struct span authority = span_to(rest, end);
+    size_t at = span_find(authority, '@');
+    if (at < authority.len)
+        authority = span_from(authority, at + 1);
+    text_escape(host, sizeof host, authority);
+    snprintf(to, size, "%.*s://%s/...", (int)(scheme < 6 ? scheme : 0), url.at, host);
+}
+
+static const char *
+paint(const struct show *s, enum step_kind kind)
+{
+    static const char *const colors[] = {"\033[32m", "\033[33m", "\033[31m", "\033[2m"};
+
+    return s->color ? colors[kind] : "";
+}
+
+static const char *
+plain(const struct show *s)
+{
+    return s->color ? "\033[0m" : "";
+}
+
+static void
+add_words(struct buf *to, const struct hook_words *words)
+{
+    char word[80];
+
+    for (size_t i = 0; i < words->len; i++) {
+        text_escape(word, sizeof word, span_of(words->at[i]));
+        buf_add_format(to, "%s%s", i ? ", " : "", word);
+    }
+}
+
+static void
+add_list(struct buf *to, uint64_t list)
+{
+    if (list)
+        buf_add_format(to, "list %" PRIu64, list);
+    else
+        buf_add_text(to, "all lists");
+}
+
+// "events: a, b -> a, c" for each part that differs.
+static void
+add_difference(struct buf *to, const struct step *step)
+{
+    const struct hook *w = step->wanted, *f = step->found;
+    char label[100];
+
+    if (step->differs & DIFFERS_LABEL) {
+        text_escape(label, sizeof label, span_of(f->label));
+        buf_add_format(to, "\n      name     %s -> %s", label, w->label);
+    }
+    if (step->differs & DIFFERS_URL)
+        buf_add_text(to, f->name ? "\n      URL      to the newest secret and public_url"
+                                 : "\n      URL      to ours");
+    if (step->differs & DIFFERS_EVENTS) {
+        buf_add_text(to, "\n      events   ");
+        add_words(to, &f->events);
+        buf_add_text(to, " -> ");
+        add_words(to, &w->events);
+    }
+    if (step->differs & DIFFERS_SOURCES) {
+        buf_add_text(to, "\n      sources  ");
+        add_words(to, &f->sources);
+        buf_add_text(to, " -> ");
+        add_words(to, &w->sources);
+    }
+    if (step->differs & DIFFERS_LIST) {
+        buf_add_text(to, "\n      list     ");
+        add_list(to, f->list);
+        buf_add_text(to, " -> ");
+        add_list(to, w->list);
+    }
+}
+
+static void
+add_reason(struct buf *to, const struct step *step)
+{
+    if (step->kind == STEP_CREATE) {
+        add_words(to, &step->wanted->events);
+        buf_add_text(to, "; from ");
+        add_words(to, &step->wanted->sources);
+        buf_add_text(to, "; ");
+        add_list(to, step->wanted->list);
+    } else if (step->why == WHY_TWIN) {
+        buf_add_text(to, "another hook does the same");
+    } else if (step->kind == STEP_REMOVE) {
+        buf_add_text(to, "the file does not name it");
+    } else if (step->kind == STEP_LEAVE) {
+        buf_add_text(to, "left: the file does not name it, and worker.prune is off");
+    } else if (step->why == WHY_ADOPTED) {
+        buf_add_text(to, "adopted");
+    }
+    add_difference(to, step);
+}
+
+static void
+show_step(const struct show *s, const struct step *step)
+{
+    static const char signs[] = "+~-=";
+    const struct hook *h = step->wanted ? step->wanted : step->found;
+    char id[24] = "";
+    struct buf line;
+
+    buf_init(&line, 1 << 16);
+    if (step->found)
+        snprintf(id, sizeof id, "#%" PRIu64, step->found->id);
+    buf_add_format(&line, "%s  %c %-24s %-8s ", paint(s, step->kind), signs[step->kind],
+                   h->name, id);
+    add_reason(&line, step);
+    printf("%s%s\n", buf_text(&line), plain(s));
+    buf_release(&line);
+}
+
+static size_t
+count_steps(const struct plan *plan, enum step_kind kind)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < plan->len; i++)
+        n += plan->at[i].kind == kind;
+    return n;
+}
+
+static size_t
+count_foreign(const struct hooks *found)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < found->len; i++)
+        n += !found->at[i].name;
+    return n;
+}
+
+void
+show_plan(const struct show *s, const struct plan *plan, const struct hooks *found)
+{
+    if (s->json) {
+        show_plan_json(plan, found);
+        return;
+    }
+    for (size_t i = 0; i < plan->len; i++)
+        show_step(s, &plan->at[i]);
+    if (plan->writes == 0)
+        printf("Nothing to do: ");
+    else
+        printf("%zu to create, %zu to change, %zu to remove; ",
+               count_steps(plan, STEP_CREATE), count_steps(plan, STEP_CHANGE),
+               count_steps(plan, STEP_REMOVE));
+    printf("%zu as the file says, %zu of others not touched.\n", plan->good,
+           count_foreign(found));
+}
+
+void
+show_hooks(const struct show *s, const struct hooks *found)
+{
+    char url[300], label[60];
+
+    if (s->json) {
+        show_hooks_json(found);
+        return;
+    }
+    printf("%-8s %-6s %-24s %-30s %s\n", "id", "whose", "name", "URL", "events");
+    for (size_t i = 0; i < found->len; i++) {
+        const struct hook *h = &found->at[i];
+        struct buf events;
+        buf_init(&events, 1 << 16);
+        add_words(&events, &h->events);
+        if (h->list)
+            buf_add_format(&events, "; list %" PRIu64, h->list);
+        show_url(url, sizeof url, h);
+        text_escape(label, sizeof label, span_of(h->label));
+        printf("%-8" PRIu64 " %-6s %-24s %-30s %s\n", h->id, h->name ? "ours" : "other",
+               label, url, buf_text(&events));
+        buf_release(&events);
+    }
+}
+
+// A name of ours out of what AC calls it: letters, digits and dashes.
+static void
+make_name(char *to, size_t size, const char *label)
+{
+    size_t len = 0;
+
+    for (; *label && len + 1 < size; label++) {
+        char c = *label;
+        if (c >= 'A' && c <= 'Z')
+            c = (char)(c - 'A' + 'a');
+        if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
+            to[len++] = c;
+        else if (len > 0 && to[len - 1] != '-')
+            to[len++] = '-';
+    }
+    while (len > 0 && to[len - 1] == '-')
+        len--;
+    if (len == 0)
+        len = (size_t)snprintf(to, size, "imported");
+    to[len] = '\0';
+}
+
+// A double-quoted YAML scalar.
+static void
+print_quoted(const char *text)
+{
+    putchar('"');
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c == '"' || c == '\\')
+            printf("\\%c", c);
+        else if (c < 0x20 || c == 0x7f)
+            printf("\\x%02x", c);
+        else
+            putchar(c);
+    }
+    putchar('"');
+}
+
+void
+show_import(const struct hook *found)
+{
+    char name[40];
+    struct buf words;
+
+    make_name(name, sizeof name, found->label);
+    buf_init(&words, 1 << 16);
+    printf("  - name: %s\n    label: ", name);
+    print_quoted(found->label);
+    add_words(&words, &found->events);
+    printf("\n    events: [%s]\n", buf_text(&words));
+    buf_clear(&words);
+    add_words(&words, &found->sources);
+    printf("    sources: [%s]\n    list: %" PRIu64 "\n    adopt: %" PRIu64 "\n",
+           buf_text(&words), found->list, found->id);
+    buf_release(&words);
+}
+
+void
+show_secrets(const struct show *s, const struct config *c, const size_t *uses, size_t len,
+             size_t none)
+{
+    char file[300];
+
+    if (s->json)
+        printf("{\"secrets\":[");
+    for (size_t i = 0; i < len; i++) {
+        text_escape(file, sizeof file, span_of(c->secret_files.at[i]));
+        if (s->json)
+            printf("%s{\"number\":%zu,\"hooks\":%zu}", i ? "," : "", i + 1, uses[i]);
+        else if (uses[i] == 0 && i > 0)
+            printf(
+                "%s: no hook at ActiveCampaign uses it any more; it can be taken out\n",
+                file);
+        else
+            printf("%s: %zu hooks%s\n", file, uses[i], i == 0 ? " (newest)" : "");
+    }
+    if (s->json)
+        printf("],\"unknown\":%zu}\n", none);
+    else if (none)
+        printf("%zu hooks of ours are under none of these secrets: their posts get 404; "
+               "run apply\n",
+               none);
+}

@@ -1,0 +1,98 @@
+#include "worker/show.h"
+
+#include <cjson/cJSON.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void
+add_words(cJSON *to, const char *name, const struct hook_words *words)
+{
+    cJSON *array = cJSON_AddArrayToObject(to, name);
+
+    for (size_t i = 0; i < words->len; i++)
+        cJSON_AddItemToArray(array, cJSON_CreateString(words->at[i]));
+}
+
+static void
+add_number(cJSON *to, const char *name, uint64_t number)
+{
+    char text[24];
+
+    snprintf(text, sizeof text, "%" PRIu64, number);
+    cJSON_AddStringToObject(to, name, text);
+}
+
+static cJSON *
+hook_json(const struct hook *h)
+{
+    cJSON *o = cJSON_CreateObject();
+    char url[300];
+
+    show_url(url, sizeof url, h);
+    if (h->id)
+        add_number(o, "id", h->id);
+    cJSON_AddBoolToObject(o, "ours", h->name != NULL);
+    if (h->name)
+        cJSON_AddStringToObject(o, "hook", h->name);
+    cJSON_AddStringToObject(o, "name", h->label);
+    cJSON_AddStringToObject(o, "url", url);
+    add_words(o, "events", &h->events);
+    add_words(o, "sources", &h->sources);
+    add_number(o, "list", h->list);
+    return o;
+}
+
+static void
+add_differs(cJSON *to, unsigned differs)
+{
+    static const char *const names[] = {"name", "url", "events", "sources", "list"};
+    cJSON *array = cJSON_AddArrayToObject(to, "differs");
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (differs & 1u << i)
+            cJSON_AddItemToArray(array, cJSON_CreateString(names[i]));
+}
+
+static void
+print(cJSON *root)
+{
+    char *text = cJSON_PrintUnformatted(root);
+
+    puts(text);
+    free(text);
+    cJSON_Delete(root);
+}
+
+void
+show_plan_json(const struct plan *plan, const struct hooks *found)
+{
+    cJSON *root = cJSON_CreateObject(), *steps = cJSON_AddArrayToObject(root, "steps");
+
+    for (size_t i = 0; i < plan->len; i++) {
+        const struct step *s = &plan->at[i];
+        cJSON *o = cJSON_CreateObject();
+        cJSON_AddStringToObject(o, "step", show_kind(s->kind));
+        cJSON_AddStringToObject(o, "why", show_why(s->why));
+        add_differs(o, s->differs);
+        if (s->wanted)
+            cJSON_AddItemToObject(o, "wanted", hook_json(s->wanted));
+        if (s->found)
+            cJSON_AddItemToObject(o, "found", hook_json(s->found));
+        cJSON_AddItemToArray(steps, o);
+    }
+    cJSON_AddNumberToObject(root, "writes", (double)plan->writes);
+    cJSON_AddNumberToObject(root, "good", (double)plan->good);
+    cJSON_AddNumberToObject(root, "found", (double)found->len);
+    print(root);
+}
+
+void
+show_hooks_json(const struct hooks *found)
+{
+    cJSON *root = cJSON_CreateObject(), *array = cJSON_AddArrayToObject(root, "hooks");
+
+    for (size_t i = 0; i < found->len; i++)
+        cJSON_AddItemToArray(array, hook_json(&found->at[i]));
+    print(root);
+}

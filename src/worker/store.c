@@ -1,0 +1,134 @@
+#include "worker/store.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { ARGS_MAX = 16, KEY_MAX = 128 };
+
+struct store {
+    const struct config *config;
+    struct redis *redis;
+    bool said_away, said_refused;
+};
+
+struct store *
+store_open(const struct config *c)
+{
+    struct store *s = memory_get(sizeof *s);
+
+    *s = (struct store){.config = c};
+    return s;
+}
+
+static void
+drop(struct store *s)
+{
+    redis_close(s->redis);
+    s->redis = NULL;
+}
+
+void
+store_close(struct store *s)
+{
+    if (!s)
+        return;
+    drop(s);
+    free(s);
+}
+
+void
+store_use(struct store *s, const struct config *c)
+{
+    drop(s);
+    s->config = c;
+}
+
+bool
+store_is_up(const struct store *s)
+{
+    return s->redis != NULL;
+}
+
+static void
+away(struct store *s, const struct err *err)
+{
+    drop(s);
+    if (!s->said_away)
+        log_warn(
+            "worker: Redis is away (%s): hook states are not written until it is back",
+            err->text);
+    s->said_away = true;
+}
+
+static bool
+connect_to(struct store *s)
+{
+    struct err err = {0};
+
+    if (s->redis)
+        return true;
+    s->redis = config_redis(s->config, &err);
+    if (!s->redis) {
+        away(s, &err);
+        return false;
+    }
+    if (s->said_away)
+        log_info("worker: Redis is back");
+    s->said_away = false;
+    return true;
+}
+
+void
+store_key(const struct store *s, char *to, size_t size, const char *key)
+{
+    snprintf(to, size, "{%s}:%s", s->config->redis_namespace, key);
+}
+
+const struct redis_reply *
+store_command(struct store *s, const char *command, const char *key,
+              const struct span *more, size_t more_len)
+{
+    struct span args[ARGS_MAX];
+    char name[KEY_MAX];
+    size_t n = 0;
+    struct err err = {0};
+
+    if (!connect_to(s))
+        return NULL;
+    args[n++] = span_of(command);
+    if (key) {
+        store_key(s, name, sizeof name, key);
+        args[n++] = span_of(name);
+    }
+    for (size_t i = 0; i < more_len && n < ARGS_MAX; i++)
+        args[n++] = more[i];
+    const struct redis_reply *reply = redis_command(s->redis, args, n, &err);
+    if (!reply) {
+        away(s, &err);
+        return NULL;
+    }
+    if (redis_reply_kind(reply) != REDIS_ERROR)
+        return reply;
+    struct span text = redis_reply_text(reply);
+    if (!s->said_refused) {
+        err_set(&err, ERR_INPUT, "%.*s", (int)text.len, text.at);
+        log_error("worker: Redis refuses %s: %s", command, err.text);
+    }
+    s->said_refused = true;
+    return NULL;
+}
+
+int
+store_last(struct store *s, const char *hook, int64_t *us)
+{
+    struct span name = span_of(hook);
+    const struct redis_reply *reply = store_command(s, "HGET", "last", &name, 1);
+
+    if (!reply)
+        return -1;
+    return redis_reply_kind(reply) == REDIS_TEXT &&
+           clock_parse(us, redis_reply_text(reply));
+}

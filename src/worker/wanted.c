@@ -1,0 +1,46 @@
+#include "worker/wanted.h"
+
+enum { URL_MAX = 4096 };
+
+void
+wanted_bases(struct wanted_bases *bases, const struct config *c)
+{
+    *bases = (struct wanted_bases){.at = {c->public_url}, .len = 1};
+    for (size_t i = 0; i < c->previous_public_urls.len && bases->len <= CONFIG_LIST_MAX;
+         i++)
+        bases->at[bases->len++] = c->previous_public_urls.at[i];
+}
+
+static void
+add_words(struct hook_words *to, const struct config_list *from)
+{
+    for (size_t i = 0; i < from->len; i++)
+        hook_words_add(to, span_of(from->at[i]));
+}
+
+static void
+add_hook(struct hooks *wanted, const struct config *c, const struct secrets *s,
+         const struct config_hook *from, size_t list)
+{
+    struct hook *hook = hooks_add(wanted);
+    struct buf url;
+
+    buf_init(&url, URL_MAX);
+    secrets_url(s, 0, c->public_url, span_of(from->name), &url);
+    hook->name = memory_copy(span_of(from->name));
+    hook->label = memory_copy(span_of(from->label));
+    hook->url = memory_copy(buf_span(&url));
+    add_words(&hook->events, &from->events);
+    add_words(&hook->sources, &from->sources);
+    hook->list = from->lists[list];
+    hook->adopt = list == 0 ? from->adopt : 0;
+    buf_release(&url);
+}
+
+void
+wanted_make(struct hooks *wanted, const struct config *c, const struct secrets *s)
+{
+    for (size_t i = 0; i < c->hooks_len; i++)
+        for (size_t list = 0; list < c->hooks[i].lists_len; list++)
+            add_hook(wanted, c, s, &c->hooks[i], list);
+}

@@ -1,0 +1,245 @@
+#include "worker/watch.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "base/text.h"
+#include "worker/state_json.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const int64_t day_us = INT64_C(86400) * 1000000;
+
+struct watched {
+    char name[64];
+    struct state state;
+    bool pending, silent, read; // read: what Redis knew of repairs was taken over
+    int64_t since_us;           // watched since
+};
+
+struct watch {
+    struct watched *at;
+    size_t len;
+    struct hooks found; // copies of the last round's
+};
+
+struct watch *
+watch_open(void)
+{
+    struct watch *watch = memory_get(sizeof *watch);
+
+    *watch = (struct watch){0};
+    return watch;
+}
+
+void
+watch_close(struct watch *watch)
+{
+    if (!watch)
+        return;
+    hooks_release(&watch->found);
+    free(watch->at);
+    free(watch);
+}
+
+static struct watched *
+find(struct watch *watch, const char *name)
+{
+    for (size_t i = 0; i < watch->len; i++)
+        if (strcmp(watch->at[i].name, name) == 0)
+            return &watch->at[i];
+    watch->at = memory_grow(watch->at, (watch->len + 1) * sizeof *watch->at);
+    struct watched *h = &watch->at[watch->len++];
+    *h = (struct watched){.since_us = clock_now_us(), .pending = true};
+    snprintf(h->name, sizeof h->name, "%s", name);
+    return h;
+}
+
+static void
+set_hooks(const char *state, size_t count)
+{
+    metric_set(metric_gauge("acrelay_hooks", "Hooks by state.", "state", state, NULL),
+               (double)count);
+}
+
+void
+watch_note(struct watch *watch, const struct worker *w, const struct plan *plan,
+           const struct hooks *found)
+{
+    int64_t now = clock_now_us();
+
+    hooks_release(&watch->found);
+    for (size_t i = 0; i < found->len; i++)
+        if (found->at[i].name)
+            hook_copy(hooks_add(&watch->found), &found->at[i]);
+    for (size_t i = 0; i < w->config->hooks_len; i++) {
+        struct watched *h = find(watch, w->config->hooks[i].name);
+        h->pending = false;
+        h->state.checked_us = now;
+    }
+    for (size_t i = 0; i < plan->len; i++)
+        if (plan->at[i].wanted)
+            find(watch, plan->at[i].wanted->name)->pending = true;
+    set_hooks("left", plan->len - plan->writes);
+    set_hooks("foreign", found->len - watch->found.len);
+}
+
+// --- silence -------------------------------------------------------------------------------
+
+static void
+tell(struct watched *h, const struct config_hook *hook, bool silent, int64_t quiet_us)
+{
+    char quiet[40], expected[40];
+
+    if (silent == h->silent)
+        return;
+    h->silent = silent;
+    text_duration(quiet, sizeof quiet, quiet_us / 1000);
+    text_duration(expected, sizeof expected, hook->expect_every_us / 1000);
+    if (silent)
+        log_alarm(
+            "worker: hook %s is silent for %s, one event every %s is expected: was it "
+            "switched off at ActiveCampaign? `acrelay-worker recreate %s` makes it anew",
+            h->name, quiet, expected, h->name);
+    else
+        log_info("worker: hook %s has events again", h->name);
+}
+
+static void
+look_at_silence(struct watched *h, const struct worker *w, const struct config_hook *hook)
+{
+    int64_t last = 0, now = clock_now_us();
+
+    if (store_last(w->store, h->name, &last) < 0)
+        return; // Redis is away: nothing is known
+    h->state.last_us = last;
+    if (hook->expect_every_us == 0)
+        return;
+    int64_t quiet = now - (last > h->since_us ? last : h->since_us);
+    if (last && last < h->since_us)
+        quiet = now - last;
+    tell(h, hook, quiet > hook->expect_every_us, quiet);
+}
+
+static void
+read_repaired(struct watched *h, const struct worker *w)
+{
+    struct span name = span_of(h->name);
+    const struct redis_reply *reply = store_command(w->store, "HGET", "hooks", &name, 1);
+
+    if (!reply)
+        return;
+    h->state.repaired_us = state_json_repaired(redis_reply_text(reply));
+    h->read = true;
+}
+
+static void
+write_state(struct watched *h, const struct worker *w, const struct hooks *found)
+{
+    struct buf json;
+
+    h->state.word = h->pending ? "pending" : h->silent ? "silent" : "registered";
+    buf_init(&json, 1 << 16);
+    state_json_write(&json, &h->state, h->name, found);
+    struct span args[] = {span_of(h->name), buf_span(&json)};
+    (void)store_command(w->store, "HSET", "hooks", args, 2); // told by the store
+    buf_release(&json);
+}
+
+static void
+forget_others(struct watch *watch, const struct worker *w)
+{
+    for (size_t i = watch->len; i-- > 0;) {
+        struct span name = span_of(watch->at[i].name);
+        if (config_find_hook(w->config, name))
+            continue;
+        (void)store_command(w->store, "HDEL", "hooks", &name, 1); // told by the store
+        watch->at[i] = watch->at[--watch->len];
+    }
+}
+
+void
+watch_look(struct watch *watch, const struct worker *w)
+{
+    size_t registered = 0, pending = 0, silent = 0;
+
+    forget_others(watch, w);
+    for (size_t i = 0; i < w->config->hooks_len; i++) {
+        const struct config_hook *hook = &w->config->hooks[i];
+        struct watched *h = find(watch, hook->name);
+        if (!h->read)
+            read_repaired(h, w);
+        look_at_silence(h, w, hook);
+        if (h->read)
+            write_state(h, w, &watch->found);
+        pending += h->pending;
+        silent += !h->pending && h->silent;
+        registered += !h->pending && !h->silent;
+        metric_set(
+            metric_gauge("acrelay_hook_silent",
+                         "Whether a hook had no event for longer than expect_every.",
+                         "hook", hook->name, NULL),
+            h->silent);
+    }
+    set_hooks("registered", registered);
+    set_hooks("pending", pending);
+    set_hooks("silent", silent);
+}
+
+// --- repair --------------------------------------------------------------------------------
+
+static bool
+read_figure(struct span page, const char *name, double *value)
+{
+    while (page.len) {
+        struct span line = span_cut(&page, '\n');
+        struct span rest = line, key = span_cut(&rest, ' ');
+        if (!span_is(key, name))
+            continue;
+        char text[40] = "";
+        memcpy(text, rest.at, rest.len < sizeof text - 1 ? rest.len : sizeof text - 1);
+        *value = strtod(text, NULL);
+        return true;
+    }
+    return false;
+}
+
+// The silence is believed only when the receiver was there to hear, and all it heard is in
+// the stream.
+static bool
+is_believable(const struct worker *w, const struct config_hook *hook)
+{
+    double waiting, start;
+    struct buf page;
+    bool good = false;
+
+    buf_init(&page, 4 << 20);
+    if (config_get(&w->config->receiver_admin, "/metrics", &page, NULL) == 200 &&
+        read_figure(buf_span(&page), "acrelay_journal_unpublished_records", &waiting) &&
+        read_figure(buf_span(&page), "process_start_time_seconds", &start))
+        good = waiting == 0 && (double)clock_now_us() / 1e6 - start >=
+                                   (double)hook->expect_every_us / 1e6;
+    buf_release(&page);
+    return good;
+}
+
+const struct config_hook *
+watch_to_repair(struct watch *watch, const struct worker *w)
+{
+    for (size_t i = 0; i < w->config->hooks_len; i++) {
+        const struct config_hook *hook = &w->config->hooks[i];
+        const struct watched *h = find(watch, hook->name);
+        if (hook->repair && h->silent && !h->pending && h->read &&
+            store_is_up(w->store) && clock_now_us() - h->state.repaired_us > day_us &&
+            is_believable(w, hook))
+            return hook;
+    }
+    return NULL;
+}
+
+void
+watch_note_repair(struct watch *watch, const char *hook)
+{
+    find(watch, hook)->state.repaired_us = clock_now_us();
+}

@@ -1,0 +1,34 @@
+// What the commands of acrelay-worker share. A command is one function, which prints to
+// stdout and returns the exit code.
+#ifndef ACRELAY_WORKER_WORKER_H
+#define ACRELAY_WORKER_WORKER_H
+
+#include "base/options.h"
+#include "worker/apply.h"
+#include "worker/leader.h"
+#include "worker/show.h"
+#include "worker/wanted.h"
+
+struct worker {
+    const struct options *options;
+    const char *file;
+    struct show show;
+    struct config *config;
+    struct secrets *secrets;
+    struct hooks wanted;
+    struct account *account;
+    struct store *store;
+    struct leader *leader;
+};
+
+// worker_load reads configuration and secrets and opens the account, into an empty worker
+// (file and options set). Mistakes of the file are told on stderr; *err has the rest.
+int worker_load(struct worker *w, const struct account_callbacks *cb, struct err *err);
+void worker_unload(struct worker *w);
+
+int worker_run(struct worker *w); // run.c
+
+// worker_warn_events warns of events that AC's own list does not have.
+void worker_warn_events(struct worker *w);
+
+#endif
