@@ -43,7 +43,7 @@ THREADS  := $(patsubst tests/threads/%.c,$(BUILD)/threads/%,$(wildcard tests/thr
 .SECONDARY:
 all: $(PROGRAMS)
 # small programs that tests drive
-tools: $(TOOLS)
+tools: $(TOOLS) $(BUILD)/acsim
 
 help:
 	@echo 'make            build the three programs into $(BUILD)/'
@@ -94,6 +94,14 @@ $(BUILD)/tools/%.o: tests/tools/%.c Makefile
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/tools/%: $(BUILD)/tools/%.o $(ARCHIVES)
 	$(call LINK,$<) -o $@
+
+# the simulator of ActiveCampaign
+SIMULATOR := $(patsubst tests/simulator/%.c,$(BUILD)/simulator/%.o,$(wildcard tests/simulator/*.c))
+$(BUILD)/simulator/%.o: tests/simulator/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -iquote tests/simulator -MMD -MP -c $< -o $@
+$(BUILD)/acsim: $(SIMULATOR) $(ARCHIVES)
+	$(call LINK,$(SIMULATOR)) -o $@
 
 $(BUILD)/threads/%: tests/threads/%.c $(ARCHIVES)
 	@mkdir -p $(@D)

@@ -37,7 +37,7 @@ account_open(const struct config *c, const struct account_callbacks *cb, struct 
     if (file_read_secret(c->account_api_token_file, 8, &token, err) < 0) {
         buf_release(&token);
         err_context(err, "account.api_token_file");
-        if (err && !err->exit)
+        if (err && err->exit != EXIT_CODE_PERMISSION)
             err->exit = EXIT_CODE_CONFIG;
         return NULL;
     }

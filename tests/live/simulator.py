@@ -1,0 +1,121 @@
+"""The simulator of ActiveCampaign and the worker, as processes for live tests."""
+import json
+import pathlib
+import subprocess
+import urllib.request
+
+import harness
+
+TOKEN = "0123456789abcdef-simulated-token"
+SOURCES = ["admin", "api", "public", "system"]
+
+
+class Simulator:
+    def __init__(self, directory, *words, deliver_to=1):
+        self.token = pathlib.Path(directory) / "api-token"
+        self.token.write_text(TOKEN + "\n")
+        self.token.chmod(0o600)
+        self.process = subprocess.Popen(
+            [harness.BUILD / "acsim", "--token-file", self.token, "--deliver-to",
+             str(deliver_to), *words], stdout=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        assert "http://" in line, "acsim did not start"
+        self.url = line.split()[-1]
+
+    def call(self, path, value=None, method=None):
+        data = None if value is None else json.dumps(value).encode()
+        with urllib.request.urlopen(urllib.request.Request(
+                self.url + path, data, method=method), timeout=60) as answer:
+            return answer.read().decode()
+
+    def api(self, method, path, value=None, token=TOKEN):
+        """status, headers and parsed or raw body of an API request."""
+        data = None if value is None else json.dumps(value).encode()
+        request = urllib.request.Request(self.url + "/api/3" + path, data, method=method,
+                                         headers={"Api-Token": token})
+        try:
+            answer = urllib.request.urlopen(request, timeout=20)
+        except urllib.error.HTTPError as error:
+            answer = error
+        text = answer.read().decode()
+        try:
+            return answer.status, answer.headers, json.loads(text)
+        except ValueError:
+            return answer.status, answer.headers, text
+
+    def switch(self, **switches):
+        self.call("/sim/switch", switches)
+
+    def figures(self):
+        return json.loads(self.call("/sim/figures"))
+
+    def hooks(self):
+        return json.loads(self.call("/sim/hooks"))
+
+    def log(self):
+        return [json.loads(line) for line in self.call("/sim/log").splitlines()]
+
+    def add(self, name, url, events=("subscribe",), sources=("public",), list=0):
+        return json.loads(self.call("/sim/hooks", {
+            "name": name, "url": url, "events": events, "sources": sources, "listid": list}))
+
+    def fire(self, kind, **more):
+        return json.loads(self.call("/sim/fire", {"type": kind, **more}))["posts"]
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+class Worker:
+    """acrelay-worker with a configuration of its own."""
+
+    def __init__(self, directory, simulator, hooks, redis_port=1, rate=5, worker="", extra="",
+                 public_url="https://hooks.acme.example"):
+        self.directory = pathlib.Path(directory)
+        secret = self.directory / "hook-secret"
+        if not secret.exists():
+            secret.write_bytes(harness.SECRET + b"\n")
+            secret.chmod(0o600)
+        self.config = self.directory / "worker.yaml"
+        self.admin = harness.free_port()
+        self.config.write_text(
+            f"account: {{name: acme, api_url: '{simulator.url}', api_token_file: api-token}}\n"
+            f"public_url: {public_url}\n"
+            "secret_files: [hook-secret]\n"
+            f"redis: {{url: 'redis://127.0.0.1:{redis_port}/0'}}\n"
+            f"worker: {{api_rate: {rate}, admin: '127.0.0.1:{self.admin}'{worker}}}\n"
+            + extra + "hooks:\n" + hooks)
+
+    def command(self, *words):
+        return [harness.BUILD / "acrelay-worker", *words, "--config", self.config]
+
+    def run(self, *words, code=0, seconds=240):
+        done = subprocess.run(self.command(*words), capture_output=True, text=True,
+                              timeout=seconds)
+        if code is not None:
+            assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        return done.stdout + done.stderr
+
+    def start(self, log):
+        with open(log, "ab") as out:
+            return subprocess.Popen(self.command("run"), stderr=out)
+
+
+def url(name, base="https://hooks.acme.example"):
+    return f"{base}/hook/{name}/{harness.token(name)}"
+
+
+def stanza(name, events="[subscribe]", more=""):
+    return f"  - {{name: {name}, events: {events}{more}}}\n"
+
+
+def as_set(hook):
+    """A hook without its id and what has no order."""
+    return (hook["name"], hook["url"], frozenset(hook["events"]),
+            frozenset(hook["sources"]), hook["listid"])
+
+
+def wanted(name, events=("subscribe",), sources=SOURCES, list="0"):
+    return (f"acrelay {name}", url(name), frozenset(events), frozenset(sources), list)

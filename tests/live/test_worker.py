@@ -1,0 +1,286 @@
+"""The worker against the simulator of ActiveCampaign."""
+import json
+import signal
+import threading
+import time
+
+import harness
+import pytest
+import worker_faults
+from simulator import Simulator, Worker, as_set, stanza, url, wanted
+
+
+@pytest.fixture
+def sim(tmp_path):
+    simulator = Simulator(tmp_path)
+    yield simulator
+    simulator.stop()
+
+
+@pytest.fixture
+def make_worker(tmp_path, sim):
+    def make(hooks=stanza("contacts"), **more):
+        return Worker(tmp_path, sim, hooks, **more)
+    return make
+
+
+@pytest.fixture
+def running(tmp_path):
+    """Starts `acrelay-worker run`, and ends it with the test."""
+    started = []
+
+    def start(worker, log="worker.log"):
+        started.append(worker.start(tmp_path / log))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.send_signal(signal.SIGCONT)
+        process.kill()
+        process.wait()
+
+
+def ours(sim):
+    return [hook for hook in sim.hooks() if "/hook/" in hook["url"]]
+
+
+def test_apply_makes_what_is_wanted_and_the_second_time_writes_nothing(sim, make_worker):
+    foreign = [sim.add(f"other {i}", f"https://n8n.example/{i}") for i in range(5)]
+    names = [f"hook-{i}" for i in range(12)]
+    worker = make_worker("".join(stanza(name) for name in names), rate=4)
+    assert "12 created" in worker.run("apply")
+    assert sorted(map(as_set, ours(sim))) == sorted(wanted(name) for name in names)
+    writes = sim.figures()["writes"]
+    assert "0 created, 0 changed, 0 removed" in worker.run("apply")
+    assert sim.figures()["writes"] == writes == 12
+    assert [h for h in sim.hooks() if h["id"] in {f["id"] for f in foreign}] == [
+        {**f, "dead": False} for f in foreign]
+    assert sim.figures()["throttled"] == 0, "the default rate stays below AC's limit"
+
+
+def test_plan_shows_what_apply_would_do_and_writes_nothing(sim, make_worker):
+    sim.add("acrelay contacts", "https://hooks.acme.example/hook/contacts/old")
+    sim.add("twin", url("contacts"))
+    sim.add("lost", "https://hooks.acme.example/hook/lost/x")
+    worker = make_worker(stanza("contacts") + stanza("deals", "[deal_add]"))
+    text = worker.run("plan", "--detailed-exitcode", code=2)
+    assert "+ deals" in text and "~ contacts" in text and "- contacts" in text
+    assert "= lost" in text and "worker.prune is off" in text
+    assert harness.token("contacts") not in text
+    plan = json.loads(worker.run("plan", "--json"))
+    assert [step["step"] for step in plan["steps"]].count("create") == 1
+    assert sim.figures()["writes"] == 0
+    worker.run("apply")
+    assert "Nothing to do" in worker.run("plan", "--detailed-exitcode")
+    assert len(ours(sim)) == 3, "without prune the lost one stays"
+    worker.config.write_text(worker.config.read_text().replace("worker: {", "worker: {prune: true, "))
+    assert "1 removed" in worker.run("apply")
+    assert {hook["url"] for hook in ours(sim)} == {url("contacts"), url("deals")}
+
+
+def test_an_imported_hook_becomes_ours_in_place(sim, make_worker):
+    there = sim.add("My Hook", "https://old.example/x", ["sent", "open"], ["system"], 3)
+    worker = make_worker()
+    lines = worker.run("import", there["id"])
+    assert f"adopt: {there['id']}" in lines and "name: my-hook" in lines
+    worker.config.write_text(worker.config.read_text() + lines)
+    assert "1 created, 1 changed" in worker.run("apply")
+    found = next(h for h in sim.hooks() if h["id"] == there["id"])
+    assert as_set(found) == ("My Hook", url("my-hook"), frozenset(["sent", "open"]),
+                             frozenset(["system"]), "3")
+    assert "there is no webhook 999" in worker.run("import", "999", code=1)
+
+
+def test_recreate_makes_a_switched_off_hook_anew(sim, make_worker):
+    worker = make_worker()
+    worker.run("apply")
+    old = ours(sim)[0]["id"]
+    assert "1 created, 1 old ones removed" in worker.run("recreate", "contacts")
+    assert [hook["url"] for hook in ours(sim)] == [url("contacts")]
+    assert ours(sim)[0]["id"] != old
+
+
+@pytest.mark.parametrize("fault", ["cut_before", "cut_after", "throttle", "busy", "truncate",
+                                   "html"])
+def test_one_fault_makes_no_twin_and_leaves_no_orphan(sim, make_worker, fault):
+    worker = make_worker(stanza("a") + stanza("b"))
+    sim.switch(**{fault: 1})
+    worker.run("apply")
+    assert sorted(map(as_set, ours(sim))) == sorted([wanted("a"), wanted("b")])
+
+
+def test_pages_that_shift_and_repeat_are_read_again(sim, make_worker):
+    for i in range(130):
+        sim.add(f"other {i}", f"https://n8n.example/{i}")
+    worker = make_worker()
+    worker.run("apply")
+    sim.switch(repeat=1, shuffle=1, total_number=1)
+    assert "Nothing to do" in worker.run("plan", "--detailed-exitcode")
+
+
+@pytest.mark.parametrize("switches, said, code", [
+    ({"forbid": 1}, "may not manage webhooks", 77),
+    ({"reject_422": 1}, "The name is not accepted (name)", 78),
+])
+def test_refusals_are_told_in_a_sentence(sim, make_worker, switches, said, code):
+    sim.switch(**switches)
+    assert said in make_worker().run("apply", code=code)
+
+
+def test_a_wrong_token_url_or_host_is_told_in_a_sentence(sim, make_worker, tmp_path):
+    worker = make_worker()
+    text = worker.config.read_text()
+    worker.config.write_text(text.replace(sim.url, sim.url + "/nowhere"))
+    worker.run("plan", code=78)
+    worker.config.write_text(text)
+    sim.token.write_text("another-token")
+    said = worker.run("plan", code=77)
+    assert "refuses the API token" in said and "another-token" not in said
+    sim.token.chmod(0o644)
+    assert "chmod" in worker.run("plan", code=77)
+    sim.token.unlink()
+    assert "api-token" in worker.run("plan", code=78)
+
+
+def test_a_refused_hook_does_not_keep_the_others_from_being_made(sim, make_worker):
+    worker = make_worker(stanza("a") + stanza("b") + stanza("c"))
+    sim.switch(reject_422=1)
+    assert "2 created" in worker.run("apply", code=78)
+    assert len(ours(sim)) == 2
+    worker.run("apply")
+    assert len(ours(sim)) == 3
+
+
+def test_random_faults_end_with_the_wanted_hooks():
+    bad, _ = worker_faults.run(range(1, 21), 10)
+    assert not bad
+
+
+def test_run_heals_drift_and_takes_over_a_new_file(sim, make_worker, running, redis):
+    worker = make_worker(redis_port=redis.port, worker=", interval: 10s")
+    process = running(worker)
+    harness.wait_for("the hook", lambda: len(ours(sim)) == 1)
+    sim.call(f"/sim/hooks/{ours(sim)[0]['id']}", {"events": ["sent"], "name": "drift"}, "PUT")
+    harness.wait_for("healing", lambda: [as_set(h) for h in ours(sim)] == [wanted("contacts")])
+    state = json.loads(redis.client.hget("{ac}:hooks", "contacts"))
+    assert state["state"] == "registered" and state["ids"] == [ours(sim)[0]["id"]]
+    worker.config.write_text(worker.config.read_text() + stanza("deals", "[deal_add]"))
+    harness.wait_for("the new hook", lambda: len(ours(sim)) == 2)
+    worker.config.write_text(worker.config.read_text() + "  - {name: broken\n")
+    log = worker.directory / "worker.log"
+    harness.wait_for("the complaint", lambda: "stays as it was" in log.read_text())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+def test_run_goes_on_without_redis_and_says_so_once(sim, make_worker, running, redis):
+    worker = make_worker(redis_port=redis.port, worker=", interval: 10s")
+    running(worker)
+    harness.wait_for("the hook", lambda: len(ours(sim)) == 1)
+    redis.kill()
+    sim.call(f"/sim/hooks/{ours(sim)[0]['id']}", method="DELETE")
+    harness.wait_for("the hook again", lambda: len(ours(sim)) == 1)
+    log = worker.directory / "worker.log"
+    harness.wait_for("the line", lambda: "Redis is away" in log.read_text())
+    redis.start()
+    harness.wait_for("Redis is back", lambda: redis.client.hget("{ac}:hooks", "contacts"))
+    assert log.read_text().count("Redis is away") == 1
+
+
+def test_silence_is_told_and_repaired_once(sim, make_receiver, make_worker, running, redis):
+    receiver = make_receiver()
+    hook = "  - {name: contacts, events: [subscribe], expect_every: 1s, repair: true}\n"
+    worker = make_worker(hook, redis_port=redis.port, worker=", interval: 10s",
+                         extra=f"receiver: {{admin: '127.0.0.1:{receiver.admin}',"
+                               f" state_dir: '{receiver.directory}/state'}}\n")
+    worker.run("apply")
+    old = ours(sim)[0]["id"]
+    running(worker)
+    harness.wait_for("the repair", lambda: [h["id"] for h in ours(sim)] not in ([old], []), 60)
+    harness.wait_for("one hook", lambda: len(ours(sim)) == 1)
+    log = (worker.directory / "worker.log").read_text()
+    assert "is silent" in log and "made anew" in log
+    assert "repaired" in json.loads(redis.client.hget("{ac}:hooks", "contacts"))
+
+
+def writers(sim):
+    """The clients that wrote, in the order of their turns."""
+    turns = []
+    for line in sim.log():
+        if line["method"] != "GET" and turns[-1:] != [line["client"]]:
+            turns.append(line["client"])
+    return turns
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_one_worker_writes_at_a_time(sim, tmp_path, redis, running, how):
+    hooks = "".join(stanza(f"hook-{i}") for i in range(30))
+    workers = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        sim_token = tmp_path / name / "api-token"
+        sim_token.write_text(sim.token.read_text())
+        sim_token.chmod(0o600)
+        workers.append(Worker(tmp_path / name, sim, hooks, redis_port=redis.port, rate=1.5,
+                              worker=", leader: redis, interval: 10s"))
+    first = running(workers[0], "one.log")
+    harness.wait_for("first writes", lambda: sim.figures()["writes"] > 4)
+    running(workers[1], "two.log")
+    first.send_signal(how)
+    before = sim.figures()["writes"]
+    harness.wait_for("the other one writes", lambda: sim.figures()["writes"] > before + 3, 60)
+    if how == signal.SIGSTOP:
+        first.send_signal(signal.SIGCONT)
+    harness.wait_for("all hooks", lambda: len(ours(sim)) == 30, 90)
+    assert len(writers(sim)) == 2, "one after the other"
+    assert len({hook["url"] for hook in ours(sim)}) == 30
+
+
+@pytest.mark.parametrize("move", ["secret", "public_url"])
+def test_moving_every_url_under_fire_loses_no_event(tmp_path, redis, move, make_receiver):
+    receiver = make_receiver()
+    sim = Simulator(tmp_path, deliver_to=receiver.port)
+    stop = threading.Event()
+    posts = []
+
+    def fire():
+        while not stop.is_set():
+            posts.append(sim.fire("subscribe"))
+
+    try:
+        config = receiver.config.read_text().replace(
+            "time_zone: America/Chicago",
+            f"time_zone: America/Chicago, api_url: '{sim.url}', api_token_file: api-token")
+        receiver.config.write_text(config)
+        worker = Worker(tmp_path, sim, "")
+        worker.config = receiver.config
+        worker.run("apply")
+        thread = threading.Thread(target=fire)
+        thread.start()
+        harness.wait_for("events", lambda: len(posts) > 50)
+        if move == "secret":
+            fresh = receiver.directory / "new-secret"
+            fresh.write_bytes(b"a newer secret, of thirty-two bytes and more")
+            fresh.chmod(0o600)
+            config = config.replace("[hook-secret]", "[new-secret, hook-secret]")
+        else:
+            config = config.replace("public_url: https://hooks.acme.example",
+                                    "public_url: https://new.acme.example\n"
+                                    "previous_public_urls: [https://hooks.acme.example]")
+        receiver.config.write_text(config)
+        receiver.process.send_signal(signal.SIGHUP)
+        harness.wait_for("the reload", lambda: "reloaded" in receiver.read_log())
+        assert "1 changed" in worker.run("apply")
+        if move == "secret":
+            assert "no hook at ActiveCampaign uses it any more" in worker.run("secrets")
+        before = len(posts)
+        harness.wait_for("more events", lambda: len(posts) > before + 50)
+        stop.set()
+        thread.join()
+        figures = sim.figures()
+        assert figures["other"] == 0 and figures["ok"] == sum(posts) == len(posts)
+        receiver.wait_shipped()
+        assert len(redis.entries()) == len(posts)
+    finally:
+        stop.set()
+        sim.stop()

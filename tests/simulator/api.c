@@ -1,0 +1,256 @@
+// The API as AC's v3 reference has it: POST, GET, PUT and DELETE of webhooks, their events,
+// and the user whose token it is.
+#include "sim.h"
+
+#include "base/text.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { PAGE_PRESET = 20, PAGE_MOST = 100 };
+
+static void
+say(struct answer *a, int status, const char *text)
+{
+    a->status = status;
+    a->text = text;
+}
+
+// The value of a query parameter, not decoded; empty when it is not there.
+static struct span
+parameter(const char *query, const char *name)
+{
+    struct span rest = span_of(query ? query : "");
+
+    while (rest.len) {
+        struct span value = span_cut(&rest, '&'), key = span_cut(&value, '=');
+        if (span_is(key, name))
+            return value;
+    }
+    return (struct span){"", 0};
+}
+
+static size_t
+number_parameter(const char *query, const char *name, size_t preset)
+{
+    uint64_t n;
+
+    return text_number(&n, parameter(query, name), INT32_MAX) ? (size_t)n : preset;
+}
+
+// AC's filters are "contains" here: a client has to compare exactly by itself.
+static bool
+passes(const struct sim_hook *h, const char *query)
+{
+    struct span url = parameter(query, "filters[url]"),
+                name = parameter(query, "filters[name]");
+    char list[24];
+    snprintf(list, sizeof list, "%" PRIu64, h->list);
+    struct span wanted = parameter(query, "filters[listid]");
+
+    return (url.len == 0 || memmem(h->url, strlen(h->url), url.at, url.len)) &&
+           (name.len == 0 || memmem(h->name, strlen(h->name), name.at, name.len)) &&
+           (wanted.len == 0 || span_is(wanted, list));
+}
+
+static void
+shuffle(void)
+{
+    for (size_t i = sim.hooks_len; sim.switches.shuffle && i > 1; i--) {
+        size_t k = random_next() % i;
+        struct sim_hook h = sim.hooks[i - 1];
+        sim.hooks[i - 1] = sim.hooks[k];
+        sim.hooks[k] = h;
+    }
+}
+
+static void
+list(struct answer *a, const char *query)
+{
+    size_t limit = number_parameter(query, "limit", PAGE_PRESET),
+           offset = number_parameter(query, "offset", 0), total = 0;
+    cJSON *root = cJSON_CreateObject(), *page = cJSON_AddArrayToObject(root, "webhooks");
+    char text[24];
+
+    if (limit > PAGE_MOST)
+        limit = PAGE_MOST;
+    if (offset == 0)
+        shuffle(); // each reading in another order; within one, pages agree
+    if (sim.switches.repeat > 0 && offset > 0) {
+        sim.switches.repeat--;
+        offset--; // the pages overlap: someone removed a hook meanwhile
+    }
+    for (size_t i = 0; i < sim.hooks_len; i++) {
+        if (!passes(&sim.hooks[i], query))
+            continue;
+        if (total >= offset && total < offset + limit)
+            cJSON_AddItemToArray(page, account_hook_json(&sim.hooks[i]));
+        total++;
+    }
+    cJSON *meta = cJSON_AddObjectToObject(root, "meta");
+    snprintf(text, sizeof text, "%zu", total);
+    if (sim.switches.total_number)
+        cJSON_AddNumberToObject(meta, "total", (double)total);
+    else
+        cJSON_AddStringToObject(meta, "total", text);
+    a->status = 200;
+    a->json = root;
+}
+
+static void
+show(struct answer *a, int status, const struct sim_hook *h)
+{
+    a->status = status;
+    a->json = cJSON_CreateObject();
+    cJSON_AddItemToObject(a->json, "webhook", account_hook_json(h));
+}
+
+static const char *
+missing_field(const cJSON *webhook)
+{
+    static const char *const fields[] = {"name", "url", "events", "sources"};
+
+    for (size_t i = 0; i < 4; i++) {
+        const cJSON *item = cJSON_GetObjectItem(webhook, fields[i]);
+        if (!item || (cJSON_IsString(item) && !*item->valuestring) ||
+            (cJSON_IsArray(item) && cJSON_GetArraySize(item) == 0))
+            return fields[i];
+    }
+    return NULL;
+}
+
+static void
+refuse_field(struct answer *a, const char *field)
+{
+    char pointer[60];
+
+    snprintf(pointer, sizeof pointer, "/data/attributes/%s", field);
+    a->status = 422;
+    a->json = cJSON_CreateObject();
+    cJSON *error = cJSON_CreateObject();
+    cJSON_AddItemToArray(cJSON_AddArrayToObject(a->json, "errors"), error);
+    cJSON_AddStringToObject(error, "title", "The field is required");
+    cJSON_AddStringToObject(error, "detail", "");
+    cJSON_AddStringToObject(error, "code", "field_missing");
+    cJSON_AddStringToObject(cJSON_AddObjectToObject(error, "source"), "pointer", pointer);
+}
+
+static void
+create(struct answer *a, const cJSON *webhook)
+{
+    const char *missing = missing_field(webhook);
+
+    if (missing)
+        refuse_field(a, missing);
+    else
+        show(a, 201, account_add(webhook));
+}
+
+static void
+absent(struct answer *a, uint64_t id)
+{
+    char text[80];
+
+    snprintf(text, sizeof text, "No Result found for Webhook with id %" PRIu64, id);
+    a->status = sim.switches.absent_403 ? 403 : 404;
+    a->json = cJSON_CreateObject();
+    cJSON_AddStringToObject(a->json, "message", text);
+}
+
+static void
+one(struct answer *a, const char *method, uint64_t id, const cJSON *webhook)
+{
+    struct sim_hook *h = account_find(id);
+
+    if (!h) {
+        absent(a, id);
+    } else if (strcmp(method, "DELETE") == 0) {
+        account_remove(h);
+        say(a, 200, "{}");
+    } else {
+        if (strcmp(method, "PUT") == 0)
+            account_change(h, webhook, sim.switches.put_partial);
+        show(a, 200, h);
+    }
+}
+
+static void
+events(struct answer *a)
+{
+    static const char *const names[] = {"bounce",
+                                        "click",
+                                        "contact_tag_added",
+                                        "contact_tag_removed",
+                                        "deal_add",
+                                        "deal_note_add",
+                                        "deal_pipeline_add",
+                                        "deal_stage_add",
+                                        "deal_task_add",
+                                        "deal_task_complete",
+                                        "deal_tasktype_add",
+                                        "deal_update",
+                                        "forward",
+                                        "list_add",
+                                        "open",
+                                        "reply",
+                                        "sent",
+                                        "share",
+                                        "sms_reply",
+                                        "sms_sent",
+                                        "sms_unsub",
+                                        "subscribe",
+                                        "subscriber_note",
+                                        "unsubscribe",
+                                        "update"};
+    size_t len = sizeof names / sizeof *names;
+
+    a->status = 200;
+    a->json = cJSON_CreateObject();
+    cJSON *array = cJSON_AddArrayToObject(a->json, "webhookEvents");
+    for (size_t i = 0; i < len; i++)
+        cJSON_AddItemToArray(array, cJSON_CreateString(names[i]));
+    cJSON_AddNumberToObject(cJSON_AddObjectToObject(a->json, "meta"), "total",
+                            (double)len);
+}
+
+static void
+webhooks(struct answer *a, const char *method, const char *path, const char *query,
+         const cJSON *webhook)
+{
+    bool is_post = strcmp(method, "POST") == 0, is_get = strcmp(method, "GET") == 0;
+    uint64_t id;
+
+    if (*path == '\0' && is_get)
+        list(a, query);
+    else if (*path == '\0' && is_post && webhook)
+        create(a, webhook);
+    else if (*path == '/' && text_number(&id, span_of(path + 1), INT64_MAX) &&
+             (is_get || strcmp(method, "DELETE") == 0 ||
+              (strcmp(method, "PUT") == 0 && webhook)))
+        one(a, method, id, webhook);
+    else if (*path == '\0' || *path == '/')
+        say(a, 400, "Bad request. The body is not what is expected.");
+    else
+        say(a, 404, "<!DOCTYPE html><html><body>Not Found</body></html>");
+}
+
+void
+api_answer(struct answer *a, const char *method, const char *path, const char *query,
+           struct span body)
+{
+    cJSON *root = body.len ? cJSON_ParseWithLength(body.at, body.len) : NULL;
+
+    if (strcmp(path, "/users/me") == 0)
+        say(a, 200, "{\"user\":{\"id\":\"1\",\"username\":\"admin\"}}");
+    else if (sim.switches.forbid)
+        say(a, 403,
+            "{\"message\":\"You don't have permission to access this resource\"}");
+    else if (strcmp(path, "/webhook/events") == 0 && strcmp(method, "GET") == 0)
+        events(a);
+    else if (strncmp(path, "/webhooks", 9) == 0)
+        webhooks(a, method, path + 9, query, cJSON_GetObjectItem(root, "webhook"));
+    else
+        say(a, 404, "<!DOCTYPE html><html><body>Not Found</body></html>");
+    cJSON_Delete(root);
+}

@@ -1,0 +1,111 @@
+// What a test asks of the simulator, and AC does not have:
+//   POST /sim/switch {"cut_after":1,...}     GET /sim/figures    GET /sim/log (JSON lines)
+//   GET /sim/hooks, POST /sim/hooks {webhook}, PUT or DELETE /sim/hooks/ID (drift)
+#include "sim.h"
+
+#include "base/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static void
+set_switches(struct answer *a, const cJSON *root)
+{
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, root)
+    {
+        int *at = switches_find(item->string);
+        if (!at || !cJSON_IsNumber(item)) {
+            a->status = 400;
+            a->text = "no such switch\n";
+            return;
+        }
+        *at = item->valueint;
+        if (at == &sim.switches.seed)
+            sim.random = 0;
+    }
+    a->status = 200;
+    a->text = "{}";
+}
+
+static void
+add(cJSON *to, const char *name, uint64_t n)
+{
+    cJSON_AddNumberToObject(to, name, (double)n);
+}
+
+static void
+show_figures(struct answer *a)
+{
+    const struct figures *f = &sim.figures;
+
+    a->status = 200;
+    a->json = cJSON_CreateObject();
+    add(a->json, "requests", f->requests);
+    add(a->json, "writes", f->writes);
+    add(a->json, "refused_token", f->refused_token);
+    add(a->json, "throttled", f->throttled);
+    add(a->json, "fired", f->fired);
+    add(a->json, "doubled", f->doubled);
+    add(a->json, "ok", f->ok);
+    add(a->json, "other", f->other);
+    add(a->json, "hooks", sim.hooks_len);
+}
+
+static void
+show_hooks(struct answer *a)
+{
+    a->status = 200;
+    a->json = cJSON_CreateArray();
+    for (size_t i = 0; i < sim.hooks_len; i++) {
+        cJSON *o = account_hook_json(&sim.hooks[i]);
+        cJSON_AddBoolToObject(o, "dead", sim.hooks[i].dead);
+        cJSON_AddItemToArray(a->json, o);
+    }
+}
+
+static void
+change_hook(struct answer *a, const char *method, const char *path, const cJSON *root)
+{
+    struct sim_hook *h = account_find(strtoull(path, NULL, 10));
+
+    if (!h) {
+        a->status = 404;
+        a->text = "no such hook\n";
+        return;
+    }
+    if (strcmp(method, "DELETE") == 0)
+        account_remove(h);
+    else
+        account_change(h, root, true);
+    a->status = 200;
+    a->text = "{}";
+}
+
+void
+control_answer(struct answer *a, const char *method, const char *path, struct span body)
+{
+    cJSON *root = body.len ? cJSON_ParseWithLength(body.at, body.len) : NULL;
+    bool is_get = strcmp(method, "GET") == 0;
+
+    if (strcmp(path, "/switch") == 0 && root) {
+        set_switches(a, root);
+    } else if (strcmp(path, "/figures") == 0 && is_get) {
+        show_figures(a);
+    } else if (strcmp(path, "/log") == 0 && is_get) {
+        a->status = 200;
+        a->text = buf_text(&sim.log);
+    } else if (strcmp(path, "/hooks") == 0 && is_get) {
+        show_hooks(a);
+    } else if (strcmp(path, "/hooks") == 0 && root) {
+        a->status = 201;
+        a->json = account_hook_json(account_add(root));
+    } else if (strncmp(path, "/hooks/", 7) == 0) {
+        change_hook(a, method, path + 7, root);
+    } else {
+        a->status = 404;
+        a->text = "unknown page of the simulator\n";
+    }
+    cJSON_Delete(root);
+}

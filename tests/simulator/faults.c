@@ -1,0 +1,154 @@
+#include "sim.h"
+
+#include "base/clock.h"
+
+#include <stdio.h>
+
+int *
+switches_find(const char *name)
+{
+    struct switches *s = &sim.switches;
+    const struct {
+        const char *name;
+        int *at;
+    } table[] = {{"cut_before", &s->cut_before},
+                 {"cut_after", &s->cut_after},
+                 {"truncate", &s->truncate},
+                 {"html", &s->html},
+                 {"empty_400", &s->empty_400},
+                 {"reject_422", &s->reject_422},
+                 {"throttle", &s->throttle},
+                 {"busy", &s->busy},
+                 {"slow", &s->slow},
+                 {"slow_ms", &s->slow_ms},
+                 {"forbid", &s->forbid},
+                 {"absent_403", &s->absent_403},
+                 {"put_partial", &s->put_partial},
+                 {"total_number", &s->total_number},
+                 {"shuffle", &s->shuffle},
+                 {"repeat", &s->repeat},
+                 {"limit", &s->limit},
+                 {"limit_503", &s->limit_503},
+                 {"retry_after", &s->retry_after},
+                 {"chaos", &s->chaos},
+                 {"seed", &s->seed}};
+
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (strcmp(table[i].name, name) == 0)
+            return table[i].at;
+    return NULL;
+}
+
+// xorshift64*, from the seed.
+uint64_t
+random_next(void)
+{
+    if (sim.random == 0)
+        sim.random = (uint64_t)sim.switches.seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
+    sim.random ^= sim.random >> 12;
+    sim.random ^= sim.random << 25;
+    sim.random ^= sim.random >> 27;
+    return (sim.random * UINT64_C(0x2545f4914f6cdd1d)) >> 33;
+}
+
+static bool
+takes(int *count)
+{
+    if (*count <= 0)
+        return false;
+    --*count;
+    return true;
+}
+
+static void
+refuse(struct answer *a, int status, const char *text)
+{
+    a->status = status;
+    a->text = text;
+}
+
+static void
+refuse_later(struct answer *a, int status)
+{
+    int seconds = (int)(sim.switches.retry_after / sim.time_factor);
+
+    refuse(a, status, status == 429 ? "{\"message\":\"Too Many Requests\"}" : "");
+    snprintf(a->headers, sizeof a->headers, "Retry-After: %d\r\n", seconds);
+}
+
+// AC allows 5 requests in any second for the whole account.
+static bool
+is_over_limit(void)
+{
+    int64_t now = clock_mono_us(), second = (int64_t)(1e6 / sim.time_factor);
+    size_t limit = (size_t)sim.switches.limit, keep = sizeof sim.lately_us / 8, used = 0;
+
+    if (limit == 0 || limit >= keep)
+        return false;
+    for (size_t i = 0; i < keep; i++)
+        used += sim.lately_us[i] != 0 && sim.lately_us[i] > now - second;
+    if (used >= limit)
+        return true;
+    sim.lately_us[sim.lately++ % keep] = now;
+    return false;
+}
+
+static enum fault
+chaos(bool is_write, struct answer *a)
+{
+    if ((int)(random_next() % 1000) >= sim.switches.chaos)
+        return FAULT_NONE;
+    switch (random_next() % (is_write ? 7 : 5)) {
+    case 0:
+        refuse_later(a, 429);
+        return FAULT_NONE;
+    case 1:
+        refuse(a, 503, "");
+        return FAULT_NONE;
+    case 2:
+        return FAULT_TRUNCATE;
+    case 3:
+        return FAULT_HTML;
+    case 4:
+        refuse(a, 500, "{}");
+        return FAULT_NONE;
+    case 5:
+        return FAULT_CUT_BEFORE;
+    default:
+        return FAULT_CUT_AFTER;
+    }
+}
+
+enum fault
+faults_pick(bool is_write, struct answer *a, int *slow_ms)
+{
+    struct switches *s = &sim.switches;
+
+    *slow_ms = takes(&s->slow) ? s->slow_ms : 0;
+    if (is_over_limit()) {
+        sim.figures.throttled++;
+        refuse_later(a, s->limit_503 ? 503 : 429);
+    } else if (takes(&s->throttle)) {
+        refuse_later(a, 429);
+    } else if (takes(&s->busy)) {
+        refuse_later(a, 503);
+    } else if (takes(&s->empty_400)) {
+        refuse(a, 400, "{}");
+    } else if (is_write && takes(&s->reject_422)) {
+        refuse(a, 422,
+               "{\"errors\":[{\"title\":\"The name is not accepted\",\"detail\":\"\","
+               "\"code\":\"field_invalid\",\"source\":{\"pointer\":"
+               "\"/data/attributes/name\"}}]}");
+    } else if (is_write && takes(&s->cut_before)) {
+        return FAULT_CUT_BEFORE;
+    } else if (is_write && takes(&s->cut_after)) {
+        return FAULT_CUT_AFTER;
+    } else if (takes(&s->truncate)) {
+        return FAULT_TRUNCATE;
+    } else if (takes(&s->html)) {
+        return FAULT_HTML;
+    } else {
+        return chaos(is_write, a);
+    }
+    return FAULT_NONE;
+}

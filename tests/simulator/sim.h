@@ -1,0 +1,98 @@
+// acsim, a simulator of ActiveCampaign (AC): an account in a process, for tests and for people
+// without an account. It behaves as AC's documents say, quirks included; what goes wrong is
+// set by switches (faults.c). Everything is under one lock; nothing is kept on disk.
+#ifndef ACRELAY_TESTS_SIMULATOR_SIM_H
+#define ACRELAY_TESTS_SIMULATOR_SIM_H
+
+#include "base/buf.h"
+#include "edge/post.h"
+
+#include <cjson/cJSON.h>
+#include <pthread.h>
+#include <stdint.h>
+
+struct sim_hook {
+    uint64_t id, list;
+    char *name, *url;
+    cJSON *events, *sources;
+    bool dead; // switched off by a 410: does not fire, looks as before
+};
+
+// What is asked for by POST /sim/switch. Counts go down by one each time they act.
+struct switches {
+    int cut_before, cut_after; // writes: the connection ends before or after it is done
+    int truncate, html, empty_400, reject_422, throttle, busy; // answers
+    int slow, slow_ms; // answers that take so long
+    int forbid;        // webhooks are 403 for this user, /users/me is not
+    int absent_403;    // absent hooks are 403 instead of 404
+    int put_partial;   // a PUT without a field leaves it; else it empties it
+    int total_number;  // meta.total of the list is a number
+    int shuffle;       // lists in another order each time
+    int repeat;        // pages overlap by one
+    int limit;         // requests a second, 0: no limit
+    int limit_503;     // over the limit: 503, as in 2021, instead of 429
+    int retry_after;   // seconds
+    int chaos;         // so many of 1,000 requests go wrong at random
+    int seed;          // of chaos and shuffle
+};
+
+struct figures {
+    uint64_t requests, writes, refused_token, throttled, fired, doubled, ok, other;
+};
+
+struct sim {
+    pthread_mutex_t lock;
+    char *token;
+    struct sim_hook *hooks;
+    size_t hooks_len;
+    uint64_t next_id, next_number, random;
+    struct switches switches;
+    struct figures figures;
+    int64_t started_us, lately_us[64]; // times of the last requests
+    size_t lately;
+    struct buf log; // JSON lines
+    double time_factor;
+    struct post_target deliver;
+};
+
+extern struct sim sim;
+
+// An answer under construction.
+struct answer {
+    int status;
+    cJSON *json;      // taken, or NULL
+    const char *text; // used when json is NULL
+    char headers[160];
+};
+
+enum fault { FAULT_NONE, FAULT_CUT_BEFORE, FAULT_CUT_AFTER, FAULT_TRUNCATE, FAULT_HTML };
+
+// faults.c, with the lock
+int *switches_find(const char *name);
+uint64_t random_next(void);
+// faults_pick says what goes wrong with this request; may fill *a with a refusal.
+enum fault faults_pick(bool is_write, struct answer *a, int *slow_ms);
+
+// account.c, with the lock
+struct sim_hook *account_find(uint64_t id);
+struct sim_hook *account_add(const cJSON *webhook);
+void account_change(struct sim_hook *h, const cJSON *webhook, bool partial);
+void account_remove(struct sim_hook *h);
+cJSON *account_hook_json(const struct sim_hook *h);
+
+// api.c, control.c: answer a request, with the lock
+void api_answer(struct answer *a, const char *method, const char *path, const char *query,
+                struct span body);
+void control_answer(struct answer *a, const char *method, const char *path,
+                    struct span body);
+
+// fire.c, without the lock: fires an event as AC would; returns how many posts were made.
+struct firing {
+    const char *type, *source;
+    uint64_t list;
+    int double_per_mille;
+};
+size_t fire(const struct firing *f);
+void fire_start(double rate); // for ever, in a thread
+
+#endif

@@ -1,0 +1,103 @@
+#include "hook/hook_json.h"
+
+#include <criterion/criterion.h>
+
+Test(hook_json, reads_ids_and_totals_as_strings_or_numbers)
+{
+    struct hooks hooks = {0};
+    struct err err;
+    uint64_t total;
+    size_t count;
+    struct span page =
+        SPAN("{\"webhooks\":[{\"id\":\"12\",\"listid\":\"0\",\"name\":\"A\","
+             "\"url\":\"u\",\"events\":[\"b\",\"a\",\"b\"],\"links\":[]},"
+             "{\"id\":13,\"listid\":null},{\"id\":\"12\"}],"
+             "\"meta\":{\"total\":2}}");
+
+    cr_assert_eq(hook_json_read_page(&hooks, &total, &count, page, &err), 0);
+    cr_assert_eq(total, 2);
+    cr_assert_eq(count, 3, "what the page held");
+    cr_assert_eq(hooks.len, 2, "a repeated hook counts once");
+    cr_assert_eq(hooks.at[0].id, 12);
+    cr_assert_eq(hooks.at[0].events.len, 2);
+    cr_assert_str_eq(hooks.at[0].events.at[0], "a");
+    cr_assert_eq(hooks.at[1].list, 0);
+    hooks_release(&hooks);
+}
+
+Test(hook_json, refuses_what_is_no_list_of_hooks)
+{
+    static const char *const bodies[] = {"",
+                                         "[]",
+                                         "{}",
+                                         "<html>",
+                                         "{\"webhooks\":{}}",
+                                         "{\"webhooks\":[{\"name\":\"no id\"}]}",
+                                         "{\"webhooks\":[{\"id\":\"x\"}]}",
+                                         "{\"webhooks\":[{\"id\":\"1\""};
+
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        struct hooks hooks = {0};
+        struct err err = {0};
+        uint64_t total;
+        size_t count;
+        cr_assert_eq(
+            hook_json_read_page(&hooks, &total, &count, span_of(bodies[i]), &err), -1,
+            "%s", bodies[i]);
+        cr_assert_eq(err.kind, ERR_INPUT);
+        hooks_release(&hooks);
+    }
+}
+
+Test(hook_json, writes_the_whole_object)
+{
+    struct hook hook = {.label = (char *)(uintptr_t) "My \"Hook\"",
+                        .url = (char *)(uintptr_t) "https://x/hook/a/t",
+                        .list = 5};
+    struct buf text;
+
+    hook_words_add(&hook.events, SPAN("sent"));
+    hook_words_add(&hook.sources, SPAN("api"));
+    buf_init(&text, 1000);
+    hook_json_write(&text, &hook);
+    cr_assert_str_eq(buf_text(&text),
+                     "{\"webhook\":{\"name\":\"My \\\"Hook\\\"\",\"url\":"
+                     "\"https://x/hook/a/t\",\"events\":[\"sent\"],\"sources\":[\"api\"],"
+                     "\"listid\":5}}");
+    buf_release(&text);
+    hook_words_release(&hook.events);
+    hook_words_release(&hook.sources);
+}
+
+Test(hook_json, explains_every_shape_of_error)
+{
+    static const struct {
+        const char *body, *said;
+    } cases[] = {
+        {"{\"message\":\"No Result found for Subscriber with id 1\"}",
+         "No Result found for Subscriber with id 1"},
+        {"{\"message\":\"Forbidden\"}{\"message\":\"twice\"}", "Forbidden"},
+        {"{\"errors\":[{\"status\":403,\"title\":\"Forbidden\",\"detail\":\"not you\"}]}",
+         "not you"},
+        {"{\"errors\":[{\"title\":\"is missing\",\"detail\":\"\",\"code\":422,\"source\":"
+         "{\"pointer\":\"/data/attributes/name\"}}]}",
+         "is missing (name)"},
+        {"{\"errors\":[{\"error\":\"bad\",\"source\":{\"type\":\"pointer\",\"value\":"
+         "\"url\"}}]}",
+         "bad (url)"},
+        {"{\"errors\":[\"Field name is required\",\"Field url is required\"]}",
+         "Field name is required; Field url is required"},
+        {"{\"errors\":\"Bulk operation failed\"}", "Bulk operation failed"},
+        {"{}", ""},
+        {"", ""},
+        {" <!DOCTYPE html><html>", "HTML instead of JSON"},
+        {"Bad request. No body", "Bad request. No body"},
+        {"\x1b[31m", "\\x1b[31m"},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char said[300];
+        hook_json_explain(said, sizeof said, span_of(cases[i].body));
+        cr_assert_str_eq(said, cases[i].said, "%s", cases[i].body);
+    }
+}
