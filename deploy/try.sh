@@ -1,72 +1,73 @@
 #!/bin/sh
-# Tries acrelay: a private redis-server and acrelayd in a throw-away directory, sample
-# deliveries, and the events as they reach the stream. Everything it starts, it ends.
+# Tries acrelay: a private redis-server, a simulated ActiveCampaign account, acrelayd, and the
+# worker that registers the hooks there; events are fired and shown as they reach the stream.
+# Everything is in a throw-away directory, and everything that is started here is ended here.
 #
 #   deploy/try.sh run    until Ctrl-C
-#   deploy/try.sh demo   every sample once and some on purpose wrong, then a summary;
+#   deploy/try.sh demo   every type once and some posts wrong on purpose, then a summary;
 #                        exit code 0 only if the figures agree
 set -eu
 mode=${1:-run}
 build=${BUILD:-build}
-samples=src/event/samples.txt
 
 dir=$(mktemp -d /tmp/acrelay-try-XXXXXX)
-redis_pid= relay_pid=
+pids=
 finish() {
     trap - EXIT INT TERM
-    [ -z "$relay_pid" ] || kill "$relay_pid" 2>/dev/null || true
-    [ -z "$relay_pid" ] || wait "$relay_pid" 2>/dev/null || true
-    [ -z "$redis_pid" ] || kill "$redis_pid" 2>/dev/null || true
+    for pid in $pids; do kill "$pid" 2>/dev/null || true; done
+    for pid in $pids; do wait "$pid" 2>/dev/null || true; done
     rm -rf "$dir"
 }
 trap finish EXIT
 trap 'finish; exit 130' INT TERM
 
-head -c 32 /dev/urandom | base64 >"$dir/hook-secret"
-chmod 600 "$dir/hook-secret"
+secret() {
+    head -c 32 /dev/urandom | base64 >"$dir/$1"
+    chmod 600 "$dir/$1"
+}
+secret hook-secret
+secret api-token
 
 redis-server --port 0 --unixsocket "$dir/redis.sock" --save '' --dir "$dir" \
     --logfile "$dir/redis.log" &
-redis_pid=$!
+pids="$pids $!"
 redis() { redis-cli -s "$dir/redis.sock" "$@"; }
 
+# Waits for a command to succeed, as long as the process lives. wait_for PID COMMAND...
+wait_for() {
+    pid=$1 tries=0
+    shift
+    until "$@" >"$dir/out" 2>/dev/null; do
+        tries=$((tries + 1))
+        kill -0 "$pid" 2>/dev/null && [ $tries -le 400 ] || return 1
+        sleep 0.05
+    done
+}
+get() { curl -sf --max-time 5 "$@"; }
+
+events=$(sed -n 's/^\([a-z_]*\)\t.*/\1/p' src/event/samples.txt | grep -v '^automation$' |
+    sort -u | tr '\n' ',' | sed 's/,$//')
 write_config() {
     cat >"$dir/acrelay.yaml" <<END
-account: {name: acme, time_zone: America/Chicago}
+account: {name: acme, api_url: '$account', api_token_file: api-token, time_zone: America/Chicago}
 public_url: https://hooks.acme.example
 secret_files: [hook-secret]
 redis: {url: 'unix://$dir/redis.sock'}
 receiver: {listen: ['127.0.0.1:$port'], admin: '127.0.0.1:$admin', state_dir: $dir/state}
 hooks:
-  - {name: contacts, events: [subscribe]}
+  - {name: contacts, events: [$events]}
 END
 }
 
-# 0 when acrelayd got ready, else its exit code.
-start_relay() {
+# Exit code 71 says that a port is in use: then the next ones are tried.
+account=http://127.0.0.1:1 port=8080 admin=9180
+while true; do
     write_config
     "$build/acrelayd" --config "$dir/acrelay.yaml" 2>"$dir/log" &
-    relay_pid=$!
-    tries=0
-    until curl -sf -o /dev/null --max-time 2 "http://127.0.0.1:$admin/readyz"; do
-        tries=$((tries + 1))
-        if ! kill -0 "$relay_pid" 2>/dev/null; then
-            code=0
-            wait "$relay_pid" || code=$?
-            relay_pid=
-            return "$code"
-        fi
-        [ $tries -le 200 ] || return 1
-        sleep 0.05
-    done
-}
-
-# Exit code 71 says that a port is in use: then the next ones are tried.
-port=8080 admin=9180
-while true; do
+    receiver=$!
+    if wait_for $receiver get "http://127.0.0.1:$admin/readyz"; then break; fi
     code=0
-    start_relay || code=$?
-    [ $code != 0 ] || break
+    wait $receiver || code=$?
     if [ $code != 71 ] || [ $port -gt 8180 ]; then
         echo "acrelayd did not get ready:" >&2
         cat "$dir/log" >&2
@@ -74,79 +75,62 @@ while true; do
     fi
     port=$((port + 1)) admin=$((admin + 1))
 done
+pids="$receiver $pids"
 
-# The token as anyone can compute it: HMAC-SHA-256 under the secret, base64url.
-token=$(printf 'acrelay hook v1\ncontacts' |
-    openssl dgst -sha256 -hmac "$(cat "$dir/hook-secret")" -binary | base64 | tr '+/' '-_' |
-    tr -d '=')
-url=http://127.0.0.1:$port/hook/contacts/$token
+rate=0
+[ "$mode" = demo ] || rate=60
+"$build/acsim" --token-file "$dir/api-token" --deliver-to "$port" --fire "$rate" >"$dir/acsim" &
+pids="$! $pids"
+wait_for $! grep -q http "$dir/acsim"
+account=$(sed 's/.* //' "$dir/acsim")
+write_config
+acrelay() { "$build/acrelay" --config "$dir/acrelay.yaml" "$@"; }
+worker() { "$build/acrelay-worker" --config "$dir/acrelay.yaml" "$@"; }
+url=http://127.0.0.1:$port$(acrelay token contacts | sed 's|https://[^/]*||')
 
-post() { # body -> status code
-    printf '%s' "$1" | curl -s -o /dev/null -w '%{http_code}' --data-binary @- "$url"
-}
-
-sent=0 good=0
-count() {
-    sent=$((sent + 1))
-    [ "$1" != 200 ] || good=$((good + 1))
-}
-post_samples() {
-    tab=$(printf '\t')
-    while IFS= read -r line; do
-        case $line in '#'* | '') continue ;; esac
-        count "$(post "${line#*"$tab"}")"
-    done <"$samples"
-}
-
-show() { # first and last id, prints type, subject and data of entries
-    redis --raw XRANGE '{ac}:events' "$1" + COUNT 1000 | awk '
-        want { value = $0; want = 0
-               if (name == "ce_type") type = substr(value, 20)
-               if (name == "ce_subject") subject = value
-               if (name == "data") printf "%-22s %-14s %.110s\n", type, subject, value
-               next }
-        /^[0-9]+-[0-9]+$/ { next }
-        { name = $0; want = 1 }'
-}
+echo "ActiveCampaign is simulated on $account. What the file wants there:"
+worker plan
+worker apply
 
 if [ "$mode" = demo ]; then
-    post_samples
-    count "$(post 'type=subscribe&contact[id]=1')"
-    count "$(post 'type=subscribe&contact[id]=1')" # a repeat
-    count "$(post 'a=%00')"                        # a dead letter
-    tries=0
-    until [ $(($(redis XLEN '{ac}:events') + $(redis XLEN '{ac}:dead'))) -ge "$sent" ]; do
-        tries=$((tries + 1))
-        [ $tries -le 200 ] || break
-        sleep 0.05
-    done
-    show -
-    events=$(redis XLEN '{ac}:events') dead=$(redis XLEN '{ac}:dead')
+    fire() { get -o "$dir/fired" -d "{\"type\":\"$1\",\"source\":\"admin\"}" "$account/sim/fire"; }
+    post() { curl -s -o /dev/null -w '%{http_code}\n' --data-binary "$1" "$url"; }
+    for type in $(echo "$events" | tr ',' ' '); do fire "$type"; done
+    {
+        post 'type=subscribe&contact[id]=1'
+        post 'type=subscribe&contact[id]=1' # a repeat
+        post 'seriesid=12&contact[id]=1'    # as an automation step posts
+        post 'a=%00'                        # a dead letter
+    } >"$dir/codes"
+    figure() { get "$account/sim/figures" | sed "s/.*\"$1\":\([0-9]*\).*/\1/"; }
+    sent=$(($(figure ok) + $(figure other) + $(wc -l <"$dir/codes")))
+    good=$(($(figure ok) + $(grep -c 200 "$dir/codes")))
+    length() { redis XLEN "{ac}:$1"; }
+    all_there() { [ $(($(length events) + $(length dead))) -ge "$sent" ]; }
+    wait_for "$receiver" all_there || true
+    acrelay tail --from 0 --count "$(length events)" --data | cut -c1-150
+    acrelay dead list
+    in_stream=$(length events) dead=$(length dead)
     repeats=$(redis --raw XRANGE '{ac}:events' - + | grep -A1 '^ce_repeat$' | grep -c '^1$' || true)
     echo
-    echo "sent $sent, answered 200 $good, in the stream $events, repeats $repeats," \
+    echo "sent $sent, answered 200 $good, in the stream $in_stream, repeats $repeats," \
         "dead letters $dead"
-    [ "$good" = "$sent" ] && [ $((events + dead)) = "$sent" ] && [ "$repeats" = 1 ] &&
+    [ "$good" = "$sent" ] && [ $((in_stream + dead)) = "$sent" ] && [ "$repeats" = 1 ] &&
         [ "$dead" = 1 ] || exit 1
     exit 0
 fi
 
+echo
 echo "acrelay is running. Stop it with Ctrl-C."
 echo "  hook    $url"
 echo "  try     curl -d 'type=subscribe&contact[id]=7&contact[email]=ann@example.com' $url"
 echo "  stream  redis-cli -s $dir/redis.sock XRANGE '{ac}:events' - +"
 echo "  figures http://127.0.0.1:$admin/metrics"
+echo "  config  $dir/acrelay.yaml"
 echo
-post_samples
-last=-
-while kill -0 "$relay_pid" 2>/dev/null; do
-    newest=$(redis --raw XREVRANGE '{ac}:events' + - COUNT 1 | head -n 1)
-    if [ -n "$newest" ] && [ "($newest" != "$last" ]; then
-        show "$last"
-        last="($newest"
-    fi
-    sleep 0.3
-done
-echo "acrelayd has ended:" >&2
+acrelay tail --from 0 --data &
+pids="$! $pids"
+wait $! || true
+echo "it has ended:" >&2
 cat "$dir/log" >&2
 exit 1

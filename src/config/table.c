@@ -100,7 +100,7 @@ const struct setting hook_settings[] = {
      "What is done with repeats: mark, drop or keep."},
     {"include_raw", AT(include_raw), &kind_bool, "false", NULL, 0, 0, false, false,
      "Put the body as received into the entry too."},
-    {"expect_every", AT(expect_every_us), &kind_duration_us, NULL, "1d", 60e6,
+    {"expect_every", AT(expect_every_us), &kind_duration_us, NULL, "1d", 1e6,
      3650 * DAY_US, false, false, "A longer silence is reported."},
     {"repair", AT(repair), &kind_bool, "false", NULL, 0, 0, false, false,
      "Create the hook anew after such a silence."},

@@ -251,6 +251,9 @@ rest_call(struct rest *r, const char *method, const char *path, struct span body
     for (;;) {
         if (!wait_for_turn(r))
             return err_set(err, ERR_AGAIN, "stopped while waiting for %s", r->base);
+        if (r->options.may_write && strcmp(method, "GET") != 0 &&
+            !r->options.may_write(r->options.context))
+            return err_set(err, ERR_FATAL, "another worker is the leader now");
         CURLcode code = try_once(r, method, path, body, a);
         obey_limits(r, a);
         bool over = clock_mono_ms() - start + backoff > r->options.patience_ms;

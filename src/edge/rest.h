@@ -19,6 +19,9 @@ struct rest_options {
     int64_t patience_ms; // for all tries of one call
     // wait sleeps so long; false when the caller wants to end.
     bool (*wait)(int64_t ms, void *context);
+    // may_write is asked right before a request that is no GET is sent; false ends the call
+    // with ERR_FATAL. NULL: always.
+    bool (*may_write)(void *context);
     // note is told each answer's status, 0 when there was none. May be NULL.
     void (*note)(int status, void *context);
     void *context;

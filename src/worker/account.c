@@ -47,6 +47,7 @@ account_open(const struct config *c, const struct account_callbacks *cb, struct 
                                    .timeout_ms = ACCOUNT_TIMEOUT_MS,
                                    .patience_ms = PATIENCE_MS,
                                    .wait = cb->wait,
+                                   .may_write = cb->may_write,
                                    .note = cb->note,
                                    .context = cb->context};
     struct account *a = memory_get(sizeof *a);

@@ -15,7 +15,8 @@
 struct account;
 
 struct account_callbacks {
-    bool (*wait)(int64_t ms, void *context); // as rest_options.wait
+    bool (*wait)(int64_t ms, void *context); // these three as in rest_options
+    bool (*may_write)(void *context);        // may be NULL
     void (*note)(int status, void *context); // may be NULL
     void *context;
 };

@@ -27,10 +27,18 @@ wait(int64_t ms, void *context)
     return true;
 }
 
+// A leader's lease must be kept while calls wait for their turn.
+static bool
+may_write(void *worker)
+{
+    return leader_may_write(((struct worker *)worker)->leader);
+}
+
 static int
 open_account(struct worker *w, struct err *err)
 {
-    struct account_callbacks callbacks = {.wait = wait};
+    struct account_callbacks callbacks = {
+        .wait = wait, .may_write = may_write, .context = w};
 
     return worker_load(w, &callbacks, err);
 }
@@ -75,13 +83,6 @@ say_progress(const struct step *step, size_t done, size_t all, void *context)
         fputs("\r\033[K", stderr);
 }
 
-// A leader's lease must be kept while calls wait for their turn.
-static bool
-may_write(void *worker)
-{
-    return leader_may_write(((struct worker *)worker)->leader);
-}
-
 static int
 lead(struct worker *w, struct err *err)
 {
@@ -118,7 +119,6 @@ command_apply(struct worker *w, struct err *err)
     struct apply a = {.account = w->account,
                       .wanted = &w->wanted,
                       .prune = w->config->worker_prune,
-                      .may_write = may_write,
                       .progress = say_progress,
                       .context = w};
 
@@ -174,10 +174,7 @@ static int
 command_recreate(struct worker *w, struct err *err)
 {
     const char *name = w->options->arguments[0];
-    struct apply a = {.account = w->account,
-                      .wanted = &w->wanted,
-                      .may_write = may_write,
-                      .context = w};
+    struct apply a = {.account = w->account, .wanted = &w->wanted};
 
     if (!config_find_hook(w->config, span_of(name))) {
         err_exit(err, EXIT_CODE_FAILURE, "there is no hook %s in %s", name, w->file);

@@ -28,8 +28,6 @@ write_step(struct apply *a, const struct step *s, struct err *err)
 {
     if (s->kind == STEP_LEAVE)
         return 0;
-    if (a->may_write && !a->may_write(a->context))
-        return err_set(err, ERR_FATAL, "another worker is the leader now");
     if (s->kind == STEP_CREATE)
         return account_create(a->account, s->wanted, err);
     if (s->kind == STEP_CHANGE)
@@ -160,8 +158,6 @@ remove_older(struct apply *a, const struct hook *wanted, uint64_t kept, struct e
         if (!h->name || strcmp(h->name, wanted->name) != 0 || h->list != wanted->list ||
             h->id == kept)
             continue;
-        if (a->may_write && !a->may_write(a->context))
-            return err_set(err, ERR_FATAL, "another worker is the leader now");
         if (account_remove(a->account, h->id, err) < 0)
             return -1;
         a->removed++;
@@ -174,8 +170,6 @@ recreate_one(struct apply *a, const struct hook *wanted, struct err *err)
 {
     uint64_t before = highest_id(&a->found);
 
-    if (a->may_write && !a->may_write(a->context))
-        return err_set(err, ERR_FATAL, "another worker is the leader now");
     // An unclear answer is no error yet: the list tells.
     if (account_create(a->account, wanted, err) < 0 && err->kind != ERR_AGAIN)
         return -1;

@@ -11,7 +11,6 @@ struct apply {
     struct account *account;
     const struct hooks *wanted;
     bool prune;
-    bool (*may_write)(void *context); // asked before each write; NULL: always
     // told after each step, with steps done and in all; may be NULL
     void (*progress)(const struct step *step, size_t done, size_t all, void *context);
     void *context;

@@ -59,6 +59,12 @@ wait(int64_t ms, void *run)
     return !r->stopping;
 }
 
+static bool
+may_write(void *run)
+{
+    return leader_may_write(((struct run *)run)->w->leader);
+}
+
 static void
 note_answer(int status, void *run)
 {
@@ -85,12 +91,6 @@ note_answer(int status, void *run)
 }
 
 // --- a round -------------------------------------------------------------------------------
-
-static bool
-may_write(void *run)
-{
-    return leader_may_write(((struct run *)run)->w->leader);
-}
 
 static void
 fail_round(struct run *r, const struct err *err)
@@ -140,10 +140,7 @@ static void
 repair(struct run *r)
 {
     const struct config_hook *hook = watch_to_repair(r->watch, r->w);
-    struct apply a = {.account = r->w->account,
-                      .wanted = &r->w->wanted,
-                      .may_write = may_write,
-                      .context = r};
+    struct apply a = {.account = r->w->account, .wanted = &r->w->wanted};
     struct err err = {0};
 
     if (!hook)
@@ -172,11 +169,8 @@ static void
 do_round(struct run *r)
 {
     struct worker *w = r->w;
-    struct apply a = {.account = w->account,
-                      .wanted = &w->wanted,
-                      .prune = w->config->worker_prune,
-                      .may_write = may_write,
-                      .context = r};
+    struct apply a = {
+        .account = w->account, .wanted = &w->wanted, .prune = w->config->worker_prune};
     struct err err = {0};
     bool leads = leader_take(w->leader, 0);
     bool other = !leads && (!w->config->worker_leader_redis || store_is_up(w->store));
@@ -211,7 +205,7 @@ static int
 load(struct run *r, struct worker *fresh, struct err *err)
 {
     struct account_callbacks callbacks = {
-        .wait = wait, .note = note_answer, .context = r};
+        .wait = wait, .may_write = may_write, .note = note_answer, .context = r};
 
     fresh->file = r->w->file;
     return worker_load(fresh, &callbacks, err);

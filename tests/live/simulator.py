@@ -44,7 +44,7 @@ class Simulator:
             return answer.status, answer.headers, text
 
     def switch(self, **switches):
-        self.call("/sim/switch", switches)
+        self.call("/sim/switch", {name: int(value) for name, value in switches.items()})
 
     def figures(self):
         return json.loads(self.call("/sim/figures"))

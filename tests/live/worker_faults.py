@@ -32,7 +32,7 @@ def prepare(sim, rng):
 def apply_once(worker, rng):
     process = subprocess.Popen(worker.command("apply"), stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)
-    kill_after = rng.uniform(0.05, 6) if rng.random() < 0.4 else 120
+    kill_after = rng.uniform(0.02, 1.5) if rng.random() < 0.5 else 120
     try:
         return process.wait(kill_after), 0
     except subprocess.TimeoutExpired:
