@@ -38,7 +38,7 @@ UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c)
 # programs in which threads meet, for TSan (Criterion cannot run under it)
 THREADS  := $(patsubst tests/threads/%.c,$(BUILD)/threads/%,$(wildcard tests/threads/*.c))
 
-.PHONY: all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
+.PHONY: prism soak-worker all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(PROGRAMS)
@@ -157,6 +157,15 @@ test: deps
 	$(PYTHON) tests/run.py
 deps:
 	@sh tests/packages.sh
+
+# the validating proxy that judges the worker's requests; needs npm and a network
+prism:
+	@mkdir -p build/prism
+	cd build/prism && npm install --no-audit --no-fund --silent @stoplight/prism-cli@5
+# the worker under random faults: WORKER_RUNS seeds
+WORKER_RUNS ?= 500
+soak-worker: all tools
+	$(PYTHON) tests/live/worker_faults.py --seeds $(WORKER_RUNS)
 
 FORMATTED = $(wildcard src/*/*.[ch] tests/*/*.[ch])
 format:

@@ -139,19 +139,23 @@ is_choice(struct span s)
                                 memcmp(s.at + s.len - 2, "||", 2) == 0);
 }
 
+// What stands between the outer bars, split at each "||": joined again it is the same.
 static void
 write_choice(struct writer *w, struct span s)
 {
+    struct span rest = s.len > 4 ? span_make(s.at + 2, s.len - 4) : (struct span){0};
     bool first = true;
 
     buf_add_byte(w->to, '[');
-    if (s.len > 4)
-        for (struct span rest = span_make(s.at + 2, s.len - 2); rest.len > 0;) {
-            const char *bar = memmem(rest.at, rest.len, "||", 2);
-            add_separator(w, &first);
-            json_add_string(w->to, span_to(rest, (size_t)(bar - rest.at)));
-            rest = span_from(rest, (size_t)(bar - rest.at) + 2);
-        }
+    while (s.len > 4) {
+        const char *bar = memmem(rest.at, rest.len, "||", 2);
+        size_t len = bar ? (size_t)(bar - rest.at) : rest.len;
+        add_separator(w, &first);
+        json_add_string(w->to, span_to(rest, len));
+        if (!bar)
+            break;
+        rest = span_from(rest, len + 2);
+    }
     buf_add_byte(w->to, ']');
 }
 

@@ -27,7 +27,7 @@ tree_release(struct tree *t)
 bool
 tree_is_index(struct span key, uint64_t *index)
 {
-    if (key.len == 0 || key.len > 18 || (key.at[0] == '0' && key.len > 1))
+    if (key.len == 0 || key.len > 19 || (key.at[0] == '0' && key.len > 1))
         return false;
     return text_number(index, key, INT64_MAX);
 }
@@ -41,11 +41,13 @@ hash(const struct tree *t, const struct node *parent, struct span key)
         uint64_t word = 0;
         size_t n = key.len < 8 ? key.len : 8;
         memcpy(&word, key.at, n);
+        // Twice, because a product takes what differs up, never down.
         h = (h ^ word) * UINT64_C(0x9e3779b97f4a7c15);
-        h ^= h >> 29;
+        h = (h ^ h >> 32) * UINT64_C(0xd6e8feb86659fd93);
+        h ^= h >> 32;
         key = span_from(key, n);
     }
-    return h ^ h >> 32;
+    return h;
 }
 
 static void
@@ -145,10 +147,13 @@ next_key(struct tree *t, const struct node *parent)
 }
 
 // step goes from a container to the child a segment names, making it when it is not there.
+// NULL: `[]` behind the greatest index there is (PHP's, 2^63 - 1) opens nothing.
 static struct node *
 step(struct tree *t, struct node *parent, struct span segment, bool is_root, bool *made)
 {
     if (!is_root && segment.len == 0) {
+        if (parent->index > INT64_MAX)
+            return NULL;
         *made = true;
         return add_child(t, parent, next_key(t, parent), true);
     }
@@ -173,6 +178,8 @@ put(struct tree *t, const struct form_pair *pair)
         if (n->is_leaf)
             return false;
         n = step(t, n, path.segments[i], false, &made);
+        if (!n)
+            return false; // nothing was made on the way: its container was there
     }
     if (!made)
         return false;

@@ -162,8 +162,12 @@ def test_run_heals_drift_and_takes_over_a_new_file(sim, make_worker, running, re
     harness.wait_for("the hook", lambda: len(ours(sim)) == 1)
     sim.call(f"/sim/hooks/{ours(sim)[0]['id']}", {"events": ["sent"], "name": "drift"}, "PUT")
     harness.wait_for("healing", lambda: [as_set(h) for h in ours(sim)] == [wanted("contacts")])
-    state = json.loads(redis.client.hget("{ac}:hooks", "contacts"))
-    assert state["state"] == "registered" and state["ids"] == [ours(sim)[0]["id"]]
+
+    def state():
+        return json.loads(redis.client.hget("{ac}:hooks", "contacts") or "{}")
+
+    harness.wait_for("its state", lambda: state().get("state") == "registered")
+    assert state()["ids"] == [ours(sim)[0]["id"]]
     worker.config.write_text(worker.config.read_text() + stanza("deals", "[deal_add]"))
     harness.wait_for("the new hook", lambda: len(ours(sim)) == 2)
     worker.config.write_text(worker.config.read_text() + "  - {name: broken\n")

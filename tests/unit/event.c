@@ -142,6 +142,43 @@ Test(event, r5_loses_nothing)
     EXPECT_ALL(cases);
 }
 
+Test(event, splits_choices_between_their_outer_bars)
+{
+    static const struct {
+        const char *value, *json;
+    } cases[] = {{"||", "[]"},
+                 {"|||", "\"|||\""},
+                 {"||||", "[]"},
+                 {"|||||", "[\"|\"]"},
+                 {"||||||", "[\"\",\"\"]"},
+                 {"||a||", "[\"a\"]"},
+                 {"||a|||", "[\"a|\"]"},
+                 {"||a|||b||", "[\"a\",\"|b\"]"},
+                 {"||a||b||", "[\"a\",\"b\"]"},
+                 {"||a", "\"||a\""}};
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char body[64], json[128];
+        snprintf(body, sizeof body, "contact[fields][1]=%s", cases[i].value);
+        snprintf(json, sizeof json, "{\"contact\":{\"fields\":{\"1\":%s}},\"list\":[]}",
+                 cases[i].json);
+        expect(body, json);
+    }
+}
+
+Test(event, opens_no_key_behind_the_greatest_index)
+{
+    expect("a[999999999999999999]=x&a[]=1&a[]=2",
+           "{\"a\":{\"999999999999999999\":\"x\",\"1000000000000000000\":\"1\","
+           "\"1000000000000000001\":\"2\"},\"list\":[]}");
+    expect("a[9223372036854775806]=x&a[]=1&a[]=2&a[][b]=3",
+           "{\"a\":{\"9223372036854775806\":\"x\",\"9223372036854775807\":\"1\"},"
+           "\"list\":[],"
+           "\"_relay\":{\"rest\":[[\"a[]\",\"2\"],[\"a[][b]\",\"3\"]]}}");
+    expect("a[9223372036854775808]=x&a[]=1",
+           "{\"a\":{\"9223372036854775808\":\"x\",\"0\":\"1\"},\"list\":[]}");
+}
+
 Test(event, r6_gives_list_one_shape)
 {
     expect("a=1", "{\"a\":\"1\",\"list\":[]}");
