@@ -38,7 +38,7 @@ UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c)
 # programs in which threads meet, for TSan (Criterion cannot run under it)
 THREADS  := $(patsubst tests/threads/%.c,$(BUILD)/threads/%,$(wildcard tests/threads/*.c))
 
-.PHONY: prism soak-worker all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
+.PHONY: bench prism soak-worker all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(PROGRAMS)
@@ -124,6 +124,11 @@ $(BUILD)/bench/%: tests/bench/%.c $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c $< -o $@.o
 	$(call LINK,$@.o) -o $@
+# acrelayd beside a bare and a naive server (and webdis, where installed), in one run
+ROUNDS ?= 5
+BENCH_SECONDS ?= 4
+bench: all $(BUILD)/bench/load $(BUILD)/bench/server
+	$(PYTHON) tests/bench/serve.py --rounds $(ROUNDS) --seconds $(BENCH_SECONDS)
 # bytes to event: time, instructions (callgrind, the difference of 12 and 2 rounds), scaling
 bench-normal: $(BUILD)/bench/normal
 	@sh tests/bench/normal.sh $(BUILD)/bench/normal

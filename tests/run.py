@@ -86,6 +86,7 @@ STEPS = [
     ("fuzz", make("fuzz", "SECONDS=15"), plain, 180),
     ("demo", ["sh", "deploy/try.sh", "demo"], plain, 120),
     ("model", [PYTHON, "tests/model/cursor.py"], counted, 60),
+    ("bench", make("bench", "ROUNDS=1", "BENCH_SECONDS=1"), plain, 200),
     ("live", pytest_command("live", "tests/live"), junit("live"), 900),
 ]
 

@@ -3,6 +3,7 @@
 // body, which outlives the event.
 #include "event/form.h"
 
+#include "base/bytes.h"
 #include "base/text.h"
 
 #include <stdlib.h>
@@ -94,6 +95,12 @@ decode(struct span *s, struct arena *arena)
     unsigned seen = PLAIN;
     size_t at = 0;
 
+    for (; s->len - at >= 8; at += 8) {
+        uint64_t word = bytes_load(s->at + at);
+        if (bytes_are(word, '%') | bytes_are(word, '+') | bytes_below(word, 1) |
+            bytes_high(word))
+            break;
+    }
     while (at < s->len && class_of[(unsigned char)s->at[at]] != ESCAPE)
         seen |= class_of[(unsigned char)s->at[at++]];
     if (at < s->len)

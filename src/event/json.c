@@ -1,5 +1,6 @@
 #include "event/json.h"
 
+#include "base/bytes.h"
 #include "base/text.h"
 
 // Bytes that are, or may begin, what is escaped.
@@ -19,14 +20,30 @@ add_escape(struct buf *to, unsigned char c)
         buf_add_format(to, "\\u%04x", c);
 }
 
-// A failed add leaves the buf full; the caller looks at that once, at the end.
-void
-json_add_string(struct buf *to, struct span s)
+// The bytes at the start of s that stand in JSON as they are.
+static size_t
+plain_len(struct span s)
+{
+    size_t i = 0;
+
+    for (; s.len - i >= 8; i += 8) {
+        uint64_t word = bytes_load(s.at + i);
+        if (bytes_below(word, 0x20) | bytes_are(word, '"') | bytes_are(word, '\\') |
+            bytes_are(word, 0xe2))
+            break;
+    }
+    while (i < s.len && !is_special[(unsigned char)s.at[i]])
+        i++;
+    return i;
+}
+
+static void
+add_escaped(struct buf *to, struct span s, size_t plain)
 {
     size_t from = 0;
 
     buf_add_byte(to, '"');
-    for (size_t i = 0; i < s.len; i++) {
+    for (size_t i = plain; i < s.len; i++) {
         unsigned char c = (unsigned char)s.at[i];
         if (!is_special[c])
             continue;
@@ -45,6 +62,24 @@ json_add_string(struct buf *to, struct span s)
     }
     buf_add(to, span_make(s.at + from, s.len - from));
     buf_add_byte(to, '"');
+}
+
+// A failed add leaves the buf full; the caller looks at that once, at the end.
+void
+json_add_string(struct buf *to, struct span s)
+{
+    size_t plain = plain_len(s);
+    char *at = plain == s.len ? buf_room(to, s.len + 2) : NULL;
+
+    if (!at) {
+        add_escaped(to, s, plain);
+        return;
+    }
+    at[0] = '"';
+    if (s.len)
+        memcpy(at + 1, s.at, s.len);
+    at[s.len + 1] = '"';
+    to->len += s.len + 2;
 }
 
 // --- checking and compacting ------------------------------------------------------------

@@ -204,6 +204,7 @@ note_commit(struct journal *j, const struct group *g, uint64_t sync_us)
         s->bytes = j->used;
     settle_skip(j, g);
     j->durable = g->last;
+    j->failed_us = 0;
     j->counts.records += g->last - g->first + 1;
     j->counts.record_bytes += g->bytes.len;
     j->counts.commits++;
@@ -219,6 +220,7 @@ note_failure(struct journal *j, const struct group *g)
 {
     pthread_mutex_lock(&j->lock);
     j->skip = range_cover(j->skip, (struct range){g->first, g->last});
+    j->failed_us = clock_mono_us();
     pthread_mutex_unlock(&j->lock);
 }
 

@@ -50,6 +50,8 @@ struct journal {
     struct segment *segments; // in order; the last one may be the active one
     size_t segments_len;
     uint64_t spare_bytes, damaged;
+    int64_t
+        failed_us; // when the last group failed (clock_mono_us), 0: it was made durable
     bool filling;  // the keeper makes a spare
     bool entering; // the committer makes a segment
     uint64_t bytes_max;

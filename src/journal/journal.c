@@ -2,12 +2,15 @@
 // by group.c and commit.c, room by space.c.
 #include "journal/journal.h"
 
+#include "base/clock.h"
 #include "journal/cursor.h"
 #include "journal/inside.h"
 
 #include <stdlib.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+
+enum { FAILING_TOLD_US = 10000000 };
 
 static void
 set_defaults(struct journal *j)
@@ -172,6 +175,7 @@ journal_read_status(struct journal *j, struct journal_status *status)
     status->segments = j->segments_len;
     status->spares = j->spare_bytes > 0;
     status->damaged = j->damaged;
+    status->failing = j->failed_us && clock_mono_us() - j->failed_us < FAILING_TOLD_US;
     pthread_mutex_unlock(&j->lock);
     status->bytes_free = room_left(j, status->bytes);
     status->oldest_unpublished_us = read_age(j, status->published, status->last);

@@ -77,7 +77,10 @@ struct journal_status {
     uint64_t commits, commit_us; // groups since start, and the time their syncs took
     uint64_t commit_us_max;
     uint64_t sync_errors, refused; // refused: appends that failed
-    bool failing;                  // the last group could not be made durable
+    // Deliveries cannot be made durable: a group failed in the last 10 s and none was made
+    // durable since. Then it is no longer told, or a balancer that went away would never
+    // bring the delivery that shows that it works again.
+    bool failing;
 };
 void journal_read_status(struct journal *j, struct journal_status *status);
 

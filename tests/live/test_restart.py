@@ -1,0 +1,99 @@
+"""No restart loses a delivery, and no full disk does. Longer runs: restarts.py."""
+import os
+import shutil
+import subprocess
+
+import harness
+import pytest
+import restarts
+
+
+@pytest.mark.parametrize("count, options", [
+    (10, {}), (5, {"through": "nginx"}), (5, {"through": "haproxy"}), (5, {"kill": True})],
+    ids=["direct", "nginx", "haproxy", "kill"])
+def test_restarts_under_load_lose_nothing(tmp_path, count, options):
+    wrong, _ = restarts.run(tmp_path, count, **options)
+    assert wrong == []
+
+
+# --- a small file system -----------------------------------------------------------------------
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """80 MiB, loop-mounted; a tmpfs where there are no loop devices."""
+    place, image = tmp_path / "disk", tmp_path / "image"
+    place.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    subprocess.run(["truncate", "-s", "80M", image], check=True)
+    made = shutil.which("mkfs.ext4") and subprocess.run(
+        ["mkfs.ext4", "-q", "-m", "0", image], capture_output=True).returncode == 0
+    if not made or subprocess.run(["mount", "-o", "loop", image, place],
+                                  capture_output=True).returncode != 0:
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80M", "none", place],
+                              capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.fixture
+def receiver(small_disk, make_receiver, redis):
+    made = make_receiver(extra="journal: {max: 8GiB}\n")
+    made.kill()
+    made.config.write_text(made.config.read_text().replace(
+        f"{made.directory}/state", f"{small_disk}/state"))
+    made.start()
+    yield made
+
+
+def post_megabytes(receiver, count, tag):
+    """Posts of 256 KiB until `count` MiB are sent or one is refused."""
+    statuses = []
+    for n in range(count * 4):
+        statuses.append(receiver.post(f"type=subscribe&contact[id]={tag}{n}&x=" + "x" * (MIB // 4)))
+        if statuses[-1] != 200:
+            break
+    return statuses
+
+
+def free(place):
+    left = os.statvfs(place)
+    return left.f_bavail * left.f_frsize
+
+
+def test_a_full_disk_stops_nothing_while_redis_is_up(small_disk, receiver, redis):
+    assert set(post_megabytes(receiver, 160, "a")) == {200}, "twice what the disk holds"
+    with open(small_disk / "filler", "wb") as filler:  # another program takes all that is left
+        try:
+            while True:
+                filler.write(b"x" * MIB)
+                filler.flush()
+        except OSError:
+            pass
+    assert set(post_megabytes(receiver, 100, "b")) == {200}
+    receiver.wait_shipped()
+    assert redis.client.xlen("{ac}:events") == 4 * 260
+
+
+def test_without_redis_all_room_is_used_then_503_and_it_goes_on_by_itself(
+        small_disk, receiver, redis):
+    redis.kill()
+    statuses = post_megabytes(receiver, 160, "a")
+    assert statuses[-1] == 503 and set(statuses[:-1]) == {200}
+    assert len(statuses) > 4 * 40, "more than half of the disk"
+    assert free(small_disk) < 16 * MIB, "no room for one more segment"
+    receiver.post("type=subscribe&x=" + "x" * (MIB // 4))
+    assert receiver.get("/readyz")[0] == 503
+    assert receiver.metric('acrelay_requests_total{hook="contacts",code="503"}') >= 2
+    redis.start()
+    receiver.wait_shipped()
+    harness.wait_for("room", lambda: receiver.post("type=subscribe&contact[id]=z") == 200)
+    assert receiver.get("/readyz")[0] == 200
+    receiver.wait_shipped()
+    entries = redis.client.xlen("{ac}:events")
+    assert entries == len(statuses[:-1]) + 1
