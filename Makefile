@@ -47,11 +47,11 @@ tools: $(TOOLS) $(BUILD)/acsim
 
 help:
 	@echo 'make            build the three programs into $(BUILD)/'
-	@echo 'make run        install what is missing, start Redis and the receiver, show events'
+	@echo 'make run        install what is missing, start everything with a simulated account'
 	@echo 'make demo       the same for a fixed number of deliveries, then a summary'
 	@echo 'make test       every check there is'
 	@echo 'make unit live  parts of it; make format layers; make bench fuzz soak'
-	@echo 'make install uninstall deb   DESTDIR= PREFIX='
+	@echo 'make soak soak-worker bench-normal bench-journal prism   longer ones'
 
 # --- rules ----------------------------------------------------------------------------
 $(BUILD)/%.o: src/%.c Makefile

@@ -13,7 +13,7 @@ clang-tidy:analysis libcriterion-dev:unit-tests python3:live-tests python3-pytes
 python3-redis:real-consumer python3-jsonschema:schemas python3-yaml:reading-documents
 valgrind:instruction-counts procps:processes strace:failing-syncs mandoc:manual-pages
 nginx-light:proxy-tests haproxy:proxy-tests git:tree-checks
-wrk:load prometheus:metric-and-alert-checks nodejs:second-consumer'
+webdis:benchmark-peer wrk:load prometheus:metric-and-alert-checks nodejs:second-consumer'
 
 want=$build
 [ "${1:-}" = run ] || want="$build $tests"

@@ -71,6 +71,10 @@ void http_reply(struct http_request *r, int code, const char *headers, struct sp
 // whoever shares the sockets. What is admitted goes on.
 void http_release_sockets(struct http_server *s);
 
+// http_close_sockets ends listening at once, for sockets that nobody shares: their addresses
+// are free for a successor when it returns.
+void http_close_sockets(struct http_server *s);
+
 // http_is_quiet says whether no connection of these sockets is open any more in this
 // process: neither served nor waiting for a thread.
 bool http_is_quiet(const struct http_server *s);

@@ -241,7 +241,7 @@ drain(struct receiver *r)
         log_warn("receiver: connections were still open after %d s", DRAIN_MS / 1000);
     relay_stop(r->figures.relay);
     // Before the journal's lock, behind which the successor waits to listen there.
-    http_release_sockets(r->admin);
+    http_close_sockets(r->admin);
     journal_close(r->journal);
 }
 
