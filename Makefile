@@ -38,7 +38,7 @@ UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c)
 # programs in which threads meet, for TSan (Criterion cannot run under it)
 THREADS  := $(patsubst tests/threads/%.c,$(BUILD)/threads/%,$(wildcard tests/threads/*.c))
 
-.PHONY: bench prism soak-worker all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
+.PHONY: install uninstall bench prism soak-worker all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(PROGRAMS)
@@ -51,6 +51,7 @@ help:
 	@echo 'make demo       the same for a fixed number of deliveries, then a summary'
 	@echo 'make test       every check there is'
 	@echo 'make unit live  parts of it; make format layers; make bench fuzz soak'
+	@echo 'make install uninstall   DESTDIR= PREFIX=; configuration goes to /etc/acrelay'
 	@echo 'make soak soak-worker bench-normal bench-journal prism   longer ones'
 
 # --- rules ----------------------------------------------------------------------------
@@ -171,6 +172,29 @@ prism:
 WORKER_RUNS ?= 500
 soak-worker: all tools
 	$(PYTHON) tests/live/worker_faults.py --seeds $(WORKER_RUNS)
+
+# --- installing: programs, units, example, schemas, completions; /etc and state are yours ----
+DOC      = $(DESTDIR)$(PREFIX)/share/doc/acrelay
+UNITS_TO = $(DESTDIR)$(PREFIX)/lib/systemd/system
+BASH_TO  = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSH_TO   = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+FISH_TO  = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+install: all
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(PROGRAMS)
+	install -d $(UNITS_TO) $(BASH_TO) $(ZSH_TO) $(FISH_TO)
+	for unit in deploy/systemd/*; do \
+	    sed 's|/usr/local|$(PREFIX)|' $$unit >$(UNITS_TO)/$${unit##*/} || exit 1; done
+	install -D -m 644 -t $(DOC) README.md LICENSE conf/acrelay.yaml
+	install -D -m 644 -t $(DOC)/proxy deploy/proxy/*
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/acrelay/schemas conf/schemas/*.json
+	$(BUILD)/acrelay completion bash >$(BASH_TO)/acrelay
+	$(BUILD)/acrelay completion zsh >$(ZSH_TO)/_acrelay
+	$(BUILD)/acrelay completion fish >$(FISH_TO)/acrelay.fish
+uninstall:
+	rm -f $(PROGRAMS:$(BUILD)/%=$(DESTDIR)$(PREFIX)/bin/%)
+	rm -f $(patsubst deploy/systemd/%,$(UNITS_TO)/%,$(wildcard deploy/systemd/*))
+	rm -f $(BASH_TO)/acrelay $(ZSH_TO)/_acrelay $(FISH_TO)/acrelay.fish
+	rm -rf $(DOC) $(DESTDIR)$(PREFIX)/share/acrelay
 
 FORMATTED = $(wildcard src/*/*.[ch] tests/*/*.[ch])
 format:
