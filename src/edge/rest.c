@@ -9,7 +9,12 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-enum { BACKOFF_LEAST_MS = 500, BACKOFF_MOST_MS = 30000, CONNECT_MS = 10000 };
+enum {
+    BACKOFF_LEAST_MS = 500,
+    BACKOFF_MOST_MS = 30000,
+    CONNECT_MS = 10000,
+    FIRST_PATIENCE_MS = 8000, // until there was any answer: a wrong host is told soon
+};
 
 struct rest {
     struct rest_options options;
@@ -21,6 +26,7 @@ struct rest {
     // of the answer under way
     uint64_t retry_after_s, remaining;
     bool has_retry_after, has_remaining;
+    bool answered; // ever
 };
 
 static size_t
@@ -204,7 +210,8 @@ obey_limits(struct rest *r, const struct rest_answer *a)
         s = s < REST_RETRY_AFTER_MAX_S ? s : REST_RETRY_AFTER_MAX_S;
         pace_hold(&r->pace, now + (int64_t)s * 1000000);
     } else if (r->has_remaining && r->remaining == 0) {
-        pace_hold(&r->pace, now + 1000000);
+        // No header says when there will be more: one turn is given to the others.
+        pace_hold(&r->pace, now + 2 * r->pace.interval_us);
     }
 }
 
@@ -256,7 +263,9 @@ rest_call(struct rest *r, const char *method, const char *path, struct span body
             return err_set(err, ERR_FATAL, "another worker is the leader now");
         CURLcode code = try_once(r, method, path, body, a);
         obey_limits(r, a);
-        bool over = clock_mono_ms() - start + backoff > r->options.patience_ms;
+        r->answered = r->answered || code == CURLE_OK;
+        int64_t patience = r->answered ? r->options.patience_ms : FIRST_PATIENCE_MS;
+        bool over = clock_mono_ms() - start + backoff > patience;
         if (!wants_retry(method, code, a) || over)
             return code == CURLE_OK ? 0 : give_up(r, code, err);
         if (!r->has_retry_after && !r->options.wait(jitter(backoff), r->options.context))

@@ -81,6 +81,7 @@ def test_more_than_the_limit_is_told_to_wait(tmp_path, busy, code):
         answers = [sim.api("GET", "/users/me") for _ in range(6)]
         assert [a[0] for a in answers] == [200] * 5 + [code]
         assert answers[5][1]["Retry-After"] == "1"
+        assert [a[1]["RateLimit-Remaining"] for a in answers] == ["4", "3", "2", "1", "0", "0"]
         assert sim.figures()["throttled"] == 1
     finally:
         sim.stop()

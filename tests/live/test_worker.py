@@ -1,4 +1,5 @@
 """The worker against the simulator of ActiveCampaign."""
+import http.server
 import json
 import signal
 import threading
@@ -142,6 +143,29 @@ def test_a_wrong_token_url_or_host_is_told_in_a_sentence(sim, make_worker, tmp_p
     assert "api-token" in worker.run("plan", code=78)
 
 
+def test_what_is_not_activecampaign_is_told_in_a_sentence(sim, make_worker):
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            text = b"<!DOCTYPE html><html>Welcome</html>"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *words):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    worker = make_worker()
+    text = worker.config.read_text()
+    worker.config.write_text(text.replace(sim.url, f"http://127.0.0.1:{server.server_port}"))
+    assert "HTML instead of JSON" in worker.run("plan", code=78)
+    server.shutdown()
+    worker.config.write_text(text.replace(sim.url, f"http://127.0.0.1:{harness.free_port()}"))
+    assert "does not answer" in worker.run("plan", code=69)
+
+
 def test_a_refused_hook_does_not_keep_the_others_from_being_made(sim, make_worker):
     worker = make_worker(stanza("a") + stanza("b") + stanza("c"))
     sim.switch(reject_422=1)
@@ -216,9 +240,9 @@ def writers(sim):
     return turns
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_one_worker_writes_at_a_time(sim, tmp_path, redis, running, how):
-    hooks = "".join(stanza(f"hook-{i}") for i in range(30))
+@pytest.mark.parametrize("how, count", [(signal.SIGKILL, 30), (signal.SIGSTOP, 60)])
+def test_one_worker_writes_at_a_time(sim, tmp_path, redis, running, how, count):
+    hooks = "".join(stanza(f"hook-{i}") for i in range(count))
     workers = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -231,13 +255,16 @@ def test_one_worker_writes_at_a_time(sim, tmp_path, redis, running, how):
     harness.wait_for("first writes", lambda: sim.figures()["writes"] > 4)
     running(workers[1], "two.log")
     first.send_signal(how)
+    stopped = time.monotonic()
     before = sim.figures()["writes"]
     harness.wait_for("the other one writes", lambda: sim.figures()["writes"] > before + 3, 60)
-    if how == signal.SIGSTOP:
+    if how == signal.SIGSTOP:  # continued while the other one is at work
+        harness.wait_for("30 s", lambda: time.monotonic() - stopped > 30, 40)
+        assert len(ours(sim)) < count
         first.send_signal(signal.SIGCONT)
-    harness.wait_for("all hooks", lambda: len(ours(sim)) == 30, 90)
+    harness.wait_for("all hooks", lambda: len(ours(sim)) == count, 90)
     assert len(writers(sim)) == 2, "one after the other"
-    assert len({hook["url"] for hook in ours(sim)}) == 30
+    assert len({hook["url"] for hook in ours(sim)}) == count
 
 
 @pytest.mark.parametrize("move", ["secret", "public_url"])

@@ -51,6 +51,7 @@ read_body(struct mg_connection *conn, struct buf *body)
 static void
 write_answer(struct mg_connection *conn, const struct answer *a, enum fault fault)
 {
+    char limits[80] = "";
     char *made = a->json ? cJSON_PrintUnformatted(a->json) : NULL;
     struct span body = span_of(made ? made : a->text ? a->text : "");
     const char *type = body.len && *body.at == '<' ? "text/html" : "application/json";
@@ -61,9 +62,14 @@ write_answer(struct mg_connection *conn, const struct answer *a, enum fault faul
     }
     if (fault == FAULT_TRUNCATE)
         mg_disable_keep_alive(conn);
-    mg_printf(conn, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%s\r\n",
+    if (sim.switches.limit > 0)
+        snprintf(limits, sizeof limits,
+                 "RateLimit-Limit: %d\r\nRateLimit-Remaining: %zu\r\n",
+                 sim.switches.limit, sim.remaining);
+    mg_printf(conn,
+              "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%s%s\r\n",
               a->status, mg_get_response_code_text(conn, a->status), type, body.len,
-              a->headers);
+              limits, a->headers);
     mg_write(conn, body.at, fault == FAULT_TRUNCATE ? body.len / 2 : body.len);
     free(made);
 }

@@ -87,6 +87,7 @@ is_over_limit(void)
         return false;
     for (size_t i = 0; i < keep; i++)
         used += sim.lately_us[i] != 0 && sim.lately_us[i] > now - second;
+    sim.remaining = used < limit ? limit - used - 1 : 0;
     if (used >= limit)
         return true;
     sim.lately_us[sim.lately++ % keep] = now;

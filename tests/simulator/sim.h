@@ -52,6 +52,7 @@ struct sim {
     size_t lately;
     struct buf log; // JSON lines
     double time_factor;
+    size_t remaining; // of the limit, after the request under way
     struct post_target deliver;
 };
 
