@@ -210,8 +210,8 @@ obey_limits(struct rest *r, const struct rest_answer *a)
         s = s < REST_RETRY_AFTER_MAX_S ? s : REST_RETRY_AFTER_MAX_S;
         pace_hold(&r->pace, now + (int64_t)s * 1000000);
     } else if (r->has_remaining && r->remaining == 0) {
-        // No header says when there will be more: one turn is given to the others.
-        pace_hold(&r->pace, now + 2 * r->pace.interval_us);
+        // No header says when there will be more: half a turn is given to the others.
+        pace_hold(&r->pace, now + r->pace.interval_us + r->pace.interval_us / 2);
     }
 }
 
