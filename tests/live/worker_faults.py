@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Applies under random faults: cuts before and after the write, 429, 503, 500, HTML and cut
-answers, and kill -9 of the worker. Each run begins with foreign hooks, twins and drift, and
+"""Applies under random faults: cuts before and after the write, timeouts, 429, 503, 500, HTML
+and cut answers, and kill -9 of the worker. Each run begins with foreign hooks, twins and drift, and
 has to end with exactly the wanted hooks and untouched foreign ones.
 
 Usage: worker_faults.py [--seeds N] [--first SEED] [--parallel N]
@@ -48,7 +48,8 @@ def one(seed):
         try:
             before = prepare(sim, rng)
             worker = Worker(directory, sim, "".join(stanza(name) for name in NAMES))
-            sim.switch(seed=seed, chaos=rng.choice([50, 150, 300]), put_partial=seed % 2,
+            sim.switch(seed=seed, slow_ms=20 * 11000,  # the worker waits 10 s
+                       chaos=rng.choice([50, 150, 300]), put_partial=seed % 2,
                        shuffle=seed % 3 == 0, repeat=seed % 4, total_number=seed % 5 == 0)
             kills = 0
             for _ in range(6):

@@ -95,10 +95,14 @@ is_over_limit(void)
 }
 
 static enum fault
-chaos(bool is_write, struct answer *a)
+chaos(bool is_write, struct answer *a, int *slow_ms)
 {
     if ((int)(random_next() % 1000) >= sim.switches.chaos)
         return FAULT_NONE;
+    if (sim.switches.slow_ms && random_next() % 8 == 0) {
+        *slow_ms = sim.switches.slow_ms; // done, but answered too late
+        return FAULT_NONE;
+    }
     switch (random_next() % (is_write ? 7 : 5)) {
     case 0:
         refuse_later(a, 429);
@@ -149,7 +153,7 @@ faults_pick(bool is_write, struct answer *a, int *slow_ms)
     } else if (takes(&s->html)) {
         return FAULT_HTML;
     } else {
-        return chaos(is_write, a);
+        return chaos(is_write, a, slow_ms);
     }
     return FAULT_NONE;
 }
