@@ -66,7 +66,7 @@ grow(struct buf *b, size_t need)
 }
 
 char *
-buf_room(struct buf *b, size_t more)
+buf_room_slow(struct buf *b, size_t more)
 {
     assert(b->len <= b->max);
     if (b->full || more > b->max - b->len) {
@@ -76,19 +76,6 @@ buf_room(struct buf *b, size_t more)
     if (b->cap - b->len < more + 1)
         grow(b, b->len + more + 1);
     return b->at + b->len;
-}
-
-int
-buf_add_slow(struct buf *b, struct span s)
-{
-    char *to = buf_room(b, s.len);
-
-    if (!to)
-        return -1;
-    if (s.len)
-        memcpy(to, s.at, s.len);
-    b->len += s.len;
-    return 0;
 }
 
 int

@@ -33,20 +33,27 @@ buf_clear(struct buf *b)
 }
 
 // buf_room makes room for `more` bytes and returns where they go, or NULL at the ceiling.
-// The caller writes there and then adds to b->len.
-char *buf_room(struct buf *b, size_t more);
+// The caller writes there and then adds to b->len. Inline where the memory is there already.
+char *buf_room_slow(struct buf *b, size_t more);
+
+static inline char *
+buf_room(struct buf *b, size_t more)
+{
+    if (b->full || b->cap - b->len <= more) // cap is at most max + 1
+        return buf_room_slow(b, more);
+    return b->at + b->len;
+}
 
 // The adders return 0, or -1 when the ceiling is reached; then b is `full` and unchanged.
-// buf_add and buf_add_byte are inline where the memory is there already.
-int buf_add_slow(struct buf *b, struct span s);
-
 static inline int
 buf_add(struct buf *b, struct span s)
 {
-    if (b->full || b->cap - b->len <= s.len || b->max - b->len < s.len)
-        return buf_add_slow(b, s);
+    char *to = buf_room(b, s.len);
+
+    if (!to)
+        return -1;
     if (s.len)
-        memcpy(b->at + b->len, s.at, s.len);
+        memcpy(to, s.at, s.len);
     b->len += s.len;
     return 0;
 }

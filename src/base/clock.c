@@ -3,6 +3,8 @@
 // is the last of its year, in cycles of 400 years (146,097 days).
 #include "base/clock.h"
 
+#include "base/text.h"
+
 #include <string.h>
 #include <stdio.h>
 #include <time.h>
@@ -71,33 +73,23 @@ clock_civil(int64_t days, int64_t *year, int *month, int *day)
 }
 
 static char *
-put_digits(char *to, int64_t value, int digits)
-{
-    for (int i = digits - 1; i >= 0; i--) {
-        to[i] = (char)('0' + value % 10);
-        value /= 10;
-    }
-    return to + digits;
-}
-
-static char *
 put_seconds(char *to, int64_t seconds)
 {
     int64_t days = divide_down(seconds, 86400), second = seconds - days * 86400, year;
     int month, day;
 
     clock_civil(days, &year, &month, &day);
-    to = put_digits(to, year, 4);
+    to = text_digits(to, (uint64_t)year, 4);
     *to++ = '-';
-    to = put_digits(to, month, 2);
+    to = text_digits(to, (unsigned)month, 2);
     *to++ = '-';
-    to = put_digits(to, day, 2);
+    to = text_digits(to, (unsigned)day, 2);
     *to++ = 'T';
-    to = put_digits(to, second / 3600, 2);
+    to = text_digits(to, (uint64_t)second / 3600, 2);
     *to++ = ':';
-    to = put_digits(to, second / 60 % 60, 2);
+    to = text_digits(to, (uint64_t)second / 60 % 60, 2);
     *to++ = ':';
-    return put_digits(to, second % 60, 2);
+    return text_digits(to, (uint64_t)second % 60, 2);
 }
 
 void
@@ -107,7 +99,7 @@ clock_format_us(char *to, int64_t us)
 
     to = put_seconds(to, seconds);
     *to++ = '.';
-    to = put_digits(to, us - seconds * 1000000, 6);
+    to = text_digits(to, (uint64_t)(us - seconds * 1000000), 6);
     memcpy(to, "Z", 2);
 }
 

@@ -148,6 +148,16 @@ is_continuation(struct span s, size_t i)
     return i < s.len && ((unsigned char)s.at[i] & 0xc0) == 0x80;
 }
 
+char *
+text_digits(char *to, uint64_t value, int digits)
+{
+    for (int i = digits - 1; i >= 0; i--) {
+        to[i] = (char)('0' + value % 10);
+        value /= 10;
+    }
+    return to + digits;
+}
+
 size_t
 text_utf8(struct span s, uint32_t *code)
 {

@@ -25,6 +25,10 @@ size_t text_base64url(char *to, size_t size, const void *bytes, size_t len);
 // text_number reads a plain decimal (digits only, no sign, no leading blank) up to max.
 bool text_number(uint64_t *number, struct span s, uint64_t max);
 
+// text_digits writes the last `digits` decimal digits of value, with leading zeros and without
+// a NUL, and returns the place behind them.
+char *text_digits(char *to, uint64_t value, int digits);
+
 // text_utf8 says how many bytes the UTF-8 sequence at the start of s has (RFC 3629: no
 // surrogates, no overlong forms, at most U+10FFFF), or 0 when there is none. Sets *code.
 size_t text_utf8(struct span s, uint32_t *code);

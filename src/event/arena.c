@@ -1,6 +1,5 @@
 #include "event/arena.h"
 
-#include <stddef.h>
 #include <stdlib.h>
 
 enum { BLOCK = 64 << 10, KEPT = 1 << 20 };
@@ -29,16 +28,12 @@ next_block(struct arena *a, size_t bytes)
 }
 
 void *
-arena_get(struct arena *a, size_t bytes)
+arena_get_slow(struct arena *a, size_t bytes)
 {
-    bytes = (bytes + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1);
-    if (!a->now || a->now->size - a->used < bytes) {
-        a->now = next_block(a, bytes);
-        a->used = 0;
-    }
-    void *at = a->now->bytes + a->used;
-    a->used += bytes;
-    return at;
+    a->now = next_block(a, bytes);
+    a->at = a->now->bytes + bytes;
+    a->left = a->now->size - bytes;
+    return a->now->bytes;
 }
 
 static void
@@ -64,7 +59,7 @@ arena_reset(struct arena *a)
         }
     }
     a->now = NULL;
-    a->used = 0;
+    a->left = 0;
 }
 
 void

@@ -5,14 +5,30 @@
 
 #include "base/buf.h"
 
+#include <stddef.h>
+
 struct arena_block;
 struct arena {
     struct arena_block *first, *now;
-    size_t used; // in `now`
+    char *at;    // the next free byte of `now`
+    size_t left; // bytes free behind it
 };
 
 // arena_get returns `bytes` bytes, aligned for any object, valid until arena_reset.
-void *arena_get(struct arena *a, size_t bytes);
+void *arena_get_slow(struct arena *a, size_t bytes);
+
+static inline void *
+arena_get(struct arena *a, size_t bytes)
+{
+    size_t mask = _Alignof(max_align_t) - 1, taken = (bytes + mask) & ~mask;
+
+    if (a->left < taken)
+        return arena_get_slow(a, taken);
+    char *at = a->at;
+    a->at += taken;
+    a->left -= taken;
+    return at;
+}
 
 // arena_reset takes everything back. Blocks beyond 1 MiB in all are freed.
 void arena_reset(struct arena *a);

@@ -8,8 +8,6 @@
 #include "event/moment.h"
 #include "event/normal.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -280,11 +278,11 @@ static void
 set_origin(struct event_maker *m, const struct event_origin *origin,
            const struct delivery *d, struct event *e)
 {
-    char sequence[24], recorded[CLOCK_TEXT];
+    char sequence[20], recorded[CLOCK_TEXT];
 
-    snprintf(sequence, sizeof sequence, "%020" PRIu64, origin->sequence);
+    text_digits(sequence, origin->sequence, 20);
     clock_format_us(recorded, origin->received_us);
-    e->id = add(m, origin->journal_id, SPAN("-"), span_of(sequence));
+    e->id = add(m, origin->journal_id, SPAN("-"), span_make(sequence, 20));
     e->sequence = span_from(e->id, e->id.len - 20);
     e->recorded = add(m, span_of(recorded), nothing, nothing);
     add(m, SPAN("/activecampaign/"), origin->account, SPAN("/"));

@@ -9,6 +9,8 @@ enum { FORM_SEGMENTS_MAX = 16 };
 
 struct form_pair {
     struct span key, value; // UTF-8, without NUL
+    // JSON writes every byte as it is (json_add_plain); false may also mean "not known".
+    bool key_is_plain, value_is_plain;
 };
 
 struct form {

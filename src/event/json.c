@@ -66,20 +66,28 @@ add_escaped(struct buf *to, struct span s, size_t plain)
 
 // A failed add leaves the buf full; the caller looks at that once, at the end.
 void
-json_add_string(struct buf *to, struct span s)
+json_add_plain(struct buf *to, struct span s)
 {
-    size_t plain = plain_len(s);
-    char *at = plain == s.len ? buf_room(to, s.len + 2) : NULL;
+    char *at = buf_room(to, s.len + 2);
 
-    if (!at) {
-        add_escaped(to, s, plain);
+    if (!at)
         return;
-    }
     at[0] = '"';
     if (s.len)
         memcpy(at + 1, s.at, s.len);
     at[s.len + 1] = '"';
     to->len += s.len + 2;
+}
+
+void
+json_add_string(struct buf *to, struct span s)
+{
+    size_t plain = plain_len(s);
+
+    if (plain == s.len)
+        json_add_plain(to, s);
+    else
+        add_escaped(to, s, plain);
 }
 
 // --- checking and compacting ------------------------------------------------------------

@@ -12,6 +12,9 @@ enum { JSON_DEPTH_MAX = 32, JSON_MEMBERS_MAX = 10000 };
 // below 0x20, U+2028 and U+2029, nothing else.
 void json_add_string(struct buf *to, struct span s);
 
+// json_add_plain appends a string of which is known that nothing in it is escaped.
+void json_add_plain(struct buf *to, struct span s);
+
 // json_compact appends the object in `body` without insignificant white space. Returns NULL,
 // or what is wrong with it (a constant sentence): not valid JSON, no object, too deep, too
 // many members, not UTF-8, a \u0000.

@@ -1,3 +1,6 @@
+// AC sends what belongs together behind each other: the container of the last pair is kept,
+// so that `contact[last_name]` behind `contact[first_name]` costs one comparison.
+//
 // Small containers are searched along their list; from MANY children on, they are found in
 // one hash table for the whole tree, so that ten thousand siblings cost no more each than
 // ten. The table is emptied by size, not freed.
@@ -27,7 +30,8 @@ tree_release(struct tree *t)
 bool
 tree_is_index(struct span key, uint64_t *index)
 {
-    if (key.len == 0 || key.len > 19 || (key.at[0] == '0' && key.len > 1))
+    if (key.len == 0 || key.len > 19 || key.at[0] > '9' ||
+        (key.at[0] == '0' && key.len > 1))
         return false;
     return text_number(index, key, INT64_MAX);
 }
@@ -85,9 +89,22 @@ remember(struct tree *t, struct node *n)
     table_add(t, n);
 }
 
+// The bit of a key in `met`: names of fields differ in length, first or last byte.
+static uint64_t
+met_bit(struct span key)
+{
+    if (key.len == 0)
+        return 1;
+    return UINT64_C(1) << ((key.len * 5 + (unsigned char)key.at[0] * 3 +
+                            (unsigned char)key.at[key.len - 1]) &
+                           63);
+}
+
 struct node *
 tree_child(const struct tree *t, const struct node *parent, struct span key)
 {
+    if (!(parent->met & met_bit(key)))
+        return NULL;
     if (parent->len < MANY) {
         for (struct node *n = parent->first; n; n = n->next)
             if (span_equal(n->key, key))
@@ -113,19 +130,24 @@ tree_leaf(const struct tree *t, const struct node *parent, struct span key,
 }
 
 static struct node *
-add_child(struct tree *t, struct node *parent, struct span key, bool appended)
+add_child(struct tree *t, struct node *parent, struct span key, bool appended,
+          bool key_is_plain)
 {
     struct node *n = arena_get(t->arena, sizeof *n);
     uint64_t index;
 
-    *n = (struct node){
-        .key = key, .appended = appended, .all_appended = true, .parent = parent};
+    *n = (struct node){.key = key,
+                       .appended = appended,
+                       .all_appended = true,
+                       .key_is_plain = key_is_plain,
+                       .parent = parent};
     if (parent->last)
         parent->last->next = n;
     else
         parent->first = n;
     parent->last = n;
     parent->len++;
+    parent->met |= met_bit(key);
     parent->all_appended = parent->all_appended && appended;
     if (tree_is_index(key, &index) && index >= parent->index)
         parent->index = index + 1;
@@ -149,19 +171,63 @@ next_key(struct tree *t, const struct node *parent)
 // step goes from a container to the child a segment names, making it when it is not there.
 // NULL: `[]` behind the greatest index there is (PHP's, 2^63 - 1) opens nothing.
 static struct node *
-step(struct tree *t, struct node *parent, struct span segment, bool is_root, bool *made)
+step(struct tree *t, struct node *parent, struct span segment, bool is_plain, bool *made)
 {
-    if (!is_root && segment.len == 0) {
+    if (segment.len == 0) { // a root is never empty: form_path_parse
+
         if (parent->index > INT64_MAX)
             return NULL;
         *made = true;
-        return add_child(t, parent, next_key(t, parent), true);
+        return add_child(t, parent, next_key(t, parent), true, true);
     }
     struct node *n = *made ? NULL : tree_child(t, parent, segment);
     if (n)
         return n;
     *made = true;
-    return add_child(t, parent, segment, false);
+    return add_child(t, parent, segment, false, is_plain);
+}
+
+static bool
+set_leaf(struct node *n, const struct form_pair *pair)
+{
+    n->is_leaf = true;
+    n->value = pair->value;
+    n->value_is_plain = pair->value_is_plain;
+    return true;
+}
+
+// put_near puts a pair beside the last one: the same bytes up to and with the last '[', then
+// one segment. false: it is no such pair, or its place is taken.
+static bool
+put_near(struct tree *t, const struct form_pair *pair)
+{
+    struct span key = pair->key, near = t->near;
+    bool made = false;
+
+    if (near.len == 0 || key.len < near.len + 2 || key.at[key.len - 1] != ']' ||
+        memcmp(key.at, near.at, near.len) != 0)
+        return false;
+    struct span segment = span_make(key.at + near.len, key.len - near.len - 1);
+    if (span_find(segment, '[') < segment.len)
+        return false;
+    struct node *n = step(t, t->near_node, segment, pair->key_is_plain, &made);
+    return made && set_leaf(n, pair);
+}
+
+// The container of a pair that stands at `path` is near to the next one, unless `[]` made it:
+// then the same bytes mean another.
+static void
+set_near(struct tree *t, struct span key, const struct form_path *path, struct node *leaf)
+{
+    t->near.len = 0;
+    for (size_t i = 0; i + 1 < path->len; i++)
+        if (path->segments[i].len == 0)
+            return;
+    if (path->len == 0)
+        return;
+    const struct span *last = &path->segments[path->len - 1];
+    t->near = span_to(key, (size_t)(last->at - key.at));
+    t->near_node = leaf->parent;
 }
 
 static bool
@@ -171,21 +237,22 @@ put(struct tree *t, const struct form_pair *pair)
     struct node *n = &t->root;
     bool made = false;
 
+    if (put_near(t, pair))
+        return true;
     if (!form_path_parse(&path, pair->key) || span_is(path.root, "_relay"))
         return false;
-    n = step(t, n, path.root, true, &made);
+    n = step(t, n, path.root, pair->key_is_plain, &made);
     for (size_t i = 0; i < path.len; i++) {
         if (n->is_leaf)
             return false;
-        n = step(t, n, path.segments[i], false, &made);
+        n = step(t, n, path.segments[i], pair->key_is_plain, &made);
         if (!n)
             return false; // nothing was made on the way: its container was there
     }
     if (!made)
         return false;
-    n->is_leaf = true;
-    n->value = pair->value;
-    return true;
+    set_near(t, pair->key, &path, n);
+    return set_leaf(n, pair);
 }
 
 static void
@@ -202,6 +269,7 @@ void
 tree_fill(struct tree *t, const struct form *form)
 {
     t->root = (struct node){.all_appended = false};
+    t->near = (struct span){0};
     t->rest_len = 0;
     if (t->table_used > 0)
         memset(t->table, 0, t->table_size * sizeof *t->table);

@@ -9,14 +9,16 @@ struct node {
     struct span key;
     struct span value; // of a leaf
     bool is_leaf;
-    bool appended;     // its key came from `[]`
-    bool all_appended; // of a container: every child's key came from `[]`
-    struct node *next; // sibling
+    bool key_is_plain, value_is_plain; // as in struct form_pair
+    bool appended;                     // its key came from `[]`
+    bool all_appended;                 // of a container: every child's key came from `[]`
+    struct node *next;                 // sibling
     struct node *first, *last;
-    size_t len;               // children
-    uint64_t index;           // the key that the next `[]` opens
+    size_t len;     // children
+    uint64_t met;   // a bit for each child's key: a bit not set is a key not there
+    uint64_t index; // the key that the next `[]` opens
     struct node *same_bucket; // in the tree's table of large containers
-    const struct node *parent;
+    struct node *parent;
 };
 
 struct tree {
@@ -27,6 +29,8 @@ struct tree {
     size_t table_size, table_used;
     uint64_t seed;
     struct arena *arena;
+    struct span near; // up to the last '[' of the last key, and the container it names
+    struct node *near_node;
 };
 
 // tree_init makes an empty tree; `seed` is random, so that nobody can send keys that all
