@@ -130,9 +130,9 @@ ROUNDS ?= 5
 BENCH_SECONDS ?= 4
 bench: all $(BUILD)/bench/load $(BUILD)/bench/server
 	$(PYTHON) tests/bench/serve.py --rounds $(ROUNDS) --seconds $(BENCH_SECONDS)
-# bytes to event: time, instructions (callgrind, the difference of 12 and 2 rounds), scaling
+# bytes to event beside cJSON, PHP, Node and Python: time, instructions (callgrind), scaling
 bench-normal: $(BUILD)/bench/normal
-	@sh tests/bench/normal.sh $(BUILD)/bench/normal
+	@$(PYTHON) tests/bench/normal.py $(BUILD)/bench/normal
 # libFuzzer with ASan and UBSan: SECONDS for each target; a crash is left in build/fuzz
 SECONDS ?= 60
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))

@@ -16,18 +16,13 @@ static const uint16_t windows_1252[32] = {
     0x90,   0x2018, 0x2019, 0x201c, 0x201d, 0x2022, 0x2013, 0x2014,
     0x2dc,  0x2122, 0x161,  0x203a, 0x153,  0x9d,   0x17e,  0x178};
 
-// 1 + the value of a hex digit, 0 for anything else.
-static const signed char hex_of[256] = {
-    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,
-    ['6'] = 7,  ['7'] = 8,  ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12,
-    ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16, ['A'] = 11, ['B'] = 12,
-    ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16};
-
-static inline int
-hex_value(char c)
-{
-    return hex_of[(unsigned char)c] - 1;
-}
+// The value of a hex digit and DIGIT; 0 for anything else.
+enum { DIGIT = 0x10 };
+static const unsigned char hex_of[256] = {
+    ['0'] = 0x10, ['1'] = 0x11, ['2'] = 0x12, ['3'] = 0x13, ['4'] = 0x14, ['5'] = 0x15,
+    ['6'] = 0x16, ['7'] = 0x17, ['8'] = 0x18, ['9'] = 0x19, ['a'] = 0x1a, ['b'] = 0x1b,
+    ['c'] = 0x1c, ['d'] = 0x1d, ['e'] = 0x1e, ['f'] = 0x1f, ['A'] = 0x1a, ['B'] = 0x1b,
+    ['C'] = 0x1c, ['D'] = 0x1d, ['E'] = 0x1e, ['F'] = 0x1f};
 
 static char *
 put_utf8(char *to, uint32_t code)
@@ -90,19 +85,22 @@ struct scan {
     struct arena *arena;
 };
 
-// escape_len reads '%' and two digits, or a '+'; a '%' that none follow is itself.
+// escape_len reads what stands at a '%' or '+' into *c; a '%' that no two digits follow is
+// itself.
 static inline size_t
 escape_len(const char *at, size_t len, unsigned char *c)
 {
-    if (*c == '+') {
+    *c = (unsigned char)*at;
+    if (*c == '%' && len > 2) {
+        unsigned high = hex_of[(unsigned char)at[1]], low = hex_of[(unsigned char)at[2]];
+        if (high & low & DIGIT) {
+            *c = (unsigned char)(high << 4 | (low & 0xf));
+            return 3;
+        }
+    } else if (*c == '+') {
         *c = ' ';
-        return 1;
     }
-    int high = len > 2 ? hex_value(at[1]) : -1, low = len > 2 ? hex_value(at[2]) : -1;
-    if (high < 0 || low < 0)
-        return 1;
-    *c = (unsigned char)(high << 4 | low);
-    return 3;
+    return 1;
 }
 
 // take_piece decodes up to a byte of class `ends`, or the end. false: it holds a NUL.
@@ -113,16 +111,16 @@ take_piece(struct scan *s, unsigned ends, struct span *piece, bool *is_plain)
     char *to = s->to;
     unsigned seen = PLAIN;
 
-    for (;;) {
-        while (at < end && class_of[(unsigned char)*at] == PLAIN)
-            *to++ = *at++;
-        if (at == end)
-            break;
+    while (at < end) {
         unsigned char c = (unsigned char)*at;
-        if (class_of[c] & ends)
-            break;
-        at += class_of[c] & ESCAPE ? escape_len(at, (size_t)(end - at), &c) : 1;
-        seen |= class_of[c];
+        unsigned class = class_of[c];
+        if (class != PLAIN) {
+            if (class & ends)
+                break;
+            at += class & ESCAPE ? escape_len(at, (size_t)(end - at), &c) - 1 : 0;
+            seen |= class_of[c];
+        }
+        at++;
         *to++ = (char)c;
     }
     *piece = span_make(s->to, (size_t)(to - s->to));
