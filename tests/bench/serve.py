@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """acrelayd, which syncs before every 200, beside others on the same machine, in one run with
 the rounds interleaved: a bare civetweb server (null), a naive one (one XADD for each request),
-and webdis where it is installed. The server is pinned to core 0, load and Redis to core 1.
+and, where they are installed, webdis and nginx with Lua. The server is pinned to core 0, load and Redis to core 1.
 
 Usage: serve.py [--rounds N] [--seconds S] [--only CASE]
 
@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -26,9 +27,9 @@ SERVER, OTHER = str(CORES[0]), str(CORES[-1])
 TICK = os.sysconf("SC_CLK_TCK")
 # name, connections, threads, words for load, servers
 CASES = [
-    ("64 keep-alive", 64, 96, [], ["null", "acrelayd", "naive", "webdis"]),
+    ("64 keep-alive", 64, 96, [], ["null", "acrelayd", "naive", "webdis", "nginx-lua"]),
     ("256 keep-alive", 256, 352, [], ["null", "acrelayd", "naive"]),
-    ("64 close", 64, 96, ["close"], ["null", "acrelayd", "naive", "webdis"]),
+    ("64 close", 64, 96, ["close"], ["null", "acrelayd", "naive", "webdis", "nginx-lua"]),
     ("500/s open loop", 64, 96, ["rate", "500"], ["null", "acrelayd"]),
 ]
 
@@ -78,6 +79,11 @@ class Plain:
         self.process.stdout.close()
 
 
+def is_listening(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
 class Webdis(Plain):
     def __init__(self, kind, directory, redis, threads):
         self.port = harness.free_port()
@@ -90,11 +96,7 @@ class Webdis(Plain):
         self.process = subprocess.Popen(["taskset", "-c", SERVER, "webdis", config],
                                         stdout=subprocess.PIPE, text=True)
 
-        def is_up():
-            import socket
-            with socket.socket() as s:
-                return s.connect_ex(("127.0.0.1", self.port)) == 0
-        harness.wait_for("webdis", is_up)
+        harness.wait_for("webdis", lambda: is_listening(self.port))
 
 
 class Acrelayd:
@@ -114,7 +116,52 @@ class Acrelayd:
         self.receiver.socket.close()
 
 
-KINDS = {"null": Plain, "naive": Plain, "webdis": Webdis, "acrelayd": Acrelayd}
+LUA = """
+ngx.req.read_body()
+local store = require("nginx.redis")
+store.add_commands("xadd")
+local r = store:new()
+local ok = r:connect("127.0.0.1", %d)
+local id = ok and r:xadd("events", "*", "raw", ngx.req.get_body_data())
+if not id then return ngx.exit(503) end
+r:set_keepalive(60000, 300)
+ngx.print("ok")
+"""
+NGINX = """
+load_module modules/ndk_http_module.so;
+load_module modules/ngx_http_lua_module.so;
+daemon off; master_process off; worker_processes 1; error_log stderr crit; pid %(dir)s/pid;
+events { worker_connections 2048; }
+http {
+    access_log off; keepalive_requests 1000000000; client_body_buffer_size 1m;
+    client_body_temp_path %(dir)s/body; proxy_temp_path %(dir)s/proxy;
+    fastcgi_temp_path %(dir)s/fcgi; uwsgi_temp_path %(dir)s/uwsgi; scgi_temp_path %(dir)s/scgi;
+    server { listen 127.0.0.1:%(port)d backlog=1024;
+             location / { content_by_lua_block { %(lua)s } } }
+}
+"""
+
+
+def has_lua():
+    return (shutil.which("nginx") and pathlib.Path("/usr/share/lua/5.1/nginx/redis.lua").exists()
+            and pathlib.Path("/usr/lib/nginx/modules/ngx_http_lua_module.so").exists())
+
+
+class NginxLua(Plain):
+    """One XADD for each request, from nginx's Lua over kept connections."""
+
+    def __init__(self, kind, directory, redis, threads):
+        self.port = harness.free_port()
+        self.path, self.keeps = "/hook/contacts/x", True
+        config = directory / "nginx.conf"
+        config.write_text(NGINX % {"dir": directory, "port": self.port,
+                                   "lua": LUA % redis.port})
+        self.process = subprocess.Popen(["taskset", "-c", SERVER, "nginx", "-c", config],
+                                        stdout=subprocess.PIPE, text=True)
+        harness.wait_for("nginx", lambda: is_listening(self.port))
+
+
+KINDS = {"null": Plain, "naive": Plain, "webdis": Webdis, "nginx-lua": NginxLua, "acrelayd": Acrelayd}
 
 
 def load(server, body, connections, seconds, words):
@@ -165,17 +212,17 @@ def main():
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--only", default="")
     given = parser.parse_args()
-    if not shutil.which("webdis"):
-        print("webdis is not installed: not measured")
-    print(f"{len(sample())}-byte body, {given.rounds} rounds of {given.seconds:g} s, medians; "
-          "nginx with Lua is not measured")
+    has = {"webdis": shutil.which("webdis"), "nginx-lua": has_lua()}
+    for kind in (k for k in has if not has[k]):
+        print(f"{kind} is not installed: not measured")
+    print(f"{len(sample())}-byte body, {given.rounds} rounds of {given.seconds:g} s, medians")
     print(f"{'case':16} {'server':9} {'2xx/s':>8} {'ratio':>6} {'p50 ms':>7} {'p99 ms':>7} "
           f"{'server':>7} {'redis':>6} {'MiB':>5} {'lost':>5} {'least':>6}")
     good = True
     for name, connections, threads, words, kinds in CASES:
         if given.only not in name:
             continue
-        kinds = [k for k in kinds if k != "webdis" or shutil.which("webdis")]
+        kinds = [k for k in kinds if has.get(k, True)]
         rounds = {kind: [] for kind in kinds}
         for _ in range(given.rounds):
             for kind in kinds:
