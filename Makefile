@@ -16,6 +16,7 @@ VERSION := 0.1.0
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
         -Wmissing-prototypes -Wformat=2 -Wundef -Wcast-qual -Wwrite-strings -Wvla $(WERROR)
 SAN_address := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+SAN_fuzz    := -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all
 SAN_thread  := -fsanitize=thread -fno-omit-frame-pointer
 HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE
 CFLAGS  ?= -O2 -g
@@ -38,7 +39,7 @@ UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c)
 # programs in which threads meet, for TSan (Criterion cannot run under it)
 THREADS  := $(patsubst tests/threads/%.c,$(BUILD)/threads/%,$(wildcard tests/threads/*.c))
 
-.PHONY: install uninstall bench prism soak-worker all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
+.PHONY: reference soak-normal install uninstall bench prism soak-worker all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(PROGRAMS)
@@ -52,7 +53,7 @@ help:
 	@echo 'make test       every check there is'
 	@echo 'make unit live  parts of it; make format layers; make bench fuzz soak'
 	@echo 'make install uninstall   DESTDIR= PREFIX=; configuration goes to /etc/acrelay'
-	@echo 'make soak soak-worker bench-normal bench-journal prism   longer ones'
+	@echo 'make soak soak-worker soak-normal bench-normal bench-journal prism   longer ones'
 
 # --- rules ----------------------------------------------------------------------------
 $(BUILD)/%.o: src/%.c Makefile
@@ -133,20 +134,24 @@ bench: all $(BUILD)/bench/load $(BUILD)/bench/server
 # bytes to event beside cJSON, PHP, Node and Python: time, instructions (callgrind), scaling
 bench-normal: $(BUILD)/bench/normal
 	@$(PYTHON) tests/bench/normal.py $(BUILD)/bench/normal
-# libFuzzer with ASan and UBSan: SECONDS for each target; a crash is left in build/fuzz
+# libFuzzer with ASan and UBSan: replays the corpora, then SECONDS for each target; what is
+# found new is kept in build/fuzz/TARGET.found, a crash in build/fuzz/TARGET-crash-*
 SECONDS ?= 60
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
-FUZZ_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all
 fuzz:
-	@mkdir -p build/fuzz
-	@for f in $(FUZZERS); do \
-	    clang -std=c17 -D_GNU_SOURCE -DACRELAY_VERSION='"fuzz"' -iquote src -O1 -g $(FUZZ_FLAGS) -fsanitize=fuzzer \
-	        tests/fuzz/$$f.c src/event/*.c $(wildcard src/base/*.c) -pthread \
-	        -o build/fuzz/$$f && mkdir -p build/fuzz/$$f.found && \
-	    build/fuzz/$$f -max_total_time=$(SECONDS) -max_len=20000 -print_final_stats=1 \
-	        -artifact_prefix=build/fuzz/ build/fuzz/$$f.found tests/fuzz/corpus/$$f \
-	        2>build/fuzz/$$f.log || { tail -40 build/fuzz/$$f.log; exit 1; }; \
-	    grep -E 'number_of_executed_units|cov:' build/fuzz/$$f.log | tail -1; done
+	@$(MAKE) -s CC=clang SAN=fuzz CFLAGS='-O1 -g' BUILD=build/fuzz \
+	    $(FUZZERS:%=build/fuzz/target/%)
+	@for f in $(FUZZERS); do $(PYTHON) tests/fuzz/run.py $$f $(SECONDS) || exit 1; done
+$(BUILD)/target/%: tests/fuzz/%.c $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c $< -o $@.o
+	$(call LINK,$@.o) -fsanitize=fuzzer -o $@
+# bodies read by acrelay and by a second reading of the normal form: BODIES random ones
+BODIES ?= 20000
+reference: tools
+	$(PYTHON) tests/reference/compare.py $(BUILD)/tools/normal --count $(BODIES)
+soak-normal:
+	@$(MAKE) -s reference BODIES=1000000
 # the ledger over many deliveries: SOAK=count
 SOAK ?= 50000
 soak: all
