@@ -16,8 +16,6 @@
 
 enum { BODY_MAX = 64 << 20, TIMES_MAX = 100000, SAMPLES_MAX = 128 };
 
-static const char form_type[] = "application/x-www-form-urlencoded";
-
 struct sending {
     struct cli *cli;
     struct post_target to;
@@ -220,7 +218,8 @@ send_one(struct sending *s, const struct sample *sample, struct err *err)
         buf_add(&body, sample->body);
     add_path(s, sample, &path);
     int64_t start = clock_mono_us();
-    int code = post_send(s->fd, buf_span(&path), s->type, buf_span(&body), &closed, err);
+    struct span type = s->type.len ? s->type : samples_type(sample);
+    int code = post_send(s->fd, buf_span(&path), type, buf_span(&body), &closed, err);
     note(s, code, clock_mono_us() - start);
     buf_release(&path);
     buf_release(&body);
@@ -306,7 +305,7 @@ cli_send(struct cli *c)
         return list_samples(c);
     s.cli = c;
     s.fd = -1;
-    s.type = span_of(options_text(c->options, "content-type", form_type));
+    s.type = span_of(options_text(c->options, "content-type", ""));
     buf_init(&file, BODY_MAX);
     int result =
         choose_samples(&s, &file, &err) < 0 || choose_target(&s, &err) < 0 ? -1 : 0;

@@ -39,9 +39,26 @@ samples_find(struct sample *s, struct span name)
     return false;
 }
 
+static bool
+is_json(const struct sample *s)
+{
+    return span_starts(s->body, SPAN("{"));
+}
+
+struct span
+samples_type(const struct sample *s)
+{
+    return is_json(s) ? SPAN("application/json")
+                      : SPAN("application/x-www-form-urlencoded");
+}
+
 int
 samples_vary(struct buf *to, const struct sample *s, uint64_t n)
 {
+    if (is_json(s)) {
+        buf_add_format(to, "{\"sample\": \"%llu\", ", (unsigned long long)n);
+        return buf_add(to, span_from(s->body, 1));
+    }
     buf_add(to, s->body);
     return buf_add_format(to, "&sample=%llu", (unsigned long long)n);
 }

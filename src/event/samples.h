@@ -1,4 +1,5 @@
-// Samples are realistic, made-up bodies, one for every kind of delivery AC makes, from
+// Samples are realistic, made-up bodies, one for every kind of delivery AC makes and some that
+// it does not list (their names have a dot behind the type), from
 // samples.txt, which is built into the program. `acrelay send`, the simulator and the tests
 // share them. Read-only; any thread.
 #ifndef ACRELAY_EVENT_SAMPLES_H
@@ -19,8 +20,10 @@ bool samples_next(struct sample *s, size_t *at);
 // samples_find finds one by name.
 bool samples_find(struct sample *s, struct span name);
 
-// samples_vary appends the body with a pair `sample=<n>` behind it, so that no two are the
-// same bytes.
+// samples_type is the Content-Type that a sample is posted with.
+struct span samples_type(const struct sample *s);
+
+// samples_vary appends the body with a pair `sample=<n>`, so that no two are the same bytes.
 int samples_vary(struct buf *to, const struct sample *s, uint64_t n);
 
 #endif

@@ -146,7 +146,9 @@ class Receiver:
 
     def post(self, body, hook="contacts", **headers):
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        is_json = body[:1] in ("{", b"{")
+        kind = {"Content-Type": "application/json" if is_json
+                else "application/x-www-form-urlencoded"}
         try:
             c.request("POST", self.path(hook), body, {**kind, **headers})
             return c.getresponse().status

@@ -52,6 +52,8 @@ def test_the_schemas_are_schemas_and_name_every_type():
     for schema in (EVENT, ENTRY):
         jsonschema.Draft202012Validator.check_schema(schema)
     for name, _ in samples():
+        if name.split(".")[-1] in ("unlisted", "unknown", "json"):
+            continue  # not in AC's list
         assert "type_" + name.split(".")[0] in EVENT["$defs"], name
 
 

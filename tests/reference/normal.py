@@ -9,14 +9,11 @@ import zoneinfo
 RECEIVED = datetime.datetime(2023, 11, 14, 22, 13, 20, tzinfo=datetime.timezone.utc)
 GREATEST = 2 ** 63 - 1
 KNOWN_TYPES = frozenset(
-    "account_add account_update account_contact_add account_contact_remove "
-    "account_contact_update account_delete account_task_add account_task_update "
-    "account_task_complete account_task_delete account_note_add account_note_update "
-    "account_note_delete bounce click contact_tag_added contact_tag_removed contact_task_add "
-    "contact_task_complete deal_add deal_note_add deal_note_update deal_note_delete "
+    "account_add account_contact_add account_contact_update account_update bounce click "
+    "contact_tag_added contact_tag_removed contact_task_add deal_add deal_note_add "
     "deal_pipeline_add deal_stage_add deal_task_add deal_task_complete deal_tasktype_add "
     "deal_update forward list_add open reply sent share sms_reply sms_sent sms_unsub subscribe "
-    "subscriber_note unsubscribe update account_contact_removed".split())
+    "subscriber_note unsubscribe update".split())
 
 
 class Dead(Exception):
