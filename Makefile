@@ -191,7 +191,10 @@ install: all
 	    sed 's|/usr/local|$(PREFIX)|' $$unit >$(UNITS_TO)/$${unit##*/} || exit 1; done
 	install -D -m 644 -t $(DOC) README.md LICENSE conf/acrelay.yaml
 	install -D -m 644 -t $(DOC)/proxy deploy/proxy/*
+	install -D -m 644 -t $(DOC)/consumers deploy/consumers/*
+	install -D -m 644 -t $(DOC)/redis deploy/redis/*
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/acrelay/schemas conf/schemas/*.json
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/acrelay conf/asyncapi.yaml
 	$(BUILD)/acrelay completion bash >$(BASH_TO)/acrelay
 	$(BUILD)/acrelay completion zsh >$(ZSH_TO)/_acrelay
 	$(BUILD)/acrelay completion fish >$(FISH_TO)/acrelay.fish

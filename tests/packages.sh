@@ -13,7 +13,8 @@ clang-tidy:analysis libcriterion-dev:unit-tests python3:live-tests python3-pytes
 python3-redis:real-consumer python3-jsonschema:schemas python3-yaml:reading-documents
 valgrind:instruction-counts procps:processes strace:failing-syncs mandoc:manual-pages
 systemd:unit-checks nginx-light:proxy-tests haproxy:proxy-tests git:tree-checks
-webdis:benchmark-peer wrk:load prometheus:metric-and-alert-checks nodejs:second-consumer'
+webdis:benchmark-peer wrk:load prometheus:metric-and-alert-checks nodejs:second-consumer
+node-redis:second-consumer node-qs:benchmark-peer php-cli:benchmark-peer'
 
 want=$build
 [ "${1:-}" = run ] || want="$build $tests"

@@ -1,0 +1,247 @@
+"""What a consumer lives by: the programs in deploy/consumers as they stand, killed in the middle
+of their work; the users in deploy/redis; the AsyncAPI document."""
+import os
+import shutil
+import sqlite3
+import subprocess
+
+import harness
+import pytest
+import redis as redis_py
+import yaml
+
+CONSUMERS = harness.ROOT / "deploy" / "consumers"
+NODE_MODULES = "/usr/share/nodejs"
+EVENTS = 3000
+
+
+class Python:
+    group = "shop"
+
+    def __init__(self, directory, redis):
+        self.directory, self.redis = directory, redis
+        self.database = directory / "shop.db"
+
+    def command(self, name):
+        return ["/usr/bin/python3", CONSUMERS / "consumer.py", "--name", name, "--claim-after",
+                "0.3", "--database", self.database, "--url",
+                f"redis://127.0.0.1:{self.redis.port}/0"], {}
+
+    def results(self):
+        if not self.database.exists():
+            return []
+        try:
+            with sqlite3.connect(self.database, timeout=30) as database:
+                return [row[0] for row in database.execute("SELECT ce_id FROM contacts_seen")]
+        except sqlite3.OperationalError:  # no table yet
+            return []
+
+
+class Node:
+    group = "shop-js"
+
+    def __init__(self, directory, redis):
+        if not shutil.which("node") or not os.path.isdir(f"{NODE_MODULES}/redis"):
+            pytest.skip("node with node-redis is not installed")
+        self.redis = redis
+
+    def command(self, name):
+        return ["node", CONSUMERS / "consumer.js"], {
+            "NODE_PATH": NODE_MODULES, "NAME": name, "CLAIM_AFTER_MS": "300",
+            "REDIS_URL": f"redis://127.0.0.1:{self.redis.port}/0"}
+
+    def results(self):
+        return [key.decode() for key in self.redis.client.hkeys("{ac}:shop-js")]
+
+
+class C:
+    group = "shop-c"
+
+    def __init__(self, directory, redis):
+        self.program, self.redis = directory / "consumer", redis
+        subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", self.program,
+                        CONSUMERS / "consumer.c", "-lhiredis"], check=True)
+
+    def command(self, name):
+        return [self.program, "127.0.0.1", str(self.redis.port), "{ac}:events", "shop-c", name,
+                "300"], {}
+
+    def results(self):
+        return [key.decode() for key in self.redis.client.hkeys("{ac}:shop-c")]
+
+
+@pytest.fixture
+def start(tmp_path):
+    started = []
+
+    def run(consumer, name):
+        command, more = consumer.command(name)
+        with open(tmp_path / f"{name}.log", "ab") as log:
+            started.append(subprocess.Popen(command, env={**os.environ, **more}, stdout=log,
+                                            stderr=log))
+        return started[-1]
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def post_events(receiver, count):
+    """Many events quickly: one entry is real, the others are its copies with ids of their own."""
+    assert receiver.post("type=subscribe&contact[id]=7&contact[email]=a%40example.com") == 200
+    receiver.wait_shipped()
+    client = redis_py.Redis("127.0.0.1", receiver.redis_port)
+    [(_, fields)] = client.xrange("{ac}:events")
+    pipe = client.pipeline(transaction=False)
+    for n in range(2, count + 1):
+        pipe.xadd("{ac}:events", {**fields, b"ce_id": fields[b"ce_id"][:-20] + b"%020d" % n})
+    pipe.execute()
+    return [(fields[b"ce_id"][:-20] + b"%020d" % n).decode() for n in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("kind", [Python, Node, C])
+def test_a_consumer_that_dies_in_the_middle_loses_and_repeats_nothing(
+        kind, tmp_path, redis, receiver, start):
+    consumer = kind(tmp_path, redis)
+    receiver.redis_port = redis.port
+    wanted = post_events(receiver, EVENTS)
+    first = start(consumer, "first")
+    harness.wait_for("some work", lambda: len(consumer.results()) > 50)
+    first.kill()
+    first.wait()
+    done = len(consumer.results())
+    assert 50 < done < EVENTS, "killed in the middle"
+    second = start(consumer, "second")
+
+    def is_done():
+        assert second.poll() is None
+        [group] = [g for g in redis.client.xinfo_groups("{ac}:events")
+                   if g["name"].decode() == consumer.group]
+        return group["lag"] == 0 and group["pending"] == 0
+    harness.wait_for("the rest", is_done, 60)
+    assert sorted(consumer.results()) == sorted(wanted)
+    # Redis lost its last second, acrelay sends again: new entry ids, the same ce_id.
+    for _, fields in redis.client.xrange("{ac}:events", count=5):
+        redis.client.xadd("{ac}:events", fields)
+    harness.wait_for("the repeats", is_done, 60)
+    assert sorted(consumer.results()) == sorted(wanted)
+    second.terminate()
+    assert second.wait(20) == 0, "ends when asked to"
+
+
+# --- the users ------------------------------------------------------------------------------
+
+def acl_lines():
+    lines = (harness.ROOT / "deploy" / "redis" / "acrelay.acl").read_text().splitlines()
+    return [line for line in lines if line.startswith("user ")]
+
+
+@pytest.fixture
+def guarded(redis):
+    """The same Redis with the shipped users, and the default user shut out."""
+    for line in acl_lines():
+        redis.client.execute_command("ACL", "SETUSER", *line.split()[1:])
+    redis.client.acl_setuser("admin", enabled=True, passwords=["+admin"], keys=["*"],
+                             categories=["+@all"])
+    redis.client.execute_command("AUTH", "admin", "admin")
+    redis.client = redis_py.Redis("127.0.0.1", redis.port, username="admin", password="admin")
+    redis.client.execute_command("ACL", "SETUSER", "default", "off")
+    return redis
+
+
+def as_user(redis, who, number):
+    return redis_py.Redis("127.0.0.1", redis.port, username=f"acrelay-{who}",
+                          password=f"CHANGE-ME-{number}")
+
+
+def test_the_receivers_user_is_enough_for_the_receiver(tmp_path, guarded, make_receiver):
+    password = tmp_path / "redis-password"
+    password.write_text("CHANGE-ME-1\n")
+    password.chmod(0o600)
+    receiver = make_receiver(hooks="  - {name: contacts, events: [subscribe]}\n")
+    receiver.kill()
+    receiver.config.write_text(receiver.config.read_text().replace(
+        "/0'}", "/0', user: acrelay-receiver, password_file: redis-password}"))
+    receiver.start()
+    for body in ("type=subscribe&contact[id]=1", "type=subscribe&contact[id]=1", ""):
+        assert receiver.post(body) == 200
+    receiver.wait_shipped()
+    assert guarded.client.xlen("{ac}:events") == 2
+    assert guarded.client.xlen("{ac}:dead") == 1
+    assert guarded.client.hget("{ac}:last", "contacts")
+    denied = [entry for entry in guarded.client.acl_log()
+              if entry["username"] == "acrelay-receiver"]
+    assert denied == [], denied
+
+
+def test_the_operators_user_is_enough_for_the_command_line(tmp_path, guarded, make_receiver):
+    test_the_receivers_user_is_enough_for_the_receiver(tmp_path, guarded, make_receiver)
+    (tmp_path / "redis-password").write_text("CHANGE-ME-3\n")
+    text = (tmp_path / "acrelay.yaml").read_text().replace("acrelay-receiver", "acrelay-operator")
+    (tmp_path / "acrelay.yaml").write_text(text)
+    for command in (["status"], ["tail", "--from", "0", "--count", "2"], ["dead", "list"],
+                    ["tail", "--group", "me", "--count", "2"]):
+        done = subprocess.run([harness.BUILD / "acrelay", "--config", tmp_path / "acrelay.yaml",
+                               *command], capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0, (command, done.stderr)
+    denied = [entry for entry in guarded.client.acl_log()
+              if entry["username"] == "acrelay-operator"]
+    assert denied == [], denied
+
+
+def test_a_consumer_can_read_and_acknowledge_and_nothing_else(guarded):
+    consumer = as_user(guarded, "consumer", 4)
+    consumer.xgroup_create("{ac}:events", "shop", "0", mkstream=True)
+    entry = guarded.client.xadd("{ac}:events", {"ce_id": "1"})
+    assert consumer.xreadgroup("shop", "one", {"{ac}:events": ">"})[0][1][0][0] == entry
+    consumer.xautoclaim("{ac}:events", "shop", "two", 0)
+    assert consumer.xack("{ac}:events", "shop", entry) == 1
+    for command in (["XADD", "{ac}:events", "*", "a", "b"], ["XDEL", "{ac}:events", entry],
+                    ["XTRIM", "{ac}:events", "MAXLEN", "0"], ["DEL", "{ac}:events"],
+                    ["XRANGE", "{ac}:dead", "-", "+"], ["HGETALL", "{ac}:cursor:x"],
+                    ["CONFIG", "GET", "*"], ["FLUSHALL"], ["EVAL", "return 1", "0"]):
+        with pytest.raises(redis_py.exceptions.NoPermissionError):
+            consumer.execute_command(*command)
+
+
+# --- the AsyncAPI document -----------------------------------------------------------------------
+
+def references(node):
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "$ref":
+                yield value
+            else:
+                yield from references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+def resolve(document, reference):
+    path, _, pointer = reference.partition("#")
+    at = document
+    if path:
+        at = yaml.safe_load((harness.ROOT / "conf" / path).read_text())
+    for step in filter(None, pointer.split("/")):
+        at = at[step]
+    return at
+
+
+def test_the_asyncapi_document_is_whole_and_says_what_entries_hold(redis, receiver):
+    document = yaml.safe_load((harness.ROOT / "conf" / "asyncapi.yaml").read_text())
+    assert document["asyncapi"] == "3.0.0"
+    found = list(references(document))
+    assert len(found) > 5
+    for reference in found:
+        assert resolve(document, reference) is not None, reference
+    assert receiver.post("type=subscribe&contact[id]=7") == 200
+    assert receiver.post("") == 200
+    receiver.wait_shipped()
+    [entry], [dead] = redis.entries(), redis.entries("{ac}:dead")
+    message = document["components"]["messages"]
+    fields = resolve(document, message["event"]["headers"]["$ref"])["required"]
+    assert list(entry) == fields
+    payload = message["deadLetter"]["payload"]
+    assert list(dead) == payload["required"] == list(payload["properties"])
