@@ -39,7 +39,7 @@ UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c)
 # programs in which threads meet, for TSan (Criterion cannot run under it)
 THREADS  := $(patsubst tests/threads/%.c,$(BUILD)/threads/%,$(wildcard tests/threads/*.c))
 
-.PHONY: reference soak-normal install uninstall bench prism soak-worker all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
+.PHONY: deb man reference soak-normal install uninstall bench prism soak-worker all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(PROGRAMS)
@@ -53,6 +53,7 @@ help:
 	@echo 'make test       every check there is'
 	@echo 'make unit live  parts of it; make format layers; make bench fuzz soak'
 	@echo 'make install uninstall   DESTDIR= PREFIX=; configuration goes to /etc/acrelay'
+	@echo 'make deb        a Debian package in build/deb'
 	@echo 'make soak soak-worker soak-normal bench-normal bench-journal prism   longer ones'
 
 # --- rules ----------------------------------------------------------------------------
@@ -178,21 +179,35 @@ WORKER_RUNS ?= 500
 soak-worker: all tools
 	$(PYTHON) tests/live/worker_faults.py --seeds $(WORKER_RUNS)
 
-# --- installing: programs, units, example, schemas, completions; /etc and state are yours ----
+# manual pages; the settings in acrelay.yaml(5) are printed from the table itself
+MANUALS := acrelay.1 acrelay.yaml.5 acrelay-stream.7 acrelayd.8 acrelay-worker.8
+man: $(MANUALS:%=$(BUILD)/man/%)
+$(BUILD)/man/%: deploy/man/%
+	@mkdir -p $(@D)
+	cp $< $@
+$(BUILD)/man/%: deploy/man/%.in $(BUILD)/acrelay
+	@mkdir -p $(@D)
+	{ sed '/@SETTINGS@/,$$d' $<; $(BUILD)/acrelay check --print manual; sed '1,/@SETTINGS@/d' $<; } >$@
+
+# --- installing: programs, units, manual, schemas, completions; /etc and state are yours ------
 DOC      = $(DESTDIR)$(PREFIX)/share/doc/acrelay
 UNITS_TO = $(DESTDIR)$(PREFIX)/lib/systemd/system
 BASH_TO  = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 ZSH_TO   = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 FISH_TO  = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
-install: all
+MAN_TO   = $(DESTDIR)$(PREFIX)/share/man
+install: all man
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(PROGRAMS)
 	install -d $(UNITS_TO) $(BASH_TO) $(ZSH_TO) $(FISH_TO)
 	for unit in deploy/systemd/*; do \
 	    sed 's|/usr/local|$(PREFIX)|' $$unit >$(UNITS_TO)/$${unit##*/} || exit 1; done
-	install -D -m 644 -t $(DOC) README.md LICENSE conf/acrelay.yaml
+	for page in $(MANUALS); do \
+	    install -D -m 644 $(BUILD)/man/$$page $(MAN_TO)/man$${page##*.}/$$page || exit 1; done
+	install -D -m 644 -t $(DOC) README.md LICENSE CHANGELOG.md conf/acrelay.yaml deploy/OPERATING.md
 	install -D -m 644 -t $(DOC)/proxy deploy/proxy/*
 	install -D -m 644 -t $(DOC)/consumers deploy/consumers/*
 	install -D -m 644 -t $(DOC)/redis deploy/redis/*
+	install -D -m 644 -t $(DOC)/monitoring deploy/monitoring/*
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/acrelay/schemas conf/schemas/*.json
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/acrelay conf/asyncapi.yaml
 	$(BUILD)/acrelay completion bash >$(BASH_TO)/acrelay
@@ -201,8 +216,13 @@ install: all
 uninstall:
 	rm -f $(PROGRAMS:$(BUILD)/%=$(DESTDIR)$(PREFIX)/bin/%)
 	rm -f $(patsubst deploy/systemd/%,$(UNITS_TO)/%,$(wildcard deploy/systemd/*))
+	rm -f $(foreach page,$(MANUALS),$(MAN_TO)/man$(lastword $(subst ., ,$(page)))/$(page))
 	rm -f $(BASH_TO)/acrelay $(ZSH_TO)/_acrelay $(FISH_TO)/acrelay.fish
 	rm -rf $(DOC) $(DESTDIR)$(PREFIX)/share/acrelay
+
+# a Debian package, built as any user; needs dpkg-dev
+deb:
+	@sh deploy/debian/build.sh $(VERSION) build/deb
 
 FORMATTED = $(wildcard src/*/*.[ch] tests/*/*.[ch])
 format:

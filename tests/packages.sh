@@ -14,7 +14,8 @@ python3-redis:real-consumer python3-jsonschema:schemas python3-yaml:reading-docu
 valgrind:instruction-counts procps:processes strace:failing-syncs mandoc:manual-pages
 systemd:unit-checks nginx-light:proxy-tests haproxy:proxy-tests git:tree-checks
 webdis:benchmark-peer wrk:load prometheus:metric-and-alert-checks nodejs:second-consumer
-node-redis:second-consumer node-qs:benchmark-peer php-cli:benchmark-peer'
+node-redis:second-consumer node-qs:benchmark-peer php-cli:benchmark-peer
+lintian:package-checks dpkg-dev:package'
 
 want=$build
 [ "${1:-}" = run ] || want="$build $tests"

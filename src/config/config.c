@@ -128,12 +128,39 @@ config_write_example(struct buf *to)
     return to->full ? -1 : 0;
 }
 
+// Text in mdoc: a sentence begins a line, a line has at most 78 bytes and does not begin with
+// what would be a macro.
+static void
+write_mdoc(struct buf *to, struct span text)
+{
+    size_t column = 0;
+
+    while (text.len > 0) {
+        struct span word = span_cut(&text, ' ');
+        if (column > 0 && column + 1 + word.len > 78)
+            column = 0, buf_add_byte(to, '\n');
+        else if (column > 0)
+            column++, buf_add_byte(to, ' ');
+        if (column == 0 && (span_starts(word, SPAN(".")) || span_starts(word, SPAN("'"))))
+            buf_add_text(to, "\\&");
+        buf_add(to, word);
+        column += word.len;
+        if (word.len > 0 && word.at[word.len - 1] == '.' && !span_is(word, "..."))
+            column = 0, buf_add_byte(to, '\n');
+    }
+    if (column > 0)
+        buf_add_byte(to, '\n');
+}
+
 static void
 write_manual_table(struct buf *to, const struct setting *table, const char *prefix)
 {
     for (const struct setting *s = table; s->path; s++) {
-        buf_add_format(to, ".It Ic %s%s\n%s\nExpected: %s.\n", prefix, s->path,
-                       s->sentence, s->kind->expected);
+        char expected[512];
+        snprintf(expected, sizeof expected, "Expected: %s.", s->kind->expected);
+        buf_add_format(to, ".It Ic %s%s\n", prefix, s->path);
+        write_mdoc(to, span_of(s->sentence));
+        write_mdoc(to, span_of(expected));
         if (s->preset)
             buf_add_format(to, "Default: %s.\n", s->preset);
         if (s->required)

@@ -85,6 +85,11 @@ show(void *context)
     set("acrelay_journal_unpublished_records",
         "Records that are not in their stream yet.",
         j.last > r.cursor ? (double)(j.last - r.cursor) : 0);
+    int64_t age_us =
+        j.oldest_unpublished_us ? clock_now_us() - j.oldest_unpublished_us : 0;
+    set("acrelay_journal_oldest_unpublished_age_seconds",
+        "Age of the oldest record that is not in its stream yet, 0 when there is none.",
+        age_us > 0 ? (double)age_us / 1e6 : 0);
 }
 
 void

@@ -71,8 +71,16 @@ rules_make(const char *file, struct err *err)
     }
     r->gate = gate_make(r->config, r->secrets);
     r->accepted = memory_get(r->config->hooks_len * sizeof(struct metric *));
-    for (size_t i = 0; i < r->config->hooks_len; i++)
-        r->accepted[i] = request_counter(r->config->hooks[i].name, 200);
+    r->last = memory_get(r->config->hooks_len * sizeof(struct metric *));
+    for (size_t i = 0; i < r->config->hooks_len; i++) {
+        const char *hook = r->config->hooks[i].name;
+        r->accepted[i] = request_counter(hook, 200);
+        r->last[i] =
+            metric_gauge("acrelay_hook_last_event_timestamp_seconds",
+                         "When the last delivery of a hook came, in seconds since "
+                         "1970; 0: none since the start.",
+                         "hook", hook, NULL);
+    }
     return r;
 }
 
@@ -83,6 +91,7 @@ rules_release(struct rules *r)
         return;
     gate_release(r->gate);
     free(r->accepted);
+    free(r->last);
     secrets_release(r->secrets);
     config_release(r->config);
     free(r);
@@ -155,12 +164,13 @@ empty(struct buf *b)
 static void
 count(const struct rules *r, size_t hook, int code)
 {
-    if (code == 200)
+    if (code == 200) {
         metric_add(r->accepted[hook], 1);
-    else
-        metric_add(
-            request_counter(hook == SIZE_MAX ? "-" : r->config->hooks[hook].name, code),
-            1);
+        metric_set(r->last[hook], (double)clock_now_us() / 1e6);
+        return;
+    }
+    const char *name = hook == SIZE_MAX ? "-" : r->config->hooks[hook].name;
+    metric_add(request_counter(name, code), 1);
 }
 
 static bool

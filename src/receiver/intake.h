@@ -15,6 +15,7 @@ struct rules {
     struct secrets *secrets;
     struct gate *gate;
     struct metric **accepted; // by hook: counters of 200
+    struct metric **last;     // by hook: when the last of them came
 };
 
 // rules_make reads and checks the file; problems are logged line by line.

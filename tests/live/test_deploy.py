@@ -1,10 +1,15 @@
-"""What is installed: the tree, its removal, and the units' checks by systemd's own tools."""
+"""What is installed and shipped: the tree, its removal, units, manual, package, monitoring,
+containers; each judged by the tool that will read it."""
+import json
 import re
 import shutil
 import subprocess
+import urllib.request
 
 import harness
 import pytest
+import yaml
+from simulator import Simulator, Worker
 
 needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"),
                                    reason="systemd-analyze is not installed")
@@ -52,3 +57,145 @@ def test_units_are_clean_and_little_exposed(tmp_path):
                                unit], capture_output=True, text=True, timeout=60)
         level = re.search(r"exposure level.*?: ([0-9.]+)", done.stdout)
         assert level and float(level[1]) <= 2.0, done.stdout[-300:] + done.stderr
+
+
+# --- manual -------------------------------------------------------------------------------
+
+def manual(name):
+    make("man")
+    return (harness.BUILD / "man" / name).read_text()
+
+
+def test_the_manual_is_clean_and_names_every_setting():
+    settings = subprocess.run([harness.BUILD / "acrelay", "check", "--print", "settings"],
+                              capture_output=True, text=True, check=True).stdout
+    page = manual("acrelay.yaml.5")
+    names = re.findall(r"^  *([a-z_.\[\]]+)", settings, re.M)
+    assert len(names) > 30
+    for name in names:
+        assert f".It Ic {name}\n" in page, name
+    pages = sorted((harness.BUILD / "man").iterdir())
+    assert len(pages) == 5
+    done = subprocess.run(["mandoc", "-T", "lint", *pages], capture_output=True, text=True)
+    told = [line for line in (done.stdout + done.stderr).splitlines()
+            if "referenced manual not found" not in line]  # ours, not installed here
+    assert told == []
+
+
+@pytest.mark.parametrize("program, page", [("acrelay", "acrelay.1"), ("acrelayd", "acrelayd.8"),
+                                           ("acrelay-worker", "acrelay-worker.8")])
+def test_the_manual_names_every_option_and_command(program, page):
+    text = manual(page)
+
+    def told(*words):
+        return subprocess.run([harness.BUILD / program, *words, "--help"], capture_output=True,
+                              text=True, check=True).stdout
+    start = told()
+    commands = re.findall(r"^  ([a-z]+(?: [a-z]+)?) ", start.partition("Options")[0], re.M)
+    for command in commands:
+        for word in command.split():
+            assert re.search(rf"\b{word}\b", text), f"{command} is not in {page}"
+        start += told(*command.split())
+    for option in set(re.findall(r"^  --([a-z-]+)", start, re.M)):
+        assert f"Fl Fl {option}" in text, f"--{option} is not in {page}"
+
+
+# --- package --------------------------------------------------------------------------------
+
+@pytest.mark.skipif(not shutil.which("lintian"), reason="lintian is not installed")
+def test_the_package_is_built_and_lintian_finds_no_error(tmp_path):
+    done = subprocess.run(["sh", "deploy/debian/build.sh", "0.1.0", tmp_path / "deb"],
+                          cwd=harness.ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    [package] = (tmp_path / "deb").glob("*.deb")
+    judged = subprocess.run(["lintian", "--fail-on", "error", package], capture_output=True,
+                            text=True, timeout=300)
+    assert judged.returncode == 0, judged.stdout
+    held = subprocess.run(["dpkg-deb", "-c", package], capture_output=True, text=True).stdout
+    for name in ("./usr/bin/acrelayd", "./lib/systemd/system/acrelayd.socket",
+                 "./usr/share/man/man5/acrelay.yaml.5.gz", "./etc/acrelay/"):
+        assert name in held
+
+
+# --- monitoring -----------------------------------------------------------------------------
+
+def page_of(port):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        return answer.read().decode()
+
+
+@pytest.fixture
+def metrics(tmp_path, redis, make_receiver):
+    """The pages of a receiver and a worker that have done something."""
+    receiver = make_receiver(hooks="  - {name: contacts, events: [subscribe], expect_every: 1d}\n")
+    for body in ("type=subscribe&contact[id]=1", "type=subscribe&contact[id]=1", ""):
+        assert receiver.post(body) == 200
+    receiver.wait_shipped()
+    sim = Simulator(tmp_path)
+    worker = Worker(tmp_path, sim, "  - {name: contacts, events: [subscribe], expect_every: 1d}\n",
+                    redis_port=redis.port)
+    process = worker.start(tmp_path / "worker.log")
+    try:
+        harness.wait_for("the worker's round", lambda: process.poll() is None and
+                         redis.client.hget("{ac}:hooks", "contacts"))
+        harness.wait_for("its figures", lambda: 'state="registered"' in page_of(worker.admin))
+        yield {"receiver": receiver.get("/metrics")[1], "worker": page_of(worker.admin)}
+    finally:
+        process.kill()
+        process.wait()
+        sim.stop()
+
+
+def names_in(expression):
+    """Series that an expression of PromQL reads."""
+    return set(re.findall(r"\b(?:acrelay|process)_[a-z_]+", expression))
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+def test_metrics_follow_prometheus_and_are_those_that_alerts_and_dashboard_read(metrics):
+    for page in metrics.values():
+        done = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True,
+                              text=True)
+        assert done.returncode == 0 and done.stdout + done.stderr == "", done.stdout + done.stderr
+    here = {line.split()[0].partition("{")[0] for page in metrics.values()
+            for line in page.splitlines() if line and line[0] != "#"}
+    # it is there from its first time on
+    here.add("acrelay_api_throttles_total")
+    shipped = harness.ROOT / "deploy" / "monitoring"
+    rules = yaml.safe_load((shipped / "alerts.yml").read_text())["groups"][0]["rules"]
+    read = set().union(*(names_in(rule["expr"]) for rule in rules))
+    board = json.loads((shipped / "grafana-dashboard.json").read_text())
+    read |= set().union(*(names_in(target["expr"]) for panel in board["panels"]
+                          for target in panel["targets"]))
+    assert len(read) > 20 and read - here == set()
+    assert "acrelay_journal_oldest_unpublished_age_seconds 0" in metrics["receiver"]
+    assert re.search(r'acrelay_hook_last_event_timestamp_seconds{hook="contacts"} 1\d{9}',
+                     metrics["receiver"])
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+def test_alert_rules_fire_when_they_should():
+    done = subprocess.run(["promtool", "test", "rules", "tests/monitoring/alerts_test.yml"],
+                          cwd=harness.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# --- containers: only their shape, nothing here can run them ------------------------------------
+
+def test_container_files_name_what_is_there():
+    here = harness.ROOT / "deploy" / "container"
+    for line in (here / "Containerfile").read_text().splitlines():
+        words = line.split()
+        if words[:1] == ["COPY"] and "--from" not in line:
+            for source in words[1:-1]:
+                assert (harness.ROOT / source).exists(), source
+    compose = yaml.safe_load((here / "compose.yaml").read_text())
+    assert set(compose["services"]) == {"redis", "receiver", "worker", "proxy"}
+    for service in compose["services"].values():
+        assert "image" in service or (here / service["build"]["context"] /
+                                      service["build"]["dockerfile"]).resolve().exists()
+        for volume in service["volumes"]:
+            name = volume.split(":")[0]
+            assert name.startswith("./") or name in compose["volumes"], volume
+        for other in service.get("depends_on", []):
+            assert other in compose["services"]

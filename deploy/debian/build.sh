@@ -1,0 +1,106 @@
+#!/bin/sh
+# Builds the Debian package from what `make install` installs: build.sh VERSION DIRECTORY.
+# Needs dpkg-dev. No debian/ directory: nothing but this file would be in it.
+set -eu
+version=$1-1 out=$2
+umask 022
+arch=$(dpkg --print-architecture)
+root=$out/root
+rm -rf "$out"
+mkdir -p "$root/DEBIAN" "$root/etc/acrelay" "$out/debian"
+make -s install DESTDIR="$root" PREFIX=/usr
+doc=$root/usr/share/doc/acrelay
+
+# what Debian wants elsewhere or otherwise
+mkdir -p "$root/lib"
+mv "$root/usr/lib/systemd" "$root/lib/systemd"
+rmdir --ignore-fail-on-non-empty "$root/usr/lib"
+mkdir -p "$root/usr/share/zsh/vendor-completions"
+mv "$root/usr/share/zsh/site-functions/_acrelay" "$root/usr/share/zsh/vendor-completions/"
+rmdir "$root/usr/share/zsh/site-functions"
+mkdir "$doc/examples"
+mv "$doc/acrelay.yaml" "$doc/proxy" "$doc/consumers" "$doc/redis" "$doc/monitoring" "$doc/examples/"
+{
+    echo 'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/'
+    echo 'Upstream-Name: acrelay'
+    echo
+    echo 'Files: *'
+    sed -n 's/^Copyright (c) /Copyright: /p' "$doc/LICENSE"
+    echo 'License: Expat'
+    sed -n '/^Permission/,$s/^/ /p' "$doc/LICENSE" | sed 's/^ $/ ./'
+} >"$doc/copyright"
+rm "$doc/LICENSE"
+cat >"$doc/changelog.Debian" <<END
+acrelay ($version) stable; urgency=medium
+
+  * What changed: see changelog.gz.
+
+ -- The acrelay developers <acrelay@example.com>  $(date -R -d "@${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}")
+END
+mv "$doc/CHANGELOG.md" "$doc/changelog"
+gzip -9n "$doc/changelog" "$doc/changelog.Debian"
+find "$root/usr/share/man" -type f -exec gzip -9n {} +
+for program in acrelayd acrelay-worker acrelay; do
+    strip --strip-unneeded --remove-section=.comment --remove-section=.note "$root/usr/bin/$program"
+done
+find "$root" -type d -exec chmod 755 {} +
+chmod 755 "$doc/examples/consumers/consumer.py" "$doc/examples/consumers/consumer.js"
+
+# dpkg-shlibdeps looks for a source package around it
+printf 'Source: acrelay\n\nPackage: acrelay\nArchitecture: any\nDescription: x\n' \
+    >"$out/debian/control"
+depends=$(cd "$out" && dpkg-shlibdeps -O root/usr/bin/* 2>/dev/null | sed 's/^shlibs:Depends=//')
+cat >"$root/DEBIAN/control" <<END
+Package: acrelay
+Version: $version
+Architecture: $arch
+Maintainer: The acrelay developers <acrelay@example.com>
+Installed-Size: $(du -sk --exclude=DEBIAN "$root" | cut -f1)
+Depends: $depends, tzdata
+Recommends: redis-server
+Suggests: nginx | haproxy | caddy
+Section: net
+Priority: optional
+Description: relay of ActiveCampaign's webhooks to Redis Streams
+ ActiveCampaign posts each webhook once: it never retries, signs nothing and
+ gives no event id. acrelay takes the posts, makes each durable on disk before
+ it answers, turns it into one clean event, and adds that to a Redis Stream
+ exactly once and in order. A companion worker keeps the webhooks at
+ ActiveCampaign as a configuration file says.
+END
+cat >"$root/DEBIAN/postinst" <<'END'
+#!/bin/sh
+set -e
+# The socket unit keeps every delivery while the receiver is replaced. A first installation
+# starts nothing: there is no configuration yet.
+if [ "$1" = configure ] && [ -d /run/systemd/system ]; then
+    systemctl --system daemon-reload || true
+    if [ -n "$2" ]; then
+        deb-systemd-invoke try-restart acrelayd.service acrelay-worker.service || true
+    fi
+fi
+END
+cat >"$root/DEBIAN/prerm" <<'END'
+#!/bin/sh
+set -e
+if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
+    deb-systemd-invoke stop acrelay-worker.service acrelayd.service acrelayd.socket || true
+fi
+END
+cat >"$root/DEBIAN/postrm" <<'END'
+#!/bin/sh
+set -e
+if [ -d /run/systemd/system ]; then
+    systemctl --system daemon-reload || true
+fi
+if [ "$1" = purge ]; then
+    if command -v deb-systemd-helper >/dev/null; then
+        deb-systemd-helper purge acrelayd.socket acrelayd.service acrelay-worker.service || true
+    fi
+    # the journal; configuration and secrets in /etc/acrelay are yours and stay
+    rm -rf /var/lib/acrelay /var/lib/private/acrelay
+fi
+END
+chmod 755 "$root/DEBIAN/postinst" "$root/DEBIAN/prerm" "$root/DEBIAN/postrm"
+(cd "$root" && find usr lib -type f -exec md5sum {} +) >"$root/DEBIAN/md5sums"
+dpkg-deb --root-owner-group --build "$root" "$out/acrelay_${version}_$arch.deb"
