@@ -18,7 +18,7 @@ SEES = {
     "relay": ["base", "event", "journal", "edge", "config"],
     "receiver": ["base", "event", "journal", "edge", "config", "relay"],
     "worker": ["base", "event", "hook", "edge", "config", "relay"],
-    "cli": ["base", "event", "journal", "hook", "edge", "config", "relay"],
+    "cli": ["base", "event", "journal", "hook", "edge", "config", "relay", "worker"],
 }
 FOREIGN = {
     "civetweb.h": r"src/edge/http\.c",

@@ -72,6 +72,11 @@ const struct program program_worker = {
 static const char *const print_words[] = {"example", "settings", "manual", NULL};
 static const char *const shell_words[] = {"bash", "zsh", "fish", NULL};
 
+static const struct option doctor_options[] = {
+    FLAG("offline", "ask neither ActiveCampaign nor public_url"),
+    END,
+};
+
 static const struct option check_options[] = {
     FLAG("offline", "only the file and the secrets: no Redis, no ports, no directory"),
     {"print", "WHAT", "print example, settings or manual instead", OPTION_WORD,
@@ -163,6 +168,8 @@ static const struct option dead_drop_options[] = {
 static const struct command cli_commands[] = {
     {"check", "", "check configuration, secrets, Redis, directory and ports", 0, 0,
      check_options, NULL},
+    {"doctor", "", "examine the whole installation, and say what to do", 0, 0,
+     doctor_options, NULL},
     {"token", "<hook>", "print a hook's URL, which is a password", 1, 1, token_options,
      NULL},
     {"send", "[<type>...|all]", "post realistic samples to the receiver", 0, 64,

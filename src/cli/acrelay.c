@@ -16,6 +16,7 @@ static const struct {
     bool needs_config;
 } commands[] = {
     {"check", cli_check, false}, // tells the file's mistakes itself
+    {"doctor", cli_doctor, false},
     {"token", cli_token, true},
     {"send", cli_send, false}, // reads it only where it is needed
     {"tail", cli_tail, true},

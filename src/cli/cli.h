@@ -17,6 +17,7 @@ struct cli {
 };
 
 int cli_check(struct cli *c);
+int cli_doctor(struct cli *c);
 int cli_token(struct cli *c);
 int cli_send(struct cli *c);
 int cli_tail(struct cli *c);

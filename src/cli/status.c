@@ -2,13 +2,12 @@
 // does not answer is said, and the rest is shown.
 #include "base/text.h"
 #include "cli/cli.h"
+#include "cli/page.h"
 #include "cli/show.h"
 #include "relay/script.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-enum { PAGE_MAX = 4 << 20 };
 
 struct status {
     struct cli *cli;
@@ -18,42 +17,6 @@ struct status {
     struct buf json;
     bool healthy;
 };
-
-// --- figures of a page ----------------------------------------------------------------
-
-// The sum of a metric over its labels; false when the page has none.
-static bool
-find_metric(const struct buf *page, const char *name, double *sum)
-{
-    struct span rest = buf_span(page);
-    bool found = false;
-
-    *sum = 0;
-    while (rest.len > 0) {
-        struct span line = span_cut(&rest, '\n');
-        if (!span_starts(line, span_of(name)))
-            continue;
-        char next = line.len > strlen(name) ? line.at[strlen(name)] : '\0';
-        if (next != ' ' && next != '{')
-            continue;
-        while (span_find(line, ' ') < line.len)
-            line = span_from(line, span_find(line, ' ') + 1);
-        char number[64];
-        snprintf(number, sizeof number, "%.*s", (int)line.len, line.at);
-        *sum += strtod(number, NULL);
-        found = true;
-    }
-    return found;
-}
-
-static double
-metric(const struct buf *page, const char *name)
-{
-    double sum;
-
-    find_metric(page, name, &sum);
-    return sum;
-}
 
 // --- lines ----------------------------------------------------------------------------
 
@@ -109,21 +72,11 @@ seconds(struct status *s, const char *member, const char *label, double value)
 // --- receiver -------------------------------------------------------------------------
 
 static void
-fetch(struct buf *page, const struct socket_address *a)
-{
-    struct err err;
-
-    buf_init(page, PAGE_MAX);
-    if (config_get(a, "/metrics", page, &err) != 200)
-        buf_clear(page);
-}
-
-static void
 show_receiver(struct status *s)
 {
     const struct buf *page = &s->receiver;
-    bool up = page->len > 0, redis = metric(page, "acrelay_redis_up") > 0;
-    bool ships = metric(page, "acrelay_relay_shipping") > 0;
+    bool up = page->len > 0, redis = page_metric(page, "acrelay_redis_up") > 0;
+    bool ships = page_metric(page, "acrelay_relay_shipping") > 0;
 
     s->healthy = up && redis && ships;
     title(s, "receiver", s->healthy,
@@ -133,21 +86,23 @@ show_receiver(struct status *s)
                    : "takes deliveries and relays them");
     if (!up)
         return;
-    count(s, "requests", "requests", metric(page, "acrelay_requests_total"));
-    count(s, "entries", "entries added", metric(page, "acrelay_relay_entries_total"));
+    count(s, "requests", "requests", page_metric(page, "acrelay_requests_total"));
+    count(s, "entries", "entries added",
+          page_metric(page, "acrelay_relay_entries_total"));
     count(s, "waiting", "waiting for the stream",
-          metric(page, "acrelay_journal_unpublished_records"));
+          page_metric(page, "acrelay_journal_unpublished_records"));
     double age;
-    if (find_metric(page, "acrelay_journal_oldest_unpublished_age_seconds", &age))
+    if (page_find(page, "acrelay_journal_oldest_unpublished_age_seconds", &age))
         seconds(s, "waiting_seconds", "the oldest of them since", age);
     count(s, "repeats", "repeats marked or dropped",
-          metric(page, "acrelay_relay_repeats_marked_total") +
-              metric(page, "acrelay_relay_repeats_dropped_total"));
+          page_metric(page, "acrelay_relay_repeats_marked_total") +
+              page_metric(page, "acrelay_relay_repeats_dropped_total"));
     count(s, "dead_letters", "dead letters since start",
-          metric(page, "acrelay_dead_letters_total"));
-    bytes(s, "journal_bytes", "journal on disk", metric(page, "acrelay_journal_bytes"));
+          page_metric(page, "acrelay_dead_letters_total"));
+    bytes(s, "journal_bytes", "journal on disk",
+          page_metric(page, "acrelay_journal_bytes"));
     bytes(s, "journal_free_bytes", "room left for records",
-          metric(page, "acrelay_journal_free_bytes"));
+          page_metric(page, "acrelay_journal_free_bytes"));
 }
 
 // --- streams --------------------------------------------------------------------------
@@ -247,8 +202,8 @@ cli_status(struct cli *c)
     struct status s = {.cli = c};
 
     buf_init(&s.json, 1 << 20);
-    fetch(&s.receiver, &c->config->receiver_admin);
-    fetch(&s.worker, &c->config->worker_admin);
+    page_fetch(&s.receiver, &c->config->receiver_admin);
+    page_fetch(&s.worker, &c->config->worker_admin);
     s.redis = config_redis(c->config, &s.redis_err);
     show_receiver(&s);
     show_streams(&s);

@@ -45,4 +45,8 @@ struct rest_answer {
 int rest_call(struct rest *r, const char *method, const char *path, struct span body,
               struct rest_answer *answer, struct err *err);
 
+// rest_probe posts a few bytes to a URL as a stranger would: no token, no redirect followed,
+// TLS verified, one try. The status, or -1 with a sentence.
+int rest_probe(const char *url, int64_t timeout_ms, struct err *err);
+
 #endif

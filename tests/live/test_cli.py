@@ -1,12 +1,15 @@
 """The command line, as an operator types it."""
+import http.server
 import json
 import os
 import signal
 import subprocess
+import threading
 
 import pytest
 
 import harness
+import simulator
 
 
 @pytest.fixture
@@ -263,3 +266,91 @@ def test_only_token_shows_a_token(acrelay, receiver):
                   ["tail", "--from", "0", "--count", "1", "--json"], ["-v", "dead", "list"]):
         told = acrelay(*words)
         assert token not in told and secret not in told, words
+
+
+# --- doctor -------------------------------------------------------------------------------
+
+def doctor(config, *words):
+    done = subprocess.run([harness.BUILD / "acrelay", "doctor", "--json", "--config", config,
+                           *words], capture_output=True, text=True, timeout=120)
+    assert done.stderr == "", done.stderr
+    assert harness.SECRET.decode() not in done.stdout
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def told(findings, what):
+    return [(f["result"], f["text"], f.get("do", "")) for f in findings if f["what"] == what]
+
+
+@pytest.fixture
+def installation(tmp_path, redis, make_receiver):
+    """Receiver, worker, simulated account, and public_url that leads to the receiver."""
+    sim = simulator.Simulator(tmp_path)
+    receiver = make_receiver()
+    worker = simulator.Worker(tmp_path, sim, simulator.stanza("contacts"),
+                              redis_port=redis.port, public_url=f"http://127.0.0.1:{receiver.port}",
+                              extra=f"receiver: {{admin: '127.0.0.1:{receiver.admin}',"
+                                    f" listen: ['127.0.0.1:{receiver.port}'],"
+                                    f" state_dir: '{receiver.directory}/state'}}\n")
+    process = worker.start(tmp_path / "worker.log")
+    worker.sim, worker.receiver = sim, receiver
+    harness.wait_for("the hook", lambda: redis.client.hget("{ac}:hooks", "contacts"))
+    yield worker
+    process.kill()
+    process.wait()
+    sim.stop()
+
+
+def test_doctor_finds_a_good_installation_good(installation):
+    code, findings = doctor(installation.config)
+    assert [f for f in findings if f["result"] == "WRONG"] == []
+    assert code == 0
+    for what in ("configuration", "secret", "redis", "state_dir", "disk", "redis rights",
+                 "relay", "worker", "activecampaign", "hooks", "public_url"):
+        assert "good" in [result for result, _, _ in told(findings, what)], (what, findings)
+    for finding in findings:  # whoever is told of trouble is told what to do
+        assert (finding["result"] == "good" or finding.get("do")
+                or finding["what"] == "configuration" or "appendonly" in finding["text"])
+
+
+def test_doctor_says_what_is_wrong_and_what_to_do(installation, redis):
+    receiver, sim = installation.receiver, installation.sim
+    for hook in sim.hooks():
+        sim.call(f"/sim/hooks/{hook['id']}", method="DELETE") if "/hook/" in hook["url"] else None
+    installation.config.write_text(installation.config.read_text() +
+                                   simulator.stanza("deals", "[deal_add]"))
+    assert receiver.post("") == 200
+    receiver.wait_shipped()
+    receiver.kill()
+    code, findings = doctor(installation.config)
+    assert code != 0
+    [(result, text, advice)] = told(findings, "receiver")
+    assert result == "WRONG" and "does not answer" in text and "systemctl" in advice
+    assert told(findings, "public_url")[0][0] == "WRONG"
+    redis.kill()
+    code, findings = doctor(installation.config, "--offline")
+    assert told(findings, "redis")[0][0] == "WRONG" and code == 69
+    assert told(findings, "activecampaign") == []
+
+
+@pytest.mark.parametrize("status, said", [(301, "redirects"), (410, "410"), (200, "something else")])
+def test_doctor_tells_a_proxy_that_answers_wrongly(installation, status, said):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            assert "Api-Token" not in self.headers
+            self.send_response(status)
+            self.send_header("Location", "http://127.0.0.1:1/")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    installation.config.write_text(installation.config.read_text().replace(
+        f"public_url: http://127.0.0.1:{installation.receiver.port}",
+        f"public_url: http://127.0.0.1:{server.server_port}"))
+    code, findings = doctor(installation.config)
+    [(result, text, advice)] = told(findings, "public_url")
+    assert result == "WRONG" and said in text and advice and code != 0
+    server.shutdown()

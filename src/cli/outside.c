@@ -1,0 +1,138 @@
+#include "cli/outside.h"
+
+#include "base/clock.h"
+#include "cli/page.h"
+#include "edge/rest.h"
+#include "hook/plan.h"
+#include "worker/account.h"
+#include "worker/wanted.h"
+
+#include <stdio.h>
+
+enum { PROBE_MS = 10000 };
+
+// --- ActiveCampaign -------------------------------------------------------------------------
+
+static bool
+wait_here(int64_t ms, void *context)
+{
+    (void)context;
+    clock_sleep_ms(ms);
+    return true;
+}
+
+static void
+tell_plan(struct findings *f, const struct plan *plan, size_t found)
+{
+    if (plan->writes > 0)
+        findings_tell(f, WRONG, EXIT_CODE_CHANGES, "hooks",
+                      "acrelay-worker plan shows them, apply carries them out",
+                      "%zu changes are needed to make the webhooks as the file says",
+                      plan->writes);
+    else
+        findings_tell(
+            f, GOOD, EXIT_CODE_OK, "hooks", NULL,
+            "%zu webhooks at ActiveCampaign are as the file says (of %zu there)",
+            plan->good, found);
+}
+
+void
+outside_account(struct findings *f)
+{
+    const struct config *c = f->cli->config;
+    struct account_callbacks cb = {.wait = wait_here};
+    struct hooks found = {0}, wanted = {0};
+    struct plan plan = {0};
+    struct err err = {0};
+
+    if (!c->account_api_url || !c->account_api_token_file)
+        return; // told by check
+    struct account *a = account_open(c, &cb, &err);
+    if (!a || account_list(a, &found, &err) < 0) {
+        bool token = err.exit == EXIT_CODE_PERMISSION;
+        findings_tell(
+            f, WRONG, err.exit ? err.exit : EXIT_CODE_FAILURE, "activecampaign",
+            token ? "make a new token in ActiveCampaign under Settings, Developer, "
+                    "and put it into account.api_token_file"
+                  : "deliveries go on; the hooks cannot be looked after",
+            "%s", err.text);
+        account_close(a);
+        return;
+    }
+    findings_tell(f, GOOD, EXIT_CODE_OK, "activecampaign", NULL,
+                  "%s takes the token; %zu webhooks there", c->account_api_url,
+                  found.len);
+    struct secrets *s = secrets_load(c, &err);
+    if (s) {
+        wanted_make(&wanted, c, s);
+        plan_make(&plan, &wanted, &found, c->worker_prune);
+        tell_plan(f, &plan, found.len);
+    }
+    plan_release(&plan);
+    secrets_release(s);
+    hooks_release(&wanted);
+    hooks_release(&found);
+    account_close(a);
+}
+
+// --- public_url -----------------------------------------------------------------------------
+
+static double
+strangers(const struct config *c)
+{
+    struct buf page;
+
+    page_fetch(&page, &c->receiver_admin);
+    double n = page_metric(&page, "acrelay_requests_total");
+    buf_release(&page);
+    return n;
+}
+
+// A post to a hook that is not there, with a token that is none: the receiver answers 404, and
+// counts it.
+void
+outside_public_url(struct findings *f)
+{
+    const struct config *c = f->cli->config;
+    char url[2048];
+    struct err err = {0};
+
+    snprintf(url, sizeof url,
+             "%s/hook/acrelay-doctor/0000000000000000000000000000000000000000000",
+             c->public_url);
+    double before = strangers(c);
+    int status = rest_probe(url, PROBE_MS, &err);
+    bool came = strangers(c) > before;
+    if (status < 0)
+        findings_tell(
+            f, WRONG, EXIT_CODE_UNAVAILABLE, "public_url",
+            "look at DNS, firewall, certificate and proxy; from inside a network "
+            "that cannot reach its own address this may be no mistake",
+            "%s: %s", c->public_url, err.text);
+    else if (status >= 300 && status < 400)
+        findings_tell(f, WRONG, EXIT_CODE_FAILURE, "public_url",
+                      "have the proxy pass /hook/ on instead of redirecting: "
+                      "ActiveCampaign's post is lost in a redirect",
+                      "%s redirects (%d)", c->public_url, status);
+    else if (status == 410)
+        findings_tell(
+            f, WRONG, EXIT_CODE_FAILURE, "public_url",
+            "never answer 410: ActiveCampaign switches the webhook off for good",
+            "%s answers 410", c->public_url);
+    else if (status != 404)
+        findings_tell(
+            f, WRONG, EXIT_CODE_FAILURE, "public_url",
+            "have the proxy pass /hook/ to receiver.listen; deploy/proxy has "
+            "settings",
+            "%s answers %d where 404 was expected: something else answers there",
+            c->public_url, status);
+    else if (!came)
+        findings_tell(
+            f, WARNING, EXIT_CODE_OK, "public_url",
+            "have the proxy pass /hook/ to receiver.listen, unless the receiver "
+            "runs on another machine",
+            "%s answers 404, but this receiver has not seen the request", c->public_url);
+    else
+        findings_tell(f, GOOD, EXIT_CODE_OK, "public_url", NULL,
+                      "%s reaches this receiver", c->public_url);
+}

@@ -1,0 +1,51 @@
+#include "cli/page.h"
+
+#include "config/reach.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { PAGE_MAX = 4 << 20 };
+
+void
+page_fetch(struct buf *page, const struct socket_address *admin)
+{
+    struct err err;
+
+    buf_init(page, PAGE_MAX);
+    if (config_get(admin, "/metrics", page, &err) != 200)
+        buf_clear(page);
+}
+
+bool
+page_find(const struct buf *page, const char *name, double *sum)
+{
+    struct span rest = buf_span(page);
+    bool found = false;
+
+    *sum = 0;
+    while (rest.len > 0) {
+        struct span line = span_cut(&rest, '\n');
+        if (!span_starts(line, span_of(name)))
+            continue;
+        char next = line.len > strlen(name) ? line.at[strlen(name)] : '\0';
+        if (next != ' ' && next != '{')
+            continue;
+        while (span_find(line, ' ') < line.len)
+            line = span_from(line, span_find(line, ' ') + 1);
+        char number[64];
+        snprintf(number, sizeof number, "%.*s", (int)line.len, line.at);
+        *sum += strtod(number, NULL);
+        found = true;
+    }
+    return found;
+}
+
+double
+page_metric(const struct buf *page, const char *name)
+{
+    double sum;
+
+    page_find(page, name, &sum);
+    return sum;
+}

@@ -1,0 +1,15 @@
+// A page is /metrics of a program of ours that runs here.
+#ifndef ACRELAY_CLI_PAGE_H
+#define ACRELAY_CLI_PAGE_H
+
+#include "config/config.h"
+
+// page_fetch makes and fills *page, which the caller releases; empty: it does not answer.
+void page_fetch(struct buf *page, const struct socket_address *admin);
+
+// page_find gives the sum of a metric over its labels; false when the page has none.
+// page_metric gives 0 then.
+bool page_find(const struct buf *page, const char *name, double *sum);
+double page_metric(const struct buf *page, const char *name);
+
+#endif
