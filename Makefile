@@ -159,11 +159,11 @@ soak: all
 	$(PYTHON) tests/live/ledger.py --count $(SOAK) --receiver-kills 3 --redis-kills 1 --rollbacks 2
 run:
 	@sh tests/packages.sh run
-	@$(MAKE) -s all
+	@$(MAKE) -s all $(BUILD)/acsim
 	@sh deploy/try.sh run
 demo:
 	@sh tests/packages.sh run
-	@$(MAKE) -s all
+	@$(MAKE) -s all $(BUILD)/acsim
 	@sh deploy/try.sh demo
 test: deps
 	$(PYTHON) tests/run.py

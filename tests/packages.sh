@@ -15,7 +15,7 @@ valgrind:instruction-counts procps:processes strace:failing-syncs mandoc:manual-
 systemd:unit-checks nginx-light:proxy-tests haproxy:proxy-tests git:tree-checks
 webdis:benchmark-peer wrk:load prometheus:metric-and-alert-checks nodejs:second-consumer
 node-redis:second-consumer node-qs:benchmark-peer php-cli:benchmark-peer
-lintian:package-checks dpkg-dev:package'
+iproute2:test-networks lintian:package-checks dpkg-dev:package'
 
 want=$build
 [ "${1:-}" = run ] || want="$build $tests"
