@@ -13,6 +13,8 @@
 // byte by byte was rejected for its cost, shutdown(2) because the descriptor is not told.
 #include "edge/http.h"
 
+#include "edge/head.h"
+
 #include "base/clock.h"
 #include "edge/descriptors.h"
 
@@ -158,6 +160,8 @@ fill_request(struct http_request *r, struct mg_connection *conn,
     for (size_t i = 0; i < r->headers_len && i < HTTP_HEADERS_MAX; i++)
         r->headers[i] = (struct http_header){span_of(info->http_headers[i].name),
                                              span_of(info->http_headers[i].value)};
+    r->is_whole =
+        r->headers_len >= HTTP_HEADERS_MAX || head_is_whole(r->headers, r->headers_len);
     r->connections = atomic_load(&me->server->connections);
     r->connection = conn;
 }

@@ -25,6 +25,7 @@ struct http_request {
     bool is_http_11;
     struct http_header headers[HTTP_HEADERS_MAX];
     size_t headers_len;
+    bool is_whole; // every line of the head is a header, and each was read (edge/head.h)
     size_t connections; // that have a thread now, silent ones too
     void *connection;
 };

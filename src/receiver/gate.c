@@ -131,7 +131,6 @@ read_length(struct gate_verdict *v, const struct http_request *r)
     return text_number(&v->length, span_trim(length), UINT64_MAX) ? 0 : 400;
 }
 
-// A header name with blanks, or a folded line, is how requests are smuggled.
 static bool
 has_odd_header(const struct http_request *r)
 {
@@ -146,6 +145,17 @@ has_odd_header(const struct http_request *r)
     return false;
 }
 
+// Heads that two readers may read differently (RFC 9112 5.1, 5.2, and 3.2: one Host).
+static bool
+is_odd(const struct http_request *r)
+{
+    size_t hosts;
+
+    (void)http_find_header(r, "Host", &hosts);
+    return !r->is_whole || hosts > 1 || (hosts == 0 && r->is_http_11) ||
+           has_odd_header(r);
+}
+
 struct gate_verdict
 gate_judge(const struct gate *g, const struct http_request *r)
 {
@@ -157,7 +167,7 @@ gate_judge(const struct gate *g, const struct http_request *r)
         v.code = 405;
     } else if (r->headers_len >= HTTP_HEADERS_MAX) {
         v.code = 431;
-    } else if (has_odd_header(r)) {
+    } else if (is_odd(r)) {
         v.code = 400;
     } else if ((v.code = read_length(&v, r)) != 0) {
         return v;

@@ -109,6 +109,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     r.path = path_of(span_cut(&rest, '\n'), good);
     r.query = span_cut(&rest, '\n');
     r.is_http_11 = r.method.len % 2 == 0;
+    r.is_whole = r.query.len % 7 != 1;
     while (rest.len > 0 && r.headers_len < HTTP_HEADERS_MAX) {
         struct span value = span_cut(&rest, '\n');
         struct span name = span_cut(&value, ':');

@@ -1,0 +1,118 @@
+"""HTTP as attackers speak it (attacks.py): every case, direct and behind nginx and haproxy with the
+settings that ship, has its answer in the table below; exactly what was answered 200 is stored, and
+nothing smuggled ever is. Then slow and silent clients by the hundred."""
+import pathlib
+import socket
+import ssl
+import threading
+import time
+
+import attacks
+import harness
+import proxies
+import pytest
+
+TABLE = pathlib.Path(__file__).with_name("attacks.txt")
+
+
+def expected():
+    found = {}
+    for line in TABLE.read_text().splitlines():
+        if line and line[0] != "#":
+            name, *answers = line.split()
+            found[name] = dict(zip(("direct", "nginx", "haproxy"), answers))
+    return found
+
+
+@pytest.fixture
+def through(tmp_path, receiver):
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    started = [kind(tmp_path, receiver.port) for kind in proxies.KINDS.values()]
+    yield [(proxy.name, proxy.port, context) for proxy in started]
+    for proxy in started:
+        proxy.stop()
+
+
+def stored(receiver, redis):
+    receiver.wait_shipped()
+    return redis.client.xlen("{ac}:events") + redis.client.xlen("{ac}:dead")
+
+
+def count_200(answers):
+    if "*" in answers:
+        code, _, times = answers.partition("*")
+        return int(times) if code == "200" else 0
+    return answers.split(",").count("200")
+
+
+def test_every_attack_has_its_answer_and_stores_nothing_else(redis, receiver, through):
+    wanted, wrong, taken = expected(), [], [0]
+
+    def on_case(name, via, answers):
+        taken[0] += count_200(answers)
+        if answers != wanted.get(name, {}).get(via):
+            wrong.append((name, via, answers, wanted.get(name, {}).get(via)))
+    attacks.run_all(receiver, through, on_case)
+    assert len(wanted) >= 80 and wrong == []
+    assert stored(receiver, redis) == taken[0], "exactly what was answered 200 is stored"
+    for stream in ("{ac}:events", "{ac}:dead"):
+        assert not [e for e in redis.entries(stream) if b"SMUGGLED" in e.get("data", e["raw"])]
+    assert receiver.post("type=subscribe&contact[id]=7") == 200
+
+
+# --- slow and silent ------------------------------------------------------------------------------
+
+def open_many(port, count, data):
+    sockets = []
+    for _ in range(count):
+        s = socket.create_connection(("127.0.0.1", port), timeout=20)
+        s.sendall(data)
+        sockets.append(s)
+    return sockets
+
+
+def test_a_slow_head_and_a_slow_body_end_with_408(make_receiver):
+    receiver = make_receiver(receiver=", request_timeout: 1s")
+    head = f"POST {receiver.path()} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n".encode()
+    for data in (head, head + b"\r\nabc"):
+        [s] = open_many(receiver.port, 1, data)
+        answer = b""
+        s.settimeout(20)
+        while piece := s.recv(1000):
+            answer += piece
+        assert attacks.codes(answer) == "408", answer
+
+
+def test_good_posts_are_answered_beside_a_thousand_idle_and_many_slow_clients(make_receiver):
+    threads = 64
+    receiver = make_receiver(receiver=f", threads: {threads}, request_timeout: 10s")
+    head = f"POST {receiver.path()} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n".encode()
+    idle = open_many(receiver.port, 1000, b"")
+    slow = open_many(receiver.port, threads - 16, head)
+    stop = threading.Event()
+
+    def drip():  # one byte of a header at a time, from each of them
+        while not stop.is_set():
+            for s in slow:
+                try:
+                    s.sendall(b"x")
+                except OSError:
+                    pass
+            stop.wait(0.5)
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    try:
+        end = time.monotonic() + 5
+        posts = 0
+        while time.monotonic() < end:
+            assert receiver.post("type=subscribe&contact[id]=7") == 200
+            posts += 1
+        assert posts > 5
+    finally:
+        stop.set()
+        dripping.join()
+        for s in idle + slow:
+            s.close()
+    assert receiver.post("type=subscribe&contact[id]=7") == 200
+    assert receiver.process.poll() is None
