@@ -153,10 +153,12 @@ reference: tools
 	$(PYTHON) tests/reference/compare.py $(BUILD)/tools/normal --count $(BODIES)
 soak-normal:
 	@$(MAKE) -s reference BODIES=1000000
-# the ledger over many deliveries: SOAK=count
+# the ledger over many deliveries, and under random faults from SEEDS seeds
 SOAK ?= 50000
+SEEDS ?= 200
 soak: all
 	$(PYTHON) tests/live/ledger.py --count $(SOAK) --receiver-kills 3 --redis-kills 1 --rollbacks 2
+	$(PYTHON) tests/live/soak.py --seeds $(SEEDS)
 run:
 	@sh tests/packages.sh run
 	@$(MAKE) -s all $(BUILD)/acsim

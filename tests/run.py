@@ -88,6 +88,7 @@ STEPS = [
     ("demo", ["sh", "deploy/try.sh", "demo"], plain, 120),
     ("model", [PYTHON, "tests/model/cursor.py"], counted, 60),
     ("bench", make("bench", "ROUNDS=1", "BENCH_SECONDS=1"), plain, 200),
+    ("soak", [PYTHON, "tests/live/soak.py", "--seeds", "10"], counted, 400),
     ("live", pytest_command("live", "tests/live"), junit("live"), 900),
 ]
 

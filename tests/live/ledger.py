@@ -27,7 +27,7 @@ class Driver:
         self.receiver, self.count = receiver, count
         self.next, self.lock = 0, threading.Lock()
         self.acknowledged, self.failed = set(), 0
-        self.threads = [threading.Thread(target=self.run) for _ in range(CLIENTS)]
+        self.threads = [threading.Thread(target=self.run, daemon=True) for _ in range(CLIENTS)]
 
     def take(self):
         with self.lock:

@@ -1,0 +1,289 @@
+#!/usr/bin/env python3
+"""The ledger under random faults: numbered deliveries while everything around them breaks, in an
+order that a seed gives. At the end every delivery that was answered 200 is in the stream exactly
+once by ce_id, in order, and nothing stands there that was not sent.
+
+    tests/live/soak.py --seeds 200 [--first 1] [--faults 12]
+
+Each run has two redis-servers (one replicates the other), a proxy of ours between the receiver
+and the master, and, as root, a small file system of its own for the journal. A run that fails
+prints its seed; the same seed gives the same faults in the same order."""
+import argparse
+import collections
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import harness
+import ledger
+from fault_proxy import FaultProxy
+
+DISK_MIB = 160
+
+
+class Driver(ledger.Driver):
+    """Posts numbers until it is told to stop."""
+
+    def __init__(self, receiver):
+        super().__init__(receiver, 1 << 30)
+        self.stopping = False
+
+    def take(self):
+        time.sleep(0.01)  # some 700 a second in all: the faults take their time
+        return None if self.stopping else super().take()
+
+    def take_last(self):
+        with self.lock:
+            self.next += 1
+            return self.next - 1
+
+
+class World:
+    def __init__(self, directory, seed):
+        self.random = random.Random(seed)
+        self.directory = pathlib.Path(directory)
+        self.master, self.replica = (harness.Redis(self.made(name)) for name in ("one", "two"))
+        self.replicate()
+        self.proxy = FaultProxy(self.master.port)
+        self.disk = self.mount()
+        self.receiver = harness.Receiver(self.made("receiver"), self.proxy.port)
+        if self.disk:
+            self.receiver.kill()
+            self.receiver.config.write_text(self.receiver.config.read_text().replace(
+                f"{self.receiver.directory}/state", f"{self.disk}/state"))
+            self.receiver.start()
+        self.driver = Driver(self.receiver)
+        self.was_full = False
+
+    def made(self, name):
+        (self.directory / name).mkdir()
+        return self.directory / name
+
+    def mount(self):
+        place = self.made("disk")
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "none", place],
+                              capture_output=True)
+        return place if done.returncode == 0 else None
+
+    def replicate(self):
+        self.replica.client.replicaof("127.0.0.1", self.master.port)
+        harness.wait_for("the replica", lambda: self.replica.client.info("replication").get(
+            "master_link_status") == "up")
+
+    def end(self):
+        for process in (self.receiver, self.master, self.replica):
+            if process.process.poll() is None:
+                process.kill()
+        self.proxy.stopping = True
+        self.proxy.listener.close()
+        self.proxy.reset()
+        if self.disk:
+            subprocess.run(["umount", "-l", self.disk], check=False)
+
+    def pause(self, least=0.02, most=0.4):
+        time.sleep(self.random.uniform(least, most))
+
+    # --- faults -------------------------------------------------------------------------------
+
+    def fault_kill_receiver(self):
+        self.receiver.kill()
+        self.receiver.process = self.receiver.spawn()
+
+    def fault_restart_receiver(self):
+        old, self.receiver.process = self.receiver.process, self.receiver.spawn()
+        old.terminate()
+        old.wait(40)
+
+    def fault_reload(self):
+        self.receiver.process.send_signal(signal.SIGHUP)
+
+    def fault_kill_redis(self):
+        """It comes back with what it had at its last SAVE, if any."""
+        if self.random.random() < 0.5:
+            self.master.client.execute_command("SAVE")
+            self.pause()
+        self.master.kill()
+        self.pause()
+        self.master.start()
+
+    def fault_roll_back(self):
+        self.master.client.execute_command("SAVE")
+        self.pause()
+        self.master.client.execute_command("DEBUG", "RELOAD", "NOSAVE")
+
+    def fault_flush(self):
+        self.master.client.flushall()
+
+    def fault_fail_over(self):
+        """To a replica that missed the last moments."""
+        self.replica.client.replicaof("NO", "ONE")
+        self.pause()
+        self.master.kill()
+        self.master, self.replica = self.replica, self.master
+        self.proxy.target = ("127.0.0.1", self.master.port)
+        self.proxy.reset()
+        self.replica.start()
+        self.replicate()
+
+    def fault_read_only(self):
+        self.master.client.replicaof("127.0.0.1", 1)
+        self.pause()
+        self.master.client.replicaof("NO", "ONE")
+
+    def fault_out_of_memory(self):
+        self.master.client.config_set("maxmemory", "1")
+        self.pause()
+        self.master.client.config_set("maxmemory", "0")
+
+    def fault_script_flush(self):
+        self.master.client.script_flush()
+
+    def fault_busy(self):
+        self.master.client.execute_command("DEBUG", "SLEEP", str(self.random.uniform(0.05, 0.4)))
+
+    def fault_frozen(self):
+        self.master.process.send_signal(signal.SIGSTOP)
+        self.pause()
+        self.master.process.send_signal(signal.SIGCONT)
+
+    def fault_clients_killed(self):
+        self.master.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+    def fault_cut_request(self):
+        self.proxy.cut_after(self.random.randrange(1, 40000))
+        self.pause()
+
+    def fault_cut_answer(self):
+        self.proxy.cut_answer_after(self.random.randrange(1, 200))
+        self.pause()
+
+    def fault_swallow_answers(self):
+        self.proxy.swallow_answers()
+        self.pause()
+        self.proxy.heal()
+        self.proxy.reset()
+
+    def fault_delay(self):
+        self.proxy.delay(self.random.uniform(0.01, 0.1))
+        self.pause()
+        self.proxy.heal()
+
+    def fault_reset(self):
+        self.proxy.reset()
+
+    def fault_refuse(self):
+        self.proxy.refuse()
+        self.proxy.reset()
+        self.pause()
+        self.proxy.heal()
+
+    def fault_full_disk(self):
+        if not self.disk:
+            return
+        self.was_full = True
+        filler = self.disk / "filler"
+        try:
+            with open(filler, "wb", buffering=0) as out:
+                while True:
+                    out.write(b"x" * 65536)
+        except OSError:
+            pass
+        self.pause()
+        filler.unlink(missing_ok=True)
+
+    def fault_failing_syncs(self):
+        if not shutil.which("strace"):
+            return
+        tracer = subprocess.Popen(
+            ["strace", "-f", "-qq", "-p", str(self.receiver.process.pid), "-e", "trace=fdatasync",
+             "-e", f"inject=fdatasync:error=EIO:when={self.random.randrange(1, 4)}"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.pause(0.1)
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(20)
+
+
+KINDS = sorted(name for name in dir(World) if name.startswith("fault_"))
+
+
+def gaps(server):
+    """How many sequences were told as lost."""
+    count = 0
+    for entry in server.entries("{ac}:dead"):
+        assert entry["reason"] == b"gap", entry
+        numbers = [int(word) for word in entry["detail"].replace(b"-", b" ").split()
+                   if word.isdigit()]
+        count += max(numbers) - min(numbers) + 1 if numbers else 1
+    return count
+
+
+def check(world, driver):
+    problems = ledger.check(world.master.entries(), driver.acknowledged, driver.next)
+    lost = [p for p in problems if "is not there" in p]
+    # A full disk takes the room of published segments; what Redis then loses is told as a gap.
+    if world.was_full and lost and len(lost) <= gaps(world.master):
+        problems = [p for p in problems if p not in lost]
+    return problems
+
+
+def run(seed, faults, directory, totals):
+    world = World(directory, seed)
+    try:
+        driver = world.driver
+        driver.start()
+        for _ in range(faults):
+            world.pause()
+            kind = world.random.choice(KINDS)
+            totals[kind[6:].replace("_", " ")] += 1
+            getattr(world, kind)()
+        driver.stopping = True
+        driver.join()
+        world.proxy.heal()
+        harness.wait_for("acrelayd", world.receiver.is_ready)
+        world.receiver.wait_shipped(120)
+        # Redis may have lost something the receiver has not looked for yet
+        world.proxy.reset()
+        harness.wait_for("a good post", lambda: world.receiver.post(
+            "type=subscribe&contact[id]=%d" % driver.take_last()) == 200)
+        world.receiver.wait_shipped(120)
+        totals["answered 200"] += len(driver.acknowledged)
+        totals["failed"] += driver.failed
+        return check(world, driver)
+    finally:
+        world.driver.stopping = True
+        world.end()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name, default in (("seeds", 10), ("first", 1), ("faults", 12)):
+        parser.add_argument("--" + name, type=int, default=default)
+    args = parser.parse_args()
+    passed, failed, totals = 0, [], collections.Counter()
+    for seed in range(args.first, args.first + args.seeds):
+        with tempfile.TemporaryDirectory(prefix="acrelay-soak-") as directory:
+            try:
+                problems = run(seed, args.faults, directory, totals)
+            except AssertionError as error:
+                problems = [str(error)]
+        passed += not problems
+        if problems:
+            failed.append(seed)
+            print(f"seed {seed}: {len(problems)} problems", *problems[:5], sep="\n  ", flush=True)
+        elif sys.stdout.isatty():
+            print(f"seed {seed} passed", end="\r", flush=True)
+    for kind, count in sorted(totals.items()):
+        print(f"{count:8} {kind}")
+    if failed:
+        print("seeds that failed:", *failed)
+    print(f"{passed} passed, {len(failed)} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
