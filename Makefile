@@ -39,7 +39,7 @@ UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c)
 # programs in which threads meet, for TSan (Criterion cannot run under it)
 THREADS  := $(patsubst tests/threads/%.c,$(BUILD)/threads/%,$(wildcard tests/threads/*.c))
 
-.PHONY: deb man reference soak-normal install uninstall bench prism soak-worker all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
+.PHONY: analyse memcheck coverage deb man reference soak-normal install uninstall bench prism soak-worker all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(PROGRAMS)
@@ -147,6 +147,22 @@ $(BUILD)/target/%: tests/fuzz/%.c $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c $< -o $@.o
 	$(call LINK,$@.o) -fsanitize=fuzzer -o $@
+# what gcc's and clang's analyzers find, with the short list in .clang-tidy
+analyse:
+	@$(MAKE) -s all CC=gcc CFLAGS='-O1 -g -fanalyzer' BUILD=build/analyse
+	@ls src/*/*.c | xargs -P 2 -n 8 sh -c 'clang-tidy --quiet "$$@" -- -std=c17 \
+	    -D_GNU_SOURCE -DACRELAY_VERSION=\"\" -iquote src 2>/dev/null' sh
+# the unit tests under valgrind, without those that kill processes or take minutes there
+VALGRIND := base config event hook_json inspect metric options pace plan reply script
+memcheck: $(VALGRIND:%=$(BUILD)/unit/%)
+	@for t in $^; do valgrind -q --error-exitcode=9 --leak-check=full \
+	    --errors-for-leak-kinds=definite $$t --jobs 1 || exit 1; done
+# lines and branches that the unit tests and the live tests reach
+coverage:
+	@$(MAKE) -s -k unit all tools CC=gcc CFLAGS='-O0 -g --coverage' HARDEN=-fPIE BUILD=build/coverage \
+	    LDFLAGS=--coverage || true
+	@ACRELAY_BUILD=$(CURDIR)/build/coverage $(PYTHON) -m pytest -q tests/live -k 'not restarts and not ledger'
+	@gcovr -r . --object-directory build/coverage -f src/ -s | tail -40
 # bodies read by acrelay and by a second reading of the normal form: BODIES random ones
 BODIES ?= 20000
 reference: tools

@@ -137,6 +137,7 @@ check_count(const struct options *o)
                               none, "");
     if (o->arguments_len >= least)
         return -1;
+    assert(c); // without a command nothing can be missing
     fprintf(stderr, "%s: something is missing; usage: %s %s %s\n", o->program->name,
             o->program->name, c->name, c->arguments);
     return EXIT_CODE_USAGE;

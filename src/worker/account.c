@@ -177,7 +177,7 @@ read_pages(struct account *a, struct hooks *found, struct err *err)
 
     for (int page = 0; page < PAGES_MAX && count == PAGE; page++) {
         char path[96];
-        struct span body;
+        struct span body = {0};
         snprintf(path, sizeof path, "/api/3/webhooks?limit=%d&offset=%d", PAGE,
                  page * PAGE);
         if (ask(a, path, &body, err) < 0)
@@ -217,7 +217,7 @@ account_list(struct account *a, struct hooks *found, struct err *err)
 int
 account_events(struct account *a, struct hook_words *events, struct err *err)
 {
-    struct span body;
+    struct span body = {0};
 
     if (ask(a, "/api/3/webhook/events", &body, err) < 0)
         return -1;

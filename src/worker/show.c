@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -87,6 +88,8 @@ add_difference(struct buf *to, const struct step *step)
     const struct hook *w = step->wanted, *f = step->found;
     char label[100];
 
+    if (!w || !f)
+        return; // only a change has both
     if (step->differs & DIFFERS_LABEL) {
         text_escape(label, sizeof label, span_of(f->label));
         buf_add_format(to, "\n      name     %s -> %s", label, w->label);
@@ -117,7 +120,7 @@ add_difference(struct buf *to, const struct step *step)
 static void
 add_reason(struct buf *to, const struct step *step)
 {
-    if (step->kind == STEP_CREATE) {
+    if (step->kind == STEP_CREATE && step->wanted) {
         add_words(to, &step->wanted->events);
         buf_add_text(to, "; from ");
         add_words(to, &step->wanted->sources);
@@ -143,6 +146,7 @@ show_step(const struct show *s, const struct step *step)
     char id[24] = "";
     struct buf line;
 
+    assert(h); // a step is about something
     buf_init(&line, 1 << 16);
     if (step->found)
         snprintf(id, sizeof id, "#%" PRIu64, step->found->id);

@@ -59,6 +59,7 @@ class World:
             self.receiver.start()
         self.driver = Driver(self.receiver)
         self.was_full = False
+        self.done = []
 
     def made(self, name):
         (self.directory / name).mkdir()
@@ -115,6 +116,11 @@ class World:
         self.master.client.execute_command("SAVE")
         self.pause()
         self.master.client.execute_command("DEBUG", "RELOAD", "NOSAVE")
+        # DEBUG RELOAD is not told to replicas, which a real restart is: start it anew.
+        self.replica.kill()
+        (self.replica.directory / "dump.rdb").unlink(missing_ok=True)
+        self.replica.start()
+        self.replicate()
 
     def fault_flush(self):
         self.master.client.flushall()
@@ -240,6 +246,7 @@ def run(seed, faults, directory, totals):
             world.pause()
             kind = world.random.choice(KINDS)
             totals[kind[6:].replace("_", " ")] += 1
+            world.done.append(kind[6:])
             getattr(world, kind)()
         driver.stopping = True
         driver.join()
@@ -253,7 +260,8 @@ def run(seed, faults, directory, totals):
         world.receiver.wait_shipped(120)
         totals["answered 200"] += len(driver.acknowledged)
         totals["failed"] += driver.failed
-        return check(world, driver)
+        problems = check(world, driver)
+        return problems + ["faults: " + " ".join(world.done)] if problems else []
     finally:
         world.driver.stopping = True
         world.end()
@@ -274,7 +282,7 @@ def main():
         passed += not problems
         if problems:
             failed.append(seed)
-            print(f"seed {seed}: {len(problems)} problems", *problems[:5], sep="\n  ", flush=True)
+            print(f"seed {seed}: {len(problems)} problems", *problems[:4], problems[-1], sep="\n  ", flush=True)
         elif sys.stdout.isatty():
             print(f"seed {seed} passed", end="\r", flush=True)
     for kind, count in sorted(totals.items()):
