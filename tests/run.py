@@ -79,6 +79,10 @@ STEPS = [
     ("build-gcc", make("all", "tools"), plain, 300),
     ("build-clang", make("all", "CC=clang", "BUILD=build/clang"), plain, 300),
     ("unit-asan", make("-k", "unit", "SAN=address", "BUILD=build/asan"), criterion, 600),
+    ("build-asan", make("all", "tools", "SAN=address", "BUILD=build/asan"), plain, 300),
+    ("live-asan", ["env", f"ACRELAY_BUILD={ROOT}/build/asan",
+                   *pytest_command("live-asan", "tests/live/test_spine.py")],
+     junit("live-asan"), 400),
     ("build-tsan", make("all", "tools", "threads", "SAN=thread", "BUILD=build/tsan"), plain, 300),
     ("live-tsan", ["env", f"ACRELAY_BUILD={ROOT}/build/tsan", "TSAN_OPTIONS=exitcode=66",
                    *pytest_command("live-tsan", "tests/live/test_spine.py")],
@@ -88,7 +92,7 @@ STEPS = [
     ("demo", ["sh", "deploy/try.sh", "demo"], plain, 120),
     ("model", [PYTHON, "tests/model/cursor.py"], counted, 60),
     ("bench", make("bench", "ROUNDS=1", "BENCH_SECONDS=1"), plain, 200),
-    ("soak", [PYTHON, "tests/live/soak.py", "--seeds", "10"], counted, 400),
+    ("soak", [PYTHON, "tests/live/soak.py", "--seeds", "10", "--faults", "8"], counted, 400),
     ("live", pytest_command("live", "tests/live"), junit("live"), 900),
 ]
 

@@ -267,6 +267,17 @@ examine_programs(struct findings *f)
     else
         findings_tell(f, GOOD, EXIT_CODE_OK, "worker", NULL,
                       "it runs, and no hook is silent");
+    double throttled = page_metric(&page, "acrelay_api_throttles_total");
+    if (throttled > 0)
+        findings_tell(f, WARNING, EXIT_CODE_OK, "api rate",
+                      "lower worker.api_rate, or find who else uses the account's API: "
+                      "ActiveCampaign allows 5 requests a second to all together",
+                      "ActiveCampaign said %.0f times that requests come too fast",
+                      throttled);
+    else if (page.len > 0)
+        findings_tell(f, GOOD, EXIT_CODE_OK, "api rate", NULL,
+                      "at most %g requests a second, none was refused as too many",
+                      c->worker_api_rate);
     buf_release(&page);
 }
 

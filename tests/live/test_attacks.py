@@ -51,7 +51,7 @@ def test_every_attack_has_its_answer_and_stores_nothing_else(redis, receiver, th
 
     def on_case(name, via, answers):
         taken[0] += count_200(answers)
-        if answers != wanted.get(name, {}).get(via):
+        if answers not in wanted.get(name, {}).get(via, "").split("|"):
             wrong.append((name, via, answers, wanted.get(name, {}).get(via)))
     attacks.run_all(receiver, through, on_case)
     assert len(wanted) >= 80 and wrong == []

@@ -306,7 +306,7 @@ def test_doctor_finds_a_good_installation_good(installation):
     assert [f for f in findings if f["result"] == "WRONG"] == []
     assert code == 0
     for what in ("configuration", "secret", "redis", "state_dir", "disk", "redis rights",
-                 "relay", "worker", "activecampaign", "hooks", "public_url"):
+                 "relay", "worker", "api rate", "activecampaign", "hooks", "public_url"):
         assert "good" in [result for result, _, _ in told(findings, what)], (what, findings)
     for finding in findings:  # whoever is told of trouble is told what to do
         assert (finding["result"] == "good" or finding.get("do")

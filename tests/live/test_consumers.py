@@ -8,6 +8,7 @@ import subprocess
 import harness
 import pytest
 import redis as redis_py
+import simulator
 import yaml
 
 CONSUMERS = harness.ROOT / "deploy" / "consumers"
@@ -187,6 +188,31 @@ def test_the_operators_user_is_enough_for_the_command_line(tmp_path, guarded, ma
         assert done.returncode == 0, (command, done.stderr)
     denied = [entry for entry in guarded.client.acl_log()
               if entry["username"] == "acrelay-operator"]
+    assert denied == [], denied
+
+
+def test_the_workers_user_is_enough_for_the_worker(tmp_path, guarded):
+    password = tmp_path / "redis-password"
+    password.write_text("CHANGE-ME-2\n")
+    password.chmod(0o600)
+    sim = simulator.Simulator(tmp_path)
+    worker = simulator.Worker(
+        tmp_path, sim, "  - {name: contacts, events: [subscribe], expect_every: 1h}\n",
+        redis_port=guarded.port, worker=", leader: redis")
+    worker.config.write_text(worker.config.read_text().replace(
+        "/0'}", "/0', user: acrelay-worker, password_file: redis-password}"))
+    process = worker.start(tmp_path / "worker.log")
+    try:
+        harness.wait_for("its state", lambda: guarded.client.hget("{ac}:hooks", "contacts"))
+        assert guarded.client.get("{ac}:leader")
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        sim.stop()
+    denied = [entry for entry in guarded.client.acl_log()
+              if entry["username"] == "acrelay-worker"]
     assert denied == [], denied
 
 
