@@ -16,7 +16,8 @@
 #include <sys/statvfs.h>
 #include <sys/timex.h>
 
-enum { CLOCKS_APART_S = 5, LAG_S = 60 };
+enum { CLOCKS_APART_S = 5, LAG_S = 60, THROTTLES = 10 };
+#define JOURNAL_MAX (UINT64_C(8) << 30) // unless journal.max is set
 
 // --- disk and clock -------------------------------------------------------------------------
 
@@ -30,9 +31,10 @@ examine_disk(struct findings *f)
     if (statvfs(c->state_dir, &st) < 0)
         return; // told by check
     uint64_t unit = st.f_frsize, left = st.f_bavail * unit, all = st.f_blocks * unit;
-    uint64_t max = c->journal_max ? c->journal_max : all / 2;
+    uint64_t preset = all / 2 < JOURNAL_MAX ? all / 2 : JOURNAL_MAX;
+    uint64_t max = c->journal_max ? c->journal_max : preset;
     text_bytes(free_text, sizeof free_text, left);
-    text_bytes(max_text, sizeof max_text, max < all / 2 ? max : all / 2);
+    text_bytes(max_text, sizeof max_text, max);
     if (left < 256 << 20)
         findings_tell(f, WRONG, EXIT_CODE_DIRECTORY, "disk",
                       "free space there, or give state_dir a file system of its own",
@@ -268,7 +270,7 @@ examine_programs(struct findings *f)
         findings_tell(f, GOOD, EXIT_CODE_OK, "worker", NULL,
                       "it runs, and no hook is silent");
     double throttled = page_metric(&page, "acrelay_api_throttles_total");
-    if (throttled > 0)
+    if (throttled > THROTTLES)
         findings_tell(f, WARNING, EXIT_CODE_OK, "api rate",
                       "lower worker.api_rate, or find who else uses the account's API: "
                       "ActiveCampaign allows 5 requests a second to all together",
@@ -276,8 +278,8 @@ examine_programs(struct findings *f)
                       throttled);
     else if (page.len > 0)
         findings_tell(f, GOOD, EXIT_CODE_OK, "api rate", NULL,
-                      "at most %g requests a second, none was refused as too many",
-                      c->worker_api_rate);
+                      "at most %g requests a second, %.0f were refused as too many",
+                      c->worker_api_rate, throttled);
     buf_release(&page);
 }
 
