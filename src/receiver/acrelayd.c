@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/programs.h"
+#include "base/text.h"
 #include "edge/admin.h"
 #include "event/event.h"
 #include "receiver/figures.h"
@@ -245,16 +246,43 @@ drain(struct receiver *r)
     journal_close(r->journal);
 }
 
+// The service manager's watchdog hears from us three times in its period (sd_watchdog_enabled(3))
+// while this thread runs and journal and relay let their figures be read. Without one we sleep.
+static struct timespec
+watchdog_period(void)
+{
+    const char *text = getenv("WATCHDOG_USEC");
+    uint64_t us = 0;
+
+    if (!text || !text_number(&us, span_of(text), INT64_MAX) || us < 3000)
+        us = UINT64_C(3600) * 1000000 * 3;
+    us /= 3;
+    return (struct timespec){(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
+}
+
+static void
+tell_watchdog(struct receiver *r)
+{
+    struct journal_status j;
+    struct relay_status relay;
+
+    journal_read_status(r->journal, &j);
+    relay_read_status(r->figures.relay, &relay);
+    sockets_notify("WATCHDOG=1");
+}
+
 static void
 serve(struct receiver *r, const sigset_t *signals)
 {
+    struct timespec period = watchdog_period();
+
     for (;;) {
-        int signal = 0;
-        if (sigwait(signals, &signal) != 0)
-            continue;
-        if (signal != SIGHUP)
+        int signal = sigtimedwait(signals, NULL, &period);
+        if (signal == SIGTERM || signal == SIGINT)
             break;
-        reload(r);
+        if (signal == SIGHUP)
+            reload(r);
+        tell_watchdog(r);
     }
     drain(r);
 }

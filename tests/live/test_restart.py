@@ -1,6 +1,7 @@
 """No restart loses a delivery, and no full disk does. Longer runs: restarts.py."""
 import os
 import shutil
+import socket
 import subprocess
 
 import harness
@@ -97,3 +98,20 @@ def test_without_redis_all_room_is_used_then_503_and_it_goes_on_by_itself(
     receiver.wait_shipped()
     entries = redis.client.xlen("{ac}:events")
     assert entries == len(statuses[:-1]) + 1
+
+
+def test_the_watchdog_hears_from_the_receiver_while_it_lives(tmp_path, make_receiver, monkeypatch):
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(str(tmp_path / "notify"))
+    listener.settimeout(20)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "600000")
+    receiver = make_receiver()
+    assert b"READY=1" in listener.recv(1000)
+    for _ in range(3):
+        assert listener.recv(1000) == b"WATCHDOG=1"
+    receiver.process.terminate()
+    while (said := listener.recv(1000)) == b"WATCHDOG=1":
+        pass
+    assert b"STOPPING=1" in said
+    assert receiver.process.wait(20) == 0

@@ -270,7 +270,8 @@ def test_a_secret_that_others_can_read_is_77(tmp_path, receiver):
 def test_a_directory_that_cannot_be_written_is_73(tmp_path, receiver):
     other = tmp_path / "other.yaml"
     other.write_text(receiver.config.read_text().replace(
-        f"{tmp_path}/state", "/proc/acrelay"))
+        f"{tmp_path}/state", "/proc/acrelay").replace(
+        "127.0.0.1:1'", f"127.0.0.1:{harness.free_port()}'"))  # 1 is for root only
     assert start(other)[0] == 73
 
 
