@@ -8,12 +8,17 @@ import http.client
 import os
 import pathlib
 import random
+import resource
 import signal
 import socket
 import subprocess
 import time
 
 import redis
+
+# A thousand clients of one test are descriptors of this process.
+_, HARD = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(HARD, 65536), HARD))
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("ACRELAY_BUILD", ROOT / "build"))
