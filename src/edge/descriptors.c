@@ -31,7 +31,7 @@ is_listener(int fd)
 
 // find_descriptor returns the first open descriptor that is wanted, or -1.
 static int
-find_descriptor(bool (*wanted)(int fd, const void *context), const void *context)
+find_descriptor(bool (*wanted)(int fd, void *context), void *context)
 {
     DIR *d = opendir("/proc/self/fd");
     int found = -1;
@@ -48,7 +48,7 @@ find_descriptor(bool (*wanted)(int fd, const void *context), const void *context
 }
 
 static bool
-listens_on_port(int fd, const void *port)
+listens_on_port(int fd, void *port)
 {
     union address a = descriptors_address(fd);
 
@@ -60,6 +60,40 @@ int
 descriptors_find_listener(in_port_t port)
 {
     return find_descriptor(listens_on_port, &port);
+}
+
+struct ends {
+    struct sockaddr_in peer;
+    in_port_t port;
+    int found; // -1: none yet
+    bool several;
+};
+
+// Looks at all descriptors: with one port on several addresses, one peer may have two.
+static bool
+note_ends(int fd, void *context)
+{
+    struct ends *e = context;
+    struct sockaddr_in peer;
+    socklen_t len = sizeof peer;
+
+    if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0 ||
+        peer.sin_family != AF_INET || peer.sin_port != e->peer.sin_port ||
+        peer.sin_addr.s_addr != e->peer.sin_addr.s_addr ||
+        descriptors_address(fd).in.sin_port != e->port)
+        return false;
+    e->several = e->found >= 0;
+    e->found = fd;
+    return e->several;
+}
+
+int
+descriptors_find_connection(const struct sockaddr_in *peer, in_port_t port)
+{
+    struct ends e = {.peer = *peer, .port = port, .found = -1};
+
+    (void)find_descriptor(note_ends, &e); // its answer stands in e
+    return e.several ? -1 : e.found;
 }
 
 struct places {
@@ -78,9 +112,9 @@ same_place(const union address *a, const union address *b)
 }
 
 static bool
-is_connection(int fd, const void *context)
+is_connection(int fd, void *context)
 {
-    const struct places *places = context;
+    struct places *places = context;
     union address a = descriptors_address(fd);
 
     if (a.any.sa_family != AF_UNSPEC && !is_listener(fd))

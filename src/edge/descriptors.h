@@ -21,6 +21,10 @@ union address descriptors_address(int fd);
 // order), -1 when there is none.
 int descriptors_find_listener(in_port_t port);
 
+// descriptors_find_connection finds the IPv4 connection with that peer and local port
+// (network byte order), -1 when there is none or more than one.
+int descriptors_find_connection(const struct sockaddr_in *peer, in_port_t port);
+
 // descriptors_hold_connection says whether a connection (not a listener) whose local port or
 // path is that of one of the addresses is open.
 bool descriptors_hold_connection(const union address *addresses, size_t len);

@@ -3,6 +3,11 @@
 // place with dup3. The poll loop goes by descriptor number, so nothing else is needed, and
 // the same trick gives the sockets back: a listener that nobody knows takes their place.
 //
+// A thread that waits for its record's sync sleeps twice for each request: there, and for the
+// next request. So an answer may be left to the thread that knows the outcome, with send(2)
+// on the connection's descriptor, which civetweb does not tell: its two ends do. Such an
+// answer is settled before civetweb writes to the connection or closes it.
+//
 // begin_request is the only entry and always answers, which also keeps civetweb's file and
 // form code, where its known holes are, unreachable.
 //
@@ -19,6 +24,7 @@
 #include "edge/descriptors.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <civetweb.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -29,7 +35,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { SOCKETS_MAX = 64, TICK_MS = 200, HEAD_MAX = 512 };
+// NEW: a connection's first requests, while looking for its descriptor does not pay.
+enum { SOCKETS_MAX = 64, TICK_MS = 200, NEW = 3 };
 
 struct worker {
     struct worker *next;
@@ -38,6 +45,9 @@ struct worker {
     int64_t since_ms; // of the wait for a request's head
     pthread_mutex_t lock;
     int64_t deadline_ms; // of the read under way, 0: none; under lock
+    unsigned requests;   // of the connection
+    int fd;              // of the connection, -1: not known
+    struct laters laters;
 };
 
 struct http_server {
@@ -81,7 +91,7 @@ static void
 add_worker(struct http_server *s)
 {
     me = memory_get(sizeof *me);
-    *me = (struct worker){.server = s, .thread = pthread_self()};
+    *me = (struct worker){.server = s, .thread = pthread_self(), .fd = -1};
     pthread_mutex_init(&me->lock, NULL);
     pthread_mutex_lock(&s->lock);
     me->next = s->workers;
@@ -122,8 +132,10 @@ keep_time(void *server)
         struct worker *first = s->workers;
         pthread_mutex_unlock(&s->lock);
         int64_t now_ms = clock_mono_ms();
-        for (struct worker *w = first; w; w = w->next)
+        for (struct worker *w = first; w; w = w->next) {
             interrupt_if_late(w, now_ms);
+            laters_expire(&w->laters, now_ms, s->options.expire);
+        }
     }
     return NULL;
 }
@@ -171,6 +183,7 @@ begin_request(struct mg_connection *conn)
 {
     struct http_request r;
 
+    me->requests++;
     fill_request(&r, conn, mg_get_request_info(conn));
     me->server->options.handle(&r, me->server->options.context);
     me->since_ms = clock_mono_ms();
@@ -182,6 +195,8 @@ begin_connection(const struct mg_connection *conn, void **data)
 {
     (void)conn, (void)data;
     me->since_ms = clock_mono_ms();
+    me->requests = 0;
+    me->fd = -1;
     atomic_fetch_add(&me->server->connections, 1);
     return 0;
 }
@@ -190,6 +205,7 @@ static void
 end_connection(const struct mg_connection *conn)
 {
     (void)conn;
+    laters_settle(&me->laters);
     atomic_fetch_sub(&me->server->connections, 1);
 }
 
@@ -224,11 +240,33 @@ http_read(struct http_request *r, char *to, size_t len, int64_t deadline_ms)
     return n;
 }
 
+static int
+find_descriptor(const struct mg_request_info *info)
+{
+    struct sockaddr_in peer = {.sin_family = AF_INET,
+                               .sin_port = htons((uint16_t)info->remote_port)};
+
+    if (inet_pton(AF_INET, info->remote_addr, &peer.sin_addr) != 1)
+        return -1;
+    return descriptors_find_connection(&peer, htons((uint16_t)info->server_port));
+}
+
+struct later *
+http_later(struct http_request *r, int64_t deadline_ms, uint32_t *ticket)
+{
+    if (me->requests == NEW + 1)
+        me->fd = find_descriptor(mg_get_request_info(r->connection));
+    if (me->fd < 0)
+        return NULL;
+    return laters_next(&me->laters, me->fd, deadline_ms - TICK_MS, ticket);
+}
+
 void
 http_continue(struct http_request *r)
 {
     static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
+    laters_settle(&me->laters);
     mg_write(r->connection, interim, sizeof interim - 1);
 }
 
@@ -240,39 +278,40 @@ reason_of(int code)
     return code == 200 ? "OK" : mg_get_response_code_text(NULL, code);
 }
 
+struct span
+http_format(char *to, int code, const char *headers, struct span body, bool close)
+{
+    int len = snprintf(
+        to, HTTP_HEAD_MAX, "HTTP/1.1 %d %s\r\nContent-Length: %zu\r\n%s%s\r\n", code,
+        reason_of(code), body.len, headers, close ? "Connection: close\r\n" : "");
+
+    assert(len > 0 && len < HTTP_HEAD_MAX); // headers are ours
+    memcpy(to + len, body.at, body.len);
+    return span_make(to, (size_t)len + body.len);
+}
+
 static void
 write_answer(struct mg_connection *conn, int code, const char *headers, struct span body,
-             size_t body_len, bool close)
+             bool is_head, bool close)
 {
-    char head[HEAD_MAX];
-    struct buf all;
+    char small[HTTP_HEAD_MAX * 2], *to = small;
 
     if (close)
         mg_disable_keep_alive(conn);
-    int len = snprintf(
-        head, sizeof head, "HTTP/1.1 %d %s\r\nContent-Length: %zu\r\n%s%s\r\n", code,
-        reason_of(code), body_len, headers, close ? "Connection: close\r\n" : "");
-    if (len < 0 || (size_t)len >= sizeof head)
-        return;
-    if ((size_t)len + body.len <= sizeof head) {
-        memcpy(head + len, body.at, body.len);
-        mg_write(conn, head, (size_t)len + body.len);
-        return;
-    }
-    buf_init(&all, (size_t)len + body.len);
-    buf_add(&all, span_make(head, (size_t)len));
-    buf_add(&all, body);
-    mg_write(conn, all.at, all.len);
-    buf_release(&all);
+    if (body.len > HTTP_HEAD_MAX)
+        to = memory_get(HTTP_HEAD_MAX + body.len);
+    struct span answer = http_format(to, code, headers, body, close);
+    laters_settle(&me->laters);
+    mg_write(conn, answer.at, answer.len - (is_head ? body.len : 0));
+    if (to != small)
+        free(to);
 }
 
 void
 http_reply(struct http_request *r, int code, const char *headers, struct span body,
            bool close)
 {
-    struct span shown = span_is(r->method, "HEAD") ? SPAN("") : body;
-
-    write_answer(r->connection, code, headers, shown, body.len, close);
+    write_answer(r->connection, code, headers, body, span_is(r->method, "HEAD"), close);
 }
 
 // What civetweb refuses by itself. It says 400 for a head that did not come in time too.
@@ -284,7 +323,7 @@ answer_refusal(struct mg_connection *conn, int code, const char *text)
     (void)text;
     if (code == 400 && clock_mono_ms() - me->since_ms >= o->request_timeout_ms)
         code = 408;
-    write_answer(conn, code, "", SPAN(""), 0, true);
+    write_answer(conn, code, "", SPAN(""), false, true);
     if (o->note_refusal)
         o->note_refusal(code, o->context);
     return 0;

@@ -3,12 +3,14 @@
 // of them loses requests or has holes. Every request goes to one handler.
 //
 // The handler runs in one of `threads` threads, whose stacks are small (100 KiB): large
-// buffers belong on the heap. A thread belongs to one connection while it is kept alive.
+// buffers belong on the heap. A thread belongs to one connection while it is kept alive. The
+// handler answers itself (http_reply), or leaves the answer to another thread (http_later).
 #ifndef ACRELAY_EDGE_HTTP_H
 #define ACRELAY_EDGE_HTTP_H
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "edge/later.h"
 
 #include <stdint.h>
 
@@ -41,6 +43,9 @@ struct http_options {
     http_handler *handle;
     // Told of what was answered without the handler (no HTTP, too slow a head); may be NULL.
     void (*note_refusal)(int code, void *context);
+    // Finishes an answer left to others whose deadline passes (later.h); may be NULL where no
+    // handler leaves one.
+    void (*expire)(struct later *l);
     void *context;
 };
 
@@ -67,6 +72,16 @@ void http_continue(struct http_request *r);
 // CRLF, or "". With `close` the connection is closed behind it. HEAD gets no body.
 void http_reply(struct http_request *r, int code, const char *headers, struct span body,
                 bool close);
+
+// http_later prepares an answer to be left to others (later.h): the handler fills it in, calls
+// later_owe, hands on the ticket, and returns. NULL when it must answer itself: the connection is new (most carry one request), or
+// not TCP, so that its descriptor cannot be told. Only for answers that keep it alive.
+struct later *http_later(struct http_request *r, int64_t deadline_ms, uint32_t *ticket);
+
+// http_format writes a whole answer, as http_reply sends it, into `to`, which has room.
+enum { HTTP_HEAD_MAX = 512 };
+struct span http_format(char *to, int code, const char *headers, struct span body,
+                        bool close);
 
 // http_release_sockets makes the server accept nothing more; the kernel keeps queueing for
 // whoever shares the sockets. What is admitted goes on.

@@ -39,18 +39,18 @@ seal(struct journal *j)
         log_warn("journal: cannot seal the last segment: error %d", errno);
 }
 
-// leave closes the active segment. A good one shrinks to its used length; a poisoned one is
-// left as it is.
+// leave closes the active segment, which shrinks to `end`: behind it are only zeros. Without
+// that, a disk that fails a few syncs would fill the journal's room with them.
 static void
-leave(struct journal *j, bool poisoned)
+leave(struct journal *j, uint64_t end)
 {
     struct stat st;
 
     if (j->fd < 0)
         return;
-    if (!poisoned && ftruncate(j->fd, (off_t)j->used) < 0)
+    if (ftruncate(j->fd, (off_t)end) < 0)
         log_warn("journal: cannot shrink a segment to its used length: error %d", errno);
-    uint64_t bytes = fstat(j->fd, &st) == 0 ? (uint64_t)st.st_size : j->used;
+    uint64_t bytes = fstat(j->fd, &st) == 0 ? (uint64_t)st.st_size : end;
     close(j->fd);
     j->fd = -1;
     pthread_mutex_lock(&j->lock);
@@ -232,7 +232,7 @@ commit_once(struct journal *j, struct group *g, bool *full, struct err *err)
     bool fits = j->used + g->bytes.len <= j->options.segment_bytes;
 
     if (j->fd >= 0 && (g->first != j->written + 1 || (!fits && j->used > SEGMENT_HEADER)))
-        leave(j, false);
+        leave(j, j->used);
     if (j->fd < 0 && enter(j, g->first, err) < 0) {
         *full = is_full(errno);
         return -1;
@@ -242,7 +242,7 @@ commit_once(struct journal *j, struct group *g, bool *full, struct err *err)
         return 0;
     }
     *full = is_full(errno);
-    leave(j, true);
+    leave(j, j->used + g->bytes.len); // what got there of the group is kept as it is
     pthread_mutex_lock(&j->lock);
     j->counts.sync_errors++;
     pthread_mutex_unlock(&j->lock);
@@ -296,22 +296,18 @@ void *
 committer_run(void *journal)
 {
     struct journal *j = journal;
+    struct group *fresh = group_make(), *g;
 
-    for (;;) {
-        struct group *fresh = group_make();
-        struct group *g = take_group(j, fresh);
-        if (!g) {
-            group_drop(fresh);
-            break;
-        }
+    while ((g = take_group(j, fresh))) {
         uint32_t result = commit(j, g);
         group_finish(g, result);
-        group_drop(g);
+        fresh = group_reuse(g);
         if (j->failing)
             clock_sleep_ms(FAILING_PAUSE_MS);
     }
+    group_drop(fresh);
     if (j->fd >= 0 && j->used > SEGMENT_HEADER)
         seal(j);
-    leave(j, false);
+    leave(j, j->used);
     return NULL;
 }

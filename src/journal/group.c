@@ -1,7 +1,7 @@
 // Group commit, the appenders' side (commit.c is the other). They frame their record into
-// the open group under a short lock and sleep on the group's own futex word; the committer
-// swaps in an empty group, writes the full one with one pwrite, syncs once, and wakes exactly
-// its sleepers with one call. The next group forms while the sync runs, so no timer is
+// the open group under a short lock and sleep on the group's own futex word, or leave word
+// whom to call; the committer swaps in an empty group, writes the full one with one pwrite,
+// syncs once, wakes exactly its sleepers with one call, and calls who left word. The next group forms while the sync runs, so no timer is
 // needed. A condition variable was rejected: each woken appender would take the mutex again,
 // one after the other.
 #include "journal/inside.h"
@@ -14,6 +14,10 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { GROUP_BYTES_KEPT = 1 << 20 }; // a group of more gives its memory back
+
+static const char NO_ROOM[] = "the commits do not keep up";
 
 struct group *
 group_make(void)
@@ -32,15 +36,34 @@ group_drop(struct group *g)
     if (atomic_fetch_sub(&g->users, 1) > 1)
         return;
     buf_release(&g->bytes);
+    free(g->waiters);
     free(g);
+}
+
+struct group *
+group_reuse(struct group *g)
+{
+    if (atomic_load(&g->users) > 1 || g->bytes.cap > GROUP_BYTES_KEPT) {
+        group_drop(g);
+        return group_make();
+    }
+    buf_clear(&g->bytes);
+    g->waiters_len = 0;
+    g->first = g->last = 0;
+    atomic_store(&g->result, GROUP_PENDING);
+    return g;
 }
 
 void
 group_finish(struct group *g, uint32_t result)
 {
     atomic_store(&g->result, result);
-    syscall(SYS_futex, (void *)(uintptr_t)&g->result, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL,
-            NULL, 0);
+    if (atomic_load(&g->users) > 1)
+        syscall(SYS_futex, (void *)(uintptr_t)&g->result, FUTEX_WAKE_PRIVATE, INT32_MAX,
+                NULL, NULL, 0);
+    for (size_t i = 0; i < g->waiters_len; i++)
+        g->waiters[i].done(g->waiters[i].context, g->waiters[i].ticket,
+                           result == GROUP_DURABLE);
 }
 
 // Returns the result, or GROUP_PENDING when the time is over.
@@ -108,8 +131,21 @@ skip(struct journal *j)
     j->next = j->skip_to + 1;
 }
 
+static void
+add_waiter(struct group *g, const struct waiter *w)
+{
+    if (g->waiters_len == g->waiters_cap) {
+        g->waiters_cap = g->waiters_cap ? g->waiters_cap * 2 : 64;
+        g->waiters = memory_grow(g->waiters, g->waiters_cap * sizeof *g->waiters);
+    }
+    g->waiters[g->waiters_len++] = *w;
+}
+
+// join adds a record to the open group, for a waiter or, without one, for the caller to sleep
+// on. NULL when there is no room in time.
 static struct group *
-join(struct journal *j, struct span payload, int64_t until_us, uint64_t *sequence)
+join(struct journal *j, struct span payload, int64_t until_us, const struct waiter *w,
+     uint64_t *sequence)
 {
     struct group *g = NULL;
 
@@ -120,7 +156,10 @@ join(struct journal *j, struct span payload, int64_t until_us, uint64_t *sequenc
         skip(j);
         *sequence = j->next++;
         g = j->open;
-        atomic_fetch_add(&g->users, 1);
+        if (w)
+            add_waiter(g, w);
+        else
+            atomic_fetch_add(&g->users, 1);
         group_add(g, payload, *sequence, j->last_us);
         if (j->idle)
             pthread_cond_signal(&j->work);
@@ -139,6 +178,14 @@ refuse(struct journal *j, struct err *err, const char *why)
     return err_set(err, ERR_AGAIN, "journal: %s", why);
 }
 
+static int
+check_size(struct span payload, struct err *err)
+{
+    if (payload.len == 0 || payload.len > JOURNAL_RECORD_MAX)
+        return err_set(err, ERR_INPUT, "journal: a record of %zu bytes", payload.len);
+    return 0;
+}
+
 int
 journal_append(struct journal *j, struct span payload, int64_t wait_ms,
                uint64_t *sequence, struct err *err)
@@ -146,11 +193,11 @@ journal_append(struct journal *j, struct span payload, int64_t wait_ms,
     int64_t until_us = clock_mono_us() + wait_ms * 1000;
     uint64_t mine;
 
-    if (payload.len == 0 || payload.len > JOURNAL_RECORD_MAX)
-        return err_set(err, ERR_INPUT, "journal: a record of %zu bytes", payload.len);
-    struct group *g = join(j, payload, until_us, &mine);
+    if (check_size(payload, err) < 0)
+        return -1;
+    struct group *g = join(j, payload, until_us, NULL, &mine);
     if (!g)
-        return refuse(j, err, "the commits do not keep up");
+        return refuse(j, err, NO_ROOM);
     uint32_t result = group_wait(g, until_us);
     group_drop(g);
     if (result == GROUP_PENDING)
@@ -159,5 +206,19 @@ journal_append(struct journal *j, struct span payload, int64_t wait_ms,
         return refuse(j, err, "cannot be made durable");
     if (sequence)
         *sequence = mine;
+    return 0;
+}
+
+int
+journal_append_later(struct journal *j, struct span payload, int64_t wait_ms,
+                     journal_done *done, void *context, uint32_t ticket, struct err *err)
+{
+    struct waiter w = {done, context, ticket};
+    uint64_t sequence;
+
+    if (check_size(payload, err) < 0)
+        return -1;
+    if (!join(j, payload, clock_mono_us() + wait_ms * 1000, &w, &sequence))
+        return refuse(j, err, NO_ROOM);
     return 0;
 }

@@ -16,11 +16,20 @@ enum {
     GROUP_FAILED = 2,
 };
 
+// Who wants to be told, instead of sleeping.
+struct waiter {
+    journal_done *done;
+    void *context;
+    uint32_t ticket;
+};
+
 // A group is the records that share one write and one sync. It lives until the committer
 // and every appender that waits for it have dropped it.
 struct group {
     _Atomic(uint32_t) result; // futex word
-    _Atomic(uint32_t) users;
+    _Atomic(uint32_t) users;  // the committer, and appenders that sleep
+    struct waiter *waiters;
+    size_t waiters_len, waiters_cap;
     struct buf bytes; // frames (checksum and `durable` still to be filled) and payloads
     uint64_t first, last;
 };
@@ -76,6 +85,8 @@ int recover(struct journal *j, struct err *err);
 // group.c
 struct group *group_make(void);
 void group_drop(struct group *g);
+// group_reuse drops a group and returns an empty one: the same, where nobody else has it.
+struct group *group_reuse(struct group *g);
 void group_finish(struct group *g, uint32_t result);
 
 // commit.c

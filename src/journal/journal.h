@@ -51,6 +51,14 @@ void journal_close(struct journal *j);
 int journal_append(struct journal *j, struct span payload, int64_t wait_ms,
                    uint64_t *sequence, struct err *err);
 
+// journal_append_later is the same without the wait: when it returns 0, `done` is called
+// exactly once with the context and the ticket, by the committer, in the order of the
+// records, and must not block. It waits only for room in the open group. -1: never called.
+typedef void journal_done(void *context, uint32_t ticket, bool durable);
+int journal_append_later(struct journal *j, struct span payload, int64_t wait_ms,
+                         journal_done *done, void *context, uint32_t ticket,
+                         struct err *err);
+
 // journal_publish says that every record up to `sequence` is in its stream, by the word of
 // the Redis master; it may go back (Redis lost data). Room is made only below it.
 void journal_publish(struct journal *j, uint64_t sequence);

@@ -153,7 +153,8 @@ start_server(struct receiver *r, struct err *err)
                                    .request_timeout_ms = c->request_timeout_ms,
                                    .idle_ms = IDLE_MS,
                                    .handle = intake_handle,
-                                   .note_refusal = intake_note_refusal};
+                                   .note_refusal = intake_note_refusal,
+                                   .expire = intake_expire};
 
     r->intake = intake_open(r->journal, r->rules, c->threads);
     options.context = r->intake;

@@ -15,6 +15,7 @@
 
 // RECORD_MAX: the largest body_max that the configuration allows, a piece, and the head.
 enum { PIECE = 16384, RECORD_MAX = (16 << 20) + (1 << 16), KEPT_MAX = 64 << 10 };
+enum { LEFT = -1 }; // not an answer: another thread gives it
 
 struct intake {
     struct journal *journal;
@@ -22,6 +23,9 @@ struct intake {
     int threads;
     _Atomic(bool) draining;
     struct metric *ack;
+    char good_text[HTTP_HEAD_MAX *
+                   2]; // of `good`, the answer that keeps a connection alive
+    struct span good;
     pthread_key_t buffers;
 };
 
@@ -122,6 +126,7 @@ intake_open(struct journal *j, struct rules *rules, int threads)
                               "Time from a request's head to its durable answer.", bounds,
                               sizeof bounds / sizeof *bounds, NULL);
     pthread_key_create(&i->buffers, free_buffers);
+    i->good = http_format(i->good_text, 200, "", SPAN("ok"), false);
     return i;
 }
 
@@ -185,8 +190,8 @@ must_close(struct intake *i, const struct http_request *r)
     return r->connections * 4 > (size_t)i->threads * 3;
 }
 
-static void
-answer(struct intake *i, struct http_request *r, int code)
+static const char *
+body_of(int code)
 {
     static const struct {
         int code;
@@ -200,14 +205,28 @@ answer(struct intake *i, struct http_request *r, int code)
                   {431, "too many headers\n"},
                   {408, "the request was not complete in time\n"},
                   {503, "cannot be made durable now\n"}};
-    const char *body = "bad request\n";
 
     for (size_t n = 0; n < sizeof bodies / sizeof *bodies; n++)
         if (bodies[n].code == code)
-            body = bodies[n].body;
+            return bodies[n].body;
+    return "bad request\n";
+}
+
+static void
+answer(struct intake *i, struct http_request *r, int code)
+{
     // After a refusal, what is left of the request is not read: the connection ends.
     bool close = (code != 200 && code != 503) || must_close(i, r);
-    http_reply(r, code, code == 405 ? "Allow: POST\r\n" : "", span_of(body), close);
+
+    http_reply(r, code, code == 405 ? "Allow: POST\r\n" : "", span_of(body_of(code)),
+               close);
+}
+
+static void
+note_lost(const char *hook, const char *why)
+{
+    log_error("receiver: a delivery to %s was answered 503 and may be lost: %s", hook,
+              why);
 }
 
 // --- bodies --------------------------------------------------------------------------------
@@ -234,11 +253,68 @@ read_body(struct http_request *r, const struct gate_verdict *v, const struct con
     return 0;
 }
 
-static int
-store(struct intake *i, const struct http_request *r, const struct gate_verdict *v,
-      const struct config *c, struct buffers *b)
+// finish gives an answer that was left to this thread: the committer, or for a 503 also the
+// one that keeps time, or the request's own.
+static void
+finish(struct later *l, int code, const char *why)
 {
-    const struct config_hook *hook = &c->hooks[v->hook];
+    struct intake *i = l->handler;
+    const struct rules *rules = l->what;
+    char text[HTTP_HEAD_MAX * 2];
+    struct span answer = i->good;
+
+    if (code == 200) {
+        metric_observe(i->ack, (double)(clock_mono_us() - l->start_us) / 1e6);
+    } else {
+        answer = http_format(text, code, "", span_of(body_of(code)), false);
+        note_lost(rules->config->hooks[l->which].name, why);
+    }
+    count(rules, l->which, code);
+    later_finish(l, answer);
+}
+
+static void
+end_later(void *later, uint32_t ticket, bool durable)
+{
+    if (later_claim(later, ticket))
+        finish(later, durable ? 200 : 503, "cannot be made durable");
+}
+
+void
+intake_expire(struct later *l)
+{
+    finish(l, 503, "not durable in time");
+}
+
+// Returns false when the answer cannot be left to others.
+static bool
+store_later(struct intake *i, struct http_request *r, const struct rules *rules,
+            size_t hook, struct span record, int64_t start_us)
+{
+    int64_t wait_ms = rules->config->ack_timeout_ms;
+    uint32_t ticket;
+    struct err err;
+
+    if (must_close(i, r))
+        return false;
+    struct later *l = http_later(r, clock_mono_ms() + wait_ms, &ticket);
+    if (!l)
+        return false;
+    l->handler = i;
+    l->what = rules;
+    l->which = hook;
+    l->start_us = start_us;
+    later_owe(l, ticket);
+    if (journal_append_later(i->journal, record, wait_ms, end_later, l, ticket, &err) < 0)
+        end_later(l, ticket, false);
+    return true;
+}
+
+static int
+store(struct intake *i, struct http_request *r, const struct gate_verdict *v,
+      const struct rules *rules, struct buffers *b, int64_t start_us)
+{
+    const struct config_hook *hook = &rules->config->hooks[v->hook];
     struct err err;
     struct delivery d = {.hook = span_of(hook->name),
                          .stream = span_of(hook->stream),
@@ -251,10 +327,12 @@ store(struct intake *i, const struct http_request *r, const struct gate_verdict 
 
     if (delivery_encode(&b->record, &d) < 0)
         return 413;
-    if (journal_append(i->journal, buf_span(&b->record), c->ack_timeout_ms, NULL, &err) <
+    struct span record = buf_span(&b->record);
+    if (store_later(i, r, rules, v->hook, record, start_us))
+        return LEFT;
+    if (journal_append(i->journal, record, rules->config->ack_timeout_ms, NULL, &err) <
         0) {
-        log_error("receiver: a delivery to %s was answered 503 and may be lost: %s",
-                  hook->name, err.text);
+        note_lost(hook->name, err.text);
         return 503;
     }
     return 200;
@@ -262,15 +340,17 @@ store(struct intake *i, const struct http_request *r, const struct gate_verdict 
 
 static int
 take_in(struct intake *i, struct http_request *r, const struct gate_verdict *v,
-        const struct config *c, int64_t start_ms)
+        const struct rules *rules, int64_t start_us)
 {
     struct buffers *b = my_buffers(i);
+    const struct config *c = rules->config;
+    int64_t deadline_ms = start_us / 1000 + c->request_timeout_ms;
 
     if (v->wants_continue)
         http_continue(r);
-    int code = read_body(r, v, c, start_ms + c->request_timeout_ms, &b->body);
+    int code = read_body(r, v, c, deadline_ms, &b->body);
     if (code == 0)
-        code = store(i, r, v, c, b);
+        code = store(i, r, v, rules, b, start_us);
     empty(&b->body);
     empty(&b->record);
     return code;
@@ -286,7 +366,9 @@ intake_handle(struct http_request *r, void *context)
     int code = v.code;
 
     if (code == 0)
-        code = take_in(i, r, &v, rules->config, start_us / 1000);
+        code = take_in(i, r, &v, rules, start_us);
+    if (code == LEFT)
+        return;
     answer(i, r, code);
     count(rules, v.hook, code);
     if (code == 200)

@@ -34,5 +34,6 @@ void intake_drain(struct intake *i);
 
 http_handler intake_handle; // context: struct intake *
 void intake_note_refusal(int code, void *intake);
+void intake_expire(struct later *l); // answers 503: not durable in time
 
 #endif

@@ -357,3 +357,31 @@ Test(journal_fault, the_disk_may_be_full_for_a_time_from_any_step_on)
 {
     try_every_step(FAULT_FAIL, ENOSPC, true);
 }
+
+// Found by the random ledger: each poisoned segment kept a whole segment's room, and a few of
+// them drove out published records that should have been kept.
+Test(journal_fault, failed_syncs_do_not_use_up_the_room)
+{
+    struct journal_options o = options();
+    struct journal_status status;
+    struct err err;
+
+    make_directory();
+    o.segment_bytes = 64 << 10;
+    o.bytes_max = 9 * o.segment_bytes;
+    struct journal *j = journal_open(&o, &err);
+    cr_assert_not_null(j);
+    fault_errno = EIO;
+    for (int i = 0; i < 20; i++) {
+        atomic_store(&steps_left, 2); // the write, then the sync
+        fault = FAULT_FAIL;
+        cr_assert(append_next(j, &err), "%s", err.text);
+        fault = FAULT_NONE;
+        journal_publish(j, shared->tried);
+    }
+    journal_read_status(j, &status);
+    cr_assert_gt(status.sync_errors, 10);
+    cr_assert_eq(status.first, 1);
+    journal_close(j);
+    remove_directory();
+}
