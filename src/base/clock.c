@@ -73,23 +73,29 @@ clock_civil(int64_t days, int64_t *year, int *month, int *day)
 }
 
 static char *
+put_two(char *to, unsigned value, char behind)
+{
+    to[0] = (char)('0' + value / 10);
+    to[1] = (char)('0' + value % 10);
+    to[2] = behind;
+    return to + 3;
+}
+
+static char *
 put_seconds(char *to, int64_t seconds)
 {
-    int64_t days = divide_down(seconds, 86400), second = seconds - days * 86400, year;
+    int64_t days = divide_down(seconds, 86400), year;
+    unsigned second = (unsigned)(seconds - days * 86400);
     int month, day;
 
     clock_civil(days, &year, &month, &day);
     to = text_digits(to, (uint64_t)year, 4);
     *to++ = '-';
-    to = text_digits(to, (unsigned)month, 2);
-    *to++ = '-';
-    to = text_digits(to, (unsigned)day, 2);
-    *to++ = 'T';
-    to = text_digits(to, (uint64_t)second / 3600, 2);
-    *to++ = ':';
-    to = text_digits(to, (uint64_t)second / 60 % 60, 2);
-    *to++ = ':';
-    return text_digits(to, (uint64_t)second % 60, 2);
+    to = put_two(to, (unsigned)month, '-');
+    to = put_two(to, (unsigned)day, 'T');
+    to = put_two(to, second / 3600, ':');
+    to = put_two(to, second / 60 % 60, ':');
+    return put_two(to, second % 60, '\0') - 1;
 }
 
 void

@@ -151,10 +151,12 @@ is_continuation(struct span s, size_t i)
 char *
 text_digits(char *to, uint64_t value, int digits)
 {
-    for (int i = digits - 1; i >= 0; i--) {
-        to[i] = (char)('0' + value % 10);
-        value /= 10;
-    }
+    int i = digits;
+
+    for (; i > 0 && value > 0; value /= 10)
+        to[--i] = (char)('0' + value % 10);
+    while (i > 0)
+        to[--i] = '0';
     return to + digits;
 }
 

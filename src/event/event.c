@@ -147,9 +147,11 @@ subject_root(struct event_maker *m, struct span type)
         return "deal";
     if (span_starts(type, SPAN("account_")))
         return "account";
-    if (span_is(type, "automation") || is_known_type(type))
+    // A contact is both the subject of a known type and the first choice of an unknown one.
+    if (tree_child(&m->tree, &m->tree.root, SPAN("contact")) ||
+        span_is(type, "automation") || is_known_type(type))
         return "contact";
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 1; i < 4; i++)
         if (tree_child(&m->tree, &m->tree.root, span_of(order[i])))
             return order[i];
     return "contact";

@@ -9,6 +9,10 @@
 
 #include <stdlib.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 // WHATWG Encoding, index windows-1252, 0x80 to 0x9f.
 static const uint16_t windows_1252[32] = {
     0x20ac, 0x81,   0x201a, 0x192,  0x201e, 0x2026, 0x2020, 0x2021,
@@ -103,6 +107,32 @@ escape_len(const char *at, size_t len, unsigned char *c)
     return 1;
 }
 
+// copy_plain copies bytes of class PLAIN from `at`, as many as it can tell quickly, and returns
+// how many. Where `at` has room to be read, `to` has room to be written.
+static inline size_t
+copy_plain(char *to, const char *at, const char *end)
+{
+    size_t n = 0;
+#ifdef __SSE2__
+    enum { WIDE = sizeof(__m128i) };
+
+    for (; end - at - (ptrdiff_t)n >= WIDE; n += WIDE) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(at + n));
+        // As signed bytes, those above 0x7f are below ',' like most that mean something.
+        __m128i low = _mm_cmplt_epi8(bytes, _mm_set1_epi8(','));
+        __m128i ends = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('='));
+        __m128i back = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'));
+        _mm_storeu_si128((__m128i *)(void *)(to + n), bytes);
+        int mask = _mm_movemask_epi8(_mm_or_si128(low, _mm_or_si128(ends, back)));
+        if (mask)
+            return n + (size_t)__builtin_ctz((unsigned)mask);
+    }
+#else
+    (void)to, (void)at, (void)end;
+#endif
+    return n;
+}
+
 // take_piece decodes up to a byte of class `ends`, or the end. false: it holds a NUL.
 static bool
 take_piece(struct scan *s, unsigned ends, struct span *piece, bool *is_plain)
@@ -111,16 +141,21 @@ take_piece(struct scan *s, unsigned ends, struct span *piece, bool *is_plain)
     char *to = s->to;
     unsigned seen = PLAIN;
 
-    while (at < end) {
+    for (;;) {
+        size_t plain = copy_plain(to, at, end);
+        at += plain;
+        to += plain;
+        if (at == end)
+            break;
         unsigned char c = (unsigned char)*at;
         unsigned class = class_of[c];
-        if (class != PLAIN) {
-            if (class & ends)
-                break;
-            at += class & ESCAPE ? escape_len(at, (size_t)(end - at), &c) - 1 : 0;
-            seen |= class_of[c];
-        }
-        at++;
+        if (class & ends)
+            break;
+        if (class & ESCAPE)
+            at += escape_len(at, (size_t)(end - at), &c);
+        else
+            at++;
+        seen |= class_of[c];
         *to++ = (char)c;
     }
     *piece = span_make(s->to, (size_t)(to - s->to));
