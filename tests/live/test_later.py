@@ -1,0 +1,143 @@
+"""Answers on a kept connection that the journal's committer gives: in order, once, and 503 when
+the disk does not answer in time. (The first requests of a connection are answered otherwise.)"""
+import re
+import shutil
+import socket
+import subprocess
+
+import pytest
+
+import harness
+
+
+@pytest.fixture
+def redis(tmp_path):
+    (tmp_path / "redis").mkdir()
+    server = harness.Redis(tmp_path / "redis")
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def receiver(tmp_path, redis):
+    r = harness.Receiver(tmp_path, redis.port, receiver=", ack_timeout: 1s")
+    yield r
+    if r.process.poll() is None:
+        r.kill()
+    r.socket.close()
+
+
+def request(receiver, number, path=None):
+    body = b"type=subscribe&contact[id]=%d" % number
+    return (f"POST {path or receiver.path()} HTTP/1.1\r\nHost: x\r\n"
+            f"Content-Type: application/x-www-form-urlencoded\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n").encode() + body
+
+
+class Connection:
+    """One kept connection; answers are read as they come."""
+
+    def __init__(self, receiver):
+        self.receiver = receiver
+        self.socket = socket.create_connection(("127.0.0.1", receiver.port), timeout=20)
+        self.read = self.socket.makefile("rb")
+
+    def send(self, *numbers):
+        self.socket.sendall(b"".join(request(self.receiver, n) for n in numbers))
+
+    def answer(self):
+        code = int(self.read.readline().split()[1])
+        length = 0
+        while (line := self.read.readline().strip()):
+            if found := re.match(rb"Content-Length: (\d+)", line):
+                length = int(found[1])
+        self.read.read(length)
+        return code
+
+    def warm(self, numbers):
+        for number in numbers:
+            self.send(number)
+            assert self.answer() == 200
+
+    def close(self):
+        self.read.close()
+        self.socket.close()
+
+
+def subjects(redis):
+    return [int(e["ce_subject"].split(b"/")[1]) for e in redis.entries()]
+
+
+def test_many_posts_on_one_connection_are_answered_and_arrive_in_order(receiver, redis):
+    c = Connection(receiver)
+    c.warm(range(1, 201))
+    c.close()
+    receiver.wait_shipped()
+    assert subjects(redis) == list(range(1, 201))
+    assert receiver.metric('acrelay_requests_total{hook="contacts",code="200"}') == 200
+    assert receiver.metric("acrelay_ack_seconds_count") == 200
+
+
+def test_pipelined_requests_are_answered_in_their_order(receiver, redis):
+    c = Connection(receiver)
+    c.warm(range(1, 6))
+    wrong = request(receiver, 0, "/hook/contacts/" + "x" * 43)
+    c.socket.sendall(b"".join(request(receiver, n) for n in range(6, 46)) + wrong)
+    assert [c.answer() for _ in range(40)] == [200] * 40
+    assert c.answer() == 404  # never before the answers that are given elsewhere
+    assert c.read.read() == b""
+    c.close()
+    receiver.wait_shipped()
+    assert subjects(redis) == list(range(1, 46))
+
+
+def test_a_client_that_has_closed_its_sending_side_gets_its_answer(receiver, redis):
+    c = Connection(receiver)
+    c.warm(range(1, 6))
+    c.send(6)
+    c.socket.shutdown(socket.SHUT_WR)
+    assert c.answer() == 200
+    assert c.read.read() == b""
+    c.close()
+
+
+def test_a_client_that_never_reads_holds_nobody_up(receiver, redis):
+    """Its answers fill its window, then our buffer; then it loses its connection."""
+    greedy = socket.socket()
+    greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    greedy.connect(("127.0.0.1", receiver.port))
+    greedy.settimeout(2)
+    piece = b"".join(request(receiver, 0) for _ in range(100))
+    try:
+        for _ in range(200):
+            greedy.sendall(piece)
+    except (ConnectionError, socket.timeout):
+        pass
+    for number in range(1, 21):
+        assert receiver.post(f"type=subscribe&contact[id]={number}") == 200
+    greedy.close()
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_503_in_time_while_a_sync_hangs_and_no_late_word_for_the_next_request(receiver, redis):
+    c = Connection(receiver)
+    c.warm(range(1, 6))
+    tracer = subprocess.Popen(
+        ["strace", "-f", "-p", str(receiver.process.pid), "-e", "trace=fdatasync",
+         "-e", "inject=fdatasync:delay_exit=3000000:when=1"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    for line in tracer.stderr:  # attached to every thread before the post
+        if "attached" in line:
+            break
+    c.send(6)
+    assert c.answer() == 503
+    c.send(7)  # waits behind the same sync; the word about 6 must not answer it
+    assert c.answer() in (200, 503)
+    tracer.terminate()
+    tracer.stderr.close()
+    tracer.wait(20)
+    c.warm(range(8, 12))
+    c.close()
+    receiver.wait_shipped()
+    assert subjects(redis) == list(range(1, 12))  # refused, and durable after all: as after a crash
+    assert receiver.metric('acrelay_requests_total{hook="contacts",code="503"}') >= 1
