@@ -6,6 +6,7 @@
         proxy.delay(0.2)
         proxy.reset()                           # RST on all that is open
         proxy.refuse()                          # new connections are closed at once
+        proxy.fault_reply(3, b"-LOADING x\\r\\n")  # instead of the third reply
         proxy.heal()
 """
 import select
@@ -13,6 +14,22 @@ import socket
 import struct
 import threading
 import time
+
+
+def reply_end(data, at=0):
+    """Where the reply (RESP2) that begins at `at` ends, or None when it is not all there."""
+    line = data.find(b"\r\n", at)
+    if line < 0:
+        return None
+    kind, count, at = data[at:at + 1], data[at + 1:line], line + 2
+    if kind == b"$" and int(count) >= 0:
+        at += int(count) + 2
+    if kind == b"*":
+        for _ in range(int(count)):
+            at = reply_end(data, at)
+            if at is None:
+                return None
+    return at if at <= len(data) else None
 
 
 class FaultProxy:
@@ -41,6 +58,16 @@ class FaultProxy:
         self._swallow = False
         self._refuse = False
         self._delay = 0
+        self._reply_at = None
+        self._reply_fault = None
+        self.replies = 0
+
+    def fault_reply(self, n, fault):
+        """Once, to the nth whole reply from now, of all connections: "cut" before it, "half"
+        cut in its middle, "swallow" it, or bytes that are passed in its place."""
+        self.replies = 0
+        self._reply_fault = fault
+        self._reply_at = n
 
     def cut_after(self, count):
         """Once: passes count more bytes towards the server, then resets that connection."""
@@ -52,7 +79,8 @@ class FaultProxy:
 
     def healthy(self):
         """Whether what was asked for once has happened."""
-        return self._left is None and self._answers_left is None
+        return (self._left is None and self._answers_left is None
+                and self._reply_at is None)
 
     def swallow_answers(self):
         self._swallow = True
@@ -100,10 +128,18 @@ class FaultProxy:
 
     def _pump(self, pair):
         client, server = pair
+        part = b""  # of a reply that is not all there
         try:
             while True:
                 for s in select.select(pair, [], [])[0]:
                     data = s.recv(65536)
+                    if data and s is server and self._reply_at is not None:
+                        part, go_on = self._replies(part + data, client)
+                        if not go_on:
+                            return
+                        continue
+                    if part and s is server:
+                        data, part = part + data, b""
                     if not data or not self._pass(data, s is client, client, server):
                         return
         except (OSError, ValueError):
@@ -112,6 +148,30 @@ class FaultProxy:
             with self.lock:
                 self.pairs.discard(pair)
             self._kill(pair)
+
+    def _replies(self, data, client):
+        """Passes whole replies and does the fault to the nth. What is left, and whether the
+        connection goes on."""
+        while (end := reply_end(data)) is not None:
+            reply, data = data[:end], data[end:]
+            with self.lock:
+                self.replies += 1
+                hit = self.replies == self._reply_at
+                if hit:
+                    self._reply_at = None
+            if not hit:
+                client.sendall(reply)
+                continue
+            fault = self._reply_fault
+            if fault == "half":
+                client.sendall(reply[:len(reply) // 2])
+            elif isinstance(fault, bytes):
+                client.sendall(fault)
+            if fault in ("cut", "half"):
+                return b"", False
+            client.sendall(data)
+            return b"", True
+        return data, True
 
     def _pass(self, data, to_server, client, server):
         if self._delay:
