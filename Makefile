@@ -33,6 +33,7 @@ sources   = $(filter-out $(MAINS),$(wildcard src/$(1)/*.c))
 objects   = $(patsubst src/%.c,$(BUILD)/%.o,$(1))
 ARCHIVES := $(FLOORS:%=$(BUILD)/lib%.a)
 TOOLS    := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c))
+PRELOADS := $(patsubst tests/preload/%.c,$(BUILD)/preload/%.so,$(wildcard tests/preload/*.c))
 PROGRAMS := $(foreach main,$(wildcard $(MAINS)),$(BUILD)/$(basename $(notdir $(main))))
 UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
 
@@ -43,8 +44,8 @@ THREADS  := $(patsubst tests/threads/%.c,$(BUILD)/threads/%,$(wildcard tests/thr
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(PROGRAMS)
-# small programs that tests drive
-tools: $(TOOLS) $(BUILD)/acsim
+# small programs that tests drive, and libraries put before a program's own
+tools: $(TOOLS) $(PRELOADS) $(BUILD)/acsim
 
 help:
 	@echo 'make            build the three programs into $(BUILD)/'
@@ -97,6 +98,11 @@ $(BUILD)/tools/%.o: tests/tools/%.c Makefile
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/tools/%: $(BUILD)/tools/%.o $(ARCHIVES)
 	$(call LINK,$<) -o $@
+
+# loaded into a program as it is: no sanitizer
+$(BUILD)/preload/%.so: tests/preload/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) -std=c17 -D_GNU_SOURCE -Wall -Wextra $(WERROR) -O2 -g -fPIC -shared $< -ldl -o $@
 
 # the simulator of ActiveCampaign
 SIMULATOR := $(patsubst tests/simulator/%.c,$(BUILD)/simulator/%.o,$(wildcard tests/simulator/*.c))

@@ -5,14 +5,25 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+// Not through stdio, which may ask for memory.
+void
+memory_none(void)
+{
+    static const char words[] = "<2>acrelay: out of memory\n";
+
+    if (write(STDERR_FILENO, words, sizeof words - 1) < 0)
+        abort(); // nowhere to say so
+    abort();
+}
 
 static void *
 or_die(void *memory)
 {
-    if (memory)
-        return memory;
-    fputs("<2>acrelay: out of memory\n", stderr);
-    abort();
+    if (!memory)
+        memory_none();
+    return memory;
 }
 
 void *

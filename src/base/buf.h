@@ -80,6 +80,8 @@ buf_span(const struct buf *b)
 
 // memory_get, memory_grow and memory_copy are malloc, realloc and strdup that end the
 // program when there is no memory left.
+// memory_none is what they end with, for a foreign library's own lack of memory.
+void memory_none(void) __attribute__((noreturn));
 void *memory_get(size_t bytes) __attribute__((malloc, returns_nonnull));
 void *memory_grow(void *old, size_t bytes) __attribute__((returns_nonnull));
 char *memory_copy(struct span s) __attribute__((malloc, returns_nonnull));

@@ -25,7 +25,8 @@ must(bool done)
 {
     if (done)
         return;
-    log_alarm("digest: libcrypto cannot compute SHA-256; is it installed whole?");
+    log_alarm(
+        "digest: libcrypto cannot compute SHA-256: no memory, or not installed whole");
     abort();
 }
 

@@ -39,6 +39,9 @@ tell_parser(struct parsing *p)
 {
     const yaml_parser_t *y = &p->parser;
     const char *problem = y->problem ? y->problem : "cannot be read";
+
+    if (y->error == YAML_MEMORY_ERROR)
+        memory_none();
     bool tab = strstr(problem, "cannot start any token") != NULL;
 
     tell(p, &y->problem_mark, "not YAML: %s%s%s%s", y->context ? y->context : "",
@@ -279,7 +282,7 @@ yaml_parse(struct span text, struct yaml_fault *fault)
         return NULL;
     }
     if (!yaml_parser_initialize(&p.parser))
-        abort(); // out of memory
+        memory_none();
     yaml_parser_set_encoding(&p.parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(
         &p.parser, (const unsigned char *)(text.len ? text.at : ""), text.len);
