@@ -100,6 +100,18 @@ met_bit(struct span key)
                            63);
 }
 
+// Not inlined: small containers, nearly all there are, would save and restore registers for
+// hashing that they never do.
+__attribute__((noinline)) static struct node *
+find_in_table(const struct tree *t, const struct node *parent, struct span key)
+{
+    struct node *n = t->table[hash(t, parent, key) & (t->table_size - 1)];
+
+    while (n && (n->parent != parent || !span_equal(n->key, key)))
+        n = n->same_bucket;
+    return n;
+}
+
 struct node *
 tree_child(const struct tree *t, const struct node *parent, struct span key)
 {
@@ -111,10 +123,7 @@ tree_child(const struct tree *t, const struct node *parent, struct span key)
                 return n;
         return NULL;
     }
-    struct node *n = t->table[hash(t, parent, key) & (t->table_size - 1)];
-    while (n && (n->parent != parent || !span_equal(n->key, key)))
-        n = n->same_bucket;
-    return n;
+    return find_in_table(t, parent, key);
 }
 
 bool
