@@ -169,12 +169,18 @@ join(struct journal *j, struct span payload, int64_t until_us, const struct wait
     return g;
 }
 
-static int
-refuse(struct journal *j, struct err *err, const char *why)
+void
+journal_note_refused(struct journal *j)
 {
     pthread_mutex_lock(&j->lock);
     j->counts.refused++;
     pthread_mutex_unlock(&j->lock);
+}
+
+static int
+refuse(struct journal *j, struct err *err, const char *why)
+{
+    journal_note_refused(j);
     return err_set(err, ERR_AGAIN, "journal: %s", why);
 }
 
@@ -219,6 +225,6 @@ journal_append_later(struct journal *j, struct span payload, int64_t wait_ms,
     if (check_size(payload, err) < 0)
         return -1;
     if (!join(j, payload, clock_mono_us() + wait_ms * 1000, &w, &sequence))
-        return refuse(j, err, NO_ROOM);
+        return err_set(err, ERR_AGAIN, "journal: %s", NO_ROOM);
     return 0;
 }

@@ -54,10 +54,12 @@ int journal_append(struct journal *j, struct span payload, int64_t wait_ms,
 // journal_append_later is the same without the wait: when it returns 0, `done` is called
 // exactly once with the context and the ticket, by the committer, in the order of the
 // records, and must not block. It waits only for room in the open group. -1: never called.
+// Who answers that such a record is not durable says so with journal_note_refused.
 typedef void journal_done(void *context, uint32_t ticket, bool durable);
 int journal_append_later(struct journal *j, struct span payload, int64_t wait_ms,
                          journal_done *done, void *context, uint32_t ticket,
                          struct err *err);
+void journal_note_refused(struct journal *j);
 
 // journal_publish says that every record up to `sequence` is in its stream, by the word of
 // the Redis master; it may go back (Redis lost data). Room is made only below it.

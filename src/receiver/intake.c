@@ -268,6 +268,7 @@ finish(struct later *l, int code, const char *why)
     } else {
         answer = http_format(text, code, "", span_of(body_of(code)), false);
         note_lost(rules->config->hooks[l->which].name, why);
+        journal_note_refused(i->journal);
     }
     count(rules, l->which, code);
     later_finish(l, answer);

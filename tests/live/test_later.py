@@ -140,4 +140,6 @@ def test_503_in_time_while_a_sync_hangs_and_no_late_word_for_the_next_request(re
     c.close()
     receiver.wait_shipped()
     assert subjects(redis) == list(range(1, 12))  # refused, and durable after all: as after a crash
-    assert receiver.metric('acrelay_requests_total{hook="contacts",code="503"}') >= 1
+    refused = receiver.metric('acrelay_requests_total{hook="contacts",code="503"}')
+    assert refused >= 1
+    assert receiver.metric("acrelay_journal_refused_total") == refused
