@@ -258,7 +258,10 @@ http_later(struct http_request *r, int64_t deadline_ms, uint32_t *ticket)
         me->fd = find_descriptor(mg_get_request_info(r->connection));
     if (me->fd < 0)
         return NULL;
-    return laters_next(&me->laters, me->fd, deadline_ms - TICK_MS, ticket);
+    // A tick early, as the timekeeper may look a tick late; but not at once.
+    int64_t left_ms = deadline_ms - clock_mono_ms();
+    int64_t early_ms = left_ms / 2 < TICK_MS ? left_ms / 2 : TICK_MS;
+    return laters_next(&me->laters, me->fd, deadline_ms - early_ms, ticket);
 }
 
 void
