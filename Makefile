@@ -40,7 +40,7 @@ UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c)
 # programs in which threads meet, for TSan (Criterion cannot run under it)
 THREADS  := $(patsubst tests/threads/%.c,$(BUILD)/threads/%,$(wildcard tests/threads/*.c))
 
-.PHONY: analyse memcheck coverage deb man reference soak-normal install uninstall bench prism soak-worker all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
+.PHONY: soak-malloc analyse memcheck coverage deb man reference soak-normal install uninstall bench prism soak-worker all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(PROGRAMS)
@@ -55,7 +55,7 @@ help:
 	@echo 'make unit live  parts of it; make format layers; make bench fuzz soak'
 	@echo 'make install uninstall   DESTDIR= PREFIX=; configuration goes to /etc/acrelay'
 	@echo 'make deb        a Debian package in build/deb'
-	@echo 'make soak soak-worker soak-normal bench-normal bench-journal prism   longer ones'
+	@echo 'make soak soak-worker soak-malloc soak-normal bench-normal bench-journal prism   longer ones'
 
 # --- rules ----------------------------------------------------------------------------
 $(BUILD)/%.o: src/%.c Makefile
@@ -198,6 +198,10 @@ deps:
 prism:
 	@mkdir -p build/prism
 	cd build/prism && npm install --no-audit --no-fund --silent @stoplight/prism-cli@5
+# every allocation of acrelayd fails in turn; not in `make test`: it failed there once of five
+# times under load, for a reason not found yet
+soak-malloc: all tools
+	$(PYTHON) -m pytest -q -s -p no:cacheprovider tests/live/nth_malloc.py
 # the worker under random faults: WORKER_RUNS seeds
 WORKER_RUNS ?= 500
 soak-worker: all tools
