@@ -198,8 +198,8 @@ deps:
 prism:
 	@mkdir -p build/prism
 	cd build/prism && npm install --no-audit --no-fund --silent @stoplight/prism-cli@5
-# every allocation of acrelayd fails in turn; not in `make test`: it failed there once of five
-# times under load, for a reason not found yet
+# every allocation of acrelayd fails in turn; not in `make test`: there, once of five times,
+# one ended acrelayd with 1 and no word about memory, and which one is not settled
 soak-malloc: all tools
 	$(PYTHON) -m pytest -q -s -p no:cacheprovider tests/live/nth_malloc.py
 # the worker under random faults: WORKER_RUNS seeds
