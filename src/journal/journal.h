@@ -3,8 +3,8 @@
 // ever. One process holds a journal (lock); readers of the same process use cursor.h; other
 // processes may read it without the lock (journal_open_reader).
 //
-// Threads: journal_append may be called from any number of threads at once. A committer
-// thread of the journal's own writes what waits with one write and one fdatasync and wakes
+// Threads: records may be appended from any number of threads at once. A committer thread of
+// the journal's own writes what waits with one write and one fdatasync, and wakes or calls
 // exactly those whose records it made durable (group commit). A second thread of its own
 // prepares zero-filled spare segments and removes old ones.
 #ifndef ACRELAY_JOURNAL_JOURNAL_H
@@ -54,7 +54,7 @@ int journal_append(struct journal *j, struct span payload, int64_t wait_ms,
 // journal_append_later is the same without the wait: when it returns 0, `done` is called
 // exactly once with the context and the ticket, by the committer, in the order of the
 // records, and must not block. It waits only for room in the open group. -1: never called.
-// Who answers that such a record is not durable says so with journal_note_refused.
+// journal_note_refused counts such a record that was answered as not durable.
 typedef void journal_done(void *context, uint32_t ticket, bool durable);
 int journal_append_later(struct journal *j, struct span payload, int64_t wait_ms,
                          journal_done *done, void *context, uint32_t ticket,
