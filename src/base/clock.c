@@ -3,8 +3,6 @@
 // is the last of its year, in cycles of 400 years (146,097 days).
 #include "base/clock.h"
 
-#include "base/text.h"
-
 #include <string.h>
 #include <stdio.h>
 #include <time.h>
@@ -73,12 +71,18 @@ clock_civil(int64_t days, int64_t *year, int *month, int *day)
 }
 
 static char *
-put_two(char *to, unsigned value, char behind)
+put_two(char *to, unsigned value)
 {
     to[0] = (char)('0' + value / 10);
     to[1] = (char)('0' + value % 10);
-    to[2] = behind;
-    return to + 3;
+    return to + 2;
+}
+
+static char *
+put_two_after(char *to, char before, unsigned value)
+{
+    *to = before;
+    return put_two(to + 1, value);
 }
 
 static char *
@@ -89,23 +93,25 @@ put_seconds(char *to, int64_t seconds)
     int month, day;
 
     clock_civil(days, &year, &month, &day);
-    to = text_digits(to, (uint64_t)year, 4);
-    *to++ = '-';
-    to = put_two(to, (unsigned)month, '-');
-    to = put_two(to, (unsigned)day, 'T');
-    to = put_two(to, second / 3600, ':');
-    to = put_two(to, second / 60 % 60, ':');
-    return put_two(to, second % 60, '\0') - 1;
+    to = put_two(to, (unsigned)year / 100 % 100);
+    to = put_two(to, (unsigned)year % 100);
+    to = put_two_after(to, '-', (unsigned)month);
+    to = put_two_after(to, '-', (unsigned)day);
+    to = put_two_after(to, 'T', second / 3600);
+    to = put_two_after(to, ':', second / 60 % 60);
+    return put_two_after(to, ':', second % 60);
 }
 
 void
 clock_format_us(char *to, int64_t us)
 {
     int64_t seconds = divide_down(us, 1000000);
+    unsigned rest = (unsigned)(us - seconds * 1000000);
 
     to = put_seconds(to, seconds);
-    *to++ = '.';
-    to = text_digits(to, (uint64_t)(us - seconds * 1000000), 6);
+    to = put_two_after(to, '.', rest / 10000);
+    to = put_two(to, rest / 100 % 100);
+    to = put_two(to, rest % 100);
     memcpy(to, "Z", 2);
 }
 

@@ -120,12 +120,16 @@ is_known_type(struct span type)
 static struct span
 add(struct event_maker *m, struct span a, struct span b, struct span c)
 {
-    size_t start = m->head.len;
+    size_t len = a.len + b.len + c.len;
+    char *at = buf_room(&m->head, len);
 
-    buf_add(&m->head, a);
-    buf_add(&m->head, b);
-    buf_add(&m->head, c);
-    return span_from(buf_span(&m->head), start);
+    if (!at)
+        return (struct span){"", 0};
+    memcpy(at, a.at, a.len);
+    memcpy(at + a.len, b.at, b.len);
+    memcpy(at + a.len + b.len, c.at, c.len);
+    m->head.len += len;
+    return span_make(at, len);
 }
 
 static const struct span nothing = {"", 0};

@@ -38,11 +38,12 @@ items_write(struct writer *w, const struct node *n, const char *scalar_key, bool
         value(w, n);
     }
     for (const struct node *c = n->first; c; c = c->next) {
+        if (!span_is(c->key, "value")) {
+            writer_member(w, c, &first);
+            continue;
+        }
         writer_key_of(w, c, &first);
-        if (span_is(c->key, "value"))
-            value(w, c);
-        else
-            writer_plain(w, c);
+        value(w, c);
     }
     if (index) {
         writer_key(w, SPAN("index"), &first);
@@ -72,14 +73,23 @@ items_write_values(struct writer *w, const struct node *n)
         writer_plain(w, n);
 }
 
-static const struct known none[] = {{{NULL, 0}, NULL}};
-
 // `||a||b||` is a choice of several.
 static bool
 is_choice(struct span s)
 {
     return span_is(s, "||") || (s.len >= 4 && memcmp(s.at, "||", 2) == 0 &&
                                 memcmp(s.at + s.len - 2, "||", 2) == 0);
+}
+
+// The place of the first "||", or the length. (memmem costs more than all of a short text.)
+static size_t
+find_bars(struct span s)
+{
+    size_t at = span_find(s, '|');
+
+    while (at + 1 < s.len && s.at[at + 1] != '|')
+        at += 1 + span_find(span_from(s, at + 1), '|');
+    return at + 1 < s.len ? at : s.len;
 }
 
 // What stands between the outer bars, split at each "||": joined again it is the same.
@@ -91,13 +101,12 @@ write_choice(struct writer *w, struct span s)
 
     buf_add_byte(w->to, '[');
     while (s.len > 4) {
-        const char *bar = memmem(rest.at, rest.len, "||", 2);
-        size_t len = bar ? (size_t)(bar - rest.at) : rest.len;
+        size_t bars = find_bars(rest);
         writer_separate(w, &first);
-        json_add_string(w->to, span_to(rest, len));
-        if (!bar)
+        json_add_string(w->to, span_to(rest, bars));
+        if (bars == rest.len)
             break;
-        rest = span_from(rest, len + 2);
+        rest = span_from(rest, bars + 2);
     }
     buf_add_byte(w->to, ']');
 }
@@ -113,13 +122,13 @@ write_field_value(struct writer *w, const struct node *n)
     else if (n->all_appended || items_are_counted(n))
         writer_array(w, n, write_field_value);
     else
-        writer_object(w, n, none, write_field_value);
+        writer_object(w, n, NULL, write_field_value);
 }
 
 void
 fields_write_contact(struct writer *w, const struct node *n)
 {
-    writer_object(w, n, none, write_field_value);
+    writer_object(w, n, NULL, write_field_value);
 }
 
 // deal.fields, account.fields: [n][id|key|value], or [Label]=v, or [3]=v.

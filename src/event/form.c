@@ -62,109 +62,174 @@ read_as_1252(struct span s, struct arena *arena)
 // What a byte means to a decoder, and what a piece was seen to hold.
 enum {
     PLAIN = 0,
-    ESCAPE = 1,  // '%' and '+'
-    HIGH = 2,    // above 0x7f
-    NUL = 4,     // makes the body a dead letter
-    SPECIAL = 8, // JSON may have to escape it
-    ENDS_KEY = 16,
-    ENDS_VALUE = 32,
+    HIGH = 1,    // above 0x7f
+    NUL = 2,     // makes the body a dead letter
+    SPECIAL = 4, // JSON may have to escape it
+    ENDS_KEY = 8,
+    ENDS_VALUE = 16,
+    LOOK = 32, // mostly stands behind an escape where no plain bytes do
 };
 
 __extension__ static const unsigned char class_of[256] = {[0] = NUL,
                                                           [1 ... 0x1f] = SPECIAL,
                                                           ['"'] = SPECIAL,
                                                           ['\\'] = SPECIAL,
-                                                          ['%'] = ESCAPE,
-                                                          ['+'] = ESCAPE,
-                                                          ['='] = ENDS_KEY,
+                                                          ['%'] = LOOK,
+                                                          ['='] = ENDS_KEY | LOOK,
                                                           ['&'] = ENDS_KEY | ENDS_VALUE,
                                                           [0x80 ... 0xe1] = HIGH,
                                                           [0xe2] = HIGH | SPECIAL,
                                                           [0xe3 ... 0xff] = HIGH};
 
-// A scan is how far a body is read, and where the next decoded byte goes.
+// A scan is how far a body is read, and where the next decoded byte goes. Keys behind each
+// other mostly begin alike: `raw` is the last key up to its last '[' as it was sent, `near`
+// the same decoded (both empty when there is no such bracket).
 struct scan {
     const char *at, *end;
-    char *to; // has room for what is left of the body
+    const char *wide_end; // below it, WIDE bytes may be read
+    char *to;             // has room for what is left of the body
+    struct span raw, near;
     struct arena *arena;
 };
 
-// escape_len reads what stands at a '%' or '+' into *c; a '%' that no two digits follow is
-// itself.
-static inline size_t
-escape_len(const char *at, size_t len, unsigned char *c)
+// read_escape reads the byte that `%XX` stands for; false when two digits do not follow.
+static inline bool
+read_escape(const char *at, const char *end, unsigned char *c)
 {
-    *c = (unsigned char)*at;
-    if (*c == '%' && len > 2) {
-        unsigned high = hex_of[(unsigned char)at[1]], low = hex_of[(unsigned char)at[2]];
-        if (high & low & DIGIT) {
-            *c = (unsigned char)(high << 4 | (low & 0xf));
-            return 3;
-        }
-    } else if (*c == '+') {
-        *c = ' ';
-    }
-    return 1;
+    if (end - at < 3)
+        return false;
+    unsigned high = hex_of[(unsigned char)at[1]], low = hex_of[(unsigned char)at[2]];
+    if (!(high & low & DIGIT))
+        return false;
+    *c = (unsigned char)(high << 4 | (low & 0xf));
+    return true;
 }
 
-// copy_plain copies bytes of class PLAIN from `at`, as many as it can tell quickly, and returns
-// how many. Where `at` has room to be read, `to` has room to be written.
-static inline size_t
-copy_plain(char *to, const char *at, const char *end)
-{
-    size_t n = 0;
+// copy_wide copies WIDE bytes, and '+' as the blank it stands for. Returns how many of them,
+// from the first on, needed no other look.
 #ifdef __SSE2__
-    enum { WIDE = sizeof(__m128i) };
+enum { WIDE = sizeof(__m128i) };
 
-    for (; end - at - (ptrdiff_t)n >= WIDE; n += WIDE) {
-        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(at + n));
-        // As signed bytes, those above 0x7f are below ',' like most that mean something.
-        __m128i low = _mm_cmplt_epi8(bytes, _mm_set1_epi8(','));
-        __m128i ends = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('='));
-        __m128i back = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'));
-        _mm_storeu_si128((__m128i *)(void *)(to + n), bytes);
-        int mask = _mm_movemask_epi8(_mm_or_si128(low, _mm_or_si128(ends, back)));
-        if (mask)
-            return n + (size_t)__builtin_ctz((unsigned)mask);
+static inline size_t
+copy_wide(char *to, const char *at, bool in_key)
+{
+    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
+    __m128i plus = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('+'));
+    // As signed bytes, those above 0x7f are below '+' like most that mean something.
+    __m128i stops = _mm_cmplt_epi8(bytes, _mm_set1_epi8('+'));
+
+    stops = _mm_or_si128(stops, _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
+    if (in_key) {
+        stops = _mm_or_si128(stops, _mm_cmpeq_epi8(bytes, _mm_set1_epi8('=')));
+        stops = _mm_or_si128(stops, _mm_cmpeq_epi8(bytes, _mm_set1_epi8('[')));
     }
-#else
-    (void)to, (void)at, (void)end;
-#endif
-    return n;
+    bytes = _mm_xor_si128(bytes, _mm_and_si128(plus, _mm_set1_epi8('+' ^ ' ')));
+    _mm_storeu_si128((__m128i *)(void *)to, bytes);
+    return (size_t)__builtin_ctz((unsigned)_mm_movemask_epi8(stops) | 1U << WIDE);
 }
+#else
+enum { WIDE = 1 };
 
-// take_piece decodes up to a byte of class `ends`, or the end. false: it holds a NUL.
-static bool
-take_piece(struct scan *s, unsigned ends, struct span *piece, bool *is_plain)
+static inline size_t
+copy_wide(char *to, const char *at, bool in_key)
+{
+    (void)to, (void)at, (void)in_key;
+    return 0;
+}
+#endif
+
+// take_bytes decodes from s->at to s->to, up to a byte of class `ends` or the end, and says
+// what it saw. In a key, *open is what is decoded and *raw what is read up to the last '['.
+// Where s->at has room to be read, s->to has room to be written.
+static inline __attribute__((always_inline)) unsigned
+take_bytes(struct scan *s, unsigned ends, char **open, const char **raw)
 {
     const char *at = s->at, *const end = s->end;
     char *to = s->to;
     unsigned seen = PLAIN;
 
     for (;;) {
-        size_t plain = copy_plain(to, at, end);
-        at += plain;
-        to += plain;
-        if (at == end)
+        if (at < s->wide_end && !(class_of[(unsigned char)*at] & LOOK)) {
+            size_t plain = copy_wide(to, at, ends == ENDS_KEY);
+            at += plain;
+            to += plain;
+            if (plain == WIDE)
+                continue;
+        } else if (at == end) {
             break;
+        }
         unsigned char c = (unsigned char)*at;
-        unsigned class = class_of[c];
-        if (class & ends)
+        if (c == '%' && read_escape(at, end, &c)) {
+            at += 3;
+        } else if (class_of[c] & ends) {
             break;
-        if (class & ESCAPE)
-            at += escape_len(at, (size_t)(end - at), &c);
-        else
+        } else {
             at++;
+            c = c == '+' ? ' ' : c;
+        }
         seen |= class_of[c];
         *to++ = (char)c;
+        if (ends == ENDS_KEY && c == '[') {
+            *open = to;
+            *raw = at;
+        }
     }
-    *piece = span_make(s->to, (size_t)(to - s->to));
-    *is_plain = !(seen & (SPECIAL | NUL));
     s->at = at;
     s->to = to;
-    if (seen & HIGH && !text_is_utf8(*piece)) {
-        *piece = read_as_1252(*piece, s->arena);
-        *is_plain = false; // it may have gained the first byte of U+2028
+    return seen;
+}
+
+// as_utf8 reads a piece that is not UTF-8 as Windows-1252; false: it was UTF-8.
+static bool
+as_utf8(struct scan *s, unsigned seen, struct span *piece)
+{
+    if (!(seen & HIGH) || text_is_utf8(*piece))
+        return false;
+    *piece = read_as_1252(*piece, s->arena);
+    return true;
+}
+
+static bool
+take_value(struct scan *s, struct form_pair *p)
+{
+    char *start = s->to;
+    unsigned seen = take_bytes(s, ENDS_VALUE, NULL, NULL);
+
+    p->value = span_make(start, (size_t)(s->to - start));
+    p->value_is_plain = !(seen & (SPECIAL | NUL));
+    if (as_utf8(s, seen, &p->value))
+        p->value_is_plain = false; // it may have gained the first byte of U+2028
+    return !(seen & NUL);
+}
+
+static bool
+take_key(struct scan *s, struct form_pair *p)
+{
+    const char *from = s->at, *raw = NULL;
+    char *start = s->to, *open = NULL;
+    bool begins_alike = s->raw.len > 0 && (size_t)(s->end - from) > s->raw.len &&
+                        memcmp(from, s->raw.at, s->raw.len) == 0;
+
+    if (begins_alike) {
+        memcpy(start, s->near.at, s->near.len);
+        s->to += s->near.len;
+        s->at += s->raw.len;
+    }
+    unsigned seen = take_bytes(s, ENDS_KEY, &open, &raw);
+    p->key = span_make(start, (size_t)(s->to - start));
+    p->key_is_plain = !(seen & (SPECIAL | HIGH | NUL));
+    p->near = 0;
+    p->has_segments = begins_alike || open;
+    (void)as_utf8(s, seen, &p->key);
+    if (!p->key_is_plain) {
+        s->raw.len = 0; // what begins like it would have to be looked at again
+    } else if (open) {
+        s->raw = span_make(from, (size_t)(raw - from));
+        s->near = span_make(start, (size_t)(open - start));
+    } else if (begins_alike) {
+        p->near = s->to[-1] == ']' ? s->near.len : 0;
+    } else {
+        s->raw.len = 0;
     }
     return !(seen & NUL);
 }
@@ -183,14 +248,13 @@ add_pair(struct form *f)
 static bool
 take_pair(struct scan *s, struct form_pair *p)
 {
-    if (!take_piece(s, ENDS_KEY, &p->key, &p->key_is_plain))
+    if (!take_key(s, p))
         return false;
     p->value = span_make(s->to, 0);
     p->value_is_plain = true;
     if (s->at < s->end && *s->at == '=') {
         s->at++;
-        if (!take_piece(s, ENDS_VALUE, &p->value, &p->value_is_plain))
-            return false;
+        return take_value(s, p);
     }
     return true;
 }
@@ -200,6 +264,8 @@ form_parse(struct form *f, struct span body, size_t pairs_max, struct arena *are
 {
     struct scan s = {.at = body.at,
                      .end = body.at + body.len,
+                     .wide_end =
+                         body.len < WIDE ? body.at : body.at + body.len - WIDE + 1,
                      .to = arena_get(arena, body.len),
                      .arena = arena};
 

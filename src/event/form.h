@@ -11,6 +11,10 @@ struct form_pair {
     struct span key, value; // UTF-8, without NUL
     // JSON writes every byte as it is (json_add_plain); false may also mean "not known".
     bool key_is_plain, value_is_plain;
+    bool has_segments; // false: there is no '[' in the key
+    // The key is that of the pair before up to its last '[' (so many bytes), then one
+    // segment, which holds no '['. 0: it is not so, or not known.
+    size_t near;
 };
 
 struct form {

@@ -43,28 +43,18 @@ event_zone_set(const char *zone, struct err *err)
     return 0;
 }
 
-static bool
-take_number(struct span *s, size_t digits, int *number)
+// The number in so many digits; *good becomes false when one is none.
+static inline int
+number(const char *at, int digits, bool *good)
 {
-    *number = 0;
-    if (s->len < digits)
-        return false;
-    for (size_t i = 0; i < digits; i++) {
-        if (s->at[i] < '0' || s->at[i] > '9')
-            return false;
-        *number = *number * 10 + (s->at[i] - '0');
-    }
-    *s = span_from(*s, digits);
-    return true;
-}
+    unsigned n = 0;
 
-static bool
-take_byte(struct span *s, const char *one_of)
-{
-    if (s->len == 0 || !strchr(one_of, s->at[0]) || s->at[0] == '\0')
-        return false;
-    *s = span_from(*s, 1);
-    return true;
+    for (int i = 0; i < digits; i++) {
+        unsigned digit = (unsigned)at[i] - '0';
+        *good = *good && digit <= 9;
+        n = n * 10 + digit;
+    }
+    return *good ? (int)n : 0;
 }
 
 static bool
@@ -81,19 +71,17 @@ is_date(int year, int month, int day)
 static bool
 take_offset(struct span s, int64_t *offset)
 {
-    int hours, minutes, sign = s.at[0] == '-' ? -1 : 1;
+    bool good = s.len >= 5 && (s.at[0] == '+' || s.at[0] == '-');
+    size_t colon = good && s.at[3] == ':'; // optional
 
-    if (span_is(s, "Z") || span_is(s, "z")) {
-        *offset = 0;
+    *offset = 0;
+    if (span_is(s, "Z") || span_is(s, "z"))
         return true;
-    }
-    if (!take_byte(&s, "+-") || !take_number(&s, 2, &hours))
+    if (!good || s.len != 5 + colon)
         return false;
-    take_byte(&s, ":"); // optional
-    if (!take_number(&s, 2, &minutes) || s.len > 0 || hours > 23 || minutes > 59)
-        return false;
-    *offset = sign * (hours * 3600 + minutes * 60);
-    return true;
+    int hours = number(s.at + 1, 2, &good), minutes = number(s.at + 3 + colon, 2, &good);
+    *offset = (s.at[0] == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
+    return good && hours <= 23 && minutes <= 59;
 }
 
 // mktime decides a doubled or skipped hour by tm_isdst. Asked both ways: where both give the
@@ -116,39 +104,60 @@ local_seconds(const struct tm *wall)
     return a > b ? a : b;
 }
 
+// 2026-03-02T11:20:00, with 'T' or a blank in the middle.
+enum { WALL = 19 };
+
+static bool
+take_wall(struct span *s, struct tm *wall)
+{
+    const char *at = s->at;
+    bool good = s->len >= WALL && at[4] == '-' && at[7] == '-' &&
+                (at[10] == 'T' || at[10] == ' ') && at[13] == ':' && at[16] == ':';
+
+    if (!good)
+        return false;
+    int year = number(at, 4, &good);
+    *wall = (struct tm){.tm_year = year - 1900,
+                        .tm_mon = number(at + 5, 2, &good) - 1,
+                        .tm_mday = number(at + 8, 2, &good),
+                        .tm_hour = number(at + 11, 2, &good),
+                        .tm_min = number(at + 14, 2, &good),
+                        .tm_sec = number(at + 17, 2, &good)};
+    *s = span_from(*s, WALL);
+    return good && is_date(year, wall->tm_mon + 1, wall->tm_mday) &&
+           wall->tm_hour <= 23 && wall->tm_min <= 59 && wall->tm_sec <= 60;
+}
+
+static void
+skip_fraction(struct span *s)
+{
+    size_t n = 1;
+
+    if (s->len == 0 || s->at[0] != '.')
+        return;
+    while (n < s->len && s->at[n] >= '0' && s->at[n] <= '9')
+        n++;
+    *s = span_from(*s, n);
+}
+
 bool
 moment_read(int64_t *us, struct span s)
 {
-    int year, month, day, hour, minute, second, digit;
+    struct tm wall;
     int64_t offset;
 
-    if (!take_number(&s, 4, &year) || !take_byte(&s, "-") ||
-        !take_number(&s, 2, &month) || !take_byte(&s, "-") || !take_number(&s, 2, &day) ||
-        !take_byte(&s, "T ") || !take_number(&s, 2, &hour) || !take_byte(&s, ":") ||
-        !take_number(&s, 2, &minute) || !take_byte(&s, ":") ||
-        !take_number(&s, 2, &second))
+    if (!take_wall(&s, &wall))
         return false;
-    if (take_byte(&s, "."))
-        while (take_number(&s, 1, &digit))
-            ;
-    if (!is_date(year, month, day) || hour > 23 || minute > 59 || second > 60)
-        return false;
+    skip_fraction(&s);
     if (s.len == 0) {
-        struct tm wall = {.tm_year = year - 1900,
-                          .tm_mon = month - 1,
-                          .tm_mday = day,
-                          .tm_hour = hour,
-                          .tm_min = minute,
-                          .tm_sec = second};
-        if (!zone_is_set)
-            return false;
-        *us = local_seconds(&wall) * 1000000;
-        return true;
+        if (zone_is_set)
+            *us = local_seconds(&wall) * 1000000;
+        return zone_is_set;
     }
     if (!take_offset(s, &offset))
         return false;
-    int64_t seconds =
-        clock_days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
+    int64_t days = clock_days(wall.tm_year + 1900, wall.tm_mon + 1, wall.tm_mday);
+    int64_t seconds = days * 86400 + wall.tm_hour * 3600 + wall.tm_min * 60 + wall.tm_sec;
     *us = (seconds - offset) * 1000000;
     return true;
 }

@@ -89,6 +89,17 @@ remember(struct tree *t, struct node *n)
     table_add(t, n);
 }
 
+// A container's last child, or all of them when it has just become a large one.
+static void
+remember_last(struct tree *t, struct node *parent)
+{
+    if (parent->len > MANY)
+        remember(t, parent->last);
+    else
+        for (struct node *each = parent->first; each; each = each->next)
+            remember(t, each);
+}
+
 // The bit of a key in `met`: names of fields differ in length, first or last byte.
 static uint64_t
 met_bit(struct span key)
@@ -112,18 +123,23 @@ find_in_table(const struct tree *t, const struct node *parent, struct span key)
     return n;
 }
 
+static inline struct node *
+find(const struct tree *t, const struct node *parent, struct span key, uint64_t bit)
+{
+    if (!(parent->met & bit))
+        return NULL;
+    if (parent->len >= MANY)
+        return find_in_table(t, parent, key);
+    for (struct node *n = parent->first; n; n = n->next)
+        if (span_equal(n->key, key))
+            return n;
+    return NULL;
+}
+
 struct node *
 tree_child(const struct tree *t, const struct node *parent, struct span key)
 {
-    if (!(parent->met & met_bit(key)))
-        return NULL;
-    if (parent->len < MANY) {
-        for (struct node *n = parent->first; n; n = n->next)
-            if (span_equal(n->key, key))
-                return n;
-        return NULL;
-    }
-    return find_in_table(t, parent, key);
+    return find(t, parent, key, met_bit(key));
 }
 
 bool
@@ -138,9 +154,9 @@ tree_leaf(const struct tree *t, const struct node *parent, struct span key,
     return true;
 }
 
-static struct node *
-add_child(struct tree *t, struct node *parent, struct span key, bool appended,
-          bool key_is_plain)
+static inline struct node *
+add_child(struct tree *t, struct node *parent, struct span key, uint64_t bit,
+          bool appended, bool key_is_plain)
 {
     struct node *n = arena_get(t->arena, sizeof *n);
     uint64_t index;
@@ -150,21 +166,14 @@ add_child(struct tree *t, struct node *parent, struct span key, bool appended,
                        .all_appended = true,
                        .key_is_plain = key_is_plain,
                        .parent = parent};
-    if (parent->last)
-        parent->last->next = n;
-    else
-        parent->first = n;
+    *(parent->last ? &parent->last->next : &parent->first) = n;
     parent->last = n;
-    parent->len++;
-    parent->met |= met_bit(key);
+    parent->met |= bit;
     parent->all_appended = parent->all_appended && appended;
     if (tree_is_index(key, &index) && index >= parent->index)
         parent->index = index + 1;
-    if (parent->len == MANY)
-        for (struct node *each = parent->first; each; each = each->next)
-            remember(t, each);
-    else if (parent->len > MANY)
-        remember(t, n);
+    if (++parent->len >= MANY)
+        remember_last(t, parent);
     return n;
 }
 
@@ -177,23 +186,30 @@ next_key(struct tree *t, const struct node *parent)
     return span_make(text, (size_t)len);
 }
 
+// `[]` behind the greatest index there is (PHP's, 2^63 - 1) opens nothing.
+__attribute__((noinline)) static struct node *
+append(struct tree *t, struct node *parent, bool *made)
+{
+    if (parent->index > INT64_MAX)
+        return NULL;
+    *made = true;
+    struct span key = next_key(t, parent);
+    return add_child(t, parent, key, met_bit(key), true, true);
+}
+
 // step goes from a container to the child a segment names, making it when it is not there.
-// NULL: `[]` behind the greatest index there is (PHP's, 2^63 - 1) opens nothing.
+// NULL: there can be none.
 static struct node *
 step(struct tree *t, struct node *parent, struct span segment, bool is_plain, bool *made)
 {
-    if (segment.len == 0) { // a root is never empty: form_path_parse
-
-        if (parent->index > INT64_MAX)
-            return NULL;
-        *made = true;
-        return add_child(t, parent, next_key(t, parent), true, true);
-    }
-    struct node *n = *made ? NULL : tree_child(t, parent, segment);
+    if (segment.len == 0) // a root is never empty: form_path_parse
+        return append(t, parent, made);
+    uint64_t bit = met_bit(segment);
+    struct node *n = *made ? NULL : find(t, parent, segment, bit);
     if (n)
         return n;
     *made = true;
-    return add_child(t, parent, segment, false, is_plain);
+    return add_child(t, parent, segment, bit, false, is_plain);
 }
 
 static bool
@@ -205,52 +221,40 @@ set_leaf(struct node *n, const struct form_pair *pair)
     return true;
 }
 
-// put_near puts a pair beside the last one: the same bytes up to and with the last '[', then
-// one segment. false: it is no such pair, or its place is taken.
+// put_near puts a pair beside the last one. false: its place is taken.
 static bool
 put_near(struct tree *t, const struct form_pair *pair)
 {
-    struct span key = pair->key, near = t->near;
+    struct span segment =
+        span_make(pair->key.at + pair->near, pair->key.len - pair->near - 1);
     bool made = false;
+    struct node *n = step(t, t->near, segment, pair->key_is_plain, &made);
 
-    if (near.len == 0 || key.len < near.len + 2 || key.at[key.len - 1] != ']' ||
-        memcmp(key.at, near.at, near.len) != 0)
-        return false;
-    struct span segment = span_make(key.at + near.len, key.len - near.len - 1);
-    if (span_find(segment, '[') < segment.len)
-        return false;
-    struct node *n = step(t, t->near_node, segment, pair->key_is_plain, &made);
     return made && set_leaf(n, pair);
 }
 
-// The container of a pair that stands at `path` is near to the next one, unless `[]` made it:
-// then the same bytes mean another.
-static void
-set_near(struct tree *t, struct span key, const struct form_path *path, struct node *leaf)
+// What a pair's last segment stands in is near to the next pair, unless `[]` made it (then
+// the same bytes mean another), or that segment holds the key's last '['.
+static struct node *
+near_of(const struct form_path *path, const struct node *leaf)
 {
-    t->near.len = 0;
+    const struct span *last = &path->segments[path->len - 1];
+
     for (size_t i = 0; i + 1 < path->len; i++)
         if (path->segments[i].len == 0)
-            return;
-    if (path->len == 0)
-        return;
-    const struct span *last = &path->segments[path->len - 1];
-    t->near = span_to(key, (size_t)(last->at - key.at));
-    t->near_node = leaf->parent;
+            return NULL;
+    return span_find(*last, '[') == last->len ? leaf->parent : NULL;
 }
 
 static bool
-put(struct tree *t, const struct form_pair *pair)
+put_path(struct tree *t, const struct form_pair *pair)
 {
     struct form_path path;
-    struct node *n = &t->root;
     bool made = false;
 
-    if (put_near(t, pair))
-        return true;
     if (!form_path_parse(&path, pair->key) || span_is(path.root, "_relay"))
         return false;
-    n = step(t, n, path.root, pair->key_is_plain, &made);
+    struct node *n = step(t, &t->root, path.root, pair->key_is_plain, &made);
     for (size_t i = 0; i < path.len; i++) {
         if (n->is_leaf)
             return false;
@@ -260,8 +264,29 @@ put(struct tree *t, const struct form_pair *pair)
     }
     if (!made)
         return false;
-    set_near(t, pair->key, &path, n);
+    if (path.len > 0)
+        t->near = near_of(&path, n);
     return set_leaf(n, pair);
+}
+
+static bool
+put_root(struct tree *t, const struct form_pair *pair)
+{
+    bool made = false;
+
+    if (pair->key.len == 0 || span_is(pair->key, "_relay"))
+        return false;
+    struct node *n = step(t, &t->root, pair->key, pair->key_is_plain, &made);
+    return made && set_leaf(n, pair);
+}
+
+static bool
+put(struct tree *t, const struct form_pair *pair)
+{
+    if (pair->near > 0 && t->near && put_near(t, pair))
+        return true;
+    t->near = NULL;
+    return pair->has_segments ? put_path(t, pair) : put_root(t, pair);
 }
 
 static void
@@ -278,7 +303,7 @@ void
 tree_fill(struct tree *t, const struct form *form)
 {
     t->root = (struct node){.all_appended = false};
-    t->near = (struct span){0};
+    t->near = NULL;
     t->rest_len = 0;
     if (t->table_used > 0)
         memset(t->table, 0, t->table_size * sizeof *t->table);

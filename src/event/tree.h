@@ -29,8 +29,7 @@ struct tree {
     size_t table_size, table_used;
     uint64_t seed;
     struct arena *arena;
-    struct span near; // up to the last '[' of the last key, and the container it names
-    struct node *near_node;
+    struct node *near; // what the key of the last pair names up to its last '['; or NULL
 };
 
 // tree_init makes an empty tree; `seed` is random, so that nobody can send keys that all

@@ -20,11 +20,8 @@ struct writer {
 
 typedef void write_node(struct writer *w, const struct node *n);
 
-// A table from key to the function that writes what stands under it; ends with NULL.
-struct known {
-    struct span key;
-    write_node *write;
-};
+// What writes what stands under a key; NULL: the key means nothing there.
+typedef write_node *known_writer(struct span key);
 
 // Before each item of a list, and before each member of an object: a comma if it is not the
 // first, and the member's key.
@@ -32,13 +29,15 @@ void writer_separate(struct writer *w, bool *first);
 void writer_key(struct writer *w, struct span key, bool *first);
 void writer_key_of(struct writer *w, const struct node *n, bool *first);
 
-// writer_leaf writes a leaf's value, writer_plain any node as it was sent.
+// writer_leaf writes a leaf's value, writer_plain any node as it was sent, writer_member a
+// member of an object as it was sent.
 void writer_leaf(struct writer *w, const struct node *n);
 void writer_plain(struct writer *w, const struct node *n);
+void writer_member(struct writer *w, const struct node *n, bool *first);
 
-// writer_object writes each child by `known`, those it does not name with `other`. A leaf or
-// an array is written with `other` itself.
-void writer_object(struct writer *w, const struct node *n, const struct known *known,
+// writer_object writes each child with what `known` (which may be NULL) says, those it does
+// not know with `other`. A leaf or an array is written with `other` itself.
+void writer_object(struct writer *w, const struct node *n, known_writer *known,
                    write_node *other);
 
 // writer_array writes the children without their keys, as a JSON array.
