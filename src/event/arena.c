@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-enum { BLOCK = 64 << 10, KEPT = 1 << 20 };
+enum { BLOCK = 64 << 10, KEPT = 4 << 20 };
 
 struct arena_block {
     struct arena_block *next;
