@@ -10,45 +10,25 @@
 //
 // begin_request is the only entry and always answers, which also keeps civetweb's file and
 // form code, where its known holes are, unreachable.
-//
-// A read of civetweb's ends only when it has all it wants, the connection breaks, or a pause
-// lasts for the whole timeout: a byte now and then holds a thread for ever, and nothing in
-// its interface says otherwise. So a timekeeper looks at what each thread waits for, and
-// sends SIGURG to one that is late: poll(2) fails with EINTR, and civetweb gives up. Reading
-// byte by byte was rejected for its cost, shutdown(2) because the descriptor is not told.
 #include "edge/http.h"
-
-#include "edge/head.h"
 
 #include "base/clock.h"
 #include "edge/descriptors.h"
+#include "edge/head.h"
+#include "edge/workers.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
 #include <civetweb.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 // NEW: a connection's first requests, while looking for its descriptor does not pay.
-enum { SOCKETS_MAX = 64, TICK_MS = 200, NEW = 3 };
-
-struct worker {
-    struct worker *next;
-    struct http_server *server;
-    pthread_t thread;
-    int64_t since_ms; // of the wait for a request's head
-    pthread_mutex_t lock;
-    int64_t deadline_ms; // of the read under way, 0: none; under lock
-    unsigned requests;   // of the connection
-    int fd;              // of the connection, -1: not known
-    struct laters laters;
-};
+enum { SOCKETS_MAX = 64, NEW = 3 };
 
 struct http_server {
     struct http_options options;
@@ -60,13 +40,12 @@ struct http_server {
     sem_t taken; // posted when the sockets are in place, or `failed`
     bool failed;
     _Atomic(size_t) connections;
-    pthread_t timekeeper;
-    pthread_mutex_t lock;
-    struct worker *workers; // grows only; under lock
-    _Atomic(bool) stopping;
+    struct workers workers;
 };
 
-static _Thread_local struct worker *me; // in civetweb's worker threads
+// In civetweb's worker threads.
+static _Thread_local struct http_server *my_server;
+static _Thread_local struct worker *me;
 
 // --- threads -------------------------------------------------------------------------------
 
@@ -87,75 +66,19 @@ take_sockets(const struct mg_context *context, struct http_server *s)
     sem_post(&s->taken);
 }
 
-static void
-add_worker(struct http_server *s)
-{
-    me = memory_get(sizeof *me);
-    *me = (struct worker){.server = s, .thread = pthread_self(), .fd = -1};
-    pthread_mutex_init(&me->lock, NULL);
-    pthread_mutex_lock(&s->lock);
-    me->next = s->workers;
-    s->workers = me;
-    pthread_mutex_unlock(&s->lock);
-}
-
 static void *
 init_thread(const struct mg_context *context, int type)
 {
     enum { POLLING = 0, WORKER = 1 };
+    struct http_server *s = mg_get_user_data(context);
 
-    if (type == POLLING)
-        take_sockets(context, mg_get_user_data(context));
-    else if (type == WORKER)
-        add_worker(mg_get_user_data(context));
-    return NULL;
-}
-
-static void
-interrupt_if_late(struct worker *w, int64_t now_ms)
-{
-    pthread_mutex_lock(&w->lock);
-    if (w->deadline_ms && w->deadline_ms <= now_ms)
-        pthread_kill(w->thread, SIGURG);
-    pthread_mutex_unlock(&w->lock);
-}
-
-// A signal that falls between two polls is lost; the next tick sends another.
-static void *
-keep_time(void *server)
-{
-    struct http_server *s = server;
-
-    while (!atomic_load(&s->stopping)) {
-        clock_sleep_ms(TICK_MS);
-        pthread_mutex_lock(&s->lock);
-        struct worker *first = s->workers;
-        pthread_mutex_unlock(&s->lock);
-        int64_t now_ms = clock_mono_ms();
-        for (struct worker *w = first; w; w = w->next) {
-            interrupt_if_late(w, now_ms);
-            laters_expire(&w->laters, now_ms, s->options.expire);
-        }
+    if (type == POLLING) {
+        take_sockets(context, s);
+    } else if (type == WORKER) {
+        my_server = s;
+        me = workers_add(&s->workers);
     }
     return NULL;
-}
-
-static void
-do_nothing(int signal)
-{
-    (void)signal; // its arrival is all that is wanted
-}
-
-static int
-start_timekeeper(struct http_server *s, struct err *err)
-{
-    struct sigaction action = {.sa_handler = do_nothing};
-
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGURG, &action, NULL);
-    if (pthread_create(&s->timekeeper, NULL, keep_time, s) != 0)
-        return err_exit(err, EXIT_CODE_FAILURE, "the HTTP server cannot start a thread");
-    return 0;
 }
 
 // --- requests ------------------------------------------------------------------------------
@@ -174,7 +97,7 @@ fill_request(struct http_request *r, struct mg_connection *conn,
                                              span_of(info->http_headers[i].value)};
     r->is_whole =
         r->headers_len >= HTTP_HEADERS_MAX || head_is_whole(r->headers, r->headers_len);
-    r->connections = atomic_load(&me->server->connections);
+    r->connections = atomic_load(&my_server->connections);
     r->connection = conn;
 }
 
@@ -185,7 +108,7 @@ begin_request(struct mg_connection *conn)
 
     me->requests++;
     fill_request(&r, conn, mg_get_request_info(conn));
-    me->server->options.handle(&r, me->server->options.context);
+    my_server->options.handle(&r, my_server->options.context);
     me->since_ms = clock_mono_ms();
     return 1;
 }
@@ -197,7 +120,7 @@ begin_connection(const struct mg_connection *conn, void **data)
     me->since_ms = clock_mono_ms();
     me->requests = 0;
     me->fd = -1;
-    atomic_fetch_add(&me->server->connections, 1);
+    atomic_fetch_add(&my_server->connections, 1);
     return 0;
 }
 
@@ -206,7 +129,7 @@ end_connection(const struct mg_connection *conn)
 {
     (void)conn;
     laters_settle(&me->laters);
-    atomic_fetch_sub(&me->server->connections, 1);
+    atomic_fetch_sub(&my_server->connections, 1);
 }
 
 struct span
@@ -223,20 +146,12 @@ http_find_header(const struct http_request *r, const char *name, size_t *count)
     return value;
 }
 
-static void
-set_deadline(int64_t deadline_ms)
-{
-    pthread_mutex_lock(&me->lock);
-    me->deadline_ms = deadline_ms;
-    pthread_mutex_unlock(&me->lock);
-}
-
 int64_t
 http_read(struct http_request *r, char *to, size_t len, int64_t deadline_ms)
 {
-    set_deadline(deadline_ms);
+    worker_set_deadline(me, deadline_ms);
     int64_t n = mg_read(r->connection, to, len);
-    set_deadline(0);
+    worker_set_deadline(me, 0);
     return n;
 }
 
@@ -260,7 +175,7 @@ http_later(struct http_request *r, int64_t deadline_ms, uint32_t *ticket)
         return NULL;
     // A tick early, as the timekeeper may look a tick late; but not at once.
     int64_t left_ms = deadline_ms - clock_mono_ms();
-    int64_t early_ms = left_ms / 2 < TICK_MS ? left_ms / 2 : TICK_MS;
+    int64_t early_ms = left_ms / 2 < WORKERS_TICK_MS ? left_ms / 2 : WORKERS_TICK_MS;
     return laters_next(&me->laters, me->fd, deadline_ms - early_ms, ticket);
 }
 
@@ -321,7 +236,7 @@ http_reply(struct http_request *r, int code, const char *headers, struct span bo
 static int
 answer_refusal(struct mg_connection *conn, int code, const char *text)
 {
-    const struct http_options *o = &me->server->options;
+    const struct http_options *o = &my_server->options;
 
     (void)text;
     if (code == 400 && clock_mono_ms() - me->since_ms >= o->request_timeout_ms)
@@ -345,7 +260,6 @@ make_server(const struct http_options *options, struct err *err)
         s->addresses[i] = descriptors_address(options->sockets[i]);
     }
     sem_init(&s->taken, 0, 0);
-    pthread_mutex_init(&s->lock, NULL);
     if (s->nowhere >= 0)
         return s;
     err_errno(err, "the HTTP server cannot open a socket");
@@ -405,11 +319,13 @@ http_start(const struct http_options *options, struct err *err)
 {
     struct http_server *s = make_server(options, err);
 
-    if (!s || start_timekeeper(s, err) < 0)
+    if (!s || workers_start(&s->workers, options->expire, err) < 0)
         return NULL;
     s->context = start_civetweb(s);
     if (!s->context) {
-        err_exit(err, EXIT_CODE_FAILURE, "the HTTP server cannot start its threads");
+        err_exit(err, EXIT_CODE_FAILURE,
+                 "the HTTP server cannot start its threads (too little memory, "
+                 "or too many processes?)");
         return NULL; // the caller ends the program; a thread still uses s
     }
     while (sem_wait(&s->taken) < 0)
@@ -448,15 +364,8 @@ void
 http_stop(struct http_server *s)
 {
     mg_stop(s->context);
-    atomic_store(&s->stopping, true);
-    pthread_join(s->timekeeper, NULL);
-    for (struct worker *w = s->workers, *next; w; w = next) {
-        next = w->next;
-        pthread_mutex_destroy(&w->lock);
-        free(w);
-    }
+    workers_stop(&s->workers);
     close(s->nowhere);
-    pthread_mutex_destroy(&s->lock);
     sem_destroy(&s->taken);
     free(s);
 }

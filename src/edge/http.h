@@ -74,8 +74,9 @@ void http_reply(struct http_request *r, int code, const char *headers, struct sp
                 bool close);
 
 // http_later prepares an answer to be left to others (later.h): the handler fills it in, calls
-// later_owe, hands on the ticket, and returns. NULL when it must answer itself: the connection is new (most carry one request), or
-// not TCP, so that its descriptor cannot be told. Only for answers that keep it alive.
+// later_owe, hands on the ticket, and returns. NULL when it must answer itself: the connection
+// is new (most carry one request), or not TCP, so that its descriptor cannot be told. Only
+// for answers that keep it alive.
 struct later *http_later(struct http_request *r, int64_t deadline_ms, uint32_t *ticket);
 
 // http_format writes a whole answer, as http_reply sends it, into `to`, which has room.

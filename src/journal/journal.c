@@ -80,7 +80,9 @@ journal_open(const struct journal_options *options, struct err *err)
     j->age = cursor_open(j, 0);
     if (pthread_create(&j->committer, NULL, committer_run, j) != 0 ||
         pthread_create(&j->keeper, NULL, keeper_run, j) != 0) {
-        err_exit(err, EXIT_CODE_FAILURE, "cannot start the journal's threads");
+        err_exit(err, EXIT_CODE_FAILURE,
+                 "cannot start the journal's threads (too little memory, "
+                 "or too many processes?)");
         goto fail;
     }
     return j;

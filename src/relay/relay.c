@@ -291,7 +291,11 @@ start_thread(struct relay *r, struct err *err)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int failed = pthread_create(&r->thread, NULL, run, r);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return failed ? err_set(err, ERR_FATAL, "relay: no thread: %s", strerror(failed)) : 0;
+    if (failed)
+        return err_exit(err, EXIT_CODE_FAILURE,
+                        "relay: cannot start a thread (too little memory, or too many "
+                        "processes?)");
+    return 0;
 }
 
 // look_first reads the cursor before the first record is appended, and does not keep a
