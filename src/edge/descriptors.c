@@ -74,7 +74,7 @@ static bool
 note_ends(int fd, void *context)
 {
     struct ends *e = context;
-    struct sockaddr_in peer;
+    struct sockaddr_in peer = {0};
     socklen_t len = sizeof peer;
 
     if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0 ||

@@ -115,6 +115,14 @@ is_known_type(struct span type)
     return false;
 }
 
+static char *
+put(char *to, struct span s)
+{
+    if (s.len)
+        memcpy(to, s.at, s.len);
+    return to + s.len;
+}
+
 // add appends to head and returns what was appended. Everything in head has a ceiling well
 // below HEAD_MAX, and it is reserved before the first add, so that spans into it stay.
 static struct span
@@ -125,9 +133,7 @@ add(struct event_maker *m, struct span a, struct span b, struct span c)
 
     if (!at)
         return (struct span){"", 0};
-    memcpy(at, a.at, a.len);
-    memcpy(at + a.len, b.at, b.len);
-    memcpy(at + a.len + b.len, c.at, c.len);
+    put(put(put(at, a), b), c);
     m->head.len += len;
     return span_make(at, len);
 }

@@ -221,15 +221,13 @@ take_key(struct scan *s, struct form_pair *p)
     p->near = 0;
     p->has_segments = begins_alike || open;
     (void)as_utf8(s, seen, &p->key);
-    if (!p->key_is_plain) {
-        s->raw.len = 0; // what begins like it would have to be looked at again
+    if (!p->key_is_plain || !p->has_segments) {
+        s->raw.len = 0; // what begins like one that is not plain must be looked at again
     } else if (open) {
         s->raw = span_make(from, (size_t)(raw - from));
         s->near = span_make(start, (size_t)(open - start));
-    } else if (begins_alike) {
-        p->near = s->to[-1] == ']' ? s->near.len : 0;
-    } else {
-        s->raw.len = 0;
+    } else if (s->to[-1] == ']') {
+        p->near = s->near.len;
     }
     return !(seen & NUL);
 }
