@@ -59,6 +59,7 @@ class World:
             self.receiver.start()
         self.driver = Driver(self.receiver)
         self.was_full = False
+        self.started_again = 0
         self.done = []
 
     def made(self, name):
@@ -88,6 +89,18 @@ class World:
 
     def pause(self, least=0.02, most=0.4):
         time.sleep(self.random.uniform(least, most))
+        self.supervise()
+
+    def supervise(self):
+        """As the service manager would: one that cannot sync what it finds at its start ends."""
+        process = self.receiver.process
+        if process.poll() == 1 and "acrelayd: cannot sync" in self.receiver.read_log()[-200:]:
+            self.started_again += 1
+            self.receiver.process = self.receiver.spawn()
+
+    def is_ready(self):
+        self.supervise()
+        return self.receiver.is_ready()
 
     # --- faults -------------------------------------------------------------------------------
 
@@ -251,7 +264,7 @@ def run(seed, faults, directory, totals):
         driver.stopping = True
         driver.join()
         world.proxy.heal()
-        harness.wait_for("acrelayd", world.receiver.is_ready)
+        harness.wait_for("acrelayd", world.is_ready)
         world.receiver.wait_shipped(120)
         # Redis may have lost something the receiver has not looked for yet
         world.proxy.reset()
@@ -260,6 +273,7 @@ def run(seed, faults, directory, totals):
         world.receiver.wait_shipped(120)
         totals["answered 200"] += len(driver.acknowledged)
         totals["failed"] += driver.failed
+        totals["started again after a failing sync at its start"] += world.started_again
         problems = check(world, driver)
         return problems + ["faults: " + " ".join(world.done)] if problems else []
     finally:
@@ -282,9 +296,12 @@ def main():
         passed += not problems
         if problems:
             failed.append(seed)
-            print(f"seed {seed}: {len(problems)} problems", *problems[:4], problems[-1], sep="\n  ", flush=True)
+            print(f"seed {seed}: {len(problems)} problems", *problems[:4], problems[-1],
+                  sep="\n  ", flush=True)
         elif sys.stdout.isatty():
             print(f"seed {seed} passed", end="\r", flush=True)
+        elif seed % 10 == 0:
+            print(f"seed {seed}: {passed} passed, {len(failed)} failed so far", flush=True)
     for kind, count in sorted(totals.items()):
         print(f"{count:8} {kind}")
     if failed:
