@@ -162,7 +162,7 @@ Test(plan, moves_a_hook_to_another_list_instead_of_making_a_second)
 static void
 make_random(unsigned seed, struct hooks *wanted, struct hooks *found, bool *prune)
 {
-    char name[8], url[64];
+    char name[16], url[64];
 
     srand(seed);
     *prune = rand() % 2;
