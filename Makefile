@@ -167,7 +167,7 @@ memcheck: $(VALGRIND:%=$(BUILD)/unit/%)
 coverage:
 	@$(MAKE) -s -k unit all tools CC=gcc CFLAGS='-O0 -g --coverage' HARDEN=-fPIE BUILD=build/coverage \
 	    LDFLAGS=--coverage || true
-	@ACRELAY_BUILD=$(CURDIR)/build/coverage $(PYTHON) -m pytest -q tests/live -k 'not restarts and not ledger'
+	@ACRELAY_BUILD=$(CURDIR)/build/coverage $(PYTHON) -m pytest -q -p no:cacheprovider tests/live -k 'not restarts and not ledger'
 	@gcovr -r . --object-directory build/coverage -f src/ -s | tail -40
 # bodies read by acrelay and by a second reading of the normal form: BODIES random ones
 BODIES ?= 20000
