@@ -165,10 +165,13 @@ memcheck: $(VALGRIND:%=$(BUILD)/unit/%)
 	    --errors-for-leak-kinds=definite $$t --jobs 1 || exit 1; done
 # lines and branches that the unit tests and the live tests reach
 coverage:
-	@$(MAKE) -s -k unit all tools CC=gcc CFLAGS='-O0 -g --coverage' HARDEN=-fPIE BUILD=build/coverage \
-	    LDFLAGS=--coverage || true
-	@ACRELAY_BUILD=$(CURDIR)/build/coverage $(PYTHON) -m pytest -q -p no:cacheprovider tests/live -k 'not restarts and not ledger'
-	@gcovr -r . --object-directory build/coverage -f src/ -s | tail -40
+	@mkdir -p build/coverage
+	@gcc -O1 -c tests/gcov.c -o build/coverage/gcov.o
+	@$(MAKE) -s -k unit all tools CC=gcc CFLAGS='-O0 -g --coverage -fprofile-update=atomic' \
+	    HARDEN=-fPIE BUILD=build/coverage \
+	    LDFLAGS='--coverage -Wl,--wrap=_exit $(CURDIR)/build/coverage/gcov.o' || true
+	@-ACRELAY_BUILD=$(CURDIR)/build/coverage $(PYTHON) -m pytest -q -p no:cacheprovider tests/live
+	@gcovr -r . --object-directory build/coverage -f src/ -s | tail -110
 # bodies read by acrelay and by a second reading of the normal form: BODIES random ones
 BODIES ?= 20000
 reference: tools

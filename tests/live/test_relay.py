@@ -12,11 +12,11 @@ import threading
 
 import pytest
 
+import harness
 from fault_proxy import FaultProxy
 from redis_server import RedisServer, free_port, wait_for
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-SHIP = ROOT / "build" / "tools" / "ship"
+SHIP = harness.BUILD / "tools" / "ship"
 
 
 class Ship:
