@@ -118,6 +118,59 @@ Test(event, r3_reads_keys)
     EXPECT_ALL(cases);
 }
 
+// Keys that begin like the one before are decoded once: what they mean must not depend on it.
+Test(event, reads_keys_that_begin_alike_as_if_each_were_the_first)
+{
+    const char *cases[][2] = {
+        {"a%5Bx%5D=1&a%5By%5D=2&a[z]=3", "\"a\":{\"x\":\"1\",\"y\":\"2\",\"z\":\"3\"}"},
+        {"a[x]=1&b=2&a[y]=3", "\"a\":{\"x\":\"1\",\"y\":\"3\"},\"b\":\"2\""},
+        {"a[x[y]=1&a[x[z]=2&a[x]=3", "\"a\":{\"x[y\":\"1\",\"x[z\":\"2\",\"x\":\"3\"}"},
+        {"a[x]=1&a[y=2&a[z]=3", "\"a\":{\"x\":\"1\",\"z\":\"3\"},\"a[y\":\"2\""},
+        {"a[x]=1&a[x][y]=2&a[x][z]=3&a[w]=4",
+         "\"a\":{\"x\":\"1\",\"w\":\"4\"},"
+         "\"_relay\":{\"rest\":[[\"a[x][y]\",\"2\"],[\"a[x][z]\",\"3\"]]}"},
+        {"a[][x]=1&a[][y]=2", "\"a\":[{\"x\":\"1\"},{\"y\":\"2\"}]"},
+        {"a[x][]=1&a[x][]=2&a[x][k]=3",
+         "\"a\":{\"x\":{\"0\":\"1\",\"1\":\"2\",\"k\":\"3\"}}"},
+        {"a[x]=1&a[x]]=2&a[]]=3", "\"a\":{\"x\":\"1\",\"x]\":\"2\",\"]\":\"3\"}"},
+        {"\xc3\xa9[x]=1&\xc3\xa9[y]=2&\xc3\xa9[\xff]=3",
+         "\"\xc3\xa9\":{\"x\":\"1\",\"y\":\"2\"},"
+         "\"\xc3\x83\xc2\xa9\":{\"\xc3\xbf\":\"3\"}"},
+        {"a\"[x]=1&a\"[y]=2", "\"a\\\"\":{\"x\":\"1\",\"y\":\"2\"}"},
+        {"_relay[x]=1&_relay[y]=2",
+         "\"_relay\":{\"rest\":[[\"_relay[x]\",\"1\"],[\"_relay[y]\",\"2\"]]}"},
+        {"a[x]=1&a[x]=2&a[y]=3",
+         "\"a\":{\"x\":\"1\",\"y\":\"3\"},\"_relay\":{\"rest\":[[\"a[x]\",\"2\"]]}"},
+        {"a%5Bx%5D=1&a%5Bx%5D%5B%5D=2&a%5B%5D=3",
+         "\"a\":{\"x\":\"1\",\"0\":\"3\"},\"_relay\":{\"rest\":[[\"a[x][]\",\"2\"]]}"},
+    };
+
+    EXPECT_ALL(cases);
+}
+
+// A run is copied sixteen bytes at a time: every place of a byte that means something.
+Test(event, reads_what_means_something_wherever_it_stands)
+{
+    static const char *const found[][2] = {{"%41", "A"},    {"+", " "},
+                                           {"\\", "\\\\"},  {"\"", "\\\""},
+                                           {"=", "="},      {"[", "["},
+                                           {"%", "%"},      {"%4", "%4"},
+                                           {"%22", "\\\""}, {"\xe2\x80\xa8", "\\u2028"}};
+    char body[160], data[200];
+
+    for (size_t n = 0; n < sizeof found / sizeof *found; n++)
+        for (int before = 0; before < 40; before++)
+            for (int behind = 0; behind < 40; behind += 13) {
+                snprintf(body, sizeof body, "v=%.*s%s%.*s", before,
+                         "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz", found[n][0], behind,
+                         "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy");
+                snprintf(data, sizeof data, "{\"v\":\"%.*s%s%.*s\",\"list\":[]}", before,
+                         "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz", found[n][1], behind,
+                         "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy");
+                expect(body, data);
+            }
+}
+
 Test(event, r4_builds_the_tree)
 {
     const char *cases[][2] = {
