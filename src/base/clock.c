@@ -73,8 +73,12 @@ clock_civil(int64_t days, int64_t *year, int *month, int *day)
 static char *
 put_two(char *to, unsigned value)
 {
-    to[0] = (char)('0' + value / 10);
-    to[1] = (char)('0' + value % 10);
+    static const char all[] = "00010203040506070809101112131415161718192021222324"
+                              "25262728293031323334353637383940414243444546474849"
+                              "50515253545556575859606162636465666768697071727374"
+                              "75767778798081828384858687888990919293949596979899";
+
+    memcpy(to, all + (size_t)(value % 100) * 2, 2);
     return to + 2;
 }
 
@@ -93,8 +97,8 @@ put_seconds(char *to, int64_t seconds)
     int month, day;
 
     clock_civil(days, &year, &month, &day);
-    to = put_two(to, (unsigned)year / 100 % 100);
-    to = put_two(to, (unsigned)year % 100);
+    to = put_two(to, (unsigned)year / 100);
+    to = put_two(to, (unsigned)year);
     to = put_two_after(to, '-', (unsigned)month);
     to = put_two_after(to, '-', (unsigned)day);
     to = put_two_after(to, 'T', second / 3600);
@@ -110,8 +114,8 @@ clock_format_us(char *to, int64_t us)
 
     to = put_seconds(to, seconds);
     to = put_two_after(to, '.', rest / 10000);
-    to = put_two(to, rest / 100 % 100);
-    to = put_two(to, rest % 100);
+    to = put_two(to, rest / 100);
+    to = put_two(to, rest);
     memcpy(to, "Z", 2);
 }
 

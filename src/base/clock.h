@@ -20,7 +20,11 @@ clock_mono_ms(void)
 // clock_sleep_ms sleeps; a signal may end it early.
 void clock_sleep_ms(int64_t ms);
 
-enum { CLOCK_TEXT = 32 };
+enum {
+    CLOCK_TEXT = 32,
+    CLOCK_SECONDS = sizeof "2026-03-02T11:20:00Z" - 1, // lengths of what is written
+    CLOCK_US = sizeof "2026-03-02T11:20:00.000000Z" - 1,
+};
 
 // clock_format writes RFC 3339 UTC into to[CLOCK_TEXT]: with microseconds
 // ("2026-11-24T00:13:53.000042Z") or whole seconds ("2026-11-24T00:13:53Z").

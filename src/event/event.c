@@ -140,44 +140,57 @@ add(struct event_maker *m, struct span a, struct span b, struct span c)
 
 static const struct span nothing = {"", 0};
 
+// What a known type is about; NULL where the body must tell.
 static const char *
-subject_root(struct event_maker *m, struct span type)
+root_of_type(struct span type)
 {
-    static const char *const order[] = {"contact", "deal", "account", "campaign"};
-    static const char *const of_type[][2] = {{"deal_pipeline_add", "pipeline"},
-                                             {"deal_stage_add", "stage"},
-                                             {"deal_tasktype_add", "tasktype"},
-                                             {"sent", "campaign"},
-                                             {"list_add", "list"}};
-
-    for (size_t i = 0; i < sizeof of_type / sizeof *of_type; i++)
-        if (span_is(type, of_type[i][0]))
-            return of_type[i][1];
+    if (span_is(type, "deal_pipeline_add"))
+        return "pipeline";
+    if (span_is(type, "deal_stage_add"))
+        return "stage";
+    if (span_is(type, "deal_tasktype_add"))
+        return "tasktype";
+    if (span_is(type, "sent"))
+        return "campaign";
+    if (span_is(type, "list_add"))
+        return "list";
     if (span_starts(type, SPAN("deal_")))
         return "deal";
     if (span_starts(type, SPAN("account_")))
         return "account";
+    return NULL;
+}
+
+static const char *
+subject_root(struct event_maker *m, struct span type)
+{
+    static const char *const others[] = {"deal", "account", "campaign"};
+    const struct node *top = &m->tree.root;
+    const char *root = root_of_type(type);
+
+    if (root)
+        return root;
     // A contact is both the subject of a known type and the first choice of an unknown one.
-    if (tree_child(&m->tree, &m->tree.root, SPAN("contact")) ||
-        span_is(type, "automation") || is_known_type(type))
+    if (tree_child(&m->tree, top, SPAN("contact")) || span_is(type, "automation") ||
+        is_known_type(type))
         return "contact";
-    for (size_t i = 1; i < 4; i++)
-        if (tree_child(&m->tree, &m->tree.root, span_of(order[i])))
-            return order[i];
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (tree_child(&m->tree, top, span_of(others[i])))
+            return others[i];
     return "contact";
 }
 
 static struct span
 make_subject(struct event_maker *m, struct span type)
 {
-    const char *root = subject_root(m, type);
-    const struct node *n = tree_child(&m->tree, &m->tree.root, span_of(root));
+    struct span root = span_of(subject_root(m, type));
+    const struct node *n = tree_child(&m->tree, &m->tree.root, root);
     struct span id;
 
     if (!tree_leaf(&m->tree, n && !n->is_leaf ? n : NULL, SPAN("id"), &id) ||
         !is_word(id, "_-"))
         return nothing;
-    return add(m, span_of(root), SPAN("/"), id);
+    return add(m, root, SPAN("/"), id);
 }
 
 static struct span
@@ -203,7 +216,7 @@ set_type_and_time(struct event_maker *m, struct span type, int64_t us, struct ev
 
     e->type = add(m, SPAN("com.activecampaign."), type, nothing);
     clock_format_seconds(text, us);
-    e->time = add(m, span_of(text), nothing, nothing);
+    e->time = add(m, span_make(text, CLOCK_SECONDS), nothing, nothing);
 }
 
 // --- bodies -----------------------------------------------------------------------------------
@@ -296,7 +309,7 @@ set_origin(struct event_maker *m, const struct event_origin *origin,
     clock_format_us(recorded, origin->received_us);
     e->id = add(m, origin->journal_id, SPAN("-"), span_make(sequence, 20));
     e->sequence = span_from(e->id, e->id.len - 20);
-    e->recorded = add(m, span_of(recorded), nothing, nothing);
+    e->recorded = add(m, span_make(recorded, CLOCK_US), nothing, nothing);
     add(m, SPAN("/activecampaign/"), origin->account, SPAN("/"));
     add(m, d->hook, nothing, nothing);
     size_t len = SPAN("/activecampaign//").len + origin->account.len + d->hook.len;
