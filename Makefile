@@ -164,12 +164,14 @@ memcheck: $(VALGRIND:%=$(BUILD)/unit/%)
 	@for t in $^; do valgrind -q --error-exitcode=9 --leak-check=full \
 	    --errors-for-leak-kinds=definite $$t --jobs 1 || exit 1; done
 # lines and branches that the unit tests and the live tests reach
+COVERED = $(MAKE) -s CC=gcc CFLAGS='-O0 -g --coverage -fprofile-update=atomic' HARDEN=-fPIE \
+    BUILD=build/coverage
 coverage:
 	@mkdir -p build/coverage
+	@$(COVERED) -k unit LDFLAGS=--coverage || true
 	@gcc -O1 -c tests/gcov.c -o build/coverage/gcov.o
-	@$(MAKE) -s -k unit all tools CC=gcc CFLAGS='-O0 -g --coverage -fprofile-update=atomic' \
-	    HARDEN=-fPIE BUILD=build/coverage \
-	    LDFLAGS='--coverage -Wl,--wrap=_exit $(CURDIR)/build/coverage/gcov.o' || true
+	@$(COVERED) all tools \
+	    LDFLAGS='--coverage -Wl,--wrap=_exit $(CURDIR)/build/coverage/gcov.o'
 	@-ACRELAY_BUILD=$(CURDIR)/build/coverage $(PYTHON) -m pytest -q -p no:cacheprovider tests/live
 	@gcovr -r . --object-directory build/coverage -f src/ -s | tail -110
 # bodies read by acrelay and by a second reading of the normal form: BODIES random ones
