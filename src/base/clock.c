@@ -89,19 +89,48 @@ put_two_after(char *to, char before, unsigned value)
     return put_two(to + 1, value);
 }
 
-static char *
-put_seconds(char *to, int64_t seconds)
+enum { DATE = sizeof "2026-03-02" - 1, DAYS_KEPT = 4 };
+
+struct date {
+    int64_t days;
+    char text[DATE]; // all zero: none yet
+};
+
+static void
+write_date(struct date *d, int64_t days)
 {
-    int64_t days = divide_down(seconds, 86400), year;
-    unsigned second = (unsigned)(seconds - days * 86400);
+    int64_t year;
     int month, day;
+    char *to = d->text;
 
     clock_civil(days, &year, &month, &day);
     to = put_two(to, (unsigned)year / 100);
     to = put_two(to, (unsigned)year);
     to = put_two_after(to, '-', (unsigned)month);
-    to = put_two_after(to, '-', (unsigned)day);
-    to = put_two_after(to, 'T', second / 3600);
+    put_two_after(to, '-', (unsigned)day);
+    d->days = days;
+}
+
+// Dates are kept for the days last asked for: most times are of one day or two.
+static const char *
+date_of(int64_t days)
+{
+    static _Thread_local struct date kept[DAYS_KEPT];
+    struct date *d = &kept[days & (DAYS_KEPT - 1)];
+
+    if (!d->text[0] || d->days != days)
+        write_date(d, days);
+    return d->text;
+}
+
+static char *
+put_seconds(char *to, int64_t seconds)
+{
+    int64_t days = divide_down(seconds, 86400);
+    unsigned second = (unsigned)(seconds - days * 86400);
+
+    memcpy(to, date_of(days), DATE);
+    to = put_two_after(to + DATE, 'T', second / 3600);
     to = put_two_after(to, ':', second / 60 % 60);
     return put_two_after(to, ':', second % 60);
 }

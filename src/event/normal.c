@@ -296,8 +296,8 @@ normal_write(struct buf *to, const struct tree *t)
     to->len -= !to->full; // the closing brace, for what is ours
     bool first = t->root.len == 0;
     if (!tree_child(t, &t->root, SPAN("list"))) {
-        writer_key(&w, SPAN("list"), &first);
-        buf_add_text(to, "[]");
+        buf_add(to, first ? SPAN("\"list\":[]") : SPAN(",\"list\":[]"));
+        first = false;
     }
     if (t->rest_len || w.extras.updated_values || w.extras.has_tags) {
         writer_key(&w, SPAN("_relay"), &first);
