@@ -20,8 +20,8 @@ descriptors_address(int fd)
     return a;
 }
 
-static bool
-is_listener(int fd)
+bool
+descriptors_listens(int fd)
 {
     int yes = 0;
     socklen_t len = sizeof yes;
@@ -53,7 +53,7 @@ listens_on_port(int fd, void *port)
     union address a = descriptors_address(fd);
 
     return a.any.sa_family == AF_INET && a.in.sin_port == *(const in_port_t *)port &&
-           is_listener(fd);
+           descriptors_listens(fd);
 }
 
 int
@@ -117,7 +117,7 @@ is_connection(int fd, void *context)
     struct places *places = context;
     union address a = descriptors_address(fd);
 
-    if (a.any.sa_family != AF_UNSPEC && !is_listener(fd))
+    if (a.any.sa_family != AF_UNSPEC && !descriptors_listens(fd))
         for (size_t i = 0; i < places->len; i++)
             if (same_place(&a, &places->at[i]))
                 return true;

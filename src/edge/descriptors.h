@@ -17,6 +17,9 @@ union address {
 // descriptors_address is the local address of a socket.
 union address descriptors_address(int fd);
 
+// descriptors_listens says whether it is a socket that listens.
+bool descriptors_listens(int fd);
+
 // descriptors_find_listener finds the listening IPv4 socket with that port (network byte
 // order), -1 when there is none.
 int descriptors_find_listener(in_port_t port);

@@ -1,6 +1,7 @@
 #include "edge/sockets.h"
 
 #include "base/text.h"
+#include "edge/descriptors.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,23 +26,28 @@ keep_silent_ones_out(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds);
 }
 
-size_t
-sockets_inherited(int *fds, size_t max)
+int
+sockets_inherited(int *fds, size_t max, size_t *len, struct err *err)
 {
     const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
     uint64_t n, owner;
 
+    *len = 0;
     if (!pid || !count || !text_number(&owner, span_of(pid), INT32_MAX) ||
         (pid_t)owner != getpid() || !text_number(&n, span_of(count), max))
         return 0;
     for (size_t i = 0; i < n; i++) {
         fds[i] = FIRST_PASSED + (int)i;
+        if (!descriptors_listens(fds[i]))
+            return err_exit(err, EXIT_CODE_PORT,
+                            "descriptor %d (LISTEN_FDS) is no listening socket", fds[i]);
         fcntl(fds[i], F_SETFD, FD_CLOEXEC);
         // Without O_NONBLOCK accept could hang when another process took the connection.
         fcntl(fds[i], F_SETFL, fcntl(fds[i], F_GETFL) | O_NONBLOCK);
         keep_silent_ones_out(fds[i]);
     }
-    return (size_t)n;
+    *len = (size_t)n;
+    return 0;
 }
 
 static int

@@ -18,8 +18,9 @@ struct socket_address {
 };
 
 // sockets_inherited fills fds with the descriptors that the service manager passed
-// (sd_listen_fds(3): LISTEN_FDS, LISTEN_PID) and returns how many, at most max.
-size_t sockets_inherited(int *fds, size_t max);
+// (sd_listen_fds(3): LISTEN_FDS, LISTEN_PID), at most max, and sets *len, which may be 0. One
+// that does not listen is an error with EXIT_CODE_PORT: nobody would ever be answered.
+int sockets_inherited(int *fds, size_t max, size_t *len, struct err *err);
 
 // sockets_listen makes a listening socket; EXIT_CODE_PORT when the port is in use. A unix
 // socket's old path is removed when nobody answers there. Non-blocking, close-on-exec.

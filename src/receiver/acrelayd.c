@@ -53,7 +53,8 @@ open_sockets(struct receiver *r, struct err *err)
 {
     const struct config *c = r->rules->config;
 
-    r->sockets_len = sockets_inherited(r->sockets, SOCKETS_MAX);
+    if (sockets_inherited(r->sockets, SOCKETS_MAX, &r->sockets_len, err) < 0)
+        return -1;
     if (r->sockets_len > 0)
         return 0;
     for (size_t i = 0; i < c->listen_len; i++) {

@@ -117,7 +117,8 @@ class Receiver:
 
     def spawn(self):
         def pass_socket():
-            os.dup2(self.socket.fileno(), 3, inheritable=True)
+            os.dup2(self.socket.fileno(), 3)
+            os.set_inheritable(3, True)  # dup2 leaves it as it is where it is 3 already
 
         return subprocess.Popen(
             ["sh", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {BUILD}/acrelayd -c {self.config}"],

@@ -31,7 +31,8 @@ class Starved(harness.Receiver):
 
     def spawn(self):
         def pass_socket():
-            os.dup2(self.socket.fileno(), 3, inheritable=True)
+            os.dup2(self.socket.fileno(), 3)
+            os.set_inheritable(3, True)
 
         preload = f"MALLOC_FAULT={self.n} LD_PRELOAD={LIBRARY}" if self.n is not None else ""
         return subprocess.Popen(

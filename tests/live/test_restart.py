@@ -17,6 +17,17 @@ def test_restarts_under_load_lose_nothing(tmp_path, count, options):
     assert wrong == []
 
 
+@pytest.mark.parametrize("passed", ["3<&-", "3</dev/null", "3<."])
+def test_a_passed_descriptor_that_does_not_listen_is_told(make_receiver, passed):
+    receiver = make_receiver()
+    receiver.kill()
+    done = subprocess.run(
+        ["sh", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {harness.BUILD}/acrelayd"
+         f" -c {receiver.config} {passed}"], stderr=subprocess.PIPE, text=True, timeout=30)
+    assert done.returncode == 71
+    assert "descriptor 3 (LISTEN_FDS) is no listening socket" in done.stderr
+
+
 # --- a small file system -----------------------------------------------------------------------
 
 MIB = 1 << 20
