@@ -40,7 +40,7 @@ UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c)
 # programs in which threads meet, for TSan (Criterion cannot run under it)
 THREADS  := $(patsubst tests/threads/%.c,$(BUILD)/threads/%,$(wildcard tests/threads/*.c))
 
-.PHONY: soak-malloc analyse memcheck coverage deb man reference soak-normal install uninstall bench prism soak-worker all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
+.PHONY: bench-backlog soak-malloc analyse memcheck coverage deb man reference soak-normal install uninstall bench prism soak-worker all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(PROGRAMS)
@@ -55,7 +55,7 @@ help:
 	@echo 'make unit live  parts of it; make format layers; make bench fuzz soak'
 	@echo 'make install uninstall   DESTDIR= PREFIX=; configuration goes to /etc/acrelay'
 	@echo 'make deb        a Debian package in build/deb'
-	@echo 'make soak soak-worker soak-malloc soak-normal bench-normal bench-journal prism   longer ones'
+	@echo 'make soak soak-worker soak-malloc soak-normal bench-normal bench-journal bench-backlog prism   longer ones'
 
 # --- rules ----------------------------------------------------------------------------
 $(BUILD)/%.o: src/%.c Makefile
@@ -141,6 +141,10 @@ bench: all $(BUILD)/bench/load $(BUILD)/bench/server
 # bytes to event beside cJSON, PHP, Node and Python: time, instructions (callgrind), scaling
 bench-normal: $(BUILD)/bench/normal
 	@$(PYTHON) tests/bench/normal.py $(BUILD)/bench/normal
+# a journal with RECORDS unpublished records: the first answer after a start, and draining
+RECORDS ?= 1000000
+bench-backlog: all tools
+	@$(PYTHON) tests/bench/backlog.py --records $(RECORDS)
 # libFuzzer with ASan and UBSan: replays the corpora, then SECONDS for each target; what is
 # found new is kept in build/fuzz/TARGET.found, a crash in build/fuzz/TARGET-crash-*
 SECONDS ?= 60
