@@ -3,6 +3,7 @@
 // when main returns.
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -42,6 +43,13 @@ __wrap__exit(int code)
     __real__exit(code);
 }
 
+// libgcov writes by itself when main returns: nobody may be at it then.
+static void
+stop(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
 // No signal may find this thread: the programs wait for theirs.
 __attribute__((constructor)) static void
 begin(void)
@@ -53,5 +61,6 @@ begin(void)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     if (pthread_create(&thread, NULL, keep_dumping, NULL) == 0)
         pthread_detach(thread);
+    atexit(stop);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
