@@ -1,5 +1,6 @@
-// AC sends what belongs together behind each other: the container of the last pair is kept,
-// so that `contact[last_name]` behind `contact[first_name]` costs one comparison.
+// AC sends what belongs together behind each other, and the form tells it (near): the
+// container of the last pair is kept, so that `contact[last_name]` behind
+// `contact[first_name]` is not looked for again.
 //
 // Small containers are searched along their list; from MANY children on, they are found in
 // one hash table for the whole tree, so that ten thousand siblings cost no more each than
