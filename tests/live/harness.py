@@ -21,6 +21,8 @@ _, HARD = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(HARD, 65536), HARD))
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+# Where the proxies are, which a user's PATH does not name on Debian.
+os.environ["PATH"] += ":/usr/sbin:/sbin"
 BUILD = pathlib.Path(os.environ.get("ACRELAY_BUILD", ROOT / "build"))
 SECRET = b"a secret of at least thirty-two bytes"
 
