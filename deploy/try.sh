@@ -65,7 +65,8 @@ while true; do
     write_config
     "$build/acrelayd" --config "$dir/acrelay.yaml" 2>"$dir/log" &
     receiver=$!
-    if wait_for $receiver get "http://127.0.0.1:$admin/readyz"; then break; fi
+    # Its own word: on the admin port another acrelayd may answer.
+    if wait_for $receiver grep -q 'taking posts' "$dir/log"; then break; fi
     code=0
     wait $receiver || code=$?
     if [ $code != 71 ] || [ $port -gt 8180 ]; then
@@ -73,7 +74,7 @@ while true; do
         cat "$dir/log" >&2
         exit 1
     fi
-    port=$((port + 1)) admin=$((admin + 1))
+    port=$((port + 1)) admin=$((admin + 2)) # 9181 is the worker's
 done
 pids="$receiver $pids"
 

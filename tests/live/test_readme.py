@@ -1,5 +1,6 @@
 """The README's shell blocks, run one after the other as a newcomer would: in a copy of what is
 committed or about to be, in a network of their own, so that default ports are free."""
+import os
 import re
 import shutil
 import subprocess
@@ -16,8 +17,11 @@ def can_unshare():
     return subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode == 0
 
 
-@pytest.mark.skipif(not can_unshare() or not shutil.which("ip"),
-                    reason="no network namespaces here")
+network_of_its_own = pytest.mark.skipif(not can_unshare() or not shutil.which("ip"),
+                                        reason="no network namespaces here")
+
+
+@network_of_its_own
 def test_the_shell_blocks_of_the_readme_do_what_it_says(tmp_path):
     files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=harness.ROOT,
                            capture_output=True, text=True, check=True).stdout.split("\n")
@@ -35,3 +39,20 @@ def test_the_shell_blocks_of_the_readme_do_what_it_says(tmp_path):
     assert "in the stream" in done.stdout, "the demo's summary"
     assert re.search(r"subscribe +contact/1066", done.stdout), done.stdout[-3000:]
     assert re.search(r"receiver +takes deliveries and relays them", done.stdout)
+
+
+@network_of_its_own
+def test_the_demo_takes_no_other_server_for_its_own(tmp_path):
+    """What answers on the default ports, and even says that it is ready, is not the demo's."""
+    (tmp_path / "readyz").touch()
+    script = f"""ip link set lo up
+        python3 -m http.server 8080 --bind 127.0.0.1 --directory {tmp_path} 2>/dev/null &
+        python3 -m http.server 9180 --bind 127.0.0.1 --directory {tmp_path} 2>/dev/null &
+        until curl -sf http://127.0.0.1:8080/readyz && curl -sf http://127.0.0.1:9180/readyz
+        do sleep 0.05; done
+        sh deploy/try.sh demo; code=$?
+        kill $(jobs -p); exit $code"""
+    done = subprocess.run(["unshare", "-rn", "bash", "-c", script], cwd=harness.ROOT,
+                          env={**os.environ, "BUILD": str(harness.BUILD)},
+                          capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stdout + done.stderr
