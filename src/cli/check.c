@@ -3,7 +3,9 @@
 #include "base/file.h"
 #include "base/programs.h"
 #include "cli/findings.h"
+#include "config/reach.h"
 #include "event/event.h"
+#include "journal/inspect.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -190,29 +192,18 @@ try_bind(const struct socket_address *a)
     return reason;
 }
 
-// Whether an acrelay answers on an admin address.
-static bool
-is_ours(const struct socket_address *admin)
-{
-    struct buf page;
-    struct err err;
-
-    buf_init(&page, 1 << 16);
-    bool ours = config_get(admin, "/version", &page, &err) == 200 &&
-                strstr(buf_text(&page), "\"version\"");
-    buf_release(&page);
-    return ours;
-}
-
 static void
 check_address(struct findings *f, const char *what, const struct socket_address *a,
-              bool running)
+              bool running, bool ours)
 {
     if (a->path)
         return; // a socket's path is replaced at start
     int reason = try_bind(a);
     if (reason == 0)
         findings_tell(f, GOOD, EXIT_CODE_OK, what, NULL, "%s is free", a->text);
+    else if (reason == EADDRINUSE && running && !ours)
+        findings_tell(f, WRONG, EXIT_CODE_PORT, what, NULL,
+                      "%s is held by an acrelay with another state_dir", a->text);
     else if (reason == EADDRINUSE && running)
         findings_tell(f, GOOD, EXIT_CODE_OK, what, NULL,
                       "%s is held by the running acrelay", a->text);
@@ -225,12 +216,14 @@ static void
 check_addresses(struct findings *f)
 {
     const struct config *c = f->cli->config;
-    bool receiver = is_ours(&c->receiver_admin), worker = is_ours(&c->worker_admin);
+    bool receiver = config_runs(&c->receiver_admin);
+    bool ours = receiver && journal_is_held(c->state_dir);
 
     for (size_t i = 0; i < c->listen_len; i++)
-        check_address(f, "listen", &c->listen[i], receiver);
-    check_address(f, "admin", &c->receiver_admin, receiver);
-    check_address(f, "worker admin", &c->worker_admin, worker);
+        check_address(f, "listen", &c->listen[i], receiver, ours);
+    check_address(f, "admin", &c->receiver_admin, receiver, ours);
+    check_address(f, "worker admin", &c->worker_admin, config_runs(&c->worker_admin),
+                  true);
 }
 
 // --- the command ----------------------------------------------------------------------

@@ -8,6 +8,7 @@
 #include "cli/outside.h"
 #include "cli/page.h"
 #include "config/reach.h"
+#include "config/secret.h"
 #include "relay/script.h"
 
 #include <inttypes.h>
@@ -16,13 +17,13 @@
 #include <sys/statvfs.h>
 #include <sys/timex.h>
 
-enum { CLOCKS_APART_S = 5, LAG_S = 60, THROTTLES = 10 };
+enum { CLOCKS_APART_S = 5, LAG_S = 60, THROTTLES = 10, SEGMENT = 16 << 20 };
 #define JOURNAL_MAX (UINT64_C(8) << 30) // unless journal.max is set
 
 // --- disk and clock -------------------------------------------------------------------------
 
 static void
-examine_disk(struct findings *f)
+examine_disk(struct findings *f, const struct buf *page)
 {
     const struct config *c = f->cli->config;
     struct statvfs st;
@@ -33,6 +34,7 @@ examine_disk(struct findings *f)
     uint64_t unit = st.f_frsize, left = st.f_bavail * unit, all = st.f_blocks * unit;
     uint64_t preset = all / 2 < JOURNAL_MAX ? all / 2 : JOURNAL_MAX;
     uint64_t max = c->journal_max ? c->journal_max : preset;
+    double used = page_metric(page, "acrelay_journal_bytes"), grows = (double)max - used;
     text_bytes(free_text, sizeof free_text, left);
     text_bytes(max_text, sizeof max_text, max);
     if (left < 256 << 20)
@@ -41,11 +43,11 @@ examine_disk(struct findings *f)
                       "%s free below %s: soon deliveries cannot be made durable and are "
                       "answered 503",
                       free_text, c->state_dir);
-    else if (left < max / 2)
+    else if ((double)left < grows / 2)
         findings_tell(f, WARNING, EXIT_CODE_OK, "disk",
                       "free space, or lower journal.max to what may really be used",
-                      "%s free below %s, and the journal may take up to %s", free_text,
-                      c->state_dir, max_text);
+                      "%s free below %s, and the journal may take up to %s in all",
+                      free_text, c->state_dir, max_text);
     else
         findings_tell(f, GOOD, EXIT_CODE_OK, "disk", NULL,
                       "%s free below %s, the journal takes at most %s", free_text,
@@ -176,6 +178,69 @@ examine_redis(struct findings *f)
 
 // --- the running programs -------------------------------------------------------------------
 
+// Whether deliveries are taken now.
+static void
+examine_journal(struct findings *f, const struct buf *page)
+{
+    double room = page_metric(page, "acrelay_journal_free_bytes");
+    char text[32];
+
+    text_bytes(text, sizeof text, room > 0 ? (uint64_t)room : 0);
+    if (page_says_refusing(&f->cli->config->receiver_admin))
+        findings_tell(
+            f, WRONG, EXIT_CODE_UNAVAILABLE, "journal",
+            room < SEGMENT
+                ? "bring Redis back, or give the journal room: raise journal.max "
+                  "and restart the receiver, or free space where the disk is full"
+                : "the receiver's log names the cause; look at the disk (dmesg)",
+            "deliveries cannot be made durable and are answered 503; room left "
+            "for records: %s",
+            text);
+    else if (room < SEGMENT)
+        findings_tell(f, WARNING, EXIT_CODE_OK, "journal",
+                      "bring Redis back, or raise journal.max and restart the receiver",
+                      "only %s of room is left for records; then deliveries are answered "
+                      "503",
+                      text);
+    else
+        findings_tell(f, GOOD, EXIT_CODE_OK, "journal", NULL,
+                      "deliveries are made durable; room left for records: %s", text);
+}
+
+// What the running receiver has loaded, against the file.
+static void
+examine_settings(struct findings *f, const struct buf *page)
+{
+    const struct config *c = f->cli->config;
+    struct err err;
+
+    if (page_metric(page, "acrelay_config_last_reload_successful") == 0)
+        findings_tell(
+            f, WRONG, EXIT_CODE_CONFIG, "settings",
+            "the receiver's log says why; mend it and reload again, or restart "
+            "where a setting needs it",
+            "the receiver refused the last reload and goes on with what it had");
+    struct secrets *s = secrets_load(c, &err);
+    for (size_t i = 0; s && i < c->hooks_len; i++) {
+        struct buf path;
+        buf_init(&path, 4096);
+        secrets_url(s, 0, "", span_of(c->hooks[i].name), &path);
+        bool refused = config_takes(c, buf_text(&path)) == 0;
+        if (refused)
+            findings_tell(
+                f, WRONG, EXIT_CODE_CONFIG, "settings",
+                "reload acrelayd; restart it for a new secret under the units",
+                "the receiver answers 404 to the URL of hook %s under the first "
+                "secret: it has not loaded them",
+                c->hooks[i].name);
+        explicit_bzero(path.at, path.cap);
+        buf_release(&path);
+        if (refused)
+            break; // the others have the same cause
+    }
+    secrets_release(s);
+}
+
 static void
 examine_relay(struct findings *f, const struct buf *page)
 {
@@ -236,22 +301,27 @@ examine_counters(struct findings *f, const struct buf *page)
 }
 
 static void
-examine_programs(struct findings *f)
+examine_receiver(struct findings *f, const struct buf *page)
+{
+    if (page->len == 0) {
+        findings_tell(
+            f, WRONG, EXIT_CODE_UNAVAILABLE, "receiver",
+            "systemctl status acrelayd; every delivery that nobody takes is lost",
+            "acrelayd does not answer on %s", f->cli->config->receiver_admin.text);
+        return;
+    }
+    examine_settings(f, page);
+    examine_journal(f, page);
+    examine_relay(f, page);
+    examine_counters(f, page);
+}
+
+static void
+examine_worker(struct findings *f)
 {
     const struct config *c = f->cli->config;
     struct buf page;
 
-    page_fetch(&page, &c->receiver_admin);
-    if (page.len == 0) {
-        findings_tell(
-            f, WRONG, EXIT_CODE_UNAVAILABLE, "receiver",
-            "systemctl status acrelayd; every delivery that nobody takes is lost",
-            "acrelayd does not answer on %s", c->receiver_admin.text);
-    } else {
-        examine_relay(f, &page);
-        examine_counters(f, &page);
-    }
-    buf_release(&page);
     if (!c->account_api_url)
         return;
     page_fetch(&page, &c->worker_admin);
@@ -288,14 +358,18 @@ cli_doctor(struct cli *c)
 {
     struct findings f = {.cli = c};
     bool offline = options_has(c->options, "offline");
+    struct buf page;
 
     check_all(&f, false);
     if (!c->config)
         return findings_end(&f);
-    examine_disk(&f);
+    page_fetch(&page, &c->config->receiver_admin);
+    examine_disk(&f, &page);
     examine_clock(&f);
     examine_redis(&f);
-    examine_programs(&f);
+    examine_receiver(&f, &page);
+    buf_release(&page);
+    examine_worker(&f);
     if (!offline) {
         outside_account(&f);
         outside_public_url(&f);

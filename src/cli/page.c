@@ -18,6 +18,18 @@ page_fetch(struct buf *page, const struct socket_address *admin)
 }
 
 bool
+page_says_refusing(const struct socket_address *admin)
+{
+    struct buf page;
+    struct err err;
+
+    buf_init(&page, PAGE_MAX);
+    int code = config_get(admin, "/readyz", &page, &err);
+    buf_release(&page);
+    return code == 503;
+}
+
+bool
 page_find(const struct buf *page, const char *name, double *sum)
 {
     struct span rest = buf_span(page);

@@ -7,6 +7,9 @@
 // page_fetch makes and fills *page, which the caller releases; empty: it does not answer.
 void page_fetch(struct buf *page, const struct socket_address *admin);
 
+// page_says_refusing asks /readyz: 503 says that deliveries cannot be made durable now.
+bool page_says_refusing(const struct socket_address *admin);
+
 // page_find gives the sum of a metric over its labels; false when the page has none.
 // page_metric gives 0 then.
 bool page_find(const struct buf *page, const char *name, double *sum);

@@ -77,19 +77,24 @@ show_receiver(struct status *s)
     const struct buf *page = &s->receiver;
     bool up = page->len > 0, redis = page_metric(page, "acrelay_redis_up") > 0;
     bool ships = page_metric(page, "acrelay_relay_shipping") > 0;
+    bool known = page_metric(page, "acrelay_relay_cursor_known") > 0;
+    bool refuses = up && page_says_refusing(&s->cli->config->receiver_admin);
 
-    s->healthy = up && redis && ships;
+    s->healthy = up && redis && ships && !refuses;
     title(s, "receiver", s->healthy,
-          !up      ? "does not answer on its admin address"
-          : !redis ? "takes deliveries; Redis is away, they wait in the journal"
-          : !ships ? "takes deliveries; the relay has stopped, see its log"
-                   : "takes deliveries and relays them");
+          !up       ? "does not answer on its admin address"
+          : refuses ? "REFUSES deliveries (503): they cannot be made durable, see its log"
+          : !redis  ? "takes deliveries; Redis is away, they wait in the journal"
+          : !ships  ? "takes deliveries; the relay has stopped, see its log"
+                    : "takes deliveries and relays them");
     if (!up)
         return;
     count(s, "requests", "requests", page_metric(page, "acrelay_requests_total"));
+    count(s, "refused", "refused with 503 since start",
+          page_metric(page, "acrelay_journal_refused_total"));
     count(s, "entries", "entries added",
           page_metric(page, "acrelay_relay_entries_total"));
-    count(s, "waiting", "waiting for the stream",
+    count(s, "waiting", known ? "waiting for the stream" : "waiting, at most (*)",
           page_metric(page, "acrelay_journal_unpublished_records"));
     double age;
     if (page_find(page, "acrelay_journal_oldest_unpublished_age_seconds", &age))
@@ -103,6 +108,8 @@ show_receiver(struct status *s)
           page_metric(page, "acrelay_journal_bytes"));
     bytes(s, "journal_free_bytes", "room left for records",
           page_metric(page, "acrelay_journal_free_bytes"));
+    if (!known && !s->cli->json)
+        puts("  (*) all that the journal keeps: only Redis knows what it has of them");
 }
 
 // --- streams --------------------------------------------------------------------------

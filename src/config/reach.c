@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "edge/post.h"
 
+#include <string.h>
 #include <unistd.h>
 
 int
@@ -52,4 +53,35 @@ config_get(const struct socket_address *a, const char *path, struct buf *page,
     int code = post_get(fd, path, page, err);
     close(fd);
     return code;
+}
+
+bool
+config_runs(const struct socket_address *admin)
+{
+    struct buf page;
+    struct err err;
+
+    buf_init(&page, 1 << 16);
+    bool runs = config_get(admin, "/version", &page, &err) == 200 &&
+                strstr(buf_text(&page), "\"version\"");
+    buf_release(&page);
+    return runs;
+}
+
+int
+config_takes(const struct config *c, const char *path)
+{
+    int takes = -1;
+    struct buf page;
+    struct err err;
+
+    if (!config_runs(&c->receiver_admin))
+        return -1;
+    buf_init(&page, 1 << 16);
+    for (size_t i = 0; i < c->listen_len && takes < 0; i++) {
+        int code = config_get(&c->listen[i], path, &page, &err);
+        takes = code == 405 ? 1 : code == 404 ? 0 : -1;
+    }
+    buf_release(&page);
+    return takes;
 }

@@ -18,4 +18,12 @@ int config_redis_options(struct redis_options *o, const struct config *c,
 int config_get(const struct socket_address *a, const char *path, struct buf *page,
                struct err *err);
 
+// config_runs says whether a program of ours answers on an admin address.
+bool config_runs(const struct socket_address *admin);
+
+// config_takes asks the receiver that runs here whether it takes posts to a path, which holds a
+// token: 405 is its answer to another method on a good path, 404 to any other.
+// 1, 0, or -1 when none runs here or it does not say.
+int config_takes(const struct config *c, const char *path);
+
 #endif

@@ -205,6 +205,8 @@ note_commit(struct journal *j, const struct group *g, uint64_t sync_us)
     settle_skip(j, g);
     j->durable = g->last;
     j->failed_us = 0;
+    if (j->counts.records == 0)
+        j->counts.first_us = j->last_us;
     j->counts.records += g->last - g->first + 1;
     j->counts.record_bytes += g->bytes.len;
     j->counts.commits++;

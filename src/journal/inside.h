@@ -99,7 +99,9 @@ void *keeper_run(void *journal);
 int space_for_segment(struct journal *j, struct err *err);
 // space_give removes the oldest published segment. -1 when there is none.
 int space_give(struct journal *j);
-void space_lost_spare(struct journal *j);     // used up, or of no use any more
-uint64_t space_used(const struct journal *j); // with the lock
+void space_lost_spare(struct journal *j); // used up, or of no use any more
+// Bytes on disk, and those of published segments, which may go; both with the lock.
+uint64_t space_used(const struct journal *j);
+uint64_t space_published(const struct journal *j);
 
 #endif

@@ -8,7 +8,11 @@
 #include "journal/range.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -267,4 +271,18 @@ journal_salvage(const char *path, inspect_record *each, void *context, struct er
     int64_t count = salvage(fd, path, each, context, err);
     close(fd);
     return count;
+}
+
+bool
+journal_is_held(const char *directory)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/lock", directory);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == EACCES;
+    bool held = flock(fd, LOCK_SH | LOCK_NB) < 0;
+    close(fd); // gives it back at once
+    return held;
 }

@@ -42,6 +42,10 @@ int journal_list(const char *directory, inspect_each *each, void *context,
 int journal_verify(const char *directory, inspect_each *each, void *context,
                    struct inspect_total *total, struct err *err);
 
+// journal_is_held says whether a process holds the lock of the directory; also when that cannot
+// be asked (another user's).
+bool journal_is_held(const char *directory);
+
 typedef void inspect_record(const struct record *rec, void *context);
 
 // journal_salvage reads all records that can be read out of one file: a segment, whole or

@@ -173,12 +173,13 @@ journal_read_status(struct journal *j, struct journal_status *status)
     status->last = j->durable;
     status->published = j->published;
     status->bytes = space_used(j);
+    uint64_t published = space_published(j);
     status->bytes_max = j->bytes_max;
     status->segments = j->segments_len;
     status->spares = j->spare_bytes > 0;
     status->damaged = j->damaged;
     status->failing = j->failed_us && clock_mono_us() - j->failed_us < FAILING_TOLD_US;
     pthread_mutex_unlock(&j->lock);
-    status->bytes_free = room_left(j, status->bytes);
+    status->bytes_free = room_left(j, status->bytes) + published;
     status->oldest_unpublished_us = read_age(j, status->published, status->last);
 }

@@ -81,7 +81,8 @@ struct journal_status {
     int64_t oldest_unpublished_us; // receipt time of that record, 0 when there is none
     uint64_t bytes;                // on disk, spares included
     uint64_t bytes_max;
-    uint64_t bytes_free;                // that records can still take
+    uint64_t bytes_free; // that records can still take, in place of published ones too
+    int64_t first_us;    // receipt time of the first record since start, 0: none yet
     uint64_t segments, spares, damaged; // damaged: ranges set aside since start
     uint64_t records, record_bytes;     // appended since start
     uint64_t commits, commit_us; // groups since start, and the time their syncs took

@@ -24,11 +24,28 @@ space_used(const struct journal *j)
     return bytes;
 }
 
+static bool
+is_published(const struct journal *j, size_t segment)
+{
+    return segment + 1 < j->segments_len &&
+           j->segments[segment + 1].header.first <= j->published + 1;
+}
+
+uint64_t
+space_published(const struct journal *j)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; is_published(j, i); i++)
+        bytes += j->segments[i].bytes;
+    return bytes;
+}
+
 // With the lock: the oldest segment, when all its records are published.
 static bool
 oldest_is_published(const struct journal *j)
 {
-    return j->segments_len > 1 && j->segments[1].header.first <= j->published + 1;
+    return is_published(j, 0);
 }
 
 // take_oldest takes the oldest segment out of the list, so that no cursor opens it any more,
@@ -128,11 +145,7 @@ oldest_is_due(const struct journal *j)
         return false;
     if (j->segments[0].changed_us + j->options.keep_us < clock_now_us())
         return true;
-    uint64_t published = 0;
-    for (size_t i = 0; i + 1 < j->segments_len; i++)
-        if (j->segments[i + 1].header.first <= j->published + 1)
-            published += j->segments[i].bytes;
-    return published > j->options.keep_bytes_max;
+    return space_published(j) > j->options.keep_bytes_max;
 }
 
 static int

@@ -23,7 +23,7 @@ show_journal(const struct journal_status *j)
     set_total("acrelay_journal_record_bytes_total", "Their bytes, frames included.",
               (double)j->record_bytes);
     set("acrelay_journal_bytes", "Size of the journal on disk.", (double)j->bytes);
-    set("acrelay_journal_free_bytes", "Room that is left for records.",
+    set("acrelay_journal_free_bytes", "Room for records, in place of published ones too.",
         (double)j->bytes_free);
     set("acrelay_journal_segments", "Segments on disk.", (double)j->segments);
     set_total("acrelay_journal_commits_total", "Groups committed.", (double)j->commits);
@@ -71,6 +71,14 @@ show_relay(const struct relay_status *r)
     }
 }
 
+static uint64_t
+unpublished(const struct journal_status *j, const struct relay_status *r)
+{
+    if (!r->known)
+        return j->first ? j->last - j->first + 1 : 0;
+    return j->last > r->cursor ? j->last - r->cursor : 0;
+}
+
 static void
 show(void *context)
 {
@@ -82,13 +90,19 @@ show(void *context)
     relay_read_status(f->relay, &r);
     show_journal(&j);
     show_relay(&r);
+    set("acrelay_relay_cursor_known",
+        "Whether Redis has told since the start what is in the streams.", r.known);
     set("acrelay_journal_unpublished_records",
-        "Records that are not in their stream yet.",
-        j.last > r.cursor ? (double)(j.last - r.cursor) : 0);
-    int64_t age_us =
-        j.oldest_unpublished_us ? clock_now_us() - j.oldest_unpublished_us : 0;
+        "Records that are not in their stream yet; all that are kept while the cursor is "
+        "not known.",
+        (double)unpublished(&j, &r));
+    // Before the cursor is known, published records are no reason to wake anybody.
+    int64_t oldest_us = r.known ? j.oldest_unpublished_us : j.first_us;
+    int64_t age_us = oldest_us ? clock_now_us() - oldest_us : 0;
     set("acrelay_journal_oldest_unpublished_age_seconds",
-        "Age of the oldest record that is not in its stream yet, 0 when there is none.",
+        "Age of the oldest record that is not in its stream yet, 0 when there is none; "
+        "of "
+        "those since the start while the cursor is not known.",
         age_us > 0 ? (double)age_us / 1e6 : 0);
 }
 

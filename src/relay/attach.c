@@ -203,6 +203,7 @@ take_cursor(struct relay *r, const struct redis_reply *reply)
     }
     tell_rewind(r, sequence, at.len == 0);
     r->cursor = sequence;
+    r->waiting = status.last > sequence ? status.last - sequence : 0;
     journal_publish(r->journal, sequence);
     return REPLY_DONE;
 }

@@ -36,6 +36,7 @@ struct relay {
     bool warned_info, warned_role, noticed;
     int64_t wait_ms;    // next back-off
     int64_t gone_ms;    // since when it does not ship, 0: it does
+    uint64_t waiting;   // records behind the cursor when Redis was back
     int64_t trimmed_ms; // when it trimmed last
     char said[128];     // the last complaint, so that it is said once
 

@@ -94,15 +94,11 @@ relay_count_word(struct relay *r, struct span words)
 static void
 tell_back(struct relay *r)
 {
-    struct journal_status status;
-
     r->wait_ms = 0;
-    if (r->gone_ms) {
-        journal_read_status(r->journal, &status);
-        uint64_t waiting = status.last > r->cursor ? status.last - r->cursor : 0;
-        log_info("relay: stream is back after %lld ms, %llu waiting",
-                 (long long)(clock_mono_ms() - r->gone_ms), (unsigned long long)waiting);
-    }
+    if (r->gone_ms)
+        log_info("relay: stream is back after %lld ms, %llu had waited",
+                 (long long)(clock_mono_ms() - r->gone_ms),
+                 (unsigned long long)r->waiting);
     r->gone_ms = 0;
     r->said[0] = '\0';
     pthread_mutex_lock(&r->lock);
@@ -110,6 +106,7 @@ tell_back(struct relay *r)
     r->status.words[0] = '\0';
     r->status.up = true;
     r->status.cursor = r->cursor;
+    r->status.known = true;
     pthread_mutex_unlock(&r->lock);
 }
 

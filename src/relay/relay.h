@@ -61,6 +61,7 @@ struct relay_status {
     bool up;         // Redis answered last
     char words[128]; // escaped: why it does not ship; "" while it does
     uint64_t cursor; // last sequence known to be in its stream
+    bool known;      // Redis has told it since the start; until then it is 0
     uint64_t batches, entries, repeats_marked, repeats_dropped, dead_letters, gaps;
     uint64_t rewinds, rewound; // times the cursor had gone back, and by how many records
     uint64_t connects;

@@ -48,8 +48,10 @@ open_account(struct worker *w, struct err *err)
 static int
 command_plan(struct worker *w, struct err *err)
 {
-    struct apply a = {
-        .account = w->account, .wanted = &w->wanted, .prune = w->config->worker_prune};
+    struct apply a = {.account = w->account,
+                      .config = w->config,
+                      .wanted = &w->wanted,
+                      .prune = w->config->worker_prune};
     struct plan plan;
     int code = EXIT_CODE_OK;
 
@@ -117,6 +119,7 @@ static int
 command_apply(struct worker *w, struct err *err)
 {
     struct apply a = {.account = w->account,
+                      .config = w->config,
                       .wanted = &w->wanted,
                       .prune = w->config->worker_prune,
                       .progress = say_progress,
@@ -174,7 +177,7 @@ static int
 command_recreate(struct worker *w, struct err *err)
 {
     const char *name = w->options->arguments[0];
-    struct apply a = {.account = w->account, .wanted = &w->wanted};
+    struct apply a = {.account = w->account, .config = w->config, .wanted = &w->wanted};
 
     if (!config_find_hook(w->config, span_of(name))) {
         err_exit(err, EXIT_CODE_FAILURE, "there is no hook %s in %s", name, w->file);

@@ -1,6 +1,7 @@
 #include "worker/apply.h"
 
 #include "base/log.h"
+#include "config/reach.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -23,11 +24,24 @@ apply_plan(struct apply *a, struct plan *plan, struct err *err)
     return 0;
 }
 
+// is_taken asks whether what AC will post to the hook is accepted.
+static int
+is_taken(const struct apply *a, const struct hook *wanted, struct err *err)
+{
+    if (config_takes(a->config, wanted->url + strlen(a->config->public_url)) != 0)
+        return 0;
+    return err_exit(err, EXIT_CODE_CONFIG,
+                    "left as it is: the receiver would answer 404 to its new URL. Reload "
+                    "acrelayd (restart it for a new secret under the units), then apply");
+}
+
 static int
 write_step(struct apply *a, const struct step *s, struct err *err)
 {
     if (s->kind == STEP_LEAVE)
         return 0;
+    if (s->kind != STEP_REMOVE && is_taken(a, s->wanted, err) < 0)
+        return -1;
     if (s->kind == STEP_CREATE)
         return account_create(a->account, s->wanted, err);
     if (s->kind == STEP_CHANGE)
@@ -170,6 +184,8 @@ recreate_one(struct apply *a, const struct hook *wanted, struct err *err)
 {
     uint64_t before = highest_id(&a->found);
 
+    if (is_taken(a, wanted, err) < 0)
+        return -1;
     // An unclear answer is no error yet: the list tells.
     if (account_create(a->account, wanted, err) < 0 && err->kind != ERR_AGAIN)
         return -1;

@@ -9,6 +9,7 @@
 
 struct apply {
     struct account *account;
+    const struct config *config; // its receiver is asked, where it runs here
     const struct hooks *wanted;
     bool prune;
     // told after each step, with steps done and in all; may be NULL
@@ -22,7 +23,8 @@ struct apply {
 // apply_plan lists and plans, and writes nothing.
 int apply_plan(struct apply *a, struct plan *plan, struct err *err);
 
-// apply_run makes it so. A hook that AC does not accept does not keep the others from being
+// apply_run makes it so. A URL that the receiver here would answer with 404, because it has not
+// loaded that hook or secret yet, is not written: AC would go on to post to it and lose all. A hook that AC does not accept does not keep the others from being
 // done: then -1 with the first such error at the end. ERR_AGAIN: later may work.
 int apply_run(struct apply *a, struct err *err);
 

@@ -140,7 +140,8 @@ static void
 repair(struct run *r)
 {
     const struct config_hook *hook = watch_to_repair(r->watch, r->w);
-    struct apply a = {.account = r->w->account, .wanted = &r->w->wanted};
+    struct apply a = {
+        .account = r->w->account, .config = r->w->config, .wanted = &r->w->wanted};
     struct err err = {0};
 
     if (!hook)
@@ -169,8 +170,10 @@ static void
 do_round(struct run *r)
 {
     struct worker *w = r->w;
-    struct apply a = {
-        .account = w->account, .wanted = &w->wanted, .prune = w->config->worker_prune};
+    struct apply a = {.account = w->account,
+                      .config = w->config,
+                      .wanted = &w->wanted,
+                      .prune = w->config->worker_prune};
     struct err err = {0};
     bool leads = leader_take(w->leader, 0);
     bool other = !leads && (!w->config->worker_leader_redis || store_is_up(w->store));

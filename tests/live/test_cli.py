@@ -64,6 +64,12 @@ def test_check_names_a_port_that_another_holds(acrelay, receiver):
     assert "Address already in use" in acrelay("check", code=71)  # the test's own socket
 
 
+def test_check_tells_another_acrelay_on_the_same_ports(acrelay, receiver, tmp_path):
+    receiver.config.write_text(receiver.config.read_text().replace(
+        f"{tmp_path}/state", f"{tmp_path}/elsewhere"))
+    assert "held by an acrelay with another state_dir" in acrelay("check", code=71)
+
+
 def test_check_says_that_redis_would_evict(acrelay, redis):
     redis.client.config_set("maxmemory-policy", "allkeys-lru")
     assert "noeviction" in acrelay("check", code=78)
@@ -82,6 +88,32 @@ def test_status_shows_one_screen(acrelay, receiver, redis):
     harness.wait_for("the receiver to notice",
                      lambda: receiver.metric("acrelay_redis_up") == 0)
     assert "they wait in the journal" in acrelay("status", code=69)
+
+
+def test_status_says_at_most_while_only_redis_knows(acrelay, receiver, redis):
+    assert receiver.post("type=subscribe") == 200
+    receiver.wait_shipped()
+    redis.kill()
+    receiver.stop()
+    receiver.start()
+    assert "waiting, at most (*)" in acrelay("status", code=69)
+    assert receiver.metric("acrelay_journal_oldest_unpublished_age_seconds") == 0
+    assert receiver.post("type=subscribe&contact[id]=2") == 200
+    assert receiver.metric("acrelay_journal_unpublished_records") == 2
+    assert receiver.metric("acrelay_journal_oldest_unpublished_age_seconds") > 0
+    redis.start()
+    harness.wait_for("the cursor", lambda: receiver.metric("acrelay_relay_cursor_known") == 1)
+    receiver.wait_shipped()
+    assert "waiting for the stream     0" in acrelay("status")
+
+
+def test_the_log_says_how_many_had_waited_when_redis_is_back(receiver, redis):
+    redis.kill()
+    for n in range(5):
+        assert receiver.post(f"type=subscribe&contact[id]={n}") == 200
+    redis.start()
+    receiver.wait_shipped()
+    harness.wait_for("the line", lambda: ", 5 had waited" in receiver.read_log())
 
 
 # --- token and send ----------------------------------------------------------------------
@@ -331,6 +363,37 @@ def test_doctor_says_what_is_wrong_and_what_to_do(installation, redis):
     code, findings = doctor(installation.config, "--offline")
     assert told(findings, "redis")[0][0] == "WRONG" and code == 69
     assert told(findings, "activecampaign") == []
+
+
+def test_doctor_tells_settings_that_the_receiver_does_not_have(installation):
+    receiver = installation.receiver
+    fresh = installation.directory / "fresh-secret"
+    fresh.write_bytes(b"f" * 40)
+    fresh.chmod(0o600)
+    installation.config.write_text(installation.config.read_text().replace(
+        "secret_files: [hook-secret]", "secret_files: [fresh-secret, hook-secret]"))
+    receiver.config.write_text(receiver.config.read_text() + "nonsense: 1\n")
+    receiver.process.send_signal(signal.SIGHUP)
+    harness.wait_for("the refusal", lambda: "stays as it was" in receiver.read_log())
+    code, findings = doctor(installation.config)
+    texts = [text for result, text, advice in told(findings, "settings")
+             if result == "WRONG" and advice]
+    assert code != 0 and len(texts) == 2, findings
+    assert "refused the last reload" in texts[0] and "answers 404" in texts[1]
+
+
+def test_a_full_journal_is_told(make_receiver, redis):
+    receiver = make_receiver(extra="journal: {max: 64MiB, keep_max: 16MiB}\n")
+    redis.kill()
+    while receiver.post("type=subscribe&x=" + "x" * (1 << 19)) == 200:
+        pass
+    status = subprocess.run([harness.BUILD / "acrelay", "status", "--config", receiver.config],
+                            capture_output=True, text=True, timeout=60)
+    assert status.returncode == 69 and "REFUSES deliveries (503)" in status.stdout
+    assert "refused with 503 since start 1" in " ".join(status.stdout.split())
+    _, findings = doctor(receiver.config, "--offline")
+    [(result, text, advice)] = told(findings, "journal")
+    assert result == "WRONG" and "answered 503" in text and "journal.max" in advice
 
 
 @pytest.mark.parametrize("status, said", [(301, "redirects"), (410, "410"), (200, "something else")])

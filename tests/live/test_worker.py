@@ -175,6 +175,34 @@ def test_a_refused_hook_does_not_keep_the_others_from_being_made(sim, make_worke
     assert len(ours(sim)) == 3
 
 
+def test_no_url_is_written_that_the_receiver_here_would_answer_404(sim, make_receiver,
+                                                                   make_worker, tmp_path):
+    """A secret or hook that the receiver has not loaded yet."""
+    receiver = make_receiver()
+    here = (f"receiver: {{admin: '127.0.0.1:{receiver.admin}',"
+            f" listen: ['127.0.0.1:{receiver.port}']}}\n")
+    worker = make_worker(stanza("contacts"), extra=here)
+    worker.run("apply")
+    before = sim.hooks()
+    fresh = tmp_path / "fresh-secret"
+    fresh.write_bytes(b"f" * 40)
+    fresh.chmod(0o600)
+    rotated = "secret_files: [fresh-secret, hook-secret]"
+    worker.config.write_text(
+        worker.config.read_text().replace("secret_files: [hook-secret]", rotated)
+        + stanza("deals", "[deal_add]"))
+    told = worker.run("apply", code=78)
+    assert told.count("would answer 404") >= 2 and "Reload acrelayd" in told
+    assert "would answer 404" in worker.run("recreate", "contacts", code=78)
+    assert sim.hooks() == before, "nothing was written"
+    receiver.config.write_text(
+        receiver.config.read_text().replace("secret_files: [hook-secret]", rotated)
+        + stanza("deals", "[deal_add]"))
+    receiver.process.send_signal(signal.SIGHUP)
+    harness.wait_for("the reload", lambda: "reloaded, 2 hooks, 2 secrets" in receiver.read_log())
+    assert "1 created, 1 changed" in worker.run("apply")
+
+
 def test_random_faults_end_with_the_wanted_hooks():
     bad, _ = worker_faults.run(range(1, 21), 10)
     assert not bad
