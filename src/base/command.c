@@ -37,7 +37,8 @@ command_refuse(const struct options *o, const char *what, struct span word,
     if (nearest.len)
         fprintf(stderr, "; did you mean %s%.*s?\n", dashes, (int)nearest.len, nearest.at);
     else
-        fprintf(stderr, "; see %s --help\n", o->program->name);
+        fprintf(stderr, "; see %s %s%s--help\n", o->program->name,
+                o->command ? o->command->name : "", o->command ? " " : "");
     return EXIT_CODE_USAGE;
 }
 

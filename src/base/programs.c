@@ -70,6 +70,9 @@ const struct program program_worker = {
 // --- acrelay --------------------------------------------------------------------------
 
 static const char *const print_words[] = {"example", "settings", "manual", NULL};
+static const char *const reason_words[] = {"empty",     "nul",      "pairs", "json",
+                                           "multipart", "encoding", "size",  "redis",
+                                           "gap",       NULL};
 static const char *const shell_words[] = {"bash", "zsh", "fish", NULL};
 
 static const struct option doctor_options[] = {
@@ -143,6 +146,7 @@ static const struct option replay_options[] = {
 static const struct option salvage_options[] = {
     RANGE,
     {"to-file", "FILE", "where the deliveries go, a JSON line each", OPTION_FILE, NULL},
+    FLAG("post", "post them to the receiver instead, each as a new delivery"),
     END,
 };
 
@@ -154,13 +158,13 @@ static const struct option claim_options[] = {
 };
 
 static const struct option dead_options[] = {
-    {"reason", "WORD", "only those with this reason", OPTION_TEXT, NULL},
+    {"reason", "WORD", "only those with this reason", OPTION_WORD, reason_words},
     NUMBER("count", "at most so many"),
     END,
 };
 
 static const struct option dead_drop_options[] = {
-    {"reason", "WORD", "all with this reason", OPTION_TEXT, NULL},
+    {"reason", "WORD", "all with this reason", OPTION_WORD, reason_words},
     FLAG("all", "all of them"),
     END,
 };
@@ -182,7 +186,7 @@ static const struct command cli_commands[] = {
      NULL},
     {"journal replay", "", "add deliveries to their streams once more", 0, 0,
      replay_options, NULL},
-    {"journal salvage", "", "save every readable delivery to a file", 0, 0,
+    {"journal salvage", "", "save every readable delivery to a file, or post it", 0, 0,
      salvage_options, NULL},
     {"journal claim", "", "make this the only place that ships this journal", 0, 0,
      claim_options, NULL},

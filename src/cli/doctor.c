@@ -161,6 +161,20 @@ examine_persistence(struct findings *f, struct span info)
 }
 
 static void
+examine_dead(struct findings *f, struct redis *r)
+{
+    char key[SCRIPT_KEY];
+    struct err err;
+
+    script_key(key, f->cli->config->redis_namespace, SPAN("dead"));
+    int64_t kept = redis_reply_number(redis_ask(r, &err, "XLEN", key, NULL));
+    if (kept > 0)
+        findings_tell(f, WARNING, EXIT_CODE_OK, "dead letters",
+                      "acrelay dead list; after a look dead replay, or dead drop",
+                      "%lld deliveries could not be read and are kept", (long long)kept);
+}
+
+static void
 examine_redis(struct findings *f)
 {
     struct err err = {0};
@@ -170,6 +184,7 @@ examine_redis(struct findings *f)
         return; // told by check
     examine_time(f, r);
     examine_rights(f, r);
+    examine_dead(f, r);
     const struct redis_reply *reply = redis_ask(r, &err, "INFO", NULL);
     if (reply && redis_reply_kind(reply) != REDIS_ERROR)
         examine_persistence(f, redis_reply_text(reply));
@@ -294,10 +309,6 @@ examine_counters(struct findings *f, const struct buf *page)
             findings_tell(f, WRONG, EXIT_CODE_FAILURE, "since start", counters[i].advice,
                           "%s: %.0f", counters[i].means, n);
     }
-    double dead = page_metric(page, "acrelay_dead_letters_total");
-    if (dead > 0)
-        findings_tell(f, WARNING, EXIT_CODE_OK, "since start", "acrelay dead list",
-                      "%.0f deliveries could not be read", dead);
 }
 
 static void

@@ -1,9 +1,10 @@
 // journal replay, salvage, claim: an operator's way out. Replay adds entries once more,
-// outside the cursor and marked; salvage saves what can be read of a damaged journal; claim
-// says that this place, and no other, ships a journal from now on.
+// outside the cursor and marked; salvage saves what can be read of a damaged or left journal,
+// or posts it to the receiver; claim says that this place, and no other, ships a journal from now on.
 #include "cli/cli.h"
 #include "cli/journey.h"
 #include "cli/show.h"
+#include "event/delivery.h"
 #include "relay/relay.h"
 
 #include <errno.h>
@@ -107,31 +108,143 @@ salvage_create(const char *path, struct err *err)
     return file;
 }
 
+static int
+salvage_to_file(struct journey *j, const char *path, struct err *err)
+{
+    FILE *file = salvage_create(path, err);
+
+    if (!file)
+        return -1;
+    j->on_record = salvage_record;
+    j->context = file;
+    int result = journey_make(j, err);
+    if (fflush(file) != 0 || fsync(fileno(file)) != 0)
+        result = err_errno(err, "%s: cannot write", path);
+    if (fclose(file) != 0 && result == 0)
+        result = err_errno(err, "%s: cannot close", path);
+    return result;
+}
+
+// --- salvage by posting ---------------------------------------------------------------
+
+struct posting {
+    struct secrets *secrets;
+    struct post_target to;
+    int fd;
+    uint64_t posted, left;
+};
+
+static int
+post_delivery(struct posting *p, const struct delivery *d, struct err *err)
+{
+    struct buf path;
+    bool closed = true;
+
+    if (p->fd < 0)
+        p->fd = post_open(&p->to, err);
+    if (p->fd < 0)
+        return -1;
+    buf_init(&path, 4096);
+    secrets_url(p->secrets, 0, "", d->hook, &path);
+    if (d->query.len) {
+        buf_add_byte(&path, '?');
+        buf_add(&path, d->query);
+    }
+    int code = post_send(p->fd, buf_span(&path), d->type, d->body, &closed, err);
+    buf_release(&path);
+    if (closed) {
+        close(p->fd);
+        p->fd = -1;
+    }
+    if (code >= 0 && code != 200)
+        err_exit(err, EXIT_CODE_UNAVAILABLE, "the receiver answers %d", code);
+    return code == 200 ? 0 : -1;
+}
+
+// What cannot be posted as it came is told and left.
+static int
+post_record(struct journey *j, const struct record *record, struct err *err)
+{
+    struct posting *p = j->context;
+    unsigned long long sequence = record->sequence;
+    struct delivery d = {0};
+    const char *why = NULL;
+
+    if (delivery_decode(&d, record->payload, NULL) < 0)
+        why = "it is unreadable";
+    else if (!config_find_hook(j->cli->config, d.hook))
+        why = "its hook is not in the configuration";
+    else if (d.encoding.len)
+        why = "it has a Content-Encoding";
+    if (why) {
+        fprintf(stderr, "acrelay: sequence %llu is left: %s\n", sequence, why);
+        p->left++;
+        return 0;
+    }
+    if (post_delivery(p, &d, err) < 0) {
+        err_context(err, "sequence %llu", sequence);
+        fprintf(
+            stderr,
+            "acrelay: go on with --from %llu; had it been taken, it becomes a repeat\n",
+            sequence);
+        return -1;
+    }
+    p->posted++;
+    return 0;
+}
+
+// In order, each a new delivery to the receiver, until one is not answered 200.
+static int
+salvage_by_posting(struct journey *j, struct posting *p, struct err *err)
+{
+    struct cli *c = j->cli;
+
+    if (!c->config)
+        c->config = cli_config(c->file, false);
+    if (!c->config)
+        return err_exit(
+            err, EXIT_CODE_CONFIG,
+            "--post needs a good configuration: it says where the receiver is");
+    p->secrets = secrets_load(c->config, err);
+    if (!p->secrets)
+        return -1;
+    p->to = config_target(&c->config->listen[0]);
+    p->fd = -1;
+    j->on_record = post_record;
+    j->context = p;
+    int result = journey_make(j, err);
+    secrets_release(p->secrets);
+    if (p->fd >= 0)
+        close(p->fd);
+    return result;
+}
+
 int
 cli_journal_salvage(struct cli *c)
 {
     const char *path = options_text(c->options, "to-file", NULL);
-    struct journey j = {
-        .cli = c, .on_record = salvage_record, .on_gap = journey_print_gap};
+    struct journey j = {.cli = c, .on_gap = journey_print_gap};
+    struct posting posting = {0};
     struct err err = {0};
 
-    if (!path) {
-        err_exit(&err, EXIT_CODE_USAGE, "--to-file says where the deliveries go");
+    if ((path != NULL) == options_has(c->options, "post")) {
+        err_exit(&err, EXIT_CODE_USAGE,
+                 "--to-file says where the deliveries go, or --post posts them");
         return cli_fail(&err);
     }
-    FILE *file = salvage_create(path, &err);
-    if (!file)
+    int result =
+        path ? salvage_to_file(&j, path, &err) : salvage_by_posting(&j, &posting, &err);
+    unsigned long long done = path ? j.records : posting.posted, left = posting.left;
+    const char *word = path ? "saved" : "posted";
+    if (c->json)
+        printf("{\"%s\":%llu,\"left\":%llu,\"missing\":%llu}\n", word, done, left,
+               (unsigned long long)j.missing);
+    else
+        printf("%llu deliveries %s, %llu left, %llu records missing\n", done, word, left,
+               (unsigned long long)j.missing);
+    if (result < 0)
         return cli_fail(&err);
-    j.context = file;
-    int result = journey_make(&j, &err);
-    if (fflush(file) != 0 || fsync(fileno(file)) != 0)
-        result = err_errno(&err, "%s: cannot write", path);
-    if (fclose(file) != 0 && result == 0)
-        result = err_errno(&err, "%s: cannot close", path);
-    printf(c->json ? "{\"saved\":%llu,\"missing\":%llu}\n"
-                   : "%llu deliveries saved, %llu records missing\n",
-           (unsigned long long)j.records, (unsigned long long)j.missing);
-    return result < 0 ? cli_fail(&err) : j.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
+    return j.gaps || posting.left ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
 
 // --- claim ----------------------------------------------------------------------------

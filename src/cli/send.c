@@ -148,10 +148,7 @@ choose_receiver(struct sending *s, struct err *err)
     if (s->hook && !cli_hook(c, s->hook, err))
         return -1;
     s->secrets = secrets_load(c->config, err);
-    const struct socket_address *a = &c->config->listen[0];
-    s->to = (struct post_target){.path = a->path, .host = a->host, .port = a->port};
-    if (!a->path && a->host.s_addr == 0)
-        s->to.host.s_addr = htonl(INADDR_LOOPBACK);
+    s->to = config_target(&c->config->listen[0]);
     return s->secrets ? 0 : -1;
 }
 
@@ -292,6 +289,11 @@ print_summary(struct sending *s)
             printf(", %llu answered %zu", (unsigned long long)s->codes[code], code);
     printf(" (%.2f s, half within %.1f ms, 99 %% within %.1f ms)\n", seconds,
            time_at(s, 50), time_at(s, 99));
+    if (s->codes[404])
+        puts("404: the receiver knows no such hook, or not the first secret; "
+             "acrelay doctor says what to do");
+    if (s->codes[503])
+        puts("503: they could not be made durable; acrelay status says why");
 }
 
 int

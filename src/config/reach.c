@@ -1,7 +1,6 @@
 #include "config/reach.h"
 
 #include "base/file.h"
-#include "edge/post.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -39,15 +38,23 @@ config_redis(const struct config *c, struct err *err)
     return r;
 }
 
+struct post_target
+config_target(const struct socket_address *a)
+{
+    struct post_target to = {.path = a->path, .host = a->host, .port = a->port};
+
+    if (!a->path && to.host.s_addr == 0) // listens on all addresses
+        to.host.s_addr = htonl(INADDR_LOOPBACK);
+    return to;
+}
+
 int
 config_get(const struct socket_address *a, const char *path, struct buf *page,
            struct err *err)
 {
-    struct post_target to = {.path = a->path, .host = a->host, .port = a->port};
-
-    if (!a->path && to.host.s_addr == 0)
-        to.host.s_addr = htonl(INADDR_LOOPBACK);
+    struct post_target to = config_target(a);
     int fd = post_open(&to, err);
+
     if (fd < 0)
         return -1;
     int code = post_get(fd, path, page, err);

@@ -3,6 +3,7 @@
 #define ACRELAY_CONFIG_REACH_H
 
 #include "config/config.h"
+#include "edge/post.h"
 #include "edge/redis.h"
 
 // config_redis connects as the configuration says; NULL with *err (EXIT_CODE_UNAVAILABLE).
@@ -12,6 +13,9 @@ struct redis *config_redis(const struct config *c, struct err *err);
 // caller's to release, whatever the result.
 int config_redis_options(struct redis_options *o, const struct config *c,
                          struct buf *password, struct err *err);
+
+// config_target is where a listener of ours is reached from here. Borrows a's path.
+struct post_target config_target(const struct socket_address *a);
 
 // config_get fetches a page of an admin listener (address as in the configuration); the
 // status code, or -1.

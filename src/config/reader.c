@@ -320,7 +320,9 @@ config_read(const char *file, struct buf *problems)
         read_preset(&r, s, (char *)c);
     struct yaml_node *root = yaml_read(file, &fault);
     if (!root && fault.line == 0) {
-        buf_add_format(problems, "%s: %s\n", file, fault.text);
+        buf_add_format(problems,
+                       "%s: %s; --config or ACRELAY_CONFIG names another file\n", file,
+                       fault.text);
         r.wrong++;
     } else if (!root) {
         tell(&r, fault.line, fault.column, "%s", fault.text);

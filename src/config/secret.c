@@ -4,7 +4,9 @@
 #include "base/text.h"
 #include "edge/digest.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { SECRET_BYTES_MAX = 4096 };
 
@@ -12,6 +14,22 @@ struct secrets {
     size_t len;
     struct buf at[CONFIG_LIST_MAX];
 };
+
+// What the operator can do about a secret that cannot be used.
+static void
+tell_secret(const char *path, struct err *err)
+{
+    enum exit_code code =
+        err->exit == EXIT_CODE_PERMISSION ? err->exit : EXIT_CODE_CONFIG;
+
+    if (access(path, F_OK) < 0 && errno == ENOENT)
+        err_exit(err, code,
+                 "%s is not there; make it with `head -c 32 /dev/urandom | base64` and "
+                 "mode 600; under a unit, LoadCredential= names it too",
+                 path);
+    err->exit = code;
+    err_context(err, "secret_files");
+}
 
 struct secrets *
 secrets_load(const struct config *c, struct err *err)
@@ -24,8 +42,7 @@ secrets_load(const struct config *c, struct err *err)
         buf_init(b, SECRET_BYTES_MAX);
         if (file_read_secret(c->secret_files.at[s->len], SECRET_BYTES_LEAST, b, err) <
             0) {
-            if (err && err->exit != EXIT_CODE_PERMISSION)
-                err->exit = EXIT_CODE_CONFIG;
+            tell_secret(c->secret_files.at[s->len], err);
             s->len++;
             secrets_release(s);
             return NULL;

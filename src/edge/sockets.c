@@ -58,7 +58,8 @@ refuse(struct err *err, const struct socket_address *a, int fd)
     if (fd >= 0)
         close(fd);
     errno = why;
-    err_errno(err, "cannot listen on %s", a->text);
+    err_errno(err, "cannot listen on %s%s", a->text,
+              why == EADDRINUSE ? " (ss -ltnp says who does)" : "");
     if (err)
         err->exit = why == EACCES ? EXIT_CODE_PERMISSION : EXIT_CODE_PORT;
     return -1;

@@ -60,7 +60,7 @@ open_sockets(struct receiver *r, struct err *err)
     for (size_t i = 0; i < c->listen_len; i++) {
         r->sockets[i] = sockets_listen(&c->listen[i], err);
         if (r->sockets[i] < 0)
-            return -1;
+            return err_context(err, "receiver.listen");
         r->sockets_len++;
     }
     return 0;
@@ -134,7 +134,7 @@ start_admin(struct receiver *r, struct err *err)
     int socket = sockets_listen(&r->rules->config->receiver_admin, err);
 
     if (socket < 0)
-        return -1;
+        return err_context(err, "receiver.admin");
     figures_start(&r->figures);
     r->reloaded = metric_gauge("acrelay_config_last_reload_successful",
                                "Whether the last reload was taken over.", NULL);

@@ -40,7 +40,9 @@ log_problems(struct span text)
 {
     while (text.len > 0) {
         struct span line = span_cut(&text, '\n');
-        log_warn("config: %.*s", (int)line.len, line.at);
+        bool warning = memmem(line.at, line.len, ": warning: ", 11) != NULL;
+        log_write(warning ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "config: %.*s",
+                  (int)line.len, line.at);
     }
 }
 

@@ -34,11 +34,12 @@ struct relay {
     int64_t epoch;   // of the record at the cursor, -1: not known
     bool known;      // a cursor was read in this life
     bool warned_info, warned_role, noticed;
-    int64_t wait_ms;    // next back-off
-    int64_t gone_ms;    // since when it does not ship, 0: it does
-    uint64_t waiting;   // records behind the cursor when Redis was back
-    int64_t trimmed_ms; // when it trimmed last
-    char said[128];     // the last complaint, so that it is said once
+    int64_t wait_ms;      // next back-off
+    int64_t gone_ms;      // since when it does not ship, 0: it does
+    uint64_t waiting;     // records behind the cursor when Redis was back
+    int64_t trimmed_ms;   // when it trimmed last
+    int64_t dead_told_ms; // when dead letters were told last, 0: never
+    char said[128];       // the last complaint, so that it is said once
 
     // the batch
     struct buf last_payload;

@@ -365,6 +365,24 @@ number_at(const struct redis_reply *reply, size_t i)
     return number > 0 ? (uint64_t)number : 0;
 }
 
+const char *
+script_wrong_key(const struct script *s, struct redis *r)
+{
+    static const char *const fixed[KEYS_FIXED] = {"hash", "stream", "set", "set", "hash"};
+    struct err err;
+
+    for (size_t i = 0; i < s->keys_len; i++) {
+        const struct redis_reply *reply = redis_ask(r, &err, "TYPE", s->keys[i], NULL);
+        struct span type = redis_reply_text(reply);
+        if (!reply || redis_reply_kind(reply) == REDIS_ERROR)
+            return NULL;
+        if (!span_is(type, "none") &&
+            !span_is(type, i < KEYS_FIXED ? fixed[i] : "stream"))
+            return s->keys[i];
+    }
+    return NULL;
+}
+
 void
 script_read(const struct redis_reply *reply, struct script_answer *a)
 {

@@ -54,6 +54,10 @@ size_t script_records(const struct script *s);
 int script_send(struct script *s, struct redis *r, const char *check, bool by_text,
                 struct err *err);
 
+// script_wrong_key asks Redis which key of the last batch is not of its type, after WRONGTYPE;
+// NULL when none is, or Redis does not say.
+const char *script_wrong_key(const struct script *s, struct redis *r);
+
 struct script_answer {
     enum reply reply;
     struct span words;  // the word or the error as Redis gave it

@@ -10,7 +10,7 @@
 
 // A batch that was neither small nor full: posts come fast. Waiting a little makes the next
 // one larger, which costs Redis and us less for each record; alone, a post never waits.
-enum { LINGER_MS = 2, LINGER_LEAST = 24 };
+enum { LINGER_MS = 2, LINGER_LEAST = 24, HOUR_MS = 3600000 };
 
 static void
 keep(struct buf *b, struct record *to, const struct record *record)
@@ -199,11 +199,26 @@ count_batch(struct relay *r, const struct script_answer *a)
     pthread_mutex_unlock(&r->lock);
 }
 
+// At most once an hour: one wrong sender must not fill the log.
+static void
+tell_dead(struct relay *r)
+{
+    int64_t now = clock_mono_ms();
+
+    if (r->batch_dead == 0 || (r->dead_told_ms && now - r->dead_told_ms < HOUR_MS))
+        return;
+    r->dead_told_ms = now;
+    log_warn("relay: deliveries that cannot be read are dead letters now (%llu since the "
+             "start); acrelay dead list shows them",
+             (unsigned long long)r->status.dead_letters);
+}
+
 static enum reply
 done(struct relay *r, const struct script_answer *a)
 {
     r->refused_count = 0;
     count_batch(r, a);
+    tell_dead(r);
     tell_notice(r, a->notice);
     r->cursor = a->cursor;
     r->epoch = r->batch_epoch;
@@ -247,13 +262,35 @@ refused(struct relay *r, struct span words)
     return REPLY_REFUSED;
 }
 
+// The words live as long as the reply: Redis is asked for more only after they are copied.
+static void
+complain(struct relay *r, const struct script_answer *a)
+{
+    bool stop = a->reply == REPLY_STOP;
+    enum relay_state state = a->reply == REPLY_FENCED ? RELAY_FENCED
+                             : stop                   ? RELAY_STOPPED
+                                                      : RELAY_CONNECTING;
+    char words[128];
+    const char *key = NULL;
+
+    snprintf(words, sizeof words, "%.*s", (int)a->words.len, a->words.at);
+    if (span_starts(a->words, SPAN("WRONGTYPE")))
+        key = script_wrong_key(r->script, r->redis);
+    if (key)
+        relay_complain(r, state, true,
+                       "Redis holds something else under %s (WRONGTYPE); rename that key "
+                       "or choose another redis.namespace; the journal waits",
+                       key);
+    else
+        relay_complain(r, state, stop || state == RELAY_FENCED,
+                       "Redis says: %s; the journal waits", words);
+}
+
 // not_done: the batch, or its end, is not in. Where the cursor stands is known, or the
 // connection is given up and the cursor read anew.
 static enum reply
 not_done(struct relay *r, const struct script_answer *a)
 {
-    bool stop = a->reply == REPLY_STOP || a->reply == REPLY_FENCED;
-
     relay_count_word(r, a->words);
     if (a->has_cursor && a->cursor > r->cursor) {
         r->cursor = a->cursor; // the records before the one that failed
@@ -263,12 +300,7 @@ not_done(struct relay *r, const struct script_answer *a)
     (void)relay_go_to(r, r->cursor, SPAN(""));
     if (a->reply == REPLY_REFUSED)
         return refused(r, a->words);
-    relay_complain(r,
-                   a->reply == REPLY_FENCED ? RELAY_FENCED
-                   : stop                   ? RELAY_STOPPED
-                                            : RELAY_CONNECTING,
-                   stop, "Redis says: %.*s; the journal waits", (int)a->words.len,
-                   a->words.at);
+    complain(r, a);
     if (a->reply == REPLY_MOVED &&
         !reply_moved(a->words, r->moved_host, sizeof r->moved_host, &r->moved_port))
         return REPLY_UNKNOWN;

@@ -288,7 +288,7 @@ start_admin(struct run *r, struct err *err)
     int socket = sockets_listen(&r->w->config->worker_admin, err);
 
     if (socket < 0)
-        return -1;
+        return err_context(err, "worker.admin");
     metric_set(metric_gauge("acrelay_build_info", "1, with the version.", "version",
                             ACRELAY_VERSION, NULL),
                1);

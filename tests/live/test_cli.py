@@ -140,7 +140,8 @@ def test_send_posts_a_file_to_a_url(acrelay, receiver, redis, tmp_path):
     body.write_bytes(b"type=subscribe&contact[id]=77")
     url = f"http://127.0.0.1:{receiver.port}{receiver.path()}"
     assert "1 sent, 1 answered 200" in acrelay("send", "--file", str(body), "--url", url)
-    assert "1 answered 404" in acrelay("send", "open", "--url", url + "x", code=1)
+    told = acrelay("send", "open", "--url", url + "x", code=1)
+    assert "1 answered 404" in told and "acrelay doctor says" in told
     acrelay("send", "--file", "-", stdin="type=open&contact[id]=78")
     receiver.wait_shipped()
     assert [e["ce_subject"] for e in redis.entries()] == [b"contact/77", b"contact/78"]
@@ -264,6 +265,32 @@ def test_journal_is_salvaged_into_a_private_file(acrelay, receiver, tmp_path):
     assert "cannot create" in acrelay("journal", "salvage", "--to-file", str(saved), code=1)
 
 
+def test_what_is_salvaged_can_be_posted_again(acrelay, receiver, redis, tmp_path):
+    for n in range(3):
+        assert receiver.post(f"type=subscribe&contact[id]={n}") == 200
+    assert receiver.raw(f"POST {receiver.path()}?campaign=7 HTTP/1.1\r\nHost: x\r\n"
+                        "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}".encode())
+    receiver.wait_shipped()
+    receiver.stop()
+    old = tmp_path / "old"
+    (tmp_path / "state").rename(old)
+    redis.client.flushall()
+    salvage = ("journal", "salvage", "--directory", str(old), "--post")
+    text = receiver.config.read_text()
+    receiver.config.write_text(text.replace(str(receiver.port), str(harness.free_port())))
+    told = acrelay(*salvage, code=69)
+    assert "go on with --from 1" in told and "0 deliveries posted" in told
+    receiver.config.write_text(text)
+    receiver.start()
+    assert "2 deliveries posted, 0 left" in acrelay(*salvage, "--to", "2")
+    assert "2 deliveries posted, 0 left" in acrelay(*salvage, "--from", "3")
+    receiver.wait_shipped()
+    entries = redis.entries()
+    assert [e["ce_subject"] for e in entries] == [b"contact/0", b"contact/1", b"contact/2", b""]
+    assert entries[3]["query"] == b"campaign=7" and entries[3]["data"] == b"{}"
+    assert "--to-file says" in acrelay("journal", "salvage", code=64)
+
+
 def test_a_cursor_of_another_place_is_told_and_claimed(acrelay, redis, receiver):
     assert receiver.post("type=subscribe") == 200
     receiver.wait_shipped()
@@ -284,6 +311,8 @@ def test_help_and_usage(acrelay):
     assert "Usage: acrelay" in acrelay("--help")
     assert "journal salvage" in acrelay("journal", "--help")
     assert "acrelay --help" in acrelay("nonsense", code=64)
+    assert "see acrelay send --help" in acrelay("send", "--count", "x", code=64)
+    assert "--reason does not take foo" in acrelay("dead", "list", "--reason", "foo", code=64)
     assert "did you mean verify" in acrelay("journal", "verifi", code=64).replace("journal v", "v")
     assert "complete -F" in acrelay("completion", "bash")
     example = acrelay("check", "--print", "example")

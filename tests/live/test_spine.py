@@ -249,7 +249,7 @@ def test_a_port_in_use_is_71(tmp_path, receiver):
         "127.0.0.1:1'", f"127.0.0.1:{receiver.port}'"))
     code, log = start(other)
     assert code == 71
-    assert f"127.0.0.1:{receiver.port}" in log
+    assert f"receiver.listen: cannot listen on 127.0.0.1:{receiver.port}" in log
 
 
 def test_a_typo_is_78_with_its_place(tmp_path):
@@ -258,6 +258,16 @@ def test_a_typo_is_78_with_its_place(tmp_path):
     code, log = start(config)
     assert code == 78
     assert "acrelay.yaml:1:1: acount: there is no such setting; did you mean account?" in log
+    assert "error   config: " in log
+    config.unlink()
+    code, log = start(config)
+    assert code == 78 and "--config or ACRELAY_CONFIG" in log
+
+
+def test_a_secret_that_is_not_there_is_78_with_what_to_do(receiver):
+    receiver.secret.unlink()
+    code, log = start(receiver.config)
+    assert code == 78 and "secret_files: " in log and "/dev/urandom" in log
 
 
 def test_a_secret_that_others_can_read_is_77(tmp_path, receiver):

@@ -205,7 +205,8 @@ Test(config, tells_what_is_missing_and_a_file_that_is_not_there)
     buf_init(&problems, 1 << 16);
     cr_assert_null(config_read("/nowhere/acrelay.yaml", &problems));
     cr_assert_str_eq(buf_text(&problems),
-                     "/nowhere/acrelay.yaml: cannot open: No such file or directory\n");
+                     "/nowhere/acrelay.yaml: cannot open: No such file or directory; "
+                     "--config or ACRELAY_CONFIG names another file\n");
     buf_release(&problems);
 }
 

@@ -133,7 +133,8 @@ Test(options, refuses_a_number_that_is_none, .init = cr_redirect_stderr)
     struct options o;
 
     cr_assert_eq(PARSE(&o, &program_acrelay, "send", "--count", "-1"), 64);
-    expect_stderr("acrelay: --count takes a plain number, not -1; see acrelay --help\n");
+    expect_stderr(
+        "acrelay: --count takes a plain number, not -1; see acrelay send --help\n");
 }
 
 Test(options, refuses_a_word_that_is_not_in_the_list, .init = cr_redirect_stderr)

@@ -399,7 +399,8 @@ Test(relay, stops_with_an_alarm_on_a_wrong_type_and_goes_on_when_it_is_gone)
     tell("SET {t}:other text");
     post_to("other", DELIVERY_MARK, "event 1");
     post(4, 5);
-    until(s.state == RELAY_STOPPED && strstr(s.words, "WRONGTYPE"));
+    until(s.state == RELAY_STOPPED && strstr(s.words, "WRONGTYPE") &&
+          strstr(s.words, "under {t}:other"));
     tell("DEL {t}:other");
     until(s.cursor == 6);
     stream_is("events", 1, 5);
