@@ -115,9 +115,6 @@ $(BUILD)/acsim: $(SIMULATOR) $(ARCHIVES)
 $(BUILD)/threads/%: tests/threads/%.c $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(call LINK,$(ALL_CFLAGS) $<) -o $@
-$(BUILD)/bench/%: tests/bench/%.c $(ARCHIVES)
-	@mkdir -p $(@D)
-	$(call LINK,$(ALL_CFLAGS) $<) -o $@
 
 # --- checks ---------------------------------------------------------------------------
 unit: $(UNITS)
@@ -187,7 +184,7 @@ soak-normal:
 # the ledger over many deliveries, and under random faults from SEEDS seeds
 SOAK ?= 50000
 SEEDS ?= 200
-soak: all
+soak: all tools
 	$(PYTHON) tests/live/ledger.py --count $(SOAK) --receiver-kills 3 --redis-kills 1 --rollbacks 2
 	$(PYTHON) tests/live/soak.py --seeds $(SEEDS)
 run:
