@@ -8,14 +8,20 @@
 #include "event/moment.h"
 #include "event/normal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <sys/random.h>
+
+// Room for the values of an envelope: each has a ceiling, and together they are below 450.
+enum { HEAD_MAX = 512, ACCOUNT_MAX = 63, WORD_MAX = 64, SEQUENCE = 20 };
 
 struct event_maker {
     struct arena arena;
     struct form form;
     struct tree tree;
-    struct buf data, head; // head: the envelope's values
+    struct buf data;
+    char head[HEAD_MAX]; // the envelope's values, one behind the other
+    char *to;            // where the next one goes
     char detail[160];
 };
 
@@ -27,8 +33,6 @@ event_reason_name(enum event_reason reason)
 
     return names[reason];
 }
-
-enum { HEAD_MAX = 4096 };
 
 struct event_maker *
 event_maker_open(void)
@@ -42,7 +46,6 @@ event_maker_open(void)
         seed = (uint64_t)(uintptr_t)m;
     tree_init(&m->tree, &m->arena, seed);
     buf_init(&m->data, EVENT_DATA_MAX);
-    buf_init(&m->head, HEAD_MAX);
     return m;
 }
 
@@ -55,7 +58,6 @@ event_maker_close(struct event_maker *m)
     form_release(&m->form);
     arena_release(&m->arena);
     buf_release(&m->data);
-    buf_release(&m->head);
     free(m);
 }
 
@@ -91,19 +93,20 @@ starts_with_brace(struct span body)
 
 // --- the envelope (R10) -----------------------------------------------------------------------
 
+// What stands in a type or an id: letters, digits, '_' and '-'; in a type '.' too.
+enum { IN_ID = 1, IN_TYPE = 2, IN_BOTH = IN_ID | IN_TYPE };
+__extension__ static const unsigned char word_bytes[256] = {
+    ['0' ... '9'] = IN_BOTH, ['A' ... 'Z'] = IN_BOTH, ['a' ... 'z'] = IN_BOTH,
+    ['_'] = IN_BOTH,         ['-'] = IN_BOTH,         ['.'] = IN_TYPE};
+
 static bool
-is_word(struct span s, const char *more)
+is_word(struct span s, unsigned where)
 {
-    if (s.len == 0 || s.len > 64)
-        return false;
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.at[i];
-        bool alphanumeric =
-            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (!alphanumeric && (c == '\0' || !strchr(more, c)))
-            return false;
-    }
-    return true;
+    unsigned all = where;
+
+    for (size_t i = 0; i < s.len && s.len <= WORD_MAX; i++)
+        all &= word_bytes[(unsigned char)s.at[i]];
+    return s.len > 0 && s.len <= WORD_MAX && all;
 }
 
 static bool
@@ -115,7 +118,7 @@ is_known_type(struct span type)
     return false;
 }
 
-static char *
+static inline char *
 put(char *to, struct span s)
 {
     if (s.len)
@@ -123,19 +126,14 @@ put(char *to, struct span s)
     return to + s.len;
 }
 
-// add appends to head and returns what was appended. Everything in head has a ceiling well
-// below HEAD_MAX, and it is reserved before the first add, so that spans into it stay.
+// end_value ends the value that was put from m->to on.
 static struct span
-add(struct event_maker *m, struct span a, struct span b, struct span c)
+end_value(struct event_maker *m, char *to)
 {
-    size_t len = a.len + b.len + c.len;
-    char *at = buf_room(&m->head, len);
+    struct span value = span_make(m->to, (size_t)(to - m->to));
 
-    if (!at)
-        return (struct span){"", 0};
-    put(put(put(at, a), b), c);
-    m->head.len += len;
-    return span_make(at, len);
+    m->to = to;
+    return value;
 }
 
 static const struct span nothing = {"", 0};
@@ -188,9 +186,9 @@ make_subject(struct event_maker *m, struct span type)
     struct span id;
 
     if (!tree_leaf(&m->tree, n && !n->is_leaf ? n : NULL, SPAN("id"), &id) ||
-        !is_word(id, "_-"))
+        !is_word(id, IN_ID))
         return nothing;
-    return add(m, root, SPAN("/"), id);
+    return end_value(m, put(put(put(m->to, root), SPAN("/")), id));
 }
 
 static struct span
@@ -200,7 +198,7 @@ type_of_form(struct event_maker *m)
     struct span type;
 
     if (tree_leaf(&m->tree, root, SPAN("type"), &type))
-        return is_word(type, "_.-") ? type : SPAN("unknown");
+        return is_word(type, IN_TYPE) ? type : SPAN("unknown");
     if (tree_child(&m->tree, root, SPAN("type")))
         return SPAN("unknown");
     if (tree_child(&m->tree, root, SPAN("seriesid")) ||
@@ -212,11 +210,9 @@ type_of_form(struct event_maker *m)
 static void
 set_type_and_time(struct event_maker *m, struct span type, int64_t us, struct event *e)
 {
-    char text[CLOCK_TEXT];
-
-    e->type = add(m, SPAN("com.activecampaign."), type, nothing);
-    clock_format_seconds(text, us);
-    e->time = add(m, span_make(text, CLOCK_SECONDS), nothing, nothing);
+    e->type = end_value(m, put(put(m->to, SPAN("com.activecampaign.")), type));
+    clock_format_seconds(m->to, us);
+    e->time = end_value(m, m->to + CLOCK_SECONDS);
 }
 
 // --- bodies -----------------------------------------------------------------------------------
@@ -236,7 +232,7 @@ make_from_json(struct event_maker *m, const struct event_origin *origin, struct 
     struct span type;
 
     e->data = buf_span(&m->data);
-    if (!json_find_string(e->data, "type", &type) || !is_word(type, "_.-"))
+    if (!json_find_string(e->data, "type", &type) || !is_word(type, IN_TYPE))
         type = SPAN("unknown");
     set_type_and_time(m, type, origin->received_us, e);
     return EVENT_GOOD;
@@ -303,17 +299,16 @@ static void
 set_origin(struct event_maker *m, const struct event_origin *origin,
            const struct delivery *d, struct event *e)
 {
-    char sequence[20], recorded[CLOCK_TEXT];
+    char *to = put(put(m->to, origin->journal_id), SPAN("-"));
 
-    text_digits(sequence, origin->sequence, 20);
-    clock_format_us(recorded, origin->received_us);
-    e->id = add(m, origin->journal_id, SPAN("-"), span_make(sequence, 20));
-    e->sequence = span_from(e->id, e->id.len - 20);
-    e->recorded = add(m, span_make(recorded, CLOCK_US), nothing, nothing);
-    add(m, SPAN("/activecampaign/"), origin->account, SPAN("/"));
-    add(m, d->hook, nothing, nothing);
-    size_t len = SPAN("/activecampaign//").len + origin->account.len + d->hook.len;
-    e->source = span_make(m->head.at + m->head.len - len, len);
+    assert(origin->account.len <= ACCOUNT_MAX && d->hook.len <= DELIVERY_NAME_MAX);
+    text_digits(to, origin->sequence, SEQUENCE);
+    e->sequence = span_make(to, SEQUENCE);
+    e->id = end_value(m, to + SEQUENCE);
+    clock_format_us(m->to, origin->received_us);
+    e->recorded = end_value(m, m->to + CLOCK_US);
+    to = put(put(put(m->to, SPAN("/activecampaign/")), origin->account), SPAN("/"));
+    e->source = end_value(m, put(to, d->hook));
     e->query = d->query;
 }
 
@@ -322,8 +317,7 @@ event_make(struct event_maker *m, const struct event_origin *origin,
            const struct delivery *d, struct event *e)
 {
     buf_clear(&m->data);
-    buf_clear(&m->head);
-    buf_room(&m->head, HEAD_MAX); // spans into head stay valid from here on
+    m->to = m->head;
     *e = (struct event){.type = nothing,
                         .subject = nothing,
                         .time = nothing,

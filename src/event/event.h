@@ -35,7 +35,7 @@ const char *event_reason_name(enum event_reason reason);
 
 // What the envelope needs and the body does not say.
 struct event_origin {
-    struct span account;     // `account.name`, for ce_source
+    struct span account;     // `account.name`, for ce_source; at most 63 bytes
     struct span journal_id;  // 32 hex digits
     uint64_t sequence;       // of the record
     int64_t received_us;     // receipt
