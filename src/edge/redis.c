@@ -113,9 +113,12 @@ redis_open(const struct redis_options *o, struct err *err)
         die(r, err);
         goto close;
     }
-    if (authenticate(r, o, err) < 0 || select_database(r, o, err) < 0)
-        goto close;
-    return r;
+    if (o->connected)
+        o->connected(r->context->fd, o->context);
+    if (authenticate(r, o, err) == 0 && select_database(r, o, err) == 0)
+        return r;
+    if (o->connected)
+        o->connected(-1, o->context);
 
 close:
     redis_close(r);
@@ -135,18 +138,18 @@ redis_close(struct redis *r)
     free(r);
 }
 
-int
-redis_fd(const struct redis *r)
-{
-    return r && r->context ? r->context->fd : -1;
-}
-
 // A struct redis_reply is a redisReply under another name, so that no foreign type stands
 // in the header and nothing is copied.
 static const redisReply *
 inner(const struct redis_reply *reply)
 {
     return (const void *)reply;
+}
+
+bool
+redis_is_dead(const struct redis *r)
+{
+    return r->dead;
 }
 
 enum redis_kind

@@ -19,6 +19,11 @@ struct redis_options {
     int database;     // SELECTed when not 0
     const char *user; // NULL or "": the default user
     struct span password;
+    // Told the socket once it is connected, before the first command, so that another thread
+    // can end a blocked call with shutdown(2); and -1 before redis_open closes it, when it
+    // fails after that. May be NULL.
+    void (*connected)(int fd, void *context);
+    void *context;
     int64_t connect_ms; // 0: 5000
     int64_t command_ms; // for each write and read; 0: 10000
 };
@@ -32,9 +37,7 @@ struct redis;
 struct redis *redis_open(const struct redis_options *options, struct err *err);
 void redis_close(struct redis *r); // NULL is fine
 
-// redis_fd is the socket, for shutdown(2) by another thread that wants a blocked call to
-// end; -1 when there is none.
-int redis_fd(const struct redis *r);
+bool redis_is_dead(const struct redis *r);
 
 // A reply belongs to its connection and is valid until the next redis_receive (or
 // redis_command, redis_ask) on it.

@@ -7,8 +7,9 @@
 #include "base/text.h"
 
 #include <stdio.h>
+#include <sys/socket.h>
 
-enum { AHEAD_MAX = 1000000 };
+enum { AHEAD_MAX = 1000000, CONNECT_MS = 2000 };
 
 void
 relay_detach(struct relay *r)
@@ -21,12 +22,36 @@ relay_detach(struct relay *r)
     r->redis = NULL;
 }
 
+// From here on relay_stop can cut the connection, also while it says who we are.
+static void
+note_fd(int fd, void *relay)
+{
+    struct relay *r = relay;
+
+    pthread_mutex_lock(&r->lock);
+    r->fd = fd;
+    if (fd >= 0 && r->stopping)
+        shutdown(fd, SHUT_RDWR);
+    pthread_mutex_unlock(&r->lock);
+}
+
+// A node that is gone or no master is no place to insist on: the next try asks the first one.
+static void
+forget_moved(struct relay *r)
+{
+    r->moved_host[0] = '\0';
+    r->moved_port = 0;
+}
+
 static enum reply
 connect_to(struct relay *r)
 {
     struct redis_options o = r->options.redis;
     struct err err;
 
+    o.connected = note_fd;
+    o.context = r;
+    o.connect_ms = o.connect_ms ? o.connect_ms : CONNECT_MS;
     if (*r->moved_host || r->moved_port) {
         o.host = *r->moved_host ? r->moved_host : o.host;
         o.path = NULL;
@@ -34,18 +59,12 @@ connect_to(struct relay *r)
     }
     r->redis = redis_open(&o, &err);
     if (!r->redis) {
-        // A node that is gone is no place to insist on: the next try asks the first one.
-        r->moved_host[0] = '\0';
-        r->moved_port = 0;
+        forget_moved(r);
         bool refused = err.kind == ERR_INPUT;
         relay_complain(r, refused ? RELAY_STOPPED : RELAY_CONNECTING, refused,
                        "%s; the journal waits", err.text);
         return refused ? REPLY_STOP : REPLY_UNKNOWN;
     }
-    pthread_mutex_lock(&r->lock);
-    r->fd = redis_fd(r->redis);
-    r->status.connects++;
-    pthread_mutex_unlock(&r->lock);
     return REPLY_DONE;
 }
 
@@ -93,6 +112,7 @@ check_role(struct relay *r)
     struct span role = redis_reply_text(redis_reply_at(reply, 0));
     if (span_is(role, "master"))
         return REPLY_DONE;
+    forget_moved(r);
     relay_complain(r, RELAY_CONNECTING, false, "this Redis is a %.*s, not the master",
                    (int)role.len, role.at);
     return REPLY_ELSEWHERE;
@@ -128,6 +148,18 @@ check_eviction(struct relay *r)
     return REPLY_DONE;
 }
 
+// An alarm: Redis has records under numbers of ours that are not ours.
+static enum reply
+stop_for_copy(struct relay *r, uint64_t sequence)
+{
+    relay_complain(
+        r, RELAY_STOPPED, true,
+        "record %llu is not the one that Redis has: a copy of this journal was "
+        "or is in use; see \"A backup of the journal was restored\"",
+        (unsigned long long)sequence);
+    return REPLY_STOP;
+}
+
 // ahead: Redis has more of this journal than we do. The journal lost its tail, or this is
 // an older copy of it.
 static enum reply
@@ -135,18 +167,23 @@ ahead(struct relay *r, uint64_t sequence, const struct journal_status *status)
 {
     unsigned long long far = sequence, end = status->last;
 
-    if (sequence - status->last > AHEAD_MAX || status->records > 0) {
-        relay_complain(r, RELAY_STOPPED, true,
-                       "the cursor in Redis is at %llu, this journal ends at %llu: an "
-                       "older copy? see `acrelay journal claim`",
-                       far, end);
-        return REPLY_STOP;
-    }
+    if (sequence - status->last > AHEAD_MAX || status->records > 0)
+        return stop_for_copy(r, sequence);
     journal_skip_to(r->journal, sequence);
     log_alarm("relay: Redis has records up to %llu, the journal ends at %llu: its last "
               "records are lost here, numbers go on behind them",
               far, end);
     return REPLY_DONE;
+}
+
+// Whether the cursor, read for the first time since the start, is among the records that came
+// since: those have not been sent by us.
+static bool
+is_among_new(const struct relay *r, uint64_t sequence,
+             const struct journal_status *status)
+{
+    return !r->known && status->records > 0 && sequence <= status->last &&
+           sequence > status->last - status->records;
 }
 
 static void
@@ -175,6 +212,7 @@ take_cursor(struct relay *r, const struct redis_reply *reply)
     struct span at = redis_reply_text(redis_reply_at(reply, 1));
     struct span check = redis_reply_text(redis_reply_at(reply, 2));
     struct journal_status status;
+    struct err err;
     uint64_t sequence = 0;
 
     if (owner.len && !span_is(owner, r->owner)) {
@@ -194,13 +232,13 @@ take_cursor(struct relay *r, const struct redis_reply *reply)
         if (reply_ahead != REPLY_DONE)
             return reply_ahead;
     }
-    if (!relay_go_to(r, sequence, check)) {
-        relay_complain(r, RELAY_STOPPED, true,
-                       "record %llu is not the one that Redis has: a copy of this "
-                       "journal was in use; see `acrelay journal claim`",
-                       (unsigned long long)sequence);
-        return REPLY_STOP;
-    }
+    if (is_among_new(r, sequence, &status))
+        return stop_for_copy(r, sequence);
+    enum place place = relay_go_to(r, sequence, check, &err);
+    if (place == PLACE_UNREAD)
+        return lost(r, &err);
+    if (place == PLACE_ANOTHER)
+        return stop_for_copy(r, sequence);
     tell_rewind(r, sequence, at.len == 0);
     r->cursor = sequence;
     r->waiting = status.last > sequence ? status.last - sequence : 0;

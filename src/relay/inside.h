@@ -8,19 +8,22 @@
 
 struct relay {
     struct relay_options options; // the texts below are ours
-    char *host, *path, *user, *password, *namespace, *account;
+    char *host, *path, *user, *namespace, *account;
+    struct buf password;
     char owner[SCRIPT_OWNER];
     char streams[RELAY_STREAMS_MAX][RELAY_NAME];
     size_t streams_len;
 
     pthread_t thread;
-    pthread_mutex_t lock; // for the next five
+    pthread_mutex_t lock; // for what follows, up to the thread's own
     pthread_cond_t bell;  // stop or reload
     bool stopping, reloaded;
     struct relay_status status;
     int fd;                    // of the live connection, -1: none
-    struct relay_options next; // reloadable figures, with user and password in:
-    char *next_user, *next_password;
+    struct relay_options next; // reloadable figures, with password and streams in:
+    struct buf next_password;
+    char next_streams[RELAY_STREAMS_MAX][RELAY_NAME];
+    size_t next_streams_len;
 
     // the thread's own
     struct journal *journal;
@@ -33,7 +36,7 @@ struct relay {
     uint64_t cursor; // as Redis said last
     int64_t epoch;   // of the record at the cursor, -1: not known
     bool known;      // a cursor was read in this life
-    bool warned_info, warned_role, noticed;
+    bool warned_info, warned_role, warned_trim, noticed;
     int64_t wait_ms;      // next back-off
     int64_t gone_ms;      // since when it does not ship, 0: it does
     uint64_t waiting;     // records behind the cursor when Redis was back
@@ -63,10 +66,16 @@ enum reply relay_attach(struct relay *r);
 void relay_detach(struct relay *r);
 
 // ship.c: relay_ship sends what waits, one batch; REPLY_DONE when there was nothing or it
-// is in. relay_go_to puts the reader behind `sequence`; check is the cursor's, "" for none.
-// False when the check differs from our record's.
+// is in. relay_go_to puts the reader behind `sequence` and compares our record there with the
+// cursor's check, "" for none.
 enum reply relay_ship(struct relay *r, bool *idle);
-bool relay_go_to(struct relay *r, uint64_t sequence, struct span check);
+enum place {
+    PLACE_OURS,    // or there is nothing to compare
+    PLACE_ANOTHER, // it is another record
+    PLACE_UNREAD,  // the journal cannot be read there now; *err
+};
+enum place relay_go_to(struct relay *r, uint64_t sequence, struct span check,
+                       struct err *err);
 
 // relay_complain says a reason once and keeps it in the status.
 void relay_complain(struct relay *r, enum relay_state state, bool alarm,

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-enum { IDLE_MS = 1000, FIRST_LOOK_MS = 500 };
+enum { IDLE_MS = 1000, FIRST_LOOK_MS = 500, PASSWORD_MAX = 4096 };
 
 static bool
 is_stopping(struct relay *r)
@@ -116,17 +116,14 @@ take_reload(struct relay *r)
     pthread_mutex_lock(&r->lock);
     if (r->reloaded) {
         r->reloaded = false;
-        r->options.repeats_window_us = r->next.repeats_window_us;
         r->options.repeats_max = r->next.repeats_max;
         r->options.retain_age_us = r->next.retain_age_us;
         r->options.retain_entries = r->next.retain_entries;
-        free(r->user);
-        free(r->password);
-        r->user = r->next_user;
-        r->password = r->next_password;
-        r->next_user = r->next_password = NULL;
-        r->options.redis.user = r->user;
-        r->options.redis.password = span_of(r->password);
+        buf_clear(&r->password);
+        buf_add(&r->password, buf_span(&r->next_password));
+        r->options.redis.password = buf_span(&r->password);
+        memcpy(r->streams, r->next_streams, sizeof r->streams);
+        r->streams_len = r->next_streams_len;
         script_set_repeats_max(r->script, r->options.repeats_max);
     }
     pthread_mutex_unlock(&r->lock);
@@ -201,15 +198,16 @@ run(void *relay)
     while (!is_stopping(r)) {
         enum reply reply = REPLY_DONE;
         take_reload(r);
-        if (!r->redis) {
+        if (!r->redis)
             reply = relay_attach(r);
-            // A change of state is told when a batch or a quiet moment proves it.
-            if (reply == REPLY_DONE && !r->gone_ms)
-                tell_back(r);
-        }
-        if (reply == REPLY_DONE)
+        bool attached = reply == REPLY_DONE;
+        // A change of state is told when a batch or a quiet moment proves it.
+        if (attached && !r->gone_ms)
+            tell_back(r);
+        if (attached)
             reply = ship_on(r);
-        if (!act(r, reply))
+        // What did not tell all that attaching asks is asked again, from the beginning.
+        if (!act(r, reply) || !attached)
             relay_detach(r);
     }
     relay_detach(r);
@@ -241,6 +239,18 @@ set_defaults(struct relay_options *o)
         o->refused_times = 10;
 }
 
+// The names of the streams that are trimmed, dead letters first.
+static size_t
+copy_streams(char to[RELAY_STREAMS_MAX][RELAY_NAME], const struct relay_options *o)
+{
+    size_t len = 0;
+
+    snprintf(to[len++], RELAY_NAME, "dead");
+    for (size_t i = 0; o->streams && o->streams[i] && len < RELAY_STREAMS_MAX - 1; i++)
+        snprintf(to[len++], RELAY_NAME, "%s", o->streams[i]);
+    return len;
+}
+
 static void
 take_options(struct relay *r, const struct relay_options *o)
 {
@@ -249,15 +259,20 @@ take_options(struct relay *r, const struct relay_options *o)
     r->options.redis.host = r->host = copy_or_null(o->redis.host);
     r->options.redis.path = r->path = copy_or_null(o->redis.path);
     r->options.redis.user = r->user = copy_or_null(o->redis.user);
-    r->password = memory_copy(o->redis.password);
-    r->options.redis.password = span_make(r->password, o->redis.password.len);
+    buf_add(&r->password, o->redis.password);
+    r->options.redis.password = buf_span(&r->password);
     r->options.namespace = r->namespace = memory_copy(span_of(o->namespace));
     r->options.account = r->account = memory_copy(span_of(o->account));
     relay_owner(r->owner, o->directory);
-    snprintf(r->streams[r->streams_len++], RELAY_NAME, "dead");
-    for (size_t i = 0; o->streams && o->streams[i]; i++)
-        if (r->streams_len < RELAY_STREAMS_MAX - 1)
-            snprintf(r->streams[r->streams_len++], RELAY_NAME, "%s", o->streams[i]);
+    r->streams_len = copy_streams(r->streams, o);
+}
+
+static void
+wipe(struct buf *secret)
+{
+    if (secret->at)
+        explicit_bzero(secret->at, secret->cap);
+    buf_release(secret);
 }
 
 static void
@@ -269,10 +284,11 @@ release(struct relay *r)
     script_close(r->script);
     buf_release(&r->last_payload);
     buf_release(&r->held_payload);
+    wipe(&r->password);
+    wipe(&r->next_password);
     pthread_cond_destroy(&r->bell);
     pthread_mutex_destroy(&r->lock);
-    char *texts[] = {r->host,      r->path,    r->user,      r->password,
-                     r->namespace, r->account, r->next_user, r->next_password};
+    char *texts[] = {r->host, r->path, r->user, r->namespace, r->account};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
     free(r);
@@ -318,6 +334,8 @@ relay_start(const struct relay_options *options, struct journal *j, struct err *
     memset(r, 0, sizeof *r);
     r->journal = j;
     r->fd = -1;
+    buf_init(&r->password, PASSWORD_MAX);
+    buf_init(&r->next_password, PASSWORD_MAX);
     take_options(r, options);
     pthread_mutex_init(&r->lock, NULL);
     pthread_condattr_init(&monotonic);
@@ -357,11 +375,10 @@ void
 relay_reload(struct relay *r, const struct relay_options *options)
 {
     pthread_mutex_lock(&r->lock);
-    free(r->next_user);
-    free(r->next_password);
     r->next = *options;
-    r->next_user = copy_or_null(options->redis.user);
-    r->next_password = memory_copy(options->redis.password);
+    buf_clear(&r->next_password);
+    buf_add(&r->next_password, options->redis.password);
+    r->next_streams_len = copy_streams(r->next_streams, options);
     r->reloaded = true;
     pthread_cond_broadcast(&r->bell);
     pthread_mutex_unlock(&r->lock);

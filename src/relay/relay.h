@@ -41,11 +41,11 @@ struct relay;
 struct relay *relay_start(const struct relay_options *options, struct journal *j,
                           struct err *err);
 
-// relay_stop ends the thread within a second and releases everything; what is not shipped
+// relay_stop ends the thread within a second, or two while it connects, and releases everything; what is not shipped
 // waits in the journal. NULL is fine.
 void relay_stop(struct relay *r);
 
-// relay_reload takes over user, password, repeats_* and retain_*; the next connection or
+// relay_reload takes over streams, password, repeats_max and retain_*; the next connection or
 // batch uses them. A relay that waits after an alarm tries again at once.
 void relay_reload(struct relay *r, const struct relay_options *options);
 
@@ -64,8 +64,7 @@ struct relay_status {
     bool known;      // Redis has told it since the start; until then it is 0
     uint64_t batches, entries, repeats_marked, repeats_dropped, dead_letters, gaps;
     uint64_t rewinds, rewound; // times the cursor had gone back, and by how many records
-    uint64_t connects;
-    bool repeats_full;                // repeats_max is reached: detection pauses
+    bool repeats_full;         // repeats_max is reached: detection pauses
     uint64_t trimmed, trimmed_unread; // entries; the latter before a group had read them
     struct relay_class {
         char word[REPLY_WORD];

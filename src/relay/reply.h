@@ -10,10 +10,10 @@
 // Named by what the relay does. In every case but REPLY_DONE the journal simply waits.
 enum reply {
     REPLY_DONE,      // OK: go on behind the cursor it tells
-    REPLY_AT,        // nothing written: go back to the cursor it tells
+    REPLY_AT,        // nothing written: the cursor is not where we thought, but there
     REPLY_FENCED,    // nothing written: the cursor is another's
     REPLY_NOSCRIPT,  // nothing executed: send the text of the script
-    REPLY_WAIT,      // nothing executed: wait and try again on this connection
+    REPLY_WAIT,      // nothing executed: wait and try again
     REPLY_ELSEWHERE, // not the master (any more): wait and connect again
     REPLY_MOVED,     // nothing executed: connect where it says
     REPLY_STOP,      // an operator must act: alarm, and try again slowly

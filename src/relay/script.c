@@ -8,6 +8,10 @@
 // and the cursor says so. Redis does not apply its memory limit again once a script has
 // written (256 records beyond it at most).
 //
+// A cursor that is not at prev stops the call before it writes anything. One before it: Redis
+// lost data. One beyond it: a late call of ours, or another copy of the journal; the relay
+// compares the record at the cursor before it goes on behind it.
+//
 // Sequences are 20 digits and compared as strings: Lua's numbers are doubles and lose
 // integers above 2^53.
 //
@@ -17,7 +21,7 @@
 //       5 wipe (0 none, 1 the current set, 2 both), 6 most fingerprints, 7 "<journal id>-",
 //       8 number n of arguments of the next part, then n: hook and time, in turn,
 //       then for each record 13:
-//       sequence, index of the stream in KEYS (0: no entry), repeats (m d k), fingerprint,
+//       sequence, index of the stream in KEYS, repeats (m d k), fingerprint,
 //       event: source type subject time recorded fingerprint-in-hex data query raw
 //       dead letter: source hook reason detail recorded content-type query raw, and one
 //       empty
@@ -36,16 +40,14 @@ const char script_text[] =
     "if c.err then return {c.err} end\n"
     "local at = c[2] or '00000000000000000000'\n"
     "if c[1] and c[1] ~= ARGV[1] then return {'FENCED', at} end\n"
-    "if at < ARGV[2] then return {'AT', at} end\n"
+    "if at ~= ARGV[2] then return {'AT', at} end\n"
     "local first = 9 + tonumber(ARGV[8])\n"
-    "while ARGV[first] and ARGV[first] <= at do first = first + 13 end\n"
-    "if not ARGV[first] then return {'OK', at, 0, 0} end\n"
     // everything that can fail, fails here
     "local r = redis.pcall('HSET', key, 'owner', ARGV[1])\n"
     "if type(r) == 'table' then return {r.err, at} end\n"
     // the sets swap roles
     "local current = KEYS[tonumber(ARGV[4])]\n"
-    "if first == 9 + tonumber(ARGV[8]) and ARGV[5] ~= '0' then\n"
+    "if ARGV[5] ~= '0' then\n"
     "  if ARGV[5] == '2' then r = redis.pcall('UNLINK', KEYS[3], KEYS[4])\n"
     "  else r = redis.pcall('UNLINK', current) end\n"
     "  if type(r) == 'table' then return {r.err, at} end\n"
@@ -70,8 +72,7 @@ const char script_text[] =
     "  stream = KEYS[tonumber(stream)]\n"
     "  local again = mode ~= 'k' and seen[print]\n"
     "  r = nil\n"
-    "  if not stream then\n"
-    "  elseif stream == dead then\n"
+    "  if stream == dead then\n"
     "    r = xadd('XADD', stream, '*', 'ce_id', id .. sequence, 'ce_source', source,\n"
     "      'hook', b, 'reason', c, 'detail', d, 'ce_recordedtime', e,\n"
     "      'content-type', f, 'query', g, 'raw', h)\n"
@@ -307,19 +308,6 @@ script_add(struct script *s, const struct entry *e)
     s->records_len++;
 }
 
-void
-script_add_nothing(struct script *s, uint64_t sequence)
-{
-    struct entry e = {.sequence = sequence};
-
-    assert(s->records_len < SCRIPT_RECORDS_MAX);
-    entry_sequence_text(e.sequence_text, sequence);
-    add_head(s, &e, 0, 'k');
-    for (int i = 0; i < 9; i++)
-        redis_args_add(&s->records, SPAN(""));
-    s->records_len++;
-}
-
 size_t
 script_records(const struct script *s)
 {
@@ -396,7 +384,9 @@ script_read(const struct redis_reply *reply, struct script_answer *a)
         return;
     a->words = redis_reply_text(redis_reply_at(reply, 0));
     a->reply = reply_of(a->words, true);
+    // Another owner's cursor says nothing about our records.
     a->has_cursor =
+        a->reply != REPLY_FENCED &&
         entry_sequence(&a->cursor, redis_reply_text(redis_reply_at(reply, 1)));
     a->marked = number_at(reply, 2);
     a->dropped = number_at(reply, 3);

@@ -29,8 +29,7 @@ struct script *script_open(const char *namespace, const char *journal_id,
 void script_close(struct script *s); // NULL is fine
 void script_set_repeats_max(struct script *s, uint64_t repeats_max);
 
-// What happens to the two sets of fingerprints before the first record of a batch, if that
-// record is not skipped: the function of receipt times that script_wipe_of gives, so that
+// What happens to the two sets of fingerprints before the first record of a batch: the function of receipt times that script_wipe_of gives, so that
 // sending again after a rollback does the same.
 enum script_wipe { SCRIPT_WIPE_NONE, SCRIPT_WIPE_CURRENT, SCRIPT_WIPE_BOTH };
 
@@ -45,8 +44,6 @@ void script_begin(struct script *s, uint64_t prev, int64_t epoch, enum script_wi
 
 // script_add appends an entry; its bytes are copied. At most SCRIPT_RECORDS_MAX per batch.
 void script_add(struct script *s, const struct entry *e);
-// script_add_nothing consumes a sequence without an entry.
-void script_add_nothing(struct script *s, uint64_t sequence);
 size_t script_records(const struct script *s);
 
 // script_send sends the batch; check belongs to its last record, "" when it has none. by_text sends

@@ -21,31 +21,30 @@ keep(struct buf *b, struct record *to, const struct record *record)
     to->payload = buf_span(b);
 }
 
-bool
-relay_go_to(struct relay *r, uint64_t sequence, struct span check)
+enum place
+relay_go_to(struct relay *r, uint64_t sequence, struct span check, struct err *err)
 {
     struct record record;
-    struct err err;
     char ours[ENTRY_CHECK];
 
     r->has_held = false;
     r->epoch = -1;
     cursor_seek(r->reader, sequence ? sequence - 1 : 0);
     if (sequence == 0)
-        return true;
-    enum cursor_result found = cursor_next(r->reader, &record, &err);
-    if (found == CURSOR_RECORD && record.sequence == sequence) {
-        r->epoch = script_epoch(record.received_us, r->options.repeats_window_us);
-        entry_check(r->maker, &record, ours);
-        return check.len == 0 || span_is(check, ours);
+        return PLACE_OURS;
+    enum cursor_result found = cursor_next(r->reader, &record, err);
+    if (found == CURSOR_ERROR)
+        return PLACE_UNREAD;
+    if (found == CURSOR_END || record.sequence != sequence) {
+        // It is not kept any more, or never was ours: nothing to compare.
+        cursor_seek(r->reader, sequence);
+        return PLACE_OURS;
     }
-    if (found == CURSOR_GAP && record.sequence == sequence) {
-        r->epoch = script_epoch(record.received_us, r->options.repeats_window_us);
-        return true;
-    }
-    // The record at the cursor is not kept any more, or never was ours: nothing to compare.
-    cursor_seek(r->reader, sequence);
-    return true;
+    r->epoch = script_epoch(record.received_us, r->options.repeats_window_us);
+    if (found == CURSOR_GAP || check.len == 0)
+        return PLACE_OURS;
+    entry_check(r->maker, &record, ours);
+    return span_is(check, ours) ? PLACE_OURS : PLACE_ANOTHER;
 }
 
 static enum cursor_result
@@ -213,38 +212,58 @@ tell_dead(struct relay *r)
              (unsigned long long)r->status.dead_letters);
 }
 
-static enum reply
-done(struct relay *r, const struct script_answer *a)
+// move_to takes over where the cursor stands, by Redis's word.
+static void
+move_to(struct relay *r, uint64_t cursor)
 {
+    r->cursor = cursor;
     r->refused_count = 0;
-    count_batch(r, a);
-    tell_dead(r);
-    tell_notice(r, a->notice);
-    r->cursor = a->cursor;
-    r->epoch = r->batch_epoch;
-    if (a->cursor != r->last.sequence)
-        (void)relay_go_to(r, a->cursor,
-                          SPAN("")); // another copy of this relay was faster
-    journal_publish(r->journal, a->cursor);
-    return REPLY_DONE;
+    journal_publish(r->journal, cursor);
+}
+
+// read_again puts the reader back behind the cursor; when that fails now, so will the next read,
+// which tells it.
+static void
+read_again(struct relay *r)
+{
+    struct err err;
+
+    (void)relay_go_to(r, r->cursor, SPAN(""), &err);
 }
 
 static enum reply
-go_back(struct relay *r, uint64_t to)
+done(struct relay *r, const struct script_answer *a)
 {
-    if (to < r->cursor) {
-        unsigned long long count = r->cursor - to;
-        log_warn("relay: Redis lost data: back to %llu, %llu records are sent again as "
-                 "far as kept",
-                 (unsigned long long)to, count);
-        pthread_mutex_lock(&r->lock);
-        r->status.rewinds++;
-        r->status.rewound += count;
-        pthread_mutex_unlock(&r->lock);
-        journal_publish(r->journal, to);
+    if (a->cursor != r->last.sequence)
+        return REPLY_UNKNOWN; // no answer that our script gives
+    count_batch(r, a);
+    tell_dead(r);
+    tell_notice(r, a->notice);
+    move_to(r, a->cursor);
+    r->epoch = r->batch_epoch;
+    return REPLY_DONE;
+}
+
+// elsewhere: nothing was written, because the cursor is not where we thought.
+static enum reply
+elsewhere(struct relay *r, uint64_t to)
+{
+    unsigned long long count = r->cursor - to;
+
+    if (to > r->cursor) {
+        relay_complain(r, RELAY_CONNECTING, false,
+                       "the cursor in Redis was moved by another call; it is read anew");
+        return REPLY_UNKNOWN; // attaching compares the record there
     }
-    r->cursor = to;
-    (void)relay_go_to(r, to, SPAN(""));
+    log_warn("relay: Redis lost data: back to %llu, %llu records are sent again as "
+             "far as kept",
+             (unsigned long long)to, count);
+    pthread_mutex_lock(&r->lock);
+    r->status.rewinds++;
+    r->status.rewound += count;
+    pthread_mutex_unlock(&r->lock);
+    move_to(r, to);
+    read_again(r);
     return REPLY_DONE;
 }
 
@@ -292,12 +311,9 @@ static enum reply
 not_done(struct relay *r, const struct script_answer *a)
 {
     relay_count_word(r, a->words);
-    if (a->has_cursor && a->cursor > r->cursor) {
-        r->cursor = a->cursor; // the records before the one that failed
-        journal_publish(r->journal, a->cursor);
-        r->refused_count = 0;
-    }
-    (void)relay_go_to(r, r->cursor, SPAN(""));
+    if (a->has_cursor && a->cursor > r->cursor)
+        move_to(r, a->cursor); // the records before the one that failed
+    read_again(r);
     if (a->reply == REPLY_REFUSED)
         return refused(r, a->words);
     complain(r, a);
@@ -334,6 +350,6 @@ relay_ship(struct relay *r, bool *idle)
     if (answer.reply == REPLY_DONE)
         return done(r, &answer);
     if (answer.reply == REPLY_AT)
-        return go_back(r, answer.cursor);
+        return elsewhere(r, answer.cursor);
     return not_done(r, &answer);
 }

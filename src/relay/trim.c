@@ -11,6 +11,8 @@
 
 #include <stdio.h>
 
+enum { TRIMS_MAX = 50, TRIM_FULL = 10000 };
+
 static uint64_t
 lag_most(struct relay *r, const char *key)
 {
@@ -31,16 +33,37 @@ lag_most(struct relay *r, const char *key)
     return most;
 }
 
+// Told once. A dead connection is not: the next batch meets and tells it.
+static void
+tell_refused(struct relay *r, const struct redis_reply *reply)
+{
+    struct span words = redis_reply_text(reply);
+
+    if (redis_reply_kind(reply) != REDIS_ERROR || r->warned_trim)
+        return;
+    log_warn("relay: streams cannot be trimmed and grow: %.*s", (int)words.len, words.at);
+    r->warned_trim = true;
+}
+
+// XTRIM with '~' drops a hundred nodes at a time, 10,000 entries unless Redis is set otherwise:
+// so it is called again while it drops that many, a bounded number of times.
 static uint64_t
 trim_by(struct relay *r, const char *key, const char *how, uint64_t bound)
 {
+    int64_t dropped = TRIM_FULL;
+    uint64_t gone = 0;
     char number[24];
     struct err err;
 
     snprintf(number, sizeof number, "%llu", (unsigned long long)bound);
-    int64_t gone = redis_reply_number(
-        redis_ask(r->redis, &err, "XTRIM", key, how, "~", number, NULL));
-    return gone > 0 ? (uint64_t)gone : 0;
+    for (int i = 0; i < TRIMS_MAX && dropped >= TRIM_FULL; i++) {
+        const struct redis_reply *reply =
+            redis_ask(r->redis, &err, "XTRIM", key, how, "~", number, NULL);
+        tell_refused(r, reply);
+        dropped = redis_reply_number(reply);
+        gone += dropped > 0 ? (uint64_t)dropped : 0;
+    }
+    return gone;
 }
 
 static uint64_t
@@ -95,7 +118,6 @@ trim_stream(struct relay *r, const char *name, struct relay_stream *to)
                   after < before ? beyond(lag, after) - beyond(lag, before) : 0);
 }
 
-// A failure here is not told: the next batch meets the same connection and tells it.
 void
 relay_trim(struct relay *r)
 {
@@ -103,6 +125,8 @@ relay_trim(struct relay *r)
 
     for (size_t i = 0; i < r->streams_len; i++)
         trim_stream(r, r->streams[i], &streams[i]);
+    if (redis_is_dead(r->redis))
+        return; // these are no figures
     pthread_mutex_lock(&r->lock);
     memcpy(r->status.streams, streams, sizeof streams);
     pthread_mutex_unlock(&r->lock);

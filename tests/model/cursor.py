@@ -36,10 +36,9 @@ class World(NamedTuple):
 
 class Protocol(NamedTuple):
     """What the real one does; each False breaks it."""
-    compares_prev: bool = True  # AT: nothing is written when the cursor is before prev
-    skips_done: bool = True  # records at or below the cursor are not added again
+    refuses_before: bool = True  # AT: nothing is written when the cursor is before prev
+    refuses_beyond: bool = True  # nor when it is beyond: those records are in, or another's
     atomic: bool = True  # entries and cursor in one step
-    sets_sequence: bool = True  # explicit sequence, not cursor + count
     keeps_for_rollback: bool = True  # drops only what no rollback can ask for
     reads_cursor: bool = True  # after a connection was lost
 
@@ -48,24 +47,21 @@ def execute(world, call, protocol):
     """All worlds that the execution of a call can give."""
     prev, first, last, half = call
     rest = world.calls - {call}
-    if protocol.compares_prev and world.cursor < prev and not half:
+    refused = (protocol.refuses_before and world.cursor < prev
+               or protocol.refuses_beyond and world.cursor > prev)
+    if refused and not half:
         return [world._replace(calls=rest)]
-    records = tuple(n for n in range(first, last + 1)
-                    if n > world.cursor or not protocol.skips_done)
-    if not records:
-        return [world._replace(calls=rest)]
+    records = tuple(range(first, last + 1))
     if half:
         return [world._replace(cursor=max(world.cursor, last), calls=rest)]
     stream = world.stream + records
     if not protocol.atomic:
         return [world._replace(stream=stream, calls=rest | {(prev, first, last, True)}),
                 world._replace(stream=stream, calls=rest)]
-    cursor = records[-1] if protocol.sets_sequence else world.cursor + last - first + 1
-    done = [world._replace(stream=stream, cursor=cursor, calls=rest)]
+    done = [world._replace(stream=stream, cursor=last, calls=rest)]
     if len(records) > 1:  # a record refused in the middle: those before it are in
-        done.append(world._replace(stream=world.stream + records[:1],
-                                   cursor=records[0] if protocol.sets_sequence
-                                   else world.cursor + 1, calls=rest))
+        done.append(world._replace(stream=world.stream + records[:1], cursor=first,
+                                   calls=rest))
     return done
 
 
@@ -152,12 +148,11 @@ def visit(protocol, relays=1):
 VARIANTS = [
     ("the protocol", Protocol(), 1, False),
     ("two relays with one journal", Protocol(), 2, False),
-    ("no comparison with prev", Protocol(compares_prev=False), 1, True),
-    ("done records added again", Protocol(skips_done=False), 1, True),
+    ("a cursor before prev is not refused", Protocol(refuses_before=False), 1, True),
+    ("a cursor beyond prev is not refused", Protocol(refuses_beyond=False), 1, True),
     ("entries and cursor not atomic", Protocol(atomic=False), 1, True),
-    ("cursor counted up", Protocol(sets_sequence=False), 1, True),
     ("records dropped at the cursor", Protocol(keeps_for_rollback=False), 1, True),
-    ("cursor not read after doubt", Protocol(reads_cursor=False, compares_prev=False), 1, True),
+    ("cursor not read after doubt", Protocol(reads_cursor=False, refuses_before=False), 1, True),
 ]
 
 
