@@ -139,9 +139,12 @@ rest_close(struct rest *r)
 
 // --- one try -------------------------------------------------------------------------------
 
+// A request that gets no answer on a connection used before is sent once more by libcurl
+// itself. What must not be done twice has a connection of its own.
 static void
 set_method(CURL *c, const char *method, struct span body)
 {
+    curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, strcmp(method, "POST") == 0 ? 1L : 0L);
     curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, method);
     if (body.len) {
         curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE, (long)body.len);
