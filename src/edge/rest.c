@@ -77,7 +77,7 @@ add_headers(struct rest *r, struct span token)
     r->headers = curl_slist_append(r->headers, "Content-Type: application/json");
     r->headers = curl_slist_append(r->headers, "Accept: application/json");
     r->headers = curl_slist_append(r->headers, "Expect:");
-    memset(line.at, 0, line.len);
+    explicit_bzero(line.at, line.len);
     buf_release(&line);
 }
 
@@ -203,7 +203,9 @@ jitter(int64_t ms)
     return ms / 2 + random % (ms / 2 + 1);
 }
 
-static void
+// Retry-After is obeyed with the answers that say when to come again (RFC 6585 4, RFC 9110
+// 15.6.4). Returns whether the lane is held for that long: no back-off is needed then.
+static bool
 obey_limits(struct rest *r, const struct rest_answer *a)
 {
     int64_t now = clock_mono_us();
@@ -212,10 +214,12 @@ obey_limits(struct rest *r, const struct rest_answer *a)
     if (r->has_retry_after && (a->status == 429 || a->status == 503)) {
         s = s < REST_RETRY_AFTER_MAX_S ? s : REST_RETRY_AFTER_MAX_S;
         pace_hold(&r->pace, now + (int64_t)s * 1000000);
-    } else if (r->has_remaining && r->remaining == 0) {
-        // No header says when there will be more: half a turn is given to the others.
-        pace_hold(&r->pace, now + r->pace.interval_us + r->pace.interval_us / 2);
+        return s > 0;
     }
+    // No header says when there will be more: half a turn is given to the others.
+    if (r->has_remaining && r->remaining == 0)
+        pace_hold(&r->pace, now + r->pace.interval_us + r->pace.interval_us / 2);
+    return false;
 }
 
 static bool
@@ -246,9 +250,10 @@ wait_for_turn(struct rest *r)
 static int
 give_up(const struct rest *r, CURLcode code, struct err *err)
 {
-    return err_set(err, ERR_AGAIN, "%s does not answer: %s", r->base,
-                   curl_easy_strerror(code)),
-           err ? err->exit = EXIT_CODE_UNAVAILABLE : 0, -1;
+    err_set(err, ERR_AGAIN, "%s does not answer: %s", r->base, curl_easy_strerror(code));
+    if (err)
+        err->exit = EXIT_CODE_UNAVAILABLE;
+    return -1;
 }
 
 int
@@ -265,13 +270,13 @@ rest_call(struct rest *r, const char *method, const char *path, struct span body
             !r->options.may_write(r->options.context))
             return err_set(err, ERR_FATAL, "another worker is the leader now");
         CURLcode code = try_once(r, method, path, body, a);
-        obey_limits(r, a);
+        bool held = obey_limits(r, a);
         r->answered = r->answered || code == CURLE_OK;
         int64_t patience = r->answered ? r->options.patience_ms : FIRST_PATIENCE_MS;
         bool over = clock_mono_ms() - start + backoff > patience;
         if (!wants_retry(method, code, a) || over)
             return code == CURLE_OK ? 0 : give_up(r, code, err);
-        if (!r->has_retry_after && !r->options.wait(jitter(backoff), r->options.context))
+        if (!held && !r->options.wait(jitter(backoff), r->options.context))
             return err_set(err, ERR_AGAIN, "stopped while waiting for %s", r->base);
         backoff = backoff * 2 < BACKOFF_MOST_MS ? backoff * 2 : BACKOFF_MOST_MS;
     }

@@ -39,9 +39,9 @@ struct rest_answer {
 
 // rest_call makes a request of `path` ("/api/3/..."). GET, PUT and DELETE are repeated with
 // back-off when no answer comes or it is 429 or 5xx; POST only when it cannot have been
-// carried out (429, or no connection was made). RateLimit-Remaining and Retry-After (RFC 9110
-// 10.2.3, whole seconds) are obeyed. 0 with an answer, whatever its status; -1 (ERR_AGAIN,
-// EXIT_CODE_UNAVAILABLE) when patience ended without one.
+// carried out (429, or no connection was made). RateLimit-Remaining is obeyed, and with 429
+// and 503 Retry-After (RFC 9110 10.2.3, whole seconds). 0 with an answer, whatever its
+// status; -1 (ERR_AGAIN, EXIT_CODE_UNAVAILABLE) when patience ended without one.
 int rest_call(struct rest *r, const char *method, const char *path, struct span body,
               struct rest_answer *answer, struct err *err);
 

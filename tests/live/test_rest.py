@@ -2,6 +2,7 @@
 import http.server
 import json
 import threading
+import time
 import types
 
 import pytest
@@ -29,8 +30,12 @@ class Api(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.requests += 1
-        hooks = self.server.hooks
-        self.answer(200, {"webhooks": hooks, "meta": {"total": str(len(hooks))}})
+        self.server.times.append(time.monotonic())
+        if self.server.refusals:
+            self.answer(self.server.refusals.pop(), {}, Retry_After="1")
+        else:
+            hooks = self.server.hooks
+            self.answer(200, {"webhooks": hooks, "meta": {"total": str(len(hooks))}})
 
     def do_POST(self):
         self.requests += 1
@@ -55,7 +60,7 @@ class Api(http.server.BaseHTTPRequestHandler):
 def api():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api)
     server.daemon_threads = True
-    server.hooks, server.posts = [], 0
+    server.hooks, server.times, server.refusals, server.posts = [], [], [], 0
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -74,3 +79,9 @@ def test_a_post_is_sent_once_although_its_connection_may_be_closed(api, worker):
     """libcurl itself repeats what gets no answer on a connection it has used before."""
     assert "1 created" in worker.run("apply", seconds=30)
     assert api.posts == 1
+
+
+def test_an_error_with_retry_after_is_not_repeated_at_full_rate(api, worker):
+    api.refusals = [502] * 3
+    worker.run("plan", seconds=30)
+    assert api.times[3] - api.times[0] > 1.5  # at the rate alone: 0.6 s
