@@ -29,16 +29,19 @@ descriptors_listens(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &yes, &len) == 0 && yes;
 }
 
-// find_descriptor returns the first open descriptor that is wanted, or -1.
+enum { NONE = -1, UNKNOWN = -2 };
+
+// find_descriptor returns the first open descriptor that is wanted, or NONE, or UNKNOWN when
+// it cannot look (no descriptor is left for the listing).
 static int
 find_descriptor(bool (*wanted)(int fd, void *context), void *context)
 {
     DIR *d = opendir("/proc/self/fd");
-    int found = -1;
+    int found = NONE;
 
     if (!d)
-        return -1;
-    for (struct dirent *e; found < 0 && (e = readdir(d));) {
+        return UNKNOWN;
+    for (struct dirent *e; found == NONE && (e = readdir(d));) {
         int fd = atoi(e->d_name);
         if (e->d_name[0] != '.' && fd != dirfd(d) && wanted(fd, context))
             found = fd;
@@ -59,7 +62,9 @@ listens_on_port(int fd, void *port)
 int
 descriptors_find_listener(in_port_t port)
 {
-    return find_descriptor(listens_on_port, &port);
+    int fd = find_descriptor(listens_on_port, &port);
+
+    return fd < 0 ? -1 : fd;
 }
 
 struct ends {
@@ -106,9 +111,16 @@ same_place(const union address *a, const union address *b)
 {
     if (a->any.sa_family != b->any.sa_family)
         return false;
-    if (a->any.sa_family == AF_INET)
+    switch (a->any.sa_family) {
+    case AF_INET:
         return a->in.sin_port == b->in.sin_port;
-    return memcmp(a->un.sun_path, b->un.sun_path, sizeof a->un.sun_path) == 0;
+    case AF_INET6: // IPv4 clients of such a listener too
+        return a->in6.sin6_port == b->in6.sin6_port;
+    case AF_UNIX:
+        return memcmp(a->un.sun_path, b->un.sun_path, sizeof a->un.sun_path) == 0;
+    default: // not one of ours; rather held than lost
+        return true;
+    }
 }
 
 static bool
@@ -129,7 +141,7 @@ descriptors_hold_connection(const union address *addresses, size_t len)
 {
     struct places places = {addresses, len};
 
-    return find_descriptor(is_connection, &places) >= 0;
+    return find_descriptor(is_connection, &places) != NONE;
 }
 
 int

@@ -11,6 +11,7 @@
 union address {
     struct sockaddr any; // AF_UNSPEC: not a socket
     struct sockaddr_in in;
+    struct sockaddr_in6 in6;
     struct sockaddr_un un;
 };
 
@@ -29,7 +30,7 @@ int descriptors_find_listener(in_port_t port);
 int descriptors_find_connection(const struct sockaddr_in *peer, in_port_t port);
 
 // descriptors_hold_connection says whether a connection (not a listener) whose local port or
-// path is that of one of the addresses is open.
+// path is that of one of the addresses is open; true also when it cannot look.
 bool descriptors_hold_connection(const union address *addresses, size_t len);
 
 // descriptors_nowhere opens a listening socket that nobody can know of; -1 with errno.

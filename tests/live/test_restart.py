@@ -28,6 +28,35 @@ def test_a_passed_descriptor_that_does_not_listen_is_told(make_receiver, passed)
     assert "descriptor 3 (LISTEN_FDS) is no listening socket" in done.stderr
 
 
+@pytest.mark.parametrize("host", ["::1", "127.0.0.1"])
+def test_a_stop_waits_for_connections_of_a_passed_ipv6_socket(make_receiver, redis, host):
+    """What systemd makes of ListenStream=8080; IPv4 clients have mapped addresses there."""
+    receiver = make_receiver()
+    receiver.kill()
+    receiver.socket.close()
+    receiver.socket = socket.create_server(("::", 0), family=socket.AF_INET6,
+                                           dualstack_ipv6=True, backlog=64)
+    receiver.port = receiver.socket.getsockname()[1]
+    receiver.start()
+    body = b"type=subscribe&contact[id]=7"
+    with socket.create_connection((host, receiver.port), timeout=20) as s:
+        s.sendall(f"POST {receiver.path()} HTTP/1.1\r\nHost: x\r\n"
+                  f"Content-Type: application/x-www-form-urlencoded\r\n"
+                  f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n".encode())
+        assert s.recv(100).startswith(b"HTTP/1.1 100 ")
+        s.sendall(body[:9])
+        receiver.process.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            receiver.process.wait(0.5)
+        assert "all that was admitted is answered" not in receiver.read_log()
+        s.sendall(body[9:])
+        assert s.recv(1000).startswith(b"HTTP/1.1 200 ")
+    assert receiver.process.wait(20) == 0
+    receiver.start()
+    receiver.wait_shipped()
+    assert [e["ce_subject"] for e in redis.entries()] == [b"contact/7"]
+
+
 # --- a small file system -----------------------------------------------------------------------
 
 MIB = 1 << 20
