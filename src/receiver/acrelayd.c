@@ -31,6 +31,7 @@ struct receiver {
     struct buf password;
     const char *streams[CONFIG_HOOKS_MAX + 1];
     struct journal *journal;
+    struct relay *relay;
     struct figures figures;
     struct intake *intake;
     struct http_server *server, *admin;
@@ -123,9 +124,8 @@ start_relay(struct receiver *r, struct err *err)
 
     if (fill_relay_options(r, r->rules->config, &options, err) < 0)
         return -1;
-    r->figures.journal = r->journal;
-    r->figures.relay = relay_start(&options, r->journal, err);
-    return r->figures.relay ? 0 : -1;
+    r->relay = relay_start(&options, r->journal, err);
+    return r->relay ? 0 : -1;
 }
 
 static int
@@ -135,7 +135,7 @@ start_admin(struct receiver *r, struct err *err)
 
     if (socket < 0)
         return err_context(err, "receiver.admin");
-    figures_start(&r->figures);
+    figures_start(&r->figures, r->journal, r->relay);
     r->reloaded = metric_gauge("acrelay_config_last_reload_successful",
                                "Whether the last reload was taken over.", NULL);
     metric_set(r->reloaded, 1);
@@ -201,7 +201,7 @@ take_over(struct receiver *r, struct rules *fresh, struct err *err)
     buf_release(&names);
     if (changes || fill_relay_options(r, fresh->config, &options, err) < 0)
         return -1;
-    relay_reload(r->figures.relay, &options);
+    relay_reload(r->relay, &options);
     // Requests in progress may still use the old rules: they are kept until the end.
     intake_replace(r->intake, fresh);
     r->rules = fresh;
@@ -227,25 +227,41 @@ reload(struct receiver *r)
     sockets_notify("READY=1");
 }
 
-static void
-drain(struct receiver *r)
+// Waits until what was admitted is answered; false when that takes too long.
+static bool
+wait_quiet(struct receiver *r)
 {
     int64_t start = clock_mono_ms();
 
+    while (!http_is_quiet(r->server)) {
+        if (clock_mono_ms() - start >= DRAIN_MS) {
+            log_warn("receiver: connections were still open after %d s", DRAIN_MS / 1000);
+            return false;
+        }
+        clock_sleep_ms(5);
+    }
+    log_info("receiver: all that was admitted is answered (%lld ms)",
+             (long long)(clock_mono_ms() - start));
+    return true;
+}
+
+static void
+drain(struct receiver *r)
+{
     sockets_notify("STOPPING=1");
     intake_drain(r->intake);
     http_release_sockets(r->server);
-    while (!http_is_quiet(r->server) && clock_mono_ms() - start < DRAIN_MS)
-        clock_sleep_ms(5);
-    if (http_is_quiet(r->server))
-        log_info("receiver: all that was admitted is answered (%lld ms)",
-                 (long long)(clock_mono_ms() - start));
-    else
-        log_warn("receiver: connections were still open after %d s", DRAIN_MS / 1000);
-    relay_stop(r->figures.relay);
-    // Before the journal's lock, behind which the successor waits to listen there.
+    bool quiet = wait_quiet(r);
+    // A slow request that is still there may come to the journal yet: it is left as it is,
+    // as after a kill.
+    if (quiet) {
+        figures_stop(&r->figures);
+        relay_stop(r->relay);
+    }
+    // Before the journal's lock goes, behind which the successor waits to listen there.
     http_close_sockets(r->admin);
-    journal_close(r->journal);
+    if (quiet)
+        journal_close(r->journal);
 }
 
 // The service manager's watchdog hears from us three times in its period (sd_watchdog_enabled(3))
@@ -269,7 +285,7 @@ tell_watchdog(struct receiver *r)
     struct relay_status relay;
 
     journal_read_status(r->journal, &j);
-    relay_read_status(r->figures.relay, &relay);
+    relay_read_status(r->relay, &relay);
     sockets_notify("WATCHDOG=1");
 }
 

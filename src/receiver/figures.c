@@ -79,15 +79,29 @@ unpublished(const struct journal_status *j, const struct relay_status *r)
     return j->last > r->cursor ? j->last - r->cursor : 0;
 }
 
+// The lock is held while journal and relay are asked, or they could be released meanwhile.
+// Returns false when they are stopped.
+static bool
+read_status(struct figures *f, struct journal_status *j, struct relay_status *r)
+{
+    pthread_mutex_lock(&f->lock);
+    bool running = f->journal != NULL;
+    if (running) {
+        journal_read_status(f->journal, j);
+        relay_read_status(f->relay, r);
+    }
+    pthread_mutex_unlock(&f->lock);
+    return running;
+}
+
 static void
 show(void *context)
 {
-    struct figures *f = context;
     struct journal_status j;
     struct relay_status r;
 
-    journal_read_status(f->journal, &j);
-    relay_read_status(f->relay, &r);
+    if (!read_status(context, &j, &r))
+        return;
     show_journal(&j);
     show_relay(&r);
     set("acrelay_relay_cursor_known",
@@ -107,8 +121,10 @@ show(void *context)
 }
 
 void
-figures_start(struct figures *f)
+figures_start(struct figures *f, struct journal *j, struct relay *r)
 {
+    *f = (struct figures){.journal = j, .relay = r};
+    pthread_mutex_init(&f->lock, NULL);
     metric_set(metric_gauge("process_start_time_seconds",
                             "When the process started, in seconds since 1970.", NULL),
                (double)clock_now_us() / 1e6);
@@ -118,15 +134,22 @@ figures_start(struct figures *f)
     metric_before_write(show, f);
 }
 
+void
+figures_stop(struct figures *f)
+{
+    pthread_mutex_lock(&f->lock);
+    f->journal = NULL;
+    f->relay = NULL;
+    pthread_mutex_unlock(&f->lock);
+}
+
 bool
 figures_ready(struct buf *checks, void *figures)
 {
-    struct figures *f = figures;
-    struct journal_status j;
-    struct relay_status r;
+    struct journal_status j = {.failing = true};
+    struct relay_status r = {.up = false};
 
-    journal_read_status(f->journal, &j);
-    relay_read_status(f->relay, &r);
+    (void)read_status(figures, &j, &r); // stopped: as they stand above
     buf_add_format(checks, "\"journal\":%s,\"redis\":%s,\"shipping\":%s",
                    j.failing ? "false" : "true", r.up ? "true" : "false",
                    r.state == RELAY_SHIPPING ? "true" : "false");

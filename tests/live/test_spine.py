@@ -1,4 +1,5 @@
 """From post to stream, as a user sees it."""
+import http.client
 import json
 import socket
 import subprocess
@@ -119,6 +120,33 @@ def test_a_successor_on_the_same_socket_loses_no_request(redis, receiver):
     receiver.wait_shipped()
     assert set(statuses) == {200}
     assert len(redis.entries()) == len(statuses)
+
+
+def test_the_admin_pages_may_be_read_during_a_stop(receiver):
+    """A race: what it finds, it finds under ASan and TSan, and not each time."""
+    over = threading.Event()
+
+    def read_on():
+        while not over.is_set():
+            for page in ("/metrics", "/readyz"):
+                try:
+                    receiver.get(page)
+                except (OSError, http.client.HTTPException):
+                    pass  # it may be away
+
+    threads = [threading.Thread(target=read_on) for _ in range(2)]
+    for t in threads:
+        t.start()
+    try:
+        for _ in range(20):
+            receiver.stop()
+            receiver.start()
+    finally:
+        over.set()
+        for t in threads:
+            t.join()
+    log = receiver.read_log()
+    assert "Sanitizer" not in log and log.count("all that was admitted is answered") == 20
 
 
 # --- HTTP as attackers speak it --------------------------------------------------------------
