@@ -65,6 +65,28 @@ refuse(struct err *err, const struct socket_address *a, int fd)
     return -1;
 }
 
+// Removes the path of a socket that nobody listens on any more. What else is there stays, and
+// bind(2) tells. -1 with errno when the path cannot be had.
+static int
+free_path(int fd, const struct sockaddr_un *address)
+{
+    struct stat there;
+
+    if (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 ||
+        errno == EAGAIN) { // its queue is full
+        errno = EADDRINUSE;
+        return -1;
+    }
+    bool refused = errno == ECONNREFUSED; // which a file that is no socket says too
+    if (lstat(address->sun_path, &there) < 0)
+        return 0;
+    if (!S_ISSOCK(there.st_mode)) {
+        errno = EEXIST;
+        return -1;
+    }
+    return refused ? unlink(address->sun_path) : 0;
+}
+
 static int
 listen_unix(const struct socket_address *a, struct err *err)
 {
@@ -72,13 +94,8 @@ listen_unix(const struct socket_address *a, struct err *err)
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     snprintf(address.sun_path, sizeof address.sun_path, "%s", a->path);
-    if (fd < 0)
+    if (fd < 0 || free_path(fd, &address) < 0)
         return refuse(err, a, fd);
-    if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0) {
-        errno = EADDRINUSE;
-        return refuse(err, a, fd);
-    }
-    unlink(a->path); // nobody answers there; bind tells when it cannot be had
     mode_t mask = umask(0117);
     int bound = bind(fd, (struct sockaddr *)&address, sizeof address);
     umask(mask);
@@ -122,11 +139,8 @@ sockets_notify(const char *state)
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return;
+    socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
     // A manager that does not listen is no reason to stop.
-    if (sendto(fd, state, strlen(state), 0, (struct sockaddr *)&address,
-               (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path))) < 0) {
-        close(fd);
-        return;
-    }
+    (void)sendto(fd, state, strlen(state), 0, (struct sockaddr *)&address, len);
     close(fd);
 }

@@ -22,8 +22,9 @@ struct socket_address {
 // that does not listen is an error with EXIT_CODE_PORT: nobody would ever be answered.
 int sockets_inherited(int *fds, size_t max, size_t *len, struct err *err);
 
-// sockets_listen makes a listening socket; EXIT_CODE_PORT when the port is in use. A unix
-// socket's old path is removed when nobody answers there. Non-blocking, close-on-exec.
+// sockets_listen makes a listening socket; EXIT_CODE_PORT when the address is in use. The path
+// of a unix socket that nobody listens on any more is taken over; what else stands there
+// stays, and is an error. Non-blocking, close-on-exec.
 int sockets_listen(const struct socket_address *a, struct err *err);
 
 // sockets_notify tells the service manager (sd_notify(3)); nothing when there is none.

@@ -57,6 +57,66 @@ def test_a_stop_waits_for_connections_of_a_passed_ipv6_socket(make_receiver, red
     assert [e["ce_subject"] for e in redis.entries()] == [b"contact/7"]
 
 
+# --- unix sockets ------------------------------------------------------------------------------
+
+def name_socket(receiver, path):
+    receiver.kill()
+    receiver.config.write_text(receiver.config.read_text().replace(
+        "'127.0.0.1:1'", f"'unix:{path}'"))
+    return [f"{harness.BUILD}/acrelayd", "-c", receiver.config]
+
+
+def refusal(receiver, path):
+    done = subprocess.run(name_socket(receiver, path), stderr=subprocess.PIPE, text=True,
+                          timeout=20)
+    assert done.returncode == 71
+    return done.stderr
+
+
+def post_to(path, target):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(20)
+        s.connect(str(path))
+        s.sendall(f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na".encode())
+        return int(s.recv(1000).split()[1])
+
+
+def test_a_file_at_a_unix_sockets_place_is_kept(tmp_path, make_receiver):
+    place = tmp_path / "letters.txt"
+    place.write_text("dear")
+    receiver = make_receiver()
+    assert f"cannot listen on unix:{place}: File exists" in refusal(receiver, place)
+    assert place.read_text() == "dear"
+
+
+def test_a_unix_socket_whose_queue_is_full_is_in_use(tmp_path, make_receiver):
+    place, waiting = tmp_path / "s", []
+    with socket.socket(socket.AF_UNIX) as busy:
+        busy.bind(str(place))
+        busy.listen(0)
+        with pytest.raises(BlockingIOError):
+            while True:
+                waiting.append(socket.socket(socket.AF_UNIX))
+                waiting[-1].setblocking(False)
+                waiting[-1].connect(str(place))
+        before = place.stat().st_ino
+        assert "in use" in refusal(make_receiver(), place)
+        assert place.stat().st_ino == before
+    for s in waiting:
+        s.close()
+
+
+def test_a_unix_socket_that_a_dead_process_left_is_taken_over(tmp_path, make_receiver):
+    place, receiver = tmp_path / "s", make_receiver()
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(place))
+        left.listen()
+    receiver.process = subprocess.Popen(name_socket(receiver, place), stderr=receiver.log)
+    harness.wait_for("acrelayd", receiver.is_ready)
+    assert post_to(place, receiver.path()) == 200
+    receiver.stop()
+
+
 # --- a small file system -----------------------------------------------------------------------
 
 MIB = 1 << 20
