@@ -12,6 +12,7 @@
 #include "edge/admin.h"
 #include "event/event.h"
 #include "receiver/figures.h"
+#include "receiver/hearer.h"
 #include "receiver/intake.h"
 #include "edge/sockets.h"
 
@@ -168,13 +169,19 @@ start_server(struct receiver *r, struct err *err)
 static int
 start(struct receiver *r, struct err *err)
 {
+    struct hearer hearer;
+
+    if (hearer_start(&hearer, err) < 0)
+        return -1;
     r->rules = rules_make(r->file, err);
     if (!r->rules)
         return -1;
     const struct config *c = r->rules->config;
     if (event_zone_set(c->account_time_zone ? c->account_time_zone : "", err) < 0 ||
-        open_sockets(r, err) < 0 || open_journal(r, err) < 0 || start_relay(r, err) < 0 ||
-        start_admin(r, err) < 0 || start_server(r, err) < 0)
+        open_sockets(r, err) < 0 || open_journal(r, err) < 0)
+        return -1;
+    hearer_stop(&hearer);
+    if (start_relay(r, err) < 0 || start_admin(r, err) < 0 || start_server(r, err) < 0)
         return -1;
     for (size_t i = 0; i < c->listen_len; i++)
         log_info("receiver: taking posts for %zu hooks on %s", c->hooks_len,

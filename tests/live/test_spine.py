@@ -1,6 +1,7 @@
 """From post to stream, as a user sees it."""
 import http.client
 import json
+import signal
 import socket
 import subprocess
 import threading
@@ -269,6 +270,24 @@ def test_a_second_process_on_one_journal_is_told_who_holds_it(tmp_path, receiver
     code, log = start(other)
     assert code == 75
     assert f"process {receiver.process.pid}" in log
+
+
+def test_a_stop_is_heard_while_the_start_waits_for_the_journal(tmp_path, receiver):
+    text = receiver.config.read_text().replace(str(receiver.admin), str(harness.free_port()))
+    other = tmp_path / "other.yaml"
+    other.write_text(text.replace("127.0.0.1:1'", f"127.0.0.1:{harness.free_port()}'")
+                     + "journal: {lock_wait: 30s}\n")
+    process = subprocess.Popen([f"{harness.BUILD}/acrelayd", "-c", str(other)],
+                               stderr=subprocess.PIPE, text=True)
+    try:
+        assert f"process {receiver.process.pid}" in process.stderr.readline()
+        process.terminate()
+        assert process.wait(10) == -signal.SIGTERM
+        assert "stopped before" in process.stderr.read()
+    finally:
+        process.kill()
+        process.stderr.close()
+        process.wait()
 
 
 def test_a_port_in_use_is_71(tmp_path, receiver):
