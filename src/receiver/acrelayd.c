@@ -209,7 +209,6 @@ take_over(struct receiver *r, struct rules *fresh, struct err *err)
     if (changes || fill_relay_options(r, fresh->config, &options, err) < 0)
         return -1;
     relay_reload(r->relay, &options);
-    // Requests in progress may still use the old rules: they are kept until the end.
     intake_replace(r->intake, fresh);
     r->rules = fresh;
     return 0;
@@ -259,6 +258,7 @@ drain(struct receiver *r)
     intake_drain(r->intake);
     http_release_sockets(r->server);
     bool quiet = wait_quiet(r);
+    intake_tell_lost(r->intake, INT64_MAX);
     // A slow request that is still there may come to the journal yet: it is left as it is,
     // as after a kill.
     if (quiet) {
@@ -272,7 +272,8 @@ drain(struct receiver *r)
 }
 
 // The service manager's watchdog hears from us three times in its period (sd_watchdog_enabled(3))
-// while this thread runs and journal and relay let their figures be read. Without one we sleep.
+// while this thread runs and journal and relay let their figures be read. Without one it wakes
+// once a second all the same, for what is to be told later.
 static struct timespec
 watchdog_period(void)
 {
@@ -280,7 +281,7 @@ watchdog_period(void)
     uint64_t us = 0;
 
     if (!text || !text_number(&us, span_of(text), INT64_MAX) || us < 3000)
-        us = UINT64_C(3600) * 1000000 * 3;
+        us = UINT64_C(3) * 1000000;
     us /= 3;
     return (struct timespec){(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
 }
@@ -307,6 +308,7 @@ serve(struct receiver *r, const sigset_t *signals)
             break;
         if (signal == SIGHUP)
             reload(r);
+        intake_tell_lost(r->intake, clock_mono_ms());
         tell_watchdog(r);
     }
     drain(r);

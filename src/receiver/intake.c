@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "event/delivery.h"
+#include "receiver/lost.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -22,9 +23,10 @@ struct intake {
     _Atomic(struct rules *) rules;
     int threads;
     _Atomic(bool) draining;
+    struct lost lost;
     struct metric *ack;
-    char good_text[HTTP_HEAD_MAX *
-                   2]; // of `good`, the answer that keeps a connection alive
+    // Of `good`, the answer that keeps a connection alive.
+    char good_text[HTTP_HEAD_MAX * 2];
     struct span good;
     pthread_key_t buffers;
 };
@@ -124,6 +126,7 @@ intake_open(struct journal *j, struct rules *rules, int threads)
 
     *i = (struct intake){.journal = j, .threads = threads};
     atomic_store(&i->rules, rules);
+    lost_init(&i->lost);
     i->ack = metric_histogram("acrelay_ack_seconds",
                               "Time from a request's head to its durable answer.", bounds,
                               sizeof bounds / sizeof *bounds, NULL);
@@ -132,16 +135,22 @@ intake_open(struct journal *j, struct rules *rules, int threads)
     return i;
 }
 
-struct rules *
+void
 intake_replace(struct intake *i, struct rules *rules)
 {
-    return atomic_exchange(&i->rules, rules);
+    atomic_store(&i->rules, rules);
 }
 
 void
 intake_drain(struct intake *i)
 {
     atomic_store(&i->draining, true);
+}
+
+void
+intake_tell_lost(struct intake *i, int64_t now_ms)
+{
+    lost_tell(&i->lost, now_ms);
 }
 
 static struct buffers *
@@ -224,13 +233,6 @@ answer(struct intake *i, struct http_request *r, int code)
                close);
 }
 
-static void
-note_lost(const char *hook, const char *why)
-{
-    log_error("receiver: a delivery to %s was answered 503 and may be lost: %s", hook,
-              why);
-}
-
 // --- bodies --------------------------------------------------------------------------------
 
 // Returns 0, or the answer: 400 (cut short, or no chunks), 408, 413.
@@ -269,7 +271,7 @@ finish(struct later *l, int code, const char *why)
         metric_observe(i->ack, (double)(clock_mono_us() - l->start_us) / 1e6);
     } else {
         answer = http_format(text, code, "", span_of(body_of(code)), false);
-        note_lost(rules->config->hooks[l->which].name, why);
+        lost_add(&i->lost, clock_mono_ms(), rules->config->hooks[l->which].name, why);
         journal_note_refused(i->journal);
     }
     count(rules, l->which, code);
@@ -335,7 +337,7 @@ store(struct intake *i, struct http_request *r, const struct gate_verdict *v,
         return LEFT;
     if (journal_append(i->journal, record, rules->config->ack_timeout_ms, NULL, &err) <
         0) {
-        note_lost(hook->name, err.text);
+        lost_add(&i->lost, clock_mono_ms(), hook->name, err.text);
         return 503;
     }
     return 200;

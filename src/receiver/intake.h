@@ -25,12 +25,16 @@ void rules_release(struct rules *r); // NULL is fine
 struct intake;
 struct intake *intake_open(struct journal *j, struct rules *rules, int threads);
 
-// intake_replace takes over new rules and returns the old ones, which requests in progress
-// may still use: release them at the end.
-struct rules *intake_replace(struct intake *i, struct rules *rules);
+// intake_replace takes over new rules. Requests in progress may still use the old ones, and
+// nobody knows until when: they are kept for ever.
+void intake_replace(struct intake *i, struct rules *rules);
 
 // intake_drain has every answer close its connection from now on.
 void intake_drain(struct intake *i);
+
+// intake_tell_lost logs how many deliveries were lost since the last line about them (lost.h);
+// called now and then, and with INT64_MAX at the end.
+void intake_tell_lost(struct intake *i, int64_t now_ms);
 
 http_handler intake_handle; // context: struct intake *
 void intake_note_refusal(int code, void *intake);
