@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "edge/descriptors.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -122,6 +123,25 @@ sockets_listen(const struct socket_address *a, struct err *err)
         listen(fd, BACKLOG) < 0)
         return refuse(err, a, fd);
     return fd;
+}
+
+void
+sockets_format(int fd, char to[SOCKETS_TEXT])
+{
+    union address a = descriptors_address(fd);
+    char host[INET6_ADDRSTRLEN] = "?";
+
+    if (a.any.sa_family == AF_INET) {
+        inet_ntop(AF_INET, &a.in.sin_addr, host, sizeof host);
+        snprintf(to, SOCKETS_TEXT, "%s:%u", host, ntohs(a.in.sin_port));
+    } else if (a.any.sa_family == AF_INET6) {
+        inet_ntop(AF_INET6, &a.in6.sin6_addr, host, sizeof host);
+        snprintf(to, SOCKETS_TEXT, "[%s]:%u", host, ntohs(a.in6.sin6_port));
+    } else {
+        bool abstract = a.un.sun_path[0] == '\0';
+        snprintf(to, SOCKETS_TEXT, "unix:%s%.107s", abstract ? "@" : "",
+                 a.un.sun_path + abstract);
+    }
 }
 
 void

@@ -27,6 +27,10 @@ int sockets_inherited(int *fds, size_t max, size_t *len, struct err *err);
 // stays, and is an error. Non-blocking, close-on-exec.
 int sockets_listen(const struct socket_address *a, struct err *err);
 
+// sockets_format writes a socket's own address as the configuration has it (and [IPv6]:port).
+enum { SOCKETS_TEXT = 128 };
+void sockets_format(int fd, char to[SOCKETS_TEXT]);
+
 // sockets_notify tells the service manager (sd_notify(3)); nothing when there is none.
 void sockets_notify(const char *state);
 

@@ -166,6 +166,21 @@ start_server(struct receiver *r, struct err *err)
     return 0;
 }
 
+// The sockets that are served, whatever the file says: they may be passed ones.
+static void
+tell_start(const struct receiver *r)
+{
+    const struct config *c = r->rules->config;
+    char address[SOCKETS_TEXT];
+
+    for (size_t i = 0; i < r->sockets_len; i++) {
+        sockets_format(r->sockets[i], address);
+        log_info("receiver: taking posts for %zu hooks on %s", c->hooks_len, address);
+    }
+    log_info("receiver: journal %s in %s, admin on %s", journal_id(r->journal),
+             c->state_dir, c->receiver_admin.text);
+}
+
 static int
 start(struct receiver *r, struct err *err)
 {
@@ -183,11 +198,7 @@ start(struct receiver *r, struct err *err)
     hearer_stop(&hearer);
     if (start_relay(r, err) < 0 || start_admin(r, err) < 0 || start_server(r, err) < 0)
         return -1;
-    for (size_t i = 0; i < c->listen_len; i++)
-        log_info("receiver: taking posts for %zu hooks on %s", c->hooks_len,
-                 c->listen[i].text);
-    log_info("receiver: journal %s in %s, admin on %s", journal_id(r->journal),
-             c->state_dir, c->receiver_admin.text);
+    tell_start(r);
     sockets_notify("READY=1");
     return 0;
 }

@@ -52,6 +52,7 @@ def test_a_stop_waits_for_connections_of_a_passed_ipv6_socket(make_receiver, red
         s.sendall(body[9:])
         assert s.recv(1000).startswith(b"HTTP/1.1 200 ")
     assert receiver.process.wait(20) == 0
+    assert f"taking posts for 1 hooks on [::]:{receiver.port}\n" in receiver.read_log()
     receiver.start()
     receiver.wait_shipped()
     assert [e["ce_subject"] for e in redis.entries()] == [b"contact/7"]
@@ -115,6 +116,7 @@ def test_a_unix_socket_that_a_dead_process_left_is_taken_over(tmp_path, make_rec
     harness.wait_for("acrelayd", receiver.is_ready)
     assert post_to(place, receiver.path()) == 200
     receiver.stop()
+    assert f"taking posts for 1 hooks on unix:{place}\n" in receiver.read_log()
 
 
 # --- a small file system -----------------------------------------------------------------------

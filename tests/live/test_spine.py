@@ -32,6 +32,14 @@ def test_a_post_becomes_an_entry_with_fifteen_fields_in_order(redis, receiver):
     assert json.loads(entry["data"]) == {"type": "subscribe", "contact": {"id": "7"}, "list": []}
 
 
+def test_the_log_names_the_socket_that_is_served_not_the_one_in_the_file(receiver):
+    def said():
+        return f"taking posts for 1 hooks on 127.0.0.1:{receiver.port}\n" in receiver.read_log()
+
+    harness.wait_for("the line", said)  # /readyz answers a little earlier
+    assert "on 127.0.0.1:1\n" not in receiver.read_log()
+
+
 def test_every_sample_arrives_as_json_of_its_type(redis, receiver):
     wanted = list(samples())
     for name, body in wanted:
