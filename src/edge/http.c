@@ -36,7 +36,6 @@ struct http_server {
     int slots[SOCKETS_MAX]; // the descriptors that civetweb polls
     union address addresses[SOCKETS_MAX];
     int nowhere; // takes the sockets' place when they are given back
-    struct mg_context *context;
     sem_t taken; // posted when the sockets are in place, or `failed`
     bool failed;
     _Atomic(size_t) connections;
@@ -321,8 +320,7 @@ http_start(const struct http_options *options, struct err *err)
 
     if (!s || workers_start(&s->workers, options->expire, err) < 0)
         return NULL;
-    s->context = start_civetweb(s);
-    if (!s->context) {
+    if (!start_civetweb(s)) {
         err_exit(err, EXIT_CODE_FAILURE,
                  "the HTTP server cannot start its threads (too little memory, "
                  "or too many processes?)");
@@ -358,14 +356,4 @@ bool
 http_is_quiet(const struct http_server *s)
 {
     return !descriptors_hold_connection(s->addresses, s->options.sockets_len);
-}
-
-void
-http_stop(struct http_server *s)
-{
-    mg_stop(s->context);
-    workers_stop(&s->workers);
-    close(s->nowhere);
-    sem_destroy(&s->taken);
-    free(s);
 }

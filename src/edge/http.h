@@ -51,12 +51,12 @@ struct http_options {
 
 struct http_server;
 
-// http_start serves until the process ends or http_stop; the sockets' queues are taken over
-// before the first poll, so that what waits there is served. It takes SIGURG for itself, to
-// interrupt reads whose time is up.
+// http_start serves until the process ends: civetweb's own stop would drop requests. The
+// sockets' queues are taken over before the first poll, so that what waits there is served. It
+// takes SIGURG for itself, to interrupt reads whose time is up.
 struct http_server *http_start(const struct http_options *options, struct err *err);
 
-// http_header finds a header by name; count (may be NULL) says how often it is there.
+// http_find_header finds a header by name; count (may be NULL) says how often it is there.
 struct span http_find_header(const struct http_request *r, const char *name,
                              size_t *count);
 
@@ -95,8 +95,5 @@ void http_close_sockets(struct http_server *s);
 // http_is_quiet says whether no connection of these sockets is open any more in this
 // process: neither served nor waiting for a thread.
 bool http_is_quiet(const struct http_server *s);
-
-// http_stop ends the server by force; up to 2 s. For tests and the admin listener only.
-void http_stop(struct http_server *s);
 
 #endif

@@ -9,7 +9,6 @@
 #include "base/clock.h"
 
 #include <signal.h>
-#include <stdlib.h>
 
 static void
 interrupt_if_late(struct worker *w, int64_t now_ms)
@@ -26,7 +25,7 @@ keep_time(void *workers)
 {
     struct workers *ws = workers;
 
-    while (!atomic_load(&ws->stopping)) {
+    for (;;) {
         clock_sleep_ms(WORKERS_TICK_MS);
         pthread_mutex_lock(&ws->lock);
         struct worker *first = ws->first;
@@ -37,7 +36,7 @@ keep_time(void *workers)
             laters_expire(&w->laters, now_ms, ws->expire);
         }
     }
-    return NULL;
+    return NULL; // never
 }
 
 static void
@@ -50,17 +49,18 @@ int
 workers_start(struct workers *ws, void (*expire)(struct later *l), struct err *err)
 {
     struct sigaction action = {.sa_handler = do_nothing};
+    pthread_t timekeeper;
 
     ws->first = NULL;
     ws->expire = expire;
-    atomic_init(&ws->stopping, false);
     pthread_mutex_init(&ws->lock, NULL);
     sigemptyset(&action.sa_mask);
     sigaction(SIGURG, &action, NULL);
-    if (pthread_create(&ws->timekeeper, NULL, keep_time, ws) != 0)
+    if (pthread_create(&timekeeper, NULL, keep_time, ws) != 0)
         return err_exit(err, EXIT_CODE_FAILURE,
                         "the HTTP server cannot start a thread (too little "
                         "memory, or too many processes?)");
+    pthread_detach(timekeeper);
     return 0;
 }
 
@@ -84,17 +84,4 @@ worker_set_deadline(struct worker *w, int64_t deadline_ms)
     pthread_mutex_lock(&w->lock);
     w->deadline_ms = deadline_ms;
     pthread_mutex_unlock(&w->lock);
-}
-
-void
-workers_stop(struct workers *ws)
-{
-    atomic_store(&ws->stopping, true);
-    pthread_join(ws->timekeeper, NULL);
-    for (struct worker *w = ws->first, *next; w; w = next) {
-        next = w->next;
-        pthread_mutex_destroy(&w->lock);
-        free(w);
-    }
-    pthread_mutex_destroy(&ws->lock);
 }

@@ -26,18 +26,14 @@ struct worker {
 struct workers {
     pthread_mutex_t lock;
     struct worker *first; // grows only; under lock
-    pthread_t timekeeper;
-    _Atomic(bool) stopping;
     void (*expire)(struct later *l);
 };
 
 // workers_start starts the timekeeper, which has `expire` finish answers whose time is up
-// (laters_expire), and takes SIGURG for itself. workers_stop ends it when the threads of all
-// workers have ended, and frees them.
+// (laters_expire), and takes SIGURG for itself. It ends with the process.
 int workers_start(struct workers *ws, void (*expire)(struct later *l), struct err *err);
-void workers_stop(struct workers *ws);
 
-// workers_add makes the calling thread a worker, for as long as the others live.
+// workers_add makes the calling thread a worker, until the process ends.
 struct worker *workers_add(struct workers *ws);
 
 // worker_set_deadline says until when (clock_mono_ms) the read that follows may last; 0: it

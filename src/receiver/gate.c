@@ -156,32 +156,40 @@ is_odd(const struct http_request *r)
            has_odd_header(r);
 }
 
+// Returns 0 or the answer. With so many headers that some were dropped, nothing else about
+// them can be known.
+static int
+judge(const struct gate *g, const struct http_request *r, struct gate_verdict *v)
+{
+    if (v->hook == SIZE_MAX)
+        return 404;
+    if (!span_is(r->method, "POST"))
+        return 405;
+    if (r->headers_len >= HTTP_HEADERS_MAX)
+        return 431;
+    if (is_odd(r))
+        return 400;
+    int code = read_length(v, r);
+    if (code != 0)
+        return code;
+    if (r->query.len > DELIVERY_QUERY_MAX)
+        return 414;
+    if (v->type.len > DELIVERY_TYPE_MAX || v->encoding.len > DELIVERY_TYPE_MAX)
+        return 431;
+    return !v->chunked && v->length > g->body_max ? 413 : 0;
+}
+
 struct gate_verdict
 gate_judge(const struct gate *g, const struct http_request *r)
 {
-    struct gate_verdict v = {.hook = find_hook(g, r->path)};
-
-    if (v.hook == SIZE_MAX) {
-        v.code = 404;
-    } else if (!span_is(r->method, "POST")) {
-        v.code = 405;
-    } else if (r->headers_len >= HTTP_HEADERS_MAX) {
-        v.code = 431;
-    } else if (is_odd(r)) {
-        v.code = 400;
-    } else if ((v.code = read_length(&v, r)) != 0) {
-        return v;
-    } else if (r->query.len > DELIVERY_QUERY_MAX) {
-        v.code = 414;
-    } else if (!v.chunked && v.length > g->body_max) {
-        v.code = 413;
-    }
-    v.type = http_find_header(r, "Content-Type", NULL);
-    v.encoding = http_find_header(r, "Content-Encoding", NULL);
-    if (v.code == 0 &&
-        (v.type.len > DELIVERY_TYPE_MAX || v.encoding.len > DELIVERY_TYPE_MAX))
-        v.code = 431;
     struct span expect = http_find_header(r, "Expect", NULL);
-    v.wants_continue = r->is_http_11 && span_is_nocase(span_trim(expect), "100-continue");
+    struct gate_verdict v = {.hook = find_hook(g, r->path),
+                             .wants_continue =
+                                 r->is_http_11 &&
+                                 span_is_nocase(span_trim(expect), "100-continue"),
+                             .type = http_find_header(r, "Content-Type", NULL),
+                             .encoding = http_find_header(r, "Content-Encoding", NULL)};
+
+    v.code = judge(g, r, &v);
     return v;
 }

@@ -21,7 +21,8 @@ struct gate_verdict {
 struct gate *gate_make(const struct config *c, const struct secrets *s);
 void gate_release(struct gate *g); // NULL is fine
 
-// gate_judge checks in the order of DESIGN.md section 3: 404, 405, 400, 411, 414, 431, 413.
+// gate_judge checks in the order of DESIGN.md section 3: 404, 405, 400, 411, 414, 431, 413;
+// but 431 for 64 headers or more comes before 400, as not all of them are known then.
 struct gate_verdict gate_judge(const struct gate *g, const struct http_request *r);
 
 #endif
