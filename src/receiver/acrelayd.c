@@ -4,17 +4,17 @@
 // group is committed, and the process ends without civetweb's own stop, which would drop
 // requests.
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/programs.h"
 #include "base/text.h"
+#include "config/reach.h"
 #include "edge/admin.h"
+#include "edge/sockets.h"
 #include "event/event.h"
 #include "receiver/figures.h"
 #include "receiver/hearer.h"
 #include "receiver/intake.h"
-#include "edge/sockets.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -83,9 +83,9 @@ open_journal(struct receiver *r, struct err *err)
     return r->journal ? 0 : -1;
 }
 
-static int
-fill_relay_options(struct receiver *r, const struct config *c, struct relay_options *o,
-                   struct err *err)
+// The streams of all hooks, each once.
+static void
+list_streams(struct receiver *r, const struct config *c)
 {
     size_t n = 0;
 
@@ -97,17 +97,13 @@ fill_relay_options(struct receiver *r, const struct config *c, struct relay_opti
             r->streams[n++] = c->hooks[i].stream;
     }
     r->streams[n] = NULL;
-    buf_clear(&r->password);
-    if (c->redis_password_file &&
-        file_read_secret(c->redis_password_file, 1, &r->password, err) < 0)
-        return -1;
-    *o = (struct relay_options){.redis = {.host = c->redis_host,
-                                          .port = c->redis_port,
-                                          .path = c->redis_path,
-                                          .database = c->redis_database,
-                                          .user = c->redis_user,
-                                          .password = buf_span(&r->password)},
-                                .namespace = c->redis_namespace,
+}
+
+static int
+fill_relay_options(struct receiver *r, const struct config *c, struct relay_options *o,
+                   struct err *err)
+{
+    *o = (struct relay_options){.namespace = c->redis_namespace,
                                 .account = c->account_name,
                                 .directory = c->state_dir,
                                 .streams = r->streams,
@@ -115,6 +111,10 @@ fill_relay_options(struct receiver *r, const struct config *c, struct relay_opti
                                 .repeats_max = c->duplicates_max,
                                 .retain_age_us = c->redis_retain_age_us,
                                 .retain_entries = c->redis_retain_entries};
+    buf_release(&r->password); // of the options before these
+    if (config_redis_options(&o->redis, c, &r->password, err) < 0)
+        return -1;
+    list_streams(r, c);
     return 0;
 }
 
@@ -371,7 +371,6 @@ main(int argc, char **argv)
     receiver.file = options_text(&options, "config", config_default_path());
     receiver.force = options_has(&options, "force");
     prepare(&signals);
-    buf_init(&receiver.password, 4096);
     if (options_has(&options, "check"))
         return check(&receiver);
     if (start(&receiver, &err) < 0)
