@@ -250,13 +250,13 @@ wait_quiet(struct receiver *r)
 {
     int64_t start = clock_mono_ms();
 
-    while (!http_is_quiet(r->server)) {
+    do { // sleeps first: an accept(2) under way shows its descriptor a little later
         if (clock_mono_ms() - start >= DRAIN_MS) {
             log_warn("receiver: connections were still open after %d s", DRAIN_MS / 1000);
             return false;
         }
         clock_sleep_ms(5);
-    }
+    } while (!http_is_quiet(r->server));
     log_info("receiver: all that was admitted is answered (%lld ms)",
              (long long)(clock_mono_ms() - start));
     return true;
