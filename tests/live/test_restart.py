@@ -1,5 +1,6 @@
 """No restart loses a delivery, and no full disk does. Longer runs: restarts.py."""
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -164,6 +165,13 @@ def post_megabytes(receiver, count, tag):
     return statuses
 
 
+def told_lost(receiver):
+    """How many deliveries that may be lost have a line of their own, and how many are a number."""
+    log = receiver.read_log()
+    return (log.count("a delivery to contacts was answered 503 and may be lost"),
+            sum(map(int, re.findall(r"each of (\d+) more was answered 503", log))))
+
+
 def free(place):
     left = os.statvfs(place)
     return left.f_bavail * left.f_frsize
@@ -190,9 +198,13 @@ def test_without_redis_all_room_is_used_then_503_and_it_goes_on_by_itself(
     assert statuses[-1] == 503 and set(statuses[:-1]) == {200}
     assert len(statuses) > 4 * 40, "more than half of the disk"
     assert free(small_disk) < 16 * MIB, "no room for one more segment"
-    receiver.post("type=subscribe&x=" + "x" * (MIB // 4))
+    for _ in range(20):
+        receiver.post("type=subscribe&x=" + "x" * (MIB // 4))
     assert receiver.get("/readyz")[0] == 503
-    assert receiver.metric('acrelay_requests_total{hook="contacts",code="503"}') >= 2
+    refused = receiver.metric('acrelay_requests_total{hook="contacts",code="503"}')
+    assert refused >= 2
+    harness.wait_for("word of each 503", lambda: sum(told_lost(receiver)) == refused)
+    assert told_lost(receiver)[0] < refused, "not a line for each"
     redis.start()
     receiver.wait_shipped()
     harness.wait_for("room", lambda: receiver.post("type=subscribe&contact[id]=z") == 200)
