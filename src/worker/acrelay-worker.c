@@ -101,18 +101,24 @@ lead(struct worker *w, struct err *err)
 }
 
 static void
-show_applied(const struct show *s, const struct apply *a, size_t found, bool done)
+show_applied(const struct show *s, const struct apply *a, bool done)
 {
+    char found[24] = "null", there[64] = "";
+
+    if (a->listed) {
+        snprintf(found, sizeof found, "%zu", a->found.len);
+        snprintf(there, sizeof there, "%s webhooks in the account, ", found);
+    }
     if (s->json)
         printf("{\"created\":%zu,\"changed\":%zu,\"removed\":%zu,\"left\":%zu,"
-               "\"found\":%zu,\"done\":%s}\n",
+               "\"found\":%s,\"done\":%s}\n",
                a->created, a->changed, a->removed, a->left, found,
                done ? "true" : "false");
     else
-        printf(
-            "%zu created, %zu changed, %zu removed, %zu of ours left alone; %zu webhooks "
-            "in the account, %s as the file says\n",
-            a->created, a->changed, a->removed, a->left, found, done ? "all" : "NOT all");
+        printf("%zu created, %zu changed, %zu removed, %zu of ours left alone; %s%s as "
+               "the file says\n",
+               a->created, a->changed, a->removed, a->left, there,
+               done ? "all" : "NOT all");
 }
 
 static int
@@ -128,9 +134,8 @@ command_apply(struct worker *w, struct err *err)
     if (lead(w, err) < 0)
         return fail(err);
     int result = apply_run(&a, err);
-    size_t found = a.found.len;
+    show_applied(&w->show, &a, result == 0);
     apply_release(&a);
-    show_applied(&w->show, &a, found, result == 0);
     return result < 0 ? fail(err) : EXIT_CODE_OK;
 }
 

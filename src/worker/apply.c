@@ -14,11 +14,18 @@ apply_release(struct apply *a)
     hooks_release(&a->found);
 }
 
+static int
+list(struct apply *a, struct err *err)
+{
+    a->listed = account_list(a->account, &a->found, err) == 0;
+    return a->listed ? 0 : -1;
+}
+
 int
 apply_plan(struct apply *a, struct plan *plan, struct err *err)
 {
     *plan = (struct plan){0};
-    if (account_list(a->account, &a->found, err) < 0)
+    if (list(a, err) < 0)
         return -1;
     plan_make(plan, a->wanted, &a->found, a->prune);
     return 0;
@@ -70,12 +77,15 @@ name_of(const struct step *s)
     return s->wanted ? s->wanted->name : s->found->name;
 }
 
-// write_plan carries out what it can. 0 all done, 1 unclear: list again, -1 stop.
+// write_plan carries out what it can. 0 all done, 1 unclear: list again, -1 stop. What is to be
+// removed stays while anything is refused that may be there to take its place.
 static int
 write_plan(struct apply *a, const struct plan *plan, struct err *first, struct err *err)
 {
     for (size_t i = 0; i < plan->len; i++) {
         const struct step *s = &plan->at[i];
+        if (s->kind == STEP_REMOVE && first->kind != ERR_NONE)
+            continue;
         if (write_step(a, s, err) == 0) {
             count(a, s);
             if (a->progress)
@@ -122,6 +132,7 @@ apply_run(struct apply *a, struct err *err)
         if (result < 0)
             return -1;
         if (first.kind != ERR_NONE) {
+            (void)list(a, err); // what is there now; the first error is the one to tell
             *err = first;
             return -1;
         }
@@ -189,7 +200,7 @@ recreate_one(struct apply *a, const struct hook *wanted, struct err *err)
     // An unclear answer is no error yet: the list tells.
     if (account_create(a->account, wanted, err) < 0 && err->kind != ERR_AGAIN)
         return -1;
-    if (account_list(a->account, &a->found, err) < 0)
+    if (list(a, err) < 0)
         return -1;
     const struct hook *fresh = newest(&a->found, wanted, before);
     if (!fresh)
@@ -204,7 +215,7 @@ int
 apply_recreate(struct apply *a, const char *name, struct err *err)
 {
     a->created = a->removed = 0;
-    if (account_list(a->account, &a->found, err) < 0)
+    if (list(a, err) < 0)
         return -1;
     for (size_t i = 0; i < a->wanted->len; i++)
         if (strcmp(a->wanted->at[i].name, name) == 0 &&

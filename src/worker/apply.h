@@ -17,6 +17,7 @@ struct apply {
     void *context;
     // results
     struct hooks found; // as the last list had it; apply_release frees it
+    bool listed;        // whether that list succeeded; else `found` is not all
     size_t created, changed, removed, left;
 };
 
@@ -24,8 +25,9 @@ struct apply {
 int apply_plan(struct apply *a, struct plan *plan, struct err *err);
 
 // apply_run makes it so. A URL that the receiver here would answer with 404, because it has not
-// loaded that hook or secret yet, is not written: AC would go on to post to it and lose all. A hook that AC does not accept does not keep the others from being
-// done: then -1 with the first such error at the end. ERR_AGAIN: later may work.
+// loaded that hook or secret yet, is not written: AC would go on to post to it and lose all. A
+// hook that AC does not accept does not keep the others from being created or changed, but
+// nothing is removed then; -1 with the first such error at the end. ERR_AGAIN: later may work.
 int apply_run(struct apply *a, struct err *err);
 
 // apply_recreate creates the hooks of this name anew, confirms them by a list, and only then

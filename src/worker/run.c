@@ -119,21 +119,18 @@ look_only(struct run *r, struct apply *a, struct err *err)
 static int
 write_round(struct run *r, struct apply *a, struct err *err)
 {
-    struct plan plan = {0};
+    struct plan plan;
+    int result = apply_run(a, err);
 
-    if (apply_run(a, err) < 0) {
+    if (a->listed) {
         plan_make(&plan, a->wanted, &a->found, a->prune);
         watch_note(r->watch, r->w, &plan, &a->found);
         plan_release(&plan);
-        return -1;
     }
-    plan_make(&plan, a->wanted, &a->found, a->prune);
-    watch_note(r->watch, r->w, &plan, &a->found);
-    plan_release(&plan);
     if (a->created + a->changed + a->removed)
         log_info("worker: %zu hooks created, %zu changed, %zu removed", a->created,
                  a->changed, a->removed);
-    return 0;
+    return result;
 }
 
 static void

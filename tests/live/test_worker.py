@@ -203,6 +203,39 @@ def test_no_url_is_written_that_the_receiver_here_would_answer_404(sim, make_rec
     assert "1 created, 1 changed" in worker.run("apply")
 
 
+def test_nothing_is_removed_while_what_takes_its_place_is_refused(sim, make_receiver,
+                                                                   make_worker):
+    receiver = make_receiver()
+    here = (f"receiver: {{admin: '127.0.0.1:{receiver.admin}',"
+            f" listen: ['127.0.0.1:{receiver.port}']}}\n")
+    worker = make_worker(stanza("contacts"), worker=", prune: true", extra=here)
+    worker.run("apply")
+    worker.config.write_text(worker.config.read_text().replace("name: contacts", "name: people"))
+    told = worker.run("apply", code=78)
+    assert "hook people: left as it is" in told
+    assert "0 removed" in told and "1 webhooks in the account, NOT all" in told
+    assert [hook["url"] for hook in ours(sim)] == [url("contacts")], "it still works"
+
+
+def test_our_hook_stays_when_the_one_to_adopt_is_refused(sim, make_worker):
+    worker = make_worker()
+    worker.run("apply")
+    there = sim.add("by hand", "https://old.example/x")
+    worker.config.write_text(worker.config.read_text().replace(
+        "events:", f"adopt: {there['id']}, events:"))
+    sim.switch(reject_422=1)
+    assert "0 changed, 0 removed" in worker.run("apply", code=78)
+    assert [hook["url"] for hook in ours(sim)] == [url("contacts")]
+    assert "1 changed, 1 removed" in worker.run("apply")
+
+
+def test_the_sum_counts_what_is_there_after_a_refusal(sim, make_worker):
+    worker = make_worker(stanza("a") + stanza("b"))
+    sim.switch(reject_422=1)
+    assert "1 created, 0 changed, 0 removed, 0 of ours left alone; 1 webhooks" in worker.run(
+        "apply", code=78)
+
+
 def test_random_faults_end_with_the_wanted_hooks():
     bad, _ = worker_faults.run(range(1, 21), 10)
     assert not bad
