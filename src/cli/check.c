@@ -29,12 +29,10 @@ check_file(struct findings *f)
     c->config = config_read(c->file, &problems);
     struct span rest = buf_span(&problems);
     while (rest.len > 0) {
-        struct span line = span_cut(&rest, '\n');
-        char copy[1024];
-        snprintf(copy, sizeof copy, "%.*s", (int)line.len, line.at);
-        bool warning = strstr(copy, ": warning: ") != NULL;
+        bool warning;
+        struct span line = config_next_problem(&rest, &warning);
         findings_tell(f, warning ? WARNING : WRONG, EXIT_CODE_CONFIG, "configuration",
-                      NULL, "%s", copy);
+                      NULL, "%.*s", (int)line.len, line.at);
     }
     buf_release(&problems);
     if (c->config)

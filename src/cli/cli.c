@@ -17,11 +17,10 @@ static void
 print_problems(struct span text, bool warnings)
 {
     while (text.len > 0) {
-        struct span line = span_cut(&text, '\n');
-        char copy[1024];
-        snprintf(copy, sizeof copy, "%.*s", (int)line.len, line.at);
-        if (warnings || !strstr(copy, ": warning: "))
-            fprintf(stderr, "%s\n", copy);
+        bool warning;
+        struct span line = config_next_problem(&text, &warning);
+        if (warnings || !warning)
+            fprintf(stderr, "%.*s\n", (int)line.len, line.at);
     }
 }
 

@@ -101,6 +101,9 @@ struct config {
 struct config *config_read(const char *file, struct buf *problems);
 void config_release(struct config *c); // NULL is fine
 
+// config_next_problem cuts the next line off *problems and says whether it is a warning.
+struct span config_next_problem(struct span *problems, bool *warning);
+
 // config_find_hook finds a hook by name, NULL when there is none.
 const struct config_hook *config_find_hook(const struct config *c, struct span name);
 

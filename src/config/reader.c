@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 enum { SETTINGS_MAX = 64 }; // bits of `seen`
+#define WARNING "warning: "
 
 struct reading {
     const char *file;
@@ -52,8 +53,17 @@ tell(struct reading *r, int line, int column, const char *format, ...)
 void
 reading_warn(struct reading *r, const char *what)
 {
-    tell(r, r->line, r->column, "warning: %s", what);
+    tell(r, r->line, r->column, WARNING "%s", what);
     r->wrong--;
+}
+
+struct span
+config_next_problem(struct span *problems, bool *warning)
+{
+    struct span line = span_cut(problems, '\n');
+
+    *warning = memmem(line.at, line.len, ": " WARNING, strlen(": " WARNING)) != NULL;
+    return line;
 }
 
 void
