@@ -69,12 +69,19 @@ command_plan(struct worker *w, struct err *err)
 }
 
 static void
-say_progress(const struct step *step, size_t done, size_t all, void *context)
+say_refused(const char *text, void *context)
+{
+    (void)context;
+    log_error("worker: %s", text);
+}
+
+static void
+say_progress(size_t done, size_t all, void *context)
 {
     static int64_t said_ms;
     int64_t now = clock_mono_ms();
 
-    (void)context, (void)step;
+    (void)context;
     if (said_ms == 0)
         said_ms = now;
     if (now - said_ms < 1000 || !isatty(STDERR_FILENO))
@@ -129,6 +136,7 @@ command_apply(struct worker *w, struct err *err)
                       .wanted = &w->wanted,
                       .prune = w->config->worker_prune,
                       .progress = say_progress,
+                      .refused = say_refused,
                       .context = w};
 
     if (lead(w, err) < 0)
@@ -182,7 +190,10 @@ static int
 command_recreate(struct worker *w, struct err *err)
 {
     const char *name = w->options->arguments[0];
-    struct apply a = {.account = w->account, .config = w->config, .wanted = &w->wanted};
+    struct apply a = {.account = w->account,
+                      .config = w->config,
+                      .wanted = &w->wanted,
+                      .prune = w->config->worker_prune};
 
     if (!config_find_hook(w->config, span_of(name))) {
         err_exit(err, EXIT_CODE_FAILURE, "there is no hook %s in %s", name, w->file);

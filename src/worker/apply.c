@@ -1,6 +1,5 @@
 #include "worker/apply.h"
 
-#include "base/log.h"
 #include "config/reach.h"
 
 #include <inttypes.h>
@@ -89,7 +88,7 @@ write_plan(struct apply *a, const struct plan *plan, struct err *first, struct e
         if (write_step(a, s, err) == 0) {
             count(a, s);
             if (a->progress)
-                a->progress(s, i + 1, plan->len, a->context);
+                a->progress(i + 1, plan->len, a->context);
             continue;
         }
         err_context(err, "hook %s", name_of(s));
@@ -97,7 +96,7 @@ write_plan(struct apply *a, const struct plan *plan, struct err *first, struct e
             return 1;
         if (!is_about_one_hook(err))
             return -1;
-        log_error("worker: %s", err->text);
+        a->refused(err->text, a->context);
         if (first->kind == ERR_NONE)
             *first = *err;
     }
@@ -211,12 +210,30 @@ recreate_one(struct apply *a, const struct hook *wanted, struct err *err)
     return remove_older(a, wanted, fresh->id, err);
 }
 
+static bool
+is_pending(const struct plan *plan, const char *name)
+{
+    for (size_t i = 0; i < plan->len; i++)
+        if (plan->at[i].kind != STEP_LEAVE && strcmp(name_of(&plan->at[i]), name) == 0)
+            return true;
+    return false;
+}
+
 int
 apply_recreate(struct apply *a, const char *name, struct err *err)
 {
+    struct plan plan;
+
     a->created = a->removed = 0;
-    if (list(a, err) < 0)
+    if (apply_plan(a, &plan, err) < 0)
         return -1;
+    bool pending = is_pending(&plan, name);
+    plan_release(&plan);
+    if (pending)
+        return err_exit(err, EXIT_CODE_CHANGES,
+                        "hook %s is not as the file says yet: run `acrelay-worker apply` "
+                        "first",
+                        name);
     for (size_t i = 0; i < a->wanted->len; i++)
         if (strcmp(a->wanted->at[i].name, name) == 0 &&
             recreate_one(a, &a->wanted->at[i], err) < 0)

@@ -13,7 +13,8 @@ struct apply {
     const struct hooks *wanted;
     bool prune;
     // told after each step, with steps done and in all; may be NULL
-    void (*progress)(const struct step *step, size_t done, size_t all, void *context);
+    void (*progress)(size_t done, size_t all, void *context);
+    void (*refused)(const char *text, void *context); // told of each hook; not NULL
     void *context;
     // results
     struct hooks found; // as the last list had it; apply_release frees it
@@ -31,7 +32,8 @@ int apply_plan(struct apply *a, struct plan *plan, struct err *err);
 int apply_run(struct apply *a, struct err *err);
 
 // apply_recreate creates the hooks of this name anew, confirms them by a list, and only then
-// deletes the old ones.
+// deletes the old ones. Refused with EXIT_CODE_CHANGES while apply has something to do for that
+// name: an old one that is on another list, say, would be left.
 int apply_recreate(struct apply *a, const char *name, struct err *err);
 
 void apply_release(struct apply *a);

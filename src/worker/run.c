@@ -26,7 +26,9 @@ struct run {
     struct stat file;
     int64_t round_ms, look_ms; // when they are due
     char said[504];            // the last failure, so that it is said once
-    _Atomic(bool) good;        // the last round
+    struct buf refused,
+        refused_before; // hooks that AC refused in this round and the last one
+    _Atomic(bool) good; // the last round
 };
 
 // --- waiting -------------------------------------------------------------------------------
@@ -55,6 +57,7 @@ wait(int64_t ms, void *run)
         take_signal(r, left < SLICE_MS ? left : SLICE_MS);
         if (r->w->leader && leader_is(r->w->leader))
             leader_tick(r->w->leader);
+        sockets_notify("WATCHDOG=1");
     }
     return !r->stopping;
 }
@@ -62,7 +65,9 @@ wait(int64_t ms, void *run)
 static bool
 may_write(void *run)
 {
-    return leader_may_write(((struct run *)run)->w->leader);
+    struct run *r = run;
+
+    return !r->stopping && leader_may_write(r->w->leader);
 }
 
 static void
@@ -76,7 +81,9 @@ note_answer(int status, void *run)
                  {500, "500"}, {502, "502"}, {503, "503"}};
     const char *name = "other";
 
-    (void)run;
+    // Where answers are slow nothing waits for its turn, and a round may still be long.
+    take_signal(run, 0);
+    sockets_notify("WATCHDOG=1");
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (known[i].status == status)
             name = known[i].name;
@@ -92,10 +99,42 @@ note_answer(int status, void *run)
 
 // --- a round -------------------------------------------------------------------------------
 
+static bool
+has_line(const struct buf *lines, const char *text)
+{
+    struct span rest = buf_span(lines);
+
+    while (rest.len)
+        if (span_is(span_cut(&rest, '\n'), text))
+            return true;
+    return false;
+}
+
+// Each refused hook is told once, until something changes.
+static void
+note_refused(const char *text, void *run)
+{
+    struct run *r = run;
+
+    buf_add_format(&r->refused, "%s\n", text);
+    if (!has_line(&r->refused_before, text))
+        log_error("worker: %s", text);
+}
+
+static void
+end_refused(struct run *r)
+{
+    struct buf last = r->refused_before;
+
+    r->refused_before = r->refused;
+    r->refused = last;
+    buf_clear(&r->refused);
+}
+
 static void
 fail_round(struct run *r, const struct err *err)
 {
-    if (strcmp(r->said, err->text) != 0)
+    if (strcmp(r->said, err->text) != 0 && !has_line(&r->refused, err->text))
         log_error("worker: %s", err->text);
     memcpy(r->said, err->text, sizeof r->said);
 }
@@ -137,8 +176,10 @@ static void
 repair(struct run *r)
 {
     const struct config_hook *hook = watch_to_repair(r->watch, r->w);
-    struct apply a = {
-        .account = r->w->account, .config = r->w->config, .wanted = &r->w->wanted};
+    struct apply a = {.account = r->w->account,
+                      .config = r->w->config,
+                      .wanted = &r->w->wanted,
+                      .prune = r->w->config->worker_prune};
     struct err err = {0};
 
     if (!hook)
@@ -170,7 +211,9 @@ do_round(struct run *r)
     struct apply a = {.account = w->account,
                       .config = w->config,
                       .wanted = &w->wanted,
-                      .prune = w->config->worker_prune};
+                      .prune = w->config->worker_prune,
+                      .refused = note_refused,
+                      .context = r};
     struct err err = {0};
     bool leads = leader_take(w->leader, 0);
     bool other = !leads && (!w->config->worker_leader_redis || store_is_up(w->store));
@@ -178,6 +221,8 @@ do_round(struct run *r)
 
     if (other && !r->standby)
         log_info("worker: another worker is the leader; standing by");
+    if (other)
+        watch_rest(r->watch); // what it knew is the leader's to know now
     r->standby = !leads;
     if (result < 0 && !r->stopping)
         fail_round(r, &err);
@@ -186,6 +231,7 @@ do_round(struct run *r)
     if (result == 0 && leads)
         r->said[0] = '\0';
     atomic_store(&r->good, result == 0);
+    end_refused(r);
     apply_release(&a);
     if (leads && result == 0)
         repair(r);
@@ -208,6 +254,7 @@ load(struct run *r, struct worker *fresh, struct err *err)
         .wait = wait, .may_write = may_write, .note = note_answer, .context = r};
 
     fresh->file = r->w->file;
+    fresh->options = r->w->options;
     return worker_load(fresh, &callbacks, err);
 }
 
@@ -227,18 +274,43 @@ take_over(struct run *r, struct worker *fresh)
     w->account = fresh->account;
 }
 
+// Of the settings that need a restart only these are ours; the others are the receiver's.
+static void
+keep_own(struct buf *own, struct span names)
+{
+    while (names.len) {
+        struct span name = span_trim(span_cut(&names, ','));
+        if (span_starts(name, SPAN("redis.")) || span_starts(name, SPAN("worker.")))
+            buf_add_format(own, "%s%.*s", own->len ? ", " : "", (int)name.len, name.at);
+    }
+}
+
+static int
+refuse_restart(const struct config *now, const struct config *next, struct err *err)
+{
+    struct buf all, own;
+
+    buf_init(&all, 4000);
+    buf_init(&own, 4000);
+    config_changes_needing_restart(now, next, &all);
+    keep_own(&own, buf_span(&all));
+    int result = own.len == 0 ? 0
+                              : err_set(err, ERR_INPUT, "a change of %s needs a restart",
+                                        buf_text(&own));
+    buf_release(&all);
+    buf_release(&own);
+    return result;
+}
+
 static void
 reload(struct run *r)
 {
     struct worker fresh = {0};
     struct err err = {0};
-    bool good = load(r, &fresh, &err) == 0;
+    bool good = load(r, &fresh, &err) == 0 &&
+                refuse_restart(r->w->config, fresh.config, &err) == 0;
 
     r->reload = false;
-    if (good && fresh.config->worker_leader_redis != r->w->config->worker_leader_redis) {
-        err_set(&err, ERR_INPUT, "a change of worker.leader needs a restart");
-        good = false;
-    }
     if (good) {
         take_over(r, &fresh);
         r->round_ms = 0;
@@ -352,6 +424,8 @@ worker_run(struct worker *w)
     struct err err = {0};
 
     run.w = w;
+    buf_init(&run.refused, 1 << 20);
+    buf_init(&run.refused_before, 1 << 20);
     block_signals(&run);
     if (start(&run, &err) < 0) {
         log_error("worker: %s", err.text);

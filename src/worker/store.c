@@ -11,7 +11,8 @@ enum { ARGS_MAX = 16, KEY_MAX = 128 };
 struct store {
     const struct config *config;
     struct redis *redis;
-    bool said_away, said_refused;
+    bool said_away;
+    char refused[16]; // the command that Redis refuses and that was said, "" none
 };
 
 struct store *
@@ -87,6 +88,18 @@ store_key(const struct store *s, char *to, size_t size, const char *key)
     snprintf(to, size, "{%s}:%s", s->config->redis_namespace, key);
 }
 
+static void
+refused(struct store *s, const char *command, struct span text)
+{
+    struct err err = {0};
+
+    if (s->refused[0])
+        return;
+    err_set(&err, ERR_INPUT, "%.*s", (int)text.len, text.at);
+    log_error("worker: Redis refuses %s: %s", command, err.text);
+    snprintf(s->refused, sizeof s->refused, "%s", command);
+}
+
 const struct redis_reply *
 store_command(struct store *s, const char *command, const char *key,
               const struct span *more, size_t more_len)
@@ -110,15 +123,13 @@ store_command(struct store *s, const char *command, const char *key,
         away(s, &err);
         return NULL;
     }
-    if (redis_reply_kind(reply) != REDIS_ERROR)
-        return reply;
-    struct span text = redis_reply_text(reply);
-    if (!s->said_refused) {
-        err_set(&err, ERR_INPUT, "%.*s", (int)text.len, text.at);
-        log_error("worker: Redis refuses %s: %s", command, err.text);
+    if (redis_reply_kind(reply) == REDIS_ERROR) {
+        refused(s, command, redis_reply_text(reply));
+        return NULL;
     }
-    s->said_refused = true;
-    return NULL;
+    if (strcmp(s->refused, command) == 0)
+        s->refused[0] = '\0';
+    return reply;
 }
 
 int

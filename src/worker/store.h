@@ -13,8 +13,8 @@ void store_use(struct store *s, const struct config *c);
 
 bool store_is_up(const struct store *s);
 
-// store_command sends one command; NULL when Redis is away or refuses it (said once). The
-// first word is a command, the second, when `key` is not NULL, "{namespace}:<key>".
+// store_command sends one command; NULL when Redis is away or refuses it (said once, until it
+// takes that command again). The first word is a command, the second, when `key` is not NULL, "{namespace}:<key>".
 const struct redis_reply *store_command(struct store *s, const char *command,
                                         const char *key, const struct span *more,
                                         size_t more_len);

@@ -63,6 +63,29 @@ set_hooks(const char *state, size_t count)
                (double)count);
 }
 
+static void
+set_silent(const char *hook, bool silent)
+{
+    metric_set(metric_gauge("acrelay_hook_silent",
+                            "Whether a hook had no event for longer than expect_every.",
+                            "hook", hook, NULL),
+               silent);
+}
+
+void
+watch_rest(struct watch *watch)
+{
+    static const char *const states[] = {"registered", "pending", "silent", "left",
+                                         "foreign"};
+
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++)
+        set_hooks(states[i], 0);
+    for (size_t i = 0; i < watch->len; i++) {
+        watch->at[i].read = false;
+        set_silent(watch->at[i].name, false);
+    }
+}
+
 void
 watch_note(struct watch *watch, const struct worker *w, const struct plan *plan,
            const struct hooks *found)
@@ -106,19 +129,22 @@ tell(struct watched *h, const struct config_hook *hook, bool silent, int64_t qui
         log_info("worker: hook %s has events again", h->name);
 }
 
+// A Redis that lost data knows of an earlier event, or of none: what is known here stays.
 static void
 look_at_silence(struct watched *h, const struct worker *w, const struct config_hook *hook)
 {
-    int64_t last = 0, now = clock_now_us();
+    int64_t last = 0;
 
     if (store_last(w->store, h->name, &last) < 0)
         return; // Redis is away: nothing is known
-    h->state.last_us = last;
-    if (hook->expect_every_us == 0)
+    if (last > h->state.last_us)
+        h->state.last_us = last;
+    if (hook->expect_every_us == 0) {
+        h->silent = false; // no silence is one any more
         return;
-    int64_t quiet = now - (last > h->since_us ? last : h->since_us);
-    if (last && last < h->since_us)
-        quiet = now - last;
+    }
+    int64_t since = h->state.last_us ? h->state.last_us : h->since_us;
+    int64_t quiet = clock_now_us() - since;
     tell(h, hook, quiet > hook->expect_every_us, quiet);
 }
 
@@ -130,7 +156,9 @@ read_repaired(struct watched *h, const struct worker *w)
 
     if (!reply)
         return;
-    h->state.repaired_us = state_json_repaired(redis_reply_text(reply));
+    int64_t us = state_json_repaired(redis_reply_text(reply));
+    if (us > h->state.repaired_us)
+        h->state.repaired_us = us;
     h->read = true;
 }
 
@@ -147,6 +175,7 @@ write_state(struct watched *h, const struct worker *w, const struct hooks *found
     buf_release(&json);
 }
 
+// Those that the file names no more; while Redis is away they wait.
 static void
 forget_others(struct watch *watch, const struct worker *w)
 {
@@ -154,37 +183,54 @@ forget_others(struct watch *watch, const struct worker *w)
         struct span name = span_of(watch->at[i].name);
         if (config_find_hook(w->config, name))
             continue;
+        set_silent(watch->at[i].name, false);
         (void)store_command(w->store, "HDEL", "hooks", &name, 1); // told by the store
+        if (!store_is_up(w->store))
+            return;
         watch->at[i] = watch->at[--watch->len];
     }
+}
+
+static void
+look_at(struct watched *h, const struct worker *w, const struct config_hook *hook,
+        const struct hooks *found)
+{
+    if (!h->read)
+        read_repaired(h, w);
+    if (store_is_up(w->store))
+        look_at_silence(h, w, hook);
+    if (store_is_up(w->store) && h->read)
+        write_state(h, w, found);
+}
+
+static void
+set_figures(struct watch *watch, const struct worker *w)
+{
+    size_t registered = 0, pending = 0, silent = 0;
+
+    for (size_t i = 0; i < w->config->hooks_len; i++) {
+        const struct watched *h = find(watch, w->config->hooks[i].name);
+        pending += h->pending;
+        silent += !h->pending && h->silent;
+        registered += !h->pending && !h->silent;
+        set_silent(h->name, h->silent);
+    }
+    set_hooks("registered", registered);
+    set_hooks("pending", pending);
+    set_hooks("silent", silent);
 }
 
 void
 watch_look(struct watch *watch, const struct worker *w)
 {
-    size_t registered = 0, pending = 0, silent = 0;
-
     forget_others(watch, w);
     for (size_t i = 0; i < w->config->hooks_len; i++) {
         const struct config_hook *hook = &w->config->hooks[i];
-        struct watched *h = find(watch, hook->name);
-        if (!h->read)
-            read_repaired(h, w);
-        look_at_silence(h, w, hook);
-        if (h->read)
-            write_state(h, w, &watch->found);
-        pending += h->pending;
-        silent += !h->pending && h->silent;
-        registered += !h->pending && !h->silent;
-        metric_set(
-            metric_gauge("acrelay_hook_silent",
-                         "Whether a hook had no event for longer than expect_every.",
-                         "hook", hook->name, NULL),
-            h->silent);
+        look_at(find(watch, hook->name), w, hook, &watch->found);
+        if (!store_is_up(w->store))
+            break; // each further one would wait for it too
     }
-    set_hooks("registered", registered);
-    set_hooks("pending", pending);
-    set_hooks("silent", silent);
+    set_figures(watch, w);
 }
 
 // --- repair --------------------------------------------------------------------------------

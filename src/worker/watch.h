@@ -14,6 +14,10 @@ void watch_close(struct watch *watch); // NULL is fine
 void watch_note(struct watch *watch, const struct worker *w, const struct plan *plan,
                 const struct hooks *found);
 
+// watch_rest is for a worker that is not the leader: its figures go to 0, and what another one
+// may change meanwhile is read anew by the next watch_look.
+void watch_rest(struct watch *watch);
+
 // watch_look reads the hooks' last events from Redis, tells a new silence once, and writes
 // the states into {namespace}:hooks.
 void watch_look(struct watch *watch, const struct worker *w);

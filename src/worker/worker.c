@@ -4,17 +4,31 @@
 
 #include <stdio.h>
 
+// As lines for the one who typed the command, or of the log.
+static void
+tell_problems(struct span problems, bool log)
+{
+    while (problems.len) {
+        bool warning;
+        struct span line = config_next_problem(&problems, &warning);
+        if (log)
+            log_write(warning ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "config: %.*s",
+                      (int)line.len, line.at);
+        else
+            fprintf(stderr, "%.*s\n", (int)line.len, line.at);
+    }
+}
+
 static struct config *
-read_config(const char *file, struct err *err)
+read_config(const struct worker *w, struct err *err)
 {
     struct buf problems;
 
     buf_init(&problems, 1 << 20);
-    struct config *c = config_read(file, &problems);
-    if (problems.len)
-        fputs(buf_text(&problems), stderr);
+    struct config *c = config_read(w->file, &problems);
+    tell_problems(buf_span(&problems), options_is(w->options, "run"));
     if (!c)
-        err_exit(err, EXIT_CODE_CONFIG, "%s cannot be used as it is", file);
+        err_exit(err, EXIT_CODE_CONFIG, "%s cannot be used as it is", w->file);
     buf_release(&problems);
     return c;
 }
@@ -22,7 +36,7 @@ read_config(const char *file, struct err *err)
 int
 worker_load(struct worker *w, const struct account_callbacks *cb, struct err *err)
 {
-    w->config = read_config(w->file, err);
+    w->config = read_config(w, err);
     if (!w->config)
         return -1;
     w->secrets = secrets_load(w->config, err);

@@ -22,7 +22,8 @@ struct worker {
 };
 
 // worker_load reads configuration and secrets and opens the account, into an empty worker
-// (file and options set). Mistakes of the file are told on stderr; *err has the rest.
+// (file and options set). Mistakes of the file are told on stderr, by `run` in the log; *err
+// has the rest.
 int worker_load(struct worker *w, const struct account_callbacks *cb, struct err *err);
 void worker_unload(struct worker *w);
 

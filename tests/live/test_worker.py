@@ -4,11 +4,12 @@ import json
 import signal
 import threading
 import time
+import urllib.request
 
 import harness
 import pytest
 import worker_faults
-from simulator import Simulator, Worker, as_set, stanza, url, wanted
+from simulator import SOURCES, Simulator, Worker, as_set, stanza, url, wanted
 
 
 @pytest.fixture
@@ -43,6 +44,17 @@ def running(tmp_path):
 
 def ours(sim):
     return [hook for hook in sim.hooks() if "/hook/" in hook["url"]]
+
+
+def metric(worker, series):
+    """A figure of the running worker; None while it has none."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{worker.admin}/metrics") as page:
+            lines = page.read().decode().splitlines()
+    except OSError:
+        return None
+    return next((float(line.split()[-1]) for line in lines
+                 if line.startswith(series + " ")), None)
 
 
 def test_apply_makes_what_is_wanted_and_the_second_time_writes_nothing(sim, make_worker):
@@ -99,6 +111,16 @@ def test_recreate_makes_a_switched_off_hook_anew(sim, make_worker):
     assert "1 created, 1 old ones removed" in worker.run("recreate", "contacts")
     assert [hook["url"] for hook in ours(sim)] == [url("contacts")]
     assert ours(sim)[0]["id"] != old
+
+
+def test_recreate_waits_for_changes_that_the_hook_still_needs(sim, make_worker):
+    worker = make_worker(stanza("contacts", more=", list: 5"))
+    there = sim.add("acrelay contacts", url("contacts"), sources=SOURCES)
+    assert "run `acrelay-worker apply` first" in worker.run("recreate", "contacts", code=2)
+    assert [hook["id"] for hook in ours(sim)] == [there["id"]]
+    worker.run("apply")
+    assert "1 created, 1 old ones removed" in worker.run("recreate", "contacts")
+    assert [hook["listid"] for hook in ours(sim)] == ["5"]
 
 
 @pytest.mark.parametrize("fault", ["cut_before", "cut_after", "throttle", "busy", "truncate",
@@ -193,7 +215,7 @@ def test_no_url_is_written_that_the_receiver_here_would_answer_404(sim, make_rec
         + stanza("deals", "[deal_add]"))
     told = worker.run("apply", code=78)
     assert told.count("would answer 404") >= 2 and "Reload acrelayd" in told
-    assert "would answer 404" in worker.run("recreate", "contacts", code=78)
+    assert "acrelay-worker apply" in worker.run("recreate", "contacts", code=2)
     assert sim.hooks() == before, "nothing was written"
     receiver.config.write_text(
         receiver.config.read_text().replace("secret_files: [hook-secret]", rotated)
@@ -260,6 +282,109 @@ def test_run_heals_drift_and_takes_over_a_new_file(sim, make_worker, running, re
     harness.wait_for("the complaint", lambda: "stays as it was" in log.read_text())
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
+
+
+def test_a_list_that_fails_changes_no_state(sim, make_worker, running, redis):
+    worker = make_worker(redis_port=redis.port, worker=", interval: 1s")
+    running(worker)
+
+    def state():
+        return json.loads(redis.client.hget("{ac}:hooks", "contacts") or "{}").get("state")
+
+    harness.wait_for("its state", lambda: state() == "registered")
+    sim.switch(forbid=1)
+    log = worker.directory / "worker.log"
+    harness.wait_for("the refusal", lambda: "may not manage webhooks" in log.read_text())
+    redis.client.delete("{ac}:hooks")
+    harness.wait_for("its state anew", state)
+    assert state() == "registered"
+
+
+def test_a_refused_hook_is_told_once_while_nothing_changes(sim, make_worker, running):
+    worker = make_worker(stanza("a") + stanza("b"), worker=", interval: 1s")
+    sim.switch(reject_422=1000)
+    running(worker)
+    log = worker.directory / "worker.log"
+    harness.wait_for("rounds", lambda: sum(
+        line["method"] == "POST" for line in sim.log()) >= 6)
+    for name in "ab":
+        assert log.read_text().count(f"hook {name}: ActiveCampaign answers 422") == 1
+
+
+def test_a_lost_time_of_the_last_event_is_no_silence(sim, make_worker, running, redis):
+    worker = make_worker("  - {name: contacts, events: [subscribe], expect_every: 1d}\n",
+                         redis_port=redis.port, worker=", interval: 10s")
+    redis.client.hset("{ac}:last", "contacts", "2026-01-01T00:00:00.000000Z")
+    running(worker)
+    log = worker.directory / "worker.log"
+    harness.wait_for("the silence", lambda: "is silent for" in log.read_text())
+
+    def last():
+        return json.loads(redis.client.hget("{ac}:hooks", "contacts") or "{}").get("last_event")
+
+    harness.wait_for("its state", last)
+    redis.client.flushall()
+    assert harness.wait_for("its state anew", last) == "2026-01-01T00:00:00Z"
+    assert "has events again" not in log.read_text()
+
+
+def test_a_hook_is_not_silent_any_more_without_expect_every(sim, make_worker, running, redis):
+    worker = make_worker("  - {name: contacts, events: [subscribe], expect_every: 1d}\n"
+                         "  - {name: deals, events: [deal_add], expect_every: 1d}\n",
+                         redis_port=redis.port, worker=", interval: 10s")
+    for name in ("contacts", "deals"):
+        redis.client.hset("{ac}:last", name, "2026-01-01T00:00:00.000000Z")
+    running(worker)
+
+    def state():
+        return json.loads(redis.client.hget("{ac}:hooks", "contacts") or "{}").get("state")
+
+    harness.wait_for("the silence", lambda: state() == "silent")
+    assert metric(worker, 'acrelay_hook_silent{hook="deals"}') == 1
+    worker.config.write_text(worker.config.read_text()
+                             .replace("  - {name: deals, events: [deal_add], expect_every: 1d}\n", "")
+                             .replace(", expect_every: 1d", ""))
+    harness.wait_for("its end", lambda: state() == "registered")
+    assert metric(worker, 'acrelay_hook_silent{hook="contacts"}') == 0
+    assert metric(worker, 'acrelay_hook_silent{hook="deals"}') == 0, "the file names it no more"
+    assert not redis.client.hexists("{ac}:hooks", "deals")
+
+
+def test_a_worker_that_stands_by_tells_no_figures(sim, make_worker, running, redis):
+    worker = make_worker("  - {name: contacts, events: [subscribe], expect_every: 1d}\n",
+                         redis_port=redis.port, worker=", leader: redis, interval: 1s")
+    redis.client.hset("{ac}:last", "contacts", "2026-01-01T00:00:00.000000Z")
+    running(worker)
+    harness.wait_for("the silence",
+                     lambda: metric(worker, 'acrelay_hook_silent{hook="contacts"}') == 1)
+    redis.client.set("{ac}:leader", "another", px=60000)
+    harness.wait_for("standing by", lambda: metric(worker, "acrelay_worker_leader") == 0)
+    assert metric(worker, 'acrelay_hook_silent{hook="contacts"}') == 0
+    assert metric(worker, 'acrelay_hooks{state="silent"}') == 0
+
+
+def test_a_setting_that_needs_a_restart_is_refused_by_name(sim, make_worker, running, redis):
+    worker = make_worker(redis_port=redis.port)
+    running(worker)
+    harness.wait_for("the hook", lambda: len(ours(sim)) == 1)
+    worker.config.write_text(worker.config.read_text()
+                             .replace(str(worker.admin), str(harness.free_port()))
+                             .replace(f":{redis.port}/0", f":{redis.port}/1")
+                             + "receiver: {threads: 8}\n")
+    log = worker.directory / "worker.log"
+    harness.wait_for("the refusal", lambda: "stays as it was" in log.read_text())
+    assert "a change of redis.url, worker.admin needs a restart" in log.read_text()
+
+
+def test_mistakes_of_a_new_file_are_lines_of_the_log(sim, make_worker, running):
+    worker = make_worker()
+    running(worker)
+    harness.wait_for("the hook", lambda: len(ours(sim)) == 1)
+    worker.config.write_text(worker.config.read_text() + "nonsense: 1\n")
+    log = worker.directory / "worker.log"
+    harness.wait_for("the refusal", lambda: "stays as it was" in log.read_text())
+    [line] = [line for line in log.read_text().splitlines() if "nonsense" in line]
+    assert " error " in line and "config: " in line
 
 
 def test_run_goes_on_without_redis_and_says_so_once(sim, make_worker, running, redis):
