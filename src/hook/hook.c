@@ -99,6 +99,20 @@ hook_copy(struct hook *to, const struct hook *from)
         hook_words_add(&to->sources, span_of(from->sources.at[i]));
 }
 
+// As the configuration gives them: others in a URL like ours are not ours.
+static bool
+is_name(struct span name)
+{
+    if (name.len == 0 || name.len > 63 || name.at[0] == '-')
+        return false;
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.at[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'))
+            return false;
+    }
+    return true;
+}
+
 struct span
 hook_name_in(const char *url, const char *const *bases, size_t bases_len)
 {
@@ -111,7 +125,7 @@ hook_name_in(const char *url, const char *const *bases, size_t bases_len)
             continue;
         rest = span_from(rest, 6);
         size_t len = span_find(rest, '/');
-        if (len > 0 && len < rest.len)
+        if (len < rest.len && is_name(span_to(rest, len)))
             return span_to(rest, len);
     }
     return (struct span){0};

@@ -44,7 +44,7 @@ void hook_release(struct hook *hook);
 void hook_copy(struct hook *to, const struct hook *from);
 
 // hook_name_in gives the name in a URL of ours, "<base>/hook/<name>/<token>", where base is
-// one of `bases`; the empty span for every other URL.
+// one of `bases` and name is one that a file can give; the empty span for every other URL.
 struct span hook_name_in(const char *url, const char *const *bases, size_t bases_len);
 
 #endif

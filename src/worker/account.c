@@ -80,27 +80,6 @@ tell(struct err *err, enum err_kind kind, enum exit_code exit, const char *text)
     return -1;
 }
 
-// 403 comes now and then for a good token too: only /users/me tells.
-static int
-tell_refused(struct account *a, struct err *err)
-{
-    struct rest_answer me;
-
-    if (rest_call(a->rest, "GET", "/api/3/users/me", SPAN(""), &me, err) < 0)
-        return -1;
-    if (me.status == 200)
-        return tell(
-            err, ERR_FATAL, EXIT_CODE_PERMISSION,
-            "ActiveCampaign knows the API token, but its user may not manage "
-            "webhooks: give the user's group that permission (Settings, Users and "
-            "Groups)");
-    return tell(
-        err, ERR_FATAL, EXIT_CODE_PERMISSION,
-        "ActiveCampaign refuses the API token: put the key of Settings, Developer "
-        "into account.api_token_file, and check that account.api_url is of the same "
-        "account");
-}
-
 static int
 tell_status(struct account *a, const struct rest_answer *answer, struct err *err)
 {
@@ -108,8 +87,12 @@ tell_status(struct account *a, const struct rest_answer *answer, struct err *err
 
     hook_json_explain(a->said, sizeof a->said, answer->body);
     const char *said = a->said[0] ? a->said : "nothing more";
-    if (status == 401 || status == 403)
-        return tell_refused(a, err);
+    if (status == 401 || status == 403) // call() has asked: the token is good
+        return tell(
+            err, ERR_FATAL, EXIT_CODE_PERMISSION,
+            "ActiveCampaign knows the API token, but its user may not manage "
+            "webhooks: give the user's group that permission (Settings, Users and "
+            "Groups)");
     if (status == 429 || status >= 500)
         return err_set(err, ERR_AGAIN,
                        "ActiveCampaign answers %d (%s): it is busy, try later", status,
@@ -128,12 +111,61 @@ tell_status(struct account *a, const struct rest_answer *answer, struct err *err
     return err_exit(err, EXIT_CODE_CONFIG, "ActiveCampaign answers %d: %s", status, said);
 }
 
+// A hook that is gone answers 404, or 403 with the same words.
+static bool
+is_gone(struct account *a, const struct rest_answer *answer)
+{
+    hook_json_explain(a->said, sizeof a->said, answer->body);
+    return answer->status == 404 ||
+           (answer->status == 403 && strstr(a->said, "No Result found"));
+}
+
+// Only what /users/me answers says whether a token is good.
+static int
+check_token(struct account *a, struct err *err)
+{
+    struct rest_answer me;
+
+    if (rest_call(a->rest, "GET", "/api/3/users/me", SPAN(""), &me, err) < 0)
+        return -1;
+    if (me.status == 200)
+        return 0;
+    if (me.status == 401 || me.status == 403)
+        return tell(
+            err, ERR_FATAL, EXIT_CODE_PERMISSION,
+            "ActiveCampaign refuses the API token: put the key of Settings, Developer "
+            "into account.api_token_file, and check that account.api_url is of the same "
+            "account");
+    err_set(err, ERR_AGAIN,
+            "ActiveCampaign refuses a request, and does not say whether the API token is "
+            "good (%d): try later",
+            me.status);
+    if (err)
+        err->exit = EXIT_CODE_UNAVAILABLE;
+    return -1;
+}
+
+// call makes a request. 403 comes now and then for a good token too, so a refusal (nothing was
+// done then) is believed the second time.
+static int
+call(struct account *a, const char *method, const char *path, struct span body,
+     struct rest_answer *answer, struct err *err)
+{
+    if (rest_call(a->rest, method, path, body, answer, err) < 0)
+        return -1;
+    if ((answer->status != 401 && answer->status != 403) || is_gone(a, answer))
+        return 0;
+    if (check_token(a, err) < 0)
+        return -1;
+    return rest_call(a->rest, method, path, body, answer, err);
+}
+
 static int
 ask(struct account *a, const char *path, struct span *body, struct err *err)
 {
     struct rest_answer answer;
 
-    if (rest_call(a->rest, "GET", path, SPAN(""), &answer, err) < 0)
+    if (call(a, "GET", path, SPAN(""), &answer, err) < 0)
         return -1;
     if (answer.status != 200)
         return tell_status(a, &answer, err);
@@ -232,15 +264,6 @@ unclear(struct err *err, const char *what)
     return tell(err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE, what);
 }
 
-// A hook that is gone answers 404, or 403 with the same words.
-static bool
-is_gone(struct account *a, const struct rest_answer *answer)
-{
-    hook_json_explain(a->said, sizeof a->said, answer->body);
-    return answer->status == 404 ||
-           (answer->status == 403 && strstr(a->said, "No Result found"));
-}
-
 static int
 send_hook(struct account *a, const char *method, const char *path,
           const struct hook *wanted, struct rest_answer *answer, struct err *err)
@@ -249,7 +272,7 @@ send_hook(struct account *a, const char *method, const char *path,
 
     buf_init(&body, 1 << 20);
     hook_json_write(&body, wanted);
-    int result = rest_call(a->rest, method, path, buf_span(&body), answer, err);
+    int result = call(a, method, path, buf_span(&body), answer, err);
     buf_release(&body);
     return result;
 }
@@ -306,7 +329,7 @@ account_remove(struct account *a, uint64_t id, struct err *err)
     char path[64];
 
     snprintf(path, sizeof path, "/api/3/webhooks/%" PRIu64, id);
-    if (rest_call(a->rest, "DELETE", path, SPAN(""), &answer, err) < 0)
+    if (call(a, "DELETE", path, SPAN(""), &answer, err) < 0)
         return -1;
     if (answer.status == 200 || answer.status == 204 || is_gone(a, &answer))
         return 0;

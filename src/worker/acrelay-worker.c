@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/programs.h"
+#include "base/text.h"
 #include "worker/worker.h"
 
 #include <inttypes.h>
@@ -101,6 +102,10 @@ lead(struct worker *w, struct err *err)
         return -1;
     if (leader_take(w->leader, 20000))
         return 0;
+    if (w->config->worker_leader_redis && !store_is_up(w->store))
+        return err_exit(err, EXIT_CODE_UNAVAILABLE,
+                        "worker.leader is redis, and Redis does not answer: without it "
+                        "nobody knows who may write to ActiveCampaign");
     return err_exit(
         err, EXIT_CODE_LOCK,
         "another acrelay-worker is the leader and applies the file by itself: "
@@ -164,12 +169,19 @@ command_import(struct worker *w, struct err *err)
 {
     struct hooks found = {0};
     const char *text = w->options->arguments[0];
-    uint64_t id = strtoull(text, NULL, 10);
+    uint64_t id;
     int code = EXIT_CODE_OK;
 
+    if (!text_number(&id, span_of(text), INT64_MAX) || id == 0) {
+        err_exit(err, EXIT_CODE_USAGE,
+                 "\"%s\" is not an id: it is a number as in "
+                 "`acrelay-worker list`",
+                 text);
+        return fail(err);
+    }
     if (account_list(w->account, &found, err) < 0)
         return fail(err);
-    const struct hook *hook = id ? hooks_find(&found, id) : NULL;
+    const struct hook *hook = hooks_find(&found, id);
     if (!hook)
         err_exit(err, EXIT_CODE_FAILURE,
                  "there is no webhook %s at ActiveCampaign; see "
@@ -179,7 +191,7 @@ command_import(struct worker *w, struct err *err)
         err_exit(err, EXIT_CODE_FAILURE, "webhook %s is ours already: it is the hook %s",
                  text, hook->name);
     else
-        show_import(hook);
+        show_import(&w->show, hook);
     if (!hook || hook->name)
         code = fail(err);
     hooks_release(&found);
@@ -205,7 +217,7 @@ command_recreate(struct worker *w, struct err *err)
     apply_release(&a);
     if (result < 0)
         return fail(err);
-    printf("%s: %zu created, %zu old ones removed\n", name, a.created, a.removed);
+    show_recreated(&w->show, name, a.created, a.removed);
     return EXIT_CODE_OK;
 }
 
@@ -263,6 +275,16 @@ run_command(struct worker *w)
     return EXIT_CODE_USAGE;
 }
 
+// What was not printed whole is a failure, whatever was done.
+static int
+end_output(int code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    fprintf(stderr, "acrelay-worker: cannot write what was to be printed\n");
+    return code == EXIT_CODE_OK || code == EXIT_CODE_CHANGES ? EXIT_CODE_FAILURE : code;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -283,5 +305,5 @@ main(int argc, char **argv)
     };
     code = run_command(&w);
     worker_unload(&w);
-    return code;
+    return end_output(code);
 }

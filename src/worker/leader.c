@@ -119,6 +119,8 @@ leader_take(struct leader *l, int64_t wait_ms)
             leader_tick(l);
             if (leader_is(l))
                 return true;
+            if (!store_is_up(l->store))
+                return false; // nobody says who is the leader
         } else if (flock(l->fd, LOCK_EX | LOCK_NB) == 0) {
             return l->locked = true;
         }

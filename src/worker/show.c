@@ -47,6 +47,19 @@ show_url(char *to, size_t size, const struct hook *hook)
     snprintf(to, size, "%.*s://%s/...", (int)(scheme < 6 ? scheme : 0), url.at, host);
 }
 
+// Other tools put their URL into the label, "n8n-webhook:https://...": it is a password too.
+void
+show_label(char *to, size_t size, const struct hook *hook)
+{
+    struct span label = span_of(hook->label);
+    const char *url = hook->name ? NULL : strstr(hook->label, "://");
+    char shown[220];
+
+    text_escape(shown, sizeof shown,
+                url ? span_to(label, (size_t)(url - label.at) + 3) : label);
+    snprintf(to, size, "%s%s", shown, url ? "..." : "");
+}
+
 static const char *
 paint(const struct show *s, enum step_kind kind)
 {
@@ -86,12 +99,12 @@ static void
 add_difference(struct buf *to, const struct step *step)
 {
     const struct hook *w = step->wanted, *f = step->found;
-    char label[100];
+    char label[SHOW_LABEL];
 
     if (!w || !f)
         return; // only a change has both
     if (step->differs & DIFFERS_LABEL) {
-        text_escape(label, sizeof label, span_of(f->label));
+        show_label(label, sizeof label, f);
         buf_add_format(to, "\n      name     %s -> %s", label, w->label);
     }
     if (step->differs & DIFFERS_URL)
@@ -199,7 +212,7 @@ show_plan(const struct show *s, const struct plan *plan, const struct hooks *fou
 void
 show_hooks(const struct show *s, const struct hooks *found)
 {
-    char url[300], label[60];
+    char url[300], label[SHOW_LABEL];
 
     if (s->json) {
         show_hooks_json(found);
@@ -214,20 +227,19 @@ show_hooks(const struct show *s, const struct hooks *found)
         if (h->list)
             buf_add_format(&events, "; list %" PRIu64, h->list);
         show_url(url, sizeof url, h);
-        text_escape(label, sizeof label, span_of(h->label));
+        show_label(label, sizeof label, h);
         printf("%-8" PRIu64 " %-6s %-24s %-30s %s\n", h->id, h->name ? "ours" : "other",
                label, url, buf_text(&events));
         buf_release(&events);
     }
 }
 
-// A name of ours out of what AC calls it: letters, digits and dashes.
-static void
-make_name(char *to, size_t size, const char *label)
+void
+show_make_name(char to[SHOW_NAME], const char *label)
 {
     size_t len = 0;
 
-    for (; *label && len + 1 < size; label++) {
+    for (; *label && len + 1 < SHOW_NAME; label++) {
         char c = *label;
         if (c >= 'A' && c <= 'Z')
             c = (char)(c - 'A' + 'a');
@@ -239,7 +251,7 @@ make_name(char *to, size_t size, const char *label)
     while (len > 0 && to[len - 1] == '-')
         len--;
     if (len == 0)
-        len = (size_t)snprintf(to, size, "imported");
+        len = (size_t)snprintf(to, SHOW_NAME, "imported");
     to[len] = '\0';
 }
 
@@ -261,12 +273,16 @@ print_quoted(const char *text)
 }
 
 void
-show_import(const struct hook *found)
+show_import(const struct show *s, const struct hook *found)
 {
-    char name[40];
+    char name[SHOW_NAME];
     struct buf words;
 
-    make_name(name, sizeof name, found->label);
+    if (s->json) {
+        show_import_json(found);
+        return;
+    }
+    show_make_name(name, found->label);
     buf_init(&words, 1 << 16);
     printf("  - name: %s\n    label: ", name);
     print_quoted(found->label);
@@ -277,6 +293,14 @@ show_import(const struct hook *found)
     printf("    sources: [%s]\n    list: %" PRIu64 "\n    adopt: %" PRIu64 "\n",
            buf_text(&words), found->list, found->id);
     buf_release(&words);
+}
+
+void
+show_recreated(const struct show *s, const char *name, size_t created, size_t removed)
+{
+    printf(s->json ? "{\"hook\":\"%s\",\"created\":%zu,\"removed\":%zu}\n"
+                   : "%s: %zu created, %zu old ones removed\n",
+           name, created, removed);
 }
 
 void

@@ -1,5 +1,7 @@
 #include "worker/show.h"
 
+#include "base/text.h"
+
 #include <cjson/cJSON.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,9 +11,12 @@ static void
 add_words(cJSON *to, const char *name, const struct hook_words *words)
 {
     cJSON *array = cJSON_AddArrayToObject(to, name);
+    char word[80];
 
-    for (size_t i = 0; i < words->len; i++)
-        cJSON_AddItemToArray(array, cJSON_CreateString(words->at[i]));
+    for (size_t i = 0; i < words->len; i++) {
+        text_escape(word, sizeof word, span_of(words->at[i]));
+        cJSON_AddItemToArray(array, cJSON_CreateString(word));
+    }
 }
 
 static void
@@ -27,15 +32,16 @@ static cJSON *
 hook_json(const struct hook *h)
 {
     cJSON *o = cJSON_CreateObject();
-    char url[300];
+    char url[300], label[SHOW_LABEL];
 
+    show_label(label, sizeof label, h);
     show_url(url, sizeof url, h);
     if (h->id)
         add_number(o, "id", h->id);
     cJSON_AddBoolToObject(o, "ours", h->name != NULL);
     if (h->name)
         cJSON_AddStringToObject(o, "hook", h->name);
-    cJSON_AddStringToObject(o, "name", h->label);
+    cJSON_AddStringToObject(o, "name", label);
     cJSON_AddStringToObject(o, "url", url);
     add_words(o, "events", &h->events);
     add_words(o, "sources", &h->sources);
@@ -94,5 +100,22 @@ show_hooks_json(const struct hooks *found)
 
     for (size_t i = 0; i < found->len; i++)
         cJSON_AddItemToArray(array, hook_json(&found->at[i]));
+    print(root);
+}
+
+void
+show_import_json(const struct hook *found)
+{
+    cJSON *root = cJSON_CreateObject();
+    char name[SHOW_NAME], label[4 * 200 + 1];
+
+    show_make_name(name, found->label);
+    text_escape(label, sizeof label, span_of(found->label));
+    cJSON_AddStringToObject(root, "name", name);
+    cJSON_AddStringToObject(root, "label", label);
+    add_words(root, "events", &found->events);
+    add_words(root, "sources", &found->sources);
+    add_number(root, "list", found->list);
+    add_number(root, "adopt", found->id);
     print(root);
 }

@@ -2,6 +2,7 @@
 import http.server
 import json
 import signal
+import subprocess
 import threading
 import time
 import urllib.request
@@ -148,6 +149,65 @@ def test_pages_that_shift_and_repeat_are_read_again(sim, make_worker):
 def test_refusals_are_told_in_a_sentence(sim, make_worker, switches, said, code):
     sim.switch(**switches)
     assert said in make_worker().run("apply", code=code)
+
+
+def test_one_403_for_a_good_token_is_no_refusal(sim, make_worker):
+    worker = make_worker()
+    sim.switch(forbid_next=1)
+    assert "Nothing to do" not in worker.run("plan")
+    sim.switch(forbid_next=1, forbid_writes=1)
+    assert "1 created" in worker.run("apply")
+
+
+def test_the_token_is_blamed_only_when_activecampaign_refuses_it(sim, make_worker):
+    sim.switch(forbid=1, me_status=404)
+    told = make_worker().run("plan", code=69)
+    assert "does not say whether" in told and "refuses the API token" not in told
+    sim.switch(me_status=401)
+    assert "refuses the API token" in make_worker().run("plan", code=77)
+
+
+def test_what_others_hooks_hold_is_not_shown(sim, make_worker):
+    sim.add("n8n-webhook:https://n8n.example/webhook/hidden-path", "https://n8n.example/webhook/x")
+    sim.add("odd", "https://hooks.acme.example/hook/odd\x1b[31mname/token")
+    worker = make_worker()
+    for words in (["list"], ["list", "--json"], ["plan"], ["plan", "--json"]):
+        told = worker.run(*words)
+        assert "hidden-path" not in told and "\x1b" not in told and "[31m" not in told
+    assert "n8n-webhook:https://..." in worker.run("list")
+    assert [hook["ours"] for hook in json.loads(worker.run("list", "--json"))["hooks"]] == [
+        False, False]
+
+
+def test_what_cannot_be_printed_is_a_failure(make_worker):
+    worker = make_worker()
+    for words in (["plan"], ["list", "--json"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(worker.command(*words), stdout=full, stderr=subprocess.PIPE)
+        assert done.returncode == 1 and b"cannot write" in done.stderr
+
+
+def test_an_id_is_a_number_and_nothing_else(sim, make_worker):
+    worker = make_worker()
+    for text in ("12abc", "0", "1e3", ""):
+        assert "is not an id" in worker.run("import", text, code=64)
+
+
+def test_import_and_recreate_speak_json(sim, make_worker):
+    there = sim.add("My Hook", "https://old.example/x", ["sent"], ["system"], 3)
+    worker = make_worker()
+    assert json.loads(worker.run("import", there["id"], "--json")) == {
+        "name": "my-hook", "label": "My Hook", "events": ["sent"], "sources": ["system"],
+        "list": "3", "adopt": there["id"]}
+    worker.run("apply")
+    assert json.loads(worker.run("recreate", "contacts", "--json")) == {
+        "hook": "contacts", "created": 1, "removed": 1}
+
+
+def test_apply_says_that_redis_is_away_when_it_cannot_lead(sim, make_worker):
+    worker = make_worker(redis_port=harness.free_port(), worker=", leader: redis")
+    told = worker.run("apply", code=69)
+    assert "worker.leader is redis" in told and "is the leader" not in told
 
 
 def test_a_wrong_token_url_or_host_is_told_in_a_sentence(sim, make_worker, tmp_path):

@@ -241,7 +241,9 @@ api_answer(struct answer *a, const char *method, const char *path, const char *q
 {
     cJSON *root = body.len ? cJSON_ParseWithLength(body.at, body.len) : NULL;
 
-    if (strcmp(path, "/users/me") == 0)
+    if (strcmp(path, "/users/me") == 0 && sim.switches.me_status)
+        say(a, sim.switches.me_status, "{}");
+    else if (strcmp(path, "/users/me") == 0)
         say(a, 200, "{\"user\":{\"id\":\"1\",\"username\":\"admin\"}}");
     else if (sim.switches.forbid)
         say(a, 403,

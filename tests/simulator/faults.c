@@ -22,6 +22,9 @@ switches_find(const char *name)
                  {"slow", &s->slow},
                  {"slow_ms", &s->slow_ms},
                  {"forbid", &s->forbid},
+                 {"forbid_next", &s->forbid_next},
+                 {"forbid_writes", &s->forbid_writes},
+                 {"me_status", &s->me_status},
                  {"absent_403", &s->absent_403},
                  {"put_partial", &s->put_partial},
                  {"total_number", &s->total_number},
@@ -137,6 +140,8 @@ faults_pick(bool is_write, struct answer *a, int *slow_ms)
         refuse_later(a, 429);
     } else if (takes(&s->busy)) {
         refuse_later(a, 503);
+    } else if (takes(&s->forbid_next) || (is_write && takes(&s->forbid_writes))) {
+        refuse(a, 403, "{\"message\":\"Forbidden\"}");
     } else if (takes(&s->empty_400)) {
         refuse(a, 400, "{}");
     } else if (is_write && takes(&s->reject_422)) {

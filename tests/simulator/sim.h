@@ -24,6 +24,9 @@ struct switches {
     int truncate, html, empty_400, reject_422, throttle, busy; // answers
     int slow, slow_ms; // answers that take so long
     int forbid;        // webhooks are 403 for this user, /users/me is not
+    int forbid_next,
+        forbid_writes; // counts: a 403 that means nothing, of any or of writes
+    int me_status;     // what /users/me answers, 0: 200
     int absent_403;    // absent hooks are 403 instead of 404
     int put_partial;   // a PUT without a field leaves it; else it empties it
     int total_number;  // meta.total of the list is a number

@@ -157,6 +157,30 @@ Test(plan, moves_a_hook_to_another_list_instead_of_making_a_second)
     hooks_release(&found);
 }
 
+static struct span
+name_in(const char *url)
+{
+    static const char *const bases[] = {"https://x"};
+
+    return hook_name_in(url, bases, 1);
+}
+
+Test(hook, is_ours_only_with_a_name_that_we_would_give)
+{
+    char url[200];
+
+    cr_expect(span_is(name_in("https://x/hook/a-1/t"), "a-1"));
+    cr_expect_eq(name_in("https://x/hook/-a/t").len, 0);
+    cr_expect_eq(name_in("https://x/hook/A/t").len, 0);
+    cr_expect_eq(name_in("https://x/hook/a\033[31m/t").len, 0);
+    cr_expect_eq(name_in("https://x/hook//t").len, 0);
+    cr_expect_eq(name_in("https://x/hook/a").len, 0);
+    snprintf(url, sizeof url, "https://x/hook/%063d/t", 0);
+    cr_expect_eq(name_in(url).len, 63);
+    snprintf(url, sizeof url, "https://x/hook/%064d/t", 0);
+    cr_expect_eq(name_in(url).len, 0);
+}
+
 // --- properties over random accounts -------------------------------------------------------
 
 static void
