@@ -137,4 +137,5 @@ release_networks(void *field)
 KIND(kind_address, "127.0.0.1:PORT or unix:/PATH", read_address, false, release_address);
 KIND(kind_addresses, "addresses like 127.0.0.1:8080 or unix:/PATH", read_addresses, true,
      release_addresses);
-KIND(kind_networks, "networks like 127.0.0.1/32", read_networks, true, release_networks);
+KIND_OR_NONE(kind_networks, "networks like 127.0.0.1/32", read_networks,
+             release_networks);

@@ -11,7 +11,10 @@
                             const char *text, void *field)
 #define UNUSED (void)r, (void)s
 #define KIND(name, expected, read, list, release)                                        \
-    const struct kind name = {expected, read, list, release}
+    const struct kind name = {expected, read, list, false, release}
+// A list of which none is a choice too.
+#define KIND_OR_NONE(name, expected, read, release)                                      \
+    const struct kind name = {expected, read, true, true, release}
 
 #define LOWER "abcdefghijklmnopqrstuvwxyz"
 #define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

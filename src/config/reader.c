@@ -154,7 +154,7 @@ read_value(struct reading *r, const struct setting *s, const struct yaml_node *n
         read_scalar(r, s, n, field);
         return;
     }
-    if (n->len == 0 && s->required)
+    if (n->len == 0 && !s->kind->may_be_empty)
         tell(r, n->line, n->column, "%s: the list is empty; expected %s", s->path,
              s->kind->expected);
     for (size_t i = 0; i < n->len; i++)

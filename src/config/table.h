@@ -21,12 +21,13 @@ struct setting {
 };
 
 // A kind of value: what is expected, in words, and how one scalar is read into the field. A
-// kind that is a list is read item by item. read returns NULL, or what is wrong.
+// kind that is a list is read item by item, and has at least one item unless it may be empty.
+// read returns NULL, or what is wrong.
 struct kind {
     const char *expected;
     const char *(*read)(struct reading *r, const struct setting *s, const char *text,
                         void *field);
-    bool list;
+    bool list, may_be_empty;
     void (*release)(void *field);
 };
 

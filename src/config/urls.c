@@ -200,7 +200,7 @@ KIND(kind_api_url, "https://ACCOUNT.api-us1.com, without user, query or fragment
      read_api_url, false, kind_release_text);
 KIND(kind_public_url, "https://HOST, without a path", read_public_url, false,
      kind_release_text);
-KIND(kind_public_urls, "URLs like https://HOST", read_public_urls, true,
-     kind_release_list);
+KIND_OR_NONE(kind_public_urls, "URLs like https://HOST", read_public_urls,
+             kind_release_list);
 KIND(kind_redis_url, "redis://HOST:PORT/DATABASE or unix:///PATH", read_redis_url, false,
      kind_release_text);

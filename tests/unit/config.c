@@ -131,6 +131,38 @@ Test(config, refuses_what_does_not_fit_together)
               "1:20: receiver.listen: unix:/a stands there twice");
 }
 
+// A hook of these settings gives one problem.
+static void
+expect_of_hook(const char *settings, const char *place_and_text)
+{
+    char text[1000];
+
+    snprintf(text, sizeof text,
+             "account: {name: acme}\npublic_url: https://a.example\nsecret_files: [s]\n"
+             "hooks:\n  - {name: a, %s}\n",
+             settings);
+    cr_expect_null(read_text(text), "%s", settings);
+    expect_problem(place_and_text);
+    buf_release(&problems);
+}
+
+Test(config, takes_an_empty_list_only_where_none_is_a_choice)
+{
+    expect_of("receiver: {listen: []}", "1:20: receiver.listen: the list is empty");
+    expect_of_hook("events: []", "5:23: events: the list is empty");
+    expect_of_hook("events: [open], list: []", "5:37: list: the list is empty");
+    expect_of_hook("events: [open], sources: []", "5:40: sources: the list is empty");
+
+    char text[1000];
+    snprintf(text, sizeof text,
+             "receiver: {trusted_proxies: []}\nprevious_public_urls: []\n%s", least);
+    struct config *c = read_text(text);
+    cr_assert_not_null(c, "%s", buf_text(&problems));
+    cr_assert_eq(c->trusted_proxies_len, 0);
+    config_release(c);
+    buf_release(&problems);
+}
+
 Test(config, explains_where_tls_ends)
 {
     expect_of("receiver: {listen: [443s]}",
