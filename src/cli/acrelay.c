@@ -8,6 +8,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const struct {
@@ -59,6 +61,18 @@ wants_color(const struct cli *c)
            !(term && strcmp(term, "dumb") == 0);
 }
 
+// What was not printed whole is a failure, whatever was done.
+static int
+end_output(int code)
+{
+    bool good = fflush(stdout) == 0 && !ferror(stdout);
+
+    if (good || (code != EXIT_CODE_OK && code != EXIT_CODE_CHANGES))
+        return code;
+    fprintf(stderr, "acrelay: cannot write what was to be printed\n");
+    return EXIT_CODE_FAILURE;
+}
+
 static int
 run(struct cli *c)
 {
@@ -69,9 +83,7 @@ run(struct cli *c)
     // Warnings are for `check`; here only what stops us is told.
     if (commands[i].needs_config && !(c->config = cli_config(c->file, false)))
         return EXIT_CODE_CONFIG;
-    int code = commands[i].run(c);
-    if (fflush(stdout) != 0 && code == EXIT_CODE_OK)
-        code = EXIT_CODE_FAILURE;
+    int code = end_output(commands[i].run(c));
     config_release(c->config);
     return code;
 }
@@ -80,7 +92,11 @@ int
 main(int argc, char **argv)
 {
     struct options options;
+    struct rlimit none = {0, 0};
 
+    // No core dump ever holds a delivery or a secret.
+    umask(077);
+    setrlimit(RLIMIT_CORE, &none);
     signal(SIGPIPE, SIG_IGN);
     int code = options_parse(&options, &program_acrelay, argc, argv);
     if (code >= 0)

@@ -193,6 +193,10 @@ restore(const struct cli *c, const struct redis_reply *fields, struct buf *store
 
     if (span_is(show_field(fields, "reason"), "gap"))
         return err_set(err, ERR_INPUT, "it tells of lost records and holds no delivery");
+    if (span_is(show_field(fields, "reason"), "encoding"))
+        return err_set(err, ERR_INPUT,
+                       "its body is compressed, and the letter does not say how: as an "
+                       "event it would be rubbish");
     if (!hook)
         return err_set(err, ERR_INPUT, "its hook %.*s is not in the configuration",
                        (int)name.len, name.at);

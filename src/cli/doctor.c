@@ -6,7 +6,7 @@
 #include "base/text.h"
 #include "cli/findings.h"
 #include "cli/outside.h"
-#include "cli/page.h"
+#include "config/page.h"
 #include "config/reach.h"
 #include "config/secret.h"
 #include "relay/script.h"

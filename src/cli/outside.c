@@ -1,7 +1,7 @@
 #include "cli/outside.h"
 
 #include "base/clock.h"
-#include "cli/page.h"
+#include "config/page.h"
 #include "edge/rest.h"
 #include "hook/plan.h"
 #include "worker/account.h"
@@ -56,6 +56,7 @@ outside_account(struct findings *f)
                     "and put it into account.api_token_file"
                   : "deliveries go on; the hooks cannot be looked after",
             "%s", err.text);
+        hooks_release(&found);
         account_close(a);
         return;
     }
@@ -77,13 +78,14 @@ outside_account(struct findings *f)
 
 // --- public_url -----------------------------------------------------------------------------
 
+// Posts to hooks that are not there; those to hooks of ours do not count.
 static double
 strangers(const struct config *c)
 {
     struct buf page;
 
     page_fetch(&page, &c->receiver_admin);
-    double n = page_metric(&page, "acrelay_requests_total");
+    double n = page_metric(&page, "acrelay_requests_total{hook=\"-\",code=\"404\"}");
     buf_release(&page);
     return n;
 }

@@ -76,7 +76,9 @@ cli_journal_replay(struct cli *c)
             "%llu deliveries would be added once more, whether they are in their streams "
             "or not; --yes does it\n",
             (unsigned long long)r.added);
-    return result < 0 ? cli_fail(&err) : EXIT_CODE_OK;
+    if (result < 0)
+        return cli_fail(&err);
+    return j.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
 
 // --- salvage --------------------------------------------------------------------------
@@ -263,10 +265,21 @@ claim(struct cli *c, const char *id, struct err *err)
     buf_release(&password);
     if (result < 0)
         return -1;
-    printf(c->json ? "{\"journal\":\"%s\",\"cursor\":%llu}\n"
+    printf(c->json ? "{\"journal\":\"%s\",\"cursor\":%llu,\"done\":true}\n"
                    : "journal %s ships from here now; its cursor stands at %llu\n",
            id, (unsigned long long)cursor);
     return 0;
+}
+
+static void
+show_claim(struct cli *c, const char *id)
+{
+    if (c->json)
+        printf("{\"journal\":\"%s\",\"done\":false}\n", id);
+    else
+        printf("journal %s in %s would be claimed for this machine and directory.\n"
+               "Do so only when no other copy of it runs any more. --yes does it.\n",
+               id, cli_directory(c));
 }
 
 int
@@ -281,9 +294,7 @@ cli_journal_claim(struct cli *c)
     snprintf(id, sizeof id, "%s", cursor_journal_id(cursor));
     cursor_close(cursor);
     if (!options_has(c->options, "yes")) {
-        printf("journal %s in %s would be claimed for this machine and directory.\n"
-               "Do so only when no other copy of it runs any more. --yes does it.\n",
-               id, cli_directory(c));
+        show_claim(c, id);
         return EXIT_CODE_OK;
     }
     return claim(c, id, &err) < 0 ? cli_fail(&err) : EXIT_CODE_OK;

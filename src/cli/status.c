@@ -1,10 +1,12 @@
 // status: everything in one screen, from the admin listeners' metrics and from Redis. What
 // does not answer is said, and the rest is shown.
+#include "base/clock.h"
 #include "base/text.h"
 #include "cli/cli.h"
-#include "cli/page.h"
+#include "config/page.h"
 #include "cli/show.h"
 #include "relay/script.h"
+#include "worker/state_json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -155,40 +157,78 @@ show_streams(struct status *s)
 
 // --- hooks ----------------------------------------------------------------------------
 
-static void
-print_hook(const struct status *s, struct span name, struct span last)
+struct hook_seen {
+    char last[CLOCK_TEXT]; // time of the last event, "" none
+    char state[24];        // as the worker says, "" it says nothing
+};
+
+// NULL: Redis does not answer any more.
+static const struct redis_reply *
+ask_hook(struct status *s, const char *key, const char *name)
 {
-    printf("  %-26.*s ", (int)name.len, name.at ? name.at : "");
-    if (last.len) {
-        fputs("last event ", stdout);
-        show_text(span_to(last, 19), 0);
-        putchar('\n');
-    } else {
-        printf("%sno event yet%s\n", show_color(s->cli, SHOW_FAINT), show_plain(s->cli));
-    }
+    char full[SCRIPT_KEY];
+    struct err err = {0};
+
+    script_key(full, s->cli->config->redis_namespace, span_of(key));
+    return redis_ask(s->redis, &err, "HGET", full, name, NULL);
+}
+
+static bool
+look_at_hook(struct status *s, const char *name, struct hook_seen *seen)
+{
+    const struct redis_reply *reply = ask_hook(s, "last", name);
+
+    *seen = (struct hook_seen){0};
+    if (!reply)
+        return false;
+    if (redis_reply_kind(reply) == REDIS_TEXT)
+        text_escape(seen->last, sizeof seen->last, span_to(redis_reply_text(reply), 19));
+    reply = ask_hook(s, "hooks", name);
+    if (!reply)
+        return false;
+    if (redis_reply_kind(reply) == REDIS_TEXT)
+        state_json_word(seen->state, sizeof seen->state, redis_reply_text(reply));
+    return true;
+}
+
+static void
+print_hook(const struct status *s, const char *name, const struct hook_seen *seen)
+{
+    const struct cli *c = s->cli;
+    bool silent = strcmp(seen->state, "silent") == 0;
+
+    printf("  %-26s ", name);
+    if (seen->last[0])
+        printf("last event %s", seen->last);
+    else
+        printf("%sno event yet%s", show_color(c, SHOW_FAINT), show_plain(c));
+    if (silent)
+        printf("  %ssilent for longer than expect_every%s", show_color(c, SHOW_BAD),
+               show_plain(c));
+    else if (seen->state[0])
+        printf("  %s", seen->state);
+    putchar('\n');
 }
 
 static void
 show_hooks(struct status *s)
 {
     const struct config *c = s->cli->config;
-    char key[SCRIPT_KEY];
-    struct err err = {0};
+    size_t silent = 0;
 
-    if (s->cli->json || !s->redis)
+    if (!s->redis)
         return;
     title(s, "hooks", true, "");
-    script_key(key, c->redis_namespace, SPAN("last"));
     for (size_t i = 0; i < c->hooks_len; i++) {
-        const char *name = c->hooks[i].name;
-        const struct redis_reply *reply =
-            redis_ask(s->redis, &err, "HGET", key, name, NULL);
-        if (!reply)
-            return; // the connection is dead; what we know is on the screen
-        struct span last = redis_reply_text(reply);
-        bool good = redis_reply_kind(reply) == REDIS_TEXT;
-        print_hook(s, span_of(name), good ? last : (struct span){0});
+        struct hook_seen seen;
+        if (!look_at_hook(s, c->hooks[i].name, &seen))
+            break; // the connection is dead; what we know is on the screen
+        if (!s->cli->json)
+            print_hook(s, c->hooks[i].name, &seen);
+        silent += strcmp(seen.state, "silent") == 0;
     }
+    s->healthy = s->healthy && silent == 0;
+    buf_add_format(&s->json, "\"hooks_silent\":%zu,", silent);
 }
 
 static void

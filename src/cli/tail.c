@@ -7,7 +7,7 @@
 #include "cli/show.h"
 #include "relay/script.h"
 
-#include <ctype.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,7 +110,8 @@ print_entry(const struct tail *t, struct span id, const struct redis_reply *fiel
         print_line(t, fields);
 }
 
-// The reply is gone with the next command, so with a group entries are read one by one.
+// The reply is gone with the next command, so with a group entries are read one by one: each
+// is acknowledged when it is written.
 static int
 take_entries(struct tail *t, const struct redis_reply *entries, struct err *err)
 {
@@ -126,10 +127,11 @@ take_entries(struct tail *t, const struct redis_reply *entries, struct err *err)
             print_entry(t, id, fields);
             t->shown++;
         }
-        if (t->group && (fflush(stdout) != 0 || acknowledge(t, t->last, err) < 0))
-            return -1;
     }
-    fflush(stdout);
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return err_errno(err, "cannot write");
+    if (t->group && n > 0 && acknowledge(t, t->last, err) < 0)
+        return -1;
     return n > 0;
 }
 
@@ -146,12 +148,23 @@ read_next(struct tail *t, const char *from, struct err *err)
                      "1", "BLOCK", "1000", "STREAMS", t->key, from, NULL);
 }
 
+// A reader that has closed its end; without an event no write would tell.
+static bool
+is_reader_gone(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO};
+
+    return poll(&out, 1, 0) == 1 && out.revents & POLLERR;
+}
+
 // 1 when entries came, 0 when none did within a second, -1.
 static int
 step(struct tail *t, const char *from, struct err *err)
 {
     const struct redis_reply *reply = read_next(t, from, err);
 
+    if (is_reader_gone())
+        return err_set(err, ERR_FATAL, "cannot write: nobody reads any more");
     if (cli_ask_failed(reply, err))
         return -1;
     return take_entries(t, redis_reply_at(redis_reply_at(reply, 0), 1), err);
@@ -229,6 +242,11 @@ prepare(struct tail *t, struct err *err)
         return err_exit(err, EXIT_CODE_USAGE, "--from takes an entry id, such as 0");
     if (from && t->group)
         return err_exit(err, EXIT_CODE_USAGE, "--from and --group exclude each other");
+    if (t->group && (t->type || t->hook))
+        return err_exit(
+            err, EXIT_CODE_USAGE,
+            "--group takes neither --type nor --hook: what they leave out would "
+            "be acknowledged and never shown");
     snprintf(t->last, sizeof t->last, "%s", from ? from : "");
     script_key(t->key, t->cli->config->redis_namespace, span_of(stream));
     t->redis = config_redis(t->cli->config, err);

@@ -279,10 +279,12 @@ run_command(struct worker *w)
 static int
 end_output(int code)
 {
-    if (fflush(stdout) == 0 && !ferror(stdout))
+    bool good = fflush(stdout) == 0 && !ferror(stdout);
+
+    if (good || (code != EXIT_CODE_OK && code != EXIT_CODE_CHANGES))
         return code;
     fprintf(stderr, "acrelay-worker: cannot write what was to be printed\n");
-    return code == EXIT_CODE_OK || code == EXIT_CODE_CHANGES ? EXIT_CODE_FAILURE : code;
+    return EXIT_CODE_FAILURE;
 }
 
 int

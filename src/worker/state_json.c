@@ -1,6 +1,7 @@
 #include "worker/state_json.h"
 
 #include "base/clock.h"
+#include "base/text.h"
 
 #include <cjson/cJSON.h>
 #include <inttypes.h>
@@ -53,4 +54,14 @@ state_json_repaired(struct span text)
         us = 0;
     cJSON_Delete(root);
     return us;
+}
+
+void
+state_json_word(char *word, size_t size, struct span text)
+{
+    cJSON *root = cJSON_ParseWithLength(text.at, text.len);
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, "state");
+
+    text_escape(word, size, span_of(cJSON_IsString(item) ? item->valuestring : ""));
+    cJSON_Delete(root);
 }

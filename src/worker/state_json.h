@@ -19,4 +19,7 @@ void state_json_write(struct buf *to, const struct state *state, const char *nam
 // state_json_repaired reads when the hook was last repaired, 0 when it says nothing.
 int64_t state_json_repaired(struct span text);
 
+// state_json_word reads the state into word[size]; "" when it says nothing.
+void state_json_word(char *word, size_t size, struct span text);
+
 #endif

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/text.h"
+#include "config/page.h"
 #include "worker/state_json.h"
 
 #include <stdio.h>
@@ -235,22 +236,6 @@ watch_look(struct watch *watch, const struct worker *w)
 
 // --- repair --------------------------------------------------------------------------------
 
-static bool
-read_figure(struct span page, const char *name, double *value)
-{
-    while (page.len) {
-        struct span line = span_cut(&page, '\n');
-        struct span rest = line, key = span_cut(&rest, ' ');
-        if (!span_is(key, name))
-            continue;
-        char text[40] = "";
-        memcpy(text, rest.at, rest.len < sizeof text - 1 ? rest.len : sizeof text - 1);
-        *value = strtod(text, NULL);
-        return true;
-    }
-    return false;
-}
-
 // The silence is believed only when the receiver was there to hear, and all it heard is in
 // the stream.
 static bool
@@ -258,14 +243,12 @@ is_believable(const struct worker *w, const struct config_hook *hook)
 {
     double waiting, start;
     struct buf page;
-    bool good = false;
 
-    buf_init(&page, 4 << 20);
-    if (config_get(&w->config->receiver_admin, "/metrics", &page, NULL) == 200 &&
-        read_figure(buf_span(&page), "acrelay_journal_unpublished_records", &waiting) &&
-        read_figure(buf_span(&page), "process_start_time_seconds", &start))
-        good = waiting == 0 && (double)clock_now_us() / 1e6 - start >=
-                                   (double)hook->expect_every_us / 1e6;
+    page_fetch(&page, &w->config->receiver_admin);
+    bool good =
+        page_find(&page, "acrelay_journal_unpublished_records", &waiting) &&
+        page_find(&page, "process_start_time_seconds", &start) && waiting == 0 &&
+        (double)clock_now_us() / 1e6 - start >= (double)hook->expect_every_us / 1e6;
     buf_release(&page);
     return good;
 }

@@ -83,6 +83,11 @@ def test_status_shows_one_screen(acrelay, receiver, redis):
     assert "takes deliveries and relays them" in told and "last event 20" in told
     [figures] = lines_of_json(acrelay("status", "--json"))
     assert figures["healthy"] and figures["stream_events"] == 1 and figures["stream_dead"] == 1
+    # What the worker wrote of the hook.
+    redis.client.hset("{ac}:hooks", "contacts", json.dumps({"state": "silent"}))
+    assert "silent for longer than expect_every" in acrelay("status", code=69)
+    [figures] = lines_of_json(acrelay("status", "--json", code=69))
+    assert not figures["healthy"] and figures["hooks_silent"] == 1
     redis.kill()
     assert receiver.post("type=subscribe") == 200
     harness.wait_for("the receiver to notice",
@@ -190,6 +195,36 @@ def test_tail_shows_only_what_is_new_and_ends_on_ctrl_c(acrelay, receiver, redis
     assert tail.wait(10) == 0 and tail.stdout.read() == ""
 
 
+def test_tail_ends_with_its_reader(acrelay, receiver, redis):
+    tail = subprocess.Popen([f"{harness.BUILD}/acrelay", "-c", str(receiver.config), "tail"],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    harness.wait_for("tail to read", lambda: any(
+        client["cmd"] == "xread" for client in redis.client.client_list()))
+    tail.stdout.close()
+    assert receiver.post("type=subscribe&contact[id]=1") == 200
+    assert tail.wait(20) == 1
+    assert b"cannot write" in tail.stderr.read()
+    tail.stderr.close()
+
+
+@pytest.mark.parametrize("words", [[], ["--group", "crm"]])
+def test_tail_fails_where_it_cannot_write(acrelay, receiver, redis, words):
+    assert receiver.post("type=subscribe&contact[id]=1") == 200
+    receiver.wait_shipped()
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [f"{harness.BUILD}/acrelay", "-c", str(receiver.config), "tail", "--count", "1",
+             *(words or ["--from", "0"])], stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == 1 and b"cannot write" in done.stderr
+    if words:
+        assert redis.client.xpending("{ac}:events", "crm")["pending"] == 1, "not acknowledged"
+
+
+def test_tail_as_a_group_takes_every_event(acrelay):
+    for word in ("--type", "--hook"):
+        assert "acknowledged" in acrelay("tail", "--group", "crm", word, "open", code=64)
+
+
 # --- dead letters ------------------------------------------------------------------------
 
 def test_dead_letters_are_listed_shown_replayed_and_dropped(acrelay, redis, receiver):
@@ -227,6 +262,15 @@ def test_dead_bytes_come_out_as_they_went_in(acrelay, receiver):
     assert "\\xff\\x00\\x1b[2J" in acrelay("dead", "show", letter["id"])
 
 
+def test_a_compressed_letter_is_not_replayed_as_rubbish(acrelay, receiver, redis):
+    assert receiver.post(b"\x1f\x8b\x08rubbish", **{"Content-Encoding": "gzip"}) == 200
+    receiver.wait_shipped()
+    [letter] = lines_of_json(acrelay("dead", "list", "--json"))
+    assert letter["reason"] == "encoding"
+    assert "is compressed" in acrelay("dead", "replay", letter["id"], code=1)
+    assert redis.client.xlen("{ac}:dead") == 1 and redis.entries() == []
+
+
 # --- journal -----------------------------------------------------------------------------
 
 def test_journal_is_listed_dumped_and_verified_while_the_receiver_runs(acrelay, receiver):
@@ -254,6 +298,18 @@ def test_journal_is_replayed_on_request_only(acrelay, receiver, redis):
     one, two, again = redis.entries()
     assert again.pop("ce_replay")
     assert two == again
+
+
+def test_a_replay_over_a_gap_says_so_with_its_exit_code(acrelay, receiver):
+    for n in range(3):
+        assert receiver.post(f"type=subscribe&contact[id]={n}") == 200
+    receiver.wait_shipped()
+    receiver.stop()
+    [segment] = [path for path in (receiver.directory / "state").iterdir()
+                 if path.is_file() and b"contact[id]=1" in path.read_bytes()]
+    segment.write_bytes(segment.read_bytes().replace(b"contact[id]=1", b"contact[id]=X"))
+    assert "2 deliveries would be added" in acrelay("journal", "replay", code=2)
+    assert "2 entries added" in acrelay("journal", "replay", "--yes", code=2)
 
 
 def test_journal_is_salvaged_into_a_private_file(acrelay, receiver, tmp_path):
@@ -300,9 +356,19 @@ def test_a_cursor_of_another_place_is_told_and_claimed(acrelay, redis, receiver)
     harness.wait_for("the alarm", lambda: "claim" in receiver.read_log())
     assert len(redis.entries()) == 1
     assert "--yes does it" in acrelay("journal", "claim")
+    [would] = lines_of_json(acrelay("journal", "claim", "--json"))
+    assert not would["done"] and would["journal"] in cursor.decode()
     assert redis.client.hget(cursor, "owner") == b"f" * 32
     assert "ships from here now" in acrelay("journal", "claim", "--yes")
     harness.wait_for("the second entry", lambda: len(redis.entries()) == 2, 30)
+
+
+def test_what_cannot_be_printed_is_a_failure(acrelay, receiver):
+    for words in (["status"], ["completion", "bash"], ["token", "contacts"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([f"{harness.BUILD}/acrelay", "-c", str(receiver.config), *words],
+                                  stdout=full, stderr=subprocess.PIPE, timeout=60)
+        assert done.returncode == 1 and b"cannot write" in done.stderr, words
 
 
 # --- help --------------------------------------------------------------------------------
@@ -445,4 +511,26 @@ def test_doctor_tells_a_proxy_that_answers_wrongly(installation, status, said):
     code, findings = doctor(installation.config)
     [(result, text, advice)] = told(findings, "public_url")
     assert result == "WRONG" and said in text and advice and code != 0
+    server.shutdown()
+
+
+def test_doctor_is_not_deceived_by_other_posts_that_come_meanwhile(installation):
+    """Another receiver behind public_url answers 404, while this one has its own traffic."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            assert installation.receiver.post("type=subscribe") == 200
+            self.send_response(404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    installation.config.write_text(installation.config.read_text().replace(
+        f"public_url: http://127.0.0.1:{installation.receiver.port}",
+        f"public_url: http://127.0.0.1:{server.server_port}"))
+    _, findings = doctor(installation.config)
+    [(result, text, _)] = told(findings, "public_url")
+    assert result == "warning" and "has not seen the request" in text
     server.shutdown()

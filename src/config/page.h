@@ -1,6 +1,6 @@
 // A page is /metrics of a program of ours that runs here.
-#ifndef ACRELAY_CLI_PAGE_H
-#define ACRELAY_CLI_PAGE_H
+#ifndef ACRELAY_CONFIG_PAGE_H
+#define ACRELAY_CONFIG_PAGE_H
 
 #include "config/config.h"
 
@@ -10,8 +10,9 @@ void page_fetch(struct buf *page, const struct socket_address *admin);
 // page_says_refusing asks /readyz: 503 says that deliveries cannot be made durable now.
 bool page_says_refusing(const struct socket_address *admin);
 
-// page_find gives the sum of a metric over its labels; false when the page has none.
-// page_metric gives 0 then.
+// page_find gives the sum of a metric over its labels, or of one series, named with them as
+// they stand in the page: name{hook="a",code="200"}. False when the page has none; page_metric
+// gives 0 then.
 bool page_find(const struct buf *page, const char *name, double *sum);
 double page_metric(const struct buf *page, const char *name);
 

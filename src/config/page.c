@@ -1,4 +1,4 @@
-#include "cli/page.h"
+#include "config/page.h"
 
 #include "config/reach.h"
 
