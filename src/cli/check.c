@@ -6,6 +6,7 @@
 #include "config/reach.h"
 #include "event/event.h"
 #include "journal/inspect.h"
+#include "worker/account.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -67,9 +68,7 @@ check_secret(struct findings *f, const char *what, const char *path, size_t leas
     } else {
         findings_tell(f, GOOD, EXIT_CODE_OK, what, NULL, "%s", path);
     }
-    if (secret.at)
-        explicit_bzero(secret.at, secret.cap);
-    buf_release(&secret);
+    secret_wipe(&secret);
 }
 
 static void
@@ -82,7 +81,7 @@ check_secrets(struct findings *f)
     if (c->redis_password_file)
         check_secret(f, "redis password", c->redis_password_file, 1);
     if (c->account_api_token_file)
-        check_secret(f, "api token", c->account_api_token_file, 1);
+        check_secret(f, "api token", c->account_api_token_file, ACCOUNT_TOKEN_LEAST);
     if (!c->account_api_token_file || !c->account_api_url)
         findings_tell(
             f, WARNING, EXIT_CODE_OK, "worker", NULL,

@@ -248,8 +248,7 @@ examine_settings(struct findings *f, const struct buf *page)
                 "the receiver answers 404 to the URL of hook %s under the first "
                 "secret: it has not loaded them",
                 c->hooks[i].name);
-        explicit_bzero(path.at, path.cap);
-        buf_release(&path);
+        secret_wipe(&path);
         if (refused)
             break; // the others have the same cause
     }

@@ -262,7 +262,7 @@ claim(struct cli *c, const char *id, struct err *err)
     if (result == 0)
         result = relay_claim(&redis, c->config->redis_namespace, id, cli_directory(c),
                              &cursor, err);
-    buf_release(&password);
+    secret_wipe(&password);
     if (result < 0)
         return -1;
     printf(c->json ? "{\"journal\":\"%s\",\"cursor\":%llu,\"done\":true}\n"

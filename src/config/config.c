@@ -1,5 +1,5 @@
 // What is told of a configuration from its table: changes that need a restart, the example
-// file, the manual's list and --help's.
+// file, the manual's list and that of `check --print settings`.
 #include "config/config.h"
 
 #include "config/table.h"
@@ -77,8 +77,7 @@ write_sentence(struct buf *to, int indent, const struct setting *s)
     buf_add_text(to, "\n");
 }
 
-// Required settings and those with an example that a first set-up needs are live lines;
-// the rest is commented out with its default.
+// Required settings are live lines; the rest is commented out, with its default or an example.
 static void
 write_line(struct buf *to, int indent, const char *name, const struct setting *s)
 {
@@ -114,9 +113,10 @@ config_write_example(struct buf *to)
     const char *before = "";
     int indent;
 
-    buf_add_text(to,
-                 "# acrelay: example configuration, made from the table of settings.\n"
-                 "# A line that begins with '#' and a name shows a default.\n");
+    buf_add_text(
+        to, "# acrelay: example configuration, made from the table of settings.\n"
+            "# A setting that is commented out shows its default, or an example where it "
+            "has none.\n");
     for (const struct setting *s = config_settings; s->path; s++) {
         const char *name = open_sections(to, before, s->path, &indent);
         write_line(to, indent, name, s);

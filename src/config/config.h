@@ -48,7 +48,7 @@ struct config {
     char *account_name;
     char *account_api_url;        // scheme://host[:port], no trailing slash, no /api/3
     char *account_api_token_file; // resolved path, or NULL; only the worker opens it
-    char *account_time_zone;      // "" when not set
+    char *account_time_zone;      // NULL when not set
     char *public_url;             // scheme://host, no trailing slash
     struct config_list previous_public_urls;
     struct config_list secret_files; // resolved paths, newest first
@@ -58,7 +58,6 @@ struct config {
     uint16_t redis_port;
     char *redis_path; // or NULL
     int redis_database;
-    bool redis_tls;
     char *redis_user;          // or NULL
     char *redis_password_file; // resolved path, or NULL
     char *redis_namespace;
@@ -113,8 +112,8 @@ size_t config_changes_needing_restart(const struct config *now, const struct con
                                       struct buf *names);
 
 // config_write_example writes the commented example file; config_write_manual the list of
-// settings for the manual page (mdoc); config_write_help a plain list for --help. All from
-// the same table.
+// settings for the manual page (mdoc); config_write_help a plain list for `check --print
+// settings`. All from the same table.
 int config_write_example(struct buf *to);
 int config_write_manual(struct buf *to);
 int config_write_help(struct buf *to);

@@ -1,6 +1,7 @@
 #include "config/reach.h"
 
 #include "base/file.h"
+#include "config/secret.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -34,7 +35,7 @@ config_redis(const struct config *c, struct err *err)
         if (!r)
             err->exit = EXIT_CODE_UNAVAILABLE;
     }
-    buf_release(&password);
+    secret_wipe(&password);
     return r;
 }
 

@@ -10,7 +10,7 @@
 struct redis *config_redis(const struct config *c, struct err *err);
 
 // config_redis_options fills *o; *password must live as long as o is used, and is the
-// caller's to release, whatever the result.
+// caller's to wipe (secret_wipe), whatever the result.
 int config_redis_options(struct redis_options *o, const struct config *c,
                          struct buf *password, struct err *err);
 

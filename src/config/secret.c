@@ -52,15 +52,20 @@ secrets_load(const struct config *c, struct err *err)
 }
 
 void
+secret_wipe(struct buf *b)
+{
+    if (b->at)
+        explicit_bzero(b->at, b->cap);
+    buf_release(b);
+}
+
+void
 secrets_release(struct secrets *s)
 {
     if (!s)
         return;
-    for (size_t i = 0; i < s->len; i++) {
-        if (s->at[i].at)
-            explicit_bzero(s->at[i].at, s->at[i].cap);
-        buf_release(&s->at[i]);
-    }
+    for (size_t i = 0; i < s->len; i++)
+        secret_wipe(&s->at[i]);
     free(s);
 }
 

@@ -17,6 +17,9 @@ struct secrets *secrets_load(const struct config *c, struct err *err);
 void secrets_release(struct secrets *s); // overwrites them; NULL is fine
 size_t secrets_len(const struct secrets *s);
 
+// secret_wipe overwrites a buf that held a secret, and releases it.
+void secret_wipe(struct buf *b);
+
 // secrets_token writes the token of a hook under the i-th secret.
 void secrets_token(const struct secrets *s, size_t i, struct span hook,
                    char token[SECRET_TOKEN_TEXT]);

@@ -1,5 +1,5 @@
 // The table of settings: from it come the reader, the example file, the manual's list and
-// --help. Internal to the floor.
+// that of `check --print settings`. Internal to the floor.
 #ifndef ACRELAY_CONFIG_TABLE_H
 #define ACRELAY_CONFIG_TABLE_H
 

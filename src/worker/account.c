@@ -34,8 +34,9 @@ account_open(const struct config *c, const struct account_callbacks *cb, struct 
         return NULL;
     }
     buf_init(&token, 4096);
-    if (file_read_secret(c->account_api_token_file, 8, &token, err) < 0) {
-        buf_release(&token);
+    if (file_read_secret(c->account_api_token_file, ACCOUNT_TOKEN_LEAST, &token, err) <
+        0) {
+        secret_wipe(&token);
         err_context(err, "account.api_token_file");
         if (err && err->exit != EXIT_CODE_PERMISSION)
             err->exit = EXIT_CODE_CONFIG;
@@ -52,8 +53,7 @@ account_open(const struct config *c, const struct account_callbacks *cb, struct 
                                    .context = cb->context};
     struct account *a = memory_get(sizeof *a);
     *a = (struct account){.config = c, .rest = rest_open(&options, err)};
-    memset(token.at, 0, token.len);
-    buf_release(&token);
+    secret_wipe(&token);
     if (a->rest)
         return a;
     free(a);

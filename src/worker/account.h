@@ -21,7 +21,10 @@ struct account_callbacks {
     void *context;
 };
 
-enum { ACCOUNT_TIMEOUT_MS = 10000 }; // of one request
+enum {
+    ACCOUNT_TIMEOUT_MS = 10000, // of one request
+    ACCOUNT_TOKEN_LEAST = 8,    // bytes
+};
 
 // account_open reads the token and connects with the first call.
 struct account *account_open(const struct config *c, const struct account_callbacks *cb,

@@ -76,6 +76,9 @@ say_refused(const char *text, void *context)
     log_error("worker: %s", text);
 }
 
+// On a terminal, once a second, until wipe_progress.
+static bool progress_shown;
+
 static void
 say_progress(size_t done, size_t all, void *context)
 {
@@ -88,8 +91,14 @@ say_progress(size_t done, size_t all, void *context)
     if (now - said_ms < 1000 || !isatty(STDERR_FILENO))
         return;
     said_ms = now;
+    progress_shown = true;
     fprintf(stderr, "\r\033[K%zu of %zu changes done", done, all);
-    if (done == all)
+}
+
+static void
+wipe_progress(void)
+{
+    if (progress_shown)
         fputs("\r\033[K", stderr);
 }
 
@@ -147,6 +156,7 @@ command_apply(struct worker *w, struct err *err)
     if (lead(w, err) < 0)
         return fail(err);
     int result = apply_run(&a, err);
+    wipe_progress();
     show_applied(&w->show, &a, result == 0);
     apply_release(&a);
     return result < 0 ? fail(err) : EXIT_CODE_OK;

@@ -59,6 +59,15 @@ def test_check_names_a_secret_that_others_can_read(acrelay, receiver):
     assert f"chmod 600 {receiver.secret}" in acrelay("check", code=77)
 
 
+def test_check_refuses_a_token_that_the_worker_would_refuse(acrelay, receiver):
+    token = receiver.directory / "api-token"
+    token.write_text("short")
+    token.chmod(0o600)
+    receiver.config.write_text(receiver.config.read_text().replace(
+        "account: {", "account: {api_url: 'http://127.0.0.1:1', api_token_file: api-token, "))
+    assert "WRONG    api token" in acrelay("check", "--offline", code=78)
+
+
 def test_check_names_a_port_that_another_holds(acrelay, receiver):
     receiver.stop()
     assert "Address already in use" in acrelay("check", code=71)  # the test's own socket
