@@ -126,16 +126,6 @@ length_of(struct status *s, const char *stream)
         redis_ask(s->redis, &s->redis_err, "XLEN", key, NULL));
 }
 
-// Whether a hook before the i-th has the same stream.
-static bool
-is_named_before(const struct config *c, size_t i)
-{
-    for (size_t k = 0; k < i; k++)
-        if (strcmp(c->hooks[k].stream, c->hooks[i].stream) == 0)
-            return true;
-    return false;
-}
-
 static void
 show_streams(struct status *s)
 {
@@ -145,7 +135,7 @@ show_streams(struct status *s)
     title(s, "redis", s->redis != NULL, s->redis ? "answers" : s->redis_err.text);
     s->healthy = s->healthy && s->redis;
     for (size_t i = 0; s->redis && i < c->hooks_len; i++) {
-        if (is_named_before(c, i))
+        if (config_has_stream_before(c, i))
             continue;
         snprintf(member, sizeof member, "stream_%s", c->hooks[i].stream);
         snprintf(label, sizeof label, "entries in %s", c->hooks[i].stream);

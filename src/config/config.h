@@ -13,7 +13,8 @@
 
 enum {
     CONFIG_HOOKS_MAX = 1000,
-    CONFIG_LIST_MAX = 64, // values in any other list
+    CONFIG_STREAMS_MAX = 62, // different ones
+    CONFIG_LIST_MAX = 64,    // values in any other list
 };
 
 // A NULL-ended list of strings and its length.
@@ -105,6 +106,9 @@ struct span config_next_problem(struct span *problems, bool *warning);
 
 // config_find_hook finds a hook by name, NULL when there is none.
 const struct config_hook *config_find_hook(const struct config *c, struct span name);
+
+// config_has_stream_before says whether a hook before the i-th has the same stream.
+bool config_has_stream_before(const struct config *c, size_t i);
 
 // config_changes_needing_restart appends the names of the settings that differ and take
 // effect only with a restart ("receiver.listen, redis.url"); returns how many.

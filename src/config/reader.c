@@ -389,3 +389,12 @@ config_find_hook(const struct config *c, struct span name)
             return &c->hooks[i];
     return NULL;
 }
+
+bool
+config_has_stream_before(const struct config *c, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(c->hooks[k].stream, c->hooks[i].stream) == 0)
+            return true;
+    return false;
+}

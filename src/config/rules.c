@@ -60,6 +60,19 @@ check_hook(struct reading *r, const struct config *c, const struct config_hook *
             reading_tell_hook(r, hook, "another hook adopts that id already");
 }
 
+static void
+check_streams(struct reading *r, const struct config *c)
+{
+    size_t streams = 0;
+
+    for (size_t i = 0; i < c->hooks_len; i++)
+        streams += !config_has_stream_before(c, i);
+    if (streams > CONFIG_STREAMS_MAX)
+        reading_tell_hook(r, &c->hooks[c->hooks_len - 1],
+                          "more than 62 different streams: let hooks share some, "
+                          "consumers tell them by ce_source");
+}
+
 void
 rules_check(struct reading *r)
 {
@@ -69,6 +82,7 @@ rules_check(struct reading *r)
     check_account(r, c);
     check_journal(r, c);
     check_addresses(r, c);
+    check_streams(r, c);
     for (size_t i = 0; i < c->hooks_len; i++)
         check_hook(r, c, &c->hooks[i]);
 }

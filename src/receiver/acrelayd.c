@@ -89,13 +89,9 @@ list_streams(struct receiver *r, const struct config *c)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < c->hooks_len; i++) {
-        bool known = false;
-        for (size_t k = 0; k < n; k++)
-            known = known || strcmp(r->streams[k], c->hooks[i].stream) == 0;
-        if (!known)
+    for (size_t i = 0; i < c->hooks_len; i++)
+        if (!config_has_stream_before(c, i))
             r->streams[n++] = c->hooks[i].stream;
-    }
     r->streams[n] = NULL;
 }
 

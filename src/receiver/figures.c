@@ -60,6 +60,15 @@ show_relay(const struct relay_status *r)
     set_total("acrelay_stream_trimmed_unread_total",
               "Stream entries trimmed before a group had read them.",
               (double)r->trimmed_unread);
+    set("acrelay_duplicates_paused",
+        "Whether duplicates.max is reached and repeats of newer deliveries are not "
+        "found.",
+        r->repeats_full);
+    for (size_t i = 0; i < RELAY_CLASSES_MAX && r->classes[i].word[0]; i++)
+        metric_set(metric_counter("acrelay_redis_errors_total",
+                                  "Error replies of Redis by their first word.", "word",
+                                  r->classes[i].word, NULL),
+                   (double)r->classes[i].count);
     for (size_t i = 0; i < RELAY_STREAMS_MAX && r->streams[i].name[0]; i++) {
         metric_set(metric_gauge("acrelay_stream_length_entries", "Entries in a stream.",
                                 "stream", r->streams[i].name, NULL),

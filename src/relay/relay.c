@@ -6,7 +6,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "config/config.h"
 
+#include <assert.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -238,6 +240,8 @@ set_defaults(struct relay_options *o)
     if (o->refused_times == 0)
         o->refused_times = 10;
 }
+
+static_assert(RELAY_STREAMS_MAX >= CONFIG_STREAMS_MAX + 2, "dead letters, and an end");
 
 // The names of the streams that are trimmed, dead letters first.
 static size_t

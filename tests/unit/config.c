@@ -146,6 +146,30 @@ expect_of_hook(const char *settings, const char *place_and_text)
     buf_release(&problems);
 }
 
+// Line 4 is "hooks:" in the least file; each hook here stands in a line of its own.
+Test(config, bounds_the_streams_and_not_the_hooks_that_share_them)
+{
+    struct buf text;
+
+    buf_init(&text, 1 << 16);
+    buf_add_text(&text, "account: {name: acme}\n"
+                        "public_url: https://hooks.acme.example/\n"
+                        "secret_files: [hook-secret]\n"
+                        "hooks:\n");
+    for (int i = 0; i < 200; i++)
+        buf_add_format(&text, "  - {name: h%d, events: [open], stream: s%d}\n", i,
+                       i % 62);
+    struct config *c = read_text(buf_text(&text));
+    cr_expect_not_null(c, "%s", buf_text(&problems));
+    config_release(c);
+    buf_release(&problems);
+    buf_add_text(&text, "  - {name: other, events: [open], stream: other}\n");
+    cr_expect_null(read_text(buf_text(&text)));
+    expect_problem("205:5: hook other: more than 62 different streams");
+    buf_release(&problems);
+    buf_release(&text);
+}
+
 Test(config, takes_an_empty_list_only_where_none_is_a_choice)
 {
     expect_of("receiver: {listen: []}", "1:20: receiver.listen: the list is empty");
