@@ -232,23 +232,44 @@ is_html(struct span body)
     return body.len && *body.at == '<';
 }
 
+// Appends text with "..." for what stands behind :// (in JSON also written :\/\/).
+static void
+add_without_urls(struct buf *to, struct span text)
+{
+    while (text.len) {
+        bool plain = span_starts(text, SPAN("://")),
+             escaped = span_starts(text, SPAN(":\\/\\/"));
+        size_t len = plain ? 3 : escaped ? 5 : 1;
+        buf_add(to, span_to(text, len));
+        text = span_from(text, len);
+        if (len == 1)
+            continue;
+        buf_add_text(to, "...");
+        while (text.len && !strchr(" \t\r\n\"'<>,;)", *text.at))
+            text = span_from(text, 1);
+    }
+}
+
 size_t
 hook_json_explain(char *to, size_t size, struct span body)
 {
     // The first document only: one documented answer is two of them in a row.
     cJSON *root =
         body.len ? cJSON_ParseWithLengthOpts(body.at, body.len, NULL, false) : NULL;
-    struct buf said;
+    struct buf said, shown;
 
     buf_init(&said, 2000);
+    buf_init(&shown, 8000);
     if (root)
         add_errors(&said, root);
     else if (is_html(body))
         buf_add_text(&said, "HTML instead of JSON");
     else
         buf_add(&said, span_to(body, 150));
-    size_t len = text_escape(to, size, buf_span(&said));
+    add_without_urls(&shown, buf_span(&said));
+    size_t len = text_escape(to, size, buf_span(&shown));
     buf_release(&said);
+    buf_release(&shown);
     cJSON_Delete(root);
     return len;
 }

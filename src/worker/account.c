@@ -80,14 +80,31 @@ tell(struct err *err, enum err_kind kind, enum exit_code exit, const char *text)
     return -1;
 }
 
+// What is gone answers 404, or 403 with the same words.
+static bool
+says_absent(struct account *a, const struct rest_answer *answer)
+{
+    hook_json_explain(a->said, sizeof a->said, answer->body);
+    return strstr(a->said, "No Result found") != NULL;
+}
+
+static bool
+is_gone(struct account *a, const struct rest_answer *answer)
+{
+    bool absent = says_absent(a, answer);
+
+    return answer->status == 404 || (answer->status == 403 && absent);
+}
+
 static int
 tell_status(struct account *a, const struct rest_answer *answer, struct err *err)
 {
     int status = answer->status;
 
-    hook_json_explain(a->said, sizeof a->said, answer->body);
+    bool absent = says_absent(a, answer); // a list, say, that a hook is to be on
     const char *said = a->said[0] ? a->said : "nothing more";
-    if (status == 401 || status == 403) // call() has asked: the token is good
+    // call() has asked: the token is good.
+    if (status == 401 || (status == 403 && !absent))
         return tell(
             err, ERR_FATAL, EXIT_CODE_PERMISSION,
             "ActiveCampaign knows the API token, but its user may not manage "
@@ -103,21 +120,12 @@ tell_status(struct account *a, const struct rest_answer *answer, struct err *err
                         "account.api_url answers with a redirect (%d), which is not "
                         "followed: use the URL of Settings, Developer",
                         status);
-    if (status == 404)
+    if (status == 404 && !absent)
         return err_exit(
             err, EXIT_CODE_CONFIG,
             "there is no ActiveCampaign API at account.api_url (404): use the "
             "URL of Settings, Developer");
     return err_exit(err, EXIT_CODE_CONFIG, "ActiveCampaign answers %d: %s", status, said);
-}
-
-// A hook that is gone answers 404, or 403 with the same words.
-static bool
-is_gone(struct account *a, const struct rest_answer *answer)
-{
-    hook_json_explain(a->said, sizeof a->said, answer->body);
-    return answer->status == 404 ||
-           (answer->status == 403 && strstr(a->said, "No Result found"));
 }
 
 // Only what /users/me answers says whether a token is good.

@@ -187,10 +187,10 @@ repair(struct run *r)
     // Noted before: a failure too is tried again tomorrow, not in a minute.
     watch_note_repair(r->watch, hook->name);
     watch_look(r->watch, r->w);
-    if (apply_recreate(&a, hook->name, &err) < 0)
-        log_error("worker: hook %s could not be made anew: %s", hook->name, err.text);
-    else
+    if (apply_recreate(&a, hook->name, &err) == 0)
         log_warn("worker: hook %s was silent and was made anew", hook->name);
+    else if (!r->stopping)
+        log_error("worker: hook %s could not be made anew: %s", hook->name, err.text);
     apply_release(&a);
 }
 

@@ -145,6 +145,7 @@ def test_pages_that_shift_and_repeat_are_read_again(sim, make_worker):
 @pytest.mark.parametrize("switches, said, code", [
     ({"forbid": 1}, "may not manage webhooks", 77),
     ({"reject_422": 1}, "The name is not accepted (name)", 78),
+    ({"reject_absent": 1}, "No Result found for List with id 5", 78),
 ])
 def test_refusals_are_told_in_a_sentence(sim, make_worker, switches, said, code):
     sim.switch(**switches)

@@ -22,6 +22,7 @@ switches_find(const char *name)
                  {"slow", &s->slow},
                  {"slow_ms", &s->slow_ms},
                  {"forbid", &s->forbid},
+                 {"reject_absent", &s->reject_absent},
                  {"forbid_next", &s->forbid_next},
                  {"forbid_writes", &s->forbid_writes},
                  {"me_status", &s->me_status},
@@ -140,6 +141,8 @@ faults_pick(bool is_write, struct answer *a, int *slow_ms)
         refuse_later(a, 429);
     } else if (takes(&s->busy)) {
         refuse_later(a, 503);
+    } else if (is_write && takes(&s->reject_absent)) {
+        refuse(a, 403, "{\"message\":\"No Result found for List with id 5\"}");
     } else if (takes(&s->forbid_next) || (is_write && takes(&s->forbid_writes))) {
         refuse(a, 403, "{\"message\":\"Forbidden\"}");
     } else if (takes(&s->empty_400)) {

@@ -24,6 +24,7 @@ struct switches {
     int truncate, html, empty_400, reject_422, throttle, busy; // answers
     int slow, slow_ms; // answers that take so long
     int forbid;        // webhooks are 403 for this user, /users/me is not
+    int reject_absent; // a count: the list that a write names is not there
     int forbid_next,
         forbid_writes; // counts: a 403 that means nothing, of any or of writes
     int me_status;     // what /users/me answers, 0: 200

@@ -93,6 +93,11 @@ Test(hook_json, explains_every_shape_of_error)
         {" <!DOCTYPE html><html>", "HTML instead of JSON"},
         {"Bad request. No body", "Bad request. No body"},
         {"\x1b[31m", "\\x1b[31m"},
+        // What may be ours and a password is not repeated.
+        {"{\"errors\":[\"url https://x/hook/a/token is taken\"]}",
+         "url https://... is taken"},
+        {"Bad {\"url\":\"https:\\/\\/x\\/hook\\/a\\/token\"}",
+         "Bad {\"url\":\"https:\\/\\/...\"}"},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
