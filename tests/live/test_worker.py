@@ -478,6 +478,28 @@ def test_silence_is_told_and_repaired_once(sim, make_receiver, make_worker, runn
     assert "repaired" in json.loads(redis.client.hget("{ac}:hooks", "contacts"))
 
 
+def test_what_another_leader_repaired_is_not_repaired_again(sim, make_receiver, make_worker,
+                                                            running, redis):
+    receiver = make_receiver()
+    hook = "  - {name: contacts, events: [subscribe], expect_every: 12s, repair: true}\n"
+    worker = make_worker(hook, redis_port=redis.port, worker=", leader: redis, interval: 1s",
+                         extra=f"receiver: {{admin: '127.0.0.1:{receiver.admin}',"
+                               f" state_dir: '{receiver.directory}/state'}}\n")
+    running(worker)
+    harness.wait_for("its state", lambda: redis.client.hget("{ac}:hooks", "contacts"))
+    redis.client.set("{ac}:leader", "another", px=60000)
+    harness.wait_for("standing by", lambda: metric(worker, "acrelay_worker_leader") == 0)
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    redis.client.hset("{ac}:hooks", "contacts", json.dumps({"repaired": now}))
+    redis.client.delete("{ac}:leader")
+    log = worker.directory / "worker.log"
+    harness.wait_for("the silence", lambda: "is silent for" in log.read_text())
+    rounds = len(sim.log())
+    harness.wait_for("more rounds", lambda: len(sim.log()) > rounds + 2)
+    assert "made anew" not in log.read_text()
+    assert json.loads(redis.client.hget("{ac}:hooks", "contacts"))["repaired"] == now
+
+
 def writers(sim):
     """The clients that wrote, in the order of their turns."""
     turns = []
