@@ -107,7 +107,7 @@ fill_relay_options(struct receiver *r, const struct config *c, struct relay_opti
                                 .repeats_max = c->duplicates_max,
                                 .retain_age_us = c->redis_retain_age_us,
                                 .retain_entries = c->redis_retain_entries};
-    buf_release(&r->password); // of the options before these
+    secret_wipe(&r->password); // of the options before these
     if (config_redis_options(&o->redis, c, &r->password, err) < 0)
         return -1;
     list_streams(r, c);
