@@ -501,11 +501,11 @@ def test_what_another_leader_repaired_is_not_repaired_again(sim, make_receiver, 
 
 
 def writers(sim):
-    """The clients that wrote, in the order of their turns."""
+    """The names under which the simulator was reached by those that wrote, in turns."""
     turns = []
     for line in sim.log():
-        if line["method"] != "GET" and turns[-1:] != [line["client"]]:
-            turns.append(line["client"])
+        if line["method"] != "GET" and turns[-1:] != [line["host"]]:
+            turns.append(line["host"])
     return turns
 
 
@@ -520,6 +520,8 @@ def test_one_worker_writes_at_a_time(sim, tmp_path, redis, running, how, count):
         sim_token.chmod(0o600)
         workers.append(Worker(tmp_path / name, sim, hooks, redis_port=redis.port, rate=1.5,
                               worker=", leader: redis, interval: 10s"))
+    text = workers[1].config.read_text()
+    workers[1].config.write_text(text.replace("http://127.0.0.1:", "http://localhost:"))
     first = running(workers[0], "one.log")
     harness.wait_for("first writes", lambda: sim.figures()["writes"] > 4)
     running(workers[1], "two.log")

@@ -75,16 +75,18 @@ write_answer(struct mg_connection *conn, const struct answer *a, enum fault faul
 }
 
 static void
-log_request(const struct mg_request_info *info, int status, int64_t us)
+log_request(struct mg_connection *conn, const struct mg_request_info *info, int status,
+            int64_t us)
 {
-    char path[300];
+    char path[300], host[100];
 
     text_escape(path, sizeof path, span_of(info->request_uri));
+    text_escape(host, sizeof host, span_of(mg_get_header(conn, "Host")));
     buf_add_format(&sim.log,
                    "{\"us\":%lld,\"end_us\":%lld,\"method\":\"%s\",\"path\":\"%s\","
-                   "\"status\":%d,\"client\":%d}\n",
+                   "\"status\":%d,\"host\":\"%s\"}\n",
                    (long long)us, (long long)clock_mono_us(), info->request_method, path,
-                   status, info->remote_port);
+                   status, host);
 }
 
 static bool
@@ -117,7 +119,7 @@ answer_api(struct mg_connection *conn, const struct mg_request_info *info,
         api_answer(&a, info->request_method, info->request_uri + 6, info->query_string,
                    body);
     bool cut = fault == FAULT_CUT_BEFORE || fault == FAULT_CUT_AFTER;
-    log_request(info, cut ? 0 : a.status, start);
+    log_request(conn, info, cut ? 0 : a.status, start);
     pthread_mutex_unlock(&sim.lock);
     if (slow_ms)
         clock_sleep_ms((int64_t)(slow_ms / sim.time_factor));
