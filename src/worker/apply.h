@@ -14,7 +14,8 @@ struct apply {
     bool prune;
     // told after each step, with steps done and in all; may be NULL
     void (*progress)(size_t done, size_t all, void *context);
-    void (*refused)(const char *text, void *context); // told of each hook; not NULL
+    // told of each hook that is not accepted; apply_run needs it
+    void (*refused)(const char *text, void *context);
     void *context;
     // results
     struct hooks found; // as the last list had it; apply_release frees it

@@ -26,8 +26,8 @@ struct run {
     struct stat file;
     int64_t round_ms, look_ms; // when they are due
     char said[504];            // the last failure, so that it is said once
-    struct buf refused,
-        refused_before; // hooks that AC refused in this round and the last one
+    // Lines of the hooks that were refused, in this round and in the one before.
+    struct buf refused, refused_before;
     _Atomic(bool) good; // the last round
 };
 
