@@ -41,8 +41,8 @@ static void
 log_problems(struct span text)
 {
     while (text.len > 0) {
-        struct span line = span_cut(&text, '\n');
-        bool warning = memmem(line.at, line.len, ": warning: ", 11) != NULL;
+        bool warning;
+        struct span line = config_next_problem(&text, &warning);
         log_write(warning ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "config: %.*s",
                   (int)line.len, line.at);
     }
