@@ -264,8 +264,9 @@ commit(struct journal *j, struct group *g)
             j->failing = false;
             return GROUP_DURABLE;
         }
-        if (full)
-            (void)space_give(j); // without room the second attempt fails too, and says so
+        if (full && space_give(j) < 0)
+            space_await_spare(
+                j); // without room the second attempt fails too, and says so
     }
     if (!j->failing)
         log_alarm("journal: cannot make deliveries durable (answering 503): %s",

@@ -254,6 +254,12 @@ files_make_spare(int dir, uint64_t bytes, struct err *err)
     return result;
 }
 
+void
+files_drop_fill(int dir)
+{
+    unlinkat(dir, fill_name, 0); // mostly there is none
+}
+
 int
 files_give_to_spare(int dir, const char *name, struct err *err)
 {

@@ -40,6 +40,9 @@ int files_create(int dir, const struct segment_header *h, char *name, bool *from
 // files_make_spare makes one zero-filled, synced spare of `bytes`. -1 with errno.
 int files_make_spare(int dir, uint64_t bytes, struct err *err);
 
+// files_drop_fill removes the half-made spare of a process that died.
+void files_drop_fill(int dir);
+
 // files_give_to_spare renames a segment that is no longer needed so that the next
 // files_make_spare overwrites it and takes no new room.
 int files_give_to_spare(int dir, const char *name, struct err *err);

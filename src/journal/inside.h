@@ -59,10 +59,11 @@ struct journal {
     struct segment *segments; // in order; the last one may be the active one
     size_t segments_len;
     uint64_t spare_bytes, damaged;
-    int64_t
-        failed_us; // when the last group failed (clock_mono_us), 0: it was made durable
-    bool filling;  // the keeper makes a spare
-    bool entering; // the committer makes a segment
+    // When the last group failed (clock_mono_us), 0: it was made durable.
+    int64_t failed_us;
+    bool filling;     // the keeper makes a spare
+    bool spare_taken; // and the committer has already used it up
+    bool entering;    // the committer makes a segment
     uint64_t bytes_max;
     struct journal_status counts;
 
@@ -73,6 +74,7 @@ struct journal {
     uint32_t tries;   // segments begun; part of their names
     bool zeroed;      // the active segment was a spare
     bool failing;     // the last group could not be made durable, and that was said
+    bool spareless;   // the keeper's own: no spare could be made, and that was said
 
     pthread_t committer, keeper;
     pthread_mutex_t aged; // for `age`
@@ -94,11 +96,14 @@ void *committer_run(void *journal);
 
 // space.c
 void *keeper_run(void *journal);
-// space_for_segment makes room for one more segment: recycles or removes published ones when
-// the journal would grow over its bounds. -1 when there is no room. Called without the lock.
+// space_for_segment makes room for one more segment: removes published ones when the journal
+// would grow over its bounds. -1 when there is no room. Called without the lock.
 int space_for_segment(struct journal *j, struct err *err);
 // space_give removes the oldest published segment. -1 when there is none.
 int space_give(struct journal *j);
+// space_await_spare waits while the keeper makes a spare: then there is one, or the room that
+// it took is free again.
+void space_await_spare(struct journal *j);
 void space_lost_spare(struct journal *j); // used up, or of no use any more
 // Bytes on disk, and those of published segments, which may go; both with the lock.
 uint64_t space_used(const struct journal *j);

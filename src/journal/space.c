@@ -11,6 +11,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 uint64_t
@@ -103,24 +104,42 @@ space_give(struct journal *j)
 }
 
 void
+space_await_spare(struct journal *j)
+{
+    pthread_mutex_lock(&j->lock);
+    while (j->filling)
+        pthread_cond_wait(&j->filled, &j->lock);
+    pthread_mutex_unlock(&j->lock);
+}
+
+void
 space_lost_spare(struct journal *j)
 {
     pthread_mutex_lock(&j->lock);
     j->spare_bytes = 0;
+    j->spare_taken = j->filling;
     pthread_cond_signal(&j->space);
     pthread_mutex_unlock(&j->lock);
 }
 
-// has_room says whether one more segment may be made, and reserves its room: out of the spare, also one that the
-// keeper is just filling, or within the bounds.
+// With the lock: one more segment keeps the journal within its bounds.
+static bool
+is_within_bounds(const struct journal *j)
+{
+    return space_used(j) + j->options.segment_bytes <= j->bytes_max;
+}
+
+// has_room says whether one more segment may be made, and reserves its room: out of the
+// spare, also one that the keeper is just filling, or within the bounds.
 static bool
 has_room(struct journal *j)
 {
     pthread_mutex_lock(&j->lock);
-    bool fits = space_used(j) + j->options.segment_bytes <= j->bytes_max;
-    while (!fits && j->filling)
+    bool fits = j->spare_bytes > 0 || is_within_bounds(j);
+    while (!fits && j->filling) {
         pthread_cond_wait(&j->filled, &j->lock);
-    fits = fits || j->spare_bytes > 0;
+        fits = j->spare_bytes > 0 || is_within_bounds(j);
+    }
     j->entering = fits;
     pthread_mutex_unlock(&j->lock);
     return fits;
@@ -172,45 +191,89 @@ recycle_oldest(struct journal *j, struct err *err)
     return files_make_spare(j->dir, j->options.segment_bytes, err);
 }
 
-// begin_filling reserves the room for a spare. *fits: a new file is within the bounds.
+// A spare must not take the room in which the active segment still grows: that would be
+// refused though the records fit.
+static bool
+disk_has_room(const struct journal *j)
+{
+    struct statvfs fs;
+
+    return fstatvfs(j->dir, &fs) < 0 ||
+           fs.f_frsize * fs.f_bavail >= j->options.segment_bytes + GROUP_BYTES_MAX;
+}
+
+// begin_filling reserves the room for a spare. *fits: a new file has room on the disk and is
+// within the bounds.
 static bool
 begin_filling(struct journal *j, bool *fits)
 {
+    *fits = disk_has_room(j);
     pthread_mutex_lock(&j->lock);
-    bool held = j->spare_bytes > 0;
-    *fits = space_used(j) + j->options.segment_bytes <= j->bytes_max;
-    j->filling = !held && (*fits || oldest_is_published(j));
+    *fits = *fits && is_within_bounds(j);
+    j->filling = *fits || oldest_is_published(j);
     bool filling = j->filling;
     pthread_mutex_unlock(&j->lock);
     return filling;
 }
 
+// The committer may have used the spare up between its naming and this.
 static void
 end_filling(struct journal *j, bool made)
 {
     pthread_mutex_lock(&j->lock);
     j->filling = false;
-    if (made)
+    if (made && !j->spare_taken)
         j->spare_bytes = j->options.segment_bytes;
+    j->spare_taken = false;
     pthread_cond_broadcast(&j->filled);
     pthread_mutex_unlock(&j->lock);
 }
 
-// One spare is held. When a new file would go over the bounds, or the disk is full, the
-// oldest published segment becomes the spare. When there is none either, the committer tells
-// when it matters.
+static bool
+has_spare(struct journal *j)
+{
+    pthread_mutex_lock(&j->lock);
+    bool has = j->spare_bytes > 0;
+    pthread_mutex_unlock(&j->lock);
+    return has;
+}
+
+static void
+tell_spare(struct journal *j, bool made, const struct err *err)
+{
+    if (!made && !j->spareless)
+        log_warn("journal: no spare segment is held: %s", err->text);
+    if (made && j->spareless)
+        log_info("journal: a spare segment is held again");
+    j->spareless = !made;
+}
+
+// make_spare makes a new file, or, where that would go over the bounds or the disk is full,
+// makes the oldest published segment the spare.
+static int
+make_spare(struct journal *j, struct err *err)
+{
+    bool fits;
+
+    if (!begin_filling(j, &fits))
+        return err_set(err, ERR_AGAIN,
+                       "there is no room for one, and nothing is published yet");
+    err_set(err, ERR_AGAIN, "there is no room for one");
+    int made = fits ? files_make_spare(j->dir, j->options.segment_bytes, err) : -1;
+    if (made < 0 && (!fits || errno == ENOSPC || errno == EDQUOT))
+        made = recycle_oldest(j, err);
+    end_filling(j, made == 0);
+    return made;
+}
+
+// One spare is held. That there is none is no loss yet: the committer goes on without.
 static void
 hold_spare(struct journal *j)
 {
     struct err err;
-    bool fits;
 
-    if (!begin_filling(j, &fits))
-        return;
-    int made = fits ? files_make_spare(j->dir, j->options.segment_bytes, &err) : -1;
-    if (made < 0 && (!fits || errno == ENOSPC || errno == EDQUOT))
-        made = recycle_oldest(j, &err);
-    end_filling(j, made == 0);
+    if (!has_spare(j))
+        tell_spare(j, make_spare(j, &err) == 0, &err);
 }
 
 static bool
@@ -233,6 +296,7 @@ keeper_run(void *journal)
 {
     struct journal *j = journal;
 
+    files_drop_fill(j->dir);
     do {
         while (remove_oldest(j, oldest_is_due) == 0)
             continue;

@@ -7,10 +7,12 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -377,4 +379,51 @@ Test(journal, skips_to_a_sequence_and_calls_that_no_gap_of_its_own)
     cr_assert_eq(cursor_next(c, &rec, &err), CURSOR_END);
     cursor_close(c);
     journal_close(j);
+}
+
+// --- a small disk -------------------------------------------------------------------------
+
+enum { DISK_MIB = 28 };
+
+// The directory becomes a small file system that only this process sees. False where that
+// is not allowed.
+static bool
+mount_small_disk(void)
+{
+    char size[32];
+
+    snprintf(size, sizeof size, "size=%dm", DISK_MIB);
+    return unshare(CLONE_NEWNS) == 0 &&
+           mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("none", directory, "tmpfs", 0, size) == 0;
+}
+
+// Appends records of 256 KiB until one is refused, and wakes the keeper beside each; how many
+// there are.
+static int
+fill_disk(struct journal *j)
+{
+    static char quarter[256 << 10];
+    struct err err = {0};
+    int records = 0;
+
+    while (records <= 4 * DISK_MIB &&
+           journal_append(j, span_make(quarter, sizeof quarter), 5000, NULL, &err) == 0) {
+        journal_publish(j, 0);
+        records++;
+    }
+    return records;
+}
+
+Test(journal, uses_the_room_of_a_small_disk_before_it_refuses)
+{
+    if (!mount_small_disk())
+        cr_skip_test("mounting a small file system needs root");
+    struct journal_options o = options();
+    o.segment_bytes = 16 << 20;
+    struct journal *j = must_open(&o);
+    int records = fill_disk(j);
+    cr_assert_geq(records, 4 * (DISK_MIB - 1), "refused after %d KiB", records * 256);
+    journal_close(j);
+    cr_assert_eq(umount(directory), 0);
 }
