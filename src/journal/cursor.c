@@ -24,14 +24,16 @@ struct cursor {
     char id_text[JOURNAL_ID_TEXT];
     uint64_t after;   // last sequence that was given out or passed
     uint64_t durable; // known to be synced; a reader without journal takes what it finds
+    uint64_t proved;  // what it read says that all up to here was acknowledged or skipped
     int fd;           // segment being read, -1: none
     struct segment segment;
     struct segment_scan scan;
     struct buf chunk;
-    bool fresh;   // nothing more could be read even after a second look
+    int looks;    // taken at the end of what could be read of the segment
     bool pending; // a record was read and not given yet
     struct segment_frame frame;
     const char *payload;
+    int64_t read_us; // receipt of the last record read, 0: none yet
     bool woken;
 };
 
@@ -65,9 +67,10 @@ cursor_open_reader(const char *directory, uint64_t after, struct err *err)
 
     if (dir < 0)
         return NULL;
-    if (files_list_read(dir, false, &list, &aside, err) < 0 || list.len == 0) {
-        if (list.len == 0)
-            err_exit(err, EXIT_CODE_DIRECTORY, "%s holds no journal", directory);
+    int result = files_list_read(dir, false, &list, &aside, err);
+    if (result == 0 && list.len == 0)
+        result = err_exit(err, EXIT_CODE_DIRECTORY, "%s holds no journal", directory);
+    if (result < 0) {
         close(dir);
         return NULL;
     }
@@ -134,6 +137,13 @@ find_segment(struct cursor *c, struct segment *found, struct err *err)
     return there;
 }
 
+static void
+prove(struct cursor *c, uint64_t sequence)
+{
+    if (c->proved < sequence)
+        c->proved = sequence;
+}
+
 static int
 enter_segment(struct cursor *c, const struct segment *s, struct err *err)
 {
@@ -146,7 +156,8 @@ enter_segment(struct cursor *c, const struct segment *s, struct err *err)
         return -1;
     }
     c->segment = *s;
-    c->fresh = false;
+    c->looks = 0;
+    prove(c, s->header.first - 1);
     segment_scan_start(&c->scan, c->fd, &s->header, s->end, &c->chunk);
     return 0;
 }
@@ -174,7 +185,7 @@ look_again(struct cursor *c)
 }
 
 // lost_of leaves of what is missing that which had been acknowledged; `first` behind `last`
-// when nothing is. *kept says whether segments that old are still there.
+// when nothing is. *kept: it is not missing because segments that old are gone.
 static int
 lost_of(struct cursor *c, struct range *r, bool *kept, struct err *err)
 {
@@ -182,16 +193,23 @@ lost_of(struct cursor *c, struct range *r, bool *kept, struct err *err)
 
     if (view_open(&v, c->journal, c->dir, err) < 0)
         return -1;
-    *kept = v.list.len > 0 && r->first >= v.list.at[0].header.first;
+    *kept = v.list.len == 0 || r->first >= v.list.at[0].header.first;
     range_trim_skipped(r, &v.list);
     if (c->journal && c->journal->skip.first)
         range_trim(r, c->journal->skip);
     bool newest =
         v.list.len == 0 || !segment_is_behind(&v.list.at[v.list.len - 1], &c->segment);
-    if (!c->journal && newest && r->last > c->frame.durable)
-        r->last = c->frame.durable;
+    if (!c->journal && newest && r->last > c->proved)
+        r->last = c->proved;
     view_close(&v);
     return 0;
+}
+
+// The time of a gap is that of the last record read; where there is none, now.
+static int64_t
+gap_time(const struct cursor *c)
+{
+    return c->read_us ? c->read_us : clock_now_us();
 }
 
 // tell_gap says what is lost up to `last`. 1 told, 0 nothing is lost, -1 with *err.
@@ -207,7 +225,7 @@ tell_gap(struct cursor *c, uint64_t last, struct record *rec, struct err *err)
     if (lost.first > lost.last)
         return 0;
     *rec = (struct record){.sequence = lost.last,
-                           .received_us = c->frame.received_us,
+                           .received_us = gap_time(c),
                            .gap_first = lost.first,
                            .gap_reason = kept ? "damaged" : "no longer kept"};
     return 1;
@@ -260,30 +278,50 @@ set_aside(struct cursor *c, uint64_t from, uint64_t to, struct range missing)
     int copied = files_keep_bad(c->dir, c->fd, c->segment.name, from, to, &err);
     if (copied == 0)
         return; // told before
-    if (copied < 0)
-        log_error("journal: %s", err.text);
     log_alarm("journal: segment %s is damaged from byte %llu to %llu (records %llu to "
-              "%llu); the bytes are kept in bad/",
+              "%llu); %s",
               c->segment.name, (unsigned long long)from, (unsigned long long)to,
-              (unsigned long long)missing.first, (unsigned long long)missing.last);
+              (unsigned long long)missing.first, (unsigned long long)missing.last,
+              copied < 0 ? err.text : "the bytes are kept in bad/");
     pthread_mutex_lock(&c->journal->lock);
     c->journal->damaged++;
     pthread_mutex_unlock(&c->journal->lock);
 }
 
-// pass_damage looks behind bytes that are no record for the next one in this segment.
-static enum segment_result
-pass_damage(struct cursor *c, struct err *err)
+// pass_damage goes on behind bytes that are no record: at the next record of this segment, or
+// in the `next` segment (NULL: there is none). 1 go on, 0 the end of all, -1 with *err.
+static int
+pass_damage(struct cursor *c, const struct segment *next, struct err *err)
 {
-    uint64_t from = c->scan.offset, before = c->scan.after;
+    uint64_t from = c->scan.offset, first = c->scan.after + 1;
     struct segment_frame f;
-    enum segment_result found = segment_scan_resync(&c->scan, &f, err);
 
-    if (found == SEGMENT_RECORD)
-        set_aside(c, from, c->scan.offset, (struct range){before + 1, f.sequence - 1});
-    if (found == SEGMENT_SEAL)
-        set_aside(c, from, c->scan.offset, (struct range){before + 1, f.sequence});
-    return found;
+    switch (segment_scan_resync(&c->scan, &f, err)) {
+    case SEGMENT_ERROR:
+        return -1;
+    case SEGMENT_RECORD:
+        set_aside(c, from, c->scan.offset, (struct range){first, f.sequence - 1});
+        return 1;
+    case SEGMENT_SEAL:
+        prove(c, f.sequence);
+        set_aside(c, from, c->scan.offset, (struct range){first, f.sequence});
+        break;
+    case SEGMENT_END:
+        if (next)
+            set_aside(c, from, c->scan.end,
+                      (struct range){first, next->header.first - 1});
+    }
+    if (!next)
+        return 0;
+    return enter_segment(c, next, err) < 0 ? -1 : 1;
+}
+
+static int
+look_closer(struct cursor *c)
+{
+    look_again(c);
+    c->looks++;
+    return 1;
 }
 
 // Nothing valid at the cursor's offset: damage, or the end of the segment. 1 go on, 0 the
@@ -293,35 +331,28 @@ pass_end(struct cursor *c, struct err *err)
 {
     struct segment next;
 
-    if (!c->fresh) {
-        look_again(c);
-        c->fresh = true;
-        return 1;
-    }
+    if (c->looks == 0)
+        return look_closer(c);
     int behind = find_segment(c, &next, err);
     if (behind < 0)
         return -1;
     if (behind && next.header.first <= c->scan.after + 1)
         return enter_segment(c, &next, err) < 0 ? -1 : 1;
-    uint64_t from = c->scan.offset, before = c->scan.after;
-    enum segment_result found = pass_damage(c, err);
-    if (found == SEGMENT_RECORD || found == SEGMENT_ERROR)
-        return found == SEGMENT_RECORD ? 1 : -1;
-    if (!behind)
-        return 0;
-    if (found == SEGMENT_END)
-        set_aside(c, from, c->scan.end,
-                  (struct range){before + 1, next.header.first - 1});
-    return enter_segment(c, &next, err) < 0 ? -1 : 1;
+    // The writer may have added records since the first look, and then begun the next one.
+    if (behind && c->looks == 1)
+        return look_closer(c);
+    return pass_damage(c, behind ? &next : NULL, err);
 }
 
-// All segments are read. What the journal calls durable and none of them holds is lost.
+// All segments are read. What was durable and none of them holds is lost.
 static enum cursor_result
 finish(struct cursor *c, struct record *rec, struct err *err)
 {
-    if (!c->journal || c->after >= c->durable)
+    uint64_t last = c->journal ? c->durable : c->proved;
+
+    if (c->after >= last)
         return CURSOR_END;
-    int told = tell_gap(c, c->durable, rec, err);
+    int told = tell_gap(c, last, rec, err);
     return told < 0 ? CURSOR_ERROR : told ? CURSOR_GAP : CURSOR_END;
 }
 
@@ -338,11 +369,15 @@ read_on(struct cursor *c, struct err *err)
         if (enter_segment(c, &first, err) < 0)
             return -1;
     }
-    c->fresh = false;
+    c->looks = 0;
     for (;;) {
         enum segment_result r = segment_scan_next(&c->scan, &c->frame, &c->payload, err);
         if (r == SEGMENT_ERROR)
             return -1;
+        if (r == SEGMENT_RECORD) {
+            prove(c, c->frame.durable);
+            c->read_us = c->frame.received_us;
+        }
         if (r == SEGMENT_RECORD && c->frame.sequence > c->after)
             return 1;
         if (r == SEGMENT_RECORD)

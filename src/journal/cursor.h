@@ -11,9 +11,10 @@ struct record {
     uint64_t sequence;
     int64_t received_us; // never less than that of the record before
     struct span payload;
-    uint64_t gap_first; // CURSOR_GAP: the first sequence that is missing; `sequence` is
-    const char
-        *gap_reason; // the last one, and this says why ("damaged", "no longer kept")
+    // CURSOR_GAP: the first sequence that is missing; `sequence` is the last one, and
+    // received_us the receipt of a record near it, or else now.
+    uint64_t gap_first;
+    const char *gap_reason; // "damaged", "no longer kept"
 };
 
 enum cursor_result {

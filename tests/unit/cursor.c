@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -196,6 +197,71 @@ Test(cursor, tells_of_every_flipped_bit_that_matters_and_gives_no_wrong_payload)
             check_flipped(&files[i], bit / 8);
             restore(files, len);
         }
+}
+
+static struct walk
+walk_alone(void)
+{
+    struct err err = {0};
+    struct cursor *c = cursor_open_reader(directory, 0, &err);
+
+    cr_assert_not_null(c, "%s", err.text);
+    struct walk w = walk(c);
+    cursor_close(c);
+    return w;
+}
+
+Test(cursor, tells_of_damage_without_a_journal_too)
+{
+    static struct file files[16];
+    uint64_t all = ((UINT64_C(1) << RECORDS) - 1) << 1;
+
+    make_journal(RECORDS);
+    size_t len = read_segments(files, 16);
+    for (size_t i = 0; i < len; i++)
+        for (size_t at = 64; at < files[i].len; at += 4) {
+            struct file damaged = files[i];
+            damaged.bytes[at] = (char)(damaged.bytes[at] ^ 1);
+            write_file(&damaged);
+            struct walk w = walk_alone();
+            cr_assert_eq(w.found | w.told, all, "%s, byte %zu: found %llx, told %llx",
+                         files[i].path, at, (unsigned long long)w.found,
+                         (unsigned long long)w.told);
+            write_file(&files[i]);
+        }
+}
+
+Test(cursor, names_the_real_reason_when_a_directory_cannot_be_read)
+{
+    struct err err = {0};
+
+    make_journal(1);
+    int next = dup(0);
+    struct rlimit few = {(rlim_t)next + 1, (rlim_t)next + 1};
+    close(next);
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    cr_assert_null(cursor_open_reader(directory, 0, &err));
+    cr_assert_not_null(strstr(err.text, "Too many open files"), "%s", err.text);
+}
+
+Test(cursor, dates_a_gap_of_which_no_record_is_left)
+{
+    static struct file file;
+    struct record rec;
+    struct err err = {0};
+    int64_t before = clock_now_us();
+
+    make_journal(3);
+    read_segments(&file, 1);
+    file.bytes[20] = (char)(file.bytes[20] ^ 1); // in the header
+    write_file(&file);
+    struct journal *j = must_open();
+    struct cursor *c = cursor_open(j, 0);
+    cr_assert_eq(cursor_next(c, &rec, &err), CURSOR_GAP);
+    cr_assert_str_eq(rec.gap_reason, "damaged");
+    cr_assert(rec.received_us >= before && rec.received_us <= clock_now_us());
+    cursor_close(c);
+    journal_close(j);
 }
 
 Test(cursor, goes_on_behind_a_destroyed_newest_segment)
