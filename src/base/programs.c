@@ -145,6 +145,8 @@ static const struct option replay_options[] = {
 
 static const struct option salvage_options[] = {
     RANGE,
+    {"segment", "FILE", "only this segment's file, also one that was set aside in bad/",
+     OPTION_FILE, NULL},
     {"to-file", "FILE", "where the deliveries go, a JSON line each", OPTION_FILE, NULL},
     FLAG("post", "post them to the receiver instead, each as a new delivery"),
     END,

@@ -6,6 +6,7 @@
 #include "cli/journey.h"
 #include "cli/show.h"
 #include "event/delivery.h"
+#include "journal/inspect.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -19,16 +20,27 @@ is_in_range(const struct options *o, const struct record *record)
 {
     uint64_t from = 0, to = UINT64_MAX;
 
-    if (!options_is(o, "journal ls") && !options_is(o, "journal verify")) {
+    if (!options_is(o, "journal ls")) {
         from = options_number(o, "from", 0);
         to = options_number(o, "to", UINT64_MAX);
     }
     return record->sequence >= from && record->sequence <= to;
 }
 
+// Without --from a journey begins at what is kept: that there was more before is no damage.
+static bool
+is_before_all(const struct journey *j, const struct record *gap)
+{
+    return j->records == 0 && strcmp(gap->gap_reason, "no longer kept") == 0 &&
+           (options_is(j->cli->options, "journal ls") ||
+            !options_has(j->cli->options, "from"));
+}
+
 static int
 take(struct journey *j, const struct record *record, bool gap, struct err *err)
 {
+    if (gap && is_before_all(j, record))
+        return 0;
     if (gap) {
         j->gaps++;
         j->missing += record->sequence - record->gap_first + 1;
@@ -46,37 +58,54 @@ take(struct journey *j, const struct record *record, bool gap, struct err *err)
 }
 
 static int
+take_if_in_range(struct journey *j, const struct record *record, bool gap,
+                 struct err *err)
+{
+    return is_in_range(j->cli->options, record) ? take(j, record, gap, err) : 0;
+}
+
+static int
 walk(struct journey *j, struct cursor *cursor, struct err *err)
 {
-    struct show_progress progress = {.what = "records read:"};
     struct record record;
     int result = 0;
 
+    j->progress = (struct show_progress){.what = "records read:"};
     while (result == 0) {
         enum cursor_result next = cursor_next(cursor, &record, err);
         if (next == CURSOR_ERROR)
             result = -1;
         else if (next == CURSOR_END)
             break;
-        else if (is_in_range(j->cli->options, &record))
-            result = take(j, &record, next == CURSOR_GAP, err);
-        show_progress(&progress, j->records, 0);
+        else
+            result = take_if_in_range(j, &record, next == CURSOR_GAP, err);
+        show_progress(&j->progress, j->records, 0);
     }
-    show_progress_end(&progress);
+    show_progress_end(&j->progress);
     return result;
+}
+
+static const char *
+directory_of(struct cli *c, struct err *err)
+{
+    const char *directory = cli_directory(c);
+
+    if (!directory)
+        err_exit(err, EXIT_CODE_CONFIG,
+                 "without a good configuration, --directory says where it is");
+    return directory;
 }
 
 int
 journey_make(struct journey *j, struct err *err)
 {
-    const char *directory = cli_directory(j->cli);
+    const char *directory = directory_of(j->cli, err);
     const struct options *o = j->cli->options;
     uint64_t from = 0;
 
     if (!directory)
-        return err_exit(err, EXIT_CODE_CONFIG,
-                        "without a good configuration, --directory says where it is");
-    if (!options_is(o, "journal ls") && !options_is(o, "journal verify"))
+        return -1;
+    if (!options_is(o, "journal ls"))
         from = options_number(o, "from", 0);
     struct cursor *cursor = cursor_open_reader(directory, from ? from - 1 : 0, err);
     if (!cursor)
@@ -89,15 +118,38 @@ journey_make(struct journey *j, struct err *err)
     return result;
 }
 
+static int
+take_record(const struct record *record, void *context, struct err *err)
+{
+    return take_if_in_range(context, record, false, err);
+}
+
+static int
+take_gap(const struct record *record, void *context, struct err *err)
+{
+    return take_if_in_range(context, record, true, err);
+}
+
+int
+journey_make_in(struct journey *j, const char *segment, struct err *err)
+{
+    return journal_salvage(segment, take_record, take_gap, j, err);
+}
+
+static void
+print_gap(const struct cli *c, uint64_t first, uint64_t last, const char *reason)
+{
+    fflush(stdout);
+    printf(c->json ? "{\"gap_first\":%llu,\"gap_last\":%llu,\"reason\":\"%s\"}\n"
+                   : "gap: %llu to %llu, %s\n",
+           (unsigned long long)first, (unsigned long long)last, reason);
+}
+
 int
 journey_print_gap(struct journey *j, const struct record *record, struct err *err)
 {
     (void)err;
-    fflush(stdout);
-    printf(j->cli->json ? "{\"gap_first\":%llu,\"gap_last\":%llu,\"reason\":\"%s\"}\n"
-                        : "gap: %llu to %llu, %s\n",
-           (unsigned long long)record->gap_first, (unsigned long long)record->sequence,
-           record->gap_reason);
+    print_gap(j->cli, record->gap_first, record->sequence, record->gap_reason);
     return 0;
 }
 
@@ -139,25 +191,41 @@ print_files(const char *directory)
 }
 
 static void
-print_sums(const struct journey *j)
+print_sums_json(const struct journey *j)
 {
-    char bytes[32], from[CLOCK_TEXT], to[CLOCK_TEXT];
+    printf("{\"journal\":\"%s\",\"records\":%llu,\"bytes\":%llu,\"first\":%llu,"
+           "\"last\":%llu,\"gaps\":%llu,\"missing\":%llu}\n",
+           j->id, (unsigned long long)j->records, (unsigned long long)j->bytes,
+           (unsigned long long)j->first, (unsigned long long)j->last,
+           (unsigned long long)j->gaps, (unsigned long long)j->missing);
+}
 
-    text_bytes(bytes, sizeof bytes, j->bytes);
+static void
+print_times(const struct journey *j)
+{
+    char from[CLOCK_TEXT], to[CLOCK_TEXT];
+
     clock_format_seconds(from, j->first_us);
     clock_format_seconds(to, j->last_us);
+    printf(", received %s to %s", from, to);
+}
+
+static void
+print_sums(const struct journey *j)
+{
+    char bytes[32];
+
     if (j->cli->json) {
-        printf("{\"journal\":\"%s\",\"records\":%llu,\"bytes\":%llu,\"first\":%llu,"
-               "\"last\":%llu,\"gaps\":%llu,\"missing\":%llu}\n",
-               j->id, (unsigned long long)j->records, (unsigned long long)j->bytes,
-               (unsigned long long)j->first, (unsigned long long)j->last,
-               (unsigned long long)j->gaps, (unsigned long long)j->missing);
+        print_sums_json(j);
         return;
     }
+    text_bytes(bytes, sizeof bytes, j->bytes);
     printf("journal %s: %llu records, %s", j->id, (unsigned long long)j->records, bytes);
     if (j->records)
-        printf(", sequences %llu to %llu, received %s to %s",
-               (unsigned long long)j->first, (unsigned long long)j->last, from, to);
+        printf(", sequences %llu to %llu", (unsigned long long)j->first,
+               (unsigned long long)j->last);
+    if (j->first_us)
+        print_times(j);
     if (j->gaps)
         printf("; %s%llu gaps, %llu records missing%s", show_color(j->cli, SHOW_BAD),
                (unsigned long long)j->gaps, (unsigned long long)j->missing,
@@ -179,15 +247,79 @@ cli_journal_ls(struct cli *c)
     return j.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
 
+// --- verify ---------------------------------------------------------------------------
+
+static void
+verify_gap(uint64_t first, uint64_t last, void *context)
+{
+    print_gap(((struct journey *)context)->cli, first, last, "damaged");
+}
+
+// A segment is told when something is wrong with it.
+static void
+verify_segment(const struct inspect_segment *s, void *context)
+{
+    struct journey *j = context;
+    const char *state = s->state == INSPECT_TORN ? "torn" : "damaged";
+
+    j->records += s->records;
+    show_progress(&j->progress, j->records, 0);
+    if (s->state == INSPECT_CLEAN)
+        return;
+    show_progress_end(&j->progress);
+    if (j->cli->json)
+        printf("{\"segment\":\"%s\",\"state\":\"%s\",\"records\":%llu,"
+               "\"missing\":%llu}\n",
+               s->name, state, (unsigned long long)s->records,
+               (unsigned long long)s->lost);
+    else
+        printf("segment %s: %s, %llu records, %llu missing%s\n", s->name, state,
+               (unsigned long long)s->records, (unsigned long long)s->lost,
+               s->state == INSPECT_TORN
+                   ? " (its end was never acknowledged: nothing is lost)"
+                   : "");
+}
+
+static int
+verify(struct journey *j, struct inspect_total *total, struct err *err)
+{
+    struct inspect_watch watch = {verify_gap, verify_segment, j};
+    const char *directory = directory_of(j->cli, err);
+
+    if (!directory)
+        return -1;
+    j->progress = (struct show_progress){.what = "records read:"};
+    int result = journal_verify(directory, &watch, total, err);
+    show_progress_end(&j->progress);
+    return result;
+}
+
+static void
+print_verified(struct journey *j, const struct inspect_total *total)
+{
+    memcpy(j->id, total->id, sizeof j->id);
+    j->bytes = total->payload_bytes;
+    j->first = total->first;
+    j->last = total->last;
+    j->gaps = total->gaps;
+    j->missing = total->lost;
+    print_sums(j);
+    if (total->bad_files && !j->cli->json)
+        printf("bad/ holds %llu files that were set aside; what can be read of a whole "
+               "segment, journal salvage --segment saves\n",
+               (unsigned long long)total->bad_files);
+}
+
 int
 cli_journal_verify(struct cli *c)
 {
-    struct journey j = {.cli = c, .on_gap = journey_print_gap};
+    struct journey j = {.cli = c};
+    struct inspect_total total;
     struct err err = {0};
 
-    if (journey_make(&j, &err) < 0)
+    if (verify(&j, &total, &err) < 0)
         return cli_fail(&err);
-    print_sums(&j);
+    print_verified(&j, &total);
     return j.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
 

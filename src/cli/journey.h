@@ -4,6 +4,7 @@
 #define ACRELAY_CLI_JOURNEY_H
 
 #include "cli/cli.h"
+#include "cli/show.h"
 #include "journal/cursor.h"
 
 struct journey;
@@ -18,10 +19,14 @@ struct journey {
     char id[JOURNAL_ID_TEXT];
     uint64_t records, bytes, first, last, gaps, missing;
     int64_t first_us, last_us;
+    struct show_progress progress;
 };
 
-// journey_make walks to the end; -1 with *err.
+// journey_make walks to the end; -1 with *err. Without --from it begins at what is kept.
 int journey_make(struct journey *j, struct err *err);
+
+// journey_make_in walks over what can be read of one segment's file; `begin` is not called.
+int journey_make_in(struct journey *j, const char *segment, struct err *err);
 
 // journey_print_gap is an on_gap that prints it.
 journey_fn journey_print_gap;

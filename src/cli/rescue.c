@@ -98,6 +98,14 @@ salvage_record(struct journey *j, const struct record *record, struct err *err)
     return good ? 0 : err_errno(err, "cannot write");
 }
 
+static int
+salvage_walk(struct journey *j, struct err *err)
+{
+    const char *segment = options_text(j->cli->options, "segment", NULL);
+
+    return segment ? journey_make_in(j, segment, err) : journey_make(j, err);
+}
+
 // The file holds personal data: it is new, and its owner's alone.
 static FILE *
 salvage_create(const char *path, struct err *err)
@@ -119,7 +127,7 @@ salvage_to_file(struct journey *j, const char *path, struct err *err)
         return -1;
     j->on_record = salvage_record;
     j->context = file;
-    int result = journey_make(j, err);
+    int result = salvage_walk(j, err);
     if (fflush(file) != 0 || fsync(fileno(file)) != 0)
         result = err_errno(err, "%s: cannot write", path);
     if (fclose(file) != 0 && result == 0)
@@ -214,7 +222,7 @@ salvage_by_posting(struct journey *j, struct posting *p, struct err *err)
     p->fd = -1;
     j->on_record = post_record;
     j->context = p;
-    int result = journey_make(j, err);
+    int result = salvage_walk(j, err);
     secrets_release(p->secrets);
     if (p->fd >= 0)
         close(p->fd);

@@ -37,10 +37,11 @@ count_bad(int dir)
 // A look at one segment of a list.
 struct look {
     const struct files_list *list;
+    const struct inspect_watch *watch;
     size_t i;
+    bool held; // a process may just be writing to the newest segment
     struct segment_scan scan;
-    struct inspect_segment *found;
-    uint64_t payload_bytes;
+    struct inspect_segment found;
 };
 
 static bool
@@ -58,10 +59,16 @@ note_hole(struct look *l, struct range hole, uint64_t proved)
     if (is_newest(l) && hole.last > proved)
         hole.last = proved;
     range_trim_skipped(&hole, l->list);
-    if (hole.first <= hole.last)
-        l->found->lost += hole.last - hole.first + 1;
-    else if (l->found->state == INSPECT_CLEAN)
-        l->found->state = INSPECT_TORN;
+    if (hole.first > hole.last) {
+        if (l->found.state == INSPECT_CLEAN)
+            l->found.state = INSPECT_TORN;
+        return;
+    }
+    l->found.state = INSPECT_DAMAGED;
+    l->found.lost += hole.last - hole.first + 1;
+    l->found.gaps++;
+    if (l->watch->gap)
+        l->watch->gap(hole.first, hole.last, l->watch->context);
 }
 
 // pass_hole goes on behind bytes that are no record.
@@ -96,19 +103,19 @@ has_remains(const struct segment_scan *s)
     return false;
 }
 
-// The records end here. What the next segment starts behind is missing too.
+// The records end here. What the next segment starts behind is missing too. Remains in the
+// newest one may be what is just being written.
 static void
 note_end(struct look *l)
 {
     uint64_t last = l->scan.after;
 
-    if (has_remains(&l->scan) && l->found->state == INSPECT_CLEAN)
-        l->found->state = INSPECT_TORN;
+    if (l->found.state == INSPECT_CLEAN && !(is_newest(l) && l->held) &&
+        has_remains(&l->scan))
+        l->found.state = INSPECT_TORN;
     if (!is_newest(l) && l->list->at[l->i + 1].header.first > last + 1)
         note_hole(l, (struct range){last + 1, l->list->at[l->i + 1].header.first - 1}, 0);
-    l->found->last = last;
-    if (l->found->lost)
-        l->found->state = INSPECT_DAMAGED;
+    l->found.last = last;
 }
 
 static int
@@ -121,8 +128,8 @@ scan_all(struct look *l, struct err *err)
     do {
         r = segment_scan_next(&l->scan, &f, &payload, err);
         if (r == SEGMENT_RECORD) {
-            l->found->records++;
-            l->payload_bytes += f.length;
+            l->found.records++;
+            l->found.payload_bytes += f.length;
         } else if (r == SEGMENT_END) {
             r = pass_hole(l, err);
         }
@@ -135,61 +142,72 @@ scan_all(struct look *l, struct err *err)
     return 0;
 }
 
+// The size is asked now: a segment may have grown since it was listed, before the next began.
 static int
-verify_one(int dir, const struct files_list *list, size_t i, struct inspect_segment *s,
-           uint64_t *payload_bytes, struct err *err)
+verify_file(struct look *l, int fd, struct err *err)
 {
-    struct look l = {.list = list, .i = i, .found = s};
+    const struct segment *s = &l->list->at[l->i];
     struct buf chunk;
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return err_errno(err, "segment %s", s->name);
+    buf_init(&chunk, SEGMENT_CHUNK_MAX);
+    segment_scan_start(&l->scan, fd, &s->header, (uint64_t)st.st_size, &chunk);
+    int result = scan_all(l, err);
+    buf_release(&chunk);
+    return result;
+}
+
+// 1, 0 when it is gone (published, and room was needed), -1 with *err.
+static int
+verify_one(struct look *l, int dir, struct err *err)
+{
+    const struct segment *s = &l->list->at[l->i];
     int fd = openat(dir, s->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
     if (fd < 0)
-        return err_errno(err, "cannot open segment %s", s->name);
-    buf_init(&chunk, SEGMENT_CHUNK_MAX);
-    s->state = INSPECT_CLEAN;
-    segment_scan_start(&l.scan, fd, &list->at[i].header, list->at[i].bytes, &chunk);
-    int result = scan_all(&l, err);
-    *payload_bytes += l.payload_bytes;
-    buf_release(&chunk);
+        return errno == ENOENT ? 0 : err_errno(err, "cannot open segment %s", s->name);
+    l->found = (struct inspect_segment){.name = s->name, .first = s->header.first};
+    int result = verify_file(l, fd, err);
     close(fd);
-    return result;
+    return result < 0 ? -1 : 1;
 }
 
 static void
 add_up(struct inspect_total *total, const struct inspect_segment *s)
 {
-    total->segments++;
     total->records += s->records;
+    total->payload_bytes += s->payload_bytes;
     total->lost += s->lost;
-    total->bytes += s->bytes;
+    total->gaps += s->gaps;
+    if (s->records && !total->first)
+        total->first = s->first;
+    if (s->records)
+        total->last = s->last;
     if (s->state > total->state)
         total->state = s->state;
 }
 
 static int
-go_through(int dir, const struct files_list *list, bool verify, inspect_each *each,
-           void *context, struct inspect_total *total, struct err *err)
+verify_all(struct look *l, int dir, struct inspect_total *total, struct err *err)
 {
-    for (size_t i = 0; i < list->len; i++) {
-        const struct segment *at = &list->at[i];
-        struct inspect_segment s = {.name = at->name,
-                                    .first = at->header.first,
-                                    .bytes = at->bytes,
-                                    .changed_us = at->changed_us};
-        if (i + 1 < list->len)
-            s.last = list->at[i + 1].header.first - 1;
-        if (verify && verify_one(dir, list, i, &s, &total->payload_bytes, err) < 0)
+    for (l->i = 0; l->i < l->list->len; l->i++) {
+        int there = verify_one(l, dir, err);
+        if (there < 0)
             return -1;
-        add_up(total, &s);
-        if (each)
-            each(&s, context);
+        if (!there)
+            continue;
+        add_up(total, &l->found);
+        if (l->watch->segment)
+            l->watch->segment(&l->found, l->watch->context);
     }
     return 0;
 }
 
-static int
-inspect(const char *directory, bool verify, inspect_each *each, void *context,
-        struct inspect_total *total, struct err *err)
+int
+journal_verify(const char *directory, const struct inspect_watch *watch,
+               struct inspect_total *total, struct err *err)
 {
     struct files_list list;
     uint64_t aside = 0;
@@ -198,79 +216,114 @@ inspect(const char *directory, bool verify, inspect_each *each, void *context,
     *total = (struct inspect_total){0};
     if (dir < 0)
         return -1;
+    struct look l = {.list = &list, .watch = watch, .held = journal_is_held(directory)};
     result = files_list_read(dir, false, &list, &aside, err);
     if (result == 0 && list.len == 0)
         result = err_exit(err, EXIT_CODE_DIRECTORY, "%s holds no journal", directory);
     if (result == 0) {
         text_hex(total->id, sizeof total->id, list.at[list.len - 1].header.id,
                  JOURNAL_ID_BYTES);
-        total->spare_bytes = list.spare_bytes;
         total->bad_files = count_bad(dir);
-        result = go_through(dir, &list, verify, each, context, total, err);
+        result = verify_all(&l, dir, total, err);
         files_list_release(&list);
     }
     close(dir);
     return result;
 }
 
-int
-journal_list(const char *directory, inspect_each *each, void *context,
-             struct inspect_total *total, struct err *err)
+// What a salvage gives out, and to whom.
+struct salvage {
+    struct segment_scan scan;
+    inspect_record *each, *gap;
+    void *context;
+};
+
+// tell_missing tells what is missing up to `last`, as far as a frame proves it.
+static int
+tell_missing(struct salvage *s, uint64_t first, uint64_t last,
+             const struct segment_frame *f, struct err *err)
 {
-    return inspect(directory, false, each, context, total, err);
+    if (last > f->durable)
+        last = f->durable;
+    if (first > last)
+        return 0;
+    return s->gap(&(struct record){.sequence = last,
+                                   .received_us = f->received_us,
+                                   .gap_first = first,
+                                   .gap_reason = "damaged"},
+                  s->context, err);
 }
 
-int
-journal_verify(const char *directory, inspect_each *each, void *context,
-               struct inspect_total *total, struct err *err)
+// salvage_on passes bytes that are no record. 1 to go on, 0 at the end, -1 with *err.
+static int
+salvage_on(struct salvage *s, struct err *err)
 {
-    return inspect(directory, true, each, context, total, err);
+    uint64_t first = s->scan.after + 1;
+    struct segment_frame f;
+    enum segment_result r = segment_scan_resync(&s->scan, &f, err);
+
+    if (r == SEGMENT_ERROR || r == SEGMENT_END)
+        return (int)r;
+    uint64_t last = r == SEGMENT_SEAL ? f.sequence : f.sequence - 1;
+    if (tell_missing(s, first, last, &f, err) < 0)
+        return -1;
+    return r == SEGMENT_RECORD;
 }
 
-static int64_t
-salvage(int fd, const char *path, inspect_record *each, void *context, struct err *err)
+static int
+salvage_all(struct salvage *s, struct err *err)
+{
+    struct segment_frame f;
+    const char *payload;
+
+    for (;;) {
+        enum segment_result r = segment_scan_next(&s->scan, &f, &payload, err);
+        if (r == SEGMENT_ERROR || r == SEGMENT_SEAL)
+            return r == SEGMENT_SEAL ? 0 : -1;
+        if (r == SEGMENT_END) {
+            int on = salvage_on(s, err);
+            if (on <= 0)
+                return on;
+            continue;
+        }
+        struct record rec = {.sequence = f.sequence,
+                             .received_us = f.received_us,
+                             .payload = span_make(payload, f.length)};
+        if (s->each(&rec, s->context, err) < 0)
+            return -1;
+    }
+}
+
+static int
+salvage_file(struct salvage *s, int fd, const char *path, struct err *err)
 {
     struct segment_header h;
-    struct segment_scan scan;
-    struct segment_frame f;
     struct buf chunk;
     struct stat st;
-    const char *payload;
-    enum segment_result r;
-    int64_t count = 0;
 
     if (fstat(fd, &st) < 0)
         return err_errno(err, "%s", path);
     if (segment_read_header(fd, &h, err) < 0)
         return err_context(err, "%s", path);
     buf_init(&chunk, SEGMENT_CHUNK_MAX);
-    segment_scan_start(&scan, fd, &h, (uint64_t)st.st_size, &chunk);
-    do {
-        r = segment_scan_next(&scan, &f, &payload, err);
-        if (r == SEGMENT_RECORD) {
-            each(&(struct record){.sequence = f.sequence,
-                                  .received_us = f.received_us,
-                                  .payload = span_make(payload, f.length)},
-                 context);
-            count++;
-        } else if (r == SEGMENT_END) {
-            r = segment_scan_resync(&scan, &f, err);
-        }
-    } while (r == SEGMENT_RECORD);
+    segment_scan_start(&s->scan, fd, &h, (uint64_t)st.st_size, &chunk);
+    int result = salvage_all(s, err);
     buf_release(&chunk);
-    return r == SEGMENT_ERROR ? -1 : count;
+    return result;
 }
 
-int64_t
-journal_salvage(const char *path, inspect_record *each, void *context, struct err *err)
+int
+journal_salvage(const char *path, inspect_record *each, inspect_record *gap,
+                void *context, struct err *err)
 {
+    struct salvage s = {.each = each, .gap = gap, .context = context};
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 
     if (fd < 0)
         return err_errno(err, "%s: cannot open", path);
-    int64_t count = salvage(fd, path, each, context, err);
+    int result = salvage_file(&s, fd, path, err);
     close(fd);
-    return count;
+    return result;
 }
 
 bool

@@ -297,6 +297,78 @@ def test_journal_is_listed_dumped_and_verified_while_the_receiver_runs(acrelay, 
     assert "holds no journal" in acrelay("journal", "ls", "--directory", "/", code=73)
 
 
+def stop_and_find_segments(receiver):
+    receiver.stop()
+    return sorted((receiver.directory / "state").glob("*.wal"))
+
+
+def flip(file, text):
+    """Flips a bit of the first byte of `text`, which the file holds."""
+    old = file.read_bytes()
+    at = old.index(text)
+    file.write_bytes(old[:at] + bytes([old[at] ^ 1]) + old[at + 1:])
+
+
+def test_damage_is_told_by_every_command_that_reads_the_journal(acrelay, receiver, tmp_path):
+    for n in range(3):
+        assert receiver.post(f"type=subscribe&contact[id]=number{n}") == 200
+    [segment] = stop_and_find_segments(receiver)
+    assert "3 records" in acrelay("journal", "verify")
+    flip(segment, b"number2")
+    told = acrelay("journal", "verify", code=2)
+    assert "gap: 3 to 3, damaged" in told and f"segment {segment.name}: damaged" in told
+    assert "2 records" in told and "1 records missing" in told
+    gap, damaged, sums = lines_of_json(acrelay("journal", "verify", "--json", code=2))
+    assert (gap["gap_first"], gap["gap_last"]) == (3, 3)
+    assert damaged["segment"] == segment.name and damaged["state"] == "damaged"
+    assert (sums["records"], sums["gaps"], sums["missing"]) == (2, 1, 1)
+    assert "1 records missing" in acrelay("journal", "ls", code=2)
+    assert "gap: 3 to 3" in acrelay("journal", "dump", code=2)
+    assert "2 deliveries saved, 0 left, 1 records missing" in acrelay(
+        "journal", "salvage", "--to-file", str(tmp_path / "saved"), code=2)
+
+
+def test_a_torn_end_is_no_damage(acrelay, receiver):
+    for n in range(3):
+        assert receiver.post(f"type=subscribe&contact[id]=number{n}") == 200
+    [segment] = stop_and_find_segments(receiver)
+    os.truncate(segment, segment.stat().st_size - 32 - 8)  # the seal, and some of the last record
+    assert f"segment {segment.name}: torn" in acrelay("journal", "verify")
+
+
+def test_what_is_no_longer_kept_is_no_damage(acrelay, receiver, tmp_path):
+    while len(list((receiver.directory / "state").glob("*.wal"))) < 2:
+        assert receiver.post("type=subscribe&x=" + "x" * (1 << 19)) == 200
+    first, second = stop_and_find_segments(receiver)
+    first.unlink()
+    kept = int(second.name[:16], 16)
+    for command in "verify", "ls":
+        assert f"sequences {kept} to" in acrelay("journal", command)
+    assert "gap" not in acrelay("journal", "dump")
+    assert "0 records missing" in acrelay("journal", "salvage", "--to-file", str(tmp_path / "s"))
+    assert "gap: 1 to" in acrelay("journal", "dump", "--from", "1", code=2)
+
+
+def test_one_segment_is_salvaged_also_out_of_bad(acrelay, receiver, redis, tmp_path):
+    for n in range(3):
+        assert receiver.post(f"type=subscribe&contact[id]=number{n}") == 200
+    receiver.wait_shipped()
+    [segment] = stop_and_find_segments(receiver)
+    bad = tmp_path / "bad"
+    segment.rename(bad)
+    flip(bad, b"number1")
+    saved = tmp_path / "saved"
+    salvage = ("journal", "salvage", "--segment", str(bad))
+    assert "2 deliveries saved" in acrelay(*salvage, "--to-file", str(saved), code=2)
+    assert ["number0" in line["body"] for line in lines_of_json(saved.read_text())] == [True, False]
+    receiver.start()
+    assert "1 deliveries posted, 0 left" in acrelay(*salvage, "--post", "--from", "3")
+    receiver.wait_shipped()
+    assert redis.entries()[-1]["ce_subject"] == b"contact/number2"
+    bad.write_bytes(b"x" * 100)
+    assert "not a segment" in acrelay(*salvage, "--post", code=1)
+
+
 def test_journal_is_replayed_on_request_only(acrelay, receiver, redis):
     assert receiver.post("type=subscribe&contact[id]=1") == 200
     assert receiver.post("type=subscribe&contact[id]=2") == 200

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { RECORDS = 12 };
@@ -66,6 +67,7 @@ struct seen {
     struct inspect_segment at[8];
     char paths[8][128];
     size_t len;
+    uint64_t gap_first, gap_last; // the last one told
 };
 
 static void
@@ -78,6 +80,15 @@ keep(const struct inspect_segment *s, void *context)
     seen->at[seen->len++] = *s;
 }
 
+static void
+keep_gap(uint64_t first, uint64_t last, void *context)
+{
+    struct seen *seen = context;
+
+    seen->gap_first = first;
+    seen->gap_last = last;
+}
+
 static struct inspect_total
 verify(struct seen *seen)
 {
@@ -85,7 +96,8 @@ verify(struct seen *seen)
     struct err err = {0};
 
     *seen = (struct seen){0};
-    cr_assert_eq(journal_verify(directory, keep, seen, &total, &err), 0, "%s", err.text);
+    struct inspect_watch watch = {.segment = keep, .gap = keep_gap, .context = seen};
+    cr_assert_eq(journal_verify(directory, &watch, &total, &err), 0, "%s", err.text);
     return total;
 }
 
@@ -98,22 +110,6 @@ overwrite(const char *path, off_t at, const char *bytes, size_t len)
     close(fd);
 }
 
-Test(inspect, lists_the_segments_by_their_headers)
-{
-    struct seen seen = {0};
-    struct inspect_total total;
-    struct err err = {0};
-
-    make_journal();
-    cr_assert_eq(journal_list(directory, keep, &seen, &total, &err), 0, "%s", err.text);
-    cr_assert_geq(seen.len, 2);
-    cr_assert_eq(seen.at[0].first, 1);
-    cr_assert_eq(seen.at[0].last + 1, seen.at[1].first);
-    cr_assert_eq(total.segments, seen.len);
-    cr_assert_eq(total.state, INSPECT_UNREAD);
-    cr_assert_eq(strlen(total.id), JOURNAL_ID_TEXT - 1);
-}
-
 Test(inspect, finds_a_journal_clean_also_while_it_is_open)
 {
     struct seen seen;
@@ -123,6 +119,9 @@ Test(inspect, finds_a_journal_clean_also_while_it_is_open)
     cr_assert_eq(total.state, INSPECT_CLEAN);
     cr_assert_eq(total.records, RECORDS);
     cr_assert_eq(total.payload_bytes, RECORDS * 30);
+    cr_assert_eq(total.first, 1);
+    cr_assert_eq(total.last, RECORDS);
+    cr_assert_eq(strlen(total.id), JOURNAL_ID_TEXT - 1);
     struct journal *j = must_open();
     append(j, 3);
     total = verify(&seen);
@@ -139,7 +138,9 @@ Test(inspect, tells_a_torn_tail_from_damage)
     verify(&seen);
     size_t last = seen.len - 1;
     // Without its seal and with its last record cut short, the newest one is torn.
-    cr_assert_eq(truncate(seen.paths[last], (off_t)seen.at[last].bytes - 32 - 8), 0);
+    struct stat st;
+    cr_assert_eq(stat(seen.paths[last], &st), 0);
+    cr_assert_eq(truncate(seen.paths[last], st.st_size - 32 - 8), 0);
     struct inspect_total total = verify(&seen);
     cr_assert_eq(total.state, INSPECT_TORN);
     cr_assert_eq(total.lost, 0);
@@ -148,30 +149,82 @@ Test(inspect, tells_a_torn_tail_from_damage)
     cr_assert_eq(total.state, INSPECT_DAMAGED);
     cr_assert_eq(seen.at[0].state, INSPECT_DAMAGED);
     cr_assert_eq(total.lost, 1);
+    cr_assert_eq(total.gaps, 1);
+    cr_assert_eq(seen.gap_first, 1);
+    cr_assert_eq(seen.gap_last, 1);
 }
 
-static void
-count(const struct record *rec, void *context)
+Test(inspect, calls_nothing_torn_that_may_just_be_written)
 {
+    struct seen seen;
+
+    make_journal();
+    verify(&seen);
+    struct journal *j = must_open();
+    append(j, 1);
+    verify(&seen);
+    size_t last = seen.len - 1;
+    overwrite(seen.paths[last], 64 + 64, "half a frame", 12);
+    cr_assert_eq(verify(&seen).state, INSPECT_CLEAN);
+    journal_close(j);
+    cr_assert_eq(truncate(seen.paths[last], 64 + 64 + 12), 0);
+    overwrite(seen.paths[last], 64 + 64, "half a frame", 12);
+    cr_assert_eq(verify(&seen).state, INSPECT_TORN);
+}
+
+// What a salvage gave.
+struct salvaged {
+    int records, missing;
+};
+
+static int
+count(const struct record *rec, void *context, struct err *err)
+{
+    struct salvaged *s = context;
+
+    (void)err;
     cr_assert(span_is(rec->payload, "thirty bytes of a payload here"));
-    ++*(int *)context;
+    s->records++;
+    return 0;
+}
+
+static int
+count_gap(const struct record *rec, void *context, struct err *err)
+{
+    struct salvaged *s = context;
+
+    (void)err;
+    s->missing += (int)(rec->sequence - rec->gap_first + 1);
+    return 0;
 }
 
 Test(inspect, salvages_what_is_whole_in_a_damaged_segment)
 {
     struct seen seen;
     struct err err = {0};
-    int found = 0;
+    struct salvaged found = {0};
 
     make_journal();
     verify(&seen);
     overwrite(seen.paths[0], 64 + 40, "damage", 6);
-    cr_assert_eq(journal_salvage(seen.paths[0], count, &found, &err),
-                 (int64_t)seen.at[0].records - 1);
-    cr_assert_eq(found, (int)seen.at[0].records - 1);
+    cr_assert_eq(journal_salvage(seen.paths[0], count, count_gap, &found, &err), 0);
+    cr_assert_eq(found.records, (int)seen.at[0].records - 1);
+    cr_assert_eq(found.missing, 1);
     overwrite(seen.paths[0], 0, "damage", 6);
-    cr_assert_eq(journal_salvage(seen.paths[0], count, &found, &err), -1);
+    cr_assert_eq(journal_salvage(seen.paths[0], count, count_gap, &found, &err), -1);
     cr_assert_eq(err.kind, ERR_INPUT);
+}
+
+Test(inspect, verifies_what_is_kept_and_calls_the_rest_no_loss)
+{
+    struct seen seen;
+
+    make_journal();
+    uint64_t kept = (verify(&seen), seen.at[1].first);
+    cr_assert_eq(unlink(seen.paths[0]), 0);
+    struct inspect_total total = verify(&seen);
+    cr_assert_eq(total.state, INSPECT_CLEAN);
+    cr_assert_eq(total.first, kept);
 }
 
 Test(inspect, refuses_a_directory_that_holds_no_journal)
@@ -179,6 +232,8 @@ Test(inspect, refuses_a_directory_that_holds_no_journal)
     struct inspect_total total;
     struct err err = {0};
 
-    cr_assert_eq(journal_verify(directory, NULL, NULL, &total, &err), -1);
+    struct inspect_watch nobody = {0};
+
+    cr_assert_eq(journal_verify(directory, &nobody, &total, &err), -1);
     cr_assert_eq(err.exit, EXIT_CODE_DIRECTORY);
 }
