@@ -304,6 +304,10 @@ print_verified(struct journey *j, const struct inspect_total *total)
     j->gaps = total->gaps;
     j->missing = total->lost;
     print_sums(j);
+    if (total->foreign && !j->cli->json)
+        printf("%llu more files are named like segments, and their headers cannot be "
+               "read: what they held is not counted\n",
+               (unsigned long long)total->foreign);
     if (total->bad_files && !j->cli->json)
         printf("bad/ holds %llu files that were set aside; what can be read of a whole "
                "segment, journal salvage --segment saves\n",
@@ -320,7 +324,7 @@ cli_journal_verify(struct cli *c)
     if (verify(&j, &total, &err) < 0)
         return cli_fail(&err);
     print_verified(&j, &total);
-    return j.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
+    return j.gaps || total.foreign ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
 
 // --- dump -----------------------------------------------------------------------------

@@ -22,9 +22,10 @@ struct files_list {
     uint64_t lost;        // the last sequence that files set aside may have held
 };
 
-// files_list_read reads the headers of all segments. With `aside`, files that are not
-// segments of ours are moved to bad/ (else they are left out); *set_aside counts them.
-int files_list_read(int dir, bool aside, struct files_list *list, uint64_t *set_aside,
+// files_list_read reads the headers of all segments. Files named like one that are not
+// segments of ours, or whose header is damaged, are left out and added to *foreign; with
+// `aside` they are moved to bad/.
+int files_list_read(int dir, bool aside, struct files_list *list, uint64_t *foreign,
                     struct err *err);
 void files_list_release(struct files_list *list);
 

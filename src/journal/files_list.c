@@ -30,29 +30,57 @@ ends_with(const char *name, const char *end)
     return n >= e && strcmp(name + n - e, end) == 0;
 }
 
-// read_one reads a segment's header. 1, 0 when it is not a segment of ours, -1 when that
-// cannot be told now (*err): an I/O error must not pass for a foreign file.
-static int
-read_one(int dir, const char *name, struct segment *s, struct err *err)
+// A block, or what should tell where it is, is broken: trying again does not help.
+static bool
+is_damage(int error)
 {
+    return error == EIO || error == EUCLEAN || error == EBADMSG || error == ENODATA;
+}
+
+// read_header reads the header of an open file. 1, 0 when it is no segment of ours and *why
+// says so, -1 when that cannot be told now (*err).
+static int
+read_header(int fd, struct segment *s, const char **why, struct err *err)
+{
+    struct err reason = {0};
     struct stat st;
+
+    *why = "is not a segment of ours";
+    if (fstat(fd, &st) < 0)
+        return err_errno(err, "cannot stat a segment");
+    if (!S_ISREG(st.st_mode))
+        return 0;
+    errno = 0;
+    if (segment_read_header(fd, &s->header, &reason) == 0) {
+        s->bytes = s->end = (uint64_t)st.st_size;
+        s->changed_us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
+        return 1;
+    }
+    if (reason.kind == ERR_INPUT)
+        return 0;
+    *why = "cannot be read";
+    return is_damage(errno) ? 0 : err_set(err, ERR_AGAIN, "%s", reason.text);
+}
+
+// read_one reads a segment's header, as read_header does. A file that cannot be opened (whose
+// owner is another, or too many are open) is no damage and must not pass for a foreign one.
+static int
+read_one(int dir, const char *name, struct segment *s, const char **why, struct err *err)
+{
     int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 
-    if (fd < 0 && (errno == ENOENT || errno == ELOOP))
+    *why = "is not a segment of ours";
+    if (fd < 0 && (errno == ENOENT || errno == ELOOP || errno == ENXIO))
         return 0;
     if (fd < 0)
         return err_errno(err, "cannot open segment %s", name);
-    struct err why = {.kind = ERR_NONE};
-    int result = fstat(fd, &st) < 0 ? err_errno(&why, "cannot stat segment %s", name)
-                                    : segment_read_header(fd, &s->header, &why);
+    int result = read_header(fd, s, why, err);
     close(fd);
-    if (result < 0 && why.kind != ERR_INPUT && err)
-        *err = why;
     if (result < 0)
-        return why.kind == ERR_INPUT ? 0 : -1;
+        return err_context(err, "segment %s", name);
+    if (result == 0)
+        return 0;
     segment_name(s->name, &s->header);
-    s->bytes = s->end = (uint64_t)st.st_size;
-    s->changed_us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
     return strcmp(s->name, name) == 0;
 }
 
@@ -65,29 +93,32 @@ note_lost(int dir, const char *name, struct files_list *list)
     uint32_t life;
 
     if (sscanf(name, "%16" SCNx64 "-%8" SCNx32 ".wal", &first, &life) != 2 ||
-        fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_size < SEGMENT_HEADER)
+        first == 0 || first > UINT64_MAX / 2 ||
+        fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
         return;
-    uint64_t most = (uint64_t)(st.st_size - SEGMENT_HEADER) / SEGMENT_RECORD_LEAST;
-    if (most > 0 && first < UINT64_MAX / 2 && list->lost < first + most - 1)
-        list->lost = first + most - 1;
+    uint64_t last = segment_last_possible(first, (uint64_t)st.st_size);
+    if (last >= first && list->lost < last)
+        list->lost = last;
 }
 
 static int
 take_segment(int dir, const char *name, bool aside, struct files_list *list,
-             uint64_t *count, struct err *err)
+             uint64_t *foreign, struct err *err)
 {
     struct segment s;
-    int good = read_one(dir, name, &s, err);
+    const char *why;
+    int good = read_one(dir, name, &s, &why, err);
 
     if (good < 0)
         return -1;
-    if (good == 0) {
-        if (aside) {
-            note_lost(dir, name, list);
-            files_set_aside(dir, name, "is not a segment of ours", count);
-        }
-        return 0;
+    if (good == 0 && !aside)
+        (*foreign)++;
+    if (good == 0 && aside) {
+        note_lost(dir, name, list);
+        files_set_aside(dir, name, why, foreign);
     }
+    if (good == 0)
+        return 0;
     list->at = memory_grow(list->at, (list->len + 1) * sizeof *list->at);
     list->at[list->len++] = s;
     return 0;
@@ -95,12 +126,12 @@ take_segment(int dir, const char *name, bool aside, struct files_list *list,
 
 static int
 take_entry(int dir, const char *name, bool aside, struct files_list *list,
-           uint64_t *count, struct err *err)
+           uint64_t *foreign, struct err *err)
 {
     struct stat st;
 
     if (ends_with(name, ".wal"))
-        return take_segment(dir, name, aside, list, count, err);
+        return take_segment(dir, name, aside, list, foreign, err);
     if (strcmp(name, FILES_SPARE) == 0 &&
         fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
         list->spare_bytes = (uint64_t)st.st_size;
@@ -108,7 +139,7 @@ take_entry(int dir, const char *name, bool aside, struct files_list *list,
 }
 
 int
-files_list_read(int dir, bool aside, struct files_list *list, uint64_t *set_aside_count,
+files_list_read(int dir, bool aside, struct files_list *list, uint64_t *foreign,
                 struct err *err)
 {
     int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -122,7 +153,7 @@ files_list_read(int dir, bool aside, struct files_list *list, uint64_t *set_asid
         return err_errno(err, "cannot list the journal's directory");
     }
     for (struct dirent *e; result == 0 && (e = readdir(d));)
-        result = take_entry(dir, e->d_name, aside, list, set_aside_count, err);
+        result = take_entry(dir, e->d_name, aside, list, foreign, err);
     closedir(d);
     if (result < 0)
         files_list_release(list);

@@ -210,14 +210,13 @@ journal_verify(const char *directory, const struct inspect_watch *watch,
                struct inspect_total *total, struct err *err)
 {
     struct files_list list;
-    uint64_t aside = 0;
     int dir = files_open(directory, false, false, err), result;
 
     *total = (struct inspect_total){0};
     if (dir < 0)
         return -1;
     struct look l = {.list = &list, .watch = watch, .held = journal_is_held(directory)};
-    result = files_list_read(dir, false, &list, &aside, err);
+    result = files_list_read(dir, false, &list, &total->foreign, err);
     if (result == 0 && list.len == 0)
         result = err_exit(err, EXIT_CODE_DIRECTORY, "%s holds no journal", directory);
     if (result == 0) {

@@ -26,6 +26,7 @@ struct inspect_total {
     uint64_t first, last; // sequences; 0 when there is no record
     uint64_t records, payload_bytes, lost, gaps;
     uint64_t bad_files; // in bad/
+    uint64_t foreign;   // named like segments, and none: nothing of them is counted
     enum inspect_state state;
 };
 

@@ -60,6 +60,34 @@ release(struct journal *j)
     free(j);
 }
 
+static void
+tell_to_stop(struct journal *j)
+{
+    pthread_mutex_lock(&j->lock);
+    j->stopping = true;
+    pthread_cond_broadcast(&j->work);
+    pthread_cond_broadcast(&j->taken);
+    pthread_cond_broadcast(&j->space);
+    pthread_cond_broadcast(&j->read);
+    pthread_mutex_unlock(&j->lock);
+}
+
+static int
+start_threads(struct journal *j, struct err *err)
+{
+    if (pthread_create(&j->committer, NULL, committer_run, j) != 0)
+        goto fail;
+    if (pthread_create(&j->keeper, NULL, keeper_run, j) == 0)
+        return 0;
+    tell_to_stop(j);
+    pthread_join(j->committer, NULL);
+
+fail:
+    return err_exit(err, EXIT_CODE_FAILURE,
+                    "cannot start the journal's threads (too little memory, "
+                    "or too many processes?)");
+}
+
 struct journal *
 journal_open(const struct journal_options *options, struct err *err)
 {
@@ -78,13 +106,8 @@ journal_open(const struct journal_options *options, struct err *err)
     init_conditions(j);
     j->open = group_make();
     j->age = cursor_open(j, 0);
-    if (pthread_create(&j->committer, NULL, committer_run, j) != 0 ||
-        pthread_create(&j->keeper, NULL, keeper_run, j) != 0) {
-        err_exit(err, EXIT_CODE_FAILURE,
-                 "cannot start the journal's threads (too little memory, "
-                 "or too many processes?)");
+    if (start_threads(j, err) < 0)
         goto fail;
-    }
     return j;
 
 fail:
@@ -97,13 +120,7 @@ journal_close(struct journal *j)
 {
     if (!j)
         return;
-    pthread_mutex_lock(&j->lock);
-    j->stopping = true;
-    pthread_cond_broadcast(&j->work);
-    pthread_cond_broadcast(&j->taken);
-    pthread_cond_broadcast(&j->space);
-    pthread_cond_broadcast(&j->read);
-    pthread_mutex_unlock(&j->lock);
+    tell_to_stop(j);
     pthread_join(j->committer, NULL);
     pthread_join(j->keeper, NULL);
     release(j);

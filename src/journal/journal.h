@@ -1,7 +1,7 @@
 // The journal is the ordered segments of one directory: where a delivery is durable before
 // it is answered. Records are opaque bytes with a sequence number that rises by one for
 // ever. One process holds a journal (lock); readers of the same process use cursor.h; other
-// processes may read it without the lock (journal_open_reader).
+// processes may read it without the lock (cursor_open_reader).
 //
 // Threads: records may be appended from any number of threads at once. A committer thread of
 // the journal's own writes what waits with one write and one fdatasync, and wakes or calls
@@ -36,8 +36,10 @@ struct journal;
 // journal_open takes the lock (EXIT_CODE_LOCK when it cannot, naming the holder's pid; says
 // so in the log after 1 s of waiting), makes the directory and the journal's id if it is
 // new, reads the headers of all segments and scans the last one. EXIT_CODE_DIRECTORY when
-// the directory cannot be written. Damage never makes it fail: what cannot be understood is
-// set aside in bad/ and told by the cursor as a gap.
+// the directory cannot be written. Damage never makes it fail: what cannot be understood, or
+// whose header cannot be read, is set aside in bad/ and told by the cursor as a gap. Behind a
+// header, a block that cannot be read (EIO) makes the cursor wait: it may come back, and
+// unpublished records are not given up for it.
 struct journal *journal_open(const struct journal_options *options, struct err *err);
 
 // journal_close commits what waits, stops the threads, shrinks the last segment to its used

@@ -80,9 +80,24 @@ take_frame(struct found *found, const struct segment_frame *f)
     found->last_us = f->received_us;
 }
 
-static int
-scan_records(int fd, const struct segment *s, struct found *found, struct err *err)
+// What cannot be read on may all have been acknowledged. Its numbers are not given out again,
+// and the cursor waits there, or finds it lost.
+static void
+pass_unreadable(const struct segment *s, struct found *found, const struct err *why)
 {
+    uint64_t last = segment_last_possible(s->header.first, s->bytes);
+
+    log_alarm("journal: segment %s: %s; sequences go on behind %llu", s->name, why->text,
+              (unsigned long long)last);
+    if (last > found->last)
+        found->last = last;
+    found->torn = (struct range){0};
+}
+
+static void
+scan_records(int fd, const struct segment *s, struct found *found)
+{
+    struct err err;
     struct segment_scan scan;
     struct segment_frame f;
     const char *payload;
@@ -94,9 +109,9 @@ scan_records(int fd, const struct segment *s, struct found *found, struct err *e
     found->last = s->header.first - 1;
     found->torn = (struct range){0};
     for (;;) {
-        r = segment_scan_next(&scan, &f, &payload, err);
+        r = segment_scan_next(&scan, &f, &payload, &err);
         if (r == SEGMENT_END) {
-            r = segment_scan_resync(&scan, &f, err);
+            r = segment_scan_resync(&scan, &f, &err);
             if (r == SEGMENT_RECORD)
                 continue;
         }
@@ -107,7 +122,8 @@ scan_records(int fd, const struct segment *s, struct found *found, struct err *e
             break;
     }
     buf_release(&chunk);
-    return r == SEGMENT_ERROR ? -1 : 0;
+    if (r == SEGMENT_ERROR)
+        pass_unreadable(s, found, &err);
 }
 
 // The records of a process that was killed may be in the page cache only: they are synced
@@ -119,8 +135,9 @@ scan_segment(int dir, const struct segment *s, struct found *found, struct err *
 
     if (fd < 0)
         return err_errno(err, "cannot open segment %s", s->name);
-    int result = scan_records(fd, s, found, err);
-    if (result == 0 && fdatasync(fd) < 0)
+    int result = 0;
+    scan_records(fd, s, found);
+    if (fdatasync(fd) < 0)
         result = err_errno(err, "cannot sync segment %s", s->name);
     close(fd);
     return result;

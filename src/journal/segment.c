@@ -47,7 +47,8 @@ segment_frame_crc(uint64_t salt, const struct segment_frame *f, const void *payl
     return crc_of(crc, payload, f->length);
 }
 
-// read_at reads up to len bytes; fewer only at the end of the file. -1 on an error.
+// read_at reads up to len bytes; fewer at the end of the file, or before what cannot be read.
+// -1 when that begins at once.
 static ssize_t
 read_at(int fd, char *to, size_t len, uint64_t offset)
 {
@@ -57,9 +58,9 @@ read_at(int fd, char *to, size_t len, uint64_t offset)
         ssize_t n = pread(fd, to + have, len - have, (off_t)(offset + have));
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
+        if (n < 0 && have == 0)
             return -1;
-        if (n == 0)
+        if (n <= 0)
             break;
         have += (size_t)n;
     }
@@ -91,6 +92,15 @@ segment_scan_start(struct segment_scan *s, int fd, const struct segment_header *
     buf_clear(chunk);
 }
 
+static int
+cannot_read(struct err *err)
+{
+    err_errno(err, "cannot read a segment");
+    if (err)
+        err->kind = ERR_AGAIN;
+    return -1;
+}
+
 // want makes `len` bytes at s->offset stand in the chunk. 1, 0 when the segment ends before,
 // -1 on an error.
 static int
@@ -109,15 +119,15 @@ want(struct segment_scan *s, uint64_t len, struct err *err)
     if (!to)
         return 0;
     ssize_t n = read_at(s->fd, to, fill, s->offset);
-    if (n < 0) {
-        err_errno(err, "cannot read a segment");
-        if (err)
-            err->kind = ERR_AGAIN;
-        return -1;
-    }
+    if (n < 0)
+        return cannot_read(err);
     c->len = (size_t)n;
     s->chunk_at = s->offset;
-    return len <= c->len;
+    if (len <= c->len)
+        return 1;
+    // Fewer: does the file end here, or can it not be read on?
+    char next;
+    return read_at(s->fd, &next, 1, s->offset + c->len) < 0 ? cannot_read(err) : 0;
 }
 
 static const char *
@@ -137,7 +147,7 @@ look(struct segment_scan *s, struct segment_frame *f, uint64_t missing, struct e
         return (enum segment_result)there;
     memcpy(f, here(s), SEGMENT_FRAME);
     uint64_t least = s->after + (f->length ? 1 : 0);
-    if (f->length > SEGMENT_PAYLOAD_MAX || f->sequence < least ||
+    if (f->length > JOURNAL_RECORD_MAX || f->sequence < least ||
         f->sequence - least > missing)
         return SEGMENT_END;
     there = want(s, (uint64_t)SEGMENT_FRAME + f->length, err);

@@ -24,8 +24,7 @@
 #ifndef ACRELAY_JOURNAL_SEGMENT_H
 #define ACRELAY_JOURNAL_SEGMENT_H
 
-#include "base/buf.h"
-#include "base/err.h"
+#include "journal/journal.h"
 
 #include <stdint.h>
 
@@ -35,8 +34,7 @@ enum {
     SEGMENT_FRAME = 32,
     SEGMENT_RECORD_LEAST = 40, // a frame and a byte of payload, padded
     SEGMENT_NAME = 40,
-    SEGMENT_PAYLOAD_MAX = 64 << 20,
-    SEGMENT_CHUNK_MAX = SEGMENT_PAYLOAD_MAX + (2 << 20), // for the buf of a scan
+    SEGMENT_CHUNK_MAX = JOURNAL_RECORD_MAX + (2 << 20), // for the buf of a scan
 };
 
 struct segment_header {
@@ -85,6 +83,16 @@ static inline uint64_t
 segment_space(uint64_t payload)
 {
     return (SEGMENT_FRAME + payload + 7) & ~(uint64_t)7;
+}
+
+// segment_last_possible is the last sequence that a file of so many bytes can hold.
+static inline uint64_t
+segment_last_possible(uint64_t first, uint64_t bytes)
+{
+    uint64_t records =
+        bytes > SEGMENT_HEADER ? (bytes - SEGMENT_HEADER) / SEGMENT_RECORD_LEAST : 0;
+
+    return first + records - 1;
 }
 
 // segment_header_seal completes a header whose id, first, life, salt and skipped range are

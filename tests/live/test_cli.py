@@ -324,6 +324,8 @@ def test_damage_is_told_by_every_command_that_reads_the_journal(acrelay, receive
     assert (sums["records"], sums["gaps"], sums["missing"]) == (2, 1, 1)
     assert "1 records missing" in acrelay("journal", "ls", code=2)
     assert "gap: 3 to 3" in acrelay("journal", "dump", code=2)
+    (segment.parent / "x.wal").mkdir()
+    assert "1 more files are named like segments" in acrelay("journal", "verify", code=2)
     assert "2 deliveries saved, 0 left, 1 records missing" in acrelay(
         "journal", "salvage", "--to-file", str(tmp_path / "saved"), code=2)
 

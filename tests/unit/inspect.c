@@ -215,6 +215,16 @@ Test(inspect, salvages_what_is_whole_in_a_damaged_segment)
     cr_assert_eq(err.kind, ERR_INPUT);
 }
 
+Test(inspect, counts_a_file_that_is_no_segment_any_more)
+{
+    struct seen seen;
+
+    make_journal();
+    verify(&seen);
+    overwrite(seen.paths[seen.len - 1], 0, "damage", 6);
+    cr_assert_eq(verify(&seen).foreign, 1);
+}
+
 Test(inspect, verifies_what_is_kept_and_calls_the_rest_no_loss)
 {
     struct seen seen;

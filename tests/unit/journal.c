@@ -5,6 +5,7 @@
 
 #include <criterion/criterion.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -14,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -322,6 +324,97 @@ Test(journal, moves_a_foreign_file_aside_and_goes_on)
     cr_assert_neq(access(path, F_OK), 0);
     struct cursor *c = cursor_open(j, 0);
     cr_assert_eq(read_numbers(c, 0, &gaps), 1);
+    cursor_close(c);
+    journal_close(j);
+}
+
+Test(journal, opens_beside_a_directory_that_is_named_like_a_segment)
+{
+    struct journal_options o = options();
+    struct journal_status status;
+    char path[128];
+
+    struct journal *j = must_open(&o);
+    must_append(j, "1");
+    journal_close(j);
+    snprintf(path, sizeof path, "%s/x.wal", directory);
+    cr_assert_eq(mkdir(path, 0700), 0);
+    struct err err = {0};
+    struct cursor *c = cursor_open_reader(directory, 0, &err);
+    cr_assert_not_null(c, "%s", err.text);
+    cursor_close(c);
+    j = must_open(&o);
+    cr_assert_eq(must_append(j, "2"), 2);
+    journal_read_status(j, &status);
+    cr_assert_eq(status.damaged, 1);
+    journal_close(j);
+}
+
+// A disk that cannot read some bytes of any file, from `bad_from` to `bad_to`.
+static _Atomic(off_t) bad_from, bad_to;
+
+ssize_t pread_of_a_bad_disk(int fd, void *to, size_t len, off_t at) __asm__("pread");
+ssize_t
+pread_of_a_bad_disk(int fd, void *to, size_t len, off_t at)
+{
+    off_t from = bad_from;
+
+    if (at >= from && at < bad_to) {
+        errno = EIO;
+        return -1;
+    }
+    if (at < from && at + (off_t)len > from)
+        len = (size_t)(from - at);
+    return syscall(SYS_pread64, fd, to, len, at);
+}
+
+Test(journal, opens_although_a_block_cannot_be_read)
+{
+    struct journal_options o = options();
+    struct record rec;
+    struct err err = {0};
+
+    struct journal *j = must_open(&o);
+    for (uint64_t n = 1; n <= 20; n++)
+        append_number(j, n, 480);
+    journal_close(j);
+    bad_from = 4096;
+    bad_to = 8192;
+    j = must_open(&o);
+    cr_assert_gt(must_append(j, "new"), 20);
+    struct cursor *c = cursor_open(j, 0);
+    for (uint64_t n = 1; n <= 7; n++) {
+        cr_assert_eq(cursor_next(c, &rec, &err), CURSOR_RECORD);
+        cr_assert_eq(rec.sequence, n);
+    }
+    cr_assert_eq(cursor_next(c, &rec, &err), CURSOR_ERROR);
+    cr_assert_eq(err.kind, ERR_AGAIN);
+    bad_to = 0;
+    for (uint64_t n = 8; n <= 20; n++) {
+        cr_assert_eq(cursor_next(c, &rec, &err), CURSOR_RECORD);
+        cr_assert_eq(rec.sequence, n);
+    }
+    cursor_close(c);
+    journal_close(j);
+}
+
+Test(journal, sets_a_segment_aside_whose_header_cannot_be_read)
+{
+    struct journal_options o = options();
+    struct record rec;
+    struct err err = {0};
+
+    struct journal *j = must_open(&o);
+    must_append(j, "1");
+    journal_close(j);
+    bad_to = 4096;
+    j = must_open(&o);
+    bad_to = 0;
+    cr_assert_gt(must_append(j, "2"), 1);
+    struct cursor *c = cursor_open(j, 0);
+    cr_assert_eq(cursor_next(c, &rec, &err), CURSOR_GAP);
+    cr_assert_eq(rec.gap_first, 1);
+    cr_assert_eq(cursor_next(c, &rec, &err), CURSOR_RECORD);
     cursor_close(c);
     journal_close(j);
 }
