@@ -18,6 +18,7 @@ fill(struct err *err, enum err_kind kind, enum exit_code exit, const char *forma
     vsnprintf(raw, sizeof raw, format, args);
     err->kind = kind;
     err->exit = exit;
+    err->error = 0;
     text_escape(err->text, sizeof err->text, span_of(raw));
 }
 
@@ -47,14 +48,16 @@ int
 err_errno(struct err *err, const char *format, ...)
 {
     char reason[128];
+    int error = errno;
     va_list args;
 
-    const char *known = strerror_r(errno, reason, sizeof reason);
+    const char *known = strerror_r(error, reason, sizeof reason);
     va_start(args, format);
     fill(err, ERR_FATAL, EXIT_CODE_FAILURE, format, args);
     va_end(args);
     if (err) {
         size_t used = strlen(err->text);
+        err->error = error;
         snprintf(err->text + used, sizeof err->text - used, ": %s", known);
     }
     return -1;

@@ -28,6 +28,7 @@ enum exit_code {
 struct err {
     enum err_kind kind;
     enum exit_code exit; // with which a program ends that cannot go on; 1 unless set
+    int error;           // errno of the system call that failed (err_errno), else 0
     char text[504];
 };
 
@@ -41,11 +42,11 @@ int err_set(struct err *err, enum err_kind kind, const char *format, ...)
 int err_exit(struct err *err, enum exit_code exit, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-// err_errno adds ": " and strerror(errno), and is ERR_FATAL.
+// err_errno adds ": " and strerror(errno), keeps errno in `error`, and is ERR_FATAL.
 int err_errno(struct err *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-// err_context puts "<context>: " before the text, keeps kind and exit, returns -1.
+// err_context puts "<context>: " before the text, keeps the rest, and returns -1.
 int err_context(struct err *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -17,12 +17,6 @@
 
 enum { FAILING_PAUSE_MS = 200 }; // between groups, while none can be made durable
 
-static bool
-is_full(int error)
-{
-    return error == ENOSPC || error == EDQUOT;
-}
-
 // seal ends the segment of a clean close, so that damage to its last group can be told from
 // a torn tail. Without it (it cannot be written) nothing is lost but that.
 static void
@@ -112,18 +106,14 @@ static int
 create(struct journal *j, const struct segment_header *h, struct err *err)
 {
     char name[SEGMENT_NAME];
-    bool full;
 
     do {
         j->fd = files_create(j->dir, h, name, &j->zeroed, err);
-        full = j->fd < 0 && is_full(errno);
         if (j->zeroed)
             space_lost_spare(j);
-    } while (full && space_give(j) == 0);
+    } while (j->fd < 0 && space_is_missing(err) && space_give(j) == 0);
     if (j->fd < 0)
         j->tries++;
-    if (full)
-        errno = ENOSPC;
     return j->fd < 0 ? -1 : 0;
 }
 
@@ -132,7 +122,6 @@ enter(struct journal *j, uint64_t first, struct err *err)
 {
     struct segment_header h;
 
-    errno = 0;
     if (space_for_segment(j, err) < 0)
         return -1;
     if (make_header(j, first, &h, err) < 0 || create(j, &h, err) < 0) {
@@ -166,13 +155,12 @@ static int
 write_and_sync(struct journal *j, struct group *g, uint64_t *sync_us, struct err *err)
 {
     seal_frames(j, g);
-    errno = 0;
     ssize_t n = pwrite(j->fd, g->bytes.at, g->bytes.len, (off_t)j->used);
     if (n < 0)
         return err_errno(err, "cannot write");
     if ((size_t)n != g->bytes.len) {
         errno = ENOSPC; // the usual reason for a short write to a file
-        return err_set(err, ERR_AGAIN, "wrote %zd of %zu bytes", n, g->bytes.len);
+        return err_errno(err, "wrote %zd of %zu bytes", n, g->bytes.len);
     }
     int64_t start = clock_mono_us();
     if (fdatasync(j->fd) < 0)
@@ -193,6 +181,15 @@ settle_skip(struct journal *j, const struct group *g)
         j->skip.first = g->last + 1;
 }
 
+static int64_t
+first_receipt(const struct group *g)
+{
+    struct segment_frame f;
+
+    memcpy(&f, g->bytes.at, SEGMENT_FRAME);
+    return f.received_us;
+}
+
 static void
 note_commit(struct journal *j, const struct group *g, uint64_t sync_us)
 {
@@ -206,7 +203,7 @@ note_commit(struct journal *j, const struct group *g, uint64_t sync_us)
     j->durable = g->last;
     j->failed_us = 0;
     if (j->counts.records == 0)
-        j->counts.first_us = j->last_us;
+        j->counts.first_us = first_receipt(g);
     j->counts.records += g->last - g->first + 1;
     j->counts.record_bytes += g->bytes.len;
     j->counts.commits++;
@@ -226,24 +223,20 @@ note_failure(struct journal *j, const struct group *g)
     pthread_mutex_unlock(&j->lock);
 }
 
-// *full says whether room would help.
 static int
-commit_once(struct journal *j, struct group *g, bool *full, struct err *err)
+commit_once(struct journal *j, struct group *g, struct err *err)
 {
     uint64_t sync_us = 0;
     bool fits = j->used + g->bytes.len <= j->options.segment_bytes;
 
     if (j->fd >= 0 && (g->first != j->written + 1 || (!fits && j->used > SEGMENT_HEADER)))
         leave(j, j->used);
-    if (j->fd < 0 && enter(j, g->first, err) < 0) {
-        *full = is_full(errno);
+    if (j->fd < 0 && enter(j, g->first, err) < 0)
         return -1;
-    }
     if (write_and_sync(j, g, &sync_us, err) == 0) {
         note_commit(j, g, sync_us);
         return 0;
     }
-    *full = is_full(errno);
     leave(j, j->used + g->bytes.len); // what got there of the group is kept as it is
     pthread_mutex_lock(&j->lock);
     j->counts.sync_errors++;
@@ -255,16 +248,15 @@ static uint32_t
 commit(struct journal *j, struct group *g)
 {
     struct err err = {0};
-    bool full = false;
 
     for (int attempt = 0; attempt < 2; attempt++) {
-        if (commit_once(j, g, &full, &err) == 0) {
+        if (commit_once(j, g, &err) == 0) {
             if (j->failing)
                 log_info("journal: deliveries are durable again");
             j->failing = false;
             return GROUP_DURABLE;
         }
-        if (full && space_give(j) < 0)
+        if (space_is_missing(&err) && space_give(j) < 0)
             space_await_spare(
                 j); // without room the second attempt fails too, and says so
     }

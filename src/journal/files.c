@@ -36,13 +36,25 @@ is_network(int dir)
     return false;
 }
 
+// The failed call's reason, with the exit code of a directory.
+static int
+refuse_directory(struct err *err, const char *what, const char *path)
+{
+    err_errno(err, "state_dir %s: %s", path, what);
+    if (err)
+        err->exit = EXIT_CODE_DIRECTORY;
+    return -1;
+}
+
 // Its entry is synced: an acknowledged record must not vanish with the directory.
 static int
 make_directory(const char *path, struct err *err)
 {
     if (mkdir(path, 0700) == 0)
-        return file_sync_parent(path, err);
-    return errno == EEXIST ? 0 : err_errno(err, "state_dir %s: cannot make it", path);
+        return file_sync_parent(path, NULL) == 0
+                   ? 0
+                   : refuse_directory(err, "cannot sync its entry", path);
+    return errno == EEXIST ? 0 : refuse_directory(err, "cannot make it", path);
 }
 
 static void
@@ -55,41 +67,35 @@ warn_of_mode(int dir, const char *path)
                  path);
 }
 
-int
-files_open(const char *path, bool make, bool force, struct err *err)
+// Whether a journal may be written there.
+static int
+check_directory(int dir, const char *path, bool force, struct err *err)
 {
-    int dir = -1;
-
-    if (make && make_directory(path, err) < 0)
-        goto refused;
-    dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0) {
-        err_errno(err, "state_dir %s", path);
-        goto refused;
-    }
-    if (!make)
-        return dir;
-    if (faccessat(dir, ".", R_OK | W_OK | X_OK, AT_EACCESS) < 0) {
-        err_errno(err, "state_dir %s: cannot write into it", path);
-        goto refused;
-    }
-    if (is_network(dir) && !force) {
-        err_set(
-            err, ERR_FATAL,
+    if (faccessat(dir, ".", R_OK | W_OK | X_OK, AT_EACCESS) < 0)
+        return refuse_directory(err, "cannot write into it", path);
+    if (is_network(dir) && !force)
+        return err_exit(
+            err, EXIT_CODE_DIRECTORY,
             "state_dir %s is on a network file system, where a lock or a sync may not "
             "hold: use a local disk, or --force",
             path);
-        goto refused;
-    }
     warn_of_mode(dir, path);
-    return dir;
+    return 0;
+}
 
-refused:
-    if (dir >= 0)
+int
+files_open(const char *path, bool make, bool force, struct err *err)
+{
+    if (make && make_directory(path, err) < 0)
+        return -1;
+    int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return refuse_directory(err, "cannot open it", path);
+    if (make && check_directory(dir, path, force, err) < 0) {
         close(dir);
-    if (err)
-        err->exit = EXIT_CODE_DIRECTORY;
-    return -1;
+        return -1;
+    }
+    return dir;
 }
 
 static int
@@ -110,8 +116,7 @@ files_lock(int dir, const char *path, int64_t wait_ms, struct err *err)
     bool said = false;
 
     if (fd < 0)
-        return err_errno(err, "state_dir %s: cannot open its lock", path),
-               err ? err->exit = EXIT_CODE_DIRECTORY : 0, -1;
+        return refuse_directory(err, "cannot open its lock", path);
     while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
         int64_t waited = clock_mono_ms() - start;
         if (waited >= wait_ms) {
@@ -178,12 +183,9 @@ name_segment(int dir, const char *from, const char *name, struct err *err)
 static void
 give_up(int dir, int fd, bool from_spare)
 {
-    int saved = errno;
-
     close(fd);
     if (from_spare)
         unlinkat(dir, FILES_SPARE, 0);
-    errno = saved;
 }
 
 int
@@ -246,11 +248,9 @@ files_make_spare(int dir, uint64_t bytes, struct err *err)
         result = fill_zeros(fd, bytes, err);
     if (result == 0 && renameat(dir, fill_name, dir, FILES_SPARE) < 0)
         result = err_errno(err, "cannot name a spare segment");
-    int saved = errno;
     close(fd);
     if (result < 0)
         unlinkat(dir, fill_name, 0); // what is there of it only takes room
-    errno = saved;
     return result;
 }
 

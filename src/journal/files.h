@@ -33,12 +33,12 @@ void files_list_release(struct files_list *list);
 void files_set_aside(int dir, const char *name, const char *why, uint64_t *count);
 
 // files_create makes a segment with this header, from a spare when there is one, and syncs
-// header, file and directory. Returns its descriptor, or -1 with errno. Whether it went well
+// header, file and directory. Returns its descriptor, or -1. Whether it went well
 // or not, the spare is gone when *from_spare is set.
 int files_create(int dir, const struct segment_header *h, char *name, bool *from_spare,
                  struct err *err);
 
-// files_make_spare makes one zero-filled, synced spare of `bytes`. -1 with errno.
+// files_make_spare makes one zero-filled, synced spare of `bytes`.
 int files_make_spare(int dir, uint64_t bytes, struct err *err);
 
 // files_drop_fill removes the half-made spare of a process that died.

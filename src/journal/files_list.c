@@ -50,7 +50,6 @@ read_header(int fd, struct segment *s, const char **why, struct err *err)
         return err_errno(err, "cannot stat a segment");
     if (!S_ISREG(st.st_mode))
         return 0;
-    errno = 0;
     if (segment_read_header(fd, &s->header, &reason) == 0) {
         s->bytes = s->end = (uint64_t)st.st_size;
         s->changed_us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
@@ -59,7 +58,7 @@ read_header(int fd, struct segment *s, const char **why, struct err *err)
     if (reason.kind == ERR_INPUT)
         return 0;
     *why = "cannot be read";
-    return is_damage(errno) ? 0 : err_set(err, ERR_AGAIN, "%s", reason.text);
+    return is_damage(reason.error) ? 0 : err_set(err, ERR_AGAIN, "%s", reason.text);
 }
 
 // read_one reads a segment's header, as read_header does. A file that cannot be opened (whose

@@ -101,6 +101,8 @@ void *keeper_run(void *journal);
 int space_for_segment(struct journal *j, struct err *err);
 // space_give removes the oldest published segment. -1 when there is none.
 int space_give(struct journal *j);
+// space_is_missing says whether room would have helped.
+bool space_is_missing(const struct err *err);
 // space_await_spare waits while the keeper makes a spare: then there is one, or the room that
 // it took is free again.
 void space_await_spare(struct journal *j);

@@ -103,6 +103,12 @@ space_give(struct journal *j)
     return remove_oldest(j, oldest_is_published);
 }
 
+bool
+space_is_missing(const struct err *err)
+{
+    return err->error == ENOSPC || err->error == EDQUOT;
+}
+
 void
 space_await_spare(struct journal *j)
 {
@@ -260,7 +266,7 @@ make_spare(struct journal *j, struct err *err)
                        "there is no room for one, and nothing is published yet");
     err_set(err, ERR_AGAIN, "there is no room for one");
     int made = fits ? files_make_spare(j->dir, j->options.segment_bytes, err) : -1;
-    if (made < 0 && (!fits || errno == ENOSPC || errno == EDQUOT))
+    if (made < 0 && (!fits || space_is_missing(err)))
         made = recycle_oldest(j, err);
     end_filling(j, made == 0);
     return made;

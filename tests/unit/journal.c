@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -324,6 +325,38 @@ Test(journal, moves_a_foreign_file_aside_and_goes_on)
     cr_assert_neq(access(path, F_OK), 0);
     struct cursor *c = cursor_open(j, 0);
     cr_assert_eq(read_numbers(c, 0, &gaps), 1);
+    cursor_close(c);
+    journal_close(j);
+}
+
+static void
+count_done(void *context, uint32_t ticket, bool durable)
+{
+    (void)ticket;
+    cr_assert(durable);
+    atomic_fetch_add((atomic_int *)context, 1);
+}
+
+Test(journal, knows_the_receipt_of_the_first_record_of_its_life)
+{
+    enum { BURST = 2000 };
+    struct journal_options o = options();
+    struct journal_status status;
+    struct record rec;
+    struct err err = {0};
+    atomic_int done = 0;
+
+    struct journal *j = must_open(&o);
+    for (uint32_t i = 0; i < BURST; i++)
+        cr_assert_eq(journal_append_later(j, SPAN("one of many"), 5000, count_done, &done,
+                                          i, &err),
+                     0, "%s", err.text);
+    must_append(j, "the last");
+    cr_assert_eq(done, BURST);
+    journal_read_status(j, &status);
+    struct cursor *c = cursor_open(j, 0);
+    cr_assert_eq(cursor_next(c, &rec, &err), CURSOR_RECORD);
+    cr_assert_eq(status.first_us, rec.received_us);
     cursor_close(c);
     journal_close(j);
 }
