@@ -3,9 +3,11 @@
 // is the last of its year, in cycles of 400 years (146,097 days).
 #include "base/clock.h"
 
-#include <string.h>
+#include <fcntl.h>
 #include <stdio.h>
-#include <time.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static int64_t
 read_us(clockid_t which)
@@ -157,15 +159,90 @@ clock_format_seconds(char *to, int64_t us)
 bool
 clock_parse(int64_t *us, struct span text)
 {
-    char copy[CLOCK_TEXT] = "";
-    int year, month, day, hour, minute, second;
+    bool is_ours = text.len > 10 && text.at[10] == 'T';
+    struct tm wall;
+    size_t digits = 0;
 
-    memcpy(copy, text.at, text.len < sizeof copy - 1 ? text.len : sizeof copy - 1);
-    if (sscanf(copy, "%4d-%2d-%2dT%2d:%2d:%2d", &year, &month, &day, &hour, &minute,
-               &second) != 6 ||
-        month < 1 || month > 12)
+    if (!is_ours || !clock_take_wall(&text, &wall) || wall.tm_sec > 59)
         return false;
-    int64_t minutes = (clock_days(year, month, day) * 24 + hour) * 60 + minute;
-    *us = (minutes * 60 + second) * 1000000;
-    return true;
+    *us = clock_utc_seconds(&wall) * 1000000;
+    if (text.len > 0 && text.at[0] == '.') {
+        text = span_from(text, 1);
+        while (digits < text.len && text.at[digits] >= '0' && text.at[digits] <= '9')
+            digits++;
+        is_ours = digits > 0;
+    }
+    return is_ours && span_is(span_from(text, digits), "Z");
+}
+
+static bool
+is_date(int year, int month, int day)
+{
+    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+
+    return year > 0 && month >= 1 && month <= 12 && day >= 1 &&
+           day <= days[month - 1] + (month == 2 && leap);
+}
+
+enum { WALL = 19 };
+
+bool
+clock_take_wall(struct span *s, struct tm *wall)
+{
+    const char *at = s->at;
+    bool good = s->len >= WALL && at[4] == '-' && at[7] == '-' &&
+                (at[10] == 'T' || at[10] == ' ') && at[13] == ':' && at[16] == ':';
+
+    if (!good)
+        return false;
+    int year = clock_digits(at, 4, &good);
+    *wall = (struct tm){.tm_year = year - 1900,
+                        .tm_mon = clock_digits(at + 5, 2, &good) - 1,
+                        .tm_mday = clock_digits(at + 8, 2, &good),
+                        .tm_hour = clock_digits(at + 11, 2, &good),
+                        .tm_min = clock_digits(at + 14, 2, &good),
+                        .tm_sec = clock_digits(at + 17, 2, &good)};
+    *s = span_from(*s, WALL);
+    return good && is_date(year, wall->tm_mon + 1, wall->tm_mday) &&
+           wall->tm_hour <= 23 && wall->tm_min <= 59 && wall->tm_sec <= 60;
+}
+
+int64_t
+clock_utc_seconds(const struct tm *wall)
+{
+    int64_t days = clock_days(wall->tm_year + 1900, wall->tm_mon + 1, wall->tm_mday);
+
+    return days * 86400 + wall->tm_hour * 3600 + wall->tm_min * 60 + wall->tm_sec;
+}
+
+static bool
+is_zone_name(const char *zone)
+{
+    for (const char *c = zone; *c; c++)
+        if (!((*c >= 'A' && *c <= 'Z') || (*c >= 'a' && *c <= 'z') ||
+              (*c >= '0' && *c <= '9') || strchr("_+-/", *c)))
+            return false;
+    return zone[0] && zone[0] != '/' && !strstr(zone, "//");
+}
+
+// RFC 9636: a file of zone data begins with these four bytes.
+bool
+clock_is_zone(const char *zone)
+{
+    static const char begin[] = "TZif";
+    char path[256], bytes[sizeof begin - 1];
+    struct stat st;
+
+    if (!is_zone_name(zone) ||
+        snprintf(path, sizeof path, "/usr/share/zoneinfo/%s", zone) >= (int)sizeof path)
+        return false;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return false;
+    bool is = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+              read(fd, bytes, sizeof bytes) == sizeof bytes &&
+              memcmp(bytes, begin, sizeof bytes) == 0;
+    close(fd);
+    return is;
 }

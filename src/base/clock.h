@@ -6,6 +6,7 @@
 #include "base/span.h"
 
 #include <stdint.h>
+#include <time.h>
 
 // clock_now_us is the wall clock, clock_mono_us one that never steps (CLOCK_MONOTONIC).
 int64_t clock_now_us(void);
@@ -33,6 +34,30 @@ void clock_format_seconds(char *to, int64_t us);
 
 // clock_parse reads what clock_format_* wrote, fractions dropped; false for anything else.
 bool clock_parse(int64_t *us, struct span text);
+
+// clock_take_wall takes "2026-03-02T11:20:00", with 'T' or a blank in the middle, off the
+// front of *s: a date of the calendar, and a time up to 23:59:60. false when no such time is
+// there. clock_utc_seconds counts its seconds since 1970 if it is UTC.
+bool clock_take_wall(struct span *s, struct tm *wall);
+int64_t clock_utc_seconds(const struct tm *wall);
+
+// clock_digits gives the number in so many digits; *good becomes false when one is none.
+static inline int
+clock_digits(const char *at, int digits, bool *good)
+{
+    unsigned n = 0;
+
+    for (int i = 0; i < digits; i++) {
+        unsigned digit = (unsigned)at[i] - '0';
+        *good = *good && digit <= 9;
+        n = n * 10 + digit;
+    }
+    return *good ? (int)n : 0;
+}
+
+// clock_is_zone says whether the system's time zones have one of this name
+// ("America/Chicago"); a directory or another file among them is none.
+bool clock_is_zone(const char *zone);
 
 // clock_days counts days since 1970-01-01 of a civil date (proleptic Gregorian calendar);
 // month is 1 to 12. clock_civil is its inverse.

@@ -49,15 +49,12 @@ free_from(struct arena_block *b)
 void
 arena_reset(struct arena *a)
 {
-    size_t kept = 0;
+    struct arena_block **end = &a->first;
 
-    for (struct arena_block *b = a->first; b; b = b->next) {
-        kept += b->size;
-        if (kept > KEPT) {
-            free_from(b->next);
-            b->next = NULL;
-        }
-    }
+    for (size_t left = KEPT; *end && (*end)->size <= left; end = &(*end)->next)
+        left -= (*end)->size;
+    free_from(*end);
+    *end = NULL;
     a->now = NULL;
     a->left = 0;
 }

@@ -61,11 +61,15 @@ delivery_decode(struct delivery *d, struct span stored, struct err *err)
     if (stored.len < FIXED || f[0] != VERSION)
         return err_set(err, ERR_INPUT, "not a stored delivery of a version that we know");
     size_t lens[] = {f[2], f[3], get16(f + 4), get16(f + 6), get16(f + 8)};
+    static const size_t most[] = {DELIVERY_NAME_MAX, DELIVERY_NAME_MAX, DELIVERY_TYPE_MAX,
+                                  DELIVERY_TYPE_MAX, DELIVERY_QUERY_MAX};
     size_t body = get16(f + 10) | get16(f + 12) << 16, sum = FIXED + body;
-    for (size_t i = 0; i < sizeof lens / sizeof *lens; i++)
+    bool good = f[1] <= 5 && lens[0] > 0 && lens[1] > 0;
+    for (size_t i = 0; i < sizeof lens / sizeof *lens; i++) {
         sum += lens[i];
-    if (sum != stored.len || f[1] > 5 || lens[0] == 0 || lens[0] > DELIVERY_NAME_MAX ||
-        lens[1] == 0 || lens[1] > DELIVERY_NAME_MAX)
+        good = good && lens[i] <= most[i];
+    }
+    if (!good || sum != stored.len)
         return err_set(err, ERR_INPUT, "a stored delivery whose lengths do not add up");
     struct span rest = span_from(stored, FIXED);
     d->include_raw = f[1] & 1;

@@ -104,9 +104,11 @@ is_word(struct span s, unsigned where)
 {
     unsigned all = where;
 
-    for (size_t i = 0; i < s.len && s.len <= WORD_MAX; i++)
+    if (s.len == 0 || s.len > WORD_MAX)
+        return false;
+    for (size_t i = 0; i < s.len; i++)
         all &= word_bytes[(unsigned char)s.at[i]];
-    return s.len > 0 && s.len <= WORD_MAX && all;
+    return all;
 }
 
 static bool

@@ -208,6 +208,37 @@ Test(clock, formats_utc_across_leap_days_and_centuries)
     }
 }
 
+Test(clock, parses_what_it_formats_and_nothing_else)
+{
+    static const char *const wrong[] = {
+        "",
+        "2026-02-99T99:99:99 junk",
+        "2026-02-29T00:00:00Z",
+        "2026-02-28T24:00:00Z",
+        "2026-02-28T23:59:60Z",
+        "2026-02-28T23:59:00",
+        "2026-02-28 23:59:00Z",
+        "2026-02-28T23:59:00.Z",
+        "2026-02-28T23:59:00.1x",
+        "2026-02-28T23:59:00Z ",
+        "+026-02-28T23:59:00Z",
+        "2026-2-28T23:59:00Z",
+    };
+    char text[CLOCK_TEXT];
+    int64_t us;
+
+    for (int64_t at = -1000000; at < INT64_C(5000000000000000); at += 123456789012345) {
+        clock_format_us(text, at);
+        cr_assert(clock_parse(&us, span_of(text)), "%s", text);
+        clock_format_seconds(text, at);
+        int64_t again;
+        cr_assert(clock_parse(&again, span_of(text)), "%s", text);
+        cr_assert(us == again && us <= at && at - us < 1000000, "%s", text);
+    }
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        cr_expect_not(clock_parse(&us, span_of(wrong[i])), "%s", wrong[i]);
+}
+
 Test(clock, dates_and_days_are_inverse)
 {
     for (int64_t days = -1000000; days < 1000000; days += 97) {

@@ -428,9 +428,52 @@ Test(event, r10_reads_times_with_and_without_offset)
     expect_moment("2024-11-03 01:30:00", "2024-11-03T06:30:00Z"); // doubled: the earlier
     expect_moment("2024-03-10 02:30:00",
                   "2024-03-10T08:30:00Z"); // skipped: behind the gap
+    expect_moment("2024-07-01 12:30:60", "2024-07-01T17:31:00Z"); // a leap second
     expect_moment("2024-02-28T07:16:48%2B0530", "2024-02-28T01:46:48Z");
     expect_moment("2023-02-30 00:00:00", "2023-11-14T22:13:20Z");
     expect_moment("0000-00-00 00:00:00", "2023-11-14T22:13:20Z");
+}
+
+Test(event, takes_no_zone_that_is_none)
+{
+    static const char *const none[] = {"America", "leapseconds", "../etc/passwd",
+                                       "No/Where"};
+    struct err err;
+
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        cr_expect_eq(event_zone_set(none[i], &err), -1, "%s", none[i]);
+    cr_expect_eq(event_zone_set("UTC", &err), 0);
+    cr_expect_eq(event_zone_set("", &err), 0);
+}
+
+// The lengths of a stored delivery are moved from the body to another part.
+static void
+expect_too_long(size_t at, size_t len)
+{
+    char body[3000] = {0};
+    struct delivery d = {.hook = SPAN("contacts"),
+                         .stream = SPAN("events"),
+                         .body = span_make(body, sizeof body)};
+    size_t rest = sizeof body - len;
+    struct buf b;
+    struct err err;
+
+    buf_init(&b, 4000);
+    cr_assert_eq(delivery_encode(&b, &d), 0);
+    b.at[at] = (char)len;
+    b.at[at + 1] = (char)(len >> 8);
+    b.at[10] = (char)rest;
+    b.at[11] = (char)(rest >> 8);
+    cr_expect_eq(delivery_decode(&d, buf_span(&b), &err), -1, "%zu bytes at %zu", len,
+                 at);
+    buf_release(&b);
+}
+
+Test(event, decodes_nothing_beyond_the_ceilings)
+{
+    expect_too_long(4, DELIVERY_TYPE_MAX + 1);
+    expect_too_long(6, DELIVERY_TYPE_MAX + 1);
+    expect_too_long(8, DELIVERY_QUERY_MAX + 1);
 }
 
 Test(event, stores_a_delivery_and_reads_it_back)
