@@ -8,16 +8,32 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-static enum log_form form_now = LOG_FORM_AUTO;
+static enum log_form form_now = LOG_FORM_TEXT;
 static enum log_level least_now = LOG_LEVEL_INFO;
+
+// systemd.exec(5): $JOURNAL_STREAM is device and inode of the stream to the journal. Where
+// stderr was redirected it is inherited all the same.
+static bool
+stderr_is_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    char mine[64];
+    struct stat st;
+
+    if (!stream || fstat(STDERR_FILENO, &st) < 0)
+        return false;
+    snprintf(mine, sizeof mine, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+    return strcmp(stream, mine) == 0;
+}
 
 void
 log_start(enum log_form form, enum log_level least)
 {
     if (form == LOG_FORM_AUTO)
-        form = getenv("JOURNAL_STREAM") ? LOG_FORM_JOURNAL : LOG_FORM_TEXT;
+        form = stderr_is_journal() ? LOG_FORM_JOURNAL : LOG_FORM_TEXT;
     form_now = form;
     least_now = least;
 }

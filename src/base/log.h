@@ -2,7 +2,7 @@
 // names its module, then says a sentence with numbers and units. Never bodies, addresses,
 // tokens or secrets: a caller does not pass them. Any thread may log; a line is one write.
 //
-// Where stderr is the journal of systemd ($JOURNAL_STREAM), lines start with <n>, the
+// Where stderr is the journal of systemd ($JOURNAL_STREAM names it), lines start with <n>, the
 // priority of sd-daemon(3), and the journal adds the time; elsewhere they start with time
 // and level; `json` writes objects {"time","level","message"}.
 #ifndef ACRELAY_BASE_LOG_H
@@ -21,7 +21,7 @@ enum log_level {
 enum log_form { LOG_FORM_AUTO, LOG_FORM_TEXT, LOG_FORM_JOURNAL, LOG_FORM_JSON };
 
 // log_start sets how lines look and the least important level that is written. Called
-// before the first thread; without it: LOG_FORM_AUTO, LOG_LEVEL_INFO.
+// before the first thread; without it: LOG_FORM_TEXT, LOG_LEVEL_INFO.
 void log_start(enum log_form form, enum log_level least);
 
 void log_write(enum log_level level, const char *format, ...)

@@ -103,10 +103,8 @@ make_header(struct journal *j, uint64_t first, struct segment_header *h, struct 
 
 // create makes the file; on a full disk out of the room of published segments.
 static int
-create(struct journal *j, const struct segment_header *h, struct err *err)
+create(struct journal *j, const struct segment_header *h, char *name, struct err *err)
 {
-    char name[SEGMENT_NAME];
-
     do {
         j->fd = files_create(j->dir, h, name, &j->zeroed, err);
         if (j->zeroed)
@@ -121,10 +119,11 @@ static int
 enter(struct journal *j, uint64_t first, struct err *err)
 {
     struct segment_header h;
+    char name[SEGMENT_NAME];
 
     if (space_for_segment(j, err) < 0)
         return -1;
-    if (make_header(j, first, &h, err) < 0 || create(j, &h, err) < 0) {
+    if (make_header(j, first, &h, err) < 0 || create(j, &h, name, err) < 0) {
         pthread_mutex_lock(&j->lock);
         j->entering = false;
         pthread_mutex_unlock(&j->lock);
@@ -134,6 +133,8 @@ enter(struct journal *j, uint64_t first, struct err *err)
     j->used = SEGMENT_HEADER;
     j->written = first - 1;
     note_segment(j, &h);
+    log_debug("journal: segment %s is begun, out of %s", name,
+              j->zeroed ? "the spare" : "nothing");
     return 0;
 }
 
@@ -235,6 +236,10 @@ commit_once(struct journal *j, struct group *g, struct err *err)
         return -1;
     if (write_and_sync(j, g, &sync_us, err) == 0) {
         note_commit(j, g, sync_us);
+        log_debug(
+            "journal: records %llu to %llu are durable (%zu bytes, synced in %llu us)",
+            (unsigned long long)g->first, (unsigned long long)g->last, g->bytes.len,
+            (unsigned long long)sync_us);
         return 0;
     }
     leave(j, j->used + g->bytes.len); // what got there of the group is kept as it is
@@ -256,9 +261,9 @@ commit(struct journal *j, struct group *g)
             j->failing = false;
             return GROUP_DURABLE;
         }
+        // Without room the second attempt fails too, and says so.
         if (space_is_missing(&err) && space_give(j) < 0)
-            space_await_spare(
-                j); // without room the second attempt fails too, and says so
+            space_await_spare(j);
     }
     if (!j->failing)
         log_alarm("journal: cannot make deliveries durable (answering 503): %s",

@@ -4,10 +4,12 @@
 #include "base/crc.h"
 #include "base/err.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/text.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -187,6 +189,36 @@ Test(crc, is_the_same_by_table_and_by_instruction_in_pieces)
         uint32_t pieces = crc_of(crc_of(0, bytes, cut), bytes + cut, sizeof bytes - cut);
         cr_assert_eq(pieces, crc_of_portable(0, bytes, sizeof bytes));
     }
+}
+
+// What a line looks like when $JOURNAL_STREAM is that and stderr goes to a file.
+static char
+first_of_a_line(const char *stream)
+{
+    char first = 0, name[] = "/tmp/acrelay-unit-log-XXXXXX", text[64];
+    int file = mkstemp(name), kept = dup(2);
+    struct stat st;
+
+    cr_assert_geq(file, 0);
+    cr_assert_eq(fstat(file, &st), 0);
+    snprintf(text, sizeof text, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+    setenv("JOURNAL_STREAM", stream ? stream : text, 1);
+    dup2(file, 2);
+    log_start(LOG_FORM_AUTO, LOG_LEVEL_INFO);
+    log_info("a line");
+    dup2(kept, 2);
+    close(kept);
+    cr_assert_eq(pread(file, &first, 1, 0), 1);
+    close(file);
+    unlink(name);
+    return first;
+}
+
+Test(log, is_written_for_the_journal_only_where_stderr_is_the_journal)
+{
+    cr_expect_eq(first_of_a_line(NULL), '<');
+    cr_expect_neq(first_of_a_line("1:2"), '<');
+    cr_expect_neq(first_of_a_line(""), '<');
 }
 
 Test(clock, formats_utc_across_leap_days_and_centuries)

@@ -1,6 +1,7 @@
 // The journal, as a receiver and a relay use it: what was acknowledged is there, in order,
 // whatever happened in between.
 #include "base/clock.h"
+#include "base/log.h"
 #include "journal/cursor.h"
 
 #include <criterion/criterion.h>
@@ -327,6 +328,26 @@ Test(journal, moves_a_foreign_file_aside_and_goes_on)
     cr_assert_eq(read_numbers(c, 0, &gaps), 1);
     cursor_close(c);
     journal_close(j);
+}
+
+Test(journal, says_each_group_and_segment_when_asked_for_details)
+{
+    struct journal_options o = options();
+    char name[128], log[4096] = "";
+    int kept = dup(2);
+
+    snprintf(name, sizeof name, "%s/log", directory);
+    int file = open(name, O_RDWR | O_CREAT, 0600);
+    dup2(file, 2);
+    log_start(LOG_FORM_TEXT, LOG_LEVEL_DEBUG);
+    struct journal *j = must_open(&o);
+    must_append(j, "1");
+    journal_close(j);
+    dup2(kept, 2);
+    cr_assert_gt(pread(file, log, sizeof log - 1, 0), 0);
+    cr_expect_not_null(strstr(log, "segment 0000000000000001-00000000.wal is begun"));
+    cr_expect_not_null(strstr(log, "records 1 to 1 are durable"), "%s", log);
+    close(file);
 }
 
 static void
