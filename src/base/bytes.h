@@ -17,8 +17,7 @@ bytes_load(const char *at)
     return word;
 }
 
-// bytes_below: a byte is less than n (n at most 0x80). bytes_are: a byte is c. bytes_high: a
-// byte is above 0x7f.
+// bytes_below: a byte is less than n (n at most 0x80). bytes_are: a byte is c.
 static inline uint64_t
 bytes_below(uint64_t word, unsigned char n)
 {
@@ -29,12 +28,6 @@ static inline uint64_t
 bytes_are(uint64_t word, unsigned char c)
 {
     return bytes_below(word ^ BYTES_ALL(c), 1);
-}
-
-static inline uint64_t
-bytes_high(uint64_t word)
-{
-    return word & BYTES_ALL(0x80);
 }
 
 #endif

@@ -62,19 +62,11 @@ command_print_help(const struct options *o, struct span group)
     return print(&text);
 }
 
-static struct span
-first_word(const char *name)
-{
-    struct span rest = span_of(name);
-
-    return span_cut(&rest, ' ');
-}
-
 static bool
 is_group(const struct program *p, struct span word)
 {
     for (const struct command *c = p->commands; c && c->name; c++)
-        if (strchr(c->name, ' ') && span_equal(first_word(c->name), word))
+        if (strchr(c->name, ' ') && span_equal(command_first_word(c->name), word))
             return true;
     return false;
 }
@@ -87,13 +79,11 @@ find_command(const struct program *p, struct span name, struct nearest *near)
     for (const struct command *c = p->commands; c && c->name; c++) {
         if (span_is(name, c->name))
             return c;
-        nearest_try(near, one_word ? first_word(c->name) : span_of(c->name));
+        nearest_try(near, one_word ? command_first_word(c->name) : span_of(c->name));
     }
     return NULL;
 }
 
-// Words that are not options, in their order; an option's value is skipped as the table of
-// any command says.
 static bool
 takes_value(const struct program *p, struct span name)
 {
@@ -107,7 +97,6 @@ takes_value(const struct program *p, struct span name)
     return found && found->kind != OPTION_FLAG;
 }
 
-// -c, -v and -h stand for the options people type most.
 struct span
 command_long_name(struct span word)
 {
@@ -119,6 +108,8 @@ command_long_name(struct span word)
     return (struct span){0};
 }
 
+// The place of the next word that is no option; an option's value is skipped as the table of
+// any command says.
 static int
 next_word(const struct program *p, int argc, char **argv, int from)
 {
@@ -153,7 +144,6 @@ refuse_command(const struct options *o, struct span name)
     return command_refuse(o, "unknown command", name, near.word, "");
 }
 
-// Sets o->command, and first and second to the words' places, which are no arguments.
 int
 command_choose(struct options *o, int argc, char **argv, int *first, int *second)
 {

@@ -23,7 +23,17 @@ int command_refuse(const struct options *o, const char *what, struct span word,
 const struct option *command_find_option(const struct option *table, struct span name,
                                          struct nearest *near);
 
-// command_long_name gives what -c, -v or -h stands for, else the empty span.
+// command_long_name gives what -c, -v or -h stands for, the options people type most; else
+// the empty span.
 struct span command_long_name(struct span word);
+
+// command_first_word gives "journal" of "journal ls".
+static inline struct span
+command_first_word(const char *name)
+{
+    struct span rest = span_of(name);
+
+    return span_cut(&rest, ' ');
+}
 
 #endif

@@ -4,6 +4,8 @@
 // fish shows the sentences, in single quotes.
 #include "base/programs.h"
 
+#include "base/command.h"
+
 #include <stdio.h>
 
 static const struct program *const programs[] = {&program_acrelayd, &program_worker,
@@ -15,14 +17,6 @@ add_options(struct buf *to, const struct option *table)
 {
     for (; table && table->name; table++)
         buf_add_format(to, " --%s", table->name);
-}
-
-static struct span
-first_word(const char *name)
-{
-    struct span rest = span_of(name);
-
-    return span_cut(&rest, ' ');
 }
 
 static const char *
@@ -38,7 +32,7 @@ static bool
 is_first(const struct program *p, const struct command *c)
 {
     return c == p->commands ||
-           !span_equal(first_word(c->name), first_word((c - 1)->name));
+           !span_equal(command_first_word(c->name), command_first_word((c - 1)->name));
 }
 
 // --- bash and zsh ---------------------------------------------------------------------
@@ -47,7 +41,7 @@ static void
 bash_words(struct buf *to, const struct program *p)
 {
     for (const struct command *c = p->commands; c && c->name; c++) {
-        struct span word = first_word(c->name);
+        struct span word = command_first_word(c->name);
         if (is_first(p, c))
             buf_add_format(to, " %.*s", (int)word.len, word.at);
     }
@@ -58,12 +52,12 @@ static void
 bash_groups(struct buf *to, const struct program *p)
 {
     for (const struct command *c = p->commands; c && c->name; c++) {
-        struct span word = first_word(c->name);
+        struct span word = command_first_word(c->name);
         if (!second_word(c->name) || !is_first(p, c))
             continue;
         buf_add_format(to, "    %.*s) words=\"", (int)word.len, word.at);
         for (const struct command *g = c;
-             g->name && span_equal(first_word(g->name), word); g++)
+             g->name && span_equal(command_first_word(g->name), word); g++)
             buf_add_format(to, "%s%s", g == c ? "" : " ", second_word(g->name));
         buf_add_text(to, "\" ;;\n");
     }
@@ -171,7 +165,7 @@ fish_command(struct buf *to, const struct program *p, const struct command *c)
 {
     char condition[160];
     const char *second = second_word(c->name);
-    struct span word = first_word(c->name);
+    struct span word = command_first_word(c->name);
 
     if (is_first(p, c)) {
         buf_add_format(to, "complete -c %s -f -n __fish_use_subcommand -a %.*s", p->name,
@@ -184,8 +178,10 @@ fish_command(struct buf *to, const struct program *p, const struct command *c)
                        p->name, (int)word.len, word.at, second);
         fish_sentence(to, c->sentence);
     }
-    snprintf(condition, sizeof condition, " -n '__fish_seen_subcommand_from %s'",
-             second ? second : c->name);
+    // Both words, for `replay` and `list` belong to more than one group.
+    snprintf(condition, sizeof condition, " -n '__fish_seen_subcommand_from %.*s%s%s'",
+             (int)word.len, word.at, second ? "; and __fish_seen_subcommand_from " : "",
+             second ? second : "");
     fish_options(to, p, condition, c->options);
     for (const char *const *w = c->words; w && *w; w++)
         buf_add_format(to, "complete -c %s -f%s -a %s\n", p->name, condition, *w);

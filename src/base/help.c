@@ -1,5 +1,5 @@
 // What --help prints, from the tables of programs.h.
-#include "base/options.h"
+#include "base/command.h"
 
 #include <stdio.h>
 
@@ -30,9 +30,8 @@ write_commands(struct buf *to, const struct program *p, struct span group)
 {
     buf_add_text(to, "\nCommands:\n");
     for (const struct command *c = p->commands; c->name; c++) {
-        struct span rest = span_of(c->name);
         char name[64];
-        if (group.len && !span_equal(span_cut(&rest, ' '), group))
+        if (group.len && !span_equal(command_first_word(c->name), group))
             continue;
         snprintf(name, sizeof name, "%s%s%s", c->name, *c->arguments ? " " : "",
                  c->arguments);

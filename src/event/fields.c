@@ -4,7 +4,6 @@
 
 #include "event/json.h"
 
-// is_counted: the keys are 0..n-1 in order.
 bool
 items_are_counted(const struct node *n)
 {
@@ -25,7 +24,6 @@ items_are_leaves(const struct node *n)
     return true;
 }
 
-// An item of a list of objects; `index` is added where the order alone does not tell it.
 void
 items_write(struct writer *w, const struct node *n, const char *scalar_key, bool index,
             write_node *value)
@@ -52,8 +50,6 @@ items_write(struct writer *w, const struct node *n, const char *scalar_key, bool
     buf_add_byte(w->to, '}');
 }
 
-// An item with a member `index` of its own could not be told from one that gained it, and an
-// empty list of an array is no object: such containers stay as sent.
 bool
 items_can_gain_index(const struct tree *t, const struct node *n)
 {
@@ -63,7 +59,6 @@ items_can_gain_index(const struct tree *t, const struct node *n)
     return true;
 }
 
-// A container of scalars under 0..n-1 is an array; anything else stays as sent.
 void
 items_write_values(struct writer *w, const struct node *n)
 {
@@ -131,7 +126,6 @@ fields_write_contact(struct writer *w, const struct node *n)
     writer_object(w, n, NULL, write_field_value);
 }
 
-// deal.fields, account.fields: [n][id|key|value], or [Label]=v, or [3]=v.
 void
 fields_write_record(struct writer *w, const struct node *n)
 {

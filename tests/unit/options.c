@@ -246,6 +246,12 @@ Test(completion, knows_three_shells)
     buf_init(&text, 1 << 20);
     cr_assert_eq(completion_write(&text, "zsh"), 0);
     cr_assert_eq(completion_write(&text, "fish"), 0);
+    // `replay` alone would be `dead replay` too.
+    cr_assert_not_null(strstr(buf_text(&text),
+                              "-n '__fish_seen_subcommand_from journal; and "
+                              "__fish_seen_subcommand_from replay' -l from"));
+    cr_assert_not_null(
+        strstr(buf_text(&text), "-n '__fish_seen_subcommand_from tail' -l from"));
     cr_assert_eq(completion_write(&text, "csh"), -1);
     buf_release(&text);
 }
