@@ -288,6 +288,14 @@ set_aside(struct cursor *c, uint64_t from, uint64_t to, struct range missing)
     pthread_mutex_unlock(&c->journal->lock);
 }
 
+// Where it waits is told, for whoever looks after the disk.
+static int
+tell_unreadable(const struct cursor *c, struct err *err)
+{
+    return err_context(err, "segment %s, byte %llu", c->segment.name,
+                       (unsigned long long)c->scan.offset);
+}
+
 // pass_damage goes on behind bytes that are no record: at the next record of this segment, or
 // in the `next` segment (NULL: there is none). 1 go on, 0 the end of all, -1 with *err.
 static int
@@ -298,7 +306,7 @@ pass_damage(struct cursor *c, const struct segment *next, struct err *err)
 
     switch (segment_scan_resync(&c->scan, &f, err)) {
     case SEGMENT_ERROR:
-        return -1;
+        return tell_unreadable(c, err);
     case SEGMENT_RECORD:
         set_aside(c, from, c->scan.offset, (struct range){first, f.sequence - 1});
         return 1;
@@ -373,7 +381,7 @@ read_on(struct cursor *c, struct err *err)
     for (;;) {
         enum segment_result r = segment_scan_next(&c->scan, &c->frame, &c->payload, err);
         if (r == SEGMENT_ERROR)
-            return -1;
+            return tell_unreadable(c, err);
         if (r == SEGMENT_RECORD) {
             prove(c, c->frame.durable);
             c->read_us = c->frame.received_us;

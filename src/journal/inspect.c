@@ -154,6 +154,7 @@ verify_file(struct look *l, int fd, struct err *err)
         return err_errno(err, "segment %s", s->name);
     buf_init(&chunk, SEGMENT_CHUNK_MAX);
     segment_scan_start(&l->scan, fd, &s->header, (uint64_t)st.st_size, &chunk);
+    l->scan.passes_unreadable = true;
     int result = scan_all(l, err);
     buf_release(&chunk);
     return result;
@@ -306,6 +307,7 @@ salvage_file(struct salvage *s, int fd, const char *path, struct err *err)
         return err_context(err, "%s", path);
     buf_init(&chunk, SEGMENT_CHUNK_MAX);
     segment_scan_start(&s->scan, fd, &h, (uint64_t)st.st_size, &chunk);
+    s->scan.passes_unreadable = true;
     int result = salvage_all(s, err);
     buf_release(&chunk);
     return result;

@@ -39,7 +39,8 @@ struct journal;
 // the directory cannot be written. Damage never makes it fail: what cannot be understood, or
 // whose header cannot be read, is set aside in bad/ and told by the cursor as a gap. Behind a
 // header, a block that cannot be read (EIO) makes the cursor wait: it may come back, and
-// unpublished records are not given up for it.
+// unpublished records are not given up for it. The way out is to move the segment into bad/
+// while the journal is closed; journal_salvage reads around the block.
 struct journal *journal_open(const struct journal_options *options, struct err *err);
 
 // journal_close commits what waits, stops the threads, shrinks the last segment to its used

@@ -10,7 +10,10 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { CHUNK = 1 << 20 };
+enum {
+    CHUNK = 1 << 20,
+    BLOCK = 4096, // of a disk: what cannot be read is passed in such pieces
+};
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the format is little endian");
 
@@ -164,6 +167,8 @@ segment_scan_next(struct segment_scan *s, struct segment_frame *f, const char **
 {
     enum segment_result found = look(s, f, 0, err);
 
+    if (found == SEGMENT_ERROR && s->passes_unreadable)
+        return SEGMENT_END;
     if (found != SEGMENT_RECORD)
         return found;
     *payload = here(s) + SEGMENT_FRAME;
@@ -181,6 +186,10 @@ segment_scan_resync(struct segment_scan *s, struct segment_frame *f, struct err 
     for (s->offset += 8; s->offset < s->end; s->offset += 8) {
         uint64_t missing = (s->offset - start) / SEGMENT_RECORD_LEAST;
         found = look(s, f, missing, err);
+        if (found == SEGMENT_ERROR && s->passes_unreadable) {
+            s->offset |= BLOCK - 8; // the step leads to the next block
+            found = SEGMENT_END;
+        }
         if (found != SEGMENT_END)
             break;
     }

@@ -119,7 +119,8 @@ struct segment_scan {
     uint64_t end;    // nothing is read from here on; the caller may move it
     uint64_t after;  // the last sequence seen (or first - 1)
     struct buf *chunk;
-    uint64_t chunk_at; // offset in the file of chunk's first byte
+    uint64_t chunk_at;      // offset in the file of chunk's first byte
+    bool passes_unreadable; // what cannot be read is no record, instead of SEGMENT_ERROR
 };
 
 enum segment_result {

@@ -2,7 +2,7 @@
 // whatever happened in between.
 #include "base/clock.h"
 #include "base/log.h"
-#include "journal/cursor.h"
+#include "journal/inspect.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -478,6 +478,8 @@ Test(journal, opens_although_a_block_cannot_be_read)
     }
     cr_assert_eq(cursor_next(c, &rec, &err), CURSOR_ERROR);
     cr_assert_eq(err.kind, ERR_AGAIN);
+    cr_assert_not_null(strstr(err.text, "0000000000000001-00000000.wal, byte "), "%s",
+                       err.text);
     bad_to = 0;
     for (uint64_t n = 8; n <= 20; n++) {
         cr_assert_eq(cursor_next(c, &rec, &err), CURSOR_RECORD);
@@ -485,6 +487,54 @@ Test(journal, opens_although_a_block_cannot_be_read)
     }
     cursor_close(c);
     journal_close(j);
+}
+
+// The records of a salvage are counted, and what is missing.
+struct salvaged {
+    uint64_t records, missing;
+};
+
+static int
+count_salvaged(const struct record *rec, void *context, struct err *err)
+{
+    (void)rec, (void)err;
+    ((struct salvaged *)context)->records++;
+    return 0;
+}
+
+static int
+count_missing(const struct record *rec, void *context, struct err *err)
+{
+    (void)err;
+    ((struct salvaged *)context)->missing += rec->sequence - rec->gap_first + 1;
+    return 0;
+}
+
+Test(journal, is_verified_and_salvaged_around_a_block_that_cannot_be_read)
+{
+    struct journal_options o = options();
+    struct inspect_watch nobody = {0};
+    struct inspect_total total;
+    struct salvaged found = {0};
+    struct err err = {0};
+    char path[128];
+
+    struct journal *j = must_open(&o);
+    for (uint64_t n = 1; n <= 40; n++)
+        append_number(j, n, 480);
+    journal_close(j);
+    bad_from = 4096;
+    bad_to = 8192;
+    cr_assert_eq(journal_verify(directory, &nobody, &total, &err), 0, "%s", err.text);
+    cr_assert_eq(total.records + total.lost, 40);
+    cr_assert(total.lost >= 8 && total.lost <= 10, "%llu",
+              (unsigned long long)total.lost);
+    cr_assert_eq(total.gaps, 1);
+    snprintf(path, sizeof path, "%s/0000000000000001-00000000.wal", directory);
+    cr_assert_eq(journal_salvage(path, count_salvaged, count_missing, &found, &err), 0,
+                 "%s", err.text);
+    cr_assert_eq(found.records, total.records);
+    cr_assert_eq(found.missing, total.lost);
 }
 
 Test(journal, sets_a_segment_aside_whose_header_cannot_be_read)
