@@ -7,6 +7,7 @@
 #include "edge/admin.h"
 #include "worker/watch.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -136,6 +137,7 @@ fail_round(struct run *r, const struct err *err)
 {
     if (strcmp(r->said, err->text) != 0 && !has_line(&r->refused, err->text))
         log_error("worker: %s", err->text);
+    static_assert(sizeof r->said == sizeof err->text, "a whole text");
     memcpy(r->said, err->text, sizeof r->said);
 }
 

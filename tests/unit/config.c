@@ -170,6 +170,27 @@ Test(config, bounds_the_streams_and_not_the_hooks_that_share_them)
     buf_release(&text);
 }
 
+// A directory of zones would make libc use UTC without a word.
+Test(config, takes_a_time_zone_and_no_directory_of_them)
+{
+    static const char file[] = "account: {name: acme, time_zone: %s}\n"
+                               "public_url: https://hooks.acme.example/\n"
+                               "secret_files: [hook-secret]\n"
+                               "hooks: [{name: a, events: [open]}]\n";
+    static const char *const zones[] = {"America/Chicago", "America", "leapseconds"};
+
+    for (size_t i = 0; i < sizeof zones / sizeof *zones; i++) {
+        char text[512];
+        snprintf(text, sizeof text, file, zones[i]);
+        struct config *c = read_text(text);
+        cr_expect_eq(c != NULL, i == 0, "%s", zones[i]);
+        if (i > 0)
+            expect_problem("1:34: account.time_zone");
+        config_release(c);
+        buf_release(&problems);
+    }
+}
+
 Test(config, takes_an_empty_list_only_where_none_is_a_choice)
 {
     expect_of("receiver: {listen: []}", "1:20: receiver.listen: the list is empty");
