@@ -61,8 +61,7 @@ show_relay(const struct relay_status *r)
               "Stream entries trimmed before a group had read them.",
               (double)r->trimmed_unread);
     set("acrelay_duplicates_paused",
-        "Whether duplicates.max is reached and repeats of newer deliveries are not "
-        "found.",
+        "Whether duplicates.max is reached and newer repeats are not found.",
         r->repeats_full);
     for (size_t i = 0; i < RELAY_CLASSES_MAX && r->classes[i].word[0]; i++)
         metric_set(metric_counter("acrelay_redis_errors_total",
@@ -123,9 +122,8 @@ show(void *context)
     int64_t oldest_us = r.known ? j.oldest_unpublished_us : j.first_us;
     int64_t age_us = oldest_us ? clock_now_us() - oldest_us : 0;
     set("acrelay_journal_oldest_unpublished_age_seconds",
-        "Age of the oldest record that is not in its stream yet, 0 when there is none; "
-        "of "
-        "those since the start while the cursor is not known.",
+        "Age of the oldest record that is not in its stream yet, 0 when none is; only "
+        "those since the start count while the cursor is not known.",
         age_us > 0 ? (double)age_us / 1e6 : 0);
 }
 
