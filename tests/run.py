@@ -8,6 +8,7 @@ line is "N passed, N failed", added up from the runners' own results: Criterion'
 pytest's report, or one per plain command. A step that reports no result at all counts as
 failed.
 """
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -92,9 +93,14 @@ STEPS = [
     ("demo", ["sh", "deploy/try.sh", "demo"], plain, 120),
     ("model", [PYTHON, "tests/model/cursor.py"], counted, 60),
     ("bench", make("bench", "ROUNDS=1", "BENCH_SECONDS=1"), plain, 200),
-    ("soak", [PYTHON, "tests/live/soak.py", "--seeds", "10", "--faults", "8"], counted, 400),
-    ("live", pytest_command("live", "tests/live"), junit("live"), 900),
+    ("live", pytest_command("live", "tests/live", "--ignore", "tests/live/test_worker.py"),
+     junit("live"), 900),
+    ("soak", [PYTHON, "tests/live/soak.py", "--seeds", "10", "--faults", "8"], counted, 600),
+    ("live-worker", pytest_command("live-worker", "tests/live/test_worker.py"),
+     junit("live-worker"), 600),
 ]
+# Steps that mostly wait, and run beside the one before them.
+BESIDE = {"live-worker"}
 
 
 def run(name, command, reader, seconds):
@@ -112,14 +118,23 @@ def run(name, command, reader, seconds):
     if passed + failed + skipped == 0:
         failed = 1
     word = "ok  " if failed == 0 else "FAIL"
-    print(f"{word} {name:14} {passed:5} passed {failed:3} failed {skipped:3} skipped"
-          f"  {time.monotonic() - started:6.1f} s", flush=True)
-    for line in text.splitlines():
-        if line.startswith("SKIPPED"):
-            print(f"     {line}")
+    said = [f"{word} {name:14} {passed:5} passed {failed:3} failed {skipped:3} skipped"
+            f"  {time.monotonic() - started:6.1f} s"]
+    said += [f"     {line}" for line in text.splitlines() if line.startswith("SKIPPED")]
     if failed:
-        print("\n".join("     | " + line for line in text.splitlines()[-60:]), flush=True)
+        said += ["     | " + line for line in text.splitlines()[-60:]]
+    print("\n".join(said), flush=True)  # at once: another step may print too
     return passed, failed
+
+
+def groups(steps):
+    found = []
+    for step in steps:
+        if step[0] in BESIDE and found:
+            found[-1].append(step)
+        else:
+            found.append([step])
+    return found
 
 
 def main():
@@ -128,7 +143,10 @@ def main():
     if not steps:
         sys.exit(f"no step begins with {wanted}; steps: {' '.join(s[0] for s in STEPS)}")
     LOG.mkdir(parents=True, exist_ok=True)
-    results = [run(*step) for step in steps]
+    results = []
+    for group in groups(steps):
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            results += pool.map(lambda step: run(*step), group)
     passed, failed = (sum(column) for column in zip(*results))
     print(f"{passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
