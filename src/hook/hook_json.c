@@ -236,7 +236,7 @@ is_html(struct span body)
 static void
 add_without_urls(struct buf *to, struct span text)
 {
-    while (text.len) {
+    while (text.at && text.len) {
         bool plain = span_starts(text, SPAN("://")),
              escaped = span_starts(text, SPAN(":\\/\\/"));
         size_t len = plain ? 3 : escaped ? 5 : 1;
