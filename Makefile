@@ -238,7 +238,7 @@ install: all man
 	    sed 's|/usr/local|$(PREFIX)|' $$unit >$(UNITS_TO)/$${unit##*/} || exit 1; done
 	for page in $(MANUALS); do \
 	    install -D -m 644 $(BUILD)/man/$$page $(MAN_TO)/man$${page##*.}/$$page || exit 1; done
-	install -D -m 644 -t $(DOC) README.md LICENSE CHANGELOG.md conf/acrelay.yaml deploy/OPERATING.md
+	install -D -m 644 -t $(DOC) README.md LICENSE conf/acrelay.yaml deploy/CHANGELOG.md deploy/OPERATING.md
 	install -D -m 644 -t $(DOC)/proxy deploy/proxy/*
 	install -D -m 644 -t $(DOC)/consumers deploy/consumers/*
 	install -D -m 644 -t $(DOC)/redis deploy/redis/*

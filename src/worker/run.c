@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "edge/admin.h"
+#include "worker/told.h"
 #include "worker/watch.h"
 
 #include <assert.h>
@@ -27,9 +28,8 @@ struct run {
     struct stat file;
     int64_t round_ms, look_ms; // when they are due
     char said[504];            // the last failure, so that it is said once
-    // Lines of the hooks that were refused, in this round and in the one before.
-    struct buf refused, refused_before;
-    _Atomic(bool) good; // the last round
+    struct told refused;       // hooks
+    _Atomic(bool) good;        // the last round
 };
 
 // --- waiting -------------------------------------------------------------------------------
@@ -100,42 +100,18 @@ note_answer(int status, void *run)
 
 // --- a round -------------------------------------------------------------------------------
 
-static bool
-has_line(const struct buf *lines, const char *text)
-{
-    struct span rest = buf_span(lines);
-
-    while (rest.len)
-        if (span_is(span_cut(&rest, '\n'), text))
-            return true;
-    return false;
-}
-
-// Each refused hook is told once, until something changes.
 static void
 note_refused(const char *text, void *run)
 {
     struct run *r = run;
 
-    buf_add_format(&r->refused, "%s\n", text);
-    if (!has_line(&r->refused_before, text))
-        log_error("worker: %s", text);
-}
-
-static void
-end_refused(struct run *r)
-{
-    struct buf last = r->refused_before;
-
-    r->refused_before = r->refused;
-    r->refused = last;
-    buf_clear(&r->refused);
+    told_note(&r->refused, text);
 }
 
 static void
 fail_round(struct run *r, const struct err *err)
 {
-    if (strcmp(r->said, err->text) != 0 && !has_line(&r->refused, err->text))
+    if (strcmp(r->said, err->text) != 0 && !told_has(&r->refused, err->text))
         log_error("worker: %s", err->text);
     static_assert(sizeof r->said == sizeof err->text, "a whole text");
     memcpy(r->said, err->text, sizeof r->said);
@@ -233,7 +209,7 @@ do_round(struct run *r)
     if (result == 0 && leads)
         r->said[0] = '\0';
     atomic_store(&r->good, result == 0);
-    end_refused(r);
+    told_end(&r->refused);
     apply_release(&a);
     if (leads && result == 0)
         repair(r);
@@ -276,41 +252,13 @@ take_over(struct run *r, struct worker *fresh)
     w->account = fresh->account;
 }
 
-// Of the settings that need a restart only these are ours; the others are the receiver's.
-static void
-keep_own(struct buf *own, struct span names)
-{
-    while (names.len) {
-        struct span name = span_trim(span_cut(&names, ','));
-        if (span_starts(name, SPAN("redis.")) || span_starts(name, SPAN("worker.")))
-            buf_add_format(own, "%s%.*s", own->len ? ", " : "", (int)name.len, name.at);
-    }
-}
-
-static int
-refuse_restart(const struct config *now, const struct config *next, struct err *err)
-{
-    struct buf all, own;
-
-    buf_init(&all, 4000);
-    buf_init(&own, 4000);
-    config_changes_needing_restart(now, next, &all);
-    keep_own(&own, buf_span(&all));
-    int result = own.len == 0 ? 0
-                              : err_set(err, ERR_INPUT, "a change of %s needs a restart",
-                                        buf_text(&own));
-    buf_release(&all);
-    buf_release(&own);
-    return result;
-}
-
 static void
 reload(struct run *r)
 {
     struct worker fresh = {0};
     struct err err = {0};
     bool good = load(r, &fresh, &err) == 0 &&
-                refuse_restart(r->w->config, fresh.config, &err) == 0;
+                worker_may_reload(r->w->config, fresh.config, &err) == 0;
 
     r->reload = false;
     if (good) {
@@ -426,8 +374,7 @@ worker_run(struct worker *w)
     struct err err = {0};
 
     run.w = w;
-    buf_init(&run.refused, 1 << 20);
-    buf_init(&run.refused_before, 1 << 20);
+    told_init(&run.refused);
     block_signals(&run);
     if (start(&run, &err) < 0) {
         log_error("worker: %s", err.text);

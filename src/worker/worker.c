@@ -47,6 +47,34 @@ worker_load(struct worker *w, const struct account_callbacks *cb, struct err *er
     return w->account ? 0 : -1;
 }
 
+// Of the settings that need a restart only these are ours; the others are the receiver's.
+static void
+keep_own(struct buf *own, struct span names)
+{
+    while (names.len) {
+        struct span name = span_trim(span_cut(&names, ','));
+        if (span_starts(name, SPAN("redis.")) || span_starts(name, SPAN("worker.")))
+            buf_add_format(own, "%s%.*s", own->len ? ", " : "", (int)name.len, name.at);
+    }
+}
+
+int
+worker_may_reload(const struct config *now, const struct config *next, struct err *err)
+{
+    struct buf all, own;
+
+    buf_init(&all, 4000);
+    buf_init(&own, 4000);
+    config_changes_needing_restart(now, next, &all);
+    keep_own(&own, buf_span(&all));
+    int result = own.len == 0 ? 0
+                              : err_set(err, ERR_INPUT, "a change of %s needs a restart",
+                                        buf_text(&own));
+    buf_release(&all);
+    buf_release(&own);
+    return result;
+}
+
 void
 worker_unload(struct worker *w)
 {
