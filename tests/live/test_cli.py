@@ -574,11 +574,12 @@ def test_a_full_journal_is_told(make_receiver, redis):
     assert result == "WRONG" and "answered 503" in text and "journal.max" in advice
 
 
-@pytest.mark.parametrize("status, said", [(301, "redirects"), (410, "410"), (200, "something else")])
-def test_doctor_tells_a_proxy_that_answers_wrongly(installation, status, said):
+def lead_elsewhere(installation, status, meanwhile=lambda: 200):
+    """Has public_url lead to a server that answers every post with this status."""
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             assert "Api-Token" not in self.headers
+            assert meanwhile() == 200
             self.send_response(status)
             self.send_header("Location", "http://127.0.0.1:1/")
             self.send_header("Content-Length", "0")
@@ -591,6 +592,12 @@ def test_doctor_tells_a_proxy_that_answers_wrongly(installation, status, said):
     installation.config.write_text(installation.config.read_text().replace(
         f"public_url: http://127.0.0.1:{installation.receiver.port}",
         f"public_url: http://127.0.0.1:{server.server_port}"))
+    return server
+
+
+@pytest.mark.parametrize("status, said", [(301, "redirects"), (410, "410"), (200, "something else")])
+def test_doctor_tells_a_proxy_that_answers_wrongly(installation, status, said):
+    server = lead_elsewhere(installation, status)
     code, findings = doctor(installation.config)
     [(result, text, advice)] = told(findings, "public_url")
     assert result == "WRONG" and said in text and advice and code != 0
@@ -599,20 +606,8 @@ def test_doctor_tells_a_proxy_that_answers_wrongly(installation, status, said):
 
 def test_doctor_is_not_deceived_by_other_posts_that_come_meanwhile(installation):
     """Another receiver behind public_url answers 404, while this one has its own traffic."""
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            assert installation.receiver.post("type=subscribe") == 200
-            self.send_response(404)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    installation.config.write_text(installation.config.read_text().replace(
-        f"public_url: http://127.0.0.1:{installation.receiver.port}",
-        f"public_url: http://127.0.0.1:{server.server_port}"))
+    server = lead_elsewhere(
+        installation, 404, lambda: installation.receiver.post("type=subscribe"))
     _, findings = doctor(installation.config)
     [(result, text, _)] = told(findings, "public_url")
     assert result == "warning" and "has not seen the request" in text

@@ -60,6 +60,21 @@ relay_up(void)
     relay_up_with(redis_server_options(&server));
 }
 
+// The options of a relay that trims.
+static struct relay_options
+trimming(const char *const *streams, uint64_t entries, int64_t trim_ms)
+{
+    return (struct relay_options){.redis = redis_server_options(&server),
+                                  .namespace = "t",
+                                  .account = "acme",
+                                  .directory = directory,
+                                  .streams = streams,
+                                  .repeats_window_us = 3600000000,
+                                  .repeats_max = 10000,
+                                  .retain_entries = entries,
+                                  .trim_ms = trim_ms};
+}
+
 static void
 set_up(void)
 {
@@ -584,16 +599,8 @@ Test(relay, reads_the_cursor_before_it_ships_to_a_redis_that_was_busy)
 
 Test(relay, trims_the_streams_that_a_reload_names)
 {
-    struct redis_options o = redis_server_options(&server);
     const char *before[] = {"events", NULL}, *after[] = {"events", "other", NULL};
-    struct relay_options options = {.redis = o,
-                                    .namespace = "t",
-                                    .account = "acme",
-                                    .directory = directory,
-                                    .streams = before,
-                                    .repeats_window_us = 3600000000,
-                                    .retain_entries = 100,
-                                    .trim_ms = 20};
+    struct relay_options options = trimming(before, 100, 20);
     struct err err;
 
     relay = relay_start(&options, journal, &err);
@@ -609,16 +616,8 @@ Test(relay, trims_the_streams_that_a_reload_names)
 // XTRIM with '~' drops 10,000 entries at most.
 Test(relay, trims_more_than_one_call_can)
 {
-    struct redis_options o = redis_server_options(&server);
     const char *streams[] = {"events", NULL};
-    struct relay_options options = {.redis = o,
-                                    .namespace = "t",
-                                    .account = "acme",
-                                    .directory = directory,
-                                    .streams = streams,
-                                    .repeats_window_us = 3600000000,
-                                    .retain_entries = 1000,
-                                    .trim_ms = 3600000};
+    struct relay_options options = trimming(streams, 1000, 3600000);
     struct span args[] = {
         SPAN("EVAL"),
         SPAN("for i = 1, 35000 do redis.call('XADD', KEYS[1], '*', 'a', "
@@ -716,17 +715,8 @@ Test(relay, does_not_take_a_rollback_for_repeats)
 
 Test(relay, counts_what_was_trimmed_before_a_group_read_it)
 {
-    struct redis_options o = redis_server_options(&server);
     const char *streams[] = {"events", NULL};
-    struct relay_options options = {.redis = o,
-                                    .namespace = "t",
-                                    .account = "acme",
-                                    .directory = directory,
-                                    .streams = streams,
-                                    .repeats_window_us = 3600000000,
-                                    .repeats_max = 10000,
-                                    .retain_entries = 100,
-                                    .trim_ms = 20};
+    struct relay_options options = trimming(streams, 100, 20);
     struct err err;
 
     tell("XGROUP CREATE {t}:events slow 0 MKSTREAM");
