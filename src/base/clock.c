@@ -30,6 +30,12 @@ clock_mono_us(void)
     return read_us(CLOCK_MONOTONIC);
 }
 
+int64_t
+clock_boot_us(void)
+{
+    return read_us(CLOCK_BOOTTIME);
+}
+
 void
 clock_sleep_ms(int64_t ms)
 {

@@ -8,9 +8,13 @@
 #include <stdint.h>
 #include <time.h>
 
-// clock_now_us is the wall clock, clock_mono_us one that never steps (CLOCK_MONOTONIC).
+// clock_now_us is the wall clock: it may be wrong by years, and step in both directions.
+// clock_mono_us never steps (CLOCK_MONOTONIC); it stands still while the machine is suspended.
+// clock_boot_us never steps and counts suspended time too (CLOCK_BOOTTIME): ages are
+// measured with it.
 int64_t clock_now_us(void);
 int64_t clock_mono_us(void);
+int64_t clock_boot_us(void);
 
 static inline int64_t
 clock_mono_ms(void)
