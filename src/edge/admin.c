@@ -1,6 +1,7 @@
 #include "edge/admin.h"
 
 #include "base/metric.h"
+#include "edge/reloads.h"
 
 #include <stdio.h>
 
@@ -29,8 +30,10 @@ reply_ready(struct http_request *r)
     buf_init(&checks, 4096);
     buf_init(&page, 8192);
     bool ready = admin.ready(&checks, admin.context);
-    buf_add_format(&page, "{\"ready\":%s,\"checks\":{%s}}\n", ready ? "true" : "false",
+    buf_add_format(&page, "{\"ready\":%s,\"checks\":{%s},", ready ? "true" : "false",
                    buf_text(&checks));
+    reloads_write(&page);
+    buf_add_text(&page, "}\n");
     reply_page(r, ready ? 200 : 503, "application/json", buf_span(&page));
     buf_release(&checks);
     buf_release(&page);

@@ -5,11 +5,11 @@
 // requests.
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/metric.h"
 #include "base/programs.h"
 #include "base/text.h"
 #include "config/reach.h"
 #include "edge/admin.h"
+#include "edge/reloads.h"
 #include "edge/sockets.h"
 #include "event/event.h"
 #include "receiver/figures.h"
@@ -38,7 +38,6 @@ struct receiver {
     struct http_server *server, *admin;
     int sockets[SOCKETS_MAX];
     size_t sockets_len;
-    struct metric *reloaded;
 };
 
 static int
@@ -133,9 +132,7 @@ start_admin(struct receiver *r, struct err *err)
     if (socket < 0)
         return err_context(err, "receiver.admin");
     figures_start(&r->figures, r->journal, r->relay);
-    r->reloaded = metric_gauge("acrelay_config_last_reload_successful",
-                               "Whether the last reload was taken over.", NULL);
-    metric_set(r->reloaded, 1);
+    reloads_start();
     r->admin = admin_start(socket, figures_ready, &r->figures, err);
     close(socket); // the server has its own descriptor of it
     return r->admin ? 0 : -1;
@@ -232,11 +229,14 @@ reload(struct receiver *r)
     if (result < 0) {
         rules_release(fresh);
         log_error("receiver: the configuration stays as it was: %s", err.text);
+        reloads_report(false, err.text);
     } else {
-        log_info("receiver: reloaded, %zu hooks, %zu secrets", fresh->config->hooks_len,
-                 secrets_len(fresh->secrets));
+        char text[80];
+        snprintf(text, sizeof text, "reloaded, %zu hooks, %zu secrets",
+                 fresh->config->hooks_len, secrets_len(fresh->secrets));
+        log_info("receiver: %s", text);
+        reloads_report(true, text);
     }
-    metric_set(r->reloaded, result == 0);
     sockets_notify("READY=1");
 }
 

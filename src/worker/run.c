@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "edge/admin.h"
+#include "edge/reloads.h"
 #include "worker/told.h"
 #include "worker/watch.h"
 
@@ -264,15 +265,16 @@ reload(struct run *r)
     if (good) {
         take_over(r, &fresh);
         r->round_ms = 0;
-        log_info("worker: reloaded, %zu hooks, %zu secrets", r->w->config->hooks_len,
-                 secrets_len(r->w->secrets));
+        char text[80];
+        snprintf(text, sizeof text, "reloaded, %zu hooks, %zu secrets",
+                 r->w->config->hooks_len, secrets_len(r->w->secrets));
+        log_info("worker: %s", text);
+        reloads_report(true, text);
     } else {
         worker_unload(&fresh);
         log_error("worker: the configuration stays as it was: %s", err.text);
+        reloads_report(false, err.text);
     }
-    metric_set(metric_gauge("acrelay_config_last_reload_successful",
-                            "Whether the last reload was taken over.", NULL),
-               good);
 }
 
 static void
@@ -311,6 +313,7 @@ start_admin(struct run *r, struct err *err)
     metric_set(metric_gauge("acrelay_build_info", "1, with the version.", "version",
                             ACRELAY_VERSION, NULL),
                1);
+    reloads_start();
     struct http_server *server = admin_start(socket, is_ready, r, err);
     close(socket);
     return server ? 0 : -1;

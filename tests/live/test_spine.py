@@ -349,8 +349,20 @@ def test_reload_takes_over_a_hook_and_refuses_a_new_port(redis, receiver):
     receiver.config.write_text(text + "  - {name: deals, events: [deal_add]}\n")
     receiver.process.send_signal(1)
     harness.wait_for("the reload", lambda: receiver.post("type=deal_add", "deals") == 200)
+    assert reload_result(receiver, 1) == {"count": 1, "ok": True, "last_good": False,
+                                          "message": "reloaded, 2 hooks, 1 secrets"}
     receiver.config.write_text(text.replace("127.0.0.1:1'", "127.0.0.1:2'"))
     receiver.process.send_signal(1)
-    harness.wait_for("the refusal", lambda: "receiver.listen needs a restart"
-                     in receiver.read_log())
+    result = reload_result(receiver, 2)
+    assert not result["ok"] and "receiver.listen needs a restart" in result["message"]
     assert receiver.post("type=deal_add", "deals") == 200
+    for count, ok in ((1, "ok"), (1, "refused")):
+        assert receiver.metric(f'acrelay_config_reloads_total{{result="{ok}"}}') == count
+
+
+def reload_result(receiver, count):
+    def over():
+        result = json.loads(receiver.get("/readyz")[1])["reload"]
+        return result if result["count"] == count else None
+
+    return harness.wait_for("the reload", over)
