@@ -10,7 +10,7 @@ set -eu
 mode=${1:-run}
 build=${BUILD:-build}
 
-dir=$(mktemp -d /tmp/acrelay-try-XXXXXX)
+dir=$(mktemp -d /var/tmp/acrelay-try-XXXXXX)
 pids=
 finish() {
     trap - EXIT INT TERM

@@ -22,7 +22,7 @@
 
 static const struct option receiver_options[] = {
     FLAG("check", "read the configuration and the secrets, and end"),
-    FLAG("force", "allow a journal on a network file system"),
+    FLAG("force", "allow a journal on a network or memory file system"),
     END,
 };
 

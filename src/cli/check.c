@@ -1,6 +1,7 @@
 // check: every mistake in one go, before anything is started: the file, the secrets, Redis,
 // the directory, the ports. It writes nothing anywhere.
 #include "base/file.h"
+#include "base/filesystem.h"
 #include "base/programs.h"
 #include "cli/findings.h"
 #include "config/reach.h"
@@ -156,8 +157,16 @@ static void
 check_directory(struct findings *f)
 {
     const char *path = f->cli->config->state_dir;
+    enum filesystem kind = filesystem_of(path);
+    bool refused = filesystem_is_refused(kind);
     char parent[PATH_MAX];
 
+    if (kind != FILESYSTEM_LOCAL)
+        findings_tell(f, refused ? WRONG : WARNING,
+                      refused ? EXIT_CODE_DIRECTORY : EXIT_CODE_OK, "state_dir", NULL,
+                      "%s %s", path, filesystem_problem(kind));
+    if (refused)
+        return;
     if (faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS) == 0) {
         findings_tell(f, GOOD, EXIT_CODE_OK, "state_dir", NULL, "%s", path);
         return;

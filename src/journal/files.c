@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/filesystem.h"
 #include "base/log.h"
 #include "base/text.h"
 
@@ -15,26 +16,9 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 static const char fill_name[] = "fill", new_name[] = "new", bad_name[] = "bad";
-
-// statfs(2): magic numbers of file systems whose locks or syncs are another machine's.
-static bool
-is_network(int dir)
-{
-    static const unsigned long kinds[] = {0x6969,     0xff534d42, 0xfe534d42, 0x517b,
-                                          0x01021997, 0x00c36400, 0x65735546};
-    struct statfs fs;
-
-    if (fstatfs(dir, &fs) < 0)
-        return false;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if ((unsigned long)fs.f_type == kinds[i])
-            return true;
-    return false;
-}
 
 // The failed call's reason, with the exit code of a directory.
 static int
@@ -71,14 +55,15 @@ warn_of_mode(int dir, const char *path)
 static int
 check_directory(int dir, const char *path, bool force, struct err *err)
 {
+    enum filesystem kind = filesystem_of_fd(dir);
+
     if (faccessat(dir, ".", R_OK | W_OK | X_OK, AT_EACCESS) < 0)
         return refuse_directory(err, "cannot write into it", path);
-    if (is_network(dir) && !force)
-        return err_exit(
-            err, EXIT_CODE_DIRECTORY,
-            "state_dir %s is on a network file system, where a lock or a sync may not "
-            "hold: use a local disk, or --force",
-            path);
+    if (filesystem_is_refused(kind) && !force)
+        return err_exit(err, EXIT_CODE_DIRECTORY, "state_dir %s %s", path,
+                        filesystem_problem(kind));
+    if (kind != FILESYSTEM_LOCAL)
+        log_warn("journal: state_dir %s %s", path, filesystem_problem(kind));
     warn_of_mode(dir, path);
     return 0;
 }

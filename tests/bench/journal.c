@@ -84,7 +84,7 @@ measure(int threads, int64_t seconds)
 int
 main(int argc, char **argv)
 {
-    char directory[] = "/tmp/acrelay-bench-XXXXXX", command[128];
+    char directory[] = "/var/tmp/acrelay-bench-XXXXXX", command[128];
     int threads = argc > 1 ? atoi(argv[1]) : 64;
     int seconds = argc > 2 ? atoi(argv[2]) : 3;
     struct journal_options options = {.directory =

@@ -12,6 +12,7 @@ import resource
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 import redis
@@ -19,6 +20,9 @@ import redis
 # A thousand clients of one test are descriptors of this process.
 _, HARD = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(HARD, 65536), HARD))
+
+# A journal belongs on a disk: /tmp is memory on many machines. pytest's tmp_path follows.
+tempfile.tempdir = "/var/tmp"
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # Where the proxies are, which a user's PATH does not name on Debian.
@@ -94,6 +98,8 @@ class Redis:
 class Receiver:
     """acrelayd. The listening socket is ours and passed as LISTEN_FDS says."""
 
+    force = False  # a journal where it would be refused
+
     def __init__(self, directory, redis_port, hooks=None, extra="", receiver=""):
         self.directory = pathlib.Path(directory)
         self.secret = self.directory / "hook-secret"
@@ -123,7 +129,8 @@ class Receiver:
             os.set_inheritable(3, True)  # dup2 leaves it as it is where it is 3 already
 
         return subprocess.Popen(
-            ["sh", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {BUILD}/acrelayd -c {self.config}"],
+            ["sh", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {BUILD}/acrelayd -c {self.config}"
+             + self.force * " --force"],
             stderr=self.log, preexec_fn=pass_socket, close_fds=False)
 
     def start(self):

@@ -53,6 +53,7 @@ class World:
         self.disk = self.mount()
         self.receiver = harness.Receiver(self.made("receiver"), self.proxy.port)
         if self.disk:
+            self.receiver.force = True  # it is a tmpfs
             self.receiver.kill()
             self.receiver.config.write_text(self.receiver.config.read_text().replace(
                 f"{self.receiver.directory}/state", f"{self.disk}/state"))

@@ -149,6 +149,7 @@ def small_disk(tmp_path):
 def receiver(small_disk, make_receiver, redis):
     made = make_receiver(extra="journal: {max: 8GiB}\n")
     made.kill()
+    made.force = True  # it may be a tmpfs
     made.config.write_text(made.config.read_text().replace(
         f"{made.directory}/state", f"{small_disk}/state"))
     made.start()

@@ -121,7 +121,7 @@ run(void)
 int
 main(void)
 {
-    char directory[] = "/tmp/acrelay-threads-XXXXXX", command[64];
+    char directory[] = "/var/tmp/acrelay-threads-XXXXXX", command[64];
     struct journal_options options = {.directory = mkdtemp(directory),
                                       .segment_bytes = 1 << 14,
                                       .bytes_max = 1 << 18,

@@ -4,6 +4,7 @@
 #include "base/crc.h"
 #include "base/err.h"
 #include "base/file.h"
+#include "base/filesystem.h"
 #include "base/log.h"
 #include "base/text.h"
 
@@ -353,6 +354,29 @@ Test(file, refuses_a_secret_that_others_can_read)
     setenv("CREDENTIALS_DIRECTORY", directory, 1);
     cr_assert_eq(file_read_secret(path, 1, &b, &err), 0);
     buf_release(&b);
+}
+
+Test(filesystem, is_classed_by_what_it_does_with_a_sync)
+{
+    cr_assert_eq(filesystem_of_type(0xef53), FILESYSTEM_LOCAL); // ext4
+    cr_assert_eq(filesystem_of_type(0x6969), FILESYSTEM_NETWORK);
+    cr_assert_eq(filesystem_of_type(0xff534d42), FILESYSTEM_NETWORK);
+    cr_assert_eq(filesystem_of_type(0x01021994), FILESYSTEM_MEMORY);
+    cr_assert_eq(filesystem_of_type(0x858458f6), FILESYSTEM_MEMORY);
+    // f_type is signed on some machines
+    cr_assert_eq(filesystem_of_type((unsigned long)(int)0x858458f6), FILESYSTEM_MEMORY);
+    cr_assert_eq(filesystem_of_type(0x794c7630), FILESYSTEM_OVERLAY);
+    cr_assert(filesystem_is_refused(FILESYSTEM_MEMORY));
+    cr_assert(filesystem_is_refused(FILESYSTEM_NETWORK));
+    cr_assert_not(filesystem_is_refused(FILESYSTEM_OVERLAY));
+}
+
+Test(filesystem, of_a_path_to_be_made_is_that_of_the_directory_above)
+{
+    cr_assert_eq(filesystem_of("/var/tmp/not/there"), filesystem_of("/var/tmp"));
+    cr_assert_eq(filesystem_of("not/there"), filesystem_of("."));
+    if (access("/dev/shm", F_OK) == 0)
+        cr_assert_eq(filesystem_of("/dev/shm/not/there"), filesystem_of("/dev/shm"));
 }
 
 Test(err, escapes_what_came_from_outside_and_takes_context)

@@ -20,7 +20,7 @@ static void
 make_directory(void)
 {
     strcpy(directory, access("/dev/shm", W_OK) == 0 ? "/dev/shm/acrelay-cursor-XXXXXX"
-                                                    : "/tmp/acrelay-cursor-XXXXXX");
+                                                    : "/var/tmp/acrelay-cursor-XXXXXX");
     cr_assert_not_null(mkdtemp(directory));
 }
 
@@ -42,7 +42,8 @@ must_open(void)
                                 .segment_bytes = 400,
                                 .keep_us = 3600 * INT64_C(1000000),
                                 .keep_bytes_max = 1 << 20,
-                                .bytes_max = 1 << 20};
+                                .bytes_max = 1 << 20,
+                                .force = true};
     struct err err = {0};
     struct journal *j = journal_open(&o, &err);
 

@@ -15,7 +15,7 @@ static char directory[64];
 static void
 make_directory(void)
 {
-    strcpy(directory, "/tmp/acrelay-inspect-XXXXXX");
+    strcpy(directory, "/var/tmp/acrelay-inspect-XXXXXX");
     cr_assert_not_null(mkdtemp(directory));
 }
 

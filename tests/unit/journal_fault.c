@@ -133,7 +133,7 @@ make_shared(void)
 static void
 make_directory(void)
 {
-    strcpy(directory, "/tmp/acrelay-fault-XXXXXX");
+    strcpy(directory, "/var/tmp/acrelay-fault-XXXXXX");
     cr_assert_not_null(mkdtemp(directory));
 }
 

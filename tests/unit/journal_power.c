@@ -225,7 +225,7 @@ make_directory(void)
 {
     // In memory where there is such a place: the syncs of thousands of images take long.
     strcpy(directory, access("/dev/shm", W_OK) == 0 ? "/dev/shm/acrelay-power-XXXXXX"
-                                                    : "/tmp/acrelay-power-XXXXXX");
+                                                    : "/var/tmp/acrelay-power-XXXXXX");
     cr_assert_not_null(mkdtemp(directory));
 }
 
@@ -245,7 +245,8 @@ must_open(uint64_t segments_max)
                                 .segment_bytes = SEGMENT,
                                 .keep_us = 3600 * INT64_C(1000000),
                                 .keep_bytes_max = 1 << 20,
-                                .bytes_max = segments_max * SEGMENT};
+                                .bytes_max = segments_max * SEGMENT,
+                                .force = true};
     struct err err = {0};
     struct journal *j = journal_open(&o, &err);
 

@@ -68,7 +68,7 @@ static inline void
 redis_server_start(struct redis_server *s)
 {
     signal(SIGPIPE, SIG_IGN);
-    snprintf(s->directory, sizeof s->directory, "/tmp/acrelay-redis-XXXXXX");
+    snprintf(s->directory, sizeof s->directory, "/var/tmp/acrelay-redis-XXXXXX");
     cr_assert(mkdtemp(s->directory));
     snprintf(s->socket, sizeof s->socket, "%s/s", s->directory);
     redis_server_run(s);

@@ -80,7 +80,7 @@ set_up(void)
 {
     redis_server_start(&server);
     look = redis_server_open(&server);
-    snprintf(directory, sizeof directory, "/tmp/acrelay-journal-XXXXXX");
+    snprintf(directory, sizeof directory, "/var/tmp/acrelay-journal-XXXXXX");
     cr_assert(mkdtemp(directory));
     journal_up();
 }
