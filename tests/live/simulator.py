@@ -59,6 +59,10 @@ class Simulator:
         return json.loads(self.call("/sim/hooks", {
             "name": name, "url": url, "events": events, "sources": sources, "listid": list}))
 
+    def odd(self, *rows):
+        """Rows that every list holds as they are."""
+        self.call("/sim/odd", rows)
+
     def fire(self, kind, **more):
         return json.loads(self.call("/sim/fire", {"type": kind, **more}))["posts"]
 

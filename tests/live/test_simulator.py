@@ -154,3 +154,44 @@ def test_410_switches_a_hook_off_for_good_and_nothing_shows_it(tmp_path):
     finally:
         sim.stop()
         server.shutdown()
+
+
+def test_a_receiver_that_refuses_the_connection_is_an_event_lost(sim):
+    sim.add("a", "https://x.example/hook", ["open"], ["public"])
+    assert sim.fire("open") == 1
+    assert sim.figures()["other"] == 1
+
+
+def test_what_is_stored_in_other_words_is_shown_so(sim):
+    sim.switch(entities=1, lower_host=1, drop_port=1, add_slash=1, drop_sms=1, drop_list=1)
+    made = sim.api("POST", "/webhooks", {"webhook": {
+        "name": "A & B", "url": "https://Hooks.example:443/Path", "events": ["sent", "sms_sent"],
+        "sources": ["api"], "listid": 3}})[2]["webhook"]
+    assert (made["name"], made["url"], made["events"], made["listid"]) == (
+        "A &amp; B", "https://hooks.example/Path/", ["sent"], "0")
+    assert sim.api("GET", "/webhooks")[2]["webhooks"] == [made]
+
+
+def test_lists_lag_lose_shift_and_hold_oddities(sim):
+    sim.switch(lag_ms=600000)
+    made = [sim.add(f"h{i}", f"https://x.example/{i}") for i in range(4)]
+
+    def listed(path="/webhooks"):
+        page = sim.api("GET", path)[2]
+        return [row and row["id"] for row in page["webhooks"]], page["meta"].get("total")
+
+    assert listed() == ([], "0") and sim.api("GET", "/webhooks/1")[0] == 200
+    sim.switch(lag_get=1)
+    assert sim.api("GET", "/webhooks/1")[0] == 404
+    sim.switch(lag_ms=0, empty_list=1)
+    assert listed() == ([], "0") and listed() == (["1", "2", "3", "4"], "4")
+    sim.switch(lose_rows=1, no_total=1)
+    assert listed() == (["2", "4"], None)
+    sim.switch(no_total=0, page_max=2, double_rows=1)
+    assert listed() == (["1", "1"], "4")
+    sim.switch(double_rows=0, shift=1)
+    assert listed() == (["1", "2"], "4")
+    assert listed("/webhooks?offset=2") == (["4", "5"], "4"), "nobody saw 3"
+    sim.switch(page_max=0)
+    sim.odd(None, {"id": None})
+    assert listed() == ([None, None, "2", "3", "4", "5"], "6") and made

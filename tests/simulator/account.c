@@ -61,6 +61,8 @@ account_change(struct sim_hook *h, const cJSON *webhook, bool partial)
         set_words(&h->sources, sources);
     if (list || !partial)
         h->list = number_of(list);
+    stored_change(h);
+    rows_changed();
 }
 
 struct sim_hook *
@@ -81,6 +83,7 @@ account_remove(struct sim_hook *h)
     cJSON_Delete(h->events);
     cJSON_Delete(h->sources);
     *h = sim.hooks[--sim.hooks_len];
+    rows_changed();
 }
 
 cJSON *

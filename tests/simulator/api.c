@@ -41,17 +41,21 @@ number_parameter(const char *query, const char *name, size_t preset)
 
 // AC's filters are "contains" here: a client has to compare exactly by itself.
 static bool
-passes(const struct sim_hook *h, const char *query)
+passes(const cJSON *row, const char *query)
 {
-    struct span url = parameter(query, "filters[url]"),
-                name = parameter(query, "filters[name]");
-    char list[24];
-    snprintf(list, sizeof list, "%" PRIu64, h->list);
-    struct span wanted = parameter(query, "filters[listid]");
+    static const char *const fields[] = {"url", "name", "listid"};
 
-    return (url.len == 0 || memmem(h->url, strlen(h->url), url.at, url.len)) &&
-           (name.len == 0 || memmem(h->name, strlen(h->name), name.at, name.len)) &&
-           (wanted.len == 0 || span_is(wanted, list));
+    for (size_t i = 0; i < 3; i++) {
+        char filter[24];
+        snprintf(filter, sizeof filter, "filters[%s]", fields[i]);
+        struct span wanted = parameter(query, filter);
+        const char *is = cJSON_GetStringValue(cJSON_GetObjectItem(row, fields[i]));
+        if (wanted.len &&
+            (!is || (i == 2 ? !span_is(wanted, is)
+                            : !memmem(is, strlen(is), wanted.at, wanted.len))))
+            return false;
+    }
+    return true;
 }
 
 static void
@@ -69,41 +73,43 @@ static void
 list(struct answer *a, const char *query)
 {
     size_t limit = number_parameter(query, "limit", PAGE_PRESET),
-           offset = number_parameter(query, "offset", 0), total = 0;
-    cJSON *root = cJSON_CreateObject(), *page = cJSON_AddArrayToObject(root, "webhooks");
-    char text[24];
+           offset = number_parameter(query, "offset", 0);
 
-    if (limit > PAGE_MOST)
-        limit = PAGE_MOST;
+    if (sim.switches.fail_offset && offset >= (size_t)sim.switches.fail_offset) {
+        say(a, 400, "Bad request. This page is broken.");
+        return;
+    }
     if (offset == 0)
         shuffle(); // each reading in another order; within one, pages agree
-    if (sim.switches.repeat > 0 && offset > 0) {
-        sim.switches.repeat--;
-        offset--; // the pages overlap: someone removed a hook meanwhile
+    cJSON *rows = rows_listed(), *row, *next;
+    for (row = rows->child; row; row = next) {
+        next = row->next;
+        if (!passes(row, query))
+            cJSON_Delete(cJSON_DetachItemViaPointer(rows, row));
     }
-    for (size_t i = 0; i < sim.hooks_len; i++) {
-        if (!passes(&sim.hooks[i], query))
-            continue;
-        if (total >= offset && total < offset + limit)
-            cJSON_AddItemToArray(page, account_hook_json(&sim.hooks[i]));
-        total++;
-    }
-    cJSON *meta = cJSON_AddObjectToObject(root, "meta");
-    snprintf(text, sizeof text, "%zu", total);
-    if (sim.switches.total_number)
-        cJSON_AddNumberToObject(meta, "total", (double)total);
-    else
-        cJSON_AddStringToObject(meta, "total", text);
     a->status = 200;
-    a->json = root;
+    a->json = cJSON_CreateObject();
+    rows_page(a->json, rows, offset, limit > PAGE_MOST ? PAGE_MOST : limit);
 }
 
 static void
-show(struct answer *a, int status, const struct sim_hook *h)
+show(struct answer *a, int status, cJSON *webhook)
 {
     a->status = status;
     a->json = cJSON_CreateObject();
-    cJSON_AddItemToObject(a->json, "webhook", account_hook_json(h));
+    cJSON_AddItemToObject(a->json, "webhook", webhook);
+}
+
+// The answer to a write: what was stored, or (answer_as_sent) what was sent.
+static void
+show_written(struct answer *a, int status, const struct sim_hook *h, const cJSON *sent)
+{
+    cJSON *webhook = account_hook_json(h), *item;
+
+    if (sim.switches.answer_as_sent)
+        cJSON_ArrayForEach(item, sent)
+            cJSON_ReplaceItemInObject(webhook, item->string, cJSON_Duplicate(item, true));
+    show(a, status, webhook);
 }
 
 static const char *
@@ -144,7 +150,13 @@ create(struct answer *a, const cJSON *webhook)
     if (missing)
         refuse_field(a, missing);
     else
-        show(a, 201, account_add(webhook));
+        show_written(a, 201, account_add(webhook), webhook);
+    if (!missing && sim.switches.no_id > 0) {
+        sim.switches.no_id--;
+        cJSON_Delete(a->json);
+        a->json = NULL;
+        say(a, 201, "");
+    }
 }
 
 static void
@@ -162,16 +174,18 @@ static void
 one(struct answer *a, const char *method, uint64_t id, const cJSON *webhook)
 {
     struct sim_hook *h = account_find(id);
+    cJSON *shown = strcmp(method, "GET") == 0 ? rows_one(id) : NULL;
 
-    if (!h) {
+    if (shown) {
+        show(a, 200, shown);
+    } else if (!h || strcmp(method, "GET") == 0) {
         absent(a, id);
     } else if (strcmp(method, "DELETE") == 0) {
         account_remove(h);
         say(a, 200, "{}");
     } else {
-        if (strcmp(method, "PUT") == 0)
-            account_change(h, webhook, sim.switches.put_partial);
-        show(a, 200, h);
+        account_change(h, webhook, sim.switches.put_partial);
+        show_written(a, 200, h, webhook);
     }
 }
 

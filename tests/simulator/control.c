@@ -1,6 +1,7 @@
 // What a test asks of the simulator, and AC does not have:
 //   POST /sim/switch {"cut_after":1,...}     GET /sim/figures    GET /sim/log (JSON lines)
 //   GET /sim/hooks, POST /sim/hooks {webhook}, PUT or DELETE /sim/hooks/ID (drift)
+//   POST /sim/odd [rows] (JSON that lists hold as it is)
 #include "sim.h"
 
 #include "base/text.h"
@@ -101,6 +102,11 @@ control_answer(struct answer *a, const char *method, const char *path, struct sp
     } else if (strcmp(path, "/hooks") == 0 && root) {
         a->status = 201;
         a->json = account_hook_json(account_add(root));
+    } else if (strcmp(path, "/odd") == 0 && cJSON_IsArray(root)) {
+        cJSON_Delete(sim.odd);
+        sim.odd = cJSON_Duplicate(root, true);
+        a->status = 200;
+        a->text = "{}";
     } else if (strncmp(path, "/hooks/", 7) == 0) {
         change_hook(a, method, path + 7, root);
     } else {

@@ -35,7 +35,32 @@ switches_find(const char *name)
                  {"limit_503", &s->limit_503},
                  {"retry_after", &s->retry_after},
                  {"chaos", &s->chaos},
-                 {"seed", &s->seed}};
+                 {"seed", &s->seed},
+                 {"entities", &s->entities},
+                 {"trim_name", &s->trim_name},
+                 {"upper_name", &s->upper_name},
+                 {"lower_host", &s->lower_host},
+                 {"drop_port", &s->drop_port},
+                 {"add_slash", &s->add_slash},
+                 {"escape_dash", &s->escape_dash},
+                 {"plain_http", &s->plain_http},
+                 {"drop_sms", &s->drop_sms},
+                 {"add_update", &s->add_update},
+                 {"drop_api", &s->drop_api},
+                 {"drop_list", &s->drop_list},
+                 {"answer_as_sent", &s->answer_as_sent},
+                 {"lag_ms", &s->lag_ms},
+                 {"lag_get", &s->lag_get},
+                 {"empty_list", &s->empty_list},
+                 {"lose_rows", &s->lose_rows},
+                 {"page_max", &s->page_max},
+                 {"double_rows", &s->double_rows},
+                 {"shift", &s->shift},
+                 {"no_total", &s->no_total},
+                 {"add_to_total", &s->add_to_total},
+                 {"fail_offset", &s->fail_offset},
+                 {"endless", &s->endless},
+                 {"no_id", &s->no_id}};
 
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (strcmp(table[i].name, name) == 0)

@@ -54,13 +54,14 @@ path_of(const char *url)
 static int
 post_once(struct span path, struct span body)
 {
+    struct err err;
     bool closed;
-    int fd = post_open(&sim.deliver, NULL), status = -1;
+    int fd = post_open(&sim.deliver, &err), status = -1;
 
     if (fd < 0)
         return -1;
     status = post_send(fd, path, SPAN("application/x-www-form-urlencoded"), body, &closed,
-                       NULL);
+                       &err);
     close(fd);
     return status;
 }

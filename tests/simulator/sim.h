@@ -38,6 +38,27 @@ struct switches {
     int retry_after;   // seconds
     int chaos;         // so many of 1,000 requests go wrong at random
     int seed;          // of chaos and shuffle
+    // what AC stores in other words (stored.c)
+    int entities;   // & < > " ' of a name as HTML entities
+    int trim_name;  // names are cut to so many bytes, blanks at the ends dropped
+    int upper_name; // names in capitals
+    int lower_host, drop_port, add_slash, escape_dash, plain_http; // URLs
+    int drop_sms, add_update; // events: those that begin with sms go, "update" comes
+    int drop_api;             // sources: api goes
+    int drop_list;            // listid is always 0
+    int answer_as_sent;       // answers to writes repeat what was sent; lists do not
+    // what lists show (rows.c)
+    int lag_ms;      // lists show what was there so long ago
+    int lag_get;     // GET of one webhook too
+    int empty_list;  // a count: no webhooks, total 0
+    int lose_rows;   // a count: every other webhook is missing, and total fits
+    int page_max;    // at most so many rows on a page, whatever is asked
+    int double_rows; // each row twice; total counts webhooks
+    int shift; // a count: between two pages one is removed and one made (move to the end)
+    int no_total, add_to_total;
+    int fail_offset; // pages that begin behind so many rows are 500
+    int endless;     // a page is always full of new rows
+    int no_id;       // a count: a 201 without a body
 };
 
 struct figures {
@@ -49,6 +70,7 @@ struct sim {
     char *token;
     struct sim_hook *hooks;
     size_t hooks_len;
+    cJSON *odd; // rows of others that are added to every list as they are
     uint64_t next_id, next_number, random;
     struct switches switches;
     struct figures figures;
@@ -84,6 +106,15 @@ struct sim_hook *account_add(const cJSON *webhook);
 void account_change(struct sim_hook *h, const cJSON *webhook, bool partial);
 void account_remove(struct sim_hook *h);
 cJSON *account_hook_json(const struct sim_hook *h);
+
+// stored.c, with the lock: what AC makes of a webhook that was sent
+void stored_change(struct sim_hook *h);
+
+// rows.c, with the lock
+void rows_changed(void);      // remembers what is there now, for lists that lag
+cJSON *rows_listed(void);     // what a list shows
+cJSON *rows_one(uint64_t id); // what GET of one shows, NULL: nothing
+void rows_page(cJSON *root, cJSON *rows, size_t offset, size_t limit);
 
 // api.c, control.c: answer a request, with the lock
 void api_answer(struct answer *a, const char *method, const char *path, const char *query,
