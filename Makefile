@@ -179,7 +179,9 @@ coverage:
 BODIES ?= 20000
 reference: tools
 	$(PYTHON) tests/reference/compare.py $(BUILD)/tools/normal --count $(BODIES)
-soak-normal:
+	$(PYTHON) tests/reference/zones.py $(BUILD)/tools/normal
+soak-normal: tools
+	$(PYTHON) tests/reference/zones.py $(BUILD)/tools/normal --all
 	@$(MAKE) -s reference BODIES=1000000
 # the ledger over many deliveries, and under random faults from SEEDS seeds
 SOAK ?= 50000

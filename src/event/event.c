@@ -13,7 +13,27 @@
 #include <sys/random.h>
 
 // Room for the values of an envelope: each has a ceiling, and together they are below 450.
-enum { HEAD_MAX = 512, ACCOUNT_MAX = 63, WORD_MAX = 64, SEQUENCE = 20 };
+enum { HEAD_MAX = 512, ACCOUNT_MAX = 63, WORD_MAX = 64, SEQUENCE = 20, TEXT_MAX = 128 };
+
+// The members of the root that the envelope is made of.
+enum name {
+    TYPE,
+    DATE_TIME,
+    SERIES,
+    CONTACT,
+    DEAL,
+    ACCOUNT,
+    CAMPAIGN,
+    LIST,
+    PIPELINE,
+    STAGE,
+    TASKTYPE,
+    NAMES
+};
+static const struct span names[NAMES] = {
+    {"type", 4},     {"date_time", 9}, {"seriesid", 8}, {"contact", 7},
+    {"deal", 4},     {"account", 7},   {"campaign", 8}, {"list", 4},
+    {"pipeline", 8}, {"stage", 5},     {"tasktype", 8}};
 
 struct event_maker {
     struct arena arena;
@@ -23,15 +43,20 @@ struct event_maker {
     char head[HEAD_MAX]; // the envelope's values, one behind the other
     char *to;            // where the next one goes
     char detail[160];
+    // A JSON body: the values of the members that R10 names, and one decoded.
+    bool is_json;
+    struct span members[NAMES];
+    char text[TEXT_MAX];
 };
 
 const char *
 event_reason_name(enum event_reason reason)
 {
-    static const char *const names[] = {"good",      "empty",    "nul",  "pairs", "json",
-                                        "multipart", "encoding", "size", "redis", "gap"};
+    static const char *const reasons[] = {"good",  "empty",     "nul",      "pairs",
+                                          "json",  "multipart", "encoding", "size",
+                                          "redis", "gap"};
 
-    return names[reason];
+    return reasons[reason];
 }
 
 struct event_maker *
@@ -140,81 +165,114 @@ end_value(struct event_maker *m, char *to)
 
 static const struct span nothing = {"", 0};
 
-// What a known type is about; NULL where the body must tell.
-static const char *
-root_of_type(struct span type)
+// has says whether the root has a member of this name.
+static bool
+has(const struct event_maker *m, enum name name)
+{
+    if (m->is_json)
+        return m->members[name].len > 0 && !span_is(m->members[name], "null");
+    return tree_child(&m->tree, &m->tree.root, names[name]);
+}
+
+// read_text reads a member of the root that is a text, valid until the next call.
+static bool
+read_text(struct event_maker *m, enum name name, struct span *text)
+{
+    if (m->is_json)
+        return json_text(m->members[name], m->text, sizeof m->text, text);
+    return tree_leaf(&m->tree, &m->tree.root, names[name], text);
+}
+
+// read_id reads the `id` in a member of the root: the last one, as JSON parsers take it.
+static bool
+read_id(struct event_maker *m, enum name of, struct span *id)
+{
+    struct span name, value, found = nothing, rest = m->members[of];
+
+    if (!m->is_json) {
+        const struct node *n = tree_child(&m->tree, &m->tree.root, names[of]);
+        return tree_leaf(&m->tree, n && !n->is_leaf ? n : NULL, SPAN("id"), id);
+    }
+    if (rest.len == 0 || rest.at[0] != '{')
+        return false;
+    while (json_next(&rest, &name, &value))
+        if (json_text(name, m->text, sizeof m->text, id) && span_is(*id, "id"))
+            found = value;
+    return json_text(found, m->text, sizeof m->text, id);
+}
+
+// What a known type is about; NAMES where the body must say.
+static enum name
+subject_of_type(struct span type)
 {
     if (span_is(type, "deal_pipeline_add"))
-        return "pipeline";
+        return PIPELINE;
     if (span_is(type, "deal_stage_add"))
-        return "stage";
+        return STAGE;
     if (span_is(type, "deal_tasktype_add"))
-        return "tasktype";
+        return TASKTYPE;
     if (span_is(type, "sent"))
-        return "campaign";
+        return CAMPAIGN;
     if (span_is(type, "list_add"))
-        return "list";
+        return LIST;
     if (span_starts(type, SPAN("deal_")))
-        return "deal";
+        return DEAL;
     if (span_starts(type, SPAN("account_")))
-        return "account";
-    return NULL;
+        return ACCOUNT;
+    return NAMES;
 }
 
-static const char *
-subject_root(struct event_maker *m, struct span type)
+static enum name
+subject_of(const struct event_maker *m, struct span type)
 {
-    static const char *const others[] = {"deal", "account", "campaign"};
-    const struct node *top = &m->tree.root;
-    const char *root = root_of_type(type);
+    enum name of = subject_of_type(type);
 
-    if (root)
-        return root;
+    if (of != NAMES)
+        return of;
     // A contact is both the subject of a known type and the first choice of an unknown one.
-    if (tree_child(&m->tree, top, SPAN("contact")) || span_is(type, "automation") ||
-        is_known_type(type))
-        return "contact";
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (tree_child(&m->tree, top, span_of(others[i])))
-            return others[i];
-    return "contact";
+    if (has(m, CONTACT) || span_is(type, "automation") || is_known_type(type))
+        return CONTACT;
+    for (of = DEAL; of <= CAMPAIGN; of++)
+        if (has(m, of))
+            return of;
+    return CONTACT;
 }
 
 static struct span
-make_subject(struct event_maker *m, struct span type)
+make_subject(struct event_maker *m, struct span type, struct span hook)
 {
-    struct span root = span_of(subject_root(m, type));
-    const struct node *n = tree_child(&m->tree, &m->tree.root, root);
+    enum name of = subject_of(m, type);
     struct span id;
 
-    if (!tree_leaf(&m->tree, n && !n->is_leaf ? n : NULL, SPAN("id"), &id) ||
-        !is_word(id, IN_ID))
-        return nothing;
-    return end_value(m, put(put(put(m->to, root), SPAN("/")), id));
+    if (!read_id(m, of, &id) || !is_word(id, IN_ID))
+        return end_value(m, put(put(m->to, SPAN("hook/")), hook));
+    return end_value(m, put(put(put(m->to, names[of]), SPAN("/")), id));
 }
 
 static struct span
-type_of_form(struct event_maker *m)
+type_of(struct event_maker *m)
 {
-    const struct node *root = &m->tree.root;
-    struct span type;
+    struct span type = nothing;
 
-    if (tree_leaf(&m->tree, root, SPAN("type"), &type))
+    if (read_text(m, TYPE, &type) ? type.len > 0 : has(m, TYPE))
         return is_word(type, IN_TYPE) ? type : SPAN("unknown");
-    if (tree_child(&m->tree, root, SPAN("type")))
-        return SPAN("unknown");
-    if (tree_child(&m->tree, root, SPAN("seriesid")) ||
-        tree_child(&m->tree, root, SPAN("contact")))
-        return SPAN("automation");
-    return SPAN("unknown");
+    return has(m, SERIES) || has(m, CONTACT) ? SPAN("automation") : SPAN("unknown");
 }
 
+// set_envelope reads type, time and subject from a body that has been understood.
 static void
-set_type_and_time(struct event_maker *m, struct span type, int64_t us, struct event *e)
+set_envelope(struct event_maker *m, const struct event_origin *origin, struct span hook,
+             struct event *e)
 {
-    e->type = end_value(m, put(put(m->to, SPAN("com.activecampaign.")), type));
+    struct span written, prefix = SPAN("com.activecampaign.");
+    int64_t us;
+
+    e->type = end_value(m, put(put(m->to, prefix), type_of(m)));
+    if (!read_text(m, DATE_TIME, &written) || !moment_read(&us, written))
+        us = origin->received_us;
     clock_format_seconds(m->to, us);
     e->time = end_value(m, m->to + CLOCK_SECONDS);
+    e->subject = make_subject(m, span_from(e->type, prefix.len), hook);
 }
 
 // --- bodies -----------------------------------------------------------------------------------
@@ -228,25 +286,39 @@ set_detail(struct event_maker *m, struct event *e, enum event_reason reason,
     return reason;
 }
 
-static enum event_reason
-make_from_json(struct event_maker *m, const struct event_origin *origin, struct event *e)
+// find_members looks for the members that R10 names; of one that stands twice the last counts.
+static void
+find_members(struct event_maker *m, struct span object)
 {
-    struct span type;
+    struct span name, value, text;
 
+    memset(m->members, 0, sizeof m->members);
+    while (json_next(&object, &name, &value)) {
+        json_text(name, m->text, sizeof m->text, &text);
+        for (int i = 0; i < NAMES; i++)
+            if (span_equal(text, names[i]))
+                m->members[i] = value;
+    }
+}
+
+static enum event_reason
+make_from_json(struct event_maker *m, struct span body, struct event *e)
+{
+    const char *error = json_compact(&m->data, body);
+
+    if (error)
+        return set_detail(m, e, EVENT_JSON, error);
+    if (m->data.full)
+        return set_detail(m, e, EVENT_SIZE, "the event is larger than 8 MiB");
     e->data = buf_span(&m->data);
-    if (!json_find_string(e->data, "type", &type) || !is_word(type, IN_TYPE))
-        type = SPAN("unknown");
-    set_type_and_time(m, type, origin->received_us, e);
+    find_members(m, e->data);
+    m->is_json = true;
     return EVENT_GOOD;
 }
 
 static enum event_reason
-make_from_form(struct event_maker *m, const struct event_origin *origin, struct span body,
-               struct event *e)
+make_from_form(struct event_maker *m, struct span body, struct event *e)
 {
-    struct span written;
-    int64_t us;
-
     arena_reset(&m->arena);
     switch (form_parse(&m->form, body, EVENT_PAIRS_MAX, &m->arena)) {
     case FORM_NUL:
@@ -261,40 +333,48 @@ make_from_form(struct event_maker *m, const struct event_origin *origin, struct 
     if (m->data.full)
         return set_detail(m, e, EVENT_SIZE, "the event is larger than 8 MiB");
     e->data = buf_span(&m->data);
-    struct span type = type_of_form(m);
-    if (!tree_leaf(&m->tree, &m->tree.root, SPAN("date_time"), &written) ||
-        !moment_read(&us, written))
-        us = origin->received_us;
-    set_type_and_time(m, type, us, e);
-    e->subject = make_subject(m, type);
     return EVENT_GOOD;
 }
 
+// The codings of RFC 9110, section 8.4.1, and newer ones, that make of a body other bytes. Any
+// other word is no coding: senders put a charset there.
+static bool
+is_compressed(struct span encoding)
+{
+    static const char *const codings[] = {"gzip", "x-gzip",   "deflate",   "br",
+                                          "zstd", "compress", "x-compress"};
+
+    while (encoding.len > 0) {
+        struct span word = span_trim(span_cut(&encoding, ','));
+        for (size_t i = 0; i < sizeof codings / sizeof *codings; i++)
+            if (span_is_nocase(word, codings[i]))
+                return true;
+    }
+    return false;
+}
+
 static enum event_reason
-make_from_body(struct event_maker *m, const struct event_origin *origin,
-               const struct delivery *d, struct event *e)
+make_from_body(struct event_maker *m, const struct delivery *d, struct event *e)
 {
     struct span media = media_type(d->type);
     bool json = is_json_type(media);
 
-    if (d->encoding.len > 0 && !span_is_nocase(d->encoding, "identity"))
-        return set_detail(m, e, EVENT_ENCODING, "the body has a Content-Encoding");
+    if (is_compressed(d->encoding))
+        return set_detail(m, e, EVENT_ENCODING,
+                          "the body is compressed (Content-Encoding)");
     if (media.len >= 10 && span_is_nocase(span_to(media, 10), "multipart/"))
         return set_detail(m, e, EVENT_MULTIPART, "the body is multipart");
     if (d->body.len == 0)
         return set_detail(m, e, EVENT_EMPTY, "the body is empty");
     bool form = span_is_nocase(media, "application/x-www-form-urlencoded");
     if (json || (!form && starts_with_brace(d->body))) {
-        const char *wrong = json_compact(&m->data, d->body);
-        if (!wrong && m->data.full)
-            return set_detail(m, e, EVENT_SIZE, "the event is larger than 8 MiB");
-        if (!wrong)
-            return make_from_json(m, origin, e);
-        if (json)
-            return set_detail(m, e, EVENT_JSON, wrong);
+        enum event_reason reason = make_from_json(m, d->body, e);
+        if (json || reason != EVENT_JSON)
+            return reason;
+        e->detail = nothing;
         buf_clear(&m->data);
     }
-    return make_from_form(m, origin, d->body, e);
+    return make_from_form(m, d->body, e);
 }
 
 static void
@@ -327,8 +407,11 @@ event_make(struct event_maker *m, const struct event_origin *origin,
                         .raw = nothing,
                         .detail = nothing};
     set_origin(m, origin, d, e);
-    enum event_reason reason = make_from_body(m, origin, d, e);
-    if (reason != EVENT_GOOD)
+    m->is_json = false;
+    enum event_reason reason = make_from_body(m, d, e);
+    if (reason == EVENT_GOOD)
+        set_envelope(m, origin, d->hook, e);
+    else
         e->data = nothing;
     if (reason != EVENT_GOOD || d->include_raw)
         e->raw = d->body;

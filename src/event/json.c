@@ -17,7 +17,9 @@ add_escape(struct buf *to, unsigned char c)
     else if (c >= 0x08 && c <= 0x0d && short_ones[c - 8])
         buf_add(to, span_make((char[]){'\\', short_ones[c - 8]}, 2));
     else
-        buf_add_format(to, "\\u%04x", c);
+        buf_add(to, span_make((char[]){'\\', 'u', '0', '0', c >> 4 ? '1' : '0',
+                                       "0123456789abcdef"[c & 15]},
+                              6));
 }
 
 // The bytes at the start of s that stand in JSON as they are.
@@ -289,39 +291,93 @@ json_compact(struct buf *to, struct span body)
     return p.wrong;
 }
 
+// --- reading a compact object -----------------------------------------------------------
+
 static size_t
 string_end(struct span s, size_t at)
 {
     for (at++; s.at[at] != '"'; at++)
         if (s.at[at] == '\\')
             at++;
-    return at;
+    return at + 1;
+}
+
+// The length of the value at the start of s: up to the ',', '}' or ']' that ends it.
+static size_t
+value_len(struct span s)
+{
+    int depth = 0;
+    size_t i = 0;
+
+    while (i < s.len) {
+        char c = s.at[i];
+        if (c == '"') {
+            i = string_end(s, i);
+            continue;
+        }
+        if (depth == 0 && (c == ',' || c == '}' || c == ']'))
+            break;
+        depth += (c == '{' || c == '[') - (c == '}' || c == ']');
+        i++;
+    }
+    return i;
 }
 
 bool
-json_find_string(struct span object, const char *key, struct span *value)
+json_next(struct span *rest, struct span *name, struct span *value)
 {
-    int depth = 0;
+    struct span s = span_from(*rest, 1); // behind '{' or ','
 
-    for (size_t i = 0; i < object.len; i++) {
-        char c = object.at[i];
-        if (c == '{' || c == '[')
-            depth++;
-        else if (c == '}' || c == ']')
-            depth--;
-        if (c != '"')
-            continue;
-        size_t end = string_end(object, i);
-        struct span text = span_make(object.at + i + 1, end - i - 1);
-        bool is_key = depth == 1 && object.at[end + 1] == ':';
-        i = end;
-        if (!is_key || !span_is(text, key))
-            continue;
-        if (object.at[end + 2] != '"')
-            return false;
-        size_t last = string_end(object, end + 2);
-        *value = span_make(object.at + end + 3, last - end - 3);
-        return true;
+    if (rest->len < 2 || s.at[0] != '"')
+        return false;
+    *name = span_to(s, string_end(s, 0));
+    s = span_from(s, name->len + 1);
+    *value = span_to(s, value_len(s));
+    *rest = span_from(s, value->len);
+    return true;
+}
+
+static bool
+is_whole_number(struct span s)
+{
+    size_t sign = s.len > 0 && s.at[0] == '-';
+
+    return s.len > sign && digits(s, sign) == s.len - sign;
+}
+
+// decode_escape reads the escape at the start of s and says how long it is.
+static size_t
+decode_escape(struct span s, char *to)
+{
+    static const char names[] = "\"\\/bfnrt", means[] = "\"\\/\b\f\n\r\t";
+    unsigned char code[2];
+
+    if (s.at[1] != 'u') {
+        *to = means[strchr(names, s.at[1]) - names];
+        return 2;
     }
-    return false;
+    text_unhex(code, 2, span_make(s.at + 2, 4));
+    *to = code[0] == 0 && code[1] < 0x80 ? (char)code[1] : '\xff';
+    return 6;
+}
+
+bool
+json_text(struct span value, char *to, size_t size, struct span *text)
+{
+    bool is_string = value.len > 0 && value.at[0] == '"';
+    struct span s = is_string ? span_make(value.at + 1, value.len - 2) : value;
+    size_t len = 0;
+
+    if (!is_string && !is_whole_number(value))
+        return false;
+    while (s.len > 0 && len < size) {
+        bool escape = s.at[0] == '\\';
+        size_t step = escape ? decode_escape(s, &to[len]) : 1;
+        if (!escape)
+            to[len] = (unsigned char)s.at[0] < 0x80 ? s.at[0] : '\xff';
+        len++;
+        s = span_from(s, step);
+    }
+    *text = span_make(to, len);
+    return true;
 }

@@ -20,8 +20,12 @@ void json_add_plain(struct buf *to, struct span s);
 // many members, not UTF-8, a \u0000.
 const char *json_compact(struct buf *to, struct span body);
 
-// json_find_string finds the first top-level member `key` of a compact object; when it is a
-// string, *value is its raw text between the quotes (escapes not decoded).
-bool json_find_string(struct span object, const char *key, struct span *value);
+// json_next takes the next member off *rest, which at first is a compact object: its name with
+// quotes, and its value. false after the last one. Nested objects are passed over as a whole.
+bool json_next(struct span *rest, struct span *name, struct span *value);
+
+// json_text decodes a string (given with its quotes), or takes a whole number as written, into
+// to[size]; what is not ASCII becomes 0xff, a longer text is cut. false for any other value.
+bool json_text(struct span value, char *to, size_t size, struct span *text);
 
 #endif

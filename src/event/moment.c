@@ -1,5 +1,5 @@
-// The zone is libc's (tzset, mktime), set once for the process: it knows the rules and their
-// history, is reentrant once set, and one process serves one account.
+// The zone is libc's (tzset, localtime_r), set once for the process: it knows the rules and
+// their history, is reentrant once set, and one process serves one account.
 #include "event/moment.h"
 
 #include "base/clock.h"
@@ -45,29 +45,35 @@ take_offset(struct span s, int64_t *offset)
     return good && hours <= 23 && minutes <= 59;
 }
 
-// mktime decides a doubled or skipped hour by tm_isdst. Asked both ways: where both give the
-// wall time back, the hour is doubled and the earlier is meant; where neither does, it is
-// skipped, and the later answer is the one moved forward. The seconds are added afterwards: a
-// 60th would show as another minute in both answers.
+// The zone's offset from UTC in seconds, at a time of UTC.
+static int64_t
+offset_at(int64_t seconds)
+{
+    time_t at = (time_t)seconds;
+    struct tm local;
+
+    return localtime_r(&at, &local) ? local.tm_gmtoff : 0;
+}
+
+// A wall time near a change of offset was shown twice, once or never, whatever made the change
+// (summer time, or another standard time). So it is read with the offsets of the day before and
+// the day after: the greater gives the earlier moment; one that its own moment does not have
+// was not shown. The seconds are added last: a 60th belongs to its minute.
 static int64_t
 local_seconds(const struct tm *wall)
 {
-    struct tm summer = *wall, winter = *wall;
+    enum { DAY = 86400 };
+    int64_t minute = clock_utc_seconds(wall) - wall->tm_sec;
+    int64_t before = offset_at(minute - DAY), after = offset_at(minute + DAY);
+    int64_t great = before > after ? before : after;
+    int64_t small = before > after ? after : before;
+    int64_t offset = before; // of a skipped time
 
-    summer.tm_isdst = 1;
-    winter.tm_isdst = 0;
-    summer.tm_sec = winter.tm_sec = 0;
-    int64_t a = mktime(&summer), b = mktime(&winter);
-    bool a_is = summer.tm_hour == wall->tm_hour && summer.tm_min == wall->tm_min;
-    bool b_is = winter.tm_hour == wall->tm_hour && winter.tm_min == wall->tm_min;
-    int64_t minute;
-    if (a_is != b_is)
-        minute = a_is ? a : b;
-    else if (a_is)
-        minute = a < b ? a : b;
-    else
-        minute = a > b ? a : b;
-    return minute + wall->tm_sec;
+    if (great == small || offset_at(minute - great) == great)
+        offset = great;
+    else if (offset_at(minute - small) == small)
+        offset = small;
+    return minute - offset + wall->tm_sec;
 }
 
 static void
@@ -82,6 +88,16 @@ skip_fraction(struct span *s)
     *s = span_from(*s, n);
 }
 
+// What four digits can show.
+static bool
+set_moment(int64_t *us, int64_t seconds)
+{
+    if (seconds < 0 || seconds > INT64_C(253402300799))
+        return false;
+    *us = seconds * 1000000;
+    return true;
+}
+
 bool
 moment_read(int64_t *us, struct span s)
 {
@@ -91,13 +107,7 @@ moment_read(int64_t *us, struct span s)
     if (!clock_take_wall(&s, &wall))
         return false;
     skip_fraction(&s);
-    if (s.len == 0) {
-        if (zone_is_set)
-            *us = local_seconds(&wall) * 1000000;
-        return zone_is_set;
-    }
-    if (!take_offset(s, &offset))
-        return false;
-    *us = (clock_utc_seconds(&wall) - offset) * 1000000;
-    return true;
+    if (s.len == 0)
+        return zone_is_set && set_moment(us, local_seconds(&wall));
+    return take_offset(s, &offset) && set_moment(us, clock_utc_seconds(&wall) - offset);
 }

@@ -8,9 +8,9 @@
 
 #include <stdint.h>
 
-// moment_read gives microseconds since 1970 UTC; false when s is no moment, or has no offset
-// and no zone is set. In an hour that comes twice the earlier is meant; a time in a skipped
-// hour is moved forward by what was skipped, so that it stands after the gap.
+// moment_read gives microseconds since 1970 UTC; false when s is no moment, lies outside 1970
+// to 9999 in UTC, or has no offset and no zone is set. In an hour that comes twice the earlier
+// is meant; a time in a skipped hour is read with the offset in force before it.
 bool moment_read(int64_t *us, struct span s);
 
 #endif

@@ -425,7 +425,8 @@ def test_what_is_salvaged_can_be_posted_again(acrelay, receiver, redis, tmp_path
     assert "2 deliveries posted, 0 left" in acrelay(*salvage, "--from", "3")
     receiver.wait_shipped()
     entries = redis.entries()
-    assert [e["ce_subject"] for e in entries] == [b"contact/0", b"contact/1", b"contact/2", b""]
+    assert [e["ce_subject"] for e in entries] == [b"contact/0", b"contact/1", b"contact/2",
+                                                 b"hook/contacts"]
     assert entries[3]["query"] == b"campaign=7" and entries[3]["data"] == b"{}"
     assert "--to-file says" in acrelay("journal", "salvage", code=64)
 

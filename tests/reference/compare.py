@@ -39,6 +39,8 @@ NASTY = [
     b"type=deal_add&deal[id]=7", b"type=sent&campaign[id]=3", b"type=new&deal[id]=1&contact[id]=2",
     b"type=subscribe&contact[id]=a%20b", b"x" + b"[a]" * 16 + b"=1", b"x" + b"[a]" * 17 + b"=1",
     b"date_time=2026-03-08+02:30:00", b"date_time=2026-11-01+01:30:00", b"date_time=2026-02-30+00:00:00",
+    b"date_time=9999-12-31T23:59:59-0001", b"date_time=1970-01-01T00:00:00%2B0001",
+    b"date_time=9999-12-31+23:59:59", b"type=&contact[id]=7", b"type&seriesid=1", b"list[][][]=1",
     b"date_time=2026-03-02T09:15:04.5-0600", b"date_time=2026-12-31T23:59:60Z",
     b"&".join(b"k%d=1" % n for n in range(10000)), b"&".join(b"k%d=1" % n for n in range(10001)),
 ]

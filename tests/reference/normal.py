@@ -247,11 +247,11 @@ def subject(root, kind):
     node = root.get(of)
     found = node.get("id") if isinstance(node, Container) else None
     good = isinstance(found, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", found)
-    return f"{of}/{found}" if good else ""
+    return f"{of}/{found}" if good else "hook/contacts"
 
 
 def kind_of(root):
-    if "type" in root:
+    if root.get("type", "") != "":
         found = root["type"]
         return (found if isinstance(found, str)
                 and re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", found) else "unknown")
@@ -283,9 +283,13 @@ def moment(said, zone):
         if hours > 23 or minutes > 59:
             return RECEIVED
         sign = -1 if offset[0] == "-" else 1
-        when = when.replace(tzinfo=datetime.timezone.utc) - sign * datetime.timedelta(
-            hours=hours, minutes=minutes)
-    return when.astimezone(datetime.timezone.utc) + leap
+        when = when.replace(tzinfo=datetime.timezone(sign * datetime.timedelta(
+            hours=hours, minutes=minutes)))
+    # Reckoned by hand, since year 0 and 10000 are none to datetime.
+    seconds = (when.replace(tzinfo=None) - datetime.datetime(1970, 1, 1)).total_seconds()
+    seconds += leap.total_seconds() - when.utcoffset().total_seconds()
+    inside = 0 <= seconds <= 253402300799
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc) if inside else RECEIVED
 
 
 def write(data):
