@@ -56,20 +56,6 @@ level_name(enum log_level level)
     return "info";
 }
 
-// In JSON, the quotes and backslashes that text_escape leaves alone are escaped again.
-static void
-quote(char *to, size_t size, const char *text)
-{
-    size_t n = 0;
-
-    for (; *text && n + 3 < size; text++) {
-        if (*text == '"' || *text == '\\')
-            to[n++] = '\\';
-        to[n++] = *text;
-    }
-    to[n] = '\0';
-}
-
 static int
 format_line(char *line, size_t size, enum log_level level, const char *message)
 {
@@ -80,7 +66,7 @@ format_line(char *line, size_t size, enum log_level level, const char *message)
     clock_format_us(time, clock_now_us());
     if (form_now != LOG_FORM_JSON)
         return snprintf(line, size, "%s %-7s %s\n", time, level_name(level), message);
-    quote(quoted, sizeof quoted, message);
+    text_quote(quoted, sizeof quoted, span_of(message));
     return snprintf(line, size, "{\"time\":\"%s\",\"level\":\"%s\",\"message\":\"%s\"}\n",
                     time, level_name(level), quoted);
 }

@@ -87,6 +87,11 @@ static const struct option check_options[] = {
     END,
 };
 
+static const struct option reload_options[] = {
+    FLAG("worker", "acrelay-worker instead of acrelayd"),
+    END,
+};
+
 static const struct option token_options[] = {
     FLAG("all", "one URL for each secret, newest first"),
     END,
@@ -182,6 +187,9 @@ static const struct command cli_commands[] = {
      send_options, NULL},
     {"tail", "", "show events as they reach the stream", 0, 0, tail_options, NULL},
     {"status", "", "show everything in one screen", 0, 0, NULL, NULL},
+    {"reload", "",
+     "have acrelayd read configuration and secrets again, and say whether it did", 0, 0,
+     reload_options, NULL},
     {"journal ls", "", "list what is in the journal", 0, 0, journal_options, NULL},
     {"journal dump", "", "show the deliveries in the journal", 0, 0, dump_options, NULL},
     {"journal verify", "", "read everything and report damage", 0, 0, journal_options,

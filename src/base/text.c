@@ -4,16 +4,20 @@
 
 static const char hex_digits[] = "0123456789abcdef";
 
-// The bidirectional controls can make a line read as something it is not.
-static bool
-is_printable(uint32_t code)
+// Format controls (Unicode's Cf) can make a line read as something it is not.
+bool
+text_is_printable(uint32_t code)
 {
-    if (code >= 0x202a && code <= 0x202e)
-        return false;
-    if (code >= 0x2066 && code <= 0x2069)
-        return false;
-    return code >= 0x20 && code != 0x7f && !(code >= 0x80 && code < 0xa0) &&
-           code != 0x2028 && code != 0x2029;
+    static const uint32_t not_shown[][2] = {
+        {0, 0x1f},        {0x7f, 0x9f},     {0xad, 0xad},       {0x61c, 0x61c},
+        {0x180e, 0x180e}, {0x200b, 0x200f}, {0x2028, 0x202e},   {0x2060, 0x206f},
+        {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0xe0000, 0xe007f},
+    };
+
+    for (size_t i = 0; i < sizeof not_shown / sizeof *not_shown; i++)
+        if (code >= not_shown[i][0] && code <= not_shown[i][1])
+            return false;
+    return true;
 }
 
 size_t
@@ -27,7 +31,7 @@ text_escape(char *to, size_t size, struct span s)
     while (s.len > 0) {
         uint32_t code = 0;
         size_t step = text_utf8(s, &code);
-        bool plain = step > 0 && is_printable(code);
+        bool plain = step > 0 && text_is_printable(code);
         size_t need = plain ? step : 4;
 
         if (len + sizeof cut <= size)
@@ -52,6 +56,21 @@ text_escape(char *to, size_t size, struct span s)
     }
     to[len] = '\0';
     return len;
+}
+
+size_t
+text_quote(char *to, size_t size, struct span s)
+{
+    char text[1024];
+    size_t n = 0, len = text_escape(text, sizeof text, s);
+
+    for (size_t i = 0; i < len && n + 3 < size; i++) {
+        if (text[i] == '"' || text[i] == '\\')
+            to[n++] = '\\';
+        to[n++] = text[i];
+    }
+    to[n] = '\0';
+    return n;
 }
 
 size_t

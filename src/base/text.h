@@ -9,9 +9,17 @@
 #include <stdint.h>
 
 // text_escape writes s so that it may stand in one log line: printable ASCII and valid
-// UTF-8 beyond U+009F as they are, everything else (control bytes, line breaks, broken
-// UTF-8, the bidirectional controls) as \xHH; a backslash stays. Cut at size with "...".
+// UTF-8 that is printable as they are, everything else (control bytes, line breaks, broken
+// UTF-8, format controls) as \xHH; a backslash stays. Cut at size with "...".
 size_t text_escape(char *to, size_t size, struct span s);
+
+// text_is_printable says whether a code point may be shown: no control (C0, C1), no line
+// separator, no format control (bidirectional, zero-width, tag).
+bool text_is_printable(uint32_t code);
+
+// text_quote writes s as text_escape does, and so that it may stand between the quotes of a
+// JSON string.
+size_t text_quote(char *to, size_t size, struct span s);
 
 // text_hex writes 2 lower-case digits a byte.
 size_t text_hex(char *to, size_t size, const void *bytes, size_t len);

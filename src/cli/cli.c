@@ -1,8 +1,12 @@
 #include "cli/cli.h"
 
 #include "base/nearest.h"
+#include "base/times.h"
+#include "cli/waiting.h"
 
 #include <stdio.h>
+
+enum { REDIS_MS = 5000 };
 
 int
 cli_fail(const struct err *err)
@@ -65,6 +69,25 @@ cli_ask_failed(const struct redis_reply *reply, struct err *err)
         return false;
     err_set(err, ERR_INPUT, "Redis says: %.*s", (int)text.len, text.at);
     return true;
+}
+
+struct redis *
+cli_redis(const struct cli *c, struct err *err)
+{
+    struct redis_options options;
+    struct buf password;
+    struct redis *r = NULL;
+
+    waiting_for("asking Redis (%s)", c->config->redis_url);
+    if (config_redis_options(&options, c->config, &password, err) == 0) {
+        options.connect_ms = options.command_ms = times_ms("cli_redis", REDIS_MS);
+        r = redis_open(&options, err);
+        if (!r)
+            err->exit = EXIT_CODE_UNAVAILABLE;
+    }
+    secret_wipe(&password);
+    waiting_end();
+    return r;
 }
 
 const char *

@@ -22,6 +22,7 @@ int cli_token(struct cli *c);
 int cli_send(struct cli *c);
 int cli_tail(struct cli *c);
 int cli_status(struct cli *c);
+int cli_reload(struct cli *c);
 int cli_journal_ls(struct cli *c);
 int cli_journal_dump(struct cli *c);
 int cli_journal_verify(struct cli *c);
@@ -47,6 +48,10 @@ const struct config_hook *cli_hook(const struct cli *c, const char *name,
 
 // cli_ask_failed says whether a reply is missing or an error; then *err says so.
 bool cli_ask_failed(const struct redis_reply *reply, struct err *err);
+
+// cli_redis connects as the configuration says, 5 s for each step, and says so when it takes a
+// while; NULL with *err (EXIT_CODE_UNAVAILABLE).
+struct redis *cli_redis(const struct cli *c, struct err *err);
 
 // cli_directory is --directory, else receiver.state_dir (reading the configuration if that
 // is not done yet; NULL when it has mistakes).

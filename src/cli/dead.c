@@ -28,7 +28,7 @@ dead_open(struct dead *d, struct cli *c, struct err *err)
 {
     *d = (struct dead){.cli = c, .most = UINT64_MAX};
     script_key(d->key, c->config->redis_namespace, SPAN("dead"));
-    d->redis = config_redis(c->config, err);
+    d->redis = cli_redis(c, err);
     return d->redis ? 0 : -1;
 }
 

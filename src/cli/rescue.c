@@ -28,7 +28,7 @@ replay_begin(struct journey *j, struct err *err)
 
     r->maker = entry_maker_open(j->cli->config->account_name, j->id);
     if (r->really)
-        r->redis = config_redis(j->cli->config, err);
+        r->redis = cli_redis(j->cli, err);
     return r->really && !r->redis ? -1 : 0;
 }
 

@@ -241,7 +241,7 @@ cli_status(struct cli *c)
     buf_init(&s.json, 1 << 20);
     page_fetch(&s.receiver, &c->config->receiver_admin);
     page_fetch(&s.worker, &c->config->worker_admin);
-    s.redis = config_redis(c->config, &s.redis_err);
+    s.redis = cli_redis(c, &s.redis_err);
     show_receiver(&s);
     show_streams(&s);
     show_hooks(&s);

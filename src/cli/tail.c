@@ -249,7 +249,7 @@ prepare(struct tail *t, struct err *err)
             "be acknowledged and never shown");
     snprintf(t->last, sizeof t->last, "%s", from ? from : "");
     script_key(t->key, t->cli->config->redis_namespace, span_of(stream));
-    t->redis = config_redis(t->cli->config, err);
+    t->redis = cli_redis(t->cli, err);
     return t->redis ? 0 : -1;
 }
 

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { PATIENCE_S = 5 };
+
 int
 config_redis_options(struct redis_options *o, const struct config *c,
                      struct buf *password, struct err *err)
@@ -49,18 +51,35 @@ config_target(const struct socket_address *a)
     return to;
 }
 
+typedef int exchange_fn(int fd, const char *path, struct buf *page, struct err *err);
+
+static int
+exchange(exchange_fn *with, const struct socket_address *a, const char *path,
+         struct buf *page, struct err *err)
+{
+    struct post_target to = config_target(a);
+
+    to.patience_s = PATIENCE_S;
+    int fd = post_open(&to, err);
+    if (fd < 0)
+        return -1;
+    int code = with(fd, path, page, err);
+    close(fd);
+    return code;
+}
+
 int
 config_get(const struct socket_address *a, const char *path, struct buf *page,
            struct err *err)
 {
-    struct post_target to = config_target(a);
-    int fd = post_open(&to, err);
+    return exchange(post_get, a, path, page, err);
+}
 
-    if (fd < 0)
-        return -1;
-    int code = post_get(fd, path, page, err);
-    close(fd);
-    return code;
+int
+config_ask(const struct socket_address *a, const char *path, struct buf *page,
+           struct err *err)
+{
+    return exchange(post_ask, a, path, page, err);
 }
 
 bool

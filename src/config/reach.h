@@ -17,9 +17,11 @@ int config_redis_options(struct redis_options *o, const struct config *c,
 // config_target is where a listener of ours is reached from here. Borrows a's path.
 struct post_target config_target(const struct socket_address *a);
 
-// config_get fetches a page of an admin listener (address as in the configuration); the
-// status code, or -1.
+// config_get fetches a page of an admin listener (address as in the configuration), 5 s for each
+// step; the status code, or -1. config_ask posts there instead.
 int config_get(const struct socket_address *a, const char *path, struct buf *page,
+               struct err *err);
+int config_ask(const struct socket_address *a, const char *path, struct buf *page,
                struct err *err);
 
 // config_runs says whether a program of ours answers on an admin address.

@@ -1,16 +1,39 @@
 #include "edge/admin.h"
 
 #include "base/metric.h"
+#include "base/text.h"
 #include "edge/reloads.h"
 
+#include <assert.h>
+#include <pthread.h>
 #include <stdio.h>
 
-enum { PAGE_MAX = 4 << 20 };
+enum { PAGE_MAX = 4 << 20, DETAILS_MAX = 8, DETAIL_TEXT = 600 };
 
 static struct {
     admin_ready_fn *ready;
     void *context;
-} admin; // one admin listener per process
+    pthread_mutex_t lock; // of the details
+    struct {
+        const char *name;
+        char text[DETAIL_TEXT];
+    } details[DETAILS_MAX];
+} admin = {.lock = PTHREAD_MUTEX_INITIALIZER}; // one admin listener per process
+
+void
+admin_set_detail(const char *name, const char *text)
+{
+    size_t i = 0;
+
+    pthread_mutex_lock(&admin.lock);
+    while (i < DETAILS_MAX && admin.details[i].name &&
+           strcmp(admin.details[i].name, name) != 0)
+        i++;
+    assert(i < DETAILS_MAX);
+    admin.details[i].name = name;
+    snprintf(admin.details[i].text, DETAIL_TEXT, "%s", text);
+    pthread_mutex_unlock(&admin.lock);
+}
 
 static void
 reply_page(struct http_request *r, int code, const char *type, struct span body)
@@ -23,15 +46,35 @@ reply_page(struct http_request *r, int code, const char *type, struct span body)
 }
 
 static void
+add_details(struct buf *page)
+{
+    char text[2 * DETAIL_TEXT];
+    const char *comma = "";
+
+    buf_add_text(page, "\"details\":{");
+    pthread_mutex_lock(&admin.lock);
+    for (size_t i = 0; i < DETAILS_MAX && admin.details[i].name; i++) {
+        if (!admin.details[i].text[0])
+            continue;
+        text_quote(text, sizeof text, span_of(admin.details[i].text));
+        buf_add_format(page, "%s\"%s\":\"%s\"", comma, admin.details[i].name, text);
+        comma = ",";
+    }
+    pthread_mutex_unlock(&admin.lock);
+    buf_add_text(page, "},");
+}
+
+static void
 reply_ready(struct http_request *r)
 {
     struct buf checks, page;
 
     buf_init(&checks, 4096);
-    buf_init(&page, 8192);
+    buf_init(&page, 16384);
     bool ready = admin.ready(&checks, admin.context);
     buf_add_format(&page, "{\"ready\":%s,\"checks\":{%s},", ready ? "true" : "false",
                    buf_text(&checks));
+    add_details(&page);
     reloads_write(&page);
     buf_add_text(&page, "}\n");
     reply_page(r, ready ? 200 : 503, "application/json", buf_span(&page));
@@ -50,11 +93,27 @@ reply_metrics(struct http_request *r)
     buf_release(&page);
 }
 
+// No page of a browser can send this unasked: a form has another type.
+static void
+ask_reload(struct http_request *r)
+{
+    char text[64];
+
+    if (!span_is(http_find_header(r, "Content-Type", NULL), "application/json")) {
+        http_reply(r, 415, "", SPAN("Content-Type: application/json\n"), true);
+        return;
+    }
+    int len = snprintf(text, sizeof text, "{\"reload\":%llu}\n", reloads_ask());
+    reply_page(r, 202, "application/json", span_make(text, (size_t)len));
+}
+
 static void
 handle(struct http_request *r, void *context)
 {
     (void)context;
-    if (!span_is(r->method, "GET") && !span_is(r->method, "HEAD"))
+    if (span_is(r->method, "POST") && span_is(r->path, "/reload"))
+        ask_reload(r);
+    else if (!span_is(r->method, "GET") && !span_is(r->method, "HEAD"))
         http_reply(r, 405, "Allow: GET\r\n", SPAN("only GET\n"), true);
     else if (span_is(r->path, "/livez"))
         reply_page(r, 200, "text/plain", SPAN("ok\n"));
@@ -66,7 +125,8 @@ handle(struct http_request *r, void *context)
         reply_page(r, 200, "application/json",
                    SPAN("{\"version\":\"" ACRELAY_VERSION "\"}\n"));
     else
-        reply_page(r, 404, "text/plain", SPAN("/livez /readyz /metrics /version\n"));
+        reply_page(r, 404, "text/plain",
+                   SPAN("/livez /readyz /metrics /version; POST /reload\n"));
 }
 
 struct http_server *

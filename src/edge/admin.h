@@ -1,5 +1,5 @@
-// The admin listener: /livez, /readyz, /metrics, /version. Never on a public address; shows
-// no secret, token, address or body.
+// The admin listener: /livez, /readyz, /metrics, /version, and POST /reload (reloads.h). Never
+// on a public address; shows no secret, token, address or body.
 #ifndef ACRELAY_EDGE_ADMIN_H
 #define ACRELAY_EDGE_ADMIN_H
 
@@ -12,5 +12,9 @@ typedef bool admin_ready_fn(struct buf *checks, void *context);
 // admin_start serves the pages on a listening socket.
 struct http_server *admin_start(int socket, admin_ready_fn *ready, void *context,
                                 struct err *err);
+
+// admin_set_detail keeps a sentence that /readyz shows under `details`: why a check is false.
+// "" removes it. Any thread; `name` is a constant.
+void admin_set_detail(const char *name, const char *text);
 
 #endif

@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/text.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -30,7 +31,7 @@ connect_tcp(int fd, const struct post_target *to)
 int
 post_open(const struct post_target *to, struct err *err)
 {
-    struct timeval patience = {.tv_sec = 30};
+    struct timeval patience = {.tv_sec = to->patience_s ? to->patience_s : 30};
     int fd = socket(to->path ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
@@ -87,8 +88,13 @@ exchange(int fd, const struct buf *request, struct buf *answer, struct err *err)
 {
     uint64_t code = 0;
 
+    errno = 0;
     if (send_all(fd, buf_span(request)) < 0 || read_answer(fd, answer) < 0)
-        return err_set(err, ERR_AGAIN, "the connection was closed without an answer");
+        return err_set(err, ERR_AGAIN, "%s",
+                       errno == EAGAIN || errno == EWOULDBLOCK
+                           ? "no answer in time: the process hangs, or another holds "
+                             "its address"
+                           : "the connection was closed without an answer");
     if (answer->len < 13 || !text_number(&code, span_make(answer->at + 9, 3), 999))
         return err_set(err, ERR_AGAIN, "the answer is not HTTP");
     return (int)code;
@@ -114,14 +120,17 @@ post_send(int fd, struct span url_path, struct span content_type, struct span bo
     return code;
 }
 
-int
-post_get(int fd, const char *url_path, struct buf *page, struct err *err)
+// Sends a request without a body and appends the answer's to *page.
+static int
+fetch(int fd, const char *head, const char *url_path, const char *more, struct buf *page,
+      struct err *err)
 {
     struct buf request, answer;
 
     buf_init(&request, 8192);
     buf_init(&answer, POST_ANSWER_MAX);
-    buf_add_format(&request, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", url_path);
+    buf_add_format(&request, "%s %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n", head,
+                   url_path, more);
     int code = exchange(fd, &request, &answer, err);
     if (code >= 0) {
         const char *body = strstr(buf_text(&answer), "\r\n\r\n") + 4;
@@ -130,4 +139,17 @@ post_get(int fd, const char *url_path, struct buf *page, struct err *err)
     buf_release(&request);
     buf_release(&answer);
     return code;
+}
+
+int
+post_ask(int fd, const char *url_path, struct buf *page, struct err *err)
+{
+    return fetch(fd, "POST", url_path,
+                 "Content-Type: application/json\r\nContent-Length: 0\r\n", page, err);
+}
+
+int
+post_get(int fd, const char *url_path, struct buf *page, struct err *err)
+{
+    return fetch(fd, "GET", url_path, "", page, err);
 }

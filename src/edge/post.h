@@ -14,6 +14,7 @@ struct post_target {
     const char *path; // unix socket, or NULL
     struct in_addr host;
     uint16_t port;
+    int patience_s; // for each step; 0: 30
 };
 
 // post_open connects; ERR_AGAIN with EXIT_CODE_UNAVAILABLE when nobody listens.
@@ -23,6 +24,9 @@ int post_open(const struct post_target *to, struct err *err);
 // unless the answer closes it; then *closed is set.
 int post_send(int fd, struct span url_path, struct span content_type, struct span body,
               bool *closed, struct err *err);
+
+// post_ask posts nothing, as JSON, and appends the answer's body to *page. The status code, or -1.
+int post_ask(int fd, const char *url_path, struct buf *page, struct err *err);
 
 // post_get asks for a page and appends its body to *page. Returns the status code, or -1.
 int post_get(int fd, const char *url_path, struct buf *page, struct err *err);

@@ -1,14 +1,17 @@
 #include "edge/reloads.h"
 
 #include "base/metric.h"
+#include "base/text.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static struct {
     pthread_mutex_t lock;
     struct metric *ok, *total, *failed, *last_good;
-    unsigned long long count;
+    unsigned long long count, asked, begun, done;
     bool is_ok, is_last_good;
     char message[600];
 } reloads = {.lock = PTHREAD_MUTEX_INITIALIZER, .is_ok = true};
@@ -31,6 +34,24 @@ reloads_start(void)
     metric_set(reloads.ok, 1);
 }
 
+unsigned long long
+reloads_ask(void)
+{
+    pthread_mutex_lock(&reloads.lock);
+    unsigned long long asked = ++reloads.asked;
+    pthread_mutex_unlock(&reloads.lock);
+    kill(getpid(), SIGHUP);
+    return asked;
+}
+
+void
+reloads_begin(void)
+{
+    pthread_mutex_lock(&reloads.lock);
+    reloads.begun = reloads.asked;
+    pthread_mutex_unlock(&reloads.lock);
+}
+
 void
 reloads_report(bool ok, const char *message)
 {
@@ -38,6 +59,7 @@ reloads_report(bool ok, const char *message)
     metric_add(ok ? reloads.total : reloads.failed, 1);
     pthread_mutex_lock(&reloads.lock);
     reloads.count++;
+    reloads.done = reloads.begun;
     reloads.is_ok = ok;
     snprintf(reloads.message, sizeof reloads.message, "%s", message);
     pthread_mutex_unlock(&reloads.lock);
@@ -55,28 +77,17 @@ reloads_use_last_good(const char *why)
     pthread_mutex_unlock(&reloads.lock);
 }
 
-// The text is one line of a log: only these two need more.
-static void
-add_quoted(struct buf *json, const char *text)
-{
-    buf_add_byte(json, '"');
-    for (; *text; text++) {
-        if (*text == '"' || *text == '\\')
-            buf_add_byte(json, '\\');
-        buf_add_byte(json, *text);
-    }
-    buf_add_byte(json, '"');
-}
-
 void
 reloads_write(struct buf *json)
 {
+    char message[2 * sizeof reloads.message];
+
     pthread_mutex_lock(&reloads.lock);
+    text_quote(message, sizeof message, span_of(reloads.message));
     buf_add_format(json,
-                   "\"reload\":{\"count\":%llu,\"ok\":%s,\"last_good\":%s,\"message\":",
-                   reloads.count, reloads.is_ok ? "true" : "false",
-                   reloads.is_last_good ? "true" : "false");
-    add_quoted(json, reloads.message);
+                   "\"reload\":{\"count\":%llu,\"done\":%llu,\"ok\":%s,"
+                   "\"last_good\":%s,\"message\":\"%s\"}",
+                   reloads.count, reloads.done, reloads.is_ok ? "true" : "false",
+                   reloads.is_last_good ? "true" : "false", message);
     pthread_mutex_unlock(&reloads.lock);
-    buf_add_byte(json, '}');
 }

@@ -223,6 +223,7 @@ reload(struct receiver *r)
 {
     struct err err = {0};
 
+    reloads_begin();
     sockets_notify("RELOADING=1");
     struct rules *fresh = rules_make(r->file, &err);
     int result = fresh ? take_over(r, fresh, &err) : -1;

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/metric.h"
+#include "edge/admin.h"
 
 static void
 set(const char *name, const char *help, double value)
@@ -160,5 +161,6 @@ figures_ready(struct buf *checks, void *figures)
     buf_add_format(checks, "\"journal\":%s,\"redis\":%s,\"shipping\":%s",
                    j.failing ? "false" : "true", r.up ? "true" : "false",
                    r.state == RELAY_SHIPPING ? "true" : "false");
+    admin_set_detail("redis", r.words);
     return !j.failing;
 }

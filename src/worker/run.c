@@ -112,6 +112,11 @@ note_refused(const char *text, void *run)
 static void
 fail_round(struct run *r, const struct err *err)
 {
+    char time[CLOCK_TEXT], text[sizeof err->text + 64];
+
+    clock_format_seconds(time, clock_now_us());
+    snprintf(text, sizeof text, "its last round failed at %s: %s", time, err->text);
+    admin_set_detail("activecampaign", text);
     if (strcmp(r->said, err->text) != 0 && !told_has(&r->refused, err->text))
         log_error("worker: %s", err->text);
     static_assert(sizeof r->said == sizeof err->text, "a whole text");
@@ -207,6 +212,8 @@ do_round(struct run *r)
         fail_round(r, &err);
     else if (leads && r->said[0])
         log_info("worker: the hooks at ActiveCampaign are as the file says again");
+    if (result == 0)
+        admin_set_detail("activecampaign", "");
     if (result == 0 && leads)
         r->said[0] = '\0';
     atomic_store(&r->good, result == 0);
@@ -258,6 +265,8 @@ reload(struct run *r)
 {
     struct worker fresh = {0};
     struct err err = {0};
+
+    reloads_begin();
     bool good = load(r, &fresh, &err) == 0 &&
                 worker_may_reload(r->w->config, fresh.config, &err) == 0;
 
@@ -314,6 +323,7 @@ start_admin(struct run *r, struct err *err)
                             ACRELAY_VERSION, NULL),
                1);
     reloads_start();
+    admin_set_detail("activecampaign", "its first round is not done yet");
     struct http_server *server = admin_start(socket, is_ready, r, err);
     close(socket);
     return server ? 0 : -1;

@@ -77,7 +77,18 @@ Test(text, escapes_what_could_break_a_log_line)
     expect_escaped(SPAN("gr\xc3\xb6\xc3\x9f"), "gr\xc3\xb6\xc3\x9f");
     expect_escaped(SPAN("\xff\xc3"), "\\xff\\xc3");
     expect_escaped(SPAN("\xe2\x80\xae"), "\\xe2\\x80\\xae"); // right-to-left override
+    expect_escaped(SPAN("\xc2\x9b"), "\\xc2\\x9b");          // CSI of one byte
+    expect_escaped(SPAN("\xe2\x80\x8f\xd8\x9c"), "\\xe2\\x80\\x8f\\xd8\\x9c"); // marks
+    expect_escaped(SPAN("\xef\xbb\xbf"), "\\xef\\xbb\\xbf");
     expect_escaped(span_make("a\0b", 3), "a\\x00b");
+}
+
+Test(text, quotes_for_json)
+{
+    char to[64];
+
+    cr_assert_eq(text_quote(to, sizeof to, SPAN("a \"b\" \\ \n")), 16);
+    cr_assert_str_eq(to, "a \\\"b\\\" \\\\ \\\\x0a");
 }
 
 Test(text, escape_cuts_with_dots_and_never_writes_past_the_end)

@@ -1,0 +1,87 @@
+#include "cli/admin_json.h"
+
+#include "base/text.h"
+#include "config/reach.h"
+
+#include <cjson/cJSON.h>
+
+enum { PAGE_MAX = 1 << 16 };
+
+static void
+take_text(char *to, size_t size, const cJSON *in, const char *name)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(in, name);
+
+    text_escape(to, size, span_of(cJSON_IsString(item) ? item->valuestring : ""));
+}
+
+static uint64_t
+number_of(const cJSON *in, const char *name)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(in, name);
+
+    return cJSON_IsNumber(item) && item->valuedouble > 0 ? (uint64_t)item->valuedouble
+                                                         : 0;
+}
+
+static bool
+is_true(const cJSON *in, const char *name)
+{
+    return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(in, name));
+}
+
+static void
+take_page(struct admin_state *to, const cJSON *root)
+{
+    const cJSON *details = cJSON_GetObjectItemCaseSensitive(root, "details");
+    const cJSON *reload = cJSON_GetObjectItemCaseSensitive(root, "reload");
+
+    take_text(to->redis_error, sizeof to->redis_error, details, "redis");
+    take_text(to->activecampaign, sizeof to->activecampaign, details, "activecampaign");
+    take_text(to->reload, sizeof to->reload, reload, "message");
+    to->reloads_done = number_of(reload, "done");
+    to->reload_ok = is_true(reload, "ok");
+    to->last_good = is_true(reload, "last_good");
+}
+
+void
+admin_json_fetch(struct admin_state *to, const struct socket_address *admin)
+{
+    struct buf page;
+    struct err err = {0};
+
+    *to = (struct admin_state){.reload_ok = true};
+    buf_init(&page, PAGE_MAX);
+    int code = config_get(admin, "/readyz", &page, &err);
+    cJSON *root = code < 0 ? NULL : cJSON_ParseWithLength(page.at, page.len);
+    if (code < 0) {
+        text_escape(to->reason, sizeof to->reason, span_of(err.text));
+    } else if (!cJSON_GetObjectItemCaseSensitive(root, "ready")) {
+        text_escape(to->reason, sizeof to->reason,
+                    SPAN("something else answers there, no program of acrelay"));
+    } else {
+        to->code = code;
+        take_page(to, root);
+    }
+    cJSON_Delete(root);
+    buf_release(&page);
+}
+
+int
+admin_json_reload(uint64_t *number, const struct socket_address *admin, struct err *err)
+{
+    struct buf page;
+
+    buf_init(&page, PAGE_MAX);
+    int code = config_ask(admin, "/reload", &page, err);
+    cJSON *root = code == 202 ? cJSON_ParseWithLength(page.at, page.len) : NULL;
+    *number = number_of(root, "reload");
+    if (code >= 0 && *number == 0)
+        err_set(err, ERR_AGAIN,
+                "what answers there takes no reload (%d): is it an "
+                "older acrelay?",
+                code);
+    cJSON_Delete(root);
+    buf_release(&page);
+    return *number ? 0 : -1;
+}
