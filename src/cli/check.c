@@ -186,16 +186,12 @@ check_directory(struct findings *f)
 static int
 try_bind(const struct socket_address *a)
 {
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons(a->port), .sin_addr = a->host};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+    int fd = sockets_bind(a);
 
     if (fd < 0)
         return errno;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    int reason = bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ? errno : 0;
     close(fd);
-    return reason;
+    return 0;
 }
 
 static void

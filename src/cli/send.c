@@ -114,22 +114,23 @@ static int
 read_url(struct sending *s, const char *url, struct err *err)
 {
     struct span rest = span_of(url);
-    char host[64];
-    uint64_t port = 80;
+    char full[128];
 
     if (!span_starts(rest, SPAN("http://")))
         return err_exit(err, EXIT_CODE_USAGE, "--url takes http://ADDRESS:PORT/PATH");
     rest = span_from(rest, strlen("http://"));
     struct span place = span_to(rest, span_find(rest, '/'));
     struct span path = span_from(rest, place.len);
-    struct span digits = place;
-    struct span name = span_cut(&digits, ':');
-    text_escape(host, sizeof host, span_is(name, "localhost") ? SPAN("127.0.0.1") : name);
-    if (inet_pton(AF_INET, host, &s->to.host) != 1 || path.len == 0 ||
-        (digits.len && !text_number(&port, digits, UINT16_MAX)))
+    bool named = span_starts(place, SPAN("localhost"));
+    struct span behind = span_from(place, named ? strlen("localhost") : 0);
+    bool has_port = place.len > 0 && strchr("0123456789", place.at[place.len - 1]) &&
+                    span_find(place, place.at[0] == '[' ? ']' : ':') < place.len;
+    snprintf(full, sizeof full, "%s%.*s%s", named ? "127.0.0.1" : "", (int)behind.len,
+             behind.at, has_port ? "" : ":80");
+    if (path.len == 0 || sockets_parse(&s->to.at, span_of(full)))
         return err_exit(err, EXIT_CODE_USAGE,
-                        "--url takes http://ADDRESS:PORT/PATH with an IPv4 address");
-    s->to.port = (uint16_t)port;
+                        "--url takes http://ADDRESS:PORT/PATH with an IPv4 address or an "
+                        "IPv6 one in brackets");
     s->url_path = path.at;
     return 0;
 }

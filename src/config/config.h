@@ -8,7 +8,6 @@
 #include "base/err.h"
 #include "edge/sockets.h"
 
-#include <netinet/in.h>
 #include <stdint.h>
 
 enum {
@@ -39,10 +38,6 @@ struct config_hook {
     int line, column; // where it stands in the file
 };
 
-struct config_network {
-    uint32_t address, mask; // host byte order
-};
-
 struct config {
     char *file; // path it was read from
 
@@ -53,6 +48,7 @@ struct config {
     char *public_url;             // scheme://host, no trailing slash
     struct config_list previous_public_urls;
     struct config_list secret_files; // resolved paths, newest first
+    struct config_list admin_hosts;
 
     char *redis_url;  // as written (it cannot hold a password)
     char *redis_host; // or NULL for a unix socket
@@ -72,8 +68,6 @@ struct config {
     uint64_t body_max;
     int threads;
     int64_t request_timeout_ms, ack_timeout_ms;
-    struct config_network *trusted_proxies;
-    size_t trusted_proxies_len;
 
     int64_t journal_keep_us;
     uint64_t journal_keep_max,

@@ -44,11 +44,7 @@ config_redis(const struct config *c, struct err *err)
 struct post_target
 config_target(const struct socket_address *a)
 {
-    struct post_target to = {.path = a->path, .host = a->host, .port = a->port};
-
-    if (!a->path && to.host.s_addr == 0) // listens on all addresses
-        to.host.s_addr = htonl(INADDR_LOOPBACK);
-    return to;
+    return (struct post_target){.path = a->path, .at = a->at};
 }
 
 typedef int exchange_fn(int fd, const char *path, struct buf *page, struct err *err);

@@ -66,22 +66,41 @@ config_next_problem(struct span *problems, bool *warning)
     return line;
 }
 
-void
-reading_tell(struct reading *r, const char *path, const char *format, ...)
+static void
+tell_at(struct reading *r, const char *warning, const char *path, const char *format,
+        va_list args)
 {
     char text[600];
     size_t i = 0;
-    va_list args;
 
     while (config_settings[i].path && strcmp(config_settings[i].path, path) != 0)
         i++;
     assert(config_settings[i].path && i < SETTINGS_MAX);
-    va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
-    va_end(args);
     bool set = r->places[i].line > 0;
-    tell(r, set ? r->places[i].line : 1, set ? r->places[i].column : 1, "%s: %s", path,
-         text);
+    tell(r, set ? r->places[i].line : 1, set ? r->places[i].column : 1, "%s%s: %s",
+         warning, path, text);
+}
+
+void
+reading_tell(struct reading *r, const char *path, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    tell_at(r, "", path, format, args);
+    va_end(args);
+}
+
+void
+reading_warn_at(struct reading *r, const char *path, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    tell_at(r, WARNING, path, format, args);
+    va_end(args);
+    r->wrong--;
 }
 
 void
@@ -210,6 +229,11 @@ tell_unknown(struct reading *r, const struct setting *table, const char *path,
                                          "duplicates", "hooks"};
     struct nearest near = nearest_start(span_of(path));
 
+    if (strcmp(path, "receiver.trusted_proxies") == 0) {
+        tell(r, key->line, key->column,
+             "%s: there is no such setting any more; it did nothing: take it out", path);
+        return;
+    }
     for (const struct setting *s = table; s->path; s++)
         nearest_try(&near, span_of(s->path));
     if (table == config_settings)
@@ -317,6 +341,17 @@ read_hooks(struct reading *r, const struct yaml_node *n)
 
 // --- the whole ---------------------------------------------------------------------------------
 
+// [::] takes IPv4 too, unless 0.0.0.0 with that port stands beside it.
+static void
+split_families(struct config *c)
+{
+    for (size_t i = 0; i < c->listen_len; i++)
+        for (size_t k = 0; k < c->listen_len; k++)
+            if (c->listen[k].at.any.sa_family == AF_INET &&
+                c->listen[k].at.in.sin_port == c->listen[i].at.in6.sin6_port)
+                c->listen[i].only_ipv6 = true;
+}
+
 struct config *
 config_read(const char *file, struct buf *problems)
 {
@@ -352,6 +387,7 @@ config_read(const char *file, struct buf *problems)
     yaml_release(root);
     if (r.wrong == 0)
         rules_check(&r);
+    split_families(c);
     if (r.wrong == 0)
         return c;
     config_release(c);

@@ -35,6 +35,17 @@ check_pair(struct reading *r, const char *path, const struct socket_address *a,
 }
 
 static void
+check_admin(struct reading *r, const char *path, const struct socket_address *a)
+{
+    if (!a->path && !sockets_is_private(&a->at))
+        reading_warn_at(
+            r, path,
+            "%s can be reached from elsewhere: whoever can connect reads hook "
+            "names and figures; use a loopback or private address",
+            a->text);
+}
+
+static void
 check_addresses(struct reading *r, const struct config *c)
 {
     for (size_t i = 0; i < c->listen_len; i++) {
@@ -44,6 +55,8 @@ check_addresses(struct reading *r, const struct config *c)
         check_pair(r, "worker.admin", &c->worker_admin, &c->listen[i]);
     }
     check_pair(r, "worker.admin", &c->worker_admin, &c->receiver_admin);
+    check_admin(r, "receiver.admin", &c->receiver_admin);
+    check_admin(r, "worker.admin", &c->worker_admin);
 }
 
 static void

@@ -36,7 +36,7 @@ extern const struct setting config_settings[], hook_settings[]; // ended by path
 extern const struct kind kind_name, kind_zone, kind_api_url, kind_file, kind_files,
     kind_public_url, kind_public_urls, kind_redis_url, kind_user, kind_namespace,
     kind_duration_us, kind_duration_ms, kind_size, kind_count, kind_int, kind_rate,
-    kind_bool, kind_address, kind_addresses, kind_path, kind_networks, kind_leader,
+    kind_bool, kind_address, kind_addresses, kind_path, kind_hosts, kind_leader,
     kind_hook_name, kind_label, kind_events, kind_sources, kind_lists, kind_stream,
     kind_repeats;
 
@@ -47,8 +47,10 @@ void reading_warn(struct reading *r, const char *what);
 struct config *reading_config(struct reading *r);
 
 // reading_tell adds a mistake at the place of a setting, or at the start of the file where
-// it is not set; reading_tell_hook at that of a hook.
+// it is not set, reading_warn_at a warning; reading_tell_hook a mistake at that of a hook.
 void reading_tell(struct reading *r, const char *path, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void reading_warn_at(struct reading *r, const char *path, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void reading_tell_hook(struct reading *r, const struct config_hook *hook,
                        const char *text);

@@ -3,22 +3,77 @@
 #include "base/metric.h"
 #include "base/text.h"
 #include "edge/reloads.h"
+#include "edge/sockets.h"
 
 #include <assert.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 
-enum { PAGE_MAX = 4 << 20, DETAILS_MAX = 8, DETAIL_TEXT = 600 };
+enum { PAGE_MAX = 4 << 20, DETAILS_MAX = 8, DETAIL_TEXT = 600, HOSTS_MAX = 64 };
 
 static struct {
     admin_ready_fn *ready;
     void *context;
-    pthread_mutex_t lock; // of the details
+    pthread_mutex_t lock; // of details and hosts
     struct {
         const char *name;
         char text[DETAIL_TEXT];
     } details[DETAILS_MAX];
+    char *hosts[HOSTS_MAX];
+    size_t hosts_len;
 } admin = {.lock = PTHREAD_MUTEX_INITIALIZER}; // one admin listener per process
+
+// --- hosts ---------------------------------------------------------------------------------
+
+void
+admin_set_hosts(char *const *names, size_t len)
+{
+    pthread_mutex_lock(&admin.lock);
+    for (size_t i = 0; i < admin.hosts_len; i++)
+        free(admin.hosts[i]);
+    admin.hosts_len = len < HOSTS_MAX ? len : HOSTS_MAX;
+    for (size_t i = 0; i < admin.hosts_len; i++)
+        admin.hosts[i] = memory_copy(span_of(names[i]));
+    pthread_mutex_unlock(&admin.lock);
+}
+
+static bool
+is_listed(struct span host)
+{
+    bool found = false;
+
+    pthread_mutex_lock(&admin.lock);
+    for (size_t i = 0; i < admin.hosts_len && !found; i++)
+        found = span_is_nocase(host, admin.hosts[i]);
+    pthread_mutex_unlock(&admin.lock);
+    return found;
+}
+
+// A browser always sends a Host; what speaks HTTP/1.0 without one is a balancer's check.
+static bool
+is_allowed_host(const struct http_request *r)
+{
+    union address address;
+    char full[300];
+    size_t count;
+    struct span host = span_trim(http_find_header(r, "Host", &count));
+
+    if (count != 1)
+        return count == 0 && !r->is_http_11;
+    if (host.len > 255)
+        return false;
+    bool ipv6 = host.len > 0 && host.at[0] == '[';
+    struct span tail = span_from(host, ipv6 ? span_find(host, ']') + 1 : 0);
+    bool has_port = span_find(tail, ':') < tail.len;
+    snprintf(full, sizeof full, "%.*s%s", (int)host.len, host.at, has_port ? "" : ":1");
+    if (!sockets_parse(&address, span_of(full)))
+        return true;
+    host = span_to(host, span_find(host, ':'));
+    return span_is_nocase(host, "localhost") || is_listed(host);
+}
+
+// --- pages -----------------------------------------------------------------------------------
 
 void
 admin_set_detail(const char *name, const char *text)
@@ -111,7 +166,10 @@ static void
 handle(struct http_request *r, void *context)
 {
     (void)context;
-    if (span_is(r->method, "POST") && span_is(r->path, "/reload"))
+    if (!is_allowed_host(r))
+        reply_page(r, 403, "text/plain",
+                   SPAN("Host: an IP address, localhost, or a name in admin_hosts\n"));
+    else if (span_is(r->method, "POST") && span_is(r->path, "/reload"))
         ask_reload(r);
     else if (!span_is(r->method, "GET") && !span_is(r->method, "HEAD"))
         http_reply(r, 405, "Allow: GET\r\n", SPAN("only GET\n"), true);

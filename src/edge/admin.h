@@ -9,6 +9,11 @@
 // the process is ready.
 typedef bool admin_ready_fn(struct buf *checks, void *context);
 
+// admin_set_hosts replaces the names of this machine by which it may be asked, beside
+// localhost and IP addresses: a page in somebody's browser whose name leads here (DNS
+// rebinding) must read nothing. Any thread.
+void admin_set_hosts(char *const *names, size_t len);
+
 // admin_start serves the pages on a listening socket.
 struct http_server *admin_start(int socket, admin_ready_fn *ready, void *context,
                                 struct err *err);

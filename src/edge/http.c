@@ -240,9 +240,9 @@ answer_refusal(struct mg_connection *conn, int code, const char *text)
     (void)text;
     if (code == 400 && clock_mono_ms() - me->since_ms >= o->request_timeout_ms)
         code = 408;
-    write_answer(conn, code, "", SPAN(""), false, true);
     if (o->note_refusal)
         o->note_refusal(code, o->context);
+    write_answer(conn, code, "", SPAN(""), false, true);
     return 0;
 }
 

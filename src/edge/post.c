@@ -2,6 +2,7 @@
 
 #include "base/buf.h"
 #include "base/text.h"
+#include "edge/sockets.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,26 +20,18 @@ connect_unix(int fd, const char *path)
     return connect(fd, (struct sockaddr *)&address, sizeof address);
 }
 
-static int
-connect_tcp(int fd, const struct post_target *to)
-{
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons(to->port), .sin_addr = to->host};
-
-    return connect(fd, (struct sockaddr *)&address, sizeof address);
-}
-
 int
 post_open(const struct post_target *to, struct err *err)
 {
     struct timeval patience = {.tv_sec = to->patience_s ? to->patience_s : 30};
-    int fd = socket(to->path ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd =
+        socket(to->path ? AF_UNIX : to->at.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
         return err_errno(err, "cannot make a socket");
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    if ((to->path ? connect_unix(fd, to->path) : connect_tcp(fd, to)) == 0)
+    if ((to->path ? connect_unix(fd, to->path) : sockets_connect(fd, &to->at)) == 0)
         return fd;
     err_errno(err, "cannot reach the receiver");
     err->kind = ERR_AGAIN;

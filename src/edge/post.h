@@ -5,16 +5,14 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-
-#include <netinet/in.h>
+#include "edge/descriptors.h"
 
 enum { POST_ANSWER_MAX = 4 << 20 };
 
 struct post_target {
     const char *path; // unix socket, or NULL
-    struct in_addr host;
-    uint16_t port;
-    int patience_s; // for each step; 0: 30
+    union address at; // without a path
+    int patience_s;   // for each step; 0: 30
 };
 
 // post_open connects; ERR_AGAIN with EXIT_CODE_UNAVAILABLE when nobody listens.

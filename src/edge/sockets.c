@@ -17,6 +17,92 @@
 
 enum { BACKLOG = 4096, FIRST_PASSED = 3 };
 
+static socklen_t
+length_of(const union address *a)
+{
+    return a->any.sa_family == AF_INET6 ? sizeof a->in6 : sizeof a->in;
+}
+
+const char *
+sockets_parse(union address *to, struct span text)
+{
+    char host[INET6_ADDRSTRLEN];
+    size_t colon = text.len;
+    uint64_t port;
+
+    while (colon > 0 && text.at[colon - 1] != ':')
+        colon--;
+    if (colon == 0)
+        return "not an address with a port";
+    struct span name = span_to(text, colon - 1);
+    bool ipv6 = name.len > 1 && name.at[0] == '[' && name.at[name.len - 1] == ']';
+    if (ipv6)
+        name = span_make(name.at + 1, name.len - 2);
+    if (name.len >= sizeof host)
+        return "not an address";
+    memcpy(host, name.at, name.len);
+    host[name.len] = '\0';
+    memset(to, 0, sizeof *to);
+    if (inet_pton(ipv6 ? AF_INET6 : AF_INET, host,
+                  ipv6 ? (void *)&to->in6.sin6_addr : (void *)&to->in.sin_addr) != 1)
+        return "not an IPv4 address, or an IPv6 one in brackets, with a port";
+    if (!text_number(&port, span_from(text, colon), 65535) || port == 0)
+        return "an address with a broken port";
+    to->any.sa_family = ipv6 ? AF_INET6 : AF_INET;
+    to->in.sin_port = htons((uint16_t)port); // both have it in the same place
+    return NULL;
+}
+
+static bool
+is_any(const union address *a)
+{
+    return a->any.sa_family == AF_INET6 ? IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr)
+                                        : a->in.sin_addr.s_addr == 0;
+}
+
+int
+sockets_connect(int fd, const union address *to)
+{
+    union address here = *to;
+
+    if (is_any(to) && to->any.sa_family == AF_INET6)
+        here.in6.sin6_addr = in6addr_loopback;
+    else if (is_any(to))
+        here.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return connect(fd, &here.any, length_of(&here));
+}
+
+// RFC 6890, and RFC 4193 and 4291 for IPv6.
+static bool
+is_private_ipv4(uint32_t host)
+{
+    static const struct {
+        uint32_t address;
+        int bits;
+    } networks[] = {{0x0a000000, 8},  {0x64400000, 10}, {0x7f000000, 8},
+                    {0xa9fe0000, 16}, {0xac100000, 12}, {0xc0a80000, 16}};
+
+    for (size_t i = 0; i < sizeof networks / sizeof *networks; i++)
+        if ((host ^ networks[i].address) >> (32 - networks[i].bits) == 0)
+            return true;
+    return false;
+}
+
+bool
+sockets_is_private(const union address *a)
+{
+    if (a->any.sa_family != AF_INET6)
+        return is_private_ipv4(ntohl(a->in.sin_addr.s_addr));
+    const struct in6_addr *host = &a->in6.sin6_addr;
+    if (IN6_IS_ADDR_V4MAPPED(host)) {
+        uint32_t ipv4;
+        memcpy(&ipv4, host->s6_addr + 12, sizeof ipv4);
+        return is_private_ipv4(ntohl(ipv4));
+    }
+    return IN6_IS_ADDR_LOOPBACK(host) || IN6_IS_ADDR_LINKLOCAL(host) ||
+           (host->s6_addr[0] & 0xfe) == 0xfc;
+}
+
 // Connections that say nothing stay in the kernel and take no thread. A unix socket refuses
 // the option, and needs it not.
 static void
@@ -106,23 +192,34 @@ listen_unix(const struct socket_address *a, struct err *err)
 }
 
 int
+sockets_bind(const struct socket_address *a)
+{
+    int on = 1, only = a->only_ipv6;
+    int fd = socket(a->at.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        return -1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (a->at.any.sa_family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
+    if (bind(fd, &a->at.any, length_of(&a->at)) == 0)
+        return fd;
+    int why = errno;
+    close(fd);
+    errno = why;
+    return -1;
+}
+
+int
 sockets_listen(const struct socket_address *a, struct err *err)
 {
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons(a->port), .sin_addr = a->host};
-    int on = 1;
-
     if (a->path)
         return listen_unix(a, err);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = sockets_bind(a);
     if (fd < 0)
         return refuse(err, a, fd);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     keep_silent_ones_out(fd);
-    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
-        listen(fd, BACKLOG) < 0)
-        return refuse(err, a, fd);
-    return fd;
+    return listen(fd, BACKLOG) < 0 ? refuse(err, a, fd) : fd;
 }
 
 void

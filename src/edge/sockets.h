@@ -4,18 +4,33 @@
 #define ACRELAY_EDGE_SOCKETS_H
 
 #include "base/err.h"
+#include "base/span.h"
+#include "edge/descriptors.h"
 
-#include <netinet/in.h>
-#include <stddef.h>
 #include <stdint.h>
 
-// An address to listen on: IPv4 host and port, or a unix socket's path.
+// An address to listen on: IPv4 or IPv6 host and port, or a unix socket's path.
 struct socket_address {
     char *text; // as written
     char *path; // unix socket, or NULL
-    struct in_addr host;
-    uint16_t port;
+    union address at;
+    bool only_ipv6; // [::] beside 0.0.0.0 with the same port; else [::] takes IPv4 too
 };
+
+// sockets_parse reads HOST:PORT with an IPv4 address or an IPv6 one in brackets. Returns NULL,
+// or what is wrong ("an address with a broken port").
+const char *sockets_parse(union address *to, struct span text);
+
+// sockets_bind makes a TCP socket with that address, which does not listen yet; -1 with errno.
+int sockets_bind(const struct socket_address *a);
+
+// sockets_connect connects to an address, of which 0.0.0.0 and [::] mean this machine; -1 with
+// errno.
+int sockets_connect(int fd, const union address *to);
+
+// sockets_is_private: loopback, or an address that the internet does not route. Any address
+// (0.0.0.0, [::]) is not.
+bool sockets_is_private(const union address *a);
 
 // sockets_inherited fills fds with the descriptors that the service manager passed
 // (sd_listen_fds(3): LISTEN_FDS, LISTEN_PID), at most max, and sets *len, which may be 0. One

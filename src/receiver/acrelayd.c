@@ -133,6 +133,7 @@ start_admin(struct receiver *r, struct err *err)
         return err_context(err, "receiver.admin");
     figures_start(&r->figures, r->journal, r->relay);
     reloads_start();
+    admin_set_hosts(r->rules->config->admin_hosts.at, r->rules->config->admin_hosts.len);
     r->admin = admin_start(socket, figures_ready, &r->figures, err);
     close(socket); // the server has its own descriptor of it
     return r->admin ? 0 : -1;
@@ -213,6 +214,7 @@ take_over(struct receiver *r, struct rules *fresh, struct err *err)
     if (changes || fill_relay_options(r, fresh->config, &options, err) < 0)
         return -1;
     relay_reload(r->relay, &options);
+    admin_set_hosts(fresh->config->admin_hosts.at, fresh->config->admin_hosts.len);
     intake_replace(r->intake, fresh);
     r->rules = fresh;
     return 0;

@@ -361,12 +361,31 @@ take_in(struct intake *i, struct http_request *r, const struct gate_verdict *v,
     return code;
 }
 
+// For balancers that can look nowhere else. It is no request of a hook's, and is not counted.
+static void
+answer_health(struct intake *i, struct http_request *r)
+{
+    struct journal_status j;
+    bool asks = span_is(r->method, "GET") || span_is(r->method, "HEAD");
+
+    journal_read_status(i->journal, &j);
+    http_reply(r,
+               !asks       ? 405
+               : j.failing ? 503
+                           : 200,
+               asks ? "" : "Allow: GET\r\n", SPAN(""), true);
+}
+
 void
 intake_handle(struct http_request *r, void *context)
 {
     struct intake *i = context;
     struct rules *rules = atomic_load(&i->rules);
     int64_t start_us = clock_mono_us();
+    if (span_is(r->path, "/healthz")) {
+        answer_health(i, r);
+        return;
+    }
     struct gate_verdict v = gate_judge(rules->gate, r);
     int code = v.code;
 
@@ -374,10 +393,11 @@ intake_handle(struct http_request *r, void *context)
         code = take_in(i, r, &v, rules, start_us);
     if (code == LEFT)
         return;
-    answer(i, r, code);
+    // Before the answer goes out: who reads /metrics upon it must find it there.
     count(rules, v.hook, code);
     if (code == 200)
         metric_observe(i->ack, (double)(clock_mono_us() - start_us) / 1e6);
+    answer(i, r, code);
 }
 
 void

@@ -273,6 +273,7 @@ reload(struct run *r)
     r->reload = false;
     if (good) {
         take_over(r, &fresh);
+        admin_set_hosts(r->w->config->admin_hosts.at, r->w->config->admin_hosts.len);
         r->round_ms = 0;
         char text[80];
         snprintf(text, sizeof text, "reloaded, %zu hooks, %zu secrets",
@@ -324,6 +325,7 @@ start_admin(struct run *r, struct err *err)
                1);
     reloads_start();
     admin_set_detail("activecampaign", "its first round is not done yet");
+    admin_set_hosts(r->w->config->admin_hosts.at, r->w->config->admin_hosts.len);
     struct http_server *server = admin_start(socket, is_ready, r, err);
     close(socket);
     return server ? 0 : -1;

@@ -116,3 +116,22 @@ def test_good_posts_are_answered_beside_a_thousand_idle_and_many_slow_clients(ma
             s.close()
     assert receiver.post("type=subscribe&contact[id]=7") == 200
     assert receiver.process.poll() is None
+
+
+def test_haproxy_reads_a_body_before_acrelayd_hears_of_it(tmp_path):
+    """Or who holds a token holds a thread with each slow body."""
+    with socket.create_server(("127.0.0.1", 0)) as upstream:
+        proxy = proxies.Haproxy(tmp_path, upstream.getsockname()[1])
+        try:
+            tls = ssl._create_unverified_context()
+            with socket.create_connection(("127.0.0.1", proxy.port)) as plain:
+                client = tls.wrap_socket(plain)
+                client.sendall(b"POST /hook/a/b HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na")
+                upstream.settimeout(0.5)
+                with pytest.raises(TimeoutError):
+                    upstream.accept()
+                client.sendall(b"bc")
+                upstream.settimeout(10)
+                upstream.accept()[0].close()
+        finally:
+            proxy.stop()

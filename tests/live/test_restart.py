@@ -59,6 +59,35 @@ def test_a_stop_waits_for_connections_of_a_passed_ipv6_socket(make_receiver, red
     assert [e["ce_subject"] for e in redis.entries()] == [b"contact/7"]
 
 
+def test_listens_on_ipv6_and_ipv4_with_one_address_or_two(make_receiver):
+    receiver = make_receiver()
+    receiver.kill()
+    one, two, admin = (harness.free_port() for _ in range(3))
+    receiver.config.write_text(receiver.config.read_text().replace(
+        "'127.0.0.1:1'", f"'[::]:{one}', '[::]:{two}', '0.0.0.0:{two}'").replace(
+        f"'127.0.0.1:{receiver.admin}'", f"'[::1]:{admin}'"))
+    receiver.process = subprocess.Popen([f"{harness.BUILD}/acrelayd", "-c", receiver.config],
+                                        stderr=receiver.log)
+
+    def is_up():
+        try:
+            return status("::1", admin, "GET /readyz") == 200
+        except OSError:
+            return False
+
+    def status(host, port, line):
+        with socket.create_connection((host, port), timeout=10) as s:
+            s.sendall(f"{line} HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 1\r\n\r\na".encode())
+            return int(s.recv(1000).split()[1])
+
+    harness.wait_for("acrelayd", is_up)
+    for host in ("::1", "127.0.0.1"):
+        for port in (one, two):
+            assert status(host, port, f"POST {receiver.path()}") == 200
+    assert subprocess.run([f"{harness.BUILD}/acrelay", "send", "subscribe", "-c", receiver.config],
+                          timeout=20, capture_output=True).returncode == 0
+
+
 # --- unix sockets ------------------------------------------------------------------------------
 
 def name_socket(receiver, path):

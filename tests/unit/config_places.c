@@ -1,0 +1,191 @@
+// Places in the configuration: Redis, addresses to listen on, URLs; as people have them.
+#include "config_text.h"
+
+#include <arpa/inet.h>
+
+static struct config *
+read_line(const char *line, const char *value)
+{
+    const char *gap = strstr(line, "%s");
+    char whole[2000];
+
+    snprintf(whole, sizeof whole, "%.*s%s%s\n%s", (int)(gap - line), line, value, gap + 2,
+             least);
+    return read_text(whole);
+}
+
+static void
+expect_redis(const char *url, const char *host, int port, const char *socket,
+             int database)
+{
+    struct config *c = read_line("redis: {url: '%s'}", url);
+
+    cr_assert_not_null(c, "%s: %s", url, buf_text(&problems));
+    cr_expect_str_eq(c->redis_host ? c->redis_host : "", host ? host : "", "%s", url);
+    cr_expect_str_eq(c->redis_path ? c->redis_path : "", socket ? socket : "", "%s", url);
+    if (host)
+        cr_expect_eq(c->redis_port, port, "%s: %d", url, c->redis_port);
+    cr_expect_eq(c->redis_database, database, "%s", url);
+    config_release(c);
+    buf_release(&problems);
+}
+
+Test(config_places, takes_a_redis_as_people_name_it)
+{
+    expect_redis("redis://stack_redis:6379", "stack_redis", 6379, NULL, 0);
+    expect_redis("redis://redis_1:6380/4", "redis_1", 6380, NULL, 4);
+    expect_redis("REDIS://h", "h", 6379, NULL, 0);
+    expect_redis("redis://[::1]:6379/2", "::1", 6379, NULL, 2);
+    expect_redis("redis://[fd00::5]", "fd00::5", 6379, NULL, 0);
+    expect_redis("redis://:6380/1", "127.0.0.1", 6380, NULL, 1);
+    expect_redis("redis:///3", "127.0.0.1", 6379, NULL, 3);
+    expect_redis("redis://10.1.2.3/0", "10.1.2.3", 6379, NULL, 0);
+    expect_redis("unix:/run/redis.sock", NULL, 0, "/run/redis.sock", 0);
+    expect_redis("unix:///run/redis.sock", NULL, 0, "/run/redis.sock", 0);
+    expect_redis("unix:///run/redis.sock?db=2", NULL, 0, "/run/redis.sock", 2);
+    expect_redis("UNIX:///run/redis.sock", NULL, 0, "/run/redis.sock", 0);
+}
+
+static void
+expect_wrong(const char *line, const char *value, const char *what)
+{
+    cr_expect_null(read_line(line, value), "%s", value);
+    cr_expect_not_null(strstr(buf_text(&problems), what), "%s: no \"%s\" in %s", value,
+                       what, buf_text(&problems));
+    buf_release(&problems);
+}
+
+Test(config_places, says_what_is_wrong_with_a_redis)
+{
+    static const char line[] = "redis: {url: '%s'}";
+
+    expect_wrong(line, "redis://h/0?x=y", "with a query");
+    expect_wrong(line, "redis://h/zero", "whose database is no number");
+    expect_wrong(line, "unix:///run/r.sock?x=2", "a query other than ?db=N");
+    expect_wrong(line, "unix:///run/r.sock?db=two", "whose database is no number");
+    expect_wrong(line, "unix:run/r.sock", "not the path of a unix socket");
+    expect_wrong(line, "/run/redis.sock", "unix:// belongs before it");
+    expect_wrong(line, "redis://[::1:6379", "broken host");
+    expect_wrong(line, "redis://[::g]:6379", "broken IPv6 address");
+    expect_wrong(line, "redis://[::1]x", "broken host or port");
+    expect_wrong(line, "redis://h:0", "broken host or port");
+    expect_wrong(line, "redis://a b", "broken host");
+    expect_wrong(line,
+                 "redis://r\xc3\xa9"
+                 "dis:6379",
+                 "punycode");
+}
+
+static void
+expect_public_url(const char *url, const char *read)
+{
+    char text[1000];
+
+    snprintf(text, sizeof text,
+             "account: {name: acme}\npublic_url: '%s'\nsecret_files: [s]\n"
+             "hooks: [{name: a, events: [open]}]\n",
+             url);
+    struct config *c = read_text(text);
+    cr_assert_not_null(c, "%s: %s", url, buf_text(&problems));
+    cr_expect_str_eq(c->public_url, read);
+    config_release(c);
+    buf_release(&problems);
+}
+
+Test(config_places, writes_urls_in_one_spelling)
+{
+    expect_public_url("HTTPS://Hooks.Acme.Example", "https://hooks.acme.example");
+    expect_public_url("https://hooks.acme.example:443/", "https://hooks.acme.example");
+    expect_public_url("https://hooks.acme.example:8443",
+                      "https://hooks.acme.example:8443");
+    expect_public_url("http://a_b:80", "http://a_b");
+    expect_public_url("https://[2001:DB8::1]:443", "https://[2001:db8::1]");
+    expect_public_url("https://[2001:db8::1]:444", "https://[2001:db8::1]:444");
+}
+
+Test(config_places, takes_an_api_on_this_machine_by_ipv6_too)
+{
+    char text[1000];
+    static const char *const urls[][2] = {
+        {"http://[::1]:9000", "http://[::1]:9000"},
+        {"HTTPS://Acme.api-us1.com:443/api/3/", "https://acme.api-us1.com"},
+        {"https://api_mock", "https://api_mock"},
+        {"http://[::2]:9000", NULL}};
+
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+        snprintf(text, sizeof text,
+                 "account: {name: acme, api_url: '%s', api_token_file: t}\n%s",
+                 urls[i][0], strchr(least, '\n') + 1);
+        struct config *c = read_text(text);
+        cr_expect_eq(c != NULL, urls[i][1] != NULL, "%s", urls[i][0]);
+        if (c && urls[i][1])
+            cr_expect_str_eq(c->account_api_url, urls[i][1]);
+        config_release(c);
+        buf_release(&problems);
+    }
+}
+
+Test(config_places, listens_on_ipv6_and_on_both)
+{
+    struct config *c = read_line("receiver: {listen: %s}",
+                                 "['[::]:8080', '[::1]:8081', '127.0.0.1:8082',"
+                                 " 'unix:///run/a.sock', '[::]:8083', "
+                                 "'0.0.0.0:8083']");
+
+    cr_assert_not_null(c, "%s", buf_text(&problems));
+    cr_assert_eq(c->listen_len, 6);
+    cr_expect_eq(c->listen[0].at.any.sa_family, AF_INET6);
+    cr_expect_eq(c->listen[1].at.in6.sin6_port, htons(8081));
+    cr_expect_eq(c->listen[2].at.any.sa_family, AF_INET);
+    cr_expect_str_eq(c->listen[3].path, "/run/a.sock");
+    cr_expect(!c->listen[0].only_ipv6 && c->listen[4].only_ipv6);
+    config_release(c);
+    buf_release(&problems);
+}
+
+Test(config_places, says_what_is_wrong_with_an_address)
+{
+    static const char line[] = "receiver: {listen: ['%s']}";
+
+    expect_wrong(line, "/run/acrelay.sock", "unix: belongs before it");
+    expect_wrong(line, "::1:80", "in brackets");
+    expect_wrong(line, "[::1]", "with a port");
+    expect_wrong(line, "[::1]:0", "broken port");
+    expect_wrong(line, "localhost:80", "not an IPv4 address, or an IPv6 one in brackets");
+    expect_wrong("receiver: {%s: [10.0.0.0/8]}", "trusted_proxies",
+                 "no such setting any more");
+}
+
+Test(config_places, warns_of_an_admin_listener_that_others_reach)
+{
+    static const struct {
+        const char *address;
+        bool warned;
+    } cases[] = {
+        {"127.0.0.1:9199", false},  {"[::1]:9180", false},  {"10.2.3.4:9180", false},
+        {"[fd00::1]:9180", false},  {"unix:/run/a", false}, {"192.168.1.1:1", false},
+        {"0.0.0.0:9180", true},     {"[::]:9180", true},    {"198.51.100.7:1", true},
+        {"[2001:db8::1]:80", true}, {"172.32.0.1:1", true}};
+
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+        const char *line = i % 2 ? "worker: {admin: '%s'}" : "receiver: {admin: '%s'}";
+        struct config *c = read_line(line, cases[i / 2].address);
+        cr_assert_not_null(c, "%s", buf_text(&problems));
+        cr_expect_eq(strstr(buf_text(&problems), ":1:") &&
+                         strstr(buf_text(&problems), "warning: "),
+                     cases[i / 2].warned, "%s %s", line, cases[i / 2].address);
+        config_release(c);
+        buf_release(&problems);
+    }
+}
+
+Test(config_places, takes_names_of_the_admin_listener)
+{
+    struct config *c = read_line("admin_hosts: %s", "[receiver, acrelay_1.internal]");
+
+    cr_assert_not_null(c, "%s", buf_text(&problems));
+    cr_expect_str_eq(c->admin_hosts.at[1], "acrelay_1.internal");
+    config_release(c);
+    buf_release(&problems);
+    expect_wrong("admin_hosts: ['%s']", "a:80", "not a host name");
+}
