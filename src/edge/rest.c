@@ -2,7 +2,9 @@
 
 #include "base/clock.h"
 #include "base/pace.h"
+#include "base/retry_after.h"
 #include "base/text.h"
+#include "base/times.h"
 
 #include <curl/curl.h>
 #include <stdio.h>
@@ -10,10 +12,13 @@
 #include <sys/random.h>
 
 enum {
-    BACKOFF_LEAST_MS = 500,
-    BACKOFF_MOST_MS = 30000,
+    BACKOFF_MIN_MS = 1000,
+    BACKOFF_MAX_MS = 30000,
     CONNECT_MS = 10000,
     FIRST_PATIENCE_MS = 8000, // until there was any answer: a wrong host is told soon
+    REPORT_MS = 1500,         // who waits longer is told
+    RESET_MAX_MS = 60000,     // of a RateLimit-Reset
+    HEADER_MAX = 64,
 };
 
 struct rest {
@@ -24,9 +29,14 @@ struct rest {
     struct pace pace;
     struct buf answer;
     // of the answer under way
-    uint64_t retry_after_s, remaining;
-    bool has_retry_after, has_remaining;
-    bool answered; // ever
+    char retry_after[HEADER_MAX], date[HEADER_MAX], remaining[HEADER_MAX],
+        reset[HEADER_MAX];
+    int64_t start_ms; // of the request under way
+    int64_t opened_ms;
+    int64_t backoff_ms; // the first of a call
+    int64_t trouble_ms; // since when no answer has been good, 0: the last one was
+    bool answered;      // ever
+    bool slow;          // reported, until an answer comes in time
 };
 
 static size_t
@@ -56,13 +66,35 @@ take_header(char *at, size_t size, size_t n, void *rest)
 {
     struct rest *r = rest;
     struct span line = span_make(at, n);
+    const struct {
+        const char *name;
+        char *value;
+    } known[] = {
+        {"Retry-After", r->retry_after},       {"Date", r->date},
+        {"RateLimit-Remaining", r->remaining}, {"X-RateLimit-Remaining", r->remaining},
+        {"RateLimit-Reset", r->reset},         {"X-RateLimit-Reset", r->reset}};
 
     (void)size;
-    if (is_header(&line, "Retry-After"))
-        r->has_retry_after = text_number(&r->retry_after_s, line, UINT32_MAX);
-    else if (is_header(&line, "RateLimit-Remaining"))
-        r->has_remaining = text_number(&r->remaining, line, UINT32_MAX);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (is_header(&line, known[i].name))
+            snprintf(known[i].value, HEADER_MAX, "%.*s", (int)line.len, line.at);
     return n;
+}
+
+// About once a second, also while nothing comes.
+static int
+watch_request(void *rest, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+    struct rest *r = rest;
+    int64_t elapsed_ms = clock_mono_ms() - r->start_ms;
+
+    (void)a, (void)b, (void)c, (void)d;
+    if (elapsed_ms >= REPORT_MS && !r->slow && r->options.report) {
+        struct rest_wait wait = {.slow = true, .ms = r->options.timeout_ms - elapsed_ms};
+        r->options.report(&wait, r->options.context);
+        r->slow = true;
+    }
+    return r->options.is_stopping && r->options.is_stopping(r->options.context);
 }
 
 static void
@@ -91,7 +123,6 @@ set_up(struct rest *r)
     curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
-    curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)r->options.timeout_ms);
     curl_easy_setopt(c, CURLOPT_HTTPHEADER, r->headers);
     curl_easy_setopt(c, CURLOPT_USERAGENT, "acrelay/" ACRELAY_VERSION);
     curl_easy_setopt(c, CURLOPT_ACCEPT_ENCODING, "");
@@ -100,6 +131,9 @@ set_up(struct rest *r)
     curl_easy_setopt(c, CURLOPT_WRITEDATA, r);
     curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, take_header);
     curl_easy_setopt(c, CURLOPT_HEADERDATA, r);
+    curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, watch_request);
+    curl_easy_setopt(c, CURLOPT_XFERINFODATA, r);
     if (plain)
         curl_easy_setopt(c, CURLOPT_PROXY, ""); // loopback
 }
@@ -109,7 +143,10 @@ rest_open(const struct rest_options *options, struct err *err)
 {
     struct rest *r = memory_get(sizeof *r);
 
-    *r = (struct rest){.options = *options, .base = memory_copy(span_of(options->base))};
+    *r = (struct rest){.options = *options,
+                       .base = memory_copy(span_of(options->base)),
+                       .opened_ms = clock_mono_ms(),
+                       .backoff_ms = times_ms("api-backoff", BACKOFF_MIN_MS)};
     buf_init(&r->answer, REST_ANSWER_MAX);
     pace_init(&r->pace, options->rate);
     curl_global_init(CURL_GLOBAL_DEFAULT);
@@ -135,6 +172,20 @@ rest_close(struct rest *r)
     buf_release(&r->answer);
     free(r->base);
     free(r);
+}
+
+void
+rest_follow(struct rest *r, const struct rest *before)
+{
+    pace_hold(&r->pace, before->pace.next_us);
+    r->answered = before->answered;
+    r->trouble_ms = before->trouble_ms;
+}
+
+int64_t
+rest_held_ms(const struct rest *r)
+{
+    return (pace_wait(&r->pace, clock_mono_us()) + 999) / 1000;
 }
 
 // --- one try -------------------------------------------------------------------------------
@@ -164,6 +215,17 @@ was_not_sent(CURLcode code)
            code == CURLE_PEER_FAILED_VERIFICATION;
 }
 
+// What one request may take; 0: nothing is left of total_ms.
+static int64_t
+time_left(const struct rest *r)
+{
+    int64_t left = r->opened_ms + r->options.total_ms - clock_mono_ms();
+
+    if (r->options.total_ms == 0 || left > r->options.timeout_ms)
+        return r->options.timeout_ms;
+    return left > 0 ? left : 0;
+}
+
 // An answer is whole, or it is none: a status without its body says too little.
 static CURLcode
 try_once(struct rest *r, const char *method, const char *path, struct span body,
@@ -173,16 +235,21 @@ try_once(struct rest *r, const char *method, const char *path, struct span body,
     long status = 0;
 
     buf_clear(&r->answer);
-    r->has_retry_after = r->has_remaining = false;
+    r->retry_after[0] = r->date[0] = r->remaining[0] = r->reset[0] = '\0';
+    r->start_ms = clock_mono_ms();
     buf_init(&url, 8192);
     buf_add_format(&url, "%s%s", r->base, path);
     set_method(r->curl, method, body);
     curl_easy_setopt(r->curl, CURLOPT_URL, buf_text(&url));
+    int64_t left = time_left(r);
+    curl_easy_setopt(r->curl, CURLOPT_TIMEOUT_MS, (long)(left > 0 ? left : 1));
     pace_take(&r->pace, clock_mono_us());
     CURLcode code = curl_easy_perform(r->curl);
     buf_release(&url);
     if (code == CURLE_OK)
         curl_easy_getinfo(r->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (clock_mono_ms() - r->start_ms < REPORT_MS)
+        r->slow = false;
     *a = (struct rest_answer){.status = (int)status,
                               .maybe_done = code != CURLE_OK && !was_not_sent(code),
                               .body = buf_span(&r->answer)};
@@ -203,23 +270,31 @@ jitter(int64_t ms)
     return ms / 2 + random % (ms / 2 + 1);
 }
 
-// Retry-After is obeyed with the answers that say when to come again (RFC 6585 4, RFC 9110
-// 15.6.4). Returns whether the lane is held for that long: no back-off is needed then.
 static bool
-obey_limits(struct rest *r, const struct rest_answer *a)
+is_bad(CURLcode code, const struct rest_answer *a)
+{
+    return code != CURLE_OK || a->status == 429 || a->status >= 500;
+}
+
+// The lane is held as the answer's headers say.
+static void
+obey_limits(struct rest *r, CURLcode code, struct rest_answer *a)
 {
     int64_t now = clock_mono_us();
-    uint64_t s = r->retry_after_s;
+    struct span remaining = span_of(r->remaining);
 
-    if (r->has_retry_after && (a->status == 429 || a->status == 503)) {
-        s = s < REST_RETRY_AFTER_MAX_S ? s : REST_RETRY_AFTER_MAX_S;
-        pace_hold(&r->pace, now + (int64_t)s * 1000000);
-        return s > 0;
+    if (is_bad(code, a)) {
+        int64_t ms = retry_after_ms(span_of(r->retry_after), span_of(r->date));
+        a->retry_after_ms = ms > 0 ? ms : 0;
+        pace_hold(&r->pace, now + a->retry_after_ms * 1000);
+    } else if (span_is(span_trim(span_cut(&remaining, ',')), "0")) {
+        // AC does not say when there will be more: half a turn is given to the others.
+        int64_t ms = retry_after_ms(span_of(r->reset), SPAN(""));
+        int64_t us = ms > 0 && ms <= RESET_MAX_MS
+                         ? ms * 1000
+                         : r->pace.interval_us + r->pace.interval_us / 2;
+        pace_hold(&r->pace, now + us);
     }
-    // No header says when there will be more: half a turn is given to the others.
-    if (r->has_remaining && r->remaining == 0)
-        pace_hold(&r->pace, now + r->pace.interval_us + r->pace.interval_us / 2);
-    return false;
 }
 
 static bool
@@ -235,14 +310,33 @@ wants_retry(const char *method, CURLcode code, const struct rest_answer *a)
     return code != CURLE_OK || a->status >= 500;
 }
 
+// May attempt number `next` be made after ms?
 static bool
-wait_for_turn(struct rest *r)
+has_patience(struct rest *r, const struct rest_answer *a, int next, int64_t ms)
+{
+    int64_t patience = r->answered ? r->options.patience_ms : FIRST_PATIENCE_MS,
+            now = clock_mono_ms();
+
+    if (r->options.total_ms && now + ms > r->opened_ms + r->options.total_ms)
+        return false;
+    if (next > r->options.attempts && (a->status != 429 || r->options.attempts == 1))
+        return false;
+    return now + ms - r->trouble_ms <= patience;
+}
+
+static bool
+wait_for_turn(struct rest *r, bool reported)
 {
     for (;;) {
-        int64_t us = pace_wait(&r->pace, clock_mono_us());
-        if (us == 0)
+        int64_t ms = rest_held_ms(r);
+        if (ms == 0)
             return true;
-        if (!r->options.wait((us + 999) / 1000, r->options.context))
+        if (ms >= REPORT_MS && !reported && r->options.report) {
+            struct rest_wait wait = {.error = "the rate limit is used up", .ms = ms};
+            r->options.report(&wait, r->options.context);
+        }
+        reported = true;
+        if (!r->options.wait(ms, r->options.context))
             return false;
     }
 }
@@ -256,29 +350,53 @@ give_up(const struct rest *r, CURLcode code, struct err *err)
     return -1;
 }
 
+static int
+stopped(const struct rest *r, struct err *err)
+{
+    return err_set(err, ERR_AGAIN, "stopped while waiting for %s", r->base);
+}
+
+static void
+hold_and_report(struct rest *r, CURLcode code, const struct rest_answer *a, int next,
+                int64_t ms)
+{
+    struct rest_wait wait = {.status = a->status,
+                             .error = code == CURLE_OK ? NULL : curl_easy_strerror(code),
+                             .ms = ms,
+                             .attempt = a->status == 429 ? 0 : next,
+                             .attempts = r->options.attempts};
+
+    pace_hold(&r->pace, clock_mono_us() + ms * 1000);
+    if (r->options.report)
+        r->options.report(&wait, r->options.context);
+}
+
 int
 rest_call(struct rest *r, const char *method, const char *path, struct span body,
           struct rest_answer *a, struct err *err)
 {
-    int64_t start = clock_mono_ms(), backoff = BACKOFF_LEAST_MS;
+    int64_t backoff = r->backoff_ms;
 
     *a = (struct rest_answer){0};
-    for (;;) {
-        if (!wait_for_turn(r))
-            return err_set(err, ERR_AGAIN, "stopped while waiting for %s", r->base);
+    for (int next = 2;; next++) {
+        if (!wait_for_turn(r, next > 2))
+            return stopped(r, err);
         if (r->options.may_write && strcmp(method, "GET") != 0 &&
             !r->options.may_write(r->options.context))
             return err_set(err, ERR_FATAL, "another worker is the leader now");
         CURLcode code = try_once(r, method, path, body, a);
-        bool held = obey_limits(r, a);
+        if (code == CURLE_ABORTED_BY_CALLBACK)
+            return stopped(r, err);
+        obey_limits(r, code, a);
         r->answered = r->answered || code == CURLE_OK;
-        int64_t patience = r->answered ? r->options.patience_ms : FIRST_PATIENCE_MS;
-        bool over = clock_mono_ms() - start + backoff > patience;
-        if (!wants_retry(method, code, a) || over)
+        r->trouble_ms = !is_bad(code, a) ? 0
+                        : r->trouble_ms  ? r->trouble_ms
+                                         : r->start_ms;
+        int64_t ms = a->retry_after_ms ? a->retry_after_ms : jitter(backoff);
+        if (!wants_retry(method, code, a) || !has_patience(r, a, next, ms))
             return code == CURLE_OK ? 0 : give_up(r, code, err);
-        if (!held && !r->options.wait(jitter(backoff), r->options.context))
-            return err_set(err, ERR_AGAIN, "stopped while waiting for %s", r->base);
-        backoff = backoff * 2 < BACKOFF_MOST_MS ? backoff * 2 : BACKOFF_MOST_MS;
+        hold_and_report(r, code, a, next, ms);
+        backoff = backoff * 2 < BACKOFF_MAX_MS ? backoff * 2 : BACKOFF_MAX_MS;
     }
 }
 

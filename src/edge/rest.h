@@ -9,14 +9,25 @@
 
 #include <stdint.h>
 
-enum { REST_ANSWER_MAX = 4 << 20, REST_RETRY_AFTER_MAX_S = 120 };
+enum { REST_ANSWER_MAX = 4 << 20 };
+
+// What a request waits for, for people.
+struct rest_wait {
+    int status;            // that was answered; 0: none came, and `error` says why
+    const char *error;     // or NULL
+    int64_t ms;            // until the next try
+    int attempt, attempts; // the next try is number `attempt`; 0: they are not counted
+    bool slow; // a request is under way and has no answer yet; it is given up in `ms`
+};
 
 struct rest_options {
     const char *base;   // scheme://host[:port], no trailing slash; http for loopback only
     struct span token;  // for the header Api-Token; copied
     double rate;        // requests a second at most
     int64_t timeout_ms; // for one request
-    int64_t patience_ms; // for all tries of one call
+    int attempts; // tries of one call at most; waiting because of 429 is not counted
+    int64_t patience_ms; // from the first bad answer in a row, over all calls
+    int64_t total_ms;    // for everything since rest_open; 0: no limit
     // wait sleeps so long; false when the caller wants to end.
     bool (*wait)(int64_t ms, void *context);
     // may_write is asked right before a request that is no GET is sent; false ends the call
@@ -24,6 +35,11 @@ struct rest_options {
     bool (*may_write)(void *context);
     // note is told each answer's status, 0 when there was none. May be NULL.
     void (*note)(int status, void *context);
+    // report is told what is waited for, when it is more than a moment. May be NULL.
+    void (*report)(const struct rest_wait *wait, void *context);
+    // is_stopping is asked about once a second while a request is under way, which it ends.
+    // May be NULL.
+    bool (*is_stopping)(void *context);
     void *context;
 };
 
@@ -31,17 +47,24 @@ struct rest;
 struct rest *rest_open(const struct rest_options *options, struct err *err);
 void rest_close(struct rest *r); // NULL is fine
 
+// rest_follow lets r go on with the pace of the one it replaces: the rate holds, and a
+// Retry-After under way too. rest_held_ms says for how long no call may be made.
+void rest_follow(struct rest *r, const struct rest *before);
+int64_t rest_held_ms(const struct rest *r);
+
 struct rest_answer {
-    int status;       // 0: none came
-    bool maybe_done;  // without an answer: the request may have been carried out
-    struct span body; // valid until the next call
+    int status;             // 0: none came
+    bool maybe_done;        // without an answer: the request may have been carried out
+    int64_t retry_after_ms; // 0: it says nothing of it
+    struct span body;       // valid until the next call
 };
 
 // rest_call makes a request of `path` ("/api/3/..."). GET, PUT and DELETE are repeated with
 // back-off when no answer comes or it is 429 or 5xx; POST only when it cannot have been
-// carried out (429, or no connection was made). RateLimit-Remaining is obeyed, and with 429
-// and 503 Retry-After (RFC 9110 10.2.3, whole seconds). 0 with an answer, whatever its
-// status; -1 (ERR_AGAIN, EXIT_CODE_UNAVAILABLE) when patience ended without one.
+// carried out (429, or no connection was made). RateLimit-Remaining and RateLimit-Reset are
+// obeyed, and Retry-After with 429 and 5xx: one that is longer than patience ends the call, and
+// holds the lane. 0 with an answer, whatever its status; -1 (ERR_AGAIN,
+// EXIT_CODE_UNAVAILABLE) when attempts or patience ended without one.
 int rest_call(struct rest *r, const char *method, const char *path, struct span body,
               struct rest_answer *answer, struct err *err);
 

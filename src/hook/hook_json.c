@@ -224,6 +224,21 @@ add_errors(struct buf *to, const cJSON *root)
         cJSON_ArrayForEach(entry, errors) add_error(to, entry);
 }
 
+bool
+hook_json_is_own(struct span body)
+{
+    static const char *const names[] = {"message", "errors", "error", "user"};
+    cJSON *root =
+        body.len ? cJSON_ParseWithLengthOpts(body.at, body.len, NULL, false) : NULL;
+    bool is_own = cJSON_IsObject(root) && !root->child;
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        is_own = is_own || cJSON_GetObjectItemCaseSensitive(root, names[i]);
+    is_own = is_own && !cJSON_GetObjectItem(root, "cloudflare_error");
+    cJSON_Delete(root);
+    return is_own;
+}
+
 static bool
 is_html(struct span body)
 {

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "edge/rest.h"
 #include "hook/hook_json.h"
 #include "hook/plan.h"
@@ -12,7 +13,7 @@
 #include <stdlib.h>
 
 // The page size is AC's greatest; a list that shifts while it is read is read again.
-enum { PAGE = 100, PAGES_MAX = 200, READS_MAX = 6, PATIENCE_MS = 180000 };
+enum { PAGE = 100, PAGES_MAX = 200, READS_MAX = 6, ATTEMPTS = 5, PATIENCE_MS = 90000 };
 
 struct account {
     const struct config *config;
@@ -45,11 +46,16 @@ account_open(const struct config *c, const struct account_callbacks *cb, struct 
     struct rest_options options = {.base = c->account_api_url,
                                    .token = buf_span(&token),
                                    .rate = c->worker_api_rate,
-                                   .timeout_ms = ACCOUNT_TIMEOUT_MS,
+                                   .timeout_ms =
+                                       cb->once ? ACCOUNT_ONCE_MS : ACCOUNT_TIMEOUT_MS,
+                                   .attempts = cb->once ? 1 : ATTEMPTS,
                                    .patience_ms = PATIENCE_MS,
+                                   .total_ms = cb->once ? ACCOUNT_ONCE_MS : 0,
                                    .wait = cb->wait,
                                    .may_write = cb->may_write,
                                    .note = cb->note,
+                                   .report = cb->report,
+                                   .is_stopping = cb->is_stopping,
                                    .context = cb->context};
     struct account *a = memory_get(sizeof *a);
     *a = (struct account){.config = c, .rest = rest_open(&options, err)};
@@ -67,6 +73,37 @@ account_close(struct account *a)
         return;
     rest_close(a->rest);
     free(a);
+}
+
+void
+account_follow(struct account *a, const struct account *before)
+{
+    rest_follow(a->rest, before->rest);
+}
+
+int64_t
+account_held_ms(const struct account *a)
+{
+    return rest_held_ms(a->rest);
+}
+
+void
+account_wait_text(char *to, size_t size, const struct rest_wait *w)
+{
+    char after[40], count[40] = "";
+
+    text_duration(after, sizeof after, w->ms);
+    if (w->attempt)
+        snprintf(count, sizeof count, " (%d of %d)", w->attempt, w->attempts);
+    if (w->slow)
+        snprintf(to, size, "ActiveCampaign is slow to answer; waiting up to %s more",
+                 after);
+    else if (w->status)
+        snprintf(to, size, "ActiveCampaign answers %d; trying again in %s%s", w->status,
+                 after, count);
+    else
+        snprintf(to, size, "ActiveCampaign: %s; trying again in %s%s", w->error, after,
+                 count);
 }
 
 // --- what an answer means ------------------------------------------------------------------
@@ -96,11 +133,50 @@ is_gone(struct account *a, const struct rest_answer *answer)
     return answer->status == 404 || (answer->status == 403 && absent);
 }
 
+// An answer in other words than ActiveCampaign's says nothing of the token.
+static bool
+is_from_outside(const struct rest_answer *answer)
+{
+    return (answer->status == 200 || answer->status == 401 || answer->status == 403) &&
+           !hook_json_is_own(answer->body);
+}
+
+static int
+tell_outside(struct account *a, const struct rest_answer *answer, struct err *err)
+{
+    hook_json_explain(a->said, sizeof a->said, answer->body);
+    return err_exit(
+        err, EXIT_CODE_UNAVAILABLE,
+        "something in front of ActiveCampaign answers %d with %s: a challenge "
+        "page or a firewall? It says nothing of the API token. Try later or "
+        "from another address, and check account.api_url",
+        answer->status,
+        a->said[0]         ? a->said
+        : answer->body.len ? "JSON that is not ActiveCampaign's"
+                           : "nothing");
+}
+
+static int
+tell_busy(const struct rest_answer *answer, const char *said, struct err *err)
+{
+    char later[40] = "later";
+
+    if (answer->retry_after_ms)
+        text_duration(later, sizeof later, answer->retry_after_ms);
+    err_set(err, ERR_AGAIN, "ActiveCampaign answers %d (%s): it is busy, try again %s%s",
+            answer->status, said, answer->retry_after_ms ? "in " : "", later);
+    if (err)
+        err->exit = EXIT_CODE_UNAVAILABLE;
+    return -1;
+}
+
 static int
 tell_status(struct account *a, const struct rest_answer *answer, struct err *err)
 {
     int status = answer->status;
 
+    if (is_from_outside(answer))
+        return tell_outside(a, answer, err);
     bool absent = says_absent(a, answer); // a list, say, that a hook is to be on
     const char *said = a->said[0] ? a->said : "nothing more";
     // call() has asked: the token is good.
@@ -111,10 +187,7 @@ tell_status(struct account *a, const struct rest_answer *answer, struct err *err
             "webhooks: give the user's group that permission (Settings, Users and "
             "Groups)");
     if (status == 429 || status >= 500)
-        return err_set(err, ERR_AGAIN,
-                       "ActiveCampaign answers %d (%s): it is busy, try later", status,
-                       said),
-               err ? err->exit = EXIT_CODE_UNAVAILABLE : 0, -1;
+        return tell_busy(answer, said, err);
     if (status >= 300 && status < 400)
         return err_exit(err, EXIT_CODE_CONFIG,
                         "account.api_url answers with a redirect (%d), which is not "
@@ -136,6 +209,8 @@ check_token(struct account *a, struct err *err)
 
     if (rest_call(a->rest, "GET", "/api/3/users/me", SPAN(""), &me, err) < 0)
         return -1;
+    if (is_from_outside(&me))
+        return tell_outside(a, &me, err);
     if (me.status == 200)
         return 0;
     if (me.status == 401 || me.status == 403)

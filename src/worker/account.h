@@ -10,26 +10,39 @@
 #define ACRELAY_WORKER_ACCOUNT_H
 
 #include "config/config.h"
+#include "edge/rest.h"
 #include "hook/hook.h"
 
 struct account;
 
-struct account_callbacks {
-    bool (*wait)(int64_t ms, void *context); // these three as in rest_options
-    bool (*may_write)(void *context);        // may be NULL
-    void (*note)(int status, void *context); // may be NULL
+struct account_callbacks { // as in rest_options
+    bool (*wait)(int64_t ms, void *context);
+    bool (*may_write)(void *context);
+    void (*note)(int status, void *context);
+    void (*report)(const struct rest_wait *wait, void *context);
+    bool (*is_stopping)(void *context);
     void *context;
+    bool once; // one try of each request, and ACCOUNT_ONCE_MS for all of them together
 };
 
 enum {
     ACCOUNT_TIMEOUT_MS = 10000, // of one request
-    ACCOUNT_TOKEN_LEAST = 8,    // bytes
+    ACCOUNT_ONCE_MS = 5000,
+    ACCOUNT_TOKEN_LEAST = 8, // bytes
 };
 
 // account_open reads the token and connects with the first call.
 struct account *account_open(const struct config *c, const struct account_callbacks *cb,
                              struct err *err);
 void account_close(struct account *a); // NULL is fine
+
+// account_follow: as rest_follow. account_held_ms: for how long AC wants no request.
+void account_follow(struct account *a, const struct account *before);
+int64_t account_held_ms(const struct account *a);
+
+// account_wait_text says what is waited for: "ActiveCampaign answers 502; trying again in 8 s
+// (2 of 5)".
+void account_wait_text(char *to, size_t size, const struct rest_wait *wait);
 
 // account_list reads all pages until they agree; `name` is set for hooks of ours.
 int account_list(struct account *a, struct hooks *found, struct err *err);

@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { LEAD_WAIT_MS = 20000 };
+
 static int
 fail(const struct err *err)
 {
@@ -35,11 +37,48 @@ may_write(void *worker)
     return leader_may_write(((struct worker *)worker)->leader);
 }
 
+// On a terminal, once a second, until wipe_progress.
+static bool progress_shown;
+
+static void
+say_progress(size_t done, size_t all, void *context)
+{
+    static int64_t said_ms;
+    int64_t now = clock_mono_ms();
+
+    (void)context;
+    if (said_ms == 0)
+        said_ms = now;
+    if (now - said_ms < 1000 || !isatty(STDERR_FILENO))
+        return;
+    said_ms = now;
+    progress_shown = true;
+    fprintf(stderr, "\r\033[K%zu of %zu changes done", done, all);
+}
+
+static void
+wipe_progress(void)
+{
+    if (progress_shown)
+        fputs("\r\033[K", stderr);
+}
+
+static void
+report_wait(const struct rest_wait *w, void *context)
+{
+    char text[300];
+
+    (void)context;
+    account_wait_text(text, sizeof text, w);
+    wipe_progress();
+    fprintf(stderr, "acrelay-worker: %s\n", text);
+}
+
 static int
 open_account(struct worker *w, struct err *err)
 {
     struct account_callbacks callbacks = {
-        .wait = wait, .may_write = may_write, .context = w};
+        .wait = wait, .may_write = may_write, .report = report_wait, .context = w};
 
     return worker_load(w, &callbacks, err);
 }
@@ -76,32 +115,6 @@ say_refused(const char *text, void *context)
     log_error("worker: %s", text);
 }
 
-// On a terminal, once a second, until wipe_progress.
-static bool progress_shown;
-
-static void
-say_progress(size_t done, size_t all, void *context)
-{
-    static int64_t said_ms;
-    int64_t now = clock_mono_ms();
-
-    (void)context;
-    if (said_ms == 0)
-        said_ms = now;
-    if (now - said_ms < 1000 || !isatty(STDERR_FILENO))
-        return;
-    said_ms = now;
-    progress_shown = true;
-    fprintf(stderr, "\r\033[K%zu of %zu changes done", done, all);
-}
-
-static void
-wipe_progress(void)
-{
-    if (progress_shown)
-        fputs("\r\033[K", stderr);
-}
-
 static int
 lead(struct worker *w, struct err *err)
 {
@@ -109,7 +122,13 @@ lead(struct worker *w, struct err *err)
     w->leader = leader_open(w->config, w->store, err);
     if (!w->leader)
         return -1;
-    if (leader_take(w->leader, 20000))
+    if (leader_take(w->leader, 0))
+        return 0;
+    if (!w->config->worker_leader_redis || store_is_up(w->store))
+        fprintf(stderr,
+                "acrelay-worker: another acrelay-worker writes; waiting up to %d s\n",
+                LEAD_WAIT_MS / 1000);
+    if (leader_take(w->leader, LEAD_WAIT_MS))
         return 0;
     if (w->config->worker_leader_redis && !store_is_up(w->store))
         return err_exit(err, EXIT_CODE_UNAVAILABLE,

@@ -46,6 +46,12 @@ class Simulator:
     def switch(self, **switches):
         self.call("/sim/switch", {name: int(value) for name, value in switches.items()})
 
+    def answer(self, status, body="", count=1, **headers):
+        """What the next requests are answered, whatever they ask."""
+        self.call("/sim/answer", {
+            "status": status, "body": body, "count": count, "headers": "".join(
+                f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())})
+
     def figures(self):
         return json.loads(self.call("/sim/figures"))
 

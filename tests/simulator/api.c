@@ -257,6 +257,8 @@ api_answer(struct answer *a, const char *method, const char *path, const char *q
 
     if (strcmp(path, "/users/me") == 0 && sim.switches.me_status)
         say(a, sim.switches.me_status, "{}");
+    else if (strcmp(path, "/users/me") == 0 && sim.switches.me_html)
+        say(a, 403, "<!DOCTYPE html><html><title>Just a moment...</title></html>");
     else if (strcmp(path, "/users/me") == 0)
         say(a, 200, "{\"user\":{\"id\":\"1\",\"username\":\"admin\"}}");
     else if (sim.switches.forbid)

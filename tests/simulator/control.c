@@ -1,5 +1,6 @@
 // What a test asks of the simulator, and AC does not have:
 //   POST /sim/switch {"cut_after":1,...}     GET /sim/figures    GET /sim/log (JSON lines)
+//   POST /sim/answer {"count":2,"status":403,"body":"...","headers":"Name: value\r\n"}
 //   GET /sim/hooks, POST /sim/hooks {webhook}, PUT or DELETE /sim/hooks/ID (drift)
 //   POST /sim/odd [rows] (JSON that lists hold as it is)
 #include "sim.h"
@@ -84,6 +85,29 @@ change_hook(struct answer *a, const char *method, const char *path, const cJSON 
     a->text = "{}";
 }
 
+static const char *
+text_in(const cJSON *root, const char *name)
+{
+    const cJSON *item = cJSON_GetObjectItem(root, name);
+
+    return cJSON_IsString(item) ? item->valuestring : "";
+}
+
+static void
+set_canned(struct answer *a, const cJSON *root)
+{
+    struct canned *c = &sim.canned;
+    const cJSON *status = cJSON_GetObjectItem(root, "status"),
+                *count = cJSON_GetObjectItem(root, "count");
+
+    c->status = status ? status->valueint : 200;
+    c->count = count ? count->valueint : 1;
+    snprintf(c->body, sizeof c->body, "%s", text_in(root, "body"));
+    snprintf(c->headers, sizeof c->headers, "%s", text_in(root, "headers"));
+    a->status = 200;
+    a->text = "{}";
+}
+
 void
 control_answer(struct answer *a, const char *method, const char *path, struct span body)
 {
@@ -92,6 +116,8 @@ control_answer(struct answer *a, const char *method, const char *path, struct sp
 
     if (strcmp(path, "/switch") == 0 && root) {
         set_switches(a, root);
+    } else if (strcmp(path, "/answer") == 0 && root) {
+        set_canned(a, root);
     } else if (strcmp(path, "/figures") == 0 && is_get) {
         show_figures(a);
     } else if (strcmp(path, "/log") == 0 && is_get) {

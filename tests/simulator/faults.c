@@ -26,6 +26,7 @@ switches_find(const char *name)
                  {"forbid_next", &s->forbid_next},
                  {"forbid_writes", &s->forbid_writes},
                  {"me_status", &s->me_status},
+                 {"me_html", &s->me_html},
                  {"absent_403", &s->absent_403},
                  {"put_partial", &s->put_partial},
                  {"total_number", &s->total_number},
@@ -159,7 +160,10 @@ faults_pick(bool is_write, struct answer *a, int *slow_ms)
     struct switches *s = &sim.switches;
 
     *slow_ms = takes(&s->slow) ? s->slow_ms : 0;
-    if (is_over_limit()) {
+    if (takes(&sim.canned.count)) {
+        refuse(a, sim.canned.status, sim.canned.body);
+        snprintf(a->headers, sizeof a->headers, "%s", sim.canned.headers);
+    } else if (is_over_limit()) {
         sim.figures.throttled++;
         refuse_later(a, s->limit_503 ? 503 : 429);
     } else if (takes(&s->throttle)) {

@@ -28,6 +28,7 @@ struct switches {
     int forbid_next,
         forbid_writes; // counts: a 403 that means nothing, of any or of writes
     int me_status;     // what /users/me answers, 0: 200
+    int me_html;       // /users/me answers 403 with a page of somebody else
     int absent_403;    // absent hooks are 403 instead of 404
     int put_partial;   // a PUT without a field leaves it; else it empties it
     int total_number;  // meta.total of the list is a number
@@ -65,6 +66,12 @@ struct figures {
     uint64_t requests, writes, refused_token, throttled, fired, doubled, ok, other;
 };
 
+// What the next `count` API requests are answered, whatever they ask: POST /sim/answer.
+struct canned {
+    int count, status;
+    char body[1024], headers[256];
+};
+
 struct sim {
     pthread_mutex_t lock;
     char *token;
@@ -80,6 +87,7 @@ struct sim {
     double time_factor;
     size_t remaining; // of the limit, after the request under way
     struct post_target deliver;
+    struct canned canned;
 };
 
 extern struct sim sim;
@@ -89,7 +97,7 @@ struct answer {
     int status;
     cJSON *json;      // taken, or NULL
     const char *text; // used when json is NULL
-    char headers[160];
+    char headers[400];
 };
 
 enum fault { FAULT_NONE, FAULT_CUT_BEFORE, FAULT_CUT_AFTER, FAULT_TRUNCATE, FAULT_HTML };

@@ -106,3 +106,24 @@ Test(hook_json, explains_every_shape_of_error)
         cr_assert_str_eq(said, cases[i].said, "%s", cases[i].body);
     }
 }
+
+Test(hook_json, knows_an_answer_that_is_not_activecampaigns)
+{
+    static const char *const own[] = {"{}", "{\"message\":\"Forbidden\"}",
+                                      " {\"errors\":[{\"status\":403}]}",
+                                      "{\"user\":{\"id\":\"1\"}}"},
+                             *const others[] = {
+                                 "",
+                                 "<!DOCTYPE html><title>Just a moment...</title>",
+                                 "error code: 1020",
+                                 "\"Forbidden\"",
+                                 "[]",
+                                 "{\"message\":\"cut",
+                                 "{\"title\":\"Error 1020\",\"cloudflare_error\":true}",
+                                 "{\"message\":\"x\",\"cloudflare_error\":true}"};
+
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        cr_assert(hook_json_is_own(span_of(own[i])), "%s", own[i]);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        cr_assert_not(hook_json_is_own(span_of(others[i])), "%s", others[i]);
+}
