@@ -12,7 +12,7 @@ tests='clang:second-compiler-and-fuzzing libclang-rt-14-dev:sanitizers clang-for
 clang-tidy:analysis libcriterion-dev:unit-tests python3:live-tests python3-pytest:live-tests
 python3-redis:real-consumer python3-jsonschema:schemas python3-yaml:reading-documents
 valgrind:instruction-counts procps:processes strace:failing-syncs mandoc:manual-pages
-systemd:unit-checks nginx-light:proxy-tests haproxy:proxy-tests git:tree-checks
+systemd:unit-checks faketime:clocks-that-lie nginx-light:proxy-tests haproxy:proxy-tests git:tree-checks
 webdis:benchmark-peer wrk:load prometheus:metric-and-alert-checks nodejs:second-consumer
 node-redis:second-consumer node-qs:benchmark-peer php-cli:benchmark-peer
 iproute2:test-networks lintian:package-checks dpkg-dev:package'

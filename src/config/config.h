@@ -58,7 +58,7 @@ struct config {
     char *redis_user;          // or NULL
     char *redis_password_file; // resolved path, or NULL
     char *redis_namespace;
-    int64_t redis_retain_age_us;
+    int64_t redis_retain_age_us, redis_retain_dead_us;
     uint64_t redis_retain_entries;
 
     struct socket_address *listen;

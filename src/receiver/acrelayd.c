@@ -30,7 +30,7 @@ struct receiver {
     bool force;
     struct rules *rules;
     struct buf password;
-    const char *streams[CONFIG_HOOKS_MAX + 1];
+    const char *streams[CONFIG_HOOKS_MAX + 1], *hooks[CONFIG_HOOKS_MAX + 1];
     struct journal *journal;
     struct relay *relay;
     struct figures figures;
@@ -82,16 +82,18 @@ open_journal(struct receiver *r, struct err *err)
     return r->journal ? 0 : -1;
 }
 
-// The streams of all hooks, each once.
+// The hooks, and their streams, each once.
 static void
-list_streams(struct receiver *r, const struct config *c)
+list_hooks(struct receiver *r, const struct config *c)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < c->hooks_len; i++)
+    for (size_t i = 0; i < c->hooks_len; i++) {
+        r->hooks[i] = c->hooks[i].name;
         if (!config_has_stream_before(c, i))
             r->streams[n++] = c->hooks[i].stream;
-    r->streams[n] = NULL;
+    }
+    r->streams[n] = r->hooks[c->hooks_len] = NULL;
 }
 
 static int
@@ -102,14 +104,16 @@ fill_relay_options(struct receiver *r, const struct config *c, struct relay_opti
                                 .account = c->account_name,
                                 .directory = c->state_dir,
                                 .streams = r->streams,
+                                .hooks = r->hooks,
                                 .repeats_window_us = c->duplicates_window_us,
                                 .repeats_max = c->duplicates_max,
                                 .retain_age_us = c->redis_retain_age_us,
+                                .retain_dead_us = c->redis_retain_dead_us,
                                 .retain_entries = c->redis_retain_entries};
     secret_wipe(&r->password); // of the options before these
     if (config_redis_options(&o->redis, c, &r->password, err) < 0)
         return -1;
-    list_streams(r, c);
+    list_hooks(r, c);
     return 0;
 }
 

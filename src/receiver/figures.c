@@ -61,6 +61,17 @@ show_relay(const struct relay_status *r)
     set_total("acrelay_stream_trimmed_unread_total",
               "Stream entries trimmed before a group had read them.",
               (double)r->trimmed_unread);
+    set_total("acrelay_dead_letters_trimmed_total",
+              "Dead letters trimmed before anybody dropped them.",
+              (double)r->dead_trimmed);
+    metric_set(metric_gauge("acrelay_clock_held",
+                            "Whether a clock stepped and nothing is deleted by its word.",
+                            "clock", "redis", NULL),
+               r->clock_held);
+    metric_set(metric_gauge("acrelay_clock_step_seconds",
+                            "How far a clock that is held is from where it should be.",
+                            "clock", "redis", NULL),
+               (double)r->clock_step_us / 1e6);
     set("acrelay_duplicates_paused",
         "Whether duplicates.max is reached and newer repeats are not found.",
         r->repeats_full);

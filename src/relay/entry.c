@@ -69,10 +69,11 @@ fingerprint(struct entry_maker *m, struct entry *e)
 }
 
 static void
-begin(struct entry *e, uint64_t sequence)
+begin(struct entry *e, uint64_t sequence, int64_t received_us)
 {
     memset(e, 0, sizeof *e);
     e->sequence = sequence;
+    e->received_us = received_us;
     entry_sequence_text(e->sequence_text, sequence);
 }
 
@@ -108,7 +109,7 @@ entry_make(struct entry_maker *m, const struct record *record, struct entry *e)
 {
     struct err err;
 
-    begin(e, record->sequence);
+    begin(e, record->sequence, record->received_us);
     if (delivery_decode(&e->delivery, record->payload, &err) < 0) {
         make_unreadable(m, record, &err, e);
         return;
@@ -128,7 +129,7 @@ void
 entry_make_gap(struct entry_maker *m, uint64_t first, uint64_t last, int64_t received_us,
                const char *why, struct entry *e)
 {
-    begin(e, last);
+    begin(e, last, received_us);
     envelope(m, e, received_us);
     snprintf(m->detail, sizeof m->detail, "records %llu to %llu are lost: %s",
              (unsigned long long)first, (unsigned long long)last, why);

@@ -14,6 +14,7 @@ enum {
 
 struct entry {
     uint64_t sequence;
+    int64_t received_us;
     char sequence_text[ENTRY_SEQUENCE];
     enum event_reason reason; // EVENT_GOOD: an event; else a dead letter
     struct delivery delivery; // all empty for a gap or a record we cannot read

@@ -2,6 +2,7 @@
 #ifndef ACRELAY_RELAY_INSIDE_H
 #define ACRELAY_RELAY_INSIDE_H
 
+#include "base/clock_watch.h"
 #include "relay/relay.h"
 
 #include <pthread.h>
@@ -13,6 +14,7 @@ struct relay {
     char owner[SCRIPT_OWNER];
     char streams[RELAY_STREAMS_MAX][RELAY_NAME];
     size_t streams_len;
+    struct buf hooks; // names, each with its NUL
 
     pthread_t thread;
     pthread_mutex_t lock; // for what follows, up to the thread's own
@@ -24,6 +26,7 @@ struct relay {
     struct buf next_password;
     char next_streams[RELAY_STREAMS_MAX][RELAY_NAME];
     size_t next_streams_len;
+    struct buf next_hooks;
 
     // the thread's own
     struct journal *journal;
@@ -33,14 +36,24 @@ struct relay {
     struct redis *redis;
     char moved_host[256];
     uint16_t moved_port;
-    uint64_t cursor; // as Redis said last
-    int64_t epoch;   // of the record at the cursor, -1: not known
-    bool known;      // a cursor was read in this life
+    uint64_t cursor;     // as Redis said last
+    int64_t received_us; // of the record at the cursor, 0: not known
+    int64_t wall_us;     // wall clock minus boot clock at the last check, 0: none yet
+    int64_t checked_us;  // boot clock then
+    uint64_t doubt;      // records up to here may have receipts of two different clocks
+    bool forgets;        // with the next batch all fingerprints are forgotten
+    bool known;          // a cursor was read in this life
     bool warned_info, warned_role, warned_trim, noticed;
-    int64_t wait_ms;      // next back-off
-    int64_t gone_ms;      // since when it does not ship, 0: it does
-    uint64_t waiting;     // records behind the cursor when Redis was back
-    int64_t trimmed_ms;   // when it trimmed last
+    int64_t wait_ms;    // next back-off
+    int64_t gone_ms;    // since when it does not ship, 0: it does
+    uint64_t waiting;   // records behind the cursor when Redis was back
+    int64_t trimmed_ms; // when it trimmed last
+    int64_t exact_ms;   // when it trimmed to the entry last, 0: it is due
+    struct clock_watch redis_clock;
+    char left[RELAY_STREAMS_MAX][RELAY_NAME]; // streams that no hook names any more
+    size_t left_len;
+    uint64_t dead_gone;   // dead letters trimmed and not told yet
+    int64_t dead_gone_ms; // when that was told last, 0: never
     int64_t dead_told_ms; // when dead letters were told last, 0: never
     char said[128];       // the last complaint, so that it is said once
 
@@ -52,7 +65,7 @@ struct relay {
     struct record held; // was read and did not fit any more
     bool has_held;
     uint64_t batch_bytes, batch_dead, batch_gaps;
-    int64_t batch_epoch;
+    int64_t batch_received_us; // of its newest record
 
     // a record that Redis refuses
     uint64_t refused; // the cursor before it, valid while refused_count > 0
@@ -82,7 +95,23 @@ void relay_complain(struct relay *r, enum relay_state state, bool alarm,
                     const char *format, ...) __attribute__((format(printf, 4, 5)));
 void relay_count_word(struct relay *r, struct span words);
 
-// trim.c
+// doubt.c: receipt_went_back says whether the clock was set back between two records, one
+// after the other (0: not known). relay_check_clock looks for steps that no receipt shows, and
+// raises r->doubt.
+bool receipt_went_back(int64_t before_us, int64_t received_us);
+void relay_check_clock(struct relay *r);
+
+// trim.c: every trim_ms, and to the entry once an hour.
 void relay_trim(struct relay *r);
+
+// streams.c: streams stay known, in {ns}:streams, until they are empty: also those that no
+// hook names any more. relay_remember_streams takes those of the batch that was sent last,
+// relay_replace_streams those that a reload takes out of the file;
+// relay_sync_streams writes the set and reads what others left there.
+void relay_remember_streams(struct relay *r);
+void relay_replace_streams(struct relay *r, char streams[][RELAY_NAME], size_t len);
+void relay_sync_streams(struct relay *r);
+// relay_forget_hooks takes hooks that are not in the file out of {ns}:last.
+void relay_forget_hooks(struct relay *r);
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/times.h"
 #include "config/config.h"
 
 #include <assert.h>
@@ -15,7 +16,12 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-enum { IDLE_MS = 1000, FIRST_LOOK_MS = 500, PASSWORD_MAX = 4096 };
+enum {
+    IDLE_MS = 1000,
+    FIRST_LOOK_MS = 500,
+    PASSWORD_MAX = 4096,
+    HOOKS_BYTES = CONFIG_HOOKS_MAX * (DELIVERY_NAME_MAX + 1),
+};
 
 static bool
 is_stopping(struct relay *r)
@@ -120,12 +126,15 @@ take_reload(struct relay *r)
         r->reloaded = false;
         r->options.repeats_max = r->next.repeats_max;
         r->options.retain_age_us = r->next.retain_age_us;
+        r->options.retain_dead_us = r->next.retain_dead_us;
         r->options.retain_entries = r->next.retain_entries;
         buf_clear(&r->password);
         buf_add(&r->password, buf_span(&r->next_password));
         r->options.redis.password = buf_span(&r->password);
-        memcpy(r->streams, r->next_streams, sizeof r->streams);
-        r->streams_len = r->next_streams_len;
+        relay_replace_streams(r, r->next_streams, r->next_streams_len);
+        buf_clear(&r->hooks);
+        buf_add(&r->hooks, buf_span(&r->next_hooks));
+        r->exact_ms = r->trimmed_ms = 0;
         script_set_repeats_max(r->script, r->options.repeats_max);
     }
     pthread_mutex_unlock(&r->lock);
@@ -256,6 +265,14 @@ copy_streams(char to[RELAY_STREAMS_MAX][RELAY_NAME], const struct relay_options 
 }
 
 static void
+copy_hooks(struct buf *to, const struct relay_options *o)
+{
+    buf_clear(to);
+    for (size_t i = 0; o->hooks && o->hooks[i]; i++)
+        buf_add(to, span_make(o->hooks[i], strlen(o->hooks[i]) + 1));
+}
+
+static void
 take_options(struct relay *r, const struct relay_options *o)
 {
     r->options = *o;
@@ -269,6 +286,7 @@ take_options(struct relay *r, const struct relay_options *o)
     r->options.account = r->account = memory_copy(span_of(o->account));
     relay_owner(r->owner, o->directory);
     r->streams_len = copy_streams(r->streams, o);
+    copy_hooks(&r->hooks, o);
 }
 
 static void
@@ -288,6 +306,8 @@ release(struct relay *r)
     script_close(r->script);
     buf_release(&r->last_payload);
     buf_release(&r->held_payload);
+    buf_release(&r->hooks);
+    buf_release(&r->next_hooks);
     wipe(&r->password);
     wipe(&r->next_password);
     pthread_cond_destroy(&r->bell);
@@ -340,6 +360,8 @@ relay_start(const struct relay_options *options, struct journal *j, struct err *
     r->fd = -1;
     buf_init(&r->password, PASSWORD_MAX);
     buf_init(&r->next_password, PASSWORD_MAX);
+    buf_init(&r->hooks, HOOKS_BYTES);
+    buf_init(&r->next_hooks, HOOKS_BYTES);
     take_options(r, options);
     pthread_mutex_init(&r->lock, NULL);
     pthread_condattr_init(&monotonic);
@@ -350,7 +372,9 @@ relay_start(const struct relay_options *options, struct journal *j, struct err *
     buf_init(&r->held_payload, JOURNAL_RECORD_MAX);
     r->reader = cursor_open(j, 0);
     r->maker = entry_maker_open(r->account, journal_id(j));
-    r->script = script_open(r->namespace, journal_id(j), r->owner, options->repeats_max);
+    r->script = script_open(r->namespace, journal_id(j), r->owner,
+                            options->repeats_window_us, options->repeats_max);
+    clock_watch_init(&r->redis_clock, times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000);
     look_first(r);
     if (start_thread(r, err) < 0) {
         release(r);
@@ -383,6 +407,7 @@ relay_reload(struct relay *r, const struct relay_options *options)
     buf_clear(&r->next_password);
     buf_add(&r->next_password, options->redis.password);
     r->next_streams_len = copy_streams(r->next_streams, options);
+    copy_hooks(&r->next_hooks, options);
     r->reloaded = true;
     pthread_cond_broadcast(&r->bell);
     pthread_mutex_unlock(&r->lock);

@@ -9,7 +9,7 @@
 #include "journal/journal.h"
 #include "relay/script.h"
 
-enum { RELAY_STREAMS_MAX = 64, RELAY_NAME = 64, RELAY_CLASSES_MAX = 24 };
+enum { RELAY_STREAMS_MAX = 128, RELAY_NAME = 64, RELAY_CLASSES_MAX = 24 };
 
 struct relay_options {
     struct redis_options redis; // texts are copied
@@ -17,10 +17,12 @@ struct relay_options {
     const char *account;
     const char *directory;      // the journal's: owner is made of machine id and this
     const char *const *streams; // NULL-ended names to trim beside "dead"; may be NULL
+    const char *const *hooks;   // NULL-ended names; {ns}:last forgets others. NULL: none
 
     int64_t repeats_window_us;
     uint64_t repeats_max;
     int64_t retain_age_us;   // 0: no bound
+    int64_t retain_dead_us;  // age of dead letters, 0: no bound
     uint64_t retain_entries; // 0: no bound
 
     // Times in milliseconds; 0 means the default that stands behind.
@@ -45,7 +47,7 @@ struct relay *relay_start(const struct relay_options *options, struct journal *j
 // waits in the journal. NULL is fine.
 void relay_stop(struct relay *r);
 
-// relay_reload takes over streams, password, repeats_max and retain_*; the next connection or
+// relay_reload takes over streams, hooks, password, repeats_max and retain_*; the next connection or
 // batch uses them. A relay that waits after an alarm tries again at once.
 void relay_reload(struct relay *r, const struct relay_options *options);
 
@@ -66,6 +68,9 @@ struct relay_status {
     uint64_t rewinds, rewound; // times the cursor had gone back, and by how many records
     bool repeats_full;         // repeats_max is reached: detection pauses
     uint64_t trimmed, trimmed_unread; // entries; the latter before a group had read them
+    uint64_t dead_trimmed;            // dead letters
+    bool clock_held;       // Redis's clock stepped: nothing is trimmed for its age
+    int64_t clock_step_us; // how far it is then from where it should be, else 0
     struct relay_class {
         char word[REPLY_WORD];
         uint64_t count;

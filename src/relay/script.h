@@ -25,26 +25,21 @@ void script_cursor_key(char to[SCRIPT_KEY], const char *namespace,
 // A script holds one batch under construction. It belongs to one thread.
 struct script;
 struct script *script_open(const char *namespace, const char *journal_id,
-                           const char *owner, uint64_t repeats_max);
+                           const char *owner, int64_t window_us, uint64_t repeats_max);
 void script_close(struct script *s); // NULL is fine
 void script_set_repeats_max(struct script *s, uint64_t repeats_max);
 
-// What happens to the two sets of fingerprints before the first record of a batch: the function of receipt times that script_wipe_of gives, so that
-// sending again after a rollback does the same.
-enum script_wipe { SCRIPT_WIPE_NONE, SCRIPT_WIPE_CURRENT, SCRIPT_WIPE_BOTH };
-
-// script_epoch is the number of the window a receipt time lies in; the sets swap roles with
-// it. -1 is the epoch of nothing.
-int64_t script_epoch(int64_t received_us, int64_t window_us);
-enum script_wipe script_wipe_of(int64_t epoch_before, int64_t epoch);
-
-// script_begin starts a batch whose first record follows `prev`; all its records lie in
-// `epoch`, so that the current set is that of its parity.
-void script_begin(struct script *s, uint64_t prev, int64_t epoch, enum script_wipe wipe);
+// script_begin starts a batch whose first record follows `prev`. forgets: no fingerprint that
+// was added before counts any more, because receipts before and after are of different clocks.
+void script_begin(struct script *s, uint64_t prev, bool forgets);
 
 // script_add appends an entry; its bytes are copied. At most SCRIPT_RECORDS_MAX per batch.
-void script_add(struct script *s, const struct entry *e);
+// in_doubt: its receipt says nothing about duplicates; it is none, and is not remembered.
+void script_add(struct script *s, const struct entry *e, bool in_doubt);
 size_t script_records(const struct script *s);
+
+// script_stream is the name of the batch's i-th stream, NULL behind the last.
+const char *script_stream(const struct script *s, size_t i);
 
 // script_send sends the batch; check belongs to its last record, "" when it has none. by_text sends
 // EVAL instead of EVALSHA: after NOSCRIPT. -1: the connection is dead.

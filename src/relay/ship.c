@@ -1,6 +1,6 @@
 // One batch: gather, send, and do what the answer says. A batch holds at most 256 records
-// or 1 MiB of stored payload (a larger record goes alone) and never crosses from one window
-// of repeats into the next, so that what happens to the sets is decided by its first record.
+// or 1 MiB of stored payload (a larger record goes alone). Where receipts go back a new one
+// begins, so that its first record decides whether fingerprints are forgotten (doubt.c).
 #include "relay/inside.h"
 
 #include "base/clock.h"
@@ -21,6 +21,13 @@ keep(struct buf *b, struct record *to, const struct record *record)
     to->payload = buf_span(b);
 }
 
+// receipt is 0 for a gap, whose time is not of its own.
+static int64_t
+receipt(const struct record *record)
+{
+    return record->gap_first ? 0 : record->received_us;
+}
+
 enum place
 relay_go_to(struct relay *r, uint64_t sequence, struct span check, struct err *err)
 {
@@ -28,7 +35,7 @@ relay_go_to(struct relay *r, uint64_t sequence, struct span check, struct err *e
     char ours[ENTRY_CHECK];
 
     r->has_held = false;
-    r->epoch = -1;
+    r->received_us = 0;
     cursor_seek(r->reader, sequence ? sequence - 1 : 0);
     if (sequence == 0)
         return PLACE_OURS;
@@ -40,7 +47,7 @@ relay_go_to(struct relay *r, uint64_t sequence, struct span check, struct err *e
         cursor_seek(r->reader, sequence);
         return PLACE_OURS;
     }
-    r->epoch = script_epoch(record.received_us, r->options.repeats_window_us);
+    r->received_us = receipt(&record);
     if (found == CURSOR_GAP || check.len == 0)
         return PLACE_OURS;
     entry_check(r->maker, &record, ours);
@@ -58,11 +65,12 @@ next_record(struct relay *r, struct record *record, struct err *err)
 }
 
 static bool
-fits(const struct relay *r, const struct record *record, int64_t epoch)
+fits(const struct relay *r, const struct record *record)
 {
     size_t records = script_records(r->script);
 
-    return records == 0 || (epoch == r->batch_epoch && records < SCRIPT_RECORDS_MAX &&
+    return records == 0 || (!receipt_went_back(r->batch_received_us, receipt(record)) &&
+                            records < SCRIPT_RECORDS_MAX &&
                             r->batch_bytes + record->payload.len <= SCRIPT_BYTES_MAX);
 }
 
@@ -83,17 +91,20 @@ make_entry(struct relay *r, enum cursor_result found, const struct record *recor
 }
 
 static void
-add_record(struct relay *r, enum cursor_result found, const struct record *record,
-           int64_t epoch)
+add_record(struct relay *r, enum cursor_result found, const struct record *record)
 {
+    bool in_doubt = record->sequence <= r->doubt;
     struct entry e;
 
     if (script_records(r->script) == 0) {
-        r->batch_epoch = epoch;
-        script_begin(r->script, r->cursor, epoch, script_wipe_of(r->epoch, epoch));
+        bool back = receipt_went_back(r->received_us, receipt(record));
+        script_begin(r->script, r->cursor, r->forgets || in_doubt || back);
+        r->batch_received_us = r->received_us;
     }
+    if (!record->gap_first)
+        r->batch_received_us = record->received_us;
     make_entry(r, found, record, &e);
-    script_add(r->script, &e);
+    script_add(r->script, &e, in_doubt);
     keep(&r->last_payload, &r->last, record);
     r->last_is_record = found == CURSOR_RECORD;
     r->batch_bytes += record->payload.len;
@@ -108,7 +119,7 @@ gather(struct relay *r)
     struct record record;
     struct err err;
 
-    script_begin(r->script, r->cursor, 0, SCRIPT_WIPE_NONE);
+    script_begin(r->script, r->cursor, false);
     r->batch_bytes = r->batch_dead = r->batch_gaps = 0;
     for (;;) {
         // One that was refused goes alone, so that the next answer is about it.
@@ -119,13 +130,12 @@ gather(struct relay *r)
             relay_complain(r, RELAY_CONNECTING, false, "%s", err.text);
         if (found == CURSOR_END || found == CURSOR_ERROR)
             return found == CURSOR_END || script_records(r->script) > 0;
-        int64_t epoch = script_epoch(record.received_us, r->options.repeats_window_us);
-        if (!fits(r, &record, epoch)) {
+        if (!fits(r, &record)) {
             keep(&r->held_payload, &r->held, &record);
             r->has_held = true;
             return true;
         }
-        add_record(r, found, &record, epoch);
+        add_record(r, found, &record);
     }
 }
 
@@ -179,7 +189,10 @@ tell_notice(struct relay *r, struct span notice)
     if (kept || full)
         set_full(r, full);
     else if (!r->noticed)
-        log_warn("relay: fingerprints or times of last events cannot be kept: %s", word);
+        log_warn(
+            "relay: fingerprints or times of last events cannot be kept: %.*s. Grant "
+            "what deploy/redis/acrelay.acl lists",
+            (int)notice.len, notice.at);
     r->noticed = !kept && !full;
 }
 
@@ -240,7 +253,9 @@ done(struct relay *r, const struct script_answer *a)
     tell_dead(r);
     tell_notice(r, a->notice);
     move_to(r, a->cursor);
-    r->epoch = r->batch_epoch;
+    r->received_us = r->batch_received_us;
+    r->forgets = false;
+    relay_remember_streams(r);
     return REPLY_DONE;
 }
 
@@ -339,6 +354,7 @@ relay_ship(struct relay *r, bool *idle)
 
     *idle = false;
     linger(r);
+    relay_check_clock(r);
     if (!gather(r))
         return REPLY_UNKNOWN;
     if (script_records(r->script) == 0) {

@@ -1,5 +1,11 @@
 // Trimming takes place every few seconds, not with each XADD: an approximate XTRIM drops
-// whole nodes and costs next to nothing when there is none to drop.
+// whole nodes and costs next to nothing when there is none to drop. What it leaves, a node at
+// most, an exact one drops once an hour.
+//
+// "Now" is Redis's own time, of which the entries' ids are made; ours has no say. When Redis's
+// clock parts from our boot clock (a step, or another Redis after a failover), nothing is
+// trimmed for its age until it has been steady for a while: a clock that is ahead for some
+// seconds would delete what nobody has read.
 //
 // XINFO GROUPS gives `lag`, the entries the group has not been given, trimmed ones among
 // them (Redis 7.0 on; null when it does not know). So what a group can never read is lag
@@ -8,10 +14,12 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
+#include "base/times.h"
 
 #include <stdio.h>
 
-enum { TRIMS_MAX = 50, TRIM_FULL = 10000 };
+enum { TRIMS_MAX = 50, TRIM_FULL = 10000, HOUR_MS = 3600000 };
 
 static uint64_t
 lag_most(struct relay *r, const char *key)
@@ -45,24 +53,35 @@ tell_refused(struct relay *r, const struct redis_reply *reply)
     r->warned_trim = true;
 }
 
-// XTRIM with '~' drops a hundred nodes at a time, 10,000 entries unless Redis is set otherwise:
-// so it is called again while it drops that many, a bounded number of times.
-static uint64_t
-trim_by(struct relay *r, const char *key, const char *how, uint64_t bound)
+static int64_t
+trim_once(struct relay *r, const char *key, const char *how, const char *sign,
+          uint64_t bound)
 {
-    int64_t dropped = TRIM_FULL;
-    uint64_t gone = 0;
     char number[24];
     struct err err;
 
     snprintf(number, sizeof number, "%llu", (unsigned long long)bound);
+    const struct redis_reply *reply =
+        redis_ask(r->redis, &err, "XTRIM", key, how, sign, number, NULL);
+    tell_refused(r, reply);
+    return redis_reply_number(reply);
+}
+
+// XTRIM with '~' drops a hundred nodes at a time, 10,000 entries unless Redis is set otherwise:
+// so it is called again while it drops that many, a bounded number of times. An exact one has
+// no bound: it follows when a node is all that is left for it.
+static uint64_t
+trim_by(struct relay *r, const char *key, const char *how, uint64_t bound, bool exact)
+{
+    int64_t dropped = TRIM_FULL;
+    uint64_t gone = 0;
+
     for (int i = 0; i < TRIMS_MAX && dropped >= TRIM_FULL; i++) {
-        const struct redis_reply *reply =
-            redis_ask(r->redis, &err, "XTRIM", key, how, "~", number, NULL);
-        tell_refused(r, reply);
-        dropped = redis_reply_number(reply);
+        dropped = trim_once(r, key, how, "~", bound);
         gone += dropped > 0 ? (uint64_t)dropped : 0;
     }
+    if (exact && dropped < TRIM_FULL)
+        gone += (uint64_t)trim_once(r, key, how, "=", bound);
     return gone;
 }
 
@@ -95,20 +114,21 @@ count_trimmed(struct relay *r, const char *name, uint64_t gone, uint64_t unread)
                  (unsigned long long)unread, name);
 }
 
-static void
-trim_stream(struct relay *r, const char *name, struct relay_stream *to)
+// trim_stream trims by age where `now_us` is known, else by number only.
+static uint64_t
+trim_stream(struct relay *r, const char *name, struct relay_stream *to, int64_t age_us,
+            int64_t now_us, bool exact)
 {
     const struct relay_options *o = &r->options;
-    int64_t oldest_us = clock_now_us() - o->retain_age_us;
     char key[SCRIPT_KEY];
     uint64_t gone = 0;
 
     script_key(key, r->namespace, span_of(name));
     uint64_t lag = lag_most(r, key), before = length_of(r, key);
-    if (o->retain_age_us > 0 && oldest_us > 0)
-        gone += trim_by(r, key, "MINID", (uint64_t)oldest_us / 1000);
+    if (age_us > 0 && now_us > age_us)
+        gone += trim_by(r, key, "MINID", (uint64_t)(now_us - age_us) / 1000, exact);
     if (o->retain_entries > 0)
-        gone += trim_by(r, key, "MAXLEN", o->retain_entries);
+        gone += trim_by(r, key, "MAXLEN", o->retain_entries, false);
     uint64_t after = gone ? length_of(r, key) : before;
 
     snprintf(to->name, sizeof to->name, "%s", name);
@@ -116,15 +136,118 @@ trim_stream(struct relay *r, const char *name, struct relay_stream *to)
     to->lag = lag;
     count_trimmed(r, name, gone,
                   after < before ? beyond(lag, after) - beyond(lag, before) : 0);
+    return gone;
+}
+
+static int64_t
+redis_time(struct relay *r)
+{
+    struct err err;
+    uint64_t seconds, us;
+    const struct redis_reply *reply = redis_ask(r->redis, &err, "TIME", NULL);
+
+    tell_refused(r, reply);
+    if (!text_number(&seconds, redis_reply_text(redis_reply_at(reply, 0)),
+                     INT64_MAX / 1000000 - 1) ||
+        !text_number(&us, redis_reply_text(redis_reply_at(reply, 1)), 999999))
+        return 0;
+    return (int64_t)(seconds * 1000000 + us);
+}
+
+static void
+set_held(struct relay *r, bool held)
+{
+    pthread_mutex_lock(&r->lock);
+    r->status.clock_held = held;
+    r->status.clock_step_us = held ? r->redis_clock.step_us : 0;
+    pthread_mutex_unlock(&r->lock);
+}
+
+// believed_time is Redis's time, 0 when it is not known or not believed.
+static int64_t
+believed_time(struct relay *r)
+{
+    struct clock_watch *w = &r->redis_clock;
+    int64_t now_us = redis_time(r);
+
+    if (now_us == 0)
+        return 0;
+    switch (clock_watch_check(w, now_us, clock_boot_us())) {
+    case CLOCK_STEADY:
+        break;
+    case CLOCK_STEPPED:
+        log_alarm(
+            "relay: Redis's clock stepped by %lld s: no entry is trimmed for its age "
+            "until that clock has been steady for %lld s. Synchronize Redis's machine",
+            (long long)w->step_us / 1000000, (long long)w->settle_us / 1000000);
+        break;
+    case CLOCK_HELD:
+        break;
+    case CLOCK_UNDONE:
+    case CLOCK_SETTLED:
+        log_info(
+            "relay: Redis's clock is steady: entries are trimmed for their age again");
+        r->exact_ms = 0;
+        break;
+    }
+    set_held(r, w->holding);
+    return w->holding ? 0 : now_us;
+}
+
+// At most once an hour, with all that went since.
+static void
+report_dead(struct relay *r, uint64_t gone)
+{
+    int64_t now = clock_mono_ms();
+
+    pthread_mutex_lock(&r->lock);
+    r->status.dead_trimmed += gone;
+    pthread_mutex_unlock(&r->lock);
+    r->dead_gone += gone;
+    if (r->dead_gone == 0 || (r->dead_gone_ms && now - r->dead_gone_ms < HOUR_MS))
+        return;
+    log_alarm(
+        "relay: %llu dead letters were trimmed, too old or too many (redis.retain): "
+        "nobody had dropped them. Look at acrelay dead list sooner, or raise "
+        "redis.retain.dead",
+        (unsigned long long)r->dead_gone);
+    r->dead_gone = 0;
+    r->dead_gone_ms = now;
+}
+
+// is_exact says whether the hour has passed.
+static bool
+is_exact(struct relay *r)
+{
+    int64_t now = clock_mono_ms();
+
+    if (r->exact_ms && now - r->exact_ms < times_ms("trim-exact", HOUR_MS))
+        return false;
+    r->exact_ms = now;
+    return true;
 }
 
 void
 relay_trim(struct relay *r)
 {
+    const struct relay_options *o = &r->options;
     struct relay_stream streams[RELAY_STREAMS_MAX] = {0};
+    int64_t now_us = believed_time(r);
+    bool exact = is_exact(r);
+    size_t n = 0;
 
-    for (size_t i = 0; i < r->streams_len; i++)
-        trim_stream(r, r->streams[i], &streams[i]);
+    if (exact) {
+        relay_sync_streams(r);
+        relay_forget_hooks(r);
+    }
+    for (size_t i = 0; i < r->streams_len; i++, n++) {
+        int64_t age_us = i == 0 ? o->retain_dead_us : o->retain_age_us;
+        uint64_t gone = trim_stream(r, r->streams[i], &streams[n], age_us, now_us, exact);
+        if (i == 0)
+            report_dead(r, gone);
+    }
+    for (size_t i = 0; i < r->left_len; i++, n++)
+        trim_stream(r, r->left[i], &streams[n], o->retain_age_us, now_us, exact);
     if (redis_is_dead(r->redis))
         return; // these are no figures
     pthread_mutex_lock(&r->lock);

@@ -736,3 +736,144 @@ Test(relay, counts_what_was_trimmed_before_a_group_read_it)
     until(s.cursor == 1502 && s.streams[1].lag == 2);
     cr_expect_eq(status().trimmed_unread, 1500 - length);
 }
+
+static void
+start_trimming(const struct relay_options *options)
+{
+    struct err err;
+
+    relay = relay_start(options, journal, &err);
+    cr_assert(relay, "%s", err.text);
+}
+
+// add_old adds an entry that is so many hours old by Redis's clock; `tell` says it.
+static void
+add_old(const char *stream, int hours)
+{
+    char command[128];
+    uint64_t seconds;
+
+    cr_assert(text_number(&seconds, redis_reply_text(redis_reply_at(ask("TIME"), 0)),
+                          INT64_MAX));
+    snprintf(command, sizeof command, "XADD {t}:%s %llu-* a b", stream,
+             (unsigned long long)(seconds - (uint64_t)hours * 3600) * 1000);
+    tell(command);
+}
+
+#define HOUR_US INT64_C(3600000000)
+
+// 61 entries are less than a node: '~' drops none of them.
+Test(relay, keeps_no_entry_that_is_too_old)
+{
+    const char *streams[] = {"events", NULL};
+    struct relay_options options = trimming(streams, 0, 20);
+
+    options.retain_age_us = 7 * 24 * HOUR_US;
+    for (int day = 60; day >= 0; day--)
+        add_old("events", day * 24);
+    start_trimming(&options);
+    until(s.streams[1].length == 7 || s.streams[1].length == 8);
+    cr_expect_eq(status().trimmed, 61 - status().streams[1].length);
+}
+
+// Each call drops 10,000 at most, and the exact one comes when a node is all that is left.
+Test(relay, trims_very_many_old_entries_in_bounded_calls)
+{
+    const char *streams[] = {"events", NULL};
+    struct relay_options options = trimming(streams, 0, 3600000);
+    struct span args[] = {
+        SPAN("EVAL"),
+        SPAN("for i = 1, 35050 do redis.call('XADD', KEYS[1], i .. '-1', 'a', 'b') end"),
+        SPAN("1"), SPAN("{t}:events")};
+    struct err err;
+
+    cr_assert(redis_command(look, args, 4, &err));
+    add_old("events", 1);
+    options.retain_age_us = 2 * HOUR_US;
+    start_trimming(&options);
+    until(s.streams[1].length == 1);
+    cr_expect_eq(status().trimmed, 35050u);
+}
+
+Test(relay, trims_streams_that_no_hook_names_any_more_until_they_are_empty)
+{
+    const char *before[] = {"events", "gone", NULL}, *after[] = {"events", NULL};
+    struct relay_options options = trimming(before, 0, 20);
+
+    options.retain_age_us = 7 * 24 * HOUR_US;
+    start_trimming(&options);
+    until(*s.streams[2].name);
+    relay_stop(relay);
+    // the file changed, and the receiver started anew: Redis remembers
+    for (int i = 0; i < 30; i++)
+        add_old("gone", 60 * 24);
+    options.streams = after;
+    start_trimming(&options);
+    until(strcmp(s.streams[2].name, "gone") == 0 && s.trimmed == 30);
+    // a reload is enough, and makes it look at once
+    add_old("gone", 1);
+    relay_reload(relay, &options);
+    until(s.streams[2].length == 1);
+    cr_expect_eq(redis_reply_number(ask("SISMEMBER {t}:streams gone")), 1);
+    tell("XTRIM {t}:gone MAXLEN 0");
+    relay_reload(relay, &options);
+    until(s.streams[2].length == 0 &&
+          redis_reply_number(ask("SISMEMBER {t}:streams gone")) == 0);
+    cr_expect_str_eq(status().streams[2].name, "gone"); // its figure is true
+    cr_expect_eq(redis_reply_number(ask("SISMEMBER {t}:streams events")), 1);
+}
+
+// A reload takes a stream out of the file; records for it still come out of the journal.
+Test(relay, trims_streams_that_only_records_name)
+{
+    const char *both[] = {"events", "gone", NULL}, *one[] = {"events", NULL};
+    struct relay_options options = trimming(both, 0, 20);
+
+    start_trimming(&options);
+    until(*s.streams[2].name);
+    options.streams = one;
+    relay_reload(relay, &options);
+    post_to("gone", DELIVERY_MARK, "event 1");
+    post_to("never", DELIVERY_MARK, "event 1");
+    until(strcmp(s.streams[2].name, "gone") == 0 && s.streams[2].length == 1 &&
+          strcmp(s.streams[3].name, "never") == 0 && s.streams[3].length == 1);
+    cr_expect_eq(redis_reply_number(ask("SISMEMBER {t}:streams never")), 1);
+    tell("SADD {t}:streams x{t}:cursor ../.. CURSOR");
+    options.streams = both; // and back
+    relay_reload(relay, &options);
+    until(strcmp(s.streams[2].name, "gone") == 0 &&
+          strcmp(s.streams[3].name, "never") == 0 && !*s.streams[4].name);
+}
+
+Test(relay, keeps_dead_letters_by_their_own_bound)
+{
+    const char *streams[] = {"events", NULL};
+    struct relay_options options = trimming(streams, 0, 20);
+
+    options.retain_age_us = 7 * 24 * HOUR_US;
+    options.retain_dead_us = 90 * 24 * HOUR_US;
+    for (int i = 0; i < 3; i++)
+        add_old("dead", 91 * 24);
+    for (int i = 0; i < 5; i++)
+        add_old("dead", 60 * 24);
+    start_trimming(&options);
+    until(s.streams[0].length == 5);
+    cr_expect_eq(status().dead_trimmed, 3u);
+}
+
+Test(relay, forgets_last_events_of_hooks_that_left_the_file)
+{
+    const char *streams[] = {"events", NULL}, *hooks[] = {"h", "i", NULL};
+    struct relay_options options = trimming(streams, 0, 20);
+
+    options.hooks = hooks;
+    tell("SADD {t}:seen:a x"); // of version 0.1.0, without an expiry
+    tell("HSET {t}:last h 1 i 2 hh 3 gone 4");
+    start_trimming(&options);
+    until(redis_reply_len(ask("HKEYS {t}:last")) == 2);
+    cr_expect_eq(redis_reply_number(ask("HEXISTS {t}:last i")), 1);
+    hooks[1] = NULL;
+    relay_reload(relay, &options);
+    until(redis_reply_len(ask("HKEYS {t}:last")) == 1);
+    cr_expect_eq(redis_reply_number(ask("EXISTS {t}:seen:a")), 0);
+}

@@ -1,10 +1,13 @@
 // The script itself, call by call, against a real redis-server.
 #include "relay/script.h"
 
+#include "base/text.h"
 #include "redis_server.h"
 
 #define JOURNAL "0123456789abcdef0123456789abcdef"
 #define CURSOR "{t}:cursor:" JOURNAL
+
+enum { SECOND = 1000000, WINDOW = 10 * SECOND };
 
 static struct redis_server server;
 static struct redis *redis;
@@ -17,7 +20,7 @@ set_up(void)
 {
     redis_server_start(&server);
     redis = redis_server_open(&server);
-    script = script_open("t", JOURNAL, "me", 100);
+    script = script_open("t", JOURNAL, "me", WINDOW, 100);
     maker = entry_maker_open("acme", JOURNAL);
 }
 
@@ -33,15 +36,15 @@ tear_down(void)
 TestSuite(script, .init = set_up, .fini = tear_down, .timeout = 20);
 
 static void
-add(uint64_t sequence, const char *stream, enum delivery_repeats repeats,
-    const char *body)
+add_at(uint64_t sequence, int64_t received_us, const char *stream,
+       enum delivery_repeats repeats, const char *body)
 {
     struct delivery d = {.hook = SPAN("h"),
                          .stream = span_of(stream),
                          .body = span_of(body),
                          .repeats = repeats,
                          .include_raw = true};
-    struct record record = {.sequence = sequence, .received_us = (int64_t)sequence};
+    struct record record = {.sequence = sequence, .received_us = received_us};
     struct buf stored;
     struct entry e;
 
@@ -49,8 +52,15 @@ add(uint64_t sequence, const char *stream, enum delivery_repeats repeats,
     cr_assert(delivery_encode(&stored, &d) == 0);
     record.payload = buf_span(&stored);
     entry_make(maker, &record, &e);
-    script_add(script, &e);
+    script_add(script, &e, false);
     buf_release(&stored);
+}
+
+static void
+add(uint64_t sequence, const char *stream, enum delivery_repeats repeats,
+    const char *body)
+{
+    add_at(sequence, 1, stream, repeats, body);
 }
 
 static enum reply
@@ -65,10 +75,10 @@ call(void)
 
 // one sends a batch of one marked delivery to "events" and returns its ce_repeat.
 static char
-one(uint64_t sequence, int64_t epoch, enum script_wipe wipe, const char *body)
+one(uint64_t sequence, int64_t received_us, const char *body)
 {
-    script_begin(script, sequence - 1, epoch, wipe);
-    add(sequence, "events", DELIVERY_MARK, body);
+    script_begin(script, sequence - 1, false);
+    add_at(sequence, received_us, "events", DELIVERY_MARK, body);
     cr_assert_eq(call(), REPLY_DONE, "%.*s", (int)answer.words.len, answer.words.at);
     cr_assert_eq(answer.cursor, sequence);
     return answer.marked ? '1' : '0';
@@ -97,7 +107,7 @@ cursor_field_is(const char *field, const char *value)
 
 Test(script, sets_the_cursor_with_owner_and_check)
 {
-    script_begin(script, 0, 0, SCRIPT_WIPE_BOTH);
+    script_begin(script, 0, false);
     add(1, "events", DELIVERY_MARK, "a=1");
     add(2, "other", DELIVERY_MARK, "a=2");
     cr_assert_eq(call(), REPLY_DONE);
@@ -112,7 +122,7 @@ Test(script, sets_the_cursor_with_owner_and_check)
 
 Test(script, writes_nothing_when_the_cursor_is_before_prev_or_anothers)
 {
-    script_begin(script, 5, 0, SCRIPT_WIPE_BOTH);
+    script_begin(script, 5, false);
     add(6, "events", DELIVERY_MARK, "a=1");
     cr_expect_eq(call(), REPLY_AT);
     cr_expect_eq(answer.cursor, 0u);
@@ -126,7 +136,7 @@ Test(script, writes_nothing_when_the_cursor_is_before_prev_or_anothers)
 
 Test(script, executed_twice_does_it_once)
 {
-    script_begin(script, 0, 0, SCRIPT_WIPE_BOTH);
+    script_begin(script, 0, false);
     add(1, "events", DELIVERY_MARK, "a=1");
     add(2, "events", DELIVERY_MARK, "a=2");
     for (int i = 0; i < 3; i++) {
@@ -139,8 +149,8 @@ Test(script, executed_twice_does_it_once)
 // Whose record stands at the cursor is not known then: the relay must look.
 Test(script, writes_nothing_when_the_cursor_is_beyond_prev)
 {
-    one(1, 0, SCRIPT_WIPE_BOTH, "a=1");
-    script_begin(script, 0, 0, SCRIPT_WIPE_NONE);
+    one(1, 1, "a=1");
+    script_begin(script, 0, false);
     add(1, "events", DELIVERY_MARK, "a=1");
     add(7, "events", DELIVERY_MARK, "a=7");
     cr_expect_eq(call(), REPLY_AT);
@@ -151,7 +161,7 @@ Test(script, writes_nothing_when_the_cursor_is_beyond_prev)
 Test(script, ends_at_a_refused_record_and_says_how_far_it_got)
 {
     redis_ask(redis, NULL, "SET", "{t}:text", "x", NULL);
-    script_begin(script, 0, 0, SCRIPT_WIPE_BOTH);
+    script_begin(script, 0, false);
     add(1, "events", DELIVERY_MARK, "a=1");
     add(2, "text", DELIVERY_MARK, "a=2");
     add(3, "events", DELIVERY_MARK, "a=3");
@@ -161,7 +171,7 @@ Test(script, ends_at_a_refused_record_and_says_how_far_it_got)
     cursor_field_is("check", ""); // that of the last record would be a lie
 
     redis_ask(redis, NULL, "DEL", "{t}:text", NULL);
-    script_begin(script, 1, 0, SCRIPT_WIPE_NONE);
+    script_begin(script, 1, false);
     add(2, "text", DELIVERY_MARK, "a=2");
     add(3, "events", DELIVERY_MARK, "a=3");
     cr_expect_eq(call(), REPLY_DONE);
@@ -175,46 +185,222 @@ Test(script, tells_neighbours_apart_at_the_end_of_the_numbers)
 {
     uint64_t last = UINT64_MAX;
 
-    script_begin(script, 0, 0, SCRIPT_WIPE_BOTH);
+    script_begin(script, 0, false);
     add(last - 2, "events", DELIVERY_MARK, "a=1");
     cr_expect_eq(call(), REPLY_DONE);
-    cr_expect_eq(one(last - 1, 0, SCRIPT_WIPE_NONE, "a=2"), '0');
-    cr_expect_eq(one(last, 0, SCRIPT_WIPE_NONE, "a=3"), '0');
+    cr_expect_eq(one(last - 1, 1, "a=2"), '0');
+    cr_expect_eq(one(last, 1, "a=3"), '0');
     cr_expect_eq(number("XLEN", "{t}:events"), 3);
     cursor_field_is("sequence", "18446744073709551615");
 }
 
-// The sets swap roles: what was seen in this window or the one before is a repeat.
-Test(script, forgets_fingerprints_after_two_windows)
+// --- duplicates ----------------------------------------------------------------------------
+
+static int64_t
+ttl_ms(const char *key)
 {
-    cr_expect_eq(script_wipe_of(-1, 10), SCRIPT_WIPE_BOTH);
-    cr_expect_eq(one(1, 10, SCRIPT_WIPE_BOTH, "a=1"), '0');
-    cr_expect_eq(one(2, 10, script_wipe_of(10, 10), "a=1"), '1');
-    cr_expect_eq(one(3, 11, script_wipe_of(10, 11), "a=2"), '0');
-    cr_expect_eq(one(4, 11, script_wipe_of(11, 11), "a=1"), '1'); // and is seen anew
-    cr_expect_eq(one(5, 12, script_wipe_of(11, 12), "a=3"), '0');
-    cr_expect_eq(one(6, 12, script_wipe_of(12, 12), "a=1"), '1'); // because of 4
-    cr_expect_eq(one(7, 13, script_wipe_of(12, 13), "a=2"), '0'); // 3 is two windows old
-    cr_expect_eq(one(8, 20, script_wipe_of(13, 20), "a=1"), '0'); // a long silence
+    return number("PTTL", key);
 }
 
-// A batch sent again must not empty the set that it filled.
-Test(script, swaps_the_sets_only_with_the_first_record)
+Test(script, finds_a_duplicate_by_two_receipts_within_the_window)
 {
-    cr_expect_eq(one(1, 10, SCRIPT_WIPE_BOTH, "a=1"), '0');
-    script_begin(script, 1, 11, SCRIPT_WIPE_CURRENT);
-    add(2, "events", DELIVERY_MARK, "a=2");
-    cr_expect_eq(call(), REPLY_DONE);
-    cr_expect_eq(call(), REPLY_AT);
-    cr_expect_eq(one(3, 11, script_wipe_of(11, 11), "a=2"), '1');
-    cr_expect_eq(number("SCARD", "{t}:seen:a"), 1);
-    cr_expect_eq(number("SCARD", "{t}:seen:b"), 1);
+    int64_t t = 1764000000LL * SECOND;
+
+    cr_expect_eq(one(1, t, "a=1"), '0');
+    cr_expect_eq(one(2, t + WINDOW, "a=1"), '1');
+    cr_expect_eq(one(3, t + 2 * WINDOW + 1, "a=1"), '0'); // of 2, and not of 1
+    cr_expect_eq(one(4, t + 2 * WINDOW + 2, "a=2"), '0');
+    cr_expect_eq(one(5, t + 3 * WINDOW + 1, "a=1"), '1'); // of 3, in the other hash
+    cr_expect_eq(one(6, t + 99 * WINDOW, "a=1"), '0');    // a long silence
+    cr_expect_eq(one(7, t + 99 * WINDOW + 1, "a=1"), '1');
+}
+
+// Each receipt of a long random row against the definition, over many turns of the hashes.
+Test(script, finds_what_the_definition_says)
+{
+    int64_t seen[5], t = 1764000000LL * SECOND;
+    char body[] = "a=0";
+
+    srand(7);
+    for (int i = 0; i < 5; i++)
+        seen[i] = -WINDOW;
+    for (uint64_t sequence = 1; sequence <= 400; sequence++) {
+        int which = rand() % 5;
+        t += rand() % (6 * SECOND);
+        body[2] = (char)('0' + which);
+        char expected = t - seen[which] <= WINDOW ? '1' : '0';
+        cr_assert_eq(one(sequence, t, body), expected, "%llu",
+                     (unsigned long long)sequence);
+        seen[which] = t;
+    }
+}
+
+// A batch may hold what came in many windows, when Redis was away.
+Test(script, compares_receipts_within_a_batch_too)
+{
+    script_begin(script, 0, false);
+    for (int i = 0; i < 5; i++)
+        add_at((uint64_t)i + 1, (i + 1) * 4 * (int64_t)SECOND * (i < 3 ? 1 : 5), "events",
+               DELIVERY_DROP, "a=1"); // 4 8 12 80 100 s
+    cr_assert_eq(call(), REPLY_DONE);
+    cr_expect_eq(answer.dropped, 2u);
+    cr_expect_eq(number("XLEN", "{t}:events"), 3);
+    cr_expect_eq(one(6, 110 * SECOND, "a=1"), '1');
+    cr_expect_eq(one(7, 121 * SECOND, "a=1"), '0');
+}
+
+// Another receiver of the namespace has a journal, a cursor and a script of its own.
+Test(script, finds_duplicates_across_two_receivers)
+{
+    static const char other_journal[] = "ffffffffffffffffffffffffffffffff";
+    struct script *a = script, *b = script_open("t", other_journal, "me", WINDOW, 100);
+    int64_t t = 1764000000LL * SECOND;
+
+    cr_expect_eq(one(1, t, "x=1"), '0');
+    script = b; // its first record ever
+    cr_expect_eq(one(1, t + SECOND, "y=1"), '0');
+    script = a;
+    cr_expect_eq(one(2, t + 2 * SECOND, "x=1"), '1');
+    script = b; // its first of the next window
+    cr_expect_eq(one(2, t + WINDOW + SECOND, "z=1"), '0');
+    cr_expect_eq(one(3, t + WINDOW + 2 * SECOND, "x=1"), '1');
+    script = a; // late
+    cr_expect_eq(one(3, t + SECOND, "y=1"), '1');
+    cr_expect_eq(one(4, t + WINDOW + 3 * SECOND, "z=1"), '1');
+    script_close(b);
+}
+
+Test(script, forgets_fingerprints_and_looks_for_none_in_doubt)
+{
+    int64_t t = 1764000000LL * SECOND;
+    struct entry e = {.sequence = 3};
+
+    cr_expect_eq(one(1, t, "a=1"), '0');
+    script_begin(script, 1, true);
+    add_at(2, t + 1, "events", DELIVERY_DROP, "a=1");
+    cr_assert_eq(call(), REPLY_DONE);
+    cr_expect_eq(answer.dropped, 0u);
+    cr_expect_eq(one(3, t + 2, "a=1"), '1'); // of 2
+    struct delivery d = {.hook = SPAN("h"),
+                         .stream = SPAN("events"),
+                         .body = SPAN("a=1"),
+                         .repeats = DELIVERY_DROP};
+    struct buf stored;
+    buf_init(&stored, 1000);
+    cr_assert(delivery_encode(&stored, &d) == 0);
+    struct record record = {4, .received_us = t + 3, .payload = buf_span(&stored)};
+    entry_make(maker, &record, &e);
+    script_begin(script, 3, false);
+    script_add(script, &e, true);
+    cr_assert_eq(call(), REPLY_DONE);
+    cr_expect_eq(answer.dropped, 0u);
+    buf_release(&stored);
+}
+
+Test(script, lets_fingerprints_expire_by_themselves)
+{
+    int64_t t = 1764000000LL * SECOND, day = 86400000;
+
+    one(1, t, "a=1");
+    one(2, t + WINDOW, "a=2");
+    one(3, t + WINDOW + 1, "a=3");
+    const char *keys[] = {"{t}:seen:state", "{t}:seen:1", "{t}:seen:2"};
+    for (int i = 0; i < 3; i++)
+        cr_expect(ttl_ms(keys[i]) > day && ttl_ms(keys[i]) <= day + 20000, "%s: %lld",
+                  keys[i], (long long)ttl_ms(keys[i]));
+    cr_expect_eq(number("HLEN", "{t}:seen:1"), 1);
+    cr_expect_eq(number("HLEN", "{t}:seen:2"), 2);
+    // Redis lets them go one by one
+    redis_ask(redis, NULL, "DEL", "{t}:seen:state", NULL);
+    cr_expect_eq(one(4, t + WINDOW + 2, "a=3"), '0');
+    cr_expect_eq(one(5, t + WINDOW + 3, "a=3"), '1');
+    redis_ask(redis, NULL, "DEL", "{t}:seen:1", NULL);
+    cr_expect_eq(one(6, t + WINDOW + 4, "a=3"), '0');
+    cr_expect(ttl_ms("{t}:seen:1") <= day + 20000);
+}
+
+Test(script, keeps_no_more_fingerprints_than_it_may)
+{
+    int64_t t = 1764000000LL * SECOND;
+    char body[16];
+
+    script_set_repeats_max(script, 3);
+    for (uint64_t i = 1; i <= 5; i++) {
+        snprintf(body, sizeof body, "a=%d", (int)i);
+        cr_expect_eq(one(i, t + (int64_t)i, body), '0');
+        cr_expect(span_is(answer.notice, i <= 3 ? "KEPT" : "FULL"));
+    }
+    cr_expect_eq(number("HLEN", "{t}:seen:1"), 3);
+    // The next window has room when what was seen before the last one is gone.
+    cr_expect_eq(one(6, t + WINDOW + 1, "a=6"), '0');
+    cr_expect(span_is(answer.notice, "FULL"));
+    cr_expect_eq(one(7, t + 2 * WINDOW + 1, "a=7"), '0');
+    cr_expect(span_is(answer.notice, "KEPT"));
+}
+
+// What version 0.1.0 kept there are sets, of other names.
+Test(script, is_not_stopped_by_the_sets_of_the_version_before)
+{
+    redis_ask(redis, NULL, "SADD", "{t}:seen:a", "x", NULL);
+    redis_ask(redis, NULL, "SADD", "{t}:seen:b", "y", NULL);
+    cr_expect_eq(one(1, SECOND, "a=1"), '0');
+    cr_expect_eq(one(2, SECOND, "a=1"), '1');
+}
+
+// --- times of last events ------------------------------------------------------------------
+
+// last_age_us compares the time of hook h's last event with Redis's clock.
+static int64_t
+last_age_us(void)
+{
+    const struct redis_reply *reply =
+        redis_ask(redis, NULL, "HGET", "{t}:last", "h", NULL);
+    struct span text = redis_reply_text(reply);
+    struct tm wall;
+    bool good = true;
+
+    cr_assert_eq(text.len, (size_t)CLOCK_US, "%.*s", (int)text.len, text.at);
+    int64_t us = clock_digits(text.at + 20, 6, &good);
+    cr_assert(clock_take_wall(&text, &wall) && good);
+    us += clock_utc_seconds(&wall) * SECOND;
+    reply = redis_ask(redis, NULL, "TIME", NULL);
+    uint64_t seconds, part;
+    cr_assert(
+        text_number(&seconds, redis_reply_text(redis_reply_at(reply, 0)), INT64_MAX) &&
+        text_number(&part, redis_reply_text(redis_reply_at(reply, 1)), INT64_MAX));
+    return (int64_t)(seconds * SECOND + part) - us;
+}
+
+Test(script, takes_the_time_of_a_last_event_from_redis)
+{
+    one(1, 1, "a=1"); // received in 1970
+    cr_expect(last_age_us() >= 0 && last_age_us() < 5 * SECOND);
+    one(2, 4000000000LL * SECOND, "a=1"); // and in 2096
+    cr_expect(last_age_us() >= 0 && last_age_us() < 5 * SECOND);
+}
+
+// The rights that version 0.1.0 needed: TIME and PEXPIRE are not among them.
+Test(script, ships_with_the_rights_of_the_version_before)
+{
+    const char *rules[] = {"+eval", "+evalsha", "+hmget",      "+hset",  "+xadd",
+                           "+sadd", "+scard",   "+smismember", "+unlink"};
+
+    redis_ask(redis, NULL, "ACL", "SETUSER", "default", "-@all", "+hget", "+time", "+acl",
+              "+xrange", "+xlen", NULL);
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        redis_ask(redis, NULL, "ACL", "SETUSER", "default", rules[i], NULL);
+    redis_ask(redis, NULL, "ACL", "SETUSER", "default", "-time", "-hget", NULL);
+    cr_expect_eq(one(1, SECOND, "a=1"), '0');
+    cr_expect(answer.notice.len > 4, "%.*s", (int)answer.notice.len, answer.notice.at);
+    cr_expect_eq(one(2, SECOND, "a=1"), '1');
+    redis_ask(redis, NULL, "ACL", "SETUSER", "default", "+time", "+hget", NULL);
+    cr_expect(last_age_us() >= 0 && last_age_us() < 5 * SECOND);
 }
 
 Test(script, keeps_a_fingerprint_only_of_what_is_in_the_stream)
 {
     redis_ask(redis, NULL, "SET", "{t}:events", "x", NULL);
-    script_begin(script, 0, 0, SCRIPT_WIPE_BOTH);
+    script_begin(script, 0, false);
     add(1, "events", DELIVERY_DROP, "a=1");
     cr_expect_eq(call(), REPLY_STOP);
     redis_ask(redis, NULL, "DEL", "{t}:events", NULL);
