@@ -3,9 +3,11 @@
 //     cc -o consumer consumer.c -lhiredis
 //     ./consumer [HOST [PORT [STREAM [GROUP [NAME [CLAIM-AFTER-MS]]]]]]
 //
-// The effect is a field in a hash of our own, {ac}:<GROUP>, named by ce_id. Effect and
-// acknowledgement go in one MULTI, so that both happen or none; that the field is named by
-// ce_id covers what remains: the same event under a new entry id after Redis lost data.
+// The effect is a field in a hash of our own, {ac}:<GROUP>, named by ce_id: the same event
+// again changes nothing. So the order is: effect, look at its answer, acknowledge. (No MULTI:
+// Redis rolls nothing back, and would acknowledge also what failed.) An event that cannot be
+// read will never work: it is named, set aside in {ac}:<GROUP>-aside, and only then
+// acknowledged. What Redis refuses stays pending until it has had its effect.
 #include <hiredis/hiredis.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -15,8 +17,10 @@
 #include <unistd.h>
 
 static volatile sig_atomic_t stopping;
+static bool failed; // something, in this turn
 static const char *host = "127.0.0.1", *stream = "{ac}:events", *group = "shop-c",
                   *name = "one", *claim_after_ms = "60000";
+static char claim_from[64] = "0-0";
 static int port = 6379;
 static redisContext *redis;
 
@@ -44,39 +48,56 @@ open_redis(void)
     return c;
 }
 
-static const char *
+static const redisReply *
 value_of(const redisReply *fields, const char *field)
 {
     for (size_t i = 0; i + 1 < fields->elements; i += 2)
         if (strcmp(fields->element[i]->str, field) == 0)
-            return fields->element[i + 1]->str;
-    return "";
+            return fields->element[i + 1];
+    return NULL;
 }
 
-// The work itself: 0, or -1 when the connection is gone.
+// is_done looks at an answer: 1 done, 0 refused, -1 the connection is gone.
+static int
+is_done(const char *entry, redisReply *reply)
+{
+    int done = !reply ? -1 : reply->type != REDIS_REPLY_ERROR;
+
+    if (done == 0)
+        fprintf(stderr, "%s: no effect yet: %s; it comes again\n", entry, reply->str);
+    freeReplyObject(reply);
+    return done;
+}
+
+// The work itself.
+static int
+take_effect(const char *entry, const redisReply *fields)
+{
+    const redisReply *id = value_of(fields, "ce_id"), *type = value_of(fields, "ce_type");
+
+    if (id && id->len > 0 && type)
+        return is_done(entry, redisCommand(redis, "HSET {ac}:%s %b %b", group, id->str,
+                                           id->len, type->str, type->len));
+    fprintf(stderr, "%s: set aside: it has no ce_id or no ce_type\n", entry);
+    return is_done(entry, redisCommand(redis, "HSET {ac}:%s-aside %s %s", group, entry,
+                                       "it has no ce_id or no ce_type"));
+}
+
+// One entry. What had no effect stays pending and comes again. -1: the connection is gone.
 static int
 work(const redisReply *entry)
 {
+    if (entry->type != REDIS_REPLY_ARRAY)
+        return 0;
     const char *id = entry->element[0]->str;
     const redisReply *fields = entry->element[1];
-    redisReply *reply;
-    int good = 0;
+    // nil: trimmed before anyone read it
+    int done = fields->type == REDIS_REPLY_ARRAY ? take_effect(id, fields) : 1;
 
-    redisAppendCommand(redis, "MULTI");
-    if (fields->type == REDIS_REPLY_ARRAY) // nil: trimmed before anyone read it
-        redisAppendCommand(redis, "HSET {ac}:%s %s %s", group,
-                           value_of(fields, "ce_id"), value_of(fields, "ce_type"));
-    else
-        redisAppendCommand(redis, "PING");
-    redisAppendCommand(redis, "XACK %s %s %s", stream, group, id);
-    redisAppendCommand(redis, "EXEC");
-    for (int i = 0; i < 4; i++) {
-        if (redisGetReply(redis, (void **)&reply) != REDIS_OK)
-            return -1;
-        good += reply->type != REDIS_REPLY_ERROR;
-        freeReplyObject(reply);
-    }
-    return good == 4 ? 0 : -1;
+    failed = failed || done == 0;
+    if (done <= 0)
+        return done;
+    return is_done(id, redisCommand(redis, "XACK %s %s %s", stream, group, id)) < 0 ? -1 : 0;
 }
 
 static int
@@ -88,28 +109,47 @@ work_all(const redisReply *entries)
     return 0;
 }
 
-// One turn: what someone took and left, else what is new. -1: connect again.
+// Entries that someone took and left, a hundred at a time. Gives how many, or -1.
+static int
+work_left(void)
+{
+    redisReply *left = redisCommand(redis, "XAUTOCLAIM %s %s %s %s %s COUNT 100", stream,
+                                    group, name, claim_after_ms, claim_from);
+    int result = -1;
+
+    if (left && left->type == REDIS_REPLY_ARRAY) {
+        snprintf(claim_from, sizeof claim_from, "%s", left->element[0]->str);
+        int count = (int)left->element[1]->elements;
+        result = work_all(left->element[1]) < 0 ? -1 : count;
+    }
+    freeReplyObject(left);
+    return result;
+}
+
+static int
+work_new(int block_ms)
+{
+    redisReply *fresh = redisCommand(
+        redis, "XREADGROUP GROUP %s %s COUNT 100 BLOCK %d STREAMS %s >", group, name,
+        block_ms, stream);
+    int result = fresh && fresh->type != REDIS_REPLY_ERROR ? 0 : -1;
+
+    if (fresh && fresh->type == REDIS_REPLY_ARRAY)
+        result = work_all(fresh->element[0]->element[1]);
+    freeReplyObject(fresh);
+    return result;
+}
+
+// What was left and what is new, in turns: neither holds up the other. -1: connect again.
 static int
 turn(void)
 {
-    redisReply *left = redisCommand(redis, "XAUTOCLAIM %s %s %s %s 0-0 COUNT 100", stream,
-                                    group, name, claim_after_ms);
-    int result = -1;
+    int left = work_left();
+    int result = left < 0 ? -1 : work_new(left ? 1 : 1000);
 
-    if (left && left->type == REDIS_REPLY_ARRAY)
-        result = work_all(left->element[1]);
-    bool some = result == 0 && left->element[1]->elements > 0;
-    freeReplyObject(left);
-    if (result < 0 || some)
-        return result;
-    redisReply *fresh =
-        redisCommand(redis, "XREADGROUP GROUP %s %s COUNT 100 BLOCK 1000 STREAMS %s >", group,
-                     name, stream);
-    if (!fresh || fresh->type == REDIS_REPLY_ERROR)
-        result = -1;
-    else if (fresh->type == REDIS_REPLY_ARRAY)
-        result = work_all(fresh->element[0]->element[1]);
-    freeReplyObject(fresh);
+    if (failed)
+        usleep(300000);
+    failed = false;
     return result;
 }
 

@@ -2,19 +2,25 @@
 // A complete consumer of acrelay's events with node-redis (4.x): each event takes effect exactly
 // once. Set with the environment: REDIS_URL, STREAM, GROUP, NAME, CLAIM_AFTER_MS, RESULTS.
 //
-// The effect is a field in a hash of our own in the same Redis, named by ce_id. Effect and
-// acknowledgement go in one MULTI, so that both happen or none; that the field is named by
-// ce_id covers what remains: the same event under a new entry id after Redis lost data.
+// The effect is a field in a hash of our own in the same Redis, named by ce_id: the same event
+// again changes nothing. So the order is: effect, look at its answer, acknowledge. (No MULTI:
+// Redis rolls nothing back, and would acknowledge also what failed.) An event that cannot be
+// read will never work: it is named, set aside in a second hash, and only then acknowledged.
+// What Redis refuses stays pending until it has had its effect.
 'use strict';
 const os = require('os');
-const { createClient, commandOptions } = require('redis');
+const { createClient, commandOptions, ErrorReply } = require('redis');
 
 const stream = process.env.STREAM || '{ac}:events';
 const group = process.env.GROUP || 'shop-js';
 const name = process.env.NAME || os.hostname();
 const claimAfterMs = Number(process.env.CLAIM_AFTER_MS || 60000);
 const results = process.env.RESULTS || '{ac}:shop-js'; // the stream's hash tag: one slot
+const aside = `${results}-aside`;
 const client = createClient({ url: process.env.REDIS_URL || 'redis://127.0.0.1:6379/0' });
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+let claimFrom = '0-0';
+let failed = false;
 let stopping = false;
 
 async function makeGroup() {
@@ -25,24 +31,54 @@ async function makeGroup() {
     }
 }
 
-// Entries to work on: those that someone took and left, else new ones. Entries that were
-// trimmed before anyone read them come as null.
-async function entries() {
-    const left = await client.xAutoClaim(stream, group, name, claimAfterMs, '0-0', { COUNT: 100 });
-    const claimed = left.messages.filter(Boolean);
-    if (claimed.length) return claimed;
+// Entries that someone took and left, a hundred at a time. Those that were trimmed before
+// anyone read them come as null.
+async function leftEntries() {
+    const left = await client.xAutoClaim(stream, group, name, claimAfterMs, claimFrom,
+        { COUNT: 100 });
+    claimFrom = left.nextId;
+    return left.messages.filter(Boolean);
+}
+
+async function newEntries(blockMs) {
     const found = await client.xReadGroup(commandOptions({ isolated: true }), group, name,
-        { key: stream, id: '>' }, { COUNT: 100, BLOCK: 1000 });
+        { key: stream, id: '>' }, { COUNT: 100, BLOCK: blockMs });
     return found ? found[0].messages : [];
 }
 
+// What the event becomes: [hash, field, value]. Pure: whatever fails here will fail again.
+function readEvent(id, event) {
+    try {
+        if (!event.ce_id) throw new Error('it has no ce_id');
+        const { contact } = JSON.parse(event.data);
+        const email = contact && typeof contact.email === 'string' ? contact.email : '';
+        return [results, event.ce_id, `${event.ce_type} ${event.ce_subject} ${email}`];
+    } catch (error) {
+        console.error(`${id}: set aside, ${event.ce_id}: ${error.message}`);
+        return [aside, id, JSON.stringify({ reason: error.message, event })];
+    }
+}
+
+// One entry. What had no effect stays pending and comes again after CLAIM_AFTER_MS.
 async function work({ id, message: event }) {
-    const data = JSON.parse(event.data);
-    const email = data.contact && data.contact.email ? data.contact.email : '';
-    await client.multi()
-        .hSet(results, event.ce_id, `${event.ce_type} ${event.ce_subject} ${email}`)
-        .xAck(stream, group, id)
-        .exec();
+    try {
+        await client.hSet(...readEvent(id, event));
+    } catch (error) {
+        if (!(error instanceof ErrorReply)) throw error; // the connection
+        console.error(`${id}: no effect yet: ${error.message}; it comes again`);
+        failed = true;
+        return;
+    }
+    await client.xAck(stream, group, id);
+}
+
+// What was left and what is new, in turns: neither holds up the other.
+async function turn() {
+    const left = await leftEntries();
+    for (const entry of left) if (!stopping) await work(entry);
+    for (const entry of await newEntries(left.length ? 1 : 1000)) if (!stopping) await work(entry);
+    if (failed) await pause(Math.min(1000, claimAfterMs));
+    failed = false;
 }
 
 async function main() {
@@ -52,13 +88,10 @@ async function main() {
     while (!stopping) {
         try {
             await makeGroup(); // Redis may have been emptied
-            for (const entry of await entries()) {
-                await work(entry);
-                if (stopping) break;
-            }
+            await turn();
         } catch (error) {
             console.error(`${error.message}; trying again`);
-            await new Promise((resolve) => setTimeout(resolve, 1000));
+            await pause(1000);
         }
     }
     await client.quit();

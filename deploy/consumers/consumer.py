@@ -6,8 +6,15 @@
 
 The effect is a row in a database of our own (SQLite here), whose primary key is ce_id: an event
 that comes again, after we died before acknowledging or after Redis lost its last second, changes
-nothing. So the order is always: effect, commit, acknowledge. Start as many as you like, each
-with a name of its own; ending one with Ctrl-C or SIGTERM finishes the event in hand."""
+nothing. So the order is always: effect, commit, acknowledge.
+
+Two things can go wrong, and they are not the same. The event is wrong (it is not what we can
+read): it will never work, so it is named, set aside in the table `set_aside`, and only then
+acknowledged. The database is wrong (locked, full, away): the event stays pending, for an hour or
+a day, until it has had its effect. Nothing else is ever acknowledged.
+
+Start as many as you like, each with a name of its own; ending one with Ctrl-C or SIGTERM finishes
+the event in hand."""
 import argparse
 import json
 import signal
@@ -17,8 +24,6 @@ import sys
 import time
 
 import redis
-
-FOREVER_WRONG = 10  # deliveries of one entry after which it is set aside
 
 
 def arguments():
@@ -32,77 +37,121 @@ def arguments():
     return parser.parse_args()
 
 
-def open_database(path):
-    database = sqlite3.connect(path, timeout=30)
-    database.execute("CREATE TABLE IF NOT EXISTS contacts_seen"
-                     " (ce_id TEXT PRIMARY KEY, type TEXT, subject TEXT, email TEXT)")
-    return database
+class WrongEvent(Exception):
+    """This event can never have its effect; the text says why."""
 
 
-def take_effect(database, event):
-    """The work itself. Committed before the event is acknowledged."""
-    data = json.loads(event["data"])
-    contact = data.get("contact")
-    email = contact.get("email") if isinstance(contact, dict) else None
-    with database:
-        database.execute("INSERT OR IGNORE INTO contacts_seen VALUES (?, ?, ?, ?)",
-                         (event["ce_id"], event["ce_type"], event["ce_subject"], email))
+def read_event(event):
+    """The row that the event becomes. Pure: whatever fails here will fail again."""
+    try:
+        contact = json.loads(event["data"]).get("contact")
+        email = contact.get("email") if isinstance(contact, dict) else None
+        row = (event["ce_id"], event["ce_type"], event["ce_subject"], email)
+    except (ValueError, KeyError, AttributeError, RecursionError) as error:
+        raise WrongEvent(repr(error)) from error
+    if not isinstance(email, (str, type(None))):
+        raise WrongEvent("the e-mail address is no text")
+    return row
 
 
-def make_group(client, stream, group):
-    try:  # at 0, so that what came before the first consumer is read too
-        client.xgroup_create(stream, group, id="0", mkstream=True)
-    except redis.ResponseError as error:
-        if not str(error).startswith("BUSYGROUP"):
-            raise
+class Consumer:
+    def __init__(self, given):
+        self.given = given
+        self.stopping = False
+        self.failed = False
+        self.claim_from = "0-0"
+        # `raw` may hold any bytes: they are shown, never a reason to stop.
+        self.client = redis.Redis.from_url(given.url, decode_responses=True, socket_timeout=30,
+                                           encoding_errors="backslashreplace")
+        self.database = None
 
+    def open_database(self):
+        if not self.database:
+            self.database = sqlite3.connect(self.given.database, timeout=5)
+            with self.database as database:
+                database.execute("CREATE TABLE IF NOT EXISTS contacts_seen"
+                                 " (ce_id TEXT PRIMARY KEY, type TEXT, subject TEXT, email TEXT)")
+                database.execute("CREATE TABLE IF NOT EXISTS set_aside"
+                                 " (entry TEXT PRIMARY KEY, reason TEXT, event TEXT)")
+        return self.database
 
-def entries(client, given):
-    """Entries to work on: those that someone took and left, else new ones."""
-    _, left, *_ = client.xautoclaim(given.stream, given.group, given.name,
-                                    int(given.claim_after * 1000), "0-0", count=100)
-    if left:
-        return left
-    found = client.xreadgroup(given.group, given.name, {given.stream: ">"}, count=100, block=1000)
-    return found[0][1] if found else []
+    def take_effect(self, entry_id, event):
+        """The work itself, committed when this returns."""
+        with self.open_database() as database:
+            try:
+                database.execute("INSERT OR IGNORE INTO contacts_seen VALUES (?, ?, ?, ?)",
+                                 read_event(event))
+            except WrongEvent as wrong:
+                print(f"{entry_id}: set aside, {event.get('ce_id')}: {wrong}", file=sys.stderr)
+                database.execute("INSERT OR IGNORE INTO set_aside VALUES (?, ?, ?)",
+                                 (entry_id, str(wrong), json.dumps(event)))
 
-
-def is_hopeless(client, given, entry_id):
-    [pending] = client.xpending_range(given.stream, given.group, entry_id, entry_id, 1) or [{}]
-    return pending.get("times_delivered", 0) > FOREVER_WRONG
-
-
-def work(client, database, given, entry_id, event):
-    if not event:  # trimmed from the stream before anyone read it
-        print(f"{entry_id}: trimmed unread", file=sys.stderr)
-    else:
-        try:
-            take_effect(database, event)
-        except (ValueError, KeyError, sqlite3.Error) as error:
-            if not is_hopeless(client, given, entry_id):
-                print(f"{event.get('ce_id')}: {error}; again later", file=sys.stderr)
+    def work(self, entry_id, event):
+        """One entry. What had no effect stays pending and comes again after --claim-after."""
+        if event:  # else it was trimmed from the stream before anyone read it
+            try:
+                self.take_effect(entry_id, event)
+            except sqlite3.Error as error:
+                print(f"{entry_id}: no effect yet: {error}; it comes again", file=sys.stderr)
+                if self.database:
+                    self.database.close()
+                self.database = None  # a new connection next time
+                self.failed = True
                 return
-            print(f"{event.get('ce_id')}: given up: {error}", file=sys.stderr)
-    client.xack(given.stream, given.group, entry_id)
+        self.client.xack(self.given.stream, self.given.group, entry_id)
+
+    def make_group(self):
+        try:  # at 0, so that what came before the first consumer is read too
+            self.client.xgroup_create(self.given.stream, self.given.group, id="0", mkstream=True)
+        except redis.ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+
+    def left_entries(self):
+        """Entries that someone took and left, a hundred at a time."""
+        given = self.given
+        self.claim_from, left, *_ = self.client.xautoclaim(
+            given.stream, given.group, given.name, int(given.claim_after * 1000),
+            self.claim_from, count=100)
+        return left
+
+    def new_entries(self, block_ms):
+        given = self.given
+        found = self.client.xreadgroup(given.group, given.name, {given.stream: ">"}, count=100,
+                                       block=block_ms)
+        return found[0][1] if found else []
+
+    def turn(self):
+        """What was left and what is new, in turns: neither holds up the other."""
+        left = self.left_entries()
+        for entry_id, event in left:
+            if not self.stopping:
+                self.work(entry_id, event)
+        for entry_id, event in self.new_entries(1 if left else 1000):
+            if not self.stopping:
+                self.work(entry_id, event)
+        if self.failed:
+            time.sleep(min(1, self.given.claim_after))
+        self.failed = False
+
+    def run(self):
+        while not self.stopping:
+            try:
+                self.make_group()  # Redis may have been emptied
+                self.turn()
+            except redis.RedisError as error:
+                print(f"Redis: {error}; trying again", file=sys.stderr)
+                time.sleep(1)
 
 
 def main():
-    given = arguments()
-    stopping = []
+    consumer = Consumer(arguments())
+
+    def stop(*_):
+        consumer.stopping = True
     for sign in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(sign, lambda *_: stopping.append(True))
-    client = redis.Redis.from_url(given.url, decode_responses=True, socket_timeout=30)
-    database = open_database(given.database)
-    while not stopping:
-        try:
-            make_group(client, given.stream, given.group)  # Redis may have been emptied
-            for entry_id, event in entries(client, given):
-                work(client, database, given, entry_id, event)
-                if stopping:
-                    break
-        except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError) as error:
-            print(f"Redis: {error}; trying again", file=sys.stderr)
-            time.sleep(1)
+        signal.signal(sign, stop)
+    consumer.run()
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ import yaml
 
 CONSUMERS = harness.ROOT / "deploy" / "consumers"
 NODE_MODULES = "/usr/share/nodejs"
-EVENTS = 3000
 
 
 class Python:
     group = "shop"
+    events = 600  # each committed to disk
 
     def __init__(self, directory, redis):
         self.directory, self.redis = directory, redis
@@ -40,6 +40,7 @@ class Python:
 
 class Node:
     group = "shop-js"
+    events = 3000
 
     def __init__(self, directory, redis):
         if not shutil.which("node") or not os.path.isdir(f"{NODE_MODULES}/redis"):
@@ -57,6 +58,7 @@ class Node:
 
 class C:
     group = "shop-c"
+    events = 3000
 
     def __init__(self, directory, redis):
         self.program, self.redis = directory / "consumer", redis
@@ -106,13 +108,13 @@ def test_a_consumer_that_dies_in_the_middle_loses_and_repeats_nothing(
         kind, tmp_path, redis, receiver, start):
     consumer = kind(tmp_path, redis)
     receiver.redis_port = redis.port
-    wanted = post_events(receiver, EVENTS)
+    wanted = post_events(receiver, consumer.events)
     first = start(consumer, "first")
     harness.wait_for("some work", lambda: len(consumer.results()) > 50)
     first.kill()
     first.wait()
     done = len(consumer.results())
-    assert 50 < done < EVENTS, "killed in the middle"
+    assert 50 < done < consumer.events, "killed in the middle"
     second = start(consumer, "second")
 
     def is_done():
@@ -129,6 +131,101 @@ def test_a_consumer_that_dies_in_the_middle_loses_and_repeats_nothing(
     assert sorted(consumer.results()) == sorted(wanted)
     second.terminate()
     assert second.wait(20) == 0, "ends when asked to"
+
+
+def entry(number, **changes):
+    return {"ce_id": f"id-{number}", "ce_type": "com.activecampaign.update", "ce_time": "",
+            "ce_subject": f"contact/{number}", "data": '{"contact":{"email":"a@b.example"}}',
+            **changes}
+
+
+def pending(redis, consumer):
+    try:
+        return redis.client.xpending_range("{ac}:events", consumer.group, "-", "+", 100)
+    except redis_py.ResponseError:  # no group yet
+        return []
+
+
+def is_idle(redis, consumer):
+    try:
+        [group] = redis.client.xinfo_groups("{ac}:events")
+    except (redis_py.ResponseError, ValueError):
+        return False
+    return group["lag"] == 0 and group["pending"] == 0
+
+
+class Away:
+    """What the consumer writes to cannot take anything."""
+
+    def __init__(self, consumer, redis):
+        self.consumer, self.redis = consumer, redis
+
+    def __enter__(self):
+        if isinstance(self.consumer, Python):
+            with sqlite3.connect(self.consumer.database) as database:
+                database.execute("CREATE TABLE contacts_seen (of_another_program TEXT)")
+        else:
+            self.redis.client.set(f"{{ac}}:{self.consumer.group}", "of another program")
+
+    def __exit__(self, *_):
+        if isinstance(self.consumer, Python):
+            with sqlite3.connect(self.consumer.database, timeout=30) as database:
+                database.execute("DROP TABLE contacts_seen")
+        else:
+            self.redis.client.delete(f"{{ac}}:{self.consumer.group}")
+
+
+@pytest.mark.parametrize("kind", [Python, Node, C])
+def test_what_had_no_effect_is_never_acknowledged(kind, tmp_path, redis, start):
+    consumer = kind(tmp_path, redis)
+    redis.client.xadd("{ac}:events", entry(1))
+    with Away(consumer, redis):
+        process = start(consumer, "one")
+        harness.wait_for("a dozen tries", lambda: any(
+            p["times_delivered"] > 12 for p in pending(redis, consumer)), 60)
+        assert process.poll() is None
+    harness.wait_for("its effect", lambda: is_idle(redis, consumer), 30)
+    assert consumer.results() == ["id-1"]
+
+
+@pytest.mark.parametrize("kind", [Python, Node, C])
+def test_an_event_that_cannot_be_read_is_set_aside_and_holds_up_nobody(
+        kind, tmp_path, redis, start):
+    consumer = kind(tmp_path, redis)
+    wrong = [{"no": "event"}]
+    if kind is not C:  # which does not read `data`
+        wrong += [entry(100, data="{"), entry(101, data='["no object"'), entry(102, data="null")]
+    for number, each in enumerate([entry(1), *wrong, entry(2, raw=b"\xff\0\xfe"), entry(3)]):
+        redis.client.xadd("{ac}:events", each, id=f"{number + 1}-0")
+    start(consumer, "one")
+    harness.wait_for("all of them", lambda: is_idle(redis, consumer), 30)
+    assert sorted(consumer.results()) == ["id-1", "id-2", "id-3"]
+    if kind is Python:
+        with sqlite3.connect(consumer.database) as database:
+            aside = [row[0] for row in database.execute("SELECT entry FROM set_aside")]
+    else:
+        aside = [k.decode() for k in redis.client.hkeys(f"{{ac}}:{consumer.group}-aside")]
+    assert sorted(aside) == [f"{n + 2}-0" for n in range(len(wrong))]
+    log = (tmp_path / "one.log").read_text()
+    assert all(f"{n + 2}-0: set aside" in log for n in range(len(wrong))), log
+
+
+@pytest.mark.parametrize("kind", [Python, Node])
+def test_an_entry_that_stays_pending_holds_up_nobody(kind, tmp_path, redis, start):
+    """A hundred of them: as many as are claimed at a time."""
+    consumer = kind(tmp_path, redis)
+    redis.client.xgroup_create("{ac}:events", consumer.group, "0", mkstream=True)
+    for number in range(150):
+        redis.client.xadd("{ac}:events", entry(number))
+    redis.client.xreadgroup(consumer.group, "died", {"{ac}:events": ">"}, count=150)
+    with Away(consumer, redis):
+        process = start(consumer, "one")
+        new = redis.client.xadd("{ac}:events", entry(999))
+        harness.wait_for("the new one to be read", lambda: redis.client.xpending_range(
+            "{ac}:events", consumer.group, new, new, 1), 30)
+        assert process.poll() is None
+    harness.wait_for("all of them", lambda: is_idle(redis, consumer), 60)
+    assert len(consumer.results()) == 151
 
 
 # --- the users ------------------------------------------------------------------------------
