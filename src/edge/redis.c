@@ -3,10 +3,15 @@
 // more than everything else the relay does for a record.
 #include "edge/redis.h"
 
+#include "base/clock.h"
+#include "edge/resolve.h"
+
 #include <errno.h>
 #include <hiredis/hiredis.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 enum { CONNECT_MS = 5000, COMMAND_MS = 10000, ASK_MAX = 32 };
 
@@ -17,6 +22,7 @@ struct redis {
     redisContext *context;
     redisReply *reply; // the last one received
     struct redis_args head;
+    int64_t command_ms;
     bool dead;
 };
 
@@ -27,35 +33,81 @@ time_of_ms(int64_t ms)
                             .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
 }
 
-// why gives hiredis' words, but for a timeout, which it calls "Resource temporarily
-// unavailable".
-static const char *
-why(const redisContext *c)
+static int
+die_of_timeout(struct redis *r, struct err *err)
 {
-    if (c->err == REDIS_ERR_IO && (errno == EAGAIN || errno == EWOULDBLOCK))
-        return "no answer in time";
-    return c->errstr;
+    r->dead = true;
+    err_set(err, ERR_AGAIN, "redis: no answer in time");
+    if (err)
+        err->error = ETIMEDOUT;
+    return -1;
 }
 
+// die takes hiredis' words, but for a timeout, which it calls "Resource temporarily
+// unavailable".
 static int
 die(struct redis *r, struct err *err)
 {
+    const redisContext *c = r->context;
+
+    if (c->err == REDIS_ERR_IO && (errno == EAGAIN || errno == EWOULDBLOCK))
+        return die_of_timeout(r, err);
     r->dead = true;
-    return err_set(err, ERR_AGAIN, "redis: %s", why(r->context));
+    return err_set(err, ERR_AGAIN, "redis: %s", c->errstr);
+}
+
+// Each address of the host in turn, as long as there is time.
+static redisContext *
+connect_to_host(const struct redis_options *o, int64_t limit_ms, struct err *err)
+{
+    int64_t until_ms = clock_mono_ms() + limit_ms;
+    struct resolved to;
+    redisContext *c = NULL;
+
+    if (resolve_host(o->host, limit_ms, &to, err) < 0)
+        return NULL;
+    for (size_t i = 0; i < to.len && (!c || c->err); i++) {
+        int64_t left_ms = until_ms - clock_mono_ms();
+        if (c && left_ms <= 0)
+            break;
+        if (c)
+            redisFree(c);
+        c = redisConnectWithTimeout(to.addresses[i], o->port,
+                                    time_of_ms(left_ms > 1 ? left_ms : 1));
+    }
+    if (!c)
+        err_set(err, ERR_AGAIN, "out of memory");
+    return c;
 }
 
 static redisContext *
-connect_to(const struct redis_options *o)
+connect_to(const struct redis_options *o, struct err *err)
 {
-    struct timeval limit = time_of_ms(o->connect_ms ? o->connect_ms : CONNECT_MS);
+    int64_t limit_ms = o->connect_ms ? o->connect_ms : CONNECT_MS;
 
-    if (o->path)
-        return redisConnectUnixWithTimeout(o->path, limit);
-    return redisConnectWithTimeout(o->host, o->port, limit);
+    if (!o->path)
+        return connect_to_host(o, limit_ms, err);
+    redisContext *c = redisConnectUnixWithTimeout(o->path, time_of_ms(limit_ms));
+    if (!c)
+        err_set(err, ERR_AGAIN, "out of memory");
+    return c;
 }
 
-// expect_ok sends one of the opening commands. "max number of clients" comes as the answer
-// to whatever is sent first.
+// Whether an operator must act before the opening command can succeed. BUSY, LOADING and the
+// like pass by themselves, and so does "max number of clients", the answer to whatever is sent
+// first.
+static bool
+is_final(struct span text)
+{
+    static const char *const words[] = {"ERR", "NOAUTH", "WRONGPASS", "NOPERM", "DENIED"};
+    struct span word = span_to(text, span_find(text, ' '));
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (span_is(word, words[i]))
+            return !span_starts(text, SPAN("ERR max number"));
+    return false;
+}
+
 static int
 expect_ok(struct redis *r, const struct span *args, size_t n, struct err *err)
 {
@@ -66,9 +118,8 @@ expect_ok(struct redis *r, const struct span *args, size_t n, struct err *err)
     if (redis_reply_kind(reply) != REDIS_ERROR)
         return 0;
     struct span text = redis_reply_text(reply);
-    bool full = span_starts(text, SPAN("ERR max number"));
-    return err_set(err, full ? ERR_AGAIN : ERR_INPUT, "redis: %s: %.*s", args[0].at,
-                   (int)text.len, text.at);
+    return err_set(err, is_final(text) ? ERR_INPUT : ERR_AGAIN, "redis: %s: %.*s",
+                   args[0].at, (int)text.len, text.at);
 }
 
 static int
@@ -100,19 +151,19 @@ select_database(struct redis *r, const struct redis_options *o, struct err *err)
 struct redis *
 redis_open(const struct redis_options *o, struct err *err)
 {
-    struct timeval limit = time_of_ms(o->command_ms ? o->command_ms : COMMAND_MS);
     struct redis *r = memory_get(sizeof *r);
 
-    *r = (struct redis){.context = connect_to(o)};
+    *r = (struct redis){.context = connect_to(o, err)};
     buf_init(&r->head.bytes, ARGS_MAX);
     if (!r->context) {
-        err_set(err, ERR_AGAIN, "redis: out of memory");
+        err_context(err, "redis");
         goto close;
     }
-    if (r->context->err || redisSetTimeout(r->context, limit) != REDIS_OK) {
+    if (r->context->err) {
         die(r, err);
         goto close;
     }
+    redis_set_timeout(r, o->command_ms ? o->command_ms : COMMAND_MS);
     if (o->connected)
         o->connected(r->context->fd, o->context);
     if (authenticate(r, o, err) == 0 && select_database(r, o, err) == 0)
@@ -150,6 +201,24 @@ bool
 redis_is_dead(const struct redis *r)
 {
     return r->dead;
+}
+
+bool
+redis_peer_closed(const struct redis *r)
+{
+    char byte;
+    ssize_t n = recv(r->context->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
+void
+redis_set_timeout(struct redis *r, int64_t ms)
+{
+    r->command_ms = ms;
+    // Reads are waited for in redis_receive; this is for writes. It fails only on a socket that
+    // is closed, which the next write tells.
+    (void)redisSetTimeout(r->context, time_of_ms(ms));
 }
 
 enum redis_kind
@@ -280,6 +349,39 @@ redis_send(struct redis *r, const struct span *head, size_t n,
     return 0;
 }
 
+static int
+write_queued(struct redis *r, struct err *err)
+{
+    int done = 0;
+
+    while (!done)
+        if (redisBufferWrite(r->context, &done) != REDIS_OK)
+            return die(r, err);
+    return 0;
+}
+
+// read_reply reads until a reply is complete: one deadline, however slowly its bytes come.
+static int
+read_reply(struct redis *r, void **reply, struct err *err)
+{
+    int64_t until_ms = clock_mono_ms() + r->command_ms;
+
+    for (;;) {
+        if (redisReaderGetReply(r->context->reader, reply) != REDIS_OK) {
+            r->dead = true;
+            return err_set(err, ERR_AGAIN, "redis: %s", r->context->reader->errstr);
+        }
+        if (*reply)
+            return 0;
+        struct pollfd p = {.fd = r->context->fd, .events = POLLIN};
+        int64_t left_ms = until_ms - clock_mono_ms();
+        if (left_ms <= 0)
+            return die_of_timeout(r, err);
+        if (poll(&p, 1, (int)left_ms) > 0 && redisBufferRead(r->context) != REDIS_OK)
+            return die(r, err);
+    }
+}
+
 const struct redis_reply *
 redis_receive(struct redis *r, struct err *err)
 {
@@ -292,10 +394,8 @@ redis_receive(struct redis *r, struct err *err)
     if (r->reply)
         freeReplyObject(r->reply);
     r->reply = NULL;
-    if (redisGetReply(r->context, &reply) != REDIS_OK || !reply) {
-        die(r, err);
+    if (write_queued(r, err) < 0 || read_reply(r, &reply, err) < 0)
         return NULL;
-    }
     r->reply = reply;
     return reply;
 }

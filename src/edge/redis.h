@@ -25,7 +25,7 @@ struct redis_options {
     void (*connected)(int fd, void *context);
     void *context;
     int64_t connect_ms; // 0: 5000
-    int64_t command_ms; // for each write and read; 0: 10000
+    int64_t command_ms; // as redis_set_timeout; 0: 10000
 };
 
 struct redis;
@@ -33,11 +33,19 @@ struct redis;
 // redis_open connects, authenticates and selects the database. NULL with ERR_AGAIN when
 // the server cannot be reached or is full, ERR_INPUT when it refuses what we say (password,
 // right, database): the text then holds Redis's own words, never the password. A host name
-// is looked up with the system's resolver, which has no time limit.
+// that is not resolved within connect_ms is ERR_AGAIN too (edge/resolve.h).
 struct redis *redis_open(const struct redis_options *options, struct err *err);
 void redis_close(struct redis *r); // NULL is fine
 
 bool redis_is_dead(const struct redis *r);
+
+// redis_peer_closed says, without waiting, whether the server has closed the connection while
+// nothing was asked (it ended, or its `timeout` for idle connections has passed).
+bool redis_peer_closed(const struct redis *r);
+
+// redis_set_timeout replaces command_ms. A reply must be complete within that time after its
+// command was written; a write that makes no progress for as long fails.
+void redis_set_timeout(struct redis *r, int64_t ms);
 
 // A reply belongs to its connection and is valid until the next redis_receive (or
 // redis_command, redis_ask) on it.
@@ -56,7 +64,7 @@ const struct redis_reply *redis_reply_at(const struct redis_reply *reply, size_t
 
 // redis_command sends one command and waits for its reply; an error reply is a reply. NULL
 // with *err (ERR_AGAIN): the connection is dead, and whether the command was executed is
-// not known.
+// not known; err->error is ETIMEDOUT when no answer came in time, else the server cut it.
 const struct redis_reply *redis_command(struct redis *r, const struct span *args,
                                         size_t n, struct err *err);
 

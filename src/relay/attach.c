@@ -1,15 +1,26 @@
-// Coming to a Redis: only a master's cursor is believed, because a replica's is an old one
-// and what lies behind it would be sent twice. A policy that evicts any key could evict the
-// cursor, and with it the promise: refused.
+// Coming to a Redis, and looking after it every few seconds: only a master's cursor is
+// believed, because a replica's is an old one and what lies behind it would be sent twice. A
+// policy that evicts any key could evict the cursor, and with it the promise: refused.
+//
+// Role and policy are advice: where Redis does not let us ask, shipping goes on. Without the
+// role, a script call that writes nothing new tells a master apart.
 #include "relay/inside.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/times.h"
 
 #include <stdio.h>
 #include <sys/socket.h>
 
-enum { AHEAD_MAX = 1000000, CONNECT_MS = 2000 };
+// A Redis that hangs is given up before 10 s have passed, also in the middle of a batch.
+enum { AHEAD_MAX = 1000000, CONNECT_MS = 2000, COMMAND_MS = 8000, POLL_MS = 3000 };
+
+// The cursor as Redis tells it; empty: it has none.
+struct found {
+    char owner[64], sequence[32], check[ENTRY_CHECK + 1];
+};
 
 void
 relay_detach(struct relay *r)
@@ -20,6 +31,7 @@ relay_detach(struct relay *r)
     pthread_mutex_unlock(&r->lock);
     redis_close(r->redis);
     r->redis = NULL;
+    r->placed = false;
 }
 
 // From here on relay_stop can cut the connection, also while it says who we are.
@@ -43,6 +55,21 @@ forget_moved(struct relay *r)
     r->moved_port = 0;
 }
 
+static int64_t
+command_limit_ms(const struct relay *r)
+{
+    return r->options.redis.command_ms ? r->options.redis.command_ms : COMMAND_MS;
+}
+
+static int64_t
+poll_limit_ms(const struct relay *r)
+{
+    int64_t limit_ms = command_limit_ms(r),
+            poll_ms = times_ms("cursor-deadline", POLL_MS);
+
+    return limit_ms < poll_ms ? limit_ms : poll_ms;
+}
+
 static enum reply
 connect_to(struct relay *r)
 {
@@ -52,6 +79,7 @@ connect_to(struct relay *r)
     o.connected = note_fd;
     o.context = r;
     o.connect_ms = o.connect_ms ? o.connect_ms : CONNECT_MS;
+    o.command_ms = poll_limit_ms(r); // for AUTH and SELECT
     if (*r->moved_host || r->moved_port) {
         o.host = *r->moved_host ? r->moved_host : o.host;
         o.path = NULL;
@@ -91,21 +119,26 @@ lost(struct relay *r, const struct err *err)
     return REPLY_UNKNOWN;
 }
 
-static enum reply
-check_role(struct relay *r)
+// Whether Redis only refuses to be asked: a right is missing, or the command is not there.
+static bool
+is_refused_question(struct span words)
 {
-    struct err err;
-    const struct redis_reply *reply = redis_ask(r->redis, &err, "ROLE", NULL);
+    return span_starts(words, SPAN("NOPERM")) ||
+           (span_starts(words, SPAN("ERR")) && reply_of(words, false) != REPLY_WAIT);
+}
 
-    if (!reply)
-        return lost(r, &err);
+static enum reply
+judge_role(struct relay *r, const struct redis_reply *reply)
+{
     struct span words = redis_reply_text(reply);
-    if (redis_reply_kind(reply) == REDIS_ERROR) {
-        // A user without the right to ask: the first write tells a replica apart.
-        if (!span_starts(words, SPAN("NOPERM")))
+
+    r->role_hidden = redis_reply_kind(reply) == REDIS_ERROR;
+    if (r->role_hidden) {
+        if (!is_refused_question(words))
             return complain_of(r, words);
         if (!r->warned_role)
-            log_warn("relay: no right to ask Redis for its role; allow ROLE");
+            log_warn("relay: Redis does not tell its role (%.*s); allow ROLE",
+                     (int)words.len, words.at);
         r->warned_role = true;
         return REPLY_DONE;
     }
@@ -119,19 +152,16 @@ check_role(struct relay *r)
 }
 
 static enum reply
-check_eviction(struct relay *r)
+judge_eviction(struct relay *r, const struct redis_reply *reply)
 {
-    struct err err;
-    const struct redis_reply *reply = redis_ask(r->redis, &err, "INFO", "memory", NULL);
-
-    if (!reply)
-        return lost(r, &err);
     struct span text = redis_reply_text(reply);
+
     if (redis_reply_kind(reply) == REDIS_ERROR) {
-        if (!span_starts(text, SPAN("NOPERM")))
+        if (!is_refused_question(text))
             return complain_of(r, text);
         if (!r->warned_info)
-            log_warn("relay: no right to see Redis's eviction policy; allow INFO");
+            log_warn("relay: Redis does not tell its eviction policy (%.*s); allow INFO",
+                     (int)text.len, text.at);
         r->warned_info = true;
         return REPLY_DONE;
     }
@@ -205,26 +235,48 @@ tell_rewind(struct relay *r, uint64_t sequence, bool absent)
     pthread_mutex_unlock(&r->lock);
 }
 
-static enum reply
-take_cursor(struct relay *r, const struct redis_reply *reply)
+// Nothing has changed since the cursor was read or moved last.
+static bool
+is_as_known(const struct relay *r, const struct found *f, uint64_t sequence)
 {
-    struct span owner = redis_reply_text(redis_reply_at(reply, 0));
-    struct span at = redis_reply_text(redis_reply_at(reply, 1));
-    struct span check = redis_reply_text(redis_reply_at(reply, 2));
+    return r->placed && sequence == r->cursor && strcmp(f->owner, r->owner) == 0 &&
+           strcmp(f->check, r->check) == 0;
+}
+
+static void
+set_cursor(struct relay *r, uint64_t sequence, const char *check)
+{
+    if (sequence != r->cursor)
+        r->refused_count = 0;
+    r->cursor = sequence;
+    snprintf(r->check, sizeof r->check, "%.*s", ENTRY_CHECK - 1, check);
+    r->placed = true;
+    pthread_mutex_lock(&r->lock);
+    r->status.cursor = sequence;
+    pthread_mutex_unlock(&r->lock);
+}
+
+static enum reply
+take_cursor(struct relay *r, const struct found *f)
+{
     struct journal_status status;
     struct err err;
     uint64_t sequence = 0;
 
-    if (owner.len && !span_is(owner, r->owner)) {
+    if (*f->owner && strcmp(f->owner, r->owner) != 0) {
         relay_complain(r, RELAY_FENCED, true,
-                       "the cursor belongs to another place (%.*s); if nothing ships "
+                       "the cursor belongs to another place (%s); if nothing ships "
                        "there any more: acrelay journal claim",
-                       (int)owner.len, owner.at);
+                       f->owner);
         return REPLY_FENCED;
     }
-    if (at.len && !entry_sequence(&sequence, at)) {
+    if (*f->sequence && !entry_sequence(&sequence, span_of(f->sequence))) {
         relay_complain(r, RELAY_STOPPED, true, "the cursor in Redis is not a sequence");
         return REPLY_STOP;
+    }
+    if (is_as_known(r, f, sequence)) {
+        journal_publish(r->journal, sequence);
+        return REPLY_DONE;
     }
     journal_read_status(r->journal, &status);
     if (sequence > status.last && !(r->known && sequence == r->cursor)) {
@@ -234,32 +286,115 @@ take_cursor(struct relay *r, const struct redis_reply *reply)
     }
     if (is_among_new(r, sequence, &status))
         return stop_for_copy(r, sequence);
-    enum place place = relay_go_to(r, sequence, check, &err);
+    enum place place = relay_go_to(r, sequence, span_of(f->check), &err);
     if (place == PLACE_UNREAD)
         return lost(r, &err);
     if (place == PLACE_ANOTHER)
         return stop_for_copy(r, sequence);
-    tell_rewind(r, sequence, at.len == 0);
-    r->cursor = sequence;
+    tell_rewind(r, sequence, !*f->sequence);
+    set_cursor(r, sequence, f->check);
     r->waiting = status.last > sequence ? status.last - sequence : 0;
     journal_publish(r->journal, sequence);
     return REPLY_DONE;
 }
 
 static enum reply
-read_cursor(struct relay *r)
+read_found(struct relay *r, const struct redis_reply *reply, struct found *f)
 {
-    char key[SCRIPT_KEY];
-    struct err err;
+    char *to[] = {f->owner, f->sequence, f->check};
+    size_t sizes[] = {sizeof f->owner, sizeof f->sequence, sizeof f->check};
 
-    script_cursor_key(key, r->namespace, journal_id(r->journal));
-    const struct redis_reply *reply =
-        redis_ask(r->redis, &err, "HMGET", key, "owner", "sequence", "check", NULL);
-    if (!reply)
-        return lost(r, &err);
     if (redis_reply_kind(reply) == REDIS_ERROR)
         return complain_of(r, redis_reply_text(reply));
-    return take_cursor(r, reply);
+    if (redis_reply_len(reply) != 3)
+        return REPLY_UNKNOWN;
+    for (size_t i = 0; i < 3; i++) {
+        struct span text = redis_reply_text(redis_reply_at(reply, i));
+        snprintf(to[i], sizes[i], "%.*s", (int)text.len, text.at);
+    }
+    return REPLY_DONE;
+}
+
+static int
+send_questions(struct relay *r, struct err *err)
+{
+    char key[SCRIPT_KEY];
+
+    script_cursor_key(key, r->namespace, journal_id(r->journal));
+    const struct span questions[3][5] = {
+        {SPAN("ROLE")},
+        {SPAN("INFO"), SPAN("memory")},
+        {SPAN("HMGET"), span_of(key), SPAN("owner"), SPAN("sequence"), SPAN("check")}};
+    const size_t lens[] = {1, 2, 5};
+
+    for (size_t i = 0; i < 3; i++)
+        if (redis_send(r->redis, questions[i], lens[i], NULL, err) < 0)
+            return -1;
+    return 0;
+}
+
+static enum reply
+judge(struct relay *r, size_t question, const struct redis_reply *reply, struct found *f)
+{
+    switch (question) {
+    case 0:
+        return judge_role(r, reply);
+    case 1:
+        return judge_eviction(r, reply);
+    default:
+        return read_found(r, reply, f);
+    }
+}
+
+// Every answer is received, or the next command would get one of these.
+static enum reply
+ask(struct relay *r, struct found *f)
+{
+    int64_t until_ms = clock_mono_ms() + poll_limit_ms(r);
+    enum reply result = REPLY_DONE;
+    struct err err;
+
+    if (send_questions(r, &err) < 0)
+        return lost(r, &err);
+    for (size_t i = 0; i < 3; i++) {
+        int64_t left_ms = until_ms - clock_mono_ms();
+        redis_set_timeout(r->redis, left_ms > 1 ? left_ms : 1);
+        const struct redis_reply *reply = redis_receive(r->redis, &err);
+        if (!reply)
+            return lost(r, &err);
+        if (result == REPLY_DONE)
+            result = judge(r, i, reply, f);
+    }
+    redis_set_timeout(r->redis, command_limit_ms(r));
+    return result;
+}
+
+// Where Redis hides its role, a replica refuses a script call that changes nothing.
+static enum reply
+probe_role(struct relay *r, const struct found *f)
+{
+    uint64_t sequence = 0;
+    bool ours = !*f->owner || strcmp(f->owner, r->owner) == 0;
+
+    if (!r->role_hidden || !ours ||
+        (*f->sequence && !entry_sequence(&sequence, span_of(f->sequence))))
+        return REPLY_DONE; // or take_cursor says what is wrong
+    return relay_probe(r, sequence);
+}
+
+enum reply
+relay_poll(struct relay *r)
+{
+    struct found found;
+    enum reply reply = ask(r, &found);
+
+    if (reply == REPLY_DONE)
+        reply = probe_role(r, &found);
+    if (reply == REPLY_DONE)
+        reply = take_cursor(r, &found);
+    if (reply == REPLY_DONE)
+        r->polled_ms = clock_mono_ms();
+    return reply;
 }
 
 enum reply
@@ -267,11 +402,5 @@ relay_attach(struct relay *r)
 {
     enum reply reply = connect_to(r);
 
-    if (reply == REPLY_DONE)
-        reply = check_role(r);
-    if (reply == REPLY_DONE)
-        reply = check_eviction(r);
-    if (reply == REPLY_DONE)
-        reply = read_cursor(r);
-    return reply;
+    return reply == REPLY_DONE ? relay_poll(r) : reply;
 }

@@ -9,7 +9,7 @@
 
 struct relay {
     struct relay_options options; // the texts below are ours
-    char *host, *path, *user, *namespace, *account;
+    char *host, *path, *user, *namespace, *account, *directory;
     struct buf password;
     char owner[SCRIPT_OWNER];
     char streams[RELAY_STREAMS_MAX][RELAY_NAME];
@@ -18,8 +18,8 @@ struct relay {
 
     pthread_t thread;
     pthread_mutex_t lock; // for what follows, up to the thread's own
-    pthread_cond_t bell;  // stop or reload
-    bool stopping, reloaded;
+    pthread_cond_t bell;  // stop, reload, or the first attempt to read the cursor is over
+    bool stopping, reloaded, attempted;
     struct relay_status status;
     int fd;                    // of the live connection, -1: none
     struct relay_options next; // reloadable figures, with password and streams in:
@@ -36,14 +36,18 @@ struct relay {
     struct redis *redis;
     char moved_host[256];
     uint16_t moved_port;
-    uint64_t cursor;     // as Redis said last
-    int64_t received_us; // of the record at the cursor, 0: not known
-    int64_t wall_us;     // wall clock minus boot clock at the last check, 0: none yet
-    int64_t checked_us;  // boot clock then
-    uint64_t doubt;      // records up to here may have receipts of two different clocks
-    bool forgets;        // with the next batch all fingerprints are forgotten
-    bool known;          // a cursor was read in this life
+    uint64_t cursor;         // as Redis said last
+    char check[ENTRY_CHECK]; // the cursor's, as Redis said last or was sent
+    bool placed;             // the reader stands behind the cursor, nothing is in doubt
+    int64_t received_us;     // of the record at the cursor, 0: not known
+    int64_t wall_us;         // wall clock minus boot clock at the last check, 0: none yet
+    int64_t checked_us;      // boot clock then
+    uint64_t doubt; // records up to here may have receipts of two different clocks
+    bool forgets;   // with the next batch all fingerprints are forgotten
+    bool known;     // a cursor was read in this life
     bool warned_info, warned_role, warned_trim, noticed;
+    bool role_hidden;   // Redis does not let us ask for it
+    int64_t polled_ms;  // when Redis was polled last, 0: it must be
     int64_t wait_ms;    // next back-off
     int64_t gone_ms;    // since when it does not ship, 0: it does
     uint64_t waiting;   // records behind the cursor when Redis was back
@@ -59,8 +63,9 @@ struct relay {
 
     // the batch
     struct buf last_payload;
-    struct record last;  // newest record of the batch, payload in last_payload
-    bool last_is_record; // else a gap
+    struct record last;            // newest record of the batch, payload in last_payload
+    bool last_is_record;           // else a gap
+    char batch_check[ENTRY_CHECK]; // the cursor's check behind the batch
     struct buf held_payload;
     struct record held; // was read and did not fit any more
     bool has_held;
@@ -73,15 +78,20 @@ struct relay {
     char refused_words[256];
 };
 
-// attach.c: relay_attach opens a connection, looks at the server and reads the cursor.
-// What to do next: REPLY_DONE ship, else as reply.h says.
+// attach.c: relay_attach opens a connection and polls. relay_poll asks for role, eviction
+// policy and cursor in one exchange with a deadline of its own, and goes to where the cursor
+// stands: what Redis lost while nothing was sent is found so. What to do next: REPLY_DONE ship,
+// else as reply.h says.
 enum reply relay_attach(struct relay *r);
+enum reply relay_poll(struct relay *r);
 void relay_detach(struct relay *r);
 
 // ship.c: relay_ship sends what waits, one batch; REPLY_DONE when there was nothing or it
 // is in. relay_go_to puts the reader behind `sequence` and compares our record there with the
 // cursor's check, "" for none.
 enum reply relay_ship(struct relay *r, bool *idle);
+// relay_probe makes a script call without records at cursor `at`: a write that changes nothing.
+enum reply relay_probe(struct relay *r, uint64_t at);
 enum place {
     PLACE_OURS,    // or there is nothing to compare
     PLACE_ANOTHER, // it is another record

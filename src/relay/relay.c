@@ -18,7 +18,7 @@
 
 enum {
     IDLE_MS = 1000,
-    FIRST_LOOK_MS = 500,
+    FIRST_MS = 500,
     PASSWORD_MAX = 4096,
     HOOKS_BYTES = CONFIG_HOOKS_MAX * (DELIVERY_NAME_MAX + 1),
 };
@@ -151,6 +151,31 @@ trim_if_due(struct relay *r)
     relay_trim(r);
 }
 
+// Also while records come, so that a change of role or policy is seen then too.
+static enum reply
+poll_if_due(struct relay *r)
+{
+    if (clock_mono_ms() - r->polled_ms < r->options.poll_ms)
+        return REPLY_DONE;
+    return relay_poll(r);
+}
+
+static int64_t
+min_of(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+// A server that has ended is noticed here, before the next poll.
+static enum reply
+wait_for_records(struct relay *r)
+{
+    const struct relay_options *o = &r->options;
+
+    cursor_wait(r->reader, min_of(IDLE_MS, min_of(o->trim_ms, o->poll_ms)));
+    return redis_peer_closed(r->redis) ? REPLY_UNKNOWN : REPLY_DONE;
+}
+
 // ship_on ships until the answer asks for something else than going on.
 static enum reply
 ship_on(struct relay *r)
@@ -158,15 +183,16 @@ ship_on(struct relay *r)
     enum reply reply = REPLY_DONE;
 
     while (reply == REPLY_DONE && !is_stopping(r)) {
-        bool idle;
+        bool idle = false;
         take_reload(r);
         trim_if_due(r);
-        reply = relay_ship(r, &idle);
+        reply = poll_if_due(r);
+        if (reply == REPLY_DONE)
+            reply = relay_ship(r, &idle);
         if (reply == REPLY_DONE && r->gone_ms)
             tell_back(r);
         if (reply == REPLY_DONE && idle)
-            cursor_wait(r->reader,
-                        r->options.trim_ms < IDLE_MS ? r->options.trim_ms : IDLE_MS);
+            reply = wait_for_records(r);
     }
     return reply;
 }
@@ -201,6 +227,18 @@ act(struct relay *r, enum reply reply)
     return false;
 }
 
+static enum reply
+attach(struct relay *r)
+{
+    enum reply reply = relay_attach(r);
+
+    pthread_mutex_lock(&r->lock);
+    r->attempted = true;
+    pthread_cond_broadcast(&r->bell);
+    pthread_mutex_unlock(&r->lock);
+    return reply;
+}
+
 static void *
 run(void *relay)
 {
@@ -210,7 +248,7 @@ run(void *relay)
         enum reply reply = REPLY_DONE;
         take_reload(r);
         if (!r->redis)
-            reply = relay_attach(r);
+            reply = attach(r);
         bool attached = reply == REPLY_DONE;
         // A change of state is told when a batch or a quiet moment proves it.
         if (attached && !r->gone_ms)
@@ -244,10 +282,11 @@ set_defaults(struct relay_options *o)
     set_default(&o->wait_least_ms, 50);
     set_default(&o->wait_most_ms, 2000);
     set_default(&o->stop_wait_ms, 5000);
-    set_default(&o->refused_wait_ms, 30000);
+    set_default(&o->refused_wait_ms, times_ms("refused-wait", 4000));
     set_default(&o->trim_ms, 10000);
+    set_default(&o->poll_ms, times_ms("cursor-check", 5000));
     if (o->refused_times == 0)
-        o->refused_times = 10;
+        o->refused_times = 5;
 }
 
 static_assert(RELAY_STREAMS_MAX >= CONFIG_STREAMS_MAX + 2, "dead letters, and an end");
@@ -284,6 +323,7 @@ take_options(struct relay *r, const struct relay_options *o)
     r->options.redis.password = buf_span(&r->password);
     r->options.namespace = r->namespace = memory_copy(span_of(o->namespace));
     r->options.account = r->account = memory_copy(span_of(o->account));
+    r->options.directory = r->directory = memory_copy(span_of(o->directory));
     relay_owner(r->owner, o->directory);
     r->streams_len = copy_streams(r->streams, o);
     copy_hooks(&r->hooks, o);
@@ -312,7 +352,7 @@ release(struct relay *r)
     wipe(&r->next_password);
     pthread_cond_destroy(&r->bell);
     pthread_mutex_destroy(&r->lock);
-    char *texts[] = {r->host, r->path, r->user, r->namespace, r->account};
+    char *texts[] = {r->host, r->path, r->user, r->namespace, r->account, r->directory};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
     free(r);
@@ -335,18 +375,19 @@ start_thread(struct relay *r, struct err *err)
     return 0;
 }
 
-// look_first reads the cursor before the first record is appended, and does not keep a
-// receiver from starting for long; the thread connects anew, with its own patience.
+// await_first waits for the first attempt to read the cursor, but not for long: posts wait in
+// the kernel meanwhile.
 static void
-look_first(struct relay *r)
+await_first(struct relay *r)
 {
-    struct redis_options *o = &r->options.redis, before = *o;
+    int64_t until_us = clock_mono_us() + times_ms("first-cursor", FIRST_MS) * 1000;
+    struct timespec at = {until_us / 1000000, (long)(until_us % 1000000) * 1000};
 
-    o->connect_ms = o->command_ms = FIRST_LOOK_MS;
-    if (relay_attach(r) == REPLY_DONE)
-        tell_back(r);
-    relay_detach(r);
-    *o = before;
+    pthread_mutex_lock(&r->lock);
+    while (!r->attempted)
+        if (pthread_cond_timedwait(&r->bell, &r->lock, &at) != 0)
+            break;
+    pthread_mutex_unlock(&r->lock);
 }
 
 struct relay *
@@ -375,11 +416,11 @@ relay_start(const struct relay_options *options, struct journal *j, struct err *
     r->script = script_open(r->namespace, journal_id(j), r->owner,
                             options->repeats_window_us, options->repeats_max);
     clock_watch_init(&r->redis_clock, times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000);
-    look_first(r);
     if (start_thread(r, err) < 0) {
         release(r);
         return NULL;
     }
+    await_first(r);
     return r;
 }
 

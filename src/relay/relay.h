@@ -28,18 +28,17 @@ struct relay_options {
     // Times in milliseconds; 0 means the default that stands behind.
     int64_t wait_least_ms, wait_most_ms; // back-off, doubled from 50 to 2000
     int64_t stop_wait_ms;                // after an alarm: 5000
-    int64_t refused_wait_ms;             // between tries of a refused record: 30000
-    int refused_times;                   // until it is a dead letter: 10
+    int64_t refused_wait_ms;             // between tries of a refused record: 4000
+    int refused_times;                   // until it is a dead letter: 5
     int64_t trim_ms;                     // 10000
+    int64_t poll_ms; // role, policy and cursor are read so often: 5000
 };
 
 struct relay;
 
-// relay_start starts the thread. Before it returns it tries once to read the cursor, so
-// that a journal that lost its tail does not give its numbers away again (journal_skip_to);
-// Redis may be away, and each step of the try takes half a second at most (but for the
-// system's resolver, where Redis is named by a host name). *err is set only when no thread
-// can be had.
+// relay_start starts the thread. Before it returns it waits, half a second at most, for the
+// thread's first attempt to read the cursor, so that a journal that lost its tail does not give
+// its numbers away again (journal_skip_to). *err is set only when no thread can be had.
 struct relay *relay_start(const struct relay_options *options, struct journal *j,
                           struct err *err);
 

@@ -144,14 +144,11 @@ gather(struct relay *r)
 static bool
 exchange(struct relay *r, struct script_answer *answer)
 {
-    char check[ENTRY_CHECK] = "";
     struct err err;
 
-    if (r->last_is_record)
-        entry_check(r->maker, &r->last, check);
     for (int by_text = 0; by_text <= 1; by_text++) {
         const struct redis_reply *reply = NULL;
-        if (script_send(r->script, r->redis, check, by_text, &err) == 0)
+        if (script_send(r->script, r->redis, r->batch_check, by_text, &err) == 0)
             reply = redis_receive(r->redis, &err);
         if (!reply) {
             relay_complain(r, RELAY_CONNECTING, false, "%s; the journal waits", err.text);
@@ -227,10 +224,12 @@ tell_dead(struct relay *r)
 
 // move_to takes over where the cursor stands, by Redis's word.
 static void
-move_to(struct relay *r, uint64_t cursor)
+move_to(struct relay *r, uint64_t cursor, const char *check)
 {
+    if (cursor != r->cursor)
+        r->refused_count = 0;
     r->cursor = cursor;
-    r->refused_count = 0;
+    memcpy(r->check, check, strlen(check) + 1);
     journal_publish(r->journal, cursor);
 }
 
@@ -252,34 +251,20 @@ done(struct relay *r, const struct script_answer *a)
     count_batch(r, a);
     tell_dead(r);
     tell_notice(r, a->notice);
-    move_to(r, a->cursor);
+    move_to(r, a->cursor, r->batch_check);
     r->received_us = r->batch_received_us;
     r->forgets = false;
     relay_remember_streams(r);
     return REPLY_DONE;
 }
 
-// elsewhere: nothing was written, because the cursor is not where we thought.
+// elsewhere: nothing was written, because the cursor is not where we thought. A poll goes to
+// where it is, if it is a master's and ours.
 static enum reply
-elsewhere(struct relay *r, uint64_t to)
+elsewhere(struct relay *r)
 {
-    unsigned long long count = r->cursor - to;
-
-    if (to > r->cursor) {
-        relay_complain(r, RELAY_CONNECTING, false,
-                       "the cursor in Redis was moved by another call; it is read anew");
-        return REPLY_UNKNOWN; // attaching compares the record there
-    }
-    log_warn("relay: Redis lost data: back to %llu, %llu records are sent again as "
-             "far as kept",
-             (unsigned long long)to, count);
-    pthread_mutex_lock(&r->lock);
-    r->status.rewinds++;
-    r->status.rewound += count;
-    pthread_mutex_unlock(&r->lock);
-    move_to(r, to);
-    read_again(r);
-    return REPLY_DONE;
+    r->placed = false;
+    return relay_poll(r);
 }
 
 static enum reply
@@ -320,22 +305,46 @@ complain(struct relay *r, const struct script_answer *a)
                        "Redis says: %s; the journal waits", words);
 }
 
-// not_done: the batch, or its end, is not in. Where the cursor stands is known, or the
-// connection is given up and the cursor read anew.
+// refusal says why nothing, or not all, was done, and returns what to do.
 static enum reply
-not_done(struct relay *r, const struct script_answer *a)
+refusal(struct relay *r, const struct script_answer *a)
 {
     relay_count_word(r, a->words);
-    if (a->has_cursor && a->cursor > r->cursor)
-        move_to(r, a->cursor); // the records before the one that failed
-    read_again(r);
-    if (a->reply == REPLY_REFUSED)
-        return refused(r, a->words);
     complain(r, a);
     if (a->reply == REPLY_MOVED &&
         !reply_moved(a->words, r->moved_host, sizeof r->moved_host, &r->moved_port))
         return REPLY_UNKNOWN;
     return a->reply;
+}
+
+// not_done: the batch, or its end, is not in. Where the cursor stands is known, or the
+// connection is given up and the cursor read anew. A replica's cursor is an old one.
+static enum reply
+not_done(struct relay *r, const struct script_answer *a)
+{
+    if (a->has_cursor && a->cursor > r->cursor && a->reply != REPLY_ELSEWHERE)
+        move_to(r, a->cursor, ""); // the records before the one that failed
+    read_again(r);
+    if (a->reply != REPLY_REFUSED)
+        return refusal(r, a);
+    relay_count_word(r, a->words);
+    return refused(r, a->words);
+}
+
+enum reply
+relay_probe(struct relay *r, uint64_t at)
+{
+    struct script_answer answer;
+
+    script_begin(r->script, at, false);
+    r->batch_check[0] = '\0';
+    if (!exchange(r, &answer))
+        return REPLY_UNKNOWN;
+    if (answer.reply == REPLY_DONE && answer.cursor == at)
+        return REPLY_DONE;
+    if (answer.reply == REPLY_DONE || answer.reply == REPLY_AT)
+        return REPLY_UNKNOWN; // the cursor moves: it is read anew
+    return refusal(r, &answer);
 }
 
 static void
@@ -361,11 +370,14 @@ relay_ship(struct relay *r, bool *idle)
         *idle = true;
         return REPLY_DONE;
     }
+    r->batch_check[0] = '\0';
+    if (r->last_is_record)
+        entry_check(r->maker, &r->last, r->batch_check);
     if (!exchange(r, &answer))
         return REPLY_UNKNOWN;
     if (answer.reply == REPLY_DONE)
         return done(r, &answer);
     if (answer.reply == REPLY_AT)
-        return elsewhere(r, answer.cursor);
+        return elsewhere(r);
     return not_done(r, &answer);
 }

@@ -3,6 +3,9 @@
     with FaultProxy(redis.port) as proxy:       # connect to proxy.port
         proxy.cut_after(5000)                   # after so many bytes towards the server
         proxy.swallow_answers()                 # requests arrive, answers do not
+        proxy.hold()                            # nothing arrives any more, and nobody is told
+        proxy.cut_over(5000)                    # each request of more bytes
+        proxy.cut_with(b"EVALSHA")              # each request that holds these
         proxy.delay(0.2)
         proxy.reset()                           # RST on all that is open
         proxy.refuse()                          # new connections are closed at once
@@ -56,6 +59,9 @@ class FaultProxy:
         self._left = None
         self._answers_left = None
         self._swallow = False
+        self._hold = False
+        self._over = None
+        self._with = None
         self._refuse = False
         self._delay = 0
         self._reply_at = None
@@ -84,6 +90,16 @@ class FaultProxy:
 
     def swallow_answers(self):
         self._swallow = True
+
+    def hold(self):
+        """As behind a router that lost its table: connections stay, bytes are lost."""
+        self._hold = True
+
+    def cut_over(self, count):
+        self._over = count
+
+    def cut_with(self, text):
+        self._with = text
 
     def delay(self, seconds):
         self._delay = seconds
@@ -129,10 +145,18 @@ class FaultProxy:
     def _pump(self, pair):
         client, server = pair
         part = b""  # of a reply that is not all there
+        request = b""  # since the last answer
         try:
             while True:
                 for s in select.select(pair, [], [])[0]:
                     data = s.recv(65536)
+                    request = request + data if s is client else b""
+                    if (self._over and len(request) > self._over
+                            or self._with and self._with in request):
+                        self.cuts += 1
+                        return
+                    if data and self._hold:
+                        continue
                     if data and s is server and self._reply_at is not None:
                         part, go_on = self._replies(part + data, client)
                         if not go_on:

@@ -27,6 +27,8 @@ tempfile.tempdir = "/var/tmp"
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # Where the proxies are, which a user's PATH does not name on Debian.
 os.environ["PATH"] += ":/usr/sbin:/sbin"
+# Another server, as Valkey or a Redis of another version; unit programs read it too.
+REDIS_SERVER = os.environ.get("ACRELAY_REDIS_SERVER", "redis-server")
 BUILD = pathlib.Path(os.environ.get("ACRELAY_BUILD", ROOT / "build"))
 SECRET = b"a secret of at least thirty-two bytes"
 
@@ -70,7 +72,8 @@ class Redis:
 
     def start(self):
         self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+            [REDIS_SERVER, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+             "--repl-diskless-sync-delay", "0",
              "--dir", str(self.directory), "--enable-debug-command", "yes", *self.options],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for("redis-server", self.is_up)

@@ -16,7 +16,7 @@ import time
 
 import redis as redis_py
 
-from harness import free_port
+from harness import REDIS_SERVER, free_port
 
 
 def wait_for(condition, seconds=20, what="condition"):
@@ -38,7 +38,8 @@ class RedisServer:
         self.socket = str(self.directory / "redis.sock")
         self.port = free_port()
         self.password = password
-        self.words = ["--save", "", "--enable-debug-command", "yes", *settings]
+        self.words = ["--save", "", "--enable-debug-command", "yes",
+                      "--repl-diskless-sync-delay", "0", *settings]
         if aof:
             self.words += ["--appendonly", "yes", "--appendfsync", aof]
         if password:
@@ -56,7 +57,7 @@ class RedisServer:
     def start(self):
         log = open(self.directory / "redis.log", "ab")
         self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1",
+            [REDIS_SERVER, "--port", str(self.port), "--bind", "127.0.0.1",
              "--unixsocket", self.socket, "--dir", str(self.directory), *self.words],
             stdout=log, stderr=log)
         wait_for(self.answers, what="redis-server answers")

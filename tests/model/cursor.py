@@ -4,11 +4,12 @@
 State of the world: a journal (how many records it holds and which of them are kept), a Redis
 (its stream and cursor, and an older saved pair), relays (where each believes the cursor is),
 and calls that are under way: a call may be executed late, after its connection is gone, or
-never. Steps: append, read the cursor, send a batch, execute, lose the answer, crash,
-save, roll back, drop records that are no longer needed.
+never. Steps: append, read the cursor (also while there is nothing to send), send a batch,
+execute, lose the answer, crash, save, roll back, drop records that are no longer needed.
 
-Held in every state: the stream is the journal's records 1..cursor, in order, none twice; and
-what Redis may yet ask for again is kept.
+Held in every state: the stream is the journal's records 1..cursor, in order, none twice; what
+Redis may yet ask for again is kept; and when nothing happens any more, no delivery either, a
+relay makes the stream whole.
 
 Broken variants of the protocol must fail, or the checker is broken itself.
 
@@ -41,6 +42,7 @@ class Protocol(NamedTuple):
     atomic: bool = True  # entries and cursor in one step
     keeps_for_rollback: bool = True  # drops only what no rollback can ask for
     reads_cursor: bool = True  # after a connection was lost
+    polls: bool = True  # reads the cursor while there is nothing to send
 
 
 def execute(world, call, protocol):
@@ -77,6 +79,8 @@ def relay_steps(world, i, protocol):
         yield "connect", believing(world, i, world.cursor)
         return
     yield "crash", believing(world, i, None)
+    if protocol.polls and believed != world.cursor:
+        yield "poll", believing(world, i, world.cursor)
     if believed < world.appended and len(world.calls) < CALLS:
         for last in range(believed + 1, min(believed + BATCH, world.appended) + 1):
             first = max(believed, world.dropped) + 1
@@ -111,7 +115,26 @@ def steps(world, protocol):
         yield "drop records", world._replace(dropped=world.dropped + 1)
 
 
-def wrong(world):
+def settles(world, protocol):
+    """Whether the first relay alone makes the stream whole, when no call is under way."""
+    world = world._replace(calls=frozenset())
+    if world.relays[0] is None:
+        world = believing(world, 0, world.cursor)
+    while True:
+        if protocol.polls:
+            world = believing(world, 0, world.cursor)
+        believed = world.relays[0]
+        if believed >= world.appended:
+            return world.cursor == world.appended
+        call = (believed, max(believed, world.dropped) + 1, world.appended, False)
+        after = execute(world._replace(calls=frozenset({call})), call, protocol)[0]
+        after = believing(after, 0, after.cursor)
+        if after == world:
+            return False
+        world = after
+
+
+def wrong(world, protocol):
     """What the state breaks, or None."""
     if len(set(world.stream)) != len(world.stream):
         return "a record twice"
@@ -123,6 +146,8 @@ def wrong(world):
         return "cursor and stream differ"
     if world.dropped > world.cursor:
         return "a record that is missing is no longer kept"
+    if protocol.atomic and not settles(world, protocol):
+        return "a loss that no delivery shows is not made good"
     return None
 
 
@@ -131,7 +156,7 @@ def visit(protocol, relays=1):
     start = World(relays=(None,) * relays)
     came, queue = {start: None}, [start]
     for world in queue:
-        broken = wrong(world)
+        broken = wrong(world, protocol)
         if broken:
             way = []
             while came[world]:
@@ -152,6 +177,7 @@ VARIANTS = [
     ("a cursor beyond prev is not refused", Protocol(refuses_beyond=False), 1, True),
     ("entries and cursor not atomic", Protocol(atomic=False), 1, True),
     ("records dropped at the cursor", Protocol(keeps_for_rollback=False), 1, True),
+    ("an idle relay does not poll", Protocol(polls=False), 1, True),
     ("cursor not read after doubt", Protocol(reads_cursor=False, refuses_before=False), 1, True),
 ]
 

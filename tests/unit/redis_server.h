@@ -50,10 +50,11 @@ redis_server_run(struct redis_server *s)
     cr_assert(s->pid >= 0);
     if (s->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", s->socket,
-               "--dir", s->directory, "--save", "", "--appendonly", "no",
-               "--enable-debug-command", "yes", "--logfile", "redis.log", "--loglevel",
-               "warning", NULL);
+        const char *program = getenv("ACRELAY_REDIS_SERVER");
+        program = program ? program : "redis-server";
+        execlp(program, program, "--port", "0", "--unixsocket", s->socket, "--dir",
+               s->directory, "--save", "", "--appendonly", "no", "--enable-debug-command",
+               "yes", "--logfile", "redis.log", "--loglevel", "warning", NULL);
         _exit(127);
     }
     struct redis *r = redis_server_open(s);

@@ -48,7 +48,8 @@ relay_up_with(struct redis_options redis)
                               .stop_wait_ms = 20,
                               .refused_wait_ms = 5,
                               .refused_times = 3,
-                              .trim_ms = 50};
+                              .trim_ms = 50,
+                              .poll_ms = 20};
 
     relay = relay_start(&o, journal, &err);
     cr_assert(relay, "%s", err.text);
@@ -212,6 +213,16 @@ field_is(const char *stream, size_t i, const char *name, const char *value)
     struct span found = field(redis_reply_at(ask(command), i), name);
     cr_expect(span_is(found, value), "%s %zu %s is %.*s", stream, i, name, (int)found.len,
               found.at);
+}
+
+static void
+tell_cursor(const char *field_name, const char *value)
+{
+    char command[256];
+
+    snprintf(command, sizeof command, "HSET {t}:cursor:%s %s %s", journal_id(journal),
+             field_name, value);
+    tell(command);
 }
 
 // --- the way it should be --------------------------------------------------------------------
@@ -382,6 +393,56 @@ Test(relay, tells_what_is_no_longer_kept_as_a_gap)
     field_is("dead", 0, "detail", detail);
 }
 
+// --- while nothing is posted --------------------------------------------------------------------
+
+Test(relay, refills_a_redis_that_forgot_while_nothing_was_posted)
+{
+    relay_up();
+    tell("SAVE");
+    post(1, 20);
+    until(s.cursor == 20);
+    tell("FLUSHALL");
+    until(s.cursor == 20 && s.rewinds == 1);
+    stream_is("events", 1, 20);
+    tell("DEBUG RELOAD NOSAVE");
+    until(s.cursor == 20 && s.rewinds == 2);
+    stream_is("events", 1, 20);
+}
+
+Test(relay, sees_role_policy_and_owner_change_while_nothing_is_posted)
+{
+    relay_up();
+    post(1, 2);
+    until(s.cursor == 2 && s.state == RELAY_SHIPPING);
+    tell("REPLICAOF 127.0.0.1 1");
+    until(s.state == RELAY_CONNECTING && strstr(s.words, "not the master"));
+    tell("REPLICAOF NO ONE");
+    until(s.state == RELAY_SHIPPING);
+    tell("CONFIG SET maxmemory-policy allkeys-lru");
+    until(s.state == RELAY_STOPPED && strstr(s.words, "noeviction"));
+    tell("CONFIG SET maxmemory-policy noeviction");
+    until(s.state == RELAY_SHIPPING);
+    tell_cursor("owner", "somebody");
+    until(s.state == RELAY_FENCED);
+}
+
+// ROLE and INFO are advice. A replica whose role is hidden is known by a write it refuses.
+Test(relay, believes_no_replica_that_hides_its_role)
+{
+    struct redis_options o = redis_server_options(&server);
+
+    tell("ACL SETUSER acrelay on >secret ~{t}:* +@all -@dangerous");
+    o.user = "acrelay";
+    o.password = SPAN("secret");
+    relay_up_with(o);
+    post(1, 2);
+    until(s.cursor == 2 && s.state == RELAY_SHIPPING);
+    tell("REPLICAOF 127.0.0.1 1");
+    until(s.state == RELAY_CONNECTING && strstr(s.words, "READONLY"));
+    tell("REPLICAOF NO ONE");
+    until(s.state == RELAY_SHIPPING && s.cursor == 2);
+}
+
 // --- Redis refuses ------------------------------------------------------------------------------
 
 Test(relay, waits_out_of_memory_and_read_only_and_without_replicas)
@@ -481,16 +542,6 @@ Test(relay, makes_a_dead_letter_of_what_is_no_event)
 }
 
 // --- whose cursor ---------------------------------------------------------------------------------
-
-static void
-tell_cursor(const char *field_name, const char *value)
-{
-    char command[256];
-
-    snprintf(command, sizeof command, "HSET {t}:cursor:%s %s %s", journal_id(journal),
-             field_name, value);
-    tell(command);
-}
 
 Test(relay, is_fenced_by_another_owner_until_it_is_claimed)
 {
