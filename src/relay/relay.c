@@ -283,7 +283,7 @@ set_defaults(struct relay_options *o)
     set_default(&o->wait_most_ms, 2000);
     set_default(&o->stop_wait_ms, 5000);
     set_default(&o->refused_wait_ms, times_ms("refused-wait", 4000));
-    set_default(&o->trim_ms, 10000);
+    set_default(&o->trim_ms, times_ms("trim", 10000));
     set_default(&o->poll_ms, times_ms("cursor-check", 5000));
     if (o->refused_times == 0)
         o->refused_times = 5;

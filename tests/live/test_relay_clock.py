@@ -1,0 +1,136 @@
+"""Wall clocks that lie (tests/preload/wall.c) under a relay: the receiver's, and Redis's own."""
+import datetime
+import time
+
+import pytest
+
+import harness
+
+HOUR = 3600
+DAY = 24 * HOUR
+YEAR = 365 * DAY
+
+
+@pytest.fixture
+def clock(tmp_path, monkeypatch):
+    """clock(seconds) makes the clock wrong for what is started after clock.on()."""
+    file = tmp_path / "wall"
+
+    def move(seconds):
+        fresh = file.with_suffix(".new")
+        fresh.write_text(str(seconds))
+        fresh.rename(file)
+
+    def on(is_on=True):
+        monkeypatch.setenv("LD_PRELOAD", str(harness.BUILD / "preload/wall.so") if is_on else "")
+
+    move(0)
+    monkeypatch.setenv("WALL_FILE", str(file))
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "trim=50 trim-exact=50 clock-settle=1500")
+    move.on = on
+    return move
+
+
+def add_old(redis, stream, ages, now=None):
+    """Entries of these ages in seconds, by Redis's clock or another one's time."""
+    now = now or redis.client.time()[0]
+    for age in ages:
+        redis.client.xadd(stream, {"a": "b"}, id=f"{int((now - age) * 1000)}-*")
+
+
+def wait_trims(redis, rounds=3):
+    """Until the relay has been through all streams so many times."""
+    def calls():
+        return redis.client.info("commandstats").get("cmdstat_time", {"calls": 0})["calls"]
+
+    end = calls() + rounds
+    harness.wait_for("trims", lambda: calls() >= end)
+
+
+def held(receiver):
+    return receiver.metric('acrelay_clock_held{clock="redis"}') == 1
+
+
+def last_age(redis):
+    text = redis.client.hget("{ac}:last", "contacts").decode()
+    last = datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()
+    return redis.client.time()[0] - last
+
+
+def test_the_receivers_clock_trims_nothing(redis, clock, make_receiver):
+    add_old(redis, "{ac}:events", [8 * DAY, 6 * DAY])
+    redis.client.xgroup_create("{ac}:events", "shop", "0")
+    clock.on()
+    receiver = make_receiver(extra="duplicates: {window: 1h}\n")
+    harness.wait_for("what is too old to go", lambda: redis.client.xlen("{ac}:events") == 1)
+    entries = 1
+    for offset in (8 * DAY, -8 * DAY, 12 * YEAR, -40 * YEAR, 0):
+        clock(offset)
+        wait_trims(redis)
+        assert receiver.post(f"type=subscribe&contact[id]={offset}") == 200
+        receiver.wait_shipped()
+        wait_trims(redis)
+        entries += 1
+        assert redis.client.xlen("{ac}:events") == entries, offset
+        assert -1 <= last_age(redis) < 60, offset
+        assert not held(receiver)
+    # Trimming has not stopped either.
+    add_old(redis, "{ac}:dead", [91 * DAY, 89 * DAY])
+    clock(-8 * DAY)
+    harness.wait_for("what is too old to go", lambda: redis.client.xlen("{ac}:dead") == 1)
+    assert receiver.metric("acrelay_stream_trimmed_unread_total") == 1
+    assert receiver.metric("acrelay_dead_letters_trimmed_total") == 1
+
+
+def test_no_event_is_dropped_when_the_clock_was_set(redis, clock, make_receiver):
+    """A clock set back makes receipts meet that lie hours apart."""
+    clock.on()
+    receiver = make_receiver(hooks="  - {name: contacts, events: [subscribe], duplicates: drop}\n",
+                             extra="duplicates: {window: 1h}\n")
+    entries = 0
+    for offset in (0, -1800, -2400, 8 * DAY, 400 * DAY, 2 * HOUR, HOUR, 0):
+        clock(offset)
+        for _ in range(2):
+            assert receiver.post("type=subscribe") == 200
+        receiver.wait_shipped()
+        entries += 1
+        # The second post came within the second: a duplicate, or in doubt none.
+        assert redis.client.xlen("{ac}:events") >= entries, offset
+        entries = redis.client.xlen("{ac}:events")
+    # Without a step duplicates are found.
+    assert receiver.post("type=subscribe") == 200
+    receiver.wait_shipped()
+    assert redis.client.xlen("{ac}:events") == entries
+
+
+def test_a_step_of_redis_holds_trimming_until_it_is_steady(clock, tmp_path, monkeypatch):
+    clock.on()
+    redis = harness.Redis(tmp_path)
+    clock.on(False)
+    now = time.time()
+    add_old(redis, "{ac}:events", [DAY, 2 * HOUR], now)
+    redis.client.xgroup_create("{ac}:events", "shop", "0")
+    receiver = harness.Receiver(tmp_path, redis.port)
+    try:
+        wait_trims(redis)
+        assert not held(receiver)
+        for offset in (8 * DAY, -8 * DAY, 12 * YEAR):
+            clock(offset)
+            harness.wait_for("the alarm", lambda: held(receiver))
+            assert receiver.post("type=subscribe") == 200  # shipping goes on
+            receiver.wait_shipped()
+            assert redis.client.exists("{ac}:last")
+            clock(0)
+            harness.wait_for("the true time", lambda: not held(receiver))
+            wait_trims(redis)
+        assert redis.client.xlen("{ac}:events") == 5
+        assert receiver.read_log().count("Redis's clock stepped") == 3
+        # What stays is believed: it may have been put right.
+        clock(20 * DAY)
+        harness.wait_for("the alarm", lambda: held(receiver))
+        assert redis.client.xlen("{ac}:events") == 5
+        harness.wait_for("the new time", lambda: not held(receiver))
+        harness.wait_for("trimming", lambda: redis.client.xlen("{ac}:events") < 5)
+    finally:
+        receiver.kill()
+        redis.kill()
