@@ -40,7 +40,7 @@ UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c)
 # programs in which threads meet, for TSan (Criterion cannot run under it)
 THREADS  := $(patsubst tests/threads/%.c,$(BUILD)/threads/%,$(wildcard tests/threads/*.c))
 
-.PHONY: bench-backlog soak-malloc analyse memcheck coverage deb man reference soak-normal install uninstall bench prism soak-worker all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
+.PHONY: test-long units bench-backlog soak-malloc analyse memcheck coverage deb man reference soak-normal install uninstall bench prism soak-worker all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(PROGRAMS)
@@ -51,7 +51,7 @@ help:
 	@echo 'make            build the three programs into $(BUILD)/'
 	@echo 'make run        install what is missing, start everything with a simulated account'
 	@echo 'make demo       the same for a fixed number of deliveries, then a summary'
-	@echo 'make test       every check there is'
+	@echo 'make test       every check, 6 minutes; make test-long: soaks, benchmarks, analyses'
 	@echo 'make unit live  parts of it; make format layers; make bench fuzz soak'
 	@echo 'make install uninstall   DESTDIR= PREFIX=; configuration goes to /etc/acrelay'
 	@echo 'make deb        a Debian package in build/deb'
@@ -117,8 +117,11 @@ $(BUILD)/threads/%: tests/threads/%.c $(ARCHIVES)
 	$(call LINK,$(ALL_CFLAGS) $<) -o $@
 
 # --- checks ---------------------------------------------------------------------------
+units: $(UNITS)
+# the longest first, two at a time
 unit: $(UNITS)
-	@failed=0; for t in $(UNITS); do echo "$$t"; $$t || failed=1; done; exit $$failed
+	@echo $(filter %_fault %_power,$(UNITS)) $(filter-out %_fault %_power,$(UNITS)) | \
+	    xargs -n 1 -P 2 sh -c 'out=$$($$0 --jobs 1 2>&1); code=$$?; echo "$$0\n$$out"; exit $$code'
 threads: $(THREADS)
 	@failed=0; for t in $(THREADS); do $$t || failed=1; done; exit $$failed
 # what an append costs, with all threads on one core and on all of them
@@ -199,6 +202,9 @@ demo:
 	@sh deploy/try.sh demo
 test: deps
 	$(PYTHON) tests/run.py
+# what `make test` has no time for; says how long it takes
+test-long: deps
+	$(PYTHON) tests/run.py --long
 deps:
 	@sh tests/packages.sh
 

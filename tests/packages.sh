@@ -10,6 +10,7 @@ libyaml-dev:configuration libssl-dev:HMAC-and-SHA-256 tzdata:time-zones
 redis-server:streams curl:posting-by-hand openssl:hook-tokens-by-hand'
 tests='clang:second-compiler-and-fuzzing libclang-rt-14-dev:sanitizers clang-format:formatting
 clang-tidy:analysis libcriterion-dev:unit-tests python3:live-tests python3-pytest:live-tests
+python3-pytest-xdist:tests-side-by-side
 python3-redis:real-consumer python3-jsonschema:schemas python3-yaml:reading-documents
 valgrind:instruction-counts procps:processes strace:failing-syncs mandoc:manual-pages
 systemd:unit-checks faketime:clocks-that-lie nginx-light:proxy-tests haproxy:proxy-tests git:tree-checks

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs every check there is and counts what each really reported.
 
-Usage: tests/run.py [STEP ...]      (all steps, or those whose names begin so)
+Usage: tests/run.py [--long] [STEP ...]   (all steps, or those whose names begin so;
+--long: the soaks, benchmarks and analyses that are not part of `make test`)
 
 Each step's whole output goes to build/log/STEP.log; a failing one shows its end. The last
 line is "N passed, N failed", added up from the runners' own results: Criterion's synthesis,
@@ -15,6 +16,7 @@ import re
 import subprocess
 import sys
 import time
+import typing
 import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -64,90 +66,116 @@ def junit(name):
     return read
 
 
-def pytest_command(name, *paths):
+def pytest_command(name, *words):
     return [PYTHON, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider",
-            f"--junitxml={LOG / name}.xml", *paths]
+            f"--junitxml={LOG / name}.xml", *words]
 
 
 def make(*words):
     return ["make", "-s", JOBS, *words]
 
 
-# name, command, reader of its result, seconds it may take
+def sanitized(name, kind, *env):
+    """The spine, with real processes, under a sanitizer."""
+    return Step(name, "computes",
+                ["env", f"ACRELAY_BUILD={ROOT}/build/{kind}", *env,
+                 *pytest_command(name, "tests/live/test_spine.py")], junit(name), 300)
+
+
+class Step(typing.NamedTuple):
+    name: str
+    lane: str     # "first": alone; then what computes and what waits, side by side
+    command: list
+    reader: typing.Callable
+    seconds: int  # that it may take
+
+
 STEPS = [
-    ("format", make("format-check"), plain, 60),
-    ("layers", make("layers"), plain, 30),
-    ("build-gcc", make("all", "tools"), plain, 300),
-    ("build-clang", make("all", "CC=clang", "BUILD=build/clang"), plain, 300),
-    ("unit-asan", make("-k", "unit", "SAN=address", "BUILD=build/asan"), criterion, 600),
-    ("build-asan", make("all", "tools", "SAN=address", "BUILD=build/asan"), plain, 300),
-    ("live-asan", ["env", f"ACRELAY_BUILD={ROOT}/build/asan",
-                   *pytest_command("live-asan", "tests/live/test_spine.py")],
-     junit("live-asan"), 400),
-    ("build-tsan", make("all", "tools", "threads", "SAN=thread", "BUILD=build/tsan"), plain, 300),
-    ("live-tsan", ["env", f"ACRELAY_BUILD={ROOT}/build/tsan", "TSAN_OPTIONS=exitcode=66",
-                   *pytest_command("live-tsan", "tests/live/test_spine.py")],
-     junit("live-tsan"), 300),
-    ("fuzz", make("fuzz", "SECONDS=5"), plain, 300),
-    ("reference", make("reference"), plain, 120),
-    ("demo", ["sh", "deploy/try.sh", "demo"], plain, 120),
-    ("model", [PYTHON, "tests/model/cursor.py"], counted, 60),
-    ("bench", make("bench", "ROUNDS=1", "BENCH_SECONDS=1"), plain, 200),
-    ("live", pytest_command("live", "tests/live", "--ignore", "tests/live/test_worker.py"),
-     junit("live"), 900),
-    ("soak", [PYTHON, "tests/live/soak.py", "--seeds", "10", "--faults", "8"], counted, 600),
-    ("live-worker", pytest_command("live-worker", "tests/live/test_worker.py"),
-     junit("live-worker"), 600),
+    Step("format", "first", make("format-check"), plain, 60),
+    Step("layers", "first", make("layers"), plain, 30),
+    Step("build-gcc", "first", make("all", "tools"), plain, 300),
+    Step("live", "waits", pytest_command("live", "-n", "5", "--dist", "load", "tests/live",
+                                         "--ignore", "tests/live/test_spine.py"),
+         junit("live"), 600),
+    Step("soak", "waits", [PYTHON, "tests/live/soak.py", "--seeds", "2", "--faults", "8"],
+         counted, 200),
+    Step("demo", "waits", ["sh", "deploy/try.sh", "demo"], plain, 120),
+    Step("build-asan", "computes", make("all", "tools", "units", "SAN=address", "BUILD=build/asan"),
+         plain, 300),
+    Step("unit-asan", "computes", make("-k", "unit", "SAN=address", "BUILD=build/asan"),
+         criterion, 300),
+    sanitized("live-asan", "asan"),
+    Step("build-tsan", "computes", make("all", "tools", "threads", "SAN=thread",
+                                        "BUILD=build/tsan"), plain, 300),
+    sanitized("live-tsan", "tsan", "TSAN_OPTIONS=exitcode=66"),
+    Step("fuzz", "computes", make("fuzz", "SECONDS=2"), plain, 300),
+    Step("reference", "computes", make("reference"), plain, 120),
+    Step("model", "computes", [PYTHON, "tests/model/cursor.py"], counted, 60),
 ]
-# Steps that mostly wait, and run beside the one before them.
-BESIDE = {"live-worker"}
+
+# What `make test` has no time for. Each is bounded; `seconds` is about what it takes.
+LONG = [
+    Step("soak", "long", make("soak"), counted, 1800),
+    Step("soak-worker", "long", make("soak-worker", "WORKER_RUNS=100"), counted, 1800),
+    Step("soak-malloc", "long", make("soak-malloc"), plain, 900),
+    Step("soak-normal", "long", make("soak-normal"), plain, 900),
+    Step("fuzz", "long", make("fuzz", "SECONDS=60"), plain, 600),
+    Step("memcheck", "long", make("memcheck"), plain, 600),
+    Step("analyse", "long", make("analyse"), plain, 600),
+    Step("bench", "long", make("bench"), plain, 600),
+    Step("bench-normal", "long", make("bench-normal"), plain, 300),
+    Step("bench-backlog", "long", make("bench-backlog"), plain, 600),
+]
 
 
-def run(name, command, reader, seconds):
-    log = LOG / f"{name}.log"
+def run(step):
+    log = LOG / f"{step.name}.log"
     started = time.monotonic()
     with open(log, "wb") as out:
         try:
-            code = subprocess.run(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT,
-                                  stdin=subprocess.DEVNULL, timeout=seconds).returncode
+            code = subprocess.run(step.command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT,
+                                  stdin=subprocess.DEVNULL, timeout=step.seconds).returncode
         except subprocess.TimeoutExpired:
-            out.write(f"\ntook more than {seconds} s\n".encode())
+            out.write(f"\ntook more than {step.seconds} s\n".encode())
             code = -1
     text = log.read_text(errors="replace")
-    passed, failed, skipped = reader(code, text)
+    passed, failed, skipped = step.reader(code, text)
     if passed + failed + skipped == 0:
         failed = 1
     word = "ok  " if failed == 0 else "FAIL"
-    said = [f"{word} {name:14} {passed:5} passed {failed:3} failed {skipped:3} skipped"
-            f"  {time.monotonic() - started:6.1f} s"]
-    said += [f"     {line}" for line in text.splitlines() if line.startswith("SKIPPED")]
+    lines = [f"{word} {step.name:14} {passed:5} passed {failed:3} failed {skipped:3} skipped"
+             f"  {time.monotonic() - started:6.1f} s"]
+    lines += [f"     {line}" for line in text.splitlines() if line.startswith("SKIPPED")]
     if failed:
-        said += ["     | " + line for line in text.splitlines()[-60:]]
-    print("\n".join(said), flush=True)  # at once: another step may print too
+        lines += ["     | " + line for line in text.splitlines()[-60:]]
+    print("\n".join(lines), flush=True)  # at once: another step may print too
     return passed, failed
 
 
-def groups(steps):
-    found = []
+def run_lanes(steps):
+    """Those of lane "first" one by one, then the other lanes side by side."""
+    lanes = {}
     for step in steps:
-        if step[0] in BESIDE and found:
-            found[-1].append(step)
-        else:
-            found.append([step])
-    return found
+        lanes.setdefault(step.lane, []).append(step)
+    results = [run(step) for step in lanes.pop("first", [])]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for lane in pool.map(lambda lane: [run(step) for step in lane], lanes.values()):
+            results += lane
+    return results
 
 
 def main():
     wanted = sys.argv[1:]
-    steps = [s for s in STEPS if not wanted or any(s[0].startswith(w) for w in wanted)]
+    steps = STEPS
+    if wanted[:1] == ["--long"]:
+        steps, wanted = LONG, wanted[1:]
+        print(f"at most {sum(s.seconds for s in steps) // 60} minutes, step by step: "
+              f"{' '.join(s.name for s in steps)}", flush=True)
+    steps = [s for s in steps if not wanted or any(s.name.startswith(w) for w in wanted)]
     if not steps:
-        sys.exit(f"no step begins with {wanted}; steps: {' '.join(s[0] for s in STEPS)}")
+        sys.exit(f"no step begins with {wanted}; steps: {' '.join(s.name for s in STEPS)}")
     LOG.mkdir(parents=True, exist_ok=True)
-    results = []
-    for group in groups(steps):
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            results += pool.map(lambda step: run(*step), group)
-    passed, failed = (sum(column) for column in zip(*results))
+    passed, failed = (sum(column) for column in zip(*run_lanes(steps)))
     print(f"{passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 
