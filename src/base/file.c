@@ -163,7 +163,8 @@ file_replace(const char *path, struct span content, struct err *err)
 
     if (snprintf(fresh, sizeof fresh, "%s.new", path) >= (int)sizeof fresh)
         return err_set(err, ERR_INPUT, "%s: path too long", path);
-    int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    unlink(fresh); // what a crash left; whatever else stands there is not written into
+    int fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_errno(err, "%s: cannot create", fresh);
     int result = write_all(fd, fresh, content, err);

@@ -22,6 +22,9 @@
 
 static const struct option receiver_options[] = {
     FLAG("check", "read the configuration and the secrets, and end"),
+    {"state-dir", "DIR",
+     "where the last good configuration is kept; else $STATE_DIRECTORY", OPTION_FILE,
+     NULL},
     FLAG("force", "allow a journal on a network or memory file system"),
     END,
 };

@@ -93,6 +93,17 @@ struct config {
 // begin "warning: " behind the place; they are in *problems with a config returned too. No
 // secret is opened.
 struct config *config_read(const char *file, struct buf *problems);
+
+// config_load makes *text (the caller's to release) and reads the file into it; config_parse
+// reads a text as if it stood in `file`. Together they are config_read.
+int config_load(const char *file, struct buf *text, struct buf *problems);
+struct config *config_parse(const char *file, struct span text, struct buf *problems);
+
+// config_narrow takes those hooks and secret_files out of c, an earlier configuration of that
+// file, that a text which is not valid shows to have been removed. What stands behind its
+// faults, or was not written yet, is not removed. Either may be left empty.
+void config_narrow(struct config *c, struct span text);
+
 void config_release(struct config *c); // NULL is fine
 
 // config_next_problem cuts the next line off *problems and says whether it is a warning.

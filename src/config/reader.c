@@ -2,6 +2,7 @@
 // place, and reading goes on behind it, so that all are told in one go.
 #include "config/table.h"
 
+#include "base/file.h"
 #include "base/nearest.h"
 #include "base/text.h"
 
@@ -352,38 +353,51 @@ split_families(struct config *c)
                 c->listen[i].only_ipv6 = true;
 }
 
-struct config *
-config_read(const char *file, struct buf *problems)
+// Reads all that can be read into r->config.
+static void
+read_root(struct reading *r, const struct yaml_node *root)
 {
-    struct config *c = memory_get(sizeof *c);
-    struct reading r = {.file = file, .config = c, .problems = problems};
-    struct yaml_fault fault = {0};
     uint64_t seen = 0;
 
-    *c = (struct config){.file = memory_copy(span_of(file))};
-    for (const struct setting *s = config_settings; s->path; s++)
-        read_preset(&r, s, (char *)c);
-    struct yaml_node *root = yaml_read(file, &fault);
-    if (!root && fault.line == 0) {
-        buf_add_format(problems,
-                       "%s: %s; --config or ACRELAY_CONFIG names another file\n", file,
-                       fault.text);
-        r.wrong++;
-    } else if (!root) {
-        tell(&r, fault.line, fault.column, "%s", fault.text);
-    } else if (root->kind != YAML_MAP) {
-        tell(&r, root->line, root->column, "expected settings, like public_url: ...");
-    } else {
-        read_map(&r, config_settings, "", root, (char *)c, &seen);
-        check_required(&r, config_settings, seen, 1, 1);
-        bool named = false;
-        for (size_t i = 0; i < root->len; i++)
-            named = named || strcmp(root->pairs[i].key->text, "hooks") == 0;
-        if (!named)
-            tell(&r, 1, 1,
-                 "hooks is missing; expected a list of hooks, each with name and "
-                 "events");
+    if (root->kind != YAML_MAP) {
+        tell(r, root->line, root->column, "expected settings, like public_url: ...");
+        return;
     }
+    read_map(r, config_settings, "", root, (char *)r->config, &seen);
+    check_required(r, config_settings, seen, 1, 1);
+    bool named = false;
+    for (size_t i = 0; i < root->len; i++)
+        named = named || strcmp(root->pairs[i].key->text, "hooks") == 0;
+    if (!named)
+        tell(r, 1, 1,
+             "hooks is missing; expected a list of hooks, each with name and events");
+}
+
+static struct config *
+make_config(struct reading *r)
+{
+    struct config *c = memory_get(sizeof *c);
+
+    *c = (struct config){.file = memory_copy(span_of(r->file))};
+    r->config = c;
+    for (const struct setting *s = config_settings; s->path; s++)
+        read_preset(r, s, (char *)c);
+    return c;
+}
+
+struct config *
+config_parse(const char *file, struct span text, struct buf *problems)
+{
+    struct reading r = {.file = file, .problems = problems};
+    struct yaml_fault fault = {0};
+    struct config *c = make_config(&r);
+    struct yaml_node *root = yaml_parse(text, &fault);
+
+    if (root)
+        read_root(&r, root);
+    else
+        tell(&r, fault.line ? fault.line : 1, fault.column ? fault.column : 1, "%s",
+             fault.text);
     yaml_release(root);
     if (r.wrong == 0)
         rules_check(&r);
@@ -392,6 +406,46 @@ config_read(const char *file, struct buf *problems)
         return c;
     config_release(c);
     return NULL;
+}
+
+struct config *
+reading_part(const char *file, const struct yaml_node *root)
+{
+    struct buf problems;
+    struct reading r = {.file = file, .problems = &problems};
+
+    buf_init(&problems, 1 << 16); // not looked at; a full one is fine
+    struct config *c = make_config(&r);
+    read_root(&r, root);
+    buf_release(&problems);
+    return c;
+}
+
+int
+config_load(const char *file, struct buf *text, struct buf *problems)
+{
+    struct err err;
+
+    buf_init(text, YAML_BYTES_MAX);
+    if (file_read(file, text, &err) == 0)
+        return 0;
+    size_t skip = strlen(file) + 2; // "file: " stands before it
+    bool named = strncmp(err.text, file, skip - 2) == 0 && strlen(err.text) > skip;
+    buf_add_format(problems, "%s: %s; --config or ACRELAY_CONFIG names another file\n",
+                   file, err.text + (named ? skip : 0));
+    return -1;
+}
+
+struct config *
+config_read(const char *file, struct buf *problems)
+{
+    struct buf text;
+    struct config *c = NULL;
+
+    if (config_load(file, &text, problems) == 0)
+        c = config_parse(file, buf_span(&text), problems);
+    buf_release(&text);
+    return c;
 }
 
 static void
@@ -403,12 +457,18 @@ release_fields(const struct setting *table, char *base)
 }
 
 void
+reading_release_hook(struct config_hook *hook)
+{
+    release_fields(hook_settings, (char *)hook);
+}
+
+void
 config_release(struct config *c)
 {
     if (!c)
         return;
     for (size_t i = 0; i < c->hooks_len; i++)
-        release_fields(hook_settings, (char *)&c->hooks[i]);
+        reading_release_hook(&c->hooks[i]);
     release_fields(config_settings, (char *)c);
     free(c->hooks);
     free(c->redis_host);

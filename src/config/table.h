@@ -55,6 +55,10 @@ void reading_warn_at(struct reading *r, const char *path, const char *format, ..
 void reading_tell_hook(struct reading *r, const struct config_hook *hook,
                        const char *text);
 
+// reading_part reads all of a tree that can be read, whatever is wrong with the rest.
+struct config *reading_part(const char *file, const struct yaml_node *root);
+void reading_release_hook(struct config_hook *hook);
+
 // rules_check tells what does not fit together, in a configuration whose every value is
 // good by itself.
 void rules_check(struct reading *r);

@@ -17,7 +17,7 @@
 struct later {
     // The handler's: set before the answer is left to others, read by who has claimed it.
     void *handler;
-    const void *what;
+    void *what;
     size_t which;
     int64_t start_us;
     // later.c's

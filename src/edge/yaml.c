@@ -5,8 +5,6 @@
 #include "edge/yaml.h"
 
 #include "base/buf.h"
-#include "base/err.h"
-#include "base/file.h"
 #include "base/text.h"
 
 #include <stdarg.h>
@@ -17,6 +15,8 @@
 struct parsing {
     yaml_parser_t parser;
     size_t nodes;
+    bool part;  // keep what stands before a fault
+    bool fails; // a node that was kept so was just given
     struct yaml_fault *fault;
 };
 
@@ -137,6 +137,18 @@ map_add(struct yaml_node *map, struct yaml_node *key, struct yaml_node *value)
 
 static struct yaml_node *node_of(struct parsing *p, const yaml_event_t *event, int depth);
 
+// What there is of a list or map behind which the text cannot be read: it, or NULL.
+static struct yaml_node *
+keep_part(struct parsing *p, struct yaml_node *node)
+{
+    if (p->part) {
+        node->cut = p->fails = true;
+        return node;
+    }
+    yaml_release(node);
+    return NULL;
+}
+
 // Reads the next node; *end is set (and NULL returned) where `closing` stands instead.
 static struct yaml_node *
 next_node(struct parsing *p, yaml_event_type_t closing, int depth, bool *end)
@@ -162,12 +174,11 @@ list_of(struct parsing *p, const yaml_event_t *start, int depth)
         struct yaml_node *item = next_node(p, YAML_SEQUENCE_END_EVENT, depth, &end);
         if (end)
             return list;
-        if (!item)
-            break;
-        list_add(list, item);
+        if (item)
+            list_add(list, item);
+        if (!item || p->fails)
+            return keep_part(p, list);
     }
-    yaml_release(list);
-    return NULL;
 }
 
 static bool
@@ -194,16 +205,16 @@ map_of(struct parsing *p, const yaml_event_t *start, int depth)
         key = next_node(p, YAML_MAPPING_END_EVENT, depth, &end);
         if (end)
             return map;
-        if (!key || !is_good_key(p, map, key))
-            break;
-        struct yaml_node *value = next_node(p, YAML_NO_EVENT, depth, &end);
-        if (!value)
-            break;
-        map_add(map, key, value);
+        struct yaml_node *value = NULL;
+        if (key && !p->fails && is_good_key(p, map, key))
+            value = next_node(p, YAML_NO_EVENT, depth, &end);
+        if (value)
+            map_add(map, key, value);
+        else
+            yaml_release(key);
+        if (!value || p->fails)
+            return keep_part(p, map);
     }
-    yaml_release(key);
-    yaml_release(map);
-    return NULL;
 }
 
 static bool
@@ -262,19 +273,18 @@ document_of(struct parsing *p)
         else if (!mark)
             good = (root = node_of(p, &event, 0)) != NULL;
         yaml_event_delete(&event);
-        if (type == YAML_STREAM_END_EVENT)
+        if (type == YAML_STREAM_END_EVENT || (p->fails && root))
             return root;
         if (!good)
             break;
     }
-    yaml_release(root);
-    return NULL;
+    return root ? keep_part(p, root) : NULL;
 }
 
-struct yaml_node *
-yaml_parse(struct span text, struct yaml_fault *fault)
+static struct yaml_node *
+parse(struct span text, bool part, struct yaml_fault *fault)
 {
-    struct parsing p = {.fault = fault};
+    struct parsing p = {.fault = fault, .part = part};
 
     *fault = (struct yaml_fault){0};
     if (text.len > YAML_BYTES_MAX) {
@@ -292,22 +302,15 @@ yaml_parse(struct span text, struct yaml_fault *fault)
 }
 
 struct yaml_node *
-yaml_read(const char *path, struct yaml_fault *fault)
+yaml_parse(struct span text, struct yaml_fault *fault)
 {
-    struct buf text;
-    struct err err;
-    struct yaml_node *root = NULL;
+    return parse(text, false, fault);
+}
 
-    *fault = (struct yaml_fault){0};
-    buf_init(&text, YAML_BYTES_MAX);
-    if (file_read(path, &text, &err) < 0) {
-        size_t skip = strlen(path) + 2; // "path: " is what the caller says itself
-        bool named = strncmp(err.text, path, skip - 2) == 0 && strlen(err.text) > skip;
-        snprintf(fault->text, sizeof fault->text, "%.*s", (int)sizeof fault->text - 1,
-                 err.text + (named ? skip : 0));
-    } else {
-        root = yaml_parse(buf_span(&text), fault);
-    }
-    buf_release(&text);
-    return root;
+struct yaml_node *
+yaml_parse_part(struct span text)
+{
+    struct yaml_fault fault;
+
+    return parse(text, true, &fault);
 }

@@ -25,6 +25,7 @@ struct yaml_node {
     struct yaml_node **items; // YAML_LIST
     struct yaml_pair *pairs;  // YAML_MAP, in the order of the text
     size_t len;               // of items or pairs
+    bool cut; // more of it may have stood behind a fault (yaml_parse_part)
 };
 
 // A key is always a scalar. `first` is the earlier key of the same map that reads the
@@ -44,8 +45,9 @@ struct yaml_fault {
 // yaml_parse reads a document; an empty one is an empty map. NULL with *fault set.
 struct yaml_node *yaml_parse(struct span text, struct yaml_fault *fault);
 
-// yaml_read does so with a file of at most YAML_BYTES_MAX bytes.
-struct yaml_node *yaml_read(const char *path, struct yaml_fault *fault);
+// yaml_parse_part reads as far as the text can be read; what was open there is `cut`. NULL when
+// nothing can be.
+struct yaml_node *yaml_parse_part(struct span text);
 
 void yaml_release(struct yaml_node *root); // NULL is fine
 

@@ -12,9 +12,8 @@
 #include "edge/reloads.h"
 #include "edge/sockets.h"
 #include "event/event.h"
-#include "receiver/figures.h"
 #include "receiver/hearer.h"
-#include "receiver/intake.h"
+#include "receiver/receiver.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -23,22 +22,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { DRAIN_MS = 25000, IDLE_MS = 5000, SOCKETS_MAX = 64 };
-
-struct receiver {
-    const char *file;
-    bool force;
-    struct rules *rules;
-    struct buf password;
-    const char *streams[CONFIG_HOOKS_MAX + 1], *hooks[CONFIG_HOOKS_MAX + 1];
-    struct journal *journal;
-    struct relay *relay;
-    struct figures figures;
-    struct intake *intake;
-    struct http_server *server, *admin;
-    int sockets[SOCKETS_MAX];
-    size_t sockets_len;
-};
+enum { DRAIN_MS = 25000, IDLE_MS = 5000 };
 
 static int
 fail(const struct err *err)
@@ -82,47 +66,12 @@ open_journal(struct receiver *r, struct err *err)
     return r->journal ? 0 : -1;
 }
 
-// The hooks, and their streams, each once.
-static void
-list_hooks(struct receiver *r, const struct config *c)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < c->hooks_len; i++) {
-        r->hooks[i] = c->hooks[i].name;
-        if (!config_has_stream_before(c, i))
-            r->streams[n++] = c->hooks[i].stream;
-    }
-    r->streams[n] = r->hooks[c->hooks_len] = NULL;
-}
-
-static int
-fill_relay_options(struct receiver *r, const struct config *c, struct relay_options *o,
-                   struct err *err)
-{
-    *o = (struct relay_options){.namespace = c->redis_namespace,
-                                .account = c->account_name,
-                                .directory = c->state_dir,
-                                .streams = r->streams,
-                                .hooks = r->hooks,
-                                .repeats_window_us = c->duplicates_window_us,
-                                .repeats_max = c->duplicates_max,
-                                .retain_age_us = c->redis_retain_age_us,
-                                .retain_dead_us = c->redis_retain_dead_us,
-                                .retain_entries = c->redis_retain_entries};
-    secret_wipe(&r->password); // of the options before these
-    if (config_redis_options(&o->redis, c, &r->password, err) < 0)
-        return -1;
-    list_hooks(r, c);
-    return 0;
-}
-
 static int
 start_relay(struct receiver *r, struct err *err)
 {
     struct relay_options options;
 
-    if (fill_relay_options(r, r->rules->config, &options, err) < 0)
+    if (receiver_relay_options(r, r->rules->config, &options, err) < 0)
         return -1;
     r->relay = relay_start(&options, r->journal, err);
     return r->relay ? 0 : -1;
@@ -136,7 +85,6 @@ start_admin(struct receiver *r, struct err *err)
     if (socket < 0)
         return err_context(err, "receiver.admin");
     figures_start(&r->figures, r->journal, r->relay);
-    reloads_start();
     admin_set_hosts(r->rules->config->admin_hosts.at, r->rules->config->admin_hosts.len);
     r->admin = admin_start(socket, figures_ready, &r->figures, err);
     close(socket); // the server has its own descriptor of it
@@ -186,7 +134,7 @@ start(struct receiver *r, struct err *err)
 
     if (hearer_start(&hearer, err) < 0)
         return -1;
-    r->rules = rules_make(r->file, err);
+    r->rules = source_start(&r->source, r->file, r->state_dir, err);
     if (!r->rules)
         return -1;
     const struct config *c = r->rules->config;
@@ -197,55 +145,13 @@ start(struct receiver *r, struct err *err)
     if (start_relay(r, err) < 0 || start_admin(r, err) < 0 || start_server(r, err) < 0)
         return -1;
     tell_start(r);
+    if (!r->source.is_last_good)
+        source_keep(&r->source);
     sockets_notify("READY=1");
     return 0;
 }
 
-// --- reload and stop -----------------------------------------------------------------------
-
-static int
-take_over(struct receiver *r, struct rules *fresh, struct err *err)
-{
-    struct relay_options options;
-    struct buf names;
-
-    buf_init(&names, 2000);
-    size_t changes =
-        config_changes_needing_restart(r->rules->config, fresh->config, &names);
-    if (changes)
-        err_set(err, ERR_INPUT, "a change of %s needs a restart", buf_text(&names));
-    buf_release(&names);
-    if (changes || fill_relay_options(r, fresh->config, &options, err) < 0)
-        return -1;
-    relay_reload(r->relay, &options);
-    admin_set_hosts(fresh->config->admin_hosts.at, fresh->config->admin_hosts.len);
-    intake_replace(r->intake, fresh);
-    r->rules = fresh;
-    return 0;
-}
-
-static void
-reload(struct receiver *r)
-{
-    struct err err = {0};
-
-    reloads_begin();
-    sockets_notify("RELOADING=1");
-    struct rules *fresh = rules_make(r->file, &err);
-    int result = fresh ? take_over(r, fresh, &err) : -1;
-    if (result < 0) {
-        rules_release(fresh);
-        log_error("receiver: the configuration stays as it was: %s", err.text);
-        reloads_report(false, err.text);
-    } else {
-        char text[80];
-        snprintf(text, sizeof text, "reloaded, %zu hooks, %zu secrets",
-                 fresh->config->hooks_len, secrets_len(fresh->secrets));
-        log_info("receiver: %s", text);
-        reloads_report(true, text);
-    }
-    sockets_notify("READY=1");
-}
+// --- stop ---------------------------------------------------------------------------------------
 
 // Waits until what was admitted is answered; false when that takes too long.
 static bool
@@ -289,7 +195,7 @@ drain(struct receiver *r)
 // while this thread runs and journal and relay let their figures be read. Without one it wakes
 // once a second all the same, for what is to be told later.
 static struct timespec
-watchdog_period(void)
+watchdog_period(const struct receiver *r)
 {
     const char *text = getenv("WATCHDOG_USEC");
     uint64_t us = 0;
@@ -297,6 +203,8 @@ watchdog_period(void)
     if (!text || !text_number(&us, span_of(text), INT64_MAX) || us < 3000)
         us = UINT64_C(3) * 1000000;
     us /= 3;
+    if (us > (uint64_t)r->source.step_ms * 1000)
+        us = (uint64_t)r->source.step_ms * 1000;
     return (struct timespec){(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
 }
 
@@ -311,21 +219,29 @@ tell_watchdog(struct receiver *r)
     sockets_notify("WATCHDOG=1");
 }
 
-static void
+// Until a stop; the exit code.
+static int
 serve(struct receiver *r, const sigset_t *signals)
 {
-    struct timespec period = watchdog_period();
+    struct timespec period = watchdog_period(r);
+    int code = EXIT_CODE_OK;
 
     for (;;) {
         int signal = sigtimedwait(signals, NULL, &period);
         if (signal == SIGTERM || signal == SIGINT)
             break;
         if (signal == SIGHUP)
-            reload(r);
+            receiver_reload(r);
+        if (receiver_follow_file(r)) {
+            log_warn("receiver: stopping, to be started again with the file");
+            code = EXIT_CODE_LOCK;
+            break;
+        }
         intake_tell_lost(r->intake, clock_mono_ms());
         tell_watchdog(r);
     }
     drain(r);
+    return code;
 }
 
 // --- main ----------------------------------------------------------------------------------
@@ -350,13 +266,14 @@ prepare(sigset_t *signals)
 static int
 check(const struct receiver *r)
 {
+    struct source source = {.file = r->file};
     struct err err = {0};
-    struct rules *rules = rules_make(r->file, &err);
+    struct rules *rules = source_read(&source, NULL, &err);
 
     if (!rules)
         return fail(&err);
     printf("%s is good: %zu hooks\n", r->file, rules->config->hooks_len);
-    rules_release(rules);
+    rules_drop(rules);
     return EXIT_CODE_OK;
 }
 
@@ -372,13 +289,14 @@ main(int argc, char **argv)
     if (code >= 0)
         return code;
     receiver.file = options_text(&options, "config", config_default_path());
+    receiver.state_dir = options_text(&options, "state-dir", NULL);
     receiver.force = options_has(&options, "force");
     prepare(&signals);
     if (options_has(&options, "check"))
         return check(&receiver);
     if (start(&receiver, &err) < 0)
         return fail(&err);
-    serve(&receiver, &signals);
+    code = serve(&receiver, &signals);
     // Not exit(3): civetweb's threads are still there and use what it would take down.
-    _exit(EXIT_CODE_OK);
+    _exit(code);
 }

@@ -19,7 +19,8 @@ struct entry {
 struct gate {
     struct entry *entries;
     size_t entries_len, tokens_len;
-    size_t *table; // index into entries + 1, 0: empty
+    size_t hooks_len; // entries behind them are former hooks
+    size_t *table;    // index into entries + 1, 0: empty
     size_t table_size;
     struct entry dummy;
     uint64_t body_max;
@@ -46,22 +47,26 @@ fill_entry(struct gate *g, struct entry *e, struct span name, size_t hook,
 }
 
 struct gate *
-gate_make(const struct config *c, const struct secrets *s)
+gate_make(const struct config *c, const struct secrets *s,
+          const struct config_list *former)
 {
     struct gate *g = memory_get(sizeof *g);
 
-    *g = (struct gate){.entries_len = c->hooks_len,
+    *g = (struct gate){.entries_len = c->hooks_len + (former ? former->len : 0),
                        .tokens_len = secrets_len(s),
+                       .hooks_len = c->hooks_len,
                        .table_size = 16,
                        .body_max = c->body_max};
-    while (g->table_size < c->hooks_len * 2)
+    while (g->table_size < g->entries_len * 2)
         g->table_size *= 2;
-    g->entries = memory_get(c->hooks_len * sizeof *g->entries);
+    g->entries = memory_get(g->entries_len * sizeof *g->entries);
     g->table = memory_get(g->table_size * sizeof *g->table);
     memset(g->table, 0, g->table_size * sizeof *g->table);
     fill_entry(g, &g->dummy, SPAN("-"), SIZE_MAX, s);
-    for (size_t i = 0; i < c->hooks_len; i++) {
-        fill_entry(g, &g->entries[i], span_of(c->hooks[i].name), i, s);
+    for (size_t i = 0; i < g->entries_len; i++) {
+        const char *name =
+            i < c->hooks_len ? c->hooks[i].name : former->at[i - c->hooks_len];
+        fill_entry(g, &g->entries[i], span_of(name), i, s);
         size_t slot = slot_of(g, g->entries[i].name);
         while (g->table[slot])
             slot = (slot + 1) & (g->table_size - 1);
@@ -70,14 +75,21 @@ gate_make(const struct config *c, const struct secrets *s)
     return g;
 }
 
+static void
+wipe_tokens(const struct gate *g, struct entry *e)
+{
+    explicit_bzero(e->tokens, g->tokens_len * sizeof *e->tokens);
+    free(e->tokens);
+}
+
 void
 gate_release(struct gate *g)
 {
     if (!g)
         return;
     for (size_t i = 0; i < g->entries_len; i++)
-        free(g->entries[i].tokens);
-    free(g->dummy.tokens);
+        wipe_tokens(g, &g->entries[i]);
+    wipe_tokens(g, &g->dummy);
     free(g->entries);
     free(g->table);
     free(g);
@@ -184,12 +196,17 @@ gate_judge(const struct gate *g, const struct http_request *r)
 {
     struct span expect = http_find_header(r, "Expect", NULL);
     struct gate_verdict v = {.hook = find_hook(g, r->path),
+                             .former = SIZE_MAX,
                              .wants_continue =
                                  r->is_http_11 &&
                                  span_is_nocase(span_trim(expect), "100-continue"),
                              .type = http_find_header(r, "Content-Type", NULL),
                              .encoding = http_find_header(r, "Content-Encoding", NULL)};
 
+    if (v.hook != SIZE_MAX && v.hook >= g->hooks_len) {
+        v.former = span_is(r->method, "POST") ? v.hook - g->hooks_len : SIZE_MAX;
+        v.hook = SIZE_MAX;
+    }
     v.code = judge(g, r, &v);
     return v;
 }

@@ -10,15 +10,18 @@
 struct gate;
 
 struct gate_verdict {
-    int code;    // 0: let in; else the answer
-    size_t hook; // index in config->hooks, when the URL is good; else SIZE_MAX
+    int code;      // 0: let in; else the answer
+    size_t hook;   // index in config->hooks, when the URL is good; else SIZE_MAX
+    size_t former; // index of the former hook whose URL it is; else SIZE_MAX
     bool chunked;
     uint64_t length; // of the body, when not chunked
     bool wants_continue;
     struct span type, encoding;
 };
 
-struct gate *gate_make(const struct config *c, const struct secrets *s);
+// gate_make also knows the names of former hooks (NULL: none), which it does not let in.
+struct gate *gate_make(const struct config *c, const struct secrets *s,
+                       const struct config_list *former);
 void gate_release(struct gate *g); // NULL is fine
 
 // gate_judge checks in the order of DESIGN.md section 3: 404, 405, 400, 411, 414, 431, 413;

@@ -20,7 +20,8 @@ enum { LEFT = -1 }; // not an answer: another thread gives it
 
 struct intake {
     struct journal *journal;
-    _Atomic(struct rules *) rules;
+    pthread_mutex_t lock; // of rules: nobody holds them between reading and rules_hold
+    struct rules *rules;
     int threads;
     _Atomic(bool) draining;
     struct lost lost;
@@ -34,76 +35,6 @@ struct intake {
 struct buffers {
     struct buf body, record;
 };
-
-// --- rules ---------------------------------------------------------------------------------
-
-static void
-log_problems(struct span text)
-{
-    while (text.len > 0) {
-        bool warning;
-        struct span line = config_next_problem(&text, &warning);
-        log_write(warning ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "config: %.*s",
-                  (int)line.len, line.at);
-    }
-}
-
-static struct metric *
-request_counter(const char *hook, int code)
-{
-    char text[8];
-
-    snprintf(text, sizeof text, "%d", code);
-    return metric_counter("acrelay_requests_total", "Requests by hook and answer.",
-                          "hook", hook, "code", text, NULL);
-}
-
-struct rules *
-rules_make(const char *file, struct err *err)
-{
-    struct rules *r = memory_get(sizeof *r);
-    struct buf problems;
-
-    *r = (struct rules){0};
-    buf_init(&problems, 1 << 20);
-    r->config = config_read(file, &problems);
-    log_problems(buf_span(&problems));
-    buf_release(&problems);
-    if (!r->config)
-        err_exit(err, EXIT_CODE_CONFIG, "%s is not valid: see above", file);
-    else
-        r->secrets = secrets_load(r->config, err);
-    if (!r->secrets) {
-        rules_release(r);
-        return NULL;
-    }
-    r->gate = gate_make(r->config, r->secrets);
-    r->accepted = memory_get(r->config->hooks_len * sizeof(struct metric *));
-    r->last = memory_get(r->config->hooks_len * sizeof(struct metric *));
-    for (size_t i = 0; i < r->config->hooks_len; i++) {
-        const char *hook = r->config->hooks[i].name;
-        r->accepted[i] = request_counter(hook, 200);
-        r->last[i] =
-            metric_gauge("acrelay_hook_last_event_timestamp_seconds",
-                         "When the last delivery of a hook came, in seconds since "
-                         "1970; 0: none since the start.",
-                         "hook", hook, NULL);
-    }
-    return r;
-}
-
-void
-rules_release(struct rules *r)
-{
-    if (!r)
-        return;
-    gate_release(r->gate);
-    free(r->accepted);
-    free(r->last);
-    secrets_release(r->secrets);
-    config_release(r->config);
-    free(r);
-}
 
 // --- open ----------------------------------------------------------------------------------
 
@@ -125,7 +56,8 @@ intake_open(struct journal *j, struct rules *rules, int threads)
     struct intake *i = memory_get(sizeof *i);
 
     *i = (struct intake){.journal = j, .threads = threads};
-    atomic_store(&i->rules, rules);
+    i->rules = rules;
+    pthread_mutex_init(&i->lock, NULL);
     lost_init(&i->lost);
     i->ack = metric_histogram("acrelay_ack_seconds",
                               "Time from a request's head to its durable answer.", bounds,
@@ -138,7 +70,21 @@ intake_open(struct journal *j, struct rules *rules, int threads)
 void
 intake_replace(struct intake *i, struct rules *rules)
 {
-    atomic_store(&i->rules, rules);
+    pthread_mutex_lock(&i->lock);
+    struct rules *before = i->rules;
+    i->rules = rules;
+    pthread_mutex_unlock(&i->lock);
+    rules_drop(before);
+}
+
+static struct rules *
+take_rules(struct intake *i)
+{
+    pthread_mutex_lock(&i->lock);
+    struct rules *rules = i->rules;
+    rules_hold(rules);
+    pthread_mutex_unlock(&i->lock);
+    return rules;
 }
 
 void
@@ -176,18 +122,6 @@ empty(struct buf *b)
 }
 
 // --- answers -------------------------------------------------------------------------------
-
-static void
-count(const struct rules *r, size_t hook, int code)
-{
-    if (code == 200) {
-        metric_add(r->accepted[hook], 1);
-        metric_set(r->last[hook], (double)clock_now_us() / 1e6);
-        return;
-    }
-    const char *name = hook == SIZE_MAX ? "-" : r->config->hooks[hook].name;
-    metric_add(request_counter(name, code), 1);
-}
 
 static bool
 must_close(struct intake *i, const struct http_request *r)
@@ -263,7 +197,7 @@ static void
 finish(struct later *l, int code, const char *why)
 {
     struct intake *i = l->handler;
-    const struct rules *rules = l->what;
+    struct rules *rules = l->what; // held for this answer
     char text[HTTP_HEAD_MAX * 2];
     struct span answer = i->good;
 
@@ -274,8 +208,9 @@ finish(struct later *l, int code, const char *why)
         lost_add(&i->lost, clock_mono_ms(), rules->config->hooks[l->which].name, why);
         journal_note_refused(i->journal);
     }
-    count(rules, l->which, code);
+    rules_count(rules, l->which, SIZE_MAX, code);
     later_finish(l, answer);
+    rules_drop(rules);
 }
 
 static void
@@ -293,8 +228,8 @@ intake_expire(struct later *l)
 
 // Returns false when the answer cannot be left to others.
 static bool
-store_later(struct intake *i, struct http_request *r, const struct rules *rules,
-            size_t hook, struct span record, int64_t start_us)
+store_later(struct intake *i, struct http_request *r, struct rules *rules, size_t hook,
+            struct span record, int64_t start_us)
 {
     int64_t wait_ms = rules->config->ack_timeout_ms;
     uint32_t ticket;
@@ -317,7 +252,7 @@ store_later(struct intake *i, struct http_request *r, const struct rules *rules,
 
 static int
 store(struct intake *i, struct http_request *r, const struct gate_verdict *v,
-      const struct rules *rules, struct buffers *b, int64_t start_us)
+      struct rules *rules, struct buffers *b, int64_t start_us)
 {
     const struct config_hook *hook = &rules->config->hooks[v->hook];
     struct err err;
@@ -345,7 +280,7 @@ store(struct intake *i, struct http_request *r, const struct gate_verdict *v,
 
 static int
 take_in(struct intake *i, struct http_request *r, const struct gate_verdict *v,
-        const struct rules *rules, int64_t start_us)
+        struct rules *rules, int64_t start_us)
 {
     struct buffers *b = my_buffers(i);
     const struct config *c = rules->config;
@@ -380,21 +315,23 @@ void
 intake_handle(struct http_request *r, void *context)
 {
     struct intake *i = context;
-    struct rules *rules = atomic_load(&i->rules);
     int64_t start_us = clock_mono_us();
+
     if (span_is(r->path, "/healthz")) {
         answer_health(i, r);
         return;
     }
+    struct rules *rules = take_rules(i);
     struct gate_verdict v = gate_judge(rules->gate, r);
     int code = v.code;
 
     if (code == 0)
         code = take_in(i, r, &v, rules, start_us);
     if (code == LEFT)
-        return;
+        return; // with the rules
     // Before the answer goes out: who reads /metrics upon it must find it there.
-    count(rules, v.hook, code);
+    rules_count(rules, v.hook, v.former, code);
+    rules_drop(rules);
     if (code == 200)
         metric_observe(i->ack, (double)(clock_mono_us() - start_us) / 1e6);
     answer(i, r, code);
@@ -404,5 +341,5 @@ void
 intake_note_refusal(int code, void *context)
 {
     (void)context;
-    metric_add(request_counter("-", code), 1);
+    rules_count_refusal(code);
 }

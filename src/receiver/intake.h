@@ -3,30 +3,17 @@
 #ifndef ACRELAY_RECEIVER_INTAKE_H
 #define ACRELAY_RECEIVER_INTAKE_H
 
-#include "base/metric.h"
 #include "edge/http.h"
 #include "journal/journal.h"
-#include "receiver/gate.h"
-
-// What the intake goes by: a configuration with its secrets and gate, read-only. Replaced as
-// a whole by a reload.
-struct rules {
-    struct config *config;
-    struct secrets *secrets;
-    struct gate *gate;
-    struct metric **accepted; // by hook: counters of 200
-    struct metric **last;     // by hook: when the last of them came
-};
-
-// rules_make reads and checks the file; problems are logged line by line.
-struct rules *rules_make(const char *file, struct err *err);
-void rules_release(struct rules *r); // NULL is fine
+#include "receiver/rules.h"
 
 struct intake;
+
+// intake_open holds the rules from now on.
 struct intake *intake_open(struct journal *j, struct rules *rules, int threads);
 
-// intake_replace takes over new rules. Requests in progress may still use the old ones, and
-// nobody knows until when: they are kept for ever.
+// intake_replace takes over new rules and drops the old ones, which requests in progress may
+// still hold.
 void intake_replace(struct intake *i, struct rules *rules);
 
 // intake_drain has every answer close its connection from now on.

@@ -54,7 +54,7 @@ make_gate(void)
         fprintf(stderr, "%s\n", err.text);
         abort();
     }
-    gate = gate_make(config, secrets);
+    gate = gate_make(config, secrets, NULL);
     buf_release(&problems);
 }
 

@@ -1,0 +1,301 @@
+"""A receiver that starts while its file is not valid goes on with the last good configuration:
+nothing is lost, nothing that the file removed is accepted, and it heals by itself."""
+import json
+import os
+import signal
+import subprocess
+
+import harness
+import pytest
+
+QUICK = {"ACRELAY_TEST_TIMES": "config_look=50"}
+HOOKS = "".join(f"  - {{name: {name}, events: [subscribe]}}\n" for name in ("contacts", "deals"))
+
+
+class Receiver(harness.Receiver):
+    def spawn(self):
+        def pass_socket():
+            os.dup2(self.socket.fileno(), 3)
+            os.set_inheritable(3, True)
+
+        return subprocess.Popen(
+            ["sh", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {harness.BUILD}/acrelayd"
+             f" -c {self.config} --state-dir {self.directory}/state"],
+            stderr=self.log, preexec_fn=pass_socket, close_fds=False, env={**os.environ, **QUICK})
+
+    def kept(self):
+        return self.directory / "state" / "last-good.yaml"
+
+    def reload(self):
+        return json.loads(self.get("/readyz")[1])["reload"]
+
+    def restart_with(self, text):
+        """Starts again with this text in the file, or with none."""
+        if self.process.poll() is None:
+            self.kill()
+        if text is None:
+            self.config.unlink()
+        else:
+            self.config.write_bytes(text if isinstance(text, bytes) else text.encode())
+        self.start()
+
+    def refuses_with(self, code):
+        self.process = self.spawn()
+        assert self.process.wait(20) == code
+
+    def write(self, text):
+        self.config.write_text(text)
+
+    def goes_by_the_file(self):
+        harness.wait_for("the file", lambda: not self.reload()["last_good"])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = harness.Redis(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def receiver(server, tmp_path):
+    receiver = Receiver(tmp_path, server.port, hooks=HOOKS)
+    harness.wait_for("the copy", receiver.kept().exists)
+    yield receiver
+    receiver.kill()
+
+
+@pytest.fixture
+def good(receiver):
+    return receiver.config.read_text()
+
+
+def broken(good):
+    return {
+        "typo": good.replace("secret_files:", "secret_file:"),
+        "tab": good.replace("hooks:\n", "hooks:\n\t- a\n"),
+        "empty": "", "blank": "\n\n", "vanished": None, "binary": bytes(range(256)) * 64,
+        "nul": good.replace("acme", "ac\0me"),
+        "half a line": good[:len(good) // 2],
+        "half a list": good[:good.index("  - {name: deals") + 9],
+        "only the beginning": good[:good.index("hooks:") + 7],
+        "hooks not written yet": good[:good.index("hooks:")],
+        "typos in hooks": good.replace("events:", "event:").replace("name: deals", "nme: deals"),
+        "listed twice": good + "secret_files: [other]\n",
+        "too large": good + "#" * (1 << 20)}
+
+
+def test_goes_on_with_the_last_good_configuration(receiver, good):
+    for kind, text in broken(good).items():
+        receiver.restart_with(text)
+        for hook in ("contacts", "deals"):
+            assert receiver.post("type=subscribe", hook) == 200, kind
+        assert receiver.metric("acrelay_config_last_good") == 1, kind
+        assert receiver.reload()["last_good"] and not receiver.reload()["ok"]
+        assert receiver.kept().stat().st_mode & 0o777 == 0o600
+        receiver.write(good)
+        receiver.goes_by_the_file()
+        assert receiver.reload()["ok"] and receiver.metric("acrelay_config_last_good") == 0
+        assert receiver.post("type=subscribe", "deals") == 200
+    assert receiver.read_log().count("alarm   config: ") == len(broken(good))
+
+
+def test_a_file_that_cannot_be_read_is_not_valid(receiver, good, tmp_path):
+    receiver.kill()
+    receiver.config.unlink()
+    receiver.config.mkdir()
+    receiver.start()
+    assert receiver.post("type=subscribe") == 200
+    receiver.config.rmdir()
+    receiver.write(good)
+    receiver.goes_by_the_file()
+
+
+def test_what_the_broken_file_removed_is_not_accepted(receiver, good):
+    receiver.restart_with(good.replace("  - {name: deals, events: [subscribe]}\n", "")
+                          .replace("account:", "acount:"))
+    assert receiver.post("type=subscribe") == 200
+    assert receiver.post("type=subscribe", "deals") == 404
+    receiver.write(good.replace("account:", "acounts:"))  # not valid either
+    harness.wait_for("deals", lambda: receiver.post("type=subscribe", "deals") == 200)
+
+
+def test_a_secret_that_the_broken_file_removed_is_not_accepted(receiver, good, tmp_path):
+    old = tmp_path / "old-secret"
+    old.write_bytes(b"an older secret of thirty-two bytes and more\n")
+    old.chmod(0o600)
+    path = f"/hook/contacts/{harness.token('contacts', old.read_bytes().strip())}"
+    both = good.replace("[hook-secret]", "[hook-secret, old-secret]")
+    receiver.restart_with(both)
+    assert status(receiver, path) == 200
+    receiver.restart_with(good.replace("hooks:\n", "hooks:\n\t"))  # a tab behind the list
+    assert receiver.reload()["last_good"]
+    assert status(receiver, path) == 404 and receiver.post("type=subscribe") == 200
+    receiver.restart_with(both.replace("account:", "acount:"))
+    assert status(receiver, path) == 200
+    receiver.write(good.replace("account:", "acount:"))
+    harness.wait_for("the narrower one", lambda: status(receiver, path) == 404)
+    receiver.kill()
+    receiver.config.write_text(good.replace("[hook-secret]", "[new-secret]").replace(
+        "account:", "acount:"))
+    receiver.refuses_with(78)  # none is left that it could accept
+
+
+def status(receiver, path):
+    return int(receiver.raw(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na"
+                            .encode()).split()[1])
+
+
+def test_a_change_that_needs_a_restart_ends_it_with_75(receiver, good):
+    receiver.restart_with("")
+    receiver.write(good.replace("127.0.0.1:1'", "127.0.0.1:2'"))
+    assert receiver.process.wait(20) == 75
+    receiver.start()
+    assert not receiver.reload()["last_good"]
+
+
+def test_sighup_is_the_operators_word(receiver, good):
+    receiver.restart_with("")
+    receiver.write(good + "  - {name: more, events: [open]}\n")
+    receiver.process.send_signal(signal.SIGHUP)
+    harness.wait_for("the reload", lambda: receiver.reload()["count"] == 1)
+    assert receiver.reload()["ok"] and not receiver.reload()["last_good"]
+    assert receiver.post("type=open", "more") == 200
+
+
+def test_a_reload_keeps_what_it_took_over(receiver, good):
+    more = good + "  - {name: more, events: [open]}\n"
+    receiver.write(more)
+    receiver.process.send_signal(signal.SIGHUP)
+    harness.wait_for("the copy", lambda: more in receiver.kept().read_text())
+    receiver.restart_with("nonsense")
+    assert receiver.post("type=open", "more") == 200
+
+
+def test_a_missing_secret_is_not_what_the_copy_is_for(receiver, good):
+    receiver.kill()
+    receiver.secret.unlink()
+    receiver.refuses_with(78)
+    receiver.config.write_text("")
+    receiver.refuses_with(78)
+
+
+def tamper(path, how):
+    text = path.read_text()
+    line, rest = text.split("\n", 1)
+    if how == "torn":
+        path.write_text(text[:-20])
+    elif how == "changed":
+        path.write_text(text.replace("contacts", "contactz"))
+    elif how == "version":
+        path.write_text(line.replace("configuration 1 ", "configuration 2 ") + "\n" + rest)
+    elif how == "mode":
+        path.chmod(0o620)
+    elif how == "owner":
+        os.chown(path, 65534, -1)
+    elif how == "link":
+        path.rename(path.with_suffix(".real"))
+        path.symlink_to(path.with_suffix(".real"))
+    elif how == "hard link":
+        os.link(path, path.with_suffix(".second"))
+    elif how == "empty":
+        path.write_text("")
+    elif how == "fifo":
+        path.unlink()
+        os.mkfifo(path, 0o600)
+    elif how == "gone":
+        path.unlink()
+
+
+@pytest.mark.parametrize("how", ["torn", "changed", "version", "mode", "owner", "link",
+                                 "hard link", "empty", "fifo", "gone"])
+def test_a_copy_that_is_in_doubt_is_not_used(receiver, good, how):
+    if how == "owner" and os.geteuid() != 0:
+        pytest.skip("needs root")
+    def state(path):
+        st = path.lstat()
+        return st.st_mode, st.st_uid, st.st_nlink, st.st_size
+
+    receiver.kill()
+    path = receiver.kept()
+    before, text = state(path), path.read_text()
+    tamper(path, how)
+    receiver.config.write_text("")
+    receiver.refuses_with(78)
+    receiver.restart_with(good)  # which makes a good one
+    harness.wait_for("the copy", lambda: path.is_file() and state(path) == before
+                     and path.read_text() == text)
+    receiver.restart_with("")
+    assert receiver.post("type=subscribe") == 200
+
+
+def test_without_a_directory_it_is_78(receiver, good):
+    receiver.kill()
+    receiver.config.write_text("")
+    done = subprocess.run([f"{harness.BUILD}/acrelayd", "-c", receiver.config], timeout=20,
+                          capture_output=True)
+    assert done.returncode == 78
+    done = subprocess.run([f"{harness.BUILD}/acrelayd", "-c", receiver.config], timeout=20,
+                          capture_output=True, env={**os.environ, "STATE_DIRECTORY": "/nowhere"})
+    assert done.returncode == 78
+
+
+def test_a_file_in_motion_is_left_alone(receiver, good):
+    """As long as it changes between two looks it is not read, however valid it is."""
+    receiver.restart_with("")
+    for n in range(30):
+        receiver.write(good + "#" * n + "\n")
+        harness.time.sleep(0.05)  # the writer's pace, half of that of the looks
+        assert receiver.reload()["last_good"]
+    receiver.goes_by_the_file()
+
+
+def test_a_file_that_was_half_written_at_the_start_is_read_again(receiver, good):
+    receiver.kill()
+    receiver.config.write_text(good.replace("  - {name: deals, events: [subscribe]}\n", ""))
+    receiver.start()
+    receiver.config.write_text(good)
+    harness.wait_for("the rest", lambda: receiver.post("type=subscribe", "deals") == 200)
+
+
+def test_posts_to_a_hook_that_left_the_file_are_counted_by_its_name(receiver, good):
+    name = 'acrelay_requests_total{hook="deals",code="404"}'
+    receiver.write(good.replace("  - {name: deals, events: [subscribe]}\n", ""))
+    receiver.process.send_signal(signal.SIGHUP)
+    harness.wait_for("the reload", lambda: receiver.reload()["count"] == 1)
+    assert "hook deals is no longer answered" in receiver.read_log()
+    assert receiver.post("type=subscribe", "deals") == 404
+    assert receiver.metric(name) == 1
+    receiver.raw(f"POST {receiver.path('deals')}x HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert status(receiver, f"/hook/deals/{harness.token('other')}") == 404
+    assert receiver.metric(name) == 1, "only with its own token"
+    receiver.process.send_signal(signal.SIGHUP)
+    harness.wait_for("the reload", lambda: receiver.reload()["count"] == 2)
+    assert receiver.post("type=subscribe", "deals") == 404
+    assert receiver.metric(name) == 2
+    receiver.write(good)
+    receiver.process.send_signal(signal.SIGHUP)
+    harness.wait_for("the hook", lambda: receiver.post("type=subscribe", "deals") == 200)
+    receiver.restart_with(good.replace("name: deals", "name: orders"))  # over a restart too
+    assert receiver.post("type=subscribe", "deals") == 404
+    assert receiver.metric(name) == 1
+
+
+def test_reloads_free_what_they_replace(receiver, good):
+    receiver.write(good + "".join(f"  - {{name: h{n}, events: [open]}}\n" for n in range(900)))
+
+    def resident():
+        with open(f"/proc/{receiver.process.pid}/statm") as f:
+            return int(f.read().split()[1]) * 4
+
+    def reload_times(count):
+        for _ in range(count):
+            n = receiver.reload()["count"]
+            receiver.process.send_signal(signal.SIGHUP)
+            harness.wait_for("the reload", lambda: receiver.reload()["count"] > n)
+            assert receiver.post("type=open", "h7") == 200
+
+    reload_times(5)
+    before = resident()
+    reload_times(30)
+    assert resident() - before < 8192, "KiB; 30 kept ones would be 21 MiB"
