@@ -86,6 +86,8 @@ WRAP := $(foreach f,openat pwrite fdatasync fsync ftruncate renameat renameat2 u
                     mkdirat,-Wl,--wrap=$(f))
 WRAP_journal_fault := $(WRAP)
 WRAP_journal_power := $(WRAP)
+# clocks that lie
+WRAP_journal_clock := -Wl,--wrap=clock_now_us -Wl,--wrap=clock_boot_us
 
 $(BUILD)/unit/%.o: tests/unit/%.c Makefile
 	@mkdir -p $(@D)

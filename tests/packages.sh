@@ -16,7 +16,7 @@ valgrind:instruction-counts procps:processes strace:failing-syncs mandoc:manual-
 systemd:unit-checks faketime:clocks-that-lie nginx-light:proxy-tests haproxy:proxy-tests git:tree-checks
 webdis:benchmark-peer wrk:load prometheus:metric-and-alert-checks nodejs:second-consumer
 node-redis:second-consumer node-qs:benchmark-peer php-cli:benchmark-peer
-iproute2:test-networks lintian:package-checks dpkg-dev:package'
+iproute2:test-networks faketime:clocks-that-lie lintian:package-checks dpkg-dev:package'
 
 want=$build
 [ "${1:-}" = run ] || want="$build $tests"

@@ -56,8 +56,7 @@ leave(struct journal *j, uint64_t end)
 static void
 note_segment(struct journal *j, const struct segment_header *h)
 {
-    struct segment s = {
-        .header = *h, .changed_us = clock_now_us(), .end = SEGMENT_HEADER};
+    struct segment s = {.header = *h, .since_us = clock_boot_us(), .end = SEGMENT_HEADER};
 
     segment_name(s.name, h);
     s.bytes = j->options.segment_bytes; // which it may grow to
@@ -182,21 +181,15 @@ settle_skip(struct journal *j, const struct group *g)
         j->skip.first = g->last + 1;
 }
 
-static int64_t
-first_receipt(const struct group *g)
-{
-    struct segment_frame f;
-
-    memcpy(&f, g->bytes.at, SEGMENT_FRAME);
-    return f.received_us;
-}
-
 static void
 note_commit(struct journal *j, const struct group *g, uint64_t sync_us)
 {
+    int64_t now_us = clock_boot_us();
+
     pthread_mutex_lock(&j->lock);
     struct segment *s = &j->segments[j->segments_len - 1];
-    s->changed_us = clock_now_us();
+    s->since_us = now_us;
+    age_mark(&j->ages, g->first, now_us, j->published);
     s->end = j->used;
     if (s->bytes < j->used)
         s->bytes = j->used;
@@ -204,7 +197,7 @@ note_commit(struct journal *j, const struct group *g, uint64_t sync_us)
     j->durable = g->last;
     j->failed_us = 0;
     if (j->counts.records == 0)
-        j->counts.first_us = first_receipt(g);
+        j->first_us = now_us;
     j->counts.records += g->last - g->first + 1;
     j->counts.record_bytes += g->bytes.len;
     j->counts.commits++;

@@ -2,6 +2,8 @@
 // name must be the one that its header makes.
 #include "journal/files.h"
 
+#include "base/clock.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -52,7 +54,7 @@ read_header(int fd, struct segment *s, const char **why, struct err *err)
         return 0;
     if (segment_read_header(fd, &s->header, &reason) == 0) {
         s->bytes = s->end = (uint64_t)st.st_size;
-        s->changed_us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
+        s->since_us = clock_boot_us(); // the file's time is the word of a wall clock
         return 1;
     }
     if (reason.kind == ERR_INPUT)

@@ -131,6 +131,22 @@ skip(struct journal *j)
     j->next = j->skip_to + 1;
 }
 
+// With the lock. A receipt is what the wall clock says, but that it never goes back by less
+// than a second (RECEIPT_BACK_MAX_US): a clock that is being adjusted does. By more, it is
+// followed: the order is the sequence's business, and a future that one wrong reading gave
+// would else last until it is there.
+static int64_t
+next_receipt(struct journal *j, int64_t now_us)
+{
+    int64_t back_us = j->last_us - now_us;
+
+    if (back_us > 0 && back_us <= RECEIPT_BACK_MAX_US)
+        return j->last_us;
+    if (back_us > j->back_us)
+        j->back_us = back_us; // for the keeper to report
+    return now_us;
+}
+
 static void
 add_waiter(struct group *g, const struct waiter *w)
 {
@@ -151,8 +167,7 @@ join(struct journal *j, struct span payload, int64_t until_us, const struct wait
 
     pthread_mutex_lock(&j->lock);
     if (wait_for_room(j, until_us) == 0) {
-        int64_t now = clock_now_us();
-        j->last_us = now > j->last_us ? now : j->last_us;
+        j->last_us = next_receipt(j, clock_now_us());
         skip(j);
         *sequence = j->next++;
         g = j->open;

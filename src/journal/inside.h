@@ -2,6 +2,8 @@
 #ifndef ACRELAY_JOURNAL_INSIDE_H
 #define ACRELAY_JOURNAL_INSIDE_H
 
+#include "base/clock_watch.h"
+#include "journal/age.h"
 #include "journal/files.h"
 #include "journal/journal.h"
 #include "journal/range.h"
@@ -10,7 +12,8 @@
 #include <stdatomic.h>
 
 enum {
-    GROUP_BYTES_MAX = 8 << 20, // a group that holds this much takes no further record
+    RECEIPT_BACK_MAX_US = 1000000, // so far the wall clock may go back unnoticed
+    GROUP_BYTES_MAX = 8 << 20,     // a group that holds this much takes no further record
     GROUP_PENDING = 0,
     GROUP_DURABLE = 1,
     GROUP_FAILED = 2,
@@ -43,6 +46,7 @@ struct journal {
     // Held while a segment is removed, by committer or keeper: one after the other, oldest
     // first, or a crash could leave an older one without a newer.
     pthread_mutex_t removing;
+    int stuck; // errno of a removal that failed and was reported, 0: none; under `removing`
     pthread_mutex_t lock;  // for everything below but the committer's own
     pthread_cond_t work;   // to the committer: the open group has records
     pthread_cond_t taken;  // to appenders: a new open group
@@ -55,7 +59,14 @@ struct journal {
     uint64_t next, durable, published;
     uint64_t skip_to;  // the next group starts behind it
     struct range skip; // never acknowledged, and not in a segment's header yet
-    int64_t last_us;
+    int64_t last_us;   // receipt of the newest record
+    int64_t back_us;   // the receipts went back by so much, and that was not reported yet
+    int64_t opened_us, first_us; // clock_boot_us of the opening and of the first commit
+    int64_t published_us;        // clock_boot_us of the last cursor read, 0: none yet
+    int64_t wall_base_us;        // wall clock minus boot clock, as believed
+    bool clock_held;             // the wall clock stepped: nothing is deleted for its age
+    bool room_reported; // room was made without a fresh cursor, and that was said
+    struct age_marks ages;
     struct segment *segments; // in order; the last one may be the active one
     size_t segments_len;
     uint64_t spare_bytes, damaged;
@@ -74,7 +85,13 @@ struct journal {
     uint32_t tries;   // segments begun; part of their names
     bool zeroed;      // the active segment was a spare
     bool failing;     // the last group could not be made durable, and that was said
-    bool spareless;   // the keeper's own: no spare could be made, and that was said
+
+    // the keeper's own
+    bool spareless;           // no spare could be made, and that was said
+    struct clock_watch watch; // of the wall clock
+    int64_t round_us;         // between its rounds
+    int64_t fresh_us;         // so old may a cursor read be
+    int64_t back_reported_us; // clock_boot_us
 
     pthread_t committer, keeper;
     pthread_mutex_t aged; // for `age`
@@ -93,6 +110,15 @@ void group_finish(struct group *g, uint32_t result);
 
 // commit.c
 void *committer_run(void *journal);
+
+// hold.c: what keeps the keeper from removing segments that `keep` and `keep_max` let go.
+void hold_init(struct journal *j);
+// hold_check compares wall clock and boot clock, and reports what they did since the last time.
+void hold_check(struct journal *j);
+// With the lock: whether there is a reason to keep what is due.
+bool hold_is_on(const struct journal *j);
+// hold_report_room: a segment was removed for room, whatever the holds say.
+void hold_report_room(struct journal *j);
 
 // space.c
 void *keeper_run(void *journal);

@@ -103,6 +103,7 @@ journal_open(const struct journal_options *options, struct err *err)
     set_defaults(j);
     if (recover(j, err) < 0)
         goto fail;
+    hold_init(j);
     init_conditions(j);
     j->open = group_make();
     j->age = cursor_open(j, 0);
@@ -131,6 +132,7 @@ journal_publish(struct journal *j, uint64_t sequence)
 {
     pthread_mutex_lock(&j->lock);
     j->published = sequence;
+    j->published_us = clock_boot_us();
     if (j->spare_bytes == 0)
         pthread_cond_signal(&j->space);
     pthread_mutex_unlock(&j->lock);
@@ -151,22 +153,28 @@ journal_id(const struct journal *j)
     return j->id_text;
 }
 
-// The receipt of the oldest unpublished record is read from the journal: a list of times in
-// memory would be one more thing that can disagree with it. At most one segment is scanned.
+// Age of a record that an earlier process wrote: what its receipt says, as far as the wall
+// clock is believed, and at least the time since the opening. The receipt is read from the
+// journal: at most one segment is scanned.
 static int64_t
-read_age(struct journal *j, uint64_t published, uint64_t last)
+read_age(struct journal *j, uint64_t published, int64_t wall_us, int64_t opened_ago_us)
 {
     struct record rec;
-    int64_t us = 0;
+    int64_t age_us = opened_ago_us;
 
-    if (published >= last)
-        return 0;
     pthread_mutex_lock(&j->aged);
     cursor_seek(j->age, published);
-    if (cursor_next(j->age, &rec, NULL) > 0)
-        us = rec.received_us;
+    if (cursor_next(j->age, &rec, NULL) > 0 && wall_us - rec.received_us > age_us)
+        age_us = wall_us - rec.received_us;
     pthread_mutex_unlock(&j->aged);
-    return us;
+    return age_us;
+}
+
+// Something that waits is never of age 0, which means that nothing does.
+static int64_t
+age_since(int64_t now_us, int64_t since_us)
+{
+    return now_us > since_us ? now_us - since_us : 1;
 }
 
 static uint64_t
@@ -183,6 +191,8 @@ room_left(const struct journal *j, uint64_t used)
 void
 journal_read_status(struct journal *j, struct journal_status *status)
 {
+    int64_t now_us = clock_boot_us();
+
     pthread_mutex_lock(&j->lock);
     *status = j->counts;
     if (j->segments_len && j->segments[0].header.first <= j->durable)
@@ -196,7 +206,15 @@ journal_read_status(struct journal *j, struct journal_status *status)
     status->spares = j->spare_bytes > 0;
     status->damaged = j->damaged;
     status->failing = j->failed_us && clock_mono_us() - j->failed_us < FAILING_TOLD_US;
+    status->clock_held = j->clock_held;
+    status->first_age_us = j->first_us ? age_since(now_us, j->first_us) : 0;
+    int64_t since_us = age_find(&j->ages, j->published + 1);
+    int64_t wall_us = now_us + j->wall_base_us;
     pthread_mutex_unlock(&j->lock);
     status->bytes_free = room_left(j, status->bytes) + published;
-    status->oldest_unpublished_us = read_age(j, status->published, status->last);
+    if (status->published < status->last)
+        status->oldest_unpublished_age_us =
+            since_us ? age_since(now_us, since_us)
+                     : read_age(j, status->published, wall_us,
+                                age_since(now_us, j->opened_us));
 }

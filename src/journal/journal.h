@@ -24,7 +24,7 @@ enum {
 struct journal_options {
     const char *directory;   // state_dir; made with mode 0700 when absent
     uint64_t segment_bytes;  // 0: 16 MiB
-    int64_t keep_us;         // published records are kept this long ...
+    int64_t keep_us;         // published records are kept this long (CLOCK_BOOTTIME) ...
     uint64_t keep_bytes_max; // ... or up to this many bytes, whichever is less
     uint64_t bytes_max;      // total on disk; 0: 8 GiB or half the file system
     int64_t lock_wait_ms;    // wait this long for another process to let go
@@ -65,7 +65,9 @@ int journal_append_later(struct journal *j, struct span payload, int64_t wait_ms
 void journal_note_refused(struct journal *j);
 
 // journal_publish says that every record up to `sequence` is in its stream, by the word of
-// the Redis master; it may go back (Redis lost data). Room is made only below it.
+// the Redis master; it may go back (Redis lost data). Room is made only below it. It is
+// called with each cursor read, also of an unchanged one: `keep` and `keep_max` remove segments
+// only while the last was at most 10 s ago.
 void journal_publish(struct journal *j, uint64_t sequence);
 
 // journal_skip_to makes the next sequence at least `sequence` + 1, from the next group on.
@@ -81,16 +83,21 @@ struct journal_status {
     uint64_t first;     // oldest sequence still kept, 0 when there is no record
     uint64_t last;      // newest durable sequence, 0 when there is none
     uint64_t published; // as last told by journal_publish
-    int64_t oldest_unpublished_us; // receipt time of that record, 0 when there is none
-    uint64_t bytes;                // on disk, spares included
+    // Age of the first record above `published`, 0 when there is none. By CLOCK_BOOTTIME; of a
+    // record of an earlier process at least the time since the opening.
+    int64_t oldest_unpublished_age_us;
+    uint64_t bytes; // on disk, spares included
     uint64_t bytes_max;
-    uint64_t bytes_free; // that records can still take, in place of published ones too
-    int64_t first_us;    // receipt time of the first record since start, 0: none yet
+    uint64_t bytes_free;  // that records can still take, in place of published ones too
+    int64_t first_age_us; // of the first record since start, 0: none yet
     uint64_t segments, spares, damaged; // damaged: ranges set aside since start
     uint64_t records, record_bytes;     // appended since start
     uint64_t commits, commit_us; // groups since start, and the time their syncs took
     uint64_t commit_us_max;
     uint64_t sync_errors, refused; // refused: appends that failed
+    uint64_t unconfirmed;  // segments removed for room, with no cursor read for 10 s
+    bool clock_held;       // the wall clock stepped: `keep` and `keep_max` wait
+    int64_t clock_step_us; // by so much; 0 unless held
     // Deliveries cannot be made durable: a group failed in the last 10 s and none was made
     // durable since. Then it is no longer told, or a balancer that went away would never
     // bring the delivery that shows that it works again.

@@ -65,8 +65,8 @@ struct segment {
     struct segment_header header;
     char name[SEGMENT_NAME]; // <first, 16 hex>-<life, 8 hex>.wal
     uint64_t bytes;          // size on disk
-    uint64_t end;       // records are read up to here (what is synced of the active one)
-    int64_t changed_us; // last write
+    uint64_t end;     // records are read up to here (what is synced of the active one)
+    int64_t since_us; // clock_boot_us of our last write; of the opening if we never wrote
 };
 
 // segment_is_behind says whether s comes after `than` in the journal.

@@ -1,7 +1,8 @@
 // Room. The keeper holds one zero-filled spare at all times, so that the committer rotates
 // without waiting for the disk, and removes published segments when they are older or more
-// than wished. When the bounds are reached, published segments become spares before their
-// time; what is not published is never touched.
+// than wished and nothing speaks against it (hold.c). When the bounds are reached, published
+// segments become spares before their time, whatever speaks against it: a certain 503 is worse
+// than a possible gap. What is not published is never touched.
 //
 // A segment is published when the next one starts at or below `published` + 1. The newest
 // segment always stays: it carries the journal's id and the sequence to go on from.
@@ -89,9 +90,12 @@ remove_oldest(struct journal *j, bool (*may_go)(const struct journal *))
     if (take_oldest(j, may_go, &s)) {
         result = files_remove(j->dir, s.name, &err);
         if (result < 0) {
-            log_warn("journal: %s", err.text);
+            if (j->stuck != err.error)
+                log_warn("journal: %s: its room is not free, and keep cannot hold",
+                         err.text);
             put_back(j, &s);
         }
+        j->stuck = result < 0 ? err.error : 0;
     }
     pthread_mutex_unlock(&j->removing);
     return result;
@@ -100,7 +104,10 @@ remove_oldest(struct journal *j, bool (*may_go)(const struct journal *))
 int
 space_give(struct journal *j)
 {
-    return remove_oldest(j, oldest_is_published);
+    if (remove_oldest(j, oldest_is_published) < 0)
+        return -1;
+    hold_report_room(j);
+    return 0;
 }
 
 bool
@@ -166,9 +173,9 @@ space_for_segment(struct journal *j, struct err *err)
 static bool
 oldest_is_due(const struct journal *j)
 {
-    if (!oldest_is_published(j))
+    if (!oldest_is_published(j) || hold_is_on(j))
         return false;
-    if (j->segments[0].changed_us + j->options.keep_us < clock_now_us())
+    if (clock_boot_us() - j->segments[0].since_us > j->options.keep_us)
         return true;
     return space_published(j) > j->options.keep_bytes_max;
 }
@@ -184,6 +191,8 @@ give_oldest_to_spare(struct journal *j, struct err *err)
         result = files_give_to_spare(j->dir, s.name, err);
         if (result < 0)
             put_back(j, &s);
+        else
+            hold_report_room(j);
     }
     pthread_mutex_unlock(&j->removing);
     return result;
@@ -283,12 +292,11 @@ hold_spare(struct journal *j)
 }
 
 static bool
-wait_a_second(struct journal *j)
+await_next_round(struct journal *j)
 {
-    struct timespec at;
+    int64_t until_us = clock_mono_us() + j->round_us;
+    struct timespec at = {until_us / 1000000, (long)(until_us % 1000000) * 1000};
 
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += 1;
     pthread_mutex_lock(&j->lock);
     if (!j->stopping)
         pthread_cond_timedwait(&j->space, &j->lock, &at);
@@ -304,9 +312,10 @@ keeper_run(void *journal)
 
     files_drop_fill(j->dir);
     do {
+        hold_check(j);
         while (remove_oldest(j, oldest_is_due) == 0)
             continue;
         hold_spare(j);
-    } while (wait_a_second(j));
+    } while (await_next_round(j));
     return NULL;
 }

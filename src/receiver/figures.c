@@ -36,6 +36,17 @@ show_journal(const struct journal_status *j)
               "Deliveries that could not be made durable.", (double)j->refused);
     set_total("acrelay_journal_damaged_total", "Damaged ranges set aside.",
               (double)j->damaged);
+    set_total("acrelay_journal_unconfirmed_removals_total",
+              "Segments removed for room while Redis did not confirm its cursor.",
+              (double)j->unconfirmed);
+    metric_set(metric_gauge("acrelay_clock_held",
+                            "Whether a clock stepped and nothing is deleted by its word.",
+                            "clock", "wall", NULL),
+               j->clock_held);
+    metric_set(metric_gauge("acrelay_clock_step_seconds",
+                            "How far a clock that is held is from where it should be.",
+                            "clock", "wall", NULL),
+               (double)j->clock_step_us / 1e6);
 }
 
 static void
@@ -131,12 +142,11 @@ show(void *context)
         "not known.",
         (double)unpublished(&j, &r));
     // Before the cursor is known, published records are no reason to wake anybody.
-    int64_t oldest_us = r.known ? j.oldest_unpublished_us : j.first_us;
-    int64_t age_us = oldest_us ? clock_now_us() - oldest_us : 0;
+    int64_t age_us = r.known ? j.oldest_unpublished_age_us : j.first_age_us;
     set("acrelay_journal_oldest_unpublished_age_seconds",
         "Age of the oldest record that is not in its stream yet, 0 when none is; only "
         "those since the start count while the cursor is not known.",
-        age_us > 0 ? (double)age_us / 1e6 : 0);
+        (double)age_us / 1e6);
 }
 
 void

@@ -388,24 +388,3 @@ Test(cursor, says_what_is_no_longer_kept)
     cursor_close(c);
     journal_close(j);
 }
-
-Test(cursor, knows_the_age_of_the_oldest_unpublished_record)
-{
-    struct journal_status status;
-    struct record rec;
-    struct err err = {0};
-    struct journal *j = must_open();
-
-    for (uint64_t n = 1; n <= RECORDS; n++)
-        append_number(j, n);
-    journal_publish(j, 4);
-    struct cursor *c = cursor_open(j, 4);
-    cr_assert_eq(cursor_next(c, &rec, &err), CURSOR_RECORD);
-    journal_read_status(j, &status);
-    cr_assert_eq(status.oldest_unpublished_us, rec.received_us);
-    journal_publish(j, RECORDS);
-    journal_read_status(j, &status);
-    cr_assert_eq(status.oldest_unpublished_us, 0);
-    cursor_close(c);
-    journal_close(j);
-}

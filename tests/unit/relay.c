@@ -576,7 +576,7 @@ Test(relay, takes_no_word_of_another_owner_for_what_is_published)
     until(s.state == RELAY_FENCED);
     journal_read_status(journal, &js);
     cr_expect_eq(js.published, 2u);
-    cr_expect_neq(js.oldest_unpublished_us, 0);
+    cr_expect_neq(js.oldest_unpublished_age_us, 0);
 }
 
 // A clone with the same machine id and path has the same owner.
