@@ -1,5 +1,6 @@
 """The simulator of ActiveCampaign and the worker, as processes for live tests."""
 import json
+import os
 import pathlib
 import subprocess
 import urllib.request
@@ -108,9 +109,10 @@ class Worker:
             assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
         return done.stdout + done.stderr
 
-    def start(self, log):
+    def start(self, log, times="file-still=1000"):
+        environment = {**os.environ, "ACRELAY_TEST_TIMES": times}
         with open(log, "ab") as out:
-            return subprocess.Popen(self.command("run"), stderr=out)
+            return subprocess.Popen(self.command("run"), stderr=out, env=environment)
 
 
 def url(name, base="https://hooks.acme.example"):

@@ -32,8 +32,8 @@ def running(tmp_path):
     """Starts `acrelay-worker run`, and ends it with the test."""
     started = []
 
-    def start(worker, log="worker.log"):
-        started.append(worker.start(tmp_path / log))
+    def start(worker, log="worker.log", **more):
+        started.append(worker.start(tmp_path / log, **more))
         return started[-1]
 
     yield start

@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import time
+import urllib.error
+import urllib.request
 
 import harness
 import pytest
@@ -89,3 +91,146 @@ def test_a_limit_that_is_used_up_is_waited_for_until_its_reset(sim, make_worker)
     assert "rate limit is used up" in told
     first, second = sim.log()[:2]
     assert second["us"] - first["end_us"] >= 2900000
+
+
+# --- the file ------------------------------------------------------------------------------
+
+def text_of(worker):
+    return (worker.directory / "worker.log").read_text()
+
+
+def names(sim):
+    return sorted(hook["url"].split("/")[-2] for hook in ours(sim))
+
+
+def deleted(sim):
+    return [line for line in sim.log() if line["method"] == "DELETE"]
+
+
+@pytest.fixture
+def keeper(sim, make_worker, running):
+    """A worker that prunes, and runs with hooks a, b and c."""
+    worker = make_worker("".join(stanza(name) for name in "abc"),
+                         worker=", prune: true, interval: 1s")
+    worker.process = running(worker)
+    harness.wait_for("the hooks", lambda: names(sim) == ["a", "b", "c"])
+    harness.wait_for("a second round", lambda: len(sim.log()) > 5)
+    return worker
+
+
+def test_a_file_that_is_being_written_removes_nothing(sim, keeper):
+    """A writer that is slow, then pauses for longer than a file has to stand still."""
+    whole = keeper.config.read_text() + stanza("d")
+    head = whole[:whole.index(stanza("b"))]
+    keeper.config.write_text(head)
+    for _ in range(8):
+        time.sleep(0.4)  # the writer's own pace
+        with open(keeper.config, "a") as file:
+            file.write("# and so on\n")
+    assert "reloaded" not in text_of(keeper)
+    harness.wait_for("the announcement", lambda: "any more: b #2, c #3" in text_of(keeper))
+    rounds = len(sim.log())
+    harness.wait_for("another round", lambda: len(sim.log()) > rounds)
+    keeper.config.write_text(whole)
+    harness.wait_for("all of it", lambda: names(sim) == ["a", "b", "c", "d"])
+    rounds = len(sim.log())
+    harness.wait_for("more rounds", lambda: len(sim.log()) > rounds + 4)
+    assert deleted(sim) == []
+
+
+def test_a_file_that_vanishes_or_is_renamed_over_removes_nothing(sim, keeper):
+    text = keeper.config.read_text()
+    aside = keeper.config.with_suffix(".aside")
+    keeper.config.rename(aside)
+    harness.wait_for("the line", lambda: "is not there; going on" in text_of(keeper))
+    keeper.config.write_text("")
+    aside.write_text(text + stanza("d"))
+    aside.rename(keeper.config)
+    harness.wait_for("the new hook", lambda: "d" in names(sim))
+    assert deleted(sim) == [] and text_of(keeper).count("stays as it was") == 0
+
+
+def test_what_left_the_file_is_announced_and_goes_in_a_later_round(sim, keeper):
+    keeper.config.write_text(keeper.config.read_text().replace(stanza("c"), ""))
+    harness.wait_for("the removal", lambda: "1 removed" in text_of(keeper))
+    assert names(sim) == ["a", "b"]
+    log = text_of(keeper)
+    assert log.index("any more: c #3") < log.index("1 removed")
+
+
+def test_sighup_takes_the_file_and_removes_when_it_stands_still(sim, keeper):
+    keeper.config.write_text(keeper.config.read_text().replace(stanza("c"), ""))
+    keeper.process.send_signal(signal.SIGHUP)
+    harness.wait_for("the removal", lambda: names(sim) == ["a", "b"])
+    assert "any more" not in text_of(keeper)
+
+
+# --- rounds --------------------------------------------------------------------------------
+
+def ready(worker):
+    with urllib.request.urlopen(f"http://127.0.0.1:{worker.admin}/readyz") as page:
+        return json.loads(page.read())
+
+
+def unready(worker):
+    try:
+        ready(worker)
+    except urllib.error.HTTPError as answer:
+        return json.loads(answer.read())["details"].get("activecampaign", "")
+    except OSError:
+        pass
+    return ""
+
+
+def test_rounds_that_fail_come_ever_later_and_are_told_by_readyz(sim, make_worker, running):
+    worker = make_worker(worker=", interval: 10s")
+    sim.answer(502, "bad gateway", count=1000)
+    running(worker, times="api-backoff=10 round-again=200")
+    harness.wait_for("its words", lambda: "answers 502 (bad gateway)" in unready(worker))
+    assert metric(worker, "acrelay_worker_round_ok") == 0
+    harness.wait_for("rounds", lambda: len(sim.log()) >= 26)
+    starts = [line["us"] for line in sim.log()[::5]]
+    gaps = [b - a for a, b in zip(starts, starts[1:])]
+    assert gaps[3] > gaps[0] + 1000000  # 1400000 and its jitter
+    log = text_of(worker)
+    assert log.count("trying again in") == 1 and log.count("answers 502 (bad") == 1
+    sim.answer(502, count=0)
+    harness.wait_for("a good round", lambda: metric(worker, "acrelay_worker_round_ok") == 1)
+    assert ready(worker)["details"] == {}
+    assert metric(worker, "acrelay_worker_last_ok_age_seconds") < 10
+
+
+def test_the_rate_holds_over_reloads(sim, make_worker, running):
+    worker = make_worker(rate=2, worker=", interval: 1s")
+    process = running(worker)
+    harness.wait_for("the hook", lambda: ours(sim))
+    for i in range(12):
+        process.send_signal(signal.SIGHUP)
+        harness.wait_for("the reload", lambda: text_of(worker).count("reloaded") > i)
+    rounds = len(sim.log())
+    harness.wait_for("more rounds", lambda: len(sim.log()) > rounds + 1)
+    times = [line["us"] for line in sim.log()]
+    assert min(b - a for a, b in zip(times, times[1:])) > 400000  # 500000 and its jitter
+
+
+def test_a_retry_after_under_way_holds_over_a_reload(sim, make_worker, running):
+    worker = make_worker()
+    sim.answer(429, "{}", Retry_After="4")
+    process = running(worker)
+    harness.wait_for("the wait", lambda: "trying again in 4" in text_of(worker))
+    process.send_signal(signal.SIGHUP)
+    harness.wait_for("the reload", lambda: "reloaded" in text_of(worker), 2)
+    harness.wait_for("the hook", lambda: ours(sim))
+    first, second = sim.log()[:2]
+    assert second["us"] - first["end_us"] > 3900000
+
+
+@pytest.mark.parametrize("switches", [{"slow": 5, "slow_ms": 8000}, {"busy": 5}])
+def test_run_stops_at_once_while_it_waits(sim, make_worker, running, switches):
+    worker = make_worker()
+    sim.switch(**switches, retry_after=30)
+    process = running(worker)
+    harness.wait_for("the wait", lambda: "waiting up to" in text_of(worker)
+                     or "trying again in 30" in text_of(worker))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(4) == 0
