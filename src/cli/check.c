@@ -3,7 +3,9 @@
 #include "base/file.h"
 #include "base/filesystem.h"
 #include "base/programs.h"
+#include "cli/check_redis.h"
 #include "cli/findings.h"
+#include "cli/holder.h"
 #include "config/reach.h"
 #include "event/event.h"
 #include "journal/inspect.h"
@@ -13,11 +15,13 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
-#include <netinet/in.h>
+#include <pwd.h>
 #include <stdio.h>
-#include <sys/socket.h>
-#include <sys/un.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+enum { DESCRIPTORS_BESIDE = 256 }; // journal, sockets, Redis, admin
 
 // --- the file -------------------------------------------------------------------------
 
@@ -90,92 +94,65 @@ check_secrets(struct findings *f)
             "them");
 }
 
-// --- Redis ----------------------------------------------------------------------------
-
-// The value of "name:value" in INFO.
-static struct span
-info_value(struct span text, const char *name)
-{
-    while (text.len > 0) {
-        struct span line = span_cut(&text, '\n');
-        struct span value = line;
-        if (span_equal(span_cut(&value, ':'), span_of(name)))
-            return span_to(value, span_find(value, '\r'));
-    }
-    return (struct span){"", 0};
-}
+// --- directory ------------------------------------------------------------------------
 
 static void
-check_info(struct findings *f, struct span info)
+check_filesystem(struct findings *f)
 {
-    const char *url = f->cli->config->redis_url;
-    struct span version = info_value(info, "redis_version");
-    struct span policy = info_value(info, "maxmemory_policy");
-    struct span role = info_value(info, "role");
+    const char *path = f->cli->config->state_dir;
+    enum filesystem kind = filesystem_of(path);
 
-    findings_tell(f, GOOD, EXIT_CODE_OK, "redis", NULL, "%s: version %.*s", url,
-                  (int)version.len, version.at);
-    if (version.len && (version.at[0] < '5' && span_find(version, '.') == 1))
-        findings_tell(f, WRONG, EXIT_CODE_UNAVAILABLE, "redis", NULL,
-                      "streams need Redis 5 or later");
-    if (span_starts(policy, SPAN("allkeys-")))
-        findings_tell(
-            f, WRONG, EXIT_CODE_CONFIG, "redis", NULL,
-            "maxmemory-policy is %.*s: Redis would drop streams; set noeviction",
-            (int)policy.len, policy.at);
-    if (role.len && !span_is(role, "master"))
-        findings_tell(f, WRONG, EXIT_CODE_UNAVAILABLE, "redis", NULL,
-                      "this is a replica; the relay writes to the master only");
-    if (span_is(info_value(info, "aof_enabled"), "0"))
-        findings_tell(
-            f, WARNING, EXIT_CODE_OK, "redis", NULL,
-            "appendonly is off: after a crash of Redis the journal sends again what is "
-            "kept, consumers see new entry ids");
+    if (kind != FILESYSTEM_LOCAL)
+        findings_tell(f, filesystem_is_refused(kind) ? WRONG : WARNING,
+                      EXIT_CODE_DIRECTORY, "state_dir", NULL, "%s %s", path,
+                      filesystem_problem(kind));
 }
 
+// Root may do everything, which says nothing of the receiver's user.
 static void
-check_redis(struct findings *f)
+tell_directory(struct findings *f, const struct stat *st)
 {
-    struct err err = {0};
-    struct redis *r = config_redis(f->cli->config, &err);
-    const struct redis_reply *reply = r ? redis_ask(r, &err, "INFO", NULL) : NULL;
+    const char *path = f->cli->config->state_dir;
+    struct passwd *owner = geteuid() == 0 ? getpwuid(st->st_uid) : NULL;
 
-    if (!reply)
-        findings_tell(f, WRONG, EXIT_CODE_UNAVAILABLE, "redis", NULL, "%s: %s",
-                      f->cli->config->redis_url, err.text);
-    else if (redis_reply_kind(reply) == REDIS_ERROR) // a user without the right to ask
-        findings_tell(f, GOOD, EXIT_CODE_OK, "redis", NULL, "%s answers",
-                      f->cli->config->redis_url);
+    if (journal_is_held(path) && f->receiver.code)
+        findings_tell(f, GOOD, EXIT_CODE_OK, "state_dir", NULL,
+                      "%s: the running receiver has it", path);
+    else if (geteuid() != 0)
+        findings_tell(f, GOOD, EXIT_CODE_OK, "state_dir", NULL, "%s", path);
+    else if ((st->st_mode & S_IRWXU) != S_IRWXU)
+        findings_tell(f, WRONG, EXIT_CODE_DIRECTORY, "state_dir", NULL,
+                      "%s: its owner may not read and write there (mode %03o)", path,
+                      st->st_mode & 0777);
     else
-        check_info(f, redis_reply_text(reply));
-    redis_close(r);
+        findings_tell(f, GOOD, EXIT_CODE_OK, "state_dir", NULL,
+                      "%s: the receiver must run as its owner, %s (asked as root)", path,
+                      owner ? owner->pw_name : "a user of systemd's");
 }
-
-// --- directory and ports --------------------------------------------------------------
 
 static void
 check_directory(struct findings *f)
 {
     const char *path = f->cli->config->state_dir;
-    enum filesystem kind = filesystem_of(path);
-    bool refused = filesystem_is_refused(kind);
     char parent[PATH_MAX];
+    struct stat st;
 
-    if (kind != FILESYSTEM_LOCAL)
-        findings_tell(f, refused ? WRONG : WARNING,
-                      refused ? EXIT_CODE_DIRECTORY : EXIT_CODE_OK, "state_dir", NULL,
-                      "%s %s", path, filesystem_problem(kind));
-    if (refused)
-        return;
-    if (faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS) == 0) {
-        findings_tell(f, GOOD, EXIT_CODE_OK, "state_dir", NULL, "%s", path);
+    check_filesystem(f);
+    if (faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS) == 0 &&
+        stat(path, &st) == 0) {
+        if (S_ISDIR(st.st_mode))
+            tell_directory(f, &st);
+        else
+            findings_tell(f, WRONG, EXIT_CODE_DIRECTORY, "state_dir", NULL,
+                          "%s is no directory", path);
         return;
     }
     int reason = errno;
     snprintf(parent, sizeof parent, "%s", path);
     const char *above = dirname(parent);
     if (reason == ENOENT && faccessat(AT_FDCWD, above, W_OK | X_OK, AT_EACCESS) == 0)
-        findings_tell(f, GOOD, EXIT_CODE_OK, "state_dir", NULL, "%s will be made", path);
+        findings_tell(f, GOOD, EXIT_CODE_OK, "state_dir", NULL, "%s will be made%s", path,
+                      geteuid() == 0 ? " (asked as root)" : "");
     else
         findings_tell(f, WRONG, EXIT_CODE_DIRECTORY, "state_dir", NULL,
                       "%s: %s; acrelayd must be able to "
@@ -183,32 +160,86 @@ check_directory(struct findings *f)
                       path, strerror(reason));
 }
 
-static int
-try_bind(const struct socket_address *a)
-{
-    int fd = sockets_bind(a);
+// --- ports ----------------------------------------------------------------------------
 
-    if (fd < 0)
-        return errno;
-    close(fd);
-    return 0;
+// An address that somebody listens on: our own program, systemd's socket unit, or another.
+static void
+tell_held(struct findings *f, const char *what, const struct socket_address *a,
+          bool running, bool ours)
+{
+    struct holder holder;
+
+    if (running && ours) {
+        findings_tell(f, GOOD, EXIT_CODE_OK, what, NULL,
+                      "%s is held by the running acrelay", a->text);
+        return;
+    }
+    if (running) {
+        findings_tell(f, WRONG, EXIT_CODE_PORT, what, NULL,
+                      "%s is held by an acrelay with another state_dir", a->text);
+        return;
+    }
+    bool known = holder_find(&holder, a);
+    if (known && holder.is_systemd && strcmp(what, "listen") == 0)
+        findings_tell(f, GOOD, EXIT_CODE_OK, what, NULL,
+                      "%s is held by systemd's socket unit, where posts wait until "
+                      "acrelayd runs",
+                      a->text);
+    else if (known && span_starts(span_of(holder.name), SPAN("acrelay")))
+        findings_tell(
+            f, WRONG, EXIT_CODE_PORT, what,
+            "it hangs, or has another admin address: its log says more",
+            "%s is held by %s (process %ld), which does not answer on its admin "
+            "address",
+            a->text, holder.name, (long)holder.pid);
+    else if (known)
+        findings_tell(f, WRONG, EXIT_CODE_PORT, what, "end it, or choose another address",
+                      "%s: Address already in use, by %s (process %ld)", a->text,
+                      holder.name, (long)holder.pid);
+    else
+        findings_tell(f, WRONG, EXIT_CODE_PORT, what,
+                      "ss -ltnp shows, to root, who holds it. If it is systemd for "
+                      "acrelayd.socket, that is right: posts wait there, start acrelayd",
+                      "%s: Address already in use", a->text);
+}
+
+// A socket that nobody listens on any more is taken over at start.
+static int
+try_path(const char *path)
+{
+    char parent[PATH_MAX];
+    struct post_target to = {.path = path, .patience_s = 1};
+    int fd = post_open(&to, NULL);
+
+    if (fd >= 0) {
+        close(fd);
+        return EADDRINUSE;
+    }
+    snprintf(parent, sizeof parent, "%s", path);
+    return faccessat(AT_FDCWD, dirname(parent), W_OK | X_OK, AT_EACCESS) == 0 ? 0 : errno;
+}
+
+static int
+try_address(const struct socket_address *a)
+{
+    if (a->path)
+        return try_path(a->path);
+    int fd = sockets_bind(a), reason = fd < 0 ? errno : 0;
+    if (fd >= 0)
+        close(fd);
+    return reason;
 }
 
 static void
 check_address(struct findings *f, const char *what, const struct socket_address *a,
               bool running, bool ours)
 {
-    if (a->path)
-        return; // a socket's path is replaced at start
-    int reason = try_bind(a);
+    int reason = try_address(a);
+
     if (reason == 0)
         findings_tell(f, GOOD, EXIT_CODE_OK, what, NULL, "%s is free", a->text);
-    else if (reason == EADDRINUSE && running && !ours)
-        findings_tell(f, WRONG, EXIT_CODE_PORT, what, NULL,
-                      "%s is held by an acrelay with another state_dir", a->text);
-    else if (reason == EADDRINUSE && running)
-        findings_tell(f, GOOD, EXIT_CODE_OK, what, NULL,
-                      "%s is held by the running acrelay", a->text);
+    else if (reason == EADDRINUSE)
+        tell_held(f, what, a, running, ours);
     else
         findings_tell(f, WRONG, reason == EACCES ? EXIT_CODE_PERMISSION : EXIT_CODE_PORT,
                       what, NULL, "%s: %s", a->text, strerror(reason));
@@ -218,14 +249,32 @@ static void
 check_addresses(struct findings *f)
 {
     const struct config *c = f->cli->config;
-    bool receiver = config_runs(&c->receiver_admin);
-    bool ours = receiver && journal_is_held(c->state_dir);
+    bool runs = f->receiver.code != 0;
+    bool ours = runs && journal_is_held(c->state_dir);
 
     for (size_t i = 0; i < c->listen_len; i++)
-        check_address(f, "listen", &c->listen[i], receiver, ours);
-    check_address(f, "admin", &c->receiver_admin, receiver, ours);
-    check_address(f, "worker admin", &c->worker_admin, config_runs(&c->worker_admin),
-                  true);
+        check_address(f, "listen", &c->listen[i], runs, ours);
+    check_address(f, "admin", &c->receiver_admin, runs, ours);
+    check_address(f, "worker admin", &c->worker_admin, f->worker.code != 0, true);
+}
+
+// The limit of this process; under systemd the unit's counts.
+static void
+check_descriptors(struct findings *f)
+{
+    struct rlimit limit;
+    rlim_t needed = (rlim_t)f->cli->config->threads + DESCRIPTORS_BESIDE;
+
+    if (f->receiver.code || getrlimit(RLIMIT_NOFILE, &limit) < 0 ||
+        limit.rlim_max >= needed)
+        return;
+    findings_tell(f, WARNING, EXIT_CODE_OK, "descriptors",
+                  "raise the limit (ulimit -Hn; LimitNOFILE= of the unit), or lower "
+                  "receiver.threads",
+                  "a process started from here may open %llu files, and %d threads with "
+                  "the journal need %llu",
+                  (unsigned long long)limit.rlim_max, f->cli->config->threads,
+                  (unsigned long long)needed);
 }
 
 // --- the command ----------------------------------------------------------------------
@@ -247,19 +296,41 @@ print_document(const char *what)
     return EXIT_CODE_OK;
 }
 
+static void
+ask_receiver(struct findings *f)
+{
+    admin_json_fetch(&f->receiver, &f->cli->config->receiver_admin);
+}
+
+static void
+ask_worker(struct findings *f)
+{
+    admin_json_fetch(&f->worker, &f->cli->config->worker_admin);
+}
+
+static void
+look_at_redis(struct findings *f)
+{
+    check_redis(f, f->deeply);
+}
+
+static const struct check checks[] = {
+    {"reading the configuration", check_file},
+    {"reading the time zone", check_zone},
+    {"reading the secrets", check_secrets},
+    // from here on not offline
+    {"asking the receiver's admin address", ask_receiver},
+    {"asking the worker's admin address", ask_worker},
+    {"asking Redis", look_at_redis},
+    {"looking at state_dir", check_directory},
+    {"looking at the addresses", check_addresses},
+    {"looking at the limit of descriptors", check_descriptors},
+};
+
 void
 check_all(struct findings *f, bool offline)
 {
-    check_file(f);
-    if (!f->cli->config)
-        return;
-    check_zone(f);
-    check_secrets(f);
-    if (offline)
-        return;
-    check_redis(f);
-    check_directory(f);
-    check_addresses(f);
+    findings_run(f, checks, offline ? 3 : sizeof checks / sizeof *checks);
 }
 
 int

@@ -2,29 +2,28 @@
 // what to do. It starts with what `check` looks at, and writes nothing anywhere: what it tries
 // at Redis is refused before it does anything, and what it posts to public_url has no good
 // token.
-#include "base/clock.h"
 #include "base/text.h"
 #include "cli/findings.h"
 #include "cli/outside.h"
+#include "cli/redis_words.h"
 #include "config/page.h"
 #include "config/reach.h"
 #include "config/secret.h"
-#include "relay/script.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/statvfs.h>
 #include <sys/timex.h>
 
-enum { CLOCKS_APART_S = 5, LAG_S = 60, THROTTLES = 10, SEGMENT = 16 << 20 };
+enum { LAG_S = 60, THROTTLES = 10, SEGMENT = 16 << 20 };
 #define JOURNAL_MAX (UINT64_C(8) << 30) // unless journal.max is set
 
 // --- disk and clock -------------------------------------------------------------------------
 
 static void
-examine_disk(struct findings *f, const struct buf *page)
+examine_disk(struct findings *f)
 {
+    const struct buf *page = &f->receiver_page;
     const struct config *c = f->cli->config;
     struct statvfs st;
     char free_text[32], max_text[32];
@@ -64,144 +63,25 @@ examine_clock(struct findings *f)
 
     if (adjtimex(&now) == TIME_ERROR || now.status & STA_UNSYNC)
         findings_tell(f, WARNING, EXIT_CODE_OK, "clock",
-                      "run systemd-timesyncd or chrony: receipt times, repeats and "
-                      "trimming go by this clock",
+                      "run systemd-timesyncd or chrony: receipt times go by this clock",
                       "the system clock is not synchronized");
     else
         findings_tell(f, GOOD, EXIT_CODE_OK, "clock", NULL,
                       "the system clock is synchronized");
 }
 
-// --- Redis ----------------------------------------------------------------------------------
-
-static void
-examine_time(struct findings *f, struct redis *r)
-{
-    struct err err;
-    const struct redis_reply *reply = redis_ask(r, &err, "TIME", NULL);
-    uint64_t seconds;
-
-    if (!reply || redis_reply_len(reply) < 1 ||
-        !text_number(&seconds, redis_reply_text(redis_reply_at(reply, 0)), INT64_MAX))
-        return; // a user without the right to ask
-    int64_t apart = (int64_t)seconds - clock_now_us() / 1000000;
-    if (apart > CLOCKS_APART_S || apart < -CLOCKS_APART_S)
-        findings_tell(f, WARNING, EXIT_CODE_OK, "clock",
-                      "synchronize both clocks: entry ids and redis.retain.age go by "
-                      "Redis's",
-                      "Redis's clock is %lld s from ours", (long long)apart);
-}
-
-// Tries a command with a wrong argument: Redis looks at rights first, and then refuses it.
-static bool
-is_forbidden(const struct redis_reply *reply)
-{
-    return reply && redis_reply_kind(reply) == REDIS_ERROR &&
-           span_starts(redis_reply_text(reply), SPAN("NOPERM"));
-}
-
-static void
-examine_rights(struct findings *f, struct redis *r)
-{
-    const struct config *c = f->cli->config;
-    char key[SCRIPT_KEY];
-    struct err err;
-    const char *lacks = NULL;
-
-    snprintf(key, sizeof key, "{%s}:events", c->redis_namespace);
-    if (is_forbidden(
-            redis_ask(r, &err, "XADD", key, "NOMKSTREAM", "none", "a", "b", NULL)))
-        lacks = "XADD";
-    else if (is_forbidden(redis_ask(r, &err, "XTRIM", key, "MAXLEN", "none", NULL)))
-        lacks = "XTRIM";
-    else if (is_forbidden(redis_ask(r, &err, "EVALSHA", "none", "1", key, NULL)))
-        lacks = "EVALSHA";
-    if (lacks)
-        findings_tell(
-            f, WRONG, EXIT_CODE_PERMISSION, "redis rights",
-            "give the user what deploy/redis/acrelay.acl lists for the receiver",
-            "user %s may not %s on %s", c->redis_user ? c->redis_user : "default", lacks,
-            key);
-    else
-        findings_tell(f, GOOD, EXIT_CODE_OK, "redis rights", NULL,
-                      "user %s may add, trim and run scripts on %s",
-                      c->redis_user ? c->redis_user : "default", key);
-}
-
-static bool
-says(struct span info, const char *line)
-{
-    char text[64];
-    int len = snprintf(text, sizeof text, "%s\r\n", line);
-
-    return memmem(info.at, info.len, text, (size_t)len) != NULL;
-}
-
-static void
-examine_persistence(struct findings *f, struct span info)
-{
-    if (says(info, "aof_last_write_status:err") ||
-        says(info, "rdb_last_bgsave_status:err"))
-        findings_tell(f, WRONG, EXIT_CODE_UNAVAILABLE, "redis disk",
-                      "look at Redis's log and disk; until then it refuses writes and "
-                      "deliveries wait in the journal",
-                      "Redis could not write its last file");
-    if (says(info, "maxmemory:0"))
-        findings_tell(f, WARNING, EXIT_CODE_OK, "redis memory",
-                      "set maxmemory with maxmemory-policy noeviction: then a full Redis "
-                      "refuses, and deliveries wait in the journal",
-                      "maxmemory is not set: Redis grows until the kernel kills it");
-    if (says(info, "aof_enabled:0") && says(info, "connected_slaves:0"))
-        findings_tell(
-            f, WARNING, EXIT_CODE_OK, "redis loss",
-            "set appendonly yes, or run a replica; journal.keep bounds what can "
-            "be sent again",
-            "neither an append-only file nor a replica: a crash loses what came "
-            "since the last snapshot");
-}
-
-static void
-examine_dead(struct findings *f, struct redis *r)
-{
-    char key[SCRIPT_KEY];
-    struct err err;
-
-    script_key(key, f->cli->config->redis_namespace, SPAN("dead"));
-    int64_t kept = redis_reply_number(redis_ask(r, &err, "XLEN", key, NULL));
-    if (kept > 0)
-        findings_tell(f, WARNING, EXIT_CODE_OK, "dead letters",
-                      "acrelay dead list; after a look dead replay, or dead drop",
-                      "%lld deliveries could not be read and are kept", (long long)kept);
-}
-
-static void
-examine_redis(struct findings *f)
-{
-    struct err err = {0};
-    struct redis *r = config_redis(f->cli->config, &err);
-
-    if (!r)
-        return; // told by check
-    examine_time(f, r);
-    examine_rights(f, r);
-    examine_dead(f, r);
-    const struct redis_reply *reply = redis_ask(r, &err, "INFO", NULL);
-    if (reply && redis_reply_kind(reply) != REDIS_ERROR)
-        examine_persistence(f, redis_reply_text(reply));
-    redis_close(r);
-}
-
 // --- the running programs -------------------------------------------------------------------
 
 // Whether deliveries are taken now.
 static void
-examine_journal(struct findings *f, const struct buf *page)
+examine_journal(struct findings *f)
 {
+    const struct buf *page = &f->receiver_page;
     double room = page_metric(page, "acrelay_journal_free_bytes");
     char text[32];
 
     text_bytes(text, sizeof text, room > 0 ? (uint64_t)room : 0);
-    if (page_says_refusing(&f->cli->config->receiver_admin))
+    if (f->receiver.code == 503)
         findings_tell(
             f, WRONG, EXIT_CODE_UNAVAILABLE, "journal",
             room < SEGMENT
@@ -222,59 +102,67 @@ examine_journal(struct findings *f, const struct buf *page)
                       "deliveries are made durable; room left for records: %s", text);
 }
 
-// What the running receiver has loaded, against the file.
+// What a running program has loaded, against the file.
 static void
-examine_settings(struct findings *f, const struct buf *page)
+examine_reload(struct findings *f, const char *program, const struct admin_state *state)
+{
+    if (state->last_good)
+        findings_tell(f, WRONG, EXIT_CODE_CONFIG, "settings",
+                      "mend the file; it is taken over by itself then",
+                      "%s runs with the last good configuration, because the file is not "
+                      "valid: %s",
+                      program, state->reload);
+    else if (state->code && !state->reload_ok)
+        findings_tell(f, WRONG, EXIT_CODE_CONFIG, "settings",
+                      "mend it and reload again, or restart where a setting needs it",
+                      "%s refused the last reload and goes on with what it had: %s",
+                      program, state->reload);
+}
+
+// Whether the receiver takes posts to the URLs that the file gives.
+static void
+examine_urls(struct findings *f)
 {
     const struct config *c = f->cli->config;
     struct err err;
-
-    if (page_metric(page, "acrelay_config_last_reload_successful") == 0)
-        findings_tell(
-            f, WRONG, EXIT_CODE_CONFIG, "settings",
-            "the receiver's log says why; mend it and reload again, or restart "
-            "where a setting needs it",
-            "the receiver refused the last reload and goes on with what it had");
     struct secrets *s = secrets_load(c, &err);
-    for (size_t i = 0; s && i < c->hooks_len; i++) {
+    bool refused = false;
+
+    for (size_t i = 0; s && !refused && i < c->hooks_len; i++) {
         struct buf path;
         buf_init(&path, 4096);
         secrets_url(s, 0, "", span_of(c->hooks[i].name), &path);
-        bool refused = config_takes(c, buf_text(&path)) == 0;
-        if (refused)
+        refused = config_takes(c, buf_text(&path)) == 0;
+        secret_wipe(&path);
+        if (refused) // the others have the same cause
             findings_tell(
                 f, WRONG, EXIT_CODE_CONFIG, "settings",
-                "reload acrelayd; restart it for a new secret under the units",
+                "acrelay reload; restart acrelayd for a new secret under the units",
                 "the receiver answers 404 to the URL of hook %s under the first "
                 "secret: it has not loaded them",
                 c->hooks[i].name);
-        secret_wipe(&path);
-        if (refused)
-            break; // the others have the same cause
     }
     secrets_release(s);
 }
 
+// In the receiver's own words: what this command sees of Redis may be something else.
 static void
-examine_relay(struct findings *f, const struct buf *page)
+examine_relay(struct findings *f)
 {
+    const struct buf *page = &f->receiver_page;
+    const char *words = f->receiver.redis_error;
     double waiting = page_metric(page, "acrelay_journal_unpublished_records");
     double age = page_metric(page, "acrelay_journal_oldest_unpublished_age_seconds");
+    bool up = page_metric(page, "acrelay_redis_up") > 0;
     char text[32];
 
     text_duration(text, sizeof text, (int64_t)(age * 1000));
-    if (page_metric(page, "acrelay_redis_up") == 0)
+    if (page_metric(page, "acrelay_relay_shipping") == 0)
         findings_tell(f, WRONG, EXIT_CODE_UNAVAILABLE, "relay",
-                      "bring Redis back; the journal is sent by itself then",
-                      "Redis does not answer the receiver; %.0f deliveries wait in the "
-                      "journal, the oldest for %s",
-                      waiting, text);
-    else if (page_metric(page, "acrelay_relay_shipping") == 0)
-        findings_tell(
-            f, WRONG, EXIT_CODE_UNAVAILABLE, "relay",
-            "the receiver's log names Redis's answer; FENCED means another place "
-            "ships this journal: see acrelay journal claim",
-            "the relay has stopped; %.0f deliveries wait in the journal", waiting);
+                      redis_words_find(words)->advice,
+                      "%s (%s); %.0f deliveries wait in the journal, the oldest for %s",
+                      up ? "the relay has stopped" : "the receiver does not reach Redis",
+                      words[0] ? words : "it does not say why", waiting, text);
     else if (age > LAG_S)
         findings_tell(f, WARNING, EXIT_CODE_OK, "relay",
                       "it catches up by itself unless Redis is too slow: look again",
@@ -286,7 +174,7 @@ examine_relay(struct findings *f, const struct buf *page)
 
 // Counters that should be 0 since the start of the receiver.
 static void
-examine_counters(struct findings *f, const struct buf *page)
+examine_counters(struct findings *f)
 {
     static const struct {
         const char *metric, *means, *advice;
@@ -303,7 +191,7 @@ examine_counters(struct findings *f, const struct buf *page)
     };
 
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
-        double n = page_metric(page, counters[i].metric);
+        double n = page_metric(&f->receiver_page, counters[i].metric);
         if (n > 0)
             findings_tell(f, WRONG, EXIT_CODE_FAILURE, "since start", counters[i].advice,
                           "%s: %.0f", counters[i].means, n);
@@ -311,78 +199,102 @@ examine_counters(struct findings *f, const struct buf *page)
 }
 
 static void
-examine_receiver(struct findings *f, const struct buf *page)
+examine_receiver(struct findings *f)
 {
-    if (page->len == 0) {
+    const struct config *c = f->cli->config;
+
+    if (f->receiver.code == 0)
         findings_tell(
             f, WRONG, EXIT_CODE_UNAVAILABLE, "receiver",
-            "systemctl status acrelayd; every delivery that nobody takes is lost",
-            "acrelayd does not answer on %s", f->cli->config->receiver_admin.text);
+            "systemctl status acrelayd; under the socket unit posts wait until it runs, "
+            "else every delivery that nobody takes is lost",
+            "acrelayd does not answer on %s: %s", c->receiver_admin.text,
+            f->receiver.reason);
+    if (f->receiver.code == 0)
         return;
-    }
-    examine_settings(f, page);
-    examine_journal(f, page);
-    examine_relay(f, page);
-    examine_counters(f, page);
+    page_fetch(&f->receiver_page, &c->receiver_admin);
+    examine_reload(f, "the receiver", &f->receiver);
+    examine_urls(f);
+    examine_journal(f);
+    examine_relay(f);
+    examine_counters(f);
 }
 
 static void
-examine_worker(struct findings *f)
+examine_hooks_page(struct findings *f)
 {
-    const struct config *c = f->cli->config;
-    struct buf page;
+    const struct buf *page = &f->worker_page;
+    double silent = page_metric(page, "acrelay_hook_silent");
+    double throttled = page_metric(page, "acrelay_api_throttles_total");
 
-    if (!c->account_api_url)
-        return;
-    page_fetch(&page, &c->worker_admin);
-    if (page.len == 0)
-        findings_tell(f, WARNING, EXIT_CODE_OK, "worker",
-                      "systemctl status acrelay-worker; until then nobody notices a hook "
-                      "that ActiveCampaign switched off",
-                      "acrelay-worker does not answer on %s", c->worker_admin.text);
-    else if (page_metric(&page, "acrelay_hook_silent") > 0)
+    if (silent > 0)
         findings_tell(f, WRONG, EXIT_CODE_FAILURE, "hooks",
                       "acrelay status names them; acrelay-worker recreate HOOK makes one "
                       "anew",
-                      "%.0f hooks are silent for longer than expect_every",
-                      page_metric(&page, "acrelay_hook_silent"));
-    else
-        findings_tell(f, GOOD, EXIT_CODE_OK, "worker", NULL,
-                      "it runs, and no hook is silent");
-    double throttled = page_metric(&page, "acrelay_api_throttles_total");
+                      "%.0f hooks are silent for longer than expect_every", silent);
     if (throttled > THROTTLES)
         findings_tell(f, WARNING, EXIT_CODE_OK, "api rate",
                       "lower worker.api_rate, or find who else uses the account's API: "
                       "ActiveCampaign allows 5 requests a second to all together",
                       "ActiveCampaign said %.0f times that requests come too fast",
                       throttled);
-    else if (page.len > 0)
+    else
         findings_tell(f, GOOD, EXIT_CODE_OK, "api rate", NULL,
                       "at most %g requests a second, %.0f were refused as too many",
-                      c->worker_api_rate, throttled);
-    buf_release(&page);
+                      f->cli->config->worker_api_rate, throttled);
 }
+
+static void
+examine_worker(struct findings *f)
+{
+    const struct config *c = f->cli->config;
+    const struct admin_state *w = &f->worker;
+
+    if (!c->account_api_url)
+        return;
+    if (w->code == 0) {
+        findings_tell(f, WARNING, EXIT_CODE_OK, "worker",
+                      "systemctl status acrelay-worker; until then nobody notices a hook "
+                      "that ActiveCampaign switched off",
+                      "acrelay-worker does not answer on %s: %s", c->worker_admin.text,
+                      w->reason);
+        return;
+    }
+    page_fetch(&f->worker_page, &c->worker_admin);
+    examine_reload(f, "the worker", w);
+    if (w->code != 200 || w->activecampaign[0])
+        findings_tell(f, WRONG, EXIT_CODE_UNAVAILABLE, "worker",
+                      "until a round succeeds nobody notices a hook that ActiveCampaign "
+                      "switched off; what stands under activecampaign below says more",
+                      "%s",
+                      w->activecampaign[0] ? w->activecampaign : "its last round failed");
+    else if (page_metric(&f->worker_page, "acrelay_worker_leader") == 0)
+        findings_tell(f, WARNING, EXIT_CODE_OK, "worker",
+                      "the worker that leads says more",
+                      "it stands by: another worker is the leader, or nobody can know");
+    else
+        findings_tell(f, GOOD, EXIT_CODE_OK, "worker", NULL,
+                      "its last round found the hooks as the file says");
+    examine_hooks_page(f);
+}
+
+static const struct check checks[] = {
+    {"asking the receiver", examine_receiver},
+    {"looking at the disk", examine_disk},
+    {"looking at the clock", examine_clock},
+    {"asking the worker", examine_worker},
+    // from here on not offline
+    {"asking ActiveCampaign", outside_account},
+    {"posting to public_url", outside_public_url},
+};
 
 int
 cli_doctor(struct cli *c)
 {
-    struct findings f = {.cli = c};
-    bool offline = options_has(c->options, "offline");
-    struct buf page;
+    struct findings f = {.cli = c, .deeply = true};
 
     check_all(&f, false);
-    if (!c->config)
-        return findings_end(&f);
-    page_fetch(&page, &c->config->receiver_admin);
-    examine_disk(&f, &page);
-    examine_clock(&f);
-    examine_redis(&f);
-    examine_receiver(&f, &page);
-    buf_release(&page);
-    examine_worker(&f);
-    if (!offline) {
-        outside_account(&f);
-        outside_public_url(&f);
-    }
+    if (c->config)
+        findings_run(&f, checks, options_has(c->options, "offline") ? 4 : 6);
     return findings_end(&f);
 }

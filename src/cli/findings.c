@@ -1,6 +1,7 @@
 #include "cli/findings.h"
 
 #include "cli/show.h"
+#include "cli/waiting.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -34,6 +35,7 @@ findings_tell(struct findings *f, enum finding finding, enum exit_code code,
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    waiting_wipe();
     f->counts[finding]++;
     if (finding == WRONG && f->code == EXIT_CODE_OK)
         f->code = code;
@@ -48,9 +50,21 @@ findings_tell(struct findings *f, enum finding finding, enum exit_code code,
     fflush(stdout); // what comes next may take a while
 }
 
+void
+findings_run(struct findings *f, const struct check *checks, size_t len)
+{
+    for (size_t i = 0; i < len && (i == 0 || f->cli->config); i++) {
+        waiting_for("%s", checks[i].asks);
+        checks[i].run(f);
+        waiting_end();
+    }
+}
+
 int
 findings_end(struct findings *f)
 {
+    buf_release(&f->receiver_page);
+    buf_release(&f->worker_page);
     if (!f->cli->json)
         printf("%zu wrong, %zu warning%s\n", f->counts[WRONG], f->counts[WARNING],
                f->counts[WARNING] == 1 ? "" : "s");

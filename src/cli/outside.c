@@ -9,7 +9,7 @@
 
 #include <stdio.h>
 
-enum { PROBE_MS = 10000 };
+enum { PROBE_MS = 5000, LOST_SHOWN = 5 };
 
 // --- ActiveCampaign -------------------------------------------------------------------------
 
@@ -36,13 +36,89 @@ tell_plan(struct findings *f, const struct plan *plan, size_t found)
             plan->good, found);
 }
 
+// Our webhooks whose URL the running receiver answers with 404: AC posts there all the same.
+static void
+tell_lost(struct findings *f, const struct hooks *found)
+{
+    const struct config *c = f->cli->config;
+    size_t lost = 0;
+
+    for (size_t i = 0; f->receiver.code && i < found->len; i++) {
+        const struct hook *h = &found->at[i];
+        const char *path = h->name ? strstr(h->url, "/hook/") : NULL;
+        if (!path || config_takes(c, path) != 0 || ++lost > LOST_SHOWN)
+            continue;
+        findings_tell(f, WRONG, EXIT_CODE_FAILURE, "hooks",
+                      config_find_hook(c, span_of(h->name))
+                          ? "acrelay reload, and acrelay-worker apply moves it to the "
+                            "URL of the first secret"
+                          : "name it in the file again, or let it go: worker.prune, or "
+                            "by hand at ActiveCampaign",
+                      "webhook %llu (%s) still posts to a URL that the receiver answers "
+                      "with 404: each of its events is lost",
+                      (unsigned long long)h->id, h->name);
+    }
+    if (lost > LOST_SHOWN)
+        findings_tell(f, WRONG, EXIT_CODE_FAILURE, "hooks", NULL,
+                      "%zu webhooks more post to URLs that are answered with 404",
+                      lost - LOST_SHOWN);
+}
+
+// A webhook of others with our path and our token is ours under another address: it posts too.
+static void
+tell_alike(struct findings *f, const struct secrets *s, const struct hooks *found)
+{
+    const struct config *c = f->cli->config;
+    struct buf path;
+
+    buf_init(&path, 4096);
+    for (size_t i = 0; i < c->hooks_len * secrets_len(s); i++) {
+        const char *name = c->hooks[i % c->hooks_len].name;
+        buf_clear(&path);
+        secrets_url(s, i / c->hooks_len, "", span_of(name), &path);
+        for (size_t k = 0; k < found->len; k++)
+            if (!found->at[k].name && strstr(found->at[k].url, buf_text(&path)))
+                findings_tell(f, WRONG, EXIT_CODE_FAILURE, "hooks",
+                              "add its address to previous_public_urls, and the worker "
+                              "moves it; or remove it",
+                              "webhook %llu has the path and token of hook %s under "
+                              "another address than public_url: events come twice, or go "
+                              "elsewhere",
+                              (unsigned long long)found->at[k].id, name);
+    }
+    secret_wipe(&path);
+}
+
+static void
+tell_found(struct findings *f, const struct hooks *found)
+{
+    const struct config *c = f->cli->config;
+    struct hooks wanted = {0};
+    struct plan plan = {0};
+    struct err err = {0};
+    struct secrets *s = secrets_load(c, &err);
+
+    if (s) {
+        wanted_make(&wanted, c, s);
+        plan_make(&plan, &wanted, found, c->worker_prune);
+        tell_plan(f, &plan, found->len);
+        tell_lost(f, found);
+        tell_alike(f, s, found);
+    } else {
+        findings_tell(f, WRONG, EXIT_CODE_CONFIG, "hooks", NULL,
+                      "not compared with the file: %s", err.text);
+    }
+    plan_release(&plan);
+    secrets_release(s);
+    hooks_release(&wanted);
+}
+
 void
 outside_account(struct findings *f)
 {
     const struct config *c = f->cli->config;
-    struct account_callbacks cb = {.wait = wait_here};
-    struct hooks found = {0}, wanted = {0};
-    struct plan plan = {0};
+    struct account_callbacks cb = {.wait = wait_here, .once = true};
+    struct hooks found = {0};
     struct err err = {0};
 
     if (!c->account_api_url || !c->account_api_token_file)
@@ -56,22 +132,12 @@ outside_account(struct findings *f)
                     "and put it into account.api_token_file"
                   : "deliveries go on; the hooks cannot be looked after",
             "%s", err.text);
-        hooks_release(&found);
-        account_close(a);
-        return;
+    } else {
+        findings_tell(f, GOOD, EXIT_CODE_OK, "activecampaign", NULL,
+                      "%s takes the token; %zu webhooks there", c->account_api_url,
+                      found.len);
+        tell_found(f, &found);
     }
-    findings_tell(f, GOOD, EXIT_CODE_OK, "activecampaign", NULL,
-                  "%s takes the token; %zu webhooks there", c->account_api_url,
-                  found.len);
-    struct secrets *s = secrets_load(c, &err);
-    if (s) {
-        wanted_make(&wanted, c, s);
-        plan_make(&plan, &wanted, &found, c->worker_prune);
-        tell_plan(f, &plan, found.len);
-    }
-    plan_release(&plan);
-    secrets_release(s);
-    hooks_release(&wanted);
     hooks_release(&found);
     account_close(a);
 }

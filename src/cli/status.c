@@ -2,9 +2,12 @@
 // does not answer is said, and the rest is shown.
 #include "base/clock.h"
 #include "base/text.h"
+#include "cli/admin_json.h"
+#include "cli/check_redis.h"
 #include "cli/cli.h"
-#include "config/page.h"
 #include "cli/show.h"
+#include "cli/waiting.h"
+#include "config/page.h"
 #include "relay/script.h"
 #include "worker/state_json.h"
 
@@ -13,20 +16,24 @@
 
 struct status {
     struct cli *cli;
-    struct buf receiver, worker; // pages of /metrics; empty: it does not answer
-    struct redis *redis;
+    struct admin_state receiver, worker;
+    struct buf receiver_page, worker_page; // of /metrics; empty: it does not answer
+    struct redis *redis;                   // NULL: not usable, redis_err says why
     struct err redis_err;
+    int64_t redis_us; // Redis's time, which its times are compared with; 0: not known
     struct buf json;
     bool healthy;
 };
 
 // --- lines ----------------------------------------------------------------------------
 
+// What a part does: a line for people, a member for programs.
 static void
-title(const struct status *s, const char *name, bool good, const char *words)
+title(struct status *s, const char *name, bool good, const char *words)
 {
     const struct cli *c = s->cli;
 
+    show_add_member(&s->json, name, span_of(words));
     if (!c->json)
         printf("%s%-10s%s %s%s%s\n", show_color(c, SHOW_STRONG), name, show_plain(c),
                show_color(c, good ? SHOW_GOOD : SHOW_BAD), words, show_plain(c));
@@ -37,8 +44,6 @@ static void
 figure(struct status *s, const char *member, const char *label, double value,
        const char *text)
 {
-    if (s->json.len == 0)
-        buf_add_byte(&s->json, '{');
     buf_add_format(&s->json, "\"%s\":%.15g,", member, value);
     if (!s->cli->json)
         printf("  %-26s %s\n", label, text);
@@ -74,23 +79,45 @@ seconds(struct status *s, const char *member, const char *label, double value)
 // --- receiver -------------------------------------------------------------------------
 
 static void
+show_reload(struct status *s, const struct admin_state *state)
+{
+    if (state->last_good || (state->code && !state->reload_ok)) {
+        show_add_member(&s->json, state == &s->worker ? "worker_reload" : "reload",
+                        span_of(state->reload));
+        if (!s->cli->json)
+            printf("  %s%s: %s%s\n", show_color(s->cli, SHOW_BAD),
+                   state->last_good ? "runs with the last good configuration"
+                                    : "refused the last reload",
+                   state->reload, show_plain(s->cli));
+    }
+}
+
+static void
 show_receiver(struct status *s)
 {
-    const struct buf *page = &s->receiver;
-    bool up = page->len > 0, redis = page_metric(page, "acrelay_redis_up") > 0;
+    const struct buf *page = &s->receiver_page;
+    const char *redis = s->receiver.redis_error;
+    bool up = s->receiver.code != 0, refuses = s->receiver.code == 503;
     bool ships = page_metric(page, "acrelay_relay_shipping") > 0;
     bool known = page_metric(page, "acrelay_relay_cursor_known") > 0;
-    bool refuses = up && page_says_refusing(&s->cli->config->receiver_admin);
+    char words[1024];
 
-    s->healthy = up && redis && ships && !refuses;
-    title(s, "receiver", s->healthy,
-          !up       ? "does not answer on its admin address"
-          : refuses ? "REFUSES deliveries (503): they cannot be made durable, see its log"
-          : !redis  ? "takes deliveries; Redis is away, they wait in the journal"
-          : !ships  ? "takes deliveries; the relay has stopped, see its log"
-                    : "takes deliveries and relays them");
+    s->healthy = up && ships && !refuses;
+    if (!up)
+        snprintf(words, sizeof words, "does not answer on its admin address: %s",
+                 s->receiver.reason);
+    else if (refuses)
+        snprintf(words, sizeof words,
+                 "REFUSES deliveries (503): they cannot be made durable, see its log");
+    else if (!ships)
+        snprintf(words, sizeof words, "takes deliveries, they wait in the journal: %s",
+                 redis[0] ? redis : "see its log");
+    else
+        snprintf(words, sizeof words, "takes deliveries and relays them");
+    title(s, "receiver", s->healthy, words);
     if (!up)
         return;
+    show_reload(s, &s->receiver);
     count(s, "requests", "requests", page_metric(page, "acrelay_requests_total"));
     count(s, "refused", "refused with 503 since start",
           page_metric(page, "acrelay_journal_refused_total"));
@@ -116,14 +143,23 @@ show_receiver(struct status *s)
 
 // --- streams --------------------------------------------------------------------------
 
-static double
-length_of(struct status *s, const char *stream)
+// A number that Redis gives; its error is shown in its place.
+static void
+show_length(struct status *s, const char *stream, const char *member, const char *label)
 {
     char key[SCRIPT_KEY];
+    struct err err = {0};
 
     script_key(key, s->cli->config->redis_namespace, span_of(stream));
-    return (double)redis_reply_number(
-        redis_ask(s->redis, &s->redis_err, "XLEN", key, NULL));
+    const struct redis_reply *reply = redis_ask(s->redis, &err, "XLEN", key, NULL);
+    if (!cli_ask_failed(reply, &err)) {
+        count(s, member, label, (double)redis_reply_number(reply));
+        return;
+    }
+    s->healthy = s->healthy && !redis_is_dead(s->redis);
+    buf_add_format(&s->json, "\"%s\":null,", member);
+    if (!s->cli->json)
+        printf("  %-26s %s\n", label, err.text);
 }
 
 static void
@@ -139,10 +175,10 @@ show_streams(struct status *s)
             continue;
         snprintf(member, sizeof member, "stream_%s", c->hooks[i].stream);
         snprintf(label, sizeof label, "entries in %s", c->hooks[i].stream);
-        count(s, member, label, length_of(s, c->hooks[i].stream));
+        show_length(s, c->hooks[i].stream, member, label);
     }
     if (s->redis)
-        count(s, "stream_dead", "dead letters kept", length_of(s, "dead"));
+        show_length(s, "dead", "stream_dead", "dead letters kept");
 }
 
 // --- hooks ----------------------------------------------------------------------------
@@ -150,87 +186,201 @@ show_streams(struct status *s)
 struct hook_seen {
     char last[CLOCK_TEXT]; // time of the last event, "" none
     char state[24];        // as the worker says, "" it says nothing
+    char error[200];       // why one of them is not known
 };
 
-// NULL: Redis does not answer any more.
 static const struct redis_reply *
-ask_hook(struct status *s, const char *key, const char *name)
+ask_hook(struct status *s, const char *key, const char *name, struct hook_seen *seen)
 {
     char full[SCRIPT_KEY];
     struct err err = {0};
 
     script_key(full, s->cli->config->redis_namespace, span_of(key));
-    return redis_ask(s->redis, &err, "HGET", full, name, NULL);
-}
-
-static bool
-look_at_hook(struct status *s, const char *name, struct hook_seen *seen)
-{
-    const struct redis_reply *reply = ask_hook(s, "last", name);
-
-    *seen = (struct hook_seen){0};
-    if (!reply)
-        return false;
-    if (redis_reply_kind(reply) == REDIS_TEXT)
-        text_escape(seen->last, sizeof seen->last, span_to(redis_reply_text(reply), 19));
-    reply = ask_hook(s, "hooks", name);
-    if (!reply)
-        return false;
-    if (redis_reply_kind(reply) == REDIS_TEXT)
-        state_json_word(seen->state, sizeof seen->state, redis_reply_text(reply));
-    return true;
+    const struct redis_reply *reply = redis_ask(s->redis, &err, "HGET", full, name, NULL);
+    if (cli_ask_failed(reply, &err))
+        snprintf(seen->error, sizeof seen->error, "%.199s", err.text);
+    return reply;
 }
 
 static void
-print_hook(const struct status *s, const char *name, const struct hook_seen *seen)
+look_at_hook(struct status *s, const char *name, struct hook_seen *seen)
+{
+    const struct redis_reply *reply = ask_hook(s, "last", name, seen);
+
+    if (redis_reply_kind(reply) == REDIS_TEXT)
+        text_escape(seen->last, sizeof seen->last, redis_reply_text(reply));
+    reply = ask_hook(s, "hooks", name, seen);
+    if (redis_reply_kind(reply) == REDIS_TEXT)
+        state_json_word(seen->state, sizeof seen->state, redis_reply_text(reply));
+}
+
+// By Redis's clock, which made the time: ours may be another.
+static void
+add_age(struct status *s, const struct hook_seen *seen, char *text, size_t size)
+{
+    char age[32];
+    int64_t us;
+
+    text[0] = '\0';
+    if (s->redis_us == 0 || !clock_parse(&us, span_of(seen->last)))
+        return;
+    int64_t ms = (s->redis_us - us) / 1000;
+    buf_add_format(&s->json, "\"last_event_age_seconds\":%lld,", (long long)ms / 1000);
+    text_duration(age, sizeof age, ms > 0 ? ms : 0);
+    snprintf(text, size, ", %s ago", age);
+}
+
+static void
+print_hook(struct status *s, const char *name, const struct hook_seen *seen)
 {
     const struct cli *c = s->cli;
     bool silent = strcmp(seen->state, "silent") == 0;
+    bool left = strcmp(seen->state, "left") == 0;
+    char age[48];
 
+    buf_add_byte(&s->json, '{');
+    show_add_member(&s->json, "name", span_of(name));
+    show_add_member(&s->json, "last_event", span_of(seen->last));
+    show_add_member(&s->json, "state", span_of(seen->state));
+    if (seen->error[0])
+        show_add_member(&s->json, "error", span_of(seen->error));
+    add_age(s, seen, age, sizeof age);
+    s->json.at[s->json.len - 1] = '}';
+    buf_add_byte(&s->json, ',');
+    if (c->json)
+        return;
     printf("  %-26s ", name);
     if (seen->last[0])
-        printf("last event %s", seen->last);
-    else
+        printf("last event %.19s%s", seen->last, age);
+    else if (!seen->error[0] && !left)
         printf("%sno event yet%s", show_color(c, SHOW_FAINT), show_plain(c));
-    if (silent)
-        printf("  %ssilent for longer than expect_every%s", show_color(c, SHOW_BAD),
+    if (seen->error[0])
+        printf("  %s%s%s", show_color(c, SHOW_BAD), seen->error, show_plain(c));
+    if (silent || left)
+        printf("  %s%s%s", show_color(c, SHOW_BAD),
+               silent ? "silent for longer than expect_every"
+                      : "left: the file does not name it, ActiveCampaign still posts to "
+                        "it, and is answered 404",
                show_plain(c));
     else if (seen->state[0])
         printf("  %s", seen->state);
     putchar('\n');
 }
 
+// Those that the worker knows of at ActiveCampaign and the file names no more.
+static size_t
+show_left(struct status *s)
+{
+    char key[SCRIPT_KEY], name[128];
+    struct err err = {0};
+    size_t left = 0;
+
+    script_key(key, s->cli->config->redis_namespace, SPAN("hooks"));
+    const struct redis_reply *all = redis_ask(s->redis, &err, "HGETALL", key, NULL);
+    if (cli_ask_failed(all, &err) && !s->cli->json)
+        printf("  hooks that left the file: not looked at: %s\n", err.text);
+    for (size_t i = 0; i + 1 < redis_reply_len(all); i += 2) {
+        struct span raw = redis_reply_text(redis_reply_at(all, i));
+        struct hook_seen seen = {.last = ""};
+        state_json_word(seen.state, sizeof seen.state,
+                        redis_reply_text(redis_reply_at(all, i + 1)));
+        if (strcmp(seen.state, "left") != 0 || config_find_hook(s->cli->config, raw))
+            continue;
+        text_escape(name, sizeof name, raw);
+        print_hook(s, name, &seen);
+        left++;
+    }
+    return left;
+}
+
 static void
 show_hooks(struct status *s)
 {
     const struct config *c = s->cli->config;
-    size_t silent = 0;
+    size_t silent = 0, unknown = 0;
 
     if (!s->redis)
         return;
-    title(s, "hooks", true, "");
-    for (size_t i = 0; i < c->hooks_len; i++) {
-        struct hook_seen seen;
-        if (!look_at_hook(s, c->hooks[i].name, &seen))
-            break; // the connection is dead; what we know is on the screen
-        if (!s->cli->json)
-            print_hook(s, c->hooks[i].name, &seen);
+    if (!s->cli->json)
+        printf("%shooks%s\n", show_color(s->cli, SHOW_STRONG), show_plain(s->cli));
+    buf_add_text(&s->json, "\"hooks\":[");
+    size_t start = s->json.len;
+    for (size_t i = 0; i < c->hooks_len && !redis_is_dead(s->redis); i++) {
+        struct hook_seen seen = {.last = ""};
+        look_at_hook(s, c->hooks[i].name, &seen);
+        print_hook(s, c->hooks[i].name, &seen);
         silent += strcmp(seen.state, "silent") == 0;
+        unknown += seen.error[0] != '\0';
     }
-    s->healthy = s->healthy && silent == 0;
-    buf_add_format(&s->json, "\"hooks_silent\":%zu,", silent);
+    size_t left = show_left(s);
+    if (s->json.len > start)
+        s->json.len--; // the last comma
+    buf_add_format(&s->json, "],\"hooks_silent\":%zu,\"hooks_left\":%zu,", silent, left);
+    s->healthy = s->healthy && silent == 0 && left == 0 && unknown == 0;
 }
+
+// --- worker ---------------------------------------------------------------------------
 
 static void
 show_worker(struct status *s)
 {
-    bool up = s->worker.len > 0, wanted = s->cli->config->account_api_token_file != NULL;
+    const struct admin_state *w = &s->worker;
+    const struct config *c = s->cli->config;
+    bool wanted = c->account_api_url && c->account_api_token_file;
+    bool leads = page_metric(&s->worker_page, "acrelay_worker_leader") > 0;
+    bool good = w->code == 200 && !w->activecampaign[0];
+    char words[1024];
 
-    if (up || wanted)
-        title(s, "worker", up,
-              up ? "keeps the hooks" : "does not answer on its admin address");
-    if (wanted)
-        s->healthy = s->healthy && up;
+    if (!w->code && !wanted)
+        return;
+    if (!w->code)
+        snprintf(words, sizeof words, "does not answer on its admin address: %s",
+                 w->reason);
+    else if (!good)
+        snprintf(words, sizeof words, "%s",
+                 w->activecampaign[0] ? w->activecampaign : "its last round failed");
+    else
+        snprintf(words, sizeof words, "%s",
+                 leads ? "keeps the hooks" : "stands by: another worker is the leader");
+    title(s, "worker", good, words);
+    show_reload(s, w);
+    s->healthy = s->healthy && good;
+}
+
+// --- the command ----------------------------------------------------------------------
+
+static void
+ask_admins(struct status *s)
+{
+    const struct config *c = s->cli->config;
+
+    waiting_for("asking the receiver (%s)", c->receiver_admin.text);
+    admin_json_fetch(&s->receiver, &c->receiver_admin);
+    if (s->receiver.code)
+        page_fetch(&s->receiver_page, &c->receiver_admin);
+    waiting_for("asking the worker (%s)", c->worker_admin.text);
+    admin_json_fetch(&s->worker, &c->worker_admin);
+    if (s->worker.code)
+        page_fetch(&s->worker_page, &c->worker_admin);
+}
+
+static void
+ask_redis(struct status *s)
+{
+    uint64_t seconds;
+    struct err err;
+
+    s->redis = cli_redis(s->cli, &s->redis_err);
+    waiting_for("asking Redis (%s)", s->cli->config->redis_url);
+    if (s->redis && !redis_is_usable(s->redis, &s->redis_err)) {
+        redis_close(s->redis);
+        s->redis = NULL;
+    }
+    if (!s->redis)
+        return;
+    const struct redis_reply *now = redis_ask(s->redis, &err, "TIME", NULL);
+    if (text_number(&seconds, redis_reply_text(redis_reply_at(now, 0)), INT32_MAX))
+        s->redis_us = (int64_t)seconds * 1000000;
 }
 
 int
@@ -239,20 +389,19 @@ cli_status(struct cli *c)
     struct status s = {.cli = c};
 
     buf_init(&s.json, 1 << 20);
-    page_fetch(&s.receiver, &c->config->receiver_admin);
-    page_fetch(&s.worker, &c->config->worker_admin);
-    s.redis = cli_redis(c, &s.redis_err);
+    ask_admins(&s);
+    ask_redis(&s);
+    waiting_end();
     show_receiver(&s);
     show_streams(&s);
     show_hooks(&s);
     show_worker(&s);
-    buf_add_format(&s.json, "%s\"healthy\":%s,", s.json.len ? "" : "{",
-                   s.healthy ? "true" : "false");
+    buf_add_format(&s.json, "\"healthy\":%s,", s.healthy ? "true" : "false");
     if (c->json)
         show_end(&s.json);
     redis_close(s.redis);
-    buf_release(&s.receiver);
-    buf_release(&s.worker);
+    buf_release(&s.receiver_page);
+    buf_release(&s.worker_page);
     buf_release(&s.json);
     return s.healthy ? EXIT_CODE_OK : EXIT_CODE_UNAVAILABLE;
 }

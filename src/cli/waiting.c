@@ -55,11 +55,27 @@ start_thread(void)
 }
 
 static void
+wipe(void)
+{
+    if (waiting.said && isatty(STDERR_FILENO)) {
+        fputs("\r\033[K", stderr);
+        waiting.said = false;
+    }
+}
+
+void
+waiting_wipe(void)
+{
+    pthread_mutex_lock(&waiting.lock);
+    wipe();
+    pthread_mutex_unlock(&waiting.lock);
+}
+
+static void
 set(const char *text)
 {
     pthread_mutex_lock(&waiting.lock);
-    if (waiting.said && isatty(STDERR_FILENO))
-        fputs("\r\033[K", stderr);
+    wipe();
     snprintf(waiting.text, sizeof waiting.text, "%s", text);
     waiting.since_ms = clock_mono_ms();
     waiting.said = false;

@@ -5,7 +5,9 @@
 // waiting_for says what is asked or waited for from here on, in place of what was before.
 void waiting_for(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-// waiting_end wipes the line: called before anything else is printed.
+// waiting_end wipes the line: nothing is waited for any more. waiting_wipe wipes it too, before
+// something is printed, and the waiting goes on.
 void waiting_end(void);
+void waiting_wipe(void);
 
 #endif

@@ -484,7 +484,8 @@ def test_only_token_shows_a_token(acrelay, receiver):
 def doctor(config, *words):
     done = subprocess.run([harness.BUILD / "acrelay", "doctor", "--json", "--config", config,
                            *words], capture_output=True, text=True, timeout=120)
-    assert done.stderr == "", done.stderr
+    said = [line for line in done.stderr.splitlines() if not line.endswith(" ...")]
+    assert said == [], done.stderr
     assert harness.SECRET.decode() not in done.stdout
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
 

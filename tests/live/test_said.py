@@ -1,14 +1,16 @@
 """What the command line says of things that go wrong: in Redis's own words, never "good" without
 a look, never waiting without a word."""
 import json
-import os
 import signal
+import socket
 import subprocess
+import threading
 import time
 
 import pytest
 
 import harness
+from redis_server import RedisServer
 
 
 def run_acrelay(config, *words, code=0, **more):
@@ -62,3 +64,213 @@ def test_reload_is_not_satisfied_with_an_older_answer(receiver):
     assert "acrelayd reloads ..." in told and "no answer in time" in told
     receiver.stop()
     assert "cannot reach" in run_acrelay(receiver.config, "reload", code=69)
+
+
+# --- Redis -------------------------------------------------------------------------------
+
+class FakeRedis:
+    """Answers each command with what `answers` has for its name, else for "*"."""
+
+    def __init__(self, answers):
+        self.answers = answers
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            client, _ = self.listener.accept()
+            threading.Thread(target=self.serve, args=(client,), daemon=True).start()
+
+    def serve(self, client):
+        stream = client.makefile("rb")
+        while line := stream.readline():
+            words = []
+            for _ in range(int(line[1:])):
+                size = int(stream.readline()[1:])
+                words.append(stream.read(size + 2)[:-2])
+            name = words[0].decode().upper()
+            client.sendall(self.answers.get(name, self.answers["*"]).encode())
+
+
+def text(string):
+    return f"${len(string)}\r\n{string}\r\n"
+
+
+MASTER = "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A configuration alone, for a Redis at `url`."""
+    secret = tmp_path / "hook-secret"
+    secret.write_bytes(harness.SECRET)
+    secret.chmod(0o600)
+
+    def write(url, more=""):
+        config = tmp_path / "acrelay.yaml"
+        config.write_text(
+            "account: {name: acme}\npublic_url: https://hooks.acme.example\n"
+            f"secret_files: [hook-secret]\nredis: {{url: '{url}'{more}}}\n"
+            f"receiver: {{listen: ['127.0.0.1:{harness.free_port()}'],"
+            f" admin: '127.0.0.1:{harness.free_port()}', state_dir: '{tmp_path}/state'}}\n"
+            f"worker: {{admin: '127.0.0.1:{harness.free_port()}'}}\n"
+            "hooks:\n  - {name: contacts, events: [subscribe]}\n")
+        return config
+
+    return write
+
+
+def look(config, command, code):
+    """What check or doctor says of Redis."""
+    done = subprocess.run([f"{harness.BUILD}/acrelay", "-c", str(config), command, "--json",
+                           *(["--offline"] if command == "doctor" else [])],
+                          capture_output=True, text=True, timeout=60)
+    if code is not None:
+        assert done.returncode == code, done.stdout
+    return [f for f in findings(done.stdout) if f["what"].startswith("redis")], done.stderr
+
+
+def must_be_told(config, words, code, not_good=("redis", "redis rights")):
+    for command in ("check", "doctor"):
+        told, _ = look(config, command, code)
+        assert not [f for f in told if f["result"] == "good" and f["what"] in not_good], told
+        wrong = [f for f in told if f["result"] == "WRONG" and words in f["text"]]
+        assert wrong and all(f["do"] and "bring Redis back" not in f["do"] for f in wrong), told
+
+
+@pytest.mark.parametrize("answer, code", [
+    ("-NOAUTH Authentication required.", 77),
+    ("-DENIED Redis is running in protected mode", 77),
+    ("-LOADING Redis is loading the dataset in memory", 69),
+    ("-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", 69),
+    ("-BUSY Redis is busy running a script.", 69),
+    ("-ERR max number of clients reached", 69),
+    ("-WRONGWORD nobody knows this one", 69),
+])
+def test_any_error_is_told_in_redis_own_words(place, answer, code):
+    config = place(f"redis://127.0.0.1:{FakeRedis({'*': answer + chr(13) + chr(10)}).port}/0")
+    must_be_told(config, answer[1:], code)
+    out = run_acrelay(config, "status", code=69)
+    assert answer[1:] in out and "answers" not in out.replace("answers 404", "").split("redis ")[1]
+
+
+def test_a_version_that_lacks_what_the_script_needs(place):
+    def with_version(version):
+        return place("redis://127.0.0.1:%d/0" % FakeRedis({
+            "*": "-ERR Invalid stream ID\r\n", "PING": "+PONG\r\n", "ROLE": MASTER,
+            "TYPE": "+none\r\n", "EVAL": "*30\r\n" + 30 * text("ok"), "EVALSHA": "-NOSCRIPT\r\n",
+            "INFO": text(f"redis_version:{version}\r\nrole:master\r\n")}).port)
+
+    for version in ("5.0.14", "6.0.16", "6.1.240"):
+        told, _ = look(with_version(version), "check", 69)
+        assert [f for f in told if f["result"] == "WRONG" and version in f["text"]], told
+    for version in ("6.2.0", "7.0.15", "8.0.1", "10.0.0"):
+        told, _ = look(with_version(version), "check", 0)
+        assert {f["result"] for f in told} == {"good"}, told
+
+
+def test_no_redis_and_no_answer(place):
+    fake = FakeRedis({"*": "HTTP/1.1 400 Bad Request\r\n\r\n"})
+    for url, words in ((f"redis://127.0.0.1:{fake.port}/0", "Protocol error"),
+                       (f"redis://127.0.0.1:{harness.free_port()}/0", "Connection refused"),
+                       ("redis://nowhere.invalid/0", "nown")):
+        told, _ = look(place(url), "check", None)
+        assert [f for f in told if f["result"] == "WRONG" and words in f["text"]], told
+
+
+def test_a_redis_that_refuses_writes(place):
+    with RedisServer() as redis, RedisServer() as other:
+        config = place(f"redis://127.0.0.1:{redis.port}/0")
+        look(config, "check", 0)
+        redis.client.config_set("maxmemory", 1)
+        must_be_told(config, "OOM", 69, ("redis",))
+        redis.client.config_set("maxmemory", 0)
+        redis.client.config_set("min-replicas-to-write", 1)
+        must_be_told(config, "NOREPLICAS", 69, ("redis",))
+        redis.client.config_set("min-replicas-to-write", 0)
+        redis.client.config_set("maxmemory-policy", "allkeys-random")
+        must_be_told(config, "allkeys-random", 78, ("redis",))
+        redis.client.config_set("maxmemory-policy", "noeviction")
+        redis.client.set("{ac}:dead", "a text")
+        must_be_told(config, "{ac}:dead is a string", 78, ("redis",))
+        redis.client.delete("{ac}:dead")
+        redis.client.replicaof("127.0.0.1", other.port)
+        must_be_told(config, "slave", 69)
+        assert "not the master" in run_acrelay(config, "status", code=69)
+        redis.client.replicaof("no", "one")
+        must_be_told(place(f"redis://127.0.0.1:{redis.port}/99"), "DB index", None)
+        redis.client.config_set("requirepass", "s3")
+        must_be_told(config, "NOAUTH", 77)
+        (config.parent / "password").write_text("wrong")
+        (config.parent / "password").chmod(0o600)
+        must_be_told(place(f"redis://127.0.0.1:{redis.port}/0", ", password_file: password"),
+                     "WRONGPASS", 77)
+        assert redis.client.execute_command("AUTH", "s3") and redis.client.keys("*") == []
+
+
+def test_a_redis_that_hangs_is_told_within_5_s(place):
+    with RedisServer() as redis:
+        config = place(f"redis://127.0.0.1:{redis.port}/0")
+        redis.pause()
+        for command in ("check", "doctor", "status"):
+            start = time.monotonic()
+            done = subprocess.run([f"{harness.BUILD}/acrelay", "-c", str(config), command,
+                                   *(["--offline"] if command == "doctor" else [])],
+                                  capture_output=True, text=True, timeout=60)
+            assert done.returncode == 69 and "no answer in time" in done.stdout, done.stdout
+            assert "acrelay: asking Redis" in done.stderr and time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("name, result", [
+    ("EVAL", "WRONG"), ("EVALSHA", "WRONG"), ("XADD", "WRONG"), ("HMGET", "WRONG"),
+    ("XTRIM", "WRONG"), ("INFO", "warning"), ("ROLE", "warning")])
+def test_a_command_that_was_removed(place, name, result):
+    with RedisServer(settings=["--rename-command", name, "nobody-knows"]) as redis:
+        config = place(f"redis://127.0.0.1:{redis.port}/0")
+        told, _ = look(config, "check", 78 if result == "WRONG" else 0)
+        assert [f for f in told if f["result"] == result and name in f["text"].upper()], told
+
+
+def receiver_rights():
+    lines = (harness.ROOT / "deploy/redis/acrelay.acl").read_text().splitlines()
+    [line] = [line for line in lines if line.startswith("user acrelay-receiver ")]
+    return line.split()[4:]
+
+
+KEYS = {"dead", "seen:state", "seen:1", "seen:2", "last", "events", "streams", "cursor:*"}
+
+
+def test_each_right_of_the_receiver_is_looked_at(place):
+    """With each right of the shipped ACL taken away, check names it; nothing is written."""
+    rules = receiver_rights()
+    commands = [rule[1:] for rule in rules if rule.startswith("+") and rule != "+auth"]
+    with RedisServer() as redis:
+        config = place(f"redis://127.0.0.1:{redis.port}/0", ", user: bob, password_file: password")
+        (config.parent / "password").write_text("pw")
+        (config.parent / "password").chmod(0o600)
+        redis.add_user("bob", "pw", *rules)
+        told, _ = look(config, "check", 0)
+        assert [f for f in told if f["what"] == "redis rights" and f["result"] == "good"], told
+        for command in commands:
+            redis.client.execute_command("ACL", "SETUSER", "bob", "reset")
+            redis.add_user("bob", "pw", *[rule for rule in rules if rule != "+" + command])
+            told, _ = look(config, "check", None)
+            name = command.replace("|", " ").upper()
+            if command == "hget":
+                continue  # only the command line needs it
+            if command in ("info", "role", "type", "select"):  # the relay can do without
+                if command != "select":
+                    assert [f for f in told if name in f["text"] and f["result"] == "good"], told
+                continue
+            assert [f for f in told if f["result"] == "WRONG" and name in f["text"].upper()], \
+                (command, told)
+        # A key that the user may not reach.
+        for key in KEYS:
+            redis.client.execute_command("ACL", "SETUSER", "bob", "reset")
+            others = KEYS - {key}
+            redis.add_user("bob", "pw", *[rule for rule in rules if not rule.startswith("~")],
+                           *["~{ac}:" + other for other in others])
+            told, _ = look(config, "check", 77)
+            assert [f for f in told if "{ac}:" + key.rstrip("*") in f["text"]], (key, told)
+        assert redis.client.keys("*") == []
