@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/programs.h"
 #include "base/text.h"
+#include "base/times.h"
 #include "worker/worker.h"
 
 #include <inttypes.h>
@@ -122,13 +123,14 @@ lead(struct worker *w, struct err *err)
     w->leader = leader_open(w->config, w->store, err);
     if (!w->leader)
         return -1;
+    int64_t wait_ms = times_ms("lead-wait", LEAD_WAIT_MS);
     if (leader_take(w->leader, 0))
         return 0;
     if (!w->config->worker_leader_redis || store_is_up(w->store))
         fprintf(stderr,
                 "acrelay-worker: another acrelay-worker writes; waiting up to %d s\n",
-                LEAD_WAIT_MS / 1000);
-    if (leader_take(w->leader, LEAD_WAIT_MS))
+                (int)(wait_ms / 1000));
+    if (leader_take(w->leader, wait_ms))
         return 0;
     if (w->config->worker_leader_redis && !store_is_up(w->store))
         return err_exit(err, EXIT_CODE_UNAVAILABLE,

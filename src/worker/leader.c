@@ -4,23 +4,20 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "worker/account.h"
+#include "worker/lock.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 struct leader {
     bool by_lease;
     struct store *store;
-    int fd;           // of the directory, for its lock
-    bool locked;      // local
-    char self[33];    // redis: who we are
-    int64_t until_ms; // redis: end of the lease on our clock, 0: not the leader
+    struct lock lock; // local
+    bool locked;
+    char self[33]; // redis: who we are
+    // On the clock that goes on in suspended machines: the lease does so too.
+    int64_t until_ms; // redis: end of the lease, 0: not the leader
     int64_t asked_ms;
 };
 
@@ -34,14 +31,10 @@ static const char script[] =
 static const char release_script[] = "if redis.call('GET', KEYS[1]) == ARGV[1] then "
                                      "redis.call('DEL', KEYS[1]) end return 1";
 
-static int
-open_directory(const struct config *c, struct err *err)
+static int64_t
+now_ms(void)
 {
-    char *copy = memory_copy(span_of(c->file));
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    free(copy);
-    return fd < 0 ? err_errno(err, "cannot open the directory of %s", c->file) : fd;
+    return clock_boot_us() / 1000;
 }
 
 struct leader *
@@ -50,19 +43,24 @@ leader_open(const struct config *c, struct store *store, struct err *err)
     struct leader *l = memory_get(sizeof *l);
     unsigned char random[16];
 
-    *l = (struct leader){.by_lease = c->worker_leader_redis, .store = store, .fd = -1};
+    *l = (struct leader){.by_lease = c->worker_leader_redis, .store = store};
     if (getrandom(random, sizeof random, 0) != sizeof random) {
         err_errno(err, "no random bytes");
         free(l);
         return NULL;
     }
     text_hex(l->self, sizeof l->self, random, sizeof random);
-    if (!l->by_lease)
-        l->fd = open_directory(c, err);
-    if (l->by_lease || l->fd >= 0)
+    if (l->by_lease || lock_init(&l->lock, c, err) == 0)
         return l;
     free(l);
     return NULL;
+}
+
+void
+leader_use(struct leader *l, const struct config *c)
+{
+    if (!l->by_lease)
+        (void)lock_init(&l->lock, c, NULL); // as at the start, but for the token's file
 }
 
 static bool
@@ -86,15 +84,14 @@ leader_close(struct leader *l)
         return;
     if (l->until_ms)
         (void)run_script(l, release_script); // else it runs out by itself
-    if (l->fd >= 0)
-        close(l->fd);
+    leader_leave(l);
     free(l);
 }
 
 static void
 ask(struct leader *l)
 {
-    int64_t before = clock_mono_ms(); // the lease counts from before it was asked for
+    int64_t before = now_ms(); // the lease counts from before it was asked for
     bool was = l->until_ms > before;
 
     l->asked_ms = before;
@@ -112,7 +109,7 @@ ask(struct leader *l)
 bool
 leader_take(struct leader *l, int64_t wait_ms)
 {
-    int64_t end = clock_mono_ms() + wait_ms;
+    int64_t end = now_ms() + wait_ms;
 
     for (;;) {
         if (l->by_lease) {
@@ -121,10 +118,10 @@ leader_take(struct leader *l, int64_t wait_ms)
                 return true;
             if (!store_is_up(l->store))
                 return false; // nobody says who is the leader
-        } else if (flock(l->fd, LOCK_EX | LOCK_NB) == 0) {
+        } else if (lock_take(&l->lock)) {
             return l->locked = true;
         }
-        if (clock_mono_ms() >= end)
+        if (now_ms() >= end)
             return false;
         clock_sleep_ms(100);
         if (l->by_lease)
@@ -136,22 +133,21 @@ void
 leader_leave(struct leader *l)
 {
     if (l->locked)
-        flock(l->fd, LOCK_UN);
+        lock_leave(&l->lock);
     l->locked = false;
 }
 
 void
 leader_tick(struct leader *l)
 {
-    if (l->by_lease &&
-        (l->asked_ms == 0 || clock_mono_ms() - l->asked_ms >= LEADER_RENEW_MS))
+    if (l->by_lease && (l->asked_ms == 0 || now_ms() - l->asked_ms >= LEADER_RENEW_MS))
         ask(l);
 }
 
 bool
 leader_is(const struct leader *l)
 {
-    return l->by_lease ? l->until_ms > clock_mono_ms() : l->locked;
+    return l->by_lease ? l->until_ms > now_ms() : l->locked;
 }
 
 bool
@@ -160,7 +156,7 @@ leader_may_write(struct leader *l)
     if (!l->by_lease)
         return l->locked;
     leader_tick(l);
-    if (l->until_ms - clock_mono_ms() <= ACCOUNT_TIMEOUT_MS)
+    if (l->until_ms - now_ms() <= ACCOUNT_TIMEOUT_MS)
         ask(l);
-    return l->until_ms - clock_mono_ms() > ACCOUNT_TIMEOUT_MS;
+    return l->until_ms - now_ms() > ACCOUNT_TIMEOUT_MS;
 }

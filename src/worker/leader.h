@@ -1,10 +1,9 @@
 // A leader is the right to write to AC, which one worker has at a time.
 //
-// local: a lock on the directory that holds the configuration, taken for each round of
-// writing. It needs no file of its own and outlives an editor that replaces the file.
+// local: a lock (lock.h), taken for each round of writing.
 // redis: a lease of 15 s on {namespace}:leader, renewed every 5 s. Time that a stopped process
-// does not notice has passed on its clock too: no write begins when less is left of the lease
-// than a request may take.
+// or a suspended machine does not notice has passed on its clock (CLOCK_BOOTTIME) too: no write
+// begins when less is left of the lease than a request may take.
 #ifndef ACRELAY_WORKER_LEADER_H
 #define ACRELAY_WORKER_LEADER_H
 
@@ -14,6 +13,8 @@ enum { LEADER_LEASE_MS = 15000, LEADER_RENEW_MS = 5000 };
 
 struct leader;
 struct leader *leader_open(const struct config *c, struct store *store, struct err *err);
+// leader_use takes over another configuration of the same file.
+void leader_use(struct leader *l, const struct config *c);
 void leader_close(struct leader *l); // gives the lease back; NULL is fine
 
 // leader_take tries to be the leader, up to wait_ms. leader_leave ends a round: it gives a

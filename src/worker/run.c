@@ -130,6 +130,7 @@ take_over(struct run *r, struct worker *fresh)
     hooks_release(&w->wanted);
     secrets_release(w->secrets);
     store_use(w->store, fresh->config);
+    leader_use(w->leader, fresh->config);
     config_release(w->config);
     w->config = fresh->config;
     w->secrets = fresh->secrets;

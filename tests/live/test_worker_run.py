@@ -1,9 +1,11 @@
 """The worker where something lies: answers that are not ActiveCampaign's, waiting, a file in
 motion, clocks, locks."""
 import email.utils
+import fcntl
 import json
 import os
 import signal
+import stat
 import time
 import urllib.error
 import urllib.request
@@ -234,3 +236,69 @@ def test_run_stops_at_once_while_it_waits(sim, make_worker, running, switches):
                      or "trying again in 30" in text_of(worker))
     process.send_signal(signal.SIGTERM)
     assert process.wait(4) == 0
+
+
+# --- the lock ------------------------------------------------------------------------------
+
+def test_another_user_cannot_keep_the_worker_from_leading(sim, make_worker, tmp_path):
+    """flock(2) needs no right to write: whoever can open the directory could hold it."""
+    worker = make_worker()
+    tmp_path.chmod(0o755)
+    held = [os.open(place, os.O_RDONLY) for place in (tmp_path, worker.config)]
+    for fd in held:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    assert "1 created" in worker.run("apply", seconds=15)
+    for fd in held:
+        os.close(fd)
+
+
+def lock_file(directory):
+    [file] = directory.glob("*.lock")
+    return file
+
+
+def test_the_lock_is_a_private_file_where_systemd_says(sim, make_worker, tmp_path, monkeypatch):
+    worker = make_worker()
+    place = tmp_path / "runtime"
+    place.mkdir(mode=0o700)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(place))
+    worker.run("apply")
+    file = lock_file(place)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600 and file.stat().st_size == 0
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    file.unlink()
+    file.symlink_to(victim)
+    assert "lock" in worker.run("apply", code=73)
+    assert victim.read_text() == "precious"
+    file.unlink()
+    place.chmod(0o777)
+    assert "not be ours alone" in worker.run("apply", code=73)
+
+
+@pytest.mark.parametrize("shared", ["directory", "token"])
+def test_apply_and_run_exclude_each_other_however_they_were_started(
+        sim, make_worker, running, tmp_path, monkeypatch, shared):
+    """With one directory for both but the token as a credential; and with the token alone."""
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "lead-wait=300")
+    worker = make_worker()
+    places = [tmp_path / "run", tmp_path / ("run" if shared == "directory" else "apply")]
+    for place in places:
+        place.mkdir(mode=0o700, exist_ok=True)
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    for name in ("api-token", "hook-secret"):
+        (credentials / name).write_bytes((tmp_path / name).read_bytes())
+    sim.switch(slow=1, slow_ms=8000)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(places[0]))
+    if shared == "directory":
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    running(worker)
+    harness.wait_for("the round", lambda: "slow to answer" in text_of(worker))
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(places[1]))
+    link = tmp_path / "link.yaml"
+    link.symlink_to(worker.config)
+    config, worker.config = worker.config, link
+    assert "another acrelay-worker" in worker.run("apply", code=75)
+    assert not ours(sim)
