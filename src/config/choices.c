@@ -77,6 +77,9 @@ READ(read_events)
     UNUSED;
     char what[200];
 
+    if (strcmp(text, "all") == 0 || strcmp(text, "*") == 0)
+        return "no event type: ActiveCampaign has no word for all of them, so name each "
+               "one (`acrelay send --list` shows those known here)";
     if (!kind_is_made_of(text, LOWER, LOWER DIGITS "_", 64))
         return "not an event type";
     const char *near = nearest_event(text);

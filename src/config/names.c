@@ -76,6 +76,12 @@ resolve(const struct reading *r, const char *text, char *path)
 
     if (!*text)
         return "an empty path";
+    if (strncmp(text, "env:", 4) == 0) {
+        if (!kind_is_made_of(text + 4, LOWER UPPER "_", LOWER UPPER DIGITS "_", 255))
+            return "not the name of an environment variable";
+        snprintf(path, PATH_MAX, "%s", text);
+        return NULL;
+    }
     if (text[0] != '/' && credentials &&
         snprintf(path, PATH_MAX, "%s/%s", credentials, text) < PATH_MAX &&
         access(path, F_OK) == 0)
@@ -128,6 +134,6 @@ KIND(kind_stream, "lower-case letters, digits, '_', '.' and '-', at most 63", re
      false, kind_release_text);
 KIND(kind_label, "a label of 1 to 200 bytes", read_label, false, kind_release_text);
 KIND(kind_zone, "an IANA name like America/Chicago", read_zone, false, kind_release_text);
-KIND(kind_file, "the path of a file", read_file, false, kind_release_text);
-KIND(kind_files, "paths of files", read_files, true, kind_release_list);
+KIND(kind_file, "the path of a file, or env:NAME", read_file, false, kind_release_text);
+KIND(kind_files, "paths of files, or env:NAME", read_files, true, kind_release_list);
 KIND(kind_path, "an absolute path", read_path, false, kind_release_text);

@@ -5,13 +5,14 @@
 #include "base/file.h"
 #include "base/nearest.h"
 #include "base/text.h"
+#include "config/expand.h"
 
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SETTINGS_MAX = 64 }; // bits of `seen`
+enum { SETTINGS_MAX = 64 /* bits of `seen` */, VALUE_MAX = 1 << 16 };
 #define WARNING "warning: "
 
 struct reading {
@@ -67,7 +68,7 @@ config_next_problem(struct span *problems, bool *warning)
     return line;
 }
 
-static void
+__attribute__((format(printf, 4, 0))) static void
 tell_at(struct reading *r, const char *warning, const char *path, const char *format,
         va_list args)
 {
@@ -154,7 +155,12 @@ read_scalar(struct reading *r, const struct setting *s, const struct yaml_node *
              s->kind->expected);
         return;
     }
-    const char *wrong = s->kind->read(r, s, n->text, field);
+    struct buf value;
+    buf_init(&value, VALUE_MAX);
+    const char *wrong = expand_value(n->text, &value);
+    if (!wrong)
+        wrong = s->kind->read(r, s, buf_text(&value), field);
+    buf_release(&value);
     format_bounds(bounds, sizeof bounds, s);
     if (wrong && !may_be_shown(n->text))
         tell(r, n->line, n->column, "%s: this is %s; expected %s", s->path, wrong,

@@ -22,7 +22,7 @@ tell_secret(const char *path, struct err *err)
     enum exit_code code =
         err->exit == EXIT_CODE_PERMISSION ? err->exit : EXIT_CODE_CONFIG;
 
-    if (access(path, F_OK) < 0 && errno == ENOENT)
+    if (strncmp(path, "env:", 4) != 0 && access(path, F_OK) < 0 && errno == ENOENT)
         err_exit(err, code,
                  "%s is not there; make it with `head -c 32 /dev/urandom | base64` and "
                  "mode 600; under a unit, LoadCredential= names it too",

@@ -337,36 +337,6 @@ Test(file, refuses_a_file_over_the_ceiling)
     buf_release(&b);
 }
 
-Test(file, drops_one_newline_of_a_secret_and_wants_its_length)
-{
-    struct err err;
-    struct buf b;
-
-    buf_init(&b, 100);
-    cr_assert_eq(file_replace(path, SPAN("12345\n\n"), &err), 0);
-    cr_assert_eq(file_read_secret(path, 6, &b, &err), 0);
-    cr_assert(span_is(buf_span(&b), "12345\n"));
-    cr_assert_eq(file_read_secret(path, 7, &b, &err), -1);
-    cr_assert_eq(err.kind, ERR_INPUT);
-    buf_release(&b);
-}
-
-Test(file, refuses_a_secret_that_others_can_read)
-{
-    struct err err;
-    struct buf b;
-
-    buf_init(&b, 100);
-    cr_assert_eq(file_replace(path, SPAN("12345"), &err), 0);
-    cr_assert_eq(chmod(path, 0640), 0);
-    cr_assert_eq(file_read_secret(path, 1, &b, &err), -1);
-    cr_assert_eq(err.exit, EXIT_CODE_PERMISSION);
-    cr_assert_not_null(strstr(err.text, "chmod 600"));
-    setenv("CREDENTIALS_DIRECTORY", directory, 1);
-    cr_assert_eq(file_read_secret(path, 1, &b, &err), 0);
-    buf_release(&b);
-}
-
 Test(filesystem, is_classed_by_what_it_does_with_a_sync)
 {
     cr_assert_eq(filesystem_of_type(0xef53), FILESYSTEM_LOCAL); // ext4
