@@ -367,7 +367,8 @@ hold_and_report(struct rest *r, CURLcode code, const struct rest_answer *a, int 
                              .attempts = r->options.attempts};
 
     pace_hold(&r->pace, clock_mono_us() + ms * 1000);
-    if (r->options.report)
+    bool is_short = clock_mono_ms() + ms - r->trouble_ms < REPORT_MS;
+    if (r->options.report && !is_short)
         r->options.report(&wait, r->options.context);
 }
 

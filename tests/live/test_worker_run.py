@@ -50,12 +50,17 @@ def test_a_refusal_in_activecampaigns_words_is_the_token(sim, make_worker, body)
 # --- waiting -------------------------------------------------------------------------------
 
 def test_a_command_says_what_it_waits_for_and_ends(sim, make_worker, monkeypatch):
-    monkeypatch.setenv("ACRELAY_TEST_TIMES", "api-backoff=100")
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "api-backoff=400")
     sim.answer(522, "error code: 522", count=100)
     told = make_worker().run("plan", code=69, seconds=60)
-    assert "ActiveCampaign answers 522; trying again in" in told and "(2 of 5)" in told
+    assert "ActiveCampaign answers 522; trying again in" in told and "(5 of 5)" in told
     assert "error code: 522" in told
     assert len(sim.log()) == 5
+
+
+def test_a_short_wait_is_not_told(sim, make_worker):
+    sim.answer(503, "{}")
+    assert "trying again" not in make_worker().run("plan")
 
 
 def test_a_slow_answer_is_told_while_it_is_waited_for(sim, make_worker):
