@@ -2,14 +2,13 @@
 // the command's own file.
 #include "base/file.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/programs.h"
 #include "cli/cli.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static const struct {
@@ -93,12 +92,9 @@ int
 main(int argc, char **argv)
 {
     struct options options;
-    struct rlimit none = {0, 0};
 
     // No core dump ever holds a delivery or a secret.
-    umask(077);
-    setrlimit(RLIMIT_CORE, &none);
-    signal(SIGPIPE, SIG_IGN);
+    process_prepare();
     // A name server that does not answer: once 2 s instead of twice 5 (resolv.conf(5)).
     setenv("RES_OPTIONS", "timeout:2 attempts:1", 0);
     int code = options_parse(&options, &program_acrelay, argc, argv);

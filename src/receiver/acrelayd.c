@@ -5,6 +5,7 @@
 // requests.
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/programs.h"
 #include "base/text.h"
 #include "config/reach.h"
@@ -18,8 +19,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { DRAIN_MS = 25000, IDLE_MS = 5000 };
@@ -246,16 +245,11 @@ serve(struct receiver *r, const sigset_t *signals)
 
 // --- main ----------------------------------------------------------------------------------
 
-// Signals are for the main thread, which waits for them; broken pipes are told by writes. No
-// core dump ever holds a delivery or a secret.
+// Signals are for the main thread, which waits for them.
 static void
 prepare(sigset_t *signals)
 {
-    struct rlimit none = {0, 0};
-
-    umask(077);
-    setrlimit(RLIMIT_CORE, &none);
-    signal(SIGPIPE, SIG_IGN);
+    process_prepare();
     sigemptyset(signals);
     sigaddset(signals, SIGTERM);
     sigaddset(signals, SIGINT);

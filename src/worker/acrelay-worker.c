@@ -1,6 +1,7 @@
 // acrelay-worker: makes the webhooks at ActiveCampaign as the file says.
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/programs.h"
 #include "base/text.h"
 #include "base/times.h"
@@ -10,8 +11,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { LEAD_WAIT_MS = 20000 };
@@ -322,14 +321,11 @@ int
 main(int argc, char **argv)
 {
     struct options options;
-    struct rlimit none = {0, 0};
     int code = options_parse(&options, &program_worker, argc, argv);
 
     if (code >= 0)
         return code;
-    umask(077);
-    setrlimit(RLIMIT_CORE, &none);
-    signal(SIGPIPE, SIG_IGN);
+    process_prepare();
     struct worker w = {
         .options = &options,
         .file = options_text(&options, "config", config_default_path()),

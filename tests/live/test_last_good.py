@@ -4,15 +4,17 @@ import json
 import os
 import signal
 import subprocess
+import time
 
 import harness
 import pytest
 
-QUICK = {"ACRELAY_TEST_TIMES": "config_look=50"}
 HOOKS = "".join(f"  - {{name: {name}, events: [subscribe]}}\n" for name in ("contacts", "deals"))
 
 
 class Receiver(harness.Receiver):
+    look_ms = 50
+
     def spawn(self):
         def pass_socket():
             os.dup2(self.socket.fileno(), 3)
@@ -21,7 +23,8 @@ class Receiver(harness.Receiver):
         return subprocess.Popen(
             ["sh", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {harness.BUILD}/acrelayd"
              f" -c {self.config} --state-dir {self.directory}/state"],
-            stderr=self.log, preexec_fn=pass_socket, close_fds=False, env={**os.environ, **QUICK})
+            stderr=self.log, preexec_fn=pass_socket, close_fds=False, 
+            env={**os.environ, "ACRELAY_TEST_TIMES": f"config_look={self.look_ms}"})
 
     def kept(self):
         return self.directory / "state" / "last-good.yaml"
@@ -242,10 +245,11 @@ def test_without_a_directory_it_is_78(receiver, good):
 
 def test_a_file_in_motion_is_left_alone(receiver, good):
     """As long as it changes between two looks it is not read, however valid it is."""
+    receiver.look_ms = 500
     receiver.restart_with("")
-    for n in range(30):
+    for n in range(75):
         receiver.write(good + "#" * n + "\n")
-        harness.time.sleep(0.05)  # the writer's pace, half of that of the looks
+        time.sleep(0.02)  # the writer's pace, far below that of the looks
         assert receiver.reload()["last_good"]
     receiver.goes_by_the_file()
 

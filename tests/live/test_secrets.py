@@ -1,7 +1,9 @@
 """No token, secret or password stands anywhere but where it must: looked for in every log, page,
 answer, argument list, stream entry and file that a run of everything leaves behind."""
+import os
 import pathlib
 import subprocess
+import tempfile
 
 import harness
 import proxies
@@ -99,3 +101,32 @@ def test_no_secret_is_told_anywhere(world, tmp_path):
 
 def sim_token(directory):
     return (directory / "api-token").read_text().strip()
+
+
+def test_no_user_can_look_into_a_process_that_holds_secrets(redis, tmp_path):
+    """Not even its own: it is not dumpable, so that no core_pattern gets its memory."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to be somebody else")
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="acrelay-secrets-") as place:
+        os.chmod(place, 0o777)
+        receiver = harness.Receiver(place, redis.port)
+        receiver.stop()
+        for path in pathlib.Path(place).rglob("*"):
+            os.chown(path, 65534, 65534)
+        os.chmod(receiver.config, 0o644)
+        programs = [["acrelayd"], ["acrelay", "tail"]]
+        for number, words in enumerate(programs):
+            text = receiver.config.read_text().replace("127.0.0.1:1'",
+                                                       f"127.0.0.1:{harness.free_port()}'")
+            receiver.config.write_text(text)
+            process = subprocess.Popen(
+                ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                 harness.BUILD / words[0], *words[1:], "-c", receiver.config],
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                status = pathlib.Path(f"/proc/{process.pid}")
+                harness.wait_for(f"{words}", lambda: (status / "comm").read_text().strip()
+                                 == words[0] and (status / "environ").stat().st_uid == 0)
+            finally:
+                process.kill()
+                process.wait()

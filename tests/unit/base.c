@@ -6,9 +6,12 @@
 #include "base/file.h"
 #include "base/filesystem.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/text.h"
 
 #include <criterion/criterion.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -336,6 +339,19 @@ Test(file, refuses_a_file_over_the_ceiling)
     cr_assert_eq(err.kind, ERR_INPUT);
     buf_release(&b);
 }
+
+#ifndef __SANITIZE_ADDRESS__
+// A limit of core files alone does not stop a core_pattern that is a pipe.
+Test(process, leaves_no_core_dump)
+{
+    struct rlimit core;
+
+    process_prepare();
+    cr_expect_eq(prctl(PR_GET_DUMPABLE), 0);
+    cr_assert_eq(getrlimit(RLIMIT_CORE, &core), 0);
+    cr_expect_eq(core.rlim_max, 0);
+}
+#endif
 
 Test(filesystem, is_classed_by_what_it_does_with_a_sync)
 {
