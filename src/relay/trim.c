@@ -19,7 +19,7 @@
 
 #include <stdio.h>
 
-enum { TRIMS_MAX = 50, TRIM_FULL = 10000, HOUR_MS = 3600000 };
+enum { TRIMS_MAX = 50, TRIM_FULL = 10000, HOUR_MS = 3600000, BOOT_MS = 300000 };
 
 static uint64_t
 lag_most(struct relay *r, const char *key)
@@ -163,6 +163,50 @@ set_held(struct relay *r, bool held)
     pthread_mutex_unlock(&r->lock);
 }
 
+// newest_id_us is the time of the newest id of our streams, 0 when there is none, or no right
+// to see it.
+static int64_t
+newest_id_us(struct relay *r)
+{
+    int64_t newest_ms = 0;
+    char key[SCRIPT_KEY];
+    uint64_t ms;
+    struct err err;
+
+    for (size_t i = 0; i < r->streams_len; i++) {
+        script_key(key, r->namespace, span_of(r->streams[i]));
+        const struct redis_reply *about =
+            redis_ask(r->redis, &err, "XINFO", "STREAM", key, NULL);
+        for (size_t f = 0; f + 1 < redis_reply_len(about); f += 2) {
+            struct span id = redis_reply_text(redis_reply_at(about, f + 1));
+            if (span_is(redis_reply_text(redis_reply_at(about, f)),
+                        "last-generated-id") &&
+                text_number(&ms, span_cut(&id, '-'), INT64_MAX / 1000) &&
+                (int64_t)ms > newest_ms)
+                newest_ms = (int64_t)ms;
+        }
+    }
+    return newest_ms * 1000;
+}
+
+// A machine that has just booted may not have its time yet, and Redis on it neither; no step is
+// seen when we start after it. So for that while time goes on from the newest entry, as fast as
+// the boot clock, and no faster.
+static int64_t
+cautious(struct relay *r, int64_t now_us)
+{
+    int64_t boot_us = clock_boot_us();
+
+    if (boot_us >= times_ms("clock-boot", BOOT_MS) * 1000)
+        return now_us;
+    if (r->newest_at_us == 0) {
+        r->newest_us = newest_id_us(r);
+        r->newest_at_us = boot_us;
+    }
+    int64_t sure_us = r->newest_us + boot_us - r->newest_at_us;
+    return r->newest_us == 0 || now_us < sure_us ? now_us : sure_us;
+}
+
 // believed_time is Redis's time, 0 when it is not known or not believed.
 static int64_t
 believed_time(struct relay *r)
@@ -191,7 +235,7 @@ believed_time(struct relay *r)
         break;
     }
     set_held(r, w->holding);
-    return w->holding ? 0 : now_us;
+    return w->holding ? 0 : cautious(r, now_us);
 }
 
 // At most once an hour, with all that went since.

@@ -106,19 +106,26 @@ def test_no_event_is_dropped_when_the_clock_was_set(redis, clock, make_receiver)
     assert redis.client.xlen("{ac}:events") == entries
 
 
-def test_a_step_of_redis_holds_trimming_until_it_is_steady(clock, tmp_path, monkeypatch):
+@pytest.fixture
+def wrong_redis(clock, tmp_path):
+    """Its clock is the one that lies; the receiver's is true."""
     clock.on()
-    redis = harness.Redis(tmp_path)
+    server = harness.Redis(tmp_path)
     clock.on(False)
-    now = time.time()
-    add_old(redis, "{ac}:events", [DAY, 2 * HOUR], now)
-    redis.client.xgroup_create("{ac}:events", "shop", "0")
+    add_old(server, "{ac}:events", [DAY, 2 * HOUR], time.time())
+    server.client.xgroup_create("{ac}:events", "shop", "0")
+    yield server
+    server.kill()
+
+
+def test_a_step_of_redis_holds_trimming_until_it_is_steady(clock, wrong_redis, tmp_path):
+    redis = wrong_redis
     receiver = harness.Receiver(tmp_path, redis.port)
     try:
         wait_trims(redis)
         assert not held(receiver)
-        for offset in (8 * DAY, -8 * DAY, 12 * YEAR):
-            clock(offset)
+        for step in (8 * DAY, -8 * DAY, 12 * YEAR):
+            clock(step)
             harness.wait_for("the alarm", lambda: held(receiver))
             assert receiver.post("type=subscribe") == 200  # shipping goes on
             receiver.wait_shipped()
@@ -136,4 +143,26 @@ def test_a_step_of_redis_holds_trimming_until_it_is_steady(clock, tmp_path, monk
         harness.wait_for("trimming", lambda: redis.client.xlen("{ac}:events") < 5)
     finally:
         receiver.kill()
-        redis.kill()
+
+
+def test_a_redis_that_has_no_time_yet_after_boot_trims_nothing(clock, wrong_redis, tmp_path,
+                                                               monkeypatch):
+    """Both started before NTP: no step is seen. Soon after boot the newest entry counts."""
+    redis = wrong_redis
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "trim=50 trim-exact=50 clock-settle=1500 clock-boot=9000000000")
+    add_old(redis, "{ac}:dead", [99 * DAY, HOUR], time.time())
+    clock(400 * DAY)
+    receiver = harness.Receiver(tmp_path, redis.port)
+    try:
+        assert receiver.post("type=subscribe") == 200
+        receiver.wait_shipped()
+        harness.wait_for("what is too old in any case",
+                         lambda: redis.client.xlen("{ac}:dead") == 1)
+        wait_trims(redis)
+        assert redis.client.xlen("{ac}:events") == 3
+        clock(0)
+        harness.wait_for("the alarm", lambda: held(receiver))
+        wait_trims(redis)
+        assert redis.client.xlen("{ac}:events") == 3
+    finally:
+        receiver.kill()
