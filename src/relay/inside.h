@@ -45,7 +45,7 @@ struct relay {
     uint64_t doubt; // records up to here may have receipts of two different clocks
     bool forgets;   // with the next batch all fingerprints are forgotten
     bool known;     // a cursor was read in this life
-    bool warned_info, warned_role, warned_trim, noticed;
+    bool warned_info, warned_role, warned_trim, warned_ids, noticed;
     bool role_hidden;   // Redis does not let us ask for it
     int64_t polled_ms;  // when Redis was polled last, 0: it must be
     int64_t wait_ms;    // next back-off

@@ -97,5 +97,10 @@ relay_replay(struct redis *r, const char *namespace, const struct entry *e,
     struct span text = redis_reply_text(reply);
     if (redis_reply_kind(reply) == REDIS_ERROR)
         return err_set(err, ERR_INPUT, "Redis says: %.*s", (int)text.len, text.at);
+    // So that it is trimmed, if no hook names it any more. No right to say so is no failure.
+    script_key(key, namespace, SPAN("streams"));
+    if (good)
+        (void)redis_command(
+            r, (struct span[]){SPAN("SADD"), span_of(key), e->delivery.stream}, 3, err);
     return 0;
 }

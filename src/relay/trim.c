@@ -207,6 +207,23 @@ cautious(struct relay *r, int64_t now_us)
     return r->newest_us == 0 || now_us < sure_us ? now_us : sure_us;
 }
 
+// Redis never gives a smaller id than it gave: after its clock was ahead, entries keep ids of
+// that time until it has come, and stay for as much longer. Said once each time.
+static void
+check_ids(struct relay *r, int64_t now_us)
+{
+    int64_t ahead_us = newest_id_us(r) - now_us;
+    bool ahead = ahead_us > HOUR_MS * INT64_C(1000);
+
+    if (ahead && !r->warned_ids)
+        log_alarm(
+            "relay: entry ids are %lld h ahead of Redis's clock, which must have been "
+            "wrong: redis.retain.age keeps entries so much longer. Trim such a stream "
+            "by hand (XTRIM), or give its hooks another one",
+            (long long)(ahead_us / 1000 / HOUR_MS));
+    r->warned_ids = ahead;
+}
+
 // believed_time is Redis's time, 0 when it is not known or not believed.
 static int64_t
 believed_time(struct relay *r)
@@ -263,7 +280,7 @@ report_dead(struct relay *r, uint64_t gone)
 static bool
 is_exact(struct relay *r)
 {
-    int64_t now = clock_mono_ms();
+    int64_t now = clock_boot_us() / 1000; // suspended hours are hours
 
     if (r->exact_ms && now - r->exact_ms < times_ms("trim-exact", HOUR_MS))
         return false;
@@ -283,6 +300,8 @@ relay_trim(struct relay *r)
     if (exact) {
         relay_sync_streams(r);
         relay_forget_hooks(r);
+        if (now_us > 0)
+            check_ids(r, now_us);
     }
     for (size_t i = 0; i < r->streams_len; i++, n++) {
         int64_t age_us = i == 0 ? o->retain_dead_us : o->retain_age_us;

@@ -890,6 +890,11 @@ Test(relay, trims_streams_that_only_records_name)
           strcmp(s.streams[3].name, "never") == 0 && s.streams[3].length == 1);
     cr_expect_eq(redis_reply_number(ask("SISMEMBER {t}:streams never")), 1);
     tell("SADD {t}:streams x{t}:cursor ../.. CURSOR");
+    struct entry again = {.reason = EVENT_GOOD, .delivery = {.stream = SPAN("again")}};
+    struct err err;
+    cr_assert(relay_replay(look, "t", &again, &err) == 0);
+    cr_expect_eq(redis_reply_number(ask("SISMEMBER {t}:streams again")), 1);
+    tell("SREM {t}:streams again");
     options.streams = both; // and back
     relay_reload(relay, &options);
     until(strcmp(s.streams[2].name, "gone") == 0 &&
