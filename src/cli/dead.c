@@ -1,9 +1,11 @@
 // dead: letters that could not become events. Their stream holds the bytes as received, so
-// that one which a newer version understands can be sent through again.
+// that one which a newer version understands can be sent through again. Bytes that Redis does
+// not take lie beside the receiver's journal (relay/aside.h).
 #include "base/clock.h"
 #include "base/text.h"
 #include "cli/cli.h"
 #include "cli/show.h"
+#include "relay/aside.h"
 #include "relay/relay.h"
 
 #include <stdio.h>
@@ -16,7 +18,8 @@ struct dead {
     char key[SCRIPT_KEY];
     const char *reason;
     uint64_t found, most;
-    struct buf ids; // NUL-ended, of letters to drop
+    struct buf ids;  // NUL-ended, of letters to drop
+    struct buf body; // of the letter at hand, when its bytes lie beside the journal
 };
 
 // A step of a walk: 0 to go on, -1 with *err.
@@ -27,6 +30,7 @@ static int
 dead_open(struct dead *d, struct cli *c, struct err *err)
 {
     *d = (struct dead){.cli = c, .most = UINT64_MAX};
+    buf_init(&d->body, STORED_MAX);
     script_key(d->key, c->config->redis_namespace, SPAN("dead"));
     d->redis = cli_redis(c, err);
     return d->redis ? 0 : -1;
@@ -36,6 +40,7 @@ static int
 dead_close(struct dead *d, int result, const struct err *err)
 {
     redis_close(d->redis);
+    buf_release(&d->body);
     return result < 0 ? cli_fail(err) : EXIT_CODE_OK;
 }
 
@@ -84,7 +89,7 @@ print_letter(struct dead *d, const char *id, const struct redis_reply *fields,
 
     (void)err;
     if (c->json) {
-        show_fields(span_of(id), fields);
+        show_fields(span_of(id), fields, SPAN(""));
         return 0;
     }
     text_bytes(size, sizeof size, show_field(fields, "raw").len);
@@ -132,14 +137,31 @@ find(struct dead *d, const char *id, struct err *err)
     return redis_reply_at(redis_reply_at(reply, 0), 1);
 }
 
+// read_raw gives the letter's bytes, from the letter or from beside the journal.
+static int
+read_raw(struct dead *d, const struct redis_reply *fields, struct span *raw,
+         struct err *err)
+{
+    *raw = show_field(fields, "raw");
+    if (raw->len > 0 || !span_is(show_field(fields, "reason"), "redis"))
+        return 0;
+    buf_clear(&d->body);
+    int found =
+        aside_read(d->cli->config->state_dir, show_field(fields, "ce_id"), &d->body, err);
+    *raw = buf_span(&d->body);
+    return found < 0 ? -1 : 0;
+}
+
 static void
-print_whole(const struct cli *c, const struct redis_reply *fields)
+print_whole(const struct cli *c, const struct redis_reply *fields, struct span raw)
 {
     for (size_t i = 0; i + 1 < redis_reply_len(fields); i += 2) {
         printf("%s", show_color(c, SHOW_STRONG));
-        show_text(redis_reply_text(redis_reply_at(fields, i)), 60);
+        struct span name = redis_reply_text(redis_reply_at(fields, i));
+        struct span value = redis_reply_text(redis_reply_at(fields, i + 1));
+        show_text(name, 60);
         printf("%s: ", show_plain(c));
-        show_text(redis_reply_text(redis_reply_at(fields, i + 1)), 0);
+        show_text(span_is(name, "raw") ? raw : value, 0);
         putchar('\n');
     }
 }
@@ -154,11 +176,13 @@ cli_dead_show(struct cli *c)
     if (dead_open(&d, c, &err) < 0)
         return cli_fail(&err);
     const struct redis_reply *fields = find(&d, id, &err);
-    if (fields && c->json)
-        show_fields(span_of(id), fields);
-    else if (fields)
-        print_whole(c, fields);
-    return dead_close(&d, fields ? 0 : -1, &err);
+    struct span raw;
+    int result = fields ? read_raw(&d, fields, &raw, &err) : -1;
+    if (result == 0 && c->json)
+        show_fields(span_of(id), fields, raw);
+    else if (result == 0)
+        print_whole(c, fields, raw);
+    return dead_close(&d, result, &err);
 }
 
 // --- replay ---------------------------------------------------------------------------
@@ -181,16 +205,23 @@ time_of(struct span text, int64_t *us)
 
 // The delivery as it was, with stream and settings as its hook has them now.
 static int
-restore(const struct cli *c, const struct redis_reply *fields, struct buf *stored,
+restore(struct dead *dead, const struct redis_reply *fields, struct buf *stored,
         struct record *record, struct err *err)
 {
+    const struct cli *c = dead->cli;
     struct span name = show_field(fields, "hook"), id = show_field(fields, "ce_id");
     const struct config_hook *hook = config_find_hook(c->config, name);
     struct delivery d = {.hook = name,
                          .type = show_field(fields, "content-type"),
-                         .query = show_field(fields, "query"),
-                         .body = show_field(fields, "raw")};
+                         .query = show_field(fields, "query")};
 
+    if (read_raw(dead, fields, &d.body, err) < 0)
+        return -1;
+    if (d.body.len == 0 && span_is(show_field(fields, "reason"), "redis"))
+        return err_set(err, ERR_INPUT,
+                       "its bytes are not in Redis, and not in %s/bad: replay it on the "
+                       "receiver's machine",
+                       c->config->state_dir);
     if (span_is(show_field(fields, "reason"), "gap"))
         return err_set(err, ERR_INPUT, "it tells of lost records and holds no delivery");
     if (span_is(show_field(fields, "reason"), "encoding"))
@@ -235,6 +266,26 @@ send_again(struct dead *d, const struct record *record, struct span journal_id,
     return result;
 }
 
+// take_out removes a letter, and its bytes beside the journal. *count: how many there were.
+static int
+take_out(struct dead *d, const char *id, int64_t *count, struct err *err)
+{
+    const char *directory = d->cli->config->state_dir;
+    char ce_id[EVENT_ID_TEXT + 1] = "";
+
+    if (aside_holds(directory)) {
+        const struct redis_reply *fields = find(d, id, err);
+        struct span name = show_field(fields, "ce_id");
+        snprintf(ce_id, sizeof ce_id, "%.*s", (int)name.len, name.at);
+    }
+    const struct redis_reply *reply = redis_ask(d->redis, err, "XDEL", d->key, id, NULL);
+    if (cli_ask_failed(reply, err))
+        return -1;
+    *count = redis_reply_number(reply);
+    aside_remove(directory, span_of(ce_id));
+    return 0;
+}
+
 // First into the stream, then out of the dead letters: killed between the two, it stands in
 // both, with one ce_id.
 static int
@@ -244,20 +295,20 @@ replay(struct dead *d, const char *id, struct err *err)
     struct buf stored;
     char journal_id[JOURNAL_ID_TEXT];
     const struct redis_reply *fields = find(d, id, err);
+    int64_t count;
     int result = -1;
 
     if (!fields)
         return -1;
     buf_init(&stored, STORED_MAX);
-    if (restore(d->cli, fields, &stored, &record, err) == 0) {
+    if (restore(d, fields, &stored, &record, err) == 0) {
         // The fields are gone with the next command.
         struct span whole = span_to(show_field(fields, "ce_id"), JOURNAL_ID_TEXT - 1);
         memcpy(journal_id, whole.at, whole.len);
         result = send_again(d, &record, span_make(journal_id, whole.len), err);
     }
     buf_release(&stored);
-    if (result == 0 &&
-        cli_ask_failed(redis_ask(d->redis, err, "XDEL", d->key, id, NULL), err))
+    if (result == 0 && take_out(d, id, &count, err) < 0)
         return -1;
     return result < 0 ? err_context(err, "%s", id) : 0;
 }
@@ -288,12 +339,12 @@ cli_dead_replay(struct cli *c)
 static int
 drop(struct dead *d, const char *id, struct err *err)
 {
-    const struct redis_reply *reply = redis_ask(d->redis, err, "XDEL", d->key, id, NULL);
+    int64_t count;
 
-    if (cli_ask_failed(reply, err))
+    if (take_out(d, id, &count, err) < 0)
         return -1;
-    d->found += redis_reply_number(reply) == 1;
-    if (redis_reply_number(reply) != 1)
+    d->found += count == 1;
+    if (count != 1)
         return err_set(err, ERR_INPUT, "there is no dead letter %s", id);
     return 0;
 }

@@ -90,7 +90,7 @@ is_json(struct span s)
 }
 
 void
-show_fields(struct span id, const struct redis_reply *fields)
+show_fields(struct span id, const struct redis_reply *fields, struct span raw)
 {
     struct buf object;
 
@@ -99,9 +99,11 @@ show_fields(struct span id, const struct redis_reply *fields)
     for (size_t i = 0; i + 1 < redis_reply_len(fields); i += 2) {
         char name[64];
         struct span value = redis_reply_text(redis_reply_at(fields, i + 1));
-        struct span raw = redis_reply_text(redis_reply_at(fields, i));
-        text_escape(name, sizeof name, raw);
-        if (span_is(raw, "data") && is_json(value)) {
+        struct span field = redis_reply_text(redis_reply_at(fields, i));
+        text_escape(name, sizeof name, field);
+        if (span_is(field, "raw") && raw.len > 0)
+            value = raw;
+        if (span_is(field, "data") && is_json(value)) {
             buf_add_text(&object, "\"data\":");
             buf_add(&object, value);
             buf_add_byte(&object, ',');

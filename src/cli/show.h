@@ -22,8 +22,8 @@ void show_end(struct buf *object);
 void show_text(struct span s, size_t width);
 
 // show_fields prints an entry (name, value, name, value ...) as a JSON line, its id first;
-// `data` is put in as the JSON it is.
-void show_fields(struct span id, const struct redis_reply *fields);
+// `data` is put in as the JSON it is, and `raw`, if not empty, in place of that field.
+void show_fields(struct span id, const struct redis_reply *fields, struct span raw);
 
 // show_field finds a field's value, empty when it is not there.
 struct span show_field(const struct redis_reply *fields, const char *name);

@@ -105,7 +105,7 @@ static void
 print_entry(const struct tail *t, struct span id, const struct redis_reply *fields)
 {
     if (t->cli->json)
-        show_fields(id, fields);
+        show_fields(id, fields, SPAN(""));
     else
         print_line(t, fields);
 }

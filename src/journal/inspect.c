@@ -29,7 +29,7 @@ count_bad(int dir)
         return 0;
     }
     for (struct dirent *e; (e = readdir(d));)
-        n += e->d_name[0] != '.';
+        n += e->d_name[0] != '.' && !strstr(e->d_name, ".body"); // those are the relay's
     closedir(d);
     return n;
 }

@@ -246,8 +246,6 @@ is_as_known(const struct relay *r, const struct found *f, uint64_t sequence)
 static void
 set_cursor(struct relay *r, uint64_t sequence, const char *check)
 {
-    if (sequence != r->cursor)
-        r->refused_count = 0;
     r->cursor = sequence;
     snprintf(r->check, sizeof r->check, "%.*s", ENTRY_CHECK - 1, check);
     r->placed = true;

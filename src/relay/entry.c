@@ -149,6 +149,16 @@ entry_make_refused(struct entry_maker *m, const struct record *record, struct sp
 }
 
 void
+entry_leave_raw(struct entry_maker *m, struct entry *e, const char *where)
+{
+    size_t len = strlen(m->detail);
+
+    snprintf(m->detail + len, sizeof m->detail - len, "; %s", where);
+    e->event.detail = span_of(m->detail);
+    e->event.raw = SPAN("");
+}
+
+void
 entry_check(struct entry_maker *m, const struct record *record, char to[ENTRY_CHECK])
 {
     unsigned char sum[DIGEST_BYTES];

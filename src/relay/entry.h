@@ -42,6 +42,10 @@ void entry_make_gap(struct entry_maker *m, uint64_t first, uint64_t last,
 void entry_make_refused(struct entry_maker *m, const struct record *record,
                         struct span words, struct entry *e);
 
+// entry_leave_raw takes the raw bytes out of a dead letter of entry_make_refused; the detail says
+// where they are.
+void entry_leave_raw(struct entry_maker *m, struct entry *e, const char *where);
+
 // entry_check is the cursor's `check`: the first 16 hex digits of SHA-256 over the sequence
 // (20 decimal digits), the receipt time (microseconds, 20 decimal digits) and the stored
 // payload of a record.

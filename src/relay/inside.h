@@ -7,6 +7,21 @@
 
 #include <pthread.h>
 
+// What is sent in the place of a record that Redis does not take.
+enum letter { LETTER_NONE, LETTER_WHOLE, LETTER_EMPTY };
+
+// A record that failed with nothing else in its batch.
+struct suspect {
+    uint64_t after; // the cursor before it, valid while tries > 0
+    int tries;
+    bool by_cut;     // the connection was cut, else Redis answered an error
+    bool probed;     // another write has succeeded since the last try
+    uint64_t bytes;  // of its stored payload
+    int64_t wait_ms; // until the next try
+    enum letter letter;
+    char words[256];
+};
+
 struct relay {
     struct relay_options options; // the texts below are ours
     char *host, *path, *user, *namespace, *account, *directory;
@@ -74,10 +89,13 @@ struct relay {
     uint64_t batch_bytes, batch_dead, batch_gaps;
     int64_t batch_received_us; // of its newest record
 
-    // a record that Redis refuses
-    uint64_t refused; // the cursor before it, valid while refused_count > 0
-    int refused_count;
-    char refused_words[256];
+    // refuse.c
+    struct suspect suspect;
+    struct suspect proven; // the last one that became a dead letter
+    int64_t proven_ms;     // when, 0: none
+    size_t records_max;    // of a batch: less after one was cut off, more when one passes
+    int64_t narrowed_ms;   // when it was made less, 0: it may grow at once
+    int64_t refused_told_ms; // when such a letter was told last, 0: never
 };
 
 // attach.c: relay_attach opens a connection and polls. relay_poll asks for role, eviction
@@ -101,6 +119,19 @@ enum place {
 };
 enum place relay_go_to(struct relay *r, uint64_t sequence, struct span check,
                        struct err *err);
+
+// refuse.c: relay_try_suspect makes sure, before a record is tried again that failed alone, that
+// other writes succeed, and decides whether a dead letter goes in its place, which
+// relay_make_letter makes (-1: its bytes cannot be kept, and that is said). relay_refused,
+// relay_cut: the batch failed so; relay_passed: it is in. All return what to do next.
+bool relay_is_suspect(const struct relay *r);
+enum reply relay_try_suspect(struct relay *r);
+int relay_make_letter(struct relay *r, const struct record *record, struct entry *e);
+enum reply relay_refused(struct relay *r, struct span words);
+enum reply relay_cut(struct relay *r, const char *words, bool timed_out);
+void relay_passed(struct relay *r);
+// relay_sweep_aside removes kept bytes whose letters were trimmed.
+void relay_sweep_aside(struct relay *r);
 
 // relay_complain says a reason once and keeps it in the status.
 void relay_complain(struct relay *r, enum relay_state state, bool alarm,

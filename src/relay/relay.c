@@ -209,10 +209,8 @@ act(struct relay *r, enum reply reply)
         back_off(r);
         return true;
     case REPLY_REFUSED:
-        // After the last try the dead letter is sent at once; if that is refused too, slowly.
-        if (r->refused_count != r->options.refused_times)
-            rest(r, r->options.refused_wait_ms);
-        return true;
+        rest(r, r->suspect.wait_ms);
+        return !r->suspect.by_cut;
     case REPLY_STOP:
     case REPLY_FENCED:
         rest(r, r->options.stop_wait_ms);
@@ -411,6 +409,7 @@ relay_start(const struct relay_options *options, struct journal *j, struct err *
     pthread_condattr_destroy(&monotonic);
     buf_init(&r->last_payload, JOURNAL_RECORD_MAX);
     buf_init(&r->held_payload, JOURNAL_RECORD_MAX);
+    r->records_max = SCRIPT_RECORDS_MAX;
     r->reader = cursor_open(j, 0);
     r->maker = entry_maker_open(r->account, journal_id(j));
     r->script = script_open(r->namespace, journal_id(j), r->owner,

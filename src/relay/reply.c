@@ -29,6 +29,24 @@ static const struct {
     {"NOPERM", REPLY_STOP},
     {"WRONGTYPE", REPLY_STOP},
     {"CROSSSLOT", REPLY_STOP},
+    {"DENIED", REPLY_STOP}, // protected mode
+};
+
+// Errors that begin with ERR and say nothing about one record. Redis 7.0 says "The user executing
+// the script ..." of a right that is missing inside a script, Redis 8 and Valkey "ACL failure in
+// script: ..."; a command that is missing there is "Unknown Redis command" or "Unknown command".
+static const struct {
+    const char *start;
+    enum reply reply;
+} errors[] = {
+    {"ERR max number of clients", REPLY_WAIT},
+    {"ERR unknown command", REPLY_STOP},
+    {"ERR Unknown command", REPLY_STOP},
+    {"ERR Unknown Redis command", REPLY_STOP},
+    {"ERR This Redis command is not allowed from script", REPLY_STOP},
+    {"ERR This command is not allowed from script", REPLY_STOP},
+    {"ERR The user executing the script", REPLY_STOP},
+    {"ERR ACL failure in script", REPLY_STOP},
 };
 
 // Inside a script some versions keep the '-' of the wire before the word.
@@ -52,10 +70,10 @@ reply_of(struct span text, bool inside)
     if (!span_is(word, "ERR"))
         return REPLY_UNKNOWN;
     text = span_from(text, (size_t)(word.at - text.at));
-    // The second is how Redis 7.0 says NOPERM of a command inside a script.
-    if (span_starts(text, SPAN("ERR unknown command")) ||
-        span_starts(text, SPAN("ERR The user executing the script")))
-        return REPLY_STOP;
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        if (span_starts(text, span_of(errors[i].start)))
+            return errors[i].reply;
+    }
     return inside ? REPLY_REFUSED : REPLY_UNKNOWN;
 }
 

@@ -277,6 +277,9 @@ script_read(const struct redis_reply *reply, struct script_answer *a)
         return;
     a->words = redis_reply_text(redis_reply_at(reply, 0));
     a->reply = reply_of(a->words, true);
+    // What failed before the first record is no fault of a record.
+    if (a->reply == REPLY_REFUSED && redis_reply_len(reply) == 2)
+        a->reply = REPLY_STOP;
     // Another owner's cursor says nothing about our records.
     a->has_cursor =
         a->reply != REPLY_FENCED &&

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 // A batch that was neither small nor full: posts come fast. Waiting a little makes the next
@@ -70,27 +71,25 @@ fits(const struct relay *r, const struct record *record)
     size_t records = script_records(r->script);
 
     return records == 0 || (!receipt_went_back(r->batch_received_us, receipt(record)) &&
-                            records < SCRIPT_RECORDS_MAX &&
+                            records < r->records_max &&
                             r->batch_bytes + record->payload.len <= SCRIPT_BYTES_MAX);
 }
 
-static void
+static int
 make_entry(struct relay *r, enum cursor_result found, const struct record *record,
            struct entry *e)
 {
-    bool give_up =
-        r->refused_count >= r->options.refused_times && script_records(r->script) == 0;
-
     if (found == CURSOR_GAP)
         entry_make_gap(r->maker, record->gap_first, record->sequence, record->received_us,
                        record->gap_reason, e);
-    else if (give_up)
-        entry_make_refused(r->maker, record, span_of(r->refused_words), e);
+    else if (relay_is_suspect(r) && r->suspect.letter != LETTER_NONE)
+        return relay_make_letter(r, record, e);
     else
         entry_make(r->maker, record, e);
+    return 0;
 }
 
-static void
+static int
 add_record(struct relay *r, enum cursor_result found, const struct record *record)
 {
     bool in_doubt = record->sequence <= r->doubt;
@@ -103,16 +102,19 @@ add_record(struct relay *r, enum cursor_result found, const struct record *recor
     }
     if (!record->gap_first)
         r->batch_received_us = record->received_us;
-    make_entry(r, found, record, &e);
+    if (make_entry(r, found, record, &e) < 0)
+        return -1;
     script_add(r->script, &e, in_doubt);
     keep(&r->last_payload, &r->last, record);
     r->last_is_record = found == CURSOR_RECORD;
     r->batch_bytes += record->payload.len;
     r->batch_dead += e.reason != EVENT_GOOD;
     r->batch_gaps += found == CURSOR_GAP;
+    return 0;
 }
 
-// gather reads records until the batch is full or the journal's end. False on a read error.
+// gather reads records until the batch is full or the journal's end. False on an error, which is
+// said.
 static bool
 gather(struct relay *r)
 {
@@ -123,7 +125,7 @@ gather(struct relay *r)
     r->batch_bytes = r->batch_dead = r->batch_gaps = 0;
     for (;;) {
         // One that was refused goes alone, so that the next answer is about it.
-        if (r->refused_count > 0 && script_records(r->script) == 1)
+        if (relay_is_suspect(r) && script_records(r->script) == 1)
             return true;
         enum cursor_result found = next_record(r, &record, &err);
         if (found == CURSOR_ERROR && script_records(r->script) == 0)
@@ -135,25 +137,22 @@ gather(struct relay *r)
             r->has_held = true;
             return true;
         }
-        add_record(r, found, &record);
+        if (add_record(r, found, &record) < 0)
+            return false;
     }
 }
 
 // exchange sends the batch and reads the answer, with the script's text when Redis does
 // not have it. False: the connection is dead.
 static bool
-exchange(struct relay *r, struct script_answer *answer)
+exchange(struct relay *r, struct script_answer *answer, struct err *err)
 {
-    struct err err;
-
     for (int by_text = 0; by_text <= 1; by_text++) {
         const struct redis_reply *reply = NULL;
-        if (script_send(r->script, r->redis, r->batch_check, by_text, &err) == 0)
-            reply = redis_receive(r->redis, &err);
-        if (!reply) {
-            relay_complain(r, RELAY_CONNECTING, false, "%s; the journal waits", err.text);
+        if (script_send(r->script, r->redis, r->batch_check, by_text, err) == 0)
+            reply = redis_receive(r->redis, err);
+        if (!reply)
             return false;
-        }
         script_read(reply, answer);
         if (answer->reply != REPLY_NOSCRIPT)
             return true;
@@ -226,8 +225,6 @@ tell_dead(struct relay *r)
 static void
 move_to(struct relay *r, uint64_t cursor, const char *check)
 {
-    if (cursor != r->cursor)
-        r->refused_count = 0;
     r->cursor = cursor;
     memcpy(r->check, check, strlen(check) + 1);
     journal_publish(r->journal, cursor);
@@ -249,8 +246,10 @@ done(struct relay *r, const struct script_answer *a)
     if (a->cursor != r->last.sequence)
         return REPLY_UNKNOWN; // no answer that our script gives
     count_batch(r, a);
-    tell_dead(r);
+    if (!relay_is_suspect(r)) // of which relay_passed tells
+        tell_dead(r);
     tell_notice(r, a->notice);
+    relay_passed(r);
     move_to(r, a->cursor, r->batch_check);
     r->received_us = r->batch_received_us;
     r->forgets = false;
@@ -265,20 +264,6 @@ elsewhere(struct relay *r)
 {
     r->placed = false;
     return relay_poll(r);
-}
-
-static enum reply
-refused(struct relay *r, struct span words)
-{
-    if (r->refused_count == 0 || r->refused != r->cursor)
-        r->refused_count = 0;
-    r->refused = r->cursor;
-    r->refused_count++;
-    snprintf(r->refused_words, sizeof r->refused_words, "%.*s", (int)words.len, words.at);
-    relay_complain(r, RELAY_CONNECTING, false,
-                   "Redis refuses the record behind %llu: %.*s",
-                   (unsigned long long)r->cursor, (int)words.len, words.at);
-    return REPLY_REFUSED;
 }
 
 // The words live as long as the reply: Redis is asked for more only after they are copied.
@@ -322,24 +307,32 @@ refusal(struct relay *r, const struct script_answer *a)
 static enum reply
 not_done(struct relay *r, const struct script_answer *a)
 {
+    char words[256];
+
     if (a->has_cursor && a->cursor > r->cursor && a->reply != REPLY_ELSEWHERE)
         move_to(r, a->cursor, ""); // the records before the one that failed
     read_again(r);
-    if (a->reply != REPLY_REFUSED)
+    if (a->reply != REPLY_REFUSED && a->reply != REPLY_UNKNOWN)
         return refusal(r, a);
     relay_count_word(r, a->words);
-    return refused(r, a->words);
+    if (a->reply == REPLY_REFUSED)
+        return relay_refused(r, a->words);
+    snprintf(words, sizeof words, "Redis says: %.*s", (int)a->words.len, a->words.at);
+    return relay_cut(r, words, false);
 }
 
 enum reply
 relay_probe(struct relay *r, uint64_t at)
 {
     struct script_answer answer;
+    struct err err;
 
     script_begin(r->script, at, false);
     r->batch_check[0] = '\0';
-    if (!exchange(r, &answer))
+    if (!exchange(r, &answer, &err)) {
+        relay_complain(r, RELAY_CONNECTING, false, "%s; the journal waits", err.text);
         return REPLY_UNKNOWN;
+    }
     if (answer.reply == REPLY_DONE && answer.cursor == at)
         return REPLY_DONE;
     if (answer.reply == REPLY_DONE || answer.reply == REPLY_AT)
@@ -360,10 +353,17 @@ enum reply
 relay_ship(struct relay *r, bool *idle)
 {
     struct script_answer answer;
+    struct err err;
 
     *idle = false;
     linger(r);
     relay_check_clock(r);
+    // One that is closed already says nothing about what would be sent now.
+    if (redis_peer_closed(r->redis))
+        return REPLY_UNKNOWN;
+    enum reply reply = relay_try_suspect(r);
+    if (reply != REPLY_DONE)
+        return reply;
     if (!gather(r))
         return REPLY_UNKNOWN;
     if (script_records(r->script) == 0) {
@@ -373,8 +373,8 @@ relay_ship(struct relay *r, bool *idle)
     r->batch_check[0] = '\0';
     if (r->last_is_record)
         entry_check(r->maker, &r->last, r->batch_check);
-    if (!exchange(r, &answer))
-        return REPLY_UNKNOWN;
+    if (!exchange(r, &answer, &err))
+        return relay_cut(r, err.text, err.error == ETIMEDOUT);
     if (answer.reply == REPLY_DONE)
         return done(r, &answer);
     if (answer.reply == REPLY_AT)

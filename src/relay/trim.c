@@ -308,6 +308,8 @@ relay_trim(struct relay *r)
         uint64_t gone = trim_stream(r, r->streams[i], &streams[n], age_us, now_us, exact);
         if (i == 0)
             report_dead(r, gone);
+        if (i == 0 && gone > 0)
+            relay_sweep_aside(r);
     }
     for (size_t i = 0; i < r->left_len; i++, n++)
         trim_stream(r, r->left[i], &streams[n], o->retain_age_us, now_us, exact);

@@ -1,0 +1,160 @@
+"""Records that Redis, or a proxy before it, does not take: found, put aside as dead letters, and
+passed by those behind them; and a Redis that takes nothing, which proves nothing."""
+import json
+import subprocess
+
+import pytest
+
+import harness
+from fault_proxy import FaultProxy
+from redis_server import RedisServer, wait_for
+from test_relay import numbers, place, post, redis, shipping  # noqa: F401 (fixtures)
+
+LIMIT = 60000
+
+
+def poison(n, size=LIMIT + 1000):
+    return f"type=subscribe&n={n}&x=" + "y" * size
+
+
+def unreadable(n):
+    return f"type=subscribe&n={n}&x=%00" + "y" * LIMIT  # a NUL: a dead letter by itself
+
+
+def letters(redis, place):
+    """(number, reason, bytes aside) of each dead letter."""
+    found = []
+    for _, letter in redis.entries("{ac}:dead"):
+        aside = place / "journal" / "bad" / f"{letter['ce_id']}.body"
+        body = aside.read_text() if aside.exists() else letter["raw"]
+        assert not (aside.exists() and letter["raw"])
+        found.append((int(body.split("n=")[1].split("&")[0]), letter["reason"], body))
+    return found
+
+
+def ship_bodies(place, proxy, redis, bodies, heal_after=None):
+    """All at once, as after an outage."""
+    proxy.refuse()
+    with shipping(place, proxy.port) as ship:
+        for body in bodies:
+            assert ship.post(body)
+        proxy._refuse = False
+        if heal_after:
+            heal_after(ship)
+        ship.finish()
+
+
+@pytest.mark.parametrize("at", [{1}, {30}, {60}, set(range(20, 26)), {1, 2, 59, 60}],
+                         ids=["first", "middle", "last", "in a row", "scattered"])
+def test_a_record_that_is_cut_off_is_a_dead_letter_and_the_others_go_on(place, redis, at):
+    bodies = [poison(n) if n in at else f"type=subscribe&n={n}" for n in range(1, 61)]
+    with FaultProxy(redis.port) as proxy:
+        proxy.cut_over(LIMIT)
+        ship_bodies(place, proxy, redis, bodies)
+        assert proxy.cuts < 30 + 10 * len(at)
+    assert numbers(redis) == [n for n in range(1, 61) if n not in at]
+    assert letters(redis, place) == [(n, "redis", poison(n)) for n in sorted(at)]
+
+
+def test_a_dead_letter_that_is_cut_off_is_kept_aside_too(place, redis):
+    bodies = ["type=subscribe&n=1", unreadable(2), "type=subscribe&n=3"]
+    with FaultProxy(redis.port) as proxy:
+        proxy.cut_over(LIMIT)
+        ship_bodies(place, proxy, redis, bodies)
+    assert numbers(redis) == [1, 3]
+    assert letters(redis, place) == [(2, "redis", unreadable(2))]
+
+
+@pytest.mark.parametrize("limit", ["proto-max-bulk-len", "client-query-buffer-limit"])
+def test_the_limits_of_redis_itself(place, redis, limit):
+    redis.client.config_set(limit, "1mb")
+    bodies = ["type=subscribe&n=1", poison(2, 3 << 20), "type=subscribe&n=3"]
+    with FaultProxy(redis.port) as proxy:
+        ship_bodies(place, proxy, redis, bodies)
+    assert numbers(redis) == [1, 3]
+    assert letters(redis, place) == [(2, "redis", poison(2, 3 << 20))]
+
+
+def test_small_batches_pass_where_large_ones_are_cut_off(place, redis):
+    bodies = [poison(n, 1000) for n in range(1, 151)]
+    with FaultProxy(redis.port) as proxy:
+        proxy.cut_over(LIMIT)
+        ship_bodies(place, proxy, redis, bodies)
+    assert numbers(redis) == list(range(1, 151))
+    assert letters(redis, place) == []
+
+
+@pytest.mark.parametrize("fault", ["every script call", "all with a record", "for a while"])
+def test_a_redis_that_refuses_everything_makes_no_dead_letters(place, redis, fault):
+    bodies = [f"type=subscribe&n={n}" for n in range(1, 20)] + [poison(20, 2000)]
+
+    def heal_after(ship):
+        wait_for(lambda: proxy.cuts >= (7 if fault == "for a while" else 9))
+        if fault == "all with a record":
+            wait_for(lambda: ship.said("and a dead letter in its place"))
+        proxy.heal()
+
+    with FaultProxy(redis.port) as proxy:
+        if fault == "every script call":
+            proxy.cut_with(b"EVALSHA")
+        else:
+            proxy.cut_with(b"/activecampaign/")
+        ship_bodies(place, proxy, redis, bodies, heal_after)
+    assert numbers(redis) == list(range(1, 21))
+    assert letters(redis, place) == []
+
+
+def cli(receiver, *words):
+    done = subprocess.run([harness.BUILD / "acrelay", "-c", receiver.config, "--json", *words],
+                          capture_output=True, text=True, timeout=30)
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines() if line]
+
+
+def test_dead_show_replay_and_drop_read_and_remove_the_bytes(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "refused-wait=20")
+    with RedisServer() as server, FaultProxy(server.port) as proxy:
+        proxy.cut_over(LIMIT)
+        receiver = harness.Receiver(tmp_path, proxy.port)
+        try:
+            for n in (1, 2):
+                assert receiver.post(poison(n)) == 200
+            receiver.wait_shipped()
+            assert receiver.metric("acrelay_dead_letters_total") == 2
+            proxy.heal()
+            kept = tmp_path / "state" / "bad"
+            assert sorted(p.read_text() for p in kept.iterdir()) == [poison(1), poison(2)]
+            assert all(p.stat().st_mode & 0o777 == 0o600 for p in kept.iterdir())
+            _, (first, second) = cli(receiver, "dead", "list")
+            code, (shown,) = cli(receiver, "dead", "show", first["id"])
+            assert code == 0 and shown["raw"] == poison(1)
+            assert cli(receiver, "dead", "replay", first["id"])[0] == 0
+            assert [f["ce_id"] for _, f in server.entries("{ac}:events")] == [first["ce_id"]]
+            assert [p.name for p in kept.iterdir()] == [second["ce_id"] + ".body"]
+            assert cli(receiver, "dead", "drop", second["id"]) == (0, [{"dropped": 1}])
+            assert list(kept.iterdir()) == []
+        finally:
+            receiver.kill()
+
+
+def test_the_bytes_go_when_their_letter_is_trimmed(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "refused-wait=20 trim-exact=1 trim=100")
+    with RedisServer() as server, FaultProxy(server.port) as proxy:
+        proxy.cut_over(LIMIT)
+        receiver = harness.Receiver(tmp_path, proxy.port)
+        try:
+            for n in (1, 2):
+                assert receiver.post(poison(n)) == 200
+            receiver.wait_shipped()
+            kept = tmp_path / "state" / "bad"
+            (one, _), (two, second) = server.entries("{ac}:dead")
+            # As if the first were a hundred days old.
+            server.client.xdel("{ac}:dead", one)
+            server.client.xdel("{ac}:dead", two)
+            old = tuple(x for pair in second.items() for x in pair)
+            server.client.execute_command("DEL", "{ac}:dead")
+            server.client.execute_command("XADD", "{ac}:dead", "1-0", "ce_id", "old")
+            server.client.execute_command("XADD", "{ac}:dead", "*", *old)
+            harness.wait_for("the first's bytes are gone", lambda: [
+                p.name for p in kept.iterdir()] == [second["ce_id"] + ".body"], 20)
+        finally:
+            receiver.kill()
