@@ -2,6 +2,7 @@
 
 #include "base/nearest.h"
 #include "base/times.h"
+#include "cli/redis_words.h"
 #include "cli/waiting.h"
 
 #include <stdio.h>
@@ -68,6 +69,9 @@ cli_ask_failed(const struct redis_reply *reply, struct err *err)
     if (redis_reply_kind(reply) != REDIS_ERROR)
         return false;
     err_set(err, ERR_INPUT, "Redis says: %.*s", (int)text.len, text.at);
+    const struct redis_words *known = redis_words_find(err->text);
+    if (known->in[0])
+        err->exit = known->code;
     return true;
 }
 
@@ -78,12 +82,13 @@ cli_redis(const struct cli *c, struct err *err)
     struct buf password;
     struct redis *r = NULL;
 
-    waiting_for("asking Redis (%s)", c->config->redis_url);
+    if (!c->quiet)
+        waiting_for("asking Redis (%s)", c->config->redis_url);
     if (config_redis_options(&options, c->config, &password, err) == 0) {
         options.connect_ms = options.command_ms = times_ms("cli_redis", REDIS_MS);
         r = redis_open(&options, err);
         if (!r)
-            err->exit = EXIT_CODE_UNAVAILABLE;
+            err->exit = redis_words_find(err->text)->code;
     }
     secret_wipe(&password);
     waiting_end();

@@ -13,6 +13,7 @@ struct cli {
     const char *file;      // configuration
     struct config *config; // read before the command runs; NULL where it needs none
     bool json;
+    bool quiet; // what takes a while is not said (it was)
     bool color; // stdout is a terminal, and $NO_COLOR does not forbid it
 };
 
@@ -46,11 +47,12 @@ struct config *cli_config(const char *file, bool warnings);
 const struct config_hook *cli_hook(const struct cli *c, const char *name,
                                    struct err *err);
 
-// cli_ask_failed says whether a reply is missing or an error; then *err says so.
+// cli_ask_failed says whether a reply is missing or an error; then *err says so, with the exit code
+// that Redis's words mean.
 bool cli_ask_failed(const struct redis_reply *reply, struct err *err);
 
 // cli_redis connects as the configuration says, 5 s for each step, and says so when it takes a
-// while; NULL with *err (EXIT_CODE_UNAVAILABLE).
+// while; NULL with *err.
 struct redis *cli_redis(const struct cli *c, struct err *err);
 
 // cli_directory is --directory, else receiver.state_dir (reading the configuration if that

@@ -1,6 +1,7 @@
 #include "cli/show.h"
 
 #include "base/clock.h"
+#include "base/output.h"
 #include "base/text.h"
 #include "event/json.h"
 
@@ -63,7 +64,7 @@ show_end(struct buf *object)
         buf_add_text(object, "{,");
     object->at[object->len - 1] = '}';
     buf_add_byte(object, '\n');
-    fwrite(object->at, 1, object->len, stdout);
+    output_json(buf_span(object));
 }
 
 void

@@ -1,6 +1,9 @@
 // tail: events as they reach the stream. Without --group it only looks (XREAD); with --group
 // it is a consumer like any other, acknowledges what it has shown, and takes over first what
 // it had read before and not acknowledged.
+//
+// Once it has read, it ends only with its reader, a signal, or --count: when Redis goes away,
+// comes back empty or with an older state, it says so on stderr and goes on.
 #include "base/clock.h"
 #include "base/text.h"
 #include "cli/cli.h"
@@ -13,13 +16,17 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { ID_TEXT = 64 };
+enum { ID_TEXT = 64, RETRY_MS = 1000 };
 
 struct tail {
-    const struct cli *cli;
+    struct cli *cli;
     struct redis *redis;
     char key[SCRIPT_KEY];
-    char last[ID_TEXT]; // the next read starts behind this id
+    char last[ID_TEXT];       // the next read starts behind this id
+    char shown_last[ID_TEXT]; // of a group: printed, and perhaps not acknowledged yet
+    bool reads;               // has read once: from here on trouble is waited for
+    bool pending;  // of a group: what was read before and not acknowledged comes first
+    bool anchored; // `last` is an entry's that was there
     const char *group, *type, *hook;
     uint64_t shown, most;
     bool data;
@@ -122,11 +129,15 @@ take_entries(struct tail *t, const struct redis_reply *entries, struct err *err)
         const struct redis_reply *fields = redis_reply_at(entry, 1);
         struct span id = redis_reply_text(redis_reply_at(entry, 0));
         snprintf(t->last, sizeof t->last, "%.*s", (int)id.len, id.at);
-        // A pending entry that was trimmed meanwhile has no fields any more.
-        if (redis_reply_len(fields) > 0 && is_wanted(t, fields)) {
+        t->anchored = true;
+        // A pending entry that was trimmed meanwhile has no fields any more; one whose
+        // acknowledgement was cut off has been shown.
+        if (redis_reply_len(fields) > 0 && is_wanted(t, fields) &&
+            !(t->group && span_is(id, t->shown_last))) {
             print_entry(t, id, fields);
             t->shown++;
         }
+        snprintf(t->shown_last, sizeof t->shown_last, "%s", t->last);
     }
     if (fflush(stdout) != 0 || ferror(stdout))
         return err_errno(err, "cannot write");
@@ -163,10 +174,9 @@ step(struct tail *t, const char *from, struct err *err)
 {
     const struct redis_reply *reply = read_next(t, from, err);
 
-    if (is_reader_gone())
-        return err_set(err, ERR_FATAL, "cannot write: nobody reads any more");
     if (cli_ask_failed(reply, err))
         return -1;
+    t->reads = true;
     return take_entries(t, redis_reply_at(redis_reply_at(reply, 0), 1), err);
 }
 
@@ -180,10 +190,46 @@ find_end(struct tail *t, struct err *err)
     if (cli_ask_failed(reply, err))
         return -1;
     struct span id = redis_reply_text(redis_reply_at(redis_reply_at(reply, 0), 0));
-    if (id.len)
-        snprintf(t->last, sizeof t->last, "%.*s", (int)id.len, id.at);
-    else
-        snprintf(t->last, sizeof t->last, "0");
+    t->anchored = id.len > 0;
+    snprintf(t->last, sizeof t->last, "%.*s", id.len ? (int)id.len : 1,
+             id.len ? id.at : "0");
+    return 0;
+}
+
+static bool
+is_before(const char *a, const char *b)
+{
+    unsigned long long a_ms = 0, a_n = 0, b_ms = 0, b_n = 0;
+
+    sscanf(a, "%llu-%llu", &a_ms, &a_n);
+    sscanf(b, "%llu-%llu", &b_ms, &b_n);
+    return a_ms < b_ms || (a_ms == b_ms && a_n < b_n);
+}
+
+// A stream whose last id (also of entries that were deleted) is before what was shown is another
+// one (flushed), or an older one (a failover, a backup): what comes behind its end is new, also
+// where Redis's clock was set back.
+static int
+check_end(struct tail *t, struct err *err)
+{
+    const struct redis_reply *reply =
+        t->anchored ? redis_ask(t->redis, err, "XINFO", "STREAM", t->key, NULL) : NULL;
+    bool absent = span_starts(redis_reply_text(reply), SPAN("ERR no such key"));
+    struct span end = show_field(reply, "last-generated-id");
+    char newest[ID_TEXT] = "0";
+
+    if (!t->anchored || span_starts(redis_reply_text(reply), SPAN("NOPERM")))
+        return 0; // without the right it is believed to be the same
+    if (!absent && cli_ask_failed(reply, err))
+        return -1;
+    if (end.len)
+        snprintf(newest, sizeof newest, "%.*s", (int)end.len, end.at);
+    if (!is_before(newest, t->last))
+        return 0;
+    fprintf(stderr, "acrelay: %s %s: going on with what comes\n", t->key,
+            absent ? "is gone" : "has lost its newest entries");
+    memcpy(t->last, newest, sizeof t->last);
+    t->anchored = !absent;
     return 0;
 }
 
@@ -193,29 +239,92 @@ make_group(struct tail *t, struct err *err)
     const struct redis_reply *reply = redis_ask(t->redis, err, "XGROUP", "CREATE", t->key,
                                                 t->group, "0", "MKSTREAM", NULL);
 
+    t->pending = true;
+    snprintf(t->last, sizeof t->last, "0");
     if (span_starts(redis_reply_text(reply), SPAN("BUSYGROUP")))
         return 0;
-    return cli_ask_failed(reply, err) ? -1 : 0;
+    if (cli_ask_failed(reply, err))
+        return -1;
+    if (t->reads)
+        fprintf(stderr, "acrelay: group %s was gone and is created anew at 0\n",
+                t->group);
+    return 0;
+}
+
+static int
+connect_to(struct tail *t, struct err *err)
+{
+    redis_close(t->redis);
+    t->redis = cli_redis(t->cli, err);
+    if (!t->redis)
+        return -1;
+    if (t->group)
+        return make_group(t, err);
+    return t->last[0] ? check_end(t, err) : find_end(t, err);
+}
+
+// What is shown next: of a group first what it had read before and not acknowledged.
+static int
+read_on(struct tail *t, struct err *err)
+{
+    int result = 0;
+
+    if (!t->redis || redis_is_dead(t->redis))
+        return connect_to(t, err);
+    if (!t->group) {
+        result = step(t, t->last, err);
+        return result == 0 ? check_end(t, err) : result;
+    }
+    result = step(t, t->pending ? t->last : ">", err);
+    if (result == 0)
+        t->pending = false;
+    return result;
+}
+
+// After trouble: the group may be gone with its stream, which no waiting mends.
+static bool
+is_gone(const struct err *err)
+{
+    return strstr(err->text, "NOGROUP") || strstr(err->text, "UNBLOCKED");
+}
+
+// Each trouble is said once.
+static void
+wait_for_redis(struct tail *t, const struct err *err, struct err *said)
+{
+    if (strcmp(said->text, err->text) != 0)
+        fprintf(stderr, "acrelay: %s: waiting, and going on when it is over\n",
+                err->text);
+    *said = *err;
+    t->cli->quiet = true;
+    redis_close(t->redis);
+    t->redis = NULL;
+    for (int i = 0; i < RETRY_MS / 100 && !stopped && !is_reader_gone(); i++)
+        clock_sleep_ms(100);
 }
 
 static int
 follow(struct tail *t, struct err *err)
 {
-    int result = 1;
+    struct err said = {.text = ""};
+    int result = 0;
 
-    if (t->group) {
-        if (make_group(t, err) < 0)
+    while (t->shown < t->most && !stopped) {
+        result = read_on(t, err);
+        if (is_reader_gone())
+            return err_set(err, ERR_FATAL, "cannot write: nobody reads any more");
+        if (result >= 0 && said.text[0]) {
+            fprintf(stderr, "acrelay: Redis is back\n");
+            said.text[0] = '\0';
+        }
+        if (result < 0 && !stopped && (!t->reads || ferror(stdout)))
             return -1;
-        // What this consumer had read and not acknowledged comes first.
-        snprintf(t->last, sizeof t->last, "0");
-        while (result > 0 && t->shown < t->most && !stopped)
-            result = step(t, t->last, err);
-    } else if (!t->last[0] && find_end(t, err) < 0) {
-        return -1;
+        if (result < 0 && is_gone(err) && make_group(t, err) == 0)
+            continue;
+        if (result < 0)
+            wait_for_redis(t, err, &said);
     }
-    while (result >= 0 && t->shown < t->most && !stopped)
-        result = step(t, t->group ? ">" : t->last, err);
-    return result < 0 && !stopped ? -1 : 0;
+    return 0;
 }
 
 static bool
@@ -249,8 +358,7 @@ prepare(struct tail *t, struct err *err)
             "be acknowledged and never shown");
     snprintf(t->last, sizeof t->last, "%s", from ? from : "");
     script_key(t->key, t->cli->config->redis_namespace, span_of(stream));
-    t->redis = cli_redis(t->cli, err);
-    return t->redis ? 0 : -1;
+    return connect_to(t, err);
 }
 
 int

@@ -1,5 +1,6 @@
 #include "worker/show.h"
 
+#include "base/output.h"
 #include "base/text.h"
 
 #include <cjson/cJSON.h>
@@ -65,7 +66,8 @@ print(cJSON *root)
 {
     char *text = cJSON_PrintUnformatted(root);
 
-    puts(text);
+    output_json(span_of(text));
+    putchar('\n');
     free(text);
     cJSON_Delete(root);
 }

@@ -274,3 +274,99 @@ def test_each_right_of_the_receiver_is_looked_at(place):
             told, _ = look(config, "check", 77)
             assert [f for f in told if "{ac}:" + key.rstrip("*") in f["text"]], (key, told)
         assert redis.client.keys("*") == []
+
+
+# --- tail --------------------------------------------------------------------------------
+
+class Tail:
+    def __init__(self, config, *words):
+        self.process = subprocess.Popen(
+            [f"{harness.BUILD}/acrelay", "-c", str(config), "tail", "--json", *words],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.subjects, self.said = [], []
+        for stream, keep in ((self.process.stdout, self.take), (self.process.stderr, self.said.append)):
+            threading.Thread(target=lambda s=stream, k=keep: [k(line) for line in s],
+                             daemon=True).start()
+
+    def take(self, line):
+        self.subjects.append(json.loads(line)["ce_subject"])
+
+    def wait(self, *numbers):
+        wanted = [f"contact/{n}" for n in numbers]
+        harness.wait_for(wanted, lambda: self.subjects[-len(wanted):] == wanted or
+                         self.process.poll() is not None)
+        assert self.process.poll() is None, self.said
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("words", [["--from", "0"], ["--group", "shop"]])
+def test_tail_goes_on_over_a_restart_a_flush_and_a_deleted_stream(receiver, redis, words):
+    def post(n):
+        assert receiver.post(f"type=subscribe&contact[id]={n}") == 200
+
+    post(1)
+    receiver.wait_shipped()
+    tail = Tail(receiver.config, *words)
+    tail.wait(1)
+    redis.client.config_set("appendonly", "yes")
+    harness.wait_for("the file", lambda: redis.client.info()["aof_rewrite_in_progress"] == 0
+                     and redis.client.info()["aof_last_bgrewrite_status"] == "ok"
+                     and redis.client.info()["aof_current_size"] > 0)
+    redis.options = ("--appendonly", "yes")
+    redis.kill()
+    harness.wait_for("the word", lambda: any("waiting" in line for line in tail.said))
+    post(2)
+    redis.start()
+    tail.wait(1, 2)
+    assert tail.subjects == ["contact/1", "contact/2"]  # none twice, none missing
+    # A stream that somebody deleted: what comes later is shown.
+    redis.client.delete("{ac}:events")
+    harness.wait_for("the word", lambda: any("gone" in line for line in tail.said))
+    post(3)
+    tail.wait(1, 2, 3)
+    # A flush: the relay sends again what is kept, and so it is shown again.
+    redis.client.flushall()
+    tail.wait(1, 2, 3, 1, 2, 3)
+    post(4)
+    tail.wait(1, 2, 3, 1, 2, 3, 4)
+    if words[0] == "--group":
+        [group] = redis.client.xinfo_groups("{ac}:events")
+        assert group["name"] == b"shop" and group["pending"] == 0
+        assert [line for line in tail.said if "created anew at 0" in line]
+    # Without its group's own key nothing is lost either, and errors are waited for.
+    redis.client.config_set("requirepass", "s3")
+    redis.client.execute_command("AUTH", "s3")
+    redis.client.client_kill_filter(skipme=True)
+    harness.wait_for("the word", lambda: any("NOAUTH" in line for line in tail.said))
+    redis.client.config_set("requirepass", "")
+    post(5)
+    tail.wait(4, 5)
+    tail.stop()
+
+
+def test_tail_goes_on_behind_the_end_of_an_older_redis(place):
+    """A failover to a replica that was behind, whose clock is too: nothing is missed."""
+    with RedisServer() as redis:
+        def add(at, n):
+            redis.client.xadd("{ac}:events", {"ce_subject": f"contact/{n}"}, id=at)
+
+        add("1000-1", 1)
+        add("1000-2", 2)
+        tail = Tail(place(f"redis://127.0.0.1:{redis.port}/0"), "--from", "0")
+        tail.wait(1, 2)
+        redis.rollback(lambda: (add("2000-1", 3), tail.wait(1, 2, 3)))
+        harness.wait_for("the word", lambda: any("lost its newest" in line for line in tail.said))
+        add("1500-1", 4)
+        tail.wait(1, 2, 3, 4)
+        tail.stop()
+
+
+def test_tail_fails_at_once_where_it_never_read(place):
+    assert "refused" in run_acrelay(place(f"redis://127.0.0.1:{harness.free_port()}/0"), "tail", code=69)
+    with RedisServer(password="s3") as redis:
+        config = place(f"redis://127.0.0.1:{redis.port}/0")
+        assert "NOAUTH" in run_acrelay(config, "tail", code=77)
+        assert "NOAUTH" in run_acrelay(config, "tail", "--group", "shop", code=77)

@@ -7,6 +7,7 @@
 #include "base/filesystem.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "base/output.h"
 #include "base/text.h"
 
 #include <criterion/criterion.h>
@@ -84,6 +85,18 @@ Test(text, escapes_what_could_break_a_log_line)
     expect_escaped(SPAN("\xe2\x80\x8f\xd8\x9c"), "\\xe2\\x80\\x8f\\xd8\\x9c"); // marks
     expect_escaped(SPAN("\xef\xbb\xbf"), "\\xef\\xbb\\xbf");
     expect_escaped(span_make("a\0b", 3), "a\\x00b");
+}
+
+Test(output, json_holds_nothing_that_a_terminal_obeys)
+{
+    struct buf to;
+
+    buf_init(&to, 1000);
+    output_json_escape(&to, SPAN("{\"a\":\"\xc3\xb6\xc2\x9b"
+                                 "2J\xe2\x80\xae\x7f\xf3\xa0\x81\x81\xff\"}\n"));
+    cr_assert_str_eq(buf_text(&to), "{\"a\":\"\xc3\xb6\\u009b2J\\u202e\\u007f"
+                                    "\\udb40\\udc41\\ufffd\"}\n");
+    buf_release(&to);
 }
 
 Test(text, quotes_for_json)
