@@ -49,6 +49,8 @@ static const struct right {
     {"XLEN", "*", {NULL}},
     {"XINFO GROUPS", "dead", {NULL}},
     {"XINFO GROUPS", "*", {NULL}},
+    {"XINFO STREAM", "dead", {NULL}},
+    {"XINFO STREAM", "*", {NULL}},
 };
 
 static const char rights_script[] =
