@@ -40,7 +40,7 @@ UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c)
 # programs in which threads meet, for TSan (Criterion cannot run under it)
 THREADS  := $(patsubst tests/threads/%.c,$(BUILD)/threads/%,$(wildcard tests/threads/*.c))
 
-.PHONY: test-long units bench-backlog soak-malloc analyse memcheck coverage deb man reference soak-normal install uninstall bench prism soak-worker all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
+.PHONY: FORCE test-systemd test-long units bench-backlog soak-malloc analyse memcheck coverage deb man reference soak-normal install uninstall bench prism soak-worker all tools help unit threads bench-journal live test run demo deps format layers soak fuzz clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(PROGRAMS)
@@ -63,6 +63,13 @@ $(BUILD)/%.o: src/%.c Makefile
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/event/samples.o: src/event/samples.txt
+
+# what carries the version is made again when the version is another
+$(BUILD)/version: FORCE
+	@mkdir -p $(@D)
+	@echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' >$@
+$(patsubst src/%.c,$(BUILD)/%.o,$(shell grep -l ACRELAY_VERSION src/*/*.c)): $(BUILD)/version
+FORCE:
 
 define floor_rule
 $(BUILD)/lib$(1).a: $(call objects,$(call sources,$(1)))
@@ -207,6 +214,9 @@ test: deps
 # what `make test` has no time for; says how long it takes
 test-long: deps
 	$(PYTHON) tests/run.py --long
+# the package on a booted machine with a real systemd, under load: as root
+test-systemd: deps
+	$(PYTHON) -m pytest -q -ra -p no:cacheprovider tests/systemd --whole
 deps:
 	@sh tests/packages.sh
 

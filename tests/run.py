@@ -97,6 +97,7 @@ STEPS = [
     Step("live", "waits", pytest_command("live", "-n", "5", "--dist", "load", "tests/live",
                                          "--ignore", "tests/live/test_spine.py"),
          junit("live"), 600),
+    Step("systemd", "waits", pytest_command("systemd", "tests/systemd"), junit("systemd"), 300),
     Step("soak", "waits", [PYTHON, "tests/live/soak.py", "--seeds", "2", "--faults", "8"],
          counted, 200),
     Step("demo", "waits", ["sh", "deploy/try.sh", "demo"], plain, 120),

@@ -8,13 +8,10 @@ arch=$(dpkg --print-architecture)
 root=$out/root
 rm -rf "$out"
 mkdir -p "$root/DEBIAN" "$root/etc/acrelay" "$out/debian"
-make -s install DESTDIR="$root" PREFIX=/usr
+make -s install VERSION="$1" DESTDIR="$root" PREFIX=/usr
 doc=$root/usr/share/doc/acrelay
 
 # what Debian wants elsewhere or otherwise
-mkdir -p "$root/lib"
-mv "$root/usr/lib/systemd" "$root/lib/systemd"
-rmdir --ignore-fail-on-non-empty "$root/usr/lib"
 mkdir -p "$root/usr/share/zsh/vendor-completions"
 mv "$root/usr/share/zsh/site-functions/_acrelay" "$root/usr/share/zsh/vendor-completions/"
 rmdir "$root/usr/share/zsh/site-functions"
@@ -71,12 +68,29 @@ END
 cat >"$root/DEBIAN/postinst" <<'END'
 #!/bin/sh
 set -e
-# The socket unit keeps every delivery while the receiver is replaced. A first installation
-# starts nothing: there is no configuration yet.
-if [ "$1" = configure ] && [ -d /run/systemd/system ]; then
-    systemctl --system daemon-reload || true
-    if [ -n "$2" ]; then
-        deb-systemd-invoke try-restart acrelayd.service acrelay-worker.service || true
+if [ "$1" = configure ]; then
+    # which links an administrator made, so that purge removes them
+    for unit in acrelayd.socket acrelayd.service acrelay-worker.service; do
+        deb-systemd-helper unmask $unit >/dev/null || true
+        deb-systemd-helper update-state $unit >/dev/null || true
+    done
+    # The socket unit keeps every delivery while the receiver is replaced. A first installation
+    # starts nothing: there is no configuration yet.
+    if [ -d /run/systemd/system ]; then
+        systemctl --system daemon-reload || true
+        if [ -n "$2" ]; then
+            deb-systemd-invoke try-restart acrelayd.service acrelay-worker.service || true
+        fi
+    fi
+    if [ ! -e /etc/acrelay/acrelay.yaml ]; then
+        cat <<'STEPS'
+acrelay: installed; nothing runs yet. Next, as root:
+  1. write /etc/acrelay/acrelay.yaml (see /usr/share/doc/acrelay/examples/acrelay.yaml),
+     (umask 077; head -c 32 /dev/urandom | base64 >/etc/acrelay/hook-secret), and
+     ActiveCampaign's API key into /etc/acrelay/api-token (mode 600), for the worker
+  2. acrelay check
+  3. systemctl enable --now acrelayd.socket acrelayd acrelay-worker; acrelay doctor
+STEPS
     fi
 fi
 END
@@ -84,23 +98,26 @@ cat >"$root/DEBIAN/prerm" <<'END'
 #!/bin/sh
 set -e
 if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
-    deb-systemd-invoke stop acrelay-worker.service acrelayd.service acrelayd.socket || true
+    deb-systemd-invoke stop acrelayd.socket acrelayd.service acrelay-worker.service || true
 fi
 END
 cat >"$root/DEBIAN/postrm" <<'END'
 #!/bin/sh
 set -e
-if [ -d /run/systemd/system ]; then
-    systemctl --system daemon-reload || true
-fi
 if [ "$1" = purge ]; then
     if command -v deb-systemd-helper >/dev/null; then
         deb-systemd-helper purge acrelayd.socket acrelayd.service acrelay-worker.service || true
     fi
     # the journal; configuration and secrets in /etc/acrelay are yours and stay
     rm -rf /var/lib/acrelay /var/lib/private/acrelay
+    if [ -n "$(ls -A /etc/acrelay 2>/dev/null)" ]; then
+        echo "acrelay: left: /etc/acrelay (your configuration and secrets)"
+    fi
+fi
+if [ -d /run/systemd/system ]; then
+    systemctl --system daemon-reload || true
 fi
 END
 chmod 755 "$root/DEBIAN/postinst" "$root/DEBIAN/prerm" "$root/DEBIAN/postrm"
-(cd "$root" && find usr lib -type f -exec md5sum {} +) >"$root/DEBIAN/md5sums"
+(cd "$root" && find usr -type f -exec md5sum {} +) >"$root/DEBIAN/md5sums"
 dpkg-deb --root-owner-group --build "$root" "$out/acrelay_${version}_$arch.deb"

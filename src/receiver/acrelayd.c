@@ -8,6 +8,7 @@
 #include "base/process.h"
 #include "base/programs.h"
 #include "base/text.h"
+#include "base/times.h"
 #include "config/reach.h"
 #include "edge/admin.h"
 #include "edge/reloads.h"
@@ -271,6 +272,19 @@ check(const struct receiver *r)
     return EXIT_CODE_OK;
 }
 
+// A service manager starts us again at once: what is wrong with a file is then logged every 5 s
+// and not every second, while a crash is over after one.
+static int
+hold_end(int code, const sigset_t *signals)
+{
+    int64_t ms = times_ms("start_hold", 4000);
+    struct timespec wait = {ms / 1000, ms % 1000 * 1000000};
+
+    if (getenv("NOTIFY_SOCKET") && code != EXIT_CODE_LOCK)
+        sigtimedwait(signals, NULL, &wait);
+    return code;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -289,7 +303,7 @@ main(int argc, char **argv)
     if (options_has(&options, "check"))
         return check(&receiver);
     if (start(&receiver, &err) < 0)
-        return fail(&err);
+        return hold_end(fail(&err), &signals);
     code = serve(&receiver, &signals);
     // Not exit(3): civetweb's threads are still there and use what it would take down.
     _exit(code);

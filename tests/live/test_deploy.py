@@ -100,6 +100,19 @@ def test_the_manual_names_every_option_and_command(program, page):
         assert f"Fl Fl {option}" in text, f"--{option} is not in {page}"
 
 
+def test_what_carries_the_version_is_built_anew_for_another(tmp_path):
+    built = tmp_path / "base/options.o"
+
+    def build(version):
+        subprocess.run(["make", "-s", built, f"VERSION={version}", f"BUILD={tmp_path}"],
+                       cwd=harness.ROOT, check=True, timeout=60)
+        return built.stat().st_mtime_ns
+    build("71.1.1")
+    first = build("72.2.2")
+    assert b"72.2.2" in built.read_bytes()
+    assert build("72.2.2") == first
+
+
 # --- package --------------------------------------------------------------------------------
 
 @pytest.mark.skipif(not shutil.which("lintian"), reason="lintian is not installed")
@@ -112,7 +125,7 @@ def test_the_package_is_built_and_lintian_finds_no_error(tmp_path):
                             text=True, timeout=300)
     assert judged.returncode == 0, judged.stdout
     held = subprocess.run(["dpkg-deb", "-c", package], capture_output=True, text=True).stdout
-    for name in ("./usr/bin/acrelayd", "./lib/systemd/system/acrelayd.socket",
+    for name in ("./usr/bin/acrelayd", "./usr/lib/systemd/system/acrelayd.socket",
                  "./usr/share/man/man5/acrelay.yaml.5.gz", "./etc/acrelay/"):
         assert name in held
 

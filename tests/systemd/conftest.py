@@ -1,0 +1,17 @@
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption("--whole", action="store_true",
+                     help="with the units' own times, and what the short form leaves out")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """A failing step shows the machine's journal."""
+    report = (yield).get_result()
+    world = item.funcargs.get("world")
+    if report.when == "call" and report.failed and world:
+        done = world.box.run("journalctl", "--no-pager", "-o", "short-monotonic", "-n", "80",
+                             check=False)
+        report.sections.append(("journal", done.stdout + done.stderr))

@@ -1,0 +1,133 @@
+"""A machine with a real systemd: systemd-nspawn on an overlay of this machine's own root. The
+overlay is mounted in a mount namespace of its own, and everything is a child that dies with the
+one that made it: whatever ends this process leaves no mount and no process behind."""
+import ctypes
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "live"))
+import harness  # noqa: E402
+
+TOOLS = ("systemd-nspawn", "nsenter", "unshare", "dpkg-deb", "redis-server")
+PR_SET_PDEATHSIG = 1
+
+
+def wait_for(what, condition, seconds=60):
+    """As the live tests', but each look is a process or two."""
+    def look():
+        found = condition()
+        if not found:
+            time.sleep(0.1)
+        return found
+    return harness.wait_for(what, look, seconds)
+
+
+def reason_to_skip():
+    """What this machine lacks to boot another one, or None."""
+    if os.geteuid() != 0:
+        return "booting a machine needs root"
+    if missing := [tool for tool in TOOLS if not shutil.which(tool)]:
+        return f"not installed: {' '.join(missing)}"
+    done = subprocess.run(["unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork",
+                           "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, text=True)
+    return f"no privilege to make namespaces: {done.stderr.strip()}" if done.returncode else None
+
+
+def die_with_parent():
+    os.setsid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def empty(directory):
+    """Makes a directory of the upper layer hide all that the lower one has there."""
+    directory.mkdir(parents=True)
+    os.setxattr(directory, "trusted.overlay.opaque", b"y")
+
+
+class Machine:
+    def __init__(self, directory):
+        self.directory = pathlib.Path(directory)
+        self.log = self.directory / "console"
+        self.name = f"acrelay-{os.getpid()}"
+        self.process = self.pid = None
+        up = self.directory / "up"
+        (self.directory / "work").mkdir(parents=True)
+        (self.directory / "root").mkdir()
+        empty(up / "etc/systemd/system")  # nothing of this machine's is started there
+        empty(up / "etc/acrelay")
+        empty(up / "var/log/journal")
+        (up / "etc/machine-id").touch()
+        self.write_upper("usr/sbin/policy-rc.d", "#!/bin/sh\nexit 0\n", 0o755)
+        self.write_upper("etc/hosts", "127.0.0.1 localhost\n::1 ip6-localhost\n", 0o644)
+
+    def write_upper(self, path, text, mode):
+        path = self.directory / "up" / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(mode)
+
+    def boot(self):
+        mount = ("mount -t overlay overlay root -o lowerdir=/,upperdir=up,workdir=work && "
+                 'exec systemd-nspawn --quiet --boot --directory=root --machine="$0" '
+                 "--register=no --keep-unit --private-network --console=pipe")
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                ["unshare", "--mount", "--propagation", "private", "--fork", "--kill-child",
+                 "sh", "-c", mount, self.name], cwd=self.directory, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, preexec_fn=die_with_parent)
+        self.pid = wait_for("the machine's PID 1", self.find_pid)
+        wait_for("systemd", self.is_up, 60)
+
+    def find_pid(self):
+        assert self.process.poll() is None, self.log.read_text(errors="replace")[-2000:]
+        pid = self.process.pid
+        for _ in range(2):  # unshare, systemd-nspawn, PID 1
+            children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            if not children:
+                return None
+            pid = int(children[0])
+        return pid
+
+    def is_up(self):
+        done = self.run("systemctl", "is-system-running", check=False)
+        return done.stdout.strip() in ("running", "degraded")
+
+    def command(self, *words):
+        return ["nsenter", "-t", str(self.pid), "-m", "-u", "-i", "-n", "-p", "-C", "-r",
+                "--wdns=/", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
+                "HOME=/root", "DEBIAN_FRONTEND=noninteractive", *words]
+
+    def run(self, *words, check=True, **options):
+        done = subprocess.run(self.command(*words), capture_output=True, text=True,
+                              timeout=150, **options)
+        if check:
+            assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done
+
+    def outside(self, *words):
+        """A command of this machine in the other's network."""
+        return ["nsenter", "-t", str(self.pid), "-n", *words]
+
+    def write(self, path, text, mode=0o644):
+        """As a careful writer does: beside it, then renamed."""
+        self.run("sh", "-c", 'cat >"$0.new" && chmod "$1" "$0.new" && mv "$0.new" "$0"',
+                 path, oct(mode)[2:], input=text)
+
+    def copy_in(self, source, target):
+        with open(source, "rb") as file:
+            subprocess.run(self.command("sh", "-c", 'cat >"$0"', target), stdin=file, check=True)
+
+    def power_off(self):
+        self.run("systemctl", "poweroff", check=False)
+        self.process.wait(60)
+
+    def destroy(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()  # its child, PID 1 of the machine, is killed with it
+            self.process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
