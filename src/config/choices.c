@@ -19,17 +19,18 @@ read_choice(const char *text, const char *const *choices, int *choice)
     return "not one of the choices";
 }
 
+// Also in capitals, as YAML 1.1 has them.
 READ(read_bool)
 {
     UNUSED;
-    static const char *const choices[] = {"false", "true", "no", "yes",
-                                          "off",   "on",   NULL};
-    int choice;
-    const char *wrong = read_choice(text, choices, &choice);
+    static const char *const choices[] = {"false", "true", "no", "yes", "off", "on"};
 
-    if (!wrong)
-        *(bool *)field = choice & 1;
-    return wrong;
+    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++)
+        if (strcasecmp(text, choices[i]) == 0) {
+            *(bool *)field = i & 1;
+            return NULL;
+        }
+    return "not one of the choices";
 }
 
 READ(read_leader)

@@ -92,27 +92,6 @@ read_anew(struct receiver *r, bool *restart, struct err *err)
     return -1;
 }
 
-void
-receiver_reload(struct receiver *r)
-{
-    struct err err = {0};
-    bool restart;
-
-    reloads_begin();
-    sockets_notify("RELOADING=1");
-    if (read_anew(r, &restart, &err) < 0) {
-        log_error("receiver: the configuration stays as it was: %s", err.text);
-        reloads_report(false, err.text);
-    } else {
-        char text[80];
-        snprintf(text, sizeof text, "reloaded, %zu hooks, %zu secrets",
-                 r->rules->config->hooks_len, secrets_len(r->rules->secrets));
-        log_info("receiver: %s", text);
-        reloads_report(true, text);
-    }
-    sockets_notify("READY=1");
-}
-
 // The file is still not valid, but another one than before: what it removes is not accepted.
 static void
 narrow(struct receiver *r, const struct err *why)
@@ -125,6 +104,29 @@ narrow(struct receiver *r, const struct err *why)
         log_error("config: it stays as it was: %s", err.text);
     }
     reloads_use_last_good(why->text);
+}
+
+void
+receiver_reload(struct receiver *r)
+{
+    struct err err = {0};
+    bool restart;
+
+    reloads_begin();
+    sockets_notify("RELOADING=1");
+    if (read_anew(r, &restart, &err) < 0) {
+        log_error("receiver: the configuration stays as it was: %s", err.text);
+        reloads_report(false, err.text);
+        if (r->source.is_last_good && !r->source.is_valid)
+            narrow(r, &err);
+    } else {
+        char text[80];
+        snprintf(text, sizeof text, "reloaded, %zu hooks, %zu secrets",
+                 r->rules->config->hooks_len, secrets_len(r->rules->secrets));
+        log_info("receiver: %s", text);
+        reloads_report(true, text);
+    }
+    sockets_notify("READY=1");
 }
 
 bool

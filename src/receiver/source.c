@@ -107,6 +107,25 @@ source_narrow(struct source *s, const struct rules *before, struct err *err)
     return NULL;
 }
 
+// Hooks that the configuration before this start had: who posts to them is told.
+static void
+remember(struct source *s, struct rules *r)
+{
+    struct buf text, problems;
+    struct err err;
+    int64_t kept_us;
+
+    buf_init(&problems, 1 << 16);
+    struct config *c = NULL;
+    if (last_good_read(&s->kept, &text, &kept_us, &err) == 0)
+        c = config_parse(s->file, buf_span(&text), &problems);
+    if (c)
+        rules_remember(r, c);
+    config_release(c);
+    buf_release(&problems);
+    buf_release(&text);
+}
+
 static struct rules *
 start_last_good(struct source *s, struct err *err)
 {
@@ -130,36 +149,14 @@ start_last_good(struct source *s, struct err *err)
     log_alarm("config: %s", text);
     s->is_last_good = true;
     reloads_use_last_good(text);
+    remember(s, rules);
     return rules;
-}
-
-// Hooks that the configuration before this start had: who posts to them is told.
-static void
-remember(struct source *s, struct rules *r)
-{
-    struct buf text, problems;
-    struct err err;
-    int64_t kept_us;
-
-    buf_init(&problems, 1 << 16);
-    struct config *c = NULL;
-    if (last_good_read(&s->kept, &text, &kept_us, &err) == 0)
-        c = config_parse(s->file, buf_span(&text), &problems);
-    if (c)
-        rules_remember(r, c);
-    config_release(c);
-    buf_release(&problems);
-    buf_release(&text);
 }
 
 struct rules *
 source_start(struct source *s, const char *file, const char *directory, struct err *err)
 {
-    int64_t now_ms = clock_boot_us() / 1000;
-
     *s = (struct source){.file = file, .step_ms = times_ms("config_look", LOOK_MS)};
-    s->look_ms = now_ms + s->step_ms;
-    s->until_ms = now_ms + 2 * s->step_ms;
     last_good_init(&s->kept, directory, file);
     reloads_start();
     struct rules *r = source_read(s, NULL, err);
@@ -179,5 +176,7 @@ source_keep(struct source *s)
         reloads_use_last_good(NULL);
         log_info("config: %s is valid and in use again", s->file);
     }
+    if (s->until_ms == 0) // the start is over
+        s->until_ms = clock_boot_us() / 1000 + 2 * s->step_ms;
     last_good_keep(&s->kept, buf_span(&s->text));
 }

@@ -10,6 +10,28 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+// What a broken file shows only ever takes something out of an earlier configuration.
+static void
+require_narrower(struct span text)
+{
+    static const char good[] =
+        "account: {name: acme}\npublic_url: https://a.example\n"
+        "secret_files: [/s/one, /s/two]\n"
+        "hooks: [{name: a, events: [open]}, {name: b, events: [open]}]\n";
+    struct buf problems;
+
+    buf_init(&problems, 1 << 16);
+    struct config *c = config_parse("good.yaml", span_of(good), &problems);
+    if (!c)
+        abort();
+    config_narrow(c, text);
+    if (c->hooks_len > 2 || c->secret_files.len > 2 ||
+        c->secret_files.at[c->secret_files.len])
+        abort();
+    config_release(c);
+    buf_release(&problems);
+}
+
 static void
 require_lines(struct span problems, const char *file)
 {
@@ -44,6 +66,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
               !c->public_url || c->secret_files.len < 1))
         abort();
     require_lines(buf_span(&problems), file);
+    require_narrower(span_make(bytes, len));
     config_release(c);
     buf_release(&problems);
     close(fd);

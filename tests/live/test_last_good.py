@@ -121,6 +121,10 @@ def test_what_the_broken_file_removed_is_not_accepted(receiver, good):
     assert receiver.post("type=subscribe", "deals") == 404
     receiver.write(good.replace("account:", "acounts:"))  # not valid either
     harness.wait_for("deals", lambda: receiver.post("type=subscribe", "deals") == 200)
+    receiver.write(good.replace("name: deals", "name: orders").replace("account:", "acounts:"))
+    receiver.process.send_signal(signal.SIGHUP)
+    harness.wait_for("the reload", lambda: receiver.post("type=subscribe", "deals") == 404)
+    assert receiver.metric('acrelay_requests_total{hook="deals",code="404"}') >= 1
 
 
 def test_a_secret_that_the_broken_file_removed_is_not_accepted(receiver, good, tmp_path):
