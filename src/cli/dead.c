@@ -9,8 +9,9 @@
 #include "relay/relay.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
-enum { PAGE = 100, ID_TEXT = 64, STORED_MAX = 64 << 20 };
+enum { PAGE = 10, ID_TEXT = 64, STORED_MAX = 64 << 20 };
 
 struct dead {
     struct cli *cli;
@@ -18,6 +19,7 @@ struct dead {
     char key[SCRIPT_KEY];
     const char *reason;
     uint64_t found, most;
+    int code;        // of the first letter that failed
     struct buf ids;  // NUL-ended, of letters to drop
     struct buf body; // of the letter at hand, when its bytes lie beside the journal
 };
@@ -41,7 +43,7 @@ dead_close(struct dead *d, int result, const struct err *err)
 {
     redis_close(d->redis);
     buf_release(&d->body);
-    return result < 0 ? cli_fail(err) : EXIT_CODE_OK;
+    return result < 0 ? cli_fail(err) : d->code;
 }
 
 static bool
@@ -59,7 +61,7 @@ walk(struct dead *d, dead_fn *each, struct err *err)
 
     while (n == PAGE && d->found < d->most) {
         const struct redis_reply *page =
-            redis_ask(d->redis, err, "XRANGE", d->key, from, "+", "COUNT", "100", NULL);
+            redis_ask(d->redis, err, "XRANGE", d->key, from, "+", "COUNT", "10", NULL);
         if (cli_ask_failed(page, err))
             return -1;
         n = redis_reply_len(page);
@@ -80,16 +82,34 @@ walk(struct dead *d, dead_fn *each, struct err *err)
 
 // --- list and show --------------------------------------------------------------------
 
+// When retain.dead lets it go (by the id, which is Redis's time); "" never.
+static void
+expiry_of(const struct dead *d, const char *id, char *text)
+{
+    int64_t keep_us = d->cli->config->redis_retain_dead_us;
+    long long ms = strtoll(id, NULL, 10);
+
+    text[0] = '\0';
+    if (keep_us > 0 && ms > 0 && ms < INT32_MAX * 1000LL)
+        clock_format_seconds(text, ms * 1000 + keep_us);
+}
+
 static int
 print_letter(struct dead *d, const char *id, const struct redis_reply *fields,
              struct err *err)
 {
     const struct cli *c = d->cli;
-    char size[32];
+    char size[32], expires[CLOCK_TEXT];
+    struct buf object;
 
     (void)err;
+    expiry_of(d, id, expires);
     if (c->json) {
-        show_fields(span_of(id), fields, SPAN(""));
+        show_add_fields(&object, span_of(id), fields, SPAN(""));
+        if (expires[0])
+            show_add_member(&object, "expires", span_of(expires));
+        show_end(&object);
+        buf_release(&object);
         return 0;
     }
     text_bytes(size, sizeof size, show_field(fields, "raw").len);
@@ -101,7 +121,7 @@ print_letter(struct dead *d, const char *id, const struct redis_reply *fields,
     show_text(show_field(fields, "reason"), 20);
     printf("%s  %s  ", show_plain(c), size);
     show_text(show_field(fields, "detail"), 200);
-    putchar('\n');
+    printf("%s%.10s\n", expires[0] ? "  until " : "", expires);
     return 0;
 }
 
@@ -203,6 +223,16 @@ time_of(struct span text, int64_t *us)
     return true;
 }
 
+// Whether a body can be read as it is, whatever its Content-Encoding said.
+static bool
+is_text(struct span body)
+{
+    for (size_t i = 0; i < body.len; i++)
+        if ((unsigned char)body.at[i] < 0x20 && !memchr("\t\r\n", body.at[i], 3))
+            return false;
+    return text_is_utf8(body);
+}
+
 // The delivery as it was, with stream and settings as its hook has them now.
 static int
 restore(struct dead *dead, const struct redis_reply *fields, struct buf *stored,
@@ -224,7 +254,7 @@ restore(struct dead *dead, const struct redis_reply *fields, struct buf *stored,
                        c->config->state_dir);
     if (span_is(show_field(fields, "reason"), "gap"))
         return err_set(err, ERR_INPUT, "it tells of lost records and holds no delivery");
-    if (span_is(show_field(fields, "reason"), "encoding"))
+    if (span_is(show_field(fields, "reason"), "encoding") && !is_text(d.body))
         return err_set(err, ERR_INPUT,
                        "its body is compressed, and the letter does not say how: as an "
                        "event it would be rubbish");
@@ -313,40 +343,60 @@ replay(struct dead *d, const char *id, struct err *err)
     return result < 0 ? err_context(err, "%s", id) : 0;
 }
 
+// One that fails stops no other; the exit code is the first one's.
+static void
+tell_failed(struct dead *d, const char *id, const struct err *err)
+{
+    struct buf object;
+    int code = cli_fail(err);
+
+    d->code = d->code ? d->code : code;
+    if (!d->cli->json)
+        return;
+    buf_init(&object, 8192);
+    show_add_member(&object, "failed", span_of(id));
+    show_add_member(&object, "error", span_of(err->text));
+    show_end(&object);
+    buf_release(&object);
+}
+
 int
 cli_dead_replay(struct cli *c)
 {
     struct dead d;
     struct err err = {0};
-    int result = 0;
 
     if (event_zone_set(c->config->account_time_zone ? c->config->account_time_zone : "",
                        &err) < 0 ||
         dead_open(&d, c, &err) < 0)
         return cli_fail(&err);
-    for (int i = 0; i < c->options->arguments_len && result == 0; i++) {
-        result = replay(&d, c->options->arguments[i], &err);
-        if (result == 0)
+    for (int i = 0; i < c->options->arguments_len && !redis_is_dead(d.redis); i++) {
+        const char *id = c->options->arguments[i];
+        if (replay(&d, id, &err) < 0)
+            tell_failed(&d, id, &err);
+        else
             printf(c->json ? "{\"replayed\":\"%s\"}\n"
                            : "%s is in its stream now, marked with ce_replay\n",
-                   c->options->arguments[i]);
+                   id);
     }
-    return dead_close(&d, result, &err);
+    return dead_close(&d, 0, NULL);
 }
 
 // --- drop -----------------------------------------------------------------------------
 
-static int
-drop(struct dead *d, const char *id, struct err *err)
+static void
+drop(struct dead *d, const char *id)
 {
-    int64_t count;
+    struct err err = {0};
+    int64_t count = 0;
 
-    if (take_out(d, id, &count, err) < 0)
-        return -1;
+    if (redis_is_dead(d->redis))
+        return; // told
+    if (take_out(d, id, &count, &err) == 0 && count != 1)
+        err_set(&err, ERR_INPUT, "there is no dead letter %s", id);
     d->found += count == 1;
     if (count != 1)
-        return err_set(err, ERR_INPUT, "there is no dead letter %s", id);
-    return 0;
+        tell_failed(d, id, &err);
 }
 
 static int
@@ -365,7 +415,7 @@ drop_many(struct dead *d, struct err *err)
     int result = walk(d, keep_id, err);
     d->found = 0;
     for (size_t at = 0; result == 0 && at < d->ids.len; at += strlen(d->ids.at + at) + 1)
-        result = drop(d, d->ids.at + at, err);
+        drop(d, d->ids.at + at);
     buf_release(&d->ids);
     return result;
 }
@@ -389,8 +439,8 @@ cli_dead_drop(struct cli *c)
     d.reason = options_text(o, "reason", NULL);
     if (many)
         result = drop_many(&d, &err);
-    for (int i = 0; i < o->arguments_len && result == 0; i++)
-        result = drop(&d, o->arguments[i], &err);
+    for (int i = 0; i < o->arguments_len; i++)
+        drop(&d, o->arguments[i]);
     printf(c->json ? "{\"dropped\":%llu}\n" : "%llu dropped\n",
            (unsigned long long)d.found);
     return dead_close(&d, result, &err);

@@ -345,6 +345,8 @@ journey_add_delivery(struct buf *object, const struct record *record, bool raw)
     show_add_member(object, "hook", d.hook);
     show_add_member(object, "stream", d.stream);
     show_add_member(object, "content_type", d.type);
+    if (d.encoding.len)
+        show_add_member(object, "content_encoding", d.encoding);
     show_add_member(object, "query", d.query);
     buf_add_format(object, "\"body_bytes\":%zu,", d.body.len);
     if (raw)
@@ -373,7 +375,8 @@ dump(struct journey *j, const struct record *record, struct err *err)
         printf("unreadable, %zu bytes\n", record->payload.len);
         return 0;
     }
-    printf("%.*s  %zu bytes\n", (int)d.hook.len, d.hook.at, d.body.len);
+    show_text(d.hook, 63);
+    printf("  %zu bytes\n", d.body.len);
     if (raw) {
         fputs("    ", stdout);
         show_text(d.body, 0);

@@ -3,6 +3,7 @@
 // or posts it to the receiver; claim says that this place, and no other, ships a journal from now on.
 #include "cli/cli.h"
 #include "cli/journey.h"
+#include "cli/redis_words.h"
 #include "cli/show.h"
 #include "event/delivery.h"
 #include "relay/relay.h"
@@ -17,7 +18,7 @@
 struct replaying {
     struct redis *redis;
     struct entry_maker *maker;
-    uint64_t added;
+    uint64_t added, failed;
     bool really;
 };
 
@@ -32,6 +33,15 @@ replay_begin(struct journey *j, struct err *err)
     return r->really && !r->redis ? -1 : 0;
 }
 
+// Whether Redis refuses this entry, and would take others.
+static bool
+is_refused_entry(const struct replaying *r, const struct err *err)
+{
+    const char *known = redis_words_find(err->text)->in;
+
+    return !redis_is_dead(r->redis) && (!*known || strcmp(known, "WRONGTYPE") == 0);
+}
+
 static int
 replay_record(struct journey *j, const struct record *record, struct err *err)
 {
@@ -40,9 +50,14 @@ replay_record(struct journey *j, const struct record *record, struct err *err)
 
     if (r->really) {
         entry_make(r->maker, record, &entry);
-        if (relay_replay(r->redis, j->cli->config->redis_namespace, &entry, err) < 0)
-            return err_context(err, "sequence %llu",
-                               (unsigned long long)record->sequence);
+        if (relay_replay(r->redis, j->cli->config->redis_namespace, &entry, err) < 0) {
+            err_context(err, "sequence %llu", (unsigned long long)record->sequence);
+            if (!is_refused_entry(r, err))
+                return -1;
+            (void)cli_fail(err);
+            r->failed++;
+            return 0;
+        }
     }
     r->added++;
     return 0;
@@ -66,11 +81,12 @@ cli_journal_replay(struct cli *c)
     entry_maker_close(r.maker);
     redis_close(r.redis);
     if (c->json)
-        printf("{\"replayed\":%llu,\"done\":%s}\n", (unsigned long long)r.added,
+        printf("{\"replayed\":%llu,\"failed\":%llu,\"done\":%s}\n",
+               (unsigned long long)r.added, (unsigned long long)r.failed,
                r.really ? "true" : "false");
     else if (r.really)
-        printf("%llu entries added, marked with ce_replay\n",
-               (unsigned long long)r.added);
+        printf("%llu entries added, marked with ce_replay; %llu refused\n",
+               (unsigned long long)r.added, (unsigned long long)r.failed);
     else if (result == 0)
         printf(
             "%llu deliveries would be added once more, whether they are in their streams "
@@ -78,7 +94,7 @@ cli_journal_replay(struct cli *c)
             (unsigned long long)r.added);
     if (result < 0)
         return cli_fail(&err);
-    return j.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
+    return r.failed ? EXIT_CODE_FAILURE : j.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
 
 // --- salvage --------------------------------------------------------------------------
@@ -160,7 +176,8 @@ post_delivery(struct posting *p, const struct delivery *d, struct err *err)
         buf_add_byte(&path, '?');
         buf_add(&path, d->query);
     }
-    int code = post_send(p->fd, buf_span(&path), d->type, d->body, &closed, err);
+    int code =
+        post_send(p->fd, buf_span(&path), d->type, d->encoding, d->body, &closed, err);
     buf_release(&path);
     if (closed) {
         close(p->fd);
@@ -168,7 +185,14 @@ post_delivery(struct posting *p, const struct delivery *d, struct err *err)
     }
     if (code >= 0 && code != 200)
         err_exit(err, EXIT_CODE_UNAVAILABLE, "the receiver answers %d", code);
-    return code == 200 ? 0 : -1;
+    return code;
+}
+
+// What the receiver refuses about this delivery, and not about any.
+static bool
+is_refused_alone(int code)
+{
+    return code == 400 || code == 413 || code == 414 || code == 431;
 }
 
 // What cannot be posted as it came is told and left.
@@ -179,19 +203,20 @@ post_record(struct journey *j, const struct record *record, struct err *err)
     unsigned long long sequence = record->sequence;
     struct delivery d = {0};
     const char *why = NULL;
+    int code = 0;
 
     if (delivery_decode(&d, record->payload, NULL) < 0)
         why = "it is unreadable";
     else if (!config_find_hook(j->cli->config, d.hook))
         why = "its hook is not in the configuration";
-    else if (d.encoding.len)
-        why = "it has a Content-Encoding";
+    else if (is_refused_alone(code = post_delivery(p, &d, err)))
+        why = err->text;
     if (why) {
         fprintf(stderr, "acrelay: sequence %llu is left: %s\n", sequence, why);
         p->left++;
         return 0;
     }
-    if (post_delivery(p, &d, err) < 0) {
+    if (code != 200) {
         err_context(err, "sequence %llu", sequence);
         fprintf(
             stderr,

@@ -217,7 +217,8 @@ send_one(struct sending *s, const struct sample *sample, struct err *err)
     add_path(s, sample, &path);
     int64_t start = clock_mono_us();
     struct span type = s->type.len ? s->type : samples_type(sample);
-    int code = post_send(s->fd, buf_span(&path), type, buf_span(&body), &closed, err);
+    int code =
+        post_send(s->fd, buf_span(&path), type, SPAN(""), buf_span(&body), &closed, err);
     note(s, code, clock_mono_us() - start);
     buf_release(&path);
     buf_release(&body);

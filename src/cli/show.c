@@ -91,12 +91,11 @@ is_json(struct span s)
 }
 
 void
-show_fields(struct span id, const struct redis_reply *fields, struct span raw)
+show_add_fields(struct buf *object, struct span id, const struct redis_reply *fields,
+                struct span raw)
 {
-    struct buf object;
-
-    buf_init(&object, 64 << 20);
-    show_add_member(&object, "id", id);
+    buf_init(object, 64 << 20);
+    show_add_member(object, "id", id);
     for (size_t i = 0; i + 1 < redis_reply_len(fields); i += 2) {
         char name[64];
         struct span value = redis_reply_text(redis_reply_at(fields, i + 1));
@@ -105,13 +104,21 @@ show_fields(struct span id, const struct redis_reply *fields, struct span raw)
         if (span_is(field, "raw") && raw.len > 0)
             value = raw;
         if (span_is(field, "data") && is_json(value)) {
-            buf_add_text(&object, "\"data\":");
-            buf_add(&object, value);
-            buf_add_byte(&object, ',');
+            buf_add_text(object, "\"data\":");
+            buf_add(object, value);
+            buf_add_byte(object, ',');
         } else if (!strpbrk(name, "\"\\")) {
-            show_add_member(&object, name, value);
+            show_add_member(object, name, value);
         }
     }
+}
+
+void
+show_fields(struct span id, const struct redis_reply *fields, struct span raw)
+{
+    struct buf object;
+
+    show_add_fields(&object, id, fields, raw);
     show_end(&object);
     buf_release(&object);
 }

@@ -24,6 +24,10 @@ void show_text(struct span s, size_t width);
 // show_fields prints an entry (name, value, name, value ...) as a JSON line, its id first;
 // `data` is put in as the JSON it is, and `raw`, if not empty, in place of that field.
 void show_fields(struct span id, const struct redis_reply *fields, struct span raw);
+// show_add_fields makes and fills *object, to which the caller adds, ends it (show_end) and
+// releases it.
+void show_add_fields(struct buf *object, struct span id, const struct redis_reply *fields,
+                     struct span raw);
 
 // show_field finds a field's value, empty when it is not there.
 struct span show_field(const struct redis_reply *fields, const char *name);

@@ -94,8 +94,8 @@ exchange(int fd, const struct buf *request, struct buf *answer, struct err *err)
 }
 
 int
-post_send(int fd, struct span url_path, struct span content_type, struct span body,
-          bool *closed, struct err *err)
+post_send(int fd, struct span url_path, struct span content_type, struct span encoding,
+          struct span body, bool *closed, struct err *err)
 {
     struct buf request, answer;
 
@@ -103,6 +103,9 @@ post_send(int fd, struct span url_path, struct span content_type, struct span bo
     buf_init(&answer, POST_ANSWER_MAX);
     buf_add_format(&request, "POST %.*s HTTP/1.1\r\nHost: localhost\r\n",
                    (int)url_path.len, url_path.at);
+    if (encoding.len)
+        buf_add_format(&request, "Content-Encoding: %.*s\r\n", (int)encoding.len,
+                       encoding.at);
     buf_add_format(&request, "Content-Type: %.*s\r\nContent-Length: %zu\r\n\r\n",
                    (int)content_type.len, content_type.at, body.len);
     buf_add(&request, body);

@@ -18,10 +18,10 @@ struct post_target {
 // post_open connects; ERR_AGAIN with EXIT_CODE_UNAVAILABLE when nobody listens.
 int post_open(const struct post_target *to, struct err *err);
 
-// post_send posts a body and returns the status code, or -1. The connection is kept alive
+// post_send posts a body (`encoding`: its Content-Encoding, empty for none) and returns the status code, or -1. The connection is kept alive
 // unless the answer closes it; then *closed is set.
-int post_send(int fd, struct span url_path, struct span content_type, struct span body,
-              bool *closed, struct err *err);
+int post_send(int fd, struct span url_path, struct span content_type,
+              struct span encoding, struct span body, bool *closed, struct err *err);
 
 // post_ask posts nothing, as JSON, and appends the answer's body to *page. The status code, or -1.
 int post_ask(int fd, const char *url_path, struct buf *page, struct err *err);

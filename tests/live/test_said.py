@@ -370,3 +370,47 @@ def test_tail_fails_at_once_where_it_never_read(place):
         config = place(f"redis://127.0.0.1:{redis.port}/0")
         assert "NOAUTH" in run_acrelay(config, "tail", code=77)
         assert "NOAUTH" in run_acrelay(config, "tail", "--group", "shop", code=77)
+
+
+# --- dead letters ------------------------------------------------------------------------
+
+def test_a_letter_that_fails_stops_no_other(acrelay, receiver, redis):
+    for body in (b"", b"type=subscribe&contact[id]=5", b"\x1f\x8b\x08rubbish"):
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        if body:
+            kind["Content-Encoding"] = "gzip"  # as a proxy may say of what is none
+        assert receiver.post(body, **kind) == 200
+    receiver.wait_shipped()
+    letters = findings(acrelay("dead", "list", "--json"))
+    ids = [letter["id"] for letter in letters]
+    assert [letter["reason"] for letter in letters] == ["empty", "encoding", "encoding"]
+    assert all(letter["expires"] > letter["ce_recordedtime"] for letter in letters)
+    told = acrelay("dead", "replay", "1-1", *ids, code=1)
+    assert "still unreadable" in told and "is compressed" in told and "no dead letter 1-1" in told
+    [entry] = redis.entries()
+    assert entry["ce_subject"] == b"contact/5"
+    assert redis.client.xlen("{ac}:dead") == 2
+    told = findings(acrelay("dead", "drop", "1-1", *ids, "--json", code=1))
+    assert told[-1] == {"dropped": 2} and [f["failed"] for f in told[:-1]] == ["1-1", ids[1]]
+
+
+def test_a_delivery_that_fails_stops_no_other_of_the_journal(acrelay, receiver, redis, tmp_path):
+    """Posted to a receiver that takes smaller ones only."""
+    for n, size in ((1, 10), (2, 400_000), (3, 10)):
+        assert receiver.post(f"type=subscribe&contact[id]={n}&x=" + "x" * size,
+                             **{"Content-Encoding": "utf-8"}) == 200
+    receiver.wait_shipped()
+    old = tmp_path / "old"
+    receiver.stop()
+    (tmp_path / "state").rename(old)
+    receiver.config.write_text(receiver.config.read_text().replace(
+        "receiver: {", "receiver: {body_max: 100KiB, "))
+    receiver.start()
+    told = acrelay("journal", "salvage", "--directory", str(old), "--post", code=2)
+    assert "sequence 2 is left: the receiver answers 413" in told
+    assert "2 deliveries posted, 1 left" in told
+    receiver.wait_shipped()
+    assert [e["ce_subject"] for e in redis.entries()[3:]] == [b"contact/1", b"contact/3"]
+    [saved] = [json.loads(line) for line in acrelay(
+        "journal", "dump", "--directory", str(old), "--json", "--from", "3").splitlines()]
+    assert saved["content_encoding"] == "utf-8"

@@ -60,8 +60,8 @@ post_once(struct span path, struct span body)
 
     if (fd < 0)
         return -1;
-    status = post_send(fd, path, SPAN("application/x-www-form-urlencoded"), body, &closed,
-                       &err);
+    status = post_send(fd, path, SPAN("application/x-www-form-urlencoded"), SPAN(""),
+                       body, &closed, &err);
     close(fd);
     return status;
 }
