@@ -4,7 +4,7 @@
 #include "config/page.h"
 #include "edge/rest.h"
 #include "hook/plan.h"
-#include "worker/account.h"
+#include "worker/known.h"
 #include "worker/wanted.h"
 
 #include <stdio.h>
@@ -24,16 +24,38 @@ wait_here(int64_t ms, void *context)
 static void
 tell_plan(struct findings *f, const struct plan *plan, size_t found)
 {
+    if (plan->refused > 0)
+        findings_tell(
+            f, WRONG, EXIT_CODE_CONFIG, "hooks",
+            "acrelay-worker plan shows beside which webhook, apply says what to do",
+            "%zu hooks are not created: a webhook there looks like them", plan->refused);
     if (plan->writes > 0)
         findings_tell(f, WRONG, EXIT_CODE_CHANGES, "hooks",
                       "acrelay-worker plan shows them, apply carries them out",
                       "%zu changes are needed to make the webhooks as the file says",
                       plan->writes);
-    else
+    else if (plan->refused == 0)
         findings_tell(
             f, GOOD, EXIT_CODE_OK, "hooks", NULL,
-            "%zu webhooks at ActiveCampaign are as the file says (of %zu there)",
-            plan->good, found);
+            "%zu webhooks at ActiveCampaign are as the file says (of %zu there)%s",
+            plan->good + plan->kept, found,
+            plan->kept ? ", some as ActiveCampaign stores it in other words" : "");
+}
+
+// What the worker knows of the hooks beside the list is in Redis.
+static int
+settle(const struct config *c, struct account *a, const struct hooks *wanted,
+       struct hooks *found, struct err *err)
+{
+    struct store *store = store_open(c);
+    struct known known = {0};
+
+    store_hush(store);
+    known_load(&known, store, c);
+    store_close(store);
+    int result = known_settle(&known, a, wanted, found, err);
+    known_release(&known);
+    return result;
 }
 
 // Our webhooks whose URL the running receiver answers with 404: AC posts there all the same.
@@ -90,7 +112,7 @@ tell_alike(struct findings *f, const struct secrets *s, const struct hooks *foun
 }
 
 static void
-tell_found(struct findings *f, const struct hooks *found)
+tell_found(struct findings *f, struct account *a, struct hooks *found)
 {
     const struct config *c = f->cli->config;
     struct hooks wanted = {0};
@@ -100,8 +122,12 @@ tell_found(struct findings *f, const struct hooks *found)
 
     if (s) {
         wanted_make(&wanted, c, s);
-        plan_make(&plan, &wanted, found, c->worker_prune);
-        tell_plan(f, &plan, found->len);
+        if (settle(c, a, &wanted, found, &err) < 0) {
+            findings_tell(f, WRONG, EXIT_CODE_UNAVAILABLE, "hooks", NULL, "%s", err.text);
+        } else {
+            plan_make(&plan, &wanted, found, c->worker_prune);
+            tell_plan(f, &plan, found->len);
+        }
         tell_lost(f, found);
         tell_alike(f, s, found);
     } else {
@@ -136,7 +162,7 @@ outside_account(struct findings *f)
         findings_tell(f, GOOD, EXIT_CODE_OK, "activecampaign", NULL,
                       "%s takes the token; %zu webhooks there", c->account_api_url,
                       found.len);
-        tell_found(f, &found);
+        tell_found(f, a, &found);
     }
     hooks_release(&found);
     account_close(a);

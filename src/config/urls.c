@@ -82,7 +82,7 @@ take_scheme(struct span *url, const char *scheme)
 }
 
 // Checks scheme and host of a URL without a path and writes it in one spelling, so that it can
-// be compared: scheme and host in lower case, no default port, no trailing slash.
+// be compared: scheme and host in lower case, no default port, no trailing slash or dot.
 static const char *
 read_base_url(const char *text, const char *suffix, char *to, size_t size, bool *https,
               struct place *p)
@@ -104,6 +104,10 @@ read_base_url(const char *text, const char *suffix, char *to, size_t size, bool 
     const char *wrong = read_place(p, url);
     if (wrong)
         return wrong;
+    while (p->port.len > 1 && p->port.at[0] == '0')
+        p->port = span_from(p->port, 1);
+    if (p->host.len > 1 && p->host.at[p->host.len - 1] == '.')
+        p->host.len--;
     bool ipv6 = url.at[0] == '[', plain = p->port.len == 0;
     plain = plain || span_is(p->port, *https ? "443" : "80");
     snprintf(to, size, "%s%s%.*s%s%s%.*s", *https ? "https://" : "http://",

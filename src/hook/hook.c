@@ -60,6 +60,22 @@ hooks_find(const struct hooks *hooks, uint64_t id)
     return NULL;
 }
 
+struct hook *
+hooks_find_row(const struct hooks *hooks, uint64_t row)
+{
+    for (size_t i = 0; i < hooks->len; i++)
+        if (hooks->at[i].row == row)
+            return &hooks->at[i];
+    return NULL;
+}
+
+void
+hooks_drop(struct hooks *hooks, struct hook *hook)
+{
+    hook_release(hook);
+    *hook = hooks->at[--hooks->len];
+}
+
 void
 hook_release(struct hook *hook)
 {
@@ -68,6 +84,7 @@ hook_release(struct hook *hook)
     free(hook->url);
     hook_words_release(&hook->events);
     hook_words_release(&hook->sources);
+    hook_words_release(&hook->tokens);
     *hook = (struct hook){0};
 }
 
@@ -86,47 +103,51 @@ copy_text(const char *text)
     return text ? memory_copy(span_of(text)) : NULL;
 }
 
+static void
+copy_words(struct hook_words *to, const struct hook_words *from)
+{
+    *to = (struct hook_words){0};
+    for (size_t i = 0; i < from->len; i++)
+        hook_words_add(to, span_of(from->at[i]));
+}
+
 void
 hook_copy(struct hook *to, const struct hook *from)
 {
-    *to = (struct hook){.id = from->id, .list = from->list, .adopt = from->adopt};
+    *to = *from;
     to->name = copy_text(from->name);
     to->label = copy_text(from->label);
     to->url = copy_text(from->url);
-    for (size_t i = 0; i < from->events.len; i++)
-        hook_words_add(&to->events, span_of(from->events.at[i]));
-    for (size_t i = 0; i < from->sources.len; i++)
-        hook_words_add(&to->sources, span_of(from->sources.at[i]));
+    copy_words(&to->events, &from->events);
+    copy_words(&to->sources, &from->sources);
+    copy_words(&to->tokens, &from->tokens);
 }
 
-// As the configuration gives them: others in a URL like ours are not ours.
-static bool
-is_name(struct span name)
+static void
+digest_add(uint64_t *digest, struct span s) // FNV-1a, with the end of each piece
 {
-    if (name.len == 0 || name.len > 63 || name.at[0] == '-')
-        return false;
-    for (size_t i = 0; i < name.len; i++) {
-        char c = name.at[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'))
-            return false;
-    }
-    return true;
+    for (size_t i = 0; i < s.len; i++)
+        *digest = (*digest ^ (unsigned char)s.at[i]) * UINT64_C(0x100000001b3);
+    *digest = (*digest ^ 0x100) * UINT64_C(0x100000001b3);
 }
 
-struct span
-hook_name_in(const char *url, const char *const *bases, size_t bases_len)
+static void
+digest_words(uint64_t *digest, const struct hook_words *words)
 {
-    for (size_t i = 0; i < bases_len; i++) {
-        struct span rest = span_of(url), base = span_of(bases[i]);
-        if (!span_starts(rest, base))
-            continue;
-        rest = span_from(rest, base.len);
-        if (!span_starts(rest, SPAN("/hook/")))
-            continue;
-        rest = span_from(rest, 6);
-        size_t len = span_find(rest, '/');
-        if (len < rest.len && is_name(span_to(rest, len)))
-            return span_to(rest, len);
-    }
-    return (struct span){0};
+    for (size_t i = 0; i < words->len; i++)
+        digest_add(digest, span_of(words->at[i]));
+    digest_add(digest, SPAN(""));
+}
+
+uint64_t
+hook_digest(const struct hook *hook)
+{
+    uint64_t digest = UINT64_C(0xcbf29ce484222325);
+
+    digest_add(&digest, span_of(hook->label));
+    digest_add(&digest, span_of(hook->url));
+    digest_words(&digest, &hook->events);
+    digest_words(&digest, &hook->sources);
+    digest_add(&digest, span_make(&hook->list, sizeof hook->list));
+    return digest ? digest : 1; // 0 is none
 }

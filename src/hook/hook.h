@@ -16,14 +16,24 @@ struct hook_words {
     size_t len;
 };
 
+enum { HOOK_NAME = 64 };
+#define HOOK_LIST_UNREADABLE UINT64_MAX
+
 struct hook {
-    uint64_t id; // at AC, 0: not there yet
+    uint64_t id; // at AC, 0: not there yet, or unreadable
     char *name;  // in our URLs; NULL for a hook of others
     char *label; // what AC calls its name
     char *url;   // a password: never shown as it is
     struct hook_words events, sources;
-    uint64_t list;  // 0: all lists
-    uint64_t adopt; // wanted hooks: the id of the hook to turn into this one, 0: none
+    uint64_t list;            // 0: all lists
+    uint64_t adopt;           // wanted: the id of the hook to turn into this one, 0: none
+    struct hook_words tokens; // wanted: those of its name under every secret
+
+    // found
+    uint64_t row; // which row of a list it is: the id, else made of the row's bytes
+    const char *unreadable; // the first field of the row that cannot be read, else NULL
+    uint64_t written;       // the digest of what was last written on it, 0: nothing
+    bool settled;           // it is what AC made of that
 };
 
 // The hooks that are wanted, or that were found. Owned.
@@ -39,12 +49,38 @@ bool hook_words_equal(const struct hook_words *a, const struct hook_words *b);
 // hooks_add adds an empty hook, which the caller fills; valid until the next one is added.
 struct hook *hooks_add(struct hooks *hooks);
 struct hook *hooks_find(const struct hooks *hooks, uint64_t id); // NULL: not there
+struct hook *hooks_find_row(const struct hooks *hooks, uint64_t row);
+// hooks_drop takes one out; the order of the others may change.
+void hooks_drop(struct hooks *hooks, struct hook *hook);
 void hooks_release(struct hooks *hooks);
 void hook_release(struct hook *hook);
 void hook_copy(struct hook *to, const struct hook *from);
 
-// hook_name_in gives the name in a URL of ours, "<base>/hook/<name>/<token>", where base is
-// one of `bases` and name is one that a file can give; the empty span for every other URL.
-struct span hook_name_in(const char *url, const char *const *bases, size_t bases_len);
+// A URL of a hook is compared in canonical form: scheme and host in lower case, without a
+// default port and a dot at the host's end. AC may give a URL back in another spelling.
+struct hook_url {
+    char host[264];       // canonical, with a port that is no default
+    char name[HOOK_NAME]; // of "/hook/<name>/<token>", "" when the path is another
+    char token[HOOK_NAME];
+    bool
+        exact; // the receiver, which compares bytes, takes this path; not one with a slash at
+               // the end, or with %2D
+};
+// hook_url_parse is false when this is no URL of http or https.
+bool hook_url_parse(struct hook_url *to, const char *url);
+// hook_url_equal compares two whole URLs; their paths byte by byte.
+bool hook_url_equal(const char *a, const char *b);
+
+// hook_name_in writes the name in a URL of ours, "<base>/hook/<name>/<token>", where base is
+// one of `bases` (with http or https) and name is one that a file can give; false for every
+// other URL.
+bool hook_name_in(char name[HOOK_NAME], const char *url, const char *const *bases,
+                  size_t bases_len);
+
+// hook_label_equal compares labels with HTML entities decoded: AC may give back "R&amp;D".
+bool hook_label_equal(const char *a, const char *b);
+
+// hook_digest is the same for hooks that have the same label, URL, events, sources and list.
+uint64_t hook_digest(const struct hook *hook);
 
 #endif

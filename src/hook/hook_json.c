@@ -39,55 +39,99 @@ hook_json_write(struct buf *to, const struct hook *hook)
 
 // --- reading -------------------------------------------------------------------------------
 
-// A number that AC writes as a string or as a number; absent and null are 0.
+// A number that AC writes as a string or as a number. What is absent, null, false or empty is 0.
 static bool
 read_number(uint64_t *to, const cJSON *item)
 {
     *to = 0;
-    if (!item || cJSON_IsNull(item))
+    if (!item || cJSON_IsNull(item) || cJSON_IsFalse(item))
         return true;
-    if (cJSON_IsNumber(item) && item->valuedouble >= 0 && item->valuedouble < 9e15) {
-        *to = (uint64_t)item->valuedouble;
-        return true;
+    if (cJSON_IsArray(item) && cJSON_GetArraySize(item) <= 1)
+        return read_number(to, item->child);
+    if (cJSON_IsNumber(item)) {
+        bool whole = item->valuedouble >= 0 && item->valuedouble < 9e15;
+        *to = whole ? (uint64_t)item->valuedouble : 0;
+        return whole && (double)*to >= item->valuedouble;
     }
-    return cJSON_IsString(item) &&
-           (item->valuestring[0] == '\0' ||
-            text_number(to, span_of(item->valuestring), INT64_MAX));
+    if (!cJSON_IsString(item))
+        return false;
+    struct span text = span_trim(span_of(item->valuestring));
+    return text.len == 0 || text_number(to, text, INT64_MAX);
+}
+
+// The fields are read as far as they can be; the first that cannot is `unreadable`.
+static void
+miss(struct hook *hook, const char *field)
+{
+    if (!hook->unreadable)
+        hook->unreadable = field;
 }
 
 static char *
-read_text(const cJSON *object, const char *name)
+read_text(struct hook *hook, const cJSON *object, const char *name)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
 
+    if (item && !cJSON_IsString(item))
+        miss(hook, name);
     return memory_copy(span_of(cJSON_IsString(item) ? item->valuestring : ""));
 }
 
-static void
-read_words(struct hook_words *to, const cJSON *array)
+// An array, or an object, which is what PHP makes of an array with a gap; "a,b" too.
+static bool
+read_words(struct hook_words *to, const cJSON *words)
 {
     const cJSON *item;
+    bool good = !words || cJSON_IsArray(words) || cJSON_IsObject(words);
 
-    cJSON_ArrayForEach(item, array)
+    if (cJSON_IsString(words)) {
+        struct span rest = span_of(words->valuestring);
+        while (rest.len && to->len < WORDS_MAX)
+            hook_words_add(to, span_trim(span_cut(&rest, ',')));
+        return true;
+    }
+    cJSON_ArrayForEach(item, words)
     {
+        good = good && cJSON_IsString(item) && to->len < WORDS_MAX;
         if (cJSON_IsString(item) && to->len < WORDS_MAX)
             hook_words_add(to, span_of(item->valuestring));
     }
+    return good;
 }
 
-static bool
+// Which row this is when its id cannot be read.
+static uint64_t
+row_digest(const cJSON *object)
+{
+    char *text = object ? cJSON_PrintUnformatted(object) : NULL;
+    char *shown = text ? text : (char *)(uintptr_t) "";
+    struct hook row = {.label = shown, .url = shown};
+    uint64_t digest = hook_digest(&row);
+
+    free(text);
+    return digest | UINT64_C(1) << 63; // no id is that great
+}
+
+static void
 read_hook(struct hook *to, const cJSON *object)
 {
-    const cJSON *id = cJSON_GetObjectItemCaseSensitive(object, "id"),
-                *list = cJSON_GetObjectItemCaseSensitive(object, "listid");
+    const cJSON *id = cJSON_GetObjectItemCaseSensitive(object, "id");
 
-    if (!read_number(&to->id, id) || to->id == 0 || !read_number(&to->list, list))
-        return false;
-    to->label = read_text(object, "name");
-    to->url = read_text(object, "url");
-    read_words(&to->events, cJSON_GetObjectItemCaseSensitive(object, "events"));
-    read_words(&to->sources, cJSON_GetObjectItemCaseSensitive(object, "sources"));
-    return true;
+    if (!read_number(&to->id, id) || to->id == 0) {
+        to->id = 0;
+        miss(to, "id");
+    }
+    to->row = to->id ? to->id : row_digest(object);
+    to->label = read_text(to, object, "name");
+    to->url = read_text(to, object, "url");
+    if (!read_words(&to->events, cJSON_GetObjectItemCaseSensitive(object, "events")))
+        miss(to, "events");
+    if (!read_words(&to->sources, cJSON_GetObjectItemCaseSensitive(object, "sources")))
+        miss(to, "sources");
+    if (!read_number(&to->list, cJSON_GetObjectItemCaseSensitive(object, "listid"))) {
+        to->list = HOOK_LIST_UNREADABLE;
+        miss(to, "listid");
+    }
 }
 
 static cJSON *
@@ -124,19 +168,17 @@ hook_json_read_page(struct hooks *to, uint64_t *total, size_t *count, struct spa
         return -1;
     const cJSON *page = cJSON_GetObjectItemCaseSensitive(root, "webhooks");
     meta = cJSON_GetObjectItemCaseSensitive(root, "meta");
-    if (!cJSON_IsArray(page) ||
-        !read_number(total, cJSON_GetObjectItemCaseSensitive(meta, "total")))
+    if (!cJSON_IsArray(page))
         return not_hooks(root, err, "list of webhooks");
+    if (!read_number(total, cJSON_GetObjectItemCaseSensitive(meta, "total")))
+        *total = 0;
     *count = 0;
     cJSON_ArrayForEach(item, page)
     {
         struct hook hook = {0};
-        if (!read_hook(&hook, item)) {
-            hook_release(&hook);
-            return not_hooks(root, err, "webhook with an id where one should be");
-        }
+        read_hook(&hook, item);
         ++*count;
-        if (hooks_find(to, hook.id)) // pages may shift and repeat
+        if (hooks_find_row(to, hook.row)) // pages may shift and repeat
             hook_release(&hook);
         else
             *hooks_add(to) = hook;
@@ -152,7 +194,8 @@ hook_json_read_one(struct hook *to, struct span body, struct err *err)
 
     if (!root)
         return -1;
-    if (!read_hook(to, cJSON_GetObjectItemCaseSensitive(root, "webhook"))) {
+    read_hook(to, cJSON_GetObjectItemCaseSensitive(root, "webhook"));
+    if (to->id == 0) {
         hook_release(to);
         return not_hooks(root, err, "webhook");
     }
@@ -170,7 +213,7 @@ hook_json_read_events(struct hook_words *to, struct span body, struct err *err)
     const cJSON *events = cJSON_GetObjectItemCaseSensitive(root, "webhookEvents");
     if (!cJSON_IsArray(events))
         return not_hooks(root, err, "list of events");
-    read_words(to, events);
+    (void)read_words(to, events); // what is no word is no event
     cJSON_Delete(root);
     return 0;
 }

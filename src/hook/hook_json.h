@@ -11,7 +11,9 @@
 void hook_json_write(struct buf *to, const struct hook *hook);
 
 // hook_json_read_page adds the hooks of one page of GET /webhooks. *total is meta.total, 0
-// when it is not told. ERR_INPUT when this is not such a page.
+// when it is not told or no number; *count the rows of the page. A row that cannot be read
+// whole is there too, `unreadable` says why: most are of others. ERR_INPUT when this is not such
+// a page.
 int hook_json_read_page(struct hooks *to, uint64_t *total, size_t *count,
                         struct span body, struct err *err);
 

@@ -1,8 +1,10 @@
 // Each wanted hook takes one found hook: the one it adopts, one of the same name and list,
 // and when all those are taken, one of the same name whose list nobody wants. What nobody
-// took is a twin when its name and list are wanted, else it is unwanted.
+// took is a twin when its name and list are wanted, else it is unwanted. Where AC shows another
+// list than was asked for, what was written on a hook says whose it is.
 #include "hook/plan.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct matching {
@@ -16,9 +18,9 @@ plan_differs(const struct hook *wanted, const struct hook *found)
 {
     unsigned differs = 0;
 
-    if (strcmp(wanted->label, found->label) != 0)
+    if (!hook_label_equal(wanted->label, found->label))
         differs |= DIFFERS_LABEL;
-    if (strcmp(wanted->url, found->url) != 0)
+    if (!hook_url_equal(wanted->url, found->url))
         differs |= DIFFERS_URL;
     if (!hook_words_equal(&wanted->events, &found->events))
         differs |= DIFFERS_EVENTS;
@@ -64,8 +66,8 @@ take_adopted(struct matching *m, size_t w)
 static bool
 is_better(const struct hook *wanted, const struct hook *a, const struct hook *b)
 {
-    bool a_right = strcmp(a->url, wanted->url) == 0,
-         b_right = strcmp(b->url, wanted->url) == 0;
+    bool a_right = hook_url_equal(a->url, wanted->url),
+         b_right = hook_url_equal(b->url, wanted->url);
 
     return a_right != b_right ? a_right : a->id > b->id;
 }
@@ -79,7 +81,7 @@ take_own(struct matching *m, size_t w, bool with_list)
 
     for (size_t i = 0; i < m->found->len; i++) {
         const struct hook *found = &m->found->at[i];
-        if (m->taken_by[i] || !has_name(found, wanted->name))
+        if (m->taken_by[i] || !has_name(found, wanted->name) || found->id == 0)
             continue;
         if (with_list ? found->list != wanted->list : is_wanted(m->wanted, found))
             continue;
@@ -90,11 +92,38 @@ take_own(struct matching *m, size_t w, bool with_list)
         take(m, w, best);
 }
 
+static bool
+has_own(const struct matching *m, const struct hook *wanted)
+{
+    for (size_t i = 0; i < m->found->len; i++)
+        if (!m->taken_by[i] && has_name(&m->found->at[i], wanted->name) &&
+            m->found->at[i].list == wanted->list)
+            return true;
+    return false;
+}
+
+// What was written as this hook, and is shown with another list.
+static void
+take_written(struct matching *m, size_t w)
+{
+    const struct hook *wanted = &m->wanted->at[w];
+    uint64_t digest = hook_digest(wanted);
+
+    if (m->takes[w] || has_own(m, wanted))
+        return;
+    for (size_t i = 0; i < m->found->len && !m->takes[w]; i++)
+        if (!m->taken_by[i] && m->found->at[i].written == digest &&
+            has_name(&m->found->at[i], wanted->name))
+            take(m, w, i);
+}
+
 static void
 match(struct matching *m)
 {
     for (size_t w = 0; w < m->wanted->len; w++)
         take_adopted(m, w);
+    for (size_t w = 0; w < m->wanted->len; w++)
+        take_written(m, w);
     for (size_t w = 0; w < m->wanted->len; w++)
         if (!m->takes[w])
             take_own(m, w, true);
@@ -108,22 +137,77 @@ add_step(struct plan *plan, struct step step)
 {
     plan->at = memory_grow(plan->at, (plan->len + 1) * sizeof *plan->at);
     plan->at[plan->len++] = step;
-    plan->writes += step.kind != STEP_LEAVE;
+    plan->writes += step.kind < STEP_LEAVE;
+    plan->refused += step.kind == STEP_REFUSE;
+    plan->kept += step.kind == STEP_KEEP;
+}
+
+// --- what is not created -------------------------------------------------------------------
+
+static bool
+is_alike(const struct hook *wanted, const struct hook *found, bool *certain)
+{
+    struct hook_url url;
+    char label[HOOK_NAME + 16];
+
+    *certain = false;
+    if (strstr(found->url, "/hook/") && hook_url_parse(&url, found->url) &&
+        strcmp(url.name, wanted->name) == 0)
+        for (size_t i = 0; i < wanted->tokens.len && !*certain; i++)
+            *certain = strcmp(url.token, wanted->tokens.at[i]) == 0;
+    snprintf(label, sizeof label, "acrelay %s", wanted->name);
+    return *certain || hook_label_equal(found->label, label);
+}
+
+const struct hook *
+plan_alike(const struct hooks *wanted, const struct hook *found, bool *certain)
+{
+    *certain = false;
+    for (size_t i = 0; i < wanted->len; i++)
+        if (!found->name && is_alike(&wanted->at[i], found, certain))
+            return &wanted->at[i];
+    return NULL;
+}
+
+// The hook at AC beside which `wanted` is not created, or NULL.
+static const struct hook *
+find_obstacle(const struct hook *wanted, const struct hooks *found, enum step_why *why)
+{
+    bool certain;
+
+    for (size_t i = 0; i < found->len; i++) {
+        const struct hook *h = &found->at[i];
+        *why = h->name ? WHY_UNREADABLE : WHY_ALIKE;
+        if (h->name ? h->id == 0 && has_name(h, wanted->name)
+                    : is_alike(wanted, h, &certain))
+            return h;
+    }
+    return NULL;
+}
+
+static void
+plan_absent(struct plan *plan, const struct hook *wanted, const struct hooks *found)
+{
+    enum step_why why = WHY_ABSENT;
+    const struct hook *obstacle = find_obstacle(wanted, found, &why);
+
+    if (obstacle)
+        add_step(plan, (struct step){STEP_REFUSE, why, wanted, obstacle, 0});
+    else
+        add_step(plan, (struct step){.kind = STEP_CREATE, .wanted = wanted});
 }
 
 static void
 plan_wanted(struct plan *plan, const struct hook *wanted, const struct hook *found)
 {
-    if (!found) {
-        add_step(plan, (struct step){.kind = STEP_CREATE, .wanted = wanted});
-        return;
-    }
     unsigned differs = plan_differs(wanted, found);
-    bool foreign = !found->name;
+
     if (differs == 0)
         plan->good++;
+    else if (found->settled && found->written == hook_digest(wanted))
+        add_step(plan, (struct step){STEP_KEEP, WHY_STORED, wanted, found, differs});
     else
-        add_step(plan, (struct step){STEP_CHANGE, foreign ? WHY_ADOPTED : WHY_DIFFERS,
+        add_step(plan, (struct step){STEP_CHANGE, found->name ? WHY_DIFFERS : WHY_ADOPTED,
                                      wanted, found, differs});
 }
 
@@ -131,7 +215,11 @@ static void
 plan_leftover(struct plan *plan, const struct hooks *wanted, const struct hook *found,
               bool prune)
 {
-    if (is_wanted(wanted, found))
+    bool readable = found->id != 0 && found->list != HOOK_LIST_UNREADABLE;
+
+    if (!readable)
+        add_step(plan, (struct step){STEP_LEAVE, WHY_UNREADABLE, NULL, found, 0});
+    else if (is_wanted(wanted, found))
         add_step(plan, (struct step){STEP_REMOVE, WHY_TWIN, NULL, found, 0});
     else
         add_step(plan, (struct step){prune ? STEP_REMOVE : STEP_LEAVE, WHY_UNWANTED, NULL,
@@ -151,7 +239,10 @@ plan_make(struct plan *plan, const struct hooks *wanted, const struct hooks *fou
     m.taken_by = memset(memory_get(taken), 0, taken);
     match(&m);
     for (size_t i = 0; i < wanted->len; i++)
-        plan_wanted(plan, &wanted->at[i], m.takes[i]);
+        if (m.takes[i])
+            plan_wanted(plan, &wanted->at[i], m.takes[i]);
+        else
+            plan_absent(plan, &wanted->at[i], found);
     for (size_t i = 0; i < found->len; i++)
         if (found->at[i].name && !m.taken_by[i])
             plan_leftover(plan, wanted, &found->at[i], prune);

@@ -3,7 +3,8 @@
 // What holds for every plan (and is tested over random ones):
 //   - carried out, it gives exactly the hooks wanted, and those it leaves;
 //   - planned again after that, there is nothing to write;
-//   - hooks of others are never written, but for one that `adopt` names.
+//   - hooks of others are never written, but for one that `adopt` names;
+//   - what AC made of a hook (`written`, `settled`) is not written again.
 // A hook is ours when its URL lies below one of our bases (DESIGN.md section 9).
 #ifndef ACRELAY_HOOK_PLAN_H
 #define ACRELAY_HOOK_PLAN_H
@@ -14,7 +15,9 @@ enum step_kind {
     STEP_CREATE,
     STEP_CHANGE, // `found` becomes `wanted`: PUT with the whole object
     STEP_REMOVE,
-    STEP_LEAVE, // ours, not wanted, and prune is off
+    STEP_LEAVE, // ours, not wanted, and prune is off; or it cannot be read
+    STEP_KEEP, // it differs, and is what AC made of what is wanted: writing again is in vain
+    STEP_REFUSE, // it is not created beside `found`, a person must look
 };
 
 enum step_why {
@@ -23,6 +26,9 @@ enum step_why {
     WHY_ADOPTED,  // change: the file says `adopt`
     WHY_TWIN,     // remove: another hook does the same
     WHY_UNWANTED, // remove or leave: the file does not name it
+    WHY_STORED,   // keep: see `differs`
+    WHY_ALIKE, // refuse: one of others is ours by token or name, under another public_url
+    WHY_UNREADABLE, // refuse or leave: ours, but its id or list cannot be read
 };
 
 enum {
@@ -45,8 +51,10 @@ struct plan {
     struct step
         *at; // creations and changes first, removals behind them: no event is lost
     size_t len;
-    size_t writes; // steps that are not STEP_LEAVE
-    size_t good;   // hooks that are as wanted
+    size_t writes;  // steps that create, change or remove
+    size_t refused; // STEP_REFUSE
+    size_t kept;    // STEP_KEEP
+    size_t good;    // hooks that are as wanted
 };
 
 // plan_make compares. Names of `found` must be set (hook_name_in) for hooks of ours. Of twins
@@ -55,6 +63,12 @@ struct plan {
 void plan_make(struct plan *plan, const struct hooks *wanted, const struct hooks *found,
                bool prune);
 void plan_release(struct plan *plan);
+
+// plan_alike gives the wanted hook that a hook of others would double: it posts to that hook's
+// path with a token of ours under another public_url (*certain), or is named as we name hooks.
+// NULL: none.
+const struct hook *plan_alike(const struct hooks *wanted, const struct hook *found,
+                              bool *certain);
 
 // plan_differs says which parts of two hooks differ, as DIFFERS_ bits.
 unsigned plan_differs(const struct hook *wanted, const struct hook *found);

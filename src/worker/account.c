@@ -1,23 +1,22 @@
 #include "worker/account.h"
 
 #include "base/file.h"
-#include "base/log.h"
 #include "base/text.h"
 #include "edge/rest.h"
 #include "hook/hook_json.h"
-#include "hook/plan.h"
 #include "worker/wanted.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-// The page size is AC's greatest; a list that shifts while it is read is read again.
-enum { PAGE = 100, PAGES_MAX = 200, READS_MAX = 6, ATTEMPTS = 5, PATIENCE_MS = 90000 };
+// The page size is AC's greatest.
+enum { PAGE = 100, ATTEMPTS = 5, PATIENCE_MS = 90000 };
 
 struct account {
     const struct config *config;
     struct rest *rest;
+    struct account_callbacks callbacks;
     char said[300];
 };
 
@@ -58,7 +57,8 @@ account_open(const struct config *c, const struct account_callbacks *cb, struct 
                                    .is_stopping = cb->is_stopping,
                                    .context = cb->context};
     struct account *a = memory_get(sizeof *a);
-    *a = (struct account){.config = c, .rest = rest_open(&options, err)};
+    *a =
+        (struct account){.config = c, .rest = rest_open(&options, err), .callbacks = *cb};
     secret_wipe(&token);
     if (a->rest)
         return a;
@@ -104,6 +104,12 @@ account_wait_text(char *to, size_t size, const struct rest_wait *w)
     else
         snprintf(to, size, "ActiveCampaign: %s; trying again in %s%s", w->error, after,
                  count);
+}
+
+bool
+account_wait(struct account *a, int64_t ms)
+{
+    return a->callbacks.wait(ms, a->callbacks.context);
 }
 
 // --- what an answer means ------------------------------------------------------------------
@@ -271,62 +277,53 @@ not_understood(struct err *err)
 // --- reading -------------------------------------------------------------------------------
 
 static void
-name_ours(struct account *a, struct hooks *found)
+name_ours(struct account *a, struct hook *found, size_t len)
 {
     struct wanted_bases bases;
+    char name[HOOK_NAME];
 
     wanted_bases(&bases, a->config);
-    for (size_t i = 0; i < found->len; i++) {
-        struct span name = hook_name_in(found->at[i].url, bases.at, bases.len);
-        if (name.len)
-            found->at[i].name = memory_copy(name);
-    }
-}
-
-// read_pages reads once through. 1: the pages agree with the total, 0: they shifted, -1.
-static int
-read_pages(struct account *a, struct hooks *found, struct err *err)
-{
-    uint64_t total = 0, first_total = 0;
-    size_t count = PAGE, seen = 0;
-
-    for (int page = 0; page < PAGES_MAX && count == PAGE; page++) {
-        char path[96];
-        struct span body = {0};
-        snprintf(path, sizeof path, "/api/3/webhooks?limit=%d&offset=%d", PAGE,
-                 page * PAGE);
-        if (ask(a, path, &body, err) < 0)
-            return -1;
-        if (hook_json_read_page(found, &total, &count, body, err) < 0)
-            return not_understood(err);
-        if (page == 0)
-            first_total = total;
-        seen += count;
-    }
-    bool agree = total == first_total && (total == 0 || found->len == total);
-    return agree && found->len == seen;
+    for (size_t i = 0; i < len; i++)
+        if (hook_name_in(name, found[i].url, bases.at, bases.len))
+            found[i].name = memory_copy(span_of(name));
 }
 
 int
-account_list(struct account *a, struct hooks *found, struct err *err)
+account_page(struct account *a, size_t offset, struct hooks *page, uint64_t *total,
+             size_t *count, struct err *err)
 {
-    int result = 0;
+    struct span body = {0};
+    char path[96];
 
-    for (int read = 0; result == 0 && read < READS_MAX; read++) {
-        hooks_release(found);
-        result = read_pages(a, found, err);
-        // A cut answer may be whole the next time; a wrong site stays wrong.
-        if (result < 0 && err->kind == ERR_AGAIN && err->exit == EXIT_CODE_CONFIG &&
-            read + 1 < READS_MAX / 2)
-            result = 0;
-    }
-    if (result == 0)
-        return tell(err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
-                    "ActiveCampaign's list of webhooks changes while it is read");
-    if (result < 0)
+    snprintf(path, sizeof path, "/api/3/webhooks?limit=%d&offset=%zu", PAGE, offset);
+    if (ask(a, path, &body, err) < 0)
         return -1;
-    name_ours(a, found);
+    if (hook_json_read_page(page, total, count, body, err) < 0)
+        return not_understood(err);
+    name_ours(a, page->at, page->len);
     return 0;
+}
+
+// What is no answer of AC's to this question, a page of HTML say, leaves it open.
+enum account_there
+account_get(struct account *a, uint64_t id, struct hook *to, struct err *err)
+{
+    struct rest_answer answer;
+    char path[64];
+
+    snprintf(path, sizeof path, "/api/3/webhooks/%" PRIu64, id);
+    if (call(a, "GET", path, SPAN(""), &answer, err) < 0)
+        return ACCOUNT_ERROR;
+    if (is_gone(a, &answer) && strstr(a->said, "HTML") == NULL)
+        return ACCOUNT_ABSENT;
+    if (answer.status != 200 || hook_json_read_one(to, answer.body, NULL) < 0)
+        return ACCOUNT_UNCLEAR;
+    if (to->id != id) {
+        hook_release(to);
+        return ACCOUNT_UNCLEAR;
+    }
+    name_ours(a, to, 1);
+    return ACCOUNT_THERE;
 }
 
 int
@@ -360,48 +357,51 @@ send_hook(struct account *a, const char *method, const char *path,
     return result;
 }
 
+// A 2xx without a readable body is told by the list that follows.
+static void
+read_answer(struct account_answer *to, struct span body)
+{
+    struct hook now = {0};
+
+    if (hook_json_read_one(&now, body, NULL) == 0)
+        *to = (struct account_answer){now.id, hook_digest(&now)};
+    hook_release(&now);
+}
+
 int
-account_create(struct account *a, const struct hook *wanted, struct err *err)
+account_create(struct account *a, const struct hook *wanted, struct account_answer *to,
+               struct err *err)
 {
     struct rest_answer answer;
 
+    *to = (struct account_answer){0};
     if (send_hook(a, "POST", "/api/3/webhooks", wanted, &answer, err) < 0)
         return -1;
     if (answer.status >= 500)
         return unclear(err, "ActiveCampaign failed while creating a webhook");
     if (answer.status != 200 && answer.status != 201)
         return tell_status(a, &answer, err);
-    return 0; // a 2xx without a readable body is told by the list that follows
-}
-
-static void
-compare_answer(const struct hook *wanted, uint64_t id, struct span body)
-{
-    struct hook now = {0};
-    struct err err = {0};
-
-    if (hook_json_read_one(&now, body, &err) < 0 || plan_differs(wanted, &now))
-        log_warn("worker: the answer to the change of hook %" PRIu64
-                 " is not what was asked "
-                 "for; the list will tell",
-                 id);
-    hook_release(&now);
+    read_answer(to, answer.body);
+    return 0;
 }
 
 int
-account_change(struct account *a, uint64_t id, const struct hook *wanted, struct err *err)
+account_change(struct account *a, uint64_t id, const struct hook *wanted,
+               struct account_answer *to, struct err *err)
 {
     struct rest_answer answer;
     char path[64];
 
+    *to = (struct account_answer){0};
     snprintf(path, sizeof path, "/api/3/webhooks/%" PRIu64, id);
     if (send_hook(a, "PUT", path, wanted, &answer, err) < 0)
         return -1;
     if (is_gone(a, &answer))
-        return unclear(err, "a webhook was removed by someone else meanwhile");
+        return tell(err, ERR_AGAIN, EXIT_CODE_CHANGES,
+                    "the webhook was removed by someone else meanwhile");
     if (answer.status != 200)
         return tell_status(a, &answer, err);
-    compare_answer(wanted, id, answer.body);
+    read_answer(to, answer.body);
     return 0;
 }
 

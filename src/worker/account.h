@@ -44,16 +44,35 @@ int64_t account_held_ms(const struct account *a);
 // (2 of 5)".
 void account_wait_text(char *to, size_t size, const struct rest_wait *wait);
 
-// account_list reads all pages until they agree; `name` is set for hooks of ours.
+// account_list (listing.c) reads all pages until they agree; `name` is set for hooks of ours. With -1
+// *found has what could be read, for people: it is not all.
 int account_list(struct account *a, struct hooks *found, struct err *err);
+// account_list_again reads to the very end, whatever total says, and adds what is not there.
+int account_list_again(struct account *a, struct hooks *found, struct err *err);
+// account_page reads one page; the next begins at offset + *count.
+int account_page(struct account *a, size_t offset, struct hooks *page, uint64_t *total,
+                 size_t *count, struct err *err);
+// account_get reads one webhook into an empty hook.
+enum account_there { ACCOUNT_ERROR = -1, ACCOUNT_ABSENT, ACCOUNT_THERE, ACCOUNT_UNCLEAR };
+enum account_there account_get(struct account *a, uint64_t id, struct hook *to,
+                               struct err *err);
 
-int account_create(struct account *a, const struct hook *wanted, struct err *err);
-// account_change puts the whole of `wanted` on the hook `id`, and compares the answer.
+// What the answer to a write says there is now: its id and hook_digest, 0 where it does not say.
+struct account_answer {
+    uint64_t id, digest;
+};
+int account_create(struct account *a, const struct hook *wanted,
+                   struct account_answer *answer, struct err *err);
+// account_change puts the whole of `wanted` on the hook `id`; ERR_AGAIN with EXIT_CODE_CHANGES
+// when it is gone.
 int account_change(struct account *a, uint64_t id, const struct hook *wanted,
-                   struct err *err);
+                   struct account_answer *answer, struct err *err);
 int account_remove(struct account *a, uint64_t id, struct err *err);
 
 // account_events reads AC's own list of event types, which is known to be incomplete.
 int account_events(struct account *a, struct hook_words *events, struct err *err);
+
+// account_wait waits as calls do; false when the caller wants to end.
+bool account_wait(struct account *a, int64_t ms);
 
 #endif

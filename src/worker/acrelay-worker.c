@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { LEAD_WAIT_MS = 20000 };
+enum { QUIET_MS = 1500, LEAD_WAIT_MS = 20000 };
 
 static int
 fail(const struct err *err)
@@ -66,9 +66,12 @@ wipe_progress(void)
 static void
 report_wait(const struct rest_wait *w, void *context)
 {
+    static int64_t quiet_ms = QUIET_MS;
     char text[300];
 
     (void)context;
+    if (w->status == 429 && (quiet_ms -= w->ms) >= 0)
+        return; // our own commands one after another, which are over at once
     account_wait_text(text, sizeof text, w);
     wipe_progress();
     fprintf(stderr, "acrelay-worker: %s\n", text);
@@ -85,15 +88,24 @@ open_account(struct worker *w, struct err *err)
 
 // --- commands ------------------------------------------------------------------------------
 
+// What is known of the hooks is in Redis; without it what was once written may be written again.
+static void
+open_store(struct worker *w, bool hush)
+{
+    w->store = store_open(w->config);
+    if (hush)
+        store_hush(w->store);
+    known_load(&w->known, w->store, w->config);
+}
+
 static int
 command_plan(struct worker *w, struct err *err)
 {
-    struct apply a = {.account = w->account,
-                      .config = w->config,
-                      .wanted = &w->wanted,
-                      .prune = w->config->worker_prune};
     struct plan plan;
     int code = EXIT_CODE_OK;
+
+    open_store(w, true);
+    struct apply a = worker_apply(w);
 
     if (apply_plan(&a, &plan, err) < 0) {
         apply_release(&a);
@@ -101,7 +113,7 @@ command_plan(struct worker *w, struct err *err)
     }
     worker_warn_events(w);
     show_plan(&w->show, &plan, &a.found);
-    if (plan.writes && options_has(w->options, "detailed-exitcode"))
+    if (plan.writes + plan.refused && options_has(w->options, "detailed-exitcode"))
         code = EXIT_CODE_CHANGES;
     plan_release(&plan);
     apply_release(&a);
@@ -118,7 +130,7 @@ say_refused(const char *text, void *context)
 static int
 lead(struct worker *w, struct err *err)
 {
-    w->store = store_open(w->config);
+    open_store(w, !w->config->worker_leader_redis);
     w->leader = leader_open(w->config, w->store, err);
     if (!w->leader)
         return -1;
@@ -152,29 +164,29 @@ show_applied(const struct show *s, const struct apply *a, bool done)
     }
     if (s->json)
         printf("{\"created\":%zu,\"changed\":%zu,\"removed\":%zu,\"left\":%zu,"
-               "\"found\":%s,\"done\":%s}\n",
-               a->created, a->changed, a->removed, a->left, found,
-               done ? "true" : "false");
+               "\"kept\":%zu,\"unconfirmed\":%zu,\"found\":%s,\"done\":%s}\n",
+               a->created, a->changed, a->removed, a->left, a->kept, a->unconfirmed,
+               found, done ? "true" : "false");
     else
         printf("%zu created, %zu changed, %zu removed, %zu of ours left alone; %s%s as "
-               "the file says\n",
+               "%s\n",
                a->created, a->changed, a->removed, a->left, there,
-               done ? "all" : "NOT all");
+               done ? "all" : "NOT all",
+               a->kept ? "ActiveCampaign stores what the file says" : "the file says");
+    if (a->unconfirmed && !s->json)
+        printf(
+            "%zu changes were accepted and no list has shown them yet: run apply again\n",
+            a->unconfirmed);
 }
 
 static int
 command_apply(struct worker *w, struct err *err)
 {
-    struct apply a = {.account = w->account,
-                      .config = w->config,
-                      .wanted = &w->wanted,
-                      .prune = w->config->worker_prune,
-                      .progress = say_progress,
-                      .refused = say_refused,
-                      .context = w};
-
     if (lead(w, err) < 0)
         return fail(err);
+    struct apply a = worker_apply(w);
+    a.progress = say_progress;
+    a.refused = say_refused;
     int result = apply_run(&a, err);
     wipe_progress();
     show_applied(&w->show, &a, result == 0);
@@ -187,11 +199,11 @@ command_list(struct worker *w, struct err *err)
 {
     struct hooks found = {0};
 
-    if (account_list(w->account, &found, err) < 0)
-        return fail(err);
-    show_hooks(&w->show, &found);
+    int result = account_list(w->account, &found, err);
+    if (result == 0 || found.len) // a page that cannot be read hides only its own
+        show_hooks(&w->show, &found, &w->wanted);
     hooks_release(&found);
-    return EXIT_CODE_OK;
+    return result < 0 ? fail(err) : EXIT_CODE_OK;
 }
 
 static int
@@ -232,10 +244,6 @@ static int
 command_recreate(struct worker *w, struct err *err)
 {
     const char *name = w->options->arguments[0];
-    struct apply a = {.account = w->account,
-                      .config = w->config,
-                      .wanted = &w->wanted,
-                      .prune = w->config->worker_prune};
 
     if (!config_find_hook(w->config, span_of(name))) {
         err_exit(err, EXIT_CODE_FAILURE, "there is no hook %s in %s", name, w->file);
@@ -243,6 +251,7 @@ command_recreate(struct worker *w, struct err *err)
     }
     if (lead(w, err) < 0)
         return fail(err);
+    struct apply a = worker_apply(w);
     int result = apply_recreate(&a, name, err);
     apply_release(&a);
     if (result < 0)
@@ -255,12 +264,12 @@ command_recreate(struct worker *w, struct err *err)
 static size_t
 secret_of(const struct worker *w, const struct hook *hook, size_t len)
 {
-    const char *token = strrchr(hook->url, '/') + 1;
     char ours[SECRET_TOKEN_TEXT];
+    struct hook_url url;
 
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0; hook_url_parse(&url, hook->url) && i < len; i++) {
         secrets_token(w->secrets, i, span_of(hook->name), ours);
-        if (strcmp(ours, token) == 0)
+        if (strcmp(ours, url.token) == 0)
             return i;
     }
     return len;

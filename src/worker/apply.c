@@ -1,34 +1,150 @@
 #include "worker/apply.h"
 
+#include "base/log.h"
+#include "base/times.h"
 #include "config/reach.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
-enum { UNCLEAR_MAX = 20, SAME_MAX = 3 };
+// WAITS_MAX: lists, KNOWN_LAG_MS apart, that may still not show what was done.
+enum { UNCLEAR_MAX = 20, SAME_MAX = 3, WAITS_MAX = 3 };
+
+struct apply_done {
+    enum step_kind kind;
+    uint64_t id; // 0: created, and the answer did not say
+    const struct hook *wanted;
+};
 
 void
 apply_release(struct apply *a)
 {
     hooks_release(&a->found);
+    free(a->done);
+    a->done = NULL;
+    a->unconfirmed = 0;
 }
 
 static int
-list(struct apply *a, struct err *err)
+list(struct apply *a, bool again, struct err *err)
 {
-    a->listed = account_list(a->account, &a->found, err) == 0;
-    return a->listed ? 0 : -1;
+    a->listed = false;
+    if ((again ? account_list_again(a->account, &a->found, err)
+               : account_list(a->account, &a->found, err)) < 0 ||
+        known_settle(a->known, a->account, a->wanted, &a->found, err) < 0)
+        return -1;
+    a->listed = true;
+    return 0;
+}
+
+static size_t
+count_steps(const struct plan *plan, enum step_kind kind)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < plan->len; i++)
+        n += plan->at[i].kind == kind;
+    return n;
+}
+
+static int
+list_and_plan(struct apply *a, bool again, struct plan *plan, struct err *err)
+{
+    *plan = (struct plan){0};
+    if (list(a, again, err) < 0)
+        return -1;
+    plan_make(plan, a->wanted, &a->found, a->prune);
+    return 0;
 }
 
 int
 apply_plan(struct apply *a, struct plan *plan, struct err *err)
 {
-    *plan = (struct plan){0};
-    if (list(a, err) < 0)
-        return -1;
-    plan_make(plan, a->wanted, &a->found, a->prune);
-    return 0;
+    return list_and_plan(a, false, plan, err);
 }
+
+// One list may be empty, or lack rows, by mistake: what is created is missing in two.
+static int
+plan_to_write(struct apply *a, struct plan *plan, struct err *err)
+{
+    if (list_and_plan(a, false, plan, err) < 0)
+        return -1;
+    if (count_steps(plan, STEP_CREATE) == 0)
+        return 0;
+    plan_release(plan);
+    return list_and_plan(a, true, plan, err);
+}
+
+static bool
+wait_for_list(struct apply *a)
+{
+    int64_t ms = times_ms("worker_lag", KNOWN_LAG_MS);
+
+    log_info("worker: ActiveCampaign does not show yet what was done; looking again in "
+             "%lld ms",
+             (long long)ms);
+    return account_wait(a->account, ms);
+}
+
+// --- what was done, and what a list has shown ----------------------------------------------
+
+static void
+save(struct apply *a, const char *name)
+{
+    if (a->store)
+        known_save(a->known, a->store, name);
+}
+
+static void
+add_done(struct apply *a, enum step_kind kind, uint64_t id, const struct hook *wanted)
+{
+    a->done = memory_grow(a->done, (a->unconfirmed + 1) * sizeof *a->done);
+    a->done[a->unconfirmed++] = (struct apply_done){kind, id, wanted};
+}
+
+enum shown { SHOWN, NOT_SHOWN, OVERTAKEN };
+
+static enum shown
+look_for(const struct apply *a, const struct plan *plan, const struct apply_done *done)
+{
+    const struct hook *found = done->id ? hooks_find(&a->found, done->id) : NULL;
+
+    if (done->kind == STEP_REMOVE)
+        return found ? NOT_SHOWN : SHOWN;
+    if (done->kind == STEP_CREATE && found)
+        return SHOWN;
+    if (done->kind == STEP_CHANGE && (!found || found->written == 0))
+        return OVERTAKEN; // somebody changed or removed it since
+    for (size_t i = 0; i < plan->len; i++)
+        if (plan->at[i].wanted == done->wanted && plan->at[i].kind < STEP_LEAVE)
+            return NOT_SHOWN;
+    return SHOWN;
+}
+
+// confirm counts what the list shows of what was done.
+static void
+confirm(struct apply *a, const struct plan *plan)
+{
+    size_t left = 0;
+
+    for (size_t i = 0; i < a->unconfirmed; i++) {
+        const struct apply_done *done = &a->done[i];
+        enum shown shown = look_for(a, plan, done);
+        if (shown == NOT_SHOWN) {
+            a->done[left++] = *done;
+            continue;
+        }
+        a->created += shown == SHOWN && done->kind == STEP_CREATE;
+        a->changed += shown == SHOWN && done->kind == STEP_CHANGE;
+        a->removed += shown == SHOWN && done->kind == STEP_REMOVE;
+        if (done->wanted)
+            save(a, done->wanted->name);
+    }
+    a->unconfirmed = left;
+}
+
+// --- writing -------------------------------------------------------------------------------
 
 // is_taken asks whether what AC will post to the hook is accepted.
 static int
@@ -42,32 +158,100 @@ is_taken(const struct apply *a, const struct hook *wanted, struct err *err)
 }
 
 static int
+create(struct apply *a, const struct hook *wanted, struct err *err)
+{
+    const struct known_hook *missing = known_missing(a->known, wanted);
+    struct account_answer answer;
+
+    if (missing)
+        return err_exit(err, EXIT_CODE_CHANGES,
+                        "ActiveCampaign created it as #%" PRIu64
+                        " and shows it nowhere. It is "
+                        "not created a second time: look at ActiveCampaign's own page of "
+                        "webhooks; an hour later, or after a reload, it may be created",
+                        missing->id);
+    if (is_taken(a, wanted, err) < 0 ||
+        account_create(a->account, wanted, &answer, err) < 0)
+        return -1;
+    known_created(a->known, wanted, &answer);
+    add_done(a, STEP_CREATE, answer.id, wanted);
+    save(a, wanted->name);
+    return 0;
+}
+
+static int
+change(struct apply *a, const struct step *s, struct err *err)
+{
+    struct account_answer answer;
+
+    if (is_taken(a, s->wanted, err) < 0)
+        return -1;
+    if (account_change(a->account, s->found->id, s->wanted, &answer, err) < 0) {
+        if (err->kind == ERR_AGAIN && err->exit == EXIT_CODE_CHANGES)
+            known_removed(a->known, s->found); // whatever lists go on to show
+        return -1;
+    }
+    known_changed(a->known, s->found, s->wanted, &answer);
+    add_done(a, STEP_CHANGE, s->found->id, s->wanted);
+    return 0;
+}
+
+static int
+remove_hook(struct apply *a, const struct hook *found, struct err *err)
+{
+    if (account_remove(a->account, found->id, err) < 0)
+        return -1;
+    known_removed(a->known, found);
+    add_done(a, STEP_REMOVE, found->id, NULL);
+    return 0;
+}
+
+// Nothing is created beside a hook that does the same, or that cannot be read.
+static int
+refuse(const struct step *s, struct err *err)
+{
+    struct hook_url url;
+    bool parsed = hook_url_parse(&url, s->found->url);
+
+    if (s->why == WHY_UNREADABLE)
+        return err_exit(
+            err, EXIT_CODE_CONFIG,
+            "not created: ActiveCampaign has a webhook to our URL whose id cannot "
+            "be read: remove it there, then apply");
+    return err_exit(
+        err, EXIT_CODE_CONFIG,
+        "not created: webhook #%" PRIu64 " at %s looks like ours, and every event "
+        "would come twice. Add that address to previous_public_urls, or remove "
+        "the webhook (if it is another acrelay's: give this hook another label, "
+        "and that one too)",
+        s->found->id, parsed ? url.host : "an address that cannot be read");
+}
+
+static int
 write_step(struct apply *a, const struct step *s, struct err *err)
 {
-    if (s->kind == STEP_LEAVE)
-        return 0;
-    if (s->kind != STEP_REMOVE && is_taken(a, s->wanted, err) < 0)
-        return -1;
-    if (s->kind == STEP_CREATE)
-        return account_create(a->account, s->wanted, err);
-    if (s->kind == STEP_CHANGE)
-        return account_change(a->account, s->found->id, s->wanted, err);
-    return account_remove(a->account, s->found->id, err);
+    switch (s->kind) {
+    case STEP_CREATE:
+        return create(a, s->wanted, err);
+    case STEP_CHANGE:
+        return change(a, s, err);
+    case STEP_REMOVE:
+        return remove_hook(a, s->found, err);
+    case STEP_REFUSE:
+        return refuse(s, err);
+    case STEP_LEAVE:
+    case STEP_KEEP:
+        break;
+    }
+    return 0;
 }
 
-static void
-count(struct apply *a, const struct step *s)
-{
-    a->created += s->kind == STEP_CREATE;
-    a->changed += s->kind == STEP_CHANGE;
-    a->removed += s->kind == STEP_REMOVE;
-}
-
-// What concerns one hook only: AC does not accept it as it is.
+// What concerns one hook only: AC does not accept it as it is, or we do not write it.
 static bool
 is_about_one_hook(const struct err *err)
 {
-    return err->kind != ERR_AGAIN && err->exit == EXIT_CODE_CONFIG;
+    return err->kind != ERR_AGAIN &&
+           (err->exit == EXIT_CODE_CONFIG || err->exit == EXIT_CODE_CHANGES);
 }
 
 static const char *
@@ -81,141 +265,216 @@ name_of(const struct step *s)
 static int
 write_plan(struct apply *a, const struct plan *plan, struct err *first, struct err *err)
 {
+    int result = 0;
+
     for (size_t i = 0; i < plan->len; i++) {
         const struct step *s = &plan->at[i];
-        if (s->kind == STEP_REMOVE && first->kind != ERR_NONE)
+        if (s->kind == STEP_REMOVE && (first->kind != ERR_NONE || result))
             continue;
         if (write_step(a, s, err) == 0) {
-            count(a, s);
             if (a->progress)
                 a->progress(i + 1, plan->len, a->context);
             continue;
         }
         err_context(err, "hook %s", name_of(s));
-        if (err->kind == ERR_AGAIN)
-            return 1;
+        if (err->kind == ERR_AGAIN) {
+            result = 1;
+            if (err->exit != EXIT_CODE_CHANGES)
+                break;
+            continue; // this one is gone; the others are not
+        }
         if (!is_about_one_hook(err))
             return -1;
         a->refused(err->text, a->context);
         if (first->kind == ERR_NONE)
             *first = *err;
     }
-    return 0;
+    return result;
 }
 
-static size_t
-count_left(const struct plan *plan)
+// Of what is there twice already the operator is told; nothing is refused for it.
+static void
+tell_doubles(struct apply *a)
 {
-    size_t left = 0;
+    char text[300];
+    bool certain;
 
-    for (size_t i = 0; i < plan->len; i++)
-        left += plan->at[i].kind == STEP_LEAVE;
-    return left;
+    for (size_t i = 0; i < a->found.len; i++) {
+        const struct hook *like = plan_alike(a->wanted, &a->found.at[i], &certain);
+        if (!like || !certain || a->found.at[i].id == like->adopt)
+            continue;
+        snprintf(text, sizeof text,
+                 "hook %s: webhook #%" PRIu64
+                 " posts to another address with our token; where "
+                 "that leads here too, every event comes twice. Add the address to "
+                 "previous_public_urls, or remove the webhook",
+                 like->name, a->found.at[i].id);
+        a->refused(text, a->context);
+    }
+}
+
+// try_once writes what the plan says. 1: list again, 0: nothing is left to do, -1.
+static int
+try_once(struct apply *a, const struct plan *plan, int *unclear, int *same,
+         struct err *err)
+{
+    struct err first = {0}, ignored;
+    int result = write_plan(a, plan, &first, err);
+
+    if (result < 0)
+        return -1;
+    if (first.kind != ERR_NONE) {
+        struct plan after;
+        if (apply_plan(a, &after, &ignored) == 0) { // what is there now
+            confirm(a, &after);
+            plan_release(&after);
+        }
+        *err = first; // is the one to tell
+        return -1;
+    }
+    if (plan->writes == 0) {
+        tell_doubles(a);
+        return 0;
+    }
+    if (result > 0)
+        return ++*unclear < UNCLEAR_MAX && wait_for_list(a) ? 1 : -1;
+    if (++*same < SAME_MAX)
+        return 1;
+    return err_exit(err, EXIT_CODE_FAILURE,
+                    "ActiveCampaign says yes to changes that its list does not show "
+                    "afterwards: see `acrelay-worker plan`");
 }
 
 int
 apply_run(struct apply *a, struct err *err)
 {
-    int unclear = 0, same = 0;
+    int unclear = 0, same = 0, waits = 0, result = 1;
 
-    a->created = a->changed = a->removed = 0;
-    for (;;) {
-        struct err first = {0};
+    a->created = a->changed = a->removed = a->unconfirmed = 0;
+    while (result > 0) {
         struct plan plan;
-        if (apply_plan(a, &plan, err) < 0)
+        if (plan_to_write(a, &plan, err) < 0)
             return -1;
-        a->left = count_left(&plan);
-        int result = plan.writes ? write_plan(a, &plan, &first, err) : 0;
-        size_t writes = plan.writes;
-        plan_release(&plan);
-        if (result < 0)
-            return -1;
-        if (first.kind != ERR_NONE) {
-            (void)list(a, err); // what is there now; the first error is the one to tell
-            *err = first;
-            return -1;
+        confirm(a, &plan);
+        a->left = count_steps(&plan, STEP_LEAVE);
+        a->kept = plan.kept;
+        // A list that is late is waited for, not corrected.
+        if (a->unconfirmed == 0 || waits++ >= WAITS_MAX || !wait_for_list(a)) {
+            result = try_once(a, &plan, &unclear, &same, err);
+            waits = 0;
         }
-        if (writes == 0)
-            return 0;
-        if (result > 0 && ++unclear >= UNCLEAR_MAX)
-            return -1;
-        if (result == 0 && ++same >= SAME_MAX)
-            return err_exit(
-                err, EXIT_CODE_FAILURE,
-                "ActiveCampaign says yes to changes that its list does not show "
-                "afterwards: see `acrelay-worker plan`");
+        plan_release(&plan);
     }
+    return result;
 }
 
 // --- anew ----------------------------------------------------------------------------------
 
+// The one that was just created: by its id, or where the answer did not say, the new one.
 static const struct hook *
-newest(const struct hooks *found, const struct hook *wanted, uint64_t after)
-{
-    const struct hook *best = NULL;
-
-    for (size_t i = 0; i < found->len; i++) {
-        const struct hook *h = &found->at[i];
-        if (h->id > after && h->list == wanted->list &&
-            strcmp(h->url, wanted->url) == 0 && (!best || h->id > best->id))
-            best = h;
-    }
-    return best;
-}
-
-static uint64_t
-highest_id(const struct hooks *found)
-{
-    uint64_t id = 0;
-
-    for (size_t i = 0; i < found->len; i++)
-        if (found->at[i].id > id)
-            id = found->at[i].id;
-    return id;
-}
-
-static int
-remove_older(struct apply *a, const struct hook *wanted, uint64_t kept, struct err *err)
+find_fresh(const struct apply *a, const struct hook *wanted, uint64_t id,
+           const struct hooks *before)
 {
     for (size_t i = 0; i < a->found.len; i++) {
         const struct hook *h = &a->found.at[i];
-        if (!h->name || strcmp(h->name, wanted->name) != 0 || h->list != wanted->list ||
-            h->id == kept)
-            continue;
-        if (account_remove(a->account, h->id, err) < 0)
+        if (id ? h->id == id
+               : h->name && h->id && strcmp(h->name, wanted->name) == 0 &&
+                     !hooks_find(before, h->id))
+            return h;
+    }
+    return NULL;
+}
+
+static int
+remove_older(struct apply *a, const struct hook *wanted, const struct hooks *before,
+             struct err *err)
+{
+    uint64_t digest = hook_digest(wanted);
+
+    for (size_t i = 0; i < before->len; i++) {
+        const struct hook *h = &before->at[i];
+        if (h->id && h->name && strcmp(h->name, wanted->name) == 0 &&
+            (h->list == wanted->list || h->written == digest) &&
+            remove_hook(a, h, err) < 0)
             return -1;
-        a->removed++;
     }
     return 0;
+}
+
+// Lists until one shows what was done.
+static int
+wait_confirmed(struct apply *a, struct err *err)
+{
+    for (int waits = 0;; waits++) {
+        struct plan plan;
+        if (apply_plan(a, &plan, err) < 0)
+            return -1;
+        confirm(a, &plan);
+        plan_release(&plan);
+        if (a->unconfirmed == 0)
+            return 0;
+        if (waits == WAITS_MAX || !wait_for_list(a))
+            return err_set(err, ERR_AGAIN,
+                           "ActiveCampaign's list does not show yet what was done");
+    }
+}
+
+static int
+wait_fresh(struct apply *a, const struct hook *wanted, uint64_t id,
+           const struct hooks *before, struct err *err)
+{
+    for (int waits = 0;; waits++) {
+        if (list(a, false, err) < 0)
+            return -1;
+        if (find_fresh(a, wanted, id, before))
+            return 0;
+        if (waits == WAITS_MAX || !wait_for_list(a))
+            return err_set(
+                err, ERR_AGAIN,
+                "the new webhook is not in ActiveCampaign's list; the old one was "
+                "left");
+    }
 }
 
 static int
 recreate_one(struct apply *a, const struct hook *wanted, struct err *err)
 {
-    uint64_t before = highest_id(&a->found);
+    struct hooks before = a->found;
+    struct account_answer answer = {0};
+    int result;
 
-    if (is_taken(a, wanted, err) < 0)
-        return -1;
-    // An unclear answer is no error yet: the list tells.
-    if (account_create(a->account, wanted, err) < 0 && err->kind != ERR_AGAIN)
-        return -1;
-    if (list(a, err) < 0)
-        return -1;
-    const struct hook *fresh = newest(&a->found, wanted, before);
-    if (!fresh)
-        return err_set(err, ERR_AGAIN,
-                       "the new webhook is not in ActiveCampaign's list; the "
-                       "old one was left");
-    a->created++;
-    return remove_older(a, wanted, fresh->id, err);
+    a->found = (struct hooks){0};
+    if (is_taken(a, wanted, err) < 0) {
+        result = -1;
+    } else if ((result = account_create(a->account, wanted, &answer, err)) == 0) {
+        known_created(a->known, wanted, &answer);
+        save(a, wanted->name);
+    } else if (err->kind == ERR_AGAIN) {
+        result = 0; // an unclear answer is no error yet: the list tells
+    }
+    if (result == 0)
+        result = wait_fresh(a, wanted, answer.id, &before, err);
+    if (result == 0) {
+        add_done(a, STEP_CREATE, answer.id, wanted);
+        if (a->recreated)
+            a->recreated(wanted->name, a->context);
+        result = remove_older(a, wanted, &before, err);
+    }
+    if (result == 0)
+        result = wait_confirmed(a, err);
+    hooks_release(&before);
+    return result;
 }
 
 static bool
 is_pending(const struct plan *plan, const char *name)
 {
-    for (size_t i = 0; i < plan->len; i++)
-        if (plan->at[i].kind != STEP_LEAVE && strcmp(name_of(&plan->at[i]), name) == 0)
+    for (size_t i = 0; i < plan->len; i++) {
+        const struct step *s = &plan->at[i];
+        if (s->kind != STEP_LEAVE && s->kind != STEP_KEEP &&
+            strcmp(name_of(s), name) == 0)
             return true;
+    }
     return false;
 }
 
@@ -224,7 +483,7 @@ apply_recreate(struct apply *a, const char *name, struct err *err)
 {
     struct plan plan;
 
-    a->created = a->removed = 0;
+    a->created = a->removed = a->unconfirmed = 0;
     if (apply_plan(a, &plan, err) < 0)
         return -1;
     bool pending = is_pending(&plan, name);

@@ -5,22 +5,31 @@
 #define ACRELAY_WORKER_APPLY_H
 
 #include "hook/plan.h"
-#include "worker/account.h"
+#include "worker/known.h"
+
+struct apply_done; // a write that was accepted and that no list has shown yet
 
 struct apply {
     struct account *account;
     const struct config *config; // its receiver is asked, where it runs here
     const struct hooks *wanted;
+    struct known *known;
+    struct store *store; // where what is known is kept; may be NULL
     bool prune;
     // told after each step, with steps done and in all; may be NULL
     void (*progress)(size_t done, size_t all, void *context);
-    // told of each hook that is not accepted; apply_run needs it
+    // told of each hook that is not accepted or not created; apply_run needs it
     void (*refused)(const char *text, void *context);
+    // told when a list has shown what apply_recreate created; may be NULL
+    void (*recreated)(const char *name, void *context);
     void *context;
     // results
     struct hooks found; // as the last list had it; apply_release frees it
     bool listed;        // whether that list succeeded; else `found` is not all
-    size_t created, changed, removed, left;
+    size_t created, changed, removed; // and shown so by a list
+    size_t left, kept;
+    struct apply_done *done;
+    size_t unconfirmed; // accepted by AC, and not shown by a list
 };
 
 // apply_plan lists and plans, and writes nothing.
@@ -30,11 +39,13 @@ int apply_plan(struct apply *a, struct plan *plan, struct err *err);
 // loaded that hook or secret yet, is not written: AC would go on to post to it and lose all. A
 // hook that AC does not accept does not keep the others from being created or changed, but
 // nothing is removed then; -1 with the first such error at the end. ERR_AGAIN: later may work.
+// What is created is missing in two lists. A hook that AC accepted and shows nowhere is not
+// created a second time.
 int apply_run(struct apply *a, struct err *err);
 
-// apply_recreate creates the hooks of this name anew, confirms them by a list, and only then
-// deletes the old ones. Refused with EXIT_CODE_CHANGES while apply has something to do for that
-// name: an old one that is on another list, say, would be left.
+// apply_recreate creates the hooks of this name anew, confirms them by a list, only then
+// deletes the old ones, and has that shown by a list too. Refused with EXIT_CODE_CHANGES while
+// apply has something to do for that name: an old one that is on another list, say, would be left.
 int apply_recreate(struct apply *a, const char *name, struct err *err);
 
 void apply_release(struct apply *a);

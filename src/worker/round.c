@@ -66,17 +66,26 @@ write_round(struct run *r, struct apply *a, struct err *err)
         log_info("worker: %zu hooks created, %zu changed, %zu removed%s", a->created,
                  a->changed, a->removed,
                  result == 0 ? "" : "; not all is as the file says yet");
+    if (a->unconfirmed)
+        log_warn(
+            "worker: %zu changes were accepted and no list has shown them yet; the next "
+            "round checks",
+            a->unconfirmed);
     return result;
+}
+
+static void
+log_recreated(const char *name, void *run)
+{
+    (void)run;
+    log_warn("worker: hook %s was silent and was made anew", name);
 }
 
 static void
 repair(struct run *r)
 {
     const struct config_hook *hook = watch_to_repair(r->watch, r->w);
-    struct apply a = {.account = r->w->account,
-                      .config = r->w->config,
-                      .wanted = &r->w->wanted,
-                      .prune = r->w->config->worker_prune};
+    struct apply a = worker_apply(r->w);
     struct err err = {0};
 
     if (!hook)
@@ -84,10 +93,9 @@ repair(struct run *r)
     // Noted before: a failure too is tried again tomorrow, not in a minute.
     watch_note_repair(r->watch, hook->name);
     watch_look(r->watch, r->w);
-    if (apply_recreate(&a, hook->name, &err) == 0)
-        log_warn("worker: hook %s was silent and was made anew", hook->name);
-    else if (!r->stopping && !r->hangup)
-        log_error("worker: hook %s could not be made anew: %s", hook->name, err.text);
+    a.recreated = log_recreated;
+    if (apply_recreate(&a, hook->name, &err) < 0 && !r->stopping && !r->hangup)
+        log_error("worker: making hook %s anew did not end: %s", hook->name, err.text);
     apply_release(&a);
 }
 
@@ -170,21 +178,24 @@ run_round(struct run *r)
 {
     struct worker *w = r->w;
     bool prune = w->config->worker_prune && files_may_remove(&r->files, run_now_ms());
-    struct apply a = {.account = w->account,
-                      .config = w->config,
-                      .wanted = &w->wanted,
-                      .prune = prune,
-                      .refused = note_refused,
-                      .context = r};
+    struct apply a = worker_apply(w);
     struct err err = {0};
     bool leads = leader_take(w->leader, 0);
     bool other = !leads && (!w->config->worker_leader_redis || store_is_up(w->store));
+
+    a.prune = prune;
+    a.refused = note_refused;
+    a.context = r;
+    if (!other)
+        known_load(&w->known, w->store, w->config);
     int result = leads ? write_round(r, &a, &err) : other ? 0 : look_only(r, &a, &err);
 
     if (other && !r->standby)
         log_info("worker: another worker is the leader; standing by");
-    if (other)
-        watch_rest(r->watch); // what it knew is the leader's to know now
+    if (other) { // what was known here is the leader's to know now
+        watch_rest(r->watch);
+        known_release(&w->known);
+    }
     r->standby = !leads;
     if (result < 0 && (r->stopping || r->hangup)) {
         told_end(&r->refused);

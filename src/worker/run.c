@@ -136,6 +136,7 @@ take_over(struct run *r, struct worker *fresh)
     w->secrets = fresh->secrets;
     w->wanted = fresh->wanted;
     w->account = fresh->account;
+    known_restart(&w->known);
 }
 
 static void

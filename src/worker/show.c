@@ -9,7 +9,8 @@
 const char *
 show_kind(enum step_kind kind)
 {
-    static const char *const words[] = {"create", "change", "remove", "leave"};
+    static const char *const words[] = {"create", "change", "remove",
+                                        "leave",  "keep",   "refuse"};
 
     return words[kind];
 }
@@ -17,8 +18,8 @@ show_kind(enum step_kind kind)
 const char *
 show_why(enum step_why why)
 {
-    static const char *const words[] = {"absent", "differs", "adopted", "twin",
-                                        "unwanted"};
+    static const char *const words[] = {"absent",   "differs", "adopted", "twin",
+                                        "unwanted", "stored",  "alike",   "unreadable"};
 
     return words[why];
 }
@@ -44,6 +45,10 @@ show_url(char *to, size_t size, const struct hook *hook)
     if (at < authority.len)
         authority = span_from(authority, at + 1);
     text_escape(host, sizeof host, authority);
+    if (authority.len == 0) {
+        snprintf(to, size, "?");
+        return;
+    }
     snprintf(to, size, "%.*s://%s/...", (int)(scheme < 6 ? scheme : 0), url.at, host);
 }
 
@@ -63,7 +68,8 @@ show_label(char *to, size_t size, const struct hook *hook)
 static const char *
 paint(const struct show *s, enum step_kind kind)
 {
-    static const char *const colors[] = {"\033[32m", "\033[33m", "\033[31m", "\033[2m"};
+    static const char *const colors[] = {"\033[32m", "\033[33m", "\033[31m",
+                                         "\033[2m",  "\033[2m",  "\033[31m"};
 
     return s->color ? colors[kind] : "";
 }
@@ -88,7 +94,9 @@ add_words(struct buf *to, const struct hook_words *words)
 static void
 add_list(struct buf *to, uint64_t list)
 {
-    if (list)
+    if (list == HOOK_LIST_UNREADABLE)
+        buf_add_text(to, "a list that cannot be read");
+    else if (list)
         buf_add_format(to, "list %" PRIu64, list);
     else
         buf_add_text(to, "all lists");
@@ -101,8 +109,8 @@ add_difference(struct buf *to, const struct step *step)
     const struct hook *w = step->wanted, *f = step->found;
     char label[SHOW_LABEL];
 
-    if (!w || !f)
-        return; // only a change has both
+    if (!w || !f || step->kind == STEP_REFUSE)
+        return;
     if (step->differs & DIFFERS_LABEL) {
         show_label(label, sizeof label, f);
         buf_add_format(to, "\n      name     %s -> %s", label, w->label);
@@ -139,6 +147,12 @@ add_reason(struct buf *to, const struct step *step)
         add_words(to, &step->wanted->sources);
         buf_add_text(to, "; ");
         add_list(to, step->wanted->list);
+    } else if (step->why == WHY_STORED) {
+        buf_add_text(to, "as ActiveCampaign stores it");
+    } else if (step->why == WHY_UNREADABLE) {
+        buf_add_format(to, "left: its %s cannot be read", step->found->unreadable);
+    } else if (step->why == WHY_ALIKE) {
+        buf_add_text(to, "not created: this webhook of another address looks like it");
     } else if (step->why == WHY_TWIN) {
         buf_add_text(to, "another hook does the same");
     } else if (step->kind == STEP_REMOVE) {
@@ -154,7 +168,7 @@ add_reason(struct buf *to, const struct step *step)
 static void
 show_step(const struct show *s, const struct step *step)
 {
-    static const char signs[] = "+~-=";
+    static const char signs[] = "+~-==!";
     const struct hook *h = step->wanted ? step->wanted : step->found;
     char id[24] = "";
     struct buf line;
@@ -199,23 +213,28 @@ show_plan(const struct show *s, const struct plan *plan, const struct hooks *fou
     }
     for (size_t i = 0; i < plan->len; i++)
         show_step(s, &plan->at[i]);
-    if (plan->writes == 0)
+    if (plan->refused)
+        printf("%zu not created: ! says why; ", plan->refused);
+    else if (plan->writes == 0)
         printf("Nothing to do: ");
-    else
+    if (plan->writes)
         printf("%zu to create, %zu to change, %zu to remove; ",
                count_steps(plan, STEP_CREATE), count_steps(plan, STEP_CHANGE),
                count_steps(plan, STEP_REMOVE));
+    if (plan->kept)
+        printf("%zu as ActiveCampaign stores it, ", plan->kept);
     printf("%zu as the file says, %zu of others not touched.\n", plan->good,
            count_foreign(found));
 }
 
 void
-show_hooks(const struct show *s, const struct hooks *found)
+show_hooks(const struct show *s, const struct hooks *found, const struct hooks *wanted)
 {
-    char url[300], label[SHOW_LABEL];
+    char url[300], label[SHOW_LABEL], id[24];
+    bool certain;
 
     if (s->json) {
-        show_hooks_json(found);
+        show_hooks_json(found, wanted);
         return;
     }
     printf("%-8s %-6s %-24s %-30s %s\n", "id", "whose", "name", "URL", "events");
@@ -224,11 +243,19 @@ show_hooks(const struct show *s, const struct hooks *found)
         struct buf events;
         buf_init(&events, 1 << 16);
         add_words(&events, &h->events);
-        if (h->list)
-            buf_add_format(&events, "; list %" PRIu64, h->list);
+        if (h->list) {
+            buf_add_text(&events, "; ");
+            add_list(&events, h->list);
+        }
+        const struct hook *like = plan_alike(wanted, h, &certain);
+        if (h->unreadable)
+            buf_add_format(&events, "; its %s cannot be read", h->unreadable);
+        if (like)
+            buf_add_format(&events, "; looks like our %s", like->name);
+        snprintf(id, sizeof id, "%" PRIu64, h->id);
         show_url(url, sizeof url, h);
         show_label(label, sizeof label, h);
-        printf("%-8" PRIu64 " %-6s %-24s %-30s %s\n", h->id, h->name ? "ours" : "other",
+        printf("%-8s %-6s %-24s %-30s %s\n", h->id ? id : "?", h->name ? "ours" : "other",
                label, url, buf_text(&events));
         buf_release(&events);
     }

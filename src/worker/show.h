@@ -12,7 +12,9 @@ struct show {
 };
 
 void show_plan(const struct show *s, const struct plan *plan, const struct hooks *found);
-void show_hooks(const struct show *s, const struct hooks *found);
+// Hooks of others that look like one of ours are marked.
+void show_hooks(const struct show *s, const struct hooks *found,
+                const struct hooks *wanted);
 
 // show_import prints the lines for the file that adopt a hook.
 void show_import(const struct show *s, const struct hook *found);
@@ -38,7 +40,7 @@ void show_make_name(char to[SHOW_NAME], const char *label);
 
 // show_json.c
 void show_plan_json(const struct plan *plan, const struct hooks *found);
-void show_hooks_json(const struct hooks *found);
+void show_hooks_json(const struct hooks *found, const struct hooks *wanted);
 void show_import_json(const struct hook *found);
 
 #endif

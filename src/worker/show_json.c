@@ -46,7 +46,10 @@ hook_json(const struct hook *h)
     cJSON_AddStringToObject(o, "url", url);
     add_words(o, "events", &h->events);
     add_words(o, "sources", &h->sources);
-    add_number(o, "list", h->list);
+    if (h->list != HOOK_LIST_UNREADABLE)
+        add_number(o, "list", h->list);
+    if (h->unreadable)
+        cJSON_AddStringToObject(o, "unreadable", h->unreadable);
     return o;
 }
 
@@ -90,18 +93,27 @@ show_plan_json(const struct plan *plan, const struct hooks *found)
         cJSON_AddItemToArray(steps, o);
     }
     cJSON_AddNumberToObject(root, "writes", (double)plan->writes);
+    cJSON_AddNumberToObject(root, "refused", (double)plan->refused);
+    cJSON_AddNumberToObject(root, "kept", (double)plan->kept);
     cJSON_AddNumberToObject(root, "good", (double)plan->good);
     cJSON_AddNumberToObject(root, "found", (double)found->len);
     print(root);
 }
 
 void
-show_hooks_json(const struct hooks *found)
+show_hooks_json(const struct hooks *found, const struct hooks *wanted)
 {
+    bool certain;
+
     cJSON *root = cJSON_CreateObject(), *array = cJSON_AddArrayToObject(root, "hooks");
 
-    for (size_t i = 0; i < found->len; i++)
-        cJSON_AddItemToArray(array, hook_json(&found->at[i]));
+    for (size_t i = 0; i < found->len; i++) {
+        cJSON *o = hook_json(&found->at[i]);
+        const struct hook *like = plan_alike(wanted, &found->at[i], &certain);
+        if (like)
+            cJSON_AddStringToObject(o, "looks_like", like->name);
+        cJSON_AddItemToArray(array, o);
+    }
     print(root);
 }
 

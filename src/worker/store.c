@@ -11,7 +11,7 @@ enum { ARGS_MAX = 16, KEY_MAX = 128 };
 struct store {
     const struct config *config;
     struct redis *redis;
-    bool said_away;
+    bool said_away, hushed;
     char refused[16]; // the command that Redis refuses and that was said, "" none
 };
 
@@ -41,6 +41,12 @@ store_close(struct store *s)
 }
 
 void
+store_hush(struct store *s)
+{
+    s->hushed = true;
+}
+
+void
 store_use(struct store *s, const struct config *c)
 {
     drop(s);
@@ -57,7 +63,7 @@ static void
 away(struct store *s, const struct err *err)
 {
     drop(s);
-    if (!s->said_away)
+    if (!s->said_away && !s->hushed)
         log_warn(
             "worker: Redis is away (%s): hook states are not written until it is back",
             err->text);
@@ -71,6 +77,8 @@ connect_to(struct store *s)
 
     if (s->redis)
         return true;
+    if (s->hushed && s->said_away)
+        return false;
     s->redis = config_redis(s->config, &err);
     if (!s->redis) {
         away(s, &err);
@@ -93,7 +101,7 @@ refused(struct store *s, const char *command, struct span text)
 {
     struct err err = {0};
 
-    if (s->refused[0])
+    if (s->refused[0] || s->hushed)
         return;
     err_set(&err, ERR_INPUT, "%.*s", (int)text.len, text.at);
     log_error("worker: Redis refuses %s: %s", command, err.text);

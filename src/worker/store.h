@@ -8,6 +8,9 @@
 struct store;
 struct store *store_open(const struct config *c);
 void store_close(struct store *s); // NULL is fine
+// store_hush is for a command that can do without Redis: nothing is said, and once Redis did not
+// answer it is not asked again.
+void store_hush(struct store *s);
 // store_use takes over another configuration.
 void store_use(struct store *s, const struct config *c);
 

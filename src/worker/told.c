@@ -27,7 +27,7 @@ told_note(struct told *t, const char *text)
 {
     buf_add_format(&t->now, "%s\n", text);
     if (!has_line(&t->before, text))
-        log_error("worker: %s", text);
+        log_alarm("worker: %s", text);
 }
 
 bool

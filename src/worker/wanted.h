@@ -12,7 +12,7 @@ struct wanted_bases {
 };
 void wanted_bases(struct wanted_bases *bases, const struct config *c);
 
-// wanted_make fills *wanted, with URLs under the newest secret.
+// wanted_make fills *wanted, with URLs under the newest secret and the tokens of all.
 void wanted_make(struct hooks *wanted, const struct config *c, const struct secrets *s);
 
 #endif

@@ -92,6 +92,7 @@ watch_note(struct watch *watch, const struct worker *w, const struct plan *plan,
            const struct hooks *found)
 {
     int64_t now = clock_now_us();
+    size_t left = 0;
 
     hooks_release(&watch->found);
     for (size_t i = 0; i < found->len; i++)
@@ -102,10 +103,12 @@ watch_note(struct watch *watch, const struct worker *w, const struct plan *plan,
         h->pending = false;
         h->state.checked_us = now;
     }
-    for (size_t i = 0; i < plan->len; i++)
-        if (plan->at[i].wanted)
+    for (size_t i = 0; i < plan->len; i++) {
+        left += plan->at[i].kind == STEP_LEAVE;
+        if (plan->at[i].wanted && plan->at[i].kind != STEP_KEEP)
             find(watch, plan->at[i].wanted->name)->pending = true;
-    set_hooks("left", plan->len - plan->writes);
+    }
+    set_hooks("left", left);
     set_hooks("foreign", found->len - watch->found.len);
 }
 
@@ -170,7 +173,7 @@ write_state(struct watched *h, const struct worker *w, const struct hooks *found
 
     h->state.word = h->pending ? "pending" : h->silent ? "silent" : "registered";
     buf_init(&json, 1 << 16);
-    state_json_write(&json, &h->state, h->name, found);
+    state_json_write(&json, &h->state, h->name, found, &w->known);
     struct span args[] = {span_of(h->name), buf_span(&json)};
     (void)store_command(w->store, "HSET", "hooks", args, 2); // told by the store
     buf_release(&json);

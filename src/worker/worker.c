@@ -47,6 +47,17 @@ worker_load(struct worker *w, const struct account_callbacks *cb, struct err *er
     return w->account ? 0 : -1;
 }
 
+struct apply
+worker_apply(struct worker *w)
+{
+    return (struct apply){.account = w->account,
+                          .config = w->config,
+                          .wanted = &w->wanted,
+                          .known = &w->known,
+                          .store = w->store,
+                          .prune = w->config->worker_prune};
+}
+
 // Of the settings that need a restart only these are ours; the others are the receiver's.
 static void
 keep_own(struct buf *own, struct span names)
@@ -82,6 +93,7 @@ worker_unload(struct worker *w)
     store_close(w->store);
     account_close(w->account);
     hooks_release(&w->wanted);
+    known_release(&w->known);
     secrets_release(w->secrets);
     config_release(w->config);
     w->leader = NULL;

@@ -16,6 +16,7 @@ struct worker {
     struct config *config;
     struct secrets *secrets;
     struct hooks wanted;
+    struct known known; // outlives a reload
     struct account *account;
     struct store *store;
     struct leader *leader;
@@ -26,6 +27,9 @@ struct worker {
 // has the rest.
 int worker_load(struct worker *w, const struct account_callbacks *cb, struct err *err);
 void worker_unload(struct worker *w);
+
+// worker_apply gives an apply of what is loaded.
+struct apply worker_apply(struct worker *w);
 
 // worker_may_reload refuses (ERR_INPUT, by name) changes of redis.* and worker.* that need a
 // restart.

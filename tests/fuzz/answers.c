@@ -41,6 +41,19 @@ write_and_read(const struct hook *hook)
     buf_release(&answer);
 }
 
+// What is the same to us stays so in other spellings; nothing of others is ours by accident.
+static void
+require_names(const struct hook *hook)
+{
+    struct hook_url url;
+
+    if (!hook_url_equal(hook->url, hook->url) ||
+        !hook_label_equal(hook->label, hook->label))
+        abort();
+    if (hook_url_parse(&url, hook->url) && url.name[0] && !strstr(hook->url, "/"))
+        abort();
+}
+
 static void
 require_printable(struct span s)
 {
@@ -69,7 +82,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
         if (count < hooks.len) // one that comes twice is kept once
             abort();
         for (size_t i = 0; i < hooks.len; i++)
-            write_and_read(&hooks.at[i]);
+            require_names(&hooks.at[i]), write_and_read(&hooks.at[i]);
     }
     if (hook_json_read_one(&one, body, &err) == 0)
         write_and_read(&one);

@@ -30,6 +30,33 @@ Test(config, needs_little_and_has_defaults_for_the_rest)
     buf_release(&problems);
 }
 
+Test(config, keeps_urls_in_one_spelling)
+{
+    static const struct {
+        const char *written, *kept;
+    } cases[] = {{"https://Hooks.Acme.Example", "https://hooks.acme.example"},
+                 {"HTTPS://hooks.acme.example:443/", "https://hooks.acme.example"},
+                 {"https://hooks.acme.example.//", "https://hooks.acme.example"},
+                 {"https://hooks.acme.example:0443", "https://hooks.acme.example"},
+                 {"https://hooks.acme.example:8443", "https://hooks.acme.example:8443"},
+                 {"http://hooks.acme.example:80", "http://hooks.acme.example"}};
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[600];
+        snprintf(text, sizeof text,
+                 "account: {name: acme}\npublic_url: %s\nprevious_public_urls: [%s]\n"
+                 "secret_files: [hook-secret]\n"
+                 "hooks:\n  - {name: contacts, events: [subscribe]}\n",
+                 cases[i].written, cases[i].written);
+        struct config *c = read_text(text);
+        cr_assert_not_null(c, "%s", buf_text(&problems));
+        cr_expect_str_eq(c->public_url, cases[i].kept);
+        cr_expect_str_eq(c->previous_public_urls.at[0], cases[i].kept);
+        config_release(c);
+        buf_release(&problems);
+    }
+}
+
 Test(config, tells_ten_mistakes_in_one_go)
 {
     struct config *c = read_text("account: {name: a b}\n"

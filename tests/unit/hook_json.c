@@ -1,6 +1,7 @@
 #include "hook/hook_json.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 
 Test(hook_json, reads_ids_and_totals_as_strings_or_numbers)
 {
@@ -27,14 +28,8 @@ Test(hook_json, reads_ids_and_totals_as_strings_or_numbers)
 
 Test(hook_json, refuses_what_is_no_list_of_hooks)
 {
-    static const char *const bodies[] = {"",
-                                         "[]",
-                                         "{}",
-                                         "<html>",
-                                         "{\"webhooks\":{}}",
-                                         "{\"webhooks\":[{\"name\":\"no id\"}]}",
-                                         "{\"webhooks\":[{\"id\":\"x\"}]}",
-                                         "{\"webhooks\":[{\"id\":\"1\""};
+    static const char *const bodies[] = {
+        "", "[]", "{}", "<html>", "{\"webhooks\":{}}", "{\"webhooks\":[{\"id\":\"1\""};
 
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
         struct hooks hooks = {0};
@@ -45,6 +40,66 @@ Test(hook_json, refuses_what_is_no_list_of_hooks)
             hook_json_read_page(&hooks, &total, &count, span_of(bodies[i]), &err), -1,
             "%s", bodies[i]);
         cr_assert_eq(err.kind, ERR_INPUT);
+        hooks_release(&hooks);
+    }
+}
+
+// Most are of others: each is there, with what can be read of it and the field that cannot.
+Test(hook_json, one_odd_row_does_not_hide_the_others)
+{
+    static const struct {
+        const char *row, *unreadable;
+        uint64_t list;
+    } cases[] = {
+        {"null", "id", 0},
+        {"7", "id", 0},
+        {"[]", "id", 0},
+        {"{\"name\":\"no id\"}", "id", 0},
+        {"{\"id\":null}", "id", 0},
+        {"{\"id\":\"x\"}", "id", 0},
+        {"{\"id\":-1}", "id", 0},
+        {"{\"id\":1e300}", "id", 0},
+        {"{\"id\":1.5}", "id", 0},
+        {"{\"id\":true}", "id", 0},
+        {"{\"id\":\"99999999999999999999999\"}", "id", 0},
+        {"{\"id\":[1,2]}", "id", 0},
+        {"{\"id\":\"5\",\"listid\":\"1,2\"}", "listid", HOOK_LIST_UNREADABLE},
+        {"{\"id\":\"5\",\"listid\":[1,2]}", "listid", HOOK_LIST_UNREADABLE},
+        {"{\"id\":\"5\",\"listid\":-1}", "listid", HOOK_LIST_UNREADABLE},
+        {"{\"id\":\"5\",\"listid\":\"all\"}", "listid", HOOK_LIST_UNREADABLE},
+        {"{\"id\":\"5\",\"listid\":true}", "listid", HOOK_LIST_UNREADABLE},
+        {"{\"id\":\"5\",\"listid\":{\"a\":1}}", "listid", HOOK_LIST_UNREADABLE},
+        {"{\"id\":\"5\",\"listid\":false}", NULL, 0},
+        {"{\"id\":\"5\",\"listid\":\"\"}", NULL, 0},
+        {"{\"id\":\"5\",\"listid\":[\"4\"]}", NULL, 4},
+        {"{\"id\":\" 5 \",\"listid\":4.0}", NULL, 4},
+        {"{\"id\":\"5\",\"name\":7}", "name", 0},
+        {"{\"id\":\"5\",\"url\":[\"x\"]}", "url", 0},
+        {"{\"id\":\"5\",\"events\":7}", "events", 0},
+        {"{\"id\":\"5\",\"events\":[null]}", "events", 0},
+        {"{\"id\":\"5\",\"sources\":true}", "sources", 0},
+        {"{\"id\":\"5\",\"events\":{\"0\":\"sent\",\"2\":\"open\"}}", NULL, 0},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct hooks hooks = {0};
+        struct err err = {0};
+        char body[300];
+        uint64_t total;
+        size_t count;
+        snprintf(
+            body, sizeof body,
+            "{\"webhooks\":[%s,{\"id\":\"9\",\"url\":\"u\"}],\"meta\":{\"total\":null}}",
+            cases[i].row);
+        cr_assert_eq(hook_json_read_page(&hooks, &total, &count, span_of(body), &err), 0);
+        cr_expect_eq(count, 2);
+        cr_assert_eq(hooks.len, 2, "%s", cases[i].row);
+        cr_expect_eq(hooks.at[1].id, 9);
+        cr_expect_eq(hooks.at[0].list, cases[i].list, "%s", cases[i].row);
+        const char *unreadable = hooks.at[0].unreadable ? hooks.at[0].unreadable : "",
+                   *expected = cases[i].unreadable ? cases[i].unreadable : "";
+        cr_expect_str_eq(unreadable, expected, "%s", cases[i].row);
+        cr_expect(hooks.at[0].id == 5 || hooks.at[0].row >> 63, "%s", cases[i].row);
         hooks_release(&hooks);
     }
 }

@@ -157,28 +157,184 @@ Test(plan, moves_a_hook_to_another_list_instead_of_making_a_second)
     hooks_release(&found);
 }
 
-static struct span
+static const char *
 name_in(const char *url)
 {
-    static const char *const bases[] = {"https://x"};
+    static const char *const bases[] = {"https://x", "https://old.example:8443"};
+    static char name[HOOK_NAME];
 
-    return hook_name_in(url, bases, 1);
+    return hook_name_in(name, url, bases, 2) ? name : "";
 }
 
 Test(hook, is_ours_only_with_a_name_that_we_would_give)
 {
     char url[200];
 
-    cr_expect(span_is(name_in("https://x/hook/a-1/t"), "a-1"));
-    cr_expect_eq(name_in("https://x/hook/-a/t").len, 0);
-    cr_expect_eq(name_in("https://x/hook/A/t").len, 0);
-    cr_expect_eq(name_in("https://x/hook/a\033[31m/t").len, 0);
-    cr_expect_eq(name_in("https://x/hook//t").len, 0);
-    cr_expect_eq(name_in("https://x/hook/a").len, 0);
+    cr_expect_str_eq(name_in("https://x/hook/a-1/t"), "a-1");
+    cr_expect_str_eq(name_in("https://x/hook/-a/t"), "");
+    cr_expect_str_eq(name_in("https://x/hook/A/t"), "");
+    cr_expect_str_eq(name_in("https://x/hook/a\033[31m/t"), "");
+    cr_expect_str_eq(name_in("https://x/hook//t"), "");
+    cr_expect_str_eq(name_in("https://x/hook/a"), "");
     snprintf(url, sizeof url, "https://x/hook/%063d/t", 0);
-    cr_expect_eq(name_in(url).len, 63);
+    cr_expect_eq(strlen(name_in(url)), 63);
     snprintf(url, sizeof url, "https://x/hook/%064d/t", 0);
-    cr_expect_eq(name_in(url).len, 0);
+    cr_expect_str_eq(name_in(url), "");
+}
+
+Test(hook, is_ours_in_whatever_spelling_its_url_comes_back)
+{
+    static const char *const ours[] = {
+        "HTTPS://X/hook/a-b/t",     "https://x:443/hook/a-b/t",
+        "https://x./hook/a-b/t",    "https://x/hook/a-b/t/",
+        "https://x/hook/a%2Db/t",   "https://x/hook/a%2db/t",
+        "http://x/hook/a-b/t",      "http://x:80/hook/a-b/t",
+        "https://x/hook/a-b/t?q=1", "https://OLD.example:8443/hook/a-b/t"};
+    static const char *const others[] = {"https://x:444/hook/a-b/t",
+                                         "https://old.example/hook/a-b/t",
+                                         "ftp://x/hook/a-b/t",
+                                         "https://u@x/hook/a-b/t",
+                                         "https://x/HOOK/a-b/t",
+                                         "https://x/a-b/t",
+                                         "https://xx/hook/a-b/t",
+                                         "x/hook/a-b/t",
+                                         "",
+                                         "https://x/hook/a%2fb/t",
+                                         "https:///hook/a-b/t",
+                                         "https://"};
+
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        cr_expect_str_eq(name_in(ours[i]), "a-b", "%s", ours[i]);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        cr_expect_str_eq(name_in(others[i]), "", "%s", others[i]);
+}
+
+Test(hook, says_whether_the_receiver_takes_a_path)
+{
+    struct hook_url url;
+
+    cr_expect(hook_url_parse(&url, "https://X:443/hook/a-b/t-1?q=1") && url.exact);
+    cr_expect_str_eq(url.host, "x");
+    cr_expect_str_eq(url.token, "t-1");
+    cr_expect(hook_url_parse(&url, "https://x/hook/a-b/t%2D1") && !url.exact);
+    cr_expect_str_eq(url.token, "t-1");
+    cr_expect(hook_url_parse(&url, "https://x/hook/a-b/t//") && !url.exact);
+    cr_expect_str_eq(url.token, "t");
+}
+
+Test(hook, urls_and_labels_are_equal_in_other_spellings)
+{
+    cr_expect(
+        hook_url_equal("https://X.example:443/hook/a/T", "https://x.example/hook/a/T"));
+    cr_expect_not(hook_url_equal("https://x/hook/a/T", "https://x/hook/a/t"));
+    cr_expect_not(hook_url_equal("https://x/hook/a/T", "https://x/hook/a/T/"));
+    cr_expect_not(hook_url_equal("https://x/hook/a/T", "http://x/hook/a/T"));
+    cr_expect(hook_label_equal("R&D <\"'>", "R&amp;D &lt;&quot;&#039;&gt;"));
+    cr_expect(hook_label_equal("A & B", "A &amp;amp; B"));
+    cr_expect(hook_label_equal("caf\xc3\xa9 &", "caf&#xE9; &amp;"));
+    cr_expect(hook_label_equal("&amp;", "&"));
+    cr_expect_not(hook_label_equal("R&D", "R&E"));
+    cr_expect_not(hook_label_equal("a&", "a&lt;"));
+    cr_expect_not(hook_label_equal("R&D", "R&D;&#99999999;&#x;&unknown;"));
+}
+
+Test(plan, does_not_write_again_what_activecampaign_made_of_it)
+{
+    struct hooks wanted = {0}, found = {0};
+    struct plan plan;
+
+    add(&wanted, 0, "a", "https://x/hook/a/t", 4);
+    hook_words_add(&wanted.at[0].events, SPAN("sms_sent"));
+    add(&found, 7, "a", "https://x/hook/a/t", 0);
+    found.at[0].written = hook_digest(&wanted.at[0]);
+    plan_make(&plan, &wanted, &found, true);
+    cr_assert_eq(plan.writes, 1, "not settled: it may be late");
+    plan_release(&plan);
+    found.at[0].settled = true;
+    plan_make(&plan, &wanted, &found, true);
+    cr_assert_eq(plan.writes, 0);
+    cr_assert_eq(plan.kept, 1);
+    cr_assert_eq(plan.at[0].differs, DIFFERS_EVENTS | DIFFERS_LIST);
+    plan_release(&plan);
+    hook_words_add(&wanted.at[0].events, SPAN("sent"));
+    plan_make(&plan, &wanted, &found, true);
+    cr_assert_eq(plan.writes, 1, "the file changed");
+    plan_release(&plan);
+    hooks_release(&wanted);
+    hooks_release(&found);
+}
+
+// AC drops the list: both hooks of the name are shown on all lists.
+Test(plan, knows_by_what_was_written_whose_a_hook_with_another_list_is)
+{
+    struct hooks wanted = {0}, found = {0};
+    struct plan plan;
+
+    add(&wanted, 0, "a", "https://x/hook/a/t", 5);
+    add(&wanted, 0, "a", "https://x/hook/a/t", 0);
+    for (size_t i = 0; i < 2; i++) {
+        add(&found, 7 + i, "a", "https://x/hook/a/t", 0)->settled = true;
+        found.at[i].written = hook_digest(&wanted.at[i]);
+    }
+    plan_make(&plan, &wanted, &found, true);
+    cr_assert_eq(plan.writes, 0);
+    cr_assert_eq(plan.good, 1);
+    cr_assert_eq(plan.kept, 1);
+    plan_release(&plan);
+    hooks_release(&wanted);
+    hooks_release(&found);
+}
+
+Test(plan, creates_nothing_beside_what_looks_like_ours)
+{
+    static const struct {
+        const char *url, *label;
+        enum step_kind kind;
+    } cases[] = {{"https://hooks2/hook/a/t", "odd", STEP_REFUSE},
+                 {"http://hooks2:8080/hook/a/older/", "odd", STEP_REFUSE},
+                 {"https://hooks2/elsewhere", "acrelay a", STEP_REFUSE},
+                 {"https://hooks2/hook/a/another", "odd", STEP_CREATE},
+                 {"https://hooks2/hook/b/t", "acrelay b", STEP_CREATE},
+                 {"", "", STEP_CREATE}};
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct hooks wanted = {0}, found = {0};
+        struct plan plan;
+        struct hook *w = add(&wanted, 0, "a", "https://x/hook/a/t", 0);
+        hook_words_add(&w->tokens, SPAN("t"));
+        hook_words_add(&w->tokens, SPAN("older"));
+        struct hook *f = add(&found, 7, NULL, cases[i].url, 0);
+        free(f->label);
+        f->label = memory_copy(span_of(cases[i].label));
+        plan_make(&plan, &wanted, &found, true);
+        cr_expect_eq(plan.len, 1);
+        cr_expect_eq(plan.at[0].kind, cases[i].kind, "%s %s", cases[i].url,
+                     cases[i].label);
+        cr_expect_eq(plan.refused, cases[i].kind == STEP_REFUSE);
+        plan_release(&plan);
+        hooks_release(&wanted);
+        hooks_release(&found);
+    }
+}
+
+Test(plan, leaves_what_cannot_be_read_and_creates_nothing_beside_it)
+{
+    struct hooks wanted = {0}, found = {0};
+    struct plan plan;
+
+    add(&wanted, 0, "a", "https://x/hook/a/t", 0);
+    add(&wanted, 0, "b", "https://x/hook/b/t", 0);
+    add(&found, 0, "a", "https://x/hook/a/t", 0)->unreadable = "id";
+    add(&found, 8, "b", "https://x/hook/b/t", HOOK_LIST_UNREADABLE)->unreadable =
+        "listid";
+    add(&found, 9, "b", "https://x/hook/b/t", 0);
+    plan_make(&plan, &wanted, &found, true);
+    cr_assert_eq(plan.writes, 0);
+    cr_assert_eq(plan.refused, 1, "a");
+    cr_assert_eq(plan.good, 1, "b");
+    plan_release(&plan);
+    hooks_release(&wanted);
+    hooks_release(&found);
 }
 
 // --- properties over random accounts -------------------------------------------------------

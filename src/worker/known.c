@@ -1,0 +1,375 @@
+#include "worker/known.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "base/times.h"
+#include "hook/plan.h"
+#include "worker/state_json.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const int64_t hour_us = INT64_C(3600) * 1000000;
+
+void
+known_release(struct known *k)
+{
+    free(k->at);
+    *k = (struct known){0};
+}
+
+static struct known_hook *
+find(const struct known *k, uint64_t id)
+{
+    for (size_t i = 0; id && i < k->len; i++)
+        if (k->at[i].id == id)
+            return &k->at[i];
+    return NULL;
+}
+
+struct known_hook *
+known_add(struct known *k, uint64_t id, const char *name)
+{
+    struct known_hook *e = find(k, id);
+
+    if (!e && k->len == k->cap) {
+        k->cap = k->cap ? k->cap * 2 : 16;
+        k->at = memory_grow(k->at, k->cap * sizeof *k->at);
+    }
+    if (!e)
+        e = &k->at[k->len++];
+    *e = (struct known_hook){.id = id, .since_us = clock_boot_us()};
+    snprintf(e->name, sizeof e->name, "%s", name);
+    return e;
+}
+
+static void
+forget_marked(struct known *k)
+{
+    for (size_t i = k->len; i-- > 0;)
+        if (k->at[i].forget)
+            k->at[i] = k->at[--k->len];
+}
+
+void
+known_restart(struct known *k)
+{
+    for (size_t i = 0; i < k->len; i++)
+        k->at[i].forget = !k->at[i].listed;
+    forget_marked(k);
+}
+
+void
+known_created(struct known *k, const struct hook *wanted,
+              const struct account_answer *answer)
+{
+    struct known_hook *e = known_add(k, answer->id, wanted->name);
+
+    e->list = wanted->list;
+    e->written = hook_digest(wanted);
+    e->answered = answer->digest;
+}
+
+void
+known_changed(struct known *k, const struct hook *before, const struct hook *wanted,
+              const struct account_answer *answer)
+{
+    struct known_hook *e = known_add(k, before->id, wanted->name);
+
+    e->list = wanted->list;
+    e->listed = true;
+    e->written = hook_digest(wanted);
+    e->before = hook_digest(before);
+    e->answered = answer->digest;
+}
+
+void
+known_removed(struct known *k, const struct hook *found)
+{
+    struct known_hook *e = known_add(k, found->id, found->name ? found->name : "");
+
+    e->listed = e->removed = true;
+}
+
+const struct known_hook *
+known_missing(const struct known *k, const struct hook *wanted)
+{
+    for (size_t i = 0; i < k->len; i++) {
+        const struct known_hook *e = &k->at[i];
+        if (e->gone && e->list == wanted->list && strcmp(e->name, wanted->name) == 0)
+            return e;
+    }
+    return NULL;
+}
+
+// --- settling ------------------------------------------------------------------------------
+
+struct settling {
+    struct known *known;
+    struct account *account;
+    const struct hooks *wanted;
+    uint64_t *digests; // of wanted
+    struct hooks *found;
+    int64_t now_us, lag_us, gone_us;
+};
+
+static const struct hook *
+find_wanted(const struct settling *s, uint64_t digest)
+{
+    for (size_t i = 0; i < s->wanted->len; i++)
+        if (s->digests[i] == digest)
+            return &s->wanted->at[i];
+    return NULL;
+}
+
+static void
+add_words(struct buf *to, const char *field, const struct hook_words *words)
+{
+    char word[80];
+
+    buf_add_format(to, "%s%s [", to->len ? ", " : "", field);
+    for (size_t i = 0; i < words->len; i++) {
+        text_escape(word, sizeof word, span_of(words->at[i]));
+        buf_add_format(to, "%s%s", i ? ", " : "", word);
+    }
+    buf_add_byte(to, ']');
+}
+
+static void
+report(const struct hook *wanted, const struct hook *found, unsigned differs)
+{
+    char label[200];
+    struct hook_url url;
+    struct buf said;
+
+    buf_init(&said, 1 << 14);
+    text_escape(label, sizeof label, span_of(found->label));
+    if (differs & DIFFERS_LABEL)
+        buf_add_format(&said, "name \"%s\"", label);
+    if (differs & DIFFERS_URL)
+        buf_add_format(&said, "%sanother URL", said.len ? ", " : "");
+    if (differs & DIFFERS_EVENTS)
+        add_words(&said, "events", &found->events);
+    if (differs & DIFFERS_SOURCES)
+        add_words(&said, "sources", &found->sources);
+    if (differs & DIFFERS_LIST && found->list == HOOK_LIST_UNREADABLE)
+        buf_add_format(&said, "%sa list that cannot be read", said.len ? ", " : "");
+    else if (differs & DIFFERS_LIST)
+        buf_add_format(&said, "%slist %" PRIu64, said.len ? ", " : "", found->list);
+    log_warn("worker: hook %s (#%" PRIu64
+             "): ActiveCampaign accepted it and stores %s; it is "
+             "not written again until the file or the webhook changes",
+             wanted->name, found->id, buf_text(&said));
+    if (differs & DIFFERS_URL && (!hook_url_parse(&url, found->url) || !url.exact))
+        log_alarm("worker: hook %s (#%" PRIu64
+                  "): the receiver answers 404 to the URL that "
+                  "ActiveCampaign made of ours: its events are lost",
+                  wanted->name, found->id);
+    buf_release(&said);
+}
+
+// Whether what is there now can be what AC made of what was written. One that looks as before
+// may be late; one that looks neither as before nor as AC answered was changed since, or AC
+// answers what it does not store: it is written once more, and then it is as before.
+static bool
+is_made_of_it(const struct settling *s, const struct known_hook *e, uint64_t now)
+{
+    if (now == e->before)
+        return s->now_us - e->since_us >= s->lag_us;
+    return e->answered == 0 || now == e->answered;
+}
+
+// judge takes what GET shows of a hook that was written.
+static void
+judge(struct settling *s, struct known_hook *e, const struct hook *now)
+{
+    uint64_t digest = hook_digest(now);
+    const struct hook *wanted = find_wanted(s, e->written);
+    unsigned differs = wanted ? plan_differs(wanted, now) : 0;
+    bool first = e->stored == 0 || e->stored == e->before;
+
+    if (e->written == 0 || digest == e->stored)
+        return;
+    if (first && differs && digest == e->before && !is_made_of_it(s, e, digest))
+        return; // late
+    if (!first || (differs && !is_made_of_it(s, e, digest))) {
+        e->written = e->stored = 0; // somebody changed it since
+        return;
+    }
+    e->stored = digest;
+    e->differs = differs != 0;
+    if (differs)
+        report(wanted, now, differs);
+}
+
+static bool
+is_as_written(const struct settling *s, const struct known_hook *e,
+              const struct hook *row)
+{
+    const struct hook *wanted = e->stored ? NULL : find_wanted(s, e->written);
+
+    return wanted ? plan_differs(wanted, row) == 0 : hook_digest(row) == e->stored;
+}
+
+// One that is in no list, and of which no id is known: the first new one of its name is it.
+static void
+settle_nameless(struct settling *s, struct known_hook *e)
+{
+    e->gone = true;
+    for (size_t i = 0; i < s->found->len && !e->forget; i++) {
+        const struct hook *h = &s->found->at[i];
+        e->forget = h->name && strcmp(h->name, e->name) == 0 && !find(s->known, h->id);
+    }
+    e->forget = e->forget || s->now_us - e->since_us >= hour_us;
+}
+
+// Whether one of this name and list was created and lost before.
+static bool
+is_second(const struct known *k, const struct known_hook *e)
+{
+    for (size_t i = 0; i < k->len; i++)
+        if (&k->at[i] != e && k->at[i].lost && k->at[i].list == e->list &&
+            strcmp(k->at[i].name, e->name) == 0)
+            return true;
+    return false;
+}
+
+static void
+settle_absent(struct settling *s, struct known_hook *e, struct hook *row)
+{
+    int64_t age_us = s->now_us - e->since_us;
+
+    if (row)
+        hooks_drop(s->found, row);
+    if (e->removed)
+        return;
+    e->lost = !e->listed && age_us >= s->gone_us && !is_second(s->known, e);
+    e->gone = !e->listed && !e->lost;
+    e->forget = e->listed || age_us >= hour_us;
+}
+
+static int
+settle_one(struct settling *s, struct known_hook *e, struct err *err)
+{
+    struct hook *row = hooks_find(s->found, e->id), now = {0};
+
+    if (e->id == 0)
+        return settle_nameless(s, e), 0;
+    e->listed = e->listed || row;
+    if (e->removed && s->now_us - e->since_us >= hour_us)
+        e->forget = true;
+    if (!row && e->removed)
+        return 0;
+    if (row && !e->removed && e->written == 0) {
+        e->forget = !row->name; // of others now
+        return 0;
+    }
+    if (row && !e->removed && is_as_written(s, e, row)) {
+        e->stored = hook_digest(row);
+        e->gone = e->lost = false;
+        return 0;
+    }
+    enum account_there there = account_get(s->account, e->id, &now, err);
+    if (there == ACCOUNT_ERROR)
+        return -1;
+    if (there == ACCOUNT_ABSENT || (there == ACCOUNT_UNCLEAR && !row)) {
+        settle_absent(s, e, row);
+        return 0;
+    }
+    e->gone = e->lost = e->removed = false;
+    if (there == ACCOUNT_THERE) {
+        if (row)
+            hook_release(row);
+        else
+            row = hooks_add(s->found);
+        *row = now;
+    }
+    judge(s, e, row);
+    return 0;
+}
+
+// Only where a list lost what one has shown before is it read again.
+static bool
+has_lost(const struct known *k, const struct hooks *found)
+{
+    for (size_t i = 0; i < k->len; i++)
+        if (k->at[i].listed && !k->at[i].removed && !hooks_find(found, k->at[i].id))
+            return true;
+    return false;
+}
+
+static void
+take_over(struct settling *s)
+{
+    for (size_t i = 0; i < s->found->len; i++) {
+        struct hook *h = &s->found->at[i];
+        struct known_hook *e = find(s->known, h->id);
+        if (!e && h->name && h->id) {
+            e = known_add(s->known, h->id, h->name);
+            e->list = h->list;
+            e->listed = true;
+        }
+        h->written = e ? e->written : 0;
+        h->settled = e && e->stored && e->stored == hook_digest(h);
+    }
+}
+
+int
+known_settle(struct known *k, struct account *a, const struct hooks *wanted,
+             struct hooks *found, struct err *err)
+{
+    struct settling s = {k,
+                         a,
+                         wanted,
+                         NULL,
+                         found,
+                         clock_boot_us(),
+                         2000 * times_ms("worker_lag", KNOWN_LAG_MS),
+                         1000 * times_ms("worker_gone", KNOWN_GONE_MS)};
+    int result = 0;
+
+    if (has_lost(k, found) && account_list_again(a, found, err) < 0)
+        return -1;
+    s.digests = memory_get((wanted->len + 1) * sizeof *s.digests);
+    for (size_t i = 0; i < wanted->len; i++)
+        s.digests[i] = hook_digest(&wanted->at[i]);
+    for (size_t i = 0; i < k->len && result == 0; i++)
+        result = settle_one(&s, &k->at[i], err);
+    forget_marked(k);
+    take_over(&s);
+    free(s.digests);
+    return result;
+}
+
+// --- over restarts -------------------------------------------------------------------------
+
+void
+known_load(struct known *k, struct store *store, const struct config *c)
+{
+    for (size_t i = 0; i < c->hooks_len && !k->loaded; i++) {
+        struct span name = span_of(c->hooks[i].name);
+        const struct redis_reply *reply = store_command(store, "HGET", "hooks", &name, 1);
+        if (!reply)
+            return; // another time
+        state_json_read_known(k, c->hooks[i].name, redis_reply_text(reply));
+    }
+    k->loaded = true;
+}
+
+void
+known_save(const struct known *k, struct store *store, const char *name)
+{
+    struct span field = span_of(name);
+    const struct redis_reply *reply = store_command(store, "HGET", "hooks", &field, 1);
+    struct buf json;
+
+    if (!reply)
+        return;
+    buf_init(&json, 1 << 16);
+    state_json_merge_known(&json, redis_reply_text(reply), k, name);
+    struct span args[] = {field, buf_span(&json)};
+    (void)store_command(store, "HSET", "hooks", args, 2); // said by the store
+    buf_release(&json);
+}

@@ -1,0 +1,341 @@
+"""The worker where ActiveCampaign stores what it was given in other words, shows it late, or
+answers with lists that are not all there."""
+import http.server
+import json
+import signal
+import subprocess
+import threading
+import time
+
+import harness
+import pytest
+from simulator import SOURCES, Worker, as_set, stanza, url, wanted
+from test_worker import make_worker, metric, ours, running, sim  # noqa: F401 fixtures
+
+
+@pytest.fixture(autouse=True)
+def times(monkeypatch):
+    monkeypatch.setenv("ACRELAY_TEST_TIMES",
+                       "worker_lag=300 worker_gone=3000 round-again=500")
+
+
+def writes(sim, method=None):
+    return [line for line in sim.log() if line["method"] != "GET" and
+            method in (None, line["method"])]
+
+
+def rounds(sim, count):
+    """Waits for so many more lists."""
+    def lists():
+        return sum(line["path"].endswith("/webhooks") and line["method"] == "GET"
+                   for line in sim.log())
+    end = lists() + count
+    harness.wait_for("more rounds", lambda: lists() >= end, 60)
+
+
+def ready(worker):
+    return metric(worker, "acrelay_worker_round_ok") == 1
+
+
+def state(redis, name="contacts"):
+    return json.loads(redis.client.hget("{ac}:hooks", name) or "{}")
+
+
+# --- other spellings -----------------------------------------------------------------------
+
+@pytest.mark.parametrize("public, stored", [
+    ("https://Hooks.Acme.Example", {"lower_host": 1}),
+    ("https://hooks.acme.example:443", {"drop_port": 1}),
+    ("https://hooks.acme.example", {"escape_dash": 1}),
+    ("https://hooks.acme.example", {"add_slash": 1}),
+    ("https://hooks.acme.example", {"plain_http": 1}),
+])
+def test_a_url_in_another_spelling_is_ours_and_made_once(sim, make_worker, redis, public,
+                                                         stored):
+    sim.switch(**stored)
+    worker = make_worker(stanza("con-tacts"), public_url=public, redis_port=redis.port)
+    assert "1 created" in worker.run("apply")
+    for _ in range(2):
+        assert "0 created, 0 changed, 0 removed" in worker.run("apply")
+    assert len(sim.hooks()) == 1 and len(writes(sim)) == 1
+
+
+# What AC makes of name, events, sources or list. `told` stands in the one line about it.
+STORED = {
+    "entities": ({"entities": 1}, "label: 'R&D <hook>'", None),
+    "shorter": ({"trim_name": 12}, "label: 'a name that is too long'", "name"),
+    "capitals": ({"upper_name": 1}, "label: 'small'", "name"),
+    "dropped event": ({"drop_sms": 1}, "label: l", "events [subscribe]"),
+    "added event": ({"add_update": 1}, "label: l", "events"),
+    "dropped source": ({"drop_api": 1}, "label: l", "sources [admin, public, system]"),
+    "dropped list": ({"drop_list": 1}, "label: l, list: 5", "list 0"),
+    "slash": ({"add_slash": 1}, "label: l", "URL"),
+}
+
+
+@pytest.mark.parametrize("case", STORED)
+def test_what_is_stored_in_other_words_is_written_once_and_told_once(sim, make_worker, redis,
+                                                                     case):
+    stored, more, told = STORED[case]
+    sim.switch(**stored)
+    worker = make_worker(f"  - {{name: contacts, events: [subscribe, sms_reply], {more}}}\n",
+                         redis_port=redis.port)
+    said = worker.run("apply")
+    assert "1 created" in said and "NOT all" not in said
+    assert told is None or f"stores {told}" in said or told in said
+    assert ("stores" in said) == (told is not None)
+    again = worker.run("apply") + worker.run("plan", "--detailed-exitcode")
+    assert "accepted it and stores" not in again and "Nothing to do" in again
+    assert len(writes(sim)) == 1
+    plan = json.loads(worker.run("plan", "--json"))
+    assert plan["writes"] == 0 and plan["kept"] == (told is not None)
+
+
+def test_run_does_not_write_again_and_is_ready(sim, make_worker, running, redis):
+    sim.switch(drop_sms=1, limit=0)
+    worker = make_worker("  - {name: contacts, events: [subscribe, sms_reply]}\n",
+                         redis_port=redis.port, worker=", interval: 1s")
+    process = running(worker)
+    harness.wait_for("the hook", lambda: ours(sim))
+    rounds(sim, 4)
+    assert len(writes(sim)) == 1
+    assert ready(worker) and state(redis)["state"] == "registered"
+    log = worker.directory / "worker.log"
+    assert log.read_text().count("accepted it and stores") == 1
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    running(worker)  # it is known over a restart
+    rounds(sim, 3)
+    assert len(writes(sim)) == 1 and log.read_text().count("accepted it and stores") == 1
+    # The hook changes: it is written again, once. So does the file.
+    sim.call(f"/sim/hooks/{ours(sim)[0]['id']}", {"events": ["open"]}, "PUT")
+    harness.wait_for("healing", lambda: ours(sim)[0]["events"] == ["subscribe"])
+    rounds(sim, 3)
+    assert len(writes(sim)) == 2
+    worker.config.write_text(worker.config.read_text().replace("sms_reply", "sms_sent, sent"))
+    harness.wait_for("the new file", lambda: "sent" in ours(sim)[0]["events"], 60)
+    rounds(sim, 2)
+    assert len(writes(sim)) == 3 and ready(worker)
+
+
+def test_what_only_lists_show_in_other_words_is_written_at_most_twice(sim, make_worker):
+    sim.switch(drop_sms=1, answer_as_sent=1, limit=0)
+    worker = make_worker("  - {name: contacts, events: [subscribe, sms_reply]}\n")
+    assert "stores events [subscribe]" in worker.run("apply")
+    assert len(writes(sim)) <= 2
+
+
+def test_two_hooks_whose_lists_are_dropped_stay_two(sim, make_worker, redis):
+    sim.switch(drop_list=1, limit=0)
+    worker = make_worker("  - {name: contacts, events: [sent], list: [5, 6]}\n",
+                         redis_port=redis.port)
+    worker.run("apply")
+    made = sorted(hook["id"] for hook in ours(sim))
+    assert len(made) == 2
+    assert "0 created, 0 changed, 0 removed" in worker.run("apply")
+    assert sorted(hook["id"] for hook in ours(sim)) == made
+
+
+def test_a_hook_that_is_stored_in_other_words_can_be_recreated(sim, make_worker, redis):
+    sim.switch(drop_sms=1, drop_list=1, limit=0)
+    worker = make_worker("  - {name: contacts, events: [sent, sms_sent], list: 5}\n",
+                         redis_port=redis.port)
+    worker.run("apply")
+    old = ours(sim)[0]["id"]
+    assert "1 created, 1 old ones removed" in worker.run("recreate", "contacts")
+    assert [hook["id"] for hook in ours(sim)] != [old] and len(ours(sim)) == 1
+    assert "Nothing to do" in worker.run("plan", "--detailed-exitcode")
+
+
+# --- late and incomplete lists -------------------------------------------------------------
+
+@pytest.mark.parametrize("get_too", [0, 1])
+def test_a_list_that_is_late_makes_no_twins(sim, make_worker, redis, get_too):
+    sim.switch(lag_ms=600 if get_too else 3000, lag_get=get_too, limit=0)
+    worker = make_worker(stanza("a") + stanza("b"), redis_port=redis.port)
+    assert "2 created" in worker.run("apply")
+    worker.config.write_text(worker.config.read_text().replace("[subscribe]", "[sent]"))
+    assert "2 changed" in worker.run("apply")
+    assert "1 created, 1 old ones removed" in worker.run("recreate", "a")
+    assert [line["method"] for line in writes(sim)] == ["POST", "POST", "PUT", "PUT", "POST",
+                                                        "DELETE"]
+    assert sorted(map(as_set, ours(sim))) == sorted(wanted(name, ["sent"]) for name in "ab")
+
+
+def test_what_no_list_shows_is_not_created_a_second_time(sim, make_worker, redis, monkeypatch):
+    """Not by the next apply either, nor by one after a restart of everything."""
+    sim.switch(lag_ms=10 ** 9, lag_get=1, limit=0)
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "worker_lag=100 worker_gone=600000")
+    worker = make_worker(redis_port=redis.port)
+    for _ in range(3):
+        said = worker.run("apply", code=2)
+        assert "shows it nowhere" in said and "0 created" in said
+    assert len(writes(sim)) == 1
+
+
+def test_a_creation_whose_answer_names_no_id_is_not_repeated(sim, make_worker):
+    sim.switch(no_id=1, lag_ms=10 ** 9, limit=0)
+    assert "shows it nowhere" in make_worker().run("apply", code=2)
+    assert len(writes(sim)) == 1
+
+
+@pytest.mark.parametrize("loss", ["empty_list", "lose_rows"])
+def test_a_list_that_lost_ours_creates_nothing(sim, make_worker, redis, loss):
+    """With Redis the ids are known; a fresh worker without it reads the list twice."""
+    sim.switch(limit=0)
+    worker = make_worker("".join(stanza(name) for name in "abcd"), redis_port=redis.port)
+    worker.run("apply")
+    before = sim.hooks()
+    for count, known in ((1, True), (3, True), (1, False)):  # each is asked for by its id
+        if not known:
+            redis.client.delete("{ac}:hooks")
+        sim.switch(**{loss: count})
+        assert "0 created, 0 changed, 0 removed" in worker.run("apply")
+    assert sim.hooks() == before
+
+
+def test_a_hook_that_was_really_removed_is_made_again(sim, make_worker, redis):
+    worker = make_worker(stanza("a") + stanza("b"), redis_port=redis.port)
+    sim.switch(limit=0)
+    worker.run("apply")
+    sim.call(f"/sim/hooks/{ours(sim)[0]['id']}", method="DELETE")
+    assert "1 created" in worker.run("apply")
+    assert len(ours(sim)) == 2
+
+
+# --- pages ---------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("switches", [
+    {"shift": 1}, {"shift": 2, "no_total": 1}, {"page_max": 20}, {"page_max": 7, "no_total": 1},
+    {"double_rows": 1}, {"no_total": 1}, {"add_to_total": 5}, {"add_to_total": -5},
+    {"add_to_total": -124}, {"total_number": 1, "add_to_total": 10 ** 6}, {"repeat": 3},
+])
+def test_odd_pages_hide_nothing_and_cause_nothing(sim, make_worker, switches):
+    sim.switch(limit=0)
+    for i in range(120):  # ours lie where the first page ends
+        if i == 98:
+            for k in range(4):
+                sim.add(f"acrelay hook-{k}", url(f"hook-{k}"), sources=SOURCES)
+        sim.add(f"other {i}", f"https://n8n.example/{i}")
+    worker = make_worker("".join(stanza(f"hook-{i}") for i in range(4)), rate=5)
+    sim.switch(**switches)
+    said = worker.run("plan", "--detailed-exitcode")
+    assert "Nothing to do" in said and "4 as the file says, 120 of others" in said
+
+
+def test_a_list_without_an_end_and_a_broken_page_stop_writing_only(sim, make_worker, running):
+    sim.switch(limit=0)
+    for i in range(105):
+        sim.add(f"other {i}", f"https://n8n.example/{i}")
+    worker = make_worker()
+    sim.switch(fail_offset=50)
+    shown = worker.run("list", code=78)
+    assert "other 0" in shown and "other 99" in shown
+    worker.run("apply", code=78)
+    assert not writes(sim)
+
+
+# --- odd rows ------------------------------------------------------------------------------
+
+ODD = [None, 7, "x", [], {}, {"id": None, "url": url("contacts") + "x"},
+       {"id": "5", "listid": "1,2", "url": "https://n8n.example/"},
+       {"id": "6", "listid": [1, 2], "name": None, "url": {"a": 1}},
+       {"id": -1, "events": 7, "sources": False}, {"id": 1e300, "listid": -1, "url": "https://"},
+       {"id": True, "name": ["x"]}, {"id": "all", "url": 7, "events": [None, {}]}]
+
+
+def test_oddities_of_others_are_listed_and_stop_nothing(sim, make_worker):
+    sim.switch(limit=0)
+    sim.odd(*[row for row in ODD if not (row and "contacts" in str(row))])
+    worker = make_worker()
+    assert "1 created" in worker.run("apply")
+    assert "0 created, 0 changed, 0 removed" in worker.run("apply")
+    rows = json.loads(worker.run("list", "--json"))["hooks"]
+    assert len(rows) == len(ODD) and sum("unreadable" in row for row in rows) == len(ODD) - 1
+    assert "cannot be read" in worker.run("list")
+
+
+def test_one_of_ours_that_cannot_be_read_does_not_stop_the_others(sim, make_worker):
+    sim.switch(limit=0)
+    sim.odd({"id": {}, "url": url("a"), "name": "acrelay a"},
+            {"id": "900", "listid": "1,2", "url": url("b"), "name": "acrelay b",
+             "events": ["subscribe"], "sources": SOURCES})
+    worker = make_worker(stanza("a") + stanza("b") + stanza("c"), worker=", prune: true")
+    said = worker.run("apply", code=78)
+    assert "hook a: not created" in said
+    assert [line["method"] for line in writes(sim, "DELETE")] == []
+    assert url("c") in [hook["url"] for hook in ours(sim)]
+    assert url("a") not in [hook["url"] for hook in ours(sim)]
+
+
+# --- ours under another address ------------------------------------------------------------
+
+def test_no_double_is_made_of_what_is_ours_under_a_forgotten_address(sim, make_worker, running):
+    sim.switch(limit=0)
+    worker = make_worker(stanza("a") + stanza("b", more=", label: 'Own label'"))
+    worker.run("apply")
+    moved = worker.config.read_text().replace("hooks.acme", "hooks2.acme")
+    worker.config.write_text(moved + stanza("c"))
+    said = worker.run("apply", code=78)
+    assert "hooks.acme.example looks like ours" in said and "previous_public_urls" in said
+    assert sorted(hook["url"] for hook in ours(sim)) == sorted(
+        [url("a"), url("b"), url("c", "https://hooks2.acme.example")])
+    plan = json.loads(worker.run("plan", "--json"))
+    assert [step["why"] for step in plan["steps"] if step["step"] == "refuse"] == ["alike"] * 2
+    assert worker.run("plan", "--detailed-exitcode", code=2)
+    like = {row.get("looks_like") for row in json.loads(worker.run("list", "--json"))["hooks"]}
+    assert like == {"a", "b", None}
+    running(worker)
+    log = worker.directory / "worker.log"
+    harness.wait_for("the alarm", lambda: " alarm " in log.read_text())
+    assert not ready(worker)
+    worker.config.write_text(worker.config.read_text().replace(
+        "secret_files:", "previous_public_urls: [https://hooks.acme.example]\nsecret_files:"))
+    harness.wait_for("the move", lambda: {hook["url"] for hook in ours(sim)} == {
+        url(name, "https://hooks2.acme.example") for name in "abc"}, 60)
+
+
+# --- stops ---------------------------------------------------------------------------------
+
+class Accepts(http.server.BaseHTTPRequestHandler):
+    """Accepts a POST and then answers nothing any more."""
+
+    def do_GET(self):
+        while self.server.posted:
+            time.sleep(0.1)
+        text = json.dumps({"webhooks": [], "meta": {"total": "0"}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def do_POST(self):
+        hook = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["webhook"]
+        text = json.dumps({"webhook": {**hook, "id": "1"}}).encode()
+        self.send_response(201)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+        self.server.posted += 1
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.mark.parametrize("command", ["apply", "run"])
+def test_a_stop_before_the_list_says_no_success(tmp_path, sim, command):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Accepts)
+    server.daemon_threads, server.posted = True, 0
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sim.url = f"http://127.0.0.1:{server.server_port}"
+    worker = Worker(tmp_path, sim, stanza("contacts"))
+    log = tmp_path / "stopped.log"
+    with open(log, "wb") as out:
+        process = subprocess.Popen(worker.command(command), stdout=out, stderr=out)
+    harness.wait_for("the post", lambda: server.posted == 1)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    process.wait(20)
+    server.posted = 0
+    server.shutdown()
+    assert "1 created" not in log.read_text() and "1 hooks created" not in log.read_text()
