@@ -4,7 +4,9 @@
 
 // process_prepare: files are for us only, no core dump ever holds a delivery or a secret (a
 // limit does not keep one from a pipe, core(5); a process that is not dumpable has none, and
-// no debugger of its user's), and broken pipes are told by writes.
+// no debugger of its user's), and broken pipes are told by writes. Of the descriptors 0 to 2 those
+// that are closed are taken, so that no file or socket gets what is meant for them; reading and
+// writing there still fails.
 void process_prepare(void);
 
 #endif

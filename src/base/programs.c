@@ -25,7 +25,8 @@ static const struct option receiver_options[] = {
     {"state-dir", "DIR",
      "where the last good configuration is kept; else $STATE_DIRECTORY", OPTION_FILE,
      NULL},
-    FLAG("force", "allow a journal on a network or memory file system"),
+    FLAG("force",
+         "allow a journal on a network or memory file system, or in others' reach"),
     END,
 };
 

@@ -115,7 +115,13 @@ tell_directory(struct findings *f, const struct stat *st)
     const char *path = f->cli->config->state_dir;
     struct passwd *owner = geteuid() == 0 ? getpwuid(st->st_uid) : NULL;
 
-    if (journal_is_held(path) && f->receiver.code)
+    if (st->st_mode & 022)
+        findings_tell(
+            f, WRONG, EXIT_CODE_PERMISSION, "state_dir", NULL,
+            "%s: others can write into it (mode %04o), acrelayd refuses it: chmod "
+            "700 it",
+            path, st->st_mode & 07777);
+    else if (journal_is_held(path) && f->receiver.code)
         findings_tell(f, GOOD, EXIT_CODE_OK, "state_dir", NULL,
                       "%s: the running receiver has it", path);
     else if (geteuid() != 0)

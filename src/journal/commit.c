@@ -30,7 +30,7 @@ seal(struct journal *j)
         fdatasync(j->fd) == 0)
         j->used += SEGMENT_FRAME;
     else
-        log_warn("journal: cannot seal the last segment: error %d", errno);
+        log_warn("journal: cannot seal the last segment: %s", strerror(errno));
 }
 
 // leave closes the active segment, which shrinks to `end`: behind it are only zeros. Without
@@ -43,7 +43,8 @@ leave(struct journal *j, uint64_t end)
     if (j->fd < 0)
         return;
     if (ftruncate(j->fd, (off_t)end) < 0)
-        log_warn("journal: cannot shrink a segment to its used length: error %d", errno);
+        log_warn("journal: cannot shrink a segment to its used length: %s",
+                 strerror(errno));
     uint64_t bytes = fstat(j->fd, &st) == 0 ? (uint64_t)st.st_size : end;
     close(j->fd);
     j->fd = -1;

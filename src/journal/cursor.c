@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "journal/bad.h"
 #include "journal/view.h"
 
 #include <errno.h>
@@ -263,6 +264,22 @@ is_still_there(struct cursor *c)
     return there;
 }
 
+// first_report says whether damage that could not be copied to bad/ is new: other cursors, and
+// this one after a rewind, meet it again and again.
+static bool
+first_report(struct journal *j, uint64_t first)
+{
+    bool found = false;
+
+    pthread_mutex_lock(&j->lock);
+    for (size_t i = 0; i < DAMAGE_REPORTS && !found; i++)
+        found = j->reported[i] == first;
+    if (!found)
+        j->reported[j->reports++ % DAMAGE_REPORTS] = first;
+    pthread_mutex_unlock(&j->lock);
+    return !found;
+}
+
 // set_aside keeps the bytes between two offsets, if acknowledged records were lost there. A
 // segment that was removed under our hands is no damage.
 static void
@@ -275,8 +292,8 @@ set_aside(struct cursor *c, uint64_t from, uint64_t to, struct range missing)
         lost_of(c, &missing, &kept, &err) < 0 || missing.first > missing.last ||
         !is_still_there(c))
         return;
-    int copied = files_keep_bad(c->dir, c->fd, c->segment.name, from, to, &err);
-    if (copied == 0)
+    int copied = bad_copy(c->dir, c->fd, c->segment.name, from, to, &err);
+    if (copied == 0 || (copied < 0 && !first_report(c->journal, missing.first)))
         return; // told before
     log_alarm("journal: segment %s is damaged from byte %llu to %llu (records %llu to "
               "%llu); %s",

@@ -4,7 +4,6 @@
 #include "journal/files.h"
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/filesystem.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -18,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char fill_name[] = "fill", new_name[] = "new", bad_name[] = "bad";
+static const char fill_name[] = "fill", new_name[] = "new";
 
 // The failed call's reason, with the exit code of a directory.
 static int
@@ -30,25 +29,45 @@ refuse_directory(struct err *err, const char *what, const char *path)
     return -1;
 }
 
-// Its entry is synced: an acknowledged record must not vanish with the directory.
+// The entry of the directory is synced, whoever made it: an acknowledged record must not
+// vanish with it. The directory above may be closed to us; then the whole file system is.
 static int
-make_directory(const char *path, struct err *err)
+sync_entry(int dir, const char *path, struct err *err)
 {
-    if (mkdir(path, 0700) == 0)
-        return file_sync_parent(path, NULL) == 0
-                   ? 0
-                   : refuse_directory(err, "cannot sync its entry", path);
-    return errno == EEXIST ? 0 : refuse_directory(err, "cannot make it", path);
+    int above = openat(dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int result = above < 0 ? -1 : fsync(above);
+
+    if (above >= 0)
+        close(above);
+    if (result < 0 && syncfs(dir) < 0)
+        return refuse_directory(err, "cannot sync its entry", path);
+    return 0;
 }
 
-static void
-warn_of_mode(int dir, const char *path)
+// Who can write there can replace what was acknowledged, or hold the lock.
+static int
+check_owner(int dir, const char *path, struct err *err)
 {
     struct stat st;
 
-    if (fstat(dir, &st) == 0 && (st.st_mode & 077))
+    if (fstat(dir, &st) < 0)
+        return refuse_directory(err, "cannot stat it", path);
+    if (st.st_mode & 022)
+        return err_exit(
+            err, EXIT_CODE_PERMISSION,
+            "state_dir %s: others can write into it (mode %04o): chmod 700 it, "
+            "name a directory below it, or --force",
+            path, (unsigned)(st.st_mode & 07777));
+    if (st.st_uid != geteuid() && st.st_uid != 0)
+        return err_exit(
+            err, EXIT_CODE_PERMISSION,
+            "state_dir %s belongs to user %u, not to us (%u) or root: start as "
+            "that user, chown it, or --force",
+            path, (unsigned)st.st_uid, (unsigned)geteuid());
+    if (st.st_mode & 077)
         log_warn("journal: others can enter %s, which holds deliveries: chmod 700 it",
                  path);
+    return 0;
 }
 
 // Whether a journal may be written there.
@@ -64,15 +83,20 @@ check_directory(int dir, const char *path, bool force, struct err *err)
                         filesystem_problem(kind));
     if (kind != FILESYSTEM_LOCAL)
         log_warn("journal: state_dir %s %s", path, filesystem_problem(kind));
-    warn_of_mode(dir, path);
-    return 0;
+    struct err owner;
+    if (check_owner(dir, path, &owner) < 0) {
+        if (!force)
+            return err_exit(err, owner.exit, "%s", owner.text);
+        log_warn("journal: %s", owner.text);
+    }
+    return sync_entry(dir, path, err);
 }
 
 int
 files_open(const char *path, bool make, bool force, struct err *err)
 {
-    if (make && make_directory(path, err) < 0)
-        return -1;
+    if (make && mkdir(path, 0700) < 0 && errno != EEXIST)
+        return refuse_directory(err, "cannot make it", path);
     int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0)
         return refuse_directory(err, "cannot open it", path);
@@ -93,15 +117,47 @@ holder(int fd)
     return atoi(text);
 }
 
-int
-files_lock(int dir, const char *path, int64_t wait_ms, struct err *err)
+// The lock is ours alone: who can open it can hold it. A link is not followed: what it leads
+// to is not ours to write.
+static int
+open_lock(int dir, const char *path, struct err *err)
 {
-    int fd = openat(dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    int64_t start = clock_mono_ms();
-    bool said = false;
+    int fd =
+        openat(dir, "lock",
+               O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600);
+    struct stat st;
 
     if (fd < 0)
         return refuse_directory(err, "cannot open its lock", path);
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+        (void)fchmod(fd, 0600); // it may have been copied with another mode
+        return fd;
+    }
+    close(fd);
+    return err_exit(err, EXIT_CODE_DIRECTORY,
+                    "state_dir %s: its lock is no regular file: remove it", path);
+}
+
+// The pid is for people. A file with a second name may be somebody's: it is left as it is.
+static void
+write_pid(int fd)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0 || st.st_nlink != 1 || ftruncate(fd, 0) < 0 ||
+        dprintf(fd, "%d\n", (int)getpid()) < 0)
+        log_warn("journal: cannot write our pid into the lock");
+}
+
+int
+files_lock(int dir, const char *path, int64_t wait_ms, struct err *err)
+{
+    int64_t start = clock_mono_ms();
+    bool said = false;
+    int fd = open_lock(dir, path, err);
+
+    if (fd < 0)
+        return -1;
     while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
         int64_t waited = clock_mono_ms() - start;
         if (waited >= wait_ms) {
@@ -119,23 +175,8 @@ files_lock(int dir, const char *path, int64_t wait_ms, struct err *err)
         said = said || waited >= 1000;
         clock_sleep_ms(20);
     }
-    if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
-        log_warn("journal: cannot write our pid into the lock");
+    write_pid(fd);
     return fd;
-}
-
-void
-files_set_aside(int dir, const char *name, const char *why, uint64_t *count)
-{
-    char to[300];
-
-    (*count)++;
-    mkdirat(dir, bad_name, 0700); // there already is fine; a failure shows in the rename
-    snprintf(to, sizeof to, "%s/%s.%" PRIx64, bad_name, name, (uint64_t)clock_now_us());
-    if (renameat(dir, name, dir, to) < 0)
-        log_error("journal: %s %s and cannot be set aside: error %d", name, why, errno);
-    else
-        log_alarm("journal: %s %s: set aside as %s", name, why, to);
 }
 
 static int
@@ -261,39 +302,6 @@ files_remove(int dir, const char *name, struct err *err)
     // In order, so that no older segment comes back after a crash without a newer one. If
     // it cannot be synced both may come back, and are removed again.
     if (fsync(dir) < 0)
-        log_warn("journal: cannot sync the journal's directory: error %d", errno);
+        log_warn("journal: cannot sync the journal's directory: %s", strerror(errno));
     return 0;
-}
-
-static int
-copy_range(int from, int to, uint64_t at, uint64_t end, struct err *err)
-{
-    char piece[16384];
-
-    while (at < end) {
-        size_t len = end - at < sizeof piece ? (size_t)(end - at) : sizeof piece;
-        ssize_t n = pread(from, piece, len, (off_t)at);
-        if (n <= 0)
-            return n < 0 ? err_errno(err, "cannot read a damaged range") : 0;
-        if (write(to, piece, (size_t)n) != n)
-            return err_errno(err, "cannot write into bad/");
-        at += (uint64_t)n;
-    }
-    return 0;
-}
-
-int
-files_keep_bad(int dir, int fd, const char *name, uint64_t from, uint64_t to,
-               struct err *err)
-{
-    char path[300];
-
-    mkdirat(dir, bad_name, 0700); // there already is fine; a failure shows in the open
-    snprintf(path, sizeof path, "%s/%s.%" PRIx64, bad_name, name, from);
-    int out = openat(dir, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (out < 0)
-        return errno == EEXIST ? 0 : err_errno(err, "cannot make %s", path);
-    int result = copy_range(fd, out, from, to, err);
-    close(out);
-    return result < 0 ? -1 : 1;
 }

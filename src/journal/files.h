@@ -5,7 +5,8 @@
 
 #include "journal/segment.h"
 
-// files_open opens (and, with `make`, makes) the directory. EXIT_CODE_DIRECTORY.
+// files_open opens (and, with `make`, makes) the directory. EXIT_CODE_DIRECTORY, or
+// EXIT_CODE_PERMISSION where others can write into it or it is another user's.
 int files_open(const char *path, bool make, bool force, struct err *err);
 
 // files_lock takes the exclusive lock and writes our pid into it, waiting up to wait_ms.
@@ -29,9 +30,6 @@ int files_list_read(int dir, bool aside, struct files_list *list, uint64_t *fore
                     struct err *err);
 void files_list_release(struct files_list *list);
 
-// files_set_aside moves a file to bad/, says so and why, and counts it.
-void files_set_aside(int dir, const char *name, const char *why, uint64_t *count);
-
 // files_create makes a segment with this header, from a spare when there is one, and syncs
 // header, file and directory. Returns its descriptor, or -1. Whether it went well
 // or not, the spare is gone when *from_spare is set.
@@ -51,10 +49,5 @@ int files_give_to_spare(int dir, const char *name, struct err *err);
 // files_remove removes a file, and syncs the directory so that removals keep their order.
 // One that is not there is fine.
 int files_remove(int dir, const char *name, struct err *err);
-
-// files_keep_bad copies a range of a file to bad/<name>.<offset>. 1, 0 when that was done
-// before, -1 with *err.
-int files_keep_bad(int dir, int fd, const char *name, uint64_t from, uint64_t to,
-                   struct err *err);
 
 #endif

@@ -3,6 +3,7 @@
 #include "journal/files.h"
 
 #include "base/clock.h"
+#include "journal/bad.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -116,7 +117,7 @@ take_segment(int dir, const char *name, bool aside, struct files_list *list,
         (*foreign)++;
     if (good == 0 && aside) {
         note_lost(dir, name, list);
-        files_set_aside(dir, name, why, foreign);
+        bad_set_aside(dir, name, why, foreign);
     }
     if (good == 0)
         return 0;

@@ -10,7 +10,10 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/times.h"
+#include "journal/bad.h"
 
+static const int64_t CLEAN_US = INT64_C(3600) * 1000000,
+                     STEADY_US = INT64_C(86400) * 1000000;
 enum { ROUND_MS = 1000, CURSOR_FRESH_MS = 10000, BACK_REPORT_US = 600 * 1000000 };
 
 static void
@@ -40,6 +43,7 @@ hold_init(struct journal *j)
     clock_watch_init(&j->watch, times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000);
     clock_watch_check(&j->watch, clock_now_us(), j->opened_us); // the first is believed
     j->wall_base_us = j->watch.base_us;
+    j->steady_us = j->cleaned_us = j->opened_us;
     warn_of_future(j);
 }
 
@@ -93,6 +97,8 @@ hold_check(struct journal *j)
     int64_t wall_us = clock_now_us(), boot_us = clock_boot_us();
 
     report_clock(j, clock_watch_check(&j->watch, wall_us, boot_us));
+    if (j->watch.holding)
+        j->steady_us = boot_us;
     pthread_mutex_lock(&j->lock);
     j->clock_held = j->watch.holding;
     j->counts.clock_step_us = j->watch.holding ? j->watch.step_us : 0;
@@ -101,6 +107,19 @@ hold_check(struct journal *j)
     j->back_us = 0;
     pthread_mutex_unlock(&j->lock);
     report_back(j, back_us, boot_us);
+}
+
+// Files in bad/ are known by the wall clock only, which is believed when it has been steady
+// for a day of the boot clock.
+void
+hold_clean_bad(struct journal *j)
+{
+    int64_t boot_us = clock_boot_us();
+
+    if (boot_us - j->cleaned_us < CLEAN_US || boot_us - j->steady_us < STEADY_US)
+        return;
+    j->cleaned_us = boot_us;
+    bad_clean(j->dir, clock_now_us());
 }
 
 static bool

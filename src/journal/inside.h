@@ -14,6 +14,7 @@
 enum {
     RECEIPT_BACK_MAX_US = 1000000, // so far the wall clock may go back unnoticed
     GROUP_BYTES_MAX = 8 << 20,     // a group that holds this much takes no further record
+    DAMAGE_REPORTS = 64,
     GROUP_PENDING = 0,
     GROUP_DURABLE = 1,
     GROUP_FAILED = 2,
@@ -70,6 +71,8 @@ struct journal {
     struct segment *segments; // in order; the last one may be the active one
     size_t segments_len;
     uint64_t spare_bytes, damaged;
+    uint64_t reported[DAMAGE_REPORTS]; // first sequences of damage that is not in bad/
+    size_t reports;
     // When the last group failed (clock_mono_us), 0: it was made durable.
     int64_t failed_us;
     bool filling;     // the keeper makes a spare
@@ -91,7 +94,9 @@ struct journal {
     struct clock_watch watch; // of the wall clock
     int64_t round_us;         // between its rounds
     int64_t fresh_us;         // so old may a cursor read be
-    int64_t back_reported_us; // clock_boot_us
+    int64_t back_reported_us; // clock_boot_us, as those below
+    int64_t steady_us;        // since when the wall clock is steady
+    int64_t cleaned_us;       // when bad/ was
 
     pthread_t committer, keeper;
     pthread_mutex_t aged; // for `age`
@@ -117,6 +122,8 @@ void hold_init(struct journal *j);
 void hold_check(struct journal *j);
 // With the lock: whether there is a reason to keep what is due.
 bool hold_is_on(const struct journal *j);
+// hold_clean_bad removes what has been in bad/ for long enough, once an hour.
+void hold_clean_bad(struct journal *j);
 // hold_report_room: a segment was removed for room, whatever the holds say.
 void hold_report_room(struct journal *j);
 

@@ -333,7 +333,7 @@ journal_is_held(const char *directory)
     char path[PATH_MAX];
 
     snprintf(path, sizeof path, "%s/lock", directory);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
         return errno == EACCES;
     bool held = flock(fd, LOCK_SH | LOCK_NB) < 0;

@@ -28,7 +28,7 @@ struct journal_options {
     uint64_t keep_bytes_max; // ... or up to this many bytes, whichever is less
     uint64_t bytes_max;      // total on disk; 0: 8 GiB or half the file system
     int64_t lock_wait_ms;    // wait this long for another process to let go
-    bool force;              // allow file systems of the network or in memory
+    bool force; // allow what is refused of a directory: network, memory, others' rights
 };
 
 struct journal;

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "journal/bad.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -50,7 +51,7 @@ set_foreign_aside(struct journal *j, struct files_list *list)
         if (memcmp(s->header.id, j->id, sizeof j->id) == 0)
             list->at[kept++] = *s;
         else
-            files_set_aside(j->dir, s->name, "belongs to another journal", &j->damaged);
+            bad_set_aside(j->dir, s->name, "belongs to another journal", &j->damaged);
     }
     list->len = kept;
 }

@@ -316,6 +316,7 @@ keeper_run(void *journal)
         while (remove_oldest(j, oldest_is_due) == 0)
             continue;
         hold_spare(j);
+        hold_clean_bad(j);
     } while (await_next_round(j));
     return NULL;
 }

@@ -102,7 +102,7 @@ class Receiver:
     """acrelayd. The listening socket is ours and passed as LISTEN_FDS says."""
 
     force = False  # a journal where it would be refused
-    environment = ""  # NAME=value ... of acrelayd alone
+    prefix = ""  # "env NAME=value", "prlimit --nofile=100"
 
     def __init__(self, directory, redis_port, hooks=None, extra="", receiver=""):
         self.directory = pathlib.Path(directory)
@@ -133,7 +133,7 @@ class Receiver:
             os.set_inheritable(3, True)  # dup2 leaves it as it is where it is 3 already
 
         return subprocess.Popen(
-            ["sh", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ {self.environment} exec {BUILD}/acrelayd -c {self.config}"
+            ["sh", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {self.prefix} {BUILD}/acrelayd -c {self.config}"
              + self.force * " --force"],
             stderr=self.log, preexec_fn=pass_socket, close_fds=False)
 

@@ -23,8 +23,8 @@ class Clock:
     def __init__(self, monkeypatch, directory, preload, variable, more):
         self.file = directory / "clock"
         self.set("+0")
-        monkeypatch.setattr(harness.Receiver, "environment",
-                            f"LD_PRELOAD={preload} {variable}={self.file} {more}")
+        monkeypatch.setattr(harness.Receiver, "prefix",
+                            f"env LD_PRELOAD={preload} {variable}={self.file} {more}")
 
     def set(self, text):
         fresh = self.file.with_suffix(".new")

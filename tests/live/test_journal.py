@@ -1,4 +1,5 @@
 """The journal under a receiver, where something lies quietly: the clock, the disk, the limits."""
+import os
 import subprocess
 
 import pytest
@@ -28,3 +29,32 @@ def test_a_journal_in_memory_is_refused_by_all_who_are_asked(make_receiver):
         "/dev/shm/acrelay-not-made/state", "/dev/shm"))
     done = run(receiver, "acrelayd")
     assert done.returncode == 73 and "--force" in done.stderr
+
+
+# --- what it is started with --------------------------------------------------------------------
+
+
+def test_closed_standard_descriptors_are_nobodys_else(make_receiver):
+    """The log of a receiver without stderr was written into the lock, or to a socket."""
+    receiver = make_receiver()
+    receiver.stop()
+    receiver.prefix = "/bin/sh -c 'exec 0<&- 1>&- 2>&-; exec \"$@\"' sh"
+    receiver.start()
+    for fd in range(3) if os.geteuid() == 0 else ():  # ours is not dumpable
+        opened = os.readlink(f"/proc/{receiver.process.pid}/fd/{fd}")
+        assert opened == "/dev/null"
+    assert receiver.post("type=subscribe&contact[id]=7") == 200
+    receiver.stop()
+    lock = (receiver.directory / "state/lock").read_text()
+    assert lock == f"{receiver.process.pid}\n"
+
+
+@pytest.mark.parametrize("program", ["acrelay", "acrelay-worker"])
+def test_what_is_printed_to_a_closed_descriptor_is_a_failure(make_receiver, program):
+    receiver = make_receiver()
+    words = [program, "-c", receiver.config, "token", "contacts"] if program == "acrelay" else [
+        program, "-c", receiver.config, "secrets"]
+    done = subprocess.run(["sh", "-c", 'exec 1>&-; exec "$@"', "sh",
+                           f"{harness.BUILD}/{words[0]}", *words[1:]],
+                          capture_output=True, text=True, timeout=30)
+    assert done.returncode != 0

@@ -625,7 +625,7 @@ mount_small_disk(void)
 {
     char size[32];
 
-    snprintf(size, sizeof size, "size=%dm", DISK_MIB);
+    snprintf(size, sizeof size, "mode=0700,size=%dm", DISK_MIB);
     return unshare(CLONE_NEWNS) == 0 &&
            mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
            mount("none", directory, "tmpfs", 0, size) == 0;

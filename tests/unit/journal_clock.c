@@ -347,6 +347,34 @@ Test(journal_clock, room_is_made_without_a_fresh_cursor_and_counted)
     cr_assert_eq(status.refused, 0);
 }
 
+Test(journal_clock, a_segment_that_cannot_be_removed_is_reported_once)
+{
+    char command[256], log[4096] = "", name[128];
+    uint64_t last = append_and_publish();
+
+    snprintf(command, sizeof command, "chattr %ci %s/0000000000000001-00000000.wal", '+',
+             directory);
+    if (system(command) != 0)
+        cr_skip_test("making a file immutable needs root and a file system that can");
+    snprintf(name, sizeof name, "%s/log", directory);
+    int kept = dup(2), file = open(name, O_RDWR | O_CREAT, 0600);
+    dup2(file, 2);
+    pass_time(DAY + S);
+    for (int i = 0; i < 3; i++) {
+        journal_publish(journal, last);
+        await_round();
+    }
+    dup2(kept, 2);
+    *strchr(command, '+') = '-';
+    cr_assert_eq(system(command), 0);
+    read_status();
+    cr_assert_gt(pread(file, log, sizeof log - 1, 0), 0);
+    char *first = strstr(log, "Operation not permitted");
+    cr_assert_not_null(first, "%s", log);
+    cr_assert_null(strstr(first + 1, "Operation not permitted"), "%s", log);
+    close(file);
+}
+
 Test(age, is_kept_within_its_bounds_and_its_error_small)
 {
     static struct age_marks m;

@@ -1,4 +1,6 @@
 // Where a journal may be: what would make a 200 a promise on sand is refused.
+#include "base/clock.h"
+#include "journal/bad.h"
 #include "journal/inspect.h"
 
 #include <criterion/criterion.h>
@@ -69,4 +71,160 @@ Test(journal_place, tmpfs_is_refused_unless_forced)
 Test(journal_place, ramfs_is_refused_unless_forced)
 {
     expect_memory_is_refused("ramfs");
+}
+
+static void
+expect_refusal(enum exit_code code)
+{
+    struct err err = {0};
+
+    cr_assert_null(try_open(false, &err));
+    cr_assert_eq(err.exit, code, "%s", err.text);
+}
+
+static void
+expect_opens(void)
+{
+    struct err err = {0};
+    struct journal *j = try_open(false, &err);
+
+    cr_assert_not_null(j, "%s", err.text);
+    journal_close(j);
+}
+
+Test(journal_place, a_directory_that_others_can_write_is_refused)
+{
+    static const mode_t modes[] = {0777, 0770, 0702, 01777};
+
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        cr_assert_eq(chmod(directory, modes[i]), 0);
+        expect_refusal(EXIT_CODE_PERMISSION);
+    }
+    cr_assert_eq(chmod(directory, 0755), 0); // a warning
+    expect_opens();
+    struct err err = {0};
+    cr_assert_eq(chmod(directory, 0777), 0);
+    struct journal *j = try_open(true, &err);
+    cr_assert_not_null(j, "%s", err.text);
+    journal_close(j);
+}
+
+Test(journal_place, a_directory_of_another_user_is_refused)
+{
+    if (geteuid() != 0)
+        cr_skip_test("giving a directory away needs root");
+    cr_assert_eq(chown(directory, 65534, 65534), 0);
+    expect_refusal(EXIT_CODE_PERMISSION);
+}
+
+Test(journal_place, a_lock_that_is_a_link_leaves_alone_what_it_leads_to)
+{
+    char victim[128], lock[128], text[32] = "";
+
+    snprintf(victim, sizeof victim, "%s/victim", directory);
+    snprintf(lock, sizeof lock, "%s/lock", directory);
+    FILE *file = fopen(victim, "w");
+    cr_assert(fputs("a dear text", file) > 0 && fclose(file) == 0);
+    cr_assert_eq(symlink(victim, lock), 0);
+    expect_refusal(EXIT_CODE_DIRECTORY);
+    cr_assert_eq(unlink(lock), 0);
+    cr_assert_eq(link(victim, lock), 0);
+    expect_opens(); // as after a backup that links files
+    int fd = open(victim, O_RDONLY);
+    cr_assert_eq(read(fd, text, sizeof text - 1), 11);
+    cr_assert_str_eq(text, "a dear text");
+    close(fd);
+    cr_assert_eq(unlink(lock), 0);
+    cr_assert_eq(mkfifo(lock, 0600), 0);
+    expect_refusal(EXIT_CODE_DIRECTORY);
+    cr_assert_not(journal_is_held(directory));
+}
+
+Test(journal_place, a_lock_can_be_opened_by_its_owner_only)
+{
+    char lock[128];
+    struct stat st;
+
+    snprintf(lock, sizeof lock, "%s/lock", directory);
+    close(open(lock, O_WRONLY | O_CREAT, 0666));
+    cr_assert_eq(chmod(lock, 0666), 0);
+    expect_opens();
+    cr_assert_eq(stat(lock, &st), 0);
+    cr_assert_eq(st.st_mode & 0777, 0600u);
+}
+
+// --- bad/ -----------------------------------------------------------------------------------
+
+#define SEGMENT_FILE "0000000000000001-00000000.wal"
+static int dir, segment;
+
+static void
+open_bad_place(void)
+{
+    make_directory();
+    dir = open(directory, O_RDONLY | O_DIRECTORY);
+    segment = openat(dir, SEGMENT_FILE, O_RDWR | O_CREAT, 0600);
+    cr_assert_eq(write(segment, "some damaged bytes", 18), 18);
+}
+
+static bool
+is_there(const char *name)
+{
+    struct stat st;
+
+    return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+TestSuite(journal_bad, .init = open_bad_place, .fini = remove_directory, .timeout = 30);
+
+Test(journal_bad, keeps_a_copy_once_and_only_whole)
+{
+    struct err err = {0};
+
+    cr_assert_eq(bad_copy(dir, segment, SEGMENT_FILE, 5, 12, &err), 1, "%s", err.text);
+    cr_assert_eq(bad_copy(dir, segment, SEGMENT_FILE, 5, 12, &err), 0);
+    cr_assert(is_there("bad/" SEGMENT_FILE ".5"));
+    int unreadable = open(directory, O_RDONLY | O_DIRECTORY); // EISDIR
+    cr_assert_eq(bad_copy(dir, unreadable, SEGMENT_FILE, 6, 12, &err), -1);
+    cr_assert_not(is_there("bad/" SEGMENT_FILE ".6"));
+    close(unreadable);
+}
+
+Test(journal_bad, is_bounded_in_bytes_and_files)
+{
+    struct err err = {0};
+    char name[64];
+
+    cr_assert_eq(bad_copy(dir, segment, SEGMENT_FILE, 5, 12, &err), 1, "%s", err.text);
+    int copy = openat(dir, "bad/" SEGMENT_FILE ".5", O_WRONLY);
+    cr_assert_eq(ftruncate(copy, BAD_BYTES_MAX), 0);
+    cr_assert_eq(bad_copy(dir, segment, SEGMENT_FILE, 6, 12, &err), -1);
+    cr_assert_eq(ftruncate(copy, 0), 0);
+    for (int i = 0; i < BAD_FILES_MAX - 1; i++) {
+        snprintf(name, sizeof name, "bad/" SEGMENT_FILE ".1%04x", (unsigned)i);
+        close(openat(dir, name, O_WRONLY | O_CREAT, 0600));
+    }
+    cr_assert_eq(bad_copy(dir, segment, SEGMENT_FILE, 6, 12, &err), -1);
+    close(copy);
+}
+
+Test(journal_bad, lets_go_after_its_time_of_what_is_ours)
+{
+    uint64_t count = 0;
+    struct err err = {0};
+    int64_t now_us = clock_now_us(), day_us = INT64_C(86400) * 1000000;
+
+    cr_assert_eq(bad_copy(dir, segment, SEGMENT_FILE, 5, 12, &err), 1, "%s", err.text);
+    bad_set_aside(dir, SEGMENT_FILE, "is not a segment of ours", &count);
+    cr_assert_eq(count, 1u);
+    cr_assert_not(is_there(SEGMENT_FILE));
+    close(openat(dir, "bad/a-note-of-mine", O_WRONLY | O_CREAT, 0600));
+    bad_clean(dir, now_us + (BAD_KEEP_DAYS - 1) * day_us);
+    cr_assert(is_there("bad/" SEGMENT_FILE ".5"));
+    bad_clean(dir, now_us + (BAD_KEEP_DAYS + 1) * day_us);
+    cr_assert_not(is_there("bad/" SEGMENT_FILE ".5"));
+    cr_assert(is_there("bad/a-note-of-mine"));
+    char command[128];
+    snprintf(command, sizeof command, "test $(ls %s/bad | wc -l) = 1", directory);
+    cr_assert_eq(system(command), 0);
 }

@@ -30,6 +30,7 @@ struct op {
 static struct op ops[OPS];
 static int ops_len, files_len;
 static bool recording;
+static char directory[64];
 static int file_of_fd[FDS];
 static char name_of_file[FILES][48]; // while recording; "" when it has none
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -127,8 +128,11 @@ int __wrap_fsync(int fd);
 int
 __wrap_fsync(int fd)
 {
+    struct stat of, journal;
+
     pthread_mutex_lock(&lock);
-    if (recording)
+    if (recording && fstat(fd, &of) == 0 && stat(directory, &journal) == 0 &&
+        of.st_ino == journal.st_ino) // not the directory above it
         record(SYNC_DIRECTORY);
     int result = __real_fsync(fd);
     pthread_mutex_unlock(&lock);
@@ -217,7 +221,6 @@ __wrap_mkdirat(int dir, const char *name, mode_t mode)
 
 // --- the recorded run ---------------------------------------------------------------------
 
-static char directory[64];
 static uint64_t numbers; // given to appends so far
 
 static void
