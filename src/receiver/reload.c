@@ -64,14 +64,7 @@ take_over(struct receiver *r, struct rules *fresh, struct err *err)
         return -1;
     relay_reload(r->relay, &options);
     admin_set_hosts(fresh->config->admin_hosts.at, fresh->config->admin_hosts.len);
-    for (size_t i = 0; i < r->rules->config->hooks_len; i++) {
-        const char *name = r->rules->config->hooks[i].name;
-        if (!config_find_hook(fresh->config, span_of(name)))
-            log_warn(
-                "receiver: hook %s is no longer answered: if ActiveCampaign still has "
-                "its webhook, what that posts is lost (`acrelay-worker list`)",
-                name);
-    }
+    rules_log_removed(fresh, r->rules->config);
     intake_replace(r->intake, fresh);
     r->rules = fresh;
     return 0;
@@ -89,6 +82,9 @@ read_anew(struct receiver *r, bool *restart, struct err *err)
         return 0;
     }
     rules_drop(fresh);
+    // A secret that is missing may come by itself; a change that needs a restart gets one.
+    if (r->source.is_last_good && r->source.is_valid)
+        r->source.judged = false;
     return -1;
 }
 
@@ -145,8 +141,6 @@ receiver_follow_file(struct receiver *r)
     if (strcmp(err.text, r->said) != 0)
         log_error("receiver: the configuration stays as it was: %s", err.text);
     snprintf(r->said, sizeof r->said, "%s", err.text);
-    if (r->source.is_valid) // a secret is missing, which may come by itself
-        r->source.judged = restart || !r->source.is_last_good;
     if (!r->source.is_last_good)
         reloads_report(false, err.text);
     else if (!r->source.is_valid)

@@ -77,6 +77,17 @@ rules_remember(struct rules *r, const struct config *c)
     make_gate(r);
 }
 
+void
+rules_log_removed(const struct rules *r, const struct config *c)
+{
+    for (size_t i = 0; i < c->hooks_len; i++)
+        if (!config_find_hook(r->config, span_of(c->hooks[i].name)))
+            log_warn(
+                "receiver: hook %s is no longer answered: if ActiveCampaign still has "
+                "its webhook, what that posts is lost (`acrelay-worker list`)",
+                c->hooks[i].name);
+}
+
 // --- made and released -----------------------------------------------------------------------
 
 struct rules *

@@ -119,8 +119,10 @@ remember(struct source *s, struct rules *r)
     struct config *c = NULL;
     if (last_good_read(&s->kept, &text, &kept_us, &err) == 0)
         c = config_parse(s->file, buf_span(&text), &problems);
-    if (c)
+    if (c) {
         rules_remember(r, c);
+        rules_log_removed(r, c);
+    }
     config_release(c);
     buf_release(&problems);
     buf_release(&text);

@@ -159,6 +159,25 @@ def test_a_change_that_needs_a_restart_ends_it_with_75(receiver, good):
     assert receiver.process.wait(20) == 75
     receiver.start()
     assert not receiver.reload()["last_good"]
+    receiver.look_ms = 1000
+    receiver.restart_with("")
+    receiver.write(good.replace("127.0.0.1:1'", "127.0.0.1:3'"))
+    receiver.process.send_signal(signal.SIGHUP)
+    harness.wait_for("the refusal", lambda: "receiver.listen needs a restart"
+                     in receiver.reload()["message"])
+    assert receiver.process.wait(20) == 75
+
+
+def test_a_secret_that_comes_later_is_found(receiver, good, tmp_path):
+    receiver.restart_with("")
+    receiver.write(good.replace("[hook-secret]", "[new-secret, hook-secret]"))
+    harness.wait_for("the complaint", lambda: "new-secret is not there" in receiver.read_log())
+    time.sleep(0.5)  # some looks
+    assert receiver.read_log().count("new-secret is not there") == 1
+    new = tmp_path / "new-secret"
+    new.write_bytes(b"a new secret of thirty-two bytes and more\n")
+    new.chmod(0o600)
+    receiver.goes_by_the_file()
 
 
 def test_sighup_is_the_operators_word(receiver, good):
