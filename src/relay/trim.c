@@ -313,8 +313,10 @@ relay_trim(struct relay *r)
     }
     for (size_t i = 0; i < r->left_len; i++, n++)
         trim_stream(r, r->left[i], &streams[n], o->retain_age_us, now_us, exact);
-    if (redis_is_dead(r->redis))
-        return; // these are no figures
+    if (redis_is_dead(r->redis)) {
+        r->exact_ms = 0; // and these are no figures
+        return;
+    }
     pthread_mutex_lock(&r->lock);
     memcpy(r->status.streams, streams, sizeof streams);
     pthread_mutex_unlock(&r->lock);
