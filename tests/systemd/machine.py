@@ -4,6 +4,7 @@ one that made it: whatever ends this process leaves no mount and no process behi
 import ctypes
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -43,6 +44,13 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def read_proc(pid, name):
+    try:
+        return pathlib.Path(f"/proc/{pid}/{name}").read_text()
+    except OSError:  # it has ended
+        return ""
+
+
 def empty(directory):
     """Makes a directory of the upper layer hide all that the lower one has there."""
     directory.mkdir(parents=True)
@@ -50,8 +58,12 @@ def empty(directory):
 
 
 class Machine:
-    def __init__(self, directory):
-        self.directory = pathlib.Path(directory)
+    def __init__(self, parent):
+        """In a directory of the parent's; those of runs that were killed are removed."""
+        for old in pathlib.Path(parent).glob("systemd-*"):
+            if not os.path.exists(f"/proc/{old.name.partition('-')[2]}"):
+                shutil.rmtree(old)
+        self.directory = pathlib.Path(parent) / f"systemd-{os.getpid()}"
         self.log = self.directory / "console"
         self.name = f"acrelay-{os.getpid()}"
         self.process = self.pid = None
@@ -85,13 +97,15 @@ class Machine:
 
     def find_pid(self):
         assert self.process.poll() is None, self.log.read_text(errors="replace")[-2000:]
-        pid = self.process.pid
+        pids = [self.process.pid]
         for _ in range(2):  # unshare, systemd-nspawn, PID 1
-            children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            if not children:
-                return None
-            pid = int(children[0])
-        return pid
+            pids = [int(child) for pid in pids for child in
+                    read_proc(pid, f"task/{pid}/children").split()]
+        for pid in pids:
+            if re.search(r"^Name:\tsystemd\n(?:.*\n)*NSpid:.*\t1$", read_proc(pid, "status"),
+                         re.M):
+                return pid
+        return None
 
     def is_up(self):
         done = self.run("systemctl", "is-system-running", check=False)

@@ -8,11 +8,8 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
-import time
 
 import machine
 import pytest
@@ -61,8 +58,8 @@ class Sender:
 
 
 class World:
-    def __init__(self, directory, whole):
-        self.box = machine.Machine(directory)
+    def __init__(self, parent, whole):
+        self.box = machine.Machine(parent)
         self.whole = whole
         self.good = configuration("30s" if whole else "1s")
         self.senders = []
@@ -125,8 +122,7 @@ def world(request):
     if reason := machine.reason_to_skip():
         pytest.skip(reason)
     (harness.ROOT / "build").mkdir(exist_ok=True)
-    place = tempfile.mkdtemp(prefix="systemd-", dir=harness.ROOT / "build")
-    found = World(place, request.config.getoption("--whole"))
+    found = World(harness.ROOT / "build", request.config.getoption("--whole"))
     try:
         found.box.boot()
         yield found
