@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <libgen.h>
 #include <limits.h>
 #include <pwd.h>
@@ -314,9 +315,32 @@ ask_worker(struct findings *f)
     admin_json_fetch(&f->worker, &f->cli->config->worker_admin);
 }
 
+// Root may connect to any socket, which says nothing of the receiver's user.
+static void
+check_redis_socket(struct findings *f)
+{
+    const char *path = f->cli->config->redis_path;
+    bool connected = f->receiver.code && !f->receiver.redis_error[0];
+    struct group *group;
+    struct stat st;
+
+    if (!path || geteuid() != 0 || connected || stat(path, &st) < 0 ||
+        (st.st_mode & S_IWOTH))
+        return;
+    group = getgrgid(st.st_gid);
+    findings_tell(
+        f, WARNING, EXIT_CODE_OK, "redis user",
+        "under systemd: SupplementaryGroups= of that group in a drop-in of "
+        "acrelayd.service and acrelay-worker.service",
+        "%s takes its owner and group %s only (mode %03o); root was let in, and "
+        "whether the receiver's user is was not looked at",
+        path, group ? group->gr_name : "(without a name)", st.st_mode & 0777);
+}
+
 static void
 look_at_redis(struct findings *f)
 {
+    check_redis_socket(f);
     check_redis(f, f->deeply);
 }
 

@@ -1,15 +1,12 @@
 """The command line, as an operator types it."""
-import http.server
 import json
 import os
 import signal
 import subprocess
-import threading
 
 import pytest
 
 import harness
-import simulator
 
 
 @pytest.fixture
@@ -477,140 +474,3 @@ def test_only_token_shows_a_token(acrelay, receiver):
                   ["tail", "--from", "0", "--count", "1", "--json"], ["-v", "dead", "list"]):
         told = acrelay(*words)
         assert token not in told and secret not in told, words
-
-
-# --- doctor -------------------------------------------------------------------------------
-
-def doctor(config, *words):
-    done = subprocess.run([harness.BUILD / "acrelay", "doctor", "--json", "--config", config,
-                           *words], capture_output=True, text=True, timeout=120)
-    said = [line for line in done.stderr.splitlines() if not line.endswith(" ...")]
-    assert said == [], done.stderr
-    assert harness.SECRET.decode() not in done.stdout
-    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def told(findings, what):
-    return [(f["result"], f["text"], f.get("do", "")) for f in findings if f["what"] == what]
-
-
-@pytest.fixture
-def installation(tmp_path, redis, make_receiver):
-    """Receiver, worker, simulated account, and public_url that leads to the receiver."""
-    sim = simulator.Simulator(tmp_path)
-    receiver = make_receiver()
-    worker = simulator.Worker(tmp_path, sim, simulator.stanza("contacts"),
-                              redis_port=redis.port, public_url=f"http://127.0.0.1:{receiver.port}",
-                              extra=f"receiver: {{admin: '127.0.0.1:{receiver.admin}',"
-                                    f" listen: ['127.0.0.1:{receiver.port}'],"
-                                    f" state_dir: '{receiver.directory}/state'}}\n")
-    process = worker.start(tmp_path / "worker.log")
-    worker.sim, worker.receiver = sim, receiver
-    harness.wait_for("the hook", lambda: redis.client.hget("{ac}:hooks", "contacts"))
-    yield worker
-    process.kill()
-    process.wait()
-    sim.stop()
-
-
-def test_doctor_finds_a_good_installation_good(installation):
-    code, findings = doctor(installation.config)
-    assert [f for f in findings if f["result"] == "WRONG"] == []
-    assert code == 0
-    for what in ("configuration", "secret", "redis", "state_dir", "disk", "redis rights",
-                 "relay", "worker", "api rate", "activecampaign", "hooks", "public_url"):
-        assert "good" in [result for result, _, _ in told(findings, what)], (what, findings)
-    for finding in findings:  # whoever is told of trouble is told what to do
-        assert (finding["result"] == "good" or finding.get("do")
-                or finding["what"] == "configuration" or "appendonly" in finding["text"])
-
-
-def test_doctor_says_what_is_wrong_and_what_to_do(installation, redis):
-    receiver, sim = installation.receiver, installation.sim
-    for hook in sim.hooks():
-        sim.call(f"/sim/hooks/{hook['id']}", method="DELETE") if "/hook/" in hook["url"] else None
-    installation.config.write_text(installation.config.read_text() +
-                                   simulator.stanza("deals", "[deal_add]"))
-    assert receiver.post("") == 200
-    receiver.wait_shipped()
-    receiver.kill()
-    code, findings = doctor(installation.config)
-    assert code != 0
-    [(result, text, advice)] = told(findings, "receiver")
-    assert result == "WRONG" and "does not answer" in text and "systemctl" in advice
-    assert told(findings, "public_url")[0][0] == "WRONG"
-    redis.kill()
-    code, findings = doctor(installation.config, "--offline")
-    assert told(findings, "redis")[0][0] == "WRONG" and code == 69
-    assert told(findings, "activecampaign") == []
-
-
-def test_doctor_tells_settings_that_the_receiver_does_not_have(installation):
-    receiver = installation.receiver
-    fresh = installation.directory / "fresh-secret"
-    fresh.write_bytes(b"f" * 40)
-    fresh.chmod(0o600)
-    installation.config.write_text(installation.config.read_text().replace(
-        "secret_files: [hook-secret]", "secret_files: [fresh-secret, hook-secret]"))
-    receiver.config.write_text(receiver.config.read_text() + "nonsense: 1\n")
-    receiver.process.send_signal(signal.SIGHUP)
-    harness.wait_for("the refusal", lambda: "stays as it was" in receiver.read_log())
-    code, findings = doctor(installation.config)
-    texts = [text for result, text, advice in told(findings, "settings")
-             if result == "WRONG" and advice]
-    assert code != 0 and len(texts) == 2, findings
-    assert "refused the last reload" in texts[0] and "answers 404" in texts[1]
-
-
-def test_a_full_journal_is_told(make_receiver, redis):
-    receiver = make_receiver(extra="journal: {max: 64MiB, keep_max: 16MiB}\n")
-    redis.kill()
-    while receiver.post("type=subscribe&x=" + "x" * (1 << 19)) == 200:
-        pass
-    status = subprocess.run([harness.BUILD / "acrelay", "status", "--config", receiver.config],
-                            capture_output=True, text=True, timeout=60)
-    assert status.returncode == 69 and "REFUSES deliveries (503)" in status.stdout
-    assert "refused with 503 since start 1" in " ".join(status.stdout.split())
-    _, findings = doctor(receiver.config, "--offline")
-    [(result, text, advice)] = told(findings, "journal")
-    assert result == "WRONG" and "answered 503" in text and "journal.max" in advice
-
-
-def lead_elsewhere(installation, status, meanwhile=lambda: 200):
-    """Has public_url lead to a server that answers every post with this status."""
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            assert "Api-Token" not in self.headers
-            assert meanwhile() == 200
-            self.send_response(status)
-            self.send_header("Location", "http://127.0.0.1:1/")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    installation.config.write_text(installation.config.read_text().replace(
-        f"public_url: http://127.0.0.1:{installation.receiver.port}",
-        f"public_url: http://127.0.0.1:{server.server_port}"))
-    return server
-
-
-@pytest.mark.parametrize("status, said", [(301, "redirects"), (410, "410"), (200, "something else")])
-def test_doctor_tells_a_proxy_that_answers_wrongly(installation, status, said):
-    server = lead_elsewhere(installation, status)
-    code, findings = doctor(installation.config)
-    [(result, text, advice)] = told(findings, "public_url")
-    assert result == "WRONG" and said in text and advice and code != 0
-    server.shutdown()
-
-
-def test_doctor_is_not_deceived_by_other_posts_that_come_meanwhile(installation):
-    """Another receiver behind public_url answers 404, while this one has its own traffic."""
-    server = lead_elsewhere(
-        installation, 404, lambda: installation.receiver.post("type=subscribe"))
-    _, findings = doctor(installation.config)
-    [(result, text, _)] = told(findings, "public_url")
-    assert result == "warning" and "has not seen the request" in text
-    server.shutdown()

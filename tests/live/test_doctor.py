@@ -1,0 +1,345 @@
+"""doctor and status of a whole installation whose worker, hooks or addresses are in trouble."""
+import http.server
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+import harness
+import simulator
+
+
+def run(config, *words):
+    start = time.monotonic()
+    done = subprocess.run([harness.BUILD / "acrelay", *words, "--json", "--config", config],
+                          capture_output=True, text=True, timeout=120)
+    assert harness.SECRET.decode() not in done.stdout
+    seconds = time.monotonic() - start
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], \
+        done.stderr, seconds
+
+
+def doctor(config, *words):
+    code, findings, said, _ = run(config, "doctor", *words)
+    assert [line for line in said.splitlines() if not line.endswith(" ...")] == [], said
+    return code, findings
+
+
+def told(findings, what):
+    return [(f["result"], f["text"], f.get("do", "")) for f in findings if f["what"] == what]
+
+
+@pytest.fixture
+def idle_installation(tmp_path, redis, make_receiver):
+    """Receiver, worker, simulated account, and public_url that leads to the receiver."""
+    sim = simulator.Simulator(tmp_path)
+    receiver = make_receiver()
+    worker = simulator.Worker(
+        tmp_path, sim, simulator.stanza("contacts"), redis_port=redis.port,
+        public_url=f"http://127.0.0.1:{receiver.port}",
+        extra=f"receiver: {{admin: '127.0.0.1:{receiver.admin}',"
+              f" listen: ['127.0.0.1:{receiver.port}'], state_dir: '{receiver.directory}/state'}}\n")
+    worker.sim, worker.receiver, worker.processes = sim, receiver, []
+
+    def start():
+        worker.processes.append(worker.start(tmp_path / "worker.log"))
+    worker.go = start
+    yield worker
+    for process in worker.processes:
+        process.kill()
+        process.wait()
+    sim.stop()
+
+
+@pytest.fixture
+def installation(idle_installation, redis):
+    """And its worker runs."""
+    idle_installation.go()
+    harness.wait_for("the hook", has_hooks(redis))
+    return idle_installation
+
+
+def has_hooks(redis):
+    return lambda: redis.client.hget("{ac}:hooks", "contacts")
+
+
+class Api:
+    """An API that answers everything alike, or (status 0) never."""
+
+    def __init__(self, status):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                if status == 0:
+                    time.sleep(60)
+                self.send_response(status or 200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+
+def test_a_worker_whose_rounds_fail_is_not_well(idle_installation, redis):
+    api = Api(502)
+    text = idle_installation.config.read_text()
+    idle_installation.config.write_text(text.replace(idle_installation.sim.url, api.url))
+    idle_installation.go()
+    harness.wait_for("the failure", lambda: "its last round failed" in json.dumps(
+        run(idle_installation.config, "status")[1]), 60)
+    code, [status], _, _ = run(idle_installation.config, "status")
+    assert code == 69 and status["healthy"] is False
+    assert "its last round failed at 20" in status["worker"] and "502" in status["worker"]
+    code, findings, said, seconds = run(idle_installation.config, "doctor")
+    [(result, words, advice)] = told(findings, "worker")
+    assert result == "WRONG" and "502" in words and advice and code == 69
+    [(result, words, _)] = told(findings, "activecampaign")
+    assert result == "WRONG" and "502" in words
+    assert seconds < 12, seconds
+
+
+def test_doctor_asks_a_silent_account_once(idle_installation, redis):
+    """5 s at most, and it says what it asks meanwhile."""
+    idle_installation.config.write_text(
+        idle_installation.config.read_text().replace(idle_installation.sim.url, Api(0).url))
+    code, findings, said, seconds = run(idle_installation.config, "doctor")
+    assert code == 69 and told(findings, "activecampaign")[0][0] == "WRONG"
+    assert "asking ActiveCampaign ..." in said and seconds < 12
+
+
+def test_hooks_that_left_the_file_or_stand_elsewhere_are_told(idle_installation, redis):
+    receiver, sim = idle_installation.receiver, idle_installation.sim
+    sim.add("acrelay deals", simulator.url("deals", f"http://127.0.0.1:{receiver.port}"))
+    sim.add("acrelay contacts", simulator.url("contacts", "https://hooks2.acme.example"))
+    sim.add("somebody's", "https://elsewhere.example/hook/contacts/" + "0" * 43)
+    idle_installation.run("apply", code=None)
+    code, findings, _, _ = run(idle_installation.config, "doctor")
+    wrong = [text for result, text, advice in told(findings, "hooks") if result == "WRONG" and advice]
+    assert code != 0
+    assert [text for text in wrong if "(deals)" in text and "404" in text], findings
+    assert [text for text in wrong if "another address" in text and "contacts" in text], findings
+    assert not [text for text in wrong if "(contacts) still posts" in text]
+    # What the worker writes of it.
+    redis.client.hset("{ac}:hooks", "deals", json.dumps({"state": "left", "ids": ["1"]}))
+    code, [status], _, _ = run(idle_installation.config, "status")
+    assert code == 69 and status["hooks_left"] == 1 and not status["healthy"]
+    assert {hook["name"]: hook["state"] for hook in status["hooks"]}["deals"] == "left"
+
+
+def test_ages_go_by_the_clock_of_redis(idle_installation, redis):
+    """{ac}:last has Redis's time: a clock of ours that is 10 days off changes no age."""
+    receiver = idle_installation.receiver
+    assert receiver.post("type=subscribe&contact[id]=1") == 200
+    receiver.wait_shipped()
+    faked = {**os.environ, "LD_PRELOAD": "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+             "FAKETIME": "+10d", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    if not os.path.exists(faked["LD_PRELOAD"]):
+        pytest.skip("libfaketime is not there")
+    done = subprocess.run([harness.BUILD / "acrelay", "status", "--json", "--config",
+                           receiver.config], capture_output=True, text=True, env=faked, timeout=60)
+    [hook] = json.loads(done.stdout)["hooks"]
+    assert 0 <= hook["last_event_age_seconds"] < 60
+
+
+def test_the_receivers_own_words_are_shown(receiver, redis):
+    """What Redis answers the receiver, which may be another than this command gets."""
+    redis.client.config_set("requirepass", "s3")
+    redis.client.execute_command("AUTH", "s3")
+    redis.client.client_kill_filter(skipme=True)
+    harness.wait_for("the words", lambda: "NOAUTH" in receiver.get("/readyz")[1])
+    code, findings, _, _ = run(receiver.config, "doctor", "--offline")
+    [(result, words, advice)] = told(findings, "relay")
+    assert result == "WRONG" and "NOAUTH" in words and "password" in advice and code == 77
+    code, [status], _, _ = run(receiver.config, "status")
+    assert code == 69 and "NOAUTH" in status["receiver"] and "NOAUTH" in status["redis"]
+    assert [hook for hook in status.get("hooks", []) if "last_event" in hook] == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_socket_that_the_receivers_user_may_not_open(tmp_path, redis):
+    """As under the units: this command runs as root, and Redis's socket is for a group."""
+    path = tmp_path / "redis.sock"
+    redis.kill()
+    redis.options = ("--unixsocket", str(path), "--unixsocketperm", "770")
+    redis.start()
+    for directory in [tmp_path, *tmp_path.parents]:
+        if directory != directory.parent and directory.stat().st_mode & 5 != 5:
+            directory.chmod(directory.stat().st_mode | 0o055)
+    receiver = None
+    secret = tmp_path / "hook-secret"
+    secret.write_bytes(harness.SECRET)
+    config = tmp_path / "acrelay.yaml"
+    admin, port = harness.free_port(), harness.free_port()
+    config.write_text(
+        "account: {name: acme}\npublic_url: https://hooks.acme.example\n"
+        f"secret_files: [hook-secret]\nredis: {{url: 'unix://{path}'}}\n"
+        f"receiver: {{listen: ['127.0.0.1:{port}'], admin: '127.0.0.1:{admin}',"
+        f" state_dir: '{tmp_path}/state'}}\n"
+        f"worker: {{admin: '127.0.0.1:{harness.free_port()}'}}\n"
+        "hooks:\n  - {name: contacts, events: [subscribe]}\n")
+    config.chmod(0o644)
+    secret.chmod(0o600)
+    (tmp_path / "state").mkdir()
+    for mine in (secret, tmp_path / "state"):
+        os.chown(mine, 65534, 65534)
+    binary = tmp_path / "acrelayd"
+    binary.write_bytes((harness.BUILD / "acrelayd").read_bytes())
+    binary.chmod(0o755)
+    _, findings, _, _ = run(config, "check")
+    assert "SupplementaryGroups" in [f for f in findings if f["what"] == "redis user"][0]["do"]
+    with open(tmp_path / "log", "ab") as log:
+        receiver = subprocess.Popen([binary, "-c", config], stderr=log, user=65534, group=65534,
+                                    extra_groups=[])
+    try:
+        def words():
+            try:
+                with socket.create_connection(("127.0.0.1", admin), 5) as s:
+                    s.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    return b"Permission denied" in s.recv(65536)
+            except OSError:
+                assert receiver.poll() is None, (tmp_path / "log").read_text()
+                return False
+        harness.wait_for("the receiver's words", words)
+        code, findings, _, _ = run(config, "doctor", "--offline")
+        [(result, text, advice)] = told(findings, "relay")
+        assert result == "WRONG" and "Permission denied" in text and code != 0
+        assert "SupplementaryGroups=redis" in advice
+    finally:
+        receiver.kill()
+        receiver.wait()
+
+
+def test_who_holds_an_address_is_told(tmp_path, redis, make_receiver):
+    receiver = make_receiver()
+    receiver.config.write_text(receiver.config.read_text().replace(
+        "127.0.0.1:1'", f"127.0.0.1:{receiver.port}'"))
+    receiver.kill()
+    _, findings, _, _ = run(receiver.config, "check")
+    [(result, text, advice)] = told(findings, "listen")
+    assert result == "WRONG" and f"(process {os.getpid()})" in text and advice
+    # As systemd's socket unit holds it while acrelayd is dead.
+    receiver.socket.close()
+    holder = subprocess.Popen(["systemd-socket-activate", "-l", f"127.0.0.1:{receiver.port}",
+                               "/bin/true"], stderr=subprocess.DEVNULL)
+    try:
+        def listens():
+            return told(run(receiver.config, "check")[1], "listen")[0][1].endswith("is free") is False
+        harness.wait_for("systemd-socket-activate", listens)
+        _, findings, _, _ = run(receiver.config, "doctor", "--offline")
+        [(result, text, _)] = told(findings, "listen")
+        assert result == "good" and "posts wait until acrelayd runs" in text
+        assert told(findings, "receiver")[0][0] == "WRONG"
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_doctor_finds_a_good_installation_good(installation):
+    code, findings = doctor(installation.config)
+    assert [f for f in findings if f["result"] == "WRONG"] == []
+    assert code == 0
+    for what in ("configuration", "secret", "redis", "state_dir", "disk", "redis rights",
+                 "relay", "worker", "api rate", "activecampaign", "hooks", "public_url"):
+        assert "good" in [result for result, _, _ in told(findings, what)], (what, findings)
+    for finding in findings:  # whoever is told of trouble is told what to do
+        assert (finding["result"] == "good" or finding.get("do")
+                or finding["what"] == "configuration" or "appendonly" in finding["text"])
+
+
+def test_doctor_says_what_is_wrong_and_what_to_do(installation, redis):
+    receiver, sim = installation.receiver, installation.sim
+    for hook in sim.hooks():
+        sim.call(f"/sim/hooks/{hook['id']}", method="DELETE") if "/hook/" in hook["url"] else None
+    installation.config.write_text(installation.config.read_text() +
+                                   simulator.stanza("deals", "[deal_add]"))
+    assert receiver.post("") == 200
+    receiver.wait_shipped()
+    receiver.kill()
+    code, findings = doctor(installation.config)
+    assert code != 0
+    [(result, text, advice)] = told(findings, "receiver")
+    assert result == "WRONG" and "does not answer" in text and "systemctl" in advice
+    assert told(findings, "public_url")[0][0] == "WRONG"
+    redis.kill()
+    code, findings = doctor(installation.config, "--offline")
+    assert told(findings, "redis")[0][0] == "WRONG" and code == 69
+    assert told(findings, "activecampaign") == []
+
+
+def test_doctor_tells_settings_that_the_receiver_does_not_have(installation):
+    receiver = installation.receiver
+    fresh = installation.directory / "fresh-secret"
+    fresh.write_bytes(b"f" * 40)
+    fresh.chmod(0o600)
+    installation.config.write_text(installation.config.read_text().replace(
+        "secret_files: [hook-secret]", "secret_files: [fresh-secret, hook-secret]"))
+    receiver.config.write_text(receiver.config.read_text() + "nonsense: 1\n")
+    receiver.process.send_signal(signal.SIGHUP)
+    harness.wait_for("the refusal", lambda: "stays as it was" in receiver.read_log())
+    code, findings = doctor(installation.config)
+    texts = [text for result, text, advice in told(findings, "settings")
+             if result == "WRONG" and advice]
+    assert code != 0 and len(texts) == 2, findings
+    assert "refused the last reload" in texts[0] and "answers 404" in texts[1]
+
+
+def test_a_full_journal_is_told(make_receiver, redis):
+    receiver = make_receiver(extra="journal: {max: 64MiB, keep_max: 16MiB}\n")
+    redis.kill()
+    while receiver.post("type=subscribe&x=" + "x" * (1 << 19)) == 200:
+        pass
+    status = subprocess.run([harness.BUILD / "acrelay", "status", "--config", receiver.config],
+                            capture_output=True, text=True, timeout=60)
+    assert status.returncode == 69 and "REFUSES deliveries (503)" in status.stdout
+    assert "refused with 503 since start 1" in " ".join(status.stdout.split())
+    _, findings = doctor(receiver.config, "--offline")
+    [(result, text, advice)] = told(findings, "journal")
+    assert result == "WRONG" and "answered 503" in text and "journal.max" in advice
+
+
+def lead_elsewhere(installation, status, meanwhile=lambda: 200):
+    """Has public_url lead to a server that answers every post with this status."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            assert "Api-Token" not in self.headers
+            assert meanwhile() == 200
+            self.send_response(status)
+            self.send_header("Location", "http://127.0.0.1:1/")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    installation.config.write_text(installation.config.read_text().replace(
+        f"public_url: http://127.0.0.1:{installation.receiver.port}",
+        f"public_url: http://127.0.0.1:{server.server_port}"))
+    return server
+
+
+@pytest.mark.parametrize("status, said", [(301, "redirects"), (410, "410"), (200, "something else")])
+def test_doctor_tells_a_proxy_that_answers_wrongly(installation, status, said):
+    server = lead_elsewhere(installation, status)
+    code, findings = doctor(installation.config)
+    [(result, text, advice)] = told(findings, "public_url")
+    assert result == "WRONG" and said in text and advice and code != 0
+    server.shutdown()
+
+
+def test_doctor_is_not_deceived_by_other_posts_that_come_meanwhile(installation):
+    """Another receiver behind public_url answers 404, while this one has its own traffic."""
+    server = lead_elsewhere(
+        installation, 404, lambda: installation.receiver.post("type=subscribe"))
+    _, findings = doctor(installation.config)
+    [(result, text, _)] = told(findings, "public_url")
+    assert result == "warning" and "has not seen the request" in text
+    server.shutdown()
