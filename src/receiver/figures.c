@@ -125,6 +125,8 @@ read_status(struct figures *f, struct journal_status *j, struct relay_status *r)
     return running;
 }
 
+static int64_t start_us; // by boot clock
+
 static void
 show(void *context)
 {
@@ -135,6 +137,9 @@ show(void *context)
         return;
     show_journal(&j);
     show_relay(&r);
+    set("acrelay_uptime_seconds",
+        "Since the start, by a clock that never steps: the worker's repair goes by it.",
+        (double)(clock_boot_us() - start_us) / 1e6);
     set("acrelay_relay_cursor_known",
         "Whether Redis has told since the start what is in the streams.", r.known);
     set("acrelay_journal_unpublished_records",
@@ -154,6 +159,7 @@ figures_start(struct figures *f, struct journal *j, struct relay *r)
 {
     *f = (struct figures){.journal = j, .relay = r};
     pthread_mutex_init(&f->lock, NULL);
+    start_us = clock_boot_us();
     metric_set(metric_gauge("process_start_time_seconds",
                             "When the process started, in seconds since 1970.", NULL),
                (double)clock_now_us() / 1e6);

@@ -1,7 +1,8 @@
 // A state is what {namespace}:hooks says of one hook, as JSON without URL and token:
 // {"state":"registered","ids":["7"],"checked":T,"last_event":T,"repaired":T}, times RFC 3339
 // UTC or absent. States: registered, pending (changes wait), silent (no event for longer than
-// expect_every). What is known of its hooks beside (known.h), only where there is something:
+// expect_every), left (the file does not name it any more, and AC still posts to it). What is
+// known of its hooks beside (known.h), only where there is something:
 // "created":[{"id":"7","list":"0","at":T}] AC accepted, no list has shown it yet;
 // "stored":[{"id":"7","written":"<16 hex>","as":"<16 hex>"}] digests of what was written and of
 // what AC made of it.

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -150,4 +151,19 @@ store_last(struct store *s, const char *hook, int64_t *us)
         return -1;
     return redis_reply_kind(reply) == REDIS_TEXT &&
            clock_parse(us, redis_reply_text(reply));
+}
+
+int
+store_time(struct store *s, int64_t *us)
+{
+    const struct redis_reply *reply = store_command(s, "TIME", NULL, NULL, 0);
+    uint64_t part[2];
+
+    if (!reply || redis_reply_len(reply) != 2)
+        return -1;
+    for (size_t i = 0; i < 2; i++)
+        if (!text_number(&part[i], redis_reply_text(redis_reply_at(reply, i)), INT64_MAX))
+            return -1;
+    *us = (int64_t)(part[0] * 1000000 + part[1]);
+    return 0;
 }

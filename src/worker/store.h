@@ -25,6 +25,9 @@ const struct redis_reply *store_command(struct store *s, const char *command,
 // store_last reads when a hook had its last event. 1, 0 none known, -1 Redis is away.
 int store_last(struct store *s, const char *hook, int64_t *us);
 
+// store_time reads Redis's clock. -1: Redis is away, or does not permit TIME.
+int store_time(struct store *s, int64_t *us);
+
 // store_key writes "{namespace}:<key>".
 void store_key(const struct store *s, char *to, size_t size, const char *key);
 

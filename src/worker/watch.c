@@ -4,7 +4,9 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/text.h"
+#include "base/times.h"
 #include "config/page.h"
+#include "worker/silence.h"
 #include "worker/state_json.h"
 
 #include <stdio.h>
@@ -15,14 +17,19 @@ static const int64_t day_us = INT64_C(86400) * 1000000;
 struct watched {
     char name[64];
     struct state state;
+    struct silence silence;
     bool pending, silent, read; // read: what Redis knew of repairs was taken over
-    int64_t since_us;           // watched since
+    int64_t repaired_us;        // by boot clock; 0: not within a day
 };
 
 struct watch {
     struct watched *at;
     size_t len;
     struct hooks found; // copies of the last round's
+    struct silence_clock clock;
+    bool clock_known; // it was read in this look
+    bool names_known; // those that Redis has
+    bool listed;      // `found` is AC's list
 };
 
 struct watch *
@@ -31,6 +38,7 @@ watch_open(void)
     struct watch *watch = memory_get(sizeof *watch);
 
     *watch = (struct watch){0};
+    silence_clock_init(&watch->clock, times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000);
     return watch;
 }
 
@@ -52,7 +60,7 @@ find(struct watch *watch, const char *name)
             return &watch->at[i];
     watch->at = memory_grow(watch->at, (watch->len + 1) * sizeof *watch->at);
     struct watched *h = &watch->at[watch->len++];
-    *h = (struct watched){.since_us = clock_now_us(), .pending = true};
+    *h = (struct watched){.silence.since_us = clock_boot_us(), .pending = true};
     snprintf(h->name, sizeof h->name, "%s", name);
     return h;
 }
@@ -81,6 +89,7 @@ watch_rest(struct watch *watch)
 
     for (size_t i = 0; i < sizeof states / sizeof *states; i++)
         set_hooks(states[i], 0);
+    watch->listed = watch->names_known = false;
     for (size_t i = 0; i < watch->len; i++) {
         watch->at[i].read = false;
         set_silent(watch->at[i].name, false);
@@ -98,6 +107,9 @@ watch_note(struct watch *watch, const struct worker *w, const struct plan *plan,
     for (size_t i = 0; i < found->len; i++)
         if (found->at[i].name)
             hook_copy(hooks_add(&watch->found), &found->at[i]);
+    watch->listed = true;
+    for (size_t i = 0; i < watch->found.len; i++)
+        (void)find(watch, watch->found.at[i].name);
     for (size_t i = 0; i < w->config->hooks_len; i++) {
         struct watched *h = find(watch, w->config->hooks[i].name);
         h->pending = false;
@@ -133,45 +145,50 @@ tell(struct watched *h, const struct config_hook *hook, bool silent, int64_t qui
         log_info("worker: hook %s has events again", h->name);
 }
 
-// A Redis that lost data knows of an earlier event, or of none: what is known here stays.
 static void
-look_at_silence(struct watched *h, const struct worker *w, const struct config_hook *hook)
+look_at_silence(struct watch *watch, struct watched *h, const struct worker *w,
+                const struct config_hook *hook)
 {
     int64_t last = 0;
 
     if (store_last(w->store, h->name, &last) < 0)
         return; // Redis is away: nothing is known
-    if (last > h->state.last_us)
-        h->state.last_us = last;
+    silence_note(&h->silence, &watch->clock, last);
+    h->state.last_us = h->silence.last_us;
     if (hook->expect_every_us == 0) {
         h->silent = false; // no silence is one any more
         return;
     }
-    int64_t since = h->state.last_us ? h->state.last_us : h->since_us;
-    int64_t quiet = clock_now_us() - since;
-    tell(h, hook, quiet > hook->expect_every_us, quiet);
+    int64_t quiet = silence_us(&h->silence, &watch->clock);
+    if (watch->clock.steady)
+        tell(h, hook, quiet > hook->expect_every_us, quiet);
 }
 
 static void
-read_repaired(struct watched *h, const struct worker *w)
+read_repaired(struct watch *watch, struct watched *h, const struct worker *w)
 {
     struct span name = span_of(h->name);
     const struct redis_reply *reply = store_command(w->store, "HGET", "hooks", &name, 1);
 
     if (!reply)
         return;
-    int64_t us = state_json_repaired(redis_reply_text(reply));
+    int64_t us = state_json_repaired(redis_reply_text(reply)),
+            age = watch->clock.redis_us - us;
     if (us > h->state.repaired_us)
         h->state.repaired_us = us;
+    // From here on the boot clock counts. One in the future may have been just now.
+    if (us && age < day_us)
+        h->repaired_us = watch->clock.boot_us - (age > 0 ? age : 0);
     h->read = true;
 }
 
 static void
-write_state(struct watched *h, const struct worker *w, const struct hooks *found)
+write_state(struct watched *h, const struct worker *w, const struct hooks *found,
+            const char *word)
 {
     struct buf json;
 
-    h->state.word = h->pending ? "pending" : h->silent ? "silent" : "registered";
+    h->state.word = word;
     buf_init(&json, 1 << 16);
     state_json_write(&json, &h->state, h->name, found, &w->known);
     struct span args[] = {span_of(h->name), buf_span(&json)};
@@ -179,32 +196,69 @@ write_state(struct watched *h, const struct worker *w, const struct hooks *found
     buf_release(&json);
 }
 
-// Those that the file names no more; while Redis is away they wait.
+static bool
+is_found(const struct hooks *found, const char *name)
+{
+    for (size_t i = 0; i < found->len; i++)
+        if (strcmp(found->at[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+// Those that the file does not name: left while AC has any and posts to them, else forgotten.
+// While Redis is away they wait.
 static void
-forget_others(struct watch *watch, const struct worker *w)
+look_at_others(struct watch *watch, const struct worker *w)
 {
     for (size_t i = watch->len; i-- > 0;) {
-        struct span name = span_of(watch->at[i].name);
+        struct watched *h = &watch->at[i];
+        struct span name = span_of(h->name);
         if (config_find_hook(w->config, name))
             continue;
-        set_silent(watch->at[i].name, false);
-        (void)store_command(w->store, "HDEL", "hooks", &name, 1); // told by the store
+        set_silent(h->name, false);
+        if (!h->read && watch->clock_known && watch->clock.steady)
+            read_repaired(watch, h, w); // it may come back into the file today
+        if (watch->listed && is_found(&watch->found, h->name))
+            write_state(h, w, &watch->found, "left");
+        else if (watch->listed)
+            (void)store_command(w->store, "HDEL", "hooks", &name, 1); // told by the store
         if (!store_is_up(w->store))
             return;
-        watch->at[i] = watch->at[--watch->len];
+        if (watch->listed && !is_found(&watch->found, h->name))
+            watch->at[i] = watch->at[--watch->len];
     }
 }
 
+// Names from an earlier life of this process, or from another leader.
 static void
-look_at(struct watched *h, const struct worker *w, const struct config_hook *hook,
-        const struct hooks *found)
+read_names(struct watch *watch, const struct worker *w)
 {
-    if (!h->read)
-        read_repaired(h, w);
-    if (store_is_up(w->store))
-        look_at_silence(h, w, hook);
+    const struct redis_reply *reply = store_command(w->store, "HKEYS", "hooks", NULL, 0);
+
+    for (size_t i = 0; i < redis_reply_len(reply); i++) {
+        struct span name = redis_reply_text(redis_reply_at(reply, i));
+        char text[64];
+        if (name.len == 0 || name.len >= sizeof text)
+            continue;
+        snprintf(text, sizeof text, "%.*s", (int)name.len, name.at);
+        (void)find(watch, text);
+    }
+    watch->names_known = reply != NULL;
+}
+
+static void
+look_at(struct watch *watch, struct watched *h, const struct worker *w,
+        const struct config_hook *hook)
+{
+    if (!h->read && watch->clock_known && watch->clock.steady)
+        read_repaired(watch, h, w);
+    if (watch->clock_known && store_is_up(w->store))
+        look_at_silence(watch, h, w, hook);
     if (store_is_up(w->store) && h->read)
-        write_state(h, w, found);
+        write_state(h, w, &watch->found,
+                    h->pending  ? "pending"
+                    : h->silent ? "silent"
+                                : "registered");
 }
 
 static void
@@ -224,16 +278,41 @@ set_figures(struct watch *watch, const struct worker *w)
     set_hooks("silent", silent);
 }
 
+static void
+read_clock(struct watch *watch, const struct worker *w)
+{
+    int64_t us;
+    bool alarm;
+
+    watch->clock_known = store_time(w->store, &us) == 0;
+    if (!watch->clock_known)
+        return;
+    silence_clock_set(&watch->clock, us, clock_boot_us(), &alarm);
+    if (alarm)
+        log_alarm("worker: the clock of Redis stepped by %lld s: silence of hooks is not "
+                  "judged until it is steady again",
+                  (long long)(watch->clock.watch.step_us / 1000000));
+}
+
+// Stops where Redis is away: each further command would wait for it too.
+static void
+look_at_all(struct watch *watch, const struct worker *w)
+{
+    read_clock(watch, w);
+    if (store_is_up(w->store) && !watch->names_known)
+        read_names(watch, w);
+    if (store_is_up(w->store))
+        look_at_others(watch, w);
+    for (size_t i = 0; store_is_up(w->store) && i < w->config->hooks_len; i++) {
+        const struct config_hook *hook = &w->config->hooks[i];
+        look_at(watch, find(watch, hook->name), w, hook);
+    }
+}
+
 void
 watch_look(struct watch *watch, const struct worker *w)
 {
-    forget_others(watch, w);
-    for (size_t i = 0; i < w->config->hooks_len; i++) {
-        const struct config_hook *hook = &w->config->hooks[i];
-        look_at(find(watch, hook->name), w, hook, &watch->found);
-        if (!store_is_up(w->store))
-            break; // each further one would wait for it too
-    }
+    look_at_all(watch, w);
     set_figures(watch, w);
 }
 
@@ -244,26 +323,33 @@ watch_look(struct watch *watch, const struct worker *w)
 static bool
 is_believable(const struct worker *w, const struct config_hook *hook)
 {
-    double waiting, start;
+    double waiting, up, redis;
     struct buf page;
 
     page_fetch(&page, &w->config->receiver_admin);
-    bool good =
-        page_find(&page, "acrelay_journal_unpublished_records", &waiting) &&
-        page_find(&page, "process_start_time_seconds", &start) && waiting == 0 &&
-        (double)clock_now_us() / 1e6 - start >= (double)hook->expect_every_us / 1e6;
+    bool good = page_find(&page, "acrelay_journal_unpublished_records", &waiting) &&
+                page_find(&page, "acrelay_uptime_seconds", &up) &&
+                page_find(&page, "acrelay_redis_up", &redis) && waiting == 0 &&
+                redis > 0 && up >= (double)hook->expect_every_us / 1e6;
     buf_release(&page);
     return good;
 }
 
+// Only what this process watched counts, by the boot clock: a hook is made anew on the word of
+// no clock that may step.
 const struct config_hook *
 watch_to_repair(struct watch *watch, const struct worker *w)
 {
+    int64_t now = clock_boot_us();
+
+    if (!watch->clock_known || !watch->clock.steady || !store_is_up(w->store))
+        return NULL;
     for (size_t i = 0; i < w->config->hooks_len; i++) {
         const struct config_hook *hook = &w->config->hooks[i];
         const struct watched *h = find(watch, hook->name);
-        if (hook->repair && h->silent && !h->pending && h->read &&
-            store_is_up(w->store) && clock_now_us() - h->state.repaired_us > day_us &&
+        bool today = h->repaired_us && now - h->repaired_us < day_us;
+        if (hook->repair && h->silent && !h->pending && h->read && !today &&
+            silence_seen_us(&h->silence, &watch->clock) >= hook->expect_every_us &&
             is_believable(w, hook))
             return hook;
     }
@@ -273,5 +359,8 @@ watch_to_repair(struct watch *watch, const struct worker *w)
 void
 watch_note_repair(struct watch *watch, const char *hook)
 {
-    find(watch, hook)->state.repaired_us = clock_now_us();
+    struct watched *h = find(watch, hook);
+
+    h->state.repaired_us = watch->clock.redis_us;
+    h->repaired_us = clock_boot_us();
 }

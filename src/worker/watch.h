@@ -23,8 +23,9 @@ void watch_rest(struct watch *watch);
 void watch_look(struct watch *watch, const struct worker *w);
 
 // watch_to_repair gives a silent hook whose `repair` is on and that may be created anew now:
-// at most once a day, and only when the silence can be believed (Redis is there, the relay
-// has nothing waiting, the receiver has been up for expect_every). NULL: none.
+// at most once a day, and only when the silence can be believed: this process watched all of
+// it, Redis is there and its clock steady, the relay has nothing waiting, and the receiver has
+// been up for expect_every. NULL: none.
 const struct config_hook *watch_to_repair(struct watch *watch, const struct worker *w);
 void watch_note_repair(struct watch *watch, const char *hook);
 

@@ -408,7 +408,8 @@ def test_a_hook_is_not_silent_any_more_without_expect_every(sim, make_worker, ru
     harness.wait_for("its end", lambda: state() == "registered")
     assert metric(worker, 'acrelay_hook_silent{hook="contacts"}') == 0
     assert metric(worker, 'acrelay_hook_silent{hook="deals"}') == 0, "the file names it no more"
-    assert not redis.client.hexists("{ac}:hooks", "deals")
+    harness.wait_for("its state", lambda: json.loads(
+        redis.client.hget("{ac}:hooks", "deals"))["state"] == "left")
 
 
 def test_a_worker_that_stands_by_tells_no_figures(sim, make_worker, running, redis):

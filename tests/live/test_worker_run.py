@@ -307,3 +307,113 @@ def test_apply_and_run_exclude_each_other_however_they_were_started(
     config, worker.config = worker.config, link
     assert "another acrelay-worker" in worker.run("apply", code=75)
     assert not ours(sim)
+
+
+# --- silence -------------------------------------------------------------------------------
+
+SILENT = "  - {name: contacts, events: [subscribe], expect_every: 3s, repair: true}\n"
+
+
+def redis_now(redis, ahead=0):
+    seconds, _ = redis.client.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime(seconds + ahead))
+
+
+@pytest.fixture
+def watched(make_receiver, make_worker, redis):
+    """A worker beside a receiver, and a hook that is to be repaired when it is silent."""
+    receiver = make_receiver()
+    worker = make_worker(SILENT, redis_port=redis.port, worker=", interval: 1s",
+                         extra=f"receiver: {{admin: '127.0.0.1:{receiver.admin}',"
+                               f" state_dir: '{receiver.directory}/state'}}\n")
+    worker.run("apply")
+    return worker
+
+
+@pytest.fixture
+def wall(tmp_path, monkeypatch):
+    """The wall clock of what is started from now on is wrong by wall(seconds)."""
+    file = tmp_path / "wall"
+
+    def move(seconds):
+        fresh = file.with_suffix(".new")
+        fresh.write_text(str(seconds))
+        fresh.rename(file)
+
+    move(0)
+    monkeypatch.setenv("WALL_FILE", str(file))
+    monkeypatch.setenv("LD_PRELOAD", str(harness.BUILD / "preload/wall.so"))
+    return move
+
+
+@pytest.mark.parametrize("days", [400, -400])
+def test_a_wrong_clock_of_the_worker_makes_no_silence(sim, watched, redis, running, days, wall):
+    """Events keep coming, each with Redis's time."""
+    wall(days * 86400)
+    writes = sim.figures()["writes"]
+    redis.client.hset("{ac}:last", "contacts", redis_now(redis))
+    running(watched)
+    harness.wait_for("a look", lambda: metric(watched, 'acrelay_hook_silent{hook="contacts"}')
+                     is not None)
+    for _ in range(12):
+        time.sleep(0.5)
+        redis.client.hset("{ac}:last", "contacts", redis_now(redis))
+    assert "is silent" not in text_of(watched) and sim.figures()["writes"] == writes
+    harness.wait_for("a true silence", lambda: "made anew" in text_of(watched), 40)
+
+
+def test_an_event_that_lies_ahead_does_not_hide_a_silence(sim, watched, redis, running):
+    redis.client.hset("{ac}:last", "contacts", redis_now(redis, 86400 * 30))
+    running(watched)
+    harness.wait_for("the silence", lambda: "is silent for" in text_of(watched))
+
+
+def test_what_was_repaired_today_is_not_repaired_again_after_a_restart(
+        sim, watched, redis, running):
+    for at in (redis_now(redis, -3600), redis_now(redis, 86400 * 365)):
+        redis.client.hset("{ac}:hooks", "contacts", json.dumps({"repaired": at}))
+        process = running(watched)
+        log = len(text_of(watched))
+        harness.wait_for("the silence", lambda: "is silent for" in text_of(watched)[log:])
+        rounds = len(sim.log())
+        harness.wait_for("rounds", lambda: len(sim.log()) > rounds + 3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert "made anew" not in text_of(watched)
+
+
+def test_a_redis_clock_that_steps_is_not_believed(sim, watched, redis, running, wall):
+    redis.kill()
+    redis.start()
+    redis.client.hset("{ac}:last", "contacts", redis_now(redis))
+    watched.config.write_text(watched.config.read_text().replace("3s", "1h"))
+    running(watched)
+    silent = 'acrelay_hook_silent{hook="contacts"}'
+    harness.wait_for("a look", lambda: metric(watched, silent) is not None)
+    wall(30 * 86400)
+    harness.wait_for("the alarm", lambda: "clock of Redis stepped" in text_of(watched))
+    redis.client.hset("{ac}:last", "contacts", redis_now(redis))
+    rounds = len(sim.log())
+    harness.wait_for("rounds", lambda: len(sim.log()) > rounds + 2)
+    wall(0)
+    rounds = len(sim.log())
+    harness.wait_for("rounds", lambda: len(sim.log()) > rounds + 2)
+    assert metric(watched, silent) == 0 and "is silent" not in text_of(watched)
+
+
+def test_a_hook_that_left_the_file_is_left_until_activecampaign_has_it_no_more(
+        sim, make_worker, running, redis):
+    gone = sim.add("acrelay gone", url("gone"))
+    redis.client.hset("{ac}:hooks", "stale", '{"state":"registered"}')
+    worker = make_worker(redis_port=redis.port, worker=", interval: 1s")
+    running(worker)
+
+    def states():
+        return {name.decode(): json.loads(text)["state"]
+                for name, text in redis.client.hgetall("{ac}:hooks").items()}
+
+    harness.wait_for("the states", lambda: states() == {"contacts": "registered",
+                                                        "gone": "left"})
+    assert json.loads(redis.client.hget("{ac}:hooks", "gone"))["ids"] == [gone["id"]]
+    sim.call(f"/sim/hooks/{gone['id']}", method="DELETE")
+    harness.wait_for("its end", lambda: states() == {"contacts": "registered"})
