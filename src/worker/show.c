@@ -113,7 +113,9 @@ add_difference(struct buf *to, const struct step *step)
         return;
     if (step->differs & DIFFERS_LABEL) {
         show_label(label, sizeof label, f);
-        buf_add_format(to, "\n      name     %s -> %s", label, w->label);
+        buf_add_format(to, "\n      name     %s -> ", label);
+        show_label(label, sizeof label, w);
+        buf_add_text(to, label);
     }
     if (step->differs & DIFFERS_URL)
         buf_add_text(to, f->name ? "\n      URL      to the newest secret and public_url"
@@ -282,44 +284,67 @@ show_make_name(char to[SHOW_NAME], const char *label)
     to[len] = '\0';
 }
 
-// A double-quoted YAML scalar.
+// A double-quoted YAML scalar. What a terminal would obey, or hide, is a code there.
 static void
-print_quoted(const char *text)
+add_quoted(struct buf *to, const char *text)
 {
-    putchar('"');
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\')
-            printf("\\%c", c);
-        else if (c < 0x20 || c == 0x7f)
-            printf("\\x%02x", c);
+    struct span rest = span_of(text);
+
+    buf_add_byte(to, '"');
+    while (rest.len) {
+        uint32_t code;
+        size_t len = text_utf8(rest, &code);
+        if (len == 0)
+            buf_add_text(to, "\\ufffd"); // YAML has no way to say a byte that is no UTF-8
+        else if (*rest.at == '"' || *rest.at == '\\')
+            buf_add_format(to, "\\%c", *rest.at);
+        else if (!text_is_printable(code))
+            buf_add_format(to, code < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)code);
         else
-            putchar(c);
+            buf_add(to, span_to(rest, len));
+        rest = span_from(rest, len ? len : 1);
     }
-    putchar('"');
+    buf_add_byte(to, '"');
+}
+
+// A flow list; a word that could end it, or be read as something else, is quoted.
+static void
+add_flow(struct buf *to, const char *name, const struct hook_words *words)
+{
+    buf_add_format(to, "    %s: [", name);
+    for (size_t i = 0; i < words->len; i++) {
+        const char *word = words->at[i];
+        buf_add_text(to, i ? ", " : "");
+        if (*word &&
+            strspn(word, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(word))
+            buf_add_text(to, word);
+        else
+            add_quoted(to, word);
+    }
+    buf_add_text(to, "]\n");
 }
 
 void
 show_import(const struct show *s, const struct hook *found)
 {
     char name[SHOW_NAME];
-    struct buf words;
+    struct buf lines;
 
     if (s->json) {
         show_import_json(found);
         return;
     }
     show_make_name(name, found->label);
-    buf_init(&words, 1 << 16);
-    printf("  - name: %s\n    label: ", name);
-    print_quoted(found->label);
-    add_words(&words, &found->events);
-    printf("\n    events: [%s]\n", buf_text(&words));
-    buf_clear(&words);
-    add_words(&words, &found->sources);
-    printf("    sources: [%s]\n    list: %" PRIu64 "\n    adopt: %" PRIu64 "\n",
-           buf_text(&words), found->list, found->id);
-    buf_release(&words);
+    buf_init(&lines, 64 << 20); // an answer of 4 MiB, all of it escaped
+    buf_add_format(&lines, "  - name: %s\n    label: ", name);
+    add_quoted(&lines, found->label);
+    buf_add_byte(&lines, '\n');
+    add_flow(&lines, "events", &found->events);
+    add_flow(&lines, "sources", &found->sources);
+    buf_add_format(&lines, "    list: %" PRIu64 "\n    adopt: %" PRIu64 "\n", found->list,
+                   found->id);
+    fputs(buf_text(&lines), stdout);
+    buf_release(&lines);
 }
 
 void

@@ -12,6 +12,7 @@ import urllib.request
 
 import harness
 import pytest
+import yaml
 from simulator import Worker, as_set, stanza, url, wanted
 from test_worker import make_worker, metric, ours, running, sim  # noqa: F401 fixtures
 
@@ -417,3 +418,21 @@ def test_a_hook_that_left_the_file_is_left_until_activecampaign_has_it_no_more(
     assert json.loads(redis.client.hget("{ac}:hooks", "gone"))["ids"] == [gone["id"]]
     sim.call(f"/sim/hooks/{gone['id']}", method="DELETE")
     harness.wait_for("its end", lambda: states() == {"contacts": "registered"})
+
+
+# --- what is printed -----------------------------------------------------------------------
+
+EVIL = "evil\u009b2J\u202e\u2028\x1b[31m\"quoted\\\" \U0001f600"
+
+
+def test_what_import_prints_is_yaml_and_moves_no_terminal(sim, make_worker):
+    there = sim.add(EVIL, "https://old.example/x", ["a, b]#]", "subscribe", "x: y\u009b"],
+                    ["system"])
+    worker = make_worker()
+    for words in (["import", there["id"]], ["import", there["id"], "--json"], ["list"],
+                  ["list", "--json"], ["plan"], ["plan", "--json"]):
+        shown = worker.run(*words)
+        assert not set(shown) & set("\u009b\u202e\u2028\x1b")
+    [stanza] = yaml.safe_load(worker.run("import", there["id"]))
+    assert stanza["label"] == EVIL and stanza["adopt"] == int(there["id"])
+    assert stanza["events"] == ["a, b]#]", "subscribe", "x: y\u009b"]
