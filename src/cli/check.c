@@ -125,6 +125,10 @@ tell_directory(struct findings *f, const struct stat *st)
     else if (journal_is_held(path) && f->receiver.code)
         findings_tell(f, GOOD, EXIT_CODE_OK, "state_dir", NULL,
                       "%s: the running receiver has it", path);
+    else if (st->st_mode & 022)
+        findings_tell(f, WRONG, EXIT_CODE_PERMISSION, "state_dir", "chmod 700 it",
+                      "%s: others can write into it (mode %03o), and acrelayd refuses it",
+                      path, st->st_mode & 0777);
     else if (geteuid() != 0)
         findings_tell(f, GOOD, EXIT_CODE_OK, "state_dir", NULL, "%s", path);
     else if ((st->st_mode & S_IRWXU) != S_IRWXU)

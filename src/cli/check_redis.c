@@ -353,6 +353,7 @@ check_redis(struct findings *f, bool deeply)
         redis_tell(f, "redis", err.text);
     } else {
         look_at_all(&l);
+        f->redis_usable = !redis_is_dead(l.r);
     }
     waiting_end();
     redis_close(l.r);

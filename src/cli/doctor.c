@@ -262,7 +262,10 @@ examine_worker(struct findings *f)
     }
     page_fetch(&f->worker_page, &c->worker_admin);
     examine_reload(f, "the worker", w);
-    if (w->code != 200 || w->activecampaign[0])
+    if (strstr(w->activecampaign, "first round"))
+        findings_tell(f, WARNING, EXIT_CODE_OK, "worker", "look again in a minute", "%s",
+                      w->activecampaign);
+    else if (w->code != 200 || w->activecampaign[0])
         findings_tell(f, WRONG, EXIT_CODE_UNAVAILABLE, "worker",
                       "until a round succeeds nobody notices a hook that ActiveCampaign "
                       "switched off; what stands under activecampaign below says more",

@@ -15,6 +15,7 @@ struct findings {
     enum exit_code code; // of the first thing wrong
     size_t counts[3];
     // What the running programs say of themselves, asked once.
+    bool redis_usable;
     struct admin_state receiver, worker;
     struct buf receiver_page, worker_page; // /metrics; empty: no answer
 };

@@ -4,7 +4,7 @@
 #include "config/page.h"
 #include "edge/rest.h"
 #include "hook/plan.h"
-#include "worker/known.h"
+#include "worker/apply.h"
 #include "worker/wanted.h"
 
 #include <stdio.h>
@@ -24,38 +24,19 @@ wait_here(int64_t ms, void *context)
 static void
 tell_plan(struct findings *f, const struct plan *plan, size_t found)
 {
-    if (plan->refused > 0)
+    if (plan->writes + plan->refused > 0)
         findings_tell(
-            f, WRONG, EXIT_CODE_CONFIG, "hooks",
-            "acrelay-worker plan shows beside which webhook, apply says what to do",
-            "%zu hooks are not created: a webhook there looks like them", plan->refused);
-    if (plan->writes > 0)
-        findings_tell(f, WRONG, EXIT_CODE_CHANGES, "hooks",
-                      "acrelay-worker plan shows them, apply carries them out",
-                      "%zu changes are needed to make the webhooks as the file says",
-                      plan->writes);
-    else if (plan->refused == 0)
+            f, WRONG, EXIT_CODE_CHANGES, "hooks",
+            "acrelay-worker plan shows them, apply carries them out",
+            "%zu changes are needed to make the webhooks as the file says, %zu of "
+            "them for a person to look at",
+            plan->writes + plan->refused, plan->refused);
+    else
         findings_tell(
             f, GOOD, EXIT_CODE_OK, "hooks", NULL,
             "%zu webhooks at ActiveCampaign are as the file says (of %zu there)%s",
             plan->good + plan->kept, found,
-            plan->kept ? ", some as ActiveCampaign stores it in other words" : "");
-}
-
-// What the worker knows of the hooks beside the list is in Redis.
-static int
-settle(const struct config *c, struct account *a, const struct hooks *wanted,
-       struct hooks *found, struct err *err)
-{
-    struct store *store = store_open(c);
-    struct known known = {0};
-
-    store_hush(store);
-    known_load(&known, store, c);
-    store_close(store);
-    int result = known_settle(&known, a, wanted, found, err);
-    known_release(&known);
-    return result;
+            plan->kept ? "; some as ActiveCampaign stores what was written" : "");
 }
 
 // Our webhooks whose URL the running receiver answers with 404: AC posts there all the same.
@@ -88,55 +69,63 @@ tell_lost(struct findings *f, const struct hooks *found)
 
 // A webhook of others with our path and our token is ours under another address: it posts too.
 static void
-tell_alike(struct findings *f, const struct secrets *s, const struct hooks *found)
+tell_alike(struct findings *f, const struct hooks *wanted, const struct hooks *found)
 {
-    const struct config *c = f->cli->config;
-    struct buf path;
-
-    buf_init(&path, 4096);
-    for (size_t i = 0; i < c->hooks_len * secrets_len(s); i++) {
-        const char *name = c->hooks[i % c->hooks_len].name;
-        buf_clear(&path);
-        secrets_url(s, i / c->hooks_len, "", span_of(name), &path);
-        for (size_t k = 0; k < found->len; k++)
-            if (!found->at[k].name && strstr(found->at[k].url, buf_text(&path)))
-                findings_tell(f, WRONG, EXIT_CODE_FAILURE, "hooks",
-                              "add its address to previous_public_urls, and the worker "
-                              "moves it; or remove it",
-                              "webhook %llu has the path and token of hook %s under "
-                              "another address than public_url: events come twice, or go "
-                              "elsewhere",
-                              (unsigned long long)found->at[k].id, name);
+    for (size_t i = 0; i < found->len; i++) {
+        bool certain;
+        const struct hook *like = plan_alike(wanted, &found->at[i], &certain);
+        if (like)
+            findings_tell(f, certain ? WRONG : WARNING, EXIT_CODE_FAILURE, "hooks",
+                          "add its address to previous_public_urls, and the worker moves "
+                          "it; or remove it",
+                          certain
+                              ? "webhook %llu has the path and token of hook %s under "
+                                "another address than public_url: events come twice, "
+                                "or go elsewhere"
+                              : "webhook %llu of another address is named as the "
+                                "worker names hook %s: is it one of ours?",
+                          (unsigned long long)found->at[i].id, like->name);
     }
-    secret_wipe(&path);
 }
 
-static void
-tell_found(struct findings *f, struct account *a, struct hooks *found)
+// What the worker keeps in Redis of what ActiveCampaign stores in other words.
+static struct store *
+open_store(struct findings *f)
+{
+    return f->redis_usable ? store_open(f->cli->config) : NULL;
+}
+
+static int
+look_at_account(struct findings *f, struct account *account, const struct secrets *s,
+                struct err *err)
 {
     const struct config *c = f->cli->config;
     struct hooks wanted = {0};
+    struct known known = {0};
+    struct apply a = {.account = account,
+                      .config = c,
+                      .wanted = &wanted,
+                      .known = &known,
+                      .store = open_store(f),
+                      .prune = c->worker_prune};
     struct plan plan = {0};
-    struct err err = {0};
-    struct secrets *s = secrets_load(c, &err);
 
-    if (s) {
-        wanted_make(&wanted, c, s);
-        if (settle(c, a, &wanted, found, &err) < 0) {
-            findings_tell(f, WRONG, EXIT_CODE_UNAVAILABLE, "hooks", NULL, "%s", err.text);
-        } else {
-            plan_make(&plan, &wanted, found, c->worker_prune);
-            tell_plan(f, &plan, found->len);
-        }
-        tell_lost(f, found);
-        tell_alike(f, s, found);
-    } else {
-        findings_tell(f, WRONG, EXIT_CODE_CONFIG, "hooks", NULL,
-                      "not compared with the file: %s", err.text);
+    wanted_make(&wanted, c, s);
+    int result = apply_plan(&a, &plan, err);
+    if (result == 0) {
+        findings_tell(f, GOOD, EXIT_CODE_OK, "activecampaign", NULL,
+                      "%s takes the token; %zu webhooks there", c->account_api_url,
+                      a.found.len);
+        tell_plan(f, &plan, a.found.len);
+        tell_lost(f, &a.found);
+        tell_alike(f, &wanted, &a.found);
+        plan_release(&plan);
     }
-    plan_release(&plan);
-    secrets_release(s);
+    apply_release(&a);
+    store_close(a.store);
+    known_release(&known);
     hooks_release(&wanted);
+    return result;
 }
 
 void
@@ -144,28 +133,24 @@ outside_account(struct findings *f)
 {
     const struct config *c = f->cli->config;
     struct account_callbacks cb = {.wait = wait_here, .once = true};
-    struct hooks found = {0};
     struct err err = {0};
 
     if (!c->account_api_url || !c->account_api_token_file)
         return; // told by check
+    struct secrets *s = secrets_load(c, &err);
+    if (!s)
+        return; // told by check
     struct account *a = account_open(c, &cb, &err);
-    if (!a || account_list(a, &found, &err) < 0) {
-        bool token = err.exit == EXIT_CODE_PERMISSION;
+    if (!a || look_at_account(f, a, s, &err) < 0)
         findings_tell(
             f, WRONG, err.exit ? err.exit : EXIT_CODE_FAILURE, "activecampaign",
-            token ? "make a new token in ActiveCampaign under Settings, Developer, "
-                    "and put it into account.api_token_file"
-                  : "deliveries go on; the hooks cannot be looked after",
+            err.exit == EXIT_CODE_PERMISSION
+                ? "make a new token in ActiveCampaign under Settings, Developer, "
+                  "and put it into account.api_token_file"
+                : "deliveries go on; the hooks cannot be looked after",
             "%s", err.text);
-    } else {
-        findings_tell(f, GOOD, EXIT_CODE_OK, "activecampaign", NULL,
-                      "%s takes the token; %zu webhooks there", c->account_api_url,
-                      found.len);
-        tell_found(f, a, &found);
-    }
-    hooks_release(&found);
     account_close(a);
+    secrets_release(s);
 }
 
 // --- public_url -----------------------------------------------------------------------------
