@@ -193,6 +193,7 @@ admin_start(int socket, admin_ready_fn *ready, void *context, struct err *err)
     struct http_options options = {.sockets = &socket,
                                    .sockets_len = 1,
                                    .threads = 2,
+                                   .queue = 8,
                                    .request_timeout_ms = 5000,
                                    .idle_ms = 500,
                                    .handle = handle};

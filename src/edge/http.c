@@ -279,7 +279,7 @@ static struct mg_context *
 start_civetweb(struct http_server *s)
 {
     const struct http_options *o = &s->options;
-    char ports[SOCKETS_MAX * 14], threads[16], timeout[24], idle[24];
+    char ports[SOCKETS_MAX * 14], threads[16], queue[16], timeout[24], idle[24];
     struct mg_callbacks callbacks = {.begin_request = begin_request,
                                      .init_connection = begin_connection,
                                      .connection_close = end_connection,
@@ -288,6 +288,7 @@ start_civetweb(struct http_server *s)
 
     set_placeholders(ports, sizeof ports, o->sockets_len);
     snprintf(threads, sizeof threads, "%d", o->threads);
+    snprintf(queue, sizeof queue, "%d", o->queue);
     snprintf(timeout, sizeof timeout, "%lld", (long long)o->request_timeout_ms);
     snprintf(idle, sizeof idle, "%lld", (long long)o->idle_ms);
     const char *settings[] = {"listening_ports",
@@ -301,7 +302,7 @@ start_civetweb(struct http_server *s)
                               "keep_alive_timeout_ms",
                               idle,
                               "connection_queue",
-                              "128",
+                              queue,
                               "tcp_nodelay",
                               "1",
                               "decode_url",

@@ -38,6 +38,7 @@ struct http_options {
     const int *sockets; // listening, O_NONBLOCK; they stay the caller's
     size_t sockets_len;
     int threads;
+    int queue;                  // connections that are accepted and wait for a thread
     int64_t request_timeout_ms; // for a request's head
     int64_t idle_ms;            // of a connection kept alive
     http_handler *handle;

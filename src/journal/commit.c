@@ -101,12 +101,22 @@ make_header(struct journal *j, uint64_t first, struct segment_header *h, struct 
     return 0;
 }
 
+static int
+take_spare(struct journal *j)
+{
+    pthread_mutex_lock(&j->lock);
+    int fd = j->spare_fd;
+    j->spare_fd = -1;
+    pthread_mutex_unlock(&j->lock);
+    return fd;
+}
+
 // create makes the file; on a full disk out of the room of published segments.
 static int
 create(struct journal *j, const struct segment_header *h, char *name, struct err *err)
 {
     do {
-        j->fd = files_create(j->dir, h, name, &j->zeroed, err);
+        j->fd = files_create(j->dir, h, take_spare(j), name, &j->zeroed, err);
         if (j->zeroed)
             space_lost_spare(j);
     } while (j->fd < 0 && space_is_missing(err) && space_give(j) == 0);

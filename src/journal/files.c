@@ -215,12 +215,35 @@ give_up(int dir, int fd, bool from_spare)
 }
 
 int
-files_create(int dir, const struct segment_header *h, char *name, bool *from_spare,
-             struct err *err)
+files_open_spare(int dir)
+{
+    return openat(dir, FILES_SPARE, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+}
+
+// Whether a descriptor is of what the name `spare` still leads to.
+static bool
+is_the_spare(int dir, int fd)
+{
+    struct stat open, named;
+
+    return fstat(fd, &open) == 0 &&
+           fstatat(dir, FILES_SPARE, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+           open.st_ino == named.st_ino && open.st_dev == named.st_dev;
+}
+
+int
+files_create(int dir, const struct segment_header *h, int spare, char *name,
+             bool *from_spare, struct err *err)
 {
     const char *source = FILES_SPARE;
-    int fd = openat(dir, FILES_SPARE, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    int fd = spare;
 
+    if (fd >= 0 && !is_the_spare(dir, fd)) {
+        close(fd);
+        fd = -1;
+    }
+    if (fd < 0)
+        fd = files_open_spare(dir);
     *from_spare = fd >= 0;
     if (fd < 0) {
         source = new_name;
@@ -274,10 +297,11 @@ files_make_spare(int dir, uint64_t bytes, struct err *err)
         result = fill_zeros(fd, bytes, err);
     if (result == 0 && renameat(dir, fill_name, dir, FILES_SPARE) < 0)
         result = err_errno(err, "cannot name a spare segment");
+    if (result == 0)
+        return fd;
     close(fd);
-    if (result < 0)
-        unlinkat(dir, fill_name, 0); // what is there of it only takes room
-    return result;
+    unlinkat(dir, fill_name, 0); // what is there of it only takes room
+    return -1;
 }
 
 void

@@ -31,13 +31,17 @@ int files_list_read(int dir, bool aside, struct files_list *list, uint64_t *fore
 void files_list_release(struct files_list *list);
 
 // files_create makes a segment with this header, from a spare when there is one, and syncs
-// header, file and directory. Returns its descriptor, or -1. Whether it went well
-// or not, the spare is gone when *from_spare is set.
-int files_create(int dir, const struct segment_header *h, char *name, bool *from_spare,
-                 struct err *err);
+// header, file and directory. `spare` is the descriptor of the spare, taken over, or -1.
+// Returns its descriptor, or -1. Whether it went well or not, the spare is gone when
+// *from_spare is set.
+int files_create(int dir, const struct segment_header *h, int spare, char *name,
+                 bool *from_spare, struct err *err);
 
-// files_make_spare makes one zero-filled, synced spare of `bytes`.
+// files_make_spare makes one zero-filled, synced spare of `bytes`. Returns its descriptor, which
+// is held until the spare is used (so that a segment can begin when no other descriptor is
+// left), or -1. files_open_spare opens the one that is there, -1 when there is none.
 int files_make_spare(int dir, uint64_t bytes, struct err *err);
+int files_open_spare(int dir);
 
 // files_drop_fill removes the half-made spare of a process that died.
 void files_drop_fill(int dir);

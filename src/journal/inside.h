@@ -75,6 +75,7 @@ struct journal {
     size_t reports;
     // When the last group failed (clock_mono_us), 0: it was made durable.
     int64_t failed_us;
+    int spare_fd;     // held open for the next segment, -1: not
     bool filling;     // the keeper makes a spare
     bool spare_taken; // and the committer has already used it up
     bool entering;    // the committer makes a segment

@@ -53,6 +53,8 @@ release(struct journal *j)
         group_drop(j->open);
     cursor_close(j->age);
     free(j->segments);
+    if (j->spare_fd >= 0)
+        close(j->spare_fd);
     if (j->dir >= 0)
         close(j->dir);
     if (j->lock_fd >= 0)
@@ -93,7 +95,7 @@ journal_open(const struct journal_options *options, struct err *err)
 {
     struct journal *j = memory_get(sizeof *j);
 
-    *j = (struct journal){.options = *options, .fd = -1, .lock_fd = -1};
+    *j = (struct journal){.options = *options, .fd = -1, .lock_fd = -1, .spare_fd = -1};
     j->dir = files_open(options->directory, true, options->force, err);
     if (j->dir < 0)
         goto fail;
@@ -103,6 +105,8 @@ journal_open(const struct journal_options *options, struct err *err)
     set_defaults(j);
     if (recover(j, err) < 0)
         goto fail;
+    if (j->spare_bytes)
+        j->spare_fd = files_open_spare(j->dir);
     hold_init(j);
     init_conditions(j);
     j->open = group_make();

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <sys/statvfs.h>
 #include <time.h>
+#include <unistd.h>
 
 uint64_t
 space_used(const struct journal *j)
@@ -233,12 +234,16 @@ begin_filling(struct journal *j, bool *fits)
 
 // The committer may have used the spare up between its naming and this.
 static void
-end_filling(struct journal *j, bool made)
+end_filling(struct journal *j, int fd)
 {
     pthread_mutex_lock(&j->lock);
     j->filling = false;
-    if (made && !j->spare_taken)
+    if (fd >= 0 && !j->spare_taken) {
         j->spare_bytes = j->options.segment_bytes;
+        j->spare_fd = fd;
+    } else if (fd >= 0) {
+        close(fd);
+    }
     j->spare_taken = false;
     pthread_cond_broadcast(&j->filled);
     pthread_mutex_unlock(&j->lock);
@@ -277,8 +282,8 @@ make_spare(struct journal *j, struct err *err)
     int made = fits ? files_make_spare(j->dir, j->options.segment_bytes, err) : -1;
     if (made < 0 && (!fits || space_is_missing(err)))
         made = recycle_oldest(j, err);
-    end_filling(j, made == 0);
-    return made;
+    end_filling(j, made);
+    return made < 0 ? -1 : 0;
 }
 
 // One spare is held. That there is none is no loss yet: the committer goes on without.

@@ -97,18 +97,37 @@ start_server(struct receiver *r, struct err *err)
     const struct config *c = r->rules->config;
     struct http_options options = {.sockets = r->sockets,
                                    .sockets_len = r->sockets_len,
-                                   .threads = c->threads,
+                                   .threads = r->limits.threads,
+                                   .queue = r->limits.queue,
                                    .request_timeout_ms = c->request_timeout_ms,
                                    .idle_ms = IDLE_MS,
                                    .handle = intake_handle,
                                    .note_refusal = intake_note_refusal,
                                    .expire = intake_expire};
 
-    r->intake = intake_open(r->journal, r->rules, c->threads);
+    r->intake = intake_open(r->journal, r->rules, r->limits.threads);
     options.context = r->intake;
     r->server = http_start(&options, err);
     if (!r->server)
         return -1;
+    return 0;
+}
+
+// Before anything that waits: too low a limit is reported at once.
+static int
+fit_limits(struct receiver *r, struct err *err)
+{
+    int threads = r->rules->config->threads;
+    uint64_t descriptors = limits_raise();
+
+    if (limits_fit(&r->limits, threads, descriptors, err) < 0)
+        return -1;
+    if (r->limits.threads < threads)
+        log_warn(
+            "receiver: %llu files may be open at once, so %d connections are served at "
+            "once instead of receiver.threads (%d): raise the limit (LimitNOFILE in "
+            "the unit, ulimit -n)",
+            (unsigned long long)descriptors, r->limits.threads, threads);
     return 0;
 }
 
@@ -139,7 +158,7 @@ start(struct receiver *r, struct err *err)
         return -1;
     const struct config *c = r->rules->config;
     if (event_zone_set(c->account_time_zone ? c->account_time_zone : "", err) < 0 ||
-        open_sockets(r, err) < 0 || open_journal(r, err) < 0)
+        fit_limits(r, err) < 0 || open_sockets(r, err) < 0 || open_journal(r, err) < 0)
         return -1;
     hearer_stop(&hearer);
     if (start_relay(r, err) < 0 || start_admin(r, err) < 0 || start_server(r, err) < 0)

@@ -3,6 +3,7 @@
 #define ACRELAY_RECEIVER_RECEIVER_H
 
 #include "receiver/figures.h"
+#include "receiver/limits.h"
 #include "receiver/intake.h"
 #include "receiver/source.h"
 
@@ -20,6 +21,7 @@ struct receiver {
     struct relay *relay;
     struct figures figures;
     struct intake *intake;
+    struct limits limits;
     struct http_server *server, *admin;
     int sockets[SOCKETS_MAX];
     size_t sockets_len;

@@ -1,5 +1,7 @@
 """The journal under a receiver, where something lies quietly: the clock, the disk, the limits."""
+import concurrent.futures
 import os
+import socket
 import subprocess
 
 import pytest
@@ -58,3 +60,45 @@ def test_what_is_printed_to_a_closed_descriptor_is_a_failure(make_receiver, prog
                            f"{harness.BUILD}/{words[0]}", *words[1:]],
                           capture_output=True, text=True, timeout=30)
     assert done.returncode != 0
+
+
+# --- descriptors --------------------------------------------------------------------------------
+
+
+def hold_connections(receiver, count):
+    """Clients that have sent a part of a request, and stay."""
+    held = []
+    for _ in range(count):
+        held.append(socket.create_connection(("127.0.0.1", receiver.port), timeout=10))
+        held[-1].sendall(b"POST ")
+    return held
+
+
+def test_connections_leave_the_descriptors_that_the_journal_needs(make_receiver):
+    receiver = make_receiver(receiver=", threads: 1024, request_timeout: 1s")
+    receiver.stop()
+    receiver.prefix = "prlimit --nofile=160:160"
+    receiver.start()
+    assert "160 files may be open at once" in receiver.read_log()
+    held = hold_connections(receiver, 145)  # 15 are the receiver's own
+    bodies = ["type=subscribe&contact[id]=7&x=" + "x" * 900000] * 25  # more than a segment
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(receiver.post, bodies)) == {200}
+    for s in held:
+        s.close()
+    assert receiver.metric("acrelay_journal_refused_total") == 0
+    receiver.wait_shipped()
+
+
+def test_the_soft_limit_is_raised_and_one_too_low_is_refused(make_receiver):
+    receiver = make_receiver()
+    receiver.stop()
+    receiver.prefix = "prlimit --nofile=100:4000"
+    receiver.start()
+    limits = open(f"/proc/{receiver.process.pid}/limits").read()
+    assert [line.split()[3:5] for line in limits.splitlines() if "open files" in line] == [
+        ["4000", "4000"]]
+    receiver.stop()
+    receiver.prefix = "prlimit --nofile=70:70"
+    assert receiver.spawn().wait(20) == 1
+    assert "only 70 files may be open at once" in receiver.read_log()
