@@ -88,8 +88,12 @@ def test_no_event_is_dropped_when_the_clock_was_set(redis, clock, make_receiver)
     receiver = make_receiver(hooks="  - {name: contacts, events: [subscribe], duplicates: drop}\n",
                              extra="duplicates: {window: 1h}\n")
     entries = 0
-    for offset in (0, -1800, -2400, 8 * DAY, 400 * DAY, 2 * HOUR, HOUR, 0):
+    for offset in (0, -1800, -2400, 8 * DAY, 400 * DAY, 2 * HOUR, HOUR, 0, -1200):
+        if offset == -1200:  # nobody sees the step but the receipts
+            receiver.stop()
         clock(offset)
+        if offset == -1200:
+            receiver.start()
         for _ in range(2):
             assert receiver.post("type=subscribe") == 200
         receiver.wait_shipped()
@@ -104,6 +108,20 @@ def test_no_event_is_dropped_when_the_clock_was_set(redis, clock, make_receiver)
     assert receiver.post("type=subscribe") == 200
     receiver.wait_shipped()
     assert redis.client.xlen("{ac}:events") == entries
+
+
+def test_receivers_of_one_namespace_find_each_others_duplicates(redis, make_receiver, tmp_path):
+    (tmp_path / "b").mkdir()
+    a = make_receiver()
+    b = harness.Receiver(tmp_path / "b", redis.port)
+    try:
+        for receiver, what, again in [(a, "x", b"0"), (b, "y", b"0"), (a, "x", b"1"),
+                                      (b, "x", b"1"), (a, "y", b"1")]:
+            assert receiver.post(f"type=subscribe&a={what}") == 200
+            receiver.wait_shipped()
+            assert redis.entries()[-1]["ce_repeat"] == again, what
+    finally:
+        b.kill()
 
 
 @pytest.fixture
