@@ -188,14 +188,50 @@ examine_counters(struct findings *f)
         {"acrelay_stream_trimmed_unread_total",
          "entries were trimmed before a consumer group had read them",
          "start the consumers, delete groups that nobody reads, or raise redis.retain"},
+        {"acrelay_dead_letters_trimmed_total",
+         "dead letters were trimmed before anybody dropped them",
+         "acrelay dead list more often, or raise redis.retain.dead"},
+        {"acrelay_journal_unconfirmed_removals_total",
+         "segments were removed for room while Redis did not confirm what it has",
+         "see \"The journal or the disk is full\" in OPERATING.md"},
     };
 
+    if (page_left(&f->receiver_page) > 0)
+        findings_tell(
+            f, WRONG, EXIT_CODE_FAILURE, "hooks",
+            "see \"A hook left the file and is still posted to\" in OPERATING.md",
+            "%.0f posts came for hooks that left the file, and are lost (404)",
+            page_left(&f->receiver_page));
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
         double n = page_metric(&f->receiver_page, counters[i].metric);
         if (n > 0)
             findings_tell(f, WRONG, EXIT_CODE_FAILURE, "since start", counters[i].advice,
                           "%s: %.0f", counters[i].means, n);
     }
+}
+
+// What is held or paused until somebody acts.
+static void
+examine_holds(struct findings *f)
+{
+    static const struct {
+        const char *metric, *means, *advice;
+    } holds[] = {
+        {"acrelay_clock_held{clock=\"wall\"}",
+         "the system clock stepped: nothing is removed from the journal for its age",
+         "see \"The clock stepped\" in OPERATING.md"},
+        {"acrelay_clock_held{clock=\"redis\"}",
+         "Redis's clock stepped: no entry is trimmed for its age",
+         "see \"Redis's clock stepped\" in OPERATING.md"},
+        {"acrelay_duplicates_paused",
+         "duplicates.max is reached: newer repeats are not found",
+         "raise duplicates.max, or shorten duplicates.window"},
+    };
+
+    for (size_t i = 0; i < sizeof holds / sizeof *holds; i++)
+        if (page_metric(&f->receiver_page, holds[i].metric) > 0)
+            findings_tell(f, WARNING, EXIT_CODE_OK, "receiver", holds[i].advice, "%s",
+                          holds[i].means);
 }
 
 static void
@@ -217,6 +253,7 @@ examine_receiver(struct findings *f)
     examine_urls(f);
     examine_journal(f);
     examine_relay(f);
+    examine_holds(f);
     examine_counters(f);
 }
 

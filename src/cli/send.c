@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "cli/cli.h"
 #include "cli/show.h"
+#include "cli/waiting.h"
 #include "edge/post.h"
 #include "event/samples.h"
 
@@ -246,8 +247,10 @@ send_all(struct sending *s, struct err *err)
                 clock_sleep_ms(left / 1000);
         }
         show_progress(&progress, n, count);
+        waiting_for("waiting for the receiver's answer");
         result = send_one(s, &s->samples[n % s->samples_len], err);
     }
+    waiting_end();
     show_progress_end(&progress);
     return result;
 }

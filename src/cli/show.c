@@ -139,6 +139,11 @@ show_progress(struct show_progress *p, uint64_t done, uint64_t total)
 
     if (p->start_ms == 0)
         p->start_ms = p->said_ms = now;
+    if (!isatty(STDERR_FILENO) && !p->shown && now - p->start_ms >= 1500) {
+        fprintf(stderr, "acrelay: %s %llu, going on ...\n", p->what,
+                (unsigned long long)done);
+        p->shown = true;
+    }
     if (now - p->said_ms < 1000 || !isatty(STDERR_FILENO))
         return;
     double rate = (double)done * 1000 / (double)(now - p->start_ms);
@@ -154,7 +159,7 @@ show_progress(struct show_progress *p, uint64_t done, uint64_t total)
 void
 show_progress_end(struct show_progress *p)
 {
-    if (p->shown)
+    if (p->shown && isatty(STDERR_FILENO))
         fputs("\r\033[K", stderr);
     p->shown = false;
 }

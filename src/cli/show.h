@@ -32,7 +32,8 @@ void show_add_fields(struct buf *object, struct span id, const struct redis_repl
 // show_field finds a field's value, empty when it is not there.
 struct span show_field(const struct redis_reply *fields, const char *name);
 
-// A show_progress says on stderr, once a second, how far something is; only on a terminal.
+// A show_progress says on stderr how far something is: once a second on a terminal, else once
+// after 1.5 s.
 struct show_progress {
     const char *what;
     int64_t start_ms, said_ms;

@@ -121,6 +121,8 @@ show_receiver(struct status *s)
     count(s, "requests", "requests", page_metric(page, "acrelay_requests_total"));
     count(s, "refused", "refused with 503 since start",
           page_metric(page, "acrelay_journal_refused_total"));
+    if (page_left(page) > 0)
+        count(s, "left_posts", "404 for hooks that left", page_left(page));
     count(s, "entries", "entries added",
           page_metric(page, "acrelay_relay_entries_total"));
     count(s, "waiting", known ? "waiting for the stream" : "waiting, at most (*)",

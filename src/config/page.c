@@ -61,3 +61,21 @@ page_metric(const struct buf *page, const char *name)
     page_find(page, name, &sum);
     return sum;
 }
+
+// Posts to what never was a hook stand under hook="-".
+double
+page_left(const struct buf *page)
+{
+    struct span rest = buf_span(page);
+    double left = 0;
+
+    while (rest.len > 0) {
+        char line[256];
+        struct span text = span_cut(&rest, '\n');
+        snprintf(line, sizeof line, "%.*s", (int)text.len, text.at);
+        if (span_starts(text, SPAN("acrelay_requests_total{hook=\"")) &&
+            strstr(line, "code=\"404\"") && !strstr(line, "hook=\"-\""))
+            left += strtod(strrchr(line, ' ') + 1, NULL);
+    }
+    return left;
+}

@@ -16,4 +16,7 @@ bool page_says_refusing(const struct socket_address *admin);
 bool page_find(const struct buf *page, const char *name, double *sum);
 double page_metric(const struct buf *page, const char *name);
 
+// page_left is how many posts came for hooks that left the file, and were answered 404.
+double page_left(const struct buf *page);
+
 #endif

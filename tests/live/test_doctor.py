@@ -339,3 +339,17 @@ def test_doctor_is_not_deceived_by_other_posts_that_come_meanwhile(installation)
     [(result, text, _)] = told(findings, "public_url")
     assert result == "warning" and "has not seen the request" in text
     server.shutdown()
+
+
+def test_posts_to_a_hook_that_left_are_told_without_a_worker(receiver):
+    """Nobody else may know: the worker need not run, and ActiveCampaign goes on posting."""
+    text = receiver.config.read_text()
+    receiver.config.write_text(text.replace("name: contacts", "name: leads"))
+    assert subprocess.run([harness.BUILD / "acrelay", "reload", "-c", receiver.config],
+                          stdout=subprocess.DEVNULL, timeout=60).returncode == 0
+    assert receiver.post("type=subscribe") == 404
+    _, findings, _, _ = run(receiver.config, "doctor", "--offline")
+    assert [text for result, text, advice in told(findings, "hooks")
+            if result == "WRONG" and "1 posts came for hooks that left" in text and advice]
+    _, [status], _, _ = run(receiver.config, "status")
+    assert status["left_posts"] == 1
