@@ -56,7 +56,7 @@ check_restart(const struct receiver *r, const struct rules *fresh, struct err *e
 }
 
 static int
-take_over(struct receiver *r, struct rules *fresh, struct err *err)
+take_over(struct receiver *r, struct rules *fresh, struct buf *removed, struct err *err)
 {
     struct relay_options options;
 
@@ -64,20 +64,21 @@ take_over(struct receiver *r, struct rules *fresh, struct err *err)
         return -1;
     relay_reload(r->relay, &options);
     admin_set_hosts(fresh->config->admin_hosts.at, fresh->config->admin_hosts.len);
-    rules_log_removed(fresh, r->rules->config);
+    rules_log_removed(fresh, r->rules->config, removed);
     intake_replace(r->intake, fresh);
     r->rules = fresh;
     return 0;
 }
 
-// Reads the file and takes it over; all or nothing.
+// Reads the file and takes it over; all or nothing. The names of hooks that are gone with it are
+// appended to *removed (NULL: not).
 static int
-read_anew(struct receiver *r, bool *restart, struct err *err)
+read_anew(struct receiver *r, bool *restart, struct buf *removed, struct err *err)
 {
     struct rules *fresh = source_read(&r->source, r->rules, err);
 
     *restart = fresh && check_restart(r, fresh, err) < 0;
-    if (fresh && !*restart && take_over(r, fresh, err) == 0) {
+    if (fresh && !*restart && take_over(r, fresh, removed, err) == 0) {
         source_keep(&r->source);
         return 0;
     }
@@ -95,7 +96,7 @@ narrow(struct receiver *r, const struct err *why)
     struct err err = {0};
     struct rules *fresh = source_narrow(&r->source, r->rules, &err);
 
-    if (!fresh || take_over(r, fresh, &err) < 0) {
+    if (!fresh || take_over(r, fresh, NULL, &err) < 0) {
         rules_drop(fresh);
         log_error("config: it stays as it was: %s", err.text);
     }
@@ -106,22 +107,27 @@ void
 receiver_reload(struct receiver *r)
 {
     struct err err = {0};
+    struct buf removed;
     bool restart;
 
+    buf_init(&removed, 300);
     reloads_begin();
     sockets_notify("RELOADING=1");
-    if (read_anew(r, &restart, &err) < 0) {
+    if (read_anew(r, &restart, &removed, &err) < 0) {
         log_error("receiver: the configuration stays as it was: %s", err.text);
         reloads_report(false, err.text);
         if (r->source.is_last_good && !r->source.is_valid)
             narrow(r, &err);
     } else {
-        char text[80];
-        snprintf(text, sizeof text, "reloaded, %zu hooks, %zu secrets",
-                 r->rules->config->hooks_len, secrets_len(r->rules->secrets));
+        char text[400];
+        snprintf(text, sizeof text, "reloaded, %zu hooks, %zu secrets%s%s%s",
+                 r->rules->config->hooks_len, secrets_len(r->rules->secrets),
+                 removed.len ? "; no longer answered: " : "", buf_text(&removed),
+                 removed.full ? ", and others" : "");
         log_info("receiver: %s", text);
         reloads_report(true, text);
     }
+    buf_release(&removed);
     sockets_notify("READY=1");
 }
 
@@ -133,7 +139,7 @@ receiver_follow_file(struct receiver *r)
 
     if (!source_is_due(&r->source))
         return false;
-    if (read_anew(r, &restart, &err) == 0) {
+    if (read_anew(r, &restart, NULL, &err) == 0) {
         log_info("receiver: the configuration was read again: %zu hooks, %zu secrets",
                  r->rules->config->hooks_len, secrets_len(r->rules->secrets));
         return false;

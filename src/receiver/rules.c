@@ -78,14 +78,18 @@ rules_remember(struct rules *r, const struct config *c)
 }
 
 void
-rules_log_removed(const struct rules *r, const struct config *c)
+rules_log_removed(const struct rules *r, const struct config *c, struct buf *names)
 {
-    for (size_t i = 0; i < c->hooks_len; i++)
-        if (!config_find_hook(r->config, span_of(c->hooks[i].name)))
-            log_warn(
-                "receiver: hook %s is no longer answered: if ActiveCampaign still has "
-                "its webhook, what that posts is lost (`acrelay-worker list`)",
-                c->hooks[i].name);
+    for (size_t i = 0; i < c->hooks_len; i++) {
+        const char *name = c->hooks[i].name;
+        if (config_find_hook(r->config, span_of(name)))
+            continue;
+        log_warn("receiver: hook %s is no longer answered: if ActiveCampaign still has "
+                 "its webhook, what that posts is lost (`acrelay-worker list`)",
+                 name);
+        if (names)
+            buf_add_format(names, "%s%s", names->len ? ", " : "", name);
+    }
 }
 
 // --- made and released -----------------------------------------------------------------------

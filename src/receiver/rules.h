@@ -33,8 +33,9 @@ struct config *rules_read(const char *file, struct span text, struct err *err);
 // do not have them; before anybody else holds the rules.
 void rules_remember(struct rules *r, const struct config *c);
 
-// rules_log_removed logs each hook of another configuration that these rules do not have.
-void rules_log_removed(const struct rules *r, const struct config *c);
+// rules_log_removed logs each hook of another configuration that these rules do not have, and
+// appends their names to *names ("a, b"; NULL: not).
+void rules_log_removed(const struct rules *r, const struct config *c, struct buf *names);
 
 void rules_hold(struct rules *r);
 void rules_drop(struct rules *r); // NULL is fine

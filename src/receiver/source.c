@@ -121,7 +121,7 @@ remember(struct source *s, struct rules *r)
         c = config_parse(s->file, buf_span(&text), &problems);
     if (c) {
         rules_remember(r, c);
-        rules_log_removed(r, c);
+        rules_log_removed(r, c, NULL);
     }
     config_release(c);
     buf_release(&problems);

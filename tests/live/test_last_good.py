@@ -291,6 +291,7 @@ def test_posts_to_a_hook_that_left_the_file_are_counted_by_its_name(receiver, go
     receiver.process.send_signal(signal.SIGHUP)
     harness.wait_for("the reload", lambda: receiver.reload()["count"] == 1)
     assert "hook deals is no longer answered" in receiver.read_log()
+    assert receiver.reload()["message"].endswith("; no longer answered: deals")
     assert receiver.post("type=subscribe", "deals") == 404
     assert receiver.metric(name) == 1
     receiver.raw(f"POST {receiver.path('deals')}x HTTP/1.1\r\nHost: x\r\n\r\n".encode())
