@@ -201,38 +201,31 @@ relay_passed(struct relay *r)
     *s = (struct suspect){0};
 }
 
-// Letters of one journal stand in order of their sequence: the oldest one that is left says
-// which files have lost theirs. Those of other journals are passed over, a bounded number.
+// The oldest letter that is left says which files have lost theirs: letters of one journal stand
+// in the order of their sequence. While it is another journal's, ours wait.
 void
 relay_sweep_aside(struct relay *r)
 {
-    enum { LETTERS_MAX = 100 };
-    char key[SCRIPT_KEY], from[64] = "-";
+    char key[SCRIPT_KEY];
     struct err err;
 
     if (!aside_holds(r->directory))
         return;
     script_key(key, r->namespace, SPAN("dead"));
-    for (int i = 0; i < LETTERS_MAX; i++) {
-        const struct redis_reply *page =
-            redis_ask(r->redis, &err, "XRANGE", key, from, "+", "COUNT", "1", NULL);
-        const struct redis_reply *letter = redis_reply_at(page, 0);
+    const struct redis_reply *info =
+        redis_ask(r->redis, &err, "XINFO", "STREAM", key, NULL);
+    for (size_t i = 0; i + 1 < redis_reply_len(info); i += 2) {
+        if (!span_is(redis_reply_text(redis_reply_at(info, i)), "first-entry"))
+            continue;
+        const struct redis_reply *letter = redis_reply_at(info, i + 1);
         const struct redis_reply *fields = redis_reply_at(letter, 1);
-        if (redis_reply_kind(page) != REDIS_ARRAY)
-            return;
-        if (!letter) {
-            aside_sweep(r->directory, journal_id(r->journal), r->cursor + 1);
-            return;
-        }
         struct span id =
-            redis_reply_text(redis_reply_at(fields, 1)); // of ce_id, the first
-        uint64_t sequence;
-        if (span_starts(id, span_of(journal_id(r->journal))) && id.len == EVENT_ID_TEXT &&
-            entry_sequence(&sequence, span_from(id, JOURNAL_ID_TEXT))) {
-            aside_sweep(r->directory, journal_id(r->journal), sequence);
-            return;
-        }
-        struct span at = redis_reply_text(redis_reply_at(letter, 0));
-        snprintf(from, sizeof from, "(%.*s", (int)at.len, at.at);
+            redis_reply_text(redis_reply_at(fields, 1)); // ce_id is the first
+        uint64_t before = r->cursor + 1;
+        if (redis_reply_len(letter) == 0 ||
+            (id.len == EVENT_ID_TEXT &&
+             span_starts(id, span_of(journal_id(r->journal))) &&
+             entry_sequence(&before, span_from(id, JOURNAL_ID_TEXT))))
+            aside_sweep(r->directory, journal_id(r->journal), before);
     }
 }

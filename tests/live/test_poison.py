@@ -146,14 +146,13 @@ def test_the_bytes_go_when_their_letter_is_trimmed(tmp_path, monkeypatch):
                 assert receiver.post(poison(n)) == 200
             receiver.wait_shipped()
             kept = tmp_path / "state" / "bad"
-            (one, _), (two, second) = server.entries("{ac}:dead")
-            # As if the first were a hundred days old.
-            server.client.xdel("{ac}:dead", one)
-            server.client.xdel("{ac}:dead", two)
-            old = tuple(x for pair in second.items() for x in pair)
-            server.client.execute_command("DEL", "{ac}:dead")
-            server.client.execute_command("XADD", "{ac}:dead", "1-0", "ce_id", "old")
-            server.client.execute_command("XADD", "{ac}:dead", "*", *old)
+            _, (_, second) = server.entries("{ac}:dead")
+            # As if the first were of 1970.
+            server.client.execute_command("EVAL", """
+                local two = redis.call('XRANGE', KEYS[1], '-', '+')[2]
+                redis.call('DEL', KEYS[1])
+                redis.call('XADD', KEYS[1], '1-0', 'ce_id', 'the first')
+                redis.call('XADD', KEYS[1], two[1], unpack(two[2]))""", 1, "{ac}:dead")
             harness.wait_for("the first's bytes are gone", lambda: [
                 p.name for p in kept.iterdir()] == [second["ce_id"] + ".body"], 20)
         finally:

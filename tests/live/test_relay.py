@@ -321,6 +321,40 @@ def test_password_and_user_over_tcp(place):
         assert not ship.said("secret of acrelay")
 
 
+@pytest.mark.parametrize("command", ["INFO", "ROLE", "CONFIG"])
+def test_a_question_that_is_only_advice_may_be_renamed_away(place, command):
+    with RedisServer(settings=("--rename-command", command, "")) as redis:
+        with shipping(place, redis.socket) as ship:
+            post(ship, 1, 5)
+            ship.finish()
+        assert numbers(redis) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("command", ["EVALSHA", "XADD", "HSET", "HMGET"])
+def test_a_command_that_is_needed_and_renamed_away_stops_and_loses_nothing(place, command):
+    with RedisServer(settings=("--rename-command", command, "")) as redis:
+        with shipping(place, redis.socket) as ship:
+            post(ship, 1, 5)
+            wait_for(lambda: ship.said("alarm   relay: Redis says: ERR "))
+            ship.kill()
+        assert redis.client.exists("{ac}:dead") == 0
+    with RedisServer() as redis, shipping(place, redis.socket) as ship:
+        ship.finish()
+        assert numbers(redis) == [1, 2, 3, 4, 5]
+
+
+def test_a_redis_that_closes_idle_connections_is_no_event(place, redis):
+    redis.client.config_set("timeout", 1)
+    with shipping(place, redis.port) as ship:
+        post(ship, 1, 1)
+        before = redis.client.info("stats")["total_connections_received"]
+        wait_for(lambda: redis.client.info("stats")["total_connections_received"] > before + 1)
+        post(ship, 2, 3)
+        ship.finish()
+        assert numbers(redis) == [1, 2, 3]
+        assert not ship.said("warning") and not ship.said("alarm")
+
+
 def test_no_password_is_told_and_healed(place):
     with RedisServer(password="secret") as redis, shipping(place, redis.socket) as ship:
         post(ship, 1, 2)
