@@ -6,10 +6,14 @@ once by ce_id, in order, and nothing stands there that was not sent.
     tests/live/soak.py --seeds 200 [--first 1] [--faults 12]
 
 Each run has two redis-servers (one replicates the other), a proxy of ours between the receiver
-and the master, and, as root, a small file system of its own for the journal. A run that fails
+and the master, a wall clock that can be set for the receiver alone, and, as root, a small file
+system of its own for the journal. A record that is cut off must be in its stream or a dead letter
+with its bytes; what Redis loses while nothing is posted must be back without a post. A run that fails
 prints its seed; the same seed gives the same faults in the same order."""
 import argparse
 import collections
+import http.client
+import json
 import pathlib
 import random
 import shutil
@@ -24,6 +28,8 @@ import ledger
 from fault_proxy import FaultProxy
 
 DISK_MIB = 160
+CUT_OVER, POISON = 300_000, 400_000  # bytes
+TIMES = "cursor-check=1000 refused-wait=50"
 
 
 class Driver(ledger.Driver):
@@ -31,10 +37,12 @@ class Driver(ledger.Driver):
 
     def __init__(self, receiver):
         super().__init__(receiver, 1 << 30)
-        self.stopping = False
+        self.stopping = self.paused = False
 
     def take(self):
         time.sleep(0.01)  # some 700 a second in all: the faults take their time
+        while self.paused and not self.stopping:
+            time.sleep(0.01)
         return None if self.stopping else super().take()
 
     def take_last(self):
@@ -52,12 +60,19 @@ class World:
         self.proxy = FaultProxy(self.master.port)
         self.disk = self.mount()
         self.receiver = harness.Receiver(self.made("receiver"), self.proxy.port)
+        self.state = self.receiver.directory / "state"
+        self.receiver.kill()
         if self.disk:
             self.receiver.force = True  # it is a tmpfs
-            self.receiver.kill()
+            self.state = self.disk / "state"
             self.receiver.config.write_text(self.receiver.config.read_text().replace(
-                f"{self.receiver.directory}/state", f"{self.disk}/state"))
-            self.receiver.start()
+                f"{self.receiver.directory}/state", str(self.state)))
+        self.wall = self.directory / "wall"
+        self.wall.write_text("0")
+        self.receiver.environment = (f"LD_PRELOAD={harness.BUILD}/preload/wall.so "
+                                     f"WALL_FILE={self.wall} ACRELAY_TEST_TIMES='{TIMES}'")
+        self.receiver.start()
+        self.poison = set()
         self.driver = Driver(self.receiver)
         self.was_full = False
         self.started_again = 0
@@ -202,6 +217,63 @@ class World:
         self.pause()
         self.proxy.heal()
 
+    def fault_idle_loss(self):
+        """Redis loses all, or what came since its last SAVE, while nothing is posted."""
+        self.driver.paused = True
+        harness.wait_for("acrelayd", self.is_ready)
+        self.receiver.wait_shipped(60)
+        before = {e["ce_id"] for e in self.master.entries()}
+        way = self.random.choice(["flush", "kill", "roll back"])
+        if way == "flush":
+            self.master.client.flushall()
+        elif way == "kill":
+            self.master.kill()
+            (self.master.directory / "dump.rdb").unlink(missing_ok=True)
+            self.pause()
+            self.master.start()
+        else:
+            self.fault_roll_back()
+
+        def is_back():
+            self.supervise()
+            missing = before - {e["ce_id"] for e in self.master.entries()}
+            # With a disk that was full the oldest may be gone, which is told.
+            told = gaps(self.master) + len(self.letters()) if self.was_full or self.poison else 0
+            return len(missing) <= told
+
+        harness.wait_for(f"what was lost ({way}) without a post", is_back, 60)
+        self.driver.paused = False
+
+    def fault_cut_record(self):
+        """For the rest of the run, or until another fault heals the proxy."""
+        self.proxy.cut_over(CUT_OVER)
+        number = self.driver.take_last()
+        self.poison.add(number)
+        body = f"type=subscribe&contact[id]={number}&x=" + "y" * POISON
+        try:
+            self.driver.note(number, self.receiver.post(body))
+        except (OSError, http.client.HTTPException):
+            self.driver.note(number, None)
+
+    def letters(self):
+        """Numbers of the dead letters whose bytes are kept."""
+        found = set()
+        for entry in self.master.entries("{ac}:dead"):
+            body = self.state / "bad" / (entry["ce_id"].decode() + ".body")
+            if entry["reason"] == b"redis":
+                text = body.read_text() if body.exists() else entry["raw"].decode()
+                assert len(text) > POISON, entry
+                found.add(int(text.split("contact[id]=")[1].split("&")[0]))
+        return found
+
+    def fault_wall_clock(self):
+        """It steps by seconds to years, and half of the time back again."""
+        by = self.random.choice([30, 3600, 8 * 86400, 400 * 86400])
+        self.wall.write_text(str(by * self.random.choice([-1, 1])))
+        self.pause()
+        if self.random.random() < 0.5:
+            self.wall.write_text("0")
+
     def fault_full_disk(self):
         if not self.disk:
             return
@@ -235,6 +307,8 @@ def gaps(server):
     """How many sequences were told as lost."""
     count = 0
     for entry in server.entries("{ac}:dead"):
+        if entry["reason"] == b"redis":
+            continue
         assert entry["reason"] == b"gap", entry
         numbers = [int(word) for word in entry["detail"].replace(b"-", b" ").split()
                    if word.isdigit()]
@@ -244,6 +318,13 @@ def gaps(server):
 
 def check(world, driver):
     problems = ledger.check(world.master.entries(), driver.acknowledged, driver.next)
+    letters = world.letters()
+    if not letters <= world.poison:
+        return [f"dead letters of deliveries that nothing was wrong with: {letters}"]
+    problems = [p for p in problems
+                if p not in {f"delivery {n} was answered 200 and is not there" for n in letters}]
+    twice = letters & {int(json.loads(e["data"])["contact"]["id"]) for e in world.master.entries()}
+    problems += [f"delivery {n} is in its stream and a dead letter" for n in twice]
     lost = [p for p in problems if "is not there" in p]
     # A full disk takes the room of published segments; what Redis then loses is told as a gap.
     if world.was_full and lost and len(lost) <= gaps(world.master):
