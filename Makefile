@@ -55,6 +55,7 @@ help:
 	@echo 'make unit live  parts of it; make format layers; make bench fuzz soak'
 	@echo 'make install uninstall   DESTDIR= PREFIX=; configuration goes to /etc/acrelay'
 	@echo 'make deb        a Debian package in build/deb'
+	@echo 'make test-systemd   that package on a booted machine, under load; as root'
 	@echo 'make soak soak-worker soak-malloc soak-normal bench-normal bench-journal bench-backlog prism   longer ones'
 
 # --- rules ----------------------------------------------------------------------------

@@ -4,6 +4,8 @@ import pytest
 def pytest_addoption(parser):
     parser.addoption("--whole", action="store_true",
                      help="with the units' own times, and what the short form leaves out")
+    parser.addoption("--root", default="/", help="of another Debian, to boot that")
+    parser.addoption("--package", help="built there; otherwise it is built here")
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "live"))
@@ -28,15 +29,25 @@ def wait_for(what, condition, seconds=60):
     return harness.wait_for(what, look, seconds)
 
 
-def reason_to_skip():
-    """What this machine lacks to boot another one, or None."""
+MOUNT = "mount -t overlay overlay root -o lowerdir={lower},upperdir=up,workdir=work"
+
+
+def find_place(lower):
+    """A directory for a machine's own files (an overlay takes none that is in an overlay
+    itself), or None, and what this machine lacks to boot another one."""
     if os.geteuid() != 0:
-        return "booting a machine needs root"
+        return None, "booting a machine needs root"
     if missing := [tool for tool in TOOLS if not shutil.which(tool)]:
-        return f"not installed: {' '.join(missing)}"
-    done = subprocess.run(["unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork",
-                           "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, text=True)
-    return f"no privilege to make namespaces: {done.stderr.strip()}" if done.returncode else None
+        return None, f"not installed: {' '.join(missing)}"
+    for place in (harness.ROOT / "build", "/var/tmp", "/dev/shm"):
+        with tempfile.TemporaryDirectory(prefix="systemd-try-", dir=place) as tried:
+            done = subprocess.run(
+                ["unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "sh", "-ec",
+                 f"mkdir root up work && {MOUNT.format(lower=lower)}"], cwd=tried,
+                capture_output=True, text=True)
+        if done.returncode == 0:
+            return place, None
+    return None, f"no namespaces, or no overlay: {done.stderr.strip()}"
 
 
 def die_with_parent():
@@ -57,9 +68,14 @@ def empty(directory):
     os.setxattr(directory, "trusted.overlay.opaque", b"y")
 
 
+class CannotBoot(Exception):
+    """systemd-nspawn ended before there was a PID 1: this machine does not let it."""
+
+
 class Machine:
-    def __init__(self, parent):
+    def __init__(self, parent, lower="/"):
         """In a directory of the parent's; those of runs that were killed are removed."""
+        self.lower = lower
         for old in pathlib.Path(parent).glob("systemd-*"):
             if not os.path.exists(f"/proc/{old.name.partition('-')[2]}"):
                 shutil.rmtree(old)
@@ -84,7 +100,7 @@ class Machine:
         path.chmod(mode)
 
     def boot(self):
-        mount = ("mount -t overlay overlay root -o lowerdir=/,upperdir=up,workdir=work && "
+        mount = (MOUNT.format(lower=self.lower) + " && "
                  'exec systemd-nspawn --quiet --boot --directory=root --machine="$0" '
                  "--register=no --keep-unit --private-network --console=pipe")
         with open(self.log, "ab") as log:
@@ -96,7 +112,8 @@ class Machine:
         wait_for("systemd", self.is_up, 60)
 
     def find_pid(self):
-        assert self.process.poll() is None, self.log.read_text(errors="replace")[-2000:]
+        if self.process.poll() is not None:
+            raise CannotBoot(self.log.read_text(errors="replace")[-2000:].strip())
         pids = [self.process.pid]
         for _ in range(2):  # unshare, systemd-nspawn, PID 1
             pids = [int(child) for pid in pids for child in

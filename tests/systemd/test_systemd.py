@@ -58,8 +58,8 @@ class Sender:
 
 
 class World:
-    def __init__(self, parent, whole):
-        self.box = machine.Machine(parent)
+    def __init__(self, box, whole):
+        self.box = box
         self.whole = whole
         self.good = configuration("30s" if whole else "1s")
         self.senders = []
@@ -119,13 +119,17 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(request):
-    if reason := machine.reason_to_skip():
-        pytest.skip(reason)
     (harness.ROOT / "build").mkdir(exist_ok=True)
-    found = World(harness.ROOT / "build", request.config.getoption("--whole"))
+    lower = request.config.getoption("--root")
+    place, lacks = machine.find_place(lower)
+    if not place:
+        pytest.skip(lacks)
+    found = World(machine.Machine(place, lower), request.config.getoption("--whole"))
     try:
         found.box.boot()
         yield found
+    except machine.CannotBoot as reason:
+        pytest.skip(str(reason))
     finally:
         for sender in found.senders:
             if sender.process.poll() is None:
@@ -135,7 +139,9 @@ def world(request):
 
 
 @pytest.fixture(scope="module")
-def package():
+def package(request):
+    if given := request.config.getoption("--package"):
+        return given
     subprocess.run(["make", "-s", "deb"], cwd=harness.ROOT, check=True, timeout=300)
     [built] = (harness.ROOT / "build/deb").glob("*.deb")
     return built
