@@ -197,6 +197,12 @@ plan_absent(struct plan *plan, const struct hook *wanted, const struct hooks *fo
         add_step(plan, (struct step){.kind = STEP_CREATE, .wanted = wanted});
 }
 
+static bool
+is_kept(const struct hook *wanted, const struct hook *found)
+{
+    return found->settled && found->written == hook_digest(wanted);
+}
+
 static void
 plan_wanted(struct plan *plan, const struct hook *wanted, const struct hook *found)
 {
@@ -204,22 +210,35 @@ plan_wanted(struct plan *plan, const struct hook *wanted, const struct hook *fou
 
     if (differs == 0)
         plan->good++;
-    else if (found->settled && found->written == hook_digest(wanted))
+    else if (is_kept(wanted, found))
         add_step(plan, (struct step){STEP_KEEP, WHY_STORED, wanted, found, differs});
     else
         add_step(plan, (struct step){STEP_CHANGE, found->name ? WHY_DIFFERS : WHY_ADOPTED,
                                      wanted, found, differs});
 }
 
+// Whether one that is kept with the list that AC made of it does the same.
+static bool
+doubles_kept(const struct matching *m, const struct hook *found)
+{
+    for (size_t w = 0; w < m->wanted->len; w++) {
+        const struct hook *wanted = &m->wanted->at[w], *taken = m->takes[w];
+        if (taken && taken->list == found->list && has_name(found, wanted->name) &&
+            is_kept(wanted, taken))
+            return true;
+    }
+    return false;
+}
+
 static void
-plan_leftover(struct plan *plan, const struct hooks *wanted, const struct hook *found,
+plan_leftover(struct plan *plan, const struct matching *m, const struct hook *found,
               bool prune)
 {
     bool readable = found->id != 0 && found->list != HOOK_LIST_UNREADABLE;
 
     if (!readable)
         add_step(plan, (struct step){STEP_LEAVE, WHY_UNREADABLE, NULL, found, 0});
-    else if (is_wanted(wanted, found))
+    else if (is_wanted(m->wanted, found) || doubles_kept(m, found))
         add_step(plan, (struct step){STEP_REMOVE, WHY_TWIN, NULL, found, 0});
     else
         add_step(plan, (struct step){prune ? STEP_REMOVE : STEP_LEAVE, WHY_UNWANTED, NULL,
@@ -245,7 +264,7 @@ plan_make(struct plan *plan, const struct hooks *wanted, const struct hooks *fou
             plan_absent(plan, &wanted->at[i], found);
     for (size_t i = 0; i < found->len; i++)
         if (found->at[i].name && !m.taken_by[i])
-            plan_leftover(plan, wanted, &found->at[i], prune);
+            plan_leftover(plan, &m, &found->at[i], prune);
     free(m.takes);
     free(m.taken_by);
 }

@@ -42,6 +42,13 @@ add_digest(cJSON *to, const char *name, uint64_t digest)
     cJSON_AddStringToObject(to, name, text);
 }
 
+// A list may still show what was there before.
+static bool
+is_fresh(const struct known_hook *e)
+{
+    return clock_boot_us() - e->since_us < INT64_C(3600) * 1000000;
+}
+
 static void
 add_known(cJSON *root, const struct known *known, const char *name)
 {
@@ -56,8 +63,9 @@ add_known(cJSON *root, const struct known *known, const char *name)
             cJSON_AddStringToObject(o, "list", list);
             add_time(o, "at", clock_now_us() - (clock_boot_us() - e->since_us));
         }
-        if (e->stored && e->differs) {
+        if (e->written && (e->differs || is_fresh(e))) {
             cJSON *o = add_entry(root, "stored", e->id);
+            cJSON_AddBoolToObject(o, "differs", e->differs);
             add_digest(o, "written", e->written);
             add_digest(o, "as", e->stored);
         }
@@ -194,7 +202,7 @@ read_stored(struct known *known, const cJSON *entry)
             continue;
         e->written = digest_of(entry, "written");
         e->stored = digest_of(entry, "as");
-        e->differs = true;
+        e->differs = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(entry, "differs"));
     }
 }
 

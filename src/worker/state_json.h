@@ -4,8 +4,8 @@
 // expect_every), left (the file does not name it any more, and AC still posts to it). What is
 // known of its hooks beside (known.h), only where there is something:
 // "created":[{"id":"7","list":"0","at":T}] AC accepted, no list has shown it yet;
-// "stored":[{"id":"7","written":"<16 hex>","as":"<16 hex>"}] digests of what was written and of
-// what AC made of it.
+// "stored":[{"id":"7","differs":true,"written":"<16 hex>","as":"<16 hex>"}] digests of what was
+// written and of what AC made of it; where they do not differ, for an hour.
 #ifndef ACRELAY_WORKER_STATE_JSON_H
 #define ACRELAY_WORKER_STATE_JSON_H
 

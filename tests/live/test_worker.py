@@ -320,7 +320,7 @@ def test_the_sum_counts_what_is_there_after_a_refusal(sim, make_worker):
 
 
 def test_random_faults_end_with_the_wanted_hooks():
-    bad, _ = worker_faults.run(range(1, 21), 10)
+    bad, _ = worker_faults.run(range(1, 13), 12)
     assert not bad
 
 

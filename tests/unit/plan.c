@@ -281,6 +281,12 @@ Test(plan, knows_by_what_was_written_whose_a_hook_with_another_list_is)
     cr_assert_eq(plan.good, 1);
     cr_assert_eq(plan.kept, 1);
     plan_release(&plan);
+    hook_release(&wanted.at[--wanted.len]);
+    plan_make(&plan, &wanted, &found, false);
+    cr_assert_eq(plan.kept, 1);
+    cr_assert_eq(plan.writes, 1, "the other one is its twin now");
+    cr_assert_eq(plan.at[1].found->id, 8);
+    plan_release(&plan);
     hooks_release(&wanted);
     hooks_release(&found);
 }
