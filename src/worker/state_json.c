@@ -100,6 +100,10 @@ state_json_write(struct buf *to, const struct state *state, const char *name,
     add_time(root, "checked", state->checked_us);
     add_time(root, "last_event", state->last_us);
     add_time(root, "repaired", state->repaired_us);
+    if (state->repaired_boot_us) {
+        snprintf(id, sizeof id, "%" PRId64, state->repaired_boot_us / 1000000);
+        cJSON_AddStringToObject(root, "repaired_boot", id);
+    }
     add_known(root, known, name);
     print(to, root);
 }
@@ -228,17 +232,18 @@ state_json_read_known(struct known *known, const char *name, struct span text)
     cJSON_Delete(root);
 }
 
-int64_t
-state_json_repaired(struct span text)
+void
+state_json_repaired(struct state *to, struct span text)
 {
     cJSON *root = cJSON_ParseWithLength(text.at, text.len);
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, "repaired");
-    int64_t us = 0;
+    uint64_t boot_s = 0;
 
-    if (cJSON_IsString(item) && !clock_parse(&us, span_of(item->valuestring)))
-        us = 0;
+    if (!clock_parse(&to->repaired_us, text_of(root, "repaired")))
+        to->repaired_us = 0;
+    if (!text_number(&boot_s, text_of(root, "repaired_boot"), INT32_MAX))
+        boot_s = 0;
+    to->repaired_boot_us = (int64_t)boot_s * 1000000;
     cJSON_Delete(root);
-    return us;
 }
 
 void

@@ -19,7 +19,7 @@ struct watched {
     struct state state;
     struct silence silence;
     bool pending, silent, read; // read: what Redis knew of repairs was taken over
-    int64_t repaired_us;        // by boot clock; 0: not within a day
+    int64_t repaired_us;        // by boot clock; 0: never
 };
 
 struct watch {
@@ -172,14 +172,17 @@ read_repaired(struct watch *watch, struct watched *h, const struct worker *w)
 
     if (!reply)
         return;
-    int64_t us = state_json_repaired(redis_reply_text(reply)),
-            age = watch->clock.redis_us - us;
-    if (us > h->state.repaired_us)
-        h->state.repaired_us = us;
-    // From here on the boot clock counts. One in the future may have been just now.
-    if (us && age < day_us)
-        h->repaired_us = watch->clock.boot_us - (age > 0 ? age : 0);
+    state_json_repaired(&h->state, redis_reply_text(reply));
     h->read = true;
+    if (h->state.repaired_us == 0)
+        return;
+    // The shorter age counts: Redis's clock may have stepped since, and a boot clock that is
+    // behind is of another boot. From here on it is the boot clock's of this process.
+    int64_t boot = watch->clock.boot_us, then = h->state.repaired_boot_us,
+            age = watch->clock.redis_us - h->state.repaired_us;
+    if (then && then <= boot && boot - then < age)
+        age = boot - then;
+    h->repaired_us = boot - (age > 0 ? age : 0);
 }
 
 static void
@@ -362,5 +365,5 @@ watch_note_repair(struct watch *watch, const char *hook)
     struct watched *h = find(watch, hook);
 
     h->state.repaired_us = watch->clock.redis_us;
-    h->repaired_us = clock_boot_us();
+    h->repaired_us = h->state.repaired_boot_us = clock_boot_us();
 }
