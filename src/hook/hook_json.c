@@ -144,7 +144,10 @@ parse(struct span body, struct err *err)
         hook_json_explain(said, sizeof said, body);
         cJSON_Delete(root);
         err_set(err, ERR_INPUT, "the answer is not JSON as ActiveCampaign writes it%s%s",
-                said[0] ? ": " : "", said);
+                said[0]         ? ": "
+                : body.len == 0 ? ": it is empty"
+                                : "",
+                said);
         return NULL;
     }
     return root;

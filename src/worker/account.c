@@ -139,12 +139,16 @@ is_gone(struct account *a, const struct rest_answer *answer)
     return answer->status == 404 || (answer->status == 403 && absent);
 }
 
-// An answer in other words than ActiveCampaign's says nothing of the token.
+// An answer in other words than ActiveCampaign's says nothing of the token, or of a hook. Its own
+// 400, 404 and 422 may be text; 200 is of /users/me.
 static bool
 is_from_outside(const struct rest_answer *answer)
 {
-    return (answer->status == 200 || answer->status == 401 || answer->status == 403) &&
-           !hook_json_is_own(answer->body);
+    int status = answer->status;
+    bool is_refusal =
+        status >= 401 && status < 500 && status != 404 && status != 422 && status != 429;
+
+    return (status == 200 || is_refusal) && !hook_json_is_own(answer->body);
 }
 
 static int
