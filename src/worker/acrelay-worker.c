@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { QUIET_MS = 1500, LEAD_WAIT_MS = 20000 };
+enum { QUIET_MS = 1500, LEAD_WAIT_MS = 20000, LEAD_SILENT_MS = 1000 };
 
 static int
 fail(const struct err *err)
@@ -135,7 +135,7 @@ lead(struct worker *w, struct err *err)
     if (!w->leader)
         return -1;
     int64_t wait_ms = times_ms("lead-wait", LEAD_WAIT_MS);
-    if (leader_take(w->leader, 0))
+    if (leader_take(w->leader, LEAD_SILENT_MS))
         return 0;
     if (!w->config->worker_leader_redis || store_is_up(w->store))
         fprintf(stderr,

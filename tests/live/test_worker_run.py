@@ -25,7 +25,7 @@ BLOCKED = '{"title":"Error 1020: Access denied","status":403,"cloudflare_error":
 
 @pytest.mark.parametrize("status, body", [
     (403, CHALLENGE), (403, "error code: 1020"), (401, CHALLENGE), (403, ""), (403, BLOCKED),
-    (401, '"Forbidden"'), (403, "{\"message\":\"cut off"),
+    (401, '"Forbidden"'), (407, "proxy"), (451, ""), (403, "{\"message\":\"cut off"),
 ])
 def test_a_refusal_in_other_words_is_not_blamed_on_the_token(sim, make_worker, status, body):
     worker = make_worker()
