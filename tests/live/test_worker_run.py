@@ -310,6 +310,23 @@ def test_apply_and_run_exclude_each_other_however_they_were_started(
     assert not ours(sim)
 
 
+def test_a_lease_runs_out_while_the_machine_is_suspended(sim, make_worker, running, redis,
+                                                         tmp_path, monkeypatch):
+    asleep = tmp_path / "asleep"
+    asleep.write_text("0")
+    monkeypatch.setenv("SUSPEND_FILE", str(asleep))
+    monkeypatch.setenv("LD_PRELOAD", str(harness.BUILD / "preload/suspend.so"))
+    worker = make_worker(redis_port=redis.port, worker=", leader: redis, interval: 1s")
+    running(worker)
+    harness.wait_for("leading", lambda: metric(worker, "acrelay_worker_leader") == 1)
+    harness.wait_for("the hook", lambda: ours(sim))
+    redis.client.set("{ac}:leader", "another", px=60000)
+    asleep.write_text("30")
+    sim.call(f"/sim/hooks/{ours(sim)[0]['id']}", method="DELETE")
+    harness.wait_for("standing by", lambda: metric(worker, "acrelay_worker_leader") == 0)
+    assert not ours(sim), "it was the other one's to create"
+
+
 # --- silence -------------------------------------------------------------------------------
 
 SILENT = "  - {name: contacts, events: [subscribe], expect_every: 3s, repair: true}\n"
