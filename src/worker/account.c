@@ -308,7 +308,7 @@ account_page(struct account *a, size_t offset, struct hooks *page, uint64_t *tot
     return 0;
 }
 
-// What is no answer of AC's to this question, a page of HTML say, leaves it open.
+// What is no answer to this question, a list say, leaves it open.
 enum account_there
 account_get(struct account *a, uint64_t id, struct hook *to, struct err *err)
 {
@@ -320,8 +320,14 @@ account_get(struct account *a, uint64_t id, struct hook *to, struct err *err)
         return ACCOUNT_ERROR;
     if (is_gone(a, &answer) && strstr(a->said, "HTML") == NULL)
         return ACCOUNT_ABSENT;
-    if (answer.status != 200 || hook_json_read_one(to, answer.body, NULL) < 0)
+    if (answer.status == 429 || answer.status >= 500)
+        return tell_status(a, &answer, err);
+    if (answer.status != 200)
         return ACCOUNT_UNCLEAR;
+    if (hook_json_read_one(to, answer.body, err) < 0) {
+        hook_json_explain(a->said, sizeof a->said, answer.body);
+        return strstr(a->said, "HTML") ? not_understood(err) : ACCOUNT_UNCLEAR;
+    }
     if (to->id != id) {
         hook_release(to);
         return ACCOUNT_UNCLEAR;

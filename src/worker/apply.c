@@ -3,9 +3,9 @@
 #include "base/log.h"
 #include "base/times.h"
 #include "config/reach.h"
+#include "worker/refusal.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 // WAITS_MAX: lists, KNOWN_LAG_MS apart, that may still not show what was done.
@@ -206,29 +206,33 @@ remove_hook(struct apply *a, const struct hook *found, struct err *err)
     return 0;
 }
 
-// Nothing is created beside a hook that does the same, or that cannot be read.
+// A list may show a hook that is gone: before a twin is removed, one that stays is asked for.
 static int
-refuse(const struct step *s, struct err *err)
+remove_twin(struct apply *a, const struct plan *plan, const struct hook *twin,
+            struct err *err)
 {
-    struct hook_url url;
-    bool parsed = hook_url_parse(&url, s->found->url);
-
-    if (s->why == WHY_UNREADABLE)
-        return err_exit(
-            err, EXIT_CODE_CONFIG,
-            "not created: ActiveCampaign has a webhook to our URL whose id cannot "
-            "be read: remove it there, then apply");
-    return err_exit(
-        err, EXIT_CODE_CONFIG,
-        "not created: webhook #%" PRIu64 " at %s looks like ours, and every event "
-        "would come twice. Add that address to previous_public_urls, or remove "
-        "the webhook (if it is another acrelay's: give this hook another label, "
-        "and that one too)",
-        s->found->id, parsed ? url.host : "an address that cannot be read");
+    for (size_t i = 0; i < a->found.len; i++) {
+        const struct hook *h = &a->found.at[i];
+        struct hook now = {0};
+        bool stays = h->id && h->name && strcmp(h->name, twin->name) == 0;
+        for (size_t k = 0; k < plan->len; k++)
+            stays = stays && !(plan->at[k].kind == STEP_REMOVE && plan->at[k].found == h);
+        if (!stays)
+            continue;
+        enum account_there there = account_get(a->account, h->id, &now, err);
+        hook_release(&now);
+        if (there == ACCOUNT_ERROR)
+            return -1;
+        if (there != ACCOUNT_ABSENT)
+            return remove_hook(a, twin, err);
+        known_removed(a->known, h);
+    }
+    return err_set(err, ERR_AGAIN, "the webhook that does the same is gone");
 }
 
 static int
-write_step(struct apply *a, const struct step *s, struct err *err)
+write_step(struct apply *a, const struct plan *plan, const struct step *s,
+           struct err *err)
 {
     switch (s->kind) {
     case STEP_CREATE:
@@ -236,9 +240,10 @@ write_step(struct apply *a, const struct step *s, struct err *err)
     case STEP_CHANGE:
         return change(a, s, err);
     case STEP_REMOVE:
-        return remove_hook(a, s->found, err);
+        return s->why == WHY_TWIN ? remove_twin(a, plan, s->found, err)
+                                  : remove_hook(a, s->found, err);
     case STEP_REFUSE:
-        return refuse(s, err);
+        return refusal_set(s, err);
     case STEP_LEAVE:
     case STEP_KEEP:
         break;
@@ -271,7 +276,7 @@ write_plan(struct apply *a, const struct plan *plan, struct err *first, struct e
         const struct step *s = &plan->at[i];
         if (s->kind == STEP_REMOVE && (first->kind != ERR_NONE || result))
             continue;
-        if (write_step(a, s, err) == 0) {
+        if (write_step(a, plan, s, err) == 0) {
             if (a->progress)
                 a->progress(i + 1, plan->len, a->context);
             continue;
@@ -290,27 +295,6 @@ write_plan(struct apply *a, const struct plan *plan, struct err *first, struct e
             *first = *err;
     }
     return result;
-}
-
-// Of what is there twice already the operator is told; nothing is refused for it.
-static void
-tell_doubles(struct apply *a)
-{
-    char text[300];
-    bool certain;
-
-    for (size_t i = 0; i < a->found.len; i++) {
-        const struct hook *like = plan_alike(a->wanted, &a->found.at[i], &certain);
-        if (!like || !certain || a->found.at[i].id == like->adopt)
-            continue;
-        snprintf(text, sizeof text,
-                 "hook %s: webhook #%" PRIu64
-                 " posts to another address with our token; where "
-                 "that leads here too, every event comes twice. Add the address to "
-                 "previous_public_urls, or remove the webhook",
-                 like->name, a->found.at[i].id);
-        a->refused(text, a->context);
-    }
 }
 
 // try_once writes what the plan says. 1: list again, 0: nothing is left to do, -1.
@@ -333,7 +317,7 @@ try_once(struct apply *a, const struct plan *plan, int *unclear, int *same,
         return -1;
     }
     if (plan->writes == 0) {
-        tell_doubles(a);
+        refusal_report_doubles(a->wanted, &a->found, a->refused, a->context);
         return 0;
     }
     if (result > 0)

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { KNOWN_MAX = 10000 }; // each may cost a request
+
 static void
 add_time(cJSON *to, const char *name, int64_t us)
 {
@@ -163,6 +165,8 @@ find_or_add(struct known *known, const char *name, uint64_t id)
     for (size_t i = 0; i < known->len; i++)
         if (id && known->at[i].id == id)
             return NULL; // this process knows better
+    if (known->len >= KNOWN_MAX)
+        return NULL;
     return known_add(known, id, name);
 }
 

@@ -203,6 +203,13 @@ def test_a_hook_that_was_really_removed_is_made_again(sim, make_worker, redis):
     assert len(ours(sim)) == 2
 
 
+def test_no_twin_is_removed_for_one_that_only_the_list_still_shows(sim, make_worker):
+    real = sim.add("acrelay contacts", url("contacts"), sources=SOURCES)
+    sim.odd({**real, "id": "900", "events": ["subscribe"], "sources": SOURCES})
+    assert "0 removed" in make_worker().run("apply")
+    assert [hook["id"] for hook in sim.hooks()] == [real["id"]] and not writes(sim)
+
+
 # --- pages ---------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("switches", [
