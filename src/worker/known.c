@@ -213,17 +213,17 @@ is_as_written(const struct settling *s, const struct known_hook *e,
     return wanted ? plan_differs(wanted, row) == 0 : hook_digest(row) == e->stored;
 }
 
-// One whose id nobody told: the first new one of its name is it.
+// One whose id nobody told: a new one of its name ends the doubt. It need not be that one, so
+// what was written says nothing of it.
 static void
-find_id(struct settling *s, struct known_hook *e)
+settle_nameless(struct settling *s, struct known_hook *e)
 {
-    for (size_t i = 0; i < s->found->len && e->id == 0; i++) {
+    e->gone = true;
+    for (size_t i = 0; i < s->found->len && !e->forget; i++) {
         const struct hook *h = &s->found->at[i];
-        if (h->name && strcmp(h->name, e->name) == 0 && !find(s->known, h->id))
-            e->id = h->id;
+        e->forget = h->name && strcmp(h->name, e->name) == 0 && !find(s->known, h->id);
     }
-    e->gone = e->id == 0;
-    e->forget = e->gone && s->now_us - e->since_us >= hour_us;
+    e->forget = e->forget || s->now_us - e->since_us >= hour_us;
 }
 
 // Whether one of this name and list was created and lost before.
@@ -254,13 +254,10 @@ settle_absent(struct settling *s, struct known_hook *e, struct hook *row)
 static int
 settle_one(struct settling *s, struct known_hook *e, struct err *err)
 {
-    struct hook *row, now = {0};
+    struct hook *row = hooks_find(s->found, e->id), now = {0};
 
     if (e->id == 0)
-        find_id(s, e);
-    if (e->id == 0)
-        return 0;
-    row = hooks_find(s->found, e->id);
+        return settle_nameless(s, e), 0;
     e->listed = e->listed || row;
     if (e->removed && s->now_us - e->since_us >= hour_us)
         e->forget = true;
