@@ -228,12 +228,30 @@ note_failure(struct journal *j, const struct group *g)
     pthread_mutex_unlock(&j->lock);
 }
 
+// is_lost says whether somebody removed the active segment, or cut it short: what is written
+// there now would go with it.
+static bool
+is_lost(const struct journal *j)
+{
+    struct stat st;
+
+    if (fstat(j->fd, &st) == 0 && st.st_nlink > 0 && (uint64_t)st.st_size >= j->used)
+        return false;
+    log_alarm(
+        "journal: somebody removed the segment that is written, or cut it short: what "
+        "it held and Redis does not have yet is lost. Another is begun; nobody may "
+        "touch the files in state_dir");
+    return true;
+}
+
 static int
 commit_once(struct journal *j, struct group *g, struct err *err)
 {
     uint64_t sync_us = 0;
     bool fits = j->used + g->bytes.len <= j->options.segment_bytes;
 
+    if (j->fd >= 0 && is_lost(j))
+        leave(j, j->used);
     if (j->fd >= 0 && (g->first != j->written + 1 || (!fits && j->used > SEGMENT_HEADER)))
         leave(j, j->used);
     if (j->fd < 0 && enter(j, g->first, err) < 0)

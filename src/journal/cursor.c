@@ -145,15 +145,43 @@ prove(struct cursor *c, uint64_t sequence)
         c->proved = sequence;
 }
 
+// forget takes a segment off the journal's list that somebody removed, or every cursor would
+// wait for it for ever: then it is a gap. The active one is the committer's to leave.
+static void
+forget(struct journal *j, const char *name)
+{
+    bool found = false;
+
+    pthread_mutex_lock(&j->lock);
+    for (size_t i = 0; i + 1 < j->segments_len && !found; i++) {
+        found = strcmp(j->segments[i].name, name) == 0;
+        if (found) {
+            j->segments_len--;
+            memmove(j->segments + i, j->segments + i + 1,
+                    (j->segments_len - i) * sizeof *j->segments);
+            j->damaged++;
+        }
+    }
+    pthread_mutex_unlock(&j->lock);
+    if (found)
+        log_alarm("journal: somebody removed segment %s: what it held and Redis does not "
+                  "have yet is lost. Nobody may touch the files in state_dir",
+                  name);
+}
+
 static int
 enter_segment(struct cursor *c, const struct segment *s, struct err *err)
 {
     leave_segment(c);
     c->fd = openat(c->dir, s->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (c->fd < 0) {
+        int reason = errno;
         err_errno(err, "cannot open segment %s", s->name);
         if (err)
             err->kind = ERR_AGAIN; // it may just have been removed
+        if (reason == ENOENT && c->journal)
+            forget(c->journal, s->name);
+        errno = reason;
         return -1;
     }
     c->segment = *s;

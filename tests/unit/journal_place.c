@@ -153,6 +153,95 @@ Test(journal_place, a_lock_can_be_opened_by_its_owner_only)
     cr_assert_eq(st.st_mode & 0777, 0600u);
 }
 
+// --- files that somebody else removes or cuts short ------------------------------------------
+
+static uint64_t
+append(struct journal *j)
+{
+    static char text[20000] = "a delivery";
+    struct err err = {0};
+    uint64_t sequence = 0;
+
+    cr_assert_eq(journal_append(j, span_make(text, sizeof text), 5000, &sequence, &err),
+                 0, "%s", err.text);
+    return sequence;
+}
+
+// Reads all there is: how many are missing, and the *last record.
+static uint64_t
+read_all(struct journal *j, uint64_t *last)
+{
+    struct cursor *c = cursor_open(j, 0);
+    struct record rec;
+    struct err err = {0};
+    enum cursor_result r;
+    uint64_t missing = 0;
+
+    while ((r = cursor_next(c, &rec, &err)) > 0) {
+        if (r == CURSOR_GAP)
+            missing += rec.sequence - rec.gap_first + 1;
+        else
+            *last = rec.sequence;
+    }
+    cr_assert_eq(r, CURSOR_END, "%s", err.text);
+    cursor_close(c);
+    return missing;
+}
+
+static void
+run(const char *what)
+{
+    char command[256];
+
+    snprintf(command, sizeof command, "cd %s && %s", directory, what);
+    cr_assert_eq(system(command), 0);
+}
+
+// A record that is acknowledged after the active segment was touched is there after a restart.
+static void
+expect_what_follows_is_kept(const char *touch)
+{
+    struct err err = {0};
+    struct journal *j = try_open(false, &err);
+    uint64_t last = 0;
+
+    append(j);
+    run(touch);
+    uint64_t after = append(j);
+    read_all(j, &last);
+    cr_assert_eq(last, after);
+    journal_close(j);
+    j = try_open(false, &err);
+    read_all(j, &last);
+    cr_assert_eq(last, after);
+    cr_assert_gt(append(j), after);
+    journal_close(j);
+}
+
+Test(journal_place, nothing_is_acknowledged_into_a_segment_that_was_removed)
+{
+    expect_what_follows_is_kept("rm *.wal");
+}
+
+Test(journal_place, nothing_is_acknowledged_into_a_segment_that_was_cut_short)
+{
+    expect_what_follows_is_kept("truncate -s 0 *.wal");
+}
+
+Test(journal_place, a_removed_segment_is_a_gap_and_stops_nothing)
+{
+    struct err err = {0};
+    struct journal *j = try_open(false, &err);
+    uint64_t last = 0;
+
+    for (int i = 0; i < 12; i++) // three in a segment
+        append(j);
+    run("rm 0000000000000004-*.wal");
+    cr_assert_eq(read_all(j, &last), 3u);
+    cr_assert_eq(last, 12u);
+    journal_close(j);
+}
+
 // --- bad/ -----------------------------------------------------------------------------------
 
 #define SEGMENT_FILE "0000000000000001-00000000.wal"
