@@ -8,8 +8,9 @@
 // seconds would delete what nobody has read.
 //
 // XINFO GROUPS gives `lag`, the entries the group has not been given, trimmed ones among
-// them (Redis 7.0 on; null when it does not know). So what a group can never read is lag
-// minus length, and a trim has taken from it by how much that has grown.
+// them (Redis 7.0 on). So what a group can never read is lag minus length, and a trim has taken
+// from it by how much that has grown. Where an entry ahead of the group was deleted Redis does
+// not know the lag: added minus read is that, and the deleted ones.
 #include "relay/inside.h"
 
 #include "base/clock.h"
@@ -21,24 +22,48 @@
 
 enum { TRIMS_MAX = 50, TRIM_FULL = 10000, HOUR_MS = 3600000, BOOT_MS = 300000 };
 
+// field_of is the value of a field in a reply of names and values, NULL when there is none.
+static const struct redis_reply *
+field_of(const struct redis_reply *about, const char *name)
+{
+    for (size_t i = 0; i + 1 < redis_reply_len(about); i += 2)
+        if (span_is(redis_reply_text(redis_reply_at(about, i)), name))
+            return redis_reply_at(about, i + 1);
+    return NULL;
+}
+
+static const struct redis_reply *
+stream_field(struct relay *r, const char *key, const char *name)
+{
+    struct err err;
+
+    return field_of(redis_ask(r->redis, &err, "XINFO", "STREAM", key, NULL), name);
+}
+
 static uint64_t
 lag_most(struct relay *r, const char *key)
 {
     struct err err;
-    uint64_t most = 0;
+    int64_t most = 0, read = -1; // read: by the slowest group of unknown lag
     const struct redis_reply *groups =
         redis_ask(r->redis, &err, "XINFO", "GROUPS", key, NULL);
 
     for (size_t i = 0; i < redis_reply_len(groups); i++) {
-        const struct redis_reply *group = redis_reply_at(groups, i);
-        for (size_t f = 0; f + 1 < redis_reply_len(group); f += 2) {
-            int64_t lag = redis_reply_number(redis_reply_at(group, f + 1));
-            if (span_is(redis_reply_text(redis_reply_at(group, f)), "lag") && lag > 0 &&
-                (uint64_t)lag > most)
-                most = (uint64_t)lag;
-        }
+        const struct redis_reply *lag = field_of(redis_reply_at(groups, i), "lag");
+        const struct redis_reply *so_far =
+            field_of(redis_reply_at(groups, i), "entries-read");
+        int64_t number = redis_reply_number(lag);
+        most = number > most ? number : most;
+        number = redis_reply_number(so_far);
+        if (redis_reply_kind(lag) == REDIS_NIL &&
+            redis_reply_kind(so_far) == REDIS_NUMBER && (read < 0 || number < read))
+            read = number;
     }
-    return most;
+    if (read >= 0) {
+        int64_t lag = redis_reply_number(stream_field(r, key, "entries-added")) - read;
+        most = lag > most ? lag : most;
+    }
+    return (uint64_t)most;
 }
 
 // Told once. A dead connection is not: the next batch meets and tells it.
@@ -171,20 +196,13 @@ newest_id_us(struct relay *r)
     int64_t newest_ms = 0;
     char key[SCRIPT_KEY];
     uint64_t ms;
-    struct err err;
 
     for (size_t i = 0; i < r->streams_len; i++) {
         script_key(key, r->namespace, span_of(r->streams[i]));
-        const struct redis_reply *about =
-            redis_ask(r->redis, &err, "XINFO", "STREAM", key, NULL);
-        for (size_t f = 0; f + 1 < redis_reply_len(about); f += 2) {
-            struct span id = redis_reply_text(redis_reply_at(about, f + 1));
-            if (span_is(redis_reply_text(redis_reply_at(about, f)),
-                        "last-generated-id") &&
-                text_number(&ms, span_cut(&id, '-'), INT64_MAX / 1000) &&
-                (int64_t)ms > newest_ms)
-                newest_ms = (int64_t)ms;
-        }
+        struct span id = redis_reply_text(stream_field(r, key, "last-generated-id"));
+        if (text_number(&ms, span_cut(&id, '-'), INT64_MAX / 1000) &&
+            (int64_t)ms > newest_ms)
+            newest_ms = (int64_t)ms;
     }
     return newest_ms * 1000;
 }

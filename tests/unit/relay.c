@@ -823,6 +823,28 @@ Test(relay, counts_what_was_trimmed_before_a_group_read_it)
     cr_expect_eq(status().trimmed_unread, 1500 - length);
 }
 
+static void start_trimming(const struct relay_options *options);
+
+// Redis gives no lag then, and no lag must not look like none.
+Test(relay, knows_what_is_unread_when_an_entry_ahead_was_deleted)
+{
+    const char *streams[] = {"events", NULL};
+    struct relay_options options = trimming(streams, 1000, 20);
+
+    tell("XGROUP CREATE {t}:events slow 0 MKSTREAM");
+    for (int i = 1; i <= 500; i++)
+        tell("XADD {t}:events * a b");
+    ask("XREADGROUP GROUP slow me COUNT 50 STREAMS {t}:events >");
+    tell("XADD {t}:events 9000000000000-1 a b");
+    tell("XDEL {t}:events 9000000000000-1");
+    start_trimming(&options);
+    until(s.streams[1].lag == 451);
+    options.retain_entries = 100;
+    relay_reload(relay, &options);
+    until(s.streams[1].length < 200);
+    cr_expect_eq(status().trimmed_unread, status().trimmed - 50 + 1); // the deleted one
+}
+
 static void
 start_trimming(const struct relay_options *options)
 {
