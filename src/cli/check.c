@@ -72,7 +72,8 @@ check_secret(struct findings *f, const char *what, const char *path, size_t leas
         findings_tell(f, WRONG, mode ? EXIT_CODE_PERMISSION : EXIT_CODE_CONFIG, what,
                       NULL, "%s", err.text);
     } else {
-        findings_tell(f, GOOD, EXIT_CODE_OK, what, NULL, "%s", path);
+        findings_tell(f, GOOD, EXIT_CODE_OK, what, NULL, "%s%s", path,
+                      geteuid() == 0 ? " (read as root)" : "");
     }
     secret_wipe(&secret);
 }
@@ -161,7 +162,14 @@ check_directory(struct findings *f)
     int reason = errno;
     snprintf(parent, sizeof parent, "%s", path);
     const char *above = dirname(parent);
-    if (reason == ENOENT && faccessat(AT_FDCWD, above, W_OK | X_OK, AT_EACCESS) == 0)
+    bool others = stat(path, &st) == 0 && st.st_uid != geteuid() && st.st_uid != 0;
+    if (reason == EACCES && others && S_ISDIR(st.st_mode))
+        findings_tell(
+            f, WARNING, EXIT_CODE_OK, "state_dir", "run check as that user or as root",
+            "%s belongs to user %u, as whom the receiver must run; not looked at "
+            "from here",
+            path, (unsigned)st.st_uid);
+    else if (reason == ENOENT && faccessat(AT_FDCWD, above, W_OK | X_OK, AT_EACCESS) == 0)
         findings_tell(f, GOOD, EXIT_CODE_OK, "state_dir", NULL, "%s will be made%s", path,
                       geteuid() == 0 ? " (asked as root)" : "");
     else

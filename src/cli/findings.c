@@ -1,5 +1,6 @@
 #include "cli/findings.h"
 
+#include "base/text.h"
 #include "cli/show.h"
 #include "cli/waiting.h"
 
@@ -29,12 +30,13 @@ findings_tell(struct findings *f, enum finding finding, enum exit_code code,
 {
     static const enum show_color colors[] = {SHOW_GOOD, SHOW_WARNING, SHOW_BAD};
     const struct cli *c = f->cli;
-    char text[1024];
+    char raw[1024], text[1024];
     va_list args;
 
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    vsnprintf(raw, sizeof raw, format, args);
     va_end(args);
+    text_escape(text, sizeof text, span_of(raw));
     waiting_wipe();
     f->counts[finding]++;
     if (finding == WRONG && f->code == EXIT_CODE_OK)

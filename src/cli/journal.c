@@ -161,18 +161,27 @@ is_shown(const struct dirent *entry)
     return entry->d_name[0] != '.';
 }
 
+// For people a line, for programs an object in the array that *json holds open.
 static void
-print_file(const char *name, const struct stat *st)
+print_file(struct buf *json, const char *name, const struct stat *st)
 {
     char size[32], time[CLOCK_TEXT];
 
     text_bytes(size, sizeof size, (uint64_t)st->st_size);
     clock_format_seconds(time, (int64_t)st->st_mtime * 1000000);
-    printf("  %-28s %10s  %s\n", name, S_ISDIR(st->st_mode) ? "directory" : size, time);
+    if (!json) {
+        printf("  %-28s %10s  %s\n", name, S_ISDIR(st->st_mode) ? "directory" : size,
+               time);
+        return;
+    }
+    buf_add_byte(json, '{');
+    show_add_member(json, "name", span_of(name));
+    buf_add_format(json, "\"bytes\":%llu,\"modified\":\"%s\"},",
+                   (unsigned long long)st->st_size, time);
 }
 
 static void
-print_files(const char *directory)
+print_files(struct buf *json, const char *directory)
 {
     struct dirent **entries;
     int n = scandir(directory, &entries, is_shown, alphasort);
@@ -183,7 +192,7 @@ print_files(const char *directory)
         snprintf(path, sizeof path, "%s/%s", directory, entries[i]->d_name);
         text_escape(name, sizeof name, span_of(entries[i]->d_name));
         if (stat(path, &st) == 0) // it may be gone by now
-            print_file(name, &st);
+            print_file(json, name, &st);
         free(entries[i]);
     }
     if (n >= 0)
@@ -191,13 +200,43 @@ print_files(const char *directory)
 }
 
 static void
-print_sums_json(const struct journey *j)
+add_time(struct buf *json, const char *name, int64_t us)
 {
-    printf("{\"journal\":\"%s\",\"records\":%llu,\"bytes\":%llu,\"first\":%llu,"
-           "\"last\":%llu,\"gaps\":%llu,\"missing\":%llu}\n",
-           j->id, (unsigned long long)j->records, (unsigned long long)j->bytes,
-           (unsigned long long)j->first, (unsigned long long)j->last,
-           (unsigned long long)j->gaps, (unsigned long long)j->missing);
+    char time[CLOCK_TEXT];
+
+    if (us == 0)
+        return;
+    clock_format_seconds(time, us);
+    show_add_member(json, name, span_of(time));
+}
+
+static void
+print_sums_json(const struct journey *j, const struct inspect_total *total,
+                const char *directory)
+{
+    struct buf json;
+
+    buf_init(&json, 16 << 20);
+    buf_add_format(&json,
+                   "{\"journal\":\"%s\",\"records\":%llu,\"bytes\":%llu,"
+                   "\"first\":%llu,\"last\":%llu,\"gaps\":%llu,\"missing\":%llu,",
+                   j->id, (unsigned long long)j->records, (unsigned long long)j->bytes,
+                   (unsigned long long)j->first, (unsigned long long)j->last,
+                   (unsigned long long)j->gaps, (unsigned long long)j->missing);
+    add_time(&json, "received_first", j->first_us);
+    add_time(&json, "received_last", j->last_us);
+    if (total)
+        buf_add_format(&json, "\"unreadable_files\":%llu,\"bad_files\":%llu,",
+                       (unsigned long long)total->foreign,
+                       (unsigned long long)total->bad_files);
+    if (directory) {
+        buf_add_text(&json, "\"files\":[");
+        print_files(&json, directory);
+        json.len -= json.at[json.len - 1] == ',';
+        buf_add_text(&json, "],");
+    }
+    show_end(&json);
+    buf_release(&json);
 }
 
 static void
@@ -215,10 +254,6 @@ print_sums(const struct journey *j)
 {
     char bytes[32];
 
-    if (j->cli->json) {
-        print_sums_json(j);
-        return;
-    }
     text_bytes(bytes, sizeof bytes, j->bytes);
     printf("journal %s: %llu records, %s", j->id, (unsigned long long)j->records, bytes);
     if (j->records)
@@ -241,9 +276,12 @@ cli_journal_ls(struct cli *c)
 
     if (journey_make(&j, &err) < 0)
         return cli_fail(&err);
-    print_sums(&j);
-    if (!c->json)
-        print_files(cli_directory(c));
+    if (c->json) {
+        print_sums_json(&j, NULL, cli_directory(c));
+    } else {
+        print_sums(&j);
+        print_files(NULL, cli_directory(c));
+    }
     return j.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
 
@@ -303,12 +341,16 @@ print_verified(struct journey *j, const struct inspect_total *total)
     j->last = total->last;
     j->gaps = total->gaps;
     j->missing = total->lost;
+    if (j->cli->json) {
+        print_sums_json(j, total, NULL);
+        return;
+    }
     print_sums(j);
-    if (total->foreign && !j->cli->json)
+    if (total->foreign)
         printf("%llu more files are named like segments, and their headers cannot be "
                "read: what they held is not counted\n",
                (unsigned long long)total->foreign);
-    if (total->bad_files && !j->cli->json)
+    if (total->bad_files)
         printf("bad/ holds %llu files that were set aside; what can be read of a whole "
                "segment, journal salvage --segment saves\n",
                (unsigned long long)total->bad_files);

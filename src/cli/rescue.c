@@ -5,6 +5,7 @@
 #include "cli/journey.h"
 #include "cli/redis_words.h"
 #include "cli/show.h"
+#include "cli/waiting.h"
 #include "event/delivery.h"
 #include "relay/relay.h"
 
@@ -292,9 +293,13 @@ claim(struct cli *c, const char *id, struct err *err)
     uint64_t cursor = 0;
     int result = config_redis_options(&redis, c->config, &password, err);
 
-    if (result == 0)
-        result = relay_claim(&redis, c->config->redis_namespace, id, cli_directory(c),
-                             &cursor, err);
+    waiting_for("asking Redis (%s)", c->config->redis_url);
+    if (result == 0 && relay_claim(&redis, c->config->redis_namespace, id,
+                                   cli_directory(c), &cursor, err) < 0) {
+        err->exit = redis_words_find(err->text)->code;
+        result = -1;
+    }
+    waiting_end();
     secret_wipe(&password);
     if (result < 0)
         return -1;

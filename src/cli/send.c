@@ -274,16 +274,34 @@ time_at(const struct sending *s, size_t percent)
 }
 
 static void
+print_summary_json(const struct sending *s, double seconds)
+{
+    struct buf json;
+
+    buf_init(&json, 1 << 16);
+    buf_add_format(&json,
+                   "{\"sent\":%llu,\"good\":%llu,\"seconds\":%.3f,\"p50_ms\":%.3f,"
+                   "\"p99_ms\":%.3f,\"codes\":{",
+                   (unsigned long long)s->sent, (unsigned long long)s->good, seconds,
+                   time_at(s, 50), time_at(s, 99));
+    for (size_t code = 0; code < 1000; code++)
+        if (s->codes[code])
+            buf_add_format(&json, "\"%zu\":%llu,", code,
+                           (unsigned long long)s->codes[code]);
+    json.len -= json.at[json.len - 1] == ',';
+    buf_add_text(&json, "},");
+    show_end(&json);
+    buf_release(&json);
+}
+
+static void
 print_summary(struct sending *s)
 {
     double seconds = (double)(clock_mono_us() - s->start_us) / 1e6;
 
     qsort(s->times, s->times_len, sizeof *s->times, by_time);
     if (s->cli->json) {
-        printf("{\"sent\":%llu,\"good\":%llu,\"seconds\":%.3f,\"p50_ms\":%.3f,"
-               "\"p99_ms\":%.3f}\n",
-               (unsigned long long)s->sent, (unsigned long long)s->good, seconds,
-               time_at(s, 50), time_at(s, 99));
+        print_summary_json(s, seconds);
         return;
     }
     printf("%llu sent, %s%llu answered 200%s", (unsigned long long)s->sent,

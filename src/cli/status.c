@@ -127,6 +127,8 @@ show_receiver(struct status *s)
           page_metric(page, "acrelay_relay_entries_total"));
     count(s, "waiting", known ? "waiting for the stream" : "waiting, at most (*)",
           page_metric(page, "acrelay_journal_unpublished_records"));
+    if (!known)
+        buf_add_text(&s->json, "\"waiting_at_most\":true,");
     double age;
     if (page_find(page, "acrelay_journal_oldest_unpublished_age_seconds", &age))
         seconds(s, "waiting_seconds", "the oldest of them since", age);

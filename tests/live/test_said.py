@@ -1,6 +1,8 @@
 """What the command line says of things that go wrong: in Redis's own words, never "good" without
 a look, never waiting without a word."""
 import json
+import os
+import pty
 import signal
 import socket
 import subprocess
@@ -414,3 +416,50 @@ def test_a_delivery_that_fails_stops_no_other_of_the_journal(acrelay, receiver, 
     [saved] = [json.loads(line) for line in acrelay(
         "journal", "dump", "--directory", str(old), "--json", "--from", "3").splitlines()]
     assert saved["content_encoding"] == "utf-8"
+
+
+# --- on a terminal -----------------------------------------------------------------------
+
+def on_a_terminal(*words):
+    """What a command writes where both its outputs are a terminal."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([f"{harness.BUILD}/acrelay", *words], stdout=theirs, stderr=theirs,
+                               env={**os.environ, "TERM": "xterm"})
+    os.close(theirs)
+    out = b""
+    try:
+        while piece := os.read(ours, 65536):
+            out += piece
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    process.wait(60)
+    return out.decode()
+
+
+def test_nothing_from_outside_moves_the_terminal(receiver):
+    evil = "type=subscribe&contact[id]=1&x=a%C2%9B2J%E2%80%AEb%F3%A0%81%81c%7F"
+    assert receiver.post(evil) == 200
+    assert receiver.post(evil, **{"Content-Type": "multipart/mixed"}) == 200
+    assert receiver.post(evil.replace("%", "%25").encode() + "\u009b\u202e".encode()) == 200
+    receiver.wait_shipped()
+    config = ("-c", str(receiver.config))
+    for words in (["tail", "--from", "0", "--count", "2", "--json"], ["tail", "--from", "0", "--count", "2", "--data"],
+                  ["dead", "list", "--json"], ["journal", "dump", "--raw", "--json"],
+                  ["journal", "dump", "--raw"], ["status", "--json"]):
+        out = on_a_terminal(*config, *words)
+        assert not any(c in out for c in "\u009b\u202e\U000e0041\x7f"), words
+        if "--json" in words:
+            for line in out.splitlines():
+                json.loads(line)
+    out = on_a_terminal(*config, "tail", "--from", "0", "--count", "2", "--json")
+    values = [json.loads(line)["data"]["x"] for line in out.splitlines()]
+    assert values[0] == "a\u009b2J\u202eb\U000e0041c\x7f" and "\\u009b" in out
+
+
+def test_a_terminal_shows_what_is_asked(place):
+    with RedisServer() as redis:
+        config = place(f"redis://127.0.0.1:{redis.port}/0")
+        redis.pause()
+        out = on_a_terminal("-c", str(config), "doctor", "--offline")
+        assert "\rasking Redis" in out and "\r\033[K" in out and "no answer in time" in out
