@@ -38,6 +38,7 @@ static const struct right {
     {"HSET", "last", {"a", "b"}},
     {"HKEYS", "last", {NULL}},
     {"HDEL", "last", {"a"}},
+    {"UNLINK", "streams", {NULL}},
     {"SMEMBERS", "streams", {NULL}},
     {"SADD", "streams", {"a"}},
     {"SREM", "streams", {"a"}},
