@@ -215,6 +215,8 @@ redis_peer_closed(const struct redis *r)
 void
 redis_set_timeout(struct redis *r, int64_t ms)
 {
+    if (r->command_ms == ms)
+        return;
     r->command_ms = ms;
     // Reads are waited for in redis_receive; this is for writes. It fails only on a socket that
     // is closed, which the next write tells.

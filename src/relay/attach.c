@@ -14,7 +14,8 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
-// A Redis that hangs is given up before 10 s have passed, also in the middle of a batch.
+// A Redis that hangs is given up before 10 s have passed since it last answered, also in the
+// middle of a batch.
 enum { AHEAD_MAX = 1000000, CONNECT_MS = 2000, COMMAND_MS = 8000, POLL_MS = 3000 };
 
 // The cursor as Redis tells it; empty: it has none.
@@ -68,6 +69,19 @@ poll_limit_ms(const struct relay *r)
             poll_ms = times_ms("cursor-deadline", POLL_MS);
 
     return limit_ms < poll_ms ? limit_ms : poll_ms;
+}
+
+void
+relay_limit_wait(struct relay *r)
+{
+    int64_t silent_ms = clock_mono_ms() - r->heard_ms, limit_ms = COMMAND_MS - silent_ms;
+
+    if (silent_ms < 1000) // mostly: nothing to change
+        limit_ms = COMMAND_MS;
+    if (limit_ms < POLL_MS)
+        limit_ms = POLL_MS;
+    redis_set_timeout(r->redis,
+                      limit_ms < command_limit_ms(r) ? limit_ms : command_limit_ms(r));
 }
 
 static enum reply
@@ -363,7 +377,7 @@ ask(struct relay *r, struct found *f)
         if (result == REPLY_DONE)
             result = judge(r, i, reply, f);
     }
-    redis_set_timeout(r->redis, command_limit_ms(r));
+    relay_limit_wait(r);
     return result;
 }
 
@@ -391,7 +405,7 @@ relay_poll(struct relay *r)
     if (reply == REPLY_DONE)
         reply = take_cursor(r, &found);
     if (reply == REPLY_DONE)
-        r->polled_ms = clock_mono_ms();
+        r->polled_ms = r->heard_ms = clock_mono_ms();
     return reply;
 }
 

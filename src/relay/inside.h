@@ -63,6 +63,7 @@ struct relay {
     bool warned_info, warned_role, warned_trim, warned_ids, noticed;
     bool role_hidden;   // Redis does not let us ask for it
     int64_t polled_ms;  // when Redis was polled last, 0: it must be
+    int64_t heard_ms;   // when it last answered a poll or a batch
     int64_t wait_ms;    // next back-off
     int64_t gone_ms;    // since when it does not ship, 0: it does
     uint64_t waiting;   // records behind the cursor when Redis was back
@@ -104,6 +105,8 @@ struct relay {
 // else as reply.h says.
 enum reply relay_attach(struct relay *r);
 enum reply relay_poll(struct relay *r);
+// relay_limit_wait sets how long the next command may take.
+void relay_limit_wait(struct relay *r);
 void relay_detach(struct relay *r);
 
 // ship.c: relay_ship sends what waits, one batch; REPLY_DONE when there was nothing or it

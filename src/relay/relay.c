@@ -185,6 +185,7 @@ ship_on(struct relay *r)
     while (reply == REPLY_DONE && !is_stopping(r)) {
         bool idle = false;
         take_reload(r);
+        relay_limit_wait(r);
         trim_if_due(r);
         reply = poll_if_due(r);
         if (reply == REPLY_DONE)

@@ -250,6 +250,7 @@ done(struct relay *r, const struct script_answer *a)
         tell_dead(r);
     tell_notice(r, a->notice);
     relay_passed(r);
+    r->heard_ms = clock_mono_ms();
     move_to(r, a->cursor, r->batch_check);
     r->received_us = r->batch_received_us;
     r->forgets = false;

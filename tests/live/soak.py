@@ -23,6 +23,8 @@ import sys
 import tempfile
 import time
 
+import redis
+
 import harness
 import ledger
 from fault_proxy import FaultProxy
@@ -118,6 +120,15 @@ class World:
         self.supervise()
         return self.receiver.is_ready()
 
+    def save(self):
+        """A replica that comes back makes the master save in the background, which ends soon."""
+        def is_saved():
+            try:
+                return self.master.client.save()
+            except redis.ResponseError as error:
+                assert "in progress" in str(error), error
+        harness.wait_for("a save", is_saved)
+
     # --- faults -------------------------------------------------------------------------------
 
     def fault_kill_receiver(self):
@@ -135,14 +146,14 @@ class World:
     def fault_kill_redis(self):
         """It comes back with what it had at its last SAVE, if any."""
         if self.random.random() < 0.5:
-            self.master.client.execute_command("SAVE")
+            self.save()
             self.pause()
         self.master.kill()
         self.pause()
         self.master.start()
 
     def fault_roll_back(self):
-        self.master.client.execute_command("SAVE")
+        self.save()
         self.pause()
         self.master.client.execute_command("DEBUG", "RELOAD", "NOSAVE")
         # DEBUG RELOAD is not told to replicas, which a real restart is: start it anew.
