@@ -225,10 +225,10 @@ deps:
 prism:
 	@mkdir -p build/prism
 	cd build/prism && npm install --no-audit --no-fund --silent @stoplight/prism-cli@5
-# every allocation of acrelayd fails in turn; `make test` does it for a shorter time
-MALLOC_SECONDS ?= 300
+# every allocation of acrelayd fails in turn; `make test` tries two dozen
+MALLOC_FAULTS ?= 600
 soak-malloc: all tools
-	MALLOC_SECONDS=$(MALLOC_SECONDS) $(PYTHON) -m pytest -q -s -p no:cacheprovider \
+	MALLOC_FAULTS=$(MALLOC_FAULTS) $(PYTHON) -m pytest -q -s -p no:cacheprovider \
 	    tests/live/test_nth_malloc.py
 # the worker under random faults: WORKER_RUNS seeds
 WORKER_RUNS ?= 500

@@ -29,7 +29,9 @@ import harness
 import ledger
 from fault_proxy import FaultProxy
 
-DISK_MIB = 160
+# A segment that a kill left is 16 MiB, and journal.max half of the disk: so many kills as a run
+# may have do not take the room of published segments, which Redis could be refilled with.
+DISK_MIB = 512
 CUT_OVER, POISON = 300_000, 400_000  # bytes
 TIMES = "cursor-check=1000 refused-wait=50"
 

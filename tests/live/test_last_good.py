@@ -164,7 +164,7 @@ def test_a_change_that_needs_a_restart_ends_it_with_75(receiver, good):
     receiver.write(good.replace("127.0.0.1:1'", "127.0.0.1:3'"))
     receiver.process.send_signal(signal.SIGHUP)
     harness.wait_for("the refusal", lambda: "receiver.listen needs a restart"
-                     in receiver.reload()["message"])
+                     in receiver.read_log())
     assert receiver.process.wait(20) == 75
 
 
