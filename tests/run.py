@@ -79,7 +79,7 @@ def sanitized(name, kind, *env):
     """The spine, with real processes, under a sanitizer."""
     return Step(name, "computes",
                 ["env", f"ACRELAY_BUILD={ROOT}/build/{kind}", *env,
-                 *pytest_command(name, "tests/live/test_spine.py")], junit(name), 300)
+                 *pytest_command(name, "-n", "3", "tests/live/test_spine.py")], junit(name), 300)
 
 
 class Step(typing.NamedTuple):
@@ -90,6 +90,9 @@ class Step(typing.NamedTuple):
     seconds: int  # that it may take
 
 
+# The short form unless SYSTEMD=whole, which takes the times of the units as they are.
+SYSTEMD = ["--whole"] if os.environ.get("SYSTEMD") == "whole" else []
+
 STEPS = [
     Step("format", "first", make("format-check"), plain, 60),
     Step("layers", "first", make("layers"), plain, 30),
@@ -97,7 +100,8 @@ STEPS = [
     Step("live", "waits", pytest_command("live", "-n", "5", "--dist", "load", "tests/live",
                                          "--ignore", "tests/live/test_spine.py"),
          junit("live"), 600),
-    Step("systemd", "waits", pytest_command("systemd", "tests/systemd"), junit("systemd"), 300),
+    Step("systemd", "waits", pytest_command("systemd", "tests/systemd", *SYSTEMD),
+         junit("systemd"), 600),
     Step("soak", "waits", [PYTHON, "tests/live/soak.py", "--seeds", "2", "--faults", "8"],
          counted, 200),
     Step("demo", "waits", ["sh", "deploy/try.sh", "demo"], plain, 120),

@@ -108,8 +108,11 @@ def judge(sim, worker, before, switches):
 
 
 def worker_code(worker):
-    return subprocess.run(worker.command("apply"), stdout=subprocess.DEVNULL,
-                          stderr=subprocess.DEVNULL, env=ENVIRONMENT).returncode
+    done = subprocess.run(worker.command("apply"), capture_output=True, text=True,
+                          env=ENVIRONMENT)
+    if done.returncode != 0:
+        print(f"apply ends with {done.returncode}: {done.stdout}{done.stderr}", flush=True)
+    return done.returncode
 
 
 def one(seed):
