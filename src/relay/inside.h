@@ -71,7 +71,9 @@ struct relay {
     int64_t exact_ms;   // when it trimmed to the entry last, 0: it is due
     struct clock_watch redis_clock;
     int64_t newest_us,
-        newest_at_us; // id of the newest entry, boot clock when it was read
+        newest_at_us;   // id of the newest entry, boot clock when it was read
+    int64_t started_us; // boot clock
+    bool has_past;      // the journal had records then
     char left[RELAY_STREAMS_MAX][RELAY_NAME]; // streams that no hook names any more
     size_t left_len;
     uint64_t dead_gone;   // dead letters trimmed and not told yet

@@ -394,9 +394,13 @@ relay_start(const struct relay_options *options, struct journal *j, struct err *
 {
     struct relay *r = memory_get(sizeof *r);
     pthread_condattr_t monotonic;
+    struct journal_status status;
 
     memset(r, 0, sizeof *r);
     r->journal = j;
+    journal_read_status(j, &status);
+    r->has_past = status.last > 0;
+    r->started_us = clock_boot_us();
     r->fd = -1;
     buf_init(&r->password, PASSWORD_MAX);
     buf_init(&r->next_password, PASSWORD_MAX);

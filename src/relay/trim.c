@@ -19,6 +19,7 @@
 #include "base/times.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { TRIMS_MAX = 50, TRIM_FULL = 10000, HOUR_MS = 3600000, BOOT_MS = 300000 };
 
@@ -197,8 +198,10 @@ newest_id_us(struct relay *r)
     char key[SCRIPT_KEY];
     uint64_t ms;
 
-    for (size_t i = 0; i < r->streams_len; i++) {
-        script_key(key, r->namespace, span_of(r->streams[i]));
+    for (size_t i = 0; i < r->streams_len + r->left_len; i++) {
+        size_t left = i - r->streams_len;
+        script_key(key, r->namespace,
+                   span_of(i < r->streams_len ? r->streams[i] : r->left[left]));
         struct span id = redis_reply_text(stream_field(r, key, "last-generated-id"));
         if (text_number(&ms, span_cut(&id, '-'), INT64_MAX / 1000) &&
             (int64_t)ms > newest_ms)
@@ -207,20 +210,37 @@ newest_id_us(struct relay *r)
     return newest_ms * 1000;
 }
 
-// A machine that has just booted may not have its time yet, and Redis on it neither; no step is
-// seen when we start after it. So for that while time goes on from the newest entry, as fast as
-// the boot clock, and no faster.
+// is_early says whether too little time has passed to have seen a step of Redis's clock: a
+// machine that has just booted may not have its time yet, and Redis on it neither; and between
+// two lives of this process anything may have set it. A first start has no such past, unless
+// the two clocks already disagree.
+static bool
+is_early(const struct relay *r, int64_t now_us, int64_t boot_us)
+{
+    int64_t apart_us = now_us - clock_now_us();
+
+    if (boot_us < times_ms("clock-boot", BOOT_MS) * 1000)
+        return true;
+    return boot_us - r->started_us < r->redis_clock.settle_us &&
+           (r->has_past || llabs((long long)apart_us) > CLOCK_STEP_MAX_US);
+}
+
+// For so long time goes on from the newest entry, or the record at the cursor, as fast as the
+// boot clock, and no faster: what is newer than that by more than redis.retain.age stays.
 static int64_t
 cautious(struct relay *r, int64_t now_us)
 {
     int64_t boot_us = clock_boot_us();
 
-    if (boot_us >= times_ms("clock-boot", BOOT_MS) * 1000)
-        return now_us;
-    if (r->newest_at_us == 0) {
+    if (r->newest_at_us ==
+        0) { // before the first batch, whose ids are by this very clock
         r->newest_us = newest_id_us(r);
+        if (r->received_us > r->newest_us)
+            r->newest_us = r->received_us;
         r->newest_at_us = boot_us;
     }
+    if (!is_early(r, now_us, boot_us))
+        return now_us;
     int64_t sure_us = r->newest_us + boot_us - r->newest_at_us;
     return r->newest_us == 0 || now_us < sure_us ? now_us : sure_us;
 }

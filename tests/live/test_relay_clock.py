@@ -186,3 +186,30 @@ def test_a_redis_that_has_no_time_yet_after_boot_trims_nothing(clock, wrong_redi
         assert redis.client.xlen("{ac}:events") == 3
     finally:
         receiver.kill()
+
+
+@pytest.mark.parametrize("who", ["redis", "both"])
+def test_a_clock_that_steps_between_two_lives_trims_nothing(clock, wrong_redis, tmp_path,
+                                                            monkeypatch, who):
+    """No step is seen by the next process: for as long as a new time takes to be believed it
+    goes on from the newest entry."""
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "trim=50 trim-exact=50")
+    redis = wrong_redis
+    receiver = harness.Receiver(tmp_path, redis.port)
+    try:
+        assert receiver.post("type=subscribe") == 200
+        receiver.wait_shipped()
+        receiver.stop()
+        clock(8 * DAY)
+        clock.on(who == "both")
+        add_old(redis, "{ac}:dead", [99 * DAY, HOUR], time.time())
+        receiver.start()
+        harness.wait_for("what is too old in any case",
+                         lambda: redis.client.xlen("{ac}:dead") == 1)
+        assert receiver.post("type=subscribe") == 200
+        receiver.wait_shipped()
+        wait_trims(redis)
+        assert redis.client.xlen("{ac}:events") == 4
+        assert receiver.metric("acrelay_stream_trimmed_unread_total") == 0
+    finally:
+        receiver.kill()
