@@ -11,7 +11,8 @@
 // (aside.h). If even that is refused, nothing is proven: an alarm, and all begins again.
 //
 // What comes after such a record and fails alike (the same error; cut, and at least as large)
-// needs one try only, for an hour: many in a row would hold up the rest for long.
+// needs one try only, for an hour: many in a row would hold up the rest for long. Two where it
+// is cut, one right after the other: one cut may be any lost connection.
 //
 // No answer in time is no refusal: the batch is halved, nothing more.
 #include "relay/inside.h"
@@ -39,7 +40,8 @@ is_alike(const struct relay *r)
     if (!r->proven_ms || clock_mono_ms() - r->proven_ms > HOUR_MS ||
         s->by_cut != p->by_cut)
         return false;
-    return s->by_cut ? s->bytes >= p->bytes : strcmp(s->words, p->words) == 0;
+    return s->by_cut ? s->tries > 1 && s->bytes >= p->bytes
+                     : strcmp(s->words, p->words) == 0;
 }
 
 static bool

@@ -104,6 +104,21 @@ def test_a_redis_that_refuses_everything_makes_no_dead_letters(place, redis, fau
     assert letters(redis, place) == []
 
 
+def test_one_lost_connection_is_no_proof_after_a_record_that_was_refused(place, redis):
+    with FaultProxy(redis.port) as proxy:
+        proxy.cut_over(LIMIT)
+        with shipping(place, proxy.port) as ship:
+            assert ship.post(poison(1))
+            wait_for(lambda: redis.client.xlen("{ac}:dead") == 1)
+            proxy.heal()
+            proxy.cut_after(LIMIT)
+            assert ship.post(poison(2, 2 * LIMIT))
+            ship.finish()
+            assert proxy.healthy()
+    assert numbers(redis) == [2]
+    assert letters(redis, place) == [(1, "redis", poison(1))]
+
+
 def cli(receiver, *words):
     done = subprocess.run([harness.BUILD / "acrelay", "-c", receiver.config, "--json", *words],
                           capture_output=True, text=True, timeout=30)
