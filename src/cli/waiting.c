@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "base/thread.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -40,18 +41,15 @@ look(void *unused)
     return unused;
 }
 
-// Signals are the main thread's. Without a thread nothing is said, and all else is as it was.
+// Without a thread nothing is said, and all else is as it was.
 static void
 start_thread(void)
 {
     pthread_t thread;
-    sigset_t all, before;
+    struct err err;
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (pthread_create(&thread, NULL, look, NULL) == 0)
+    if (thread_start(&thread, "waiting", look, NULL, &err) == 0)
         pthread_detach(thread);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 static void

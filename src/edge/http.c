@@ -72,8 +72,10 @@ init_thread(const struct mg_context *context, int type)
     struct http_server *s = mg_get_user_data(context);
 
     if (type == POLLING) {
+        pthread_setname_np(pthread_self(), "http-accept");
         take_sockets(context, s);
     } else if (type == WORKER) {
+        pthread_setname_np(pthread_self(), "http");
         my_server = s;
         me = workers_add(&s->workers);
     }

@@ -2,6 +2,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/thread.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -98,16 +99,12 @@ static struct lookup *
 start(const char *host)
 {
     struct lookup *l = memory_get(sizeof *l);
-    sigset_t all, before;
     pthread_t thread;
+    struct err err;
 
     *l = (struct lookup){.users = 1, .next = running};
     snprintf(l->host, sizeof l->host, "%s", host);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); // signals are for other threads
-    int failed = pthread_create(&thread, NULL, run, l);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failed) {
+    if (thread_start(&thread, "resolver", run, l, &err) < 0) {
         free(l);
         return NULL;
     }

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/thread.h"
 
 #include <signal.h>
 
@@ -56,10 +57,8 @@ workers_start(struct workers *ws, void (*expire)(struct later *l), struct err *e
     pthread_mutex_init(&ws->lock, NULL);
     sigemptyset(&action.sa_mask);
     sigaction(SIGURG, &action, NULL);
-    if (pthread_create(&timekeeper, NULL, keep_time, ws) != 0)
-        return err_exit(err, EXIT_CODE_FAILURE,
-                        "the HTTP server cannot start a thread (too little "
-                        "memory, or too many processes?)");
+    if (thread_start(&timekeeper, "http-timeouts", keep_time, ws, err) < 0)
+        return -1;
     pthread_detach(timekeeper);
     return 0;
 }

@@ -3,6 +3,7 @@
 #include "journal/journal.h"
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "journal/cursor.h"
 #include "journal/inside.h"
 
@@ -77,17 +78,13 @@ tell_to_stop(struct journal *j)
 static int
 start_threads(struct journal *j, struct err *err)
 {
-    if (pthread_create(&j->committer, NULL, committer_run, j) != 0)
-        goto fail;
-    if (pthread_create(&j->keeper, NULL, keeper_run, j) == 0)
+    if (thread_start(&j->committer, "committer", committer_run, j, err) < 0)
+        return -1;
+    if (thread_start(&j->keeper, "journal-keeper", keeper_run, j, err) == 0)
         return 0;
     tell_to_stop(j);
     pthread_join(j->committer, NULL);
-
-fail:
-    return err_exit(err, EXIT_CODE_FAILURE,
-                    "cannot start the journal's threads (too little memory, "
-                    "or too many processes?)");
+    return -1;
 }
 
 struct journal *

@@ -3,6 +3,33 @@
 // relay, server. On a stop: sockets are given back, what was admitted is answered, the last
 // group is committed, and the process ends without civetweb's own stop, which would drop
 // requests.
+//
+// The threads of acrelayd, by the names that top -H, ps -L and a core show, and what passes
+// between them:
+//
+//   acrelayd         main: starts and stops all of it, waits for signals, reloads
+//   startup-signals  only until the server runs: ends the program on SIGTERM or SIGINT
+//   http-accept      civetweb's; two of them, the public and the admin listener's
+//   http             civetweb's, receiver.threads of them: gate, intake, journal_append_later
+//   http-timeouts    ends reads that take longer than request_timeout, answers 503 at ack_timeout
+//   committer        writes and syncs the group of records, and sends the answers
+//   journal-keeper   spare segments, retention, the wall clock against the boot clock
+//   relay            reads the journal behind the committer, ships to Redis, trims
+//   resolver         one look-up of Redis's name; may be left behind by a stop
+//
+//   http --record in the open group--> committer --answer (edge/later.h)--> the client
+//   committer --"more is durable"--> relay --journal_publish--> journal-keeper
+//   main --rules (receiver/rules.h), options (relay_reload)--> http, relay
+//
+// Locks, none held across a call into another module:
+//   journal.lock     the groups, the list of segments, what is durable and published
+//   journal.removing one segment at a time leaves the list (taken before journal.lock)
+//   journal.aged     the ages of records that wait
+//   relay.lock       status and reloaded options; the connection and the batch are the relay's
+//   intake.lock      the pointer to the rules; a request holds them by a count
+//   workers.lock     the list of HTTP threads, and each one's deadline
+//   admin, reloads, lost, resolver, metric: a lock each, for a few lines
+// A group's result and a deferred answer's state are futex words: woken without a lock.
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/process.h"

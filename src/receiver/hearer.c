@@ -4,6 +4,7 @@
 #include "receiver/hearer.h"
 
 #include "base/log.h"
+#include "base/thread.h"
 
 #include <signal.h>
 
@@ -39,10 +40,7 @@ hearer_start(struct hearer *h, struct err *err)
 
     fill_set(&set);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
-    if (pthread_create(&h->thread, NULL, hear, NULL) == 0)
-        return 0;
-    return err_exit(err, EXIT_CODE_FAILURE,
-                    "cannot start a thread (too little memory, or too many processes?)");
+    return thread_start(&h->thread, "startup-signals", hear, NULL, err);
 }
 
 void

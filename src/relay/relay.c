@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/thread.h"
 #include "base/times.h"
 #include "config/config.h"
 
@@ -357,23 +358,6 @@ release(struct relay *r)
     free(r);
 }
 
-// Signals are for the main thread; SIGPIPE of a dead connection for nobody.
-static int
-start_thread(struct relay *r, struct err *err)
-{
-    sigset_t all, before;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&r->thread, NULL, run, r);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failed)
-        return err_exit(err, EXIT_CODE_FAILURE,
-                        "relay: cannot start a thread (too little memory, or too many "
-                        "processes?)");
-    return 0;
-}
-
 // await_first waits for the first attempt to read the cursor, but not for long: posts wait in
 // the kernel meanwhile.
 static void
@@ -420,7 +404,7 @@ relay_start(const struct relay_options *options, struct journal *j, struct err *
     r->script = script_open(r->namespace, journal_id(j), r->owner,
                             options->repeats_window_us, options->repeats_max);
     clock_watch_init(&r->redis_clock, times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000);
-    if (start_thread(r, err) < 0) {
+    if (thread_start(&r->thread, "relay", run, r, err) < 0) {
         release(r);
         return NULL;
     }
