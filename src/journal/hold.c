@@ -14,7 +14,12 @@
 
 static const int64_t CLEAN_US = INT64_C(3600) * 1000000,
                      STEADY_US = INT64_C(86400) * 1000000;
-enum { ROUND_MS = 1000, CURSOR_FRESH_MS = 10000, BACK_REPORT_US = 600 * 1000000 };
+enum {
+    ROUND_MS = 1000,
+    CURSOR_FRESH_MS = 10000,
+    DUE_FRESH_US = 2000000,
+    BACK_REPORT_US = 600 * 1000000
+};
 
 static void
 warn_of_future(struct journal *j)
@@ -123,22 +128,24 @@ hold_clean_bad(struct journal *j)
 }
 
 static bool
-is_cursor_fresh(const struct journal *j)
+is_cursor_fresh(const struct journal *j, int64_t max_us)
 {
-    return j->published_us && clock_boot_us() - j->published_us <= j->fresh_us;
+    return j->published_us && clock_boot_us() - j->published_us <= max_us;
 }
 
+// What is due can wait for the next cursor read, a few seconds: a Redis that was emptied since
+// the last one is not known yet.
 bool
 hold_is_on(const struct journal *j)
 {
-    return j->clock_held || !is_cursor_fresh(j);
+    return j->clock_held || !is_cursor_fresh(j, DUE_FRESH_US);
 }
 
 void
 hold_report_room(struct journal *j)
 {
     pthread_mutex_lock(&j->lock);
-    bool fresh = is_cursor_fresh(j), report = !fresh && !j->room_reported;
+    bool fresh = is_cursor_fresh(j, j->fresh_us), report = !fresh && !j->room_reported;
     j->room_reported = !fresh;
     if (!fresh)
         j->counts.unconfirmed++;

@@ -94,7 +94,7 @@ struct journal {
     bool spareless;           // no spare could be made, and that was said
     struct clock_watch watch; // of the wall clock
     int64_t round_us;         // between its rounds
-    int64_t fresh_us;         // so old may a cursor read be
+    int64_t fresh_us;         // room is made without an alarm by a cursor read so old
     int64_t back_reported_us; // clock_boot_us, as those below
     int64_t steady_us;        // since when the wall clock is steady
     int64_t cleaned_us;       // when bad/ was
