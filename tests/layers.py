@@ -10,15 +10,16 @@ import sys
 
 SEES = {
     "base": [],
+    "program": ["base"],
     "event": ["base"],
     "journal": ["base"],
     "hook": ["base"],
     "edge": ["base"],
     "config": ["base", "edge"],
     "relay": ["base", "event", "journal", "edge", "config"],
-    "receiver": ["base", "event", "journal", "edge", "config", "relay"],
-    "worker": ["base", "event", "hook", "edge", "config", "relay"],
-    "cli": ["base", "event", "journal", "hook", "edge", "config", "relay", "worker"],
+    "receiver": ["base", "program", "event", "journal", "edge", "config", "relay"],
+    "worker": ["base", "program", "event", "hook", "edge", "config", "relay"],
+    "cli": ["base", "program", "event", "journal", "hook", "edge", "config", "relay", "worker"],
 }
 FOREIGN = {
     "civetweb.h": r"src/edge/http\.c",

@@ -2,7 +2,6 @@
 // the directory, the ports. It writes nothing anywhere.
 #include "base/file.h"
 #include "base/filesystem.h"
-#include "base/programs.h"
 #include "cli/check_redis.h"
 #include "cli/findings.h"
 #include "cli/holder.h"
@@ -376,8 +375,9 @@ check_all(struct findings *f, bool offline)
 }
 
 int
-cli_check(struct cli *c)
+cli_check(void *cli)
 {
+    struct cli *c = cli;
     struct findings f = {.cli = c};
 
     if (options_has(c->options, "print"))

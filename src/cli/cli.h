@@ -1,9 +1,9 @@
-// What the commands of `acrelay` share. A command is one function: it reads what it needs
-// from the options, prints to stdout, and returns the exit code.
+// What the commands of `acrelay` share. A command is one function of the struct cli: it reads
+// what it needs from the options, prints to stdout, and returns the exit code.
 #ifndef ACRELAY_CLI_CLI_H
 #define ACRELAY_CLI_CLI_H
 
-#include "base/options.h"
+#include "program/options.h"
 #include "config/config.h"
 #include "config/reach.h"
 #include "config/secret.h"
@@ -17,24 +17,24 @@ struct cli {
     bool color; // stdout is a terminal, and $NO_COLOR does not forbid it
 };
 
-int cli_check(struct cli *c);
-int cli_doctor(struct cli *c);
-int cli_token(struct cli *c);
-int cli_send(struct cli *c);
-int cli_tail(struct cli *c);
-int cli_status(struct cli *c);
-int cli_reload(struct cli *c);
-int cli_journal_ls(struct cli *c);
-int cli_journal_dump(struct cli *c);
-int cli_journal_verify(struct cli *c);
-int cli_journal_replay(struct cli *c);
-int cli_journal_salvage(struct cli *c);
-int cli_journal_claim(struct cli *c);
-int cli_dead_list(struct cli *c);
-int cli_dead_show(struct cli *c);
-int cli_dead_replay(struct cli *c);
-int cli_dead_drop(struct cli *c);
-int cli_completion(struct cli *c);
+int cli_check(void *cli);
+int cli_doctor(void *cli);
+int cli_token(void *cli);
+int cli_send(void *cli);
+int cli_tail(void *cli);
+int cli_status(void *cli);
+int cli_reload(void *cli);
+int cli_journal_ls(void *cli);
+int cli_journal_dump(void *cli);
+int cli_journal_verify(void *cli);
+int cli_journal_replay(void *cli);
+int cli_journal_salvage(void *cli);
+int cli_journal_claim(void *cli);
+int cli_dead_list(void *cli);
+int cli_dead_show(void *cli);
+int cli_dead_replay(void *cli);
+int cli_dead_drop(void *cli);
+int cli_completion(void *cli);
 
 // cli_fail prints "acrelay: <text>" to stderr and gives the exit code.
 int cli_fail(const struct err *err);

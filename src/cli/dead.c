@@ -126,8 +126,9 @@ print_letter(struct dead *d, const char *id, const struct redis_reply *fields,
 }
 
 int
-cli_dead_list(struct cli *c)
+cli_dead_list(void *cli)
 {
+    struct cli *c = cli;
     struct dead d;
     struct err err = {0};
 
@@ -187,8 +188,9 @@ print_whole(const struct cli *c, const struct redis_reply *fields, struct span r
 }
 
 int
-cli_dead_show(struct cli *c)
+cli_dead_show(void *cli)
 {
+    struct cli *c = cli;
     const char *id = c->options->arguments[0];
     struct dead d;
     struct err err = {0};
@@ -361,8 +363,9 @@ tell_failed(struct dead *d, const char *id, const struct err *err)
 }
 
 int
-cli_dead_replay(struct cli *c)
+cli_dead_replay(void *cli)
 {
+    struct cli *c = cli;
     struct dead d;
     struct err err = {0};
 
@@ -421,8 +424,9 @@ drop_many(struct dead *d, struct err *err)
 }
 
 int
-cli_dead_drop(struct cli *c)
+cli_dead_drop(void *cli)
 {
+    struct cli *c = cli;
     const struct options *o = c->options;
     struct dead d;
     struct err err = {0};

@@ -329,8 +329,9 @@ static const struct check checks[] = {
 };
 
 int
-cli_doctor(struct cli *c)
+cli_doctor(void *cli)
 {
+    struct cli *c = cli;
     struct findings f = {.cli = c, .deeply = true};
 
     check_all(&f, false);

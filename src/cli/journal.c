@@ -269,8 +269,9 @@ print_sums(const struct journey *j)
 }
 
 int
-cli_journal_ls(struct cli *c)
+cli_journal_ls(void *cli)
 {
+    struct cli *c = cli;
     struct journey j = {.cli = c};
     struct err err = {0};
 
@@ -357,8 +358,9 @@ print_verified(struct journey *j, const struct inspect_total *total)
 }
 
 int
-cli_journal_verify(struct cli *c)
+cli_journal_verify(void *cli)
 {
+    struct cli *c = cli;
     struct journey j = {.cli = c};
     struct inspect_total total;
     struct err err = {0};
@@ -428,8 +430,9 @@ dump(struct journey *j, const struct record *record, struct err *err)
 }
 
 int
-cli_journal_dump(struct cli *c)
+cli_journal_dump(void *cli)
 {
+    struct cli *c = cli;
     struct journey j = {.cli = c, .on_record = dump, .on_gap = journey_print_gap};
     struct err err = {0};
 

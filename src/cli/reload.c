@@ -52,8 +52,9 @@ print_result(const struct cli *c, const char *program, const struct admin_state 
 }
 
 int
-cli_reload(struct cli *c)
+cli_reload(void *cli)
 {
+    struct cli *c = cli;
     bool worker = options_has(c->options, "worker");
     const char *program = worker ? "acrelay-worker" : "acrelayd";
     const struct socket_address *admin =

@@ -65,8 +65,9 @@ replay_record(struct journey *j, const struct record *record, struct err *err)
 }
 
 int
-cli_journal_replay(struct cli *c)
+cli_journal_replay(void *cli)
 {
+    struct cli *c = cli;
     struct replaying r = {.really = options_has(c->options, "yes")};
     struct journey j = {.cli = c,
                         .begin = replay_begin,
@@ -256,8 +257,9 @@ salvage_by_posting(struct journey *j, struct posting *p, struct err *err)
 }
 
 int
-cli_journal_salvage(struct cli *c)
+cli_journal_salvage(void *cli)
 {
+    struct cli *c = cli;
     const char *path = options_text(c->options, "to-file", NULL);
     struct journey j = {.cli = c, .on_gap = journey_print_gap};
     struct posting posting = {0};
@@ -321,8 +323,9 @@ show_claim(struct cli *c, const char *id)
 }
 
 int
-cli_journal_claim(struct cli *c)
+cli_journal_claim(void *cli)
 {
+    struct cli *c = cli;
     struct err err = {0};
     struct cursor *cursor = cursor_open_reader(cli_directory(c), 0, &err);
     char id[JOURNAL_ID_TEXT];

@@ -320,8 +320,9 @@ print_summary(struct sending *s)
 }
 
 int
-cli_send(struct cli *c)
+cli_send(void *cli)
 {
+    struct cli *c = cli;
     static struct sending s;
     struct err err = {0};
     struct buf file;

@@ -388,8 +388,9 @@ ask_redis(struct status *s)
 }
 
 int
-cli_status(struct cli *c)
+cli_status(void *cli)
 {
+    struct cli *c = cli;
     struct status s = {.cli = c};
 
     buf_init(&s.json, 1 << 20);

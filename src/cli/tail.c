@@ -362,8 +362,9 @@ prepare(struct tail *t, struct err *err)
 }
 
 int
-cli_tail(struct cli *c)
+cli_tail(void *cli)
 {
+    struct cli *c = cli;
     struct tail t = {.cli = c};
     struct sigaction action = {.sa_handler = stop};
     struct err err = {0};

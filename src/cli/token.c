@@ -31,8 +31,9 @@ print_urls(const struct cli *c, const struct secrets *secrets, struct span hook)
 }
 
 int
-cli_token(struct cli *c)
+cli_token(void *cli)
 {
+    struct cli *c = cli;
     const char *name = c->options->arguments[0];
     struct err err = {0};
 

@@ -33,7 +33,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/process.h"
-#include "base/programs.h"
 #include "base/text.h"
 #include "base/times.h"
 #include "config/reach.h"
@@ -41,6 +40,7 @@
 #include "edge/reloads.h"
 #include "edge/sockets.h"
 #include "event/event.h"
+#include "program/options.h"
 #include "receiver/hearer.h"
 #include "receiver/receiver.h"
 
@@ -331,6 +331,27 @@ hold_end(int code, const sigset_t *signals)
     return code;
 }
 
+static const struct option receiver_options[] = {
+    OPTION_IS_FLAG("check", "read the configuration and the secrets, and end"),
+    OPTION_IS_FILE("state-dir", "DIR",
+                   "where the last good configuration is kept; else $STATE_DIRECTORY"),
+    OPTION_IS_FLAG(
+        "force",
+        "allow a journal on a network or memory file system, or in others' reach"),
+    OPTION_END,
+};
+
+static const struct program program = {
+    .name = "acrelayd",
+    .sentence =
+        "Takes ActiveCampaign's webhook posts, keeps them durable, and relays them "
+        "to Redis\nStreams.",
+    .options = receiver_options,
+    .more =
+        "SIGHUP reads configuration and secrets again, all or nothing. SIGTERM answers "
+        "what was\nadmitted and ends.\n",
+};
+
 int
 main(int argc, char **argv)
 {
@@ -339,7 +360,7 @@ main(int argc, char **argv)
     struct options options;
     sigset_t signals;
 
-    int code = options_parse(&options, &program_acrelayd, argc, argv);
+    int code = options_parse(&options, &program, argc, argv);
     if (code >= 0)
         return code;
     receiver.file = options_text(&options, "config", config_default_path());

@@ -2,9 +2,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/process.h"
-#include "base/programs.h"
 #include "base/text.h"
 #include "base/times.h"
+#include "program/output.h"
 #include "worker/worker.h"
 
 #include <inttypes.h>
@@ -99,17 +99,19 @@ open_store(struct worker *w, bool hush)
 }
 
 static int
-command_plan(struct worker *w, struct err *err)
+command_plan(void *worker)
 {
+    struct worker *w = worker;
+    struct err err = {0};
     struct plan plan;
     int code = EXIT_CODE_OK;
 
     open_store(w, true);
     struct apply a = worker_apply(w);
 
-    if (apply_plan(&a, &plan, err) < 0) {
+    if (apply_plan(&a, &plan, &err) < 0) {
         apply_release(&a);
-        return fail(err);
+        return fail(&err);
     }
     worker_warn_events(w);
     show_plan(&w->show, &plan, &a.found);
@@ -180,82 +182,90 @@ show_applied(const struct show *s, const struct apply *a, bool done)
 }
 
 static int
-command_apply(struct worker *w, struct err *err)
+command_apply(void *worker)
 {
-    if (lead(w, err) < 0)
-        return fail(err);
+    struct worker *w = worker;
+    struct err err = {0};
+    if (lead(w, &err) < 0)
+        return fail(&err);
     struct apply a = worker_apply(w);
     a.progress = say_progress;
     a.refused = say_refused;
-    int result = apply_run(&a, err);
+    int result = apply_run(&a, &err);
     wipe_progress();
     show_applied(&w->show, &a, result == 0);
     apply_release(&a);
-    return result < 0 ? fail(err) : EXIT_CODE_OK;
+    return result < 0 ? fail(&err) : EXIT_CODE_OK;
 }
 
 static int
-command_list(struct worker *w, struct err *err)
+command_list(void *worker)
 {
+    struct worker *w = worker;
+    struct err err = {0};
     struct hooks found = {0};
 
-    int result = account_list(w->account, &found, err);
+    int result = account_list(w->account, &found, &err);
     if (result == 0 || found.len) // a page that cannot be read hides only its own
         show_hooks(&w->show, &found, &w->wanted);
     hooks_release(&found);
-    return result < 0 ? fail(err) : EXIT_CODE_OK;
+    return result < 0 ? fail(&err) : EXIT_CODE_OK;
 }
 
 static int
-command_import(struct worker *w, struct err *err)
+command_import(void *worker)
 {
+    struct worker *w = worker;
+    struct err err = {0};
     struct hooks found = {0};
     const char *text = w->options->arguments[0];
     uint64_t id;
     int code = EXIT_CODE_OK;
 
     if (!text_number(&id, span_of(text), INT64_MAX) || id == 0) {
-        err_exit(err, EXIT_CODE_USAGE,
+        err_exit(&err, EXIT_CODE_USAGE,
                  "\"%s\" is not an id: it is a number as in "
                  "`acrelay-worker list`",
                  text);
-        return fail(err);
+        return fail(&err);
     }
-    if (account_list(w->account, &found, err) < 0)
-        return fail(err);
+    if (account_list(w->account, &found, &err) < 0)
+        return fail(&err);
     const struct hook *hook = hooks_find(&found, id);
     if (!hook)
-        err_exit(err, EXIT_CODE_FAILURE,
+        err_exit(&err, EXIT_CODE_FAILURE,
                  "there is no webhook %s at ActiveCampaign; see "
                  "`acrelay-worker list`",
                  text);
     else if (hook->name)
-        err_exit(err, EXIT_CODE_FAILURE, "webhook %s is ours already: it is the hook %s",
+        err_exit(&err, EXIT_CODE_FAILURE, "webhook %s is ours already: it is the hook %s",
                  text, hook->name);
     else
         show_import(&w->show, hook);
     if (!hook || hook->name)
-        code = fail(err);
+        code = fail(&err);
     hooks_release(&found);
     return code;
 }
 
 static int
-command_recreate(struct worker *w, struct err *err)
+command_recreate(void *worker)
 {
+    struct worker *w = worker;
+    struct err err = {0};
     const char *name = w->options->arguments[0];
 
     if (!config_find_hook(w->config, span_of(name))) {
-        err_exit(err, EXIT_CODE_FAILURE, "there is no hook %s in %s", name, w->file);
-        return fail(err);
+        err_exit(&err, EXIT_CODE_FAILURE, "there is no hook %s in %s", name, w->file);
+        return fail(&err);
     }
-    if (lead(w, err) < 0)
-        return fail(err);
+    if (lead(w, &err) < 0)
+        return fail(&err);
     struct apply a = worker_apply(w);
-    int result = apply_recreate(&a, name, err);
+    int result = apply_recreate(&a, name, &err);
     apply_release(&a);
     if (result < 0)
-        return fail(err);
+        return fail(&err);
     show_recreated(&w->show, name, a.created, a.removed);
     return EXIT_CODE_OK;
 }
@@ -276,13 +286,15 @@ secret_of(const struct worker *w, const struct hook *hook, size_t len)
 }
 
 static int
-command_secrets(struct worker *w, struct err *err)
+command_secrets(void *worker)
 {
+    struct worker *w = worker;
+    struct err err = {0};
     struct hooks found = {0};
     size_t uses[CONFIG_LIST_MAX + 1] = {0}, len = secrets_len(w->secrets);
 
-    if (account_list(w->account, &found, err) < 0)
-        return fail(err);
+    if (account_list(w->account, &found, &err) < 0)
+        return fail(&err);
     for (size_t i = 0; i < found.len; i++)
         if (found.at[i].name)
             uses[secret_of(w, &found.at[i], len)]++;
@@ -291,46 +303,49 @@ command_secrets(struct worker *w, struct err *err)
     return EXIT_CODE_OK;
 }
 
+static int
+command_run(void *worker)
+{
+    return worker_run(worker);
+}
+
 // --- main ----------------------------------------------------------------------------------
 
-static int
-run_command(struct worker *w)
-{
-    static const struct {
-        const char *name;
-        int (*run)(struct worker *w, struct err *err);
-    } commands[] = {{"plan", command_plan},         {"apply", command_apply},
-                    {"list", command_list},         {"import", command_import},
-                    {"recreate", command_recreate}, {"secrets", command_secrets}};
-    struct err err = {0};
+static const struct option plan_options[] = {
+    OPTION_IS_FLAG("detailed-exitcode",
+                   "exit with 0 when there is nothing to do, 2 for changes"),
+    OPTION_END,
+};
 
-    if (options_is(w->options, "run"))
-        return worker_run(w);
-    if (open_account(w, &err) < 0)
-        return fail(&err);
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        if (options_is(w->options, commands[i].name))
-            return commands[i].run(w, &err);
-    return EXIT_CODE_USAGE;
-}
+static const struct command worker_commands[] = {
+    {"plan", "", "show what apply would change at ActiveCampaign", 0, 0, plan_options,
+     command_plan, true, NULL},
+    {"apply", "", "make the webhooks at ActiveCampaign as the file says", 0, 0, NULL,
+     command_apply, true, NULL},
+    {"run", "", "keep them so: watch, repair, report", 0, 0, NULL, command_run, false,
+     NULL},
+    {"list", "", "list every webhook of the account, ours and others'", 0, 0, NULL,
+     command_list, true, NULL},
+    {"import", "<id>", "print the lines for the file that adopt a webhook found there", 1,
+     1, NULL, command_import, true, NULL},
+    {"recreate", "<hook>", "re-create a hook, then delete the old one", 1, 1, NULL,
+     command_recreate, true, NULL},
+    {"secrets", "", "show which secrets the URLs at ActiveCampaign still use", 0, 0, NULL,
+     command_secrets, true, NULL},
+    {0},
+};
 
-// What was not printed whole is a failure, whatever was done.
-static int
-end_output(int code)
-{
-    bool good = fflush(stdout) == 0 && !ferror(stdout);
-
-    if (good || (code != EXIT_CODE_OK && code != EXIT_CODE_CHANGES))
-        return code;
-    fprintf(stderr, "acrelay-worker: cannot write what was to be printed\n");
-    return EXIT_CODE_FAILURE;
-}
+static const struct program program = {
+    .name = "acrelay-worker",
+    .sentence = "Registers, updates, watches and repairs the webhooks at ActiveCampaign.",
+    .commands = worker_commands,
+};
 
 int
 main(int argc, char **argv)
 {
     struct options options;
-    int code = options_parse(&options, &program_worker, argc, argv);
+    int code = options_parse(&options, &program, argc, argv);
 
     if (code >= 0)
         return code;
@@ -339,9 +354,11 @@ main(int argc, char **argv)
         .options = &options,
         .file = options_text(&options, "config", config_default_path()),
         .show = {.json = options_has(&options, "json"),
-                 .color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR")},
+                 .color = output_has_color(options_has(&options, "json"))},
     };
-    code = run_command(&w);
+    struct err err = {0};
+    bool opens = options.command->needs_config; // `run` opens the account itself
+    code = opens && open_account(&w, &err) < 0 ? fail(&err) : options.command->run(&w);
     worker_unload(&w);
-    return end_output(code);
+    return output_end("acrelay-worker", code);
 }

@@ -3,7 +3,7 @@
 #ifndef ACRELAY_WORKER_WORKER_H
 #define ACRELAY_WORKER_WORKER_H
 
-#include "base/options.h"
+#include "program/options.h"
 #include "worker/apply.h"
 #include "worker/leader.h"
 #include "worker/show.h"

@@ -461,9 +461,22 @@ def test_help_and_usage(acrelay):
     assert "see acrelay send --help" in acrelay("send", "--count", "x", code=64)
     assert "--reason does not take foo" in acrelay("dead", "list", "--reason", "foo", code=64)
     assert "did you mean verify" in acrelay("journal", "verifi", code=64).replace("journal v", "v")
-    assert "complete -F" in acrelay("completion", "bash")
     example = acrelay("check", "--print", "example")
     assert example == (harness.ROOT / "conf/acrelay.yaml").read_text()
+
+
+def test_bash_completes_by_asking_the_program(acrelay):
+    probe = acrelay("completion", "bash") + """
+try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _acrelay; echo "${COMPREPLY[*]}"; }
+try acrelay jo; try acrelay journal ver; try acrelay send --cou; try acrelay send --log j
+try acrelay completion f; try acrelay dead list --rea; try acrelay-worker pl; try acrelayd --for
+"""
+    done = subprocess.run(["bash", "-c", probe], capture_output=True, text=True, timeout=30,
+                          env={**os.environ, "PATH": f"{harness.BUILD}:{os.environ['PATH']}"})
+    assert done.stdout.split("\n") == ["journal", "verify", "--count", "journal json", "fish",
+                                       "--reason", "plan", "--force", ""], done
+    for shell in ("zsh", "fish"):
+        assert "--complete" in acrelay("completion", shell)
 
 
 def test_only_token_shows_a_token(acrelay, receiver):

@@ -101,7 +101,7 @@ def test_the_manual_names_every_option_and_command(program, page):
 
 
 def test_what_carries_the_version_is_built_anew_for_another(tmp_path):
-    built = tmp_path / "base/options.o"
+    built = tmp_path / "program/options.o"
 
     def build(version):
         subprocess.run(["make", "-s", built, f"VERSION={version}", f"BUILD={tmp_path}"],

@@ -2,7 +2,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/options.h"
+#include "program/options.h"
 #include "base/text.h"
 
 #include <arpa/inet.h>

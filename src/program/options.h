@@ -1,0 +1,117 @@
+// The command line of all three programs: long options, and commands of one word or two
+// ("send", "journal ls"). What a program takes is one table, a row for each command, which
+// stands beside the program's main; parsing, --help, nearest spellings and the shells'
+// completion (--complete) all read it.
+#ifndef ACRELAY_PROGRAM_OPTIONS_H
+#define ACRELAY_PROGRAM_OPTIONS_H
+
+#include "base/buf.h"
+
+#include <stdint.h>
+
+enum option_kind {
+    OPTION_FLAG,   // takes no value
+    OPTION_TEXT,   // any text
+    OPTION_FILE,   // a path; shells complete it
+    OPTION_NUMBER, // a plain decimal
+    OPTION_WORD,   // one of `words`
+};
+
+struct option {
+    const char *name;  // "count", without the dashes
+    const char *value; // what stands for the value in the help: "N"; NULL for a flag
+    const char *sentence;
+    enum option_kind kind;
+    const char *const *words; // OPTION_WORD: NULL-ended
+};
+
+#define OPTION_END                                                                       \
+    {                                                                                    \
+        NULL, NULL, NULL, OPTION_FLAG, NULL                                              \
+    }
+#define OPTION_IS_FLAG(name, sentence)                                                   \
+    {                                                                                    \
+        name, NULL, sentence, OPTION_FLAG, NULL                                          \
+    }
+#define OPTION_IS_NUMBER(name, sentence)                                                 \
+    {                                                                                    \
+        name, "N", sentence, OPTION_NUMBER, NULL                                         \
+    }
+#define OPTION_IS_TEXT(name, value, sentence)                                            \
+    {                                                                                    \
+        name, value, sentence, OPTION_TEXT, NULL                                         \
+    }
+#define OPTION_IS_FILE(name, value, sentence)                                            \
+    {                                                                                    \
+        name, value, sentence, OPTION_FILE, NULL                                         \
+    }
+
+struct command {
+    const char *name;             // "send" or "journal ls"
+    const char *arguments;        // "<type>..." in the help; "" for none
+    const char *sentence;         // one line, no full stop
+    int min, max;                 // arguments
+    const struct option *options; // ended by a name of NULL; NULL for none
+    int (*run)(void *context);    // gives the exit code
+    bool needs_config; // the program reads the configuration (and what it names) first
+    const char *const *words; // what an argument can be; NULL: anything
+};
+
+// A program has commands, or only options (then `commands` is NULL).
+struct program {
+    const char *name;
+    const char *sentence;
+    const struct command *commands; // ended by a name of NULL
+    const struct option *options;   // its own, beside those every program has
+    const char *more;               // last paragraph of the help, before the exit codes
+};
+
+// --config --json --log --verbose --help --version: every program has these.
+extern const struct option options_common[];
+extern const char *const options_log_forms[]; // of --log, in the order of enum log_form
+
+enum { OPTIONS_MAX = 32 };
+
+// What was asked for. Texts are argv's own, valid as long as it.
+struct options {
+    const struct program *program;
+    const struct command *command; // NULL where the program has none
+    const char **arguments;
+    int arguments_len;
+    struct {
+        const struct option *option;
+        const char *value; // NULL for a flag
+    } given[OPTIONS_MAX];
+    size_t given_len;
+};
+
+// options_parse reads argv, which is reordered: arguments go first. Returns -1 to go on, or
+// the code to exit with: 0 after --help, --version or --complete was printed to stdout, 64
+// after a mistake was reported on stderr. On -1 the log has been started as --log and
+// --verbose say.
+int options_parse(struct options *o, const struct program *p, int argc, char **argv);
+
+// An option's last value, or `fallback` when it was not given. The name must be one that the
+// program or the command has (assert).
+bool options_has(const struct options *o, const char *name);
+const char *options_text(const struct options *o, const char *name, const char *fallback);
+uint64_t options_number(const struct options *o, const char *name, uint64_t fallback);
+
+// options_is says whether the command is the one of that name.
+bool options_is(const struct options *o, const char *command);
+
+// options_write_help writes what --help prints: of the program, of one command, or of the
+// commands that start with the word `group` ("journal"); both empty: the program.
+int options_write_help(struct buf *to, const struct program *p, const struct command *c,
+                       struct span group);
+
+// options_write_completions writes what may stand in place of the last of `words`, a line each:
+// the word, a tab, and what it is. Nothing where any text or a file may stand.
+int options_write_completions(struct buf *to, const struct program *p,
+                              const char *const *words, int words_len);
+
+// options_first_word gives "journal" of "journal ls", options_second_word "ls" (NULL if none).
+struct span options_first_word(const char *name);
+const char *options_second_word(const char *name);
+
+#endif
