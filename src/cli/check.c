@@ -38,7 +38,10 @@ check_file(struct findings *f)
         bool warning;
         struct span line = config_next_problem(&rest, &warning);
         findings_tell(f, warning ? WARNING : WRONG, EXIT_CODE_CONFIG, "configuration",
-                      NULL, "%.*s", (int)line.len, line.at);
+                      warning || rest.len > 0
+                          ? NULL
+                          : "mend the file; programs that run go on with what they had",
+                      "%.*s", (int)line.len, line.at);
     }
     buf_release(&problems);
     if (c->config)

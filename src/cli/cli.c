@@ -38,6 +38,9 @@ cli_config(const char *file, bool warnings)
     struct config *config = config_read(file, &problems);
     print_problems(buf_span(&problems), warnings);
     buf_release(&problems);
+    if (!config)
+        fprintf(stderr, "acrelay: this file is needed first: mend it; programs that run go on "
+                        "with what they had\n");
     return config;
 }
 

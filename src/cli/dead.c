@@ -142,9 +142,21 @@ cli_dead_list(void *cli)
     return dead_close(&d, result, &err);
 }
 
+static int
+check_id(const char *id, struct err *err)
+{
+    if (*id && id[strspn(id, "0123456789-")] == '\0')
+        return 0;
+    return err_set(err, ERR_INPUT,
+                   "%s is no entry id, such as 1795865066164-0; acrelay dead list shows all",
+                   id);
+}
+
 static const struct redis_reply *
 find(struct dead *d, const char *id, struct err *err)
 {
+    if (check_id(id, err) < 0)
+        return NULL;
     const struct redis_reply *reply =
         redis_ask(d->redis, err, "XRANGE", d->key, id, id, NULL);
 
@@ -395,7 +407,7 @@ drop(struct dead *d, const char *id)
 
     if (redis_is_dead(d->redis))
         return; // told
-    if (take_out(d, id, &count, &err) == 0 && count != 1)
+    if (check_id(id, &err) == 0 && take_out(d, id, &count, &err) == 0 && count != 1)
         err_set(&err, ERR_INPUT, "there is no dead letter %s", id);
     d->found += count == 1;
     if (count != 1)

@@ -161,7 +161,7 @@ examine_relay(struct findings *f)
         findings_tell(f, WRONG, EXIT_CODE_UNAVAILABLE, "relay",
                       redis_words_find(words)->advice,
                       "%s (%s); %.0f deliveries wait in the journal, the oldest for %s",
-                      up ? "the relay has stopped" : "the receiver does not reach Redis",
+                      up ? "the relay has stopped" : "deliveries do not reach Redis",
                       words[0] ? words : "it does not say why", waiting, text);
     else if (age > LAG_S)
         findings_tell(f, WARNING, EXIT_CODE_OK, "relay",

@@ -171,7 +171,7 @@ post_delivery(struct posting *p, const struct delivery *d, struct err *err)
     if (p->fd < 0)
         p->fd = post_open(&p->to, err);
     if (p->fd < 0)
-        return -1;
+        return err_context(err, "the receiver");
     buf_init(&path, 4096);
     secrets_url(p->secrets, 0, "", d->hook, &path);
     if (d->query.len) {

@@ -208,7 +208,7 @@ send_one(struct sending *s, const struct sample *sample, struct err *err)
     if (s->fd < 0)
         s->fd = post_open(&s->to, err);
     if (s->fd < 0)
-        return -1;
+        return err_context(err, "the receiver");
     buf_init(&body, BODY_MAX + 64);
     buf_init(&path, 4096);
     if (s->vary)

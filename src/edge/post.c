@@ -33,7 +33,7 @@ post_open(const struct post_target *to, struct err *err)
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     if ((to->path ? connect_unix(fd, to->path) : sockets_connect(fd, &to->at)) == 0)
         return fd;
-    err_errno(err, "cannot reach the receiver");
+    err_errno(err, "cannot reach it");
     err->kind = ERR_AGAIN;
     err->exit = EXIT_CODE_UNAVAILABLE;
     close(fd);

@@ -293,6 +293,8 @@ parse(struct span text, bool part, struct yaml_fault *fault)
     }
     if (!yaml_parser_initialize(&p.parser))
         memory_none();
+    if (span_starts(text, SPAN("\xef\xbb\xbf"))) // a BOM, as editors on Windows write it
+        text = span_from(text, 3);
     yaml_parser_set_encoding(&p.parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(
         &p.parser, (const unsigned char *)(text.len ? text.at : ""), text.len);

@@ -49,6 +49,8 @@ def test_check_tells_all_mistakes_at_once(acrelay, receiver):
     receiver.config.write_text(receiver.config.read_text() + "nonsense: 1\njournal: {keep: 1x}\n")
     told = acrelay("check", code=78)
     assert told.count("WRONG") == 2 and "nonsense" in told and "journal.keep" in told
+    assert told.count("go on with what they had") == 1
+    assert "go on with what they had" in acrelay("status", code=78)
 
 
 def test_check_names_a_secret_that_others_can_read(acrelay, receiver):

@@ -387,8 +387,9 @@ def test_a_letter_that_fails_stops_no_other(acrelay, receiver, redis):
     ids = [letter["id"] for letter in letters]
     assert [letter["reason"] for letter in letters] == ["empty", "encoding", "encoding"]
     assert all(letter["expires"] > letter["ce_recordedtime"] for letter in letters)
-    told = acrelay("dead", "replay", "1-1", *ids, code=1)
+    told = acrelay("dead", "replay", "1-1", "me", *ids, code=1)
     assert "still unreadable" in told and "is compressed" in told and "no dead letter 1-1" in told
+    assert "me is no entry id" in told and "ERR" not in told
     [entry] = redis.entries()
     assert entry["ce_subject"] == b"contact/5"
     assert redis.client.xlen("{ac}:dead") == 2

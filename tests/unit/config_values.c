@@ -42,6 +42,20 @@ Test(config_values, come_from_the_environment)
 }
 
 // What stands in a variable is text, whatever it looks like.
+Test(config_values, may_begin_with_a_byte_order_mark)
+{
+    struct buf text;
+
+    buf_init(&text, 4096);
+    buf_add_format(&text, "\xef\xbb\xbf%s", least);
+    struct config *c = read_text(buf_text(&text));
+
+    cr_assert_not_null(c, "%s", buf_text(&problems));
+    cr_expect_str_eq(c->account_name, "acme");
+    buf_release(&text);
+    config_release(c);
+}
+
 Test(config_values, never_are_structure)
 {
     setenv("T_YAML", "x', list: 7, y: 'z}", 1);
