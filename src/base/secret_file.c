@@ -93,8 +93,12 @@ read_file(const char *path, struct buf *to, struct err *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
-    if (fd < 0)
-        return err_errno(err, "%s: cannot open", path);
+    if (fd < 0) {
+        err_errno(err, "%s: cannot open", path);
+        if (err && (err->error == EACCES || err->error == EPERM))
+            err->exit = EXIT_CODE_PERMISSION;
+        return -1;
+    }
     int result = check_mode(fd, path, err);
     if (result == 0)
         result = read_bytes(fd, path, to, err);

@@ -39,8 +39,9 @@ cli_config(const char *file, bool warnings)
     print_problems(buf_span(&problems), warnings);
     buf_release(&problems);
     if (!config)
-        fprintf(stderr, "acrelay: this file is needed first: mend it; programs that run go on "
-                        "with what they had\n");
+        fprintf(stderr,
+                "acrelay: this file is needed first: mend it; programs that run go on "
+                "with what they had\n");
     return config;
 }
 
@@ -92,6 +93,10 @@ cli_redis(const struct cli *c, struct err *err)
         r = redis_open(&options, err);
         if (!r)
             err->exit = redis_words_find(err->text)->code;
+    } else {
+        err_context(err, "redis.password_file");
+        if (err->exit != EXIT_CODE_PERMISSION)
+            err->exit = EXIT_CODE_CONFIG;
     }
     secret_wipe(&password);
     waiting_end();

@@ -147,9 +147,9 @@ check_id(const char *id, struct err *err)
 {
     if (*id && id[strspn(id, "0123456789-")] == '\0')
         return 0;
-    return err_set(err, ERR_INPUT,
-                   "%s is no entry id, such as 1795865066164-0; acrelay dead list shows all",
-                   id);
+    return err_set(
+        err, ERR_INPUT,
+        "%s is no entry id, such as 1795865066164-0; acrelay dead list shows all", id);
 }
 
 static const struct redis_reply *

@@ -5,6 +5,8 @@
 // The first that fits counts. "Bring Redis back" is for a Redis that does not answer: one that
 // answers an error is there.
 static const struct redis_words all[] = {
+    {"redis.password_file: ", EXIT_CODE_CONFIG,
+     "Redis was not asked: make that file readable, or correct redis.password_file"},
     {"NOAUTH", EXIT_CODE_PERMISSION,
      "Redis asks for a password: set redis.password_file (and redis.user)"},
     {"WRONGPASS", EXIT_CODE_PERMISSION,

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static bool
 is_name(struct span s)
@@ -26,6 +27,8 @@ add_variable(struct span inside, struct buf *to)
 
     if (!is_name(word) || (has_default && !span_starts(rest, SPAN("-"))))
         return "not a variable: ${NAME} and ${NAME:-text} are";
+    if (memmem(rest.at, rest.len, "${", 2))
+        return "a variable in the default of another: a default is plain text";
     snprintf(name, sizeof name, "%.*s", (int)word.len, word.at);
     const char *value = getenv(name);
     if (has_default && (!value || !*value))

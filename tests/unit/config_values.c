@@ -87,6 +87,7 @@ Test(config_values, say_which_variable_is_missing)
     expect_wrong_label("'${1A}'", "not a variable");
     expect_wrong_label("'${A B}'", "not a variable");
     expect_wrong_label("'${A:?x}'", "not a variable");
+    expect_wrong_label("'${A:-${B}}'", "in the default of another");
     expect_wrong_label("'${T_LINES}'", "control characters");
 }
 
