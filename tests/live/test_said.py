@@ -184,7 +184,7 @@ def test_no_redis_and_no_answer(place):
 def test_a_password_that_cannot_be_read_is_not_redis_fault(place, tmp_path):
     config = place("redis://127.0.0.1:1/0", ", password_file: none")
     told, _ = look(config, "check", 78)
-    assert not [f for f in told if "Redis back" in f.get("advice", "")], told
+    assert not [f for f in told if "Redis back" in f.get("do", "")], told
     assert "redis.password_file: " in run_acrelay(config, "dead", "list", code=78)
     (tmp_path / "none").write_text("pw")
     (tmp_path / "none").chmod(0o644)
