@@ -145,7 +145,7 @@ cli_dead_list(void *cli)
 static int
 check_id(const char *id, struct err *err)
 {
-    if (*id && id[strspn(id, "0123456789-")] == '\0')
+    if (*id >= '0' && *id <= '9' && id[strspn(id, "0123456789-")] == '\0')
         return 0;
     return err_set(
         err, ERR_INPUT,

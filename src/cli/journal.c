@@ -107,6 +107,8 @@ journey_make(struct journey *j, struct err *err)
         return -1;
     if (!options_is(o, "journal ls"))
         from = options_number(o, "from", 0);
+    if (from > 0 && from > options_number(o, "to", UINT64_MAX))
+        return err_exit(err, EXIT_CODE_USAGE, "--from lies after --to");
     struct cursor *cursor = cursor_open_reader(directory, from ? from - 1 : 0, err);
     if (!cursor)
         return -1;

@@ -330,7 +330,7 @@ follow(struct tail *t, struct err *err)
 static bool
 is_id(const char *text)
 {
-    return *text && text[strspn(text, "0123456789-")] == '\0';
+    return *text >= '0' && *text <= '9' && text[strspn(text, "0123456789-")] == '\0';
 }
 
 static int

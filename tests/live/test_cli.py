@@ -203,6 +203,10 @@ def test_tail_shows_only_what_is_new_and_ends_on_ctrl_c(acrelay, receiver, redis
     assert tail.wait(10) == 0 and tail.stdout.read() == ""
 
 
+def test_tail_begins_at_an_entry_id(acrelay):
+    assert "takes an entry id" in acrelay("tail", "--from", "-1", code=64)
+
+
 def test_tail_ends_with_its_reader(acrelay, receiver, redis):
     tail = subprocess.Popen([f"{harness.BUILD}/acrelay", "-c", str(receiver.config), "tail"],
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -375,6 +379,7 @@ def test_journal_is_replayed_on_request_only(acrelay, receiver, redis):
     assert receiver.post("type=subscribe&contact[id]=2") == 200
     receiver.wait_shipped()
     assert "2 deliveries would be added" in acrelay("journal", "replay")
+    acrelay("journal", "replay", "--from", "2", "--to", "1", "--yes", code=64)
     assert len(redis.entries()) == 2
     assert "1 entries added" in acrelay("journal", "replay", "--from", "2", "--yes")
     one, two, again = redis.entries()
