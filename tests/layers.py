@@ -48,11 +48,21 @@ def complaints(path, text):
                     yield number, f"<{foreign[1]}> belongs to {allowed} only"
 
 
-found = 0
+LINES_MAX = 500  # of a file
+
+found = lines = functions = 0
 files = sorted(pathlib.Path("src").glob("*/*.[ch]"))
 for path in files:
-    for number, what in complaints(path, path.read_text()):
+    text = path.read_text()
+    for number, what in complaints(path, text):
         print(f"{path}:{number}: {what}")
         found += 1
-print(f"layers: {len(files)} files, {found} arrows that point up")
+    count = text.count("\n")
+    if count > LINES_MAX:
+        print(f"{path}: {count} lines: which two files is it?")
+        found += 1
+    lines += count
+    if path.suffix == ".h":  # prototypes, one declaration may go over lines
+        functions += len(re.findall(r"^[a-z][\w *]*\b\w+\([^;{]*\)[^;{]*;", text, re.M))
+print(f"layers: {len(files)} files, {lines} lines, {functions} public functions; {found} complaints")
 sys.exit(1 if found or not files else 0)

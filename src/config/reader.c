@@ -20,10 +20,8 @@ struct reading {
     struct config *config;
     struct buf *problems;
     size_t wrong;
-    int line, column; // of the value being read
-    struct {
-        int line, column;
-    } places[SETTINGS_MAX]; // of the values of config_settings
+    int line, column;                               // of the value being read
+    int lines[SETTINGS_MAX], columns[SETTINGS_MAX]; // of the values of config_settings
 };
 
 const char *
@@ -79,9 +77,9 @@ tell_at(struct reading *r, const char *warning, const char *path, const char *fo
         i++;
     assert(config_settings[i].path && i < SETTINGS_MAX);
     vsnprintf(text, sizeof text, format, args);
-    bool set = r->places[i].line > 0;
-    tell(r, set ? r->places[i].line : 1, set ? r->places[i].column : 1, "%s%s: %s",
-         warning, path, text);
+    bool set = r->lines[i] > 0;
+    tell(r, set ? r->lines[i] : 1, set ? r->columns[i] : 1, "%s%s: %s", warning, path,
+         text);
 }
 
 void
@@ -269,8 +267,8 @@ read_map(struct reading *r, const struct setting *table, const char *section,
         } else if (s) {
             *seen |= UINT64_C(1) << (s - table);
             if (table == config_settings) {
-                r->places[s - table].line = p->value->line;
-                r->places[s - table].column = p->value->column;
+                r->lines[s - table] = p->value->line;
+                r->columns[s - table] = p->value->column;
             }
             if (s->kind->list && s->preset)
                 s->kind->release(base + s->offset);

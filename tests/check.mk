@@ -1,0 +1,155 @@
+# Checks of all kinds, included by the Makefile. `make test` runs tests/run.py, which calls
+# most of these; each can be called by itself.
+.PHONY: tools unit units threads live bench bench-journal bench-normal bench-backlog fuzz analyse memcheck \
+    coverage reference soak soak-normal soak-malloc soak-worker test-systemd prism format format-check layers
+
+TOOLS    := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c))
+PRELOADS := $(patsubst tests/preload/%.c,$(BUILD)/preload/%.so,$(wildcard tests/preload/*.c))
+UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
+
+# programs in which threads meet, for TSan (Criterion cannot run under it)
+THREADS  := $(patsubst tests/threads/%.c,$(BUILD)/threads/%,$(wildcard tests/threads/*.c))
+
+tools: $(TOOLS) $(PRELOADS) $(BUILD)/acsim ## small programs that tests drive, and libraries put before a program
+
+# --- rules ----------------------------------------------------------------------------
+# tests in which the steps of the journal fail, die or are recorded
+WRAP := $(foreach f,openat pwrite fdatasync fsync ftruncate renameat renameat2 unlinkat \
+                    mkdirat,-Wl,--wrap=$(f))
+WRAP_journal_fault := $(WRAP)
+WRAP_journal_power := $(WRAP)
+# clocks that lie
+WRAP_journal_clock := -Wl,--wrap=clock_now_us -Wl,--wrap=clock_boot_us
+
+$(BUILD)/unit/%.o: tests/unit/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -Wno-pedantic -MMD -MP -c $< -o $@
+$(BUILD)/unit/%: $(BUILD)/unit/%.o $(ARCHIVES)
+	$(call LINK,$<) $(WRAP_$(notdir $@)) -lcriterion -o $@
+
+$(BUILD)/tools/%.o: tests/tools/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/tools/%: $(BUILD)/tools/%.o $(ARCHIVES)
+	$(call LINK,$<) -o $@
+
+# loaded into a program as it is: no sanitizer
+$(BUILD)/preload/%.so: tests/preload/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) -std=c17 -D_GNU_SOURCE -Wall -Wextra $(WERROR) -O2 -g -fPIC -shared $< -ldl -o $@
+
+# the simulator of ActiveCampaign
+SIMULATOR := $(patsubst tests/simulator/%.c,$(BUILD)/simulator/%.o,$(wildcard tests/simulator/*.c))
+$(BUILD)/simulator/%.o: tests/simulator/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -iquote tests/simulator -MMD -MP -c $< -o $@
+$(BUILD)/acsim: $(SIMULATOR) $(ARCHIVES)
+	$(call LINK,$(SIMULATOR)) -o $@
+
+$(BUILD)/threads/%: tests/threads/%.c $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(call LINK,$(ALL_CFLAGS) $<) -o $@
+
+# --- checks ---------------------------------------------------------------------------
+units: $(UNITS) ## build the unit tests
+# the longest first, two at a time
+unit: $(UNITS) ## unit tests
+	@echo $(filter %_fault %_power,$(UNITS)) $(filter-out %_fault %_power,$(UNITS)) | \
+	    xargs -n 1 -P 2 sh -c 'out=$$($$0 --jobs 1 2>&1); code=$$?; echo "$$0\n$$out"; exit $$code'
+threads: $(THREADS) ## programs in which threads meet, for SAN=thread
+	@failed=0; for t in $(THREADS); do $$t || failed=1; done; exit $$failed
+# what an append costs, with all threads on one core and on all of them
+bench-journal: $(BUILD)/bench/journal ## what an append costs
+	@for n in 1 8 64 256; do taskset -c 0 $< $$n; done; echo 'on all cores:'; $< 64
+live: all tools ## tests with real processes
+	$(PYTHON) -m pytest -q tests/live
+$(BUILD)/bench/%: tests/bench/%.c $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c $< -o $@.o
+	$(call LINK,$@.o) -o $@
+# acrelayd beside a bare and a naive server (and webdis, where installed), in one run
+ROUNDS ?= 5
+BENCH_SECONDS ?= 4
+bench: all $(BUILD)/bench/load $(BUILD)/bench/server ## acrelayd beside a bare and a naive server; ROUNDS= BENCH_SECONDS=
+	$(PYTHON) tests/bench/serve.py --rounds $(ROUNDS) --seconds $(BENCH_SECONDS)
+# bytes to event beside cJSON, PHP, Node and Python: time, instructions (callgrind), scaling
+bench-normal: $(BUILD)/bench/normal ## bytes to event beside others
+	@$(PYTHON) tests/bench/normal.py $(BUILD)/bench/normal
+# a journal with RECORDS unpublished records: the first answer after a start, and draining
+RECORDS ?= 1000000
+bench-backlog: all tools ## the first answer with RECORDS= unpublished
+	@$(PYTHON) tests/bench/backlog.py --records $(RECORDS)
+# libFuzzer with ASan and UBSan: replays the corpora, then SECONDS for each target; what is
+# found new is kept in build/fuzz/TARGET.found, a crash in build/fuzz/TARGET-crash-*
+SECONDS ?= 60
+FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
+fuzz: ## libFuzzer on every target; SECONDS= each
+	@$(MAKE) -s CC=clang SAN=fuzz CFLAGS='-O1 -g' BUILD=build/fuzz \
+	    $(FUZZERS:%=build/fuzz/target/%)
+	@for f in $(FUZZERS); do $(PYTHON) tests/fuzz/run.py $$f $(SECONDS) || exit 1; done
+$(BUILD)/target/%: tests/fuzz/%.c $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c $< -o $@.o
+	$(call LINK,$@.o) -fsanitize=fuzzer -o $@
+# what gcc's and clang's analyzers find, with the short list in .clang-tidy
+analyse: ## what the analyzers of gcc and clang find
+	@$(MAKE) -s all CC=gcc CFLAGS='-O1 -g -fanalyzer' BUILD=build/analyse
+	@ls src/*/*.c | xargs -P 2 -n 8 sh -c 'clang-tidy --quiet "$$@" -- -std=c17 \
+	    -D_GNU_SOURCE -DACRELAY_VERSION=\"\" -iquote src 2>/dev/null' sh
+# the unit tests under valgrind, without those that kill processes or take minutes there
+VALGRIND := base config event hook_json inspect metric options pace plan reply script
+memcheck: $(VALGRIND:%=$(BUILD)/unit/%) ## unit tests under valgrind
+	@for t in $^; do valgrind -q --error-exitcode=9 --leak-check=full \
+	    --errors-for-leak-kinds=definite $$t --jobs 1 || exit 1; done
+# lines and branches that the unit tests and the live tests reach
+COVERED = $(MAKE) -s CC=gcc CFLAGS='-O0 -g --coverage -fprofile-update=atomic' HARDEN=-fPIE \
+    BUILD=build/coverage
+coverage: ## lines and branches that the tests reach
+	@mkdir -p build/coverage
+	@$(COVERED) -k unit LDFLAGS=--coverage || true
+	@gcc -O1 -c tests/gcov.c -o build/coverage/gcov.o
+	@$(COVERED) all tools \
+	    LDFLAGS='--coverage -Wl,--wrap=_exit $(CURDIR)/build/coverage/gcov.o'
+	@-ACRELAY_BUILD=$(CURDIR)/build/coverage $(PYTHON) -m pytest -q -p no:cacheprovider tests/live
+	@gcovr -r . --object-directory build/coverage -f src/ -s --gcov-ignore-parse-errors | tail -110
+# bodies read by acrelay and by a second reading of the normal form: BODIES random ones
+BODIES ?= 20000
+reference: tools ## events against a second reading; BODIES=
+	$(PYTHON) tests/reference/compare.py $(BUILD)/tools/normal --count $(BODIES)
+	$(PYTHON) tests/reference/zones.py $(BUILD)/tools/normal
+soak-normal: tools ## reference with a million bodies
+	$(PYTHON) tests/reference/zones.py $(BUILD)/tools/normal --all
+	@$(MAKE) -s reference BODIES=1000000
+# the ledger over many deliveries, and under random faults from SEEDS seeds
+SOAK ?= 50000
+SEEDS ?= 200
+soak: all tools ## the ledger under random faults; SEEDS=
+	$(PYTHON) tests/live/ledger.py --count $(SOAK) --receiver-kills 3 --redis-kills 1 --rollbacks 2
+	$(PYTHON) tests/live/soak.py --seeds $(SEEDS)
+
+# the package on a booted machine with a real systemd, under load: as root
+test-systemd: deps ## the package on a booted machine, whole; as root
+	$(PYTHON) -m pytest -q -ra -p no:cacheprovider tests/systemd --whole
+
+# the validating proxy that judges the worker's requests; needs npm and a network
+prism: ## install the proxy that judges API requests (npm)
+	@mkdir -p build/prism
+	cd build/prism && npm install --no-audit --no-fund --silent @stoplight/prism-cli@5
+# every allocation of acrelayd fails in turn; `make test` tries two dozen
+MALLOC_FAULTS ?= 600
+soak-malloc: all tools ## failing allocations; MALLOC_FAULTS=
+	MALLOC_FAULTS=$(MALLOC_FAULTS) $(PYTHON) -m pytest -q -s -p no:cacheprovider \
+	    tests/live/test_nth_malloc.py
+# the worker under random faults: WORKER_RUNS seeds
+WORKER_RUNS ?= 500
+soak-worker: all tools ## the worker under random faults; WORKER_RUNS=
+	$(PYTHON) tests/live/worker_faults.py --seeds $(WORKER_RUNS)
+
+# --- form -----------------------------------------------------------------------------
+FORMATTED = $(wildcard src/*/*.[ch] tests/*/*.[ch])
+format: ## clang-format all sources
+	clang-format -i $(FORMATTED)
+format-check: ## clang-format, only looking
+	clang-format --dry-run -Werror $(FORMATTED)
+layers: ## includes point down; figures of the source
+	@$(PYTHON) tests/layers.py
