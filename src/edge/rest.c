@@ -17,6 +17,7 @@ enum {
     CONNECT_MS = 10000,
     FIRST_PATIENCE_MS = 8000, // until there was any answer: a wrong host is told soon
     REPORT_MS = 1500,         // who waits longer is told
+    SLOW_MS = 900,            // libcurl asks once a second
     RESET_MAX_MS = 60000,     // of a RateLimit-Reset
     HEADER_MAX = 64,
 };
@@ -89,7 +90,7 @@ watch_request(void *rest, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d
     int64_t elapsed_ms = clock_mono_ms() - r->start_ms;
 
     (void)a, (void)b, (void)c, (void)d;
-    if (elapsed_ms >= REPORT_MS && !r->slow && r->options.report) {
+    if (elapsed_ms >= SLOW_MS && !r->slow && r->options.report) {
         struct rest_wait wait = {.slow = true, .ms = r->options.timeout_ms - elapsed_ms};
         r->options.report(&wait, r->options.context);
         r->slow = true;
@@ -248,7 +249,7 @@ try_once(struct rest *r, const char *method, const char *path, struct span body,
     buf_release(&url);
     if (code == CURLE_OK)
         curl_easy_getinfo(r->curl, CURLINFO_RESPONSE_CODE, &status);
-    if (clock_mono_ms() - r->start_ms < REPORT_MS)
+    if (clock_mono_ms() - r->start_ms < SLOW_MS)
         r->slow = false;
     *a = (struct rest_answer){.status = (int)status,
                               .maybe_done = code != CURLE_OK && !was_not_sent(code),

@@ -248,6 +248,8 @@ call(struct account *a, const char *method, const char *path, struct span body,
         return -1;
     if ((answer->status != 401 && answer->status != 403) || is_gone(a, answer))
         return 0;
+    if (strcmp(method, "POST") == 0 && is_from_outside(answer))
+        return 0; // who answers so may have passed it on
     if (check_token(a, err) < 0)
         return -1;
     return rest_call(a->rest, method, path, body, answer, err);
@@ -304,6 +306,8 @@ account_page(struct account *a, size_t offset, struct hooks *page, uint64_t *tot
         return -1;
     if (hook_json_read_page(page, total, count, body, err) < 0)
         return not_understood(err);
+    if (*count > PAGE) // what was put in beside does not move the next offset
+        *count = PAGE;
     name_ours(a, page->at, page->len);
     return 0;
 }
@@ -348,6 +352,12 @@ account_events(struct account *a, struct hook_words *events, struct err *err)
 
 // --- changing ------------------------------------------------------------------------------
 
+static bool
+is_done(const struct rest_answer *answer)
+{
+    return answer->status >= 200 && answer->status < 300;
+}
+
 static int
 unclear(struct err *err, const char *what)
 {
@@ -374,7 +384,7 @@ read_answer(struct account_answer *to, struct span body)
     struct hook now = {0};
 
     if (hook_json_read_one(&now, body, NULL) == 0)
-        *to = (struct account_answer){now.id, hook_digest(&now)};
+        *to = (struct account_answer){.id = now.id, .digest = hook_digest(&now)};
     hook_release(&now);
 }
 
@@ -385,11 +395,14 @@ account_create(struct account *a, const struct hook *wanted, struct account_answ
     struct rest_answer answer;
 
     *to = (struct account_answer){0};
-    if (send_hook(a, "POST", "/api/3/webhooks", wanted, &answer, err) < 0)
+    int result = send_hook(a, "POST", "/api/3/webhooks", wanted, &answer, err);
+    // 503 is the rate limit: nothing was done.
+    to->unclear = answer.maybe_done || (answer.status >= 500 && answer.status != 503);
+    if (result < 0)
         return -1;
     if (answer.status >= 500)
         return unclear(err, "ActiveCampaign failed while creating a webhook");
-    if (answer.status != 200 && answer.status != 201)
+    if (!is_done(&answer))
         return tell_status(a, &answer, err);
     read_answer(to, answer.body);
     return 0;
@@ -409,7 +422,7 @@ account_change(struct account *a, uint64_t id, const struct hook *wanted,
     if (is_gone(a, &answer))
         return tell(err, ERR_AGAIN, EXIT_CODE_CHANGES,
                     "the webhook was removed by someone else meanwhile");
-    if (answer.status != 200)
+    if (!is_done(&answer))
         return tell_status(a, &answer, err);
     read_answer(to, answer.body);
     return 0;
@@ -424,7 +437,7 @@ account_remove(struct account *a, uint64_t id, struct err *err)
     snprintf(path, sizeof path, "/api/3/webhooks/%" PRIu64, id);
     if (call(a, "DELETE", path, SPAN(""), &answer, err) < 0)
         return -1;
-    if (answer.status == 200 || answer.status == 204 || is_gone(a, &answer))
+    if (is_done(&answer) || is_gone(a, &answer))
         return 0;
     return tell_status(a, &answer, err);
 }

@@ -60,6 +60,7 @@ enum account_there account_get(struct account *a, uint64_t id, struct hook *to,
 // What the answer to a write says there is now: its id and hook_digest, 0 where it does not say.
 struct account_answer {
     uint64_t id, digest;
+    bool unclear; // of a creation that failed: it may have been done
 };
 int account_create(struct account *a, const struct hook *wanted,
                    struct account_answer *answer, struct err *err);

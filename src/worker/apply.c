@@ -163,6 +163,11 @@ create(struct apply *a, const struct hook *wanted, struct err *err)
     const struct known_hook *missing = known_missing(a->known, wanted);
     struct account_answer answer;
 
+    if (missing && missing->unclear)
+        return err_exit(err, EXIT_CODE_CHANGES,
+                        "ActiveCampaign did not say whether it was created, and does not "
+                        "show it: lists are awaited before it is created again"),
+               err->kind = ERR_AGAIN, -1;
     if (missing)
         return err_exit(err, EXIT_CODE_CHANGES,
                         "ActiveCampaign created it as #%" PRIu64
@@ -170,9 +175,15 @@ create(struct apply *a, const struct hook *wanted, struct err *err)
                         "not created a second time: look at ActiveCampaign's own page of "
                         "webhooks; an hour later, or after a reload, it may be created",
                         missing->id);
-    if (is_taken(a, wanted, err) < 0 ||
-        account_create(a->account, wanted, &answer, err) < 0)
+    if (is_taken(a, wanted, err) < 0)
         return -1;
+    if (account_create(a->account, wanted, &answer, err) < 0) {
+        if (answer.unclear) {
+            known_unclear(a->known, wanted);
+            save(a, wanted->name);
+        }
+        return -1;
+    }
     known_created(a->known, wanted, &answer);
     add_done(a, STEP_CREATE, answer.id, wanted);
     save(a, wanted->name);

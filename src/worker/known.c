@@ -73,6 +73,23 @@ known_created(struct known *k, const struct hook *wanted,
 }
 
 void
+known_unclear(struct known *k, const struct hook *wanted)
+{
+    struct known_hook *e = NULL;
+
+    for (size_t i = 0; i < k->len && !e; i++)
+        if (k->at[i].unclear && k->at[i].list == wanted->list &&
+            strcmp(k->at[i].name, wanted->name) == 0)
+            e = &k->at[i];
+    if (!e)
+        e = known_add(k, 0, wanted->name);
+    e->list = wanted->list;
+    e->unclear++;
+    e->since_us = clock_boot_us();
+    e->gone = true;
+}
+
+void
 known_changed(struct known *k, const struct hook *before, const struct hook *wanted,
               const struct account_answer *answer)
 {
@@ -112,7 +129,7 @@ struct settling {
     const struct hooks *wanted;
     uint64_t *digests; // of wanted
     struct hooks *found;
-    int64_t now_us, lag_us, gone_us;
+    int64_t now_us, lag_us, gone_us, unclear_us;
 };
 
 static const struct hook *
@@ -218,7 +235,10 @@ is_as_written(const struct settling *s, const struct known_hook *e,
 static void
 settle_nameless(struct settling *s, struct known_hook *e)
 {
-    e->gone = true;
+    unsigned doublings = e->unclear < 4 ? 2 * (e->unclear - 1) : 6; // to 16 minutes
+
+    e->gone =
+        e->unclear == 0 || s->now_us - e->since_us < s->unclear_us * (1 << doublings);
     for (size_t i = 0; i < s->found->len && !e->forget; i++) {
         const struct hook *h = &s->found->at[i];
         e->forget = h->name && strcmp(h->name, e->name) == 0 && !find(s->known, h->id);
@@ -312,6 +332,8 @@ take_over(struct settling *s)
             e->list = h->list;
             e->listed = true;
         }
+        if (e && !h->name && e->stored == hook_digest(h) && find_wanted(s, e->written))
+            h->name = memory_copy(span_of(e->name)); // AC made its URL of ours
         h->written = e ? e->written : 0;
         h->settled = e && e->stored && e->stored == hook_digest(h);
     }
@@ -328,7 +350,8 @@ known_settle(struct known *k, struct account *a, const struct hooks *wanted,
                          found,
                          clock_boot_us(),
                          2000 * times_ms("worker_lag", KNOWN_LAG_MS),
-                         1000 * times_ms("worker_gone", KNOWN_GONE_MS)};
+                         1000 * times_ms("worker_gone", KNOWN_GONE_MS),
+                         1000 * times_ms("worker_unclear", KNOWN_UNCLEAR_MS)};
     int result = 0;
 
     if (has_lost(k, found) && account_list_again(a, found, err) < 0)

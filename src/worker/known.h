@@ -19,6 +19,8 @@ struct known_hook {
     bool lost;    // so for longer than AC may be late: once, another may be created
     bool removed; // we deleted it
     bool forget;
+    unsigned
+        unclear; // creations in a row that failed and may have been done; its id is 0
     int64_t since_us; // the last write, by clock_boot_us
     // Digests (hook_digest) of what was written last, what was there before, what AC answered to
     // it and what AC made of it; 0: nothing, not known yet.
@@ -27,9 +29,10 @@ struct known_hook {
 };
 
 enum {
-    KNOWN_LAG_MS = 2000,
-    KNOWN_GONE_MS = 15000
-}; // between lists that do not show yet what was done
+    KNOWN_LAG_MS = 2000,     // between lists that do not show yet what was done
+    KNOWN_GONE_MS = 15000,   // until an accepted one that is shown nowhere is repeated
+    KNOWN_UNCLEAR_MS = 15000 // until an unclear creation is repeated
+};
 
 struct known {
     struct known_hook *at;
@@ -45,6 +48,9 @@ void known_restart(struct known *k);
 // What was done, told right after AC accepted it. `before` is what the hook was then.
 void known_created(struct known *k, const struct hook *wanted,
                    const struct account_answer *answer);
+// known_unclear is for a creation that failed and may have been done: it is repeated when lists
+// have not shown it for KNOWN_UNCLEAR_MS, and each time ever later.
+void known_unclear(struct known *k, const struct hook *wanted);
 void known_changed(struct known *k, const struct hook *before, const struct hook *wanted,
                    const struct account_answer *answer);
 void known_removed(struct known *k, const struct hook *found);

@@ -63,6 +63,8 @@ add_known(cJSON *root, const struct known *known, const char *name)
             cJSON *o = add_entry(root, "created", e->id);
             snprintf(list, sizeof list, "%" PRIu64, e->list);
             cJSON_AddStringToObject(o, "list", list);
+            if (e->unclear)
+                cJSON_AddNumberToObject(o, "unclear", e->unclear);
             add_time(o, "at", clock_now_us() - (clock_boot_us() - e->since_us));
         }
         if (e->written && (e->differs || is_fresh(e))) {
@@ -193,6 +195,10 @@ read_created(struct known *known, const char *name, const cJSON *entry)
         return;
     if ((e = find_or_add(known, name, id))) {
         e->list = list;
+        const cJSON *unclear = cJSON_GetObjectItemCaseSensitive(entry, "unclear");
+        e->unclear = cJSON_IsNumber(unclear) && unclear->valueint > 0
+                         ? (unsigned)unclear->valueint
+                         : 0;
         e->since_us = since_of(text_of(entry, "at"));
     }
 }

@@ -126,7 +126,8 @@ def test_recreate_waits_for_changes_that_the_hook_still_needs(sim, make_worker):
 
 @pytest.mark.parametrize("fault", ["cut_before", "cut_after", "throttle", "busy", "truncate",
                                    "html"])
-def test_one_fault_makes_no_twin_and_leaves_no_orphan(sim, make_worker, fault):
+def test_one_fault_makes_no_twin_and_leaves_no_orphan(sim, make_worker, fault, monkeypatch):
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "worker_lag=200 worker_unclear=500")
     worker = make_worker(stanza("a") + stanza("b"))
     sim.switch(**{fault: 1})
     worker.run("apply")

@@ -16,7 +16,8 @@ from test_worker import make_worker, metric, ours, running, sim  # noqa: F401 fi
 @pytest.fixture(autouse=True)
 def times(monkeypatch):
     monkeypatch.setenv("ACRELAY_TEST_TIMES",
-                       "worker_lag=300 worker_gone=3000 round-again=500")
+                       "worker_lag=300 worker_gone=3000 worker_unclear=4000 "
+                       "round-again=500")
 
 
 def writes(sim, method=None):
@@ -70,6 +71,7 @@ STORED = {
     "dropped source": ({"drop_api": 1}, "label: l", "sources [admin, public, system]"),
     "dropped list": ({"drop_list": 1}, "label: l, list: 5", "list 0"),
     "slash": ({"add_slash": 1}, "label: l", "URL"),
+    "escaped slashes": ({"escape_slash": 1}, "label: l", "URL"),
 }
 
 
@@ -176,6 +178,25 @@ def test_what_no_list_shows_is_not_created_a_second_time(sim, make_worker, redis
 def test_a_creation_whose_answer_names_no_id_is_not_repeated(sim, make_worker):
     sim.switch(no_id=1, lag_ms=10 ** 9, limit=0)
     assert "shows it nowhere" in make_worker().run("apply", code=2)
+    assert len(writes(sim)) == 1
+
+
+@pytest.mark.parametrize("switches", [{"cut_after": 1, "lag_ms": 2000},
+                                      {"cut_after": 1, "lag_ms": 2000, "lag_get": 1}])
+def test_an_unclear_creation_is_awaited_before_it_is_repeated(sim, make_worker, switches):
+    sim.switch(limit=0)
+    worker = make_worker()
+    sim.switch(**switches)
+    worker.run("apply")
+    assert [line["method"] for line in writes(sim)] == ["POST"]
+
+
+def test_an_unclear_creation_is_known_to_the_next_process(sim, make_worker, redis, monkeypatch):
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "worker_lag=10 worker_unclear=600000")
+    sim.switch(cut_after=1, lag_ms=10 ** 9, limit=0)
+    worker = make_worker(redis_port=redis.port)
+    for _ in range(2):
+        assert "did not say whether it was created" in worker.run("apply", code=2)
     assert len(writes(sim)) == 1
 
 

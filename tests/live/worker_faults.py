@@ -22,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import harness  # noqa: E402
 from simulator import Simulator, Worker, as_set, stanza, url, wanted  # noqa: E402
 
-ENVIRONMENT = {**os.environ, "ACRELAY_TEST_TIMES": "worker_lag=200 worker_gone=1000"}
+ENVIRONMENT = {**os.environ, "ACRELAY_TEST_TIMES": "worker_lag=200 worker_gone=1000 worker_unclear=300"}
 NAMES = [f"hook-{i}" for i in range(5)]
 
 

@@ -44,6 +44,7 @@ switches_find(const char *name)
                  {"drop_port", &s->drop_port},
                  {"add_slash", &s->add_slash},
                  {"escape_dash", &s->escape_dash},
+                 {"escape_slash", &s->escape_slash},
                  {"plain_http", &s->plain_http},
                  {"drop_sms", &s->drop_sms},
                  {"add_update", &s->add_update},

@@ -43,7 +43,7 @@ struct switches {
     int entities;   // & < > " ' of a name as HTML entities
     int trim_name;  // names are cut to so many bytes, blanks at the ends dropped
     int upper_name; // names in capitals
-    int lower_host, drop_port, add_slash, escape_dash, plain_http; // URLs
+    int lower_host, drop_port, add_slash, escape_dash, escape_slash, plain_http; // URLs
     int drop_sms, add_update; // events: those that begin with sms go, "update" comes
     int drop_api;             // sources: api goes
     int drop_list;            // listid is always 0

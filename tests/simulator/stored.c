@@ -58,6 +58,8 @@ store_url(struct sim_hook *h)
     for (const char *at = host + len; *at; at++)
         if (s->escape_dash && *at == '-')
             buf_add_text(&to, "%2D");
+        else if (s->escape_slash && *at == '/')
+            buf_add_text(&to, "&#x2F;");
         else
             buf_add_byte(&to, *at);
     if (s->add_slash && to.at[to.len - 1] != '/')
@@ -91,7 +93,8 @@ stored_change(struct sim_hook *h)
 
     if (s->entities || s->trim_name || s->upper_name)
         store_name(h);
-    if (s->lower_host || s->drop_port || s->add_slash || s->escape_dash || s->plain_http)
+    if (s->lower_host || s->drop_port || s->add_slash || s->escape_dash ||
+        s->plain_http || s->escape_slash)
         store_url(h);
     if (s->drop_sms)
         drop_words(h->events, "sms");
