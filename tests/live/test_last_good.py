@@ -138,6 +138,7 @@ def test_a_secret_that_the_broken_file_removed_is_not_accepted(receiver, good, t
     receiver.restart_with(good.replace("hooks:\n", "hooks:\n\t"))  # a tab behind the list
     assert receiver.reload()["last_good"]
     assert status(receiver, path) == 404 and receiver.post("type=subscribe") == 200
+    receiver.restart_with(both)  # the last good one again, whatever was taken out of it
     receiver.restart_with(both.replace("account:", "acount:"))
     assert status(receiver, path) == 200
     receiver.write(good.replace("account:", "acount:"))
