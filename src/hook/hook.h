@@ -34,6 +34,7 @@ struct hook {
     const char *unreadable; // the first field of the row that cannot be read, else NULL
     uint64_t written;       // the digest of what was last written on it, 0: nothing
     bool settled;           // it is what AC made of that
+    bool stays;             // we deleted it, AC accepted that, and still shows it
 };
 
 // The hooks that are wanted, or that were found. Owned.

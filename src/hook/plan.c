@@ -238,6 +238,8 @@ plan_leftover(struct plan *plan, const struct matching *m, const struct hook *fo
 
     if (!readable)
         add_step(plan, (struct step){STEP_LEAVE, WHY_UNREADABLE, NULL, found, 0});
+    else if (found->stays)
+        add_step(plan, (struct step){STEP_LEAVE, WHY_STAYS, NULL, found, 0});
     else if (is_wanted(m->wanted, found) || doubles_kept(m, found))
         add_step(plan, (struct step){STEP_REMOVE, WHY_TWIN, NULL, found, 0});
     else

@@ -26,6 +26,7 @@ enum step_why {
     WHY_ADOPTED,  // change: the file says `adopt`
     WHY_TWIN,     // remove: another hook does the same
     WHY_UNWANTED, // remove or leave: the file does not name it
+    WHY_STAYS,    // leave: AC accepted its deletion and still shows it
     WHY_STORED,   // keep: see `differs`
     WHY_ALIKE, // refuse: one of others is ours by token or name, under another public_url
     WHY_UNREADABLE, // refuse or leave: ours, but its id or list cannot be read

@@ -327,10 +327,13 @@ try_once(struct apply *a, const struct plan *plan, int *unclear, int *same,
         *err = first; // is the one to tell
         return -1;
     }
-    if (plan->writes == 0) {
+    if (plan->writes == 0)
         refusal_report_doubles(a->wanted, &a->found, a->refused, a->context);
+    if (plan->writes == 0 && a->unconfirmed == 0)
         return 0;
-    }
+    if (plan->writes == 0)
+        return err_exit(err, EXIT_CODE_FAILURE,
+                        "ActiveCampaign accepted what its list does not show: see list");
     if (result > 0)
         return ++*unclear < UNCLEAR_MAX && wait_for_list(a) ? 1 : -1;
     if (++*same < SAME_MAX)

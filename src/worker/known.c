@@ -299,7 +299,7 @@ settle_one(struct settling *s, struct known_hook *e, struct err *err)
         settle_absent(s, e, row);
         return 0;
     }
-    e->gone = e->lost = e->removed = false;
+    e->gone = e->lost = false;
     if (there == ACCOUNT_THERE) {
         if (row)
             hook_release(row);
@@ -307,7 +307,9 @@ settle_one(struct settling *s, struct known_hook *e, struct err *err)
             row = hooks_add(s->found);
         *row = now;
     }
-    judge(s, e, row);
+    row->stays = e->removed;
+    if (!e->removed)
+        judge(s, e, row);
     return 0;
 }
 

@@ -17,7 +17,7 @@ struct known_hook {
     bool listed;          // a list has shown it
     bool gone;            // neither a list nor GET shows it, though it was just created
     bool lost;    // so for longer than AC may be late: once, another may be created
-    bool removed; // we deleted it
+    bool removed; // we deleted it: not again for an hour, whatever AC shows
     bool forget;
     unsigned
         unclear; // creations in a row that failed and may have been done; its id is 0

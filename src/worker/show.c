@@ -18,8 +18,9 @@ show_kind(enum step_kind kind)
 const char *
 show_why(enum step_why why)
 {
-    static const char *const words[] = {"absent",   "differs", "adopted", "twin",
-                                        "unwanted", "stored",  "alike",   "unreadable"};
+    static const char *const words[] = {"absent", "differs",  "adopted",
+                                        "twin",   "unwanted", "stays",
+                                        "stored", "alike",    "unreadable"};
 
     return words[why];
 }
@@ -153,6 +154,8 @@ add_reason(struct buf *to, const struct step *step)
         buf_add_text(to, "as ActiveCampaign stores it");
     } else if (step->why == WHY_UNREADABLE) {
         buf_add_format(to, "left: its %s cannot be read", step->found->unreadable);
+    } else if (step->why == WHY_STAYS) {
+        buf_add_text(to, "left: ActiveCampaign accepted its deletion and still shows it");
     } else if (step->why == WHY_ALIKE) {
         buf_add_text(to, "not created: this webhook of another address looks like it");
     } else if (step->why == WHY_TWIN) {

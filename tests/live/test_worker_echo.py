@@ -231,6 +231,17 @@ def test_no_twin_is_removed_for_one_that_only_the_list_still_shows(sim, make_wor
     assert [hook["id"] for hook in sim.hooks()] == [real["id"]] and not writes(sim)
 
 
+def test_a_deletion_without_effect_is_not_sent_again(sim, make_worker):
+    old = sim.add("acrelay old", url("old"), sources=SOURCES)
+    sim.switch(keep_removed=1, limit=0)
+    worker = make_worker(worker=", prune: true")
+    assert "accepted what its list does not show" in worker.run("apply", code=1)
+    assert len(writes(sim, "DELETE")) == 1
+    sim.switch(keep_removed=0)
+    assert "1 removed" in worker.run("apply")
+    assert old["id"] not in [hook["id"] for hook in sim.hooks()]
+
+
 # --- pages ---------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("switches", [

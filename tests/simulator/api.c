@@ -181,7 +181,8 @@ one(struct answer *a, const char *method, uint64_t id, const cJSON *webhook)
     } else if (!h || strcmp(method, "GET") == 0) {
         absent(a, id);
     } else if (strcmp(method, "DELETE") == 0) {
-        account_remove(h);
+        if (!sim.switches.keep_removed)
+            account_remove(h);
         say(a, 200, "{}");
     } else {
         account_change(h, webhook, sim.switches.put_partial);

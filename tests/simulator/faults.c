@@ -50,6 +50,7 @@ switches_find(const char *name)
                  {"add_update", &s->add_update},
                  {"drop_api", &s->drop_api},
                  {"drop_list", &s->drop_list},
+                 {"keep_removed", &s->keep_removed},
                  {"answer_as_sent", &s->answer_as_sent},
                  {"lag_ms", &s->lag_ms},
                  {"lag_get", &s->lag_get},

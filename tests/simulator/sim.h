@@ -47,6 +47,7 @@ struct switches {
     int drop_sms, add_update; // events: those that begin with sms go, "update" comes
     int drop_api;             // sources: api goes
     int drop_list;            // listid is always 0
+    int keep_removed;         // a deletion is accepted and has no effect
     int answer_as_sent;       // answers to writes repeat what was sent; lists do not
     // what lists show (rows.c)
     int lag_ms;      // lists show what was there so long ago
