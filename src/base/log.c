@@ -11,8 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { MESSAGE_MAX = 1024 };
+
 static enum log_form form_now = LOG_FORM_TEXT;
-static enum log_level least_now = LOG_LEVEL_INFO;
+static enum log_level max_now = LOG_LEVEL_INFO;
 
 // systemd.exec(5): $JOURNAL_STREAM is device and inode of the stream to the journal. Where
 // stderr was redirected it is inherited all the same.
@@ -30,12 +32,12 @@ stderr_is_journal(void)
 }
 
 void
-log_start(enum log_form form, enum log_level least)
+log_start(enum log_form form, enum log_level max)
 {
     if (form == LOG_FORM_AUTO)
         form = stderr_is_journal() ? LOG_FORM_JOURNAL : LOG_FORM_TEXT;
     form_now = form;
-    least_now = least;
+    max_now = max;
 }
 
 static const char *
@@ -71,20 +73,78 @@ format_line(char *line, size_t size, enum log_level level, const char *message)
                     time, level_name(level), quoted);
 }
 
-void
-log_write(enum log_level level, const char *format, ...)
+static void
+write_line(enum log_level level, const char *raw)
 {
-    char raw[1024], message[1024], line[2304];
-    va_list args;
+    char message[MESSAGE_MAX], line[2304];
 
-    if (level > least_now)
+    if (level > max_now)
         return;
-    va_start(args, format);
-    vsnprintf(raw, sizeof raw, format, args);
-    va_end(args);
     text_escape(message, sizeof message, span_of(raw));
     int len = format_line(line, sizeof line, level, message);
     // A log that cannot be written has nowhere to say so.
     if (len > 0 && write(STDERR_FILENO, line, (size_t)len) < 0)
         return;
+}
+
+void
+log_write(enum log_level level, const char *format, ...)
+{
+    char raw[MESSAGE_MAX];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(raw, sizeof raw, format, args);
+    va_end(args);
+    write_line(level, raw);
+}
+
+// FNV-1a; never 0.
+static uint64_t
+hash_of(const char *text)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
+    return hash | 1;
+}
+
+bool
+once_report(struct once *o, enum log_level level, const char *format, ...)
+{
+    char raw[MESSAGE_MAX];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(raw, sizeof raw, format, args);
+    va_end(args);
+    uint64_t text = hash_of(raw);
+    if (text == o->reported)
+        return false;
+    o->reported = text;
+    write_line(level, raw);
+    return true;
+}
+
+bool
+once_clear(struct once *o)
+{
+    bool was_reported = o->reported != 0;
+
+    o->reported = 0;
+    return was_reported;
+}
+
+bool
+log_limit_pass(struct log_limit *l, uint64_t events, int64_t now_ms, uint64_t *held_back)
+{
+    pthread_mutex_lock(&l->lock);
+    bool pass = now_ms >= l->next_ms && events + l->held_back > 0;
+    *held_back = l->held_back;
+    if (pass && events > 0)
+        l->next_ms = now_ms + l->pause_ms;
+    l->held_back = pass ? 0 : l->held_back + events;
+    pthread_mutex_unlock(&l->lock);
+    return pass;
 }

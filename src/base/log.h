@@ -8,6 +8,8 @@
 #ifndef ACRELAY_BASE_LOG_H
 #define ACRELAY_BASE_LOG_H
 
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum log_level {
@@ -20,9 +22,9 @@ enum log_level {
 
 enum log_form { LOG_FORM_AUTO, LOG_FORM_TEXT, LOG_FORM_JOURNAL, LOG_FORM_JSON };
 
-// log_start sets how lines look and the least important level that is written. Called
+// log_start sets how lines look and the least important level (the highest number) that is written. Called
 // before the first thread; without it: LOG_FORM_TEXT, LOG_LEVEL_INFO.
-void log_start(enum log_form form, enum log_level least);
+void log_start(enum log_form form, enum log_level max);
 
 void log_write(enum log_level level, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -32,5 +34,37 @@ void log_write(enum log_level level, const char *format, ...)
 #define log_warn(...) log_write(LOG_LEVEL_WARN, __VA_ARGS__)
 #define log_info(...) log_write(LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_debug(...) log_write(LOG_LEVEL_DEBUG, __VA_ARGS__)
+
+// A once keeps a lasting trouble to one line: it is logged when it is met first and when its
+// text changes, and again only after once_clear. Zeroed, nothing was reported. One thread.
+struct once {
+    uint64_t reported; // hash of the text reported last, 0 for none
+};
+
+// once_report logs the line unless it was the last one reported. Returns whether it logged.
+bool once_report(struct once *o, enum log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+// once_clear: the trouble is over. Returns whether one was reported, for a line that says so.
+bool once_clear(struct once *o);
+
+// A log limit lets one line through, and the next one only after a pause: what happens a thousand
+// times a second must not write a thousand lines. Any thread.
+struct log_limit {
+    pthread_mutex_t lock;
+    int64_t pause_ms, next_ms;
+    uint64_t held_back; // events without a line
+};
+
+#define LOG_LIMIT(PAUSE_MS)                                                              \
+    {                                                                                    \
+        .lock = PTHREAD_MUTEX_INITIALIZER, .pause_ms = (PAUSE_MS), .next_ms = INT64_MIN  \
+    }
+
+// log_limit_pass counts `events` (0: only asks whether some are due) and returns whether they may
+// have a line now (now: clock_mono_ms; INT64_MAX at the end). *held_back is then how many
+// went without one before; they are forgotten.
+bool log_limit_pass(struct log_limit *l, uint64_t events, int64_t now_ms,
+                    uint64_t *held_back);
 
 #endif
