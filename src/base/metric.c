@@ -1,7 +1,7 @@
-// Families in order of their making, each with its series; both are lists that only grow,
-// under one lock that is held for making and for walking, never for changing a value.
-// Values are doubles: exact for counts up to 2^53, and seconds need no second kind. C17 has
-// no atomic addition of doubles, so it is a compare-and-swap loop.
+// One list of series, those of a name side by side; it only grows, under one lock that is held
+// for making and for walking, never for changing a value. Values are doubles: exact for counts
+// up to 2^53, and seconds need no second kind. C17 has no atomic addition of doubles, so it is
+// a compare-and-swap loop.
 //
 // Labels are formatted once, when a series is made: {hook="contacts",code="200"}.
 #include "base/metric.h"
@@ -11,37 +11,19 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
-#include <stdint.h>
 #include <stdlib.h>
 
 enum { LABELS_MAX = 512, UPDATES_MAX = 16 };
-enum kind { COUNTER, GAUGE, HISTOGRAM };
+
 static const char *const kind_names[] = {"counter", "gauge", "histogram"};
-
-struct metric {
-    struct metric *next;
-    struct family *family;
-    char *labels; // without braces; "" for none
-    _Atomic double value;
-    _Atomic uint64_t *buckets; // HISTOGRAM: bounds_len + 1 counts
-};
-
-struct family {
-    struct family *next;
-    const char *name, *help;
-    enum kind kind;
-    const double *bounds;
-    size_t bounds_len;
-    struct metric *first, **end;
-};
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct family *first_family, **end_of_families = &first_family;
+static struct metric *first;
+
+static pthread_mutex_t updates_lock = PTHREAD_MUTEX_INITIALIZER; // taken before `lock`
 static struct {
-    void (*call)(void *);
+    void (*call)(void *); // NULL: free
     void *context;
 } updates[UPDATES_MAX];
-static size_t updates_len;
 
 // --- making -----------------------------------------------------------------------------
 
@@ -78,56 +60,64 @@ format_labels(va_list pairs)
     return labels;
 }
 
-static struct family *
-find_or_make_family(const char *name, const char *help, enum kind kind,
-                    const double *bounds, size_t bounds_len)
-{
-    for (struct family *f = first_family; f; f = f->next)
-        if (strcmp(f->name, name) == 0) {
-            assert(f->kind == kind && f->bounds_len == bounds_len);
-            return f;
-        }
-    struct family *f = memory_get(sizeof *f);
-    *f = (struct family){.name = name,
-                         .help = help,
-                         .kind = kind,
-                         .bounds = bounds,
-                         .bounds_len = bounds_len};
-    f->end = &f->first;
-    *end_of_families = f;
-    end_of_families = &f->next;
-    return f;
-}
-
+// find gives the series, or NULL and in *end the link where it belongs: after those of its name,
+// or at the end.
 static struct metric *
-find_or_make_series(struct family *f, const char *labels)
+find(const char *name, const char *labels, struct metric ***end)
 {
-    for (struct metric *m = f->first; m; m = m->next)
-        if (strcmp(m->labels, labels) == 0)
-            return m;
-    struct metric *m = memory_get(sizeof *m);
-    *m = (struct metric){.family = f, .labels = memory_copy(span_of(labels))};
-    if (f->kind == HISTOGRAM) {
-        m->buckets = memory_get((f->bounds_len + 1) * sizeof *m->buckets);
-        for (size_t i = 0; i <= f->bounds_len; i++)
-            atomic_init(&m->buckets[i], 0);
+    struct metric **at = &first;
+
+    for (*end = NULL; *at; at = &(*at)->next) {
+        if (strcmp((*at)->name, name) != 0)
+            continue;
+        if (strcmp((*at)->labels, labels) == 0)
+            return *at;
+        *end = &(*at)->next;
     }
-    *f->end = m;
-    f->end = &m->next;
-    return m;
+    if (!*end)
+        *end = at;
+    return NULL;
+}
+
+static void
+link_in(struct metric *m, struct metric **end)
+{
+    m->next = *end;
+    *end = m;
+}
+
+void
+metric_show(struct metric *metrics, size_t len)
+{
+    struct metric **end;
+
+    pthread_mutex_lock(&lock);
+    for (struct metric *m = metrics; m < metrics + len; m++) {
+        const struct metric *known = find(m->name, m->labels, &end);
+        assert(m->bounds_len < METRIC_BUCKETS_MAX && (!known || known == m));
+        if (!known)
+            link_in(m, end);
+    }
+    pthread_mutex_unlock(&lock);
 }
 
 static struct metric *
-make(const char *name, const char *help, enum kind kind, const double *bounds,
-     size_t bounds_len, va_list pairs)
+make(enum metric_kind kind, const char *name, const char *help, va_list pairs)
 {
+    struct metric **end;
     char *labels = format_labels(pairs);
 
     pthread_mutex_lock(&lock);
-    struct family *f = find_or_make_family(name, help, kind, bounds, bounds_len);
-    struct metric *m = find_or_make_series(f, labels);
+    struct metric *m = find(name, labels, &end);
+    if (m) {
+        assert(m->kind == kind);
+        free(labels);
+    } else {
+        m = memory_get(sizeof *m);
+        *m = (struct metric){.kind = kind, .name = name, .help = help, .labels = labels};
+        link_in(m, end);
+    }
     pthread_mutex_unlock(&lock);
-    free(labels);
     return m;
 }
 
@@ -137,7 +127,7 @@ metric_counter(const char *name, const char *help, ...)
     va_list pairs;
 
     va_start(pairs, help);
-    struct metric *m = make(name, help, COUNTER, NULL, 0, pairs);
+    struct metric *m = make(METRIC_COUNTER, name, help, pairs);
     va_end(pairs);
     return m;
 }
@@ -148,19 +138,7 @@ metric_gauge(const char *name, const char *help, ...)
     va_list pairs;
 
     va_start(pairs, help);
-    struct metric *m = make(name, help, GAUGE, NULL, 0, pairs);
-    va_end(pairs);
-    return m;
-}
-
-struct metric *
-metric_histogram(const char *name, const char *help, const double *bounds,
-                 size_t bounds_len, ...)
-{
-    va_list pairs;
-
-    va_start(pairs, bounds_len);
-    struct metric *m = make(name, help, HISTOGRAM, bounds, bounds_len, pairs);
+    struct metric *m = make(METRIC_GAUGE, name, help, pairs);
     va_end(pairs);
     return m;
 }
@@ -186,11 +164,10 @@ metric_set(struct metric *m, double value)
 void
 metric_observe(struct metric *m, double value)
 {
-    const struct family *f = m->family;
     size_t i = 0;
 
-    assert(f->kind == HISTOGRAM);
-    while (i < f->bounds_len && value > f->bounds[i])
+    assert(m->kind == METRIC_HISTOGRAM);
+    while (i < m->bounds_len && value > m->bounds[i])
         i++;
     atomic_fetch_add_explicit(&m->buckets[i], 1, memory_order_relaxed);
     metric_add(m, value);
@@ -207,11 +184,25 @@ metric_read(const struct metric *m)
 void
 metric_before_write(void (*update)(void *context), void *context)
 {
-    pthread_mutex_lock(&lock);
-    assert(updates_len < UPDATES_MAX);
-    updates[updates_len].call = update;
-    updates[updates_len++].context = context;
-    pthread_mutex_unlock(&lock);
+    size_t i = 0;
+
+    pthread_mutex_lock(&updates_lock);
+    while (i < UPDATES_MAX && updates[i].call)
+        i++;
+    assert(i < UPDATES_MAX);
+    updates[i].call = update;
+    updates[i].context = context;
+    pthread_mutex_unlock(&updates_lock);
+}
+
+void
+metric_forget(const void *context)
+{
+    pthread_mutex_lock(&updates_lock);
+    for (size_t i = 0; i < UPDATES_MAX; i++)
+        if (updates[i].context == context)
+            updates[i].call = NULL;
+    pthread_mutex_unlock(&updates_lock);
 }
 
 // Fifteen digits give 0.1 for 0.1 and every count below 10^15 exactly.
@@ -229,7 +220,7 @@ add_number(struct buf *to, double value)
 static void
 write_line(struct buf *to, const struct metric *m, const char *suffix, double value)
 {
-    buf_add_format(to, "%s%s", m->family->name, suffix);
+    buf_add_format(to, "%s%s", m->name, suffix);
     if (m->labels[0])
         buf_add_format(to, "{%s}", m->labels);
     buf_add_byte(to, ' ');
@@ -240,7 +231,7 @@ write_line(struct buf *to, const struct metric *m, const char *suffix, double va
 static void
 write_bucket(struct buf *to, const struct metric *m, double bound, uint64_t count)
 {
-    buf_add_format(to, "%s_bucket{%s%sle=\"", m->family->name, m->labels,
+    buf_add_format(to, "%s_bucket{%s%sle=\"", m->name, m->labels,
                    m->labels[0] ? "," : "");
     add_number(to, bound);
     buf_add_format(to, "\"} %llu\n", (unsigned long long)count);
@@ -250,41 +241,41 @@ write_bucket(struct buf *to, const struct metric *m, double bound, uint64_t coun
 static void
 write_histogram(struct buf *to, const struct metric *m)
 {
-    const struct family *f = m->family;
     uint64_t count = 0;
 
-    for (size_t i = 0; i <= f->bounds_len; i++) {
+    for (size_t i = 0; i <= m->bounds_len; i++) {
         count += atomic_load_explicit(&m->buckets[i], memory_order_relaxed);
-        write_bucket(to, m, i < f->bounds_len ? f->bounds[i] : INFINITY, count);
+        write_bucket(to, m, i < m->bounds_len ? m->bounds[i] : INFINITY, count);
     }
     write_line(to, m, "_sum", metric_read(m));
     write_line(to, m, "_count", (double)count);
 }
 
 static void
-write_family(struct buf *to, const struct family *f)
+write_series(struct buf *to, const struct metric *m, bool is_first)
 {
-    buf_add_format(to, "# HELP %s %s\n# TYPE %s %s\n", f->name, f->help, f->name,
-                   kind_names[f->kind]);
-    for (const struct metric *m = f->first; m; m = m->next) {
-        if (f->kind == HISTOGRAM)
-            write_histogram(to, m);
-        else
-            write_line(to, m, "", metric_read(m));
-    }
+    if (is_first)
+        buf_add_format(to, "# HELP %s %s\n# TYPE %s %s\n", m->name, m->help, m->name,
+                       kind_names[m->kind]);
+    if (m->kind == METRIC_HISTOGRAM)
+        write_histogram(to, m);
+    else
+        write_line(to, m, "", metric_read(m));
 }
 
 int
 metric_write(struct buf *to)
 {
+    const char *name = "";
+
+    pthread_mutex_lock(&updates_lock);
+    for (size_t i = 0; i < UPDATES_MAX; i++)
+        if (updates[i].call)
+            updates[i].call(updates[i].context);
+    pthread_mutex_unlock(&updates_lock);
     pthread_mutex_lock(&lock);
-    size_t len = updates_len;
-    pthread_mutex_unlock(&lock);
-    for (size_t i = 0; i < len; i++)
-        updates[i].call(updates[i].context);
-    pthread_mutex_lock(&lock);
-    for (const struct family *f = first_family; f; f = f->next)
-        write_family(to, f);
+    for (const struct metric *m = first; m; name = m->name, m = m->next)
+        write_series(to, m, strcmp(m->name, name) != 0);
     pthread_mutex_unlock(&lock);
     return to->full ? -1 : 0;
 }

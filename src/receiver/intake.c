@@ -18,6 +18,16 @@
 enum { PIECE = 16384, RECORD_MAX = (16 << 20) + (1 << 16), KEPT_MAX = 64 << 10 };
 enum { LEFT = -1 }; // not an answer: another thread gives it
 
+static const double ack_bounds[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05,
+                                    0.1,    0.25,  0.5,   1,     2.5,  5};
+static struct metric ack_time = {.kind = METRIC_HISTOGRAM,
+                                 .name = "acrelay_ack_seconds",
+                                 .help =
+                                     "Time from a request's head to its durable answer.",
+                                 .labels = "",
+                                 .bounds = ack_bounds,
+                                 .bounds_len = sizeof ack_bounds / sizeof *ack_bounds};
+
 struct intake {
     struct journal *journal;
     pthread_mutex_t lock; // of rules: nobody holds them between reading and rules_hold
@@ -25,7 +35,6 @@ struct intake {
     int threads;
     _Atomic(bool) draining;
     struct lost lost;
-    struct metric *ack;
     // Of `good`, the answer that keeps a connection alive.
     char good_text[HTTP_HEAD_MAX * 2];
     struct span good;
@@ -51,17 +60,13 @@ free_buffers(void *of_thread)
 struct intake *
 intake_open(struct journal *j, struct rules *rules, int threads)
 {
-    static const double bounds[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05,
-                                    0.1,    0.25,  0.5,   1,     2.5,  5};
     struct intake *i = memory_get(sizeof *i);
 
     *i = (struct intake){.journal = j, .threads = threads};
     i->rules = rules;
     pthread_mutex_init(&i->lock, NULL);
     lost_init(&i->lost);
-    i->ack = metric_histogram("acrelay_ack_seconds",
-                              "Time from a request's head to its durable answer.", bounds,
-                              sizeof bounds / sizeof *bounds, NULL);
+    metric_show(&ack_time, 1);
     pthread_key_create(&i->buffers, free_buffers);
     i->good = http_format(i->good_text, 200, "", SPAN("ok"), false);
     return i;
@@ -202,7 +207,7 @@ finish(struct later *l, int code, const char *why)
     struct span answer = i->good;
 
     if (code == 200) {
-        metric_observe(i->ack, (double)(clock_mono_us() - l->start_us) / 1e6);
+        metric_observe(&ack_time, (double)(clock_mono_us() - l->start_us) / 1e6);
     } else {
         answer = http_format(text, code, "", span_of(body_of(code)), false);
         lost_add(&i->lost, clock_mono_ms(), rules->config->hooks[l->which].name, why);
@@ -333,7 +338,7 @@ intake_handle(struct http_request *r, void *context)
     rules_count(rules, v.hook, v.former, code);
     rules_drop(rules);
     if (code == 200)
-        metric_observe(i->ack, (double)(clock_mono_us() - start_us) / 1e6);
+        metric_observe(&ack_time, (double)(clock_mono_us() - start_us) / 1e6);
     answer(i, r, code);
 }
 

@@ -39,6 +39,26 @@ Test(metric, the_same_labels_give_the_same_series)
                                 "g{hook=\"x\"} 0\ng{hook=\"y\"} -0.25\n");
 }
 
+Test(metric, of_a_module_counts_where_it_is_shown)
+{
+    enum { SENT, HELD, METRICS };
+    static struct metric metrics[METRICS] = {
+        [SENT] = METRIC(COUNTER, "sent_total", "Sent."),
+        [HELD] = METRIC_WITH(GAUGE, "held", "Held.", "clock=\"wall\""),
+    };
+
+    metric_add(&metrics[SENT], 2); // before it is shown
+    metric_set(metric_gauge("held", "Held.", "clock", "redis", NULL), 1);
+    metric_show(metrics, METRICS);
+    metric_show(metrics, METRICS); // by the module's second start
+    metric_add(&metrics[SENT], 1);
+    cr_assert_str_eq(written(), "# HELP held Held.\n# TYPE held gauge\n"
+                                "held{clock=\"redis\"} 1\nheld{clock=\"wall\"} 0\n"
+                                "# HELP sent_total Sent.\n# TYPE sent_total counter\n"
+                                "sent_total 3\n");
+    cr_assert_eq(metric_gauge("held", "Held.", "clock", "wall", NULL), &metrics[HELD]);
+}
+
 Test(metric, label_values_are_escaped)
 {
     metric_set(metric_gauge("g", "G.", "a", "q\"b\\n\n", "b", "2", NULL), 1);
@@ -48,8 +68,15 @@ Test(metric, label_values_are_escaped)
 Test(metric, histogram_buckets_are_cumulative_and_agree_with_the_count)
 {
     static const double bounds[] = {0.1, 1};
-    struct metric *h = metric_histogram("h_seconds", "H.", bounds, 2, "k", "v", NULL);
+    static struct metric series = {.kind = METRIC_HISTOGRAM,
+                                   .name = "h_seconds",
+                                   .help = "H.",
+                                   .labels = "k=\"v\"",
+                                   .bounds = bounds,
+                                   .bounds_len = 2};
+    struct metric *h = &series;
 
+    metric_show(h, 1);
     metric_observe(h, 0.1); // a bound is inclusive
     metric_observe(h, 0.5);
     metric_observe(h, 7);
@@ -77,6 +104,15 @@ Test(metric, is_brought_up_to_date_before_it_is_written)
 {
     metric_before_write(set_to_seven, metric_gauge("g", "G.", NULL));
     check_line("g 7\n");
+}
+
+Test(metric, an_update_that_was_forgotten_is_not_called)
+{
+    struct metric *g = metric_gauge("g", "G.", NULL);
+
+    metric_before_write(set_to_seven, g);
+    metric_forget(g);
+    check_line("g 0\n");
 }
 
 Test(metric, a_page_that_does_not_fit_is_an_error)
