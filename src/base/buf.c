@@ -62,6 +62,14 @@ buf_release(struct buf *b)
     *b = (struct buf){.max = b->max};
 }
 
+void
+buf_wipe(struct buf *b)
+{
+    if (b->at)
+        explicit_bzero(b->at, b->cap);
+    buf_release(b);
+}
+
 // One byte more than max may be allocated: the NUL of buf_text.
 static void
 grow(struct buf *b, size_t need)

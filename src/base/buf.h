@@ -24,6 +24,9 @@ void buf_init(struct buf *b, size_t max);
 // buf_release frees the bytes; releasing a released or zeroed buf is fine.
 void buf_release(struct buf *b);
 
+// buf_wipe overwrites the bytes, which were a secret, and frees them.
+void buf_wipe(struct buf *b);
+
 // buf_clear empties b, keeps its memory, and takes back `full`.
 static inline void
 buf_clear(struct buf *b)

@@ -1,7 +1,7 @@
 #include "cli/admin_json.h"
 
 #include "base/text.h"
-#include "config/reach.h"
+#include "edge/admin_client.h"
 
 #include <cjson/cJSON.h>
 
@@ -52,7 +52,7 @@ admin_json_fetch(struct admin_state *to, const struct socket_address *admin)
 
     *to = (struct admin_state){.reload_ok = true};
     buf_init(&page, PAGE_MAX);
-    int code = config_get(admin, "/readyz", &page, &err);
+    int code = admin_client_get(admin, "/readyz", &page, &err);
     cJSON *root = code < 0 ? NULL : cJSON_ParseWithLength(page.at, page.len);
     if (code < 0) {
         text_escape(to->reason, sizeof to->reason, span_of(err.text));
@@ -73,7 +73,7 @@ admin_json_reload(uint64_t *number, const struct socket_address *admin, struct e
     struct buf page;
 
     buf_init(&page, PAGE_MAX);
-    int code = config_ask(admin, "/reload", &page, err);
+    int code = admin_client_post(admin, "/reload", &page, err);
     cJSON *root = code == 202 ? cJSON_ParseWithLength(page.at, page.len) : NULL;
     *number = number_of(root, "reload");
     if (code >= 0 && *number == 0)

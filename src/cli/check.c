@@ -5,7 +5,7 @@
 #include "cli/check_redis.h"
 #include "cli/findings.h"
 #include "cli/holder.h"
-#include "config/reach.h"
+#include "config/config.h"
 #include "event/event.h"
 #include "journal/inspect.h"
 #include "worker/account.h"
@@ -77,7 +77,7 @@ check_secret(struct findings *f, const char *what, const char *path, size_t leas
         findings_tell(f, GOOD, EXIT_CODE_OK, what, NULL, "%s%s", path,
                       geteuid() == 0 ? " (read as root)" : "");
     }
-    secret_wipe(&secret);
+    buf_wipe(&secret);
 }
 
 static void
@@ -86,7 +86,7 @@ check_secrets(struct findings *f)
     const struct config *c = f->cli->config;
 
     for (size_t i = 0; i < c->secret_files.len; i++)
-        check_secret(f, "secret", c->secret_files.at[i], SECRET_BYTES_LEAST);
+        check_secret(f, "secret", c->secret_files.at[i], SECRET_BYTES_MIN);
     if (c->redis_password_file)
         check_secret(f, "redis password", c->redis_password_file, 1);
     if (c->account_api_token_file)
@@ -273,8 +273,8 @@ check_addresses(struct findings *f)
     bool runs = f->receiver.code != 0;
     bool ours = runs && journal_is_held(c->state_dir);
 
-    for (size_t i = 0; i < c->listen_len; i++)
-        check_address(f, "listen", &c->listen[i], runs, ours);
+    for (size_t i = 0; i < c->listen.len; i++)
+        check_address(f, "listen", &c->listen.at[i], runs, ours);
     check_address(f, "admin", &c->receiver_admin, runs, ours);
     check_address(f, "worker admin", &c->worker_admin, f->worker.code != 0, true);
 }

@@ -98,7 +98,7 @@ cli_redis(const struct cli *c, struct err *err)
         if (err->exit != EXIT_CODE_PERMISSION)
             err->exit = EXIT_CODE_CONFIG;
     }
-    secret_wipe(&password);
+    buf_wipe(&password);
     waiting_end();
     return r;
 }

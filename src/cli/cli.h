@@ -5,8 +5,7 @@
 
 #include "program/options.h"
 #include "config/config.h"
-#include "config/reach.h"
-#include "config/secret.h"
+#include "edge/post.h"
 
 struct cli {
     const struct options *options;

@@ -6,9 +6,8 @@
 #include "cli/findings.h"
 #include "cli/outside.h"
 #include "cli/redis_words.h"
-#include "config/page.h"
-#include "config/reach.h"
-#include "config/secret.h"
+#include "edge/admin_client.h"
+#include "config/config.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -33,7 +32,8 @@ examine_disk(struct findings *f)
     uint64_t unit = st.f_frsize, left = st.f_bavail * unit, all = st.f_blocks * unit;
     uint64_t preset = all / 2 < JOURNAL_MAX ? all / 2 : JOURNAL_MAX;
     uint64_t max = c->journal_max ? c->journal_max : preset;
-    double used = page_metric(page, "acrelay_journal_bytes"), grows = (double)max - used;
+    double used = metrics_page_sum(page, "acrelay_journal_bytes"),
+           grows = (double)max - used;
     text_bytes(free_text, sizeof free_text, left);
     text_bytes(max_text, sizeof max_text, max);
     if (left < 256 << 20)
@@ -77,7 +77,7 @@ static void
 examine_journal(struct findings *f)
 {
     const struct buf *page = &f->receiver_page;
-    double room = page_metric(page, "acrelay_journal_free_bytes");
+    double room = metrics_page_sum(page, "acrelay_journal_free_bytes");
     char text[32];
 
     text_bytes(text, sizeof text, room > 0 ? (uint64_t)room : 0);
@@ -132,8 +132,9 @@ examine_urls(struct findings *f)
         struct buf path;
         buf_init(&path, 4096);
         secrets_url(s, 0, "", span_of(c->hooks[i].name), &path);
-        refused = config_takes(c, buf_text(&path)) == 0;
-        secret_wipe(&path);
+        refused =
+            admin_client_takes(&c->receiver_admin, &c->listen, buf_text(&path)) == 0;
+        buf_wipe(&path);
         if (refused) // the others have the same cause
             findings_tell(
                 f, WRONG, EXIT_CODE_CONFIG, "settings",
@@ -151,13 +152,13 @@ examine_relay(struct findings *f)
 {
     const struct buf *page = &f->receiver_page;
     const char *words = f->receiver.redis_error;
-    double waiting = page_metric(page, "acrelay_journal_unpublished_records");
-    double age = page_metric(page, "acrelay_journal_oldest_unpublished_age_seconds");
-    bool up = page_metric(page, "acrelay_redis_up") > 0;
+    double waiting = metrics_page_sum(page, "acrelay_journal_unpublished_records");
+    double age = metrics_page_sum(page, "acrelay_journal_oldest_unpublished_age_seconds");
+    bool up = metrics_page_sum(page, "acrelay_redis_up") > 0;
     char text[32];
 
     text_duration(text, sizeof text, (int64_t)(age * 1000));
-    if (page_metric(page, "acrelay_relay_shipping") == 0)
+    if (metrics_page_sum(page, "acrelay_relay_shipping") == 0)
         findings_tell(f, WRONG, EXIT_CODE_UNAVAILABLE, "relay",
                       redis_words_find(words)->advice,
                       "%s (%s); %.0f deliveries wait in the journal, the oldest for %s",
@@ -196,14 +197,14 @@ examine_counters(struct findings *f)
          "see \"The journal or the disk is full\" in OPERATING.md"},
     };
 
-    if (page_left(&f->receiver_page) > 0)
+    if (metrics_page_left(&f->receiver_page) > 0)
         findings_tell(
             f, WRONG, EXIT_CODE_FAILURE, "hooks",
             "see \"A hook left the file and is still posted to\" in OPERATING.md",
             "%.0f posts came for hooks that left the file, and are lost (404)",
-            page_left(&f->receiver_page));
+            metrics_page_left(&f->receiver_page));
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
-        double n = page_metric(&f->receiver_page, counters[i].metric);
+        double n = metrics_page_sum(&f->receiver_page, counters[i].metric);
         if (n > 0)
             findings_tell(f, WRONG, EXIT_CODE_FAILURE, "since start", counters[i].advice,
                           "%s: %.0f", counters[i].means, n);
@@ -229,7 +230,7 @@ examine_holds(struct findings *f)
     };
 
     for (size_t i = 0; i < sizeof holds / sizeof *holds; i++)
-        if (page_metric(&f->receiver_page, holds[i].metric) > 0)
+        if (metrics_page_sum(&f->receiver_page, holds[i].metric) > 0)
             findings_tell(f, WARNING, EXIT_CODE_OK, "receiver", holds[i].advice, "%s",
                           holds[i].means);
 }
@@ -248,7 +249,7 @@ examine_receiver(struct findings *f)
             f->receiver.reason);
     if (f->receiver.code == 0)
         return;
-    page_fetch(&f->receiver_page, &c->receiver_admin);
+    admin_client_metrics(&f->receiver_page, &c->receiver_admin);
     examine_reload(f, "the receiver", &f->receiver);
     examine_urls(f);
     examine_journal(f);
@@ -261,8 +262,8 @@ static void
 examine_hooks_page(struct findings *f)
 {
     const struct buf *page = &f->worker_page;
-    double silent = page_metric(page, "acrelay_hook_silent");
-    double throttled = page_metric(page, "acrelay_api_throttles_total");
+    double silent = metrics_page_sum(page, "acrelay_hook_silent");
+    double throttled = metrics_page_sum(page, "acrelay_api_throttles_total");
 
     if (silent > 0)
         findings_tell(f, WRONG, EXIT_CODE_FAILURE, "hooks",
@@ -297,7 +298,7 @@ examine_worker(struct findings *f)
                       w->reason);
         return;
     }
-    page_fetch(&f->worker_page, &c->worker_admin);
+    admin_client_metrics(&f->worker_page, &c->worker_admin);
     examine_reload(f, "the worker", w);
     if (strstr(w->activecampaign, "first round"))
         findings_tell(f, WARNING, EXIT_CODE_OK, "worker", "look again in a minute", "%s",
@@ -308,7 +309,7 @@ examine_worker(struct findings *f)
                       "switched off; what stands under activecampaign below says more",
                       "%s",
                       w->activecampaign[0] ? w->activecampaign : "its last round failed");
-    else if (page_metric(&f->worker_page, "acrelay_worker_leader") == 0)
+    else if (metrics_page_sum(&f->worker_page, "acrelay_worker_leader") == 0)
         findings_tell(f, WARNING, EXIT_CODE_OK, "worker",
                       "the worker that leads says more",
                       "it stands by: another worker is the leader, or nobody can know");

@@ -1,7 +1,7 @@
 #include "cli/outside.h"
 
 #include "base/clock.h"
-#include "config/page.h"
+#include "edge/admin_client.h"
 #include "edge/rest.h"
 #include "hook/plan.h"
 #include "worker/apply.h"
@@ -49,7 +49,8 @@ tell_lost(struct findings *f, const struct hooks *found)
     for (size_t i = 0; f->receiver.code && i < found->len; i++) {
         const struct hook *h = &found->at[i];
         const char *path = h->name ? strstr(h->url, "/hook/") : NULL;
-        if (!path || config_takes(c, path) != 0 || ++lost > LOST_SHOWN)
+        if (!path || admin_client_takes(&c->receiver_admin, &c->listen, path) != 0 ||
+            ++lost > LOST_SHOWN)
             continue;
         findings_tell(f, WRONG, EXIT_CODE_FAILURE, "hooks",
                       config_find_hook(c, span_of(h->name))
@@ -161,8 +162,8 @@ strangers(const struct config *c)
 {
     struct buf page;
 
-    page_fetch(&page, &c->receiver_admin);
-    double n = page_metric(&page, "acrelay_requests_total{hook=\"-\",code=\"404\"}");
+    admin_client_metrics(&page, &c->receiver_admin);
+    double n = metrics_page_sum(&page, "acrelay_requests_total{hook=\"-\",code=\"404\"}");
     buf_release(&page);
     return n;
 }

@@ -245,7 +245,8 @@ salvage_by_posting(struct journey *j, struct posting *p, struct err *err)
     p->secrets = secrets_load(c->config, err);
     if (!p->secrets)
         return -1;
-    p->to = config_target(&c->config->listen[0]);
+    const struct socket_address *listen = &c->config->listen.at[0];
+    p->to = (struct post_target){.path = listen->path, .at = listen->at};
     p->fd = -1;
     j->on_record = post_record;
     j->context = p;
@@ -302,7 +303,7 @@ claim(struct cli *c, const char *id, struct err *err)
         result = -1;
     }
     waiting_end();
-    secret_wipe(&password);
+    buf_wipe(&password);
     if (result < 0)
         return -1;
     printf(c->json ? "{\"journal\":\"%s\",\"cursor\":%llu,\"done\":true}\n"

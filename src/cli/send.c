@@ -150,7 +150,8 @@ choose_receiver(struct sending *s, struct err *err)
     if (s->hook && !cli_hook(c, s->hook, err))
         return -1;
     s->secrets = secrets_load(c->config, err);
-    s->to = config_target(&c->config->listen[0]);
+    const struct socket_address *listen = &c->config->listen.at[0];
+    s->to = (struct post_target){.path = listen->path, .at = listen->at};
     return s->secrets ? 0 : -1;
 }
 

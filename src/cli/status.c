@@ -7,7 +7,7 @@
 #include "cli/cli.h"
 #include "cli/show.h"
 #include "cli/waiting.h"
-#include "config/page.h"
+#include "edge/admin_client.h"
 #include "relay/script.h"
 #include "worker/state_json.h"
 
@@ -98,8 +98,8 @@ show_receiver(struct status *s)
     const struct buf *page = &s->receiver_page;
     const char *redis = s->receiver.redis_error;
     bool up = s->receiver.code != 0, refuses = s->receiver.code == 503;
-    bool ships = page_metric(page, "acrelay_relay_shipping") > 0;
-    bool known = page_metric(page, "acrelay_relay_cursor_known") > 0;
+    bool ships = metrics_page_sum(page, "acrelay_relay_shipping") > 0;
+    bool known = metrics_page_sum(page, "acrelay_relay_cursor_known") > 0;
     char words[1024];
 
     s->healthy = up && ships && !refuses;
@@ -118,29 +118,29 @@ show_receiver(struct status *s)
     if (!up)
         return;
     show_reload(s, &s->receiver);
-    count(s, "requests", "requests", page_metric(page, "acrelay_requests_total"));
+    count(s, "requests", "requests", metrics_page_sum(page, "acrelay_requests_total"));
     count(s, "refused", "refused with 503 since start",
-          page_metric(page, "acrelay_journal_refused_total"));
-    if (page_left(page) > 0)
-        count(s, "left_posts", "404 for hooks that left", page_left(page));
+          metrics_page_sum(page, "acrelay_journal_refused_total"));
+    if (metrics_page_left(page) > 0)
+        count(s, "left_posts", "404 for hooks that left", metrics_page_left(page));
     count(s, "entries", "entries added",
-          page_metric(page, "acrelay_relay_entries_total"));
+          metrics_page_sum(page, "acrelay_relay_entries_total"));
     count(s, "waiting", known ? "waiting for the stream" : "waiting, at most (*)",
-          page_metric(page, "acrelay_journal_unpublished_records"));
+          metrics_page_sum(page, "acrelay_journal_unpublished_records"));
     if (!known)
         buf_add_text(&s->json, "\"waiting_at_most\":true,");
     double age;
-    if (page_find(page, "acrelay_journal_oldest_unpublished_age_seconds", &age))
+    if (metrics_page_find(page, "acrelay_journal_oldest_unpublished_age_seconds", &age))
         seconds(s, "waiting_seconds", "the oldest of them since", age);
     count(s, "repeats", "repeats marked or dropped",
-          page_metric(page, "acrelay_relay_repeats_marked_total") +
-              page_metric(page, "acrelay_relay_repeats_dropped_total"));
+          metrics_page_sum(page, "acrelay_relay_repeats_marked_total") +
+              metrics_page_sum(page, "acrelay_relay_repeats_dropped_total"));
     count(s, "dead_letters", "dead letters since start",
-          page_metric(page, "acrelay_dead_letters_total"));
+          metrics_page_sum(page, "acrelay_dead_letters_total"));
     bytes(s, "journal_bytes", "journal on disk",
-          page_metric(page, "acrelay_journal_bytes"));
+          metrics_page_sum(page, "acrelay_journal_bytes"));
     bytes(s, "journal_free_bytes", "room left for records",
-          page_metric(page, "acrelay_journal_free_bytes"));
+          metrics_page_sum(page, "acrelay_journal_free_bytes"));
     if (!known && !s->cli->json)
         puts("  (*) all that the journal keeps: only Redis knows what it has of them");
 }
@@ -331,7 +331,7 @@ show_worker(struct status *s)
     const struct admin_state *w = &s->worker;
     const struct config *c = s->cli->config;
     bool wanted = c->account_api_url && c->account_api_token_file;
-    bool leads = page_metric(&s->worker_page, "acrelay_worker_leader") > 0;
+    bool leads = metrics_page_sum(&s->worker_page, "acrelay_worker_leader") > 0;
     bool good = w->code == 200 && !w->activecampaign[0];
     char words[1024];
 
@@ -361,11 +361,11 @@ ask_admins(struct status *s)
     waiting_for("asking the receiver (%s)", c->receiver_admin.text);
     admin_json_fetch(&s->receiver, &c->receiver_admin);
     if (s->receiver.code)
-        page_fetch(&s->receiver_page, &c->receiver_admin);
+        admin_client_metrics(&s->receiver_page, &c->receiver_admin);
     waiting_for("asking the worker (%s)", c->worker_admin.text);
     admin_json_fetch(&s->worker, &c->worker_admin);
     if (s->worker.code)
-        page_fetch(&s->worker_page, &c->worker_admin);
+        admin_client_metrics(&s->worker_page, &c->worker_admin);
 }
 
 static void

@@ -8,7 +8,7 @@
 static void
 print_urls(const struct cli *c, const struct secrets *secrets, struct span hook)
 {
-    size_t n = options_has(c->options, "all") ? secrets_len(secrets) : 1;
+    size_t n = options_has(c->options, "all") ? secrets->len : 1;
     struct buf url, object;
 
     buf_init(&url, 4096);

@@ -65,19 +65,19 @@ READ(read_address)
 
 READ(read_addresses)
 {
-    (void)s, (void)field;
-    struct config *c = reading_config(r);
+    UNUSED;
+    struct socket_addresses *list = field;
     struct socket_address a = {0};
     const char *wrong = parse_address(text, &a);
 
-    if (!wrong && c->listen_len == CONFIG_LIST_MAX)
+    if (!wrong && list->len == CONFIG_LIST_MAX)
         wrong = "one more than 64 addresses";
     if (wrong) {
         release_address(&a);
         return wrong;
     }
-    c->listen = memory_grow(c->listen, (c->listen_len + 1) * sizeof a);
-    c->listen[c->listen_len++] = a;
+    list->at = memory_grow(list->at, (list->len + 1) * sizeof a);
+    list->at[list->len++] = a;
     return NULL;
 }
 
@@ -93,13 +93,12 @@ READ(read_host)
 static void
 release_addresses(void *field)
 {
-    struct config *c = (void *)((char *)field - offsetof(struct config, listen));
+    struct socket_addresses *list = field;
 
-    for (size_t i = 0; i < c->listen_len; i++)
-        release_address(&c->listen[i]);
-    free(c->listen);
-    c->listen = NULL;
-    c->listen_len = 0;
+    for (size_t i = 0; i < list->len; i++)
+        release_address(&list->at[i]);
+    free(list->at);
+    *list = (struct socket_addresses){0};
 }
 
 KIND(kind_address, "an address like 127.0.0.1:9180, [::1]:9180 or unix:/PATH",

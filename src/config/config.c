@@ -24,10 +24,10 @@ same_text(const char *a, const char *b)
 static bool
 same_addresses(const struct config *a, const struct config *b)
 {
-    if (a->listen_len != b->listen_len)
+    if (a->listen.len != b->listen.len)
         return false;
-    for (size_t i = 0; i < a->listen_len; i++)
-        if (!same_text(a->listen[i].text, b->listen[i].text))
+    for (size_t i = 0; i < a->listen.len; i++)
+        if (!same_text(a->listen.at[i].text, b->listen.at[i].text))
             return false;
     return true;
 }

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "edge/redis.h"
 #include "edge/sockets.h"
 
 #include <stdint.h>
@@ -61,8 +62,7 @@ struct config {
     int64_t redis_retain_age_us, redis_retain_dead_us;
     uint64_t redis_retain_entries;
 
-    struct socket_address *listen;
-    size_t listen_len;
+    struct socket_addresses listen;
     struct socket_address receiver_admin;
     char *state_dir;
     uint64_t body_max;
@@ -126,6 +126,37 @@ size_t config_changes_needing_restart(const struct config *now, const struct con
 int config_write_example(struct buf *to);
 int config_write_manual(struct buf *to);
 int config_write_help(struct buf *to);
+
+// --- secrets ---------------------------------------------------------------------------------
+
+enum { SECRET_BYTES_MIN = 32, SECRET_TOKEN = 43, SECRET_TOKEN_TEXT = 44 };
+
+// All secrets of secret_files, newest first. Read-only once loaded; any thread.
+struct secrets {
+    size_t len;
+    struct buf at[CONFIG_LIST_MAX];
+};
+
+// secrets_load reads every file of c->secret_files; EXIT_CODE_PERMISSION for one that others
+// can read, EXIT_CODE_CONFIG for one that is missing or too short.
+struct secrets *secrets_load(const struct config *c, struct err *err);
+void secrets_release(struct secrets *s); // overwrites them; NULL is fine
+
+// secrets_token writes the token of a hook under the i-th secret, which makes the hook's URL a
+// password (DESIGN.md section 3): base64url of HMAC-SHA-256(secret, "acrelay hook v1\n" + name),
+// all 43 characters. secrets_url appends the URL: <base>/hook/<name>/<token>.
+void secrets_token(const struct secrets *s, size_t i, struct span hook,
+                   char token[SECRET_TOKEN_TEXT]);
+int secrets_url(const struct secrets *s, size_t i, const char *base, struct span hook,
+                struct buf *to);
+
+// config_redis connects as the configuration says; NULL with *err (EXIT_CODE_UNAVAILABLE).
+struct redis *config_redis(const struct config *c, struct err *err);
+
+// config_redis_options fills *o; *password must live as long as o is used, and is the
+// caller's to wipe (buf_wipe), whatever the result.
+int config_redis_options(struct redis_options *o, const struct config *c,
+                         struct buf *password, struct err *err);
 
 // config_default_path is $ACRELAY_CONFIG, or /etc/acrelay/acrelay.yaml.
 const char *config_default_path(void);

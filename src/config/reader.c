@@ -350,11 +350,11 @@ read_hooks(struct reading *r, const struct yaml_node *n)
 static void
 split_families(struct config *c)
 {
-    for (size_t i = 0; i < c->listen_len; i++)
-        for (size_t k = 0; k < c->listen_len; k++)
-            if (c->listen[k].at.any.sa_family == AF_INET &&
-                c->listen[k].at.in.sin_port == c->listen[i].at.in6.sin6_port)
-                c->listen[i].only_ipv6 = true;
+    for (size_t i = 0; i < c->listen.len; i++)
+        for (size_t k = 0; k < c->listen.len; k++)
+            if (c->listen.at[k].at.any.sa_family == AF_INET &&
+                c->listen.at[k].at.in.sin_port == c->listen.at[i].at.in6.sin6_port)
+                c->listen.at[i].only_ipv6 = true;
 }
 
 // Reads all that can be read into r->config.

@@ -48,11 +48,11 @@ check_admin(struct reading *r, const char *path, const struct socket_address *a)
 static void
 check_addresses(struct reading *r, const struct config *c)
 {
-    for (size_t i = 0; i < c->listen_len; i++) {
+    for (size_t i = 0; i < c->listen.len; i++) {
         for (size_t k = 0; k < i; k++)
-            check_pair(r, "receiver.listen", &c->listen[i], &c->listen[k]);
-        check_pair(r, "receiver.admin", &c->receiver_admin, &c->listen[i]);
-        check_pair(r, "worker.admin", &c->worker_admin, &c->listen[i]);
+            check_pair(r, "receiver.listen", &c->listen.at[i], &c->listen.at[k]);
+        check_pair(r, "receiver.admin", &c->receiver_admin, &c->listen.at[i]);
+        check_pair(r, "worker.admin", &c->worker_admin, &c->listen.at[i]);
     }
     check_pair(r, "worker.admin", &c->worker_admin, &c->receiver_admin);
     check_admin(r, "receiver.admin", &c->receiver_admin);

@@ -17,6 +17,11 @@ struct socket_address {
     bool only_ipv6; // [::] beside 0.0.0.0 with the same port; else [::] takes IPv4 too
 };
 
+struct socket_addresses {
+    struct socket_address *at;
+    size_t len;
+};
+
 // sockets_parse reads HOST:PORT with an IPv4 address or an IPv6 one in brackets. Returns NULL,
 // or what is wrong ("an address with a broken port").
 const char *sockets_parse(union address *to, struct span text);

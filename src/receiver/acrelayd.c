@@ -35,7 +35,7 @@
 #include "base/process.h"
 #include "base/text.h"
 #include "base/times.h"
-#include "config/reach.h"
+#include "config/config.h"
 #include "edge/admin.h"
 #include "edge/reloads.h"
 #include "edge/sockets.h"
@@ -69,8 +69,8 @@ open_sockets(struct receiver *r, struct err *err)
         return -1;
     if (r->sockets_len > 0)
         return 0;
-    for (size_t i = 0; i < c->listen_len; i++) {
-        r->sockets[i] = sockets_listen(&c->listen[i], err);
+    for (size_t i = 0; i < c->listen.len; i++) {
+        r->sockets[i] = sockets_listen(&c->listen.at[i], err);
         if (r->sockets[i] < 0)
             return err_context(err, "receiver.listen");
         r->sockets_len++;

@@ -53,7 +53,7 @@ gate_make(const struct config *c, const struct secrets *s,
     struct gate *g = memory_get(sizeof *g);
 
     *g = (struct gate){.entries_len = c->hooks_len + (former ? former->len : 0),
-                       .tokens_len = secrets_len(s),
+                       .tokens_len = s->len,
                        .hooks_len = c->hooks_len,
                        .table_size = 16,
                        .body_max = c->body_max};

@@ -4,7 +4,6 @@
 #define ACRELAY_RECEIVER_GATE_H
 
 #include "config/config.h"
-#include "config/secret.h"
 #include "edge/http.h"
 
 struct gate;

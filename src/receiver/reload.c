@@ -1,5 +1,5 @@
 #include "base/log.h"
-#include "config/reach.h"
+#include "config/config.h"
 #include "edge/admin.h"
 #include "edge/reloads.h"
 #include "receiver/receiver.h"
@@ -34,7 +34,7 @@ receiver_relay_options(struct receiver *r, const struct config *c,
                                 .retain_age_us = c->redis_retain_age_us,
                                 .retain_dead_us = c->redis_retain_dead_us,
                                 .retain_entries = c->redis_retain_entries};
-    secret_wipe(&r->password); // of the options before these
+    buf_wipe(&r->password); // of the options before these
     if (config_redis_options(&o->redis, c, &r->password, err) < 0)
         return -1;
     list_hooks(r, c);
@@ -121,7 +121,7 @@ receiver_reload(struct receiver *r)
     } else {
         char text[400];
         snprintf(text, sizeof text, "reloaded, %zu hooks, %zu secrets%s%s%s",
-                 r->rules->config->hooks_len, secrets_len(r->rules->secrets),
+                 r->rules->config->hooks_len, r->rules->secrets->len,
                  removed.len ? "; no longer answered: " : "", buf_text(&removed),
                  removed.full ? ", and others" : "");
         log_info("receiver: %s", text);
@@ -141,7 +141,7 @@ receiver_follow_file(struct receiver *r)
         return false;
     if (read_anew(r, &restart, NULL, &err) == 0) {
         log_info("receiver: the configuration was read again: %zu hooks, %zu secrets",
-                 r->rules->config->hooks_len, secrets_len(r->rules->secrets));
+                 r->rules->config->hooks_len, r->rules->secrets->len);
         return false;
     }
     if (strcmp(err.text, r->said) != 0)

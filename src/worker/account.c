@@ -36,7 +36,7 @@ account_open(const struct config *c, const struct account_callbacks *cb, struct 
     buf_init(&token, 4096);
     if (file_read_secret(c->account_api_token_file, ACCOUNT_TOKEN_LEAST, &token, err) <
         0) {
-        secret_wipe(&token);
+        buf_wipe(&token);
         err_context(err, "account.api_token_file");
         if (err && err->exit != EXIT_CODE_PERMISSION)
             err->exit = EXIT_CODE_CONFIG;
@@ -59,7 +59,7 @@ account_open(const struct config *c, const struct account_callbacks *cb, struct 
     struct account *a = memory_get(sizeof *a);
     *a =
         (struct account){.config = c, .rest = rest_open(&options, err), .callbacks = *cb};
-    secret_wipe(&token);
+    buf_wipe(&token);
     if (a->rest)
         return a;
     free(a);

@@ -291,7 +291,7 @@ command_secrets(void *worker)
     struct worker *w = worker;
     struct err err = {0};
     struct hooks found = {0};
-    size_t uses[CONFIG_LIST_MAX + 1] = {0}, len = secrets_len(w->secrets);
+    size_t uses[CONFIG_LIST_MAX + 1] = {0}, len = w->secrets->len;
 
     if (account_list(w->account, &found, &err) < 0)
         return fail(&err);

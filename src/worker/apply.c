@@ -2,7 +2,7 @@
 
 #include "base/log.h"
 #include "base/times.h"
-#include "config/reach.h"
+#include "edge/admin_client.h"
 #include "worker/refusal.h"
 
 #include <inttypes.h>
@@ -150,7 +150,8 @@ confirm(struct apply *a, const struct plan *plan)
 static int
 is_taken(const struct apply *a, const struct hook *wanted, struct err *err)
 {
-    if (config_takes(a->config, wanted->url + strlen(a->config->public_url)) != 0)
+    if (admin_client_takes(&a->config->receiver_admin, &a->config->listen,
+                           wanted->url + strlen(a->config->public_url)) != 0)
         return 0;
     return err_exit(err, EXIT_CODE_CONFIG,
                     "left as it is: the receiver would answer 404 to its new URL. Reload "

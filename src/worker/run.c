@@ -156,7 +156,7 @@ use(struct run *r, struct worker *fresh)
     r->round_ms = 0;
     r->failures = 0;
     snprintf(text, sizeof text, "reloaded, %zu hooks, %zu secrets",
-             r->w->config->hooks_len, secrets_len(r->w->secrets));
+             r->w->config->hooks_len, r->w->secrets->len);
     log_info("worker: %s", text);
     reloads_report(true, text);
 }

@@ -4,7 +4,7 @@
 #ifndef ACRELAY_WORKER_SHOW_H
 #define ACRELAY_WORKER_SHOW_H
 
-#include "config/secret.h"
+#include "config/config.h"
 #include "hook/plan.h"
 
 struct show {

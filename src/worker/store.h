@@ -3,7 +3,7 @@
 #ifndef ACRELAY_WORKER_STORE_H
 #define ACRELAY_WORKER_STORE_H
 
-#include "config/reach.h"
+#include "config/config.h"
 
 struct store;
 struct store *store_open(const struct config *c);

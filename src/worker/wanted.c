@@ -32,7 +32,7 @@ add_hook(struct hooks *wanted, const struct config *c, const struct secrets *s,
     hook->url = memory_copy(buf_span(&url));
     add_words(&hook->events, &from->events);
     add_words(&hook->sources, &from->sources);
-    for (size_t i = 0; i < secrets_len(s); i++) {
+    for (size_t i = 0; i < s->len; i++) {
         char token[SECRET_TOKEN_TEXT];
         secrets_token(s, i, span_of(from->name), token);
         hook_words_add(&hook->tokens, span_of(token));

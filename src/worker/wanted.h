@@ -2,7 +2,7 @@
 #ifndef ACRELAY_WORKER_WANTED_H
 #define ACRELAY_WORKER_WANTED_H
 
-#include "config/secret.h"
+#include "config/config.h"
 #include "hook/hook.h"
 
 // The bases of URLs that are ours: public_url, then previous_public_urls. Borrowed.

@@ -5,7 +5,7 @@
 #include "base/metric.h"
 #include "base/text.h"
 #include "base/times.h"
-#include "config/page.h"
+#include "edge/admin_client.h"
 #include "worker/silence.h"
 #include "worker/state_json.h"
 
@@ -329,11 +329,12 @@ is_believable(const struct worker *w, const struct config_hook *hook)
     double waiting, up, redis;
     struct buf page;
 
-    page_fetch(&page, &w->config->receiver_admin);
-    bool good = page_find(&page, "acrelay_journal_unpublished_records", &waiting) &&
-                page_find(&page, "acrelay_uptime_seconds", &up) &&
-                page_find(&page, "acrelay_redis_up", &redis) && waiting == 0 &&
-                redis > 0 && up >= (double)hook->expect_every_us / 1e6;
+    admin_client_metrics(&page, &w->config->receiver_admin);
+    bool good =
+        metrics_page_find(&page, "acrelay_journal_unpublished_records", &waiting) &&
+        metrics_page_find(&page, "acrelay_uptime_seconds", &up) &&
+        metrics_page_find(&page, "acrelay_redis_up", &redis) && waiting == 0 &&
+        redis > 0 && up >= (double)hook->expect_every_us / 1e6;
     buf_release(&page);
     return good;
 }

@@ -1,5 +1,5 @@
 // The configuration: what is read, and that every mistake is told at once with its place.
-#include "config/secret.h"
+#include "config/config.h"
 #include "config_text.h"
 
 #include <netinet/in.h>
@@ -14,8 +14,8 @@ Test(config, needs_little_and_has_defaults_for_the_rest)
     cr_assert_str_eq(c->secret_files.at[0], "/tmp/hook-secret");
     cr_assert_str_eq(c->redis_host, "127.0.0.1");
     cr_assert_eq(c->redis_port, 6379);
-    cr_assert_eq(c->listen_len, 1);
-    cr_assert_eq(c->listen[0].at.in.sin_port, htons(8080));
+    cr_assert_eq(c->listen.len, 1);
+    cr_assert_eq(c->listen.at[0].at.in.sin_port, htons(8080));
     cr_assert_eq(c->threads, 128);
     cr_assert_eq(c->body_max, 1 << 20);
     cr_assert_eq(c->ack_timeout_ms, 4000);

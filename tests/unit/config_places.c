@@ -133,12 +133,12 @@ Test(config_places, listens_on_ipv6_and_on_both)
                                  "'0.0.0.0:8083']");
 
     cr_assert_not_null(c, "%s", buf_text(&problems));
-    cr_assert_eq(c->listen_len, 6);
-    cr_expect_eq(c->listen[0].at.any.sa_family, AF_INET6);
-    cr_expect_eq(c->listen[1].at.in6.sin6_port, htons(8081));
-    cr_expect_eq(c->listen[2].at.any.sa_family, AF_INET);
-    cr_expect_str_eq(c->listen[3].path, "/run/a.sock");
-    cr_expect(!c->listen[0].only_ipv6 && c->listen[4].only_ipv6);
+    cr_assert_eq(c->listen.len, 6);
+    cr_expect_eq(c->listen.at[0].at.any.sa_family, AF_INET6);
+    cr_expect_eq(c->listen.at[1].at.in6.sin6_port, htons(8081));
+    cr_expect_eq(c->listen.at[2].at.any.sa_family, AF_INET);
+    cr_expect_str_eq(c->listen.at[3].path, "/run/a.sock");
+    cr_expect(!c->listen.at[0].only_ipv6 && c->listen.at[4].only_ipv6);
     config_release(c);
     buf_release(&problems);
 }

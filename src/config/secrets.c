@@ -1,19 +1,15 @@
-#include "config/secret.h"
+#include "config/config.h"
 
 #include "base/file.h"
 #include "base/text.h"
 #include "edge/digest.h"
+#include "edge/redis.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 enum { SECRET_BYTES_MAX = 4096 };
-
-struct secrets {
-    size_t len;
-    struct buf at[CONFIG_LIST_MAX];
-};
 
 // What the operator can do about a secret that cannot be used.
 static void
@@ -40,8 +36,7 @@ secrets_load(const struct config *c, struct err *err)
     for (; s->len < c->secret_files.len; s->len++) {
         struct buf *b = &s->at[s->len];
         buf_init(b, SECRET_BYTES_MAX);
-        if (file_read_secret(c->secret_files.at[s->len], SECRET_BYTES_LEAST, b, err) <
-            0) {
+        if (file_read_secret(c->secret_files.at[s->len], SECRET_BYTES_MIN, b, err) < 0) {
             tell_secret(c->secret_files.at[s->len], err);
             s->len++;
             secrets_release(s);
@@ -52,27 +47,13 @@ secrets_load(const struct config *c, struct err *err)
 }
 
 void
-secret_wipe(struct buf *b)
-{
-    if (b->at)
-        explicit_bzero(b->at, b->cap);
-    buf_release(b);
-}
-
-void
 secrets_release(struct secrets *s)
 {
     if (!s)
         return;
     for (size_t i = 0; i < s->len; i++)
-        secret_wipe(&s->at[i]);
+        buf_wipe(&s->at[i]);
     free(s);
-}
-
-size_t
-secrets_len(const struct secrets *s)
-{
-    return s->len;
 }
 
 void
@@ -101,4 +82,39 @@ secrets_url(const struct secrets *s, size_t i, const char *base, struct span hoo
     buf_add(to, hook);
     buf_add_byte(to, '/');
     return buf_add_text(to, token);
+}
+
+// --- Redis --------------------------------------------------------------------------------------
+
+int
+config_redis_options(struct redis_options *o, const struct config *c,
+                     struct buf *password, struct err *err)
+{
+    buf_init(password, 4096);
+    if (c->redis_password_file &&
+        file_read_secret(c->redis_password_file, 1, password, err) < 0)
+        return -1;
+    *o = (struct redis_options){.host = c->redis_host,
+                                .port = c->redis_port,
+                                .path = c->redis_path,
+                                .database = c->redis_database,
+                                .user = c->redis_user,
+                                .password = buf_span(password)};
+    return 0;
+}
+
+struct redis *
+config_redis(const struct config *c, struct err *err)
+{
+    struct redis_options options;
+    struct buf password;
+    struct redis *r = NULL;
+
+    if (config_redis_options(&options, c, &password, err) == 0) {
+        r = redis_open(&options, err);
+        if (!r)
+            err->exit = EXIT_CODE_UNAVAILABLE;
+    }
+    buf_wipe(&password);
+    return r;
 }
