@@ -151,5 +151,5 @@ format: ## clang-format all sources
 	clang-format -i $(FORMATTED)
 format-check: ## clang-format, only looking
 	clang-format --dry-run -Werror $(FORMATTED)
-layers: ## includes point down; figures of the source
-	@$(PYTHON) tests/layers.py
+layers: all ## includes point down, no circles; figures of the source
+	@$(PYTHON) tests/layers.py $(BUILD) $(LAYERS)

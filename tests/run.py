@@ -95,8 +95,8 @@ SYSTEMD = ["--whole"] if os.environ.get("SYSTEMD") == "whole" else []
 
 STEPS = [
     Step("format", "first", make("format-check"), plain, 60),
-    Step("layers", "first", make("layers"), plain, 30),
     Step("build-gcc", "first", make("all", "tools"), plain, 300),
+    Step("layers", "first", make("layers"), plain, 30),
     Step("live", "waits", pytest_command("live", "-n", "5", "--dist", "load", "tests/live",
                                          "--ignore", "tests/live/test_spine.py"),
          junit("live"), 600),
