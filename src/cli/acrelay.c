@@ -2,9 +2,7 @@
 // the command's own file.
 #include "base/file.h"
 #include "base/log.h"
-#include "base/process.h"
 #include "cli/cli.h"
-#include "program/output.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -208,7 +206,7 @@ run(struct cli *c)
     // Warnings are for `check`; here only what stops us is told.
     if (command->needs_config && !(c->config = cli_config(c->file, false)))
         return EXIT_CODE_CONFIG;
-    int code = output_end("acrelay", command->run(c));
+    int code = output_end(command->run(c));
     config_release(c->config);
     return code;
 }
@@ -218,16 +216,12 @@ main(int argc, char **argv)
 {
     struct options options;
 
-    // No core dump ever holds a delivery or a secret.
-    process_prepare();
     // A name server that does not answer: once 2 s instead of twice 5 (resolv.conf(5)).
     setenv("RES_OPTIONS", "timeout:2 attempts:1", 0);
-    int code = options_parse(&options, &program, argc, argv);
+    int code = program_start(&options, &program, argc, argv);
     if (code >= 0)
         return code;
     struct cli c = {.options = &options,
-                    .file = options_text(&options, "config", config_default_path()),
-                    .json = options_has(&options, "json")};
-    c.color = output_has_color(c.json);
+                    .file = options_text(&options, "config", config_default_path())};
     return run(&c);
 }

@@ -9,7 +9,6 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "cli/redis_words.h"
-#include "cli/waiting.h"
 #include "relay/script.h"
 
 #include <stdio.h>
@@ -347,7 +346,7 @@ check_redis(struct findings *f, bool deeply)
 
     script_key(l.stream, l.c->redis_namespace, span_of(l.c->hooks[0].stream));
     l.r = cli_redis(f->cli, &err);
-    waiting_for("asking Redis (%s)", l.c->redis_url);
+    output_wait("asking Redis (%s)", l.c->redis_url);
     if (!l.r || !redis_is_usable(l.r, &err)) {
         err_context(&err, "%s", l.c->redis_url);
         redis_tell(f, "redis", err.text);
@@ -355,6 +354,6 @@ check_redis(struct findings *f, bool deeply)
         look_at_all(&l);
         f->redis_usable = !redis_is_dead(l.r);
     }
-    waiting_end();
+    output_wait_end();
     redis_close(l.r);
 }

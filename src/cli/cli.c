@@ -1,9 +1,10 @@
 #include "cli/cli.h"
 
 #include "base/nearest.h"
+#include "base/text.h"
 #include "base/times.h"
 #include "cli/redis_words.h"
-#include "cli/waiting.h"
+#include "event/json.h"
 
 #include <stdio.h>
 
@@ -87,7 +88,7 @@ cli_redis(const struct cli *c, struct err *err)
     struct redis *r = NULL;
 
     if (!c->quiet)
-        waiting_for("asking Redis (%s)", c->config->redis_url);
+        output_wait("asking Redis (%s)", c->config->redis_url);
     if (config_redis_options(&options, c->config, &password, err) == 0) {
         options.connect_ms = options.command_ms = times_ms("cli_redis", REDIS_MS);
         r = redis_open(&options, err);
@@ -99,7 +100,7 @@ cli_redis(const struct cli *c, struct err *err)
             err->exit = EXIT_CODE_CONFIG;
     }
     buf_wipe(&password);
-    waiting_end();
+    output_wait_end();
     return r;
 }
 
@@ -113,4 +114,43 @@ cli_directory(struct cli *c)
     if (!c->config)
         c->config = cli_config(c->file, false);
     return c->config ? c->config->state_dir : NULL;
+}
+
+// `data` is JSON by contract; what somebody else put there goes out as a string.
+static bool
+is_json(struct span s)
+{
+    struct buf unused;
+
+    buf_init(&unused, s.len + 1);
+    bool good = json_compact(&unused, s) == NULL;
+    buf_release(&unused);
+    return good;
+}
+
+void
+cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw)
+{
+    output_text("id", id);
+    for (size_t i = 0; i + 1 < redis_reply_len(fields); i += 2) {
+        char name[64];
+        struct span value = redis_reply_text(redis_reply_at(fields, i + 1));
+        struct span field = redis_reply_text(redis_reply_at(fields, i));
+        text_escape(name, sizeof name, field);
+        if (span_is(field, "raw") && raw.len > 0)
+            value = raw;
+        if (span_is(field, "data") && is_json(value))
+            output_json("data", "%.*s", (int)value.len, value.at);
+        else if (!strpbrk(name, "\"\\"))
+            output_text(name, value);
+    }
+}
+
+struct span
+cli_field(const struct redis_reply *fields, const char *name)
+{
+    for (size_t i = 0; i + 1 < redis_reply_len(fields); i += 2)
+        if (span_is(redis_reply_text(redis_reply_at(fields, i)), name))
+            return redis_reply_text(redis_reply_at(fields, i + 1));
+    return (struct span){"", 0};
 }

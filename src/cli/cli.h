@@ -3,17 +3,16 @@
 #ifndef ACRELAY_CLI_CLI_H
 #define ACRELAY_CLI_CLI_H
 
-#include "program/options.h"
 #include "config/config.h"
 #include "edge/post.h"
+#include "program/options.h"
+#include "program/output.h"
 
 struct cli {
     const struct options *options;
     const char *file;      // configuration
     struct config *config; // read before the command runs; NULL where it needs none
-    bool json;
-    bool quiet; // what takes a while is not said (it was)
-    bool color; // stdout is a terminal, and $NO_COLOR does not forbid it
+    bool quiet;            // what takes a while is not said (it was)
 };
 
 int cli_check(void *cli);
@@ -57,5 +56,11 @@ struct redis *cli_redis(const struct cli *c, struct err *err);
 // cli_directory is --directory, else receiver.state_dir (reading the configuration if that
 // is not done yet; NULL when it has mistakes).
 const char *cli_directory(struct cli *c);
+
+// cli_add_entry adds the members of an entry of a stream (fields: name, value, name, value ...)
+// to the JSON document, its id first; `data` as the JSON that it is, and `raw`, if not empty, in
+// place of that field. cli_field finds a field's value, empty when it is not there.
+void cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw);
+struct span cli_field(const struct redis_reply *fields, const char *name);
 
 #endif

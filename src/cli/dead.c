@@ -4,7 +4,6 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "cli/cli.h"
-#include "cli/show.h"
 #include "relay/aside.h"
 #include "relay/relay.h"
 
@@ -49,7 +48,7 @@ dead_close(struct dead *d, int result, const struct err *err)
 static bool
 is_wanted(const struct dead *d, const struct redis_reply *fields)
 {
-    return !d->reason || span_is(show_field(fields, "reason"), d->reason);
+    return !d->reason || span_is(cli_field(fields, "reason"), d->reason);
 }
 
 // Walks over all letters, a page at a time; each must not ask Redis anything itself.
@@ -98,29 +97,26 @@ static int
 print_letter(struct dead *d, const char *id, const struct redis_reply *fields,
              struct err *err)
 {
-    const struct cli *c = d->cli;
     char size[32], expires[CLOCK_TEXT];
-    struct buf object;
 
     (void)err;
     expiry_of(d, id, expires);
-    if (c->json) {
-        show_add_fields(&object, span_of(id), fields, SPAN(""));
+    if (output.json) {
+        cli_add_entry(span_of(id), fields, SPAN(""));
         if (expires[0])
-            show_add_member(&object, "expires", span_of(expires));
-        show_end(&object);
-        buf_release(&object);
+            output_text("expires", span_of(expires));
+        output_print_line();
         return 0;
     }
-    text_bytes(size, sizeof size, show_field(fields, "raw").len);
-    printf("%-20s  %s", id, show_color(c, SHOW_FAINT));
-    show_text(span_to(show_field(fields, "ce_recordedtime"), 19), 0);
-    printf("%s  ", show_plain(c));
-    show_text(show_field(fields, "hook"), 63);
-    printf("  %s", show_color(c, SHOW_BAD));
-    show_text(show_field(fields, "reason"), 20);
-    printf("%s  %s  ", show_plain(c), size);
-    show_text(show_field(fields, "detail"), 200);
+    text_bytes(size, sizeof size, cli_field(fields, "raw").len);
+    printf("%-20s  %s", id, output_color(OUTPUT_FAINT));
+    output_print(span_to(cli_field(fields, "ce_recordedtime"), 19), 0);
+    printf("%s  ", output_color(OUTPUT_PLAIN));
+    output_print(cli_field(fields, "hook"), 63);
+    printf("  %s", output_color(OUTPUT_BAD));
+    output_print(cli_field(fields, "reason"), 20);
+    printf("%s  %s  ", output_color(OUTPUT_PLAIN), size);
+    output_print(cli_field(fields, "detail"), 200);
     printf("%s%.10s\n", expires[0] ? "  until " : "", expires);
     return 0;
 }
@@ -137,7 +133,7 @@ cli_dead_list(void *cli)
     d.reason = options_text(c->options, "reason", NULL);
     d.most = options_number(c->options, "count", UINT64_MAX);
     int result = walk(&d, print_letter, &err);
-    if (result == 0 && d.found == 0 && !c->json)
+    if (result == 0 && d.found == 0 && !output.json)
         puts("no dead letters");
     return dead_close(&d, result, &err);
 }
@@ -175,26 +171,26 @@ static int
 read_raw(struct dead *d, const struct redis_reply *fields, struct span *raw,
          struct err *err)
 {
-    *raw = show_field(fields, "raw");
-    if (raw->len > 0 || !span_is(show_field(fields, "reason"), "redis"))
+    *raw = cli_field(fields, "raw");
+    if (raw->len > 0 || !span_is(cli_field(fields, "reason"), "redis"))
         return 0;
     buf_clear(&d->body);
     int found =
-        aside_read(d->cli->config->state_dir, show_field(fields, "ce_id"), &d->body, err);
+        aside_read(d->cli->config->state_dir, cli_field(fields, "ce_id"), &d->body, err);
     *raw = buf_span(&d->body);
     return found < 0 ? -1 : 0;
 }
 
 static void
-print_whole(const struct cli *c, const struct redis_reply *fields, struct span raw)
+print_whole(const struct redis_reply *fields, struct span raw)
 {
     for (size_t i = 0; i + 1 < redis_reply_len(fields); i += 2) {
-        printf("%s", show_color(c, SHOW_STRONG));
+        printf("%s", output_color(OUTPUT_STRONG));
         struct span name = redis_reply_text(redis_reply_at(fields, i));
         struct span value = redis_reply_text(redis_reply_at(fields, i + 1));
-        show_text(name, 60);
-        printf("%s: ", show_plain(c));
-        show_text(span_is(name, "raw") ? raw : value, 0);
+        output_print(name, 60);
+        printf("%s: ", output_color(OUTPUT_PLAIN));
+        output_print(span_is(name, "raw") ? raw : value, 0);
         putchar('\n');
     }
 }
@@ -212,10 +208,12 @@ cli_dead_show(void *cli)
     const struct redis_reply *fields = find(&d, id, &err);
     struct span raw;
     int result = fields ? read_raw(&d, fields, &raw, &err) : -1;
-    if (result == 0 && c->json)
-        show_fields(span_of(id), fields, raw);
-    else if (result == 0)
-        print_whole(c, fields, raw);
+    if (result == 0 && output.json) {
+        cli_add_entry(span_of(id), fields, raw);
+        output_print_line();
+    }
+    if (result == 0 && !output.json)
+        print_whole(fields, raw);
     return dead_close(&d, result, &err);
 }
 
@@ -253,22 +251,22 @@ restore(struct dead *dead, const struct redis_reply *fields, struct buf *stored,
         struct record *record, struct err *err)
 {
     const struct cli *c = dead->cli;
-    struct span name = show_field(fields, "hook"), id = show_field(fields, "ce_id");
+    struct span name = cli_field(fields, "hook"), id = cli_field(fields, "ce_id");
     const struct config_hook *hook = config_find_hook(c->config, name);
     struct delivery d = {.hook = name,
-                         .type = show_field(fields, "content-type"),
-                         .query = show_field(fields, "query")};
+                         .type = cli_field(fields, "content-type"),
+                         .query = cli_field(fields, "query")};
 
     if (read_raw(dead, fields, &d.body, err) < 0)
         return -1;
-    if (d.body.len == 0 && span_is(show_field(fields, "reason"), "redis"))
+    if (d.body.len == 0 && span_is(cli_field(fields, "reason"), "redis"))
         return err_set(err, ERR_INPUT,
                        "its bytes are not in Redis, and not in %s/bad: replay it on the "
                        "receiver's machine",
                        c->config->state_dir);
-    if (span_is(show_field(fields, "reason"), "gap"))
+    if (span_is(cli_field(fields, "reason"), "gap"))
         return err_set(err, ERR_INPUT, "it tells of lost records and holds no delivery");
-    if (span_is(show_field(fields, "reason"), "encoding") && !is_text(d.body))
+    if (span_is(cli_field(fields, "reason"), "encoding") && !is_text(d.body))
         return err_set(err, ERR_INPUT,
                        "its body is compressed, and the letter does not say how: as an "
                        "event it would be rubbish");
@@ -279,7 +277,7 @@ restore(struct dead *dead, const struct redis_reply *fields, struct buf *stored,
         return err_set(err, ERR_INPUT, "it has no usable ce_id");
     if (d.type.len > DELIVERY_TYPE_MAX || d.query.len > DELIVERY_QUERY_MAX)
         return err_set(err, ERR_INPUT, "its content type or query is too long");
-    if (!time_of(show_field(fields, "ce_recordedtime"), &record->received_us))
+    if (!time_of(cli_field(fields, "ce_recordedtime"), &record->received_us))
         return err_set(err, ERR_INPUT, "it has no usable ce_recordedtime");
     d.stream = span_of(hook->stream);
     d.include_raw = hook->include_raw;
@@ -319,7 +317,7 @@ take_out(struct dead *d, const char *id, int64_t *count, struct err *err)
 
     if (aside_holds(directory)) {
         const struct redis_reply *fields = find(d, id, err);
-        struct span name = show_field(fields, "ce_id");
+        struct span name = cli_field(fields, "ce_id");
         snprintf(ce_id, sizeof ce_id, "%.*s", (int)name.len, name.at);
     }
     const struct redis_reply *reply = redis_ask(d->redis, err, "XDEL", d->key, id, NULL);
@@ -347,7 +345,7 @@ replay(struct dead *d, const char *id, struct err *err)
     buf_init(&stored, STORED_MAX);
     if (restore(d, fields, &stored, &record, err) == 0) {
         // The fields are gone with the next command.
-        struct span whole = span_to(show_field(fields, "ce_id"), JOURNAL_ID_TEXT - 1);
+        struct span whole = span_to(cli_field(fields, "ce_id"), JOURNAL_ID_TEXT - 1);
         memcpy(journal_id, whole.at, whole.len);
         result = send_again(d, &record, span_make(journal_id, whole.len), err);
     }
@@ -361,17 +359,14 @@ replay(struct dead *d, const char *id, struct err *err)
 static void
 tell_failed(struct dead *d, const char *id, const struct err *err)
 {
-    struct buf object;
     int code = cli_fail(err);
 
     d->code = d->code ? d->code : code;
-    if (!d->cli->json)
+    if (!output.json)
         return;
-    buf_init(&object, 8192);
-    show_add_member(&object, "failed", span_of(id));
-    show_add_member(&object, "error", span_of(err->text));
-    show_end(&object);
-    buf_release(&object);
+    output_text("failed", span_of(id));
+    output_text("error", span_of(err->text));
+    output_print_line();
 }
 
 int
@@ -390,8 +385,8 @@ cli_dead_replay(void *cli)
         if (replay(&d, id, &err) < 0)
             tell_failed(&d, id, &err);
         else
-            printf(c->json ? "{\"replayed\":\"%s\"}\n"
-                           : "%s is in its stream now, marked with ce_replay\n",
+            printf(output.json ? "{\"replayed\":\"%s\"}\n"
+                               : "%s is in its stream now, marked with ce_replay\n",
                    id);
     }
     return dead_close(&d, 0, NULL);
@@ -457,7 +452,7 @@ cli_dead_drop(void *cli)
         result = drop_many(&d, &err);
     for (int i = 0; i < o->arguments_len; i++)
         drop(&d, o->arguments[i]);
-    printf(c->json ? "{\"dropped\":%llu}\n" : "%llu dropped\n",
+    printf(output.json ? "{\"dropped\":%llu}\n" : "%llu dropped\n",
            (unsigned long long)d.found);
     return dead_close(&d, result, &err);
 }

@@ -1,8 +1,6 @@
 #include "cli/findings.h"
 
 #include "base/text.h"
-#include "cli/show.h"
-#include "cli/waiting.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,24 +10,19 @@ static const char *const words[] = {"good", "warning", "WRONG"};
 static void
 print_json(enum finding finding, const char *what, const char *text, const char *advice)
 {
-    struct buf object;
-
-    buf_init(&object, 8192);
-    show_add_member(&object, "result", span_of(words[finding]));
-    show_add_member(&object, "what", span_of(what));
-    show_add_member(&object, "text", span_of(text));
+    output_text("result", span_of(words[finding]));
+    output_text("what", span_of(what));
+    output_text("text", span_of(text));
     if (advice)
-        show_add_member(&object, "do", span_of(advice));
-    show_end(&object);
-    buf_release(&object);
+        output_text("do", span_of(advice));
+    output_print_line();
 }
 
 void
 findings_tell(struct findings *f, enum finding finding, enum exit_code code,
               const char *what, const char *advice, const char *format, ...)
 {
-    static const enum show_color colors[] = {SHOW_GOOD, SHOW_WARNING, SHOW_BAD};
-    const struct cli *c = f->cli;
+    static const enum output_color colors[] = {OUTPUT_OK, OUTPUT_WARNING, OUTPUT_BAD};
     char raw[1024], text[1024];
     va_list args;
 
@@ -37,16 +30,16 @@ findings_tell(struct findings *f, enum finding finding, enum exit_code code,
     vsnprintf(raw, sizeof raw, format, args);
     va_end(args);
     text_escape(text, sizeof text, span_of(raw));
-    waiting_wipe();
+    output_wipe();
     f->counts[finding]++;
     if (finding == WRONG && f->code == EXIT_CODE_OK)
         f->code = code;
-    if (c->json) {
+    if (output.json) {
         print_json(finding, what, text, advice);
         return;
     }
-    printf("%s%-8s%s %-14s %s\n", show_color(c, colors[finding]), words[finding],
-           show_plain(c), what, text);
+    printf("%s%-8s%s %-14s %s\n", output_color(colors[finding]), words[finding],
+           output_color(OUTPUT_PLAIN), what, text);
     if (advice)
         printf("%-23s -> %s\n", "", advice);
     fflush(stdout); // what comes next may take a while
@@ -56,9 +49,9 @@ void
 findings_run(struct findings *f, const struct check *checks, size_t len)
 {
     for (size_t i = 0; i < len && (i == 0 || f->cli->config); i++) {
-        waiting_for("%s", checks[i].asks);
+        output_wait("%s", checks[i].asks);
         checks[i].run(f);
-        waiting_end();
+        output_wait_end();
     }
 }
 
@@ -67,7 +60,7 @@ findings_end(struct findings *f)
 {
     buf_release(&f->receiver_page);
     buf_release(&f->worker_page);
-    if (!f->cli->json)
+    if (!output.json)
         printf("%zu wrong, %zu warning%s\n", f->counts[WRONG], f->counts[WARNING],
                f->counts[WARNING] == 1 ? "" : "s");
     return (int)f->code;

@@ -4,7 +4,6 @@
 #include "base/text.h"
 #include "cli/cli.h"
 #include "cli/journey.h"
-#include "cli/show.h"
 #include "event/delivery.h"
 #include "journal/inspect.h"
 
@@ -70,7 +69,7 @@ walk(struct journey *j, struct cursor *cursor, struct err *err)
     struct record record;
     int result = 0;
 
-    j->progress = (struct show_progress){.what = "records read:"};
+    output_wait("records read");
     while (result == 0) {
         enum cursor_result next = cursor_next(cursor, &record, err);
         if (next == CURSOR_ERROR)
@@ -79,9 +78,9 @@ walk(struct journey *j, struct cursor *cursor, struct err *err)
             break;
         else
             result = take_if_in_range(j, &record, next == CURSOR_GAP, err);
-        show_progress(&j->progress, j->records, 0);
+        output_count(j->records, 0);
     }
-    show_progress_end(&j->progress);
+    output_wait_end();
     return result;
 }
 
@@ -139,19 +138,20 @@ journey_make_in(struct journey *j, const char *segment, struct err *err)
 }
 
 static void
-print_gap(const struct cli *c, uint64_t first, uint64_t last, const char *reason)
+print_gap(uint64_t first, uint64_t last, const char *reason)
 {
     fflush(stdout);
-    printf(c->json ? "{\"gap_first\":%llu,\"gap_last\":%llu,\"reason\":\"%s\"}\n"
-                   : "gap: %llu to %llu, %s\n",
+    printf(output.json ? "{\"gap_first\":%llu,\"gap_last\":%llu,\"reason\":\"%s\"}\n"
+                       : "gap: %llu to %llu, %s\n",
            (unsigned long long)first, (unsigned long long)last, reason);
 }
 
 int
 journey_print_gap(struct journey *j, const struct record *record, struct err *err)
 {
+    (void)j;
     (void)err;
-    print_gap(j->cli, record->gap_first, record->sequence, record->gap_reason);
+    print_gap(record->gap_first, record->sequence, record->gap_reason);
     return 0;
 }
 
@@ -163,27 +163,28 @@ is_shown(const struct dirent *entry)
     return entry->d_name[0] != '.';
 }
 
-// For people a line, for programs an object in the array that *json holds open.
+// For people a line, for programs an object in an open array.
 static void
-print_file(struct buf *json, const char *name, const struct stat *st)
+print_file(const char *name, const struct stat *st)
 {
     char size[32], time[CLOCK_TEXT];
 
     text_bytes(size, sizeof size, (uint64_t)st->st_size);
     clock_format_seconds(time, (int64_t)st->st_mtime * 1000000);
-    if (!json) {
+    if (!output.json) {
         printf("  %-28s %10s  %s\n", name, S_ISDIR(st->st_mode) ? "directory" : size,
                time);
         return;
     }
-    buf_add_byte(json, '{');
-    show_add_member(json, "name", span_of(name));
-    buf_add_format(json, "\"bytes\":%llu,\"modified\":\"%s\"},",
-                   (unsigned long long)st->st_size, time);
+    output_open(NULL, '{');
+    output_text("name", span_of(name));
+    output_number("bytes", (uint64_t)st->st_size);
+    output_text("modified", span_of(time));
+    output_close('{');
 }
 
 static void
-print_files(struct buf *json, const char *directory)
+print_files(const char *directory)
 {
     struct dirent **entries;
     int n = scandir(directory, &entries, is_shown, alphasort);
@@ -194,7 +195,7 @@ print_files(struct buf *json, const char *directory)
         snprintf(path, sizeof path, "%s/%s", directory, entries[i]->d_name);
         text_escape(name, sizeof name, span_of(entries[i]->d_name));
         if (stat(path, &st) == 0) // it may be gone by now
-            print_file(json, name, &st);
+            print_file(name, &st);
         free(entries[i]);
     }
     if (n >= 0)
@@ -202,43 +203,39 @@ print_files(struct buf *json, const char *directory)
 }
 
 static void
-add_time(struct buf *json, const char *name, int64_t us)
+add_time(const char *name, int64_t us)
 {
     char time[CLOCK_TEXT];
 
     if (us == 0)
         return;
     clock_format_seconds(time, us);
-    show_add_member(json, name, span_of(time));
+    output_text(name, span_of(time));
 }
 
 static void
 print_sums_json(const struct journey *j, const struct inspect_total *total,
                 const char *directory)
 {
-    struct buf json;
-
-    buf_init(&json, 16 << 20);
-    buf_add_format(&json,
-                   "{\"journal\":\"%s\",\"records\":%llu,\"bytes\":%llu,"
-                   "\"first\":%llu,\"last\":%llu,\"gaps\":%llu,\"missing\":%llu,",
-                   j->id, (unsigned long long)j->records, (unsigned long long)j->bytes,
-                   (unsigned long long)j->first, (unsigned long long)j->last,
-                   (unsigned long long)j->gaps, (unsigned long long)j->missing);
-    add_time(&json, "received_first", j->first_us);
-    add_time(&json, "received_last", j->last_us);
-    if (total)
-        buf_add_format(&json, "\"unreadable_files\":%llu,\"bad_files\":%llu,",
-                       (unsigned long long)total->foreign,
-                       (unsigned long long)total->bad_files);
-    if (directory) {
-        buf_add_text(&json, "\"files\":[");
-        print_files(&json, directory);
-        json.len -= json.at[json.len - 1] == ',';
-        buf_add_text(&json, "],");
+    output_text("journal", span_of(j->id));
+    output_number("records", j->records);
+    output_number("bytes", j->bytes);
+    output_number("first", j->first);
+    output_number("last", j->last);
+    output_number("gaps", j->gaps);
+    output_number("missing", j->missing);
+    add_time("received_first", j->first_us);
+    add_time("received_last", j->last_us);
+    if (total) {
+        output_number("unreadable_files", total->foreign);
+        output_number("bad_files", total->bad_files);
     }
-    show_end(&json);
-    buf_release(&json);
+    if (directory) {
+        output_open("files", '[');
+        print_files(directory);
+        output_close('[');
+    }
+    output_print_line();
 }
 
 static void
@@ -264,9 +261,9 @@ print_sums(const struct journey *j)
     if (j->first_us)
         print_times(j);
     if (j->gaps)
-        printf("; %s%llu gaps, %llu records missing%s", show_color(j->cli, SHOW_BAD),
+        printf("; %s%llu gaps, %llu records missing%s", output_color(OUTPUT_BAD),
                (unsigned long long)j->gaps, (unsigned long long)j->missing,
-               show_plain(j->cli));
+               output_color(OUTPUT_PLAIN));
     putchar('\n');
 }
 
@@ -279,11 +276,11 @@ cli_journal_ls(void *cli)
 
     if (journey_make(&j, &err) < 0)
         return cli_fail(&err);
-    if (c->json) {
+    if (output.json) {
         print_sums_json(&j, NULL, cli_directory(c));
     } else {
         print_sums(&j);
-        print_files(NULL, cli_directory(c));
+        print_files(cli_directory(c));
     }
     return j.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
@@ -293,7 +290,8 @@ cli_journal_ls(void *cli)
 static void
 verify_gap(uint64_t first, uint64_t last, void *context)
 {
-    print_gap(((struct journey *)context)->cli, first, last, "damaged");
+    (void)context;
+    print_gap(first, last, "damaged");
 }
 
 // A segment is told when something is wrong with it.
@@ -304,11 +302,11 @@ verify_segment(const struct inspect_segment *s, void *context)
     const char *state = s->state == INSPECT_TORN ? "torn" : "damaged";
 
     j->records += s->records;
-    show_progress(&j->progress, j->records, 0);
+    output_count(j->records, 0);
     if (s->state == INSPECT_CLEAN)
         return;
-    show_progress_end(&j->progress);
-    if (j->cli->json)
+    output_wipe();
+    if (output.json)
         printf("{\"segment\":\"%s\",\"state\":\"%s\",\"records\":%llu,"
                "\"missing\":%llu}\n",
                s->name, state, (unsigned long long)s->records,
@@ -329,9 +327,9 @@ verify(struct journey *j, struct inspect_total *total, struct err *err)
 
     if (!directory)
         return -1;
-    j->progress = (struct show_progress){.what = "records read:"};
+    output_wait("records read");
     int result = journal_verify(directory, &watch, total, err);
-    show_progress_end(&j->progress);
+    output_wait_end();
     return result;
 }
 
@@ -344,7 +342,7 @@ print_verified(struct journey *j, const struct inspect_total *total)
     j->last = total->last;
     j->gaps = total->gaps;
     j->missing = total->lost;
-    if (j->cli->json) {
+    if (output.json) {
         print_sums_json(j, total, NULL);
         return;
     }
@@ -376,27 +374,27 @@ cli_journal_verify(void *cli)
 // --- dump -----------------------------------------------------------------------------
 
 void
-journey_add_delivery(struct buf *object, const struct record *record, bool raw)
+journey_add_delivery(const struct record *record, bool raw)
 {
     struct delivery d = {0};
     char time[CLOCK_TEXT];
 
     clock_format_us(time, record->received_us);
-    buf_add_format(object, "{\"sequence\":%llu,", (unsigned long long)record->sequence);
-    show_add_member(object, "received", span_of(time));
+    output_number("sequence", record->sequence);
+    output_text("received", span_of(time));
     if (delivery_decode(&d, record->payload, NULL) < 0) {
-        show_add_member(object, "unreadable", record->payload);
+        output_text("unreadable", record->payload);
         return;
     }
-    show_add_member(object, "hook", d.hook);
-    show_add_member(object, "stream", d.stream);
-    show_add_member(object, "content_type", d.type);
+    output_text("hook", d.hook);
+    output_text("stream", d.stream);
+    output_text("content_type", d.type);
     if (d.encoding.len)
-        show_add_member(object, "content_encoding", d.encoding);
-    show_add_member(object, "query", d.query);
-    buf_add_format(object, "\"body_bytes\":%zu,", d.body.len);
+        output_text("content_encoding", d.encoding);
+    output_text("query", d.query);
+    output_number("body_bytes", d.body.len);
     if (raw)
-        show_add_member(object, "body", d.body);
+        output_text("body", d.body);
 }
 
 static int
@@ -405,14 +403,11 @@ dump(struct journey *j, const struct record *record, struct err *err)
     bool raw = options_has(j->cli->options, "raw");
     struct delivery d = {0};
     char time[CLOCK_TEXT];
-    struct buf object;
 
     (void)err;
-    if (j->cli->json) {
-        buf_init(&object, 8 * (size_t)JOURNAL_RECORD_MAX);
-        journey_add_delivery(&object, record, raw);
-        show_end(&object);
-        buf_release(&object);
+    if (output.json) {
+        journey_add_delivery(record, raw);
+        output_print_line();
         return 0;
     }
     clock_format_us(time, record->received_us);
@@ -421,11 +416,11 @@ dump(struct journey *j, const struct record *record, struct err *err)
         printf("unreadable, %zu bytes\n", record->payload.len);
         return 0;
     }
-    show_text(d.hook, 63);
+    output_print(d.hook, 63);
     printf("  %zu bytes\n", d.body.len);
     if (raw) {
         fputs("    ", stdout);
-        show_text(d.body, 0);
+        output_print(d.body, 0);
         putchar('\n');
     }
     return 0;

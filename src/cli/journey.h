@@ -4,7 +4,6 @@
 #define ACRELAY_CLI_JOURNEY_H
 
 #include "cli/cli.h"
-#include "cli/show.h"
 #include "journal/cursor.h"
 
 struct journey;
@@ -19,7 +18,6 @@ struct journey {
     char id[JOURNAL_ID_TEXT];
     uint64_t records, bytes, first, last, gaps, missing;
     int64_t first_us, last_us;
-    struct show_progress progress;
 };
 
 // journey_make walks to the end; -1 with *err. Without --from it begins at what is kept.
@@ -31,7 +29,7 @@ int journey_make_in(struct journey *j, const char *segment, struct err *err);
 // journey_print_gap is an on_gap that prints it.
 journey_fn journey_print_gap;
 
-// journey_add_delivery appends the members of a JSON object that describes a record.
-void journey_add_delivery(struct buf *object, const struct record *record, bool raw);
+// journey_add_delivery adds the members that describe a record to the JSON document.
+void journey_add_delivery(const struct record *record, bool raw);
 
 #endif

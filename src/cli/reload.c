@@ -4,8 +4,6 @@
 #include "base/times.h"
 #include "cli/admin_json.h"
 #include "cli/cli.h"
-#include "cli/show.h"
-#include "cli/waiting.h"
 
 #include <stdio.h>
 
@@ -35,20 +33,16 @@ wait_done(uint64_t number, const struct socket_address *admin, struct admin_stat
 }
 
 static void
-print_result(const struct cli *c, const char *program, const struct admin_state *state)
+print_result(const char *program, const struct admin_state *state)
 {
-    struct buf object;
-
-    if (!c->json) {
+    if (!output.json) {
         printf("%s: %s\n", program, state->reload);
         return;
     }
-    buf_init(&object, 8192);
-    show_add_member(&object, "program", span_of(program));
-    buf_add_format(&object, "\"done\":%s,", state->reload_ok ? "true" : "false");
-    show_add_member(&object, "text", span_of(state->reload));
-    show_end(&object);
-    buf_release(&object);
+    output_text("program", span_of(program));
+    output_json("done", "%s", state->reload_ok ? "true" : "false");
+    output_text("text", span_of(state->reload));
+    output_print_line();
 }
 
 int
@@ -63,17 +57,17 @@ cli_reload(void *cli)
     struct err err = {0};
     uint64_t number;
 
-    waiting_for("%s reloads", program);
+    output_wait("%s reloads", program);
     int result = admin_json_reload(&number, admin, &err);
     if (result == 0)
         result = wait_done(number, admin, &state, &err);
-    waiting_end();
+    output_wait_end();
     if (result < 0) {
         err_context(&err, "%s on %s", program, admin->text);
         err.exit = EXIT_CODE_UNAVAILABLE;
         return cli_fail(&err);
     }
-    print_result(c, program, &state);
+    print_result(program, &state);
     if (state.reload_ok)
         return EXIT_CODE_OK;
     err_exit(&err, EXIT_CODE_CONFIG,

@@ -4,8 +4,6 @@
 #include "cli/cli.h"
 #include "cli/journey.h"
 #include "cli/redis_words.h"
-#include "cli/show.h"
-#include "cli/waiting.h"
 #include "event/delivery.h"
 #include "relay/relay.h"
 
@@ -82,7 +80,7 @@ cli_journal_replay(void *cli)
         result = journey_make(&j, &err);
     entry_maker_close(r.maker);
     redis_close(r.redis);
-    if (c->json)
+    if (output.json)
         printf("{\"replayed\":%llu,\"failed\":%llu,\"done\":%s}\n",
                (unsigned long long)r.added, (unsigned long long)r.failed,
                r.really ? "true" : "false");
@@ -105,15 +103,11 @@ static int
 salvage_record(struct journey *j, const struct record *record, struct err *err)
 {
     FILE *to = j->context;
-    struct buf object;
 
-    buf_init(&object, 8 * (size_t)JOURNAL_RECORD_MAX);
-    journey_add_delivery(&object, record, true);
-    object.at[object.len - 1] = '}';
-    buf_add_byte(&object, '\n');
-    bool good = fwrite(object.at, 1, object.len, to) == object.len;
-    buf_release(&object);
-    return good ? 0 : err_errno(err, "cannot write");
+    journey_add_delivery(record, true);
+    struct span line = output_line();
+    return fwrite(line.at, 1, line.len, to) == line.len ? 0
+                                                        : err_errno(err, "cannot write");
 }
 
 static int
@@ -275,7 +269,7 @@ cli_journal_salvage(void *cli)
         path ? salvage_to_file(&j, path, &err) : salvage_by_posting(&j, &posting, &err);
     unsigned long long done = path ? j.records : posting.posted, left = posting.left;
     const char *word = path ? "saved" : "posted";
-    if (c->json)
+    if (output.json)
         printf("{\"%s\":%llu,\"left\":%llu,\"missing\":%llu}\n", word, done, left,
                (unsigned long long)j.missing);
     else
@@ -296,18 +290,18 @@ claim(struct cli *c, const char *id, struct err *err)
     uint64_t cursor = 0;
     int result = config_redis_options(&redis, c->config, &password, err);
 
-    waiting_for("asking Redis (%s)", c->config->redis_url);
+    output_wait("asking Redis (%s)", c->config->redis_url);
     if (result == 0 && relay_claim(&redis, c->config->redis_namespace, id,
                                    cli_directory(c), &cursor, err) < 0) {
         err->exit = redis_words_find(err->text)->code;
         result = -1;
     }
-    waiting_end();
+    output_wait_end();
     buf_wipe(&password);
     if (result < 0)
         return -1;
-    printf(c->json ? "{\"journal\":\"%s\",\"cursor\":%llu,\"done\":true}\n"
-                   : "journal %s ships from here now; its cursor stands at %llu\n",
+    printf(output.json ? "{\"journal\":\"%s\",\"cursor\":%llu,\"done\":true}\n"
+                       : "journal %s ships from here now; its cursor stands at %llu\n",
            id, (unsigned long long)cursor);
     return 0;
 }
@@ -315,7 +309,7 @@ claim(struct cli *c, const char *id, struct err *err)
 static void
 show_claim(struct cli *c, const char *id)
 {
-    if (c->json)
+    if (output.json)
         printf("{\"journal\":\"%s\",\"done\":false}\n", id);
     else
         printf("journal %s in %s would be claimed for this machine and directory.\n"

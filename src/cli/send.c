@@ -5,8 +5,6 @@
 #include "base/nearest.h"
 #include "base/text.h"
 #include "cli/cli.h"
-#include "cli/show.h"
-#include "cli/waiting.h"
 #include "edge/post.h"
 #include "event/samples.h"
 
@@ -38,21 +36,17 @@ struct sending {
 // --- what is sent ---------------------------------------------------------------------
 
 static int
-list_samples(const struct cli *c)
+list_samples(void)
 {
     struct sample s;
-    struct buf object;
 
-    buf_init(&object, 4096);
     for (size_t at = 0; samples_next(&s, &at);) {
-        buf_clear(&object);
-        show_add_member(&object, "type", s.name);
-        if (c->json)
-            show_end(&object);
+        output_text("type", s.name);
+        if (output.json)
+            output_print_line();
         else
             printf("%.*s\n", (int)s.name.len, s.name.at);
     }
-    buf_release(&object);
     return EXIT_CODE_OK;
 }
 
@@ -237,22 +231,20 @@ send_all(struct sending *s, struct err *err)
     const struct options *o = s->cli->options;
     uint64_t count = options_number(o, "count", s->samples_len);
     uint64_t rate = options_number(o, "rate", 0);
-    struct show_progress progress = {.what = "sent"};
     int result = 0;
 
     s->start_us = clock_mono_us();
+    output_wait("waiting for the receiver's answers");
     for (uint64_t n = 0; n < count && result == 0; n++) {
         if (rate) {
             int64_t due = s->start_us + (int64_t)(n * 1000000 / rate);
             for (int64_t left; (left = due - clock_mono_us()) > 999;)
                 clock_sleep_ms(left / 1000);
         }
-        show_progress(&progress, n, count);
-        waiting_for("waiting for the receiver's answer");
+        output_count(n, count);
         result = send_one(s, &s->samples[n % s->samples_len], err);
     }
-    waiting_end();
-    show_progress_end(&progress);
+    output_wait_end();
     return result;
 }
 
@@ -277,22 +269,21 @@ time_at(const struct sending *s, size_t percent)
 static void
 print_summary_json(const struct sending *s, double seconds)
 {
-    struct buf json;
+    char text[16];
 
-    buf_init(&json, 1 << 16);
-    buf_add_format(&json,
-                   "{\"sent\":%llu,\"good\":%llu,\"seconds\":%.3f,\"p50_ms\":%.3f,"
-                   "\"p99_ms\":%.3f,\"codes\":{",
-                   (unsigned long long)s->sent, (unsigned long long)s->good, seconds,
-                   time_at(s, 50), time_at(s, 99));
-    for (size_t code = 0; code < 1000; code++)
+    output_number("sent", s->sent);
+    output_number("good", s->good);
+    output_json("seconds", "%.3f", seconds);
+    output_json("p50_ms", "%.3f", time_at(s, 50));
+    output_json("p99_ms", "%.3f", time_at(s, 99));
+    output_open("codes", '{');
+    for (size_t code = 0; code < 1000; code++) {
+        snprintf(text, sizeof text, "%zu", code);
         if (s->codes[code])
-            buf_add_format(&json, "\"%zu\":%llu,", code,
-                           (unsigned long long)s->codes[code]);
-    json.len -= json.at[json.len - 1] == ',';
-    buf_add_text(&json, "},");
-    show_end(&json);
-    buf_release(&json);
+            output_number(text, s->codes[code]);
+    }
+    output_close('{');
+    output_print_line();
 }
 
 static void
@@ -301,13 +292,13 @@ print_summary(struct sending *s)
     double seconds = (double)(clock_mono_us() - s->start_us) / 1e6;
 
     qsort(s->times, s->times_len, sizeof *s->times, by_time);
-    if (s->cli->json) {
+    if (output.json) {
         print_summary_json(s, seconds);
         return;
     }
     printf("%llu sent, %s%llu answered 200%s", (unsigned long long)s->sent,
-           show_color(s->cli, s->good == s->sent ? SHOW_GOOD : SHOW_BAD),
-           (unsigned long long)s->good, show_plain(s->cli));
+           output_color(s->good == s->sent ? OUTPUT_OK : OUTPUT_BAD),
+           (unsigned long long)s->good, output_color(OUTPUT_PLAIN));
     for (size_t code = 0; code < 1000; code++)
         if (s->codes[code] && code != 200)
             printf(", %llu answered %zu", (unsigned long long)s->codes[code], code);
@@ -329,7 +320,7 @@ cli_send(void *cli)
     struct buf file;
 
     if (options_has(c->options, "list"))
-        return list_samples(c);
+        return list_samples();
     s.cli = c;
     s.fd = -1;
     s.type = span_of(options_text(c->options, "content-type", ""));

@@ -5,8 +5,6 @@
 #include "cli/admin_json.h"
 #include "cli/check_redis.h"
 #include "cli/cli.h"
-#include "cli/show.h"
-#include "cli/waiting.h"
 #include "edge/admin_client.h"
 #include "relay/script.h"
 #include "worker/state_json.h"
@@ -21,7 +19,6 @@ struct status {
     struct redis *redis;                   // NULL: not usable, redis_err says why
     struct err redis_err;
     int64_t redis_us; // Redis's time, which its times are compared with; 0: not known
-    struct buf json;
     bool healthy;
 };
 
@@ -29,51 +26,49 @@ struct status {
 
 // What a part does: a line for people, a member for programs.
 static void
-title(struct status *s, const char *name, bool good, const char *words)
+title(const char *name, bool good, const char *words)
 {
-    const struct cli *c = s->cli;
-
-    show_add_member(&s->json, name, span_of(words));
-    if (!c->json)
-        printf("%s%-10s%s %s%s%s\n", show_color(c, SHOW_STRONG), name, show_plain(c),
-               show_color(c, good ? SHOW_GOOD : SHOW_BAD), words, show_plain(c));
+    output_text(name, span_of(words));
+    if (!output.json)
+        printf("%s%-10s%s %s%s%s\n", output_color(OUTPUT_STRONG), name,
+               output_color(OUTPUT_PLAIN), output_color(good ? OUTPUT_OK : OUTPUT_BAD),
+               words, output_color(OUTPUT_PLAIN));
 }
 
 // A figure: a line for people, a member for programs.
 static void
-figure(struct status *s, const char *member, const char *label, double value,
-       const char *text)
+figure(const char *member, const char *label, double value, const char *text)
 {
-    buf_add_format(&s->json, "\"%s\":%.15g,", member, value);
-    if (!s->cli->json)
+    output_json(member, "%.15g", value);
+    if (!output.json)
         printf("  %-26s %s\n", label, text);
 }
 
 static void
-count(struct status *s, const char *member, const char *label, double value)
+count(const char *member, const char *label, double value)
 {
     char text[32];
 
     snprintf(text, sizeof text, "%.0f", value);
-    figure(s, member, label, value, text);
+    figure(member, label, value, text);
 }
 
 static void
-bytes(struct status *s, const char *member, const char *label, double value)
+bytes(const char *member, const char *label, double value)
 {
     char text[32];
 
     text_bytes(text, sizeof text, value > 0 ? (uint64_t)value : 0);
-    figure(s, member, label, value, text);
+    figure(member, label, value, text);
 }
 
 static void
-seconds(struct status *s, const char *member, const char *label, double value)
+seconds(const char *member, const char *label, double value)
 {
     char text[32];
 
     text_duration(text, sizeof text, (int64_t)(value * 1000));
-    figure(s, member, label, value, text);
+    figure(member, label, value, text);
 }
 
 // --- receiver -------------------------------------------------------------------------
@@ -82,13 +77,13 @@ static void
 show_reload(struct status *s, const struct admin_state *state)
 {
     if (state->last_good || (state->code && !state->reload_ok)) {
-        show_add_member(&s->json, state == &s->worker ? "worker_reload" : "reload",
-                        span_of(state->reload));
-        if (!s->cli->json)
-            printf("  %s%s: %s%s\n", show_color(s->cli, SHOW_BAD),
+        output_text(state == &s->worker ? "worker_reload" : "reload",
+                    span_of(state->reload));
+        if (!output.json)
+            printf("  %s%s: %s%s\n", output_color(OUTPUT_BAD),
                    state->last_good ? "runs with the last good configuration"
                                     : "refused the last reload",
-                   state->reload, show_plain(s->cli));
+                   state->reload, output_color(OUTPUT_PLAIN));
     }
 }
 
@@ -114,34 +109,34 @@ show_receiver(struct status *s)
                  redis[0] ? redis : "see its log");
     else
         snprintf(words, sizeof words, "takes deliveries and relays them");
-    title(s, "receiver", s->healthy, words);
+    title("receiver", s->healthy, words);
     if (!up)
         return;
     show_reload(s, &s->receiver);
-    count(s, "requests", "requests", metrics_page_sum(page, "acrelay_requests_total"));
-    count(s, "refused", "refused with 503 since start",
+    count("requests", "requests", metrics_page_sum(page, "acrelay_requests_total"));
+    count("refused", "refused with 503 since start",
           metrics_page_sum(page, "acrelay_journal_refused_total"));
     if (metrics_page_left(page) > 0)
-        count(s, "left_posts", "404 for hooks that left", metrics_page_left(page));
-    count(s, "entries", "entries added",
+        count("left_posts", "404 for hooks that left", metrics_page_left(page));
+    count("entries", "entries added",
           metrics_page_sum(page, "acrelay_relay_entries_total"));
-    count(s, "waiting", known ? "waiting for the stream" : "waiting, at most (*)",
+    count("waiting", known ? "waiting for the stream" : "waiting, at most (*)",
           metrics_page_sum(page, "acrelay_journal_unpublished_records"));
     if (!known)
-        buf_add_text(&s->json, "\"waiting_at_most\":true,");
+        output_json("waiting_at_most", "true");
     double age;
     if (metrics_page_find(page, "acrelay_journal_oldest_unpublished_age_seconds", &age))
-        seconds(s, "waiting_seconds", "the oldest of them since", age);
-    count(s, "repeats", "repeats marked or dropped",
+        seconds("waiting_seconds", "the oldest of them since", age);
+    count("repeats", "repeats marked or dropped",
           metrics_page_sum(page, "acrelay_relay_repeats_marked_total") +
               metrics_page_sum(page, "acrelay_relay_repeats_dropped_total"));
-    count(s, "dead_letters", "dead letters since start",
+    count("dead_letters", "dead letters since start",
           metrics_page_sum(page, "acrelay_dead_letters_total"));
-    bytes(s, "journal_bytes", "journal on disk",
+    bytes("journal_bytes", "journal on disk",
           metrics_page_sum(page, "acrelay_journal_bytes"));
-    bytes(s, "journal_free_bytes", "room left for records",
+    bytes("journal_free_bytes", "room left for records",
           metrics_page_sum(page, "acrelay_journal_free_bytes"));
-    if (!known && !s->cli->json)
+    if (!known && !output.json)
         puts("  (*) all that the journal keeps: only Redis knows what it has of them");
 }
 
@@ -157,12 +152,12 @@ show_length(struct status *s, const char *stream, const char *member, const char
     script_key(key, s->cli->config->redis_namespace, span_of(stream));
     const struct redis_reply *reply = redis_ask(s->redis, &err, "XLEN", key, NULL);
     if (!cli_ask_failed(reply, &err)) {
-        count(s, member, label, (double)redis_reply_number(reply));
+        count(member, label, (double)redis_reply_number(reply));
         return;
     }
     s->healthy = s->healthy && !redis_is_dead(s->redis);
-    buf_add_format(&s->json, "\"%s\":null,", member);
-    if (!s->cli->json)
+    output_json(member, "null");
+    if (!output.json)
         printf("  %-26s %s\n", label, err.text);
 }
 
@@ -172,7 +167,7 @@ show_streams(struct status *s)
     const struct config *c = s->cli->config;
     char member[96], label[96];
 
-    title(s, "redis", s->redis != NULL, s->redis ? "answers" : s->redis_err.text);
+    title("redis", s->redis != NULL, s->redis ? "answers" : s->redis_err.text);
     s->healthy = s->healthy && s->redis;
     for (size_t i = 0; s->redis && i < c->hooks_len; i++) {
         if (config_has_stream_before(c, i))
@@ -229,7 +224,7 @@ add_age(struct status *s, const struct hook_seen *seen, char *text, size_t size)
     if (s->redis_us == 0 || !clock_parse(&us, span_of(seen->last)))
         return;
     int64_t ms = (s->redis_us - us) / 1000;
-    buf_add_format(&s->json, "\"last_event_age_seconds\":%lld,", (long long)ms / 1000);
+    output_json("last_event_age_seconds", "%lld", (long long)ms / 1000);
     text_duration(age, sizeof age, ms > 0 ? ms : 0);
     snprintf(text, size, ", %s ago", age);
 }
@@ -237,35 +232,35 @@ add_age(struct status *s, const struct hook_seen *seen, char *text, size_t size)
 static void
 print_hook(struct status *s, const char *name, const struct hook_seen *seen)
 {
-    const struct cli *c = s->cli;
     bool silent = strcmp(seen->state, "silent") == 0;
     bool left = strcmp(seen->state, "left") == 0;
     char age[48];
 
-    buf_add_byte(&s->json, '{');
-    show_add_member(&s->json, "name", span_of(name));
-    show_add_member(&s->json, "last_event", span_of(seen->last));
-    show_add_member(&s->json, "state", span_of(seen->state));
+    output_open(NULL, '{');
+    output_text("name", span_of(name));
+    output_text("last_event", span_of(seen->last));
+    output_text("state", span_of(seen->state));
     if (seen->error[0])
-        show_add_member(&s->json, "error", span_of(seen->error));
+        output_text("error", span_of(seen->error));
     add_age(s, seen, age, sizeof age);
-    s->json.at[s->json.len - 1] = '}';
-    buf_add_byte(&s->json, ',');
-    if (c->json)
+    output_close('{');
+    if (output.json)
         return;
     printf("  %-26s ", name);
     if (seen->last[0])
         printf("last event %.19s%s", seen->last, age);
     else if (!seen->error[0] && !left)
-        printf("%sno event yet%s", show_color(c, SHOW_FAINT), show_plain(c));
+        printf("%sno event yet%s", output_color(OUTPUT_FAINT),
+               output_color(OUTPUT_PLAIN));
     if (seen->error[0])
-        printf("  %s%s%s", show_color(c, SHOW_BAD), seen->error, show_plain(c));
+        printf("  %s%s%s", output_color(OUTPUT_BAD), seen->error,
+               output_color(OUTPUT_PLAIN));
     if (silent || left)
-        printf("  %s%s%s", show_color(c, SHOW_BAD),
+        printf("  %s%s%s", output_color(OUTPUT_BAD),
                silent ? "silent for longer than expect_every"
                       : "left: the file does not name it, ActiveCampaign still posts to "
                         "it, and is answered 404",
-               show_plain(c));
+               output_color(OUTPUT_PLAIN));
     else if (seen->state[0])
         printf("  %s", seen->state);
     putchar('\n');
@@ -281,7 +276,7 @@ show_left(struct status *s)
 
     script_key(key, s->cli->config->redis_namespace, SPAN("hooks"));
     const struct redis_reply *all = redis_ask(s->redis, &err, "HGETALL", key, NULL);
-    if (cli_ask_failed(all, &err) && !s->cli->json)
+    if (cli_ask_failed(all, &err) && !output.json)
         printf("  hooks that left the file: not looked at: %s\n", err.text);
     for (size_t i = 0; i + 1 < redis_reply_len(all); i += 2) {
         struct span raw = redis_reply_text(redis_reply_at(all, i));
@@ -305,10 +300,9 @@ show_hooks(struct status *s)
 
     if (!s->redis)
         return;
-    if (!s->cli->json)
-        printf("%shooks%s\n", show_color(s->cli, SHOW_STRONG), show_plain(s->cli));
-    buf_add_text(&s->json, "\"hooks\":[");
-    size_t start = s->json.len;
+    if (!output.json)
+        printf("%shooks%s\n", output_color(OUTPUT_STRONG), output_color(OUTPUT_PLAIN));
+    output_open("hooks", '[');
     for (size_t i = 0; i < c->hooks_len && !redis_is_dead(s->redis); i++) {
         struct hook_seen seen = {.last = ""};
         look_at_hook(s, c->hooks[i].name, &seen);
@@ -317,9 +311,9 @@ show_hooks(struct status *s)
         unknown += seen.error[0] != '\0';
     }
     size_t left = show_left(s);
-    if (s->json.len > start)
-        s->json.len--; // the last comma
-    buf_add_format(&s->json, "],\"hooks_silent\":%zu,\"hooks_left\":%zu,", silent, left);
+    output_close('[');
+    output_number("hooks_silent", silent);
+    output_number("hooks_left", left);
     s->healthy = s->healthy && silent == 0 && left == 0 && unknown == 0;
 }
 
@@ -346,7 +340,7 @@ show_worker(struct status *s)
     else
         snprintf(words, sizeof words, "%s",
                  leads ? "keeps the hooks" : "stands by: another worker is the leader");
-    title(s, "worker", good, words);
+    title("worker", good, words);
     show_reload(s, w);
     s->healthy = s->healthy && good;
 }
@@ -358,11 +352,11 @@ ask_admins(struct status *s)
 {
     const struct config *c = s->cli->config;
 
-    waiting_for("asking the receiver (%s)", c->receiver_admin.text);
+    output_wait("asking the receiver (%s)", c->receiver_admin.text);
     admin_json_fetch(&s->receiver, &c->receiver_admin);
     if (s->receiver.code)
         admin_client_metrics(&s->receiver_page, &c->receiver_admin);
-    waiting_for("asking the worker (%s)", c->worker_admin.text);
+    output_wait("asking the worker (%s)", c->worker_admin.text);
     admin_json_fetch(&s->worker, &c->worker_admin);
     if (s->worker.code)
         admin_client_metrics(&s->worker_page, &c->worker_admin);
@@ -375,7 +369,7 @@ ask_redis(struct status *s)
     struct err err;
 
     s->redis = cli_redis(s->cli, &s->redis_err);
-    waiting_for("asking Redis (%s)", s->cli->config->redis_url);
+    output_wait("asking Redis (%s)", s->cli->config->redis_url);
     if (s->redis && !redis_is_usable(s->redis, &s->redis_err)) {
         redis_close(s->redis);
         s->redis = NULL;
@@ -393,20 +387,18 @@ cli_status(void *cli)
     struct cli *c = cli;
     struct status s = {.cli = c};
 
-    buf_init(&s.json, 1 << 20);
     ask_admins(&s);
     ask_redis(&s);
-    waiting_end();
+    output_wait_end();
     show_receiver(&s);
     show_streams(&s);
     show_hooks(&s);
     show_worker(&s);
-    buf_add_format(&s.json, "\"healthy\":%s,", s.healthy ? "true" : "false");
-    if (c->json)
-        show_end(&s.json);
+    output_json("healthy", "%s", s.healthy ? "true" : "false");
+    if (output.json)
+        output_print_line();
     redis_close(s.redis);
     buf_release(&s.receiver_page);
     buf_release(&s.worker_page);
-    buf_release(&s.json);
     return s.healthy ? EXIT_CODE_OK : EXIT_CODE_UNAVAILABLE;
 }

@@ -7,7 +7,6 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "cli/cli.h"
-#include "cli/show.h"
 #include "relay/script.h"
 
 #include <poll.h>
@@ -52,10 +51,10 @@ without_prefix(struct span type)
 static bool
 is_wanted(const struct tail *t, const struct redis_reply *fields)
 {
-    struct span source = show_field(fields, "ce_source");
+    struct span source = cli_field(fields, "ce_source");
 
-    if (t->type && !span_is(without_prefix(show_field(fields, "ce_type")), t->type) &&
-        !span_is(show_field(fields, "ce_type"), t->type))
+    if (t->type && !span_is(without_prefix(cli_field(fields, "ce_type")), t->type) &&
+        !span_is(cli_field(fields, "ce_type"), t->type))
         return false;
     if (!t->hook)
         return true;
@@ -77,24 +76,23 @@ print_cell(struct span s, int width)
 static void
 print_line(const struct tail *t, const struct redis_reply *fields)
 {
-    const struct cli *c = t->cli;
-    bool repeat = span_is(show_field(fields, "ce_repeat"), "1");
+    bool repeat = span_is(cli_field(fields, "ce_repeat"), "1");
 
-    fputs(show_color(c, SHOW_FAINT), stdout);
-    print_cell(span_to(show_field(fields, "ce_recordedtime"), 19), 19);
-    fputs(show_plain(c), stdout);
-    fputs(show_color(c, SHOW_STRONG), stdout);
-    print_cell(without_prefix(show_field(fields, "ce_type")), 22);
-    fputs(show_plain(c), stdout);
-    print_cell(show_field(fields, "ce_subject"), 14);
-    show_text(show_field(fields, "ce_source"), 80);
+    fputs(output_color(OUTPUT_FAINT), stdout);
+    print_cell(span_to(cli_field(fields, "ce_recordedtime"), 19), 19);
+    fputs(output_color(OUTPUT_PLAIN), stdout);
+    fputs(output_color(OUTPUT_STRONG), stdout);
+    print_cell(without_prefix(cli_field(fields, "ce_type")), 22);
+    fputs(output_color(OUTPUT_PLAIN), stdout);
+    print_cell(cli_field(fields, "ce_subject"), 14);
+    output_print(cli_field(fields, "ce_source"), 80);
     if (repeat)
-        printf("  %srepeat%s", show_color(c, SHOW_WARNING), show_plain(c));
-    if (show_field(fields, "ce_replay").len)
-        printf("  %sreplay%s", show_color(c, SHOW_WARNING), show_plain(c));
+        printf("  %srepeat%s", output_color(OUTPUT_WARNING), output_color(OUTPUT_PLAIN));
+    if (cli_field(fields, "ce_replay").len)
+        printf("  %sreplay%s", output_color(OUTPUT_WARNING), output_color(OUTPUT_PLAIN));
     if (t->data) {
         fputs("\n    ", stdout);
-        show_text(show_field(fields, "data"), 0);
+        output_print(cli_field(fields, "data"), 0);
     }
     putchar('\n');
 }
@@ -111,10 +109,12 @@ acknowledge(struct tail *t, const char *id, struct err *err)
 static void
 print_entry(const struct tail *t, struct span id, const struct redis_reply *fields)
 {
-    if (t->cli->json)
-        show_fields(id, fields, SPAN(""));
-    else
+    if (!output.json) {
         print_line(t, fields);
+        return;
+    }
+    cli_add_entry(id, fields, SPAN(""));
+    output_print_line();
 }
 
 // The reply is gone with the next command, so with a group entries are read one by one: each
@@ -215,7 +215,7 @@ check_end(struct tail *t, struct err *err)
     const struct redis_reply *reply =
         t->anchored ? redis_ask(t->redis, err, "XINFO", "STREAM", t->key, NULL) : NULL;
     bool absent = span_starts(redis_reply_text(reply), SPAN("ERR no such key"));
-    struct span end = show_field(reply, "last-generated-id");
+    struct span end = cli_field(reply, "last-generated-id");
     char newest[ID_TEXT] = "0";
 
     if (!t->anchored || span_starts(redis_reply_text(reply), SPAN("NOPERM")))

@@ -1,7 +1,6 @@
 // token: the one command that shows a secret, and therefore the only one that prints a whole
 // hook URL.
 #include "cli/cli.h"
-#include "cli/show.h"
 
 #include <stdio.h>
 
@@ -9,24 +8,21 @@ static void
 print_urls(const struct cli *c, const struct secrets *secrets, struct span hook)
 {
     size_t n = options_has(c->options, "all") ? secrets->len : 1;
-    struct buf url, object;
+    struct buf url;
 
     buf_init(&url, 4096);
-    buf_init(&object, 8192);
     for (size_t i = 0; i < n; i++) {
         buf_clear(&url);
-        buf_clear(&object);
         secrets_url(secrets, i, c->config->public_url, hook, &url);
-        if (!c->json) {
+        if (!output.json) {
             puts(buf_text(&url));
             continue;
         }
-        show_add_member(&object, "hook", hook);
-        show_add_member(&object, "secret_file", span_of(c->config->secret_files.at[i]));
-        show_add_member(&object, "url", buf_span(&url));
-        show_end(&object);
+        output_text("hook", hook);
+        output_text("secret_file", span_of(c->config->secret_files.at[i]));
+        output_text("url", buf_span(&url));
+        output_print_line();
     }
-    buf_release(&object);
     buf_release(&url);
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 
+#include <signal.h>
 #include <stdint.h>
 
 enum option_kind {
@@ -84,6 +85,18 @@ struct options {
     } given[OPTIONS_MAX];
     size_t given_len;
 };
+
+// program_start is the first thing in main: files are for us only, no core dump ever holds a
+// delivery or a secret (a limit does not keep one from a pipe, core(5); a process that is not
+// dumpable has none, and no debugger of its user's), a broken pipe is an error of write(2), and
+// of the descriptors 0 to 2 those that are closed are taken, so that no file or socket gets what
+// is meant for them; reading and writing there still fails. Then options_parse, whose result it
+// gives, and how to print (program/output.h).
+int program_start(struct options *o, const struct program *p, int argc, char **argv);
+
+// program_block_signals leaves SIGTERM, SIGINT and SIGHUP to the sigtimedwait(2) of the main
+// thread; before any thread is started.
+void program_block_signals(sigset_t *signals);
 
 // options_parse reads argv, which is reordered: arguments go first. Returns -1 to go on, or
 // the code to exit with: 0 after --help, --version or --complete was printed to stdout, 64

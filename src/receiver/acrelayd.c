@@ -32,7 +32,6 @@
 // A group's result and a deferred answer's state are futex words: woken without a lock.
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/process.h"
 #include "base/text.h"
 #include "base/times.h"
 #include "config/config.h"
@@ -292,18 +291,6 @@ serve(struct receiver *r, const sigset_t *signals)
 
 // --- main ----------------------------------------------------------------------------------
 
-// Signals are for the main thread, which waits for them.
-static void
-prepare(sigset_t *signals)
-{
-    process_prepare();
-    sigemptyset(signals);
-    sigaddset(signals, SIGTERM);
-    sigaddset(signals, SIGINT);
-    sigaddset(signals, SIGHUP);
-    sigprocmask(SIG_BLOCK, signals, NULL);
-}
-
 static int
 check(const struct receiver *r)
 {
@@ -360,13 +347,13 @@ main(int argc, char **argv)
     struct options options;
     sigset_t signals;
 
-    int code = options_parse(&options, &program, argc, argv);
+    int code = program_start(&options, &program, argc, argv);
     if (code >= 0)
         return code;
     receiver.file = options_text(&options, "config", config_default_path());
     receiver.state_dir = options_text(&options, "state-dir", NULL);
     receiver.force = options_has(&options, "force");
-    prepare(&signals);
+    program_block_signals(&signals);
     if (options_has(&options, "check"))
         return check(&receiver);
     if (start(&receiver, &err) < 0)

@@ -1,7 +1,6 @@
 // acrelay-worker: makes the webhooks at ActiveCampaign as the file says.
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/process.h"
 #include "base/text.h"
 #include "base/times.h"
 #include "program/output.h"
@@ -37,30 +36,11 @@ may_write(void *worker)
     return leader_may_write(((struct worker *)worker)->leader);
 }
 
-// On a terminal, once a second, until wipe_progress.
-static bool progress_shown;
-
 static void
-say_progress(size_t done, size_t all, void *context)
+count_progress(size_t done, size_t all, void *context)
 {
-    static int64_t said_ms;
-    int64_t now = clock_mono_ms();
-
     (void)context;
-    if (said_ms == 0)
-        said_ms = now;
-    if (now - said_ms < 1000 || !isatty(STDERR_FILENO))
-        return;
-    said_ms = now;
-    progress_shown = true;
-    fprintf(stderr, "\r\033[K%zu of %zu changes done", done, all);
-}
-
-static void
-wipe_progress(void)
-{
-    if (progress_shown)
-        fputs("\r\033[K", stderr);
+    output_count(done, all);
 }
 
 static void
@@ -73,7 +53,7 @@ report_wait(const struct rest_wait *w, void *context)
     if (w->status == 429 && (quiet_ms -= w->ms) >= 0)
         return; // our own commands one after another, which are over at once
     account_wait_text(text, sizeof text, w);
-    wipe_progress();
+    output_wipe();
     fprintf(stderr, "acrelay-worker: %s\n", text);
 }
 
@@ -189,10 +169,11 @@ command_apply(void *worker)
     if (lead(w, &err) < 0)
         return fail(&err);
     struct apply a = worker_apply(w);
-    a.progress = say_progress;
+    a.progress = count_progress;
     a.refused = say_refused;
+    output_wait("changes done");
     int result = apply_run(&a, &err);
-    wipe_progress();
+    output_wait_end();
     show_applied(&w->show, &a, result == 0);
     apply_release(&a);
     return result < 0 ? fail(&err) : EXIT_CODE_OK;
@@ -345,20 +326,18 @@ int
 main(int argc, char **argv)
 {
     struct options options;
-    int code = options_parse(&options, &program, argc, argv);
+    int code = program_start(&options, &program, argc, argv);
 
     if (code >= 0)
         return code;
-    process_prepare();
     struct worker w = {
         .options = &options,
         .file = options_text(&options, "config", config_default_path()),
-        .show = {.json = options_has(&options, "json"),
-                 .color = output_has_color(options_has(&options, "json"))},
+        .show = {.json = output.json, .color = output.color},
     };
     struct err err = {0};
     bool opens = options.command->needs_config; // `run` opens the account itself
     code = opens && open_account(&w, &err) < 0 ? fail(&err) : options.command->run(&w);
     worker_unload(&w);
-    return output_end("acrelay-worker", code);
+    return output_end(code);
 }

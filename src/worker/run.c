@@ -257,16 +257,6 @@ start_admin(struct run *r, struct err *err)
 }
 
 static void
-block_signals(struct run *r)
-{
-    sigemptyset(&r->signals);
-    sigaddset(&r->signals, SIGTERM);
-    sigaddset(&r->signals, SIGINT);
-    sigaddset(&r->signals, SIGHUP);
-    sigprocmask(SIG_BLOCK, &r->signals, NULL);
-}
-
-static void
 loop(struct run *r)
 {
     while (!r->stopping) {
@@ -316,7 +306,7 @@ worker_run(struct worker *w)
 
     run.w = w;
     told_init(&run.refused);
-    block_signals(&run);
+    program_block_signals(&run.signals);
     if (start(&run, &err) < 0) {
         log_error("worker: %s", err.text);
         return err.exit ? (int)err.exit : EXIT_CODE_FAILURE;

@@ -1,103 +1,96 @@
 #include "worker/show.h"
 
-#include "base/output.h"
 #include "base/text.h"
+#include "program/output.h"
 
-#include <cjson/cJSON.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 static void
-add_words(cJSON *to, const char *name, const struct hook_words *words)
+add_words(const char *name, const struct hook_words *words)
 {
-    cJSON *array = cJSON_AddArrayToObject(to, name);
     char word[80];
 
+    output_open(name, '[');
     for (size_t i = 0; i < words->len; i++) {
         text_escape(word, sizeof word, span_of(words->at[i]));
-        cJSON_AddItemToArray(array, cJSON_CreateString(word));
+        output_text(NULL, span_of(word));
     }
+    output_close('[');
+}
+
+// As a string: many programs read numbers as doubles.
+static void
+add_number(const char *name, uint64_t number)
+{
+    output_json(name, "\"%" PRIu64 "\"", number);
 }
 
 static void
-add_number(cJSON *to, const char *name, uint64_t number)
+add_hook(const char *name, const struct hook *h, const struct hook *like)
 {
-    char text[24];
-
-    snprintf(text, sizeof text, "%" PRIu64, number);
-    cJSON_AddStringToObject(to, name, text);
-}
-
-static cJSON *
-hook_json(const struct hook *h)
-{
-    cJSON *o = cJSON_CreateObject();
     char url[300], label[SHOW_LABEL];
 
     show_label(label, sizeof label, h);
     show_url(url, sizeof url, h);
+    output_open(name, '{');
     if (h->id)
-        add_number(o, "id", h->id);
-    cJSON_AddBoolToObject(o, "ours", h->name != NULL);
+        add_number("id", h->id);
+    output_json("ours", "%s", h->name ? "true" : "false");
     if (h->name)
-        cJSON_AddStringToObject(o, "hook", h->name);
-    cJSON_AddStringToObject(o, "name", label);
-    cJSON_AddStringToObject(o, "url", url);
-    add_words(o, "events", &h->events);
-    add_words(o, "sources", &h->sources);
+        output_text("hook", span_of(h->name));
+    output_text("name", span_of(label));
+    output_text("url", span_of(url));
+    add_words("events", &h->events);
+    add_words("sources", &h->sources);
     if (h->list != HOOK_LIST_UNREADABLE)
-        add_number(o, "list", h->list);
+        add_number("list", h->list);
     if (h->unreadable)
-        cJSON_AddStringToObject(o, "unreadable", h->unreadable);
-    return o;
+        output_text("unreadable", span_of(h->unreadable));
+    if (like)
+        output_text("looks_like", span_of(like->name));
+    output_close('{');
 }
 
 static void
-add_differs(cJSON *to, unsigned differs)
+add_differs(unsigned differs)
 {
     static const char *const names[] = {"name", "url", "events", "sources", "list"};
-    cJSON *array = cJSON_AddArrayToObject(to, "differs");
 
+    output_open("differs", '[');
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (differs & 1u << i)
-            cJSON_AddItemToArray(array, cJSON_CreateString(names[i]));
+            output_text(NULL, span_of(names[i]));
+    output_close('[');
 }
 
 static void
-print(cJSON *root)
+add_step(const struct step *s)
 {
-    char *text = cJSON_PrintUnformatted(root);
-
-    output_json(span_of(text));
-    putchar('\n');
-    free(text);
-    cJSON_Delete(root);
+    output_open(NULL, '{');
+    output_text("step", span_of(show_kind(s->kind)));
+    output_text("why", span_of(show_why(s->why)));
+    add_differs(s->differs);
+    if (s->wanted)
+        add_hook("wanted", s->wanted, NULL);
+    if (s->found)
+        add_hook("found", s->found, NULL);
+    output_close('{');
 }
 
 void
 show_plan_json(const struct plan *plan, const struct hooks *found)
 {
-    cJSON *root = cJSON_CreateObject(), *steps = cJSON_AddArrayToObject(root, "steps");
-
-    for (size_t i = 0; i < plan->len; i++) {
-        const struct step *s = &plan->at[i];
-        cJSON *o = cJSON_CreateObject();
-        cJSON_AddStringToObject(o, "step", show_kind(s->kind));
-        cJSON_AddStringToObject(o, "why", show_why(s->why));
-        add_differs(o, s->differs);
-        if (s->wanted)
-            cJSON_AddItemToObject(o, "wanted", hook_json(s->wanted));
-        if (s->found)
-            cJSON_AddItemToObject(o, "found", hook_json(s->found));
-        cJSON_AddItemToArray(steps, o);
-    }
-    cJSON_AddNumberToObject(root, "writes", (double)plan->writes);
-    cJSON_AddNumberToObject(root, "refused", (double)plan->refused);
-    cJSON_AddNumberToObject(root, "kept", (double)plan->kept);
-    cJSON_AddNumberToObject(root, "good", (double)plan->good);
-    cJSON_AddNumberToObject(root, "found", (double)found->len);
-    print(root);
+    output_open("steps", '[');
+    for (size_t i = 0; i < plan->len; i++)
+        add_step(&plan->at[i]);
+    output_close('[');
+    output_number("writes", plan->writes);
+    output_number("refused", plan->refused);
+    output_number("kept", plan->kept);
+    output_number("good", plan->good);
+    output_number("found", found->len);
+    output_print_line();
 }
 
 void
@@ -105,31 +98,25 @@ show_hooks_json(const struct hooks *found, const struct hooks *wanted)
 {
     bool certain;
 
-    cJSON *root = cJSON_CreateObject(), *array = cJSON_AddArrayToObject(root, "hooks");
-
-    for (size_t i = 0; i < found->len; i++) {
-        cJSON *o = hook_json(&found->at[i]);
-        const struct hook *like = plan_alike(wanted, &found->at[i], &certain);
-        if (like)
-            cJSON_AddStringToObject(o, "looks_like", like->name);
-        cJSON_AddItemToArray(array, o);
-    }
-    print(root);
+    output_open("hooks", '[');
+    for (size_t i = 0; i < found->len; i++)
+        add_hook(NULL, &found->at[i], plan_alike(wanted, &found->at[i], &certain));
+    output_close('[');
+    output_print_line();
 }
 
 void
 show_import_json(const struct hook *found)
 {
-    cJSON *root = cJSON_CreateObject();
     char name[SHOW_NAME], label[4 * 200 + 1];
 
     show_make_name(name, found->label);
     text_escape(label, sizeof label, span_of(found->label));
-    cJSON_AddStringToObject(root, "name", name);
-    cJSON_AddStringToObject(root, "label", label);
-    add_words(root, "events", &found->events);
-    add_words(root, "sources", &found->sources);
-    add_number(root, "list", found->list);
-    add_number(root, "adopt", found->id);
-    print(root);
+    output_text("name", span_of(name));
+    output_text("label", span_of(label));
+    add_words("events", &found->events);
+    add_words("sources", &found->sources);
+    add_number("list", found->list);
+    add_number("adopt", found->id);
+    output_print_line();
 }

@@ -6,13 +6,9 @@
 #include "base/file.h"
 #include "base/filesystem.h"
 #include "base/log.h"
-#include "base/process.h"
-#include "base/output.h"
 #include "base/text.h"
 
 #include <criterion/criterion.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -85,18 +81,6 @@ Test(text, escapes_what_could_break_a_log_line)
     expect_escaped(SPAN("\xe2\x80\x8f\xd8\x9c"), "\\xe2\\x80\\x8f\\xd8\\x9c"); // marks
     expect_escaped(SPAN("\xef\xbb\xbf"), "\\xef\\xbb\\xbf");
     expect_escaped(span_make("a\0b", 3), "a\\x00b");
-}
-
-Test(output, json_holds_nothing_that_a_terminal_obeys)
-{
-    struct buf to;
-
-    buf_init(&to, 1000);
-    output_json_escape(&to, SPAN("{\"a\":\"\xc3\xb6\xc2\x9b"
-                                 "2J\xe2\x80\xae\x7f\xf3\xa0\x81\x81\xff\"}\n"));
-    cr_assert_str_eq(buf_text(&to), "{\"a\":\"\xc3\xb6\\u009b2J\\u202e\\u007f"
-                                    "\\udb40\\udc41\\ufffd\"}\n");
-    buf_release(&to);
 }
 
 Test(text, quotes_for_json)
@@ -352,19 +336,6 @@ Test(file, refuses_a_file_over_the_ceiling)
     cr_assert_eq(err.kind, ERR_INPUT);
     buf_release(&b);
 }
-
-#ifndef __SANITIZE_ADDRESS__
-// A limit of core files alone does not stop a core_pattern that is a pipe.
-Test(process, leaves_no_core_dump)
-{
-    struct rlimit core;
-
-    process_prepare();
-    cr_expect_eq(prctl(PR_GET_DUMPABLE), 0);
-    cr_assert_eq(getrlimit(RLIMIT_CORE, &core), 0);
-    cr_expect_eq(core.rlim_max, 0);
-}
-#endif
 
 Test(filesystem, is_classed_by_what_it_does_with_a_sync)
 {

@@ -1,8 +1,12 @@
+// What every program has: the command line, the prelude of main, what is printed.
 #include "program/options.h"
+#include "program/output.h"
 
 #include <criterion/criterion.h>
 #include <criterion/redirect.h>
 #include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 
 static const char *const shell_words[] = {"bash", "zsh", "fish", NULL};
 
@@ -268,4 +272,61 @@ Test(options, completes_commands_groups_options_and_words)
     cr_assert_not_null(strstr(options, "\n--json\t"));
     // `replay` alone would be `dead replay` too, which has no --from.
     cr_assert_null(strstr(COMPLETE("dead", "replay", "--"), "--from"));
+}
+
+#ifndef __SANITIZE_ADDRESS__
+// A limit of core files alone does not stop a core_pattern that is a pipe.
+Test(program, leaves_no_core_dump)
+{
+    char name[] = "acrelayd", *argv[] = {name, NULL};
+    struct options o;
+    struct rlimit core;
+
+    cr_assert_eq(program_start(&o, &program_acrelayd, 1, argv), -1);
+    cr_expect_eq(prctl(PR_GET_DUMPABLE), 0);
+    cr_assert_eq(getrlimit(RLIMIT_CORE, &core), 0);
+    cr_expect_eq(core.rlim_max, 0);
+}
+#endif
+
+static void
+expect_line(const char *wanted)
+{
+    struct span line = output_line();
+
+    cr_assert(span_is(line, wanted), "%.*s", (int)line.len, line.at);
+}
+
+Test(output, json_holds_nothing_that_a_terminal_obeys)
+{
+    output_text("a", SPAN("\xc3\xb6\xc2\x9b"
+                          "2J\xe2\x80\xae\x7f\xf3\xa0\x81\x81\n\"\\"));
+    output_json("b", "{\"c\":\"%s\"}", "\xc2\x9b\xff\\n");
+    expect_line("{\"a\":\"\xc3\xb6\\u009b2J\\u202e\\u007f\\udb40\\udc41\\u000a\\\"\\\\\","
+                "\"b\":{\"c\":\"\\u009b\\ufffd\\n\"}}\n");
+}
+
+Test(output, json_shows_what_is_no_text_as_base64)
+{
+    output_text("a", SPAN("\xff"));
+    output_text("b", SPAN("\xff\xfe"));
+    output_text("c", span_make("\xff\0a", 3));
+    expect_line("{\"a_base64\":\"/w==\",\"b_base64\":\"//4=\",\"c_base64\":\"/wBh\"}\n");
+}
+
+Test(output, json_nests_and_sets_its_commas)
+{
+    output_open("list", '[');
+    output_text(NULL, SPAN("a"));
+    output_open(NULL, '{');
+    output_number("n", UINT64_MAX);
+    output_close('{');
+    output_open(NULL, '[');
+    output_close('[');
+    output_close('[');
+    output_json("real", "%.1f", 1.5);
+    expect_line("{\"list\":[\"a\",{\"n\":18446744073709551615},[]],\"real\":1.5}\n");
+    expect_line("{}\n");
+    output_json("next", "null");
+    expect_line("{\"next\":null}\n");
 }

@@ -1,7 +1,10 @@
-#include "base/process.h"
+// What the three programs do first, before they hold a secret.
+#include "program/options.h"
+#include "program/output.h"
 
 #include <fcntl.h>
-#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -27,8 +30,8 @@ open_standard(void)
             (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
-void
-process_prepare(void)
+static void
+protect_process(void)
 {
     struct rlimit none = {0, 0};
 
@@ -39,4 +42,35 @@ process_prepare(void)
     prctl(PR_SET_DUMPABLE, 0);
 #endif
     signal(SIGPIPE, SIG_IGN);
+}
+
+static bool
+has_color(bool json)
+{
+    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+
+    return !json && isatty(STDOUT_FILENO) && !(no && *no) &&
+           !(term && strcmp(term, "dumb") == 0);
+}
+
+int
+program_start(struct options *o, const struct program *p, int argc, char **argv)
+{
+    protect_process();
+    int code = options_parse(o, p, argc, argv);
+    if (code >= 0)
+        return code;
+    bool json = options_has(o, "json");
+    output = (struct output){p->name, json, has_color(json)};
+    return code;
+}
+
+void
+program_block_signals(sigset_t *signals)
+{
+    sigemptyset(signals);
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGINT);
+    sigaddset(signals, SIGHUP);
+    sigprocmask(SIG_BLOCK, signals, NULL);
 }
