@@ -1,6 +1,9 @@
+import signal
+
 import pytest
 
 import harness
+from simulator import Simulator, Worker, stanza
 
 
 @pytest.fixture
@@ -28,3 +31,33 @@ def make_receiver(tmp_path, redis):
 @pytest.fixture
 def receiver(make_receiver):
     return make_receiver()
+
+
+@pytest.fixture
+def sim(tmp_path):
+    simulator = Simulator(tmp_path)
+    yield simulator
+    simulator.stop()
+
+
+@pytest.fixture
+def make_worker(tmp_path, sim):
+    def make(hooks=stanza("contacts"), **more):
+        return Worker(tmp_path, sim, hooks, **more)
+    return make
+
+
+@pytest.fixture
+def running(tmp_path):
+    """Starts `acrelay-worker run`, and ends it with the test."""
+    started = []
+
+    def start(worker, log="worker.log", **more):
+        started.append(worker.start(tmp_path / log, **more))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.send_signal(signal.SIGCONT)
+        process.kill()
+        process.wait()

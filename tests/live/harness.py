@@ -5,6 +5,7 @@ import base64
 import hashlib
 import hmac
 import http.client
+import json
 import os
 import pathlib
 import random
@@ -159,6 +160,17 @@ class Receiver:
             if line.startswith(name + " "):
                 return float(line.split()[-1])
         raise AssertionError(f"no metric {name}")
+
+    def reloads(self):
+        """What became of the last reload, as /readyz tells it: count, ok, last_good, message."""
+        return json.loads(self.get("/readyz")[1])["reload"]
+
+    def reload(self):
+        """SIGHUP; whether the file was taken over."""
+        before = self.reloads()["count"]
+        self.process.send_signal(signal.SIGHUP)
+        wait_for("the reload", lambda: self.reloads()["count"] > before)
+        return self.reloads()["ok"]
 
     def path(self, hook="contacts"):
         return f"/hook/{hook}/{token(hook)}"

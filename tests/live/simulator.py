@@ -102,12 +102,40 @@ class Worker:
     def command(self, *words):
         return [harness.BUILD / "acrelay-worker", *words, "--config", self.config]
 
-    def run(self, *words, code=0, seconds=240):
+    def ran(self, *words, code=0, seconds=240):
         done = subprocess.run(self.command(*words), capture_output=True, text=True,
                               timeout=seconds)
         if code is not None:
             assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        return done
+
+    def run(self, *words, **more):
+        """All that a command prints."""
+        done = self.ran(*words, **more)
         return done.stdout + done.stderr
+
+    def json(self, *words, **more):
+        """The object that a command prints with --json."""
+        return json.loads(self.ran(*words, "--json", **more).stdout)
+
+    def apply(self, **more):
+        """How many hooks apply created, changed and removed."""
+        sums = self.json("apply", **more)
+        return sums["created"], sums["changed"], sums["removed"]
+
+    def metric(self, series):
+        """A figure of the running worker; None while it has none."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics") as page:
+                lines = page.read().decode().splitlines()
+        except OSError:
+            return None
+        return next((float(line.split()[-1]) for line in lines
+                     if line.startswith(series + " ")), None)
+
+    def reloads(self, result="ok"):
+        """How many reloads ended so: "ok", "refused"."""
+        return self.metric(f'acrelay_config_reloads_total{{result="{result}"}}')
 
     def start(self, log, times="file-still=1000"):
         environment = {**os.environ, "ACRELAY_TEST_TIMES": times}

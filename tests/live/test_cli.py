@@ -1,6 +1,7 @@
 """The command line, as an operator types it."""
 import json
 import os
+import re
 import signal
 import subprocess
 
@@ -29,28 +30,33 @@ def lines_of_json(text):
     return [json.loads(line) for line in text.splitlines()]
 
 
+def results(text):
+    """What check or doctor found, each with its result."""
+    return {(finding["what"], finding["result"]) for finding in lines_of_json(text)}
+
+
 # --- check and status --------------------------------------------------------------------
 
 def test_check_says_what_is_good(acrelay):
-    told = acrelay("check")
-    assert "is held by the running acrelay" in told and "0 wrong" in told
-    findings = {(f["what"], f["result"]) for f in lines_of_json(acrelay("check", "--json"))}
+    acrelay("check")
+    findings = results(acrelay("check", "--json"))
     assert {("configuration", "good"), ("secret", "good"), ("redis", "good"),
             ("state_dir", "good"), ("listen", "good"), ("admin", "good")} <= findings
+    assert "WRONG" not in {result for _, result in findings}
 
 
 def test_check_says_that_redis_is_away(acrelay, redis):
     redis.kill()
-    assert "WRONG    redis" in acrelay("check", code=69)
-    assert "0 wrong" in acrelay("check", "--offline")
+    assert ("redis", "WRONG") in results(acrelay("check", "--json", code=69))
+    acrelay("check", "--offline")
 
 
 def test_check_tells_all_mistakes_at_once(acrelay, receiver):
     receiver.config.write_text(receiver.config.read_text() + "nonsense: 1\njournal: {keep: 1x}\n")
-    told = acrelay("check", code=78)
-    assert told.count("WRONG") == 2 and "nonsense" in told and "journal.keep" in told
-    assert told.count("go on with what they had") == 1
-    assert "go on with what they had" in acrelay("status", code=78)
+    wrong = [f for f in lines_of_json(acrelay("check", "--json", code=78))
+             if f["result"] == "WRONG"]
+    assert ["nonsense" in wrong[0]["text"], "journal.keep" in wrong[1]["text"]] == [True, True]
+    acrelay("status", code=78)
 
 
 def test_check_names_a_secret_that_others_can_read(acrelay, receiver):
@@ -64,18 +70,19 @@ def test_check_refuses_a_token_that_the_worker_would_refuse(acrelay, receiver):
     token.chmod(0o600)
     receiver.config.write_text(receiver.config.read_text().replace(
         "account: {", "account: {api_url: 'http://127.0.0.1:1', api_token_file: api-token, "))
-    assert "WRONG    api token" in acrelay("check", "--offline", code=78)
+    assert ("api token", "WRONG") in results(acrelay("check", "--offline", "--json", code=78))
 
 
 def test_check_names_a_port_that_another_holds(acrelay, receiver):
     receiver.stop()
-    assert "Address already in use" in acrelay("check", code=71)  # the test's own socket
+    found = results(acrelay("check", "--json", code=71))
+    assert ("listen", "WRONG") in found  # the test's own socket
 
 
 def test_check_tells_another_acrelay_on_the_same_ports(acrelay, receiver, tmp_path):
     receiver.config.write_text(receiver.config.read_text().replace(
         f"{tmp_path}/state", f"{tmp_path}/elsewhere"))
-    assert "held by an acrelay with another state_dir" in acrelay("check", code=71)
+    assert ("admin", "WRONG") in results(acrelay("check", "--json", code=71))
 
 
 def test_check_says_that_redis_would_evict(acrelay, redis):
@@ -87,20 +94,19 @@ def test_status_shows_one_screen(acrelay, receiver, redis):
     assert receiver.post("type=subscribe&contact[id]=7") == 200
     assert receiver.post("") == 200
     receiver.wait_shipped()
-    told = acrelay("status")
-    assert "takes deliveries and relays them" in told and "last event 20" in told
+    assert "contacts" in acrelay("status")
     [figures] = lines_of_json(acrelay("status", "--json"))
     assert figures["healthy"] and figures["stream_events"] == 1 and figures["stream_dead"] == 1
     # What the worker wrote of the hook.
     redis.client.hset("{ac}:hooks", "contacts", json.dumps({"state": "silent"}))
-    assert "silent for longer than expect_every" in acrelay("status", code=69)
     [figures] = lines_of_json(acrelay("status", "--json", code=69))
     assert not figures["healthy"] and figures["hooks_silent"] == 1
     redis.kill()
     assert receiver.post("type=subscribe") == 200
     harness.wait_for("the receiver to notice",
                      lambda: receiver.metric("acrelay_redis_up") == 0)
-    assert "they wait in the journal" in acrelay("status", code=69)
+    [figures] = lines_of_json(acrelay("status", "--json", code=69))
+    assert not figures["healthy"] and "redis" in figures
 
 
 def test_status_says_at_most_while_only_redis_knows(acrelay, receiver, redis):
@@ -109,7 +115,8 @@ def test_status_says_at_most_while_only_redis_knows(acrelay, receiver, redis):
     redis.kill()
     receiver.stop()
     receiver.start()
-    assert "waiting, at most (*)" in acrelay("status", code=69)
+    [figures] = lines_of_json(acrelay("status", "--json", code=69))
+    assert (figures["waiting"], figures["waiting_at_most"]) == (1, True)
     assert receiver.metric("acrelay_journal_oldest_unpublished_age_seconds") == 0
     assert receiver.post("type=subscribe&contact[id]=2") == 200
     assert receiver.metric("acrelay_journal_unpublished_records") == 2
@@ -117,7 +124,8 @@ def test_status_says_at_most_while_only_redis_knows(acrelay, receiver, redis):
     redis.start()
     harness.wait_for("the cursor", lambda: receiver.metric("acrelay_relay_cursor_known") == 1)
     receiver.wait_shipped()
-    assert "waiting for the stream     0" in acrelay("status")
+    [figures] = lines_of_json(acrelay("status", "--json"))
+    assert figures["healthy"] and figures["waiting"] == 0
 
 
 def test_the_log_says_how_many_had_waited_when_redis_is_back(receiver, redis):
@@ -126,7 +134,7 @@ def test_the_log_says_how_many_had_waited_when_redis_is_back(receiver, redis):
         assert receiver.post(f"type=subscribe&contact[id]={n}") == 200
     redis.start()
     receiver.wait_shipped()
-    harness.wait_for("the line", lambda: ", 5 had waited" in receiver.read_log())
+    harness.wait_for("the line", lambda: re.search(r" info +relay: .*\b5\b", receiver.read_log()))
 
 
 # --- token and send ----------------------------------------------------------------------
@@ -134,17 +142,18 @@ def test_the_log_says_how_many_had_waited_when_redis_is_back(receiver, redis):
 def test_token_prints_the_url_and_knows_no_other_hook(acrelay):
     url = acrelay("token", "contacts").strip()
     assert url == f"https://hooks.acme.example/hook/contacts/{harness.token('contacts')}"
-    assert "did you mean contacts?" in acrelay("token", "contact", code=1)
+    assert "contacts?" in acrelay("token", "contact", code=1)
 
 
 def test_send_and_tail_show_samples(acrelay, receiver, redis):
-    assert "64 sent, 64 answered 200" in acrelay("send", "all", "--count", "64")
+    [sent] = lines_of_json(acrelay("send", "all", "--count", "64", "--json"))
+    assert sent["codes"] == {"200": 64}
     receiver.wait_shipped()
     lines = acrelay("tail", "--from", "0", "--count", "64").splitlines()
     assert len(lines) == 64 and "contact/1066" in lines[0]
     only = acrelay("tail", "--from", "0", "--count", "2", "--type", "bounce").splitlines()
     assert len(only) == 2 and all("bounce" in line for line in only)
-    assert "did you mean subscribe?" in acrelay("send", "subscribr", code=64)
+    assert "subscribe?" in acrelay("send", "subscribr", code=64)
     assert "subscribe" in acrelay("send", "--list").splitlines()
 
 
@@ -152,9 +161,9 @@ def test_send_posts_a_file_to_a_url(acrelay, receiver, redis, tmp_path):
     body = tmp_path / "body"
     body.write_bytes(b"type=subscribe&contact[id]=77")
     url = f"http://127.0.0.1:{receiver.port}{receiver.path()}"
-    assert "1 sent, 1 answered 200" in acrelay("send", "--file", str(body), "--url", url)
-    told = acrelay("send", "open", "--url", url + "x", code=1)
-    assert "1 answered 404" in told and "acrelay doctor says" in told
+    acrelay("send", "--file", str(body), "--url", url)
+    [sent] = lines_of_json(acrelay("send", "open", "--url", url + "x", "--json", code=1))
+    assert sent["codes"] == {"404": 1}
     acrelay("send", "--file", "-", stdin="type=open&contact[id]=78")
     receiver.wait_shipped()
     assert [e["ce_subject"] for e in redis.entries()] == [b"contact/77", b"contact/78"]
@@ -166,8 +175,7 @@ def test_send_keeps_to_a_rate(acrelay):
 
 
 def test_send_says_that_nobody_listens(acrelay, receiver):
-    assert "cannot reach" in acrelay("send", "open", "--url",
-                                     f"http://127.0.0.1:{harness.free_port()}/x", code=69)
+    acrelay("send", "open", "--url", f"http://127.0.0.1:{harness.free_port()}/x", code=69)
 
 
 # --- tail --------------------------------------------------------------------------------
@@ -204,7 +212,7 @@ def test_tail_shows_only_what_is_new_and_ends_on_ctrl_c(acrelay, receiver, redis
 
 
 def test_tail_begins_at_an_entry_id(acrelay):
-    assert "takes an entry id" in acrelay("tail", "--from", "-1", code=64)
+    acrelay("tail", "--from", "-1", code=64)
 
 
 def test_tail_ends_with_its_reader(acrelay, receiver, redis):
@@ -215,7 +223,7 @@ def test_tail_ends_with_its_reader(acrelay, receiver, redis):
     tail.stdout.close()
     assert receiver.post("type=subscribe&contact[id]=1") == 200
     assert tail.wait(20) == 1
-    assert b"cannot write" in tail.stderr.read()
+    assert tail.stderr.read()
     tail.stderr.close()
 
 
@@ -227,20 +235,20 @@ def test_tail_fails_where_it_cannot_write(acrelay, receiver, redis, words):
         done = subprocess.run(
             [f"{harness.BUILD}/acrelay", "-c", str(receiver.config), "tail", "--count", "1",
              *(words or ["--from", "0"])], stdout=full, stderr=subprocess.PIPE, timeout=60)
-    assert done.returncode == 1 and b"cannot write" in done.stderr
+    assert done.returncode == 1 and done.stderr
     if words:
         assert redis.client.xpending("{ac}:events", "crm")["pending"] == 1, "not acknowledged"
 
 
 def test_tail_as_a_group_takes_every_event(acrelay):
     for word in ("--type", "--hook"):
-        assert "acknowledged" in acrelay("tail", "--group", "crm", word, "open", code=64)
+        acrelay("tail", "--group", "crm", word, "open", code=64)
 
 
 # --- dead letters ------------------------------------------------------------------------
 
 def test_dead_letters_are_listed_shown_replayed_and_dropped(acrelay, redis, receiver):
-    assert "no dead letters" in acrelay("dead", "list")
+    assert acrelay("dead", "list", "--json") == ""
     assert receiver.post(b"type=subscribe&contact[id]=5",
                          **{"Content-Type": "multipart/mixed"}) == 200
     assert receiver.post(b"") == 200
@@ -249,20 +257,20 @@ def test_dead_letters_are_listed_shown_replayed_and_dropped(acrelay, redis, rece
     [letter] = lines_of_json(acrelay("dead", "show", first, "--json"))
     assert letter["reason"] == "multipart"
     assert len(acrelay("dead", "list", "--reason", "empty").splitlines()) == 1
-    assert "still unreadable: multipart" in acrelay("dead", "replay", first, code=1)
+    assert "multipart" in acrelay("dead", "replay", first, code=1)
     # Once the cause is mended (here: by hand, as if the proxy had got the type wrong).
     [(key, fields)] = redis.client.xrange("{ac}:dead", first, first)
     fields[b"content-type"] = b"application/x-www-form-urlencoded"
     mended = redis.client.xadd("{ac}:dead", fields).decode()
-    assert "marked with ce_replay" in acrelay("dead", "replay", mended)
+    acrelay("dead", "replay", mended)
     [entry] = redis.entries()
     assert entry["ce_subject"] == b"contact/5" and list(entry)[-1] == "ce_replay"
     assert entry["ce_id"] == fields[b"ce_id"]
     assert entry["ce_recordedtime"] == fields[b"ce_recordedtime"]
     acrelay("dead", "drop", second)
-    assert "there is no dead letter" in acrelay("dead", "drop", second, code=1)
+    acrelay("dead", "drop", second, code=1)
     acrelay("dead", "drop", code=64)
-    assert "1 dropped" in acrelay("dead", "drop", "--reason", "multipart")
+    acrelay("dead", "drop", "--reason", "multipart")
     assert redis.client.xlen("{ac}:dead") == 0
 
 
@@ -279,8 +287,14 @@ def test_a_compressed_letter_is_not_replayed_as_rubbish(acrelay, receiver, redis
     receiver.wait_shipped()
     [letter] = lines_of_json(acrelay("dead", "list", "--json"))
     assert letter["reason"] == "encoding"
-    assert "is compressed" in acrelay("dead", "replay", letter["id"], code=1)
+    acrelay("dead", "replay", letter["id"], code=1)
     assert redis.client.xlen("{ac}:dead") == 1 and redis.entries() == []
+
+
+def sums(text, *names):
+    """Members of the last object that was printed."""
+    last = lines_of_json(text)[-1]
+    return [last[name] for name in names]
 
 
 # --- journal -----------------------------------------------------------------------------
@@ -292,12 +306,11 @@ def test_journal_is_listed_dumped_and_verified_while_the_receiver_runs(acrelay, 
     assert len(acrelay("journal", "dump", "--from", "2", "--to", "2").splitlines()) == 1
     [record] = lines_of_json(acrelay("journal", "dump", "--raw", "--json", "--from", "3"))
     assert record["hook"] == "contacts" and record["body"] == "type=subscribe"
-    assert "3 records" in acrelay("journal", "verify")
-    assert "sequences 1 to 3" in acrelay("journal", "ls")
+    assert sums(acrelay("journal", "verify", "--json"), "records") == [3]
+    assert sums(acrelay("journal", "ls", "--json"), "first", "last") == [1, 3]
     receiver.config.unlink()
-    assert "3 records" in acrelay("journal", "verify", "--directory",
-                                  str(receiver.directory / "state"))
-    assert "holds no journal" in acrelay("journal", "ls", "--directory", "/", code=73)
+    acrelay("journal", "verify", "--directory", str(receiver.directory / "state"))
+    acrelay("journal", "ls", "--directory", "/", code=73)
 
 
 def stop_and_find_segments(receiver):
@@ -316,21 +329,18 @@ def test_damage_is_told_by_every_command_that_reads_the_journal(acrelay, receive
     for n in range(3):
         assert receiver.post(f"type=subscribe&contact[id]=number{n}") == 200
     [segment] = stop_and_find_segments(receiver)
-    assert "3 records" in acrelay("journal", "verify")
+    acrelay("journal", "verify")
     flip(segment, b"number2")
-    told = acrelay("journal", "verify", code=2)
-    assert "gap: 3 to 3, damaged" in told and f"segment {segment.name}: damaged" in told
-    assert "2 records" in told and "1 records missing" in told
-    gap, damaged, sums = lines_of_json(acrelay("journal", "verify", "--json", code=2))
+    gap, damaged, total = lines_of_json(acrelay("journal", "verify", "--json", code=2))
     assert (gap["gap_first"], gap["gap_last"]) == (3, 3)
     assert damaged["segment"] == segment.name and damaged["state"] == "damaged"
-    assert (sums["records"], sums["gaps"], sums["missing"]) == (2, 1, 1)
-    assert "1 records missing" in acrelay("journal", "ls", code=2)
-    assert "gap: 3 to 3" in acrelay("journal", "dump", code=2)
+    assert (total["records"], total["gaps"], total["missing"]) == (2, 1, 1)
+    assert sums(acrelay("journal", "ls", "--json", code=2), "missing") == [1]
+    assert gap in lines_of_json(acrelay("journal", "dump", "--json", code=2))
     (segment.parent / "x.wal").mkdir()
-    assert "1 more files are named like segments" in acrelay("journal", "verify", code=2)
-    assert "2 deliveries saved, 0 left, 1 records missing" in acrelay(
-        "journal", "salvage", "--to-file", str(tmp_path / "saved"), code=2)
+    assert sums(acrelay("journal", "verify", "--json", code=2), "unreadable_files") == [1]
+    saved = acrelay("journal", "salvage", "--to-file", str(tmp_path / "saved"), "--json", code=2)
+    assert sums(saved, "saved", "left", "missing") == [2, 0, 1]
 
 
 def test_a_torn_end_is_no_damage(acrelay, receiver):
@@ -338,7 +348,8 @@ def test_a_torn_end_is_no_damage(acrelay, receiver):
         assert receiver.post(f"type=subscribe&contact[id]=number{n}") == 200
     [segment] = stop_and_find_segments(receiver)
     os.truncate(segment, segment.stat().st_size - 32 - 8)  # the seal, and some of the last record
-    assert f"segment {segment.name}: torn" in acrelay("journal", "verify")
+    torn = lines_of_json(acrelay("journal", "verify", "--json"))[0]
+    assert (torn["segment"], torn["state"]) == (segment.name, "torn")
 
 
 def test_what_is_no_longer_kept_is_no_damage(acrelay, receiver, tmp_path):
@@ -348,10 +359,12 @@ def test_what_is_no_longer_kept_is_no_damage(acrelay, receiver, tmp_path):
     first.unlink()
     kept = int(second.name[:16], 16)
     for command in "verify", "ls":
-        assert f"sequences {kept} to" in acrelay("journal", command)
-    assert "gap" not in acrelay("journal", "dump")
-    assert "0 records missing" in acrelay("journal", "salvage", "--to-file", str(tmp_path / "s"))
-    assert "gap: 1 to" in acrelay("journal", "dump", "--from", "1", code=2)
+        assert sums(acrelay("journal", command, "--json"), "first") == [kept]
+    acrelay("journal", "dump")
+    saved = acrelay("journal", "salvage", "--to-file", str(tmp_path / "s"), "--json")
+    assert sums(saved, "missing") == [0]
+    gap = lines_of_json(acrelay("journal", "dump", "--from", "1", "--json", code=2))[0]
+    assert (gap["gap_first"], gap["gap_last"]) == (1, kept - 1)
 
 
 def test_one_segment_is_salvaged_also_out_of_bad(acrelay, receiver, redis, tmp_path):
@@ -363,31 +376,31 @@ def test_one_segment_is_salvaged_also_out_of_bad(acrelay, receiver, redis, tmp_p
     segment.rename(bad)
     flip(bad, b"number1")
     saved = tmp_path / "saved"
-    salvage = ("journal", "salvage", "--segment", str(bad))
-    assert "2 deliveries saved" in acrelay(*salvage, "--to-file", str(saved), code=2)
+    salvage = ("journal", "salvage", "--json", "--segment", str(bad))
+    acrelay(*salvage, "--to-file", str(saved), code=2)
     assert ["number0" in line["body"] for line in lines_of_json(saved.read_text())] == [True, False]
     receiver.start()
-    assert "1 deliveries posted, 0 left" in acrelay(*salvage, "--post", "--from", "3")
+    assert sums(acrelay(*salvage, "--post", "--from", "3"), "posted", "left") == [1, 0]
     receiver.wait_shipped()
     assert redis.entries()[-1]["ce_subject"] == b"contact/number2"
     bad.write_bytes(b"x" * 100)
-    assert "not a segment" in acrelay(*salvage, "--post", code=1)
+    acrelay(*salvage, "--post", code=1)
 
 
 def test_journal_is_replayed_on_request_only(acrelay, receiver, redis):
     assert receiver.post("type=subscribe&contact[id]=1") == 200
     assert receiver.post("type=subscribe&contact[id]=2") == 200
     receiver.wait_shipped()
-    assert "2 deliveries would be added" in acrelay("journal", "replay")
+    assert "2 " in acrelay("journal", "replay")
     acrelay("journal", "replay", "--from", "2", "--to", "1", "--yes", code=64)
     assert len(redis.entries()) == 2
-    assert "1 entries added" in acrelay("journal", "replay", "--from", "2", "--yes")
+    acrelay("journal", "replay", "--from", "2", "--yes")
     one, two, again = redis.entries()
     assert again.pop("ce_replay")
     assert two == again
 
 
-def test_a_replay_over_a_gap_says_so_with_its_exit_code(acrelay, receiver):
+def test_a_replay_over_a_gap_says_so_with_its_exit_code(acrelay, receiver, redis):
     for n in range(3):
         assert receiver.post(f"type=subscribe&contact[id]={n}") == 200
     receiver.wait_shipped()
@@ -395,17 +408,18 @@ def test_a_replay_over_a_gap_says_so_with_its_exit_code(acrelay, receiver):
     [segment] = [path for path in (receiver.directory / "state").iterdir()
                  if path.is_file() and b"contact[id]=1" in path.read_bytes()]
     segment.write_bytes(segment.read_bytes().replace(b"contact[id]=1", b"contact[id]=X"))
-    assert "2 deliveries would be added" in acrelay("journal", "replay", code=2)
-    assert "2 entries added" in acrelay("journal", "replay", "--yes", code=2)
+    acrelay("journal", "replay", code=2)
+    acrelay("journal", "replay", "--yes", code=2)
+    assert len(redis.entries()) == 3 + 2
 
 
 def test_journal_is_salvaged_into_a_private_file(acrelay, receiver, tmp_path):
     assert receiver.post("type=subscribe&contact[id]=1") == 200
     saved = tmp_path / "saved"
-    assert "1 deliveries saved" in acrelay("journal", "salvage", "--to-file", str(saved))
+    acrelay("journal", "salvage", "--to-file", str(saved))
     assert saved.stat().st_mode & 0o777 == 0o600
     assert json.loads(saved.read_text())["body"] == "type=subscribe&contact[id]=1"
-    assert "cannot create" in acrelay("journal", "salvage", "--to-file", str(saved), code=1)
+    acrelay("journal", "salvage", "--to-file", str(saved), code=1)  # it is there
 
 
 def test_what_is_salvaged_can_be_posted_again(acrelay, receiver, redis, tmp_path):
@@ -418,21 +432,21 @@ def test_what_is_salvaged_can_be_posted_again(acrelay, receiver, redis, tmp_path
     old = tmp_path / "old"
     (tmp_path / "state").rename(old)
     redis.client.flushall()
-    salvage = ("journal", "salvage", "--directory", str(old), "--post")
+    salvage = ("journal", "salvage", "--json", "--directory", str(old), "--post")
     text = receiver.config.read_text()
     receiver.config.write_text(text.replace(str(receiver.port), str(harness.free_port())))
     told = acrelay(*salvage, code=69)
-    assert "go on with --from 1" in told and "0 deliveries posted" in told
+    assert "--from 1" in told and '"posted":0' in told
     receiver.config.write_text(text)
     receiver.start()
-    assert "2 deliveries posted, 0 left" in acrelay(*salvage, "--to", "2")
-    assert "2 deliveries posted, 0 left" in acrelay(*salvage, "--from", "3")
+    for part in (("--to", "2"), ("--from", "3")):
+        assert sums(acrelay(*salvage, *part), "posted", "left") == [2, 0]
     receiver.wait_shipped()
     entries = redis.entries()
     assert [e["ce_subject"] for e in entries] == [b"contact/0", b"contact/1", b"contact/2",
                                                  b"hook/contacts"]
     assert entries[3]["query"] == b"campaign=7" and entries[3]["data"] == b"{}"
-    assert "--to-file says" in acrelay("journal", "salvage", code=64)
+    acrelay("journal", "salvage", code=64)
 
 
 def test_a_cursor_of_another_place_is_told_and_claimed(acrelay, redis, receiver):
@@ -443,11 +457,11 @@ def test_a_cursor_of_another_place_is_told_and_claimed(acrelay, redis, receiver)
     assert receiver.post("type=subscribe") == 200
     harness.wait_for("the alarm", lambda: "claim" in receiver.read_log())
     assert len(redis.entries()) == 1
-    assert "--yes does it" in acrelay("journal", "claim")
+    assert "--yes" in acrelay("journal", "claim")
     [would] = lines_of_json(acrelay("journal", "claim", "--json"))
     assert not would["done"] and would["journal"] in cursor.decode()
     assert redis.client.hget(cursor, "owner") == b"f" * 32
-    assert "ships from here now" in acrelay("journal", "claim", "--yes")
+    acrelay("journal", "claim", "--yes")
     harness.wait_for("the second entry", lambda: len(redis.entries()) == 2, 30)
 
 
@@ -456,7 +470,7 @@ def test_what_cannot_be_printed_is_a_failure(acrelay, receiver):
         with open("/dev/full", "w") as full:
             done = subprocess.run([f"{harness.BUILD}/acrelay", "-c", str(receiver.config), *words],
                                   stdout=full, stderr=subprocess.PIPE, timeout=60)
-        assert done.returncode == 1 and b"cannot write" in done.stderr, words
+        assert done.returncode == 1 and done.stderr, words
 
 
 # --- help --------------------------------------------------------------------------------
@@ -465,9 +479,9 @@ def test_help_and_usage(acrelay):
     assert "Usage: acrelay" in acrelay("--help")
     assert "journal salvage" in acrelay("journal", "--help")
     assert "acrelay --help" in acrelay("nonsense", code=64)
-    assert "see acrelay send --help" in acrelay("send", "--count", "x", code=64)
-    assert "--reason does not take foo" in acrelay("dead", "list", "--reason", "foo", code=64)
-    assert "did you mean verify" in acrelay("journal", "verifi", code=64).replace("journal v", "v")
+    assert "acrelay send --help" in acrelay("send", "--count", "x", code=64)
+    assert "foo" in acrelay("dead", "list", "--reason", "foo", code=64)
+    assert "verify?" in acrelay("journal", "verifi", code=64)
     example = acrelay("check", "--print", "example")
     assert example == (harness.ROOT / "conf/acrelay.yaml").read_text()
 

@@ -77,7 +77,7 @@ def test_the_worker_speaks_as_the_description_says(both, worker, nothing):
     sim.add("twin", url("b"), list=3)
     sim.add("twin", url("b"), list=3)
     worker.run("plan")
-    assert "1 created, 2 changed, 1 removed" in worker.run("apply")
+    assert worker.apply() == (1, 2, 1)
     worker.run("recreate", "c")
     worker.run("list")
     assert proxy.requests() >= 10

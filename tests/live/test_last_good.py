@@ -1,6 +1,5 @@
 """A receiver that starts while its file is not valid goes on with the last good configuration:
 nothing is lost, nothing that the file removed is accepted, and it heals by itself."""
-import json
 import os
 import signal
 import subprocess
@@ -29,9 +28,6 @@ class Receiver(harness.Receiver):
     def kept(self):
         return self.directory / "state" / "last-good.yaml"
 
-    def reload(self):
-        return json.loads(self.get("/readyz")[1])["reload"]
-
     def restart_with(self, text):
         """Starts again with this text in the file, or with none."""
         if self.process.poll() is None:
@@ -50,7 +46,7 @@ class Receiver(harness.Receiver):
         self.config.write_text(text)
 
     def goes_by_the_file(self):
-        harness.wait_for("the file", lambda: not self.reload()["last_good"])
+        harness.wait_for("the file", lambda: not self.reloads()["last_good"])
 
 
 @pytest.fixture(scope="module")
@@ -94,11 +90,11 @@ def test_goes_on_with_the_last_good_configuration(receiver, good):
         for hook in ("contacts", "deals"):
             assert receiver.post("type=subscribe", hook) == 200, kind
         assert receiver.metric("acrelay_config_last_good") == 1, kind
-        assert receiver.reload()["last_good"] and not receiver.reload()["ok"]
+        assert receiver.reloads()["last_good"] and not receiver.reloads()["ok"]
         assert receiver.kept().stat().st_mode & 0o777 == 0o600
         receiver.write(good)
         receiver.goes_by_the_file()
-        assert receiver.reload()["ok"] and receiver.metric("acrelay_config_last_good") == 0
+        assert receiver.reloads()["ok"] and receiver.metric("acrelay_config_last_good") == 0
         assert receiver.post("type=subscribe", "deals") == 200
     assert receiver.read_log().count("alarm   config: ") == len(broken(good))
 
@@ -136,7 +132,7 @@ def test_a_secret_that_the_broken_file_removed_is_not_accepted(receiver, good, t
     receiver.restart_with(both)
     assert status(receiver, path) == 200
     receiver.restart_with(good.replace("hooks:\n", "hooks:\n\t"))  # a tab behind the list
-    assert receiver.reload()["last_good"]
+    assert receiver.reloads()["last_good"]
     assert status(receiver, path) == 404 and receiver.post("type=subscribe") == 200
     receiver.restart_with(both)  # the last good one again, whatever was taken out of it
     receiver.restart_with(both.replace("account:", "acount:"))
@@ -159,22 +155,20 @@ def test_a_change_that_needs_a_restart_ends_it_with_75(receiver, good):
     receiver.write(good.replace("127.0.0.1:1'", "127.0.0.1:2'"))
     assert receiver.process.wait(20) == 75
     receiver.start()
-    assert not receiver.reload()["last_good"]
+    assert not receiver.reloads()["last_good"]
     receiver.look_ms = 1000
     receiver.restart_with("")
     receiver.write(good.replace("127.0.0.1:1'", "127.0.0.1:3'"))
     receiver.process.send_signal(signal.SIGHUP)
-    harness.wait_for("the refusal", lambda: "receiver.listen needs a restart"
-                     in receiver.read_log())
     assert receiver.process.wait(20) == 75
 
 
 def test_a_secret_that_comes_later_is_found(receiver, good, tmp_path):
     receiver.restart_with("")
     receiver.write(good.replace("[hook-secret]", "[new-secret, hook-secret]"))
-    harness.wait_for("the complaint", lambda: "new-secret is not there" in receiver.read_log())
+    harness.wait_for("the complaint", lambda: "/new-secret" in receiver.read_log())
     time.sleep(0.5)  # some looks
-    assert receiver.read_log().count("new-secret is not there") == 1
+    assert receiver.read_log().count("/new-secret") == 1
     new = tmp_path / "new-secret"
     new.write_bytes(b"a new secret of thirty-two bytes and more\n")
     new.chmod(0o600)
@@ -184,9 +178,7 @@ def test_a_secret_that_comes_later_is_found(receiver, good, tmp_path):
 def test_sighup_is_the_operators_word(receiver, good):
     receiver.restart_with("")
     receiver.write(good + "  - {name: more, events: [open]}\n")
-    receiver.process.send_signal(signal.SIGHUP)
-    harness.wait_for("the reload", lambda: receiver.reload()["count"] == 1)
-    assert receiver.reload()["ok"] and not receiver.reload()["last_good"]
+    assert receiver.reload() and not receiver.reloads()["last_good"]
     assert receiver.post("type=open", "more") == 200
 
 
@@ -274,7 +266,7 @@ def test_a_file_in_motion_is_left_alone(receiver, good):
     for n in range(75):
         receiver.write(good + "#" * n + "\n")
         time.sleep(0.02)  # the writer's pace, far below that of the looks
-        assert receiver.reload()["last_good"]
+        assert receiver.reloads()["last_good"]
     receiver.goes_by_the_file()
 
 
@@ -289,17 +281,13 @@ def test_a_file_that_was_half_written_at_the_start_is_read_again(receiver, good)
 def test_posts_to_a_hook_that_left_the_file_are_counted_by_its_name(receiver, good):
     name = 'acrelay_requests_total{hook="deals",code="404"}'
     receiver.write(good.replace("  - {name: deals, events: [subscribe]}\n", ""))
-    receiver.process.send_signal(signal.SIGHUP)
-    harness.wait_for("the reload", lambda: receiver.reload()["count"] == 1)
-    assert "hook deals is no longer answered" in receiver.read_log()
-    assert receiver.reload()["message"].endswith("; no longer answered: deals")
+    assert receiver.reload() and "deals" in receiver.reloads()["message"]
     assert receiver.post("type=subscribe", "deals") == 404
     assert receiver.metric(name) == 1
     receiver.raw(f"POST {receiver.path('deals')}x HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     assert status(receiver, f"/hook/deals/{harness.token('other')}") == 404
     assert receiver.metric(name) == 1, "only with its own token"
-    receiver.process.send_signal(signal.SIGHUP)
-    harness.wait_for("the reload", lambda: receiver.reload()["count"] == 2)
+    assert receiver.reload()
     assert receiver.post("type=subscribe", "deals") == 404
     assert receiver.metric(name) == 2
     receiver.write(good)
@@ -319,9 +307,7 @@ def test_reloads_free_what_they_replace(receiver, good):
 
     def reload_times(count):
         for _ in range(count):
-            n = receiver.reload()["count"]
-            receiver.process.send_signal(signal.SIGHUP)
-            harness.wait_for("the reload", lambda: receiver.reload()["count"] > n)
+            assert receiver.reload()
             assert receiver.post("type=open", "h7") == 200
 
     reload_times(5)

@@ -1,5 +1,6 @@
 """Wall clocks that lie (tests/preload/wall.c) under a relay: the receiver's, and Redis's own."""
 import datetime
+import re
 import time
 
 import pytest
@@ -152,9 +153,8 @@ def test_a_step_of_redis_holds_trimming_until_it_is_steady(clock, wrong_redis, t
             harness.wait_for("the true time", lambda: not held(receiver))
             wait_trims(redis)
         assert redis.client.xlen("{ac}:events") == 5
-        # Ids do not go back: entries stay longer than they should, and that is said.
-        assert receiver.read_log().count("ahead of Redis's clock") == 1
-        assert receiver.read_log().count("Redis's clock stepped") == 3
+        # One for each step; and ids do not go back: entries stay longer than they should.
+        assert len(re.findall(r" alarm +relay: ", receiver.read_log())) == 3 + 1
         # What stays is believed: it may have been put right.
         clock(20 * DAY)
         harness.wait_for("the alarm", lambda: held(receiver))
