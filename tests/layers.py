@@ -19,7 +19,7 @@ SEES = {
     "journal": ["base"],
     "edge": ["base"],
     "hook": ["base", "edge"],
-    "config": ["base", "edge"],
+    "config": ["base", "event", "edge"],
     "relay": ["base", "event", "journal", "edge", "config"],
     "receiver": ["base", "program", "event", "journal", "edge", "config", "relay"],
     "worker": ["base", "program", "event", "edge", "hook", "config", "relay"],

@@ -1,39 +1,24 @@
-// Dates are computed here, without gmtime: no lock, no locale, and the event floor may use
-// it as pure code. The calendar arithmetic counts years from 1 March, so that the leap day
-// is the last of its year, in cycles of 400 years (146,097 days).
+// Dates are written and read here and not by strftime and strptime: every event has three, and
+// libc takes a lock for each and reads the calendar again.
 #include "base/clock.h"
+
+#include "base/text.h"
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int64_t
-read_us(clockid_t which)
+int64_t
+clock_read_us(clockid_t which)
 {
     struct timespec now;
 
     clock_gettime(which, &now);
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-int64_t
-clock_now_us(void)
-{
-    return read_us(CLOCK_REALTIME);
-}
-
-int64_t
-clock_mono_us(void)
-{
-    return read_us(CLOCK_MONOTONIC);
-}
-
-int64_t
-clock_boot_us(void)
-{
-    return read_us(CLOCK_BOOTTIME);
 }
 
 void
@@ -44,115 +29,65 @@ clock_sleep_ms(int64_t ms)
     nanosleep(&wait, NULL);
 }
 
+// --- writing ----------------------------------------------------------------------------
+
+enum { DATE = sizeof "2026-03-02" - 1, DAY_SECONDS = 86400 };
+
 static int64_t
 divide_down(int64_t a, int64_t b)
 {
     return a / b - (a % b < 0);
 }
 
-int64_t
-clock_days(int64_t year, int month, int day)
-{
-    int64_t y = month <= 2 ? year - 1 : year;
-    int64_t cycle = divide_down(y, 400);
-    int64_t year_of_cycle = y - cycle * 400;
-    int64_t day_of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-    int64_t day_of_cycle =
-        year_of_cycle * 365 + year_of_cycle / 4 - year_of_cycle / 100 + day_of_year;
-
-    return cycle * 146097 + day_of_cycle - 719468;
-}
-
-void
-clock_civil(int64_t days, int64_t *year, int *month, int *day)
-{
-    int64_t shifted = days + 719468;
-    int64_t cycle = divide_down(shifted, 146097);
-    int64_t doc = shifted - cycle * 146097;
-    int64_t yoc = (doc - doc / 1460 + doc / 36524 - doc / 146096) / 365;
-    int64_t doy = doc - (365 * yoc + yoc / 4 - yoc / 100);
-    int64_t m = (5 * doy + 2) / 153;
-
-    *day = (int)(doy - (153 * m + 2) / 5 + 1);
-    *month = (int)(m < 10 ? m + 3 : m - 9);
-    *year = yoc + cycle * 400 + (*month <= 2);
-}
-
-static char *
-put_two(char *to, unsigned value)
-{
-    static const char all[] = "00010203040506070809101112131415161718192021222324"
-                              "25262728293031323334353637383940414243444546474849"
-                              "50515253545556575859606162636465666768697071727374"
-                              "75767778798081828384858687888990919293949596979899";
-
-    memcpy(to, all + (size_t)(value % 100) * 2, 2);
-    return to + 2;
-}
-
-static char *
-put_two_after(char *to, char before, unsigned value)
-{
-    *to = before;
-    return put_two(to + 1, value);
-}
-
-enum { DATE = sizeof "2026-03-02" - 1, DAYS_KEPT = 4 };
-
-struct date {
-    int64_t days;
-    char text[DATE]; // all zero: none yet
-};
-
-static void
-write_date(struct date *d, int64_t days)
-{
-    int64_t year;
-    int month, day;
-    char *to = d->text;
-
-    clock_civil(days, &year, &month, &day);
-    to = put_two(to, (unsigned)year / 100);
-    to = put_two(to, (unsigned)year);
-    to = put_two_after(to, '-', (unsigned)month);
-    put_two_after(to, '-', (unsigned)day);
-    d->days = days;
-}
-
-// Dates are kept for the days last asked for: most times are of one day or two.
+// The date asked for last is kept: most times are of one day.
 static const char *
-date_of(int64_t days)
+date_of(int64_t day)
 {
-    static _Thread_local struct date kept[DAYS_KEPT];
-    struct date *d = &kept[days & (DAYS_KEPT - 1)];
+    static _Thread_local struct {
+        int64_t day;
+        char text[48]; // "" none yet
+    } kept;
 
-    if (!d->text[0] || d->days != days)
-        write_date(d, days);
-    return d->text;
+    if (kept.text[0] && kept.day == day)
+        return kept.text;
+    struct tm date = {0};
+    time_t at = (time_t)(day * DAY_SECONDS);
+    gmtime_r(&at, &date);
+    snprintf(kept.text, sizeof kept.text, "%04d-%02d-%02d", date.tm_year + 1900,
+             date.tm_mon + 1, date.tm_mday);
+    kept.day = day;
+    return kept.text;
+}
+
+static char *
+put_two(char *to, char before, unsigned value)
+{
+    to[0] = before;
+    to[1] = (char)('0' + value / 10);
+    to[2] = (char)('0' + value % 10);
+    return to + 3;
 }
 
 static char *
 put_seconds(char *to, int64_t seconds)
 {
-    int64_t days = divide_down(seconds, 86400);
-    unsigned second = (unsigned)(seconds - days * 86400);
+    int64_t day = divide_down(seconds, DAY_SECONDS);
+    unsigned second = (unsigned)(seconds - day * DAY_SECONDS);
 
-    memcpy(to, date_of(days), DATE);
-    to = put_two_after(to + DATE, 'T', second / 3600);
-    to = put_two_after(to, ':', second / 60 % 60);
-    return put_two_after(to, ':', second % 60);
+    memcpy(to, date_of(day), DATE);
+    to = put_two(to + DATE, 'T', second / 3600);
+    to = put_two(to, ':', second / 60 % 60);
+    return put_two(to, ':', second % 60);
 }
 
 void
 clock_format_us(char *to, int64_t us)
 {
     int64_t seconds = divide_down(us, 1000000);
-    unsigned rest = (unsigned)(us - seconds * 1000000);
 
     to = put_seconds(to, seconds);
-    to = put_two_after(to, '.', rest / 10000);
-    to = put_two(to, rest / 100);
-    to = put_two(to, rest);
+    *to = '.';
+    to = text_digits(to + 1, (uint64_t)(us - seconds * 1000000), 6);
     memcpy(to, "Z", 2);
 }
 
@@ -162,23 +97,26 @@ clock_format_seconds(char *to, int64_t us)
     memcpy(put_seconds(to, divide_down(us, 1000000)), "Z", 2);
 }
 
+// --- reading ----------------------------------------------------------------------------
+
 bool
 clock_parse(int64_t *us, struct span text)
 {
     bool is_ours = text.len > 10 && text.at[10] == 'T';
+    int64_t part = 0, unit = 1000000;
     struct tm wall;
-    size_t digits = 0;
 
     if (!is_ours || !clock_take_wall(&text, &wall) || wall.tm_sec > 59)
         return false;
-    *us = clock_utc_seconds(&wall) * 1000000;
-    if (text.len > 0 && text.at[0] == '.') {
-        text = span_from(text, 1);
-        while (digits < text.len && text.at[digits] >= '0' && text.at[digits] <= '9')
-            digits++;
-        is_ours = digits > 0;
-    }
-    return is_ours && span_is(span_from(text, digits), "Z");
+    if (text.len > 1 && text.at[0] == '.' && text.at[1] != 'Z')
+        for (text = span_from(text, 1); text.len > 0; text = span_from(text, 1)) {
+            unsigned digit = (unsigned)text.at[0] - '0';
+            if (digit > 9)
+                break;
+            part += digit * (unit /= 10);
+        }
+    *us = clock_utc_seconds(&wall) * 1000000 + part;
+    return span_is(text, "Z");
 }
 
 static bool
@@ -191,36 +129,42 @@ is_date(int year, int month, int day)
            day <= days[month - 1] + (month == 2 && leap);
 }
 
-enum { WALL = 19 };
+enum { WALL = sizeof "2026-03-02T11:20:00" - 1 };
 
 bool
 clock_take_wall(struct span *s, struct tm *wall)
 {
     const char *at = s->at;
-    bool good = s->len >= WALL && at[4] == '-' && at[7] == '-' &&
-                (at[10] == 'T' || at[10] == ' ') && at[13] == ':' && at[16] == ':';
+    bool ok = s->len >= WALL && at[4] == '-' && at[7] == '-' &&
+              (at[10] == 'T' || at[10] == ' ') && at[13] == ':' && at[16] == ':';
 
-    if (!good)
+    if (!ok)
         return false;
-    int year = clock_digits(at, 4, &good);
+    int year = clock_digits(at, 4, &ok);
     *wall = (struct tm){.tm_year = year - 1900,
-                        .tm_mon = clock_digits(at + 5, 2, &good) - 1,
-                        .tm_mday = clock_digits(at + 8, 2, &good),
-                        .tm_hour = clock_digits(at + 11, 2, &good),
-                        .tm_min = clock_digits(at + 14, 2, &good),
-                        .tm_sec = clock_digits(at + 17, 2, &good)};
+                        .tm_mon = clock_digits(at + 5, 2, &ok) - 1,
+                        .tm_mday = clock_digits(at + 8, 2, &ok),
+                        .tm_hour = clock_digits(at + 11, 2, &ok),
+                        .tm_min = clock_digits(at + 14, 2, &ok),
+                        .tm_sec = clock_digits(at + 17, 2, &ok)};
     *s = span_from(*s, WALL);
-    return good && is_date(year, wall->tm_mon + 1, wall->tm_mday) &&
-           wall->tm_hour <= 23 && wall->tm_min <= 59 && wall->tm_sec <= 60;
+    return ok && is_date(year, wall->tm_mon + 1, wall->tm_mday) && wall->tm_hour <= 23 &&
+           wall->tm_min <= 59 && wall->tm_sec <= 60;
 }
 
+// Years are counted from 1 March here, so that the leap day is the last of its year.
 int64_t
 clock_utc_seconds(const struct tm *wall)
 {
-    int64_t days = clock_days(wall->tm_year + 1900, wall->tm_mon + 1, wall->tm_mday);
+    int month = wall->tm_mon + 1, before_march = month < 3;
+    int64_t year = wall->tm_year + 1900 - before_march;
+    int64_t day_of_year = (153 * (month + 12 * before_march - 3) + 2) / 5 + wall->tm_mday;
+    int64_t days = year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719469;
 
-    return days * 86400 + wall->tm_hour * 3600 + wall->tm_min * 60 + wall->tm_sec;
+    return days * DAY_SECONDS + wall->tm_hour * 3600 + wall->tm_min * 60 + wall->tm_sec;
 }
+
+// --- zones ------------------------------------------------------------------------------
 
 static bool
 is_zone_name(const char *zone)
@@ -251,4 +195,98 @@ clock_is_zone(const char *zone)
               memcmp(bytes, begin, sizeof bytes) == 0;
     close(fd);
     return is;
+}
+
+// --- waiting ----------------------------------------------------------------------------
+
+int64_t
+times_ms(const char *name, int64_t else_ms)
+{
+    const char *at = getenv("ACRELAY_TEST_TIMES");
+    size_t len = strlen(name);
+
+    for (; at && *at; at += strcspn(at, " ")) {
+        at += strspn(at, " ");
+        if (strncmp(at, name, len) == 0 && at[len] == '=')
+            return strtoll(at + len + 1, NULL, 10);
+    }
+    return else_ms;
+}
+
+int64_t
+random_ms(int64_t from_ms, int64_t to_ms)
+{
+    uint32_t random = 0;
+
+    if (getrandom(&random, sizeof random, 0) != sizeof random)
+        random = (uint32_t)clock_mono_us();
+    return from_ms + random % (to_ms - from_ms + 1);
+}
+
+int64_t
+backoff_ms(int64_t *step_ms, int64_t min_ms, int64_t max_ms)
+{
+    int64_t step = *step_ms ? *step_ms : min_ms;
+
+    *step_ms = step * 2 < max_ms ? step * 2 : max_ms;
+    return random_ms(step / 2, step);
+}
+
+// --- a clock that is watched ------------------------------------------------------------
+
+enum { DRIFT_PART = 1000, SAME_US = 1000000 };
+
+// follow moves the base towards the difference that was seen, as far as a clock may drift.
+static void
+follow(struct clock_watch *w, int64_t difference, int64_t elapsed_us)
+{
+    int64_t max = elapsed_us / DRIFT_PART, by = difference - w->base_us;
+
+    w->base_us += by > max ? max : by < -max ? -max : by;
+}
+
+static bool
+is_near(int64_t a, int64_t b, int64_t max)
+{
+    return llabs((long long)(a - b)) <= max;
+}
+
+static enum clock_watch_result
+settle(struct clock_watch *w, int64_t difference, int64_t boot_us)
+{
+    if (is_near(difference, w->base_us, CLOCK_STEP_MAX_US)) {
+        w->holding = false;
+        return CLOCK_UNDONE;
+    }
+    if (!is_near(difference, w->new_us, SAME_US)) {
+        w->new_us = difference;
+        w->new_since_us = boot_us;
+    }
+    if (boot_us - w->new_since_us < w->settle_us)
+        return CLOCK_HELD;
+    w->base_us = difference;
+    w->holding = false;
+    return CLOCK_SETTLED;
+}
+
+enum clock_watch_result
+clock_watch_check(struct clock_watch *w, int64_t watched_us, int64_t boot_us)
+{
+    int64_t difference = watched_us - boot_us, elapsed_us = boot_us - w->checked_us;
+
+    if (!w->started)
+        w->base_us = difference;
+    w->started = true;
+    w->checked_us = boot_us;
+    w->step_us = difference - w->base_us;
+    if (w->holding)
+        return settle(w, difference, boot_us);
+    if (is_near(difference, w->base_us, CLOCK_STEP_MAX_US)) {
+        follow(w, difference, elapsed_us);
+        return CLOCK_STEADY;
+    }
+    w->holding = true;
+    w->new_us = difference;
+    w->new_since_us = boot_us;
+    return CLOCK_STEPPED;
 }

@@ -1,5 +1,5 @@
-// The clock: real time for records and people, monotonic time for waiting. Microseconds
-// since 1970-01-01 UTC fit an int64_t until the year 294,000.
+// The clock: real time for records and people, monotonic time for waiting, and what waits go
+// by. Microseconds since 1970-01-01 UTC fit an int64_t until the year 294,000.
 #ifndef ACRELAY_BASE_CLOCK_H
 #define ACRELAY_BASE_CLOCK_H
 
@@ -8,18 +8,34 @@
 #include <stdint.h>
 #include <time.h>
 
-// clock_now_us is the wall clock: it may be wrong by years, and step in both directions.
-// clock_mono_us never steps (CLOCK_MONOTONIC); it stands still while the machine is suspended.
-// clock_boot_us never steps and counts suspended time too (CLOCK_BOOTTIME): ages are
-// measured with it.
-int64_t clock_now_us(void);
-int64_t clock_mono_us(void);
-int64_t clock_boot_us(void);
+// clock_read_us reads one of the system's clocks. clock_now_us is the wall clock: it may be
+// wrong by years, and step in both directions. clock_mono_us never steps (CLOCK_MONOTONIC); it
+// stands still while the machine is suspended. clock_boot_us never steps and counts suspended
+// time too (CLOCK_BOOTTIME): ages are measured with it.
+int64_t clock_read_us(clockid_t which);
+
+static inline int64_t
+clock_now_us(void)
+{
+    return clock_read_us(CLOCK_REALTIME);
+}
+
+static inline int64_t
+clock_mono_us(void)
+{
+    return clock_read_us(CLOCK_MONOTONIC);
+}
 
 static inline int64_t
 clock_mono_ms(void)
 {
     return clock_mono_us() / 1000;
+}
+
+static inline int64_t
+clock_boot_us(void)
+{
+    return clock_read_us(CLOCK_BOOTTIME);
 }
 
 // clock_sleep_ms sleeps; a signal may end it early.
@@ -32,11 +48,12 @@ enum {
 };
 
 // clock_format writes RFC 3339 UTC into to[CLOCK_TEXT]: with microseconds
-// ("2026-11-24T00:13:53.000042Z") or whole seconds ("2026-11-24T00:13:53Z").
+// ("2026-11-24T00:13:53.000042Z") or whole seconds ("2026-11-24T00:13:53Z"), for the years
+// 0 to 9999.
 void clock_format_us(char *to, int64_t us);
 void clock_format_seconds(char *to, int64_t us);
 
-// clock_parse reads what clock_format_* wrote, fractions dropped; false for anything else.
+// clock_parse reads what clock_format_* wrote; false for anything else.
 bool clock_parse(int64_t *us, struct span text);
 
 // clock_take_wall takes "2026-03-02T11:20:00", with 'T' or a blank in the middle, off the
@@ -45,27 +62,107 @@ bool clock_parse(int64_t *us, struct span text);
 bool clock_take_wall(struct span *s, struct tm *wall);
 int64_t clock_utc_seconds(const struct tm *wall);
 
-// clock_digits gives the number in so many digits; *good becomes false when one is none.
+// clock_digits gives the number in so many digits; *ok becomes false when one is none.
 static inline int
-clock_digits(const char *at, int digits, bool *good)
+clock_digits(const char *at, int digits, bool *ok)
 {
     unsigned n = 0;
 
     for (int i = 0; i < digits; i++) {
         unsigned digit = (unsigned)at[i] - '0';
-        *good = *good && digit <= 9;
+        *ok = *ok && digit <= 9;
         n = n * 10 + digit;
     }
-    return *good ? (int)n : 0;
+    return *ok ? (int)n : 0;
 }
 
 // clock_is_zone says whether the system's time zones have one of this name
 // ("America/Chicago"); a directory or another file among them is none.
 bool clock_is_zone(const char *zone);
 
-// clock_days counts days since 1970-01-01 of a civil date (proleptic Gregorian calendar);
-// month is 1 to 12. clock_civil is its inverse.
-int64_t clock_days(int64_t year, int month, int day);
-void clock_civil(int64_t days, int64_t *year, int *month, int *day);
+// --- waiting ------------------------------------------------------------------------------
+
+// times_ms gives a time of ours that no setting changes, but that tests shorten: the environment
+// variable ACRELAY_TEST_TIMES holds "name=milliseconds" pairs, separated by blanks. Each module
+// asks for its own when it starts, so that a time stands where it is used.
+int64_t times_ms(const char *name, int64_t else_ms);
+
+// random_ms gives a random time between both, so that many that wait do not come back together.
+// backoff_ms gives how long to wait before the next attempt: between half of *step_ms and all of
+// it; then *step_ms doubles, up to max_ms. A *step_ms of 0 begins with min_ms.
+int64_t random_ms(int64_t from_ms, int64_t to_ms);
+int64_t backoff_ms(int64_t *step_ms, int64_t min_ms, int64_t max_ms);
+
+// A pace spreads calls evenly: a token bucket of one token. Pure: the caller gives the time,
+// in microseconds of a clock that never steps.
+struct pace {
+    int64_t interval_us; // between two calls
+    int64_t next_us;     // when the next one may be made
+};
+
+static inline void
+pace_init(struct pace *p, double calls_per_second)
+{
+    *p = (struct pace){.interval_us = (int64_t)(1e6 / calls_per_second)};
+}
+
+// pace_wait says how long to wait before the next call, 0 for not at all.
+static inline int64_t
+pace_wait(const struct pace *p, int64_t now_us)
+{
+    return p->next_us > now_us ? p->next_us - now_us : 0;
+}
+
+// pace_take counts a call that is made now. A call that is a little late does not shift those
+// after it, so that the whole rate is used; time that was not used is not saved up.
+static inline void
+pace_take(struct pace *p, int64_t now_us)
+{
+    int64_t on_time = p->next_us + p->interval_us;
+
+    p->next_us = on_time > now_us ? on_time : now_us + p->interval_us;
+}
+
+// pace_hold allows no call before `until_us`.
+static inline void
+pace_hold(struct pace *p, int64_t until_us)
+{
+    if (p->next_us < until_us)
+        p->next_us = until_us;
+}
+
+// --- a clock that is watched --------------------------------------------------------------
+
+// A clock watch compares a clock that may lie (the wall clock, Redis's TIME) with
+// CLOCK_BOOTTIME, which does not, and says when the two part. While they do, nothing is
+// deleted for its age by the clock that is watched. Pure: the caller reads both clocks, in
+// microseconds, every few seconds. One thread.
+enum {
+    CLOCK_STEP_MAX_US = 60 * 1000000, // more is a step
+    CLOCK_SETTLE_MS = 10 * 60 * 1000, // so long a new difference must stay the same
+};
+
+enum clock_watch_result {
+    CLOCK_STEADY,  // as before
+    CLOCK_STEPPED, // it just parted by step_us: hold what goes by it, raise the alarm
+    CLOCK_HELD,    // it has parted and is not believed yet
+    CLOCK_UNDONE,  // it is back where it was: go on
+    CLOCK_SETTLED, // it has stayed where it went for settle_us: go on, this is the new base
+};
+
+struct clock_watch {
+    int64_t settle_us;    // set before the first check; the rest is zero then
+    int64_t base_us;      // watched clock minus boot clock, as believed
+    int64_t new_us;       // the same since the step
+    int64_t new_since_us; // boot clock
+    int64_t checked_us;   // boot clock
+    int64_t step_us;      // how far the clock is away from where it should be
+    bool started, holding;
+};
+
+// clock_watch_check takes both clocks, read one right after the other. The first check is
+// believed. A slow drift (up to 0.1 %) is followed.
+enum clock_watch_result clock_watch_check(struct clock_watch *w, int64_t watched_us,
+                                          int64_t boot_us);
 
 #endif

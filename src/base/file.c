@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static int
@@ -45,18 +46,6 @@ file_read(const char *path, struct buf *to, struct err *err)
     int result = read_all(fd, path, to, err);
     close(fd);
     return result;
-}
-
-int
-file_beside(char *to, size_t size, const char *path, const char *name, struct err *err)
-{
-    const char *slash = strrchr(path, '/');
-    size_t keep = name[0] == '/' || !slash ? 0 : (size_t)(slash - path + 1);
-    int len = snprintf(to, size, "%.*s%s", (int)keep, path, name);
-
-    if (len < 0 || (size_t)len >= size)
-        return err_set(err, ERR_INPUT, "%s: path too long", name);
-    return 0;
 }
 
 int
@@ -110,4 +99,248 @@ file_replace(const char *path, struct span content, struct err *err)
         return -1;
     }
     return file_sync_parent(path, err);
+}
+
+// --- secrets -----------------------------------------------------------------------------
+
+// A secret is text of one line. What editors and shells put around it (a byte order mark, line
+// ends) is dropped, since nobody means it; another control byte is a mistake that would show
+// only as a wrong password.
+
+// systemd's credentials directory is private to the service, but the files in it may
+// carry mode 0440 with the service's own group.
+static bool
+is_credential(const char *path)
+{
+    const char *directory = getenv("CREDENTIALS_DIRECTORY");
+
+    if (!directory || !*directory)
+        return false;
+    size_t len = strlen(directory);
+    return strncmp(path, directory, len) == 0 && path[len] == '/' &&
+           !strstr(path + len, "/../");
+}
+
+static bool
+is_our_group(gid_t group)
+{
+    gid_t groups[256];
+    int len = getgroups(256, groups);
+
+    for (int i = 0; i < len; i++)
+        if (groups[i] == group)
+            return true;
+    return group == getegid();
+}
+
+// A secret that Kubernetes mounts is root's, with a group of the process: it cannot be changed
+// to mode 600.
+static int
+check_mode(int fd, const char *path, struct err *err)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return err_errno(err, "%s: cannot stat", path);
+    if (!S_ISREG(st.st_mode))
+        return err_exit(err, EXIT_CODE_PERMISSION, "%s: a secret must be a regular file",
+                        path);
+    if (is_credential(path))
+        return 0;
+    if (st.st_mode & 022)
+        return err_exit(err, EXIT_CODE_PERMISSION,
+                        "%s: others can write this secret (mode %04o): chmod 600 %s",
+                        path, (unsigned)(st.st_mode & 07777), path);
+    bool shared = st.st_uid == 0 && is_our_group(st.st_gid);
+    if (st.st_mode & (shared ? 007 : 077))
+        return err_exit(err, EXIT_CODE_PERMISSION,
+                        "%s: others can read this secret (mode %04o): chmod 600 %s", path,
+                        (unsigned)(st.st_mode & 07777), path);
+    if (st.st_uid != geteuid() && st.st_uid != 0)
+        return err_exit(err, EXIT_CODE_PERMISSION,
+                        "%s: this secret belongs to user %u, not to us (%u) or root",
+                        path, (unsigned)st.st_uid, (unsigned)geteuid());
+    return 0;
+}
+
+// Into the room that `to` has at once: growing would leave copies behind.
+static int
+read_bytes(int fd, const char *path, struct buf *to, struct err *err)
+{
+    size_t room = to->max - to->len;
+    char *at = buf_room(to, room), more;
+
+    for (;;) {
+        ssize_t n = room > 0 ? read(fd, at, room) : read(fd, &more, 1);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_errno(err, "%s: cannot read", path);
+        if (n == 0)
+            return 0;
+        if (room == 0)
+            return err_set(err, ERR_INPUT, "%s: larger than %zu bytes", path, to->max);
+        at += n;
+        room -= (size_t)n;
+        to->len += (size_t)n;
+    }
+}
+
+static int
+read_file(const char *path, struct buf *to, struct err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+
+    if (fd < 0) {
+        err_errno(err, "%s: cannot open", path);
+        if (err && (err->error == EACCES || err->error == EPERM))
+            err->exit = EXIT_CODE_PERMISSION;
+        return -1;
+    }
+    int result = check_mode(fd, path, err);
+    if (result == 0)
+        result = read_bytes(fd, path, to, err);
+    close(fd);
+    return result;
+}
+
+static int
+read_variable(const char *name, struct buf *to, struct err *err)
+{
+    const char *value = getenv(name);
+
+    if (!value)
+        return err_exit(err, EXIT_CODE_CONFIG, "env:%s: this variable is not set", name);
+    if (!buf_room(to, to->max - to->len) || buf_add(to, span_of(value)) < 0)
+        return err_set(err, ERR_INPUT, "env:%s: larger than %zu bytes", name, to->max);
+    return 0;
+}
+
+static void
+strip(struct buf *b, size_t start)
+{
+    static const char mark[] = "\xef\xbb\xbf";
+
+    if (span_starts(span_from(buf_span(b), start), SPAN("\xef\xbb\xbf"))) {
+        memmove(b->at + start, b->at + start + strlen(mark),
+                b->len - start - strlen(mark));
+        b->len -= strlen(mark);
+    }
+    while (b->len > start && (b->at[b->len - 1] == '\n' || b->at[b->len - 1] == '\r'))
+        b->len--;
+}
+
+static int
+check_bytes(const char *path, struct span s, struct err *err)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.at[i];
+        if (c == '\n' || c == '\r')
+            return err_set(err, ERR_INPUT, "%s: more than one line: a secret is one",
+                           path);
+        if (c < 0x20 || c == 0x7f)
+            return err_set(err, ERR_INPUT,
+                           "%s: byte %zu is a control byte%s: a secret is text of one "
+                           "line, like what `head -c 32 /dev/urandom | base64` prints",
+                           path, i + 1, c == 0 ? " (NUL; is the file UTF-16?)" : "");
+    }
+    return 0;
+}
+
+int
+file_read_secret(const char *path, size_t min, struct buf *to, struct err *err)
+{
+    size_t start = to->len;
+    bool variable = strncmp(path, "env:", 4) == 0;
+
+    if ((variable ? read_variable(path + 4, to, err) : read_file(path, to, err)) < 0)
+        return -1;
+    strip(to, start);
+    struct span found = span_from(buf_span(to), start);
+    if (check_bytes(path, found, err) < 0)
+        return -1;
+    if (found.len < min)
+        return err_set(err, ERR_INPUT,
+                       "%s: a secret of %zu bytes; at least %zu are needed", path,
+                       found.len, min);
+    return 0;
+}
+
+// --- file systems ------------------------------------------------------------------------
+
+// statfs(2) and linux/magic.h; some file systems keep theirs in their own sources.
+static const struct {
+    unsigned long type;
+    enum filesystem kind;
+} types[] = {
+    {0x6969, FILESYSTEM_NETWORK},     // NFS
+    {0x517b, FILESYSTEM_NETWORK},     // SMB
+    {0xff534d42, FILESYSTEM_NETWORK}, // CIFS
+    {0xfe534d42, FILESYSTEM_NETWORK}, // SMB2
+    {0x01021997, FILESYSTEM_NETWORK}, // 9P
+    {0x00c36400, FILESYSTEM_NETWORK}, // Ceph
+    {0x65735546, FILESYSTEM_NETWORK}, // FUSE, virtiofs
+    {0x5346414f, FILESYSTEM_NETWORK}, // AFS
+    {0x6b414653, FILESYSTEM_NETWORK}, // AFS of the kernel
+    {0x73757245, FILESYSTEM_NETWORK}, // Coda
+    {0x0bd00bd0, FILESYSTEM_NETWORK}, // Lustre
+    {0x786f4256, FILESYSTEM_NETWORK}, // VirtualBox shared folder
+    {0x01021994, FILESYSTEM_MEMORY},  // tmpfs, devtmpfs
+    {0x858458f6, FILESYSTEM_MEMORY},  // ramfs
+    {0x958458f6, FILESYSTEM_MEMORY},  // hugetlbfs
+    {0x794c7630, FILESYSTEM_OVERLAY}, {0x61756673, FILESYSTEM_OVERLAY}, // aufs
+};
+
+enum filesystem
+filesystem_of_type(unsigned long type)
+{
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (types[i].type == (type & 0xffffffff))
+            return types[i].kind;
+    return FILESYSTEM_LOCAL;
+}
+
+enum filesystem
+filesystem_of_fd(int fd)
+{
+    struct statfs fs;
+
+    return fstatfs(fd, &fs) == 0 ? filesystem_of_type((unsigned long)fs.f_type)
+                                 : FILESYSTEM_LOCAL;
+}
+
+enum filesystem
+filesystem_of(const char *path)
+{
+    char at[PATH_MAX];
+    struct statfs fs;
+
+    if (snprintf(at, sizeof at, "%s", path) >= (int)sizeof at)
+        return FILESYSTEM_LOCAL;
+    while (statfs(at, &fs) < 0) {
+        if (errno != ENOENT || strcmp(at, "/") == 0 || strcmp(at, ".") == 0)
+            return FILESYSTEM_LOCAL;
+        const char *above = dirname(at); // shortens `at`, or is a constant
+        memmove(at, above, strlen(above) + 1);
+    }
+    return filesystem_of_type((unsigned long)fs.f_type);
+}
+
+const char *
+filesystem_problem(enum filesystem kind)
+{
+    switch (kind) {
+    case FILESYSTEM_NETWORK:
+        return "is on a network file system, where a lock or a sync may not hold: use a "
+               "local disk, or --force";
+    case FILESYSTEM_MEMORY:
+        return "is on a file system that is only memory (tmpfs or ramfs): what was "
+               "answered 200 is gone at the next boot. Use a local disk, or --force";
+    case FILESYSTEM_OVERLAY:
+        return "is in a container's own layer (overlay): deliveries go when the "
+               "container is removed. Use a volume";
+    case FILESYSTEM_LOCAL:
+        break;
+    }
+    return NULL;
 }

@@ -14,20 +14,45 @@ int file_read(const char *path, struct buf *to, struct err *err);
 // others can neither read nor write; where it is root's, one of our own groups may read it. A
 // file below $CREDENTIALS_DIRECTORY may have any mode (systemd keeps that directory to itself).
 // "env:NAME" is a variable of the environment. A byte order mark and line ends at the end are
-// dropped. Fewer than `least` bytes, or other control bytes, is ERR_INPUT; a wrong mode is
+// dropped. Fewer than `min` bytes, or other control bytes, is ERR_INPUT; a wrong mode is
 // refused with EXIT_CODE_PERMISSION and the chmod to use.
-int file_read_secret(const char *path, size_t least, struct buf *to, struct err *err);
+int file_read_secret(const char *path, size_t min, struct buf *to, struct err *err);
 
 // file_replace writes content beside path, syncs, renames over path and syncs the
 // directory: after a crash the file has the old content or the new.
 int file_replace(const char *path, struct span content, struct err *err);
 
-// file_beside writes into to[size] the path of `name` in the directory that holds `path`;
-// an absolute name stays as it is. -1 when it does not fit.
-int file_beside(char *to, size_t size, const char *path, const char *name,
-                struct err *err);
-
 // file_sync_parent makes the directory entry of path durable.
 int file_sync_parent(const char *path, struct err *err);
+
+// What kind of file system holds a directory, as far as durability goes: whether what was
+// synced there is on a disk of this machine.
+
+enum filesystem {
+    FILESYSTEM_LOCAL,   // as far as we know
+    FILESYSTEM_NETWORK, // locks or syncs are another machine's (NFS, CIFS, FUSE, ...)
+    FILESYSTEM_MEMORY,  // gone at the next boot (tmpfs, ramfs)
+    FILESYSTEM_OVERLAY, // a container's own layer: goes with the container
+};
+
+// filesystem_of_fd and filesystem_of class the file system of an open file or of a path; of a
+// path that does not exist, that of the nearest directory above it that does. What cannot be
+// examined is FILESYSTEM_LOCAL.
+enum filesystem filesystem_of_fd(int fd);
+enum filesystem filesystem_of(const char *path);
+
+// filesystem_of_type classes the f_type of statfs(2).
+enum filesystem filesystem_of_type(unsigned long type);
+
+// filesystem_is_refused: a journal there needs --force (network and memory).
+static inline bool
+filesystem_is_refused(enum filesystem kind)
+{
+    return kind == FILESYSTEM_NETWORK || kind == FILESYSTEM_MEMORY;
+}
+
+// filesystem_problem goes on after "state_dir PATH ": what it is, what that means, and what to
+// do. NULL for FILESYSTEM_LOCAL.
+const char *filesystem_problem(enum filesystem kind);
 
 #endif

@@ -161,12 +161,6 @@ text_number(uint64_t *number, struct span s, uint64_t max)
     return true;
 }
 
-static bool
-is_continuation(struct span s, size_t i)
-{
-    return i < s.len && ((unsigned char)s.at[i] & 0xc0) == 0x80;
-}
-
 char *
 text_digits(char *to, uint64_t value, int digits)
 {
@@ -177,6 +171,12 @@ text_digits(char *to, uint64_t value, int digits)
     while (i > 0)
         to[--i] = '0';
     return to + digits;
+}
+
+static bool
+is_continuation(struct span s, size_t i)
+{
+    return i < s.len && ((unsigned char)s.at[i] & 0xc0) == 0x80;
 }
 
 size_t
@@ -198,51 +198,11 @@ text_utf8(struct span s, uint32_t *code)
             return 0;
         value = value << 6 | ((unsigned char)s.at[i] & 0x3f);
     }
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    if (value < least[len] || value > 0x10ffff || (value >= 0xd800 && value < 0xe000))
+    static const uint32_t min[] = {0, 0, 0x80, 0x800, 0x10000};
+    if (value < min[len] || value > 0x10ffff || (value >= 0xd800 && value < 0xe000))
         return 0;
     *code = value;
     return len;
-}
-
-bool
-text_is_utf8(struct span s)
-{
-    while (s.len > 0) {
-        uint32_t code;
-        size_t step = text_utf8(s, &code);
-        if (step == 0)
-            return false;
-        s = span_from(s, step);
-    }
-    return true;
-}
-
-size_t
-text_distance(struct span a, struct span b)
-{
-    enum { LIMIT = 64 };
-    size_t row[LIMIT];
-
-    if (a.len >= LIMIT || b.len >= LIMIT)
-        return LIMIT;
-    for (size_t j = 0; j <= b.len; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= a.len; i++) {
-        size_t corner = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= b.len; j++) {
-            size_t up = row[j];
-            size_t best = corner + (a.at[i - 1] != b.at[j - 1]);
-            if (up + 1 < best)
-                best = up + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            corner = up;
-            row[j] = best;
-        }
-    }
-    return row[b.len];
 }
 
 static size_t
@@ -281,4 +241,51 @@ text_duration(char *to, size_t size, int64_t ms)
             return format_amount(to, size, (double)ms / (double)steps[i].ms,
                                  steps[i].unit);
     return format_amount(to, size, (double)ms, "ms");
+}
+
+// --- the nearest word --------------------------------------------------------------------
+
+// The number of single-byte edits between a and b (Levenshtein); inputs over 63 bytes give 64.
+static size_t
+distance_of(struct span a, struct span b)
+{
+    enum { LIMIT = 64 };
+    size_t row[LIMIT];
+
+    if (a.len >= LIMIT || b.len >= LIMIT)
+        return LIMIT;
+    for (size_t j = 0; j <= b.len; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= a.len; i++) {
+        size_t corner = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b.len; j++) {
+            size_t up = row[j];
+            size_t best = corner + (a.at[i - 1] != b.at[j - 1]);
+            if (up + 1 < best)
+                best = up + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            corner = up;
+            row[j] = best;
+        }
+    }
+    return row[b.len];
+}
+
+struct nearest
+nearest_start(struct span asked)
+{
+    return (struct nearest){asked, {0}, asked.len < 4 ? 2 : 2 + asked.len / 4};
+}
+
+void
+nearest_try(struct nearest *n, struct span word)
+{
+    size_t distance = distance_of(n->asked, word);
+
+    if (distance < n->distance) {
+        n->distance = distance;
+        n->word = word;
+    }
 }

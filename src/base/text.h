@@ -42,15 +42,31 @@ char *text_digits(char *to, uint64_t value, int digits);
 size_t text_utf8(struct span s, uint32_t *code);
 
 // text_is_utf8 says whether all of s is valid UTF-8.
-bool text_is_utf8(struct span s);
+static inline bool
+text_is_utf8(struct span s)
+{
+    uint32_t code;
+    size_t step = 1;
 
-// text_distance is the number of single-byte edits between a and b (Levenshtein), for "did
-// you mean"; inputs over 63 bytes give 64.
-size_t text_distance(struct span a, struct span b);
+    for (; s.len > 0 && step > 0; s = span_from(s, step))
+        step = text_utf8(s, &code);
+    return step > 0;
+}
 
 // text_bytes writes a size for people: "512 B", "1.5 MiB". text_duration writes a span of
 // time given in milliseconds: "250 ms", "1.5 s", "3 min", "2 h", "7 d".
 size_t text_bytes(char *to, size_t size, uint64_t bytes);
 size_t text_duration(char *to, size_t size, int64_t ms);
+
+// The nearest word to one that was not found, for "did you mean".
+struct nearest {
+    struct span asked, word; // word: empty when none is near
+    size_t distance;         // in single-byte edits
+};
+
+// nearest_start looks for words near to `asked`: about a third of it may be wrong (two
+// swapped letters are two edits). nearest_try offers a word, which is borrowed.
+struct nearest nearest_start(struct span asked);
+void nearest_try(struct nearest *n, struct span word);
 
 #endif

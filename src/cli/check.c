@@ -1,7 +1,6 @@
 // check: every mistake in one go, before anything is started: the file, the secrets, Redis,
 // the directory, the ports. It writes nothing anywhere.
 #include "base/file.h"
-#include "base/filesystem.h"
 #include "cli/check_redis.h"
 #include "cli/findings.h"
 #include "cli/holder.h"

@@ -1,8 +1,7 @@
 #include "cli/cli.h"
 
-#include "base/nearest.h"
+#include "base/clock.h"
 #include "base/text.h"
-#include "base/times.h"
 #include "cli/redis_words.h"
 #include "event/json.h"
 

@@ -219,22 +219,6 @@ cli_dead_show(void *cli)
 
 // --- replay ---------------------------------------------------------------------------
 
-// Reads clock_format_us's text back.
-static bool
-time_of(struct span text, int64_t *us)
-{
-    char copy[CLOCK_TEXT];
-    int year, month, day, hour, minute, second, part;
-
-    snprintf(copy, sizeof copy, "%.*s", (int)text.len, text.at);
-    if (sscanf(copy, "%4d-%2d-%2dT%2d:%2d:%2d.%6dZ", &year, &month, &day, &hour, &minute,
-               &second, &part) != 7)
-        return false;
-    int64_t days = clock_days(year, month, day);
-    *us = (((days * 24 + hour) * 60 + minute) * 60 + second) * 1000000 + part;
-    return true;
-}
-
 // Whether a body can be read as it is, whatever its Content-Encoding said.
 static bool
 is_text(struct span body)
@@ -277,7 +261,7 @@ restore(struct dead *dead, const struct redis_reply *fields, struct buf *stored,
         return err_set(err, ERR_INPUT, "it has no usable ce_id");
     if (d.type.len > DELIVERY_TYPE_MAX || d.query.len > DELIVERY_QUERY_MAX)
         return err_set(err, ERR_INPUT, "its content type or query is too long");
-    if (!time_of(cli_field(fields, "ce_recordedtime"), &record->received_us))
+    if (!clock_parse(&record->received_us, cli_field(fields, "ce_recordedtime")))
         return err_set(err, ERR_INPUT, "it has no usable ce_recordedtime");
     d.stream = span_of(hook->stream);
     d.include_raw = hook->include_raw;

@@ -1,7 +1,6 @@
 // reload: asks the receiver (or the worker) to read configuration and secrets again, waits, and
 // says what became of it. The answer is to this request and no other: see edge/reloads.h.
 #include "base/clock.h"
-#include "base/times.h"
 #include "cli/admin_json.h"
 #include "cli/cli.h"
 

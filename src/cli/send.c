@@ -2,7 +2,6 @@
 // own eyes. It posts one after another on one connection; `make bench` is for load.
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/nearest.h"
 #include "base/text.h"
 #include "cli/cli.h"
 #include "edge/post.h"

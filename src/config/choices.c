@@ -1,8 +1,7 @@
 // One word of several, and lists of them.
-#include "base/nearest.h"
 #include "base/text.h"
-#include "base/types.h"
 #include "config/kind.h"
+#include "event/event.h"
 
 #include <stddef.h>
 #include <stdio.h>

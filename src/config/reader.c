@@ -3,7 +3,6 @@
 #include "config/table.h"
 
 #include "base/file.h"
-#include "base/nearest.h"
 #include "base/text.h"
 #include "config/expand.h"
 

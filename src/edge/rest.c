@@ -1,15 +1,12 @@
 #include "edge/rest.h"
 
 #include "base/clock.h"
-#include "base/pace.h"
 #include "base/retry_after.h"
 #include "base/text.h"
-#include "base/times.h"
 
 #include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 enum {
     BACKOFF_MIN_MS = 1000,
@@ -261,16 +258,6 @@ try_once(struct rest *r, const char *method, const char *path, struct span body,
 
 // --- tries ---------------------------------------------------------------------------------
 
-static int64_t
-jitter(int64_t ms)
-{
-    uint32_t random = 0;
-
-    if (getrandom(&random, sizeof random, 0) != sizeof random)
-        return ms;
-    return ms / 2 + random % (ms / 2 + 1);
-}
-
 static bool
 is_bad(CURLcode code, const struct rest_answer *a)
 {
@@ -377,7 +364,7 @@ int
 rest_call(struct rest *r, const char *method, const char *path, struct span body,
           struct rest_answer *a, struct err *err)
 {
-    int64_t backoff = r->backoff_ms;
+    int64_t step_ms = 0;
 
     *a = (struct rest_answer){0};
     for (int next = 2;; next++) {
@@ -394,11 +381,12 @@ rest_call(struct rest *r, const char *method, const char *path, struct span body
         r->trouble_ms = !is_bad(code, a) ? 0
                         : r->trouble_ms  ? r->trouble_ms
                                          : r->start_ms;
-        int64_t ms = a->retry_after_ms ? a->retry_after_ms : jitter(backoff);
+        int64_t ms = backoff_ms(&step_ms, r->backoff_ms, BACKOFF_MAX_MS);
+        if (a->retry_after_ms)
+            ms = a->retry_after_ms;
         if (!wants_retry(method, code, a) || !has_patience(r, a, next, ms))
             return code == CURLE_OK ? 0 : give_up(r, code, err);
         hold_and_report(r, code, a, next, ms);
-        backoff = backoff * 2 < BACKOFF_MAX_MS ? backoff * 2 : BACKOFF_MAX_MS;
     }
 }
 

@@ -12,6 +12,38 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+const char *const event_types[] = {"account_add",
+                                   "account_contact_add",
+                                   "account_contact_update",
+                                   "account_update",
+                                   "bounce",
+                                   "click",
+                                   "contact_tag_added",
+                                   "contact_tag_removed",
+                                   "contact_task_add",
+                                   "deal_add",
+                                   "deal_note_add",
+                                   "deal_pipeline_add",
+                                   "deal_stage_add",
+                                   "deal_task_add",
+                                   "deal_task_complete",
+                                   "deal_tasktype_add",
+                                   "deal_update",
+                                   "forward",
+                                   "list_add",
+                                   "open",
+                                   "reply",
+                                   "sent",
+                                   "share",
+                                   "sms_reply",
+                                   "sms_sent",
+                                   "sms_unsub",
+                                   "subscribe",
+                                   "subscriber_note",
+                                   "unsubscribe",
+                                   "update",
+                                   NULL};
+
 // Room for the values of an envelope: each has a ceiling, and together they are below 450.
 enum { HEAD_MAX = 512, ACCOUNT_MAX = 63, WORD_MAX = 64, SEQUENCE = 20, TEXT_MAX = 128 };
 

@@ -4,7 +4,6 @@
 #ifndef ACRELAY_EVENT_EVENT_H
 #define ACRELAY_EVENT_EVENT_H
 
-#include "base/types.h"
 #include "event/delivery.h"
 
 #include <stdint.h>
@@ -32,6 +31,11 @@ enum event_reason {
 
 // event_reason_name gives the word that stands in the dead letter: "empty", "nul", ...
 const char *event_reason_name(enum event_reason reason);
+
+// The event types known from AC: those its /webhook/events names and five more that its own
+// documents and real deliveries show. The list is incomplete by nature: a type that is not in
+// it is passed on, and only warned of in the configuration.
+extern const char *const event_types[]; // NULL-ended
 
 // What the envelope needs and the body does not say.
 struct event_origin {

@@ -1,6 +1,5 @@
 #include "event/json.h"
 
-#include "base/bytes.h"
 #include "base/text.h"
 
 // Bytes that are, or may begin, what is escaped.
@@ -20,6 +19,31 @@ add_escape(struct buf *to, unsigned char c)
         buf_add(to, span_make((char[]){'\\', 'u', '0', '0', c >> 4 ? '1' : '0',
                                        "0123456789abcdef"[c & 15]},
                               6));
+}
+
+// Eight bytes at a time: a result is zero when no byte is meant; else at least one is.
+#define BYTES_ALL(c) (UINT64_C(0x0101010101010101) * (c))
+
+static inline uint64_t
+bytes_load(const char *at)
+{
+    uint64_t word;
+
+    memcpy(&word, at, sizeof word);
+    return word;
+}
+
+// bytes_below: a byte is less than n (n at most 0x80). bytes_are: a byte is c.
+static inline uint64_t
+bytes_below(uint64_t word, unsigned char n)
+{
+    return (word - BYTES_ALL(n)) & ~word & BYTES_ALL(0x80);
+}
+
+static inline uint64_t
+bytes_are(uint64_t word, unsigned char c)
+{
+    return bytes_below(word ^ BYTES_ALL(c), 1);
 }
 
 // The bytes at the start of s that stand in JSON as they are.

@@ -4,7 +4,7 @@
 #include "journal/files.h"
 
 #include "base/clock.h"
-#include "base/filesystem.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
 

@@ -9,7 +9,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "base/times.h"
 #include "journal/bad.h"
 
 static const int64_t CLEAN_US = INT64_C(3600) * 1000000,
@@ -45,7 +44,8 @@ hold_init(struct journal *j)
     j->opened_us = clock_boot_us();
     j->round_us = times_ms("journal-round", ROUND_MS) * 1000;
     j->fresh_us = times_ms("cursor-fresh", CURSOR_FRESH_MS) * 1000;
-    clock_watch_init(&j->watch, times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000);
+    j->watch = (struct clock_watch){.settle_us =
+                                        times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000};
     clock_watch_check(&j->watch, clock_now_us(), j->opened_us); // the first is believed
     j->wall_base_us = j->watch.base_us;
     j->steady_us = j->cleaned_us = j->opened_us;

@@ -2,7 +2,7 @@
 #ifndef ACRELAY_JOURNAL_INSIDE_H
 #define ACRELAY_JOURNAL_INSIDE_H
 
-#include "base/clock_watch.h"
+#include "base/clock.h"
 #include "journal/age.h"
 #include "journal/files.h"
 #include "journal/journal.h"

@@ -5,7 +5,6 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "base/nearest.h"
 #include "base/text.h"
 
 #include <assert.h>

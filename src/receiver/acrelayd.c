@@ -33,7 +33,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "base/times.h"
+#include "base/thread.h"
 #include "config/config.h"
 #include "edge/admin.h"
 #include "edge/reloads.h"

@@ -2,7 +2,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/times.h"
 #include "edge/reloads.h"
 
 #include <stdio.h>

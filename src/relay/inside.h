@@ -2,7 +2,7 @@
 #ifndef ACRELAY_RELAY_INSIDE_H
 #define ACRELAY_RELAY_INSIDE_H
 
-#include "base/clock_watch.h"
+#include "base/clock.h"
 #include "relay/relay.h"
 
 #include <pthread.h>

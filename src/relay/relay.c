@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/thread.h"
-#include "base/times.h"
 #include "config/config.h"
 
 #include <assert.h>
@@ -52,10 +51,8 @@ static void
 back_off(struct relay *r)
 {
     const struct relay_options *o = &r->options;
-    int64_t wait = r->wait_ms ? r->wait_ms : o->wait_least_ms;
 
-    r->wait_ms = wait * 2 < o->wait_most_ms ? wait * 2 : o->wait_most_ms;
-    rest(r, wait / 2 + clock_mono_us() % (wait / 2 + 1));
+    rest(r, backoff_ms(&r->wait_ms, o->wait_least_ms, o->wait_most_ms));
 }
 
 void
@@ -403,7 +400,8 @@ relay_start(const struct relay_options *options, struct journal *j, struct err *
     r->maker = entry_maker_open(r->account, journal_id(j));
     r->script = script_open(r->namespace, journal_id(j), r->owner,
                             options->repeats_window_us, options->repeats_max);
-    clock_watch_init(&r->redis_clock, times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000);
+    r->redis_clock = (struct clock_watch){
+        .settle_us = times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000};
     if (thread_start(&r->thread, "relay", run, r, err) < 0) {
         release(r);
         return NULL;

@@ -16,7 +16,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "base/times.h"
 
 #include <stdio.h>
 #include <stdlib.h>

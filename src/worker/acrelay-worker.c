@@ -2,7 +2,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "base/times.h"
+#include "base/thread.h"
 #include "program/output.h"
 #include "worker/worker.h"
 

@@ -1,7 +1,7 @@
 #include "worker/apply.h"
 
+#include "base/clock.h"
 #include "base/log.h"
-#include "base/times.h"
 #include "edge/admin_client.h"
 #include "worker/refusal.h"
 

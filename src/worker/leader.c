@@ -3,7 +3,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "base/times.h"
 #include "worker/account.h"
 #include "worker/lock.h"
 

@@ -1,15 +1,14 @@
 // A round: list, plan, write, and what is said of it.
 #include "worker/run.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/metric.h"
-#include "base/times.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 enum { AGAIN_MS = 30000 };
 
@@ -99,16 +98,6 @@ repair(struct run *r)
     apply_release(&a);
 }
 
-static int64_t
-jitter(int64_t ms)
-{
-    uint32_t random = 0;
-
-    if (getrandom(&random, sizeof random, 0) != sizeof random)
-        return ms;
-    return ms - ms / 10 + random % (ms / 5 + 1);
-}
-
 // What the file does not name any more goes in a later round than the one that finds it, and
 // only while the file stands still: half a file may be valid.
 static void
@@ -152,7 +141,7 @@ next_round_in(struct run *r, bool failed, bool other)
         again = LEADER_RENEW_MS;
     if ((!failed && !other) || again > usual)
         again = usual;
-    again = jitter(again);
+    again = random_ms(again - again / 10, again + again / 10);
     return again > held ? again : held;
 }
 

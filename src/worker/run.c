@@ -3,9 +3,9 @@
 // it knows needs no lock; civetweb's threads only read metrics.
 #include "worker/run.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/metric.h"
-#include "base/times.h"
 #include "edge/reloads.h"
 
 #include <stdio.h>

@@ -4,7 +4,7 @@ void
 silence_clock_init(struct silence_clock *c, int64_t settle_us)
 {
     *c = (struct silence_clock){0};
-    clock_watch_init(&c->watch, settle_us);
+    c->watch = (struct clock_watch){.settle_us = settle_us};
 }
 
 void

@@ -1,10 +1,10 @@
 // How long a hook has been silent. Its last event has Redis's time, so "now" is Redis's too, and
 // no clock of this machine matters; what this process saw itself counts on CLOCK_BOOTTIME. A
-// clock that steps is not believed (base/clock_watch.h). Pure.
+// clock that steps is not believed (base/clock.h). Pure.
 #ifndef ACRELAY_WORKER_SILENCE_H
 #define ACRELAY_WORKER_SILENCE_H
 
-#include "base/clock_watch.h"
+#include "base/clock.h"
 
 // Redis's clock, as read last.
 struct silence_clock {

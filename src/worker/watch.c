@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/text.h"
-#include "base/times.h"
 #include "edge/admin_client.h"
 #include "worker/silence.h"
 #include "worker/state_json.h"

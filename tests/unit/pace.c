@@ -1,4 +1,4 @@
-#include "base/pace.h"
+#include "base/clock.h"
 
 #include <criterion/criterion.h>
 

@@ -1,4 +1,4 @@
-#include "base/times.h"
+#include "base/clock.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
