@@ -376,8 +376,8 @@ check_all(struct findings *f, bool offline)
     findings_run(f, checks, offline ? 3 : sizeof checks / sizeof *checks);
 }
 
-int
-cli_check(void *cli)
+static int
+run_check(void *cli)
 {
     struct cli *c = cli;
     struct findings f = {.cli = c};
@@ -387,3 +387,20 @@ cli_check(void *cli)
     check_all(&f, options_has(c->options, "offline"));
     return findings_end(&f);
 }
+
+// --- the command line -------------------------------------------------------------------
+
+static const char *const print_words[] = {"example", "settings", "manual", NULL};
+static const struct option check_options[] = {
+    OPTION_IS_FLAG("offline",
+                   "only the file and the secrets: no Redis, no ports, no directory"),
+    {"print", "WHAT", "print example, settings or manual instead", OPTION_WORD,
+     print_words},
+    OPTION_END,
+};
+
+const struct command cli_check_commands[] = {
+    {"check", "", "check configuration, secrets, Redis, directory and ports", 0, 0,
+     check_options, run_check, false, NULL},
+    {0},
+};

@@ -1,5 +1,6 @@
-// What the commands of `acrelay` share. A command is one function of the struct cli: it reads
-// what it needs from the options, prints to stdout, and returns the exit code.
+// What the commands of `acrelay` share. A command is a row of the table at the end of its file:
+// one function of the struct cli, which reads what it needs from the options, prints to stdout,
+// and returns the exit code.
 #ifndef ACRELAY_CLI_CLI_H
 #define ACRELAY_CLI_CLI_H
 
@@ -15,24 +16,10 @@ struct cli {
     bool quiet;            // what takes a while is not said (it was)
 };
 
-int cli_check(void *cli);
-int cli_doctor(void *cli);
-int cli_token(void *cli);
-int cli_send(void *cli);
-int cli_tail(void *cli);
-int cli_status(void *cli);
-int cli_reload(void *cli);
-int cli_journal_ls(void *cli);
-int cli_journal_dump(void *cli);
-int cli_journal_verify(void *cli);
-int cli_journal_replay(void *cli);
-int cli_journal_salvage(void *cli);
-int cli_journal_claim(void *cli);
-int cli_dead_list(void *cli);
-int cli_dead_show(void *cli);
-int cli_dead_replay(void *cli);
-int cli_dead_drop(void *cli);
-int cli_completion(void *cli);
+extern const struct command cli_check_commands[], cli_doctor_commands[],
+    cli_token_commands[], cli_send_commands[], cli_tail_commands[], cli_status_commands[],
+    cli_reload_commands[], cli_journal_commands[], cli_rescue_commands[],
+    cli_dead_commands[];
 
 // cli_fail prints "acrelay: <text>" to stderr and gives the exit code.
 int cli_fail(const struct err *err);

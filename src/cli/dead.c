@@ -121,8 +121,8 @@ print_letter(struct dead *d, const char *id, const struct redis_reply *fields,
     return 0;
 }
 
-int
-cli_dead_list(void *cli)
+static int
+run_dead_list(void *cli)
 {
     struct cli *c = cli;
     struct dead d;
@@ -195,8 +195,8 @@ print_whole(const struct redis_reply *fields, struct span raw)
     }
 }
 
-int
-cli_dead_show(void *cli)
+static int
+run_dead_show(void *cli)
 {
     struct cli *c = cli;
     const char *id = c->options->arguments[0];
@@ -353,8 +353,8 @@ tell_failed(struct dead *d, const char *id, const struct err *err)
     output_print_line();
 }
 
-int
-cli_dead_replay(void *cli)
+static int
+run_dead_replay(void *cli)
 {
     struct cli *c = cli;
     struct dead d;
@@ -414,8 +414,8 @@ drop_many(struct dead *d, struct err *err)
     return result;
 }
 
-int
-cli_dead_drop(void *cli)
+static int
+run_dead_drop(void *cli)
 {
     struct cli *c = cli;
     const struct options *o = c->options;
@@ -440,3 +440,32 @@ cli_dead_drop(void *cli)
            (unsigned long long)d.found);
     return dead_close(&d, result, &err);
 }
+
+// --- the command line -------------------------------------------------------------------
+
+static const char *const reason_words[] = {"empty",     "nul",      "pairs", "json",
+                                           "multipart", "encoding", "size",  "redis",
+                                           "gap",       NULL};
+static const struct option dead_options[] = {
+    {"reason", "WORD", "only those with this reason", OPTION_WORD, reason_words},
+    OPTION_IS_NUMBER("count", "at most so many"),
+    OPTION_END,
+};
+
+static const struct option dead_drop_options[] = {
+    {"reason", "WORD", "all with this reason", OPTION_WORD, reason_words},
+    OPTION_IS_FLAG("all", "all of them"),
+    OPTION_END,
+};
+
+const struct command cli_dead_commands[] = {
+    {"dead list", "", "list the dead letters", 0, 0, dead_options, run_dead_list, true,
+     NULL},
+    {"dead show", "<entry id>", "show one dead letter with its bytes", 1, 1, NULL,
+     run_dead_show, true, NULL},
+    {"dead replay", "<entry id>...", "send dead letters through again", 1, 1000, NULL,
+     run_dead_replay, true, NULL},
+    {"dead drop", "[<entry id>...]", "delete dead letters", 0, 1000, dead_drop_options,
+     run_dead_drop, true, NULL},
+    {0},
+};

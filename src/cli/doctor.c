@@ -329,8 +329,8 @@ static const struct check checks[] = {
     {"posting to public_url", outside_public_url},
 };
 
-int
-cli_doctor(void *cli)
+static int
+run_doctor(void *cli)
 {
     struct cli *c = cli;
     struct findings f = {.cli = c, .deeply = true};
@@ -340,3 +340,16 @@ cli_doctor(void *cli)
         findings_run(&f, checks, options_has(c->options, "offline") ? 4 : 6);
     return findings_end(&f);
 }
+
+// --- the command line -------------------------------------------------------------------
+
+static const struct option doctor_options[] = {
+    OPTION_IS_FLAG("offline", "ask neither ActiveCampaign nor public_url"),
+    OPTION_END,
+};
+
+const struct command cli_doctor_commands[] = {
+    {"doctor", "", "examine the whole installation, and say what to do", 0, 0,
+     doctor_options, run_doctor, false, NULL},
+    {0},
+};

@@ -267,8 +267,8 @@ print_sums(const struct journey *j)
     putchar('\n');
 }
 
-int
-cli_journal_ls(void *cli)
+static int
+run_journal_ls(void *cli)
 {
     struct cli *c = cli;
     struct journey j = {.cli = c};
@@ -357,8 +357,8 @@ print_verified(struct journey *j, const struct inspect_total *total)
                (unsigned long long)total->bad_files);
 }
 
-int
-cli_journal_verify(void *cli)
+static int
+run_journal_verify(void *cli)
 {
     struct cli *c = cli;
     struct journey j = {.cli = c};
@@ -426,8 +426,8 @@ dump(struct journey *j, const struct record *record, struct err *err)
     return 0;
 }
 
-int
-cli_journal_dump(void *cli)
+static int
+run_journal_dump(void *cli)
 {
     struct cli *c = cli;
     struct journey j = {.cli = c, .on_record = dump, .on_gap = journey_print_gap};
@@ -437,3 +437,26 @@ cli_journal_dump(void *cli)
         return cli_fail(&err);
     return j.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
+
+// --- the command line -------------------------------------------------------------------
+
+static const struct option journal_options[] = {
+    OPTION_DIRECTORY,
+    OPTION_END,
+};
+
+static const struct option dump_options[] = {
+    OPTIONS_RANGE,
+    OPTION_IS_FLAG("raw", "show the bodies (personal data)"),
+    OPTION_END,
+};
+
+const struct command cli_journal_commands[] = {
+    {"journal ls", "", "list what is in the journal", 0, 0, journal_options,
+     run_journal_ls, false, NULL},
+    {"journal dump", "", "show the deliveries in the journal", 0, 0, dump_options,
+     run_journal_dump, false, NULL},
+    {"journal verify", "", "read everything and report damage", 0, 0, journal_options,
+     run_journal_verify, false, NULL},
+    {0},
+};

@@ -6,6 +6,14 @@
 #include "cli/cli.h"
 #include "journal/cursor.h"
 
+// Options that several of these commands have.
+#define OPTION_DIRECTORY                                                                 \
+    OPTION_IS_FILE("directory", "DIR",                                                   \
+                   "the journal's directory; default receiver.state_dir")
+#define OPTIONS_RANGE                                                                    \
+    OPTION_DIRECTORY, OPTION_IS_NUMBER("from", "first sequence number"),                 \
+        OPTION_IS_NUMBER("to", "last sequence number")
+
 struct journey;
 typedef int journey_fn(struct journey *j, const struct record *record, struct err *err);
 

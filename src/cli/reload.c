@@ -44,8 +44,8 @@ print_result(const char *program, const struct admin_state *state)
     output_print_line();
 }
 
-int
-cli_reload(void *cli)
+static int
+run_reload(void *cli)
 {
     struct cli *c = cli;
     bool worker = options_has(c->options, "worker");
@@ -73,3 +73,17 @@ cli_reload(void *cli)
              "the reload was refused; %s goes on with what it had", program);
     return cli_fail(&err);
 }
+
+// --- the command line -------------------------------------------------------------------
+
+static const struct option reload_options[] = {
+    OPTION_IS_FLAG("worker", "acrelay-worker instead of acrelayd"),
+    OPTION_END,
+};
+
+const struct command cli_reload_commands[] = {
+    {"reload", "",
+     "have acrelayd read configuration and secrets again, and say whether it did", 0, 0,
+     reload_options, run_reload, true, NULL},
+    {0},
+};

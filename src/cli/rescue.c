@@ -62,8 +62,8 @@ replay_record(struct journey *j, const struct record *record, struct err *err)
     return 0;
 }
 
-int
-cli_journal_replay(void *cli)
+static int
+run_journal_replay(void *cli)
 {
     struct cli *c = cli;
     struct replaying r = {.really = options_has(c->options, "yes")};
@@ -251,8 +251,8 @@ salvage_by_posting(struct journey *j, struct posting *p, struct err *err)
     return result;
 }
 
-int
-cli_journal_salvage(void *cli)
+static int
+run_journal_salvage(void *cli)
 {
     struct cli *c = cli;
     const char *path = options_text(c->options, "to-file", NULL);
@@ -317,8 +317,8 @@ show_claim(struct cli *c, const char *id)
                id, cli_directory(c));
 }
 
-int
-cli_journal_claim(void *cli)
+static int
+run_journal_claim(void *cli)
 {
     struct cli *c = cli;
     struct err err = {0};
@@ -335,3 +335,36 @@ cli_journal_claim(void *cli)
     }
     return claim(c, id, &err) < 0 ? cli_fail(&err) : EXIT_CODE_OK;
 }
+
+// --- the command line -------------------------------------------------------------------
+
+static const struct option replay_options[] = {
+    OPTIONS_RANGE,
+    OPTION_IS_FLAG("yes", "really do it; else only say what would be done"),
+    OPTION_END,
+};
+
+static const struct option salvage_options[] = {
+    OPTIONS_RANGE,
+    OPTION_IS_FILE("segment", "FILE",
+                   "only this segment's file, also one that was set aside in bad/"),
+    OPTION_IS_FILE("to-file", "FILE", "where the deliveries go, a JSON line each"),
+    OPTION_IS_FLAG("post", "post them to the receiver instead, each as a new delivery"),
+    OPTION_END,
+};
+
+static const struct option claim_options[] = {
+    OPTION_DIRECTORY,
+    OPTION_IS_FLAG("yes", "really do it; else only say what would be done"),
+    OPTION_END,
+};
+
+const struct command cli_rescue_commands[] = {
+    {"journal replay", "", "add deliveries to their streams once more", 0, 0,
+     replay_options, run_journal_replay, true, NULL},
+    {"journal salvage", "", "save every readable delivery to a file, or post it", 0, 0,
+     salvage_options, run_journal_salvage, false, NULL},
+    {"journal claim", "", "make this the only place that ships this journal", 0, 0,
+     claim_options, run_journal_claim, true, NULL},
+    {0},
+};

@@ -310,8 +310,8 @@ print_summary(struct sending *s)
         puts("503: they could not be made durable; acrelay status says why");
 }
 
-int
-cli_send(void *cli)
+static int
+run_send(void *cli)
 {
     struct cli *c = cli;
     static struct sending s;
@@ -338,3 +338,24 @@ cli_send(void *cli)
         return cli_fail(&err);
     return s.sent == s.good ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
 }
+
+// --- the command line -------------------------------------------------------------------
+
+static const struct option send_options[] = {
+    OPTION_IS_TEXT("hook", "NAME", "which hook; else the first that asks for the type"),
+    OPTION_IS_TEXT("url", "URL",
+                   "post there instead of the receiver's listen address (http only)"),
+    OPTION_IS_FILE("file", "FILE", "post the bytes of this file (- for standard input)"),
+    OPTION_IS_TEXT("content-type", "TYPE", "else application/x-www-form-urlencoded"),
+    OPTION_IS_NUMBER("count",
+                     "how many, in turns over the types; 1 of each unless given"),
+    OPTION_IS_NUMBER("rate", "how many a second at most"),
+    OPTION_IS_FLAG("list", "list the types there are samples of"),
+    OPTION_END,
+};
+
+const struct command cli_send_commands[] = {
+    {"send", "[<type>...|all]", "post realistic samples to the receiver", 0, 64,
+     send_options, run_send, false, NULL},
+    {0},
+};

@@ -381,8 +381,8 @@ ask_redis(struct status *s)
         s->redis_us = (int64_t)seconds * 1000000;
 }
 
-int
-cli_status(void *cli)
+static int
+run_status(void *cli)
 {
     struct cli *c = cli;
     struct status s = {.cli = c};
@@ -402,3 +402,10 @@ cli_status(void *cli)
     buf_release(&s.worker_page);
     return s.healthy ? EXIT_CODE_OK : EXIT_CODE_UNAVAILABLE;
 }
+
+// --- the command line -------------------------------------------------------------------
+
+const struct command cli_status_commands[] = {
+    {"status", "", "show everything in one screen", 0, 0, NULL, run_status, true, NULL},
+    {0},
+};

@@ -361,8 +361,8 @@ prepare(struct tail *t, struct err *err)
     return connect_to(t, err);
 }
 
-int
-cli_tail(void *cli)
+static int
+run_tail(void *cli)
 {
     struct cli *c = cli;
     struct tail t = {.cli = c};
@@ -375,3 +375,24 @@ cli_tail(void *cli)
     redis_close(t.redis);
     return result < 0 ? cli_fail(&err) : EXIT_CODE_OK;
 }
+
+// --- the command line -------------------------------------------------------------------
+
+static const struct option tail_options[] = {
+    OPTION_IS_TEXT("from", "ID",
+                   "start behind this entry id, 0 for the oldest; else only new ones"),
+    OPTION_IS_TEXT("group", "NAME",
+                   "read as a consumer group (made at 0), acknowledging what is shown"),
+    OPTION_IS_TEXT("stream", "NAME", "which stream; events unless given"),
+    OPTION_IS_TEXT("type", "TYPE", "only events of this type, for example subscribe"),
+    OPTION_IS_TEXT("hook", "NAME", "only events of this hook"),
+    OPTION_IS_NUMBER("count", "end after so many"),
+    OPTION_IS_FLAG("data", "show the normal form too"),
+    OPTION_END,
+};
+
+const struct command cli_tail_commands[] = {
+    {"tail", "", "show events as they reach the stream", 0, 0, tail_options, run_tail,
+     true, NULL},
+    {0},
+};

@@ -26,8 +26,8 @@ print_urls(const struct cli *c, const struct secrets *secrets, struct span hook)
     buf_release(&url);
 }
 
-int
-cli_token(void *cli)
+static int
+run_token(void *cli)
 {
     struct cli *c = cli;
     const char *name = c->options->arguments[0];
@@ -42,3 +42,16 @@ cli_token(void *cli)
     secrets_release(secrets);
     return EXIT_CODE_OK;
 }
+
+// --- the command line -------------------------------------------------------------------
+
+static const struct option token_options[] = {
+    OPTION_IS_FLAG("all", "one URL for each secret, newest first"),
+    OPTION_END,
+};
+
+const struct command cli_token_commands[] = {
+    {"token", "<hook>", "print a hook's URL, which is a password", 1, 1, token_options,
+     run_token, true, NULL},
+    {0},
+};

@@ -18,6 +18,16 @@ const struct option options_common[] = {
     OPTION_END,
 };
 
+const struct command *
+options_command(const struct program *p, size_t n)
+{
+    for (const struct command *const *table = p->commands; table && *table; table++)
+        for (const struct command *c = *table; c->name; c++)
+            if (n-- == 0)
+                return c;
+    return NULL;
+}
+
 struct span
 options_first_word(const char *name)
 {
@@ -65,8 +75,10 @@ write_options(struct buf *to, const char *title, const struct option *table)
 static void
 write_commands(struct buf *to, const struct program *p, struct span group)
 {
+    const struct command *c;
+
     buf_add_text(to, "\nCommands:\n");
-    for (const struct command *c = p->commands; c->name; c++)
+    for (size_t i = 0; (c = options_command(p, i)); i++)
         if (!group.len || span_equal(options_first_word(c->name), group))
             write_row(to, "", c->name, c->arguments, c->sentence);
 }
@@ -125,10 +137,11 @@ static const struct option *
 find_anywhere(const struct program *p, struct span name)
 {
     const struct option *found = find(options_common, name);
+    const struct command *c;
 
     if (!found)
         found = find(p->options, name);
-    for (const struct command *c = p->commands; !found && c && c->name; c++)
+    for (size_t i = 0; !found && (c = options_command(p, i)); i++)
         found = find(c->options, name);
     return found;
 }
@@ -136,13 +149,14 @@ find_anywhere(const struct program *p, struct span name)
 static void
 take_word(struct typed *t, const char *word)
 {
+    const struct command *c;
     char name[128];
 
     if (t->command || !t->p->commands)
         return;
     snprintf(name, sizeof name, "%.*s%s%s", (int)t->first.len, t->first.at,
              t->first.len ? " " : "", word);
-    for (const struct command *c = t->p->commands; c->name; c++)
+    for (size_t i = 0; (c = options_command(t->p, i)); i++)
         if (strcmp(c->name, name) == 0)
             t->command = c;
     if (!t->first.len)
@@ -191,8 +205,9 @@ static void
 offer_commands(struct buf *to, const struct typed *t)
 {
     struct span before = {"", 0};
+    const struct command *c;
 
-    for (const struct command *c = t->p->commands; c && c->name; c++) {
+    for (size_t i = 0; (c = options_command(t->p, i)); i++) {
         struct span word = options_first_word(c->name);
         const char *second = options_second_word(c->name);
         if (t->first.len && second && span_equal(word, t->first))

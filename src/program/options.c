@@ -101,8 +101,9 @@ takes_value(const struct program *p, struct span name)
     struct nearest unused = nearest_start(name);
     struct options o = {.program = p};
     const struct option *found = find_option(&o, name, &unused);
+    const struct command *c;
 
-    for (const struct command *c = p->commands; !found && c && c->name; c++)
+    for (size_t i = 0; !found && (c = options_command(p, i)); i++)
         found = find_in(c->options, name, &unused);
     return found && found->kind != OPTION_FLAG;
 }
@@ -127,8 +128,9 @@ static const struct command *
 find_command(const struct program *p, struct span name, struct nearest *near)
 {
     bool one_word = span_find(name, ' ') == name.len;
+    const struct command *c;
 
-    for (const struct command *c = p->commands; c->name; c++) {
+    for (size_t i = 0; (c = options_command(p, i)); i++) {
         if (span_is(name, c->name))
             return c;
         nearest_try(near, one_word ? options_first_word(c->name) : span_of(c->name));
@@ -139,7 +141,9 @@ find_command(const struct program *p, struct span name, struct nearest *near)
 static bool
 is_group(const struct program *p, struct span word)
 {
-    for (const struct command *c = p->commands; c->name; c++)
+    const struct command *c;
+
+    for (size_t i = 0; (c = options_command(p, i)); i++)
         if (options_second_word(c->name) && span_equal(options_first_word(c->name), word))
             return true;
     return false;

@@ -1,7 +1,7 @@
 // The command line of all three programs: long options, and commands of one word or two
-// ("send", "journal ls"). What a program takes is one table, a row for each command, which
-// stands beside the program's main; parsing, --help, nearest spellings and the shells'
-// completion (--complete) all read it.
+// ("send", "journal ls"). What a program takes stands in tables, a row for each command beside
+// the function that runs it; parsing, --help, nearest spellings and the shells' completion
+// (--complete) all read them.
 #ifndef ACRELAY_PROGRAM_OPTIONS_H
 #define ACRELAY_PROGRAM_OPTIONS_H
 
@@ -62,9 +62,9 @@ struct command {
 struct program {
     const char *name;
     const char *sentence;
-    const struct command *commands; // ended by a name of NULL
-    const struct option *options;   // its own, beside those every program has
-    const char *more;               // last paragraph of the help, before the exit codes
+    const struct command *const *commands; // tables of them; NULL-ended
+    const struct option *options;          // its own, beside those every program has
+    const char *more; // last paragraph of the help, before the exit codes
 };
 
 // --config --json --log --verbose --help --version: every program has these.
@@ -122,6 +122,9 @@ int options_write_help(struct buf *to, const struct program *p, const struct com
 // the word, a tab, and what it is. Nothing where any text or a file may stand.
 int options_write_completions(struct buf *to, const struct program *p,
                               const char *const *words, int words_len);
+
+// options_command gives the program's command of that number, from 0 on; NULL after the last.
+const struct command *options_command(const struct program *p, size_t n);
 
 // options_first_word gives "journal" of "journal ls", options_second_word "ls" (NULL if none).
 struct span options_first_word(const char *name);

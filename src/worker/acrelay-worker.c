@@ -316,10 +316,12 @@ static const struct command worker_commands[] = {
     {0},
 };
 
+static const struct command *const tables[] = {worker_commands, NULL};
+
 static const struct program program = {
     .name = "acrelay-worker",
     .sentence = "Registers, updates, watches and repairs the webhooks at ActiveCampaign.",
-    .commands = worker_commands,
+    .commands = tables,
 };
 
 int
