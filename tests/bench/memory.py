@@ -11,7 +11,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "live"))
-from redis_server import RedisServer  # noqa: E402
+from harness import Redis  # noqa: E402
 
 SHIP = ROOT / "build" / "tools" / "ship"
 
@@ -23,7 +23,7 @@ def cpu(redis):
 
 def main():
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    with tempfile.TemporaryDirectory(prefix="acrelay-memory-") as place, RedisServer() as redis:
+    with tempfile.TemporaryDirectory(prefix="acrelay-memory-") as place, Redis() as redis:
         subprocess.run([SHIP, place, redis.socket, "fill", str(count)], check=True)
         memory, used = redis.client.info("memory")["used_memory"], cpu(redis)
         said = subprocess.run([SHIP, place, redis.socket, "drain"], check=True,

@@ -10,6 +10,7 @@ import os
 import pathlib
 import random
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -63,31 +64,73 @@ def token(hook, secret=SECRET):
 
 
 class Redis:
-    def __init__(self, directory, *options):
-        self.directory = pathlib.Path(directory)
+    """A private redis-server, in `directory` or in one of its own that goes with it.
+
+        with Redis() as redis:
+            redis.kill()                    # as a crash
+            redis.start()
+            redis.rollback(lambda: ...)     # what happens inside is forgotten by Redis
+    """
+
+    def __init__(self, directory=None, *options, password=None):
+        self.is_ours = directory is None
+        self.directory = pathlib.Path(directory or tempfile.mkdtemp(prefix="acrelay-redis-"))
+        self.socket = self.directory / "redis.sock"
         self.port = free_port()
         self.options = options
+        if self.is_ours:  # others may be too long for the path of a socket
+            self.options += "--unixsocket", str(self.socket)
+        if password:
+            self.options += "--requirepass", password
         self.process = None
-        self.client = redis.Redis("127.0.0.1", self.port, socket_timeout=30)
+        self.client = redis.Redis("127.0.0.1", self.port, password=password, socket_timeout=30)
         self.start()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.kill()
+        self.client.close()
+        if self.is_ours:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
     def start(self):
-        self.process = subprocess.Popen(
-            [REDIS_SERVER, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
-             "--repl-diskless-sync-delay", "0",
-             "--dir", str(self.directory), "--enable-debug-command", "yes", *self.options],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with open(self.directory / "redis.log", "ab") as log:
+            self.process = subprocess.Popen(
+                [REDIS_SERVER, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+                 "--repl-diskless-sync-delay", "0", "--dir", str(self.directory),
+                 "--enable-debug-command", "yes", *self.options], stdout=log, stderr=log)
         wait_for("redis-server", self.is_up)
 
     def is_up(self):
+        assert self.process.poll() is None, (self.directory / "redis.log").read_text()
         try:
             return self.client.ping()
-        except redis.RedisError:
+        except (redis.ConnectionError, redis.TimeoutError):
             return False
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
 
     def kill(self):
         self.process.kill()
         self.process.wait()
+        self.socket.unlink(missing_ok=True)
+
+    def rollback(self, meanwhile):
+        """Saves, lets things happen, and goes back to what was saved."""
+        self.client.save()
+        meanwhile()
+        self.client.execute_command("DEBUG", "RELOAD", "NOSAVE")
+
+    def add_user(self, name, password, *rules):
+        self.client.execute_command("ACL", "SETUSER", name, "on", f">{password}", *rules)
 
     def entries(self, stream="{ac}:events"):
         found, after = [], "-"

@@ -7,7 +7,7 @@ import pytest
 
 import harness
 from fault_proxy import FaultProxy
-from redis_server import RedisServer, wait_for
+from harness import Redis, wait_for
 from test_relay import numbers, place, post, redis, shipping  # noqa: F401 (fixtures)
 
 LIMIT = 60000
@@ -24,7 +24,8 @@ def unreadable(n):
 def letters(redis, place):
     """(number, reason, bytes aside) of each dead letter."""
     found = []
-    for _, letter in redis.entries("{ac}:dead"):
+    for letter in redis.entries("{ac}:dead"):
+        letter = {name: value.decode() for name, value in letter.items()}
         aside = place / "journal" / "bad" / f"{letter['ce_id']}.body"
         body = aside.read_text() if aside.exists() else letter["raw"]
         assert not (aside.exists() and letter["raw"])
@@ -89,9 +90,9 @@ def test_a_redis_that_refuses_everything_makes_no_dead_letters(place, redis, fau
     bodies = [f"type=subscribe&n={n}" for n in range(1, 20)] + [poison(20, 2000)]
 
     def heal_after(ship):
-        wait_for(lambda: proxy.cuts >= (7 if fault == "for a while" else 9))
+        wait_for("cuts", lambda: proxy.cuts >= (7 if fault == "for a while" else 9))
         if fault == "all with a record":
-            wait_for(lambda: ship.said("dead letter"))
+            wait_for("a dead letter", lambda: ship.said("dead letter"))
         proxy.heal()
 
     with FaultProxy(redis.port) as proxy:
@@ -109,7 +110,7 @@ def test_one_lost_connection_is_no_proof_after_a_record_that_was_refused(place, 
         proxy.cut_over(LIMIT)
         with shipping(place, proxy.port) as ship:
             assert ship.post(poison(1))
-            wait_for(lambda: redis.client.xlen("{ac}:dead") == 1)
+            wait_for("a dead letter", lambda: redis.client.xlen("{ac}:dead") == 1)
             proxy.heal()
             proxy.cut_after(LIMIT)
             assert ship.post(poison(2, 2 * LIMIT))
@@ -127,7 +128,7 @@ def cli(receiver, *words):
 
 def test_dead_show_replay_and_drop_read_and_remove_the_bytes(tmp_path, monkeypatch):
     monkeypatch.setenv("ACRELAY_TEST_TIMES", "refused-wait=20")
-    with RedisServer() as server, FaultProxy(server.port) as proxy:
+    with Redis() as server, FaultProxy(server.port) as proxy:
         proxy.cut_over(LIMIT)
         receiver = harness.Receiver(tmp_path, proxy.port)
         try:
@@ -143,7 +144,7 @@ def test_dead_show_replay_and_drop_read_and_remove_the_bytes(tmp_path, monkeypat
             code, (shown,) = cli(receiver, "dead", "show", first["id"])
             assert code == 0 and shown["raw"] == poison(1)
             assert cli(receiver, "dead", "replay", first["id"])[0] == 0
-            assert [f["ce_id"] for _, f in server.entries("{ac}:events")] == [first["ce_id"]]
+            assert [e["ce_id"].decode() for e in server.entries()] == [first["ce_id"]]
             assert [p.name for p in kept.iterdir()] == [second["ce_id"] + ".body"]
             assert cli(receiver, "dead", "drop", second["id"]) == (0, [{"dropped": 1}])
             assert list(kept.iterdir()) == []
@@ -153,7 +154,7 @@ def test_dead_show_replay_and_drop_read_and_remove_the_bytes(tmp_path, monkeypat
 
 def test_the_bytes_go_when_their_letter_is_trimmed(tmp_path, monkeypatch):
     monkeypatch.setenv("ACRELAY_TEST_TIMES", "refused-wait=20 trim-exact=1 trim=100")
-    with RedisServer() as server, FaultProxy(server.port) as proxy:
+    with Redis() as server, FaultProxy(server.port) as proxy:
         proxy.cut_over(LIMIT)
         receiver = harness.Receiver(tmp_path, proxy.port)
         try:
@@ -161,7 +162,7 @@ def test_the_bytes_go_when_their_letter_is_trimmed(tmp_path, monkeypatch):
                 assert receiver.post(poison(n)) == 200
             receiver.wait_shipped()
             kept = tmp_path / "state" / "bad"
-            _, (_, second) = server.entries("{ac}:dead")
+            second = server.entries("{ac}:dead")[1]["ce_id"].decode()
             # As if the first were of 1970.
             server.client.execute_command("EVAL", """
                 local two = redis.call('XRANGE', KEYS[1], '-', '+')[2]
@@ -169,6 +170,6 @@ def test_the_bytes_go_when_their_letter_is_trimmed(tmp_path, monkeypatch):
                 redis.call('XADD', KEYS[1], '1-0', 'ce_id', 'the first')
                 redis.call('XADD', KEYS[1], two[1], unpack(two[2]))""", 1, "{ac}:dead")
             harness.wait_for("the first's bytes are gone", lambda: [
-                p.name for p in kept.iterdir()] == [second["ce_id"] + ".body"], 20)
+                p.name for p in kept.iterdir()] == [second + ".body"], 20)
         finally:
             receiver.kill()

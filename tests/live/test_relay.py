@@ -1,6 +1,7 @@
 """The relay (build/tools/ship: a journal and a relay, no receiver) against a real Redis
 that dies, forgets, refuses, and behind a network that cuts."""
 import contextlib
+import json
 import os
 import pathlib
 import random
@@ -13,7 +14,7 @@ import pytest
 
 import harness
 from fault_proxy import FaultProxy
-from redis_server import RedisServer, free_port, wait_for
+from harness import Redis, free_port, wait_for
 
 SHIP = harness.BUILD / "tools" / "ship"
 
@@ -62,7 +63,7 @@ def place():
 
 @pytest.fixture
 def redis():
-    with RedisServer() as server:
+    with Redis() as server:
         yield server
 
 
@@ -77,8 +78,7 @@ def shipping(place, to, **environment):
 
 
 def numbers(redis, key="{ac}:events"):
-    return [int(fields["data"].split('"n":"')[1].split('"')[0])
-            for _, fields in redis.entries(key)]
+    return [int(json.loads(entry["data"])["n"]) for entry in redis.entries(key)]
 
 
 def post(ship, first, last):
@@ -103,7 +103,7 @@ def test_kill_9_of_the_process_again_and_again(place, redis):
 
 
 def test_kill_9_of_redis_that_loses_nothing(place):
-    with RedisServer(aof="always") as redis, shipping(place, redis.socket) as ship:
+    with Redis(None, "--appendonly", "yes", "--appendfsync", "always") as redis, shipping(place, redis.socket) as ship:
         for first in range(1, 1000, 100):
             post(ship, first, first + 49)
             redis.kill()
@@ -140,7 +140,7 @@ def test_a_connection_cut_after_each_number_of_bytes(place, redis, direction):
             while not proxy.healthy():
                 posted += 1
                 post(ship, posted, posted)
-            wait_for(lambda: redis.client.xlen("{ac}:events") >= posted)
+            wait_for("the entries", lambda: redis.client.xlen("{ac}:events") >= posted)
         proxy.heal()
         ship.finish()
         assert proxy.cuts == 60
@@ -151,11 +151,11 @@ def test_answers_that_never_come(place, redis):
     """The batch is in, the relay cannot know: it asks the cursor and sends nothing twice."""
     with FaultProxy(redis.port) as proxy, shipping(place, proxy.port) as ship:
         post(ship, 1, 10)
-        wait_for(lambda: numbers(redis) == list(range(1, 11)))
+        wait_for("the entries", lambda: numbers(redis) == list(range(1, 11)))
         # From here on, or already with the answer to what is in: both are the case to test.
         proxy.swallow_answers()
         post(ship, 11, 20)
-        wait_for(lambda: ship.said(" warning "))
+        wait_for("warning", lambda: ship.said(" warning "))
         proxy.heal()
         proxy.reset()
         ship.finish()
@@ -178,12 +178,12 @@ def test_a_busy_script_is_waited_for(place, redis):
     redis.client.config_set("busy-reply-threshold", 50)
     with shipping(place, redis.socket) as ship:
         post(ship, 1, 1)
-        wait_for(lambda: numbers(redis) == [1])
+        wait_for("the entries", lambda: numbers(redis) == [1])
         blocker = threading.Thread(target=lambda: _busy(redis))
         blocker.start()
-        wait_for(lambda: _is_busy(redis))
+        wait_for("BUSY", lambda: _is_busy(redis))
         post(ship, 2, 5)
-        wait_for(lambda: ship.said("BUSY"))
+        wait_for("BUSY", lambda: ship.said("BUSY"))
         redis.client.execute_command("SCRIPT", "KILL")
         blocker.join()
         ship.finish()
@@ -209,14 +209,15 @@ def test_a_redis_that_cannot_write_its_file(place, redis):
     """MISCONF: the last save failed."""
     with shipping(place, redis.socket) as ship:
         post(ship, 1, 1)
-        wait_for(lambda: numbers(redis) == [1])
+        wait_for("the entries", lambda: numbers(redis) == [1])
         redis.client.config_set("save", "3600 1")
         # A directory in the way of the file makes the save fail, for root too.
         (redis.directory / "dump.rdb").mkdir()
         redis.client.bgsave()
-        wait_for(lambda: redis.client.info("persistence")["rdb_last_bgsave_status"] == "err")
+        wait_for("a failed save", lambda:
+                 redis.client.info("persistence")["rdb_last_bgsave_status"] == "err")
         post(ship, 2, 4)
-        wait_for(lambda: ship.said("MISCONF"))
+        wait_for("MISCONF", lambda: ship.said("MISCONF"))
         assert numbers(redis) == [1]
         (redis.directory / "dump.rdb").rmdir()
         redis.client.bgsave()
@@ -226,14 +227,14 @@ def test_a_redis_that_cannot_write_its_file(place, redis):
 
 def test_a_redis_that_is_loading(place):
     """A thousand keys with a delay each: LOADING is waited for."""
-    with RedisServer(settings=("--key-load-delay", "3000",
-                               "--loading-process-events-interval-bytes", "1024")) as redis:
+    with Redis(None, "--key-load-delay", "3000",
+               "--loading-process-events-interval-bytes", "1024") as redis:
         for n in range(1000):
             redis.client.set(f"key {n}", str(n) * 200)
         redis.client.save()
         with shipping(place, redis.socket) as ship:
             post(ship, 1, 5)
-            wait_for(lambda: numbers(redis) == [1, 2, 3, 4, 5])
+            wait_for("the entries", lambda: numbers(redis) == [1, 2, 3, 4, 5])
             redis.kill()
             post(ship, 6, 9)
             redis.start()
@@ -247,11 +248,11 @@ def cluster():
     """Two nodes that know each other; no slot is served yet."""
     settings = [("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
                 for _ in range(2)]
-    with RedisServer(settings=settings[0]) as one, RedisServer(settings=settings[1]) as two:
+    with Redis(None, *settings[0]) as one, Redis(None, *settings[1]) as two:
         one.client.execute_command("CLUSTER MEET", "127.0.0.1", str(two.port),
                                    settings[1][3])
         for node in (one, two):
-            wait_for(lambda: node.client.execute_command("CLUSTER INFO")
+            wait_for("both nodes", lambda: node.client.execute_command("CLUSTER INFO")
                      ["cluster_known_nodes"] == "2")
         yield one, two
 
@@ -261,7 +262,7 @@ def test_a_cluster_that_is_down_and_then_elsewhere(place, cluster):
     asked, other = cluster
     with shipping(place, asked.port) as ship:
         post(ship, 1, 5)
-        wait_for(lambda: ship.said("CLUSTERDOWN"))
+        wait_for("CLUSTERDOWN", lambda: ship.said("CLUSTERDOWN"))
         other.client.execute_command("CLUSTER ADDSLOTSRANGE", "0", "16383")
         ship.finish()
         assert ship.said("MOVED")
@@ -270,16 +271,17 @@ def test_a_cluster_that_is_down_and_then_elsewhere(place, cluster):
 
 def test_failover_to_a_stale_replica(place):
     """The replica was stopped before the last writes; it becomes the master."""
-    with RedisServer() as old, RedisServer() as new:
+    with Redis() as old, Redis() as new:
         new.client.execute_command("REPLICAOF", "127.0.0.1", str(old.port))
-        wait_for(lambda: new.client.info("replication")["master_link_status"] == "up")
+        wait_for("the replica", lambda:
+                 new.client.info("replication")["master_link_status"] == "up")
         proxy = FaultProxy(old.port)
         with proxy, shipping(place, proxy.port) as ship:
             post(ship, 1, 50)
-            wait_for(lambda: len(numbers(new)) == 50)
+            wait_for("the entries", lambda: len(numbers(new)) == 50)
             new.pause()
             post(ship, 51, 80)
-            wait_for(lambda: len(numbers(old)) == 80)
+            wait_for("the entries", lambda: len(numbers(old)) == 80)
             old.kill()
             new.resume()
             new.client.execute_command("REPLICAOF", "NO", "ONE")
@@ -287,19 +289,20 @@ def test_failover_to_a_stale_replica(place):
             proxy.reset()
             # The old master had said that all was in: until it meets the new one, the relay
             # has nothing to do and could end.
-            wait_for(lambda: numbers(new) == list(range(1, 81)))
+            wait_for("the entries", lambda: numbers(new) == list(range(1, 81)))
             ship.finish()
             assert numbers(new) == list(range(1, 81))
 
 
 def test_a_replica_is_not_believed(place):
     """Its cursor is an old one: connected to a replica, nothing is sent and nothing moved."""
-    with RedisServer() as master, RedisServer() as replica:
+    with Redis() as master, Redis() as replica:
         replica.client.execute_command("REPLICAOF", "127.0.0.1", str(master.port))
-        wait_for(lambda: replica.client.info("replication")["master_link_status"] == "up")
+        wait_for("the replica", lambda:
+                 replica.client.info("replication")["master_link_status"] == "up")
         with shipping(place, replica.socket) as ship:
             post(ship, 1, 3)
-            wait_for(lambda: ship.said(" warning "))
+            wait_for("warning", lambda: ship.said(" warning "))
             assert master.client.keys() == []
             replica.client.execute_command("REPLICAOF", "NO", "ONE")
             ship.finish()
@@ -307,7 +310,7 @@ def test_a_replica_is_not_believed(place):
 
 
 def test_password_and_user_over_tcp(place):
-    with RedisServer(password="secret of the default user") as redis:
+    with Redis(password="secret of the default user") as redis:
         redis.add_user("acrelay", "secret of acrelay", "~{ac}:*", "+eval", "+evalsha",
                        "+hmget", "+hset", "+xadd", "+sadd", "+smismember", "+scard",
                        "+unlink", "+xtrim", "+xlen", "+xinfo", "+role", "+info")
@@ -321,7 +324,7 @@ def test_password_and_user_over_tcp(place):
 
 @pytest.mark.parametrize("command", ["INFO", "ROLE", "CONFIG"])
 def test_a_question_that_is_only_advice_may_be_renamed_away(place, command):
-    with RedisServer(settings=("--rename-command", command, "")) as redis:
+    with Redis(None, "--rename-command", command, "") as redis:
         with shipping(place, redis.socket) as ship:
             post(ship, 1, 5)
             ship.finish()
@@ -330,13 +333,13 @@ def test_a_question_that_is_only_advice_may_be_renamed_away(place, command):
 
 @pytest.mark.parametrize("command", ["EVALSHA", "XADD", "HSET", "HMGET"])
 def test_a_command_that_is_needed_and_renamed_away_stops_and_loses_nothing(place, command):
-    with RedisServer(settings=("--rename-command", command, "")) as redis:
+    with Redis(None, "--rename-command", command, "") as redis:
         with shipping(place, redis.socket) as ship:
             post(ship, 1, 5)
-            wait_for(lambda: ship.said(" alarm ") and ship.said(": ERR "))
+            wait_for("the alarm", lambda: ship.said(" alarm ") and ship.said(": ERR "))
             ship.kill()
         assert redis.client.exists("{ac}:dead") == 0
-    with RedisServer() as redis, shipping(place, redis.socket) as ship:
+    with Redis() as redis, shipping(place, redis.socket) as ship:
         ship.finish()
         assert numbers(redis) == [1, 2, 3, 4, 5]
 
@@ -346,7 +349,8 @@ def test_a_redis_that_closes_idle_connections_is_no_event(place, redis):
     with shipping(place, redis.port) as ship:
         post(ship, 1, 1)
         before = redis.client.info("stats")["total_connections_received"]
-        wait_for(lambda: redis.client.info("stats")["total_connections_received"] > before + 1)
+        wait_for("new connections", lambda:
+                 redis.client.info("stats")["total_connections_received"] > before + 1)
         post(ship, 2, 3)
         ship.finish()
         assert numbers(redis) == [1, 2, 3]
@@ -354,9 +358,9 @@ def test_a_redis_that_closes_idle_connections_is_no_event(place, redis):
 
 
 def test_no_password_is_told_and_healed(place):
-    with RedisServer(password="secret") as redis, shipping(place, redis.socket) as ship:
+    with Redis(password="secret") as redis, shipping(place, redis.socket) as ship:
         post(ship, 1, 2)
-        wait_for(lambda: ship.said("NOAUTH"))
+        wait_for("NOAUTH", lambda: ship.said("NOAUTH"))
         redis.client.config_set("requirepass", "")
         ship.finish()
         assert numbers(redis) == [1, 2]
@@ -371,6 +375,6 @@ def test_two_relays_with_copies_of_one_journal_do_not_mix(place, redis):
     with contextlib.closing(open(place / "ship.log")):
         copy = Ship(place / "copy", redis.socket).start()
         assert copy.post("type=subscribe&n=6")
-        wait_for(lambda: copy.said(" alarm "))
+        wait_for("alarm", lambda: copy.said(" alarm "))
         copy.kill()
     assert numbers(redis) == [1, 2, 3, 4, 5]

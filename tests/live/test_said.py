@@ -13,7 +13,7 @@ import time
 import pytest
 
 import harness
-from redis_server import RedisServer
+from harness import Redis
 
 
 def run_acrelay(config, *words, code=0, **more):
@@ -193,7 +193,7 @@ def test_a_password_that_cannot_be_read_is_not_redis_fault(place, tmp_path):
 
 
 def test_a_redis_that_refuses_writes(place):
-    with RedisServer() as redis, RedisServer() as other:
+    with Redis() as redis, Redis() as other:
         config = place(f"redis://127.0.0.1:{redis.port}/0")
         look(config, "check", 0)
         redis.client.config_set("maxmemory", 1)
@@ -223,7 +223,7 @@ def test_a_redis_that_refuses_writes(place):
 
 
 def test_a_redis_that_hangs_is_told_within_5_s(place):
-    with RedisServer() as redis:
+    with Redis() as redis:
         config = place(f"redis://127.0.0.1:{redis.port}/0")
         redis.pause()
         for command in ("check", "doctor", "status"):
@@ -239,7 +239,7 @@ def test_a_redis_that_hangs_is_told_within_5_s(place):
     ("EVAL", "WRONG"), ("EVALSHA", "WRONG"), ("XADD", "WRONG"), ("HMGET", "WRONG"),
     ("XTRIM", "WRONG"), ("INFO", "warning"), ("ROLE", "warning")])
 def test_a_command_that_was_removed(place, name, result):
-    with RedisServer(settings=["--rename-command", name, "nobody-knows"]) as redis:
+    with Redis(None, "--rename-command", name, "nobody-knows") as redis:
         config = place(f"redis://127.0.0.1:{redis.port}/0")
         told, _ = look(config, "check", 78 if result == "WRONG" else 0)
         assert [f for f in told if f["result"] == result and name in f["text"].upper()], told
@@ -258,7 +258,7 @@ def test_each_right_of_the_receiver_is_looked_at(place):
     """With each right of the shipped ACL taken away, check names it; nothing is written."""
     rules = receiver_rights()
     commands = [rule[1:] for rule in rules if rule.startswith("+") and rule != "+auth"]
-    with RedisServer() as redis:
+    with Redis() as redis:
         config = place(f"redis://127.0.0.1:{redis.port}/0", ", user: bob, password_file: password")
         (config.parent / "password").write_text("pw")
         (config.parent / "password").chmod(0o600)
@@ -363,7 +363,7 @@ def test_tail_goes_on_over_a_restart_a_flush_and_a_deleted_stream(receiver, redi
 
 def test_tail_goes_on_behind_the_end_of_an_older_redis(place):
     """A failover to a replica that was behind, whose clock is too: nothing is missed."""
-    with RedisServer() as redis:
+    with Redis() as redis:
         def add(at, n):
             redis.client.xadd("{ac}:events", {"ce_subject": f"contact/{n}"}, id=at)
 
@@ -380,7 +380,7 @@ def test_tail_goes_on_behind_the_end_of_an_older_redis(place):
 
 def test_tail_fails_at_once_where_it_never_read(place):
     assert "refused" in run_acrelay(place(f"redis://127.0.0.1:{harness.free_port()}/0"), "tail", code=69)
-    with RedisServer(password="s3") as redis:
+    with Redis(password="s3") as redis:
         config = place(f"redis://127.0.0.1:{redis.port}/0")
         assert "NOAUTH" in run_acrelay(config, "tail", code=77)
         assert "NOAUTH" in run_acrelay(config, "tail", "--group", "shop", code=77)
@@ -470,7 +470,7 @@ def test_nothing_from_outside_moves_the_terminal(receiver):
 
 
 def test_a_terminal_shows_what_is_asked(place):
-    with RedisServer() as redis:
+    with Redis() as redis:
         config = place(f"redis://127.0.0.1:{redis.port}/0")
         redis.pause()
         out = on_a_terminal("-c", str(config), "doctor", "--offline")
