@@ -1,10 +1,9 @@
 // A cursor reads segment after segment and skips what it has seen, so that a group which a
 // poisoned segment and its successor both hold is read once.
 //
-// What is missing between two records is a gap, unless a segment's header says that those
-// numbers were skipped (segment.h). The newest segment of a process that died may have torn
-// off records that no header tells of yet: the journal knows them from its opening (j->skip);
-// a reader without journal trusts only what a later frame proves.
+// What is missing between two records is a gap as far as it had been acknowledged (segment.h).
+// The journal knows what was: all that is durable, but what was torn off at its opening
+// (j->skip). A reader without journal knows what the records say.
 #include "journal/cursor.h"
 
 #include "base/clock.h"
@@ -25,15 +24,13 @@ struct cursor {
     char id_text[JOURNAL_ID_TEXT];
     uint64_t after;   // last sequence that was given out or passed
     uint64_t durable; // known to be synced; a reader without journal takes what it finds
-    uint64_t proved;  // what it read says that all up to here was acknowledged or skipped
+    uint64_t proved;  // all up to here was acknowledged or skipped
     int fd;           // segment being read, -1: none
-    struct segment segment;
+    struct segment segment, next; // `next` is the one after it, or else the first to read
+    bool has_next;
     struct segment_scan scan;
     struct buf chunk;
-    int looks;    // taken at the end of what could be read of the segment
-    bool pending; // a record was read and not given yet
-    struct segment_frame frame;
-    const char *payload;
+    bool pending;    // a record was read and not given yet
     int64_t read_us; // receipt of the last record read, 0: none yet
     bool woken;
 };
@@ -116,32 +113,45 @@ cursor_seek(struct cursor *c, uint64_t after)
     c->after = after;
 }
 
-// find_segment gives the one behind the current segment, or the first one to read.
-// 1 found, 0 there is none, -1 with *err.
+// refresh learns what has become durable, up to where the segment may be read (as far as the
+// journal says, or to the end of a file that is not ours, or not ours any more), and which
+// segment comes next.
 static int
-find_segment(struct cursor *c, struct segment *found, struct err *err)
+refresh(struct cursor *c, struct err *err)
 {
+    const struct segment *s = NULL;
+    struct stat st;
     struct view v;
     size_t i = 0;
 
     if (view_open(&v, c->journal, c->dir, err) < 0)
         return -1;
+    if (c->journal)
+        c->durable = c->proved = c->journal->durable;
+    if (c->journal && c->fd >= 0 && (s = view_find(&v, c->segment.name)))
+        c->scan.end = s->end;
     if (c->fd < 0)
         i = view_pick(&v, c->after + 1);
     else
         while (i < v.list.len && !segment_is_behind(&v.list.at[i], &c->segment))
             i++;
-    bool there = i < v.list.len;
-    if (there)
-        *found = v.list.at[i];
+    c->has_next = i < v.list.len;
+    if (c->has_next)
+        c->next = v.list.at[i];
     view_close(&v);
-    return there;
+    c->scan.next_first = c->has_next ? c->next.header.first : 0;
+    if (!c->journal)
+        buf_clear(&c->chunk); // its zeros may have become records
+    if (c->fd >= 0 && !s && fstat(c->fd, &st) == 0)
+        c->scan.end = (uint64_t)st.st_size;
+    return 0;
 }
 
+// Of a reader without journal.
 static void
 prove(struct cursor *c, uint64_t sequence)
 {
-    if (c->proved < sequence)
+    if (!c->journal && c->proved < sequence)
         c->proved = sequence;
 }
 
@@ -169,67 +179,48 @@ forget(struct journal *j, const char *name)
                   name);
 }
 
+// enter_segment goes on in c->next.
 static int
-enter_segment(struct cursor *c, const struct segment *s, struct err *err)
+enter_segment(struct cursor *c, struct err *err)
 {
     leave_segment(c);
-    c->fd = openat(c->dir, s->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    c->segment = c->next;
+    c->fd = openat(c->dir, c->segment.name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (c->fd < 0) {
-        int reason = errno;
-        err_errno(err, "cannot open segment %s", s->name);
-        if (err)
-            err->kind = ERR_AGAIN; // it may just have been removed
-        if (reason == ENOENT && c->journal)
-            forget(c->journal, s->name);
-        errno = reason;
+        err_errno(err, "cannot open segment %s", c->segment.name);
+        err->kind = ERR_AGAIN; // it may just have been removed
+        if (err->error == ENOENT && c->journal)
+            forget(c->journal, c->segment.name);
         return -1;
     }
-    c->segment = *s;
-    c->looks = 0;
-    prove(c, s->header.first - 1);
-    segment_scan_start(&c->scan, c->fd, &s->header, s->end, &c->chunk);
+    prove(c, c->segment.header.first - 1);
+    segment_scan_start(&c->scan, c->fd, &c->segment.header, c->segment.end, &c->chunk);
+    c->scan.live = true;
     return 0;
 }
 
-// look_again learns what has become durable, and up to where this segment may be read: as far
-// as the journal says, or to the end of a file that is not ours (or not ours any more).
-static void
-look_again(struct cursor *c)
-{
-    const struct segment *s = NULL;
-    struct stat st;
-    struct view v;
+// What of a range is lost.
+struct loss {
+    struct range range;
+    bool kept;     // not because segments that old are gone
+    bool in_place; // the segment being read is still there
+};
 
-    if (c->journal && view_open(&v, c->journal, c->dir, NULL) == 0) {
-        c->durable = c->journal->durable;
-        s = view_find(&v, c->segment.name);
-        if (s)
-            c->scan.end = s->end;
-        view_close(&v);
-    } else {
-        buf_clear(&c->chunk); // its zeros may have become records
-    }
-    if (c->fd >= 0 && !s && fstat(c->fd, &st) == 0)
-        c->scan.end = (uint64_t)st.st_size;
-}
-
-// lost_of leaves of what is missing that which had been acknowledged; `first` behind `last`
-// when nothing is. *kept: it is not missing because segments that old are gone.
+// judge leaves of what is missing that which had been acknowledged; an empty range when nothing
+// is lost.
 static int
-lost_of(struct cursor *c, struct range *r, bool *kept, struct err *err)
+judge(struct cursor *c, uint64_t first, uint64_t last, struct loss *loss, struct err *err)
 {
     struct view v;
 
     if (view_open(&v, c->journal, c->dir, err) < 0)
         return -1;
-    *kept = v.list.len == 0 || r->first >= v.list.at[0].header.first;
-    range_trim_skipped(r, &v.list);
+    *loss = (struct loss){.range = {first, last < c->proved ? last : c->proved},
+                          .kept = v.list.len == 0 || first >= v.list.at[0].header.first,
+                          .in_place = view_find(&v, c->segment.name) != NULL};
     if (c->journal && c->journal->skip.first)
-        range_trim(r, c->journal->skip);
-    bool newest =
-        v.list.len == 0 || !segment_is_behind(&v.list.at[v.list.len - 1], &c->segment);
-    if (!c->journal && newest && r->last > c->proved)
-        r->last = c->proved;
+        range_trim(&loss->range, c->journal->skip);
+    range_trim_skipped(&loss->range, &v.list);
     view_close(&v);
     return 0;
 }
@@ -241,55 +232,44 @@ gap_time(const struct cursor *c)
     return c->read_us ? c->read_us : clock_now_us();
 }
 
-// tell_gap says what is lost up to `last`. 1 told, 0 nothing is lost, -1 with *err.
+// give_gap says what is lost up to `last`. 1 given, 0 nothing is lost, -1 with *err.
 static int
-tell_gap(struct cursor *c, uint64_t last, struct record *rec, struct err *err)
+give_gap(struct cursor *c, uint64_t last, struct record *rec, struct err *err)
 {
-    struct range lost = {c->after + 1, last};
-    bool kept;
+    struct loss loss;
 
-    if (lost_of(c, &lost, &kept, err) < 0)
+    if (judge(c, c->after + 1, last, &loss, err) < 0)
         return -1;
     c->after = last;
-    if (lost.first > lost.last)
+    if (loss.range.first > loss.range.last)
         return 0;
-    *rec = (struct record){.sequence = lost.last,
+    *rec = (struct record){.sequence = loss.range.last,
                            .received_us = gap_time(c),
-                           .gap_first = lost.first,
-                           .gap_reason = kept ? "damaged" : "no longer kept"};
+                           .gap_first = loss.range.first,
+                           .gap_reason = loss.kept ? "damaged" : "no longer kept"};
     return 1;
 }
 
-// give hands out the record in c->frame, or first the gap before it.
+// give hands out the record that was read, or first the gap before it.
 static enum cursor_result
 give(struct cursor *c, struct record *rec, struct err *err)
 {
+    const struct segment_frame *f = &c->scan.frame;
+
     c->pending = true;
-    if (c->frame.sequence > c->durable)
+    if (f->sequence > c->durable)
         return CURSOR_END;
-    if (c->frame.sequence > c->after + 1) {
-        int told = tell_gap(c, c->frame.sequence - 1, rec, err);
-        if (told != 0)
-            return told < 0 ? CURSOR_ERROR : CURSOR_GAP;
+    if (f->sequence > c->after + 1) {
+        int given = give_gap(c, f->sequence - 1, rec, err);
+        if (given != 0)
+            return given < 0 ? CURSOR_ERROR : CURSOR_GAP;
     }
     c->pending = false;
-    c->after = c->frame.sequence;
-    *rec = (struct record){.sequence = c->frame.sequence,
-                           .received_us = c->frame.received_us,
-                           .payload = span_make(c->payload, c->frame.length)};
+    c->after = f->sequence;
+    *rec = (struct record){.sequence = f->sequence,
+                           .received_us = f->received_us,
+                           .payload = span_make(c->scan.payload, f->length)};
     return CURSOR_RECORD;
-}
-
-static bool
-is_still_there(struct cursor *c)
-{
-    struct view v;
-
-    if (view_open(&v, c->journal, c->dir, NULL) < 0)
-        return true;
-    bool there = view_find(&v, c->segment.name) != NULL;
-    view_close(&v);
-    return there;
 }
 
 // first_report says whether damage that could not be copied to bad/ is new: other cursors, and
@@ -308,150 +288,106 @@ first_report(struct journal *j, uint64_t first)
     return !found;
 }
 
-// set_aside keeps the bytes between two offsets, if acknowledged records were lost there. A
-// segment that was removed under our hands is no damage.
+// set_aside keeps the bytes of a hole if acknowledged records were lost there. A segment that
+// was removed under our hands is no damage.
 static void
-set_aside(struct cursor *c, uint64_t from, uint64_t to, struct range missing)
+set_aside(struct cursor *c, const struct segment_hole *hole)
 {
+    struct loss loss;
     struct err err;
-    bool kept;
 
-    if (missing.last < missing.first || missing.last <= c->after || !c->journal ||
-        lost_of(c, &missing, &kept, &err) < 0 || missing.first > missing.last ||
-        !is_still_there(c))
+    if (!c->journal || hole->last <= c->after ||
+        judge(c, hole->first, hole->last, &loss, &err) < 0 ||
+        loss.range.first > loss.range.last || !loss.in_place)
         return;
-    int copied = bad_copy(c->dir, c->fd, c->segment.name, from, to, &err);
-    if (copied == 0 || (copied < 0 && !first_report(c->journal, missing.first)))
-        return; // told before
+    int copied = bad_copy(c->dir, c->fd, c->segment.name, hole->from, hole->to, &err);
+    if (copied == 0 || (copied < 0 && !first_report(c->journal, loss.range.first)))
+        return; // reported before
     log_alarm("journal: segment %s is damaged from byte %llu to %llu (records %llu to "
               "%llu); %s",
-              c->segment.name, (unsigned long long)from, (unsigned long long)to,
-              (unsigned long long)missing.first, (unsigned long long)missing.last,
+              c->segment.name, (unsigned long long)hole->from,
+              (unsigned long long)hole->to, (unsigned long long)loss.range.first,
+              (unsigned long long)loss.range.last,
               copied < 0 ? err.text : "the bytes are kept in bad/");
     pthread_mutex_lock(&c->journal->lock);
     c->journal->damaged++;
     pthread_mutex_unlock(&c->journal->lock);
 }
 
-// Where it waits is told, for whoever looks after the disk.
-static int
-tell_unreadable(const struct cursor *c, struct err *err)
-{
-    return err_context(err, "segment %s, byte %llu", c->segment.name,
-                       (unsigned long long)c->scan.offset);
-}
-
-// pass_damage goes on behind bytes that are no record: at the next record of this segment, or
-// in the `next` segment (NULL: there is none). 1 go on, 0 the end of all, -1 with *err.
-static int
-pass_damage(struct cursor *c, const struct segment *next, struct err *err)
-{
-    uint64_t from = c->scan.offset, first = c->scan.after + 1;
-    struct segment_frame f;
-
-    switch (segment_scan_resync(&c->scan, &f, err)) {
-    case SEGMENT_ERROR:
-        return tell_unreadable(c, err);
-    case SEGMENT_RECORD:
-        set_aside(c, from, c->scan.offset, (struct range){first, f.sequence - 1});
-        return 1;
-    case SEGMENT_SEAL:
-        prove(c, f.sequence);
-        set_aside(c, from, c->scan.offset, (struct range){first, f.sequence});
-        break;
-    case SEGMENT_END:
-        if (next)
-            set_aside(c, from, c->scan.end,
-                      (struct range){first, next->header.first - 1});
-    }
-    if (!next)
-        return 0;
-    return enter_segment(c, next, err) < 0 ? -1 : 1;
-}
-
-static int
-look_closer(struct cursor *c)
-{
-    look_again(c);
-    c->looks++;
-    return 1;
-}
-
-// Nothing valid at the cursor's offset: damage, or the end of the segment. 1 go on, 0 the
-// end of all, -1 with *err.
-static int
-pass_end(struct cursor *c, struct err *err)
-{
-    struct segment next;
-
-    if (c->looks == 0)
-        return look_closer(c);
-    int behind = find_segment(c, &next, err);
-    if (behind < 0)
-        return -1;
-    if (behind && next.header.first <= c->scan.after + 1)
-        return enter_segment(c, &next, err) < 0 ? -1 : 1;
-    // The writer may have added records since the first look, and then begun the next one.
-    if (behind && c->looks == 1)
-        return look_closer(c);
-    return pass_damage(c, behind ? &next : NULL, err);
-}
-
-// All segments are read. What was durable and none of them holds is lost.
+// All segments are read. What was acknowledged and none of them holds is lost.
 static enum cursor_result
 finish(struct cursor *c, struct record *rec, struct err *err)
 {
-    uint64_t last = c->journal ? c->durable : c->proved;
-
-    if (c->after >= last)
+    if (c->after >= c->proved)
         return CURSOR_END;
-    int told = tell_gap(c, last, rec, err);
-    return told < 0 ? CURSOR_ERROR : told ? CURSOR_GAP : CURSOR_END;
+    int given = give_gap(c, c->proved, rec, err);
+    return given < 0 ? CURSOR_ERROR : given ? CURSOR_GAP : CURSOR_END;
 }
 
-// read_on reads until a record behind c->after is found. 1, 0 at the end of all, -1.
+// go_on_reading enters the next segment. 1, 0 when there is none, -1 with *err.
+static int
+go_on_reading(struct cursor *c, struct err *err)
+{
+    if (!c->has_next)
+        return 0;
+    return enter_segment(c, err) < 0 ? -1 : 1;
+}
+
+// step does one step towards a record after c->after. 1 go on, 0 the end of all, -1 with *err.
+static int
+step(struct cursor *c, enum segment_result r, struct err *err)
+{
+    switch (r) {
+    case SEGMENT_ERROR: // where it waits is said, for whoever looks after the disk
+        return err_context(err, "segment %s, byte %llu", c->segment.name,
+                           (unsigned long long)c->scan.offset);
+    case SEGMENT_CHECK:
+        return refresh(c, err) < 0 ? -1 : 1;
+    case SEGMENT_END:
+        return go_on_reading(c, err);
+    case SEGMENT_HOLE:
+        prove(c, c->scan.hole.proved);
+        set_aside(c, &c->scan.hole);
+        return 1;
+    case SEGMENT_RECORD:
+        prove(c, c->scan.frame.durable);
+        c->read_us = c->scan.frame.received_us;
+    }
+    return 1;
+}
+
+// read_on reads until a record after c->after is found. 1, 0 at the end of all, -1.
 static int
 read_on(struct cursor *c, struct err *err)
 {
-    struct segment first;
+    enum segment_result r;
+    int on = 1;
 
-    if (c->fd < 0) {
-        int found = find_segment(c, &first, err);
-        if (found <= 0)
-            return found;
-        if (enter_segment(c, &first, err) < 0)
-            return -1;
+    if (c->fd < 0)
+        on = refresh(c, err) < 0 ? -1 : go_on_reading(c, err);
+    for (c->scan.checks = 0; on > 0; on = step(c, r, err)) {
+        r = segment_scan_next(&c->scan, err);
+        if (r == SEGMENT_RECORD && c->scan.frame.sequence > c->after)
+            return step(c, r, err);
     }
-    c->looks = 0;
-    for (;;) {
-        enum segment_result r = segment_scan_next(&c->scan, &c->frame, &c->payload, err);
-        if (r == SEGMENT_ERROR)
-            return tell_unreadable(c, err);
-        if (r == SEGMENT_RECORD) {
-            prove(c, c->frame.durable);
-            c->read_us = c->frame.received_us;
-        }
-        if (r == SEGMENT_RECORD && c->frame.sequence > c->after)
-            return 1;
-        if (r == SEGMENT_RECORD)
-            continue; // seen before
-        int on = pass_end(c, err);
-        if (on <= 0)
-            return on;
-    }
+    return on;
 }
 
 enum cursor_result
 cursor_next(struct cursor *c, struct record *rec, struct err *err)
 {
-    if (c->after >= c->durable)
-        look_again(c);
+    struct err own;
+
+    err = err ? err : &own;
+    if (c->after >= c->durable && refresh(c, err) < 0)
+        return CURSOR_ERROR;
     if (c->after >= c->durable)
         return CURSOR_END;
     if (c->pending)
         return give(c, rec, err);
+    err->error = 0;
     int found = read_on(c, err);
-    for (int tries = 0; found < 0 && errno == ENOENT && tries < 8; tries++)
+    for (int tries = 0; found < 0 && err->error == ENOENT && tries < 8; tries++)
         found = read_on(c, err); // a segment was removed between finding and opening it
     if (found < 0)
         return CURSOR_ERROR;

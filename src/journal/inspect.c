@@ -1,6 +1,5 @@
-// What is missing is judged as a cursor does (range_trim_skipped), segment by segment: a hole
-// is lost unless a header says that it was skipped, the next segment holds it again, or no
-// later frame of the newest segment proves that it was acknowledged.
+// Segment by segment. What is missing is judged by the scan, as for a cursor, and lost unless a
+// header says that it was skipped.
 #include "journal/inspect.h"
 
 #include "base/text.h"
@@ -50,40 +49,23 @@ is_newest(const struct look *l)
     return l->i + 1 == l->list->len;
 }
 
-// note_hole counts what is lost of a hole; `proved` is what the frame behind it proves.
+// A hole is lost as far as it had been acknowledged.
 static void
-note_hole(struct look *l, struct range hole, uint64_t proved)
+count_hole(struct look *l, const struct segment_hole *hole)
 {
-    if (!is_newest(l) && hole.last >= l->list->at[l->i + 1].header.first)
-        hole.last = l->list->at[l->i + 1].header.first - 1;
-    if (is_newest(l) && hole.last > proved)
-        hole.last = proved;
-    range_trim_skipped(&hole, l->list);
-    if (hole.first > hole.last) {
+    struct range lost = {hole->first, hole->proved};
+
+    range_trim_skipped(&lost, l->list);
+    if (lost.first > lost.last) {
         if (l->found.state == INSPECT_CLEAN)
             l->found.state = INSPECT_TORN;
         return;
     }
     l->found.state = INSPECT_DAMAGED;
-    l->found.lost += hole.last - hole.first + 1;
+    l->found.lost += lost.last - lost.first + 1;
     l->found.gaps++;
     if (l->watch->gap)
-        l->watch->gap(hole.first, hole.last, l->watch->context);
-}
-
-// pass_hole goes on behind bytes that are no record.
-static enum segment_result
-pass_hole(struct look *l, struct err *err)
-{
-    uint64_t before = l->scan.after;
-    struct segment_frame f;
-    enum segment_result r = segment_scan_resync(&l->scan, &f, err);
-
-    if (r == SEGMENT_RECORD)
-        note_hole(l, (struct range){before + 1, f.sequence - 1}, f.durable);
-    if (r == SEGMENT_SEAL && f.sequence > before)
-        note_hole(l, (struct range){before + 1, f.sequence}, f.durable);
-    return r;
+        l->watch->gap(lost.first, lost.last, l->watch->context);
 }
 
 static bool
@@ -103,43 +85,29 @@ has_remains(const struct segment_scan *s)
     return false;
 }
 
-// The records end here. What the next segment starts behind is missing too. Remains in the
-// newest one may be what is just being written.
 static void
-note_end(struct look *l)
+count_record(struct look *l, const struct segment_frame *f)
 {
-    uint64_t last = l->scan.after;
-
-    if (l->found.state == INSPECT_CLEAN && !(is_newest(l) && l->held) &&
-        has_remains(&l->scan))
-        l->found.state = INSPECT_TORN;
-    if (!is_newest(l) && l->list->at[l->i + 1].header.first > last + 1)
-        note_hole(l, (struct range){last + 1, l->list->at[l->i + 1].header.first - 1}, 0);
-    l->found.last = last;
+    l->found.records++;
+    l->found.payload_bytes += f->length;
+    l->found.last = f->sequence;
 }
 
 static int
 scan_all(struct look *l, struct err *err)
 {
-    struct segment_frame f;
-    const char *payload;
     enum segment_result r;
 
-    do {
-        r = segment_scan_next(&l->scan, &f, &payload, err);
-        if (r == SEGMENT_RECORD) {
-            l->found.records++;
-            l->found.payload_bytes += f.length;
-        } else if (r == SEGMENT_END) {
-            r = pass_hole(l, err);
-        }
-    } while (r == SEGMENT_RECORD);
-    if (r == SEGMENT_ERROR)
-        return -1;
-    if (r == SEGMENT_SEAL)
-        l->scan.offset = l->scan.end;
-    note_end(l);
-    return 0;
+    while ((r = segment_scan_next(&l->scan, err)) > SEGMENT_END)
+        if (r == SEGMENT_HOLE)
+            count_hole(l, &l->scan.hole);
+        else
+            count_record(l, &l->scan.frame);
+    // Remains in the newest segment may be what is just being written.
+    if (l->found.state == INSPECT_CLEAN && !l->scan.sealed &&
+        !(is_newest(l) && l->held) && has_remains(&l->scan))
+        l->found.state = INSPECT_TORN;
+    return (int)r;
 }
 
 // The size is asked now: a segment may have grown since it was listed, before the next began.
@@ -155,6 +123,8 @@ verify_file(struct look *l, int fd, struct err *err)
     buf_init(&chunk, SEGMENT_CHUNK_MAX);
     segment_scan_start(&l->scan, fd, &s->header, (uint64_t)st.st_size, &chunk);
     l->scan.passes_unreadable = true;
+    if (!is_newest(l))
+        l->scan.next_first = s[1].header.first;
     int result = scan_all(l, err);
     buf_release(&chunk);
     return result;
@@ -169,7 +139,8 @@ verify_one(struct look *l, int dir, struct err *err)
 
     if (fd < 0)
         return errno == ENOENT ? 0 : err_errno(err, "cannot open segment %s", s->name);
-    l->found = (struct inspect_segment){.name = s->name, .first = s->header.first};
+    l->found = (struct inspect_segment){
+        .name = s->name, .first = s->header.first, .last = s->header.first - 1};
     int result = verify_file(l, fd, err);
     close(fd);
     return result < 0 ? -1 : 1;
@@ -238,60 +209,40 @@ struct salvage {
     void *context;
 };
 
-// tell_missing tells what is missing up to `last`, as far as a frame proves it.
 static int
-tell_missing(struct salvage *s, uint64_t first, uint64_t last,
-             const struct segment_frame *f, struct err *err)
+salvage_record(struct salvage *s, struct err *err)
 {
-    if (last > f->durable)
-        last = f->durable;
-    if (first > last)
-        return 0;
-    return s->gap(&(struct record){.sequence = last,
-                                   .received_us = f->received_us,
-                                   .gap_first = first,
-                                   .gap_reason = "damaged"},
-                  s->context, err);
+    const struct segment_frame *f = &s->scan.frame;
+
+    return s->each(&(struct record){.sequence = f->sequence,
+                                    .received_us = f->received_us,
+                                    .payload = span_make(s->scan.payload, f->length)},
+                   s->context, err);
 }
 
-// salvage_on passes bytes that are no record. 1 to go on, 0 at the end, -1 with *err.
 static int
-salvage_on(struct salvage *s, struct err *err)
+salvage_hole(struct salvage *s, struct err *err)
 {
-    uint64_t first = s->scan.after + 1;
-    struct segment_frame f;
-    enum segment_result r = segment_scan_resync(&s->scan, &f, err);
+    const struct segment_hole *hole = &s->scan.hole;
 
-    if (r == SEGMENT_ERROR || r == SEGMENT_END)
-        return (int)r;
-    uint64_t last = r == SEGMENT_SEAL ? f.sequence : f.sequence - 1;
-    if (tell_missing(s, first, last, &f, err) < 0)
-        return -1;
-    return r == SEGMENT_RECORD;
+    if (hole->first > hole->proved)
+        return 0;
+    return s->gap(&(struct record){.sequence = hole->proved,
+                                   .received_us = s->scan.frame.received_us,
+                                   .gap_first = hole->first,
+                                   .gap_reason = "damaged"},
+                  s->context, err);
 }
 
 static int
 salvage_all(struct salvage *s, struct err *err)
 {
-    struct segment_frame f;
-    const char *payload;
+    enum segment_result r;
 
-    for (;;) {
-        enum segment_result r = segment_scan_next(&s->scan, &f, &payload, err);
-        if (r == SEGMENT_ERROR || r == SEGMENT_SEAL)
-            return r == SEGMENT_SEAL ? 0 : -1;
-        if (r == SEGMENT_END) {
-            int on = salvage_on(s, err);
-            if (on <= 0)
-                return on;
-            continue;
-        }
-        struct record rec = {.sequence = f.sequence,
-                             .received_us = f.received_us,
-                             .payload = span_make(payload, f.length)};
-        if (s->each(&rec, s->context, err) < 0)
+    while ((r = segment_scan_next(&s->scan, err)) > SEGMENT_END)
+        if ((r == SEGMENT_HOLE ? salvage_hole(s, err) : salvage_record(s, err)) < 0)
             return -1;
-    }
+    return (int)r;
 }
 
 static int

@@ -63,20 +63,27 @@ struct found {
     struct range torn;
 };
 
+// prove: a frame says that all up to `durable` was acknowledged.
+static void
+prove(struct found *found, uint64_t durable)
+{
+    if (found->torn.last <= durable)
+        found->torn = (struct range){0};
+    else if (found->torn.first && found->torn.first <= durable)
+        found->torn.first = durable + 1;
+}
+
+static void
+take_hole(struct found *found, const struct segment_hole *hole)
+{
+    if (hole->first <= hole->last)
+        found->torn = range_cover(found->torn, (struct range){hole->first, hole->last});
+}
+
 static void
 take_frame(struct found *found, const struct segment_frame *f)
 {
-    uint64_t before = f->length ? f->sequence - 1 : f->sequence;
-
-    if (before > found->last) {
-        if (found->torn.first == 0)
-            found->torn.first = found->last + 1;
-        found->torn.last = before;
-    }
-    if (found->torn.last && f->durable >= found->torn.last)
-        found->torn = (struct range){0};
-    else if (found->torn.first && f->durable >= found->torn.first)
-        found->torn.first = f->durable + 1;
+    prove(found, f->durable);
     found->last = f->sequence;
     found->last_us = f->received_us;
 }
@@ -100,8 +107,6 @@ scan_records(int fd, const struct segment *s, struct found *found)
 {
     struct err err;
     struct segment_scan scan;
-    struct segment_frame f;
-    const char *payload;
     struct buf chunk;
     enum segment_result r;
 
@@ -109,19 +114,13 @@ scan_records(int fd, const struct segment *s, struct found *found)
     segment_scan_start(&scan, fd, &s->header, s->bytes, &chunk);
     found->last = s->header.first - 1;
     found->torn = (struct range){0};
-    for (;;) {
-        r = segment_scan_next(&scan, &f, &payload, &err);
-        if (r == SEGMENT_END) {
-            r = segment_scan_resync(&scan, &f, &err);
-            if (r == SEGMENT_RECORD)
-                continue;
-        }
-        if (r == SEGMENT_ERROR || r == SEGMENT_END)
-            break;
-        take_frame(found, &f);
-        if (r == SEGMENT_SEAL)
-            break;
-    }
+    while ((r = segment_scan_next(&scan, &err)) > SEGMENT_END)
+        if (r == SEGMENT_HOLE)
+            take_hole(found, &scan.hole);
+        else
+            take_frame(found, &scan.frame);
+    if (scan.sealed)
+        take_frame(found, &scan.frame);
     buf_release(&chunk);
     if (r == SEGMENT_ERROR)
         pass_unreadable(s, found, &err);

@@ -139,63 +139,113 @@ here(const struct segment_scan *s)
     return s->chunk->at + (s->offset - s->chunk_at);
 }
 
-// look checks what stands at s->offset without moving. `missing` is how many sequences may
-// be missing before it: none but behind damage.
-static enum segment_result
-look(struct segment_scan *s, struct segment_frame *f, uint64_t missing, struct err *err)
+// What stands at an offset.
+enum frame_kind {
+    FRAME_UNREADABLE = -1,
+    FRAME_NONE = 0,
+    FRAME_RECORD = 1,
+    FRAME_SEAL = 2
+};
+
+// frame_check reads what stands at s->offset into s->frame without moving. `missing` is how
+// many sequences may be missing before it: none but after damage.
+static enum frame_kind
+frame_check(struct segment_scan *s, uint64_t missing, struct err *err)
 {
+    struct segment_frame *f = &s->frame;
     int there = want(s, SEGMENT_FRAME, err);
 
     if (there <= 0)
-        return (enum segment_result)there;
+        return (enum frame_kind)there;
     memcpy(f, here(s), SEGMENT_FRAME);
     uint64_t least = s->after + (f->length ? 1 : 0);
     if (f->length > JOURNAL_RECORD_MAX || f->sequence < least ||
         f->sequence - least > missing)
-        return SEGMENT_END;
+        return FRAME_NONE;
     there = want(s, (uint64_t)SEGMENT_FRAME + f->length, err);
     if (there <= 0)
-        return (enum segment_result)there;
+        return (enum frame_kind)there;
     if (f->crc != segment_frame_crc(s->salt, f, here(s) + SEGMENT_FRAME))
-        return SEGMENT_END;
-    return f->length ? SEGMENT_RECORD : SEGMENT_SEAL;
+        return FRAME_NONE;
+    return f->length ? FRAME_RECORD : FRAME_SEAL;
 }
 
-enum segment_result
-segment_scan_next(struct segment_scan *s, struct segment_frame *f, const char **payload,
-                  struct err *err)
-{
-    enum segment_result found = look(s, f, 0, err);
-
-    if (found == SEGMENT_ERROR && s->passes_unreadable)
-        return SEGMENT_END;
-    if (found != SEGMENT_RECORD)
-        return found;
-    *payload = here(s) + SEGMENT_FRAME;
-    s->offset += segment_space(f->length);
-    s->after = f->sequence;
-    return SEGMENT_RECORD;
-}
-
-enum segment_result
-segment_scan_resync(struct segment_scan *s, struct segment_frame *f, struct err *err)
+// resync moves to the next valid frame at an 8-byte step after s->offset. FRAME_NONE, and no
+// move, when there is none up to the end.
+static enum frame_kind
+resync(struct segment_scan *s, struct err *err)
 {
     uint64_t start = s->offset;
-    enum segment_result found = SEGMENT_END;
+    enum frame_kind found = FRAME_NONE;
 
     for (s->offset += 8; s->offset < s->end; s->offset += 8) {
-        uint64_t missing = (s->offset - start) / SEGMENT_RECORD_LEAST;
-        found = look(s, f, missing, err);
-        if (found == SEGMENT_ERROR && s->passes_unreadable) {
+        found = frame_check(s, (s->offset - start) / SEGMENT_RECORD_LEAST, err);
+        if (found == FRAME_UNREADABLE && s->passes_unreadable) {
             s->offset |= BLOCK - 8; // the step leads to the next block
-            found = SEGMENT_END;
+            found = FRAME_NONE;
         }
-        if (found != SEGMENT_END)
+        if (found != FRAME_NONE)
             break;
     }
-    if (found == SEGMENT_RECORD || found == SEGMENT_SEAL)
-        s->after = f->sequence - (found == SEGMENT_RECORD);
-    else
+    if (found <= FRAME_NONE)
         s->offset = start;
     return found;
+}
+
+// leave_rest ends the scan where the next segment goes on, with what is missing before that.
+static enum segment_result
+leave_rest(struct segment_scan *s, uint64_t from, uint64_t to)
+{
+    if (s->next_first <= s->after + 1) // also: there is no next
+        return SEGMENT_END;
+    s->after = s->next_first - 1;
+    s->hole = (struct segment_hole){s->hole.first, s->after, s->after, from, to};
+    s->offset = s->end;
+    return SEGMENT_HOLE;
+}
+
+// pass_hole moves to what follows bytes that are no record. A hole does not reach what the next
+// segment goes on from: records after that are remains of a failed write, which it repeats.
+static enum segment_result
+pass_hole(struct segment_scan *s, struct err *err)
+{
+    uint64_t from = s->offset;
+    enum frame_kind found = s->sealed ? FRAME_NONE : resync(s, err);
+
+    if (found == FRAME_UNREADABLE)
+        return SEGMENT_ERROR;
+    uint64_t last = s->frame.sequence - (found == FRAME_RECORD);
+    s->hole = (struct segment_hole){s->after + 1, last, last, from, s->offset};
+    if (found == FRAME_NONE)
+        return leave_rest(s, from, s->end);
+    if (s->next_first && last >= s->next_first)
+        return leave_rest(s, from, s->offset);
+    if (!s->next_first && s->frame.durable < last)
+        s->hole.proved = s->frame.durable;
+    s->after = last;
+    return SEGMENT_HOLE;
+}
+
+enum segment_result
+segment_scan_next(struct segment_scan *s, struct err *err)
+{
+    enum frame_kind found = frame_check(s, 0, err);
+
+    if (found == FRAME_UNREADABLE && !s->passes_unreadable)
+        return SEGMENT_ERROR;
+    if (found == FRAME_RECORD) {
+        s->payload = here(s) + SEGMENT_FRAME;
+        s->offset += segment_space(s->frame.length);
+        s->after = s->frame.sequence;
+        return SEGMENT_RECORD;
+    }
+    s->sealed = found == FRAME_SEAL;
+    if (s->live && s->checks == 0)
+        return (s->checks++, SEGMENT_CHECK);
+    if (s->next_first && s->next_first <= s->after + 1)
+        return SEGMENT_END;
+    // Its writer may have added records since the first check, and then begun the next one.
+    if (s->live && s->next_first && s->checks == 1)
+        return (s->checks++, SEGMENT_CHECK);
+    return pass_hole(s, err);
 }

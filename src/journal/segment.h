@@ -111,37 +111,51 @@ uint32_t segment_frame_crc(uint64_t salt, const struct segment_frame *f,
 // is not a header we know.
 int segment_read_header(int fd, struct segment_header *h, struct err *err);
 
-// A scan reads a segment's records one after the other; it belongs to one thread.
+// What is missing between two records, before a seal, or at the end of a segment after which
+// another one goes on. Empty (`first` behind `last`) when there are only bytes that say nothing.
+struct segment_hole {
+    uint64_t first, last;
+    // Up to here it had been acknowledged, by the word of the frame after it or of the next
+    // segment, unless a header says that it was skipped. May lie before `first`.
+    uint64_t proved;
+    uint64_t from, to; // the bytes that stand there
+};
+
+// A scan reads a segment from its first record to its end, and judges what is missing on the
+// way. Recovery, cursors, verify and salvage all see a segment through it. It belongs to one
+// thread.
 struct segment_scan {
     int fd;
     uint64_t salt;
-    uint64_t offset; // of the next frame
-    uint64_t end;    // nothing is read from here on; the caller may move it
-    uint64_t after;  // the last sequence seen (or first - 1)
-    struct buf *chunk;
-    uint64_t chunk_at;      // offset in the file of chunk's first byte
+    uint64_t offset;     // of what comes next
+    uint64_t end;        // nothing is read from here on; the caller may move it
+    uint64_t after;      // the last sequence passed (or first - 1)
+    uint64_t next_first; // the next segment goes on from this sequence; 0: none is known
+    bool live;           // another thread or process may write it: see SEGMENT_CHECK
     bool passes_unreadable; // what cannot be read is no record, instead of SEGMENT_ERROR
+    bool sealed;            // SEGMENT_END: it was closed cleanly
+    int checks;             // SEGMENT_CHECKs given; the caller may start again
+    struct segment_frame frame; // of SEGMENT_RECORD; of what follows a SEGMENT_HOLE
+    const char *payload;        // of SEGMENT_RECORD, in the chunk, until the next call
+    struct segment_hole hole;   // of SEGMENT_HOLE
+    struct buf *chunk;
+    uint64_t chunk_at; // offset in the file of chunk's first byte
 };
 
 enum segment_result {
     SEGMENT_ERROR = -1, // I/O error, *err set (ERR_AGAIN)
-    SEGMENT_END = 0,    // nothing valid at offset
+    SEGMENT_END = 0,    // nothing more
     SEGMENT_RECORD = 1,
-    SEGMENT_SEAL = 2, // the segment was closed cleanly: nothing follows
+    SEGMENT_HOLE = 2,
+    // Only of a live segment, before its end or a hole is believed: bring `end` and
+    // `next_first` up to date and call again.
+    SEGMENT_CHECK = 3,
 };
 
+// segment_scan_start begins before the first record. The rest of *s is the caller's to set.
 void segment_scan_start(struct segment_scan *s, int fd, const struct segment_header *h,
                         uint64_t end, struct buf *chunk);
 
-// segment_scan_next reads the record at s->offset. *payload points into the chunk and is
-// valid until the next call.
-enum segment_result segment_scan_next(struct segment_scan *s, struct segment_frame *f,
-                                      const char **payload, struct err *err);
-
-// segment_scan_resync looks for the next valid record or seal at an 8-byte step behind
-// s->offset, moves there without reading past it, and gives its frame. SEGMENT_END, and no
-// move, when there is none up to the end.
-enum segment_result segment_scan_resync(struct segment_scan *s, struct segment_frame *f,
-                                        struct err *err);
+enum segment_result segment_scan_next(struct segment_scan *s, struct err *err);
 
 #endif

@@ -1,6 +1,7 @@
 // A cursor meets damage as a gap, sees only what is durable, and can be moved and woken.
 #include "base/clock.h"
 #include "journal/cursor.h"
+#include "journal/segment.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -387,4 +388,52 @@ Test(cursor, says_what_is_no_longer_kept)
     cr_assert_eq(rec.sequence, last + 1);
     cursor_close(c);
     journal_close(j);
+}
+
+// Writes a segment with the records from `first` to `last`, without those in `holes` (bit n
+// for record n), each written when `durable` was synced.
+static void
+write_segment(uint64_t first, uint64_t last, uint64_t holes, uint64_t durable)
+{
+    struct segment_header h = {.id = "a journal's id", .first = first, .salt = first};
+    static struct file f;
+
+    segment_header_seal(&h);
+    memset(&f, 0, sizeof f);
+    memcpy(f.bytes, &h, sizeof h);
+    f.len = sizeof h;
+    for (uint64_t n = first; n <= last; n++) {
+        char *to = f.bytes + f.len;
+        struct segment_frame frame = {
+            .length = 27, .sequence = n, .received_us = 1, .durable = durable};
+        snprintf(to + sizeof frame, 28, "record %020llu", (unsigned long long)n);
+        frame.crc = segment_frame_crc(h.salt, &frame, to + sizeof frame);
+        memcpy(to, &frame, sizeof frame);
+        if (holes >> n & 1)
+            memset(to, 0, segment_space(frame.length));
+        f.len += segment_space(frame.length);
+    }
+    char name[SEGMENT_NAME];
+    segment_name(name, &h);
+    snprintf(f.path, sizeof f.path, "%s/%s", directory, name);
+    write_file(&f);
+}
+
+// Records 3 and 4 were written again after a failed sync; 2 had been acknowledged.
+Test(cursor, finds_what_the_next_segment_repeats_after_damage)
+{
+    write_segment(1, 4, 1 << 2 | 1 << 3, 2);
+    write_segment(3, 5, 0, 2);
+    struct err err = {0};
+    struct cursor *reader = cursor_open_reader(directory, 0, &err);
+    cr_assert_not_null(reader, "%s", err.text);
+    struct walk w = walk(reader);
+    cursor_close(reader);
+    cr_assert_eq(w.found, 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5);
+    cr_assert_eq(w.told, 1 << 2);
+    struct journal *j = must_open();
+    w = walk_journal(j);
+    journal_close(j);
+    cr_assert_eq(w.found, 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5);
+    cr_assert_eq(w.told, 1 << 2);
 }
