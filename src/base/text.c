@@ -205,6 +205,17 @@ text_utf8(struct span s, uint32_t *code)
     return len;
 }
 
+bool
+text_is_utf8(struct span s)
+{
+    uint32_t code;
+    size_t step = 1;
+
+    for (; s.len > 0 && step > 0; s = span_from(s, step))
+        step = text_utf8(s, &code);
+    return step > 0;
+}
+
 static size_t
 format_amount(char *to, size_t size, double amount, const char *unit)
 {

@@ -42,16 +42,7 @@ char *text_digits(char *to, uint64_t value, int digits);
 size_t text_utf8(struct span s, uint32_t *code);
 
 // text_is_utf8 says whether all of s is valid UTF-8.
-static inline bool
-text_is_utf8(struct span s)
-{
-    uint32_t code;
-    size_t step = 1;
-
-    for (; s.len > 0 && step > 0; s = span_from(s, step))
-        step = text_utf8(s, &code);
-    return step > 0;
-}
+bool text_is_utf8(struct span s);
 
 // text_bytes writes a size for people: "512 B", "1.5 MiB". text_duration writes a span of
 // time given in milliseconds: "250 ms", "1.5 s", "3 min", "2 h", "7 d".
