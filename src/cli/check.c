@@ -16,6 +16,7 @@
 #include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -28,21 +29,19 @@ static void
 check_file(struct findings *f)
 {
     struct cli *c = f->cli;
-    struct buf problems;
+    struct problems problems = {0};
 
-    buf_init(&problems, 1 << 20);
-    c->config = config_read(c->file, &problems);
-    struct span rest = buf_span(&problems);
-    while (rest.len > 0) {
-        bool warning;
-        struct span line = config_next_problem(&rest, &warning);
-        findings_tell(f, warning ? WARNING : WRONG, EXIT_CODE_CONFIG, "configuration",
-                      warning || rest.len > 0
-                          ? NULL
-                          : "mend the file; programs that run go on with what they had",
-                      "%.*s", (int)line.len, line.at);
+    c->config = config_read(c->file, NULL, &problems);
+    for (size_t i = 0; i < problems.len; i++) {
+        const struct problem *p = &problems.at[i];
+        bool last = i + 1 == problems.len && !p->warning;
+        char line[PROBLEM_LINE];
+        findings_tell(f, p->warning ? WARNING : WRONG, EXIT_CODE_CONFIG, "configuration",
+                      last ? "mend the file; programs that run go on with what they had"
+                           : NULL,
+                      "%s", problem_line(p, line));
     }
-    buf_release(&problems);
+    free(problems.at);
     if (c->config)
         findings_tell(f, GOOD, EXIT_CODE_OK, "configuration", NULL, "%s: %zu hook%s",
                       c->file, c->config->hooks_len,
@@ -305,12 +304,10 @@ print_document(const char *what)
     struct buf text;
 
     buf_init(&text, 1 << 20);
-    if (strcmp(what, "example") == 0)
-        config_write_example(&text);
-    else if (strcmp(what, "manual") == 0)
-        config_write_manual(&text);
-    else
-        config_write_help(&text);
+    config_write(strcmp(what, "example") == 0  ? CONFIG_EXAMPLE
+                 : strcmp(what, "manual") == 0 ? CONFIG_MANUAL
+                                               : CONFIG_HELP,
+                 &text);
     fwrite(text.at, 1, text.len, stdout);
     buf_release(&text);
     return EXIT_CODE_OK;
@@ -332,7 +329,7 @@ ask_worker(struct findings *f)
 static void
 check_redis_socket(struct findings *f)
 {
-    const char *path = f->cli->config->redis_path;
+    const char *path = f->cli->config->redis_url.path;
     bool connected = f->receiver.code && !f->receiver.redis_error[0];
     struct group *group;
     struct stat st;

@@ -156,7 +156,7 @@ look_at_version(struct look *l, struct span info)
         findings_tell(l->f, WRONG, EXIT_CODE_UNAVAILABLE, "redis",
                       "install Redis 7.0 or later",
                       "%s: version %s, and acrelay needs Redis 6.2 (XTRIM MINID)",
-                      l->c->redis_url, text);
+                      l->c->redis_url.text, text);
 }
 
 static void
@@ -259,10 +259,8 @@ look_at_keys(struct look *l)
                                             {"hooks", "hash"}};
     char key[SCRIPT_KEY];
 
-    for (size_t i = 0; i < l->c->hooks_len; i++) {
-        if (config_has_stream_before(l->c, i))
-            continue;
-        script_key(key, l->c->redis_namespace, span_of(l->c->hooks[i].stream));
+    for (size_t i = 0; i < l->c->streams.len; i++) {
+        script_key(key, l->c->redis_namespace, span_of(l->c->streams.at[i]));
         look_at_type(l, key, "stream");
     }
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
@@ -332,7 +330,7 @@ look_at_all(struct look *l)
         looks[i](l);
     if (l->f->counts[WRONG] == l->wrong_before)
         findings_tell(l->f, GOOD, EXIT_CODE_OK, "redis", NULL, "%s: %s%s%s",
-                      l->c->redis_url, l->version[0] ? l->version : "answers",
+                      l->c->redis_url.text, l->version[0] ? l->version : "answers",
                       l->unseen[0] ? "; not looked at for want of the right: " : "",
                       l->unseen);
 }
@@ -346,9 +344,9 @@ check_redis(struct findings *f, bool deeply)
 
     script_key(l.stream, l.c->redis_namespace, span_of(l.c->hooks[0].stream));
     l.r = cli_redis(f->cli, &err);
-    output_wait("asking Redis (%s)", l.c->redis_url);
+    output_wait("asking Redis (%s)", l.c->redis_url.text);
     if (!l.r || !redis_is_usable(l.r, &err)) {
-        err_context(&err, "%s", l.c->redis_url);
+        err_context(&err, "%s", l.c->redis_url.text);
         redis_tell(f, "redis", err.text);
     } else {
         look_at_all(&l);

@@ -94,11 +94,9 @@ each_right(struct asking *l, right_fn *each, void *context)
 
     for (size_t i = 0; i < sizeof rights / sizeof *rights; i++) {
         bool streams = strcmp(rights[i].key, "*") == 0;
-        for (size_t k = 0; k < (streams ? l->c->hooks_len : 1); k++) {
-            if (streams && config_has_stream_before(l->c, k))
-                continue;
+        for (size_t k = 0; k < (streams ? l->c->streams.len : 1); k++) {
             script_key(key, l->c->redis_namespace,
-                       span_of(streams ? l->c->hooks[k].stream : rights[i].key));
+                       span_of(streams ? l->c->streams.at[k] : rights[i].key));
             each(&rights[i], key, context);
         }
     }

@@ -6,6 +6,7 @@
 #include "event/json.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { REDIS_MS = 5000 };
 
@@ -17,27 +18,14 @@ cli_fail(const struct err *err)
     return err->exit ? (int)err->exit : EXIT_CODE_FAILURE;
 }
 
-// Prints the lines that are no warnings, or all.
-static void
-print_problems(struct span text, bool warnings)
-{
-    while (text.len > 0) {
-        bool warning;
-        struct span line = config_next_problem(&text, &warning);
-        if (warnings || !warning)
-            fprintf(stderr, "%.*s\n", (int)line.len, line.at);
-    }
-}
-
 struct config *
 cli_config(const char *file, bool warnings)
 {
-    struct buf problems;
+    struct problems problems = {0};
+    struct config *config = config_read(file, NULL, &problems);
 
-    buf_init(&problems, 1 << 20);
-    struct config *config = config_read(file, &problems);
-    print_problems(buf_span(&problems), warnings);
-    buf_release(&problems);
+    problems_print(&problems, warnings ? PROBLEMS_STDERR : PROBLEMS_STDERR_ERRORS);
+    free(problems.at);
     if (!config)
         fprintf(stderr,
                 "acrelay: this file is needed first: mend it; programs that run go on "
@@ -82,23 +70,11 @@ cli_ask_failed(const struct redis_reply *reply, struct err *err)
 struct redis *
 cli_redis(const struct cli *c, struct err *err)
 {
-    struct redis_options options;
-    struct buf password;
-    struct redis *r = NULL;
-
     if (!c->quiet)
-        output_wait("asking Redis (%s)", c->config->redis_url);
-    if (config_redis_options(&options, c->config, &password, err) == 0) {
-        options.connect_ms = options.command_ms = times_ms("cli_redis", REDIS_MS);
-        r = redis_open(&options, err);
-        if (!r)
-            err->exit = redis_words_find(err->text)->code;
-    } else {
-        err_context(err, "redis.password_file");
-        if (err->exit != EXIT_CODE_PERMISSION)
-            err->exit = EXIT_CODE_CONFIG;
-    }
-    buf_wipe(&password);
+        output_wait("asking Redis (%s)", c->config->redis_url.text);
+    struct redis *r = config_redis(c->config, times_ms("cli_redis", REDIS_MS), err);
+    if (!r && err->exit == EXIT_CODE_UNAVAILABLE)
+        err->exit = redis_words_find(err->text)->code;
     output_wait_end();
     return r;
 }

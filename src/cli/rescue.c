@@ -290,7 +290,7 @@ claim(struct cli *c, const char *id, struct err *err)
     uint64_t cursor = 0;
     int result = config_redis_options(&redis, c->config, &password, err);
 
-    output_wait("asking Redis (%s)", c->config->redis_url);
+    output_wait("asking Redis (%s)", c->config->redis_url.text);
     if (result == 0 && relay_claim(&redis, c->config->redis_namespace, id,
                                    cli_directory(c), &cursor, err) < 0) {
         err->exit = redis_words_find(err->text)->code;

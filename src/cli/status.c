@@ -169,12 +169,10 @@ show_streams(struct status *s)
 
     title("redis", s->redis != NULL, s->redis ? "answers" : s->redis_err.text);
     s->healthy = s->healthy && s->redis;
-    for (size_t i = 0; s->redis && i < c->hooks_len; i++) {
-        if (config_has_stream_before(c, i))
-            continue;
-        snprintf(member, sizeof member, "stream_%s", c->hooks[i].stream);
-        snprintf(label, sizeof label, "entries in %s", c->hooks[i].stream);
-        show_length(s, c->hooks[i].stream, member, label);
+    for (size_t i = 0; s->redis && i < c->streams.len; i++) {
+        snprintf(member, sizeof member, "stream_%s", c->streams.at[i]);
+        snprintf(label, sizeof label, "entries in %s", c->streams.at[i]);
+        show_length(s, c->streams.at[i], member, label);
     }
     if (s->redis)
         show_length(s, "dead", "stream_dead", "dead letters kept");
@@ -369,7 +367,7 @@ ask_redis(struct status *s)
     struct err err;
 
     s->redis = cli_redis(s->cli, &s->redis_err);
-    output_wait("asking Redis (%s)", s->cli->config->redis_url);
+    output_wait("asking Redis (%s)", s->cli->config->redis_url.text);
     if (s->redis && !redis_is_usable(s->redis, &s->redis_err)) {
         redis_close(s->redis);
         s->redis = NULL;

@@ -1,9 +1,276 @@
-// Addresses to listen on, and names of this machine.
+// URLs and addresses: of the API, of ourselves as ActiveCampaign sees us, of Redis, to listen
+// on. A text that may hold a password is never shown (reader.c).
 #include "base/text.h"
-#include "config/kind.h"
+#include "config/value.h"
 
-#include <stddef.h>
+#include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+// A URL of scheme and host in one spelling, so that it can be compared: both in lower case, no
+// default port, no trailing slash or dot.
+struct url {
+    char text[512];
+    bool https, loopback, is_private;
+    bool other_port; // than the scheme's own
+};
+
+// A URL's host is a name, an IPv4 address, or an IPv6 one in brackets; its port may be missing.
+struct host {
+    struct span name; // without brackets
+    struct span port; // digits, or empty
+    bool is_address;
+    union address address;
+};
+
+static bool
+is_loopback(const struct host *h)
+{
+    if (!h->is_address)
+        return span_is_nocase(h->name, "localhost");
+    return h->address.any.sa_family == AF_INET6
+               ? IN6_IS_ADDR_LOOPBACK(&h->address.in6.sin6_addr)
+               : ntohl(h->address.in.sin_addr.s_addr) >> 24 == 127;
+}
+
+// Names with '_' are not the internet's, and common for containers.
+static const char *
+check_name(struct span name)
+{
+    if (name.len == 0 || name.len > 253 || name.at[0] == '-' || name.at[0] == '.')
+        return "a URL with a broken host";
+    for (size_t i = 0; i < name.len; i++)
+        if ((unsigned char)name.at[i] >= 0x80)
+            return "a URL whose host is not ASCII: write it in punycode, as xn--...";
+        else if (!isalnum((unsigned char)name.at[i]) && !strchr("._-", name.at[i]))
+            return "a URL with a broken host or port";
+    return NULL;
+}
+
+// Reads HOST[:PORT] whole.
+static const char *
+read_host(struct host *h, struct span text)
+{
+    char full[300];
+    uint64_t number;
+    size_t close = span_find(text, ']');
+    bool brackets = text.len > 0 && text.at[0] == '[' && close < text.len;
+
+    *h = (struct host){.port = text};
+    if (brackets) {
+        h->name = span_make(text.at + 1, close - 1);
+        h->port = span_from(text, close + 1);
+        if (h->port.len > 0 && h->port.at[0] != ':')
+            return "a URL with a broken host or port";
+        h->port = span_from(h->port, 1);
+    } else {
+        h->name = span_cut(&h->port, ':');
+        const char *wrong = check_name(h->name);
+        if (wrong)
+            return wrong;
+    }
+    snprintf(full, sizeof full, brackets ? "[%.*s]:1" : "%.*s:1", (int)h->name.len,
+             h->name.at);
+    h->is_address = sockets_parse(&h->address, span_of(full)) == NULL;
+    if (brackets && !h->is_address)
+        return "a URL with a broken IPv6 address";
+    if (h->port.len > 0 && (!text_number(&number, h->port, 65535) || number == 0))
+        return "a URL with a broken host or port";
+    return NULL;
+}
+
+static bool
+take_scheme(struct span *url, const char *scheme)
+{
+    size_t len = strlen(scheme);
+
+    if (!span_is_nocase(span_to(*url, len), scheme))
+        return false;
+    *url = span_from(*url, len);
+    return true;
+}
+
+// Writes it in one spelling.
+static void
+write_url(struct url *u, struct host *h, bool brackets)
+{
+    while (h->port.len > 1 && h->port.at[0] == '0')
+        h->port = span_from(h->port, 1);
+    if (h->name.len > 1 && h->name.at[h->name.len - 1] == '.')
+        h->name.len--;
+    u->other_port = h->port.len > 0 && !span_is(h->port, u->https ? "443" : "80");
+    snprintf(u->text, sizeof u->text, "%s%s%.*s%s%s%.*s",
+             u->https ? "https://" : "http://", brackets ? "[" : "", (int)h->name.len,
+             h->name.at, brackets ? "]" : "", u->other_port ? ":" : "",
+             u->other_port ? (int)h->port.len : 0, h->port.at);
+    for (char *c = u->text; *c; c++)
+        if (*c >= 'A' && *c <= 'Z')
+            *c = (char)(*c - 'A' + 'a');
+}
+
+// Also takes a path that is exactly `suffix`, and leaves it out.
+static const char *
+read_url(struct url *u, const char *text, const char *suffix)
+{
+    struct span url = span_of(text);
+    struct host h;
+
+    if (strpbrk(text, "@?#") || strpbrk(text, " \t\"<>\\"))
+        return "a URL with user, query, fragment or blanks";
+    u->https = take_scheme(&url, "https://");
+    if (!u->https && !take_scheme(&url, "http://"))
+        return "not a URL that begins with https://";
+    while (url.len > 0 && url.at[url.len - 1] == '/')
+        url.len--;
+    size_t end = strlen(suffix);
+    if (end && url.len > end && memcmp(url.at + url.len - end, suffix, end) == 0)
+        url.len -= end;
+    if (url.len == 0 || span_find(url, '/') < url.len || url.len + 16 >= sizeof u->text)
+        return "a URL without a host, or with a path";
+    const char *wrong = read_host(&h, url);
+    if (wrong)
+        return wrong;
+    u->loopback = is_loopback(&h);
+    u->is_private = h.is_address &&
+                    (sockets_is_private(&h.address) || span_starts(h.name, SPAN("0.")));
+    write_url(u, &h, url.at[0] == '[');
+    return NULL;
+}
+
+static const char *
+read_api_url(const struct value *v)
+{
+    struct url u;
+    const char *wrong = read_url(&u, v->text, "/api/3");
+
+    if (!wrong && !u.https && !u.loopback)
+        wrong = "http, which would show the API token to everyone on the way";
+    return wrong ? wrong : value_store_text(v, u.text);
+}
+
+static const char *
+read_public_url(const struct value *v)
+{
+    struct url u;
+    const char *wrong = read_url(&u, v->text, "");
+
+    if (wrong)
+        return wrong;
+    if (!u.https)
+        problem_add(v->reading, WARNING, v->place,
+                    "http: whoever listens on the way reads tokens and events; "
+                    "expected https");
+    else if (u.other_port)
+        problem_add(v->reading, WARNING, v->place,
+                    "ActiveCampaign posts to https on port 443 only");
+    if (u.loopback || u.is_private)
+        problem_add(v->reading, WARNING, v->place,
+                    "ActiveCampaign cannot reach a private address");
+    return value_store_text(v, u.text);
+}
+
+// --- Redis -------------------------------------------------------------------------------------
+
+static const char *
+read_database(struct redis_url *u, struct span digits)
+{
+    uint64_t number = 0;
+
+    if (digits.len > 0 && !text_number(&number, digits, 1000))
+        return "a Redis URL whose database is no number";
+    u->database = (int)number;
+    return NULL;
+}
+
+static const char *
+read_redis_host(struct redis_url *u, struct span rest)
+{
+    uint64_t port = 6379;
+    struct host h;
+
+    if (span_find(rest, '?') < rest.len)
+        return "a Redis URL with a query: only unix:///PATH?db=N takes one";
+    struct span address = span_cut(&rest, '/');
+    char here[32];
+    if (address.len < 8 && (address.len == 0 || address.at[0] == ':')) { // this machine
+        snprintf(here, sizeof here, "127.0.0.1%.*s", (int)address.len, address.at);
+        address = span_of(here);
+    }
+    const char *wrong = read_host(&h, address);
+    if (!wrong)
+        wrong = read_database(u, rest);
+    if (wrong)
+        return wrong;
+    if (h.port.len > 0)
+        text_number(&port, h.port, 65535);
+    u->port = (uint16_t)port;
+    u->host = memory_copy(h.name);
+    return NULL;
+}
+
+static const char *
+read_redis_path(struct redis_url *u, struct span rest)
+{
+    struct span path = span_cut(&rest, '?');
+
+    if (!span_starts(path, SPAN("/")) || path.len > 100)
+        return "not the path of a unix socket";
+    if (rest.len > 0 && !span_starts(rest, SPAN("db=")))
+        return "a Redis URL with a query other than ?db=N";
+    const char *wrong = read_database(u, span_from(rest, 3));
+    if (!wrong)
+        u->path = memory_copy(path);
+    return wrong;
+}
+
+static const char *
+read_redis_url(struct redis_url *u, const char *text)
+{
+    struct span url = span_of(text);
+    const char *wrong;
+
+    *u = (struct redis_url){0};
+    if (strchr(text, '@'))
+        return "a user or password in the URL: use redis.user and redis.password_file";
+    if (take_scheme(&url, "rediss://"))
+        return "TLS to Redis, which this build lacks: use a local proxy or a unix socket";
+    if (take_scheme(&url, "redis://"))
+        wrong = read_redis_host(u, url);
+    else if (take_scheme(&url, "unix://") || take_scheme(&url, "unix:"))
+        wrong = read_redis_path(u, url);
+    else if (text[0] == '/')
+        wrong = "a path: unix:// belongs before it";
+    else
+        wrong = "not a Redis URL";
+    if (!wrong)
+        u->text = memory_copy(span_of(text));
+    return wrong;
+}
+
+static void
+release_redis(void *field)
+{
+    struct redis_url *u = field;
+
+    free(u->text);
+    free(u->host);
+    free(u->path);
+}
+
+static const char *
+read_redis(const struct value *v)
+{
+    struct redis_url u;
+    const char *wrong = read_redis_url(&u, v->text);
+
+    if (!wrong) {
+        release_redis(v->field);
+        *(struct redis_url *)v->field = u;
+    }
+    return wrong;
+}
+
+// --- listeners ---------------------------------------------------------------------------------
 
 // "443s" as civetweb writes it, "443 ssl" as nginx does, "https://...".
 static bool
@@ -13,14 +280,15 @@ means_tls(const char *text)
 
     return strcasestr(text, "ssl") || strcasestr(text, "tls") ||
            strncasecmp(text, "https", 5) == 0 ||
-           (len > 1 && text[len - 1] == 's' && strchr(DIGITS, text[len - 2]));
+           (len > 1 && text[len - 1] == 's' && isdigit((unsigned char)text[len - 2]));
 }
 
 static const char *
-parse_address(const char *text, struct socket_address *a)
+read_listener(struct socket_address *a, const char *text)
 {
     struct span path = span_of(text);
 
+    *a = (struct socket_address){0};
     if (text[0] == '/')
         return "a path: unix: belongs before it";
     if (strncmp(text, "unix:", 5) == 0) {
@@ -28,16 +296,16 @@ parse_address(const char *text, struct socket_address *a)
         if (!span_starts(path, SPAN("/")) || path.len > 100)
             return "not the path of a unix socket";
         a->path = memory_copy(path);
-        a->text = memory_copy(span_of(text));
-        return NULL;
-    }
-    if (means_tls(text))
+    } else if (means_tls(text)) {
         return "a TLS port: TLS ends in a proxy in front (see the settings shipped for "
                "Caddy, nginx and haproxy)";
-    const char *wrong = sockets_parse(&a->at, span_of(text));
-    if (!wrong)
-        a->text = memory_copy(span_of(text));
-    return wrong;
+    } else {
+        const char *wrong = sockets_parse(&a->at, span_of(text));
+        if (wrong)
+            return wrong;
+    }
+    a->text = memory_copy(span_of(text));
+    return NULL;
 }
 
 static void
@@ -47,47 +315,46 @@ release_address(void *field)
 
     free(a->text);
     free(a->path);
-    *a = (struct socket_address){0};
 }
 
-READ(read_address)
+static const char *
+read_address(const struct value *v)
 {
-    UNUSED;
-    struct socket_address a = {0};
-    const char *wrong = parse_address(text, &a);
+    struct socket_address a;
+    const char *wrong = read_listener(&a, v->text);
 
     if (!wrong) {
-        release_address(field);
-        *(struct socket_address *)field = a;
+        release_address(v->field);
+        *(struct socket_address *)v->field = a;
     }
     return wrong;
 }
 
-READ(read_addresses)
+static const char *
+add_address(const struct value *v)
 {
-    UNUSED;
-    struct socket_addresses *list = field;
-    struct socket_address a = {0};
-    const char *wrong = parse_address(text, &a);
+    struct socket_addresses *list = v->field;
+    struct socket_address a;
 
-    if (!wrong && list->len == CONFIG_LIST_MAX)
-        wrong = "one more than 64 addresses";
-    if (wrong) {
-        release_address(&a);
+    if (list->len == CONFIG_LIST_MAX)
+        return "one too many: at most 64 addresses";
+    const char *wrong = read_listener(&a, v->text);
+    if (wrong)
         return wrong;
-    }
     list->at = memory_grow(list->at, (list->len + 1) * sizeof a);
     list->at[list->len++] = a;
     return NULL;
 }
 
-// A Host as a browser sends it, without a port.
-READ(read_host)
+static bool
+same_addresses(const void *a, const void *b)
 {
-    UNUSED;
-    if (!kind_is_made_of(text, LOWER UPPER DIGITS, LOWER UPPER DIGITS "._-", 253))
-        return "not a host name";
-    return kind_add_text(field, text);
+    const struct socket_addresses *x = a, *y = b;
+    bool same = x->len == y->len;
+
+    for (size_t i = 0; same && i < x->len; i++)
+        same = strcmp(x->at[i].text, y->at[i].text) == 0;
+    return same;
 }
 
 static void
@@ -101,8 +368,31 @@ release_addresses(void *field)
     *list = (struct socket_addresses){0};
 }
 
-KIND(kind_address, "an address like 127.0.0.1:9180, [::1]:9180 or unix:/PATH",
-     read_address, false, release_address);
-KIND(kind_addresses, "addresses like 127.0.0.1:8080, [::]:8080 or unix:/PATH",
-     read_addresses, true, release_addresses);
-KIND_OR_NONE(kind_hosts, "host names", read_host, kind_release_list);
+static const struct value_field redis_field = {
+    .size = sizeof(struct redis_url), .same = value_same_text, .release = release_redis};
+static const struct value_field address_field = {.size = sizeof(struct socket_address),
+                                                 .same = value_same_text,
+                                                 .release = release_address};
+static const struct value_field addresses_field = {.size =
+                                                       sizeof(struct socket_addresses),
+                                                   .is_list = true,
+                                                   .same = same_addresses,
+                                                   .release = release_addresses};
+
+const struct value_type value_api_url = {
+    "https://ACCOUNT.api-us1.com, without user, query or fragment", read_api_url,
+    .field = &value_text_field};
+const struct value_type value_public_url = {"https://HOST, without a path",
+                                            read_public_url, .field = &value_text_field};
+const struct value_type value_public_urls = {"URLs like https://HOST", read_public_url,
+                                             .field = &value_list_field,
+                                             .may_be_empty = true};
+const struct value_type value_redis_url = {
+    "redis://HOST:PORT/DATABASE or unix:///PATH?db=DATABASE", read_redis,
+    .field = &redis_field};
+const struct value_type value_address = {
+    "an address like 127.0.0.1:9180, [::1]:9180 or unix:/PATH", read_address,
+    .field = &address_field};
+const struct value_type value_addresses = {
+    "addresses like 127.0.0.1:8080, [::]:8080 or unix:/PATH", add_address,
+    .field = &addresses_field};

@@ -1,11 +1,87 @@
-// What is told of a configuration from its table: changes that need a restart, the example
-// file, the manual's list and that of `check --print settings`.
+// A configuration: made of a file, held, asked, and narrowed.
 #include "config/config.h"
 
-#include "config/table.h"
+#include "base/file.h"
+#include "config/value.h"
+#include "edge/yaml.h"
 
-#include <stdio.h>
 #include <stdlib.h>
+
+static bool
+has(const struct config_list *list, const char *text)
+{
+    for (size_t i = 0; i < list->len; i++)
+        if (strcmp(list->at[i], text) == 0)
+            return true;
+    return false;
+}
+
+// The streams are the hooks', which keep them.
+static void
+list_streams(struct config *c)
+{
+    free(c->streams.at);
+    c->streams.len = 0;
+    c->streams.at = memory_get((c->hooks_len + 1) * sizeof *c->streams.at);
+    for (size_t i = 0; i < c->hooks_len; i++)
+        if (!has(&c->streams, c->hooks[i].stream))
+            c->streams.at[c->streams.len++] = c->hooks[i].stream;
+    c->streams.at[c->streams.len] = NULL;
+}
+
+struct config *
+config_parse(const char *file, struct span text, struct problems *problems)
+{
+    struct reading r = {.file = file, .problems = problems};
+    struct yaml_fault fault = {0};
+    struct yaml_node *root = yaml_parse(text, &fault);
+
+    if (!root)
+        problem_add(
+            &r, ERROR,
+            (struct place){fault.line ? fault.line : 1, fault.column ? fault.column : 1},
+            "%s", fault.text);
+    reader_read(&r, root);
+    yaml_release(root);
+    if (r.errors == 0)
+        list_streams(r.config);
+    if (r.errors == 0)
+        settings_check(&r);
+    if (r.errors == 0)
+        return r.config;
+    config_release(r.config);
+    return NULL;
+}
+
+// What could not be read is named once: file_read begins with the path.
+static void
+report_unreadable(const char *file, const char *why, struct problems *problems)
+{
+    struct reading r = {.file = file, .problems = problems};
+    size_t len = strlen(file);
+
+    if (strncmp(why, file, len) == 0 && strncmp(why + len, ": ", 2) == 0)
+        why += len + 2;
+    problem_add(&r, ERROR, (struct place){0},
+                "%s; --config or ACRELAY_CONFIG names another file", why);
+}
+
+struct config *
+config_read(const char *file, struct buf *text, struct problems *problems)
+{
+    struct buf own, *to = text ? text : &own;
+    struct config *c = NULL;
+    struct err err;
+
+    buf_init(to, YAML_BYTES_MAX);
+    if (file_read(file, to, &err) == 0)
+        c = config_parse(file, buf_span(to), problems);
+    else
+        report_unreadable(file, err.text, problems);
+    if (!text)
+        buf_release(&own);
+    return c;
+}
 
 const char *
 config_default_path(void)
@@ -15,177 +91,144 @@ config_default_path(void)
     return path && *path ? path : "/etc/acrelay/acrelay.yaml";
 }
 
-static bool
-same_text(const char *a, const char *b)
+struct config *
+config_hold(struct config *c)
 {
-    return a == b || (a && b && strcmp(a, b) == 0);
+    atomic_fetch_add(&c->holders, 1);
+    return c;
 }
 
-static bool
-same_addresses(const struct config *a, const struct config *b)
+const struct config_hook *
+config_find_hook(const struct config *c, struct span name)
 {
-    if (a->listen.len != b->listen.len)
-        return false;
-    for (size_t i = 0; i < a->listen.len; i++)
-        if (!same_text(a->listen.at[i].text, b->listen.at[i].text))
-            return false;
-    return true;
-}
-
-// Settings that need a restart are of few kinds; each is compared as what it is.
-static bool
-same_setting(const struct setting *s, const struct config *a, const struct config *b)
-{
-    const char *x = (const char *)a + s->offset, *y = (const char *)b + s->offset;
-
-    if (s->kind == &kind_addresses)
-        return same_addresses(a, b);
-    if (s->kind == &kind_address)
-        return same_text(*(char *const *)(const void *)x,
-                         *(char *const *)(const void *)y);
-    if (s->kind == &kind_int)
-        return memcmp(x, y, sizeof(int)) == 0;
-    if (s->kind == &kind_leader)
-        return memcmp(x, y, sizeof(bool)) == 0;
-    if (s->kind == &kind_size || s->kind == &kind_count || s->kind == &kind_duration_us ||
-        s->kind == &kind_duration_ms)
-        return memcmp(x, y, 8) == 0;
-    return same_text(*(char *const *)(const void *)x, *(char *const *)(const void *)y);
-}
-
-size_t
-config_changes_needing_restart(const struct config *now, const struct config *next,
-                               struct buf *names)
-{
-    size_t changes = 0;
-
-    for (const struct setting *s = config_settings; s->path; s++)
-        if (s->restart && !same_setting(s, now, next))
-            buf_add_format(names, "%s%s", changes++ ? ", " : "", s->path);
-    return changes;
-}
-
-// --- documents ---------------------------------------------------------------------------------
-
-static void
-write_sentence(struct buf *to, int indent, const struct setting *s)
-{
-    buf_add_format(to, "%*s# %s\n", indent, "", s->sentence);
-    buf_add_format(to, "%*s# Expected: %s.", indent, "", s->kind->expected);
-    if (s->preset)
-        buf_add_format(to, " Default: %s.", s->preset);
-    buf_add_text(to, "\n");
-}
-
-// Required settings are live lines; the rest is commented out, with its default or an example.
-static void
-write_line(struct buf *to, int indent, const char *name, const struct setting *s)
-{
-    const char *value = s->example ? s->example : s->preset ? s->preset : "[]";
-
-    write_sentence(to, indent, s);
-    buf_add_format(to, "%*s%s%s: %s\n", indent, "", s->required ? "" : "#", name, value);
-}
-
-// Opens the sections of a path that differ from the one before and returns its last name.
-static const char *
-open_sections(struct buf *to, const char *before, const char *path, int *indent)
-{
-    const char *name = path, *dot;
-
-    *indent = 0;
-    while ((dot = strchr(name, '.'))) {
-        size_t len = (size_t)(dot + 1 - path);
-        if (strncmp(before, path, len) != 0)
-            buf_add_format(to, "%s%*s%.*s:\n", *indent ? "" : "\n", *indent, "",
-                           (int)(dot - name), name);
-        *indent += 2;
-        name = dot + 1;
-    }
-    if (*indent == 0)
-        buf_add_text(to, "\n");
-    return name;
-}
-
-int
-config_write_example(struct buf *to)
-{
-    const char *before = "";
-    int indent;
-
-    buf_add_text(
-        to, "# acrelay: example configuration, made from the table of settings.\n"
-            "# A setting that is commented out shows its default, or an example where it "
-            "has none.\n"
-            "# ${NAME} and ${NAME:-text} in a value are taken from the environment.\n");
-    for (const struct setting *s = config_settings; s->path; s++) {
-        const char *name = open_sections(to, before, s->path, &indent);
-        write_line(to, indent, name, s);
-        before = s->path;
-    }
-    buf_add_text(to, "\nhooks:\n  -\n");
-    for (const struct setting *s = hook_settings; s->path; s++)
-        write_line(to, 4, s->path, s);
-    return to->full ? -1 : 0;
-}
-
-// Text in mdoc: a sentence begins a line, a line has at most 78 bytes and does not begin with
-// what would be a macro.
-static void
-write_mdoc(struct buf *to, struct span text)
-{
-    size_t column = 0;
-
-    while (text.len > 0) {
-        struct span word = span_cut(&text, ' ');
-        if (column > 0 && column + 1 + word.len > 78)
-            column = 0, buf_add_byte(to, '\n');
-        else if (column > 0)
-            column++, buf_add_byte(to, ' ');
-        if (column == 0 && (span_starts(word, SPAN(".")) || span_starts(word, SPAN("'"))))
-            buf_add_text(to, "\\&");
-        buf_add(to, word);
-        column += word.len;
-        if (word.len > 0 && word.at[word.len - 1] == '.' && !span_is(word, "..."))
-            column = 0, buf_add_byte(to, '\n');
-    }
-    if (column > 0)
-        buf_add_byte(to, '\n');
+    for (size_t i = 0; i < c->hooks_len; i++)
+        if (span_is(name, c->hooks[i].name))
+            return &c->hooks[i];
+    return NULL;
 }
 
 static void
-write_manual_table(struct buf *to, const struct setting *table, const char *prefix)
+release_fields(const struct setting *table, void *base)
 {
-    for (const struct setting *s = table; s->path; s++) {
-        char expected[512];
-        snprintf(expected, sizeof expected, "Expected: %s.", s->kind->expected);
-        buf_add_format(to, ".It Ic %s%s\n", prefix, s->path);
-        write_mdoc(to, span_of(s->sentence));
-        write_mdoc(to, span_of(expected));
-        if (s->preset)
-            buf_add_format(to, "Default: %s.\n", s->preset);
-        if (s->required)
-            buf_add_text(to, "Required.\n");
-        if (s->restart)
-            buf_add_text(to, "A change needs a restart.\n");
+    for (const struct setting *s = table; s->path; s++)
+        if (s->type->field->release)
+            s->type->field->release((char *)base + s->offset);
+}
+
+void
+config_release(struct config *c)
+{
+    if (!c || atomic_fetch_sub(&c->holders, 1) > 1)
+        return;
+    for (size_t i = 0; i < c->hooks_len; i++)
+        release_fields(hook_settings, &c->hooks[i]);
+    release_fields(config_settings, c);
+    free(c->hooks);
+    free(c->streams.at);
+    free(c->file);
+    free(c);
+}
+
+// --- narrowing -------------------------------------------------------------------------------------
+
+// What a text that is not valid still shows: which hooks and secrets it leaves out. Judged with
+// care in both directions. A secret that was taken out because it leaked must not be accepted;
+// a hook that only stands behind a mistake, or in a part that is not written yet, must not be
+// answered 404. So a list counts when it is whole, stands there once, and each of its items
+// could be read.
+
+// A text that does not end with a line's end is not written to its end: what is open there may
+// go on.
+static void
+mark_tail(struct yaml_node *node)
+{
+    while (node) {
+        node->cut = true;
+        if (node->len == 0)
+            node = NULL;
+        else
+            node = node->kind == YAML_LIST ? node->items[node->len - 1]
+                                           : node->pairs[node->len - 1].value;
     }
 }
 
-int
-config_write_manual(struct buf *to)
+// The value of a setting that is shown whole; NULL when it is not.
+static const struct yaml_node *
+find_whole(const struct yaml_node *root, const char *name)
 {
-    buf_add_text(to, ".Bl -tag -width Ds\n");
-    write_manual_table(to, config_settings, "");
-    write_manual_table(to, hook_settings, "hooks[].");
-    return buf_add_text(to, ".El\n");
+    const struct yaml_node *found = NULL;
+
+    for (size_t i = 0; i < root->len; i++) {
+        const struct yaml_pair *p = &root->pairs[i];
+        if (strcmp(p->key->text, name) != 0)
+            continue;
+        if (p->first || p->value->cut)
+            return NULL;
+        found = p->value;
+    }
+    bool empty = found && found->kind == YAML_SCALAR && !*found->text;
+    return empty ? NULL : found;
 }
 
-int
-config_write_help(struct buf *to)
+static void
+narrow_secrets(struct config *c, const struct config *shown, const struct yaml_node *list)
 {
-    for (const struct setting *s = config_settings; s->path; s++)
-        buf_add_format(to, "  %-28s %s\n", s->path, s->sentence);
-    for (const struct setting *s = hook_settings; s->path; s++)
-        buf_add_format(to, "  hooks[].%-20s %s\n", s->path, s->sentence);
-    return to->full ? -1 : 0;
+    struct config_list *l = &c->secret_files;
+    size_t kept = 0;
+
+    if (shown->secret_files.len != (list->kind == YAML_LIST ? list->len : 1))
+        return;
+    for (size_t i = 0; i < l->len; i++) {
+        if (has(&shown->secret_files, l->at[i]))
+            l->at[kept++] = l->at[i];
+        else
+            free(l->at[i]);
+    }
+    l->len = kept;
+    l->at[kept] = NULL;
+}
+
+// What is removed is put behind the hooks of `shown`, and released with them.
+static void
+narrow_hooks(struct config *c, struct config *shown, const struct yaml_node *list)
+{
+    size_t kept = 0, named = shown->hooks_len;
+
+    if (list->kind != YAML_LIST || named != list->len)
+        return;
+    for (size_t i = 0; i < named; i++)
+        if (!shown->hooks[i].name)
+            return;
+    shown->hooks = memory_grow(shown->hooks, (named + c->hooks_len) * sizeof *c->hooks);
+    for (size_t i = 0; i < c->hooks_len; i++)
+        if (config_find_hook(shown, span_of(c->hooks[i].name)))
+            c->hooks[kept++] = c->hooks[i];
+        else
+            shown->hooks[shown->hooks_len++] = c->hooks[i];
+    c->hooks_len = kept;
+}
+
+void
+config_narrow(struct config *c, struct span text)
+{
+    struct yaml_node *root = yaml_parse_part(text);
+
+    if (root && text.len > 0 && text.at[text.len - 1] != '\n')
+        mark_tail(root);
+    if (root && root->kind == YAML_MAP) {
+        struct problems problems = {0}; // nobody wants them
+        struct reading r = {.file = c->file, .problems = &problems};
+        reader_read(&r, root);
+        struct config *shown = r.config;
+        const struct yaml_node *secrets = find_whole(root, "secret_files");
+        const struct yaml_node *hooks = find_whole(root, "hooks");
+        if (secrets)
+            narrow_secrets(c, shown, secrets);
+        if (hooks)
+            narrow_hooks(c, shown, hooks);
+        config_release(shown);
+        list_streams(c);
+        free(problems.at);
+    }
+    yaml_release(root);
 }

@@ -1,6 +1,6 @@
 // The configuration of all three programs: one YAML file, read through one table of
-// settings (DESIGN.md section 8). A struct config is read-only once made; it is shared
-// between threads by whoever holds it, and released as a whole.
+// settings (DESIGN.md section 8). A struct config is immutable once made. Threads share it by
+// counting who holds it; who needs a setting reads it through the pointer.
 #ifndef ACRELAY_CONFIG_CONFIG_H
 #define ACRELAY_CONFIG_CONFIG_H
 
@@ -9,6 +9,7 @@
 #include "edge/redis.h"
 #include "edge/sockets.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 enum {
@@ -23,15 +24,27 @@ struct config_list {
     size_t len;
 };
 
+struct config_ids {
+    uint64_t *at;
+    size_t len;
+};
+
+struct redis_url {
+    char *text; // as written (it cannot hold a password)
+    char *host; // or NULL for a unix socket
+    uint16_t port;
+    char *path; // or NULL
+    int database;
+};
+
 struct config_hook {
     char *name;                 // [a-z0-9][a-z0-9-]{0,62}
     char *label;                // as AC shows it; "acrelay <name>" unless set
     struct config_list events;  // at least one
     struct config_list sources; // public admin api system
-    uint64_t *lists;            // one or more; {0} is all lists
-    size_t lists_len;
-    char *stream; // "events"
-    int repeats;  // enum delivery_repeats: 0 mark, 1 drop, 2 keep
+    struct config_ids lists;    // one or more; {0} is all lists
+    char *stream;               // "events"
+    int duplicates;             // enum delivery_repeats: 0 mark, 1 drop, 2 keep
     bool include_raw;
     int64_t expect_every_us; // 0: not set
     bool repair;
@@ -40,6 +53,7 @@ struct config_hook {
 };
 
 struct config {
+    _Atomic(size_t) holders;
     char *file; // path it was read from
 
     char *account_name;
@@ -51,11 +65,7 @@ struct config {
     struct config_list secret_files; // resolved paths, newest first
     struct config_list admin_hosts;
 
-    char *redis_url;  // as written (it cannot hold a password)
-    char *redis_host; // or NULL for a unix socket
-    uint16_t redis_port;
-    char *redis_path; // or NULL
-    int redis_database;
+    struct redis_url redis_url;
     char *redis_user;          // or NULL
     char *redis_password_file; // resolved path, or NULL
     char *redis_namespace;
@@ -85,47 +95,66 @@ struct config {
 
     struct config_hook *hooks;
     size_t hooks_len;
+    struct config_list streams; // of the hooks, each once
 };
 
-// config_read reads the file. On mistakes it returns NULL and *problems holds every one of
-// them, a line each: "FILE:LINE:COLUMN: what is wrong; what was expected". Warnings (an
-// unknown event type, a public_url that AC cannot reach) are lines of the same form that
-// begin "warning: " behind the place; they are in *problems with a config returned too. No
-// secret is opened.
-struct config *config_read(const char *file, struct buf *problems);
+// --- reading ---------------------------------------------------------------------------------
 
-// config_load makes *text (the caller's to release) and reads the file into it; config_parse
-// reads a text as if it stood in `file`. Together they are config_read.
-int config_load(const char *file, struct buf *text, struct buf *problems);
-struct config *config_parse(const char *file, struct span text, struct buf *problems);
+// What is wrong with a file. Warnings (an unknown event type, a public_url that AC cannot reach)
+// come with a configuration too.
+struct problem {
+    const char *file; // as given to config_read
+    int line, column; // 0: it concerns the file as a whole
+    bool warning;
+    char text[800]; // escaped
+};
+
+struct problems {
+    struct problem *at; // the holder's, to free
+    size_t len;
+};
+
+// config_read reads the file. On mistakes it returns NULL, and every one of them is added to
+// *problems. No secret is opened. *text (NULL: not wanted) is the caller's to release: what stood
+// in the file, empty where it could not be read. config_parse reads a text as if it stood in `file`.
+struct config *config_read(const char *file, struct buf *text, struct problems *problems);
+struct config *config_parse(const char *file, struct span text,
+                            struct problems *problems);
+
+// problem_line writes "FILE:LINE:COLUMN: [warning: ]what is wrong; what was expected".
+// problems_print writes a line for each to the log, to stderr, or only errors to stderr.
+enum { PROBLEM_LINE = 1200 };
+const char *problem_line(const struct problem *p, char to[PROBLEM_LINE]);
+enum problems_to { PROBLEMS_LOG, PROBLEMS_STDERR, PROBLEMS_STDERR_ERRORS };
+void problems_print(const struct problems *p, enum problems_to to);
 
 // config_narrow takes those hooks and secret_files out of c, an earlier configuration of that
-// file, that a text which is not valid shows to have been removed. What stands behind its
-// faults, or was not written yet, is not removed. Either may be left empty.
+// file, that a text which is not valid shows to have been removed. What stands after its
+// faults, or was not written yet, is not removed. Either may be left empty. Nobody else holds c.
 void config_narrow(struct config *c, struct span text);
 
-void config_release(struct config *c); // NULL is fine
+// config_hold adds a holder and returns c; config_release (NULL is fine) takes one away, and the last
+// one frees it. Any thread.
+struct config *config_hold(struct config *c);
+void config_release(struct config *c);
 
-// config_next_problem cuts the next line off *problems and says whether it is a warning.
-struct span config_next_problem(struct span *problems, bool *warning);
+// --- asking ----------------------------------------------------------------------------------
 
 // config_find_hook finds a hook by name, NULL when there is none.
 const struct config_hook *config_find_hook(const struct config *c, struct span name);
 
-// config_has_stream_before says whether a hook before the i-th has the same stream.
-bool config_has_stream_before(const struct config *c, size_t i);
+// config_check_reload: -1 with *err when settings differ that take effect only with a restart,
+// of all sections or of those that begin so (NULL-ended: {"redis.", "worker.", NULL}).
+int config_check_reload(const struct config *now, const struct config *next,
+                        const char *const *sections, struct err *err);
 
-// config_changes_needing_restart appends the names of the settings that differ and take
-// effect only with a restart ("receiver.listen, redis.url"); returns how many.
-size_t config_changes_needing_restart(const struct config *now, const struct config *next,
-                                      struct buf *names);
+// config_write writes, from the table of settings: the commented example file, the list of
+// settings for the manual page (mdoc), or a plain list for `check --print settings`.
+enum config_document { CONFIG_EXAMPLE, CONFIG_MANUAL, CONFIG_HELP };
+int config_write(enum config_document document, struct buf *to);
 
-// config_write_example writes the commented example file; config_write_manual the list of
-// settings for the manual page (mdoc); config_write_help a plain list for `check --print
-// settings`. All from the same table.
-int config_write_example(struct buf *to);
-int config_write_manual(struct buf *to);
-int config_write_help(struct buf *to);
+// config_default_path is $ACRELAY_CONFIG, or /etc/acrelay/acrelay.yaml.
+const char *config_default_path(void);
 
 // --- secrets ---------------------------------------------------------------------------------
 
@@ -150,15 +179,13 @@ void secrets_token(const struct secrets *s, size_t i, struct span hook,
 int secrets_url(const struct secrets *s, size_t i, const char *base, struct span hook,
                 struct buf *to);
 
-// config_redis connects as the configuration says; NULL with *err (EXIT_CODE_UNAVAILABLE).
-struct redis *config_redis(const struct config *c, struct err *err);
+// config_redis connects as the configuration says, in `wait_ms` at most and for each command
+// (0: redis.h's own). NULL with *err; its exit code is EXIT_CODE_UNAVAILABLE, unless it was the password file.
+struct redis *config_redis(const struct config *c, int64_t wait_ms, struct err *err);
 
 // config_redis_options fills *o; *password must live as long as o is used, and is the
 // caller's to wipe (buf_wipe), whatever the result.
 int config_redis_options(struct redis_options *o, const struct config *c,
                          struct buf *password, struct err *err);
-
-// config_default_path is $ACRELAY_CONFIG, or /etc/acrelay/acrelay.yaml.
-const char *config_default_path(void);
 
 #endif

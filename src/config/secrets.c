@@ -94,26 +94,31 @@ config_redis_options(struct redis_options *o, const struct config *c,
     if (c->redis_password_file &&
         file_read_secret(c->redis_password_file, 1, password, err) < 0)
         return -1;
-    *o = (struct redis_options){.host = c->redis_host,
-                                .port = c->redis_port,
-                                .path = c->redis_path,
-                                .database = c->redis_database,
+    *o = (struct redis_options){.host = c->redis_url.host,
+                                .port = c->redis_url.port,
+                                .path = c->redis_url.path,
+                                .database = c->redis_url.database,
                                 .user = c->redis_user,
                                 .password = buf_span(password)};
     return 0;
 }
 
 struct redis *
-config_redis(const struct config *c, struct err *err)
+config_redis(const struct config *c, int64_t wait_ms, struct err *err)
 {
     struct redis_options options;
     struct buf password;
     struct redis *r = NULL;
 
     if (config_redis_options(&options, c, &password, err) == 0) {
+        options.connect_ms = options.command_ms = wait_ms;
         r = redis_open(&options, err);
         if (!r)
             err->exit = EXIT_CODE_UNAVAILABLE;
+    } else {
+        err_context(err, "redis.password_file");
+        if (err->exit != EXIT_CODE_PERMISSION)
+            err->exit = EXIT_CODE_CONFIG;
     }
     buf_wipe(&password);
     return r;

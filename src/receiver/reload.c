@@ -10,14 +10,11 @@
 static void
 list_hooks(struct receiver *r, const struct config *c)
 {
-    size_t n = 0;
-
-    for (size_t i = 0; i < c->hooks_len; i++) {
+    for (size_t i = 0; i < c->hooks_len; i++)
         r->hooks[i] = c->hooks[i].name;
-        if (!config_has_stream_before(c, i))
-            r->streams[n++] = c->hooks[i].stream;
-    }
-    r->streams[n] = r->hooks[c->hooks_len] = NULL;
+    for (size_t i = 0; i < c->streams.len; i++)
+        r->streams[i] = c->streams.at[i];
+    r->streams[c->streams.len] = r->hooks[c->hooks_len] = NULL;
 }
 
 int
@@ -42,20 +39,6 @@ receiver_relay_options(struct receiver *r, const struct config *c,
 }
 
 static int
-check_restart(const struct receiver *r, const struct rules *fresh, struct err *err)
-{
-    struct buf names;
-
-    buf_init(&names, 2000);
-    size_t changes =
-        config_changes_needing_restart(r->rules->config, fresh->config, &names);
-    if (changes)
-        err_set(err, ERR_INPUT, "a change of %s needs a restart", buf_text(&names));
-    buf_release(&names);
-    return changes ? -1 : 0;
-}
-
-static int
 take_over(struct receiver *r, struct rules *fresh, struct buf *removed, struct err *err)
 {
     struct relay_options options;
@@ -77,7 +60,8 @@ read_anew(struct receiver *r, bool *restart, struct buf *removed, struct err *er
 {
     struct rules *fresh = source_read(&r->source, r->rules, err);
 
-    *restart = fresh && check_restart(r, fresh, err) < 0;
+    *restart =
+        fresh && config_check_reload(r->rules->config, fresh->config, NULL, err) < 0;
     if (fresh && !*restart && take_over(r, fresh, removed, err) == 0) {
         source_keep(&r->source);
         return 0;

@@ -6,32 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void
-log_problems(struct span text)
-{
-    while (text.len > 0) {
-        bool warning;
-        struct span line = config_next_problem(&text, &warning);
-        log_write(warning ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "config: %.*s",
-                  (int)line.len, line.at);
-    }
-}
-
-struct config *
-rules_read(const char *file, struct span text, struct err *err)
-{
-    struct buf problems;
-
-    buf_init(&problems, 1 << 20);
-    struct config *c = config_parse(file, text, &problems);
-    log_problems(buf_span(&problems));
-    buf_release(&problems);
-    if (!c)
-        err_exit(err, EXIT_CODE_CONFIG,
-                 "%s is not valid: `acrelay check` names each mistake", file);
-    return c;
-}
-
 static struct metric *
 request_counter(const char *hook, int code)
 {

@@ -26,9 +26,6 @@ struct rules {
 // (NULL: none) are the rules these come after. On an error the configuration is released.
 struct rules *rules_make(struct config *c, const struct rules *before, struct err *err);
 
-// rules_read reads and checks the file's text; problems are logged line by line.
-struct config *rules_read(const char *file, struct span text, struct err *err);
-
 // rules_remember has hooks of another configuration counted as former ones, where these rules
 // do not have them; before anybody else holds the rules.
 void rules_remember(struct rules *r, const struct config *c);

@@ -5,6 +5,7 @@
 #include "edge/reloads.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { LOOK_MS = 5000 };
 
@@ -49,19 +50,21 @@ source_is_due(struct source *s)
 static struct config *
 read_file(struct source *s, struct err *err)
 {
-    struct buf problems;
+    struct problems problems = {0};
 
     s->seen = look_at(s->file);
     s->judged = true;
     buf_release(&s->text);
-    buf_init(&problems, 1 << 16);
-    struct config *c = NULL;
-    if (config_load(s->file, &s->text, &problems) == 0)
-        c = rules_read(s->file, buf_span(&s->text), err);
-    else
-        err_exit(err, EXIT_CODE_CONFIG, "%.*s", (int)problems.len - 1, problems.at);
-    buf_release(&problems);
+    struct config *c = config_read(s->file, &s->text, &problems);
     s->is_valid = c != NULL;
+    if (!c && problems.at[0].line == 0) // it cannot be read
+        err_exit(err, EXIT_CODE_CONFIG, "%s: %s", s->file, problems.at[0].text);
+    else
+        problems_print(&problems, PROBLEMS_LOG);
+    if (!c && problems.at[0].line > 0)
+        err_exit(err, EXIT_CODE_CONFIG,
+                 "%s is not valid: `acrelay check` names each mistake", s->file);
+    free(problems.at);
     return c;
 }
 
@@ -84,12 +87,11 @@ is_beginning(struct span text, struct span of)
 struct rules *
 source_narrow(struct source *s, const struct rules *before, struct err *err)
 {
-    struct buf problems;
+    struct problems problems = {0};
     struct span good = buf_span(&s->good);
-
-    buf_init(&problems, 1 << 16);
     struct config *c = config_parse(s->file, good, &problems);
-    buf_release(&problems);
+
+    free(problems.at);
     if (!c) {
         err_exit(err, EXIT_CODE_CONFIG, "the last good configuration is not valid now");
         return NULL;
@@ -110,12 +112,12 @@ source_narrow(struct source *s, const struct rules *before, struct err *err)
 static void
 remember(struct source *s, struct rules *r)
 {
-    struct buf text, problems;
+    struct problems problems = {0};
+    struct config *c = NULL;
+    struct buf text;
     struct err err;
     int64_t kept_us;
 
-    buf_init(&problems, 1 << 16);
-    struct config *c = NULL;
     if (last_good_read(&s->kept, &text, &kept_us, &err) == 0)
         c = config_parse(s->file, buf_span(&text), &problems);
     if (c) {
@@ -123,7 +125,7 @@ remember(struct source *s, struct rules *r)
         rules_log_removed(r, c, NULL);
     }
     config_release(c);
-    buf_release(&problems);
+    free(problems.at);
     buf_release(&text);
 }
 

@@ -176,6 +176,8 @@ has_fresh_secrets(struct run *r, const struct config *fresh)
 static void
 reload(struct run *r, bool asked)
 {
+    static const char *const ours[] = {"redis.", "worker.",
+                                       NULL}; // others: the receiver's
     struct worker fresh = {0};
     struct err err = {0};
 
@@ -189,7 +191,7 @@ reload(struct run *r, bool asked)
         return;
     }
     files_loaded(&r->files, asked);
-    if (is_loaded && worker_may_reload(r->w->config, fresh.config, &err) == 0) {
+    if (is_loaded && config_check_reload(r->w->config, fresh.config, ours, &err) == 0) {
         use(r, &fresh);
         return;
     }

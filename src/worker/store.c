@@ -80,7 +80,7 @@ connect_to(struct store *s)
         return true;
     if (s->hushed && s->said_away)
         return false;
-    s->redis = config_redis(s->config, &err);
+    s->redis = config_redis(s->config, 0, &err);
     if (!s->redis) {
         away(s, &err);
         return false;

@@ -37,7 +37,7 @@ add_hook(struct hooks *wanted, const struct config *c, const struct secrets *s,
         secrets_token(s, i, span_of(from->name), token);
         hook_words_add(&hook->tokens, span_of(token));
     }
-    hook->list = from->lists[list];
+    hook->list = from->lists.at[list];
     hook->adopt = list == 0 ? from->adopt : 0;
     buf_release(&url);
 }
@@ -46,6 +46,6 @@ void
 wanted_make(struct hooks *wanted, const struct config *c, const struct secrets *s)
 {
     for (size_t i = 0; i < c->hooks_len; i++)
-        for (size_t list = 0; list < c->hooks[i].lists_len; list++)
+        for (size_t list = 0; list < c->hooks[i].lists.len; list++)
             add_hook(wanted, c, s, &c->hooks[i], list);
 }

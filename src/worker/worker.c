@@ -2,34 +2,19 @@
 
 #include "base/log.h"
 
-#include <stdio.h>
-
-// As lines for the one who typed the command, or of the log.
-static void
-tell_problems(struct span problems, bool log)
-{
-    while (problems.len) {
-        bool warning;
-        struct span line = config_next_problem(&problems, &warning);
-        if (log)
-            log_write(warning ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "config: %.*s",
-                      (int)line.len, line.at);
-        else
-            fprintf(stderr, "%.*s\n", (int)line.len, line.at);
-    }
-}
+#include <stdlib.h>
 
 static struct config *
 read_config(const struct worker *w, struct err *err)
 {
-    struct buf problems;
+    struct problems problems = {0};
+    struct config *c = config_read(w->file, NULL, &problems);
 
-    buf_init(&problems, 1 << 20);
-    struct config *c = config_read(w->file, &problems);
-    tell_problems(buf_span(&problems), options_is(w->options, "run"));
+    problems_print(&problems,
+                   options_is(w->options, "run") ? PROBLEMS_LOG : PROBLEMS_STDERR);
+    free(problems.at);
     if (!c)
         err_exit(err, EXIT_CODE_CONFIG, "%s cannot be used as it is", w->file);
-    buf_release(&problems);
     return c;
 }
 
@@ -56,34 +41,6 @@ worker_apply(struct worker *w)
                           .known = &w->known,
                           .store = w->store,
                           .prune = w->config->worker_prune};
-}
-
-// Of the settings that need a restart only these are ours; the others are the receiver's.
-static void
-keep_own(struct buf *own, struct span names)
-{
-    while (names.len) {
-        struct span name = span_trim(span_cut(&names, ','));
-        if (span_starts(name, SPAN("redis.")) || span_starts(name, SPAN("worker.")))
-            buf_add_format(own, "%s%.*s", own->len ? ", " : "", (int)name.len, name.at);
-    }
-}
-
-int
-worker_may_reload(const struct config *now, const struct config *next, struct err *err)
-{
-    struct buf all, own;
-
-    buf_init(&all, 4000);
-    buf_init(&own, 4000);
-    config_changes_needing_restart(now, next, &all);
-    keep_own(&own, buf_span(&all));
-    int result = own.len == 0 ? 0
-                              : err_set(err, ERR_INPUT, "a change of %s needs a restart",
-                                        buf_text(&own));
-    buf_release(&all);
-    buf_release(&own);
-    return result;
 }
 
 void

@@ -31,11 +31,6 @@ void worker_unload(struct worker *w);
 // worker_apply gives an apply of what is loaded.
 struct apply worker_apply(struct worker *w);
 
-// worker_may_reload refuses (ERR_INPUT, by name) changes of redis.* and worker.* that need a
-// restart.
-int worker_may_reload(const struct config *now, const struct config *next,
-                      struct err *err);
-
 int worker_run(struct worker *w); // run.c
 
 // worker_warn_events warns of events that AC's own list does not have.

@@ -18,9 +18,7 @@ require_narrower(struct span text)
         "account: {name: acme}\npublic_url: https://a.example\n"
         "secret_files: [/s/one, /s/two]\n"
         "hooks: [{name: a, events: [open]}, {name: b, events: [open]}]\n";
-    struct buf problems;
-
-    buf_init(&problems, 1 << 16);
+    struct problems problems = {0};
     struct config *c = config_parse("good.yaml", span_of(good), &problems);
     if (!c)
         abort();
@@ -29,19 +27,18 @@ require_narrower(struct span text)
         c->secret_files.at[c->secret_files.len])
         abort();
     config_release(c);
-    buf_release(&problems);
+    free(problems.at);
 }
 
 static void
-require_lines(struct span problems, const char *file)
+require_lines(const struct problems *problems, const char *file)
 {
-    char escaped[8192];
+    char line[PROBLEM_LINE], escaped[8192];
 
-    while (problems.len > 0) {
-        struct span line = span_cut(&problems, '\n');
-        text_escape(escaped, sizeof escaped, line);
-        if (!span_starts(line, span_of(file)) ||
-            (line.len < sizeof escaped - 8 && !span_is(line, escaped)))
+    for (size_t i = 0; i < problems->len; i++) {
+        struct span text = span_of(problem_line(&problems->at[i], line));
+        text_escape(escaped, sizeof escaped, text);
+        if (!span_starts(text, span_of(file)) || !span_is(text, escaped))
             abort();
     }
 }
@@ -52,23 +49,22 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
     char file[64];
-    struct buf problems;
+    struct problems problems = {0};
     int fd = memfd_create("acrelay.yaml", MFD_CLOEXEC);
 
     if (fd < 0 || write(fd, bytes, len) != (ssize_t)len)
         abort();
     snprintf(file, sizeof file, "/proc/self/fd/%d", fd);
-    buf_init(&problems, 1 << 20);
-    struct config *c = config_read(file, &problems);
+    struct config *c = config_read(file, NULL, &problems);
     if (!c && problems.len == 0)
         abort();
     if (c && (c->hooks_len < 1 || c->hooks_len > CONFIG_HOOKS_MAX || c->threads < 1 ||
               !c->public_url || c->secret_files.len < 1))
         abort();
-    require_lines(buf_span(&problems), file);
+    require_lines(&problems, file);
     require_narrower(span_make(bytes, len));
     config_release(c);
-    buf_release(&problems);
+    free(problems.at);
     close(fd);
     return 0;
 }

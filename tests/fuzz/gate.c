@@ -31,7 +31,7 @@ static void
 make_gate(void)
 {
     char secret[64], file[64], text[512];
-    struct buf problems;
+    struct problems problems = {0};
     struct err err;
 
     file_of("0123456789abcdef0123456789abcdef", secret);
@@ -42,10 +42,9 @@ make_gate(void)
              "hooks:\n  - {name: contacts, events: [subscribe]}\n"
              "  - {name: a, events: [sent]}\n",
              secret);
-    buf_init(&problems, 65536);
-    config = config_read(file_of(text, file), &problems);
+    config = config_read(file_of(text, file), NULL, &problems);
     if (!config) {
-        fprintf(stderr, "%s\n", buf_text(&problems));
+        problems_print(&problems, PROBLEMS_STDERR);
         abort();
     }
     secrets = secrets_load(config, &err);
@@ -54,7 +53,7 @@ make_gate(void)
         abort();
     }
     gate = gate_make(config, secrets, NULL);
-    buf_release(&problems);
+    free(problems.at);
 }
 
 static bool

@@ -21,11 +21,13 @@ expect_redis(const char *url, const char *host, int port, const char *socket,
     struct config *c = read_line("redis: {url: '%s'}", url);
 
     cr_assert_not_null(c, "%s: %s", url, buf_text(&problems));
-    cr_expect_str_eq(c->redis_host ? c->redis_host : "", host ? host : "", "%s", url);
-    cr_expect_str_eq(c->redis_path ? c->redis_path : "", socket ? socket : "", "%s", url);
+    cr_expect_str_eq(c->redis_url.host ? c->redis_url.host : "", host ? host : "", "%s",
+                     url);
+    cr_expect_str_eq(c->redis_url.path ? c->redis_url.path : "", socket ? socket : "",
+                     "%s", url);
     if (host)
-        cr_expect_eq(c->redis_port, port, "%s: %d", url, c->redis_port);
-    cr_expect_eq(c->redis_database, database, "%s", url);
+        cr_expect_eq(c->redis_url.port, port, "%s: %d", url, c->redis_url.port);
+    cr_expect_eq(c->redis_url.database, database, "%s", url);
     config_release(c);
     buf_release(&problems);
 }

@@ -10,17 +10,29 @@
 static char path[] = "/tmp/acrelay-config-XXXXXX";
 static struct buf problems;
 
+static inline void
+write_problems(const struct problems *found)
+{
+    char line[PROBLEM_LINE];
+
+    for (size_t i = 0; i < found->len; i++)
+        buf_add_format(&problems, "%s\n", problem_line(&found->at[i], line));
+}
+
 static inline struct config *
 read_text(const char *text)
 {
+    struct problems found = {0};
     struct err err;
 
     if (strstr(path, "XXXXXX"))
         cr_assert_geq(mkstemp(path), 0);
     buf_init(&problems, 1 << 16);
     cr_assert_eq(file_replace(path, span_of(text), &err), 0);
-    struct config *c = config_read(path, &problems);
+    struct config *c = config_read(path, NULL, &found);
     unlink(path);
+    write_problems(&found);
+    free(found.at);
     return c;
 }
 

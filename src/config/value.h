@@ -1,0 +1,97 @@
+// What the files of this floor share: the table of settings, the types of their values, and
+// a file that is being read.
+//
+// How they depend on each other, each one on those before it:
+// problems, values, addresses, settings, reader, config; document depends on settings.
+#ifndef ACRELAY_CONFIG_VALUE_H
+#define ACRELAY_CONFIG_VALUE_H
+
+#include "config/config.h"
+
+struct setting {
+    const char *path; // "redis.url"; a hook's settings have no section
+    size_t offset;    // in struct config or struct config_hook
+    const struct value_type *type;
+    const char *fallback; // default, as written in the file; NULL: none, optional
+    const char *example;  // for the example file, where it is not the default
+    double min, max;      // bounds of a number, a duration's in us; 0, 0: none
+    bool required;
+    bool restart; // a change takes effect only with a restart
+    const char *sentence;
+};
+
+extern const struct setting config_settings[], hook_settings[]; // ended by path NULL
+
+enum { SETTINGS_MAX = 64 }; // in one table: bits of a mask
+
+struct place {
+    int line, column;
+};
+
+// A file that is being read.
+struct reading {
+    const char *file;
+    struct config *config;
+    struct problems *problems;
+    size_t errors; // problems that are not warnings
+    bool has_hooks;
+    struct place places[SETTINGS_MAX]; // of config_settings; line 0: not set
+};
+
+// One scalar on its way into its field.
+struct value {
+    const char *text; // variables replaced
+    void *field;
+    const struct setting *setting;
+    struct reading *reading;
+    struct place place;
+};
+
+// A type of values carries all that is asked of it. A list is read item by item, and has at least
+// one item unless it may be empty.
+struct value_type {
+    const char *expected;
+    const char *(*read)(const struct value *v); // NULL, or what is wrong
+    const struct value_field *field;
+    const void *with; // what `read` needs beside: letters, choices or units
+    bool may_be_empty;
+    void (*format)(char *to, size_t size, double bound); // NULL: it has no bounds
+};
+
+// The field that a type reads into.
+struct value_field {
+    size_t size;
+    bool is_list;
+    bool (*same)(const void *a, const void *b); // NULL: the bytes are compared
+    void (*release)(void *field);               // NULL: nothing to release
+};
+
+extern const struct value_type value_name, value_zone, value_api_url, value_file,
+    value_files, value_public_url, value_public_urls, value_redis_url, value_namespace,
+    value_duration_us, value_duration_ms, value_size, value_count, value_int, value_rate,
+    value_bool, value_address, value_addresses, value_path, value_hosts, value_leader,
+    value_hook_name, value_label, value_events, value_sources, value_lists, value_stream,
+    value_duplicates;
+
+// The two fields that hold text, a char * and a struct config_list. value_store_text sets the one
+// and adds to the other; NULL, or what is wrong. value_same_text also compares structs whose
+// first member is a char *.
+extern const struct value_field value_text_field, value_list_field;
+const char *value_store_text(const struct value *v, const char *text);
+bool value_same_text(const void *a, const void *b);
+
+// problem_add reports a problem at a place of the file ({0}: of the whole).
+enum problem_kind { ERROR, WARNING };
+void problem_add(struct reading *r, enum problem_kind kind, struct place at,
+                 const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+// settings_check reports what does not fit together, in a configuration whose every value is
+// valid by itself.
+void settings_check(struct reading *r);
+
+// reader_read reads all that can be read of a tree (NULL: defaults only) into r->config, which it
+// makes; the caller is the holder.
+struct yaml_node;
+void reader_read(struct reading *r, const struct yaml_node *root);
+
+#endif

@@ -1,0 +1,492 @@
+// The types of values. Durations and sizes carry units, so that nobody has to guess whether
+// 4000 was meant in milliseconds.
+#include "config/value.h"
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "event/event.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define LOWER "abcdefghijklmnopqrstuvwxyz"
+#define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define DIGITS "0123456789"
+
+// --- texts, and lists of them: a char *, a struct config_list -------------------------------------
+
+static const char *
+add_text(struct config_list *list, const char *text)
+{
+    if (list->len == CONFIG_LIST_MAX)
+        return "one too many: at most 64 values";
+    for (size_t i = 0; i < list->len; i++)
+        if (strcmp(list->at[i], text) == 0)
+            return "listed twice";
+    list->at = memory_grow(list->at, (list->len + 2) * sizeof *list->at);
+    list->at[list->len++] = memory_copy(span_of(text));
+    list->at[list->len] = NULL;
+    return NULL;
+}
+
+const char *
+value_store_text(const struct value *v, const char *text)
+{
+    char **field = v->field;
+
+    if (v->setting->type->field->is_list)
+        return add_text(v->field, text);
+    free(*field);
+    *field = memory_copy(span_of(text));
+    return NULL;
+}
+
+bool
+value_same_text(const void *a, const void *b)
+{
+    const char *const *x = a, *const *y = b;
+
+    return *x == *y || (*x && *y && strcmp(*x, *y) == 0);
+}
+
+static void
+release_text(void *field)
+{
+    free(*(char **)field);
+}
+
+static void
+release_list(void *field)
+{
+    struct config_list *list = field;
+
+    for (size_t i = 0; i < list->len; i++)
+        free(list->at[i]);
+    free(list->at);
+    *list = (struct config_list){0};
+}
+
+const struct value_field value_text_field = {
+    .size = sizeof(char *), .same = value_same_text, .release = release_text};
+const struct value_field value_list_field = {
+    .size = sizeof(struct config_list), .is_list = true, .release = release_list};
+
+// --- words of certain letters ---------------------------------------------------------------------
+
+struct letters {
+    const char *first, *rest;
+    size_t max;
+    const char *wrong;
+};
+
+static const char *
+check_letters(const char *text, const struct letters *l)
+{
+    size_t len = strlen(text);
+    bool ok = len >= 1 && len <= l->max && strchr(l->first, text[0]) &&
+              strspn(text, l->rest) == len;
+
+    return ok ? NULL : l->wrong;
+}
+
+static const char *
+read_word(const struct value *v)
+{
+    const char *wrong = check_letters(v->text, v->setting->type->with);
+
+    return wrong ? wrong : value_store_text(v, v->text);
+}
+
+static const char *
+read_stream(const struct value *v)
+{
+    static const char *const taken[] = {"dead", "hooks", "last", "leader"};
+
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        if (strcmp(v->text, taken[i]) == 0)
+            return "a name of a key of our own";
+    return read_word(v);
+}
+
+static const char *
+find_nearest_event(const char *text)
+{
+    struct nearest near = nearest_start(span_of(text));
+
+    for (const char *const *e = event_types; *e; e++)
+        nearest_try(&near, span_of(*e));
+    return near.word.at;
+}
+
+static const char *
+read_event(const struct value *v)
+{
+    if (strcmp(v->text, "all") == 0 || strcmp(v->text, "*") == 0)
+        return "no event type: ActiveCampaign has no word for all of them, so name each "
+               "one (`acrelay send --list` shows those known here)";
+    const char *wrong = check_letters(v->text, v->setting->type->with);
+    if (wrong)
+        return wrong;
+    const char *near = find_nearest_event(v->text);
+    if (!near || strcmp(near, v->text) != 0)
+        problem_add(v->reading, WARNING, v->place,
+                    "event type %s is not known here%s%s%s", v->text,
+                    near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+    return value_store_text(v, v->text);
+}
+
+// hosts: as a browser sends them in Host, without a port
+static const struct letters
+    name_letters = {LOWER UPPER DIGITS, LOWER UPPER DIGITS "_.-", 63, "not a name"},
+    hook_letters = {LOWER DIGITS, LOWER DIGITS "-", 63, "not a hook name"},
+    space_letters = {LOWER DIGITS "_-", LOWER DIGITS "_-", 32, "not a namespace"},
+    stream_letters = {LOWER DIGITS, LOWER DIGITS "_.-", 63, "not a stream name"},
+    host_letters = {LOWER UPPER DIGITS, LOWER UPPER DIGITS "._-", 253, "not a host name"},
+    event_letters = {LOWER, LOWER DIGITS "_", 64, "not an event type"};
+
+const struct value_type value_name = {"letters, digits, '_', '.' and '-', at most 63",
+                                      read_word, .field = &value_text_field,
+                                      .with = &name_letters};
+const struct value_type value_hook_name = {
+    "lower-case letters, digits and '-', at most 63", read_word,
+    .field = &value_text_field, .with = &hook_letters};
+const struct value_type value_namespace = {
+    "lower-case letters, digits, '_' and '-', at most 32", read_word,
+    .field = &value_text_field, .with = &space_letters};
+const struct value_type value_stream = {
+    "lower-case letters, digits, '_', '.' and '-', at most 63", read_stream,
+    .field = &value_text_field, .with = &stream_letters};
+const struct value_type value_hosts = {"host names", read_word,
+                                       .field = &value_list_field, .with = &host_letters,
+                                       .may_be_empty = true};
+const struct value_type value_events = {"event types like subscribe", read_event,
+                                        .field = &value_list_field,
+                                        .with = &event_letters};
+
+// --- labels, zones, paths -------------------------------------------------------------------------
+
+static const char *
+read_label(const struct value *v)
+{
+    if (!*v->text || strlen(v->text) > 200)
+        return "empty or longer than 200 bytes";
+    for (const char *c = v->text; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            return "a label with control characters";
+    return value_store_text(v, v->text);
+}
+
+static const char *
+read_zone(const struct value *v)
+{
+    if (*v->text && !clock_is_zone(v->text))
+        return "no time zone that this machine knows";
+    return value_store_text(v, v->text);
+}
+
+static const char *
+read_path(const struct value *v)
+{
+    if (v->text[0] != '/' || strlen(v->text) > 200)
+        return "not an absolute path of at most 200 bytes";
+    return value_store_text(v, v->text);
+}
+
+// A file is in $CREDENTIALS_DIRECTORY, else beside the configuration.
+static const char *
+resolve(const struct value *v, char *path)
+{
+    static const struct letters variable = {LOWER UPPER "_", LOWER UPPER DIGITS "_", 255,
+                                            "not the name of an environment variable"};
+    const char *credentials = getenv("CREDENTIALS_DIRECTORY"), *text = v->text;
+
+    if (!*text)
+        return "an empty path";
+    if (strncmp(text, "env:", 4) == 0) {
+        snprintf(path, PATH_MAX, "%s", text);
+        return check_letters(text + 4, &variable);
+    }
+    if (text[0] != '/' && credentials &&
+        snprintf(path, PATH_MAX, "%s/%s", credentials, text) < PATH_MAX &&
+        access(path, F_OK) == 0)
+        return NULL;
+    const char *file = v->reading->file, *slash = strrchr(file, '/');
+    int keep = text[0] == '/' || !slash ? 0 : (int)(slash - file + 1);
+    if (snprintf(path, PATH_MAX, "%.*s%s", keep, file, text) >= PATH_MAX)
+        return "a path that is too long";
+    return NULL;
+}
+
+static const char *
+read_file(const struct value *v)
+{
+    char path[PATH_MAX];
+    const char *wrong = resolve(v, path);
+
+    if (wrong)
+        return wrong;
+    return value_store_text(v, path);
+}
+
+const struct value_type value_label = {"a label of 1 to 200 bytes", read_label,
+                                       .field = &value_text_field};
+const struct value_type value_zone = {"an IANA name like America/Chicago", read_zone,
+                                      .field = &value_text_field};
+const struct value_type value_path = {"an absolute path", read_path,
+                                      .field = &value_text_field};
+const struct value_type value_file = {"the path of a file, or env:NAME", read_file,
+                                      .field = &value_text_field};
+const struct value_type value_files = {"paths of files, or env:NAME", read_file,
+                                       .field = &value_list_field};
+
+// --- one of several -------------------------------------------------------------------------------
+
+// The index of a choice, or -1.
+static int
+find_choice(const char *const *choices, const char *text)
+{
+    for (int i = 0; choices[i]; i++)
+        if (strcmp(text, choices[i]) == 0)
+            return i;
+    return -1;
+}
+
+static const char not_a_choice[] = "not one of the choices";
+
+// Also in capitals, as YAML 1.1 has them.
+static const char *
+read_bool(const struct value *v)
+{
+    static const char *const choices[] = {"false", "true", "no", "yes", "off", "on"};
+
+    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++)
+        if (strcasecmp(v->text, choices[i]) == 0) {
+            *(bool *)v->field = i & 1;
+            return NULL;
+        }
+    return not_a_choice;
+}
+
+// The second one means true.
+static const char *
+read_either(const struct value *v)
+{
+    int choice = find_choice(v->setting->type->with, v->text);
+
+    if (choice >= 0)
+        *(bool *)v->field = choice == 1;
+    return choice < 0 ? not_a_choice : NULL;
+}
+
+static const char *
+read_choice(const struct value *v)
+{
+    int choice = find_choice(v->setting->type->with, v->text);
+
+    if (choice >= 0)
+        *(int *)v->field = choice;
+    return choice < 0 ? not_a_choice : NULL;
+}
+
+static const char *
+read_choices(const struct value *v)
+{
+    int choice = find_choice(v->setting->type->with, v->text);
+
+    return choice < 0 ? not_a_choice : value_store_text(v, v->text);
+}
+
+static const struct value_field bool_field = {.size = sizeof(bool)};
+static const struct value_field int_field = {.size = sizeof(int)};
+static const char *const leaders[] = {"local", "redis", NULL};
+static const char *const duplicates[] = {"mark", "drop", "keep", NULL};
+static const char *const sources[] = {"public", "admin", "api", "system", NULL};
+
+const struct value_type value_bool = {"true or false", read_bool, .field = &bool_field};
+const struct value_type value_leader = {"local or redis", read_either,
+                                        .field = &bool_field, .with = leaders};
+const struct value_type value_duplicates = {"mark, drop or keep", read_choice,
+                                            .field = &int_field, .with = duplicates};
+const struct value_type value_sources = {"public, admin, api, system", read_choices,
+                                         .field = &value_list_field, .with = sources};
+
+// --- numbers --------------------------------------------------------------------------------------
+
+struct unit {
+    const char *name;
+    double factor;
+};
+
+static const struct unit times[] = {{"us", 1},   {"ms", 1e3},   {"s", 1e6},
+                                    {"m", 60e6}, {"h", 3600e6}, {"d", 86400e6},
+                                    {NULL, 0}};
+static const struct unit sizes[] = {{"B", 1},
+                                    {"KiB", 1024},
+                                    {"MiB", 1048576},
+                                    {"GiB", 1073741824.0},
+                                    {"TiB", 1099511627776.0},
+                                    {NULL, 0}};
+
+static const char *
+check_bounds(const struct setting *s, double amount)
+{
+    if (s->min == 0 && s->max == 0)
+        return NULL;
+    if (amount < s->min)
+        return "less than is allowed";
+    return amount > s->max ? "more than is allowed" : NULL;
+}
+
+static const char *
+read_amount(const struct value *v, double *amount)
+{
+    const char *text = v->text;
+    char *end;
+
+    if (!(text[0] >= '0' && text[0] <= '9') || strchr(text, 'x'))
+        return "not a number with a unit";
+    *amount = strtod(text, &end);
+    for (const struct unit *u = v->setting->type->with; u->name; u++)
+        if (strcmp(end, u->name) == 0) {
+            *amount *= u->factor;
+            return check_bounds(v->setting, *amount);
+        }
+    return *end ? "an unknown unit" : "a number without a unit";
+}
+
+static const char *
+read_whole_amount(const struct value *v)
+{
+    double amount;
+    const char *wrong = read_amount(v, &amount);
+
+    if (!wrong)
+        *(int64_t *)v->field = (int64_t)amount;
+    return wrong;
+}
+
+static const char *
+read_ms(const struct value *v)
+{
+    double us;
+    const char *wrong = read_amount(v, &us);
+
+    if (!wrong)
+        *(int64_t *)v->field = (int64_t)(us / 1000);
+    return wrong;
+}
+
+static const char *
+read_number(const struct value *v, uint64_t *n)
+{
+    if (!text_number(n, span_of(v->text), INT64_MAX))
+        return "not a whole number";
+    return check_bounds(v->setting, (double)*n);
+}
+
+static const char *
+read_count(const struct value *v)
+{
+    uint64_t n;
+    const char *wrong = read_number(v, &n);
+
+    if (!wrong)
+        *(uint64_t *)v->field = n;
+    return wrong;
+}
+
+static const char *
+read_int(const struct value *v)
+{
+    uint64_t n;
+    const char *wrong = read_number(v, &n);
+
+    if (!wrong)
+        *(int *)v->field = (int)n;
+    return wrong;
+}
+
+static const char *
+read_rate(const struct value *v)
+{
+    char *end;
+    double n = strtod(v->text, &end);
+    bool is_number = v->text[0] >= '0' && v->text[0] <= '9' && !*end;
+    const char *wrong = is_number ? check_bounds(v->setting, n) : "not a number";
+
+    if (!wrong)
+        *(double *)v->field = n;
+    return wrong;
+}
+
+static const char *
+read_id(const struct value *v)
+{
+    struct config_ids *ids = v->field;
+    uint64_t n;
+
+    if (!text_number(&n, span_of(v->text), INT32_MAX))
+        return "not a list's id";
+    if (ids->len == CONFIG_LIST_MAX)
+        return "one too many: at most 64 lists";
+    for (size_t i = 0; i < ids->len; i++) {
+        if (ids->at[i] == n)
+            return "listed twice";
+        if (ids->at[i] == 0 || n == 0)
+            return "beside 0, which is all lists already";
+    }
+    ids->at = memory_grow(ids->at, (ids->len + 1) * sizeof *ids->at);
+    ids->at[ids->len++] = n;
+    return NULL;
+}
+
+static void
+release_ids(void *field)
+{
+    struct config_ids *ids = field;
+
+    free(ids->at);
+    *ids = (struct config_ids){0};
+}
+
+static void
+format_duration(char *to, size_t size, double us)
+{
+    text_duration(to, size, (int64_t)(us / 1000));
+}
+
+static void
+format_size(char *to, size_t size, double bytes)
+{
+    text_bytes(to, size, (uint64_t)bytes);
+}
+
+static void
+format_number(char *to, size_t size, double number)
+{
+    snprintf(to, size, "%.15g", number);
+}
+
+static const struct value_field long_field = {.size = sizeof(int64_t)};
+static const struct value_field ids_field = {
+    .size = sizeof(struct config_ids), .is_list = true, .release = release_ids};
+
+const struct value_type value_duration_us = {"a duration like 250ms, 10s, 5m, 24h, 7d",
+                                             read_whole_amount, .field = &long_field,
+                                             .with = times, .format = format_duration};
+const struct value_type value_duration_ms = {"a duration like 250ms, 10s, 5m, 24h",
+                                             read_ms, .field = &long_field, .with = times,
+                                             .format = format_duration};
+const struct value_type value_size = {"a size like 512KiB, 1MiB, 8GiB", read_whole_amount,
+                                      .field = &long_field, .with = sizes,
+                                      .format = format_size};
+const struct value_type value_count = {"a whole number", read_count, .field = &long_field,
+                                       .format = format_number};
+const struct value_type value_int = {"a whole number", read_int, .field = &int_field,
+                                     .format = format_number};
+const struct value_type value_rate = {"a number", read_rate, .field = &long_field,
+                                      .format = format_number};
+const struct value_type value_lists = {"0 for all lists, or ids of lists", read_id,
+                                       .field = &ids_field};
