@@ -7,7 +7,7 @@
 #include "config/config.h"
 #include "event/event.h"
 #include "journal/inspect.h"
-#include "worker/account.h"
+#include "hook/ac_client.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -88,7 +88,7 @@ check_secrets(struct findings *f)
     if (c->redis_password_file)
         check_secret(f, "redis password", c->redis_password_file, 1);
     if (c->account_api_token_file)
-        check_secret(f, "api token", c->account_api_token_file, ACCOUNT_TOKEN_LEAST);
+        check_secret(f, "api token", c->account_api_token_file, AC_CLIENT_TOKEN_MIN);
     if (!c->account_api_token_file || !c->account_api_url)
         findings_tell(
             f, WARNING, EXIT_CODE_OK, "worker", NULL,

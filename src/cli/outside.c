@@ -97,7 +97,7 @@ open_store(struct findings *f)
 }
 
 static int
-look_at_account(struct findings *f, struct account *account, const struct secrets *s,
+look_at_account(struct findings *f, struct ac_client *account, const struct secrets *s,
                 struct err *err)
 {
     const struct config *c = f->cli->config;
@@ -133,7 +133,7 @@ void
 outside_account(struct findings *f)
 {
     const struct config *c = f->cli->config;
-    struct account_callbacks cb = {.wait = wait_here, .once = true};
+    struct ac_client_options cb = {.wait = wait_here, .once = true};
     struct err err = {0};
 
     if (!c->account_api_url || !c->account_api_token_file)
@@ -141,7 +141,7 @@ outside_account(struct findings *f)
     struct secrets *s = secrets_load(c, &err);
     if (!s)
         return; // told by check
-    struct account *a = account_open(c, &cb, &err);
+    struct ac_client *a = wanted_account(c, &cb, &err);
     if (!a || look_at_account(f, a, s, &err) < 0)
         findings_tell(
             f, WRONG, err.exit ? err.exit : EXIT_CODE_FAILURE, "activecampaign",
@@ -150,7 +150,7 @@ outside_account(struct findings *f)
                   "and put it into account.api_token_file"
                 : "deliveries go on; the hooks cannot be looked after",
             "%s", err.text);
-    account_close(a);
+    ac_client_close(a);
     secrets_release(s);
 }
 

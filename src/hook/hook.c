@@ -1,6 +1,11 @@
+// AC may spell in another way what it was given: URLs with another case, a port, a slash or
+// escapes (RFC 3986, 6.2.2 and 6.2.3), labels with HTML entities.
 #include "hook/hook.h"
 
+#include <ctype.h>
 #include <stdlib.h>
+
+enum { URL_MAX = 4096, LABEL_MAX = 1 << 16, ENTITY_LEVELS = 3 };
 
 void
 hook_words_add(struct hook_words *words, struct span word)
@@ -52,28 +57,12 @@ hooks_add(struct hooks *hooks)
 }
 
 struct hook *
-hooks_find(const struct hooks *hooks, uint64_t id)
-{
-    for (size_t i = 0; i < hooks->len; i++)
-        if (hooks->at[i].id == id)
-            return &hooks->at[i];
-    return NULL;
-}
-
-struct hook *
-hooks_find_row(const struct hooks *hooks, uint64_t row)
+hooks_find(const struct hooks *hooks, uint64_t row)
 {
     for (size_t i = 0; i < hooks->len; i++)
         if (hooks->at[i].row == row)
             return &hooks->at[i];
     return NULL;
-}
-
-void
-hooks_drop(struct hooks *hooks, struct hook *hook)
-{
-    hook_release(hook);
-    *hook = hooks->at[--hooks->len];
 }
 
 void
@@ -121,6 +110,272 @@ hook_copy(struct hook *to, const struct hook *from)
     copy_words(&to->events, &from->events);
     copy_words(&to->sources, &from->sources);
     copy_words(&to->tokens, &from->tokens);
+}
+
+// --- URLs ----------------------------------------------------------------------------------
+
+// Cuts scheme and host off *url and writes the host in canonical form.
+static bool
+cut_host(struct span *url, bool *https, char *host, size_t size)
+{
+    size_t len = 0, scheme = span_find(*url, ':');
+
+    *https = span_is_nocase(span_to(*url, scheme), "https");
+    if (!*https && !span_is_nocase(span_to(*url, scheme), "http"))
+        return false;
+    *url = span_from(*url, scheme);
+    if (!span_starts(*url, SPAN("://")))
+        return false;
+    *url = span_from(*url, 3);
+    while (len < url->len && !strchr("/?#", url->at[len]))
+        len++;
+    struct span given = span_to(*url, len), port = SPAN("");
+    *url = span_from(*url, len);
+    for (size_t i = 0; i < given.len; i++)
+        if (given.at[i] == ':')
+            port = span_from(given, i);
+    if (span_is(port, *https ? ":443" : ":80") || span_is(port, ":")) {
+        given.len -= port.len;
+        port.len = 0;
+    }
+    if (port.len == 0 && given.len && given.at[given.len - 1] == '.')
+        given.len--;
+    if (given.len == 0 || given.len >= size)
+        return false;
+    for (size_t i = 0; i < given.len; i++)
+        host[i] = (char)tolower((unsigned char)given.at[i]);
+    host[given.len] = '\0';
+    return true;
+}
+
+static int
+hex_of(char c)
+{
+    return isdigit((unsigned char)c)    ? c - '0'
+           : isxdigit((unsigned char)c) ? tolower((unsigned char)c) - 'a' + 10
+                                        : -1;
+}
+
+// Escapes of what needs none are decoded; the others stay.
+static void
+add_path(struct buf *to, struct span path)
+{
+    for (size_t i = 0; i < path.len; i++) {
+        char c = path.at[i];
+        if (c == '%' && i + 2 < path.len && hex_of(path.at[i + 1]) >= 0 &&
+            hex_of(path.at[i + 2]) >= 0) {
+            int code = hex_of(path.at[i + 1]) * 16 + hex_of(path.at[i + 2]);
+            if (code < 128 && (isalnum(code) || (code && strchr("-._~", code)))) {
+                c = (char)code;
+                i += 2;
+            }
+        }
+        buf_add_byte(to, c);
+    }
+}
+
+// As the configuration gives them: others in a URL like ours are not ours.
+static bool
+is_name(struct span name)
+{
+    if (name.len == 0 || name.len >= HOOK_NAME || name.at[0] == '-')
+        return false;
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.at[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'))
+            return false;
+    }
+    return true;
+}
+
+static void
+copy_span(char to[HOOK_NAME], struct span s)
+{
+    size_t len = s.len < HOOK_NAME ? s.len : 0;
+
+    if (len)
+        memcpy(to, s.at, len);
+    to[len] = '\0';
+}
+
+static void
+read_path(struct hook_url *to, struct span path)
+{
+    if (!span_starts(path, SPAN("/hook/")))
+        return;
+    struct span token = span_from(path, 6), name = span_to(token, span_find(token, '/'));
+    if (name.len == token.len || !is_name(name))
+        return;
+    token = span_from(token, name.len + 1);
+    size_t given = token.len;
+    while (token.len && token.at[token.len - 1] == '/')
+        token.len--;
+    copy_span(to->name, name);
+    copy_span(to->token, token);
+    to->exact = to->exact && token.len == given;
+}
+
+bool
+hook_url_parse(struct hook_url *to, const char *url)
+{
+    struct span rest = span_of(url);
+    size_t len = 0;
+    bool https;
+    struct buf path;
+
+    *to = (struct hook_url){.exact = true};
+    if (rest.len > URL_MAX || !cut_host(&rest, &https, to->host, sizeof to->host))
+        return false;
+    while (len < rest.len && rest.at[len] != '?' && rest.at[len] != '#')
+        len++;
+    rest = span_to(rest, len);
+    buf_init(&path, URL_MAX);
+    add_path(&path, rest);
+    to->exact = path.len == rest.len;
+    read_path(to, buf_span(&path));
+    buf_release(&path);
+    return true;
+}
+
+static bool
+is_same_url(const char *a, const char *b)
+{
+    struct span rest_a = span_of(a), rest_b = span_of(b);
+    char host_a[264], host_b[264];
+    bool https_a, https_b;
+
+    if (!cut_host(&rest_a, &https_a, host_a, sizeof host_a) ||
+        !cut_host(&rest_b, &https_b, host_b, sizeof host_b))
+        return strcmp(a, b) == 0;
+    return https_a == https_b && strcmp(host_a, host_b) == 0 &&
+           span_equal(rest_a, rest_b);
+}
+
+bool
+hook_name_in(char name[HOOK_NAME], const char *url, const char *base)
+{
+    struct hook_url parts, below;
+
+    if (!hook_url_parse(&parts, url) || !parts.name[0] || !hook_url_parse(&below, base) ||
+        strcmp(parts.host, below.host) != 0)
+        return false;
+    memcpy(name, parts.name, HOOK_NAME);
+    return true;
+}
+
+// --- labels --------------------------------------------------------------------------------
+
+static void
+add_utf8(struct buf *to, unsigned long code)
+{
+    if (code < 0x80) {
+        buf_add_byte(to, (char)code);
+    } else if (code < 0x800) {
+        buf_add_byte(to, (char)(0xc0 | code >> 6));
+        buf_add_byte(to, (char)(0x80 | (code & 0x3f)));
+    } else if (code < 0x10000) {
+        buf_add_byte(to, (char)(0xe0 | code >> 12));
+        buf_add_byte(to, (char)(0x80 | (code >> 6 & 0x3f)));
+        buf_add_byte(to, (char)(0x80 | (code & 0x3f)));
+    } else {
+        buf_add_byte(to, (char)(0xf0 | code >> 18));
+        buf_add_byte(to, (char)(0x80 | (code >> 12 & 0x3f)));
+        buf_add_byte(to, (char)(0x80 | (code >> 6 & 0x3f)));
+        buf_add_byte(to, (char)(0x80 | (code & 0x3f)));
+    }
+}
+
+// The code point of an entity without & and ;, 0 for none that is known here.
+static unsigned long
+entity_code(struct span entity)
+{
+    static const struct {
+        const char *name;
+        char c;
+    } known[] = {{"amp", '&'}, {"lt", '<'}, {"gt", '>'}, {"quot", '"'}, {"apos", '\''}};
+    char digits[9];
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (span_is(entity, known[i].name))
+            return (unsigned char)known[i].c;
+    if (entity.len < 2 || entity.len > sizeof digits || entity.at[0] != '#')
+        return 0;
+    memcpy(digits, entity.at + 1, entity.len - 1);
+    digits[entity.len - 1] = '\0';
+    bool hex = digits[0] == 'x' || digits[0] == 'X';
+    const char *at = digits + hex;
+    if (strspn(at, hex ? "0123456789abcdefABCDEF" : "0123456789") != strlen(at))
+        return 0;
+    unsigned long code = strtoul(at, NULL, hex ? 16 : 10);
+    return code <= 0x10ffff ? code : 0;
+}
+
+static void
+add_decoded(struct buf *to, struct span text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        struct span rest = span_from(text, i + 1);
+        size_t end = text.at[i] == '&' ? span_find(rest, ';') : rest.len;
+        unsigned long code = end < rest.len ? entity_code(span_to(rest, end)) : 0;
+        if (code) {
+            add_utf8(to, code);
+            i += end + 1;
+        } else {
+            buf_add_byte(to, text.at[i]);
+        }
+    }
+}
+
+// Some escape twice: "&amp;amp;".
+static void
+decode(struct buf *to, const char *label)
+{
+    struct buf next;
+
+    buf_init(to, LABEL_MAX);
+    buf_add_text(to, label);
+    for (int level = 0; level < ENTITY_LEVELS; level++) {
+        buf_init(&next, LABEL_MAX);
+        add_decoded(&next, buf_span(to));
+        buf_release(to);
+        *to = next;
+    }
+}
+
+static bool
+is_same_label(const char *a, const char *b)
+{
+    struct buf decoded_a, decoded_b;
+
+    if (strcmp(a, b) == 0 || (!strchr(a, '&') && !strchr(b, '&')))
+        return strcmp(a, b) == 0;
+    decode(&decoded_a, a);
+    decode(&decoded_b, b);
+    bool equal = !decoded_a.full && !decoded_b.full &&
+                 span_equal(buf_span(&decoded_a), buf_span(&decoded_b));
+    buf_release(&decoded_a);
+    buf_release(&decoded_b);
+    return equal;
+}
+
+// --- comparing -----------------------------------------------------------------------------
+
+unsigned
+hook_differs(const struct hook *wanted, const struct hook *found)
+{
+    unsigned differs = 0;
+
+    if (!is_same_label(wanted->label, found->label))
+        differs |= DIFFERS_LABEL;
+    if (!is_same_url(wanted->url, found->url))
+        differs |= DIFFERS_URL;
+    if (!hook_words_equal(&wanted->events, &found->events))
+        differs |= DIFFERS_EVENTS;
+    if (!hook_words_equal(&wanted->sources, &found->sources))
+        differs |= DIFFERS_SOURCES;
+    if (wanted->list != found->list)
+        differs |= DIFFERS_LIST;
+    return differs;
 }
 
 static void

@@ -49,10 +49,8 @@ bool hook_words_equal(const struct hook_words *a, const struct hook_words *b);
 
 // hooks_add adds an empty hook, which the caller fills; valid until the next one is added.
 struct hook *hooks_add(struct hooks *hooks);
-struct hook *hooks_find(const struct hooks *hooks, uint64_t id); // NULL: not there
-struct hook *hooks_find_row(const struct hooks *hooks, uint64_t row);
-// hooks_drop takes one out; the order of the others may change.
-void hooks_drop(struct hooks *hooks, struct hook *hook);
+// hooks_find finds a row of a list, by its id for those that have one; NULL: not there.
+struct hook *hooks_find(const struct hooks *hooks, uint64_t row);
 void hooks_release(struct hooks *hooks);
 void hook_release(struct hook *hook);
 void hook_copy(struct hook *to, const struct hook *from);
@@ -69,17 +67,20 @@ struct hook_url {
 };
 // hook_url_parse is false when this is no URL of http or https.
 bool hook_url_parse(struct hook_url *to, const char *url);
-// hook_url_equal compares two whole URLs; their paths byte by byte.
-bool hook_url_equal(const char *a, const char *b);
+// hook_name_in writes the name in a URL of ours, "<base>/hook/<name>/<token>", with http or https
+// and a name that a file can give; false for every other URL.
+bool hook_name_in(char name[HOOK_NAME], const char *url, const char *base);
 
-// hook_name_in writes the name in a URL of ours, "<base>/hook/<name>/<token>", where base is
-// one of `bases` (with http or https) and name is one that a file can give; false for every
-// other URL.
-bool hook_name_in(char name[HOOK_NAME], const char *url, const char *const *bases,
-                  size_t bases_len);
-
-// hook_label_equal compares labels with HTML entities decoded: AC may give back "R&amp;D".
-bool hook_label_equal(const char *a, const char *b);
+// hook_differs says which parts of two hooks differ. URLs are compared in canonical form, their
+// paths byte by byte; labels with HTML entities decoded: AC may give back "R&amp;D".
+enum {
+    DIFFERS_LABEL = 1,
+    DIFFERS_URL = 2,
+    DIFFERS_EVENTS = 4,
+    DIFFERS_SOURCES = 8,
+    DIFFERS_LIST = 16,
+};
+unsigned hook_differs(const struct hook *wanted, const struct hook *found);
 
 // hook_digest is the same for hooks that have the same label, URL, events, sources and list.
 uint64_t hook_digest(const struct hook *hook);

@@ -181,7 +181,7 @@ hook_json_read_page(struct hooks *to, uint64_t *total, size_t *count, struct spa
         struct hook hook = {0};
         read_hook(&hook, item);
         ++*count;
-        if (hooks_find_row(to, hook.row)) // pages may shift and repeat
+        if (hooks_find(to, hook.row)) // pages may shift and repeat
             hook_release(&hook);
         else
             *hooks_add(to) = hook;
@@ -270,19 +270,15 @@ add_errors(struct buf *to, const cJSON *root)
         cJSON_ArrayForEach(entry, errors) add_error(to, entry);
 }
 
-bool
-hook_json_is_own(struct span body)
+static bool
+is_own(const cJSON *root)
 {
     static const char *const names[] = {"message", "errors", "error", "user"};
-    cJSON *root =
-        body.len ? cJSON_ParseWithLengthOpts(body.at, body.len, NULL, false) : NULL;
-    bool is_own = cJSON_IsObject(root) && !root->child;
+    bool known = cJSON_IsObject(root) && !root->child;
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        is_own = is_own || cJSON_GetObjectItemCaseSensitive(root, names[i]);
-    is_own = is_own && !cJSON_GetObjectItem(root, "cloudflare_error");
-    cJSON_Delete(root);
-    return is_own;
+        known = known || cJSON_GetObjectItemCaseSensitive(root, names[i]);
+    return known && !cJSON_GetObjectItem(root, "cloudflare_error");
 }
 
 static bool
@@ -311,26 +307,27 @@ add_without_urls(struct buf *to, struct span text)
     }
 }
 
-size_t
+bool
 hook_json_explain(char *to, size_t size, struct span body)
 {
     // The first document only: one documented answer is two of them in a row.
     cJSON *root =
         body.len ? cJSON_ParseWithLengthOpts(body.at, body.len, NULL, false) : NULL;
-    struct buf said, shown;
+    struct buf message, shown;
 
-    buf_init(&said, 2000);
+    buf_init(&message, 2000);
     buf_init(&shown, 8000);
     if (root)
-        add_errors(&said, root);
+        add_errors(&message, root);
     else if (is_html(body))
-        buf_add_text(&said, "HTML instead of JSON");
+        buf_add_text(&message, "HTML instead of JSON");
     else
-        buf_add(&said, span_to(body, 150));
-    add_without_urls(&shown, buf_span(&said));
-    size_t len = text_escape(to, size, buf_span(&shown));
-    buf_release(&said);
+        buf_add(&message, span_to(body, 150));
+    add_without_urls(&shown, buf_span(&message));
+    text_escape(to, size, buf_span(&shown));
+    bool own = is_own(root);
+    buf_release(&message);
     buf_release(&shown);
     cJSON_Delete(root);
-    return len;
+    return own;
 }

@@ -23,13 +23,11 @@ int hook_json_read_one(struct hook *to, struct span body, struct err *err);
 // hook_json_read_events reads {"webhookEvents":[...]}.
 int hook_json_read_events(struct hook_words *to, struct span body, struct err *err);
 
-// hook_json_is_own says whether the body of an error, or of /users/me, may be AC's own: a JSON
-// object, empty or with `message`, `errors`, `error` or `user`. A proxy or a challenge page
-// answers otherwise.
-bool hook_json_is_own(struct span body);
-
 // hook_json_explain writes what an error answer says, for people, escaped and without the URLs
-// in it, which may be passwords; "" when it says nothing. A page of HTML gives "HTML instead of JSON".
-size_t hook_json_explain(char *to, size_t size, struct span body);
+// in it, which may be passwords; "" when it says nothing. A page of HTML gives "HTML instead of
+// JSON". Returns whether the body of an error, or of /users/me, may be AC's own: a JSON object,
+// empty or with `message`, `errors`, `error` or `user`. A proxy or a challenge page answers
+// otherwise.
+bool hook_json_explain(char *to, size_t size, struct span body);
 
 #endif

@@ -13,24 +13,6 @@ struct matching {
     const struct hook **takes;    // for each wanted hook: the found one, or NULL
 };
 
-unsigned
-plan_differs(const struct hook *wanted, const struct hook *found)
-{
-    unsigned differs = 0;
-
-    if (!hook_label_equal(wanted->label, found->label))
-        differs |= DIFFERS_LABEL;
-    if (!hook_url_equal(wanted->url, found->url))
-        differs |= DIFFERS_URL;
-    if (!hook_words_equal(&wanted->events, &found->events))
-        differs |= DIFFERS_EVENTS;
-    if (!hook_words_equal(&wanted->sources, &found->sources))
-        differs |= DIFFERS_SOURCES;
-    if (wanted->list != found->list)
-        differs |= DIFFERS_LIST;
-    return differs;
-}
-
 static bool
 has_name(const struct hook *hook, const char *name)
 {
@@ -66,8 +48,8 @@ take_adopted(struct matching *m, size_t w)
 static bool
 is_better(const struct hook *wanted, const struct hook *a, const struct hook *b)
 {
-    bool a_right = hook_url_equal(a->url, wanted->url),
-         b_right = hook_url_equal(b->url, wanted->url);
+    bool a_right = !(hook_differs(wanted, a) & DIFFERS_URL),
+         b_right = !(hook_differs(wanted, b) & DIFFERS_URL);
 
     return a_right != b_right ? a_right : a->id > b->id;
 }
@@ -156,7 +138,8 @@ is_alike(const struct hook *wanted, const struct hook *found, bool *certain)
         for (size_t i = 0; i < wanted->tokens.len && !*certain; i++)
             *certain = strcmp(url.token, wanted->tokens.at[i]) == 0;
     snprintf(label, sizeof label, "acrelay %s", wanted->name);
-    return *certain || hook_label_equal(found->label, label);
+    struct hook named = {.label = label, .url = found->url};
+    return *certain || !(hook_differs(&named, found) & DIFFERS_LABEL);
 }
 
 const struct hook *
@@ -206,7 +189,7 @@ is_kept(const struct hook *wanted, const struct hook *found)
 static void
 plan_wanted(struct plan *plan, const struct hook *wanted, const struct hook *found)
 {
-    unsigned differs = plan_differs(wanted, found);
+    unsigned differs = hook_differs(wanted, found);
 
     if (differs == 0)
         plan->good++;

@@ -32,14 +32,6 @@ enum step_why {
     WHY_UNREADABLE, // refuse or leave: ours, but its id or list cannot be read
 };
 
-enum {
-    DIFFERS_LABEL = 1,
-    DIFFERS_URL = 2,
-    DIFFERS_EVENTS = 4,
-    DIFFERS_SOURCES = 8,
-    DIFFERS_LIST = 16,
-};
-
 // wanted and found are borrowed from what was given to plan_make; NULL where there is none.
 struct step {
     enum step_kind kind;
@@ -70,8 +62,5 @@ void plan_release(struct plan *plan);
 // NULL: none.
 const struct hook *plan_alike(const struct hooks *wanted, const struct hook *found,
                               bool *certain);
-
-// plan_differs says which parts of two hooks differ, as DIFFERS_ bits.
-unsigned plan_differs(const struct hook *wanted, const struct hook *found);
 
 #endif

@@ -52,7 +52,7 @@ report_wait(const struct rest_wait *w, void *context)
     (void)context;
     if (w->status == 429 && (quiet_ms -= w->ms) >= 0)
         return; // our own commands one after another, which are over at once
-    account_wait_text(text, sizeof text, w);
+    ac_client_wait_text(text, sizeof text, w);
     output_wipe();
     fprintf(stderr, "acrelay-worker: %s\n", text);
 }
@@ -60,7 +60,7 @@ report_wait(const struct rest_wait *w, void *context)
 static int
 open_account(struct worker *w, struct err *err)
 {
-    struct account_callbacks callbacks = {
+    struct ac_client_options callbacks = {
         .wait = wait, .may_write = may_write, .report = report_wait, .context = w};
 
     return worker_load(w, &callbacks, err);
@@ -186,7 +186,7 @@ command_list(void *worker)
     struct err err = {0};
     struct hooks found = {0};
 
-    int result = account_list(w->account, &found, &err);
+    int result = ac_client_list(w->account, false, &found, &err);
     if (result == 0 || found.len) // a page that cannot be read hides only its own
         show_hooks(&w->show, &found, &w->wanted);
     hooks_release(&found);
@@ -210,7 +210,7 @@ command_import(void *worker)
                  text);
         return fail(&err);
     }
-    if (account_list(w->account, &found, &err) < 0)
+    if (ac_client_list(w->account, false, &found, &err) < 0)
         return fail(&err);
     const struct hook *hook = hooks_find(&found, id);
     if (!hook)
@@ -274,7 +274,7 @@ command_secrets(void *worker)
     struct hooks found = {0};
     size_t uses[CONFIG_LIST_MAX + 1] = {0}, len = w->secrets->len;
 
-    if (account_list(w->account, &found, &err) < 0)
+    if (ac_client_list(w->account, false, &found, &err) < 0)
         return fail(&err);
     for (size_t i = 0; i < found.len; i++)
         if (found.at[i].name)

@@ -23,15 +23,13 @@ apply_release(struct apply *a)
     hooks_release(&a->found);
     free(a->done);
     a->done = NULL;
-    a->unconfirmed = 0;
 }
 
 static int
 list(struct apply *a, bool again, struct err *err)
 {
     a->listed = false;
-    if ((again ? account_list_again(a->account, &a->found, err)
-               : account_list(a->account, &a->found, err)) < 0 ||
+    if (ac_client_list(a->account, again, &a->found, err) < 0 ||
         known_settle(a->known, a->account, a->wanted, &a->found, err) < 0)
         return -1;
     a->listed = true;
@@ -84,7 +82,7 @@ wait_for_list(struct apply *a)
     log_info("worker: ActiveCampaign does not show yet what was done; looking again in "
              "%lld ms",
              (long long)ms);
-    return account_wait(a->account, ms);
+    return a->account->options.wait(ms, a->account->options.context);
 }
 
 // --- what was done, and what a list has shown ----------------------------------------------
@@ -162,7 +160,7 @@ static int
 create(struct apply *a, const struct hook *wanted, struct err *err)
 {
     const struct known_hook *missing = known_missing(a->known, wanted);
-    struct account_answer answer;
+    struct ac_client_answer answer;
 
     if (missing && missing->unclear)
         return err_exit(err, EXIT_CODE_CHANGES,
@@ -178,7 +176,7 @@ create(struct apply *a, const struct hook *wanted, struct err *err)
                         missing->id);
     if (is_taken(a, wanted, err) < 0)
         return -1;
-    if (account_create(a->account, wanted, &answer, err) < 0) {
+    if (ac_client_write(a->account, NULL, wanted, &answer, err) < 0) {
         if (answer.unclear) {
             known_unclear(a->known, wanted);
             save(a, wanted->name);
@@ -194,11 +192,11 @@ create(struct apply *a, const struct hook *wanted, struct err *err)
 static int
 change(struct apply *a, const struct step *s, struct err *err)
 {
-    struct account_answer answer;
+    struct ac_client_answer answer;
 
     if (is_taken(a, s->wanted, err) < 0)
         return -1;
-    if (account_change(a->account, s->found->id, s->wanted, &answer, err) < 0) {
+    if (ac_client_write(a->account, s->found, s->wanted, &answer, err) < 0) {
         if (err->kind == ERR_AGAIN && err->exit == EXIT_CODE_CHANGES)
             known_removed(a->known, s->found); // whatever lists go on to show
         return -1;
@@ -211,7 +209,9 @@ change(struct apply *a, const struct step *s, struct err *err)
 static int
 remove_hook(struct apply *a, const struct hook *found, struct err *err)
 {
-    if (account_remove(a->account, found->id, err) < 0)
+    struct ac_client_answer unused;
+
+    if (ac_client_write(a->account, found, NULL, &unused, err) < 0)
         return -1;
     known_removed(a->known, found);
     add_done(a, STEP_REMOVE, found->id, NULL);
@@ -231,11 +231,11 @@ remove_twin(struct apply *a, const struct plan *plan, const struct hook *twin,
             stays = stays && !(plan->at[k].kind == STEP_REMOVE && plan->at[k].found == h);
         if (!stays)
             continue;
-        enum account_there there = account_get(a->account, h->id, &now, err);
+        enum ac_client_found there = ac_client_get(a->account, h->id, &now, err);
         hook_release(&now);
-        if (there == ACCOUNT_ERROR)
+        if (there == AC_CLIENT_ERROR)
             return -1;
-        if (there != ACCOUNT_ABSENT)
+        if (there != AC_CLIENT_ABSENT)
             return remove_hook(a, twin, err);
         known_removed(a->known, h);
     }
@@ -439,13 +439,13 @@ static int
 recreate_one(struct apply *a, const struct hook *wanted, struct err *err)
 {
     struct hooks before = a->found;
-    struct account_answer answer = {0};
+    struct ac_client_answer answer = {0};
     int result;
 
     a->found = (struct hooks){0};
     if (is_taken(a, wanted, err) < 0) {
         result = -1;
-    } else if ((result = account_create(a->account, wanted, &answer, err)) == 0) {
+    } else if ((result = ac_client_write(a->account, NULL, wanted, &answer, err)) == 0) {
         known_created(a->known, wanted, &answer);
         save(a, wanted->name);
     } else if (err->kind == ERR_AGAIN) {

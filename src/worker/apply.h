@@ -10,7 +10,7 @@
 struct apply_done; // a write that was accepted and that no list has shown yet
 
 struct apply {
-    struct account *account;
+    struct ac_client *account;
     const struct config *config; // its receiver is asked, where it runs here
     const struct hooks *wanted;
     struct known *known;

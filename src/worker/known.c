@@ -62,7 +62,7 @@ known_restart(struct known *k)
 
 void
 known_created(struct known *k, const struct hook *wanted,
-              const struct account_answer *answer)
+              const struct ac_client_answer *answer)
 {
     struct known_hook *e = known_add(k, answer->id, wanted->name);
 
@@ -90,7 +90,7 @@ known_unclear(struct known *k, const struct hook *wanted)
 
 void
 known_changed(struct known *k, const struct hook *before, const struct hook *wanted,
-              const struct account_answer *answer)
+              const struct ac_client_answer *answer)
 {
     struct known_hook *e = known_add(k, before->id, wanted->name);
 
@@ -124,7 +124,7 @@ known_missing(const struct known *k, const struct hook *wanted)
 
 struct settling {
     struct known *known;
-    struct account *account;
+    struct ac_client *account;
     const struct hooks *wanted;
     uint64_t *digests; // of wanted
     struct hooks *found;
@@ -203,7 +203,7 @@ judge(struct settling *s, struct known_hook *e, const struct hook *now)
 {
     uint64_t digest = hook_digest(now);
     const struct hook *wanted = find_wanted(s, e->written);
-    unsigned differs = wanted ? plan_differs(wanted, now) : 0;
+    unsigned differs = wanted ? hook_differs(wanted, now) : 0;
     bool first = e->stored == 0 || e->stored == e->before;
 
     if (e->written == 0 || digest == e->stored)
@@ -226,7 +226,7 @@ is_as_written(const struct settling *s, const struct known_hook *e,
 {
     const struct hook *wanted = e->stored ? NULL : find_wanted(s, e->written);
 
-    return wanted ? plan_differs(wanted, row) == 0 : hook_digest(row) == e->stored;
+    return wanted ? hook_differs(wanted, row) == 0 : hook_digest(row) == e->stored;
 }
 
 // One whose id nobody told: a new one of its name ends the doubt. It need not be that one, so
@@ -261,8 +261,10 @@ settle_absent(struct settling *s, struct known_hook *e, struct hook *row)
 {
     int64_t age_us = s->now_us - e->since_us;
 
-    if (row)
-        hooks_drop(s->found, row);
+    if (row) {
+        hook_release(row);
+        *row = s->found->at[--s->found->len];
+    }
     if (e->removed)
         return;
     e->lost = !e->listed && age_us >= s->gone_us && !is_second(s->known, e);
@@ -291,15 +293,15 @@ settle_one(struct settling *s, struct known_hook *e, struct err *err)
         e->gone = e->lost = false;
         return 0;
     }
-    enum account_there there = account_get(s->account, e->id, &now, err);
-    if (there == ACCOUNT_ERROR)
+    enum ac_client_found there = ac_client_get(s->account, e->id, &now, err);
+    if (there == AC_CLIENT_ERROR)
         return -1;
-    if (there == ACCOUNT_ABSENT || (there == ACCOUNT_UNCLEAR && !row)) {
+    if (there == AC_CLIENT_ABSENT || (there == AC_CLIENT_UNCLEAR && !row)) {
         settle_absent(s, e, row);
         return 0;
     }
     e->gone = e->lost = false;
-    if (there == ACCOUNT_THERE) {
+    if (there == AC_CLIENT_THERE) {
         if (row)
             hook_release(row);
         else
@@ -317,7 +319,8 @@ static bool
 has_lost(const struct known *k, const struct hooks *found)
 {
     for (size_t i = 0; i < k->len; i++)
-        if (k->at[i].listed && !k->at[i].removed && !hooks_find(found, k->at[i].id))
+        if (k->at[i].id && k->at[i].listed && !k->at[i].removed &&
+            !hooks_find(found, k->at[i].id))
             return true;
     return false;
 }
@@ -341,7 +344,7 @@ take_over(struct settling *s)
 }
 
 int
-known_settle(struct known *k, struct account *a, const struct hooks *wanted,
+known_settle(struct known *k, struct ac_client *a, const struct hooks *wanted,
              struct hooks *found, struct err *err)
 {
     struct settling s = {k,
@@ -355,7 +358,7 @@ known_settle(struct known *k, struct account *a, const struct hooks *wanted,
                          1000 * times_ms("worker_unclear", KNOWN_UNCLEAR_MS)};
     int result = 0;
 
-    if (has_lost(k, found) && account_list_again(a, found, err) < 0)
+    if (has_lost(k, found) && ac_client_list(a, true, found, err) < 0)
         return -1;
     s.digests = memory_get((wanted->len + 1) * sizeof *s.digests);
     for (size_t i = 0; i < wanted->len; i++)

@@ -7,7 +7,7 @@
 #ifndef ACRELAY_WORKER_KNOWN_H
 #define ACRELAY_WORKER_KNOWN_H
 
-#include "worker/account.h"
+#include "hook/ac_client.h"
 #include "worker/store.h"
 
 struct known_hook {
@@ -47,17 +47,17 @@ void known_restart(struct known *k);
 
 // What was done, told right after AC accepted it. `before` is what the hook was then.
 void known_created(struct known *k, const struct hook *wanted,
-                   const struct account_answer *answer);
+                   const struct ac_client_answer *answer);
 // known_unclear is for a creation that failed and may have been done: it is repeated when lists
 // have not shown it for KNOWN_UNCLEAR_MS, and each time ever later.
 void known_unclear(struct known *k, const struct hook *wanted);
 void known_changed(struct known *k, const struct hook *before, const struct hook *wanted,
-                   const struct account_answer *answer);
+                   const struct ac_client_answer *answer);
 void known_removed(struct known *k, const struct hook *found);
 
 // known_settle makes of a list what is there: adds what it lacks, drops what it shows too long,
 // and sets `written` and `settled`. Reports once what AC stores in other words.
-int known_settle(struct known *k, struct account *a, const struct hooks *wanted,
+int known_settle(struct known *k, struct ac_client *a, const struct hooks *wanted,
                  struct hooks *found, struct err *err);
 
 // known_missing gives a creation of this hook that AC accepted and shows nowhere, within the

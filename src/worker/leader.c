@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "worker/account.h"
+#include "hook/ac_client.h"
 #include "worker/lock.h"
 
 #include <assert.h>
@@ -45,7 +45,7 @@ leader_open(const struct config *c, struct store *store, struct err *err)
     struct leader *l = memory_get(sizeof *l);
     unsigned char random[16];
 
-    static_assert(LEADER_LEASE_MS * 2 / 3 >= ACCOUNT_TIMEOUT_MS,
+    static_assert(LEADER_LEASE_MS * 2 / 3 >= AC_CLIENT_TIMEOUT_MS,
                   "a request ends in time");
     *l = (struct leader){.by_lease = c->worker_leader_redis,
                          .lease_ms = times_ms("lease", LEADER_LEASE_MS),

@@ -132,7 +132,7 @@ next_round_in(struct run *r, bool failed, bool other)
 {
     int64_t usual = r->w->config->worker_interval_ms,
             again = times_ms("round-again", AGAIN_MS),
-            held = account_held_ms(r->w->account);
+            held = rest_held_ms(r->w->account->rest);
 
     r->failures = failed ? r->failures + 1 : 0;
     for (unsigned i = 1; i < r->failures && again < usual; i++)

@@ -61,7 +61,7 @@ report_wait(const struct rest_wait *wait, void *run)
     struct run *r = run;
     char text[300];
 
-    account_wait_text(text, sizeof text, wait);
+    ac_client_wait_text(text, sizeof text, wait);
     admin_set_detail("activecampaign", text);
     if (!r->waits)
         log_warn("worker: %s", text);
@@ -108,7 +108,7 @@ note_answer(int status, void *run)
 static int
 load(struct run *r, struct worker *fresh, struct err *err)
 {
-    struct account_callbacks callbacks = {.wait = wait,
+    struct ac_client_options callbacks = {.wait = wait,
                                           .may_write = may_write,
                                           .note = note_answer,
                                           .report = report_wait,
@@ -125,8 +125,8 @@ take_over(struct run *r, struct worker *fresh)
 {
     struct worker *w = r->w;
 
-    account_follow(fresh->account, w->account);
-    account_close(w->account);
+    rest_follow(fresh->account->rest, w->account->rest);
+    ac_client_close(w->account);
     hooks_release(&w->wanted);
     secrets_release(w->secrets);
     store_use(w->store, fresh->config);

@@ -2,13 +2,27 @@
 
 enum { URL_MAX = 4096 };
 
-void
-wanted_bases(struct wanted_bases *bases, const struct config *c)
+struct ac_client *
+wanted_account(const struct config *c, const struct ac_client_options *callbacks,
+               struct err *err)
 {
-    *bases = (struct wanted_bases){.at = {c->public_url}, .len = 1};
-    for (size_t i = 0; i < c->previous_public_urls.len && bases->len <= CONFIG_LIST_MAX;
-         i++)
-        bases->at[bases->len++] = c->previous_public_urls.at[i];
+    struct ac_client_options options = *callbacks;
+
+    if (!c->account_api_url || !c->account_api_token_file) {
+        err_exit(err, EXIT_CODE_CONFIG,
+                 "%s: account.api_url and account.api_token_file are "
+                 "needed: both are on ActiveCampaign's page Settings, "
+                 "Developer",
+                 c->file);
+        return NULL;
+    }
+    options.api_url = c->account_api_url;
+    options.token_file = c->account_api_token_file;
+    options.rate = c->worker_api_rate;
+    options.public_url = c->public_url;
+    options.previous_urls = c->previous_public_urls.at;
+    options.previous_urls_len = c->previous_public_urls.len;
+    return ac_client_open(&options, err);
 }
 
 static void

@@ -3,14 +3,13 @@
 #define ACRELAY_WORKER_WANTED_H
 
 #include "config/config.h"
-#include "hook/hook.h"
+#include "hook/ac_client.h"
 
-// The bases of URLs that are ours: public_url, then previous_public_urls. Borrowed.
-struct wanted_bases {
-    const char *at[CONFIG_LIST_MAX + 1];
-    size_t len;
-};
-void wanted_bases(struct wanted_bases *bases, const struct config *c);
+// wanted_account opens the account of this configuration, which must live as long; `callbacks`
+// has those and `once`.
+struct ac_client *wanted_account(const struct config *c,
+                                 const struct ac_client_options *callbacks,
+                                 struct err *err);
 
 // wanted_make fills *wanted, with URLs under the newest secret and the tokens of all.
 void wanted_make(struct hooks *wanted, const struct config *c, const struct secrets *s);

@@ -19,7 +19,7 @@ read_config(const struct worker *w, struct err *err)
 }
 
 int
-worker_load(struct worker *w, const struct account_callbacks *cb, struct err *err)
+worker_load(struct worker *w, const struct ac_client_options *cb, struct err *err)
 {
     w->config = read_config(w, err);
     if (!w->config)
@@ -28,7 +28,7 @@ worker_load(struct worker *w, const struct account_callbacks *cb, struct err *er
     if (!w->secrets)
         return -1;
     wanted_make(&w->wanted, w->config, w->secrets);
-    w->account = account_open(w->config, cb, err);
+    w->account = wanted_account(w->config, cb, err);
     return w->account ? 0 : -1;
 }
 
@@ -48,7 +48,7 @@ worker_unload(struct worker *w)
 {
     leader_close(w->leader);
     store_close(w->store);
-    account_close(w->account);
+    ac_client_close(w->account);
     hooks_release(&w->wanted);
     known_release(&w->known);
     secrets_release(w->secrets);
@@ -93,7 +93,7 @@ worker_warn_events(struct worker *w)
     struct hook_words known = {0};
     struct err err = {0};
 
-    if (account_events(w->account, &known, &err) == 0)
+    if (ac_client_events(w->account, &known, &err) == 0)
         warn_of(w, &known);
     hook_words_release(&known);
 }

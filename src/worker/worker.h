@@ -17,7 +17,7 @@ struct worker {
     struct secrets *secrets;
     struct hooks wanted;
     struct known known; // outlives a reload
-    struct account *account;
+    struct ac_client *account;
     struct store *store;
     struct leader *leader;
 };
@@ -25,7 +25,7 @@ struct worker {
 // worker_load reads configuration and secrets and opens the account, into an empty worker
 // (file and options set). Mistakes of the file are told on stderr, by `run` in the log; *err
 // has the rest.
-int worker_load(struct worker *w, const struct account_callbacks *cb, struct err *err);
+int worker_load(struct worker *w, const struct ac_client_options *cb, struct err *err);
 void worker_unload(struct worker *w);
 
 // worker_apply gives an apply of what is loaded.

@@ -9,7 +9,7 @@ add(struct hooks *to, uint64_t id, const char *name, const char *url, uint64_t l
 {
     struct hook *h = hooks_add(to);
 
-    h->id = id;
+    h->id = h->row = id;
     h->name = name ? memory_copy(span_of(name)) : NULL;
     h->label = memory_copy(span_of("label"));
     h->url = memory_copy(span_of(url));
@@ -22,7 +22,7 @@ add(struct hooks *to, uint64_t id, const char *name, const char *url, uint64_t l
 static bool
 same(const struct hook *a, const struct hook *b)
 {
-    return plan_differs(a, b) == 0;
+    return hook_differs(a, b) == 0;
 }
 
 // carry_out does to `found` what AC would do.
@@ -44,14 +44,14 @@ carry_out(const struct plan *plan, const struct hooks *found, struct hooks *afte
             continue;
         struct hook *h = hooks_add(after);
         hook_copy(h, now);
-        h->id = found->at[i].id;
+        h->id = h->row = found->at[i].id;
         h->adopt = 0;
     }
     for (size_t k = 0; k < plan->len; k++)
         if (plan->at[k].kind == STEP_CREATE) {
             struct hook *h = hooks_add(after);
             hook_copy(h, plan->at[k].wanted);
-            h->id = (*next_id)++;
+            h->id = h->row = (*next_id)++;
             h->adopt = 0;
         }
 }
@@ -163,7 +163,8 @@ name_in(const char *url)
     static const char *const bases[] = {"https://x", "https://old.example:8443"};
     static char name[HOOK_NAME];
 
-    return hook_name_in(name, url, bases, 2) ? name : "";
+    return hook_name_in(name, url, bases[0]) || hook_name_in(name, url, bases[1]) ? name
+                                                                                  : "";
 }
 
 Test(hook, is_ours_only_with_a_name_that_we_would_give)
@@ -209,6 +210,32 @@ Test(hook, is_ours_in_whatever_spelling_its_url_comes_back)
         cr_expect_str_eq(name_in(others[i]), "", "%s", others[i]);
 }
 
+static unsigned
+differs(const char *url_a, const char *label_a, const char *url_b, const char *label_b)
+{
+    char *texts[] = {memory_copy(span_of(url_a)), memory_copy(span_of(label_a)),
+                     memory_copy(span_of(url_b)), memory_copy(span_of(label_b))};
+    struct hook a = {.url = texts[0], .label = texts[1]},
+                b = {.url = texts[2], .label = texts[3]};
+    unsigned result = hook_differs(&a, &b);
+
+    for (size_t i = 0; i < 4; i++)
+        free(texts[i]);
+    return result;
+}
+
+static bool
+is_same_url(const char *a, const char *b)
+{
+    return differs(a, "", b, "") == 0;
+}
+
+static bool
+is_same_label(const char *a, const char *b)
+{
+    return differs("", a, "", b) == 0;
+}
+
 Test(hook, says_whether_the_receiver_takes_a_path)
 {
     struct hook_url url;
@@ -225,17 +252,17 @@ Test(hook, says_whether_the_receiver_takes_a_path)
 Test(hook, urls_and_labels_are_equal_in_other_spellings)
 {
     cr_expect(
-        hook_url_equal("https://X.example:443/hook/a/T", "https://x.example/hook/a/T"));
-    cr_expect_not(hook_url_equal("https://x/hook/a/T", "https://x/hook/a/t"));
-    cr_expect_not(hook_url_equal("https://x/hook/a/T", "https://x/hook/a/T/"));
-    cr_expect_not(hook_url_equal("https://x/hook/a/T", "http://x/hook/a/T"));
-    cr_expect(hook_label_equal("R&D <\"'>", "R&amp;D &lt;&quot;&#039;&gt;"));
-    cr_expect(hook_label_equal("A & B", "A &amp;amp; B"));
-    cr_expect(hook_label_equal("caf\xc3\xa9 &", "caf&#xE9; &amp;"));
-    cr_expect(hook_label_equal("&amp;", "&"));
-    cr_expect_not(hook_label_equal("R&D", "R&E"));
-    cr_expect_not(hook_label_equal("a&", "a&lt;"));
-    cr_expect_not(hook_label_equal("R&D", "R&D;&#99999999;&#x;&unknown;"));
+        is_same_url("https://X.example:443/hook/a/T", "https://x.example/hook/a/T"));
+    cr_expect_not(is_same_url("https://x/hook/a/T", "https://x/hook/a/t"));
+    cr_expect_not(is_same_url("https://x/hook/a/T", "https://x/hook/a/T/"));
+    cr_expect_not(is_same_url("https://x/hook/a/T", "http://x/hook/a/T"));
+    cr_expect(is_same_label("R&D <\"'>", "R&amp;D &lt;&quot;&#039;&gt;"));
+    cr_expect(is_same_label("A & B", "A &amp;amp; B"));
+    cr_expect(is_same_label("caf\xc3\xa9 &", "caf&#xE9; &amp;"));
+    cr_expect(is_same_label("&amp;", "&"));
+    cr_expect_not(is_same_label("R&D", "R&E"));
+    cr_expect_not(is_same_label("a&", "a&lt;"));
+    cr_expect_not(is_same_label("R&D", "R&D;&#99999999;&#x;&unknown;"));
 }
 
 Test(plan, does_not_write_again_what_activecampaign_made_of_it)
