@@ -11,15 +11,15 @@
 void
 memory_none(void)
 {
-    static const char words[] = "<2>acrelay: out of memory\n";
+    static const char message[] = "<2>acrelay: out of memory\n";
 
-    if (write(STDERR_FILENO, words, sizeof words - 1) < 0)
+    if (write(STDERR_FILENO, message, sizeof message - 1) < 0)
         abort(); // nowhere to say so
     abort();
 }
 
 static void *
-or_die(void *memory)
+or_end(void *memory)
 {
     if (!memory)
         memory_none();
@@ -29,13 +29,13 @@ or_die(void *memory)
 void *
 memory_get(size_t bytes)
 {
-    return or_die(malloc(bytes ? bytes : 1));
+    return or_end(malloc(bytes ? bytes : 1));
 }
 
 void *
 memory_grow(void *old, size_t bytes)
 {
-    return or_die(realloc(old, bytes ? bytes : 1));
+    return or_end(realloc(old, bytes ? bytes : 1));
 }
 
 char *
@@ -95,12 +95,6 @@ buf_room_slow(struct buf *b, size_t more)
     if (b->cap - b->len < more + 1)
         grow(b, b->len + more + 1);
     return b->at + b->len;
-}
-
-int
-buf_add_text(struct buf *b, const char *text)
-{
-    return buf_add(b, span_of(text));
 }
 
 int

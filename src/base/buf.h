@@ -1,7 +1,7 @@
 // A buf is owned bytes that grow up to a ceiling it was born with. It belongs to one
 // thread. Out of memory ends the program (STYLE.md): only the ceiling is an error a caller
 // meets. A buf that has hit its ceiling stays `full`, and every later add fails too, so a
-// writer may add many pieces and look once at the end.
+// writer may add many pieces and check once at the end.
 #ifndef ACRELAY_BASE_BUF_H
 #define ACRELAY_BASE_BUF_H
 
@@ -67,7 +67,12 @@ buf_add_byte(struct buf *b, char c)
     return buf_add(b, span_make(&c, 1));
 }
 
-int buf_add_text(struct buf *b, const char *text);
+static inline int
+buf_add_text(struct buf *b, const char *text)
+{
+    return buf_add(b, span_of(text));
+}
+
 int buf_add_format(struct buf *b, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -93,39 +93,39 @@ int64_t times_ms(const char *name, int64_t else_ms);
 int64_t random_ms(int64_t from_ms, int64_t to_ms);
 int64_t backoff_ms(int64_t *step_ms, int64_t min_ms, int64_t max_ms);
 
-// A pace spreads calls evenly: a token bucket of one token. Pure: the caller gives the time,
+// A rate limit spreads calls evenly: a token bucket of one token. Pure: the caller gives the time,
 // in microseconds of a clock that never steps.
-struct pace {
+struct rate_limit {
     int64_t interval_us; // between two calls
     int64_t next_us;     // when the next one may be made
 };
 
 static inline void
-pace_init(struct pace *p, double calls_per_second)
+rate_limit_init(struct rate_limit *p, double calls_per_second)
 {
-    *p = (struct pace){.interval_us = (int64_t)(1e6 / calls_per_second)};
+    *p = (struct rate_limit){.interval_us = (int64_t)(1e6 / calls_per_second)};
 }
 
-// pace_wait says how long to wait before the next call, 0 for not at all.
+// rate_limit_wait says how long to wait before the next call, 0 for not at all.
 static inline int64_t
-pace_wait(const struct pace *p, int64_t now_us)
+rate_limit_wait(const struct rate_limit *p, int64_t now_us)
 {
     return p->next_us > now_us ? p->next_us - now_us : 0;
 }
 
-// pace_take counts a call that is made now. A call that is a little late does not shift those
+// rate_limit_take counts a call that is made now. A call that is a little late does not shift those
 // after it, so that the whole rate is used; time that was not used is not saved up.
 static inline void
-pace_take(struct pace *p, int64_t now_us)
+rate_limit_take(struct rate_limit *p, int64_t now_us)
 {
     int64_t on_time = p->next_us + p->interval_us;
 
     p->next_us = on_time > now_us ? on_time : now_us + p->interval_us;
 }
 
-// pace_hold allows no call before `until_us`.
+// rate_limit_hold allows no call before `until_us`.
 static inline void
-pace_hold(struct pace *p, int64_t until_us)
+rate_limit_hold(struct rate_limit *p, int64_t until_us)
 {
     if (p->next_us < until_us)
         p->next_us = until_us;

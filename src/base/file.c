@@ -14,35 +14,31 @@
 static int
 read_all(int fd, const char *path, struct buf *to, struct err *err)
 {
+    enum { PIECE = 4096 };
+
     for (;;) {
-        char piece[4096];
-        ssize_t n = read(fd, piece, sizeof piece);
+        char more;
+        size_t room = to->max - to->len, ask = room < PIECE ? room : PIECE;
+        ssize_t n = read(fd, ask ? buf_room(to, ask) : &more, ask ? ask : 1);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             return err_errno(err, "%s: cannot read", path);
         if (n == 0)
             return 0;
-        if (buf_add(to, span_make(piece, (size_t)n)) < 0)
+        if (ask == 0)
             return err_set(err, ERR_INPUT, "%s: larger than %zu bytes", path, to->max);
+        to->len += (size_t)n;
     }
-}
-
-static int
-open_to_read(const char *path, struct err *err)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-
-    return fd < 0 ? err_errno(err, "%s: cannot open", path) : fd;
 }
 
 int
 file_read(const char *path, struct buf *to, struct err *err)
 {
-    int fd = open_to_read(path, err);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 
     if (fd < 0)
-        return -1;
+        return err_errno(err, "%s: cannot open", path);
     int result = read_all(fd, path, to, err);
     close(fd);
     return result;
@@ -58,11 +54,10 @@ file_sync_parent(const char *path, struct err *err)
     int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return err_errno(err, "%s: cannot open its directory", path);
-    int result = fsync(fd);
-    int saved = errno;
+    int result =
+        fsync(fd) < 0 ? err_errno(err, "%s: cannot sync its directory", path) : 0;
     close(fd);
-    errno = saved;
-    return result < 0 ? err_errno(err, "%s: cannot sync its directory", path) : 0;
+    return result;
 }
 
 static int
@@ -95,7 +90,7 @@ file_replace(const char *path, struct span content, struct err *err)
     if (result == 0 && rename(fresh, path) < 0)
         result = err_errno(err, "%s: cannot rename to %s", fresh, path);
     if (result < 0) {
-        unlink(fresh); // what is left of it is of no use; the first error is the one told
+        unlink(fresh); // what is left of it is of no use; the first error is reported
         return -1;
     }
     return file_sync_parent(path, err);
@@ -163,31 +158,8 @@ check_mode(int fd, const char *path, struct err *err)
     return 0;
 }
 
-// Into the room that `to` has at once: growing would leave copies behind.
 static int
-read_bytes(int fd, const char *path, struct buf *to, struct err *err)
-{
-    size_t room = to->max - to->len;
-    char *at = buf_room(to, room), more;
-
-    for (;;) {
-        ssize_t n = room > 0 ? read(fd, at, room) : read(fd, &more, 1);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_errno(err, "%s: cannot read", path);
-        if (n == 0)
-            return 0;
-        if (room == 0)
-            return err_set(err, ERR_INPUT, "%s: larger than %zu bytes", path, to->max);
-        at += n;
-        room -= (size_t)n;
-        to->len += (size_t)n;
-    }
-}
-
-static int
-read_file(const char *path, struct buf *to, struct err *err)
+read_secret_file(const char *path, struct buf *to, struct err *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
@@ -198,8 +170,10 @@ read_file(const char *path, struct buf *to, struct err *err)
         return -1;
     }
     int result = check_mode(fd, path, err);
-    if (result == 0)
-        result = read_bytes(fd, path, to, err);
+    if (result == 0) {
+        buf_room(to, to->max - to->len); // all of it at once: growing would leave copies
+        result = read_all(fd, path, to, err);
+    }
     close(fd);
     return result;
 }
@@ -253,7 +227,8 @@ file_read_secret(const char *path, size_t min, struct buf *to, struct err *err)
     size_t start = to->len;
     bool variable = strncmp(path, "env:", 4) == 0;
 
-    if ((variable ? read_variable(path + 4, to, err) : read_file(path, to, err)) < 0)
+    if ((variable ? read_variable(path + 4, to, err) : read_secret_file(path, to, err)) <
+        0)
         return -1;
     strip(to, start);
     struct span found = span_from(buf_span(to), start);

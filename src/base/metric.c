@@ -10,7 +10,6 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
 enum { LABELS_MAX = 512, UPDATES_MAX = 16 };
@@ -156,12 +155,6 @@ metric_add(struct metric *m, double amount)
 }
 
 void
-metric_set(struct metric *m, double value)
-{
-    atomic_store_explicit(&m->value, value, memory_order_relaxed);
-}
-
-void
 metric_observe(struct metric *m, double value)
 {
     size_t i = 0;
@@ -171,12 +164,6 @@ metric_observe(struct metric *m, double value)
         i++;
     atomic_fetch_add_explicit(&m->buckets[i], 1, memory_order_relaxed);
     metric_add(m, value);
-}
-
-double
-metric_read(const struct metric *m)
-{
-    return atomic_load_explicit(&m->value, memory_order_relaxed);
 }
 
 // --- writing ----------------------------------------------------------------------------

@@ -22,6 +22,8 @@
 
 #include "base/buf.h"
 
+#include <stdatomic.h>
+
 enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
 enum { METRIC_BUCKETS_MAX = 16 };
@@ -59,9 +61,19 @@ struct metric *metric_gauge(const char *name, const char *help, ...)
 // metric_add adds to a counter (never less than 0) or a gauge. metric_set sets a gauge, or
 // a counter that mirrors a count kept elsewhere. metric_observe is for histograms.
 void metric_add(struct metric *m, double amount);
-void metric_set(struct metric *m, double value);
 void metric_observe(struct metric *m, double value);
-double metric_read(const struct metric *m); // a histogram: its sum
+
+static inline void
+metric_set(struct metric *m, double value)
+{
+    atomic_store_explicit(&m->value, value, memory_order_relaxed);
+}
+
+static inline double
+metric_read(const struct metric *m) // a histogram: its sum
+{
+    return atomic_load_explicit(&m->value, memory_order_relaxed);
+}
 
 // metric_before_write has `update` called at each metric_write, to set what is cheaper to
 // read then than to keep up to date (an age, the room on a disk). Called in the writer's thread, one

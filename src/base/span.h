@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+#include <strings.h>
 
 struct span {
     const char *at;
@@ -42,7 +43,11 @@ span_is(struct span s, const char *text)
 }
 
 // span_is_nocase compares ASCII letters without regard to case (HTTP header names).
-bool span_is_nocase(struct span s, const char *text);
+static inline bool
+span_is_nocase(struct span s, const char *text)
+{
+    return s.len == strlen(text) && (s.len == 0 || strncasecmp(s.at, text, s.len) == 0);
+}
 
 static inline bool
 span_starts(struct span s, struct span prefix)
@@ -75,10 +80,26 @@ span_to(struct span s, size_t n)
 }
 
 // span_cut splits *rest at the first `byte`: returns what stands before it and leaves what
-// stands behind it in *rest (empty when `byte` does not occur).
-struct span span_cut(struct span *rest, char byte);
+// stands after it in *rest (empty when `byte` does not occur).
+static inline struct span
+span_cut(struct span *rest, char byte)
+{
+    size_t at = span_find(*rest, byte);
+    struct span head = span_to(*rest, at);
+
+    *rest = span_from(*rest, at + 1);
+    return head;
+}
 
 // span_trim drops spaces and tabs at both ends (optional white space, RFC 9110 5.6.3).
-struct span span_trim(struct span s);
+static inline struct span
+span_trim(struct span s)
+{
+    while (s.len > 0 && (s.at[0] == ' ' || s.at[0] == '\t'))
+        s = span_from(s, 1);
+    while (s.len > 0 && (s.at[s.len - 1] == ' ' || s.at[s.len - 1] == '\t'))
+        s.len--;
+    return s;
+}
 
 #endif

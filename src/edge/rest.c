@@ -1,7 +1,6 @@
 #include "edge/rest.h"
 
 #include "base/clock.h"
-#include "base/retry_after.h"
 #include "base/text.h"
 
 #include <curl/curl.h>
@@ -24,7 +23,7 @@ struct rest {
     char *base;
     CURL *curl;
     struct curl_slist *headers;
-    struct pace pace;
+    struct rate_limit rate;
     struct buf answer;
     // of the answer under way
     char retry_after[HEADER_MAX], date[HEADER_MAX], remaining[HEADER_MAX],
@@ -36,6 +35,81 @@ struct rest {
     bool answered;      // ever
     bool slow;          // reported, until an answer comes in time
 };
+
+// --- how long to wait --------------------------------------------------------------------
+
+enum { DATE_MAX = 64 };
+
+// The zone is always GMT. strptime reads the names in any case, as the C locale has them.
+static bool
+read_date(int64_t *seconds, struct span s)
+{
+    static const char *const forms[] = {
+        "%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"};
+    char text[DATE_MAX];
+
+    if (s.len >= sizeof text)
+        return false;
+    snprintf(text, sizeof text, "%.*s", (int)s.len, s.at);
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        struct tm tm = {0};
+        const char *end = strptime(text, forms[i], &tm);
+        if (!end || *end)
+            continue;
+        *seconds = timegm(&tm);
+        return true;
+    }
+    return false;
+}
+
+static int64_t
+bound(int64_t ms)
+{
+    return ms < 0 ? 0 : ms > REST_RETRY_AFTER_MAX_MS ? REST_RETRY_AFTER_MAX_MS : ms;
+}
+
+// Seconds with an optional fraction, digits below a millisecond dropped; -1 for anything else.
+static int64_t
+read_seconds(struct span s)
+{
+    int64_t ms = 0, unit = 1000;
+    bool fraction = false;
+
+    if (s.len == 0 || s.at[0] < '0' || s.at[0] > '9')
+        return -1;
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.at[i] == '.' && !fraction) {
+            fraction = true;
+            continue;
+        }
+        if (s.at[i] < '0' || s.at[i] > '9')
+            return -1;
+        int64_t digit = s.at[i] - '0';
+        if (!fraction)
+            ms = bound(ms * 10 + digit * 1000);
+        else
+            ms += digit * (unit /= 10);
+    }
+    return bound(ms);
+}
+
+int64_t
+rest_retry_after_ms(struct span value, struct span date)
+{
+    int64_t then, now, longest = -1;
+
+    value = span_trim(value);
+    if (read_date(&then, value))
+        return read_date(&now, span_trim(date)) ? bound((then - now) * 1000) : -1;
+    while (value.len) {
+        int64_t ms = read_seconds(span_trim(span_cut(&value, ',')));
+        if (ms > longest)
+            longest = ms;
+    }
+    return longest;
+}
+
+// --- headers -------------------------------------------------------------------------------
 
 static size_t
 take_body(char *at, size_t size, size_t n, void *rest)
@@ -146,7 +220,7 @@ rest_open(const struct rest_options *options, struct err *err)
                        .opened_ms = clock_mono_ms(),
                        .backoff_ms = times_ms("api-backoff", BACKOFF_MIN_MS)};
     buf_init(&r->answer, REST_ANSWER_MAX);
-    pace_init(&r->pace, options->rate);
+    rate_limit_init(&r->rate, options->rate);
     curl_global_init(CURL_GLOBAL_DEFAULT);
     r->curl = curl_easy_init();
     if (!r->curl) {
@@ -175,7 +249,7 @@ rest_close(struct rest *r)
 void
 rest_follow(struct rest *r, const struct rest *before)
 {
-    pace_hold(&r->pace, before->pace.next_us);
+    rate_limit_hold(&r->rate, before->rate.next_us);
     r->answered = before->answered;
     r->trouble_ms = before->trouble_ms;
 }
@@ -183,7 +257,7 @@ rest_follow(struct rest *r, const struct rest *before)
 int64_t
 rest_held_ms(const struct rest *r)
 {
-    return (pace_wait(&r->pace, clock_mono_us()) + 999) / 1000;
+    return (rate_limit_wait(&r->rate, clock_mono_us()) + 999) / 1000;
 }
 
 // --- one try -------------------------------------------------------------------------------
@@ -241,7 +315,7 @@ try_once(struct rest *r, const char *method, const char *path, struct span body,
     curl_easy_setopt(r->curl, CURLOPT_URL, buf_text(&url));
     int64_t left = time_left(r);
     curl_easy_setopt(r->curl, CURLOPT_TIMEOUT_MS, (long)(left > 0 ? left : 1));
-    pace_take(&r->pace, clock_mono_us());
+    rate_limit_take(&r->rate, clock_mono_us());
     CURLcode code = curl_easy_perform(r->curl);
     buf_release(&url);
     if (code == CURLE_OK)
@@ -272,16 +346,16 @@ obey_limits(struct rest *r, CURLcode code, struct rest_answer *a)
     struct span remaining = span_of(r->remaining);
 
     if (is_bad(code, a)) {
-        int64_t ms = retry_after_ms(span_of(r->retry_after), span_of(r->date));
+        int64_t ms = rest_retry_after_ms(span_of(r->retry_after), span_of(r->date));
         a->retry_after_ms = ms > 0 ? ms : 0;
-        pace_hold(&r->pace, now + a->retry_after_ms * 1000);
+        rate_limit_hold(&r->rate, now + a->retry_after_ms * 1000);
     } else if (span_is(span_trim(span_cut(&remaining, ',')), "0")) {
         // AC does not say when there will be more: half a turn is given to the others.
-        int64_t ms = retry_after_ms(span_of(r->reset), SPAN(""));
+        int64_t ms = rest_retry_after_ms(span_of(r->reset), SPAN(""));
         int64_t us = ms > 0 && ms <= RESET_MAX_MS
                          ? ms * 1000
-                         : r->pace.interval_us + r->pace.interval_us / 2;
-        pace_hold(&r->pace, now + us);
+                         : r->rate.interval_us + r->rate.interval_us / 2;
+        rate_limit_hold(&r->rate, now + us);
     }
 }
 
@@ -354,7 +428,7 @@ hold_and_report(struct rest *r, CURLcode code, const struct rest_answer *a, int 
                              .attempt = a->status == 429 ? 0 : next,
                              .attempts = r->options.attempts};
 
-    pace_hold(&r->pace, clock_mono_us() + ms * 1000);
+    rate_limit_hold(&r->rate, clock_mono_us() + ms * 1000);
     bool is_short = clock_mono_ms() + ms - r->trouble_ms < REPORT_MS;
     if (r->options.report && !is_short)
         r->options.report(&wait, r->options.context);

@@ -72,4 +72,12 @@ int rest_call(struct rest *r, const char *method, const char *path, struct span 
 // TLS verified, one try. The status, or -1 with a sentence.
 int rest_probe(const char *url, int64_t timeout_ms, struct err *err);
 
+// rest_retry_after_ms gives how long to wait by a Retry-After header (RFC 9110 10.2.3: whole
+// seconds, or a date in one of the three forms of 5.6.7): at most REST_RETRY_AFTER_MAX_MS, 0 for a
+// date that has passed, or -1 when the value cannot be used. A date counts from `date`, the Date
+// header of the same answer, so that no clock of ours matters; without one it cannot be used.
+// Fractions and a header that was sent twice ("6, 6": the longest) are read too. Pure.
+enum { REST_RETRY_AFTER_MAX_MS = 900000 };
+int64_t rest_retry_after_ms(struct span value, struct span date);
+
 #endif

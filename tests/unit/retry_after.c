@@ -1,5 +1,5 @@
 // How long to wait, from the headers of an answer alone.
-#include "base/retry_after.h"
+#include "edge/rest.h"
 
 #include <criterion/criterion.h>
 
@@ -8,7 +8,7 @@
 static int64_t
 wait_ms(const char *value, const char *date)
 {
-    return retry_after_ms(span_of(value), span_of(date));
+    return rest_retry_after_ms(span_of(value), span_of(date));
 }
 
 Test(retry_after, reads_seconds)
@@ -24,7 +24,7 @@ Test(retry_after, reads_the_three_forms_of_a_date_against_the_answers_own)
     cr_assert_eq(wait_ms("Sun, 06 Nov 1994 08:49:43 GMT", NOW), 6000);
     cr_assert_eq(wait_ms("Sunday, 06-Nov-94 08:49:43 GMT", NOW), 6000);
     cr_assert_eq(wait_ms("Sun Nov  6 08:49:43 1994", NOW), 6000);
-    cr_assert_eq(wait_ms("Sun Nov 16 08:49:43 1994", NOW), RETRY_AFTER_MAX_MS);
+    cr_assert_eq(wait_ms("Sun Nov 16 08:49:43 1994", NOW), REST_RETRY_AFTER_MAX_MS);
     cr_assert_eq(
         wait_ms("Sun, 06 Nov 1994 08:49:43 GMT", "Sunday, 06-Nov-94 08:49:37 GMT"), 6000);
     cr_assert_eq(wait_ms("sun, 06 nov 1994 08:49:43 GMT", NOW), 6000);
@@ -54,9 +54,9 @@ Test(retry_after, is_lenient_with_fractions_and_a_header_sent_twice)
 
 Test(retry_after, bounds_what_is_absurd)
 {
-    cr_assert_eq(wait_ms("3600", ""), RETRY_AFTER_MAX_MS);
-    cr_assert_eq(wait_ms("99999999999999999999999999", ""), RETRY_AFTER_MAX_MS);
-    cr_assert_eq(wait_ms("Sun, 06 Nov 9994 08:49:37 GMT", NOW), RETRY_AFTER_MAX_MS);
+    cr_assert_eq(wait_ms("3600", ""), REST_RETRY_AFTER_MAX_MS);
+    cr_assert_eq(wait_ms("99999999999999999999999999", ""), REST_RETRY_AFTER_MAX_MS);
+    cr_assert_eq(wait_ms("Sun, 06 Nov 9994 08:49:37 GMT", NOW), REST_RETRY_AFTER_MAX_MS);
     cr_assert_eq(wait_ms("0.00000000000000000000000009", ""), 0);
 }
 
