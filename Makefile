@@ -47,6 +47,7 @@ $(BUILD)/%.o: src/%.c Makefile
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/event/samples.o: src/event/samples.txt
+$(BUILD)/relay/script.o: src/relay/script.lua
 
 # what carries the version is made again when the version is another
 $(BUILD)/version: FORCE

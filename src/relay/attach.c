@@ -329,13 +329,11 @@ read_found(struct relay *r, const struct redis_reply *reply, struct found *f)
 static int
 send_questions(struct relay *r, struct err *err)
 {
-    char key[SCRIPT_KEY];
-
-    script_cursor_key(key, r->namespace, journal_id(r->journal));
-    const struct span questions[3][5] = {
-        {SPAN("ROLE")},
-        {SPAN("INFO"), SPAN("memory")},
-        {SPAN("HMGET"), span_of(key), SPAN("owner"), SPAN("sequence"), SPAN("check")}};
+    const struct span questions[3][5] = {{SPAN("ROLE")},
+                                         {SPAN("INFO"), SPAN("memory")},
+                                         {SPAN("HMGET"), span_of(r->script.keys[0]),
+                                          SPAN("owner"), SPAN("sequence"),
+                                          SPAN("check")}};
     const size_t lens[] = {1, 2, 5};
 
     for (size_t i = 0; i < 3; i++)

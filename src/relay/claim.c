@@ -7,6 +7,7 @@
 #include "edge/digest.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -52,14 +53,15 @@ relay_claim(const struct redis_options *redis, const char *namespace,
             const char *journal_id, const char *directory, uint64_t *cursor,
             struct err *err)
 {
-    char key[SCRIPT_KEY], owner[SCRIPT_OWNER];
+    char key[SCRIPT_KEY], name[7 + JOURNAL_ID_TEXT], owner[SCRIPT_OWNER];
     struct redis *r = redis_open(redis, err);
     const struct redis_reply *reply;
     int result = -1;
 
     if (!r)
         return -1;
-    script_cursor_key(key, namespace, journal_id);
+    snprintf(name, sizeof name, "cursor:%s", journal_id);
+    script_key(key, namespace, span_of(name));
     relay_owner(owner, directory);
     reply = redis_ask(r, err, "HSET", key, "owner", owner, "check", "", NULL);
     if (reply && redis_reply_kind(reply) != REDIS_ERROR)

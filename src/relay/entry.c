@@ -1,19 +1,62 @@
 #include "relay/entry.h"
 
-#include "base/clock.h"
 #include "base/text.h"
 #include "edge/digest.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
+// name, how the script gets the value, the value in Lua, and in C
+#define EVENT_FIELDS(F)                                                                  \
+    F("ce_specversion", LUA, "'1.0'", SPAN("1.0"))                                       \
+    F("ce_id", LUA, "id .. sequence", e->event.id)                                       \
+    F("ce_source", KIND, "source", e->event.source)                                      \
+    F("ce_type", KIND, "kind_type", e->event.type)                                       \
+    F("ce_subject", RECORD, "", e->event.subject)                                        \
+    F("ce_time", RECORD, "", e->event.time)                                              \
+    F("ce_recordedtime", RECORD, "", e->event.recorded)                                  \
+    F("ce_sequence", LUA, "sequence", e->event.sequence)                                 \
+    F("ce_dataschema", LUA, "'urn:acrelay:event:v1'", SPAN("urn:acrelay:event:v1"))      \
+    F("ce_fingerprint", RECORD, "", span_of(e->fingerprint_text))                        \
+    F("ce_repeat", LUA, "again and '1' or '0'", SPAN("0"))                               \
+    F("content-type", LUA, "'application/json'", SPAN("application/json"))               \
+    F("data", RECORD, "", e->event.data)                                                 \
+    F("query", RARE, "", e->event.query)                                                 \
+    F("raw", RARE, "", e->event.raw)
+
+#define DEAD_FIELDS(F)                                                                   \
+    F("ce_id", LUA, "id .. sequence", e->event.id)                                       \
+    F("ce_source", KIND, "source", e->event.source)                                      \
+    F("hook", KIND, "kind_type", e->delivery.hook)                                       \
+    F("reason", RECORD, "", span_of(event_reason_name(e->reason)))                       \
+    F("detail", RECORD, "", e->event.detail)                                             \
+    F("ce_recordedtime", RECORD, "", e->event.recorded)                                  \
+    F("content-type", RECORD, "", e->delivery.type)                                      \
+    F("query", RARE, "", e->event.query)                                                 \
+    F("raw", RARE, "", e->event.raw)
+
+#define FIELD(NAME, HOW, LUA, VALUE) {NAME, ENTRY_##HOW, LUA},
+#define VALUE(NAME, HOW, LUA, VALUE) VALUE,
+
+const struct entry_field entry_event_fields[] = {EVENT_FIELDS(FIELD)};
+const struct entry_field entry_dead_fields[] = {DEAD_FIELDS(FIELD)};
+
+const struct entry_field *
+entry_fields(const struct entry *e, struct span values[ENTRY_EVENT_FIELDS], size_t *len)
+{
+    const struct span of_event[] = {EVENT_FIELDS(VALUE)},
+                      of_dead[] = {DEAD_FIELDS(VALUE)};
+    bool dead = e->reason != EVENT_GOOD;
+
+    *len = dead ? ENTRY_DEAD_FIELDS : ENTRY_EVENT_FIELDS;
+    memcpy(values, dead ? of_dead : of_event, *len * sizeof *values);
+    return dead ? entry_dead_fields : entry_event_fields;
+}
+
 struct entry_maker {
     struct event_maker *events;
     struct digest *digest;
     struct span account, journal_id;
-    char id[EVENT_ID_TEXT + 1];
-    char recorded[CLOCK_TEXT];
-    char source[512];
     char detail[640];
 };
 
@@ -41,22 +84,14 @@ entry_maker_close(struct entry_maker *m)
     free(m);
 }
 
-void
-entry_sequence_text(char to[ENTRY_SEQUENCE], uint64_t sequence)
+static void
+write_sequence(char to[ENTRY_SEQUENCE], uint64_t sequence)
 {
-    to[20] = '\0';
-    for (int i = 19; i >= 0; i--, sequence /= 10)
-        to[i] = (char)('0' + sequence % 10);
-}
-
-bool
-entry_sequence(uint64_t *sequence, struct span text)
-{
-    return text.len == 20 && text_number(sequence, text, UINT64_MAX);
+    *text_digits(to, sequence, ENTRY_SEQUENCE - 1) = '\0';
 }
 
 static void
-fingerprint(struct entry_maker *m, struct entry *e)
+set_fingerprint(struct entry_maker *m, struct entry *e)
 {
     unsigned char sum[DIGEST_BYTES];
 
@@ -64,43 +99,32 @@ fingerprint(struct entry_maker *m, struct entry *e)
     digest_add(m->digest, span_make("", 1)); // the NUL between hook and body
     digest_add(m->digest, e->delivery.body);
     digest_take(m->digest, sum);
-    memcpy(e->print, sum, ENTRY_PRINT);
-    text_hex(e->print_text, sizeof e->print_text, sum, ENTRY_PRINT);
+    memcpy(e->fingerprint, sum, ENTRY_FINGERPRINT);
+    text_hex(e->fingerprint_text, sizeof e->fingerprint_text, sum, ENTRY_FINGERPRINT);
 }
 
-static void
-begin(struct entry *e, uint64_t sequence, int64_t received_us)
+static enum event_reason
+make_event(struct entry_maker *m, struct entry *e)
 {
-    memset(e, 0, sizeof *e);
-    e->sequence = sequence;
-    e->received_us = received_us;
-    entry_sequence_text(e->sequence_text, sequence);
+    struct event_origin origin = {
+        .account = m->account,
+        .journal_id = m->journal_id,
+        .sequence = e->sequence,
+        .received_us = e->received_us,
+        .fingerprint = span_of(e->fingerprint_text),
+    };
+
+    return event_make(m->events, &origin, &e->delivery, &e->event);
 }
 
-// envelope fills what a dead letter has in common with an event, when no event was made.
+// make_gap: what no delivery says is as of one without hook and body.
 static void
-envelope(struct entry_maker *m, struct entry *e, int64_t received_us)
+make_gap(struct entry_maker *m, struct span raw, struct entry *e)
 {
-    snprintf(m->id, sizeof m->id, "%.*s-%s", (int)m->journal_id.len, m->journal_id.at,
-             e->sequence_text);
-    snprintf(m->source, sizeof m->source, "/activecampaign/%.*s/%.*s",
-             (int)m->account.len, m->account.at, (int)e->delivery.hook.len,
-             e->delivery.hook.len ? e->delivery.hook.at : "");
-    clock_format_us(m->recorded, received_us);
-    e->event.id = span_of(m->id);
-    e->event.source = span_of(m->source);
-    e->event.recorded = span_of(m->recorded);
-}
-
-static void
-make_unreadable(struct entry_maker *m, const struct record *record, const struct err *err,
-                struct entry *e)
-{
-    e->delivery = (struct delivery){0};
-    envelope(m, e, record->received_us);
-    snprintf(m->detail, sizeof m->detail, "stored record: %s", err->text);
+    e->delivery = (struct delivery){.hook = SPAN("")};
+    (void)make_event(m, e);
     e->event.detail = span_of(m->detail);
-    e->event.raw = record->payload;
+    e->event.raw = raw;
     e->reason = EVENT_GAP;
 }
 
@@ -109,53 +133,35 @@ entry_make(struct entry_maker *m, const struct record *record, struct entry *e)
 {
     struct err err;
 
-    begin(e, record->sequence, record->received_us);
-    if (delivery_decode(&e->delivery, record->payload, &err) < 0) {
-        make_unreadable(m, record, &err, e);
-        return;
+    memset(e, 0, sizeof *e);
+    e->sequence = record->sequence;
+    e->received_us = record->received_us;
+    write_sequence(e->sequence_text, record->sequence);
+    if (record->gap_first) {
+        snprintf(m->detail, sizeof m->detail, "records %llu to %llu are lost: %s",
+                 (unsigned long long)record->gap_first,
+                 (unsigned long long)record->sequence, record->gap_reason);
+        make_gap(m, SPAN(""), e);
+    } else if (delivery_decode(&e->delivery, record->payload, &err) < 0) {
+        snprintf(m->detail, sizeof m->detail, "stored record: %s", err.text);
+        make_gap(m, record->payload, e);
+    } else {
+        set_fingerprint(m, e);
+        e->reason = make_event(m, e);
     }
-    fingerprint(m, e);
-    struct event_origin origin = {
-        .account = m->account,
-        .journal_id = m->journal_id,
-        .sequence = record->sequence,
-        .received_us = record->received_us,
-        .fingerprint = span_of(e->print_text),
-    };
-    e->reason = event_make(m->events, &origin, &e->delivery, &e->event);
 }
 
 void
-entry_make_gap(struct entry_maker *m, uint64_t first, uint64_t last, int64_t received_us,
-               const char *why, struct entry *e)
+entry_refuse(struct entry_maker *m, struct entry *e, struct span message, struct span raw,
+             const char *bytes_at)
 {
-    begin(e, last, received_us);
-    envelope(m, e, received_us);
-    snprintf(m->detail, sizeof m->detail, "records %llu to %llu are lost: %s",
-             (unsigned long long)first, (unsigned long long)last, why);
-    e->event.detail = span_of(m->detail);
-    e->reason = EVENT_GAP;
-}
+    size_t len = text_escape(m->detail, sizeof m->detail, message);
 
-void
-entry_make_refused(struct entry_maker *m, const struct record *record, struct span words,
-                   struct entry *e)
-{
-    entry_make(m, record, e);
-    text_escape(m->detail, sizeof m->detail, words);
+    if (bytes_at)
+        snprintf(m->detail + len, sizeof m->detail - len, "; %s", bytes_at);
     e->event.detail = span_of(m->detail);
-    e->event.raw = e->delivery.hook.len ? e->delivery.body : record->payload;
+    e->event.raw = raw;
     e->reason = EVENT_REDIS;
-}
-
-void
-entry_leave_raw(struct entry_maker *m, struct entry *e, const char *where)
-{
-    size_t len = strlen(m->detail);
-
-    snprintf(m->detail + len, sizeof m->detail - len, "; %s", where);
-    e->event.detail = span_of(m->detail);
-    e->event.raw = SPAN("");
 }
 
 void
@@ -164,9 +170,9 @@ entry_check(struct entry_maker *m, const struct record *record, char to[ENTRY_CH
     unsigned char sum[DIGEST_BYTES];
     char text[ENTRY_SEQUENCE];
 
-    entry_sequence_text(text, record->sequence);
+    write_sequence(text, record->sequence);
     digest_add(m->digest, span_make(text, 20));
-    entry_sequence_text(text, (uint64_t)record->received_us);
+    write_sequence(text, (uint64_t)record->received_us);
     digest_add(m->digest, span_make(text, 20));
     digest_add(m->digest, record->payload);
     digest_take(m->digest, sum);

@@ -3,13 +3,16 @@
 #ifndef ACRELAY_RELAY_ENTRY_H
 #define ACRELAY_RELAY_ENTRY_H
 
+#include "base/text.h"
 #include "event/event.h"
 #include "journal/cursor.h"
 
 enum {
-    ENTRY_PRINT = 16,    // bytes of a fingerprint
-    ENTRY_SEQUENCE = 21, // 20 digits and a NUL
-    ENTRY_CHECK = 17,    // 16 hex digits and a NUL
+    ENTRY_FINGERPRINT = 16, // bytes
+    ENTRY_SEQUENCE = 21,    // 20 digits and a NUL
+    ENTRY_CHECK = 17,       // 16 hex digits and a NUL
+    ENTRY_EVENT_FIELDS = 15,
+    ENTRY_DEAD_FIELDS = 9,
 };
 
 struct entry {
@@ -19,9 +22,28 @@ struct entry {
     enum event_reason reason; // EVENT_GOOD: an event; else a dead letter
     struct delivery delivery; // all empty for a gap or a record we cannot read
     struct event event;       // for a dead letter: id source recorded detail raw query
-    unsigned char print[ENTRY_PRINT];
-    char print_text[2 * ENTRY_PRINT + 1];
+    unsigned char fingerprint[ENTRY_FINGERPRINT];
+    char fingerprint_text[2 * ENTRY_FINGERPRINT + 1];
 };
+
+// The fields of an entry in their order (DESIGN.md section 7), for the script and for a replay.
+struct entry_field {
+    const char *name;
+    enum {
+        ENTRY_LUA,  // the script has the value, and it is this Lua
+        ENTRY_KIND, // it is sent once for all records of a kind, and is in this variable
+        ENTRY_RECORD, // it is sent with each record
+        ENTRY_RARE,   // the same, where the record has a query or a raw body at all
+    } how;
+    const char *lua;
+};
+
+extern const struct entry_field entry_event_fields[ENTRY_EVENT_FIELDS],
+    entry_dead_fields[ENTRY_DEAD_FIELDS];
+
+// entry_fields gives the fields of this entry with their values, as spans of *e.
+const struct entry_field *
+entry_fields(const struct entry *e, struct span values[ENTRY_EVENT_FIELDS], size_t *len);
 
 // An entry_maker keeps what making needs warm; it belongs to one thread. account and
 // journal_id are borrowed for its life.
@@ -29,22 +51,15 @@ struct entry_maker;
 struct entry_maker *entry_maker_open(const char *account, const char *journal_id);
 void entry_maker_close(struct entry_maker *m); // NULL is fine
 
-// entry_make says what a record is to become. Spans of *e are valid until the next
+// entry_make says what a record, or a gap, becomes. Spans of *e are valid until the next
 // entry_make with m, and as long as the record's payload. It cannot fail: what cannot be
 // read becomes a dead letter with its raw bytes.
 void entry_make(struct entry_maker *m, const struct record *record, struct entry *e);
 
-// entry_make_gap: the records first to last are lost, and why.
-void entry_make_gap(struct entry_maker *m, uint64_t first, uint64_t last,
-                    int64_t received_us, const char *why, struct entry *e);
-
-// entry_make_refused: the record as a dead letter `redis`, with Redis's words.
-void entry_make_refused(struct entry_maker *m, const struct record *record,
-                        struct span words, struct entry *e);
-
-// entry_leave_raw takes the raw bytes out of a dead letter of entry_make_refused; the detail says
-// where they are.
-void entry_leave_raw(struct entry_maker *m, struct entry *e, const char *where);
+// entry_refuse makes a dead letter `redis` of the entry just made, with Redis's message and these
+// raw bytes; bytes_at (NULL: nothing) says where they are when they are not in the letter.
+void entry_refuse(struct entry_maker *m, struct entry *e, struct span message,
+                  struct span raw, const char *bytes_at);
 
 // entry_check is the cursor's `check`: the first 16 hex digits of SHA-256 over the sequence
 // (20 decimal digits), the receipt time (microseconds, 20 decimal digits) and the stored
@@ -52,8 +67,11 @@ void entry_leave_raw(struct entry_maker *m, struct entry *e, const char *where);
 void entry_check(struct entry_maker *m, const struct record *record,
                  char to[ENTRY_CHECK]);
 
-// entry_sequence_text writes 20 digits; entry_sequence reads them, false for anything else.
-void entry_sequence_text(char to[ENTRY_SEQUENCE], uint64_t sequence);
-bool entry_sequence(uint64_t *sequence, struct span text);
+// entry_sequence reads 20 digits, false for anything else.
+static inline bool
+entry_sequence(uint64_t *sequence, struct span text)
+{
+    return text.len == ENTRY_SEQUENCE - 1 && text_number(sequence, text, UINT64_MAX);
+}
 
 #endif

@@ -47,7 +47,7 @@ struct relay {
     struct journal *journal;
     struct cursor *reader;
     struct entry_maker *maker;
-    struct script *script;
+    struct script script;
     struct redis *redis;
     char moved_host[256];
     uint16_t moved_port;

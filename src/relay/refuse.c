@@ -76,10 +76,12 @@ relay_make_letter(struct relay *r, const struct record *record, struct entry *e)
     struct suspect *s = &r->suspect;
     struct err err;
 
-    entry_make_refused(r->maker, record, span_of(s->words), e);
-    if (s->letter == LETTER_WHOLE)
+    struct span bytes = e->delivery.hook.len ? e->delivery.body : record->payload;
+    if (s->letter == LETTER_WHOLE) {
+        entry_refuse(r->maker, e, span_of(s->words), bytes, NULL);
         return 0;
-    int kept = aside_keep(r->directory, e->event.id, e->event.raw, &err);
+    }
+    int kept = aside_keep(r->directory, e->event.id, bytes, &err);
     if (kept < 0) {
         relay_complain(r, RELAY_CONNECTING, true,
                        "the bytes of a refused record cannot be kept: %s; the journal "
@@ -87,10 +89,10 @@ relay_make_letter(struct relay *r, const struct record *record, struct entry *e)
                        err.text);
         return -1;
     }
-    entry_leave_raw(r->maker, e,
-                    kept ? "its bytes are in bad/ of the receiver's state_dir"
-                         : "bad/ of the receiver's state_dir is full, its bytes are only "
-                           "in the journal, as long as that is kept");
+    entry_refuse(r->maker, e, span_of(s->words), SPAN(""),
+                 kept ? "its bytes are in bad/ of the receiver's state_dir"
+                      : "bad/ of the receiver's state_dir is full, its bytes are only "
+                        "in the journal, as long as that is kept");
     return 0;
 }
 
@@ -152,7 +154,7 @@ narrow(struct relay *r, size_t records)
 enum reply
 relay_cut(struct relay *r, const char *words, bool timed_out)
 {
-    size_t records = script_records(r->script);
+    size_t records = r->script.records_len;
 
     if (records == 1 && r->last_is_record && !timed_out)
         return refuse(r, true, words);

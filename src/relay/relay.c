@@ -133,7 +133,7 @@ take_reload(struct relay *r)
         buf_clear(&r->hooks);
         buf_add(&r->hooks, buf_span(&r->next_hooks));
         r->exact_ms = r->trimmed_ms = 0;
-        script_set_repeats_max(r->script, r->options.repeats_max);
+        r->script.duplicates_max = r->options.repeats_max;
     }
     pthread_mutex_unlock(&r->lock);
 }
@@ -340,7 +340,7 @@ release(struct relay *r)
     redis_close(r->redis);
     cursor_close(r->reader);
     entry_maker_close(r->maker);
-    script_close(r->script);
+    script_release(&r->script);
     buf_release(&r->last_payload);
     buf_release(&r->held_payload);
     buf_release(&r->hooks);
@@ -398,8 +398,8 @@ relay_start(const struct relay_options *options, struct journal *j, struct err *
     r->records_max = SCRIPT_RECORDS_MAX;
     r->reader = cursor_open(j, 0);
     r->maker = entry_maker_open(r->account, journal_id(j));
-    r->script = script_open(r->namespace, journal_id(j), r->owner,
-                            options->repeats_window_us, options->repeats_max);
+    script_init(&r->script, r->namespace, journal_id(j), r->owner,
+                options->repeats_window_us, options->repeats_max);
     r->redis_clock = (struct clock_watch){
         .settle_us = times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000};
     if (thread_start(&r->thread, "relay", run, r, err) < 0) {

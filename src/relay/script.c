@@ -1,35 +1,73 @@
-// A batch as arguments of the script; script_text.c holds the script and their order.
+// A batch as arguments of the script; script.lua holds the script and their order.
 #include "relay/script.h"
 
+#include "base/text.h"
 #include "edge/digest.h"
 
 #include <assert.h>
 #include <stdio.h>
-#include <stdlib.h>
+
+// The assembler takes the file in; the Makefile makes this object depend on it.
+__asm__(".section .rodata\n"
+        ".global script_lua\n"
+        ".global script_lua_end\n"
+        "script_lua:\n"
+        ".incbin \"src/relay/script.lua\"\n"
+        "script_lua_end:\n"
+        ".previous\n");
+
+extern const char script_lua[], script_lua_end[];
 
 // Fingerprints expire a day after two windows: by then a Redis that was away has got what came
-// meanwhile.
+// meanwhile. HEAD: arguments before the records.
 enum {
-    KEYS_FIXED = 6,
-    HEAD = 3 + KEYS_FIXED + SCRIPT_RECORDS_MAX + 9,
-    DAY_MS = 86400000
+    FIXED_ARGS = 10,
+    HEAD = 3 + SCRIPT_KEYS_FIXED + FIXED_ARGS + 4 * SCRIPT_RECORDS_MAX,
+    DAY_MS = 86400000,
 };
 
-struct script {
-    char namespace[SCRIPT_NAMESPACE_MAX + 1];
-    char sha[DIGEST_SHA1_TEXT];
-    char owner[SCRIPT_OWNER];
-    char id[JOURNAL_ID_TEXT + 1]; // with its dash
-    char max[24], window[24], expiry[24];
-    char keys[KEYS_FIXED + SCRIPT_RECORDS_MAX][SCRIPT_KEY];
-    size_t keys_len;
-    char hooks[SCRIPT_RECORDS_MAX][DELIVERY_NAME_MAX + 1]; // of the batch, each once
-    size_t hooks_len;
-    char prev[ENTRY_SEQUENCE];
-    bool forgets;
-    struct redis_args records;
-    size_t records_len;
-};
+// --- the script's text -----------------------------------------------------------------
+
+static void
+write_fields(struct buf *to, const struct entry_field *fields, size_t len)
+{
+    int at = 1; // the sequence is the record's first argument
+
+    for (size_t i = 0; i < len; i++) {
+        buf_add_format(to, "%s'%s', ", i ? ",\n      " : "", fields[i].name);
+        if (fields[i].how == ENTRY_RECORD)
+            buf_add_format(to, "ARGV[i + %d]", at++);
+        else if (fields[i].how == ENTRY_RARE)
+            buf_add_format(to, "whole and ARGV[i + %d] or ''", at++);
+        else
+            buf_add_text(to, fields[i].lua);
+    }
+}
+
+static void
+write_text(struct buf *to)
+{
+    static const struct {
+        const char *name;
+        const struct entry_field *fields;
+        size_t len;
+    } parts[] = {{"DEAD_FIELDS", entry_dead_fields, ENTRY_DEAD_FIELDS},
+                 {"EVENT_FIELDS", entry_event_fields, ENTRY_EVENT_FIELDS}};
+    const char *from = script_lua;
+
+    buf_init(to, 1 << 20);
+    for (size_t i = 0; i < 2; i++) {
+        const char *mark = memmem(from, (size_t)(script_lua_end - from), parts[i].name,
+                                  strlen(parts[i].name));
+        assert(mark);
+        buf_add(to, span_make(from, (size_t)(mark - from)));
+        write_fields(to, parts[i].fields, parts[i].len);
+        from = mark + strlen(parts[i].name);
+    }
+    buf_add(to, span_make(from, (size_t)(script_lua_end - from)));
+}
+
+// --- a batch -----------------------------------------------------------------------------
 
 void
 script_key(char to[SCRIPT_KEY], const char *namespace, struct span name)
@@ -38,58 +76,43 @@ script_key(char to[SCRIPT_KEY], const char *namespace, struct span name)
 }
 
 void
-script_cursor_key(char to[SCRIPT_KEY], const char *namespace, const char *journal_id)
+script_init(struct script *s, const char *namespace, const char *journal_id,
+            const char *owner, int64_t window_us, uint64_t duplicates_max)
 {
-    snprintf(to, SCRIPT_KEY, "{%s}:cursor:%s", namespace, journal_id);
-}
-
-struct script *
-script_open(const char *namespace, const char *journal_id, const char *owner,
-            int64_t window_us, uint64_t repeats_max)
-{
-    struct script *s = memory_get(sizeof *s);
+    static const char *const names[SCRIPT_KEYS_FIXED] = {NULL,     "dead",   "seen:state",
+                                                         "seen:1", "seen:2", "last"};
+    char cursor[7 + JOURNAL_ID_TEXT];
 
     memset(s, 0, sizeof *s);
+    s->window_us = window_us;
+    s->duplicates_max = duplicates_max;
     snprintf(s->namespace, sizeof s->namespace, "%s", namespace);
     snprintf(s->owner, sizeof s->owner, "%s", owner);
     snprintf(s->id, sizeof s->id, "%s-", journal_id);
-    snprintf(s->window, sizeof s->window, "%lld", (long long)window_us);
-    snprintf(s->expiry, sizeof s->expiry, "%lld", (long long)window_us / 500 + DAY_MS);
-    script_set_repeats_max(s, repeats_max);
-    digest_sha1_text(span_of(script_text), s->sha);
-    script_cursor_key(s->keys[0], namespace, journal_id);
-    script_key(s->keys[1], namespace, SPAN("dead"));
-    script_key(s->keys[2], namespace, SPAN("seen:state"));
-    script_key(s->keys[3], namespace, SPAN("seen:1"));
-    script_key(s->keys[4], namespace, SPAN("seen:2"));
-    script_key(s->keys[5], namespace, SPAN("last"));
-    return s;
+    write_text(&s->text);
+    digest_sha1_text(buf_span(&s->text), s->sha);
+    snprintf(cursor, sizeof cursor, "cursor:%s", journal_id);
+    for (size_t i = 0; i < SCRIPT_KEYS_FIXED; i++)
+        script_key(s->keys[i], namespace, span_of(names[i] ? names[i] : cursor));
+    script_begin(s, 0, false);
 }
 
 void
-script_close(struct script *s)
+script_release(struct script *s)
 {
-    if (!s)
-        return;
+    buf_release(&s->text);
+    buf_release(&s->kind.bytes);
     buf_release(&s->records.bytes);
-    free(s);
-}
-
-void
-script_set_repeats_max(struct script *s, uint64_t repeats_max)
-{
-    snprintf(s->max, sizeof s->max, "%llu", (unsigned long long)repeats_max);
 }
 
 void
 script_begin(struct script *s, uint64_t prev, bool forgets)
 {
     redis_args_clear(&s->records);
-    s->keys_len = KEYS_FIXED;
-    s->hooks_len = 0;
-    s->records_len = 0;
+    s->keys_len = SCRIPT_KEYS_FIXED;
+    s->hooks_len = s->fingerprints_len = s->kinds_len = s->kind_last = s->records_len = 0;
     s->forgets = forgets;
-    entry_sequence_text(s->prev, prev);
+    *text_digits(s->prev, prev, ENTRY_SEQUENCE - 1) = '\0';
 }
 
 // stream_index finds or adds the stream among the keys and gives its index for Lua. The
@@ -100,7 +123,7 @@ stream_index(struct script *s, struct span stream)
     char key[SCRIPT_KEY];
 
     script_key(key, s->namespace, stream);
-    for (size_t i = s->keys_len; i > KEYS_FIXED; i--) {
+    for (size_t i = s->keys_len; i > SCRIPT_KEYS_FIXED; i--) {
         if (strcmp(s->keys[i - 1], key) == 0)
             return i;
     }
@@ -109,7 +132,7 @@ stream_index(struct script *s, struct span stream)
 }
 
 static void
-note_hook(struct script *s, struct span hook)
+record_hook(struct script *s, struct span hook)
 {
     size_t i = 0;
 
@@ -125,116 +148,119 @@ note_hook(struct script *s, struct span hook)
 }
 
 static void
-add_all(struct redis_args *a, const struct span *spans, size_t n)
+add_number(struct redis_args *a, uint64_t number)
 {
-    for (size_t i = 0; i < n; i++)
-        redis_args_add(a, spans[i]);
+    char text[24];
+    int len = snprintf(text, sizeof text, "%llu", (unsigned long long)number);
+
+    redis_args_add(a, span_make(text, (size_t)len));
 }
 
+// add_kind names the kind that s->kind describes where the record before has another one, and
+// describes it where it is new. Kinds are equal when their descriptions are.
 static void
-add_head(struct script *s, const struct entry *e, size_t index, char mode)
+add_kind(struct script *s)
 {
-    char number[24], received[24];
-    struct span print = SPAN(""), receipt = SPAN("");
-    int len = snprintf(number, sizeof number, "%zu", index);
+    struct span kind = buf_span(&s->kind.bytes), records = buf_span(&s->records.bytes);
+    size_t k = s->kinds_len;
 
-    if (mode != 'k') {
-        int digits =
-            snprintf(received, sizeof received, "%lld", (long long)e->received_us);
-        print = span_make(e->print, ENTRY_PRINT);
-        receipt = span_make(received, (size_t)digits);
-    }
-    add_all(&s->records,
-            (struct span[]){span_make(e->sequence_text, 20),
-                            span_make(number, (size_t)len), span_make(&mode, 1), print,
-                            receipt},
-            5);
-}
-
-static void
-add_event(struct script *s, const struct entry *e, bool in_doubt)
-{
-    static const char modes[] = {
-        [DELIVERY_MARK] = 'm', [DELIVERY_DROP] = 'd', [DELIVERY_KEEP] = 'k'};
-    const struct event *v = &e->event;
-
-    add_head(s, e, stream_index(s, e->delivery.stream),
-             in_doubt ? 'k' : modes[e->delivery.repeats]);
-    add_all(&s->records,
-            (struct span[]){v->source, v->type, v->subject, v->time, v->recorded,
-                            span_make(e->print_text, 2 * (size_t)ENTRY_PRINT), v->data,
-                            v->query, v->raw},
-            9);
-}
-
-static void
-add_dead(struct script *s, const struct entry *e)
-{
-    const struct event *v = &e->event;
-    const struct delivery *d = &e->delivery;
-
-    add_head(s, e, 2, 'k');
-    add_all(&s->records,
-            (struct span[]){v->source, d->hook, span_of(event_reason_name(e->reason)),
-                            v->detail, v->recorded, d->type, v->query, v->raw, SPAN("")},
-            9);
+    while (k > 0 && !span_equal(kind, span_make(records.at + s->kinds[k - 1].at,
+                                                s->kinds[k - 1].len)))
+        k--;
+    if (k > 0 && k == s->kind_last)
+        return;
+    s->kind_last = k ? k : ++s->kinds_len;
+    add_number(&s->records, s->kind_last);
+    if (k > 0)
+        return;
+    s->kinds[s->kinds_len - 1].at = s->records.bytes.len;
+    s->kinds[s->kinds_len - 1].len = kind.len;
+    (void)buf_add(&s->records.bytes, kind); // a buf at its ceiling stays `full`
+    s->records.count += s->kind.count;
 }
 
 void
 script_add(struct script *s, const struct entry *e, bool in_doubt)
 {
+    static const char modes[] = {
+        [DELIVERY_MARK] = 'm', [DELIVERY_DROP] = 'd', [DELIVERY_KEEP] = 'k'};
+    bool event = e->reason == EVENT_GOOD, whole = e->event.query.len || e->event.raw.len;
+    char mode = event && !in_doubt ? modes[e->delivery.repeats] : 'k';
+    struct span values[ENTRY_EVENT_FIELDS];
+    size_t len, width = 1;
+    const struct entry_field *fields = entry_fields(e, values, &len);
+
     assert(s->records_len < SCRIPT_RECORDS_MAX);
-    if (e->reason == EVENT_GOOD)
-        add_event(s, e, in_doubt);
-    else
-        add_dead(s, e);
-    note_hook(s, e->delivery.hook);
+    for (size_t i = 0; i < len; i++)
+        width += fields[i].how == ENTRY_RECORD || (fields[i].how == ENTRY_RARE && whole);
+    redis_args_clear(&s->kind);
+    add_number(&s->kind, event ? stream_index(s, e->delivery.stream) : 2);
+    redis_args_add(&s->kind, span_make(&mode, 1));
+    add_number(&s->kind, width);
+    add_number(&s->kind, whole);
+    for (size_t i = 0; i < len; i++)
+        if (fields[i].how == ENTRY_KIND)
+            redis_args_add(&s->kind, values[i]);
+    add_kind(s);
+    redis_args_add(&s->records, span_of(e->sequence_text));
+    for (size_t i = 0; i < len; i++)
+        if (fields[i].how == ENTRY_RECORD || (fields[i].how == ENTRY_RARE && whole))
+            redis_args_add(&s->records, values[i]);
+    if (mode != 'k') {
+        memcpy(s->fingerprints[s->fingerprints_len], e->fingerprint, ENTRY_FINGERPRINT);
+        snprintf(s->receipts[s->fingerprints_len++], sizeof *s->receipts, "%lld",
+                 (long long)e->received_us);
+    }
+    record_hook(s, e->delivery.hook);
     s->records_len++;
 }
 
-const char *
-script_stream(const struct script *s, size_t i)
+// --- the call ----------------------------------------------------------------------------
+
+static int
+send_call(struct script *s, struct redis *r, const char *check, bool by_text,
+          struct err *err)
 {
-    size_t at = KEYS_FIXED + i;
+    struct span head[HEAD];
+    size_t n = 0, fixed_len = 0;
+    char fixed[8][24];
+    const uint64_t numbers[] = {s->keys_len,
+                                s->forgets,
+                                (uint64_t)s->window_us,
+                                s->duplicates_max,
+                                (uint64_t)s->window_us / 500 + DAY_MS,
+                                s->hooks_len,
+                                s->fingerprints_len};
 
-    // behind "{namespace}:"
-    return at < s->keys_len ? s->keys[at] + strlen(s->namespace) + 3 : NULL;
-}
-
-size_t
-script_records(const struct script *s)
-{
-    return s->records_len;
-}
-
-int
-script_send(struct script *s, struct redis *r, const char *check, bool by_text,
-            struct err *err)
-{
-    // Large enough for every stream and hook of a batch; no other thread has this script.
-    struct span head[HEAD + SCRIPT_RECORDS_MAX];
-    char keys_len[24], hooks_len[24];
-    size_t n = 0;
-
-    snprintf(keys_len, sizeof keys_len, "%zu", s->keys_len);
-    snprintf(hooks_len, sizeof hooks_len, "%zu", s->hooks_len);
+    for (; fixed_len < sizeof numbers / sizeof *numbers; fixed_len++)
+        snprintf(fixed[fixed_len], sizeof *fixed, "%llu",
+                 (unsigned long long)numbers[fixed_len]);
     head[n++] = by_text ? SPAN("EVAL") : SPAN("EVALSHA");
-    head[n++] = span_of(by_text ? script_text : s->sha);
-    head[n++] = span_of(keys_len);
+    head[n++] = by_text ? buf_span(&s->text) : span_of(s->sha);
+    head[n++] = span_of(fixed[0]);
     for (size_t i = 0; i < s->keys_len; i++)
         head[n++] = span_of(s->keys[i]);
     head[n++] = span_of(s->owner);
     head[n++] = span_of(s->prev);
     head[n++] = span_of(check);
-    head[n++] = s->forgets ? SPAN("1") : SPAN("0");
-    head[n++] = span_of(s->window);
-    head[n++] = span_of(s->max);
-    head[n++] = span_of(s->expiry);
+    for (size_t i = 1; i <= 4; i++)
+        head[n++] = span_of(fixed[i]);
     head[n++] = span_of(s->id);
-    head[n++] = span_of(hooks_len);
+    head[n++] = span_of(fixed[5]);
+    head[n++] = span_of(fixed[6]);
     for (size_t i = 0; i < s->hooks_len; i++)
         head[n++] = span_of(s->hooks[i]);
+    for (size_t i = 0; i < s->fingerprints_len; i++)
+        head[n++] = span_make(s->fingerprints[i], ENTRY_FINGERPRINT);
+    for (size_t i = 0; i < s->fingerprints_len; i++)
+        head[n++] = span_of(s->receipts[i]);
     return redis_send(r, head, n, &s->records, err);
+}
+
+static void
+copy(char *to, size_t size, struct span text)
+{
+    snprintf(to, size, "%.*s", (int)text.len, text.at);
 }
 
 static uint64_t
@@ -245,38 +271,18 @@ number_at(const struct redis_reply *reply, size_t i)
     return number > 0 ? (uint64_t)number : 0;
 }
 
-const char *
-script_wrong_key(const struct script *s, struct redis *r)
+static void
+read_answer(const struct redis_reply *reply, struct script_answer *a)
 {
-    static const char *const fixed[KEYS_FIXED] = {"hash", "stream", "hash",
-                                                  "hash", "hash",   "hash"};
-    struct err err;
+    bool error = redis_reply_kind(reply) == REDIS_ERROR;
+    struct span message = redis_reply_text(error ? reply : redis_reply_at(reply, 0));
 
-    for (size_t i = 0; i < s->keys_len; i++) {
-        const struct redis_reply *reply = redis_ask(r, &err, "TYPE", s->keys[i], NULL);
-        struct span type = redis_reply_text(reply);
-        if (!reply || redis_reply_kind(reply) == REDIS_ERROR)
-            return NULL;
-        if (!span_is(type, "none") &&
-            !span_is(type, i < KEYS_FIXED ? fixed[i] : "stream"))
-            return s->keys[i];
-    }
-    return NULL;
-}
-
-void
-script_read(const struct redis_reply *reply, struct script_answer *a)
-{
     *a = (struct script_answer){.reply = REPLY_UNKNOWN};
-    if (redis_reply_kind(reply) == REDIS_ERROR) {
-        a->words = redis_reply_text(reply);
-        a->reply = reply_of(a->words, false);
+    copy(a->message, sizeof a->message, message);
+    if (error || redis_reply_kind(reply) == REDIS_ARRAY)
+        a->reply = reply_of(message, !error);
+    if (error || redis_reply_kind(reply) != REDIS_ARRAY)
         return;
-    }
-    if (redis_reply_kind(reply) != REDIS_ARRAY)
-        return;
-    a->words = redis_reply_text(redis_reply_at(reply, 0));
-    a->reply = reply_of(a->words, true);
     // What failed before the first record is no fault of a record.
     if (a->reply == REPLY_REFUSED && redis_reply_len(reply) == 2)
         a->reply = REPLY_STOP;
@@ -286,8 +292,158 @@ script_read(const struct redis_reply *reply, struct script_answer *a)
         entry_sequence(&a->cursor, redis_reply_text(redis_reply_at(reply, 1)));
     a->marked = number_at(reply, 2);
     a->dropped = number_at(reply, 3);
-    a->notice = redis_reply_text(redis_reply_at(reply, 4));
+    copy(a->notice, sizeof a->notice, redis_reply_text(redis_reply_at(reply, 4)));
     bool needs_cursor = a->reply == REPLY_DONE || a->reply == REPLY_AT;
     if (needs_cursor && !a->has_cursor)
         a->reply = REPLY_UNKNOWN;
+}
+
+// find_wrong_key asks which key of the batch is not of its type.
+static void
+find_wrong_key(const struct script *s, struct redis *r, char to[SCRIPT_KEY])
+{
+    struct err err;
+
+    for (size_t i = 0; i < s->keys_len; i++) {
+        bool stream = i == 1 || i >= SCRIPT_KEYS_FIXED;
+        const struct redis_reply *reply = redis_ask(r, &err, "TYPE", s->keys[i], NULL);
+        struct span type = redis_reply_text(reply);
+        if (!reply || redis_reply_kind(reply) == REDIS_ERROR)
+            return;
+        if (!span_is(type, "none") && !span_is(type, stream ? "stream" : "hash")) {
+            memcpy(to, s->keys[i], SCRIPT_KEY);
+            return;
+        }
+    }
+}
+
+int
+script_call(struct script *s, struct redis *r, const char *check, struct script_answer *a,
+            struct err *err)
+{
+    for (int by_text = 0; by_text <= 1; by_text++) {
+        const struct redis_reply *reply = NULL;
+        if (send_call(s, r, check, by_text, err) == 0)
+            reply = redis_receive(r, err);
+        if (!reply)
+            return -1;
+        read_answer(reply, a);
+        if (a->reply != REPLY_NOSCRIPT)
+            break;
+    }
+    if (span_starts(span_of(a->message), SPAN("WRONGTYPE")))
+        find_wrong_key(s, r, a->wrong_key);
+    return 0;
+}
+
+// --- what a reply means ------------------------------------------------------------------
+
+// One table. What is not in it is REPLY_UNKNOWN, which is always safe: the cursor in Redis
+// says what has been done.
+static const struct {
+    const char *word;
+    enum reply reply;
+} words[] = {
+    {"OK", REPLY_DONE},
+    {"AT", REPLY_AT},
+    {"FENCED", REPLY_FENCED},
+    {"NOSCRIPT", REPLY_NOSCRIPT},
+    {"LOADING", REPLY_WAIT},
+    {"BUSY", REPLY_WAIT},
+    {"OOM", REPLY_WAIT},
+    {"MISCONF", REPLY_WAIT},
+    {"NOREPLICAS", REPLY_WAIT},
+    {"CLUSTERDOWN", REPLY_WAIT},
+    {"TRYAGAIN", REPLY_WAIT},
+    // A slot on its way to another node: MOVED follows when it has arrived.
+    {"ASK", REPLY_WAIT},
+    {"READONLY", REPLY_ELSEWHERE},
+    {"MASTERDOWN", REPLY_ELSEWHERE},
+    {"MOVED", REPLY_MOVED},
+    {"NOAUTH", REPLY_STOP},
+    {"WRONGPASS", REPLY_STOP},
+    {"NOPERM", REPLY_STOP},
+    {"WRONGTYPE", REPLY_STOP},
+    {"CROSSSLOT", REPLY_STOP},
+    {"DENIED", REPLY_STOP}, // protected mode
+};
+
+// Errors that begin with ERR and say nothing about one record. Redis 7.0 says "The user executing
+// the script ..." of a right that is missing inside a script, Redis 8 and Valkey "ACL failure in
+// script: ..."; a command that is missing there is "Unknown Redis command" or "Unknown command".
+static const struct {
+    const char *start;
+    enum reply reply;
+} errors[] = {
+    {"ERR max number of clients", REPLY_WAIT},
+    {"ERR unknown command", REPLY_STOP},
+    {"ERR Unknown command", REPLY_STOP},
+    {"ERR Unknown Redis command", REPLY_STOP},
+    {"ERR This Redis command is not allowed from script", REPLY_STOP},
+    {"ERR This command is not allowed from script", REPLY_STOP},
+    {"ERR The user executing the script", REPLY_STOP},
+    {"ERR ACL failure in script", REPLY_STOP},
+};
+
+// Inside a script some versions keep the '-' of the wire before the word.
+static struct span
+first_word(struct span text)
+{
+    if (span_starts(text, SPAN("-")))
+        text = span_from(text, 1);
+    return span_to(text, span_find(text, ' '));
+}
+
+enum reply
+reply_of(struct span text, bool inside)
+{
+    struct span word = first_word(text);
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (span_is(word, words[i].word))
+            return words[i].reply;
+    }
+    if (!span_is(word, "ERR"))
+        return REPLY_UNKNOWN;
+    text = span_from(text, (size_t)(word.at - text.at));
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        if (span_starts(text, span_of(errors[i].start)))
+            return errors[i].reply;
+    }
+    return inside ? REPLY_REFUSED : REPLY_UNKNOWN;
+}
+
+void
+reply_word(char to[REPLY_WORD], struct span text)
+{
+    struct span word = first_word(text);
+    bool good = word.len > 0 && word.len < REPLY_WORD;
+
+    for (size_t i = 0; good && i < word.len; i++)
+        good = word.at[i] >= 'A' && word.at[i] <= 'Z';
+    if (!good)
+        word = SPAN("other");
+    memcpy(to, word.at, word.len);
+    to[word.len] = '\0';
+}
+
+bool
+reply_moved(struct span text, char *host, size_t host_size, uint16_t *port)
+{
+    uint64_t number;
+
+    if (!span_is(span_cut(&text, ' '), "MOVED"))
+        return false;
+    (void)span_cut(&text, ' '); // the slot
+    // The last colon: an IPv6 address has colons of its own.
+    size_t colon = text.len;
+    while (colon > 0 && text.at[colon - 1] != ':')
+        colon--;
+    if (colon == 0 || colon > host_size ||
+        !text_number(&number, span_from(text, colon), UINT16_MAX) || number == 0)
+        return false;
+    memcpy(host, text.at, colon - 1);
+    host[colon - 1] = '\0';
+    *port = (uint16_t)number;
+    return true;
 }

@@ -6,7 +6,35 @@
 
 #include "edge/redis.h"
 #include "relay/entry.h"
-#include "relay/reply.h"
+
+// What a reply of Redis means for the relay, by its first word (reliability.md 4.4 lists them
+// with what each was seen to do). Named by what the relay does; in every case but REPLY_DONE the
+// journal simply waits.
+enum reply {
+    REPLY_DONE,      // OK: continue after the cursor it gives
+    REPLY_AT,        // nothing written: the cursor is not where we thought, but there
+    REPLY_FENCED,    // nothing written: the cursor is another's
+    REPLY_NOSCRIPT,  // nothing executed: send the text of the script
+    REPLY_WAIT,      // nothing executed: wait and try again
+    REPLY_ELSEWHERE, // not the master (any more): wait and connect again
+    REPLY_MOVED,     // nothing executed: connect where it says
+    REPLY_STOP,      // an operator must act: alarm, and try again slowly
+    REPLY_REFUSED,   // this record was refused, those before it are in
+    REPLY_UNKNOWN,   // executed or not: connect again and read the cursor
+};
+
+// reply_of reads an error reply, or the word in a script's answer; inside says which: an
+// ERR from within the script is about one record, one from outside can be anything.
+enum reply reply_of(struct span text, bool inside);
+
+// reply_word is the first word, for logs and for counting by class; at most 31 bytes, and
+// "other" for anything that is not upper-case letters.
+enum { REPLY_WORD = 32 };
+void reply_word(char to[REPLY_WORD], struct span text);
+
+// reply_moved reads "MOVED slot host:port" into host[host_size] and port; an empty host
+// means the one we are connected to. False when it is anything else.
+bool reply_moved(struct span text, char *host, size_t host_size, uint16_t *port);
 
 enum {
     SCRIPT_RECORDS_MAX = 256,
@@ -15,19 +43,43 @@ enum {
     SCRIPT_NAMESPACE_MAX = 32,
     SCRIPT_KEY = 2 + SCRIPT_NAMESPACE_MAX + 1 + 80, // "{ns}:" and the rest, with its NUL
     SCRIPT_OWNER = 33,                              // 32 hex digits and a NUL
+    SCRIPT_KEYS_FIXED = 6, // cursor, dead letters, fingerprints (3), last events
 };
 
-// script_key writes "{namespace}:name"; script_cursor_key the cursor's of a journal.
+// script_key writes "{namespace}:name".
 void script_key(char to[SCRIPT_KEY], const char *namespace, struct span name);
-void script_cursor_key(char to[SCRIPT_KEY], const char *namespace,
-                       const char *journal_id);
 
-// A script holds one batch under construction. It belongs to one thread.
-struct script;
-struct script *script_open(const char *namespace, const char *journal_id,
-                           const char *owner, int64_t window_us, uint64_t repeats_max);
-void script_close(struct script *s); // NULL is fine
-void script_set_repeats_max(struct script *s, uint64_t repeats_max);
+// A script holds one batch under construction. It belongs to one thread; who has it may read the
+// fields up to records_len, and set duplicates_max at any time.
+struct script {
+    char keys[SCRIPT_KEYS_FIXED + SCRIPT_RECORDS_MAX][SCRIPT_KEY]; // cursor, .., streams
+    size_t keys_len;
+    uint64_t duplicates_max; // fingerprints that are kept at most
+    size_t records_len;
+
+    char namespace[SCRIPT_NAMESPACE_MAX + 1];
+    char owner[SCRIPT_OWNER];
+    struct buf text;
+    char sha[41];
+    char id[JOURNAL_ID_TEXT + 1]; // with its dash
+    int64_t window_us;
+    char prev[ENTRY_SEQUENCE];
+    bool forgets;
+    char hooks[SCRIPT_RECORDS_MAX][DELIVERY_NAME_MAX + 1]; // of the batch, each once
+    size_t hooks_len;
+    unsigned char fingerprints[SCRIPT_RECORDS_MAX][ENTRY_FINGERPRINT];
+    char receipts[SCRIPT_RECORDS_MAX][24];
+    size_t fingerprints_len;
+    struct redis_args kind, records; // in wire form
+    struct {
+        size_t at, len; // its description in `records`
+    } kinds[SCRIPT_RECORDS_MAX];
+    size_t kinds_len, kind_last;
+};
+
+void script_init(struct script *s, const char *namespace, const char *journal_id,
+                 const char *owner, int64_t window_us, uint64_t duplicates_max);
+void script_release(struct script *s);
 
 // script_begin starts a batch whose first record follows `prev`. forgets: no fingerprint that
 // was added before counts any more, because receipts before and after are of different clocks.
@@ -36,34 +88,21 @@ void script_begin(struct script *s, uint64_t prev, bool forgets);
 // script_add appends an entry; its bytes are copied. At most SCRIPT_RECORDS_MAX per batch.
 // in_doubt: its receipt says nothing about duplicates; it is none, and is not remembered.
 void script_add(struct script *s, const struct entry *e, bool in_doubt);
-size_t script_records(const struct script *s);
-
-// script_stream is the name of the batch's i-th stream, NULL behind the last.
-const char *script_stream(const struct script *s, size_t i);
-
-// script_send sends the batch; check belongs to its last record, "" when it has none. by_text sends
-// EVAL instead of EVALSHA: after NOSCRIPT. -1: the connection is dead.
-int script_send(struct script *s, struct redis *r, const char *check, bool by_text,
-                struct err *err);
-
-// script_wrong_key asks Redis which key of the last batch is not of its type, after WRONGTYPE;
-// NULL when none is, or Redis does not say.
-const char *script_wrong_key(const struct script *s, struct redis *r);
 
 struct script_answer {
     enum reply reply;
-    struct span words;  // the word or the error as Redis gave it
-    bool has_cursor;    // cursor below is set
-    uint64_t cursor;    // where the cursor stands now
-    uint64_t marked;    // repeats marked
-    uint64_t dropped;   // repeats dropped
-    struct span notice; // empty, "KEPT" or "FULL" (fingerprints), or an error of Redis
+    char message[256];        // the word or the error as Redis gave it
+    bool has_cursor;          // cursor below is set
+    uint64_t cursor;          // where the cursor stands now
+    uint64_t marked, dropped; // duplicates
+    char notice[256];         // "", "KEPT" or "FULL" (fingerprints), or an error of Redis
+    char wrong_key[SCRIPT_KEY]; // after WRONGTYPE: the key, where Redis says so
 };
 
-// script_read understands a reply; spans of *a are valid as long as the reply.
-void script_read(const struct redis_reply *reply, struct script_answer *a);
-
-// script_text is the Lua text, for tests and for those who want to read it.
-extern const char script_text[];
+// script_call sends the batch and reads the answer, with the script's text where Redis does not
+// have it; check belongs to the batch's last record, "" when it has none. -1: the connection is
+// dead, and whether the batch is in is not known.
+int script_call(struct script *s, struct redis *r, const char *check,
+                struct script_answer *a, struct err *err);
 
 #endif

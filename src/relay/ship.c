@@ -68,7 +68,7 @@ next_record(struct relay *r, struct record *record, struct err *err)
 static bool
 fits(const struct relay *r, const struct record *record)
 {
-    size_t records = script_records(r->script);
+    size_t records = r->script.records_len;
 
     return records == 0 || (!receipt_went_back(r->batch_received_us, receipt(record)) &&
                             records < r->records_max &&
@@ -79,13 +79,9 @@ static int
 make_entry(struct relay *r, enum cursor_result found, const struct record *record,
            struct entry *e)
 {
-    if (found == CURSOR_GAP)
-        entry_make_gap(r->maker, record->gap_first, record->sequence, record->received_us,
-                       record->gap_reason, e);
-    else if (relay_is_suspect(r) && r->suspect.letter != LETTER_NONE)
+    entry_make(r->maker, record, e);
+    if (found == CURSOR_RECORD && relay_is_suspect(r) && r->suspect.letter != LETTER_NONE)
         return relay_make_letter(r, record, e);
-    else
-        entry_make(r->maker, record, e);
     return 0;
 }
 
@@ -95,16 +91,16 @@ add_record(struct relay *r, enum cursor_result found, const struct record *recor
     bool in_doubt = record->sequence <= r->doubt;
     struct entry e;
 
-    if (script_records(r->script) == 0) {
+    if (r->script.records_len == 0) {
         bool back = receipt_went_back(r->received_us, receipt(record));
-        script_begin(r->script, r->cursor, r->forgets || in_doubt || back);
+        script_begin(&r->script, r->cursor, r->forgets || in_doubt || back);
         r->batch_received_us = r->received_us;
     }
     if (!record->gap_first)
         r->batch_received_us = record->received_us;
     if (make_entry(r, found, record, &e) < 0)
         return -1;
-    script_add(r->script, &e, in_doubt);
+    script_add(&r->script, &e, in_doubt);
     keep(&r->last_payload, &r->last, record);
     r->last_is_record = found == CURSOR_RECORD;
     r->batch_bytes += record->payload.len;
@@ -121,17 +117,17 @@ gather(struct relay *r)
     struct record record;
     struct err err;
 
-    script_begin(r->script, r->cursor, false);
+    script_begin(&r->script, r->cursor, false);
     r->batch_bytes = r->batch_dead = r->batch_gaps = 0;
     for (;;) {
         // One that was refused goes alone, so that the next answer is about it.
-        if (relay_is_suspect(r) && script_records(r->script) == 1)
+        if (relay_is_suspect(r) && r->script.records_len == 1)
             return true;
         enum cursor_result found = next_record(r, &record, &err);
-        if (found == CURSOR_ERROR && script_records(r->script) == 0)
+        if (found == CURSOR_ERROR && r->script.records_len == 0)
             relay_complain(r, RELAY_CONNECTING, false, "%s", err.text);
         if (found == CURSOR_END || found == CURSOR_ERROR)
-            return found == CURSOR_END || script_records(r->script) > 0;
+            return found == CURSOR_END || r->script.records_len > 0;
         if (!fits(r, &record)) {
             keep(&r->held_payload, &r->held, &record);
             r->has_held = true;
@@ -140,24 +136,6 @@ gather(struct relay *r)
         if (add_record(r, found, &record) < 0)
             return false;
     }
-}
-
-// exchange sends the batch and reads the answer, with the script's text when Redis does
-// not have it. False: the connection is dead.
-static bool
-exchange(struct relay *r, struct script_answer *answer, struct err *err)
-{
-    for (int by_text = 0; by_text <= 1; by_text++) {
-        const struct redis_reply *reply = NULL;
-        if (script_send(r->script, r->redis, r->batch_check, by_text, err) == 0)
-            reply = redis_receive(r->redis, err);
-        if (!reply)
-            return false;
-        script_read(reply, answer);
-        if (answer->reply != REPLY_NOSCRIPT)
-            return true;
-    }
-    return true;
 }
 
 static void
@@ -174,21 +152,20 @@ set_full(struct relay *r, bool full)
 }
 
 static void
-tell_notice(struct relay *r, struct span notice)
+tell_notice(struct relay *r, const char *notice)
 {
     char word[REPLY_WORD];
 
-    if (notice.len == 0)
+    if (!*notice)
         return;
-    reply_word(word, notice);
+    reply_word(word, span_of(notice));
     bool kept = strcmp(word, "KEPT") == 0, full = strcmp(word, "FULL") == 0;
     if (kept || full)
         set_full(r, full);
     else if (!r->noticed)
-        log_warn(
-            "relay: fingerprints or times of last events cannot be kept: %.*s. Grant "
-            "what deploy/redis/acrelay.acl lists",
-            (int)notice.len, notice.at);
+        log_warn("relay: fingerprints or times of last events cannot be kept: %s. Grant "
+                 "what deploy/redis/acrelay.acl lists",
+                 notice);
     r->noticed = !kept && !full;
 }
 
@@ -198,7 +175,7 @@ count_batch(struct relay *r, const struct script_answer *a)
     pthread_mutex_lock(&r->lock);
     struct relay_status *s = &r->status;
     s->batches++;
-    s->entries += script_records(r->script) - a->dropped;
+    s->entries += r->script.records_len - a->dropped;
     s->dead_letters += r->batch_dead;
     s->gaps += r->batch_gaps;
     s->repeats_marked += a->marked;
@@ -267,7 +244,6 @@ elsewhere(struct relay *r)
     return relay_poll(r);
 }
 
-// The words live as long as the reply: Redis is asked for more only after they are copied.
 static void
 complain(struct relay *r, const struct script_answer *a)
 {
@@ -275,30 +251,25 @@ complain(struct relay *r, const struct script_answer *a)
     enum relay_state state = a->reply == REPLY_FENCED ? RELAY_FENCED
                              : stop                   ? RELAY_STOPPED
                                                       : RELAY_CONNECTING;
-    char words[128];
-    const char *key = NULL;
 
-    snprintf(words, sizeof words, "%.*s", (int)a->words.len, a->words.at);
-    if (span_starts(a->words, SPAN("WRONGTYPE")))
-        key = script_wrong_key(r->script, r->redis);
-    if (key)
+    if (*a->wrong_key)
         relay_complain(r, state, true,
                        "Redis holds something else under %s (WRONGTYPE); rename that key "
                        "or choose another redis.namespace; the journal waits",
-                       key);
+                       a->wrong_key);
     else
         relay_complain(r, state, stop || state == RELAY_FENCED,
-                       "Redis says: %s; the journal waits", words);
+                       "Redis says: %.110s; the journal waits", a->message);
 }
 
 // refusal says why nothing, or not all, was done, and returns what to do.
 static enum reply
 refusal(struct relay *r, const struct script_answer *a)
 {
-    relay_count_word(r, a->words);
+    relay_count_word(r, span_of(a->message));
     complain(r, a);
-    if (a->reply == REPLY_MOVED &&
-        !reply_moved(a->words, r->moved_host, sizeof r->moved_host, &r->moved_port))
+    if (a->reply == REPLY_MOVED && !reply_moved(span_of(a->message), r->moved_host,
+                                                sizeof r->moved_host, &r->moved_port))
         return REPLY_UNKNOWN;
     return a->reply;
 }
@@ -315,10 +286,10 @@ not_done(struct relay *r, const struct script_answer *a)
     read_again(r);
     if (a->reply != REPLY_REFUSED && a->reply != REPLY_UNKNOWN)
         return refusal(r, a);
-    relay_count_word(r, a->words);
+    relay_count_word(r, span_of(a->message));
     if (a->reply == REPLY_REFUSED)
-        return relay_refused(r, a->words);
-    snprintf(words, sizeof words, "Redis says: %.*s", (int)a->words.len, a->words.at);
+        return relay_refused(r, span_of(a->message));
+    snprintf(words, sizeof words, "Redis says: %.240s", a->message);
     return relay_cut(r, words, false);
 }
 
@@ -328,9 +299,9 @@ relay_probe(struct relay *r, uint64_t at)
     struct script_answer answer;
     struct err err;
 
-    script_begin(r->script, at, false);
+    script_begin(&r->script, at, false);
     r->batch_check[0] = '\0';
-    if (!exchange(r, &answer, &err)) {
+    if (script_call(&r->script, r->redis, r->batch_check, &answer, &err) < 0) {
         relay_complain(r, RELAY_CONNECTING, false, "%s; the journal waits", err.text);
         return REPLY_UNKNOWN;
     }
@@ -344,7 +315,7 @@ relay_probe(struct relay *r, uint64_t at)
 static void
 linger(const struct relay *r)
 {
-    size_t records = script_records(r->script); // of the batch before
+    size_t records = r->script.records_len; // of the batch before
 
     if (records >= LINGER_LEAST && records < SCRIPT_RECORDS_MAX && !r->has_held)
         clock_sleep_ms(LINGER_MS);
@@ -367,14 +338,14 @@ relay_ship(struct relay *r, bool *idle)
         return reply;
     if (!gather(r))
         return REPLY_UNKNOWN;
-    if (script_records(r->script) == 0) {
+    if (r->script.records_len == 0) {
         *idle = true;
         return REPLY_DONE;
     }
     r->batch_check[0] = '\0';
     if (r->last_is_record)
         entry_check(r->maker, &r->last, r->batch_check);
-    if (!exchange(r, &answer, &err))
+    if (script_call(&r->script, r->redis, r->batch_check, &answer, &err) < 0)
         return relay_cut(r, err.text, err.error == ETIMEDOUT);
     if (answer.reply == REPLY_DONE)
         return done(r, &answer);

@@ -61,10 +61,10 @@ relay_replace_streams(struct relay *r, char streams[][RELAY_NAME], size_t len)
 void
 relay_remember_streams(struct relay *r)
 {
-    const char *name;
+    size_t prefix = strlen(r->namespace) + 3; // "{namespace}:"
 
-    for (size_t i = 0; (name = script_stream(r->script, i)); i++)
-        if (add(r, span_of(name)))
+    for (size_t i = SCRIPT_KEYS_FIXED; i < r->script.keys_len; i++)
+        if (add(r, span_of(r->script.keys[i] + prefix)))
             r->exact_ms = 0;
 }
 

@@ -1,4 +1,4 @@
-#include "relay/reply.h"
+#include "relay/script.h"
 
 #include <criterion/criterion.h>
 
