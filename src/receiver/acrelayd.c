@@ -1,4 +1,4 @@
-// acrelayd: posts in, journal, streams out. The order of things: rules, sockets, journal
+// acrelayd: posts in, journal, streams out. The order of things: snapshot, sockets, journal
 // (which waits for a predecessor to let go of it, while the kernel queues what arrives),
 // relay, server. On a stop: sockets are given back, what was admitted is answered, the last
 // group is committed, and the process ends without civetweb's own stop, which would drop
@@ -8,7 +8,6 @@
 // between them:
 //
 //   acrelayd         main: starts and stops all of it, waits for signals, reloads
-//   startup-signals  only until the server runs: ends the program on SIGTERM or SIGINT
 //   http-accept      civetweb's; two of them, the public and the admin listener's
 //   http             civetweb's, receiver.threads of them: gate, intake, journal_append_later
 //   http-timeouts    ends reads that take longer than request_timeout, answers 503 at ack_timeout
@@ -19,16 +18,16 @@
 //
 //   http --record in the open group--> committer --answer (edge/later.h)--> the client
 //   committer --"more is durable"--> relay --journal_publish--> journal-keeper
-//   main --rules (receiver/rules.h), options (relay_reload)--> http, relay
+//   main --snapshot (receiver/snapshot.h), options (relay_reload)--> http, relay
 //
 // Locks, none held across a call into another module:
 //   journal.lock     the groups, the list of segments, what is durable and published
 //   journal.removing one segment at a time leaves the list (taken before journal.lock)
 //   journal.aged     the ages of records that wait
 //   relay.lock       status and reloaded options; the connection and the batch are the relay's
-//   intake.lock      the pointer to the rules; a request holds them by a count
+//   intake.lock      the pointer to the snapshot; a request holds it by a count
 //   workers.lock     the list of HTTP threads, and each one's deadline
-//   admin, reloads, lost, resolver, metric: a lock each, for a few lines
+//   admin, figures, reloads, lost_limit, resolver, metric: a lock each, for a few lines
 // A group's result and a deferred answer's state are futex words: woken without a lock.
 #include "base/clock.h"
 #include "base/log.h"
@@ -40,7 +39,6 @@
 #include "edge/sockets.h"
 #include "event/event.h"
 #include "program/options.h"
-#include "receiver/hearer.h"
 #include "receiver/receiver.h"
 
 #include <signal.h>
@@ -62,7 +60,7 @@ fail(const struct err *err)
 static int
 open_sockets(struct receiver *r, struct err *err)
 {
-    const struct config *c = r->rules->config;
+    const struct config *c = r->snapshot->config;
 
     if (sockets_inherited(r->sockets, SOCKETS_MAX, &r->sockets_len, err) < 0)
         return -1;
@@ -80,7 +78,7 @@ open_sockets(struct receiver *r, struct err *err)
 static int
 open_journal(struct receiver *r, struct err *err)
 {
-    const struct config *c = r->rules->config;
+    const struct config *c = r->snapshot->config;
     struct journal_options options = {.directory = c->state_dir,
                                       .keep_us = c->journal_keep_us,
                                       .keep_bytes_max = c->journal_keep_max,
@@ -97,7 +95,7 @@ start_relay(struct receiver *r, struct err *err)
 {
     struct relay_options options;
 
-    if (receiver_relay_options(r, r->rules->config, &options, err) < 0)
+    if (receiver_relay_options(r, r->snapshot->config, &options, err) < 0)
         return -1;
     r->relay = relay_start(&options, r->journal, err);
     return r->relay ? 0 : -1;
@@ -106,12 +104,13 @@ start_relay(struct receiver *r, struct err *err)
 static int
 start_admin(struct receiver *r, struct err *err)
 {
-    int socket = sockets_listen(&r->rules->config->receiver_admin, err);
+    int socket = sockets_listen(&r->snapshot->config->receiver_admin, err);
 
     if (socket < 0)
         return err_context(err, "receiver.admin");
     figures_start(&r->figures, r->journal, r->relay);
-    admin_set_hosts(r->rules->config->admin_hosts.at, r->rules->config->admin_hosts.len);
+    admin_set_hosts(r->snapshot->config->admin_hosts.at,
+                    r->snapshot->config->admin_hosts.len);
     r->admin = admin_start(socket, figures_ready, &r->figures, err);
     close(socket); // the server has its own descriptor of it
     return r->admin ? 0 : -1;
@@ -120,48 +119,41 @@ start_admin(struct receiver *r, struct err *err)
 static int
 start_server(struct receiver *r, struct err *err)
 {
-    const struct config *c = r->rules->config;
+    const struct config *c = r->snapshot->config;
     struct http_options options = {.sockets = r->sockets,
                                    .sockets_len = r->sockets_len,
                                    .threads = r->limits.threads,
                                    .queue = r->limits.queue,
                                    .request_timeout_ms = c->request_timeout_ms,
-                                   .idle_ms = IDLE_MS,
-                                   .handle = intake_handle,
-                                   .note_refusal = intake_note_refusal,
-                                   .expire = intake_expire};
+                                   .idle_ms = IDLE_MS};
 
-    r->intake = intake_open(r->journal, r->rules, r->limits.threads);
-    options.context = r->intake;
+    r->intake = intake_open(r->journal, r->snapshot, &options);
     r->server = http_start(&options, err);
-    if (!r->server)
-        return -1;
-    return 0;
+    return r->server ? 0 : -1;
 }
 
 // Before anything that waits: too low a limit is reported at once.
 static int
 fit_limits(struct receiver *r, struct err *err)
 {
-    int threads = r->rules->config->threads;
-    uint64_t descriptors = limits_raise();
+    int threads = r->snapshot->config->threads;
 
-    if (limits_fit(&r->limits, threads, descriptors, err) < 0)
+    if (limits_fit(&r->limits, threads, 0, err) < 0)
         return -1;
     if (r->limits.threads < threads)
         log_warn(
             "receiver: %llu files may be open at once, so %d connections are served at "
             "once instead of receiver.threads (%d): raise the limit (LimitNOFILE in "
             "the unit, ulimit -n)",
-            (unsigned long long)descriptors, r->limits.threads, threads);
+            (unsigned long long)r->limits.descriptors, r->limits.threads, threads);
     return 0;
 }
 
 // The sockets that are served, whatever the file says: they may be passed ones.
 static void
-tell_start(const struct receiver *r)
+log_start_up(const struct receiver *r)
 {
-    const struct config *c = r->rules->config;
+    const struct config *c = r->snapshot->config;
     char address[SOCKETS_TEXT];
 
     for (size_t i = 0; i < r->sockets_len; i++) {
@@ -172,26 +164,40 @@ tell_start(const struct receiver *r)
              c->state_dir, c->receiver_admin.text);
 }
 
+// A stop ends the program at once, by the default action, while nothing is admitted yet: the wait
+// for a predecessor's journal may be long. SIGHUP waits.
+static int
+start_journal(struct receiver *r, struct err *err)
+{
+    sigset_t stops;
+
+    sigemptyset(&stops);
+    sigaddset(&stops, SIGTERM);
+    sigaddset(&stops, SIGINT);
+    sigprocmask(SIG_UNBLOCK, &stops, NULL);
+    int result = reload_start(r, err);
+    const struct config *c = r->snapshot ? r->snapshot->config : NULL;
+    if (result == 0)
+        result = event_zone_set(c->account_time_zone ? c->account_time_zone : "", err);
+    if (result == 0)
+        result = fit_limits(r, err);
+    if (result == 0)
+        result = open_sockets(r, err);
+    if (result == 0)
+        result = open_journal(r, err);
+    sigprocmask(SIG_BLOCK, &stops, NULL);
+    return result;
+}
+
 static int
 start(struct receiver *r, struct err *err)
 {
-    struct hearer hearer;
-
-    if (hearer_start(&hearer, err) < 0)
+    if (start_journal(r, err) < 0 || start_relay(r, err) < 0 || start_admin(r, err) < 0 ||
+        start_server(r, err) < 0)
         return -1;
-    r->rules = source_start(&r->source, r->file, r->state_dir, err);
-    if (!r->rules)
-        return -1;
-    const struct config *c = r->rules->config;
-    if (event_zone_set(c->account_time_zone ? c->account_time_zone : "", err) < 0 ||
-        fit_limits(r, err) < 0 || open_sockets(r, err) < 0 || open_journal(r, err) < 0)
-        return -1;
-    hearer_stop(&hearer);
-    if (start_relay(r, err) < 0 || start_admin(r, err) < 0 || start_server(r, err) < 0)
-        return -1;
-    tell_start(r);
+    log_start_up(r);
     if (!r->source.is_last_good)
-        source_keep(&r->source);
+        reload_keep(r);
     sockets_notify("READY=1");
     return 0;
 }
@@ -223,7 +229,7 @@ drain(struct receiver *r)
     intake_drain(r->intake);
     http_release_sockets(r->server);
     bool quiet = wait_quiet(r);
-    intake_tell_lost(r->intake, INT64_MAX);
+    intake_report_lost(INT64_MAX);
     // A slow request that is still there may come to the journal yet: it is left as it is,
     // as after a kill.
     if (quiet) {
@@ -254,7 +260,7 @@ watchdog_period(const struct receiver *r)
 }
 
 static void
-tell_watchdog(struct receiver *r)
+notify_watchdog(struct receiver *r)
 {
     struct journal_status j;
     struct relay_status relay;
@@ -276,14 +282,14 @@ serve(struct receiver *r, const sigset_t *signals)
         if (signal == SIGTERM || signal == SIGINT)
             break;
         if (signal == SIGHUP)
-            receiver_reload(r);
-        if (receiver_follow_file(r)) {
+            reload_run(r);
+        if (reload_follow(r)) {
             log_warn("receiver: stopping, to be started again with the file");
             code = EXIT_CODE_LOCK;
             break;
         }
-        intake_tell_lost(r->intake, clock_mono_ms());
-        tell_watchdog(r);
+        intake_report_lost(clock_mono_ms());
+        notify_watchdog(r);
     }
     drain(r);
     return code;
@@ -292,16 +298,15 @@ serve(struct receiver *r, const sigset_t *signals)
 // --- main ----------------------------------------------------------------------------------
 
 static int
-check(const struct receiver *r)
+check(struct receiver *r)
 {
-    struct source source = {.file = r->file};
     struct err err = {0};
-    struct rules *rules = source_read(&source, NULL, &err);
+    struct snapshot *made = reload_read(r, &err);
 
-    if (!rules)
+    if (!made)
         return fail(&err);
-    printf("%s is good: %zu hooks\n", r->file, rules->config->hooks_len);
-    rules_drop(rules);
+    printf("%s is valid: %zu hooks\n", r->file, made->config->hooks_len);
+    snapshot_drop(made);
     return EXIT_CODE_OK;
 }
 

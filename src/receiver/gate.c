@@ -1,6 +1,6 @@
-// Hooks are found by name in a hash table; the token is compared with the tokens of all
-// secrets in constant time, and against a dummy for an unknown name, so that the time of a
-// 404 tells nothing. The answer is the same whichever part was wrong.
+// The token is compared with the tokens of all secrets in constant time, and against a dummy for
+// an unknown name, so that the time of a 404 tells nothing. The answer is the same whichever part
+// was wrong.
 #include "receiver/gate.h"
 
 #include "base/text.h"
@@ -17,23 +17,21 @@ struct entry {
 };
 
 struct gate {
-    struct entry *entries;
+    struct entry *entries; // by name
     size_t entries_len, tokens_len;
-    size_t hooks_len; // entries behind them are former hooks
-    size_t *table;    // index into entries + 1, 0: empty
-    size_t table_size;
+    size_t hooks_len; // hooks numbered from here on are former ones
     struct entry dummy;
     uint64_t body_max;
 };
 
-static size_t
-slot_of(const struct gate *g, struct span name)
+static int
+compare_entries(const void *a, const void *b)
 {
-    uint64_t h = 1469598103934665603u; // FNV-1a; the names are ours, from the file
+    const struct entry *x = a, *y = b;
+    size_t len = x->name.len < y->name.len ? x->name.len : y->name.len;
+    int order = len ? memcmp(x->name.at, y->name.at, len) : 0;
 
-    for (size_t i = 0; i < name.len; i++)
-        h = (h ^ (unsigned char)name.at[i]) * 1099511628211u;
-    return (size_t)(h ^ h >> 32) & (g->table_size - 1);
+    return order ? order : (x->name.len > y->name.len) - (x->name.len < y->name.len);
 }
 
 static void
@@ -55,23 +53,15 @@ gate_make(const struct config *c, const struct secrets *s,
     *g = (struct gate){.entries_len = c->hooks_len + (former ? former->len : 0),
                        .tokens_len = s->len,
                        .hooks_len = c->hooks_len,
-                       .table_size = 16,
                        .body_max = c->body_max};
-    while (g->table_size < g->entries_len * 2)
-        g->table_size *= 2;
     g->entries = memory_get(g->entries_len * sizeof *g->entries);
-    g->table = memory_get(g->table_size * sizeof *g->table);
-    memset(g->table, 0, g->table_size * sizeof *g->table);
     fill_entry(g, &g->dummy, SPAN("-"), SIZE_MAX, s);
     for (size_t i = 0; i < g->entries_len; i++) {
         const char *name =
             i < c->hooks_len ? c->hooks[i].name : former->at[i - c->hooks_len];
         fill_entry(g, &g->entries[i], span_of(name), i, s);
-        size_t slot = slot_of(g, g->entries[i].name);
-        while (g->table[slot])
-            slot = (slot + 1) & (g->table_size - 1);
-        g->table[slot] = i + 1;
     }
+    qsort(g->entries, g->entries_len, sizeof *g->entries, compare_entries);
     return g;
 }
 
@@ -91,20 +81,7 @@ gate_release(struct gate *g)
         wipe_tokens(g, &g->entries[i]);
     wipe_tokens(g, &g->dummy);
     free(g->entries);
-    free(g->table);
     free(g);
-}
-
-static const struct entry *
-find_entry(const struct gate *g, struct span name)
-{
-    for (size_t slot = slot_of(g, name); g->table[slot];
-         slot = (slot + 1) & (g->table_size - 1)) {
-        const struct entry *e = &g->entries[g->table[slot] - 1];
-        if (span_equal(e->name, name))
-            return e;
-    }
-    return &g->dummy;
 }
 
 static size_t
@@ -114,13 +91,17 @@ find_hook(const struct gate *g, struct span path)
         return SIZE_MAX;
     struct span token = span_from(path, 6);
     struct span name = span_cut(&token, '/');
-    const struct entry *e = find_entry(g, name);
-    unsigned good = 0;
+    const struct entry wanted = {.name = name};
+    const struct entry *e =
+        bsearch(&wanted, g->entries, g->entries_len, sizeof wanted, compare_entries);
+    unsigned equal = 0;
+    if (!e)
+        e = &g->dummy;
     if (token.len != SECRET_TOKEN)
         return SIZE_MAX;
     for (size_t i = 0; i < g->tokens_len; i++)
-        good |= (unsigned)digest_equal(e->tokens[i], token.at, SECRET_TOKEN);
-    return good ? e->hook : SIZE_MAX;
+        equal |= (unsigned)digest_equal(e->tokens[i], token.at, SECRET_TOKEN);
+    return equal ? e->hook : SIZE_MAX;
 }
 
 // Exactly one Content-Length that is a plain number, or exactly one Transfer-Encoding that

@@ -18,7 +18,8 @@ struct gate_verdict {
     struct span type, encoding;
 };
 
-// gate_make also knows the names of former hooks (NULL: none), which it does not let in.
+// gate_make also knows the names of former hooks (NULL: none), which it does not let in. It
+// borrows all names.
 struct gate *gate_make(const struct config *c, const struct secrets *s,
                        const struct config_list *former);
 void gate_release(struct gate *g); // NULL is fine

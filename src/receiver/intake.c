@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "event/delivery.h"
-#include "receiver/lost.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -30,11 +29,10 @@ static struct metric ack_time = {.kind = METRIC_HISTOGRAM,
 
 struct intake {
     struct journal *journal;
-    pthread_mutex_t lock; // of rules: nobody holds them between reading and rules_hold
-    struct rules *rules;
+    pthread_mutex_t lock; // of snapshot, from reading the pointer until it is held
+    struct snapshot *snapshot;
     int threads;
     _Atomic(bool) draining;
-    struct lost lost;
     // Of `good`, the answer that keeps a connection alive.
     char good_text[HTTP_HEAD_MAX * 2];
     struct span good;
@@ -45,7 +43,7 @@ struct buffers {
     struct buf body, record;
 };
 
-// --- open ----------------------------------------------------------------------------------
+// --- parts ----------------------------------------------------------------------------------
 
 static void
 free_buffers(void *of_thread)
@@ -57,51 +55,30 @@ free_buffers(void *of_thread)
     free(b);
 }
 
-struct intake *
-intake_open(struct journal *j, struct rules *rules, int threads)
-{
-    struct intake *i = memory_get(sizeof *i);
-
-    *i = (struct intake){.journal = j, .threads = threads};
-    i->rules = rules;
-    pthread_mutex_init(&i->lock, NULL);
-    lost_init(&i->lost);
-    metric_show(&ack_time, 1);
-    pthread_key_create(&i->buffers, free_buffers);
-    i->good = http_format(i->good_text, 200, "", SPAN("ok"), false);
-    return i;
-}
-
 void
-intake_replace(struct intake *i, struct rules *rules)
+intake_replace(struct intake *i, struct snapshot *snapshot)
 {
     pthread_mutex_lock(&i->lock);
-    struct rules *before = i->rules;
-    i->rules = rules;
+    struct snapshot *before = i->snapshot;
+    i->snapshot = snapshot;
     pthread_mutex_unlock(&i->lock);
-    rules_drop(before);
+    snapshot_drop(before);
 }
 
-static struct rules *
-take_rules(struct intake *i)
+static struct snapshot *
+hold_snapshot(struct intake *i)
 {
     pthread_mutex_lock(&i->lock);
-    struct rules *rules = i->rules;
-    rules_hold(rules);
+    struct snapshot *snapshot = i->snapshot;
+    atomic_fetch_add(&snapshot->holders, 1);
     pthread_mutex_unlock(&i->lock);
-    return rules;
+    return snapshot;
 }
 
 void
 intake_drain(struct intake *i)
 {
     atomic_store(&i->draining, true);
-}
-
-void
-intake_tell_lost(struct intake *i, int64_t now_ms)
-{
-    lost_tell(&i->lost, now_ms);
 }
 
 static struct buffers *
@@ -196,26 +173,69 @@ read_body(struct http_request *r, const struct gate_verdict *v, const struct con
     return 0;
 }
 
+// --- lost deliveries ---------------------------------------------------------------------------
+
+// A disk that fails under load must not write a line for each, and who answers must not wait for
+// stderr that often.
+static struct log_limit lost_limit = LOG_LIMIT(1000);
+
+static void
+report_held_back(uint64_t held_back)
+{
+    if (held_back > 0)
+        log_error("receiver: each of %llu more was answered 503 and may be lost",
+                  (unsigned long long)held_back);
+}
+
+static void
+report_lost(const char *hook, const char *why)
+{
+    uint64_t held_back;
+
+    if (!log_limit_pass(&lost_limit, 1, clock_mono_ms(), &held_back))
+        return;
+    report_held_back(held_back);
+    log_error("receiver: a delivery to %s was answered 503 and may be lost: %s", hook,
+              why);
+}
+
+void
+intake_report_lost(int64_t now_ms)
+{
+    uint64_t held_back;
+
+    if (log_limit_pass(&lost_limit, 0, now_ms, &held_back))
+        report_held_back(held_back);
+}
+
+// --- storing -----------------------------------------------------------------------------------
+
+static void
+observe_ack(int64_t start_us)
+{
+    metric_observe(&ack_time, (double)(clock_mono_us() - start_us) / 1e6);
+}
+
 // finish gives an answer that was left to this thread: the committer, or for a 503 also the
 // one that keeps time, or the request's own.
 static void
 finish(struct later *l, int code, const char *why)
 {
     struct intake *i = l->handler;
-    struct rules *rules = l->what; // held for this answer
+    struct snapshot *snapshot = l->what; // held for this answer
     char text[HTTP_HEAD_MAX * 2];
     struct span answer = i->good;
 
     if (code == 200) {
-        metric_observe(&ack_time, (double)(clock_mono_us() - l->start_us) / 1e6);
+        observe_ack(l->start_us);
     } else {
         answer = http_format(text, code, "", span_of(body_of(code)), false);
-        lost_add(&i->lost, clock_mono_ms(), rules->config->hooks[l->which].name, why);
+        report_lost(snapshot->config->hooks[l->which].name, why);
         journal_note_refused(i->journal);
     }
-    rules_count(rules, l->which, SIZE_MAX, code);
+    snapshot_count(snapshot, l->which, SIZE_MAX, code);
     later_finish(l, answer);
-    rules_drop(rules);
+    snapshot_drop(snapshot);
 }
 
 static void
@@ -225,18 +245,19 @@ end_later(void *later, uint32_t ticket, bool durable)
         finish(later, durable ? 200 : 503, "cannot be made durable");
 }
 
-void
-intake_expire(struct later *l)
+// Its deadline has passed.
+static void
+expire(struct later *l)
 {
     finish(l, 503, "not durable in time");
 }
 
 // Returns false when the answer cannot be left to others.
 static bool
-store_later(struct intake *i, struct http_request *r, struct rules *rules, size_t hook,
-            struct span record, int64_t start_us)
+store_later(struct intake *i, struct http_request *r, struct snapshot *snapshot,
+            size_t hook, struct span record, int64_t start_us)
 {
-    int64_t wait_ms = rules->config->ack_timeout_ms;
+    int64_t wait_ms = snapshot->config->ack_timeout_ms;
     uint32_t ticket;
     struct err err;
 
@@ -246,7 +267,7 @@ store_later(struct intake *i, struct http_request *r, struct rules *rules, size_
     if (!l)
         return false;
     l->handler = i;
-    l->what = rules;
+    l->what = snapshot;
     l->which = hook;
     l->start_us = start_us;
     later_owe(l, ticket);
@@ -257,9 +278,9 @@ store_later(struct intake *i, struct http_request *r, struct rules *rules, size_
 
 static int
 store(struct intake *i, struct http_request *r, const struct gate_verdict *v,
-      struct rules *rules, struct buffers *b, int64_t start_us)
+      struct snapshot *snapshot, struct buffers *b, int64_t start_us)
 {
-    const struct config_hook *hook = &rules->config->hooks[v->hook];
+    const struct config_hook *hook = &snapshot->config->hooks[v->hook];
     struct err err;
     struct delivery d = {.hook = span_of(hook->name),
                          .stream = span_of(hook->stream),
@@ -273,11 +294,11 @@ store(struct intake *i, struct http_request *r, const struct gate_verdict *v,
     if (delivery_encode(&b->record, &d) < 0)
         return 413;
     struct span record = buf_span(&b->record);
-    if (store_later(i, r, rules, v->hook, record, start_us))
+    if (store_later(i, r, snapshot, v->hook, record, start_us))
         return LEFT;
-    if (journal_append(i->journal, record, rules->config->ack_timeout_ms, NULL, &err) <
+    if (journal_append(i->journal, record, snapshot->config->ack_timeout_ms, NULL, &err) <
         0) {
-        lost_add(&i->lost, clock_mono_ms(), hook->name, err.text);
+        report_lost(hook->name, err.text);
         return 503;
     }
     return 200;
@@ -285,17 +306,17 @@ store(struct intake *i, struct http_request *r, const struct gate_verdict *v,
 
 static int
 take_in(struct intake *i, struct http_request *r, const struct gate_verdict *v,
-        struct rules *rules, int64_t start_us)
+        struct snapshot *snapshot, int64_t start_us)
 {
     struct buffers *b = my_buffers(i);
-    const struct config *c = rules->config;
+    const struct config *c = snapshot->config;
     int64_t deadline_ms = start_us / 1000 + c->request_timeout_ms;
 
     if (v->wants_continue)
         http_continue(r);
     int code = read_body(r, v, c, deadline_ms, &b->body);
     if (code == 0)
-        code = store(i, r, v, rules, b, start_us);
+        code = store(i, r, v, snapshot, b, start_us);
     empty(&b->body);
     empty(&b->record);
     return code;
@@ -316,8 +337,8 @@ answer_health(struct intake *i, struct http_request *r)
                asks ? "" : "Allow: GET\r\n", SPAN(""), true);
 }
 
-void
-intake_handle(struct http_request *r, void *context)
+static void
+handle(struct http_request *r, void *context)
 {
     struct intake *i = context;
     int64_t start_us = clock_mono_us();
@@ -326,25 +347,43 @@ intake_handle(struct http_request *r, void *context)
         answer_health(i, r);
         return;
     }
-    struct rules *rules = take_rules(i);
-    struct gate_verdict v = gate_judge(rules->gate, r);
+    struct snapshot *snapshot = hold_snapshot(i);
+    struct gate_verdict v = gate_judge(snapshot->gate, r);
     int code = v.code;
 
     if (code == 0)
-        code = take_in(i, r, &v, rules, start_us);
+        code = take_in(i, r, &v, snapshot, start_us);
     if (code == LEFT)
-        return; // with the rules
+        return; // with the snapshot
     // Before the answer goes out: who reads /metrics upon it must find it there.
-    rules_count(rules, v.hook, v.former, code);
-    rules_drop(rules);
+    snapshot_count(snapshot, v.hook, v.former, code);
+    snapshot_drop(snapshot);
     if (code == 200)
-        metric_observe(&ack_time, (double)(clock_mono_us() - start_us) / 1e6);
+        observe_ack(start_us);
     answer(i, r, code);
 }
 
-void
-intake_note_refusal(int code, void *context)
+// Answered by the HTTP library itself.
+static void
+count_refusal(int code, void *context)
 {
     (void)context;
-    rules_count_refusal(code);
+    snapshot_count(NULL, SIZE_MAX, SIZE_MAX, code);
+}
+
+struct intake *
+intake_open(struct journal *j, struct snapshot *s, struct http_options *options)
+{
+    struct intake *i = memory_get(sizeof *i);
+
+    *i = (struct intake){.journal = j, .snapshot = s, .threads = options->threads};
+    pthread_mutex_init(&i->lock, NULL);
+    metric_show(&ack_time, 1);
+    pthread_key_create(&i->buffers, free_buffers);
+    i->good = http_format(i->good_text, 200, "", SPAN("ok"), false);
+    options->handle = handle;
+    options->note_refusal = count_refusal;
+    options->expire = expire;
+    options->context = i;
+    return i;
 }

@@ -5,26 +5,24 @@
 
 #include "edge/http.h"
 #include "journal/journal.h"
-#include "receiver/rules.h"
+#include "receiver/snapshot.h"
 
 struct intake;
 
-// intake_open holds the rules from now on.
-struct intake *intake_open(struct journal *j, struct rules *rules, int threads);
+// intake_open holds the snapshot from now on, and sets what *options has of its own: the
+// callbacks and their context.
+struct intake *intake_open(struct journal *j, struct snapshot *s,
+                           struct http_options *options);
 
-// intake_replace takes over new rules and drops the old ones, which requests in progress may
+// intake_replace takes over a new snapshot and drops the old one, which requests in progress may
 // still hold.
-void intake_replace(struct intake *i, struct rules *rules);
+void intake_replace(struct intake *i, struct snapshot *s);
 
 // intake_drain has every answer close its connection from now on.
 void intake_drain(struct intake *i);
 
-// intake_tell_lost logs how many deliveries were lost since the last line about them (lost.h);
+// intake_report_lost logs how many deliveries were answered 503 without a line of their own;
 // called now and then, and with INT64_MAX at the end.
-void intake_tell_lost(struct intake *i, int64_t now_ms);
-
-http_handler intake_handle; // context: struct intake *
-void intake_note_refusal(int code, void *intake);
-void intake_expire(struct later *l); // answers 503: not durable in time
+void intake_report_lost(int64_t now_ms);
 
 #endif

@@ -1,11 +1,11 @@
-#include "receiver/limits.h"
+#include "receiver/receiver.h"
 
 #include <sys/resource.h>
 
 enum { THREADS_MIN = 4, DESCRIPTORS_USED_MAX = 65536 };
 
-uint64_t
-limits_raise(void)
+static uint64_t
+raise_soft_limit(void)
 {
     struct rlimit limit;
 
@@ -24,18 +24,19 @@ limits_raise(void)
 int
 limits_fit(struct limits *l, int threads, uint64_t descriptors, struct err *err)
 {
-    uint64_t left = descriptors > LIMITS_RESERVE ? descriptors - LIMITS_RESERVE : 0;
+    l->descriptors = descriptors ? descriptors : raise_soft_limit();
+    uint64_t left = l->descriptors > LIMITS_RESERVE ? l->descriptors - LIMITS_RESERVE : 0;
     uint64_t queue = left / 4 < LIMITS_QUEUE ? left / 4 : LIMITS_QUEUE;
-    uint64_t most = (left - queue) / 2;
+    uint64_t threads_max = (left - queue) / 2;
 
-    if (most < THREADS_MIN)
+    if (threads_max < THREADS_MIN)
         return err_exit(
             err, EXIT_CODE_FAILURE,
             "only %llu files may be open at once, too few for any connections: "
             "raise the limit (LimitNOFILE in the unit, ulimit -n) to 1024 or "
             "more",
-            (unsigned long long)descriptors);
+            (unsigned long long)l->descriptors);
     l->queue = (int)queue;
-    l->threads = most < (uint64_t)threads ? (int)most : threads;
+    l->threads = threads_max < (uint64_t)threads ? (int)threads_max : threads;
     return 0;
 }

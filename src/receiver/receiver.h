@@ -1,22 +1,53 @@
-// The receiver's parts, as main() puts them together, and reloading them. One thread's.
+// The receiver's parts, as main() puts them together. One thread's.
 #ifndef ACRELAY_RECEIVER_RECEIVER_H
 #define ACRELAY_RECEIVER_RECEIVER_H
 
+#include "base/log.h"
 #include "receiver/figures.h"
-#include "receiver/limits.h"
 #include "receiver/intake.h"
-#include "receiver/source.h"
+#include "relay/relay.h"
+
+#include <limits.h>
+#include <sys/stat.h>
 
 enum { SOCKETS_MAX = 64 };
+
+// Where the configuration comes from: the file; or, at a start while the file is not valid, the
+// last good configuration, until the file is mended. The file is then checked every 5 s, and
+// read when it stood still between two checks. So it is in the first seconds after a start, when
+// it may have been read while it was being written. Otherwise only SIGHUP has it read.
+struct source {
+    char kept_path[PATH_MAX]; // of the last good one; "": there is no directory for it
+    bool is_last_good;        // in use
+    bool is_valid;            // the file, when it was read last
+    struct buf text;          // of the file, as read last
+    struct buf good;          // while is_last_good: its text
+    struct stat seen;
+    bool judged; // the file as `seen` was read
+    int64_t step_ms, check_ms, until_ms;
+    struct once trouble; // with a file that was read by itself
+};
+
+// How many files and connections may be open. Connections never take the last descriptors: the
+// journal could not begin a segment then, and good deliveries would be answered 503.
+enum {
+    LIMITS_RESERVE = 64,
+    LIMITS_QUEUE = 128
+}; // for journal, relay, admin, reload, ...
+
+struct limits {
+    uint64_t descriptors;
+    int threads; // connections served at once
+    int queue;   // more of them accepted, which wait for a thread
+};
 
 struct receiver {
     const char *file, *state_dir; // of the command line
     bool force;
     struct source source;
-    char said[sizeof((struct err *)0)->text]; // of a file that was read by itself
-    struct rules *rules;                      // the intake holds them
+    struct snapshot *snapshot; // the intake holds it
     struct buf password;
-    const char *streams[CONFIG_HOOKS_MAX + 1], *hooks[CONFIG_HOOKS_MAX + 1];
+    const char *hooks[CONFIG_HOOKS_MAX + 1];
     struct journal *journal;
     struct relay *relay;
     struct figures figures;
@@ -31,11 +62,27 @@ struct receiver {
 int receiver_relay_options(struct receiver *r, const struct config *c,
                            struct relay_options *o, struct err *err);
 
-// receiver_reload reads the file (SIGHUP); all or nothing.
-void receiver_reload(struct receiver *r);
+// reload_start makes the snapshot of the file, or of the last good configuration, with an alarm.
+// -1 with *err when neither can be used, or a secret is missing.
+int reload_start(struct receiver *r, struct err *err);
 
-// receiver_follow_file reads the file by itself where that is due (source.h). True when only a
-// restart takes it over, so that the last good configuration is used no longer than it must.
-bool receiver_follow_file(struct receiver *r);
+// reload_read makes one of the file alone; NULL with *err.
+struct snapshot *reload_read(struct receiver *r, struct err *err);
+
+// reload_keep: the configuration read last is in use. Its text is kept as the last good one; a
+// failure is logged, and the receiver goes on without.
+void reload_keep(struct receiver *r);
+
+// reload_run reads the file (SIGHUP); all or nothing.
+void reload_run(struct receiver *r);
+
+// reload_follow reads the file by itself where that is due. True when only a restart takes it
+// over, so that the last good configuration is used no longer than it must.
+bool reload_follow(struct receiver *r);
+
+// limits_fit fits the threads that are wished for into so many descriptors (0: the soft limit of
+// open files, which is raised to the hard one as far as we can use it): fewer, if they must be.
+// -1 when there is no room for the fewest.
+int limits_fit(struct limits *l, int threads, uint64_t descriptors, struct err *err);
 
 #endif

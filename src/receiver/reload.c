@@ -1,72 +1,373 @@
-#include "base/log.h"
-#include "config/config.h"
+// The last good configuration is a file of one line and the text (before ${}, so without
+// secrets). The line can be made again from the rest, so that a torn file shows:
+//
+//     # acrelay last good configuration 1 <CRC-32C of the text> <its bytes> <the file's path>
+//
+// A change of the format changes the 1. A file that is torn, of another version, about another
+// file, or that others could have written is not used.
+#include "base/clock.h"
+#include "base/crc.h"
+#include "base/file.h"
 #include "edge/admin.h"
 #include "edge/reloads.h"
 #include "receiver/receiver.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
-// The hooks, and their streams, each once.
+enum { KEPT_MAX = (1 << 20) + PATH_MAX + 100, CHECK_MS = 5000 };
+
+// --- the last good configuration -----------------------------------------------------------------
+
+// In --state-dir, or the first of $STATE_DIRECTORY.
 static void
-list_hooks(struct receiver *r, const struct config *c)
+set_kept_path(struct receiver *r)
 {
-    for (size_t i = 0; i < c->hooks_len; i++)
-        r->hooks[i] = c->hooks[i].name;
-    for (size_t i = 0; i < c->streams.len; i++)
-        r->streams[i] = c->streams.at[i];
-    r->streams[c->streams.len] = r->hooks[c->hooks_len] = NULL;
+    const char *directory = r->state_dir ? r->state_dir : getenv("STATE_DIRECTORY");
+    size_t len = directory ? strcspn(directory, r->state_dir ? "" : ":") : 0;
+    char *path = r->source.kept_path;
+
+    if (len > 0 && len + 32 < sizeof r->source.kept_path)
+        snprintf(path, sizeof r->source.kept_path, "%.*s/last-good.yaml", (int)len,
+                 directory);
 }
 
-int
-receiver_relay_options(struct receiver *r, const struct config *c,
-                       struct relay_options *o, struct err *err)
+static void
+add_line(struct buf *to, struct span text, const char *file)
 {
-    *o = (struct relay_options){.namespace = c->redis_namespace,
-                                .account = c->account_name,
-                                .directory = c->state_dir,
-                                .streams = r->streams,
-                                .hooks = r->hooks,
-                                .repeats_window_us = c->duplicates_window_us,
-                                .repeats_max = c->duplicates_max,
-                                .retain_age_us = c->redis_retain_age_us,
-                                .retain_dead_us = c->redis_retain_dead_us,
-                                .retain_entries = c->redis_retain_entries};
-    buf_wipe(&r->password); // of the options before these
-    if (config_redis_options(&o->redis, c, &r->password, err) < 0)
-        return -1;
-    list_hooks(r, c);
+    buf_add_format(to, "# acrelay last good configuration 1 %08x %zu %s\n",
+                   crc_of(0, text.at, text.len), text.len, file);
+}
+
+static int
+check_owner(int fd, struct stat *st, struct err *err)
+{
+    if (fstat(fd, st) < 0)
+        return err_errno(err, "cannot stat it");
+    if (!S_ISREG(st->st_mode) || st->st_uid != geteuid() || (st->st_mode & 077) ||
+        st->st_nlink != 1)
+        return err_set(err, ERR_INPUT,
+                       "others could have written it (owner, mode or links)");
     return 0;
 }
 
 static int
-take_over(struct receiver *r, struct rules *fresh, struct buf *removed, struct err *err)
+read_all(int fd, struct buf *to, struct err *err)
 {
+    for (;;) {
+        char *room = buf_room(to, 65536);
+        ssize_t n = room ? read(fd, room, 65536) : 0;
+        if (!room)
+            return err_set(err, ERR_INPUT, "it is too large");
+        if (n < 0)
+            return err_errno(err, "cannot read it");
+        if (n == 0)
+            return 0;
+        to->len += (size_t)n;
+    }
+}
+
+static int
+read_whole(const char *path, struct buf *whole, int64_t *kept_us, struct err *err)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+
+    if (fd < 0)
+        return err_errno(err, "cannot open it");
+    int result = check_owner(fd, &st, err);
+    if (result == 0)
+        result = read_all(fd, whole, err);
+    close(fd);
+    *kept_us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
+    return result;
+}
+
+// Appends the text; *kept_us is when it was kept (wall clock).
+static int
+read_kept(const struct receiver *r, struct buf *text, int64_t *kept_us, struct err *err)
+{
+    const char *path = r->source.kept_path;
+    struct buf whole, line;
+
+    if (!*path)
+        return err_set(err, ERR_INPUT,
+                       "last good configuration: there is no directory for it");
+    buf_init(&whole, KEPT_MAX);
+    buf_init(&line, KEPT_MAX);
+    int result = read_whole(path, &whole, kept_us, err);
+    size_t end = span_find(buf_span(&whole), '\n') + 1;
+    struct span rest = span_from(buf_span(&whole), end);
+    add_line(&line, rest, r->file);
+    if (result == 0 && !span_equal(buf_span(&line), span_to(buf_span(&whole), end)))
+        result = err_set(err, ERR_INPUT,
+                         "it is torn, of another version, or of another file than %s",
+                         r->file);
+    if (result == 0)
+        buf_add(text, rest);
+    else
+        err_context(err, "%s", path);
+    buf_release(&whole);
+    buf_release(&line);
+    return result;
+}
+
+// Makes the text the one that is kept, durably; nothing when it is already.
+static void
+keep(const struct receiver *r, struct span text)
+{
+    const char *path = r->source.kept_path;
+    struct buf kept, whole;
+    struct err err = {0};
+    int64_t kept_us;
+
+    if (!*path)
+        return;
+    buf_init(&kept, KEPT_MAX);
+    buf_init(&whole, KEPT_MAX);
+    bool same =
+        read_kept(r, &kept, &kept_us, &err) == 0 && span_equal(buf_span(&kept), text);
+    add_line(&whole, text, r->file);
+    buf_add(&whole, text);
+    if (!same && file_replace(path, buf_span(&whole), &err) < 0)
+        log_warn("config: cannot keep the last good configuration: %s; while the file is "
+                 "not valid this receiver could not start",
+                 err.text);
+    buf_release(&kept);
+    buf_release(&whole);
+}
+
+// --- the file ------------------------------------------------------------------------------------
+
+static bool
+is_same(const struct stat *a, const struct stat *b)
+{
+    return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
+           a->st_mode == b->st_mode && a->st_uid == b->st_uid && a->st_gid == b->st_gid &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+           a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
+           a->st_ctim.tv_sec == b->st_ctim.tv_sec &&
+           a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
+static struct stat
+stat_file(const char *file)
+{
+    struct stat now;
+
+    return stat(file, &now) == 0 ? now : (struct stat){0};
+}
+
+// Is the file to be read now? It stood still between two looks then.
+static bool
+is_due(struct receiver *r)
+{
+    struct source *s = &r->source;
+    int64_t now_ms = clock_boot_us() / 1000;
+
+    if (now_ms < s->check_ms || (!s->is_last_good && s->judged && now_ms > s->until_ms))
+        return false;
+    s->check_ms = now_ms + s->step_ms;
+    struct stat now = stat_file(r->file);
+    if (is_same(&now, &s->seen))
+        return !s->judged;
+    s->seen = now;
+    s->judged = false;
+    return false;
+}
+
+// NULL with *err and !source.is_valid when it is not valid.
+static struct config *
+read_file(struct receiver *r, struct err *err)
+{
+    struct source *s = &r->source;
+    struct problems problems = {0};
+
+    s->seen = stat_file(r->file);
+    s->judged = true;
+    buf_release(&s->text);
+    struct config *c = config_read(r->file, &s->text, &problems);
+    s->is_valid = c != NULL;
+    if (!c && problems.at[0].line == 0) { // it cannot be read
+        err_exit(err, EXIT_CODE_CONFIG, "%s: %s", r->file, problems.at[0].text);
+    } else {
+        problems_print(&problems, PROBLEMS_LOG);
+        if (!c)
+            err_exit(err, EXIT_CODE_CONFIG,
+                     "%s is not valid: `acrelay check` names each mistake", r->file);
+    }
+    free(problems.at);
+    return c;
+}
+
+struct snapshot *
+reload_read(struct receiver *r, struct err *err)
+{
+    struct config *c = read_file(r, err);
+
+    return c ? snapshot_make(c, r->snapshot, NULL, err) : NULL;
+}
+
+// --- start ---------------------------------------------------------------------------------------
+
+static struct config *
+parse_good(const struct receiver *r)
+{
+    struct problems problems = {0};
+    struct config *c = config_parse(r->file, buf_span(&r->source.good), &problems);
+
+    free(problems.at);
+    return c;
+}
+
+static bool
+is_beginning(struct span text, struct span of)
+{
+    return text.len < of.len && span_starts(of, text);
+}
+
+// The last good configuration, without what the file, which is not valid, shows to be removed.
+static struct snapshot *
+narrow(struct receiver *r, const struct config *earlier, struct err *err)
+{
+    struct span text = buf_span(&r->source.text);
+    struct config *c = parse_good(r);
+
+    if (!c) {
+        err_exit(err, EXIT_CODE_CONFIG, "the last good configuration is not valid now");
+        return NULL;
+    }
+    // A copy of it that is not written to its end removes nothing.
+    if (!is_beginning(text, buf_span(&r->source.good)))
+        config_narrow(c, text);
+    if (c->hooks_len > 0 && c->secret_files.len > 0)
+        return snapshot_make(c, r->snapshot, earlier, err);
+    config_release(c);
+    err_exit(err, EXIT_CODE_CONFIG,
+             "no hook, or no secret, of the last good configuration is left in %s",
+             r->file);
+    return NULL;
+}
+
+// Logs each hook of `before` that is gone, and appends their names to *names (NULL: not).
+static void
+log_removed(const struct config *before, const struct config *now, struct buf *names)
+{
+    for (size_t i = 0; i < before->hooks_len; i++) {
+        const char *name = before->hooks[i].name;
+        if (config_find_hook(now, span_of(name)))
+            continue;
+        log_warn("receiver: hook %s is no longer answered: if ActiveCampaign still has "
+                 "its webhook, what that posts is lost (`acrelay-worker list`)",
+                 name);
+        if (names)
+            buf_add_format(names, "%s%s", names->len ? ", " : "", name);
+    }
+}
+
+// `why`: of a last good configuration that could not be read.
+static struct snapshot *
+start_last_good(struct receiver *r, const struct config *earlier, int64_t kept_us,
+                struct err *why, struct err *err)
+{
+    char when[CLOCK_TEXT], text[sizeof err->text + 200];
+    bool was_read = !*why->text;
+    struct snapshot *made = was_read ? narrow(r, earlier, why) : NULL;
+
+    if (!made) {
+        log_error("config: the last good configuration cannot be used either: %s",
+                  why->text);
+        if (was_read && why->exit)
+            err->exit = why->exit; // of a secret
+        return NULL;
+    }
+    clock_format_seconds(when, kept_us);
+    snprintf(text, sizeof text,
+             "%s; the last good configuration, of %s, is used until then", err->text,
+             when);
+    log_alarm("config: %s", text);
+    r->source.is_last_good = true;
+    reloads_use_last_good(text);
+    return made;
+}
+
+int
+reload_start(struct receiver *r, struct err *err)
+{
+    struct source *s = &r->source;
+    struct config *earlier =
+        NULL; // of before this start: who posts to its hooks is counted
+    struct err why = {0};
+    int64_t kept_us = 0;
+
+    *s = (struct source){.step_ms = times_ms("config_look", CHECK_MS)};
+    set_kept_path(r);
+    reloads_start();
+    struct config *c = read_file(r, err);
+    buf_init(&s->good, KEPT_MAX);
+    if (read_kept(r, &s->good, &kept_us, &why) == 0)
+        earlier = parse_good(r);
+    r->snapshot = c ? snapshot_make(c, NULL, earlier, err)
+                    : start_last_good(r, earlier, kept_us, &why, err);
+    if (r->snapshot && earlier)
+        log_removed(earlier, r->snapshot->config, NULL);
+    config_release(earlier);
+    if (!s->is_last_good)
+        buf_release(&s->good);
+    return r->snapshot ? 0 : -1;
+}
+
+void
+reload_keep(struct receiver *r)
+{
+    struct source *s = &r->source;
+
+    if (s->is_last_good) {
+        s->is_last_good = false;
+        buf_release(&s->good);
+        reloads_use_last_good(NULL);
+        log_info("config: %s is valid and in use again", r->file);
+    }
+    if (s->until_ms == 0) // the start is over
+        s->until_ms = clock_boot_us() / 1000 + 2 * s->step_ms;
+    keep(r, buf_span(&s->text));
+}
+
+// --- reload --------------------------------------------------------------------------------------
+
+static int
+take_over(struct receiver *r, struct snapshot *fresh, struct buf *removed,
+          struct err *err)
+{
+    const struct config *c = fresh->config;
     struct relay_options options;
 
-    if (receiver_relay_options(r, fresh->config, &options, err) < 0)
+    if (receiver_relay_options(r, c, &options, err) < 0)
         return -1;
     relay_reload(r->relay, &options);
-    admin_set_hosts(fresh->config->admin_hosts.at, fresh->config->admin_hosts.len);
-    rules_log_removed(fresh, r->rules->config, removed);
+    admin_set_hosts(c->admin_hosts.at, c->admin_hosts.len);
+    log_removed(r->snapshot->config, c, removed);
     intake_replace(r->intake, fresh);
-    r->rules = fresh;
+    r->snapshot = fresh;
     return 0;
 }
 
 // Reads the file and takes it over; all or nothing. The names of hooks that are gone with it are
 // appended to *removed (NULL: not).
 static int
-read_anew(struct receiver *r, bool *restart, struct buf *removed, struct err *err)
+read_again(struct receiver *r, bool *restart, struct buf *removed, struct err *err)
 {
-    struct rules *fresh = source_read(&r->source, r->rules, err);
+    struct snapshot *fresh = reload_read(r, err);
 
     *restart =
-        fresh && config_check_reload(r->rules->config, fresh->config, NULL, err) < 0;
+        fresh && config_check_reload(r->snapshot->config, fresh->config, NULL, err) < 0;
     if (fresh && !*restart && take_over(r, fresh, removed, err) == 0) {
-        source_keep(&r->source);
+        reload_keep(r);
         return 0;
     }
-    rules_drop(fresh);
+    snapshot_drop(fresh);
     // A secret that is missing may come by itself; a change that needs a restart gets one.
     if (r->source.is_last_good && r->source.is_valid)
         r->source.judged = false;
@@ -75,20 +376,20 @@ read_anew(struct receiver *r, bool *restart, struct buf *removed, struct err *er
 
 // The file is still not valid, but another one than before: what it removes is not accepted.
 static void
-narrow(struct receiver *r, const struct err *why)
+narrow_again(struct receiver *r, const struct err *why)
 {
     struct err err = {0};
-    struct rules *fresh = source_narrow(&r->source, r->rules, &err);
+    struct snapshot *fresh = narrow(r, NULL, &err);
 
     if (!fresh || take_over(r, fresh, NULL, &err) < 0) {
-        rules_drop(fresh);
-        log_error("config: it stays as it was: %s", err.text);
+        snapshot_drop(fresh);
+        log_error("config: keeping what is running: %s", err.text);
     }
     reloads_use_last_good(why->text);
 }
 
 void
-receiver_reload(struct receiver *r)
+reload_run(struct receiver *r)
 {
     struct err err = {0};
     struct buf removed;
@@ -97,15 +398,16 @@ receiver_reload(struct receiver *r)
     buf_init(&removed, 300);
     reloads_begin();
     sockets_notify("RELOADING=1");
-    if (read_anew(r, &restart, &removed, &err) < 0) {
-        log_error("receiver: the configuration stays as it was: %s", err.text);
+    if (read_again(r, &restart, &removed, &err) < 0) {
+        log_error("receiver: reload failed, keeping the running configuration: %s",
+                  err.text);
         reloads_report(false, err.text);
         if (r->source.is_last_good && !r->source.is_valid)
-            narrow(r, &err);
+            narrow_again(r, &err);
     } else {
         char text[400];
         snprintf(text, sizeof text, "reloaded, %zu hooks, %zu secrets%s%s%s",
-                 r->rules->config->hooks_len, r->rules->secrets->len,
+                 r->snapshot->config->hooks_len, r->snapshot->secrets->len,
                  removed.len ? "; no longer answered: " : "", buf_text(&removed),
                  removed.full ? ", and others" : "");
         log_info("receiver: %s", text);
@@ -116,24 +418,48 @@ receiver_reload(struct receiver *r)
 }
 
 bool
-receiver_follow_file(struct receiver *r)
+reload_follow(struct receiver *r)
 {
     struct err err = {0};
     bool restart;
 
-    if (!source_is_due(&r->source))
+    if (!is_due(r))
         return false;
-    if (read_anew(r, &restart, NULL, &err) == 0) {
+    if (read_again(r, &restart, NULL, &err) == 0) {
+        once_clear(&r->source.trouble);
         log_info("receiver: the configuration was read again: %zu hooks, %zu secrets",
-                 r->rules->config->hooks_len, r->rules->secrets->len);
+                 r->snapshot->config->hooks_len, r->snapshot->secrets->len);
         return false;
     }
-    if (strcmp(err.text, r->said) != 0)
-        log_error("receiver: the configuration stays as it was: %s", err.text);
-    snprintf(r->said, sizeof r->said, "%s", err.text);
+    once_report(&r->source.trouble, LOG_LEVEL_ERROR,
+                "receiver: reload failed, keeping the running configuration: %s",
+                err.text);
     if (!r->source.is_last_good)
         reloads_report(false, err.text);
     else if (!r->source.is_valid)
-        narrow(r, &err);
+        narrow_again(r, &err);
     return restart && r->source.is_last_good;
+}
+
+int
+receiver_relay_options(struct receiver *r, const struct config *c,
+                       struct relay_options *o, struct err *err)
+{
+    *o = (struct relay_options){.namespace = c->redis_namespace,
+                                .account = c->account_name,
+                                .directory = c->state_dir,
+                                .streams = (const char *const *)c->streams.at,
+                                .hooks = r->hooks,
+                                .repeats_window_us = c->duplicates_window_us,
+                                .repeats_max = c->duplicates_max,
+                                .retain_age_us = c->redis_retain_age_us,
+                                .retain_dead_us = c->redis_retain_dead_us,
+                                .retain_entries = c->redis_retain_entries};
+    buf_wipe(&r->password); // of the options before these
+    if (config_redis_options(&o->redis, c, &r->password, err) < 0)
+        return -1;
+    for (size_t i = 0; i < c->hooks_len; i++)
+        r->hooks[i] = c->hooks[i].name;
+    r->hooks[c->hooks_len] = NULL;
+    return 0;
 }
