@@ -26,7 +26,8 @@ seal(struct journal *j)
         .sequence = j->written, .received_us = j->last_us, .durable = j->written};
 
     f.crc = segment_frame_crc(j->salt, &f, NULL);
-    if (pwrite(j->fd, &f, SEGMENT_FRAME, (off_t)j->used) == SEGMENT_FRAME &&
+    if (tail_write(&j->tail, j->fd, span_make((const char *)&f, SEGMENT_FRAME), NULL) ==
+            0 &&
         fdatasync(j->fd) == 0)
         j->used += SEGMENT_FRAME;
     else
@@ -142,6 +143,7 @@ enter(struct journal *j, uint64_t first, struct err *err)
     j->salt = h.salt;
     j->used = SEGMENT_HEADER;
     j->written = first - 1;
+    tail_begin(&j->tail, j->fd, &h, j->zeroed);
     note_segment(j, &h);
     log_debug("journal: segment %s is begun, out of %s", name,
               j->zeroed ? "the spare" : "nothing");
@@ -166,13 +168,8 @@ static int
 write_and_sync(struct journal *j, struct group *g, uint64_t *sync_us, struct err *err)
 {
     seal_frames(j, g);
-    ssize_t n = pwrite(j->fd, g->bytes.at, g->bytes.len, (off_t)j->used);
-    if (n < 0)
-        return err_errno(err, "cannot write");
-    if ((size_t)n != g->bytes.len) {
-        errno = ENOSPC; // the usual reason for a short write to a file
-        return err_errno(err, "wrote %zd of %zu bytes", n, g->bytes.len);
-    }
+    if (tail_write(&j->tail, j->fd, buf_span(&g->bytes), err) < 0)
+        return -1;
     int64_t start = clock_mono_us();
     if (fdatasync(j->fd) < 0)
         return err_errno(err, "cannot sync");

@@ -196,6 +196,7 @@ enter_segment(struct cursor *c, struct err *err)
     prove(c, c->segment.header.first - 1);
     segment_scan_start(&c->scan, c->fd, &c->segment.header, c->segment.end, &c->chunk);
     c->scan.live = true;
+    c->scan.tail = c->journal ? &c->journal->tail : NULL;
     return 0;
 }
 

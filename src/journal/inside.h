@@ -7,6 +7,7 @@
 #include "journal/files.h"
 #include "journal/journal.h"
 #include "journal/range.h"
+#include "journal/tail.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -81,6 +82,8 @@ struct journal {
     bool entering;    // the committer makes a segment
     uint64_t bytes_max;
     struct journal_status counts;
+
+    struct tail tail; // of the active segment; locks by itself
 
     // the committer's own
     int fd; // of the active segment, -1: none

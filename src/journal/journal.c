@@ -40,6 +40,7 @@ init_conditions(struct journal *j)
     pthread_mutex_init(&j->lock, NULL);
     pthread_mutex_init(&j->aged, NULL);
     pthread_mutex_init(&j->removing, NULL);
+    tail_init(&j->tail);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -53,6 +54,7 @@ release(struct journal *j)
     if (j->open)
         group_drop(j->open);
     cursor_close(j->age);
+    tail_release(&j->tail);
     free(j->segments);
     if (j->spare_fd >= 0)
         close(j->spare_fd);

@@ -121,7 +121,9 @@ want(struct segment_scan *s, uint64_t len, struct err *err)
     char *to = buf_room(c, fill);
     if (!to)
         return 0;
-    ssize_t n = read_at(s->fd, to, fill, s->offset);
+    ssize_t n = (ssize_t)fill;
+    if (!s->tail || !tail_read(s->tail, s->salt, s->offset, to, fill))
+        n = read_at(s->fd, to, fill, s->offset);
     if (n < 0)
         return cannot_read(err);
     c->len = (size_t)n;

@@ -25,6 +25,7 @@
 #define ACRELAY_JOURNAL_SEGMENT_H
 
 #include "journal/journal.h"
+#include "journal/tail.h"
 
 #include <stdint.h>
 
@@ -132,6 +133,7 @@ struct segment_scan {
     uint64_t after;      // the last sequence passed (or first - 1)
     uint64_t next_first; // the next segment goes on from this sequence; 0: none is known
     bool live;           // another thread or process may write it: see SEGMENT_CHECK
+    struct tail *tail;   // asked for bytes before the file is, NULL: none
     bool passes_unreadable; // what cannot be read is no record, instead of SEGMENT_ERROR
     bool sealed;            // SEGMENT_END: it was closed cleanly
     int checks;             // SEGMENT_CHECKs given; the caller may start again
