@@ -18,6 +18,7 @@ WRAP := $(foreach f,openat pwrite fdatasync fsync ftruncate renameat renameat2 u
                     mkdirat,-Wl,--wrap=$(f))
 WRAP_journal_fault := $(WRAP)
 WRAP_journal_power := $(WRAP)
+WRAP_tail := -Wl,--wrap=pwrite
 # clocks that lie
 WRAP_journal_clock := -Wl,--wrap=clock_read_us
 

@@ -15,7 +15,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FAILING_PAUSE_MS = 200 }; // between groups, while none can be made durable
+enum {
+    FAILING_PAUSE_MS = 200, // between groups, while none can be made durable
+    EARLY_BYTES = 64 << 10, // a segment that was no spare holds this much, at least
+};
 
 // seal ends the segment of a clean close, so that damage to its last group can be told from
 // a torn tail. Without it (it cannot be written) nothing is lost but that.
@@ -241,15 +244,29 @@ is_lost(const struct journal *j)
     return true;
 }
 
+// is_full says whether the group belongs into another segment. One whose blocks were not
+// written in advance is left once a spare is there: each sync of it costs twice as much.
+static bool
+is_full(struct journal *j, const struct group *g)
+{
+    if (g->first != j->written + 1)
+        return true;
+    if (j->used + g->bytes.len > j->options.segment_bytes)
+        return j->used > SEGMENT_HEADER;
+    if (j->zeroed || j->used < EARLY_BYTES)
+        return false;
+    pthread_mutex_lock(&j->lock);
+    bool has_spare = j->spare_fd >= 0;
+    pthread_mutex_unlock(&j->lock);
+    return has_spare;
+}
+
 static int
 commit_once(struct journal *j, struct group *g, struct err *err)
 {
     uint64_t sync_us = 0;
-    bool fits = j->used + g->bytes.len <= j->options.segment_bytes;
 
-    if (j->fd >= 0 && is_lost(j))
-        leave(j, j->used);
-    if (j->fd >= 0 && (g->first != j->written + 1 || (!fits && j->used > SEGMENT_HEADER)))
+    if (j->fd >= 0 && (is_lost(j) || is_full(j, g)))
         leave(j, j->used);
     if (j->fd < 0 && enter(j, g->first, err) < 0)
         return -1;
