@@ -85,7 +85,7 @@ bench-backlog: all tools ## the first answer with RECORDS= unpublished
 SECONDS ?= 60
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
 fuzz: ## libFuzzer on every target; SECONDS= each
-	@$(MAKE) -s CC=clang SAN=fuzz CFLAGS='-O1 -g' BUILD=build/fuzz \
+	@$(MAKE) -s CC=clang SAN=fuzz BUILD=build/fuzz \
 	    $(FUZZERS:%=build/fuzz/target/%)
 	@for f in $(FUZZERS); do $(PYTHON) tests/fuzz/run.py $$f $(SECONDS) || exit 1; done
 $(BUILD)/target/%: tests/fuzz/%.c $(ARCHIVES)
