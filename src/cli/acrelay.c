@@ -54,10 +54,11 @@ static const struct command completion_commands[] = {
     {0},
 };
 
-static const struct command *const tables[] = {
-    cli_check_commands,  cli_doctor_commands, cli_token_commands,  cli_send_commands,
-    cli_tail_commands,   cli_status_commands, cli_reload_commands, cli_journal_commands,
-    cli_rescue_commands, cli_dead_commands,   completion_commands, NULL};
+static const struct command *const tables[] = {cli_check_commands,  cli_doctor_commands,
+                                               cli_send_commands,   cli_tail_commands,
+                                               cli_status_commands, cli_journal_commands,
+                                               cli_repair_commands, cli_dead_commands,
+                                               completion_commands, NULL};
 
 static const struct program program = {
     .name = "acrelay",
@@ -70,8 +71,7 @@ run(struct cli *c)
 {
     const struct command *command = c->options->command;
 
-    // Warnings are for `check`; here only what stops us is told.
-    if (command->needs_config && !(c->config = cli_config(c->file, false)))
+    if (command->needs_config && !cli_read_config(c))
         return EXIT_CODE_CONFIG;
     int code = output_end(command->run(c));
     config_release(c->config);

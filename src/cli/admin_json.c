@@ -1,4 +1,5 @@
-#include "cli/admin_json.h"
+// What the admin listeners of our programs answer.
+#include "cli/cli.h"
 
 #include "base/text.h"
 #include "edge/admin_client.h"
@@ -62,6 +63,7 @@ admin_json_fetch(struct admin_state *to, const struct socket_address *admin)
     } else {
         to->code = code;
         take_page(to, root);
+        admin_client_metrics(&to->metrics, admin);
     }
     cJSON_Delete(root);
     buf_release(&page);

@@ -1,14 +1,16 @@
 // check: every mistake in one go, before anything is started: the file, the secrets, Redis,
 // the directory, the ports. It writes nothing anywhere.
+#include "cli/cli.h"
+
 #include "base/file.h"
-#include "cli/check_redis.h"
-#include "cli/findings.h"
-#include "cli/holder.h"
+#include "base/text.h"
 #include "config/config.h"
 #include "event/event.h"
 #include "journal/inspect.h"
 #include "hook/ac_client.h"
 
+#include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -26,9 +28,9 @@ enum { DESCRIPTORS_BESIDE = 256 }; // journal, sockets, Redis, admin
 // --- the file -------------------------------------------------------------------------
 
 static void
-check_file(struct findings *f)
+check_file(struct report *r)
 {
-    struct cli *c = f->cli;
+    struct cli *c = r->cli;
     struct problems problems = {0};
 
     c->config = config_read(c->file, NULL, &problems);
@@ -36,62 +38,61 @@ check_file(struct findings *f)
         const struct problem *p = &problems.at[i];
         bool last = i + 1 == problems.len && !p->warning;
         char line[PROBLEM_LINE];
-        findings_tell(f, p->warning ? WARNING : WRONG, EXIT_CODE_CONFIG, "configuration",
-                      last ? "mend the file; programs that run go on with what they had"
-                           : NULL,
-                      "%s", problem_line(p, line));
+        report_add(r, p->warning ? REPORT_WARNING : REPORT_ERROR, EXIT_CODE_CONFIG,
+                   "configuration",
+                   last ? "mend the file; programs that run go on with what they had"
+                        : NULL,
+                   "%s", problem_line(p, line));
     }
     free(problems.at);
     if (c->config)
-        findings_tell(f, GOOD, EXIT_CODE_OK, "configuration", NULL, "%s: %zu hook%s",
-                      c->file, c->config->hooks_len,
-                      c->config->hooks_len == 1 ? "" : "s");
+        report_ok(r, "configuration", "%s: %zu hook%s", c->file, c->config->hooks_len,
+                  c->config->hooks_len == 1 ? "" : "s");
 }
 
 static void
-check_zone(struct findings *f)
+check_zone(struct report *r)
 {
-    const char *zone = f->cli->config->account_time_zone;
+    const char *zone = r->cli->config->account_time_zone;
     struct err err = {0};
 
     if (zone && event_zone_set(zone, &err) < 0)
-        findings_tell(f, WRONG, EXIT_CODE_CONFIG, "time zone", NULL, "%s", err.text);
+        report_error(r, EXIT_CODE_CONFIG, "time zone", NULL, "%s", err.text);
 }
 
 // --- secrets --------------------------------------------------------------------------
 
 static void
-check_secret(struct findings *f, const char *what, const char *path, size_t least)
+check_secret(struct report *r, const char *what, const char *path, size_t min)
 {
     struct buf secret;
     struct err err = {0};
 
     buf_init(&secret, 4096);
-    if (file_read_secret(path, least, &secret, &err) < 0) {
+    if (file_read_secret(path, min, &secret, &err) < 0) {
         bool mode = err.exit == EXIT_CODE_PERMISSION;
-        findings_tell(f, WRONG, mode ? EXIT_CODE_PERMISSION : EXIT_CODE_CONFIG, what,
-                      NULL, "%s", err.text);
+        report_error(r, mode ? EXIT_CODE_PERMISSION : EXIT_CODE_CONFIG, what, NULL, "%s",
+                     err.text);
     } else {
-        findings_tell(f, GOOD, EXIT_CODE_OK, what, NULL, "%s%s", path,
-                      geteuid() == 0 ? " (read as root)" : "");
+        report_ok(r, what, "%s%s", path, geteuid() == 0 ? " (read as root)" : "");
     }
     buf_wipe(&secret);
 }
 
 static void
-check_secrets(struct findings *f)
+check_secrets(struct report *r)
 {
-    const struct config *c = f->cli->config;
+    const struct config *c = r->cli->config;
 
     for (size_t i = 0; i < c->secret_files.len; i++)
-        check_secret(f, "secret", c->secret_files.at[i], SECRET_BYTES_MIN);
+        check_secret(r, "secret", c->secret_files.at[i], SECRET_BYTES_MIN);
     if (c->redis_password_file)
-        check_secret(f, "redis password", c->redis_password_file, 1);
+        check_secret(r, "redis password", c->redis_password_file, 1);
     if (c->account_api_token_file)
-        check_secret(f, "api token", c->account_api_token_file, AC_CLIENT_TOKEN_MIN);
+        check_secret(r, "api token", c->account_api_token_file, AC_CLIENT_TOKEN_MIN);
     if (!c->account_api_token_file || !c->account_api_url)
-        findings_tell(
-            f, WARNING, EXIT_CODE_OK, "worker", NULL,
+        report_warning(
+            r, "worker", NULL,
             "account.api_url and api_token_file are not both set: acrelay-worker needs "
             "them");
 }
@@ -99,127 +100,205 @@ check_secrets(struct findings *f)
 // --- directory ------------------------------------------------------------------------
 
 static void
-check_filesystem(struct findings *f)
+check_filesystem(struct report *r)
 {
-    const char *path = f->cli->config->state_dir;
+    const char *path = r->cli->config->state_dir;
     enum filesystem kind = filesystem_of(path);
 
     if (kind != FILESYSTEM_LOCAL)
-        findings_tell(f, filesystem_is_refused(kind) ? WRONG : WARNING,
-                      EXIT_CODE_DIRECTORY, "state_dir", NULL, "%s %s", path,
-                      filesystem_problem(kind));
+        report_add(r, filesystem_is_refused(kind) ? REPORT_ERROR : REPORT_WARNING,
+                   EXIT_CODE_DIRECTORY, "state_dir", NULL, "%s %s", path,
+                   filesystem_problem(kind));
 }
 
 // Root may do everything, which says nothing of the receiver's user.
 static void
-tell_directory(struct findings *f, const struct stat *st)
+check_owner(struct report *r, const struct stat *st)
 {
-    const char *path = f->cli->config->state_dir;
+    const char *path = r->cli->config->state_dir;
     struct passwd *owner = geteuid() == 0 ? getpwuid(st->st_uid) : NULL;
 
-    if (st->st_mode & 022)
-        findings_tell(
-            f, WRONG, EXIT_CODE_PERMISSION, "state_dir", NULL,
-            "%s: others can write into it (mode %04o), acrelayd refuses it: chmod "
-            "700 it",
-            path, st->st_mode & 07777);
-    else if (journal_is_held(path) && f->receiver.code)
-        findings_tell(f, GOOD, EXIT_CODE_OK, "state_dir", NULL,
-                      "%s: the running receiver has it", path);
+    if (!S_ISDIR(st->st_mode))
+        report_error(r, EXIT_CODE_DIRECTORY, "state_dir", NULL, "%s is no directory",
+                     path);
     else if (st->st_mode & 022)
-        findings_tell(f, WRONG, EXIT_CODE_PERMISSION, "state_dir", "chmod 700 it",
-                      "%s: others can write into it (mode %03o), and acrelayd refuses it",
-                      path, st->st_mode & 0777);
+        report_error(r, EXIT_CODE_PERMISSION, "state_dir", NULL,
+                     "%s: others can write into it (mode %04o), acrelayd refuses it: "
+                     "chmod 700 it",
+                     path, st->st_mode & 07777);
+    else if (journal_is_held(path) && r->receiver.code)
+        report_ok(r, "state_dir", "%s: the running receiver has it", path);
     else if (geteuid() != 0)
-        findings_tell(f, GOOD, EXIT_CODE_OK, "state_dir", NULL, "%s", path);
+        report_ok(r, "state_dir", "%s", path);
     else if ((st->st_mode & S_IRWXU) != S_IRWXU)
-        findings_tell(f, WRONG, EXIT_CODE_DIRECTORY, "state_dir", NULL,
-                      "%s: its owner may not read and write there (mode %03o)", path,
-                      st->st_mode & 0777);
+        report_error(r, EXIT_CODE_DIRECTORY, "state_dir", NULL,
+                     "%s: its owner may not read and write there (mode %03o)", path,
+                     st->st_mode & 0777);
     else
-        findings_tell(f, GOOD, EXIT_CODE_OK, "state_dir", NULL,
-                      "%s: the receiver must run as its owner, %s (asked as root)", path,
-                      owner ? owner->pw_name : "a user of systemd's");
+        report_ok(r, "state_dir",
+                  "%s: the receiver must run as its owner, %s (asked as root)", path,
+                  owner ? owner->pw_name : "a user of systemd's");
 }
 
 static void
-check_directory(struct findings *f)
+check_directory(struct report *r)
 {
-    const char *path = f->cli->config->state_dir;
+    const char *path = r->cli->config->state_dir;
     char parent[PATH_MAX];
     struct stat st;
+    int reason = 0;
 
-    check_filesystem(f);
-    if (faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS) == 0 &&
-        stat(path, &st) == 0) {
-        if (S_ISDIR(st.st_mode))
-            tell_directory(f, &st);
-        else
-            findings_tell(f, WRONG, EXIT_CODE_DIRECTORY, "state_dir", NULL,
-                          "%s is no directory", path);
-        return;
-    }
-    int reason = errno;
+    check_filesystem(r);
+    if (faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS) < 0)
+        reason = errno;
+    bool is_there = stat(path, &st) == 0;
     snprintf(parent, sizeof parent, "%s", path);
     const char *above = dirname(parent);
-    bool others = stat(path, &st) == 0 && st.st_uid != geteuid() && st.st_uid != 0;
-    if (reason == EACCES && others && S_ISDIR(st.st_mode))
-        findings_tell(
-            f, WARNING, EXIT_CODE_OK, "state_dir", "run check as that user or as root",
-            "%s belongs to user %u, as whom the receiver must run; not looked at "
-            "from here",
-            path, (unsigned)st.st_uid);
+    if (is_there && reason == 0)
+        check_owner(r, &st);
+    else if (is_there && reason == EACCES && S_ISDIR(st.st_mode) &&
+             st.st_uid != geteuid() && st.st_uid != 0)
+        report_warning(r, "state_dir", "run check as that user or as root",
+                       "%s belongs to user %u, as whom the receiver must run; not looked "
+                       "at from here",
+                       path, (unsigned)st.st_uid);
     else if (reason == ENOENT && faccessat(AT_FDCWD, above, W_OK | X_OK, AT_EACCESS) == 0)
-        findings_tell(f, GOOD, EXIT_CODE_OK, "state_dir", NULL, "%s will be made%s", path,
-                      geteuid() == 0 ? " (asked as root)" : "");
+        report_ok(r, "state_dir", "%s will be made%s", path,
+                  geteuid() == 0 ? " (asked as root)" : "");
     else
-        findings_tell(f, WRONG, EXIT_CODE_DIRECTORY, "state_dir", NULL,
-                      "%s: %s; acrelayd must be able to "
-                      "write there",
-                      path, strerror(reason));
+        report_error(r, EXIT_CODE_DIRECTORY, "state_dir", NULL,
+                     "%s: %s; acrelayd must be able to write there", path,
+                     strerror(reason));
+}
+
+// --- who listens on an address ----------------------------------------------------------
+
+// /proc/net/tcp, tcp6 and unix (proc(5)) have the inodes of sockets that listen; each is a link
+// in the /proc/PID/fd of who has it, as far as /proc shows that to us (to root: always).
+enum { INODES_MAX = 16, LISTENING = 0x0a, LISTENING_UNIX = 0x10000 };
+
+struct listener {
+    unsigned long inodes[INODES_MAX];
+    size_t inodes_len;
+    long pid;        // 0: not seen
+    char name[32];   // of the process, escaped
+    bool is_systemd; // a socket unit's
+};
+
+// One line of a table: the address is a path, or any with the port.
+static bool
+is_listening(const struct socket_address *a, const char *line, unsigned long *inode)
+{
+    unsigned port, state, flags;
+    char path[128];
+
+    if (a->path) // both families have the port in the same place
+        return sscanf(line, "%*s %*s %*s %x %*s %*s %lu %127s", &flags, inode, path) ==
+                   3 &&
+               (flags & LISTENING_UNIX) && strcmp(path, a->path) == 0;
+    return sscanf(line, " %*d: %*[0-9A-F]:%x %*s %x %*s %*s %*s %*s %*s %lu", &port,
+                  &state, inode) == 3 &&
+           port == ntohs(a->at.in.sin_port) && state == LISTENING;
+}
+
+static void
+add_inodes(struct listener *l, const struct socket_address *a, const char *table)
+{
+    FILE *file = fopen(table, "re");
+    char line[4096];
+    unsigned long inode;
+
+    while (file && fgets(line, sizeof line, file))
+        if (is_listening(a, line, &inode) && inode && l->inodes_len < INODES_MAX)
+            l->inodes[l->inodes_len++] = inode;
+    if (file)
+        fclose(file);
+}
+
+static bool
+has_inode(const struct listener *l, const char *pid)
+{
+    char path[300], link[64];
+    bool found = false;
+
+    snprintf(path, sizeof path, "/proc/%.20s/fd", pid);
+    DIR *dir = opendir(path);
+    for (struct dirent *e; dir && !found && (e = readdir(dir));) {
+        unsigned long inode;
+        ssize_t len = readlinkat(dirfd(dir), e->d_name, link, sizeof link - 1);
+        link[len > 0 ? len : 0] = '\0';
+        if (sscanf(link, "socket:[%lu]", &inode) != 1)
+            continue;
+        for (size_t i = 0; i < l->inodes_len; i++)
+            found = found || l->inodes[i] == inode;
+    }
+    if (dir)
+        closedir(dir);
+    return found;
+}
+
+static void
+take_process(struct listener *l, const char *pid)
+{
+    char path[64], name[32] = "";
+
+    snprintf(path, sizeof path, "/proc/%.20s/comm", pid);
+    FILE *file = fopen(path, "re");
+    if (file && !fgets(name, sizeof name, file))
+        name[0] = '\0';
+    if (file)
+        fclose(file);
+    name[strcspn(name, "\n")] = '\0';
+    l->pid = strtol(pid, NULL, 10);
+    text_escape(l->name, sizeof l->name, span_of(name));
+    l->is_systemd = span_starts(span_of(name), SPAN("systemd"));
+}
+
+// Of several (a socket unit's and its service) the one that is not systemd.
+static void
+find_listener(struct listener *l, const struct socket_address *a)
+{
+    *l = (struct listener){.is_systemd = true};
+    add_inodes(l, a, a->path ? "/proc/net/unix" : "/proc/net/tcp");
+    if (!a->path)
+        add_inodes(l, a, "/proc/net/tcp6");
+    DIR *proc = l->inodes_len ? opendir("/proc") : NULL;
+    for (struct dirent *e; proc && l->is_systemd && (e = readdir(proc));)
+        if (e->d_name[0] >= '0' && e->d_name[0] <= '9' && has_inode(l, e->d_name))
+            take_process(l, e->d_name);
+    if (proc)
+        closedir(proc);
 }
 
 // --- ports ----------------------------------------------------------------------------
 
-// An address that somebody listens on: our own program, systemd's socket unit, or another.
+// No program of ours answers on its admin address.
 static void
-tell_held(struct findings *f, const char *what, const struct socket_address *a,
-          bool running, bool ours)
+report_listener(struct report *r, const char *what, const struct socket_address *a)
 {
-    struct holder holder;
+    struct listener l;
 
-    if (running && ours) {
-        findings_tell(f, GOOD, EXIT_CODE_OK, what, NULL,
-                      "%s is held by the running acrelay", a->text);
-        return;
-    }
-    if (running) {
-        findings_tell(f, WRONG, EXIT_CODE_PORT, what, NULL,
-                      "%s is held by an acrelay with another state_dir", a->text);
-        return;
-    }
-    bool known = holder_find(&holder, a);
-    if (known && holder.is_systemd && strcmp(what, "listen") == 0)
-        findings_tell(f, GOOD, EXIT_CODE_OK, what, NULL,
-                      "%s is held by systemd's socket unit, where posts wait until "
-                      "acrelayd runs",
-                      a->text);
-    else if (known && span_starts(span_of(holder.name), SPAN("acrelay")))
-        findings_tell(
-            f, WRONG, EXIT_CODE_PORT, what,
-            "it hangs, or has another admin address: its log says more",
-            "%s is held by %s (process %ld), which does not answer on its admin "
-            "address",
-            a->text, holder.name, (long)holder.pid);
-    else if (known)
-        findings_tell(f, WRONG, EXIT_CODE_PORT, what, "end it, or choose another address",
-                      "%s: Address already in use, by %s (process %ld)", a->text,
-                      holder.name, (long)holder.pid);
+    find_listener(&l, a);
+    if (l.pid && l.is_systemd && strcmp(what, "listen") == 0)
+        report_ok(r, what,
+                  "%s is held by systemd's socket unit, where posts wait until acrelayd "
+                  "runs",
+                  a->text);
+    else if (l.pid && span_starts(span_of(l.name), SPAN("acrelay")))
+        report_error(r, EXIT_CODE_PORT, what,
+                     "it hangs, or has another admin address: its log says more",
+                     "%s is held by %s (process %ld), which does not answer on its admin "
+                     "address",
+                     a->text, l.name, l.pid);
+    else if (l.pid)
+        report_error(r, EXIT_CODE_PORT, what, "end it, or choose another address",
+                     "%s: Address already in use, by %s (process %ld)", a->text, l.name,
+                     l.pid);
     else
-        findings_tell(f, WRONG, EXIT_CODE_PORT, what,
-                      "ss -ltnp shows, to root, who holds it. If it is systemd for "
-                      "acrelayd.socket, that is right: posts wait there, start acrelayd",
-                      "%s: Address already in use", a->text);
+        report_error(r, EXIT_CODE_PORT, what,
+                     "ss -ltnp shows, to root, who holds it. If it is systemd for "
+                     "acrelayd.socket, that is right: posts wait there, start acrelayd",
+                     "%s: Address already in use", a->text);
 }
 
 // A socket that nobody listens on any more is taken over at start.
@@ -250,50 +329,110 @@ try_address(const struct socket_address *a)
 }
 
 static void
-check_address(struct findings *f, const char *what, const struct socket_address *a,
+check_address(struct report *r, const char *what, const struct socket_address *a,
               bool running, bool ours)
 {
     int reason = try_address(a);
 
     if (reason == 0)
-        findings_tell(f, GOOD, EXIT_CODE_OK, what, NULL, "%s is free", a->text);
-    else if (reason == EADDRINUSE)
-        tell_held(f, what, a, running, ours);
+        report_ok(r, what, "%s is free", a->text);
+    else if (reason != EADDRINUSE)
+        report_error(r, reason == EACCES ? EXIT_CODE_PERMISSION : EXIT_CODE_PORT, what,
+                     NULL, "%s: %s", a->text, strerror(reason));
+    else if (running && ours)
+        report_ok(r, what, "%s is held by the running acrelay", a->text);
+    else if (running)
+        report_error(r, EXIT_CODE_PORT, what, NULL,
+                     "%s is held by an acrelay with another state_dir", a->text);
     else
-        findings_tell(f, WRONG, reason == EACCES ? EXIT_CODE_PERMISSION : EXIT_CODE_PORT,
-                      what, NULL, "%s: %s", a->text, strerror(reason));
+        report_listener(r, what, a);
 }
 
 static void
-check_addresses(struct findings *f)
+check_addresses(struct report *r)
 {
-    const struct config *c = f->cli->config;
-    bool runs = f->receiver.code != 0;
+    const struct config *c = r->cli->config;
+    bool runs = r->receiver.code != 0;
     bool ours = runs && journal_is_held(c->state_dir);
 
     for (size_t i = 0; i < c->listen.len; i++)
-        check_address(f, "listen", &c->listen.at[i], runs, ours);
-    check_address(f, "admin", &c->receiver_admin, runs, ours);
-    check_address(f, "worker admin", &c->worker_admin, f->worker.code != 0, true);
+        check_address(r, "listen", &c->listen.at[i], runs, ours);
+    check_address(r, "admin", &c->receiver_admin, runs, ours);
+    check_address(r, "worker admin", &c->worker_admin, r->worker.code != 0, true);
 }
 
 // The limit of this process; under systemd the unit's counts.
 static void
-check_descriptors(struct findings *f)
+check_descriptors(struct report *r)
 {
     struct rlimit limit;
-    rlim_t needed = (rlim_t)f->cli->config->threads + DESCRIPTORS_BESIDE;
+    rlim_t needed = (rlim_t)r->cli->config->threads + DESCRIPTORS_BESIDE;
 
-    if (f->receiver.code || getrlimit(RLIMIT_NOFILE, &limit) < 0 ||
+    if (r->receiver.code || getrlimit(RLIMIT_NOFILE, &limit) < 0 ||
         limit.rlim_max >= needed)
         return;
-    findings_tell(f, WARNING, EXIT_CODE_OK, "descriptors",
-                  "raise the limit (ulimit -Hn; LimitNOFILE= of the unit), or lower "
-                  "receiver.threads",
-                  "a process started from here may open %llu files, and %d threads with "
-                  "the journal need %llu",
-                  (unsigned long long)limit.rlim_max, f->cli->config->threads,
-                  (unsigned long long)needed);
+    report_warning(r, "descriptors",
+                   "raise the limit (ulimit -Hn; LimitNOFILE= of the unit), or lower "
+                   "receiver.threads",
+                   "a process started from here may open %llu files, and %d threads with "
+                   "the journal need %llu",
+                   (unsigned long long)limit.rlim_max, r->cli->config->threads,
+                   (unsigned long long)needed);
+}
+
+// --- the running programs, Redis --------------------------------------------------------
+
+static void
+ask_receiver(struct report *r)
+{
+    admin_json_fetch(&r->receiver, &r->cli->config->receiver_admin);
+}
+
+static void
+ask_worker(struct report *r)
+{
+    admin_json_fetch(&r->worker, &r->cli->config->worker_admin);
+}
+
+// Root may connect to any socket, which says nothing of the receiver's user.
+static void
+check_redis_socket(struct report *r)
+{
+    const char *path = r->cli->config->redis_url.path;
+    bool connected = r->receiver.code && !r->receiver.redis_error[0];
+    struct group *group;
+    struct stat st;
+
+    if (!path || geteuid() != 0 || connected || stat(path, &st) < 0 ||
+        (st.st_mode & S_IWOTH))
+        return;
+    group = getgrgid(st.st_gid);
+    report_warning(r, "redis user",
+                   "under systemd: SupplementaryGroups= of that group in a drop-in of "
+                   "acrelayd.service and acrelay-worker.service",
+                   "%s takes its owner and group %s only (mode %03o); root was let in, "
+                   "and whether the receiver's user is was not looked at",
+                   path, group ? group->gr_name : "(without a name)", st.st_mode & 0777);
+}
+
+static const struct check checks[] = {
+    {"reading the configuration", check_file},
+    {"reading the time zone", check_zone},
+    {"reading the secrets", check_secrets},
+    // from here on not offline
+    {"asking the receiver's admin address", ask_receiver},
+    {"asking the worker's admin address", ask_worker},
+    {"looking at Redis's socket", check_redis_socket},
+    {"asking Redis", check_redis},
+    {"looking at state_dir", check_directory},
+    {"looking at the addresses", check_addresses},
+    {"looking at the limit of descriptors", check_descriptors},
+};
+
+void
+check_all(struct report *r, bool offline)
+{
+    report_run(r, checks, offline ? 3 : sizeof checks / sizeof *checks);
 }
 
 // --- the command ----------------------------------------------------------------------
@@ -313,79 +452,17 @@ print_document(const char *what)
     return EXIT_CODE_OK;
 }
 
-static void
-ask_receiver(struct findings *f)
-{
-    admin_json_fetch(&f->receiver, &f->cli->config->receiver_admin);
-}
-
-static void
-ask_worker(struct findings *f)
-{
-    admin_json_fetch(&f->worker, &f->cli->config->worker_admin);
-}
-
-// Root may connect to any socket, which says nothing of the receiver's user.
-static void
-check_redis_socket(struct findings *f)
-{
-    const char *path = f->cli->config->redis_url.path;
-    bool connected = f->receiver.code && !f->receiver.redis_error[0];
-    struct group *group;
-    struct stat st;
-
-    if (!path || geteuid() != 0 || connected || stat(path, &st) < 0 ||
-        (st.st_mode & S_IWOTH))
-        return;
-    group = getgrgid(st.st_gid);
-    findings_tell(
-        f, WARNING, EXIT_CODE_OK, "redis user",
-        "under systemd: SupplementaryGroups= of that group in a drop-in of "
-        "acrelayd.service and acrelay-worker.service",
-        "%s takes its owner and group %s only (mode %03o); root was let in, and "
-        "whether the receiver's user is was not looked at",
-        path, group ? group->gr_name : "(without a name)", st.st_mode & 0777);
-}
-
-static void
-look_at_redis(struct findings *f)
-{
-    check_redis_socket(f);
-    check_redis(f, f->deeply);
-}
-
-static const struct check checks[] = {
-    {"reading the configuration", check_file},
-    {"reading the time zone", check_zone},
-    {"reading the secrets", check_secrets},
-    // from here on not offline
-    {"asking the receiver's admin address", ask_receiver},
-    {"asking the worker's admin address", ask_worker},
-    {"asking Redis", look_at_redis},
-    {"looking at state_dir", check_directory},
-    {"looking at the addresses", check_addresses},
-    {"looking at the limit of descriptors", check_descriptors},
-};
-
-void
-check_all(struct findings *f, bool offline)
-{
-    findings_run(f, checks, offline ? 3 : sizeof checks / sizeof *checks);
-}
-
 static int
 run_check(void *cli)
 {
     struct cli *c = cli;
-    struct findings f = {.cli = c};
+    struct report r = {.cli = c};
 
     if (options_has(c->options, "print"))
         return print_document(options_text(c->options, "print", "settings"));
-    check_all(&f, options_has(c->options, "offline"));
-    return findings_end(&f);
+    check_all(&r, options_has(c->options, "offline"));
+    return report_end(&r);
 }
-
-// --- the command line -------------------------------------------------------------------
 
 static const char *const print_words[] = {"example", "settings", "manual", NULL};
 static const struct option check_options[] = {

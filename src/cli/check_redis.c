@@ -1,29 +1,25 @@
 // Redis as the relay will meet it: each answer counts as good only when it is the one expected;
-// NOPERM is a remark where the relay can do without; all others are told in Redis's words.
+// NOPERM is a remark where the relay can do without; all others are shown in Redis's words.
 //
 // Nothing is written: a command that would write is sent with an argument that Redis refuses
 // after all that can be wrong with rights, memory and role, and rights are asked for in a script
-// (redis.acl_check_cmd, Redis 7.0), which needs no more than EVAL.
-#include "cli/check_redis.h"
+// (redis.acl_check_cmd, Redis 7.0), which needs no more than EVAL and executes none of them.
+#include "cli/cli.h"
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "cli/redis_words.h"
 #include "relay/script.h"
 
 #include <stdio.h>
 
 enum { CLOCKS_APART_S = 5 };
 
-struct look {
-    struct findings *f;
+struct inspection {
+    struct report *report;
     const struct config *c;
     struct redis *r;
-    bool deeply;
-    char stream[SCRIPT_KEY]; // the first hook's
-    char unseen[200];        // what the user may not ask
-    char version[64];        // "version 7.0.15", as far as it is known
-    size_t wrong_before;
+    char not_allowed[200]; // commands that the user may not ask
+    char version[64];      // "version 7.0.15", as far as it is known
 };
 
 static bool
@@ -33,48 +29,59 @@ is_error(const struct redis_reply *reply, const char *word)
            span_starts(redis_reply_text(reply), span_of(word));
 }
 
-void
-redis_tell(struct findings *f, const char *what, const char *text)
-{
-    const struct redis_words *known = redis_words_find(text);
-
-    findings_tell(f, known->code ? WRONG : WARNING, known->code, what, known->advice,
-                  "%s", text);
-}
-
-// Whether the reply is one to read. Else it is told, or the right to ask is missing.
-static bool
-is_answer(struct look *l, const struct redis_reply *reply, const char *command,
-          struct err *err)
+// Reports an error reply in Redis's own words, or that there was none.
+static void
+report_reply(struct inspection *i, const char *what, const char *before,
+             const struct redis_reply *reply, struct err *err)
 {
     struct span text = redis_reply_text(reply);
 
-    if (!reply) {
-        redis_tell(l->f, "redis", err->text);
-        return false;
-    }
-    if (redis_reply_kind(reply) != REDIS_ERROR)
-        return true;
-    if (span_starts(text, SPAN("NOPERM"))) {
-        size_t len = strlen(l->unseen);
-        if (!strstr(l->unseen, command))
-            snprintf(l->unseen + len, sizeof l->unseen - len, "%s%s", len ? ", " : "",
-                     command);
-        return false;
-    }
-    err_set(err, ERR_INPUT, "%s: Redis says: %.*s", command, (int)text.len, text.at);
-    if (is_error(reply, "ERR unknown command")) // the relay can do without
-        findings_tell(l->f, WARNING, EXIT_CODE_OK, "redis",
-                      "have Redis know it by its name, and what it tells is looked at",
-                      "%s", err->text);
-    else
-        redis_tell(l->f, "redis", err->text);
-    return false;
+    if (reply)
+        err_set(err, ERR_INPUT, "%s%.*s", before, (int)text.len, text.at);
+    report_redis(i->report, what, err->text);
 }
+
+static const struct redis_reply *
+unanswered(struct inspection *i, const struct redis_reply *reply, const char *command,
+           struct err *err)
+{
+    size_t len = strlen(i->not_allowed);
+    char before[40];
+
+    snprintf(before, sizeof before, "%s: Redis says: ", command);
+    if (is_error(reply, "NOPERM")) {
+        if (!strstr(i->not_allowed, command))
+            snprintf(i->not_allowed + len, sizeof i->not_allowed - len, "%s%s",
+                     len ? ", " : "", command);
+    } else if (is_error(reply, "ERR unknown command")) { // the relay can do without
+        report_warning(i->report, "redis",
+                       "have Redis know it by its name, and what it tells is looked at",
+                       "%s%.*s", before, (int)redis_reply_text(reply).len,
+                       redis_reply_text(reply).at);
+    } else {
+        report_reply(i, "redis", before, reply, err);
+    }
+    return NULL;
+}
+
+// The reply to a command of one word and an argument (or NULL); NULL when it is reported, or
+// the right to ask is missing.
+static const struct redis_reply *
+ask(struct inspection *i, const char *command, const char *argument)
+{
+    struct err err = {0};
+    const struct redis_reply *reply = redis_ask(i->r, &err, command, argument, NULL);
+
+    if (reply && redis_reply_kind(reply) != REDIS_ERROR)
+        return reply;
+    return unanswered(i, reply, command, &err);
+}
+
+// --- role and INFO ----------------------------------------------------------------------
 
 // What is not allowed, renamed or removed was answered all the same.
 static bool
-is_good(const struct redis_reply *reply, struct err *err)
+is_served(const struct redis_reply *reply, struct err *err)
 {
     struct span text = redis_reply_text(reply);
 
@@ -87,12 +94,12 @@ is_good(const struct redis_reply *reply, struct err *err)
 }
 
 bool
-redis_is_usable(struct redis *r, struct err *err)
+check_redis_role(struct redis *r, struct err *err)
 {
-    if (!is_good(redis_ask(r, err, "PING", NULL), err))
+    if (!is_served(redis_ask(r, err, "PING", NULL), err))
         return false;
     const struct redis_reply *reply = redis_ask(r, err, "ROLE", NULL);
-    if (!is_good(reply, err))
+    if (!is_served(reply, err))
         return false;
     struct span role = redis_reply_text(redis_reply_at(reply, 0));
     if (role.len == 0 || span_is(role, "master"))
@@ -101,8 +108,6 @@ redis_is_usable(struct redis *r, struct err *err)
                    role.at),
            false;
 }
-
-// --- role and INFO -----------------------------------------------------------------------------
 
 // The value of "name:value" in INFO.
 static struct span
@@ -118,7 +123,7 @@ info_value(struct span text, const char *name)
 }
 
 static bool
-says(struct span info, const char *name, const char *value)
+info_is(struct span info, const char *name, const char *value)
 {
     return span_is(info_value(info, name), value);
 }
@@ -137,7 +142,7 @@ is_too_old(struct span version)
 }
 
 static void
-look_at_version(struct look *l, struct span info)
+check_version(struct inspection *i, struct span info)
 {
     struct span version = info_value(info, "redis_version");
     struct span valkey = info_value(info, "valkey_version");
@@ -146,212 +151,317 @@ look_at_version(struct look *l, struct span info)
 
     text_escape(text, sizeof text, shown);
     if (shown.len)
-        snprintf(l->version, sizeof l->version, "%sversion %s",
+        snprintf(i->version, sizeof i->version, "%sversion %s",
                  valkey.len ? "Valkey " : "", text);
     if (version.len == 0)
-        findings_tell(l->f, WARNING, EXIT_CODE_OK, "redis",
-                      "acrelay is tested with Redis 7.0 and 8.0 and Valkey 8.0 and 8.1",
-                      "INFO does not tell its version");
+        report_warning(i->report, "redis",
+                       "acrelay is tested with Redis 7.0 and 8.0 and Valkey 8.0 and 8.1",
+                       "INFO does not tell its version");
     else if (is_too_old(version))
-        findings_tell(l->f, WRONG, EXIT_CODE_UNAVAILABLE, "redis",
-                      "install Redis 7.0 or later",
-                      "%s: version %s, and acrelay needs Redis 6.2 (XTRIM MINID)",
-                      l->c->redis_url.text, text);
+        report_error(i->report, EXIT_CODE_UNAVAILABLE, "redis",
+                     "install Redis 7.0 or later",
+                     "%s: version %s, and acrelay needs Redis 6.2 (XTRIM MINID)",
+                     i->c->redis_url.text, text);
 }
 
 static void
-tell_persistence(struct look *l, struct span info)
+check_persistence(struct inspection *i, struct span info)
 {
-    if (says(info, "aof_last_write_status", "err") ||
-        says(info, "rdb_last_bgsave_status", "err"))
-        findings_tell(l->f, WRONG, EXIT_CODE_UNAVAILABLE, "redis disk",
-                      "look at Redis's log and disk; until then it refuses writes and "
-                      "deliveries wait in the journal",
-                      "Redis could not write its last file");
-    if (says(info, "maxmemory", "0"))
-        findings_tell(l->f, WARNING, EXIT_CODE_OK, "redis memory",
-                      "set maxmemory with maxmemory-policy noeviction: then a full Redis "
-                      "refuses, and deliveries wait in the journal",
-                      "maxmemory is not set: Redis grows until the kernel kills it");
-    if (says(info, "aof_enabled", "0") && says(info, "connected_slaves", "0"))
-        findings_tell(
-            l->f, WARNING, EXIT_CODE_OK, "redis loss",
-            "set appendonly yes, or run a replica; journal.keep bounds what can "
-            "be sent again",
-            "neither an append-only file nor a replica: a crash loses what came "
-            "since the last snapshot");
+    if (info_is(info, "aof_last_write_status", "err") ||
+        info_is(info, "rdb_last_bgsave_status", "err"))
+        report_error(i->report, EXIT_CODE_UNAVAILABLE, "redis disk",
+                     "look at Redis's log and disk; until then it refuses writes and "
+                     "deliveries wait in the journal",
+                     "Redis could not write its last file");
+    if (info_is(info, "maxmemory", "0"))
+        report_warning(i->report, "redis memory",
+                       "set maxmemory with maxmemory-policy noeviction: then a full "
+                       "Redis refuses, and deliveries wait in the journal",
+                       "maxmemory is not set: Redis grows until the kernel kills it");
+    if (info_is(info, "aof_enabled", "0") && info_is(info, "connected_slaves", "0"))
+        report_warning(i->report, "redis loss",
+                       "set appendonly yes, or run a replica; journal.keep bounds what "
+                       "can be sent again",
+                       "neither an append-only file nor a replica: a crash loses what "
+                       "came since the last snapshot");
 }
 
 static void
-look_at_role(struct look *l)
+check_info(struct inspection *i)
 {
-    struct err err = {0};
-
-    (void)is_answer(l, redis_ask(l->r, &err, "ROLE", NULL), "ROLE", &err);
-}
-
-static void
-look_at_info(struct look *l)
-{
-    struct err err = {0};
-    const struct redis_reply *reply = redis_ask(l->r, &err, "INFO", NULL);
-
-    if (!is_answer(l, reply, "INFO", &err))
-        return;
+    const struct redis_reply *reply = ask(i, "INFO", NULL);
     struct span info = redis_reply_text(reply);
     struct span policy = info_value(info, "maxmemory_policy");
-    look_at_version(l, info);
+
+    if (!reply)
+        return;
+    check_version(i, info);
     if (span_starts(policy, SPAN("allkeys-")))
-        findings_tell(l->f, WRONG, EXIT_CODE_CONFIG, "redis",
-                      "set maxmemory-policy noeviction",
-                      "maxmemory-policy is %.*s: Redis would drop streams, and the relay "
-                      "refuses it",
-                      (int)policy.len, policy.at);
-    if (l->deeply)
-        tell_persistence(l, info);
-    else if (says(info, "aof_enabled", "0"))
-        findings_tell(
-            l->f, WARNING, EXIT_CODE_OK, "redis", NULL,
-            "appendonly is off: after a crash of Redis the journal sends again what is "
-            "kept, consumers see new entry ids");
+        report_error(i->report, EXIT_CODE_CONFIG, "redis",
+                     "set maxmemory-policy noeviction",
+                     "maxmemory-policy is %.*s: Redis would drop streams, and the relay "
+                     "refuses it",
+                     (int)policy.len, policy.at);
+    if (i->report->deep)
+        check_persistence(i, info);
+    else if (info_is(info, "aof_enabled", "0"))
+        report_warning(
+            i->report, "redis", NULL,
+            "appendonly is off: after a crash of Redis the journal sends again "
+            "what is kept, consumers see new entry ids");
 }
 
-// --- what would be written ------------------------------------------------------------
+// --- keys, and what would be written ------------------------------------------------------
 
 // Refused for its id only when nothing else stands in the way.
 static void
-look_at_writing(struct look *l)
+check_writing(struct inspection *i)
 {
+    char key[SCRIPT_KEY];
     struct err err = {0};
+
+    script_key(key, i->c->redis_namespace, span_of(i->c->hooks[0].stream));
     const struct redis_reply *reply =
-        redis_ask(l->r, &err, "XADD", l->stream, "NOMKSTREAM", "none", "a", "b", NULL);
-    struct span text = redis_reply_text(reply);
-
-    if (is_error(reply, "ERR Invalid stream ID") || is_error(reply, "NOPERM"))
-        return; // a right is told below
-    if (reply)
-        err_set(&err, ERR_INPUT, "a write would be refused: %.*s", (int)text.len,
-                text.at);
-    redis_tell(l->f, "redis", err.text);
+        redis_ask(i->r, &err, "XADD", key, "NOMKSTREAM", "none", "a", "b", NULL);
+    if (!is_error(reply, "ERR Invalid stream ID") && !is_error(reply, "NOPERM"))
+        report_reply(i, "redis", "a write would be refused: ", reply, &err);
 }
 
 static void
-look_at_type(struct look *l, const char *key, const char *wanted)
+check_type(struct inspection *i, const char *name, const char *wanted)
 {
-    struct err err = {0};
-    const struct redis_reply *reply = redis_ask(l->r, &err, "TYPE", key, NULL);
-    struct span type = redis_reply_text(reply);
+    char key[SCRIPT_KEY];
 
-    if (!is_answer(l, reply, "TYPE", &err) || span_is(type, "none") ||
-        span_is(type, wanted))
-        return;
-    findings_tell(
-        l->f, WRONG, EXIT_CODE_CONFIG, "redis", redis_words_find("WRONGTYPE")->advice,
-        "%s is a %.*s, and should be a %s", key, (int)type.len, type.at, wanted);
+    script_key(key, i->c->redis_namespace, span_of(name));
+    const struct redis_reply *reply = ask(i, "TYPE", key);
+    struct span type = redis_reply_text(reply);
+    if (reply && !span_is(type, "none") && !span_is(type, wanted))
+        report_error(
+            i->report, EXIT_CODE_CONFIG, "redis", cli_redis_advice("WRONGTYPE")->advice,
+            "%s is a %.*s, and should be a %s", key, (int)type.len, type.at, wanted);
 }
 
 static void
-look_at_keys(struct look *l)
+check_keys(struct inspection *i)
 {
     static const char *const others[][2] = {{"dead", "stream"}, {"seen:state", "hash"},
                                             {"seen:1", "hash"}, {"seen:2", "hash"},
                                             {"last", "hash"},   {"streams", "set"},
                                             {"hooks", "hash"}};
-    char key[SCRIPT_KEY];
 
-    for (size_t i = 0; i < l->c->streams.len; i++) {
-        script_key(key, l->c->redis_namespace, span_of(l->c->streams.at[i]));
-        look_at_type(l, key, "stream");
-    }
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        script_key(key, l->c->redis_namespace, span_of(others[i][0]));
-        look_at_type(l, key, others[i][1]);
+    for (size_t k = 0; k < i->c->streams.len; k++)
+        check_type(i, i->c->streams.at[k], "stream");
+    for (size_t k = 0; k < sizeof others / sizeof *others; k++)
+        check_type(i, others[k][0], others[k][1]);
+}
+
+// --- rights -----------------------------------------------------------------------------
+
+// The commands of script, trim and attaching; "@name" stands for a key, "@*" for each stream.
+static const char *const rights[] = {"EVALSHA @dead 0 0",
+                                     "HMGET @cursor:x owner sequence check",
+                                     "HSET @cursor:x owner a",
+                                     "TIME",
+                                     "HMGET @seen:state current since",
+                                     "HMGET @seen:1 a",
+                                     "HMGET @seen:2 a",
+                                     "HSET @seen:state a b",
+                                     "HSET @seen:1 a b",
+                                     "HSET @seen:2 a b",
+                                     "UNLINK @seen:state",
+                                     "UNLINK @seen:1",
+                                     "UNLINK @seen:2",
+                                     "PEXPIRE @seen:state 1",
+                                     "PEXPIRE @seen:1 1",
+                                     "PEXPIRE @seen:2 1",
+                                     "HSET @last a b",
+                                     "HKEYS @last",
+                                     "HDEL @last a",
+                                     "UNLINK @streams",
+                                     "SMEMBERS @streams",
+                                     "SADD @streams a",
+                                     "SREM @streams a",
+                                     "XADD @dead * a b",
+                                     "XADD @* * a b",
+                                     "XTRIM @dead MAXLEN ~ 1",
+                                     "XTRIM @* MAXLEN ~ 1",
+                                     "XLEN @dead",
+                                     "XLEN @*",
+                                     "XINFO GROUPS @dead",
+                                     "XINFO GROUPS @*",
+                                     "XINFO STREAM @dead",
+                                     "XINFO STREAM @*"};
+
+static const char rights_script[] =
+    "if not redis.acl_check_cmd then return 'unknown' end\n"
+    "local lacks, absent = {}, 0\n"
+    "for _, right in ipairs(ARGV) do\n"
+    "  local words, command, key = {}, string.match(right, '^(.-) @(%S+)')\n"
+    "  for word in string.gmatch(right, '%S+') do\n"
+    "    words[#words + 1] = string.gsub(word, '^@', '')\n"
+    "  end\n"
+    "  local known, may = pcall(redis.acl_check_cmd, unpack(words))\n"
+    "  if not known then absent = 1 end\n"
+    "  if not known or not may then\n"
+    "    lacks[#lacks + 1] = (command or right) .. (known and key and ' on ' .. key or "
+    "'')\n"
+    "  end\n"
+    "end\n"
+    "return {absent, table.concat(lacks, ', ')}\n";
+
+// "XADD @dead * a b" becomes "XADD @{ac}:dead * a b".
+static void
+add_right(struct redis_args *args, const struct config *c, const char *right,
+          const char *stream)
+{
+    struct span rest = span_of(right), before = span_cut(&rest, '@');
+    struct span name = span_cut(&rest, ' ');
+    char key[SCRIPT_KEY] = "", line[SCRIPT_KEY + 64];
+
+    if (name.len)
+        script_key(key, c->redis_namespace, stream ? span_of(stream) : name);
+    snprintf(line, sizeof line, "%.*s%s%s %.*s", (int)before.len, before.at,
+             name.len ? "@" : "", key, (int)rest.len, rest.at);
+    redis_args_add(args, span_trim(span_of(line)));
+}
+
+static void
+add_rights(struct redis_args *args, const struct config *c)
+{
+    for (size_t i = 0; i < sizeof rights / sizeof *rights; i++) {
+        bool streams = strstr(rights[i], "@*") != NULL;
+        for (size_t k = 0; k < (streams ? c->streams.len : 1); k++)
+            add_right(args, c, rights[i], streams ? c->streams.at[k] : NULL);
     }
 }
 
 static void
-look_at_rights(struct look *l)
+report_rights(struct inspection *i, const struct redis_reply *reply)
 {
-    check_rights(l->f, l->r);
+    const char *user = i->c->redis_user ? i->c->redis_user : "default";
+    struct span lacks = redis_reply_text(redis_reply_at(reply, 1));
+
+    if (redis_reply_kind(reply) == REDIS_TEXT) {
+        report_warning(i->report, "redis rights", "Redis 7.0 and later can be asked",
+                       "not looked at: this Redis cannot say what user %s may do", user);
+        return;
+    }
+    if (lacks.len && redis_reply_number(redis_reply_at(reply, 0)))
+        report_error(i->report, EXIT_CODE_CONFIG, "redis rights",
+                     cli_redis_advice("unknown command")->advice,
+                     "Redis does not have or does not let user %s use: %.*s", user,
+                     (int)lacks.len, lacks.at);
+    else if (lacks.len)
+        report_error(i->report, EXIT_CODE_PERMISSION, "redis rights",
+                     cli_redis_advice("NOPERM")->advice, "user %s may not: %.*s", user,
+                     (int)lacks.len, lacks.at);
+    else
+        report_ok(i->report, "redis rights",
+                  "user %s may do all that script and trimming need", user);
+}
+
+static void
+check_rights(struct inspection *i)
+{
+    struct redis_args args = {0};
+    struct err err = {0};
+    struct span head[] = {SPAN("EVAL"), span_of(rights_script), SPAN("0")};
+    const struct redis_reply *reply = NULL;
+
+    add_rights(&args, i->c);
+    if (redis_send(i->r, head, 3, &args, &err) == 0)
+        reply = redis_receive(i->r, &err);
+    buf_release(&args.bytes);
+    if (redis_reply_kind(reply) == REDIS_TEXT ||
+        (redis_reply_kind(redis_reply_at(reply, 0)) == REDIS_NUMBER &&
+         redis_reply_kind(redis_reply_at(reply, 1)) == REDIS_TEXT))
+        report_rights(i, reply);
+    else
+        report_reply(i, "redis rights", "EVAL: Redis says: ", reply, &err);
+}
+
+// A script nobody has: that is the right answer.
+static void
+check_evalsha(struct inspection *i)
+{
+    struct err err = {0};
+    const struct redis_reply *reply = redis_ask(
+        i->r, &err, "EVALSHA", "0000000000000000000000000000000000000000", "0", NULL);
+
+    if (!is_error(reply, "NOSCRIPT"))
+        report_reply(i, "redis rights", "EVALSHA: Redis says: ", reply, &err);
 }
 
 // --- doctor ---------------------------------------------------------------------------
 
 static void
-look_at_time(struct look *l)
+check_time(struct inspection *i)
 {
-    struct err err = {0};
-
-    if (!l->deeply)
-        return;
-    const struct redis_reply *reply = redis_ask(l->r, &err, "TIME", NULL);
+    const struct redis_reply *reply = i->report->deep ? ask(i, "TIME", NULL) : NULL;
     uint64_t seconds;
 
-    if (!is_answer(l, reply, "TIME", &err) ||
+    if (!reply ||
         !text_number(&seconds, redis_reply_text(redis_reply_at(reply, 0)), INT64_MAX))
         return;
     int64_t apart = (int64_t)seconds - clock_now_us() / 1000000;
     if (apart > CLOCKS_APART_S || apart < -CLOCKS_APART_S)
-        findings_tell(l->f, WARNING, EXIT_CODE_OK, "clock",
-                      "synchronize both clocks: entry ids and redis.retain.age go by "
-                      "Redis's",
-                      "Redis's clock is %lld s from ours", (long long)apart);
+        report_warning(i->report, "clock",
+                       "synchronize both clocks: entry ids and redis.retain.age go by "
+                       "Redis's",
+                       "Redis's clock is %lld s from ours", (long long)apart);
 }
 
 static void
-look_at_dead(struct look *l)
+check_dead(struct inspection *i)
 {
     char key[SCRIPT_KEY];
-    struct err err = {0};
 
-    if (!l->deeply)
+    if (!i->report->deep)
         return;
-
-    script_key(key, l->c->redis_namespace, SPAN("dead"));
-    const struct redis_reply *reply = redis_ask(l->r, &err, "XLEN", key, NULL);
-    if (is_answer(l, reply, "XLEN", &err) && redis_reply_number(reply) > 0)
-        findings_tell(l->f, WARNING, EXIT_CODE_OK, "dead letters",
-                      "acrelay dead list; after a look dead replay, or dead drop",
-                      "%lld deliveries could not be read and are kept",
-                      (long long)redis_reply_number(reply));
+    script_key(key, i->c->redis_namespace, SPAN("dead"));
+    const struct redis_reply *reply = ask(i, "XLEN", key);
+    if (redis_reply_number(reply) > 0)
+        report_warning(i->report, "dead letters",
+                       "acrelay dead list; after a look dead replay, or dead drop",
+                       "%lld deliveries could not be read and are kept",
+                       (long long)redis_reply_number(reply));
 }
 
 // --- all of it ------------------------------------------------------------------------
 
 static void
-look_at_all(struct look *l)
+check_all_of_it(struct inspection *i)
 {
-    static void (*const looks[])(struct look * l) = {
-        look_at_role,   look_at_info, look_at_keys, look_at_writing,
-        look_at_rights, look_at_time, look_at_dead};
+    static void (*const checks[])(struct inspection * i) = {
+        check_info,    check_keys, check_writing, check_rights,
+        check_evalsha, check_time, check_dead};
+    size_t errors = i->report->errors;
 
-    // A connection that is dead was told.
-    for (size_t i = 0; i < sizeof looks / sizeof *looks && !redis_is_dead(l->r); i++)
-        looks[i](l);
-    if (l->f->counts[WRONG] == l->wrong_before)
-        findings_tell(l->f, GOOD, EXIT_CODE_OK, "redis", NULL, "%s: %s%s%s",
-                      l->c->redis_url.text, l->version[0] ? l->version : "answers",
-                      l->unseen[0] ? "; not looked at for want of the right: " : "",
-                      l->unseen);
+    (void)ask(i, "ROLE", NULL); // whether the user may
+
+    // A connection that is dead was reported.
+    for (size_t k = 0; k < sizeof checks / sizeof *checks && !redis_is_dead(i->r); k++)
+        checks[k](i);
+    if (i->report->errors == errors)
+        report_ok(i->report, "redis", "%s: %s%s%s", i->c->redis_url.text,
+                  i->version[0] ? i->version : "answers",
+                  i->not_allowed[0] ? "; not looked at for want of the right: " : "",
+                  i->not_allowed);
 }
 
 void
-check_redis(struct findings *f, bool deeply)
+check_redis(struct report *r)
 {
-    struct look l = {
-        .f = f, .c = f->cli->config, .deeply = deeply, .wrong_before = f->counts[WRONG]};
+    struct inspection i = {.report = r, .c = r->cli->config};
     struct err err = {0};
 
-    script_key(l.stream, l.c->redis_namespace, span_of(l.c->hooks[0].stream));
-    l.r = cli_redis(f->cli, &err);
-    output_wait("asking Redis (%s)", l.c->redis_url.text);
-    if (!l.r || !redis_is_usable(l.r, &err)) {
-        err_context(&err, "%s", l.c->redis_url.text);
-        redis_tell(f, "redis", err.text);
+    i.r = cli_redis(r->cli, &err);
+    if (!i.r || !check_redis_role(i.r, &err)) {
+        err_context(&err, "%s", i.c->redis_url.text);
+        report_redis(r, "redis", err.text);
     } else {
-        look_at_all(&l);
-        f->redis_usable = !redis_is_dead(l.r);
+        check_all_of_it(&i);
+        r->redis_usable = !redis_is_dead(i.r);
     }
-    output_wait_end();
-    redis_close(l.r);
+    redis_close(i.r);
 }

@@ -1,8 +1,7 @@
 #include "cli/cli.h"
 
-#include "base/clock.h"
 #include "base/text.h"
-#include "cli/redis_words.h"
+#include "base/clock.h"
 #include "event/json.h"
 
 #include <stdio.h>
@@ -13,24 +12,30 @@ enum { REDIS_MS = 5000 };
 int
 cli_fail(const struct err *err)
 {
+    output_wait_end();
     fflush(stdout);
     fprintf(stderr, "acrelay: %s\n", err->text);
     return err->exit ? (int)err->exit : EXIT_CODE_FAILURE;
 }
 
-struct config *
-cli_config(const char *file, bool warnings)
+// --- configuration ----------------------------------------------------------------------
+
+// Warnings are for `check`: here only what stops us is printed.
+const struct config *
+cli_read_config(struct cli *c)
 {
     struct problems problems = {0};
-    struct config *config = config_read(file, NULL, &problems);
 
-    problems_print(&problems, warnings ? PROBLEMS_STDERR : PROBLEMS_STDERR_ERRORS);
+    if (c->config)
+        return c->config;
+    c->config = config_read(c->file, NULL, &problems);
+    problems_print(&problems, PROBLEMS_STDERR_ERRORS);
     free(problems.at);
-    if (!config)
+    if (!c->config)
         fprintf(stderr,
                 "acrelay: this file is needed first: mend it; programs that run go on "
                 "with what they had\n");
-    return config;
+    return c->config;
 }
 
 const struct config_hook *
@@ -49,6 +54,120 @@ cli_hook(const struct cli *c, const char *name, struct err *err)
     return NULL;
 }
 
+const char *
+cli_directory(struct cli *c, struct err *err)
+{
+    const char *given = options_text(c->options, "directory", NULL);
+
+    if (given || cli_read_config(c))
+        return given ? given : c->config->state_dir;
+    err_exit(err, EXIT_CODE_CONFIG,
+             "without a good configuration, --directory says where it is");
+    return NULL;
+}
+
+// --- Redis ------------------------------------------------------------------------------
+
+// The first that fits counts. "Bring Redis back" is for a Redis that does not answer: one that
+// answers an error is there.
+static const struct redis_advice all[] = {
+    {"redis.password_file: ", EXIT_CODE_CONFIG,
+     "Redis was not asked: make that file readable, or correct redis.password_file"},
+    {"NOAUTH", EXIT_CODE_PERMISSION,
+     "Redis asks for a password: set redis.password_file (and redis.user)"},
+    {"WRONGPASS", EXIT_CODE_PERMISSION,
+     "correct redis.user or the password in redis.password_file; ACL LIST shows whether "
+     "the "
+     "user is there and on"},
+    {"invalid password", EXIT_CODE_PERMISSION,
+     "correct the password in redis.password_file"},
+    {"without any password configured", EXIT_CODE_CONFIG,
+     "Redis has no password for this user: set one there, or remove redis.password_file"},
+    {"NOPERM", EXIT_CODE_PERMISSION,
+     "grant what deploy/redis/acrelay.acl lists for the receiver"},
+    {"ACL failure", EXIT_CODE_PERMISSION,
+     "grant what deploy/redis/acrelay.acl lists for the receiver"},
+    {"The user executing the script", EXIT_CODE_PERMISSION,
+     "grant what deploy/redis/acrelay.acl lists for the receiver"},
+    {"DENIED", EXIT_CODE_PERMISSION,
+     "Redis runs in protected mode and takes loopback only: set a password and bind "
+     "there"},
+    {"max number of clients", EXIT_CODE_UNAVAILABLE,
+     "raise maxclients of Redis, or find who holds its connections (CLIENT LIST)"},
+    {"DB index", EXIT_CODE_CONFIG,
+     "redis.url names a database that this Redis does not have: see its setting "
+     "databases"},
+    {"unknown command", EXIT_CODE_CONFIG,
+     "this Redis has the command renamed or removed (rename-command), or is too old; "
+     "acrelay needs it"},
+    {"LOADING", EXIT_CODE_UNAVAILABLE, "Redis is reading its data from disk: wait"},
+    {"BUSY", EXIT_CODE_UNAVAILABLE,
+     "somebody's script keeps Redis busy: wait, or SCRIPT KILL"},
+    {"MASTERDOWN", EXIT_CODE_UNAVAILABLE,
+     "this is a replica that lost its master: redis.url must name the master"},
+    {"READONLY", EXIT_CODE_UNAVAILABLE,
+     "this is a replica: redis.url must name the master"},
+    {"not the master", EXIT_CODE_UNAVAILABLE,
+     "this is a replica: redis.url must name the master"},
+    {"OOM", EXIT_CODE_UNAVAILABLE,
+     "Redis's memory is full: raise its maxmemory, or lower redis.retain; deliveries "
+     "wait in "
+     "the journal"},
+    {"MISCONF", EXIT_CODE_UNAVAILABLE,
+     "Redis cannot write its disk and refuses writes: look at its log and disk"},
+    {"NOREPLICAS", EXIT_CODE_UNAVAILABLE,
+     "too few replicas are connected for min-replicas-to-write: bring them back"},
+    {"MOVED", EXIT_CODE_OK,
+     "the relay follows to that node; name it in redis.url to have it looked at"},
+    {"CLUSTERDOWN", EXIT_CODE_UNAVAILABLE, "bring the Redis cluster's slots back"},
+    {"CROSSSLOT", EXIT_CODE_CONFIG,
+     "the keys of a namespace must share a slot: is a proxy between that rewrites keys?"},
+    {"WRONGTYPE", EXIT_CODE_CONFIG,
+     "another program uses one of acrelay's keys: choose another redis.namespace"},
+    {"may evict any key", EXIT_CODE_CONFIG, "set maxmemory-policy noeviction in Redis"},
+    {"another place", EXIT_CODE_LOCK,
+     "another machine or directory ships this journal; when it does no more: acrelay "
+     "journal claim"},
+    {"copy of this journal", EXIT_CODE_FAILURE,
+     "see \"A backup of the journal was restored\" in OPERATING.md"},
+    {"no answer in time", EXIT_CODE_UNAVAILABLE,
+     "Redis hangs: is it stopped, swapping, or waiting for its disk?"},
+    {"timed out", EXIT_CODE_UNAVAILABLE,
+     "nothing answers at that address: look at redis.url, the network, a firewall"},
+    {"Permission denied", EXIT_CODE_PERMISSION,
+     "the user must be in the group of Redis's socket: under systemd "
+     "SupplementaryGroups=redis in a drop-in of acrelayd.service and "
+     "acrelay-worker.service"},
+    {"Address family not supported", EXIT_CODE_CONFIG,
+     "the unit's RestrictAddressFamilies= lacks the family: add AF_INET6 (or AF_UNIX) in "
+     "a "
+     "drop-in"},
+    {"Protocol error, got", EXIT_CODE_CONFIG,
+     "what answers at redis.url is no Redis, or wants TLS"},
+    {"not known", EXIT_CODE_UNAVAILABLE,
+     "the host in redis.url has no address: look at DNS"},
+    {"name resolution", EXIT_CODE_UNAVAILABLE,
+     "no name server answers for the host in redis.url: look at DNS"},
+    {"Connection refused", EXIT_CODE_UNAVAILABLE,
+     "bring Redis back; the journal is sent by itself then"},
+    {"No such file", EXIT_CODE_UNAVAILABLE,
+     "bring Redis back, or correct the socket's path in redis.url"},
+    {"cannot make a socket", EXIT_CODE_FAILURE, "raise the limit of descriptors"},
+    {"closed the connection", EXIT_CODE_UNAVAILABLE,
+     "Redis ended, or cut this connection: its log says why"},
+    {"", EXIT_CODE_UNAVAILABLE, "look at Redis's log"},
+};
+
+const struct redis_advice *
+cli_redis_advice(const char *text)
+{
+    size_t i = 0;
+
+    while (!strstr(text, all[i].in))
+        i++;
+    return &all[i];
+}
+
 bool
 cli_ask_failed(const struct redis_reply *reply, struct err *err)
 {
@@ -61,7 +180,7 @@ cli_ask_failed(const struct redis_reply *reply, struct err *err)
     if (redis_reply_kind(reply) != REDIS_ERROR)
         return false;
     err_set(err, ERR_INPUT, "Redis says: %.*s", (int)text.len, text.at);
-    const struct redis_words *known = redis_words_find(err->text);
+    const struct redis_advice *known = cli_redis_advice(err->text);
     if (known->in[0])
         err->exit = known->code;
     return true;
@@ -70,25 +189,11 @@ cli_ask_failed(const struct redis_reply *reply, struct err *err)
 struct redis *
 cli_redis(const struct cli *c, struct err *err)
 {
-    if (!c->quiet)
-        output_wait("asking Redis (%s)", c->config->redis_url.text);
     struct redis *r = config_redis(c->config, times_ms("cli_redis", REDIS_MS), err);
+
     if (!r && err->exit == EXIT_CODE_UNAVAILABLE)
-        err->exit = redis_words_find(err->text)->code;
-    output_wait_end();
+        err->exit = cli_redis_advice(err->text)->code;
     return r;
-}
-
-const char *
-cli_directory(struct cli *c)
-{
-    const char *given = options_text(c->options, "directory", NULL);
-
-    if (given)
-        return given;
-    if (!c->config)
-        c->config = cli_config(c->file, false);
-    return c->config ? c->config->state_dir : NULL;
 }
 
 // `data` is JSON by contract; what somebody else put there goes out as a string.
@@ -128,4 +233,70 @@ cli_field(const struct redis_reply *fields, const char *name)
         if (span_is(redis_reply_text(redis_reply_at(fields, i)), name))
             return redis_reply_text(redis_reply_at(fields, i + 1));
     return (struct span){"", 0};
+}
+
+// --- what check and doctor found --------------------------------------------------------
+
+void
+report_add(struct report *r, enum report_level level, enum exit_code code,
+           const char *what, const char *advice, const char *format, ...)
+{
+    static const enum output_color colors[] = {OUTPUT_OK, OUTPUT_WARNING, OUTPUT_BAD};
+    static const char *const words[] = {"good", "warning", "WRONG"};
+    char raw[1024], text[1024];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(raw, sizeof raw, format, args);
+    va_end(args);
+    text_escape(text, sizeof text, span_of(raw));
+    output_wipe();
+    r->errors += level == REPORT_ERROR;
+    r->warnings += level == REPORT_WARNING;
+    if (level == REPORT_ERROR && r->code == EXIT_CODE_OK)
+        r->code = code;
+    if (output.json) {
+        output_text("result", span_of(words[level]));
+        output_text("what", span_of(what));
+        output_text("text", span_of(text));
+        if (advice)
+            output_text("do", span_of(advice));
+        output_print_line();
+        return;
+    }
+    printf("%s%-8s%s %-14s %s\n", output_color(colors[level]), words[level],
+           output_color(OUTPUT_PLAIN), what, text);
+    if (advice)
+        printf("%-23s -> %s\n", "", advice);
+    fflush(stdout); // what comes next may take a while
+}
+
+void
+report_redis(struct report *r, const char *what, const char *text)
+{
+    const struct redis_advice *known = cli_redis_advice(text);
+
+    report_add(r, known->code ? REPORT_ERROR : REPORT_WARNING, known->code, what,
+               known->advice, "%s", text);
+}
+
+void
+report_run(struct report *r, const struct check *checks, size_t len)
+{
+    for (size_t i = 0; i < len && (i == 0 || r->cli->config); i++) {
+        output_wait("%s", checks[i].asks);
+        checks[i].run(r);
+        output_wait_end();
+    }
+}
+
+int
+report_end(struct report *r)
+{
+    buf_release(&r->receiver.metrics);
+    buf_release(&r->worker.metrics);
+    if (!output.json)
+        printf("%zu wrong, %zu warning%s\n", r->errors, r->warnings,
+               r->warnings == 1 ? "" : "s");
+    return (int)r->code;
 }

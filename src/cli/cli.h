@@ -13,41 +13,123 @@ struct cli {
     const struct options *options;
     const char *file;      // configuration
     struct config *config; // read before the command runs; NULL where it needs none
-    bool quiet;            // what takes a while is not said (it was)
 };
 
 extern const struct command cli_check_commands[], cli_doctor_commands[],
-    cli_token_commands[], cli_send_commands[], cli_tail_commands[], cli_status_commands[],
-    cli_reload_commands[], cli_journal_commands[], cli_rescue_commands[],
-    cli_dead_commands[];
+    cli_send_commands[], cli_tail_commands[], cli_status_commands[],
+    cli_journal_commands[], cli_repair_commands[], cli_dead_commands[];
 
 // cli_fail prints "acrelay: <text>" to stderr and gives the exit code.
 int cli_fail(const struct err *err);
 
-// cli_config reads the configuration and tells its mistakes (and warnings, when asked for)
-// on stderr; NULL when there are mistakes.
-struct config *cli_config(const char *file, bool warnings);
+// cli_read_config reads the configuration if that is not done yet, and prints its mistakes on
+// stderr; NULL when there are some.
+const struct config *cli_read_config(struct cli *c);
 
 // cli_hook finds a hook of the configuration; NULL with *err, which names the nearest.
 const struct config_hook *cli_hook(const struct cli *c, const char *name,
                                    struct err *err);
 
-// cli_ask_failed says whether a reply is missing or an error; then *err says so, with the exit code
-// that Redis's words mean.
-bool cli_ask_failed(const struct redis_reply *reply, struct err *err);
+// cli_directory is --directory, else receiver.state_dir (reading the configuration if that
+// is not done yet); NULL with *err when it has mistakes.
+const char *cli_directory(struct cli *c, struct err *err);
 
-// cli_redis connects as the configuration says, 5 s for each step, and says so when it takes a
-// while; NULL with *err.
+// --- Redis ------------------------------------------------------------------------------
+
+// cli_redis connects as the configuration says, 5 s for each step; NULL with *err, whose exit
+// code is what Redis's words mean.
 struct redis *cli_redis(const struct cli *c, struct err *err);
 
-// cli_directory is --directory, else receiver.state_dir (reading the configuration if that
-// is not done yet; NULL when it has mistakes).
-const char *cli_directory(struct cli *c);
+// cli_ask_failed says whether a reply is missing or an error; then *err says so, with the exit
+// code that Redis's words mean.
+bool cli_ask_failed(const struct redis_reply *reply, struct err *err);
+
+// What an operator can do about an error of Redis, of hiredis or of the relay.
+struct redis_advice {
+    const char *in;      // stands in the text; "" in the last, which fits anything
+    enum exit_code code; // EXIT_CODE_OK: it is no fault
+    const char *advice;
+};
+
+const struct redis_advice *cli_redis_advice(const char *text);
 
 // cli_add_entry adds the members of an entry of a stream (fields: name, value, name, value ...)
 // to the JSON document, its id first; `data` as the JSON that it is, and `raw`, if not empty, in
 // place of that field. cli_field finds a field's value, empty when it is not there.
 void cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw);
 struct span cli_field(const struct redis_reply *fields, const char *name);
+
+// --- the running programs ---------------------------------------------------------------
+
+// A program of ours as its admin listener shows it.
+struct admin_state {
+    int code;                                   // of /readyz; 0: no answer, see `reason`
+    char redis_error[600], activecampaign[600]; // why the check is false; "" it is not
+    uint64_t reloads_done;
+    bool reload_ok, last_good; // last_good: it does not use the file, which is not valid
+    char reload[600];          // why the last reload was refused, or what it gave
+    char reason[200];
+    struct buf metrics; // /metrics; empty: no answer
+};
+
+// admin_json_fetch asks for /readyz and /metrics, 5 s each at most. The metrics are to be
+// released.
+void admin_json_fetch(struct admin_state *to, const struct socket_address *admin);
+
+// admin_json_reload asks for a reload and gives its number; -1 with *err.
+int admin_json_reload(uint64_t *number, const struct socket_address *admin,
+                      struct err *err);
+
+// --- check and doctor -------------------------------------------------------------------
+
+// What `check` and `doctor` found: each finding is good, a warning or wrong, with what it is
+// about, a sentence, and for what is not good what to do.
+struct report {
+    struct cli *cli;
+    bool deep;           // doctor: also what is no matter of configuration
+    enum exit_code code; // of the first error
+    size_t errors, warnings;
+    bool redis_usable;
+    struct admin_state receiver, worker;
+};
+
+// report_add prints a finding at once. `advice` says what to do, NULL when the sentence does;
+// `code` is the exit code when this is the first error. report_redis takes both from
+// cli_redis_advice.
+enum report_level { REPORT_OK, REPORT_WARNING, REPORT_ERROR };
+void report_add(struct report *r, enum report_level level, enum exit_code code,
+                const char *what, const char *advice, const char *format, ...)
+    __attribute__((format(printf, 6, 7)));
+void report_redis(struct report *r, const char *what, const char *text);
+
+#define report_ok(r, what, ...)                                                          \
+    report_add(r, REPORT_OK, EXIT_CODE_OK, what, NULL, __VA_ARGS__)
+#define report_warning(r, what, advice, ...)                                             \
+    report_add(r, REPORT_WARNING, EXIT_CODE_OK, what, advice, __VA_ARGS__)
+#define report_error(r, code, what, advice, ...)                                         \
+    report_add(r, REPORT_ERROR, code, what, advice, __VA_ARGS__)
+
+// A check looks at one thing; `asks` is shown while it takes a while. report_run runs one after
+// the other; the first may find that there is no configuration, and is the last one then.
+struct check {
+    const char *asks;
+    void (*run)(struct report *r);
+};
+
+void report_run(struct report *r, const struct check *checks, size_t len);
+
+// report_end prints the sum, releases, and returns the exit code.
+int report_end(struct report *r);
+
+// check_all looks at file, secrets, Redis, directory and ports (the last three not when
+// offline) and leaves the configuration in r->cli->config, NULL when it has mistakes.
+void check_all(struct report *r, bool offline);
+
+// check_redis looks at all that the relay needs of Redis, and writes nothing there.
+void check_redis(struct report *r);
+
+// check_redis_role asks whether it answers, and as a master. False with *err, which holds Redis's
+// own words. What the user may not ask (NOPERM) is not held against it.
+bool check_redis_role(struct redis *r, struct err *err);
 
 #endif

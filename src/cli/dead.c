@@ -33,7 +33,9 @@ dead_open(struct dead *d, struct cli *c, struct err *err)
     *d = (struct dead){.cli = c, .most = UINT64_MAX};
     buf_init(&d->body, STORED_MAX);
     script_key(d->key, c->config->redis_namespace, SPAN("dead"));
+    output_wait("asking Redis (%s)", c->config->redis_url.text);
     d->redis = cli_redis(c, err);
+    output_wait_end();
     return d->redis ? 0 : -1;
 }
 

@@ -2,130 +2,130 @@
 // what to do. It starts with what `check` looks at, and writes nothing anywhere: what it tries
 // at Redis is refused before it does anything, and what it posts to public_url has no good
 // token.
+#include "cli/cli.h"
+
 #include "base/text.h"
-#include "cli/findings.h"
-#include "cli/outside.h"
-#include "cli/redis_words.h"
 #include "edge/admin_client.h"
-#include "config/config.h"
+#include "edge/rest.h"
+#include "journal/journal.h"
+#include "worker/worker.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/statvfs.h>
 #include <sys/timex.h>
 
-enum { LAG_S = 60, THROTTLES = 10, SEGMENT = 16 << 20 };
-#define JOURNAL_MAX (UINT64_C(8) << 30) // unless journal.max is set
+enum { LAG_S = 60, THROTTLES = 10, SEGMENT = 16 << 20, PROBE_MS = 5000, LOST_SHOWN = 5 };
+
+static double
+metric(const struct admin_state *program, const char *name)
+{
+    return metrics_page_sum(&program->metrics, name);
+}
 
 // --- disk and clock -------------------------------------------------------------------------
 
 static void
-examine_disk(struct findings *f)
+examine_disk(struct report *r)
 {
-    const struct buf *page = &f->receiver_page;
-    const struct config *c = f->cli->config;
+    const struct config *c = r->cli->config;
     struct statvfs st;
     char free_text[32], max_text[32];
 
     if (statvfs(c->state_dir, &st) < 0)
-        return; // told by check
-    uint64_t unit = st.f_frsize, left = st.f_bavail * unit, all = st.f_blocks * unit;
-    uint64_t preset = all / 2 < JOURNAL_MAX ? all / 2 : JOURNAL_MAX;
-    uint64_t max = c->journal_max ? c->journal_max : preset;
-    double used = metrics_page_sum(page, "acrelay_journal_bytes"),
-           grows = (double)max - used;
+        return; // reported by check
+    uint64_t left = st.f_bavail * st.f_frsize;
+    uint64_t half = st.f_blocks * st.f_frsize / 2, max = c->journal_max;
+    if (max == 0)
+        max = half < JOURNAL_BYTES_MAX ? half : JOURNAL_BYTES_MAX;
+    double grows = (double)max - metric(&r->receiver, "acrelay_journal_bytes");
     text_bytes(free_text, sizeof free_text, left);
     text_bytes(max_text, sizeof max_text, max);
     if (left < 256 << 20)
-        findings_tell(f, WRONG, EXIT_CODE_DIRECTORY, "disk",
-                      "free space there, or give state_dir a file system of its own",
-                      "%s free below %s: soon deliveries cannot be made durable and are "
-                      "answered 503",
-                      free_text, c->state_dir);
+        report_error(r, EXIT_CODE_DIRECTORY, "disk",
+                     "free space there, or give state_dir a file system of its own",
+                     "%s free below %s: soon deliveries cannot be made durable and are "
+                     "answered 503",
+                     free_text, c->state_dir);
     else if ((double)left < grows / 2)
-        findings_tell(f, WARNING, EXIT_CODE_OK, "disk",
-                      "free space, or lower journal.max to what may really be used",
-                      "%s free below %s, and the journal may take up to %s in all",
-                      free_text, c->state_dir, max_text);
+        report_warning(r, "disk",
+                       "free space, or lower journal.max to what may really be used",
+                       "%s free below %s, and the journal may take up to %s in all",
+                       free_text, c->state_dir, max_text);
     else
-        findings_tell(f, GOOD, EXIT_CODE_OK, "disk", NULL,
-                      "%s free below %s, the journal takes at most %s", free_text,
-                      c->state_dir, max_text);
+        report_ok(r, "disk", "%s free below %s, the journal takes at most %s", free_text,
+                  c->state_dir, max_text);
     if (st.f_favail > 0 && st.f_favail < 100)
-        findings_tell(f, WRONG, EXIT_CODE_DIRECTORY, "disk", "remove small files there",
-                      "only %" PRIu64 " inodes are free", (uint64_t)st.f_favail);
+        report_error(r, EXIT_CODE_DIRECTORY, "disk", "remove small files there",
+                     "only %" PRIu64 " inodes are free", (uint64_t)st.f_favail);
 }
 
 static void
-examine_clock(struct findings *f)
+examine_clock(struct report *r)
 {
     struct timex now = {.modes = 0};
 
     if (adjtimex(&now) == TIME_ERROR || now.status & STA_UNSYNC)
-        findings_tell(f, WARNING, EXIT_CODE_OK, "clock",
-                      "run systemd-timesyncd or chrony: receipt times go by this clock",
-                      "the system clock is not synchronized");
+        report_warning(r, "clock",
+                       "run systemd-timesyncd or chrony: receipt times go by this clock",
+                       "the system clock is not synchronized");
     else
-        findings_tell(f, GOOD, EXIT_CODE_OK, "clock", NULL,
-                      "the system clock is synchronized");
+        report_ok(r, "clock", "the system clock is synchronized");
 }
 
 // --- the running programs -------------------------------------------------------------------
 
 // Whether deliveries are taken now.
 static void
-examine_journal(struct findings *f)
+examine_journal(struct report *r)
 {
-    const struct buf *page = &f->receiver_page;
-    double room = metrics_page_sum(page, "acrelay_journal_free_bytes");
+    double room = metric(&r->receiver, "acrelay_journal_free_bytes");
     char text[32];
 
     text_bytes(text, sizeof text, room > 0 ? (uint64_t)room : 0);
-    if (f->receiver.code == 503)
-        findings_tell(
-            f, WRONG, EXIT_CODE_UNAVAILABLE, "journal",
-            room < SEGMENT
-                ? "bring Redis back, or give the journal room: raise journal.max "
-                  "and restart the receiver, or free space where the disk is full"
-                : "the receiver's log names the cause; look at the disk (dmesg)",
-            "deliveries cannot be made durable and are answered 503; room left "
-            "for records: %s",
-            text);
+    if (r->receiver.code == 503)
+        report_error(r, EXIT_CODE_UNAVAILABLE, "journal",
+                     room < SEGMENT
+                         ? "bring Redis back, or raise journal.max and restart the "
+                           "receiver, or free space where the disk is full"
+                         : "the receiver's log names the cause; look at the disk (dmesg)",
+                     "deliveries cannot be made durable and are answered 503; room left "
+                     "for records: %s",
+                     text);
     else if (room < SEGMENT)
-        findings_tell(f, WARNING, EXIT_CODE_OK, "journal",
-                      "bring Redis back, or raise journal.max and restart the receiver",
-                      "only %s of room is left for records; then deliveries are answered "
-                      "503",
-                      text);
+        report_warning(
+            r, "journal",
+            "bring Redis back, or raise journal.max and restart the receiver",
+            "only %s of room is left for records; then deliveries are answered 503",
+            text);
     else
-        findings_tell(f, GOOD, EXIT_CODE_OK, "journal", NULL,
-                      "deliveries are made durable; room left for records: %s", text);
+        report_ok(r, "journal", "deliveries are made durable; room left for records: %s",
+                  text);
 }
 
 // What a running program has loaded, against the file.
 static void
-examine_reload(struct findings *f, const char *program, const struct admin_state *state)
+examine_reload(struct report *r, const char *program, const struct admin_state *state)
 {
     if (state->last_good)
-        findings_tell(f, WRONG, EXIT_CODE_CONFIG, "settings",
-                      "mend the file; it is taken over by itself then",
-                      "%s runs with the last good configuration, because the file is not "
-                      "valid: %s",
-                      program, state->reload);
+        report_error(r, EXIT_CODE_CONFIG, "settings",
+                     "mend the file; it is taken over by itself then",
+                     "%s runs with the last good configuration, because the file is not "
+                     "valid: %s",
+                     program, state->reload);
     else if (state->code && !state->reload_ok)
-        findings_tell(f, WRONG, EXIT_CODE_CONFIG, "settings",
-                      "mend it and reload again, or restart where a setting needs it",
-                      "%s refused the last reload and goes on with what it had: %s",
-                      program, state->reload);
+        report_error(r, EXIT_CODE_CONFIG, "settings",
+                     "mend it and reload again, or restart where a setting needs it",
+                     "%s refused the last reload and goes on with what it had: %s",
+                     program, state->reload);
 }
 
 // Whether the receiver takes posts to the URLs that the file gives.
 static void
-examine_urls(struct findings *f)
+examine_urls(struct report *r)
 {
-    const struct config *c = f->cli->config;
-    struct err err;
-    struct secrets *s = secrets_load(c, &err);
+    const struct config *c = r->cli->config;
+    struct secrets *s = secrets_load(c, &(struct err){0});
     bool refused = false;
 
     for (size_t i = 0; s && !refused && i < c->hooks_len; i++) {
@@ -136,8 +136,8 @@ examine_urls(struct findings *f)
             admin_client_takes(&c->receiver_admin, &c->listen, buf_text(&path)) == 0;
         buf_wipe(&path);
         if (refused) // the others have the same cause
-            findings_tell(
-                f, WRONG, EXIT_CODE_CONFIG, "settings",
+            report_error(
+                r, EXIT_CODE_CONFIG, "settings",
                 "acrelay reload; restart acrelayd for a new secret under the units",
                 "the receiver answers 404 to the URL of hook %s under the first "
                 "secret: it has not loaded them",
@@ -148,200 +148,345 @@ examine_urls(struct findings *f)
 
 // In the receiver's own words: what this command sees of Redis may be something else.
 static void
-examine_relay(struct findings *f)
+examine_relay(struct report *r)
 {
-    const struct buf *page = &f->receiver_page;
-    const char *words = f->receiver.redis_error;
-    double waiting = metrics_page_sum(page, "acrelay_journal_unpublished_records");
-    double age = metrics_page_sum(page, "acrelay_journal_oldest_unpublished_age_seconds");
-    bool up = metrics_page_sum(page, "acrelay_redis_up") > 0;
+    const char *words = r->receiver.redis_error;
+    double waiting = metric(&r->receiver, "acrelay_journal_unpublished_records");
+    double age = metric(&r->receiver, "acrelay_journal_oldest_unpublished_age_seconds");
+    bool up = metric(&r->receiver, "acrelay_redis_up") > 0;
     char text[32];
 
     text_duration(text, sizeof text, (int64_t)(age * 1000));
-    if (metrics_page_sum(page, "acrelay_relay_shipping") == 0)
-        findings_tell(f, WRONG, EXIT_CODE_UNAVAILABLE, "relay",
-                      redis_words_find(words)->advice,
-                      "%s (%s); %.0f deliveries wait in the journal, the oldest for %s",
-                      up ? "the relay has stopped" : "deliveries do not reach Redis",
-                      words[0] ? words : "it does not say why", waiting, text);
+    if (metric(&r->receiver, "acrelay_relay_shipping") == 0)
+        report_error(r, EXIT_CODE_UNAVAILABLE, "relay", cli_redis_advice(words)->advice,
+                     "%s (%s); %.0f deliveries wait in the journal, the oldest for %s",
+                     up ? "the relay has stopped" : "deliveries do not reach Redis",
+                     words[0] ? words : "it does not say why", waiting, text);
     else if (age > LAG_S)
-        findings_tell(f, WARNING, EXIT_CODE_OK, "relay",
-                      "it catches up by itself unless Redis is too slow: look again",
-                      "%.0f deliveries wait, the oldest for %s", waiting, text);
+        report_warning(r, "relay",
+                       "it catches up by itself unless Redis is too slow: look again",
+                       "%.0f deliveries wait, the oldest for %s", waiting, text);
     else
-        findings_tell(f, GOOD, EXIT_CODE_OK, "relay", NULL,
-                      "deliveries reach their streams; %.0f on the way", waiting);
+        report_ok(r, "relay", "deliveries reach their streams; %.0f on the way", waiting);
 }
 
-// Counters that should be 0 since the start of the receiver.
+// What is held or paused until somebody acts, and counters that should be 0 since the start.
 static void
-examine_counters(struct findings *f)
+examine_counters(struct report *r)
 {
     static const struct {
         const char *metric, *means, *advice;
+        bool is_count;
     } counters[] = {
+        {"acrelay_clock_held{clock=\"wall\"}",
+         "the system clock stepped: nothing is removed from the journal for its age",
+         "see \"The clock stepped\" in OPERATING.md", false},
+        {"acrelay_clock_held{clock=\"redis\"}",
+         "Redis's clock stepped: no entry is trimmed for its age",
+         "see \"Redis's clock stepped\" in OPERATING.md", false},
+        {"acrelay_duplicates_paused",
+         "duplicates.max is reached: newer repeats are not found",
+         "raise duplicates.max, or shorten duplicates.window", false},
         {"acrelay_journal_refused_total", "deliveries were answered 503 and may be lost",
-         "see \"503s seen\" in OPERATING.md"},
+         "see \"503s seen\" in OPERATING.md", true},
         {"acrelay_journal_sync_errors_total", "writes or syncs of the journal failed",
-         "look at the disk's health (dmesg, smartctl)"},
+         "look at the disk's health (dmesg, smartctl)", true},
         {"acrelay_journal_damaged_total", "ranges of the journal were damaged",
-         "acrelay journal verify, and acrelay dead list --reason gap"},
+         "acrelay journal verify, and acrelay dead list --reason gap", true},
         {"acrelay_stream_trimmed_unread_total",
          "entries were trimmed before a consumer group had read them",
-         "start the consumers, delete groups that nobody reads, or raise redis.retain"},
+         "start the consumers, delete groups that nobody reads, or raise redis.retain",
+         true},
         {"acrelay_dead_letters_trimmed_total",
          "dead letters were trimmed before anybody dropped them",
-         "acrelay dead list more often, or raise redis.retain.dead"},
+         "acrelay dead list more often, or raise redis.retain.dead", true},
         {"acrelay_journal_unconfirmed_removals_total",
          "segments were removed for room while Redis did not confirm what it has",
-         "see \"The journal or the disk is full\" in OPERATING.md"},
+         "see \"The journal or the disk is full\" in OPERATING.md", true},
     };
+    double left = metrics_page_left(&r->receiver.metrics);
 
-    if (metrics_page_left(&f->receiver_page) > 0)
-        findings_tell(
-            f, WRONG, EXIT_CODE_FAILURE, "hooks",
+    if (left > 0)
+        report_error(
+            r, EXIT_CODE_FAILURE, "hooks",
             "see \"A hook left the file and is still posted to\" in OPERATING.md",
-            "%.0f posts came for hooks that left the file, and are lost (404)",
-            metrics_page_left(&f->receiver_page));
+            "%.0f posts came for hooks that left the file, and are lost (404)", left);
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
-        double n = metrics_page_sum(&f->receiver_page, counters[i].metric);
-        if (n > 0)
-            findings_tell(f, WRONG, EXIT_CODE_FAILURE, "since start", counters[i].advice,
-                          "%s: %.0f", counters[i].means, n);
+        double n = metric(&r->receiver, counters[i].metric);
+        if (n > 0 && counters[i].is_count)
+            report_error(r, EXIT_CODE_FAILURE, "since start", counters[i].advice,
+                         "%s: %.0f", counters[i].means, n);
+        else if (n > 0)
+            report_warning(r, "receiver", counters[i].advice, "%s", counters[i].means);
     }
 }
 
-// What is held or paused until somebody acts.
 static void
-examine_holds(struct findings *f)
+examine_receiver(struct report *r)
 {
-    static const struct {
-        const char *metric, *means, *advice;
-    } holds[] = {
-        {"acrelay_clock_held{clock=\"wall\"}",
-         "the system clock stepped: nothing is removed from the journal for its age",
-         "see \"The clock stepped\" in OPERATING.md"},
-        {"acrelay_clock_held{clock=\"redis\"}",
-         "Redis's clock stepped: no entry is trimmed for its age",
-         "see \"Redis's clock stepped\" in OPERATING.md"},
-        {"acrelay_duplicates_paused",
-         "duplicates.max is reached: newer repeats are not found",
-         "raise duplicates.max, or shorten duplicates.window"},
-    };
-
-    for (size_t i = 0; i < sizeof holds / sizeof *holds; i++)
-        if (metrics_page_sum(&f->receiver_page, holds[i].metric) > 0)
-            findings_tell(f, WARNING, EXIT_CODE_OK, "receiver", holds[i].advice, "%s",
-                          holds[i].means);
-}
-
-static void
-examine_receiver(struct findings *f)
-{
-    const struct config *c = f->cli->config;
-
-    if (f->receiver.code == 0)
-        findings_tell(
-            f, WRONG, EXIT_CODE_UNAVAILABLE, "receiver",
-            "systemctl status acrelayd; under the socket unit posts wait until it runs, "
-            "else every delivery that nobody takes is lost",
-            "acrelayd does not answer on %s: %s", c->receiver_admin.text,
-            f->receiver.reason);
-    if (f->receiver.code == 0)
+    if (r->receiver.code == 0) {
+        report_error(r, EXIT_CODE_UNAVAILABLE, "receiver",
+                     "systemctl status acrelayd; under the socket unit posts wait until "
+                     "it runs, else every delivery that nobody takes is lost",
+                     "acrelayd does not answer on %s: %s",
+                     r->cli->config->receiver_admin.text, r->receiver.reason);
         return;
-    admin_client_metrics(&f->receiver_page, &c->receiver_admin);
-    examine_reload(f, "the receiver", &f->receiver);
-    examine_urls(f);
-    examine_journal(f);
-    examine_relay(f);
-    examine_holds(f);
-    examine_counters(f);
+    }
+    examine_reload(r, "the receiver", &r->receiver);
+    examine_urls(r);
+    examine_journal(r);
+    examine_relay(r);
+    examine_counters(r);
 }
 
 static void
-examine_hooks_page(struct findings *f)
+examine_hook_metrics(struct report *r, const struct admin_state *w)
 {
-    const struct buf *page = &f->worker_page;
-    double silent = metrics_page_sum(page, "acrelay_hook_silent");
-    double throttled = metrics_page_sum(page, "acrelay_api_throttles_total");
+    double silent = metric(w, "acrelay_hook_silent");
+    double throttled = metric(w, "acrelay_api_throttles_total");
 
     if (silent > 0)
-        findings_tell(f, WRONG, EXIT_CODE_FAILURE, "hooks",
-                      "acrelay status names them; acrelay-worker recreate HOOK makes one "
-                      "anew",
-                      "%.0f hooks are silent for longer than expect_every", silent);
+        report_error(
+            r, EXIT_CODE_FAILURE, "hooks",
+            "acrelay status names them; acrelay-worker recreate HOOK recreates one",
+            "%.0f hooks are silent for longer than expect_every", silent);
     if (throttled > THROTTLES)
-        findings_tell(f, WARNING, EXIT_CODE_OK, "api rate",
-                      "lower worker.api_rate, or find who else uses the account's API: "
-                      "ActiveCampaign allows 5 requests a second to all together",
-                      "ActiveCampaign said %.0f times that requests come too fast",
-                      throttled);
+        report_warning(r, "api rate",
+                       "lower worker.api_rate, or find who else uses the account's API: "
+                       "ActiveCampaign allows 5 requests a second to all together",
+                       "ActiveCampaign said %.0f times that requests come too fast",
+                       throttled);
     else
-        findings_tell(f, GOOD, EXIT_CODE_OK, "api rate", NULL,
-                      "at most %g requests a second, %.0f were refused as too many",
-                      f->cli->config->worker_api_rate, throttled);
+        report_ok(r, "api rate",
+                  "at most %g requests a second, %.0f were refused as too many",
+                  r->cli->config->worker_api_rate, throttled);
 }
 
 static void
-examine_worker(struct findings *f)
+examine_worker(struct report *r)
 {
-    const struct config *c = f->cli->config;
-    const struct admin_state *w = &f->worker;
+    const struct config *c = r->cli->config;
+    const struct admin_state *w = &r->worker;
 
     if (!c->account_api_url)
         return;
-    if (w->code == 0) {
-        findings_tell(f, WARNING, EXIT_CODE_OK, "worker",
-                      "systemctl status acrelay-worker; until then nobody notices a hook "
-                      "that ActiveCampaign switched off",
-                      "acrelay-worker does not answer on %s: %s", c->worker_admin.text,
-                      w->reason);
-        return;
-    }
-    admin_client_metrics(&f->worker_page, &c->worker_admin);
-    examine_reload(f, "the worker", w);
-    if (strstr(w->activecampaign, "first round"))
-        findings_tell(f, WARNING, EXIT_CODE_OK, "worker", "look again in a minute", "%s",
-                      w->activecampaign);
+    examine_reload(r, "the worker", w);
+    if (w->code == 0)
+        report_warning(r, "worker",
+                       "systemctl status acrelay-worker; until then nobody notices a "
+                       "hook that ActiveCampaign switched off",
+                       "acrelay-worker does not answer on %s: %s", c->worker_admin.text,
+                       w->reason);
+    else if (strstr(w->activecampaign, "first round"))
+        report_warning(r, "worker", "look again in a minute", "%s", w->activecampaign);
     else if (w->code != 200 || w->activecampaign[0])
-        findings_tell(f, WRONG, EXIT_CODE_UNAVAILABLE, "worker",
-                      "until a round succeeds nobody notices a hook that ActiveCampaign "
-                      "switched off; what stands under activecampaign below says more",
-                      "%s",
-                      w->activecampaign[0] ? w->activecampaign : "its last round failed");
-    else if (metrics_page_sum(&f->worker_page, "acrelay_worker_leader") == 0)
-        findings_tell(f, WARNING, EXIT_CODE_OK, "worker",
-                      "the worker that leads says more",
-                      "it stands by: another worker is the leader, or nobody can know");
+        report_error(r, EXIT_CODE_UNAVAILABLE, "worker",
+                     "until a round succeeds nobody notices a hook that ActiveCampaign "
+                     "switched off; what stands under activecampaign below says more",
+                     "%s",
+                     w->activecampaign[0] ? w->activecampaign : "its last round failed");
+    else if (metric(w, "acrelay_worker_leader") == 0)
+        report_warning(r, "worker", "the worker that leads says more",
+                       "it stands by: another worker is the leader, or nobody can know");
     else
-        findings_tell(f, GOOD, EXIT_CODE_OK, "worker", NULL,
-                      "its last round found the hooks as the file says");
-    examine_hooks_page(f);
+        report_ok(r, "worker", "its last round found the hooks as the file says");
+    if (w->code)
+        examine_hook_metrics(r, w);
 }
 
+// --- ActiveCampaign -------------------------------------------------------------------------
+
+static void
+report_plan(struct report *r, const struct plan *plan, size_t found)
+{
+    if (plan->writes + plan->refused > 0)
+        report_error(
+            r, EXIT_CODE_CHANGES, "hooks",
+            "acrelay-worker plan shows them, apply carries them out",
+            "%zu changes are needed to make the webhooks as the file says, %zu of "
+            "them for a person to look at",
+            plan->writes + plan->refused, plan->refused);
+    else
+        report_ok(r, "hooks",
+                  "%zu webhooks at ActiveCampaign are as the file says (of %zu there)%s",
+                  plan->good + plan->kept, found,
+                  plan->kept ? "; some as ActiveCampaign stores what was written" : "");
+}
+
+// Our webhooks whose URL the running receiver answers with 404: AC posts there all the same.
+static void
+report_lost(struct report *r, const struct hooks *found)
+{
+    const struct config *c = r->cli->config;
+    size_t lost = 0;
+
+    for (size_t i = 0; r->receiver.code && i < found->len; i++) {
+        const struct hook *h = &found->at[i];
+        const char *path = h->name ? strstr(h->url, "/hook/") : NULL;
+        if (!path || admin_client_takes(&c->receiver_admin, &c->listen, path) != 0 ||
+            ++lost > LOST_SHOWN)
+            continue;
+        report_error(r, EXIT_CODE_FAILURE, "hooks",
+                     config_find_hook(c, span_of(h->name))
+                         ? "acrelay reload, and acrelay-worker apply moves it to the "
+                           "URL of the first secret"
+                         : "name it in the file again, or let it go: worker.prune, or "
+                           "by hand at ActiveCampaign",
+                     "webhook %llu (%s) still posts to a URL that the receiver answers "
+                     "with 404: each of its events is lost",
+                     (unsigned long long)h->id, h->name);
+    }
+    if (lost > LOST_SHOWN)
+        report_error(r, EXIT_CODE_FAILURE, "hooks", NULL,
+                     "%zu webhooks more post to URLs that are answered with 404",
+                     lost - LOST_SHOWN);
+}
+
+// A webhook of others with our path and our token is ours under another address: it posts too.
+static void
+report_alike(struct report *r, const struct hooks *wanted, const struct hooks *found)
+{
+    for (size_t i = 0; i < found->len; i++) {
+        bool certain;
+        const struct hook *like = plan_alike(wanted, &found->at[i], &certain);
+        if (like)
+            report_add(r, certain ? REPORT_ERROR : REPORT_WARNING, EXIT_CODE_FAILURE,
+                       "hooks",
+                       "add its address to previous_public_urls, and the worker moves "
+                       "it; or remove it",
+                       certain ? "webhook %llu has the path and token of hook %s under "
+                                 "another address than public_url: events come twice, "
+                                 "or go elsewhere"
+                               : "webhook %llu of another address is named as the "
+                                 "worker names hook %s: is it one of ours?",
+                       (unsigned long long)found->at[i].id, like->name);
+    }
+}
+
+static int
+compare_account(struct report *r, struct worker *w, struct err *err)
+{
+    struct plan plan = {0};
+
+    if (worker_load(w, &(struct ac_client_options){.once = true}, err) < 0)
+        return -1;
+    w->store = r->redis_usable ? store_open(w->config) : NULL;
+    struct apply a = worker_apply(w);
+    int result = apply_plan(&a, &plan, err);
+    if (result == 0) {
+        report_ok(r, "activecampaign", "%s takes the token; %zu webhooks there",
+                  w->config->account_api_url, a.found.len);
+        report_plan(r, &plan, a.found.len);
+        report_lost(r, &a.found);
+        report_alike(r, &w->wanted, &a.found);
+        plan_release(&plan);
+    }
+    apply_release(&a);
+    return result;
+}
+
+static void
+examine_account(struct report *r)
+{
+    struct cli *c = r->cli;
+    struct worker w = {.options = c->options, .file = c->file, .config = c->config};
+    struct err err = {0};
+
+    if (c->config->account_api_url && c->config->account_api_token_file)
+        w.secrets = secrets_load(c->config, &err);
+    if (!w.secrets)
+        return; // reported by check
+    if (compare_account(r, &w, &err) < 0)
+        report_error(
+            r, err.exit ? err.exit : EXIT_CODE_FAILURE, "activecampaign",
+            err.exit == EXIT_CODE_PERMISSION
+                ? "make a new token in ActiveCampaign under Settings, Developer, "
+                  "and put it into account.api_token_file"
+                : "deliveries go on; the hooks cannot be looked after",
+            "%s", err.text);
+    w.config = NULL; // ours
+    worker_unload(&w);
+}
+
+// --- public_url -----------------------------------------------------------------------------
+
+// Posts to hooks that are not there; those to hooks of ours do not count.
+static double
+strangers(const struct config *c)
+{
+    struct buf page;
+
+    admin_client_metrics(&page, &c->receiver_admin);
+    double n = metrics_page_sum(&page, "acrelay_requests_total{hook=\"-\",code=\"404\"}");
+    buf_release(&page);
+    return n;
+}
+
+// A post to a hook that is not there, with a token that is none: the receiver answers 404, and
+// counts it.
+static void
+examine_public_url(struct report *r)
+{
+    const struct config *c = r->cli->config;
+    char url[2048];
+    struct err err = {0};
+
+    snprintf(url, sizeof url,
+             "%s/hook/acrelay-doctor/0000000000000000000000000000000000000000000",
+             c->public_url);
+    double before = r->receiver.code ? strangers(c) : 0;
+    int status = rest_probe(url, PROBE_MS, &err);
+    bool came = r->receiver.code && strangers(c) > before;
+    if (status < 0)
+        report_error(
+            r, EXIT_CODE_UNAVAILABLE, "public_url",
+            "look at DNS, firewall, certificate and proxy; from inside a network "
+            "that cannot reach its own address this may be no mistake",
+            "%s: %s", c->public_url, err.text);
+    else if (status != 404)
+        report_error(r, EXIT_CODE_FAILURE, "public_url",
+                     status >= 300 && status < 400
+                         ? "have the proxy pass /hook/ on instead of redirecting: "
+                           "ActiveCampaign's post is lost in a redirect"
+                     : status == 410
+                         ? "never answer 410: ActiveCampaign switches the "
+                           "webhook off for good"
+                         : "something else answers there: have the proxy pass "
+                           "/hook/ to receiver.listen; deploy/proxy has settings",
+                     "%s answers %d where 404 was expected", c->public_url, status);
+    else if (!came)
+        report_warning(
+            r, "public_url",
+            "have the proxy pass /hook/ to receiver.listen, unless the receiver "
+            "runs on another machine",
+            "%s answers 404, but this receiver has not seen the request", c->public_url);
+    else
+        report_ok(r, "public_url", "%s reaches this receiver", c->public_url);
+}
+
+// --- the command ----------------------------------------------------------------------------
+
 static const struct check checks[] = {
-    {"asking the receiver", examine_receiver},
+    {"examining the receiver", examine_receiver},
     {"looking at the disk", examine_disk},
     {"looking at the clock", examine_clock},
-    {"asking the worker", examine_worker},
+    {"examining the worker", examine_worker},
     // from here on not offline
-    {"asking ActiveCampaign", outside_account},
-    {"posting to public_url", outside_public_url},
+    {"asking ActiveCampaign", examine_account},
+    {"posting to public_url", examine_public_url},
 };
 
 static int
 run_doctor(void *cli)
 {
     struct cli *c = cli;
-    struct findings f = {.cli = c, .deeply = true};
+    struct report r = {.cli = c, .deep = true};
 
-    check_all(&f, false);
+    check_all(&r, false);
     if (c->config)
-        findings_run(&f, checks, options_has(c->options, "offline") ? 4 : 6);
-    return findings_end(&f);
+        report_run(&r, checks, options_has(c->options, "offline") ? 4 : 6);
+    return report_end(&r);
 }
-
-// --- the command line -------------------------------------------------------------------
 
 static const struct option doctor_options[] = {
     OPTION_IS_FLAG("offline", "ask neither ActiveCampaign nor public_url"),

@@ -84,21 +84,10 @@ walk(struct journey *j, struct cursor *cursor, struct err *err)
     return result;
 }
 
-static const char *
-directory_of(struct cli *c, struct err *err)
-{
-    const char *directory = cli_directory(c);
-
-    if (!directory)
-        err_exit(err, EXIT_CODE_CONFIG,
-                 "without a good configuration, --directory says where it is");
-    return directory;
-}
-
 int
 journey_make(struct journey *j, struct err *err)
 {
-    const char *directory = directory_of(j->cli, err);
+    const char *directory = cli_directory(j->cli, err);
     const struct options *o = j->cli->options;
     uint64_t from = 0;
 
@@ -277,10 +266,10 @@ run_journal_ls(void *cli)
     if (journey_make(&j, &err) < 0)
         return cli_fail(&err);
     if (output.json) {
-        print_sums_json(&j, NULL, cli_directory(c));
+        print_sums_json(&j, NULL, cli_directory(c, &err));
     } else {
         print_sums(&j);
-        print_files(cli_directory(c));
+        print_files(cli_directory(c, &err));
     }
     return j.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
@@ -323,7 +312,7 @@ static int
 verify(struct journey *j, struct inspect_total *total, struct err *err)
 {
     struct inspect_watch watch = {verify_gap, verify_segment, j};
-    const char *directory = directory_of(j->cli, err);
+    const char *directory = cli_directory(j->cli, err);
 
     if (!directory)
         return -1;

@@ -3,7 +3,6 @@
 // or posts it to the receiver; claim says that this place, and no other, ships a journal from now on.
 #include "cli/cli.h"
 #include "cli/journey.h"
-#include "cli/redis_words.h"
 #include "event/delivery.h"
 #include "relay/relay.h"
 
@@ -27,8 +26,11 @@ replay_begin(struct journey *j, struct err *err)
     struct replaying *r = j->context;
 
     r->maker = entry_maker_open(j->cli->config->account_name, j->id);
-    if (r->really)
+    if (r->really) {
+        output_wait("asking Redis (%s)", j->cli->config->redis_url.text);
         r->redis = cli_redis(j->cli, err);
+        output_wait_end();
+    }
     return r->really && !r->redis ? -1 : 0;
 }
 
@@ -36,7 +38,7 @@ replay_begin(struct journey *j, struct err *err)
 static bool
 is_refused_entry(const struct replaying *r, const struct err *err)
 {
-    const char *known = redis_words_find(err->text)->in;
+    const char *known = cli_redis_advice(err->text)->in;
 
     return !redis_is_dead(r->redis) && (!*known || strcmp(known, "WRONGTYPE") == 0);
 }
@@ -230,9 +232,7 @@ salvage_by_posting(struct journey *j, struct posting *p, struct err *err)
 {
     struct cli *c = j->cli;
 
-    if (!c->config)
-        c->config = cli_config(c->file, false);
-    if (!c->config)
+    if (!cli_read_config(c))
         return err_exit(
             err, EXIT_CODE_CONFIG,
             "--post needs a good configuration: it says where the receiver is");
@@ -283,7 +283,7 @@ run_journal_salvage(void *cli)
 // --- claim ----------------------------------------------------------------------------
 
 static int
-claim(struct cli *c, const char *id, struct err *err)
+claim(struct cli *c, const char *id, const char *directory, struct err *err)
 {
     struct redis_options redis;
     struct buf password;
@@ -291,9 +291,9 @@ claim(struct cli *c, const char *id, struct err *err)
     int result = config_redis_options(&redis, c->config, &password, err);
 
     output_wait("asking Redis (%s)", c->config->redis_url.text);
-    if (result == 0 && relay_claim(&redis, c->config->redis_namespace, id,
-                                   cli_directory(c), &cursor, err) < 0) {
-        err->exit = redis_words_find(err->text)->code;
+    if (result == 0 && relay_claim(&redis, c->config->redis_namespace, id, directory,
+                                   &cursor, err) < 0) {
+        err->exit = cli_redis_advice(err->text)->code;
         result = -1;
     }
     output_wait_end();
@@ -307,14 +307,14 @@ claim(struct cli *c, const char *id, struct err *err)
 }
 
 static void
-show_claim(struct cli *c, const char *id)
+show_claim(const char *id, const char *directory)
 {
     if (output.json)
         printf("{\"journal\":\"%s\",\"done\":false}\n", id);
     else
         printf("journal %s in %s would be claimed for this machine and directory.\n"
                "Do so only when no other copy of it runs any more. --yes does it.\n",
-               id, cli_directory(c));
+               id, directory);
 }
 
 static int
@@ -322,7 +322,8 @@ run_journal_claim(void *cli)
 {
     struct cli *c = cli;
     struct err err = {0};
-    struct cursor *cursor = cursor_open_reader(cli_directory(c), 0, &err);
+    const char *directory = cli_directory(c, &err);
+    struct cursor *cursor = cursor_open_reader(directory, 0, &err);
     char id[JOURNAL_ID_TEXT];
 
     if (!cursor)
@@ -330,10 +331,10 @@ run_journal_claim(void *cli)
     snprintf(id, sizeof id, "%s", cursor_journal_id(cursor));
     cursor_close(cursor);
     if (!options_has(c->options, "yes")) {
-        show_claim(c, id);
+        show_claim(id, directory);
         return EXIT_CODE_OK;
     }
-    return claim(c, id, &err) < 0 ? cli_fail(&err) : EXIT_CODE_OK;
+    return claim(c, id, directory, &err) < 0 ? cli_fail(&err) : EXIT_CODE_OK;
 }
 
 // --- the command line -------------------------------------------------------------------
@@ -359,7 +360,7 @@ static const struct option claim_options[] = {
     OPTION_END,
 };
 
-const struct command cli_rescue_commands[] = {
+const struct command cli_repair_commands[] = {
     {"journal replay", "", "add deliveries to their streams once more", 0, 0,
      replay_options, run_journal_replay, true, NULL},
     {"journal salvage", "", "save every readable delivery to a file, or post it", 0, 0,

@@ -1,4 +1,4 @@
-// send: posts samples as ActiveCampaign would, to see the way from post to stream with one's
+// token prints the URL of a hook: the one command that shows a secret. send posts samples as ActiveCampaign would, to see the way from post to stream with one's
 // own eyes. It posts one after another on one connection; `make bench` is for load.
 #include "base/clock.h"
 #include "base/file.h"
@@ -135,8 +135,7 @@ choose_receiver(struct sending *s, struct err *err)
 {
     struct cli *c = s->cli;
 
-    c->config = cli_config(c->file, false);
-    if (!c->config)
+    if (!cli_read_config(c))
         return err_exit(err, EXIT_CODE_CONFIG,
                         "without a good configuration, --url says where to post");
     s->hook = options_text(c->options, "hook", NULL);
@@ -339,7 +338,53 @@ run_send(void *cli)
     return s.sent == s.good ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
 }
 
+// --- token ------------------------------------------------------------------------------
+
+static void
+print_urls(const struct cli *c, const struct secrets *secrets, struct span hook)
+{
+    size_t n = options_has(c->options, "all") ? secrets->len : 1;
+    struct buf url;
+
+    buf_init(&url, 4096);
+    for (size_t i = 0; i < n; i++) {
+        buf_clear(&url);
+        secrets_url(secrets, i, c->config->public_url, hook, &url);
+        if (!output.json) {
+            puts(buf_text(&url));
+            continue;
+        }
+        output_text("hook", hook);
+        output_text("secret_file", span_of(c->config->secret_files.at[i]));
+        output_text("url", buf_span(&url));
+        output_print_line();
+    }
+    buf_release(&url);
+}
+
+static int
+run_token(void *cli)
+{
+    struct cli *c = cli;
+    const char *name = c->options->arguments[0];
+    struct err err = {0};
+
+    if (!cli_hook(c, name, &err))
+        return cli_fail(&err);
+    struct secrets *secrets = secrets_load(c->config, &err);
+    if (!secrets)
+        return cli_fail(&err);
+    print_urls(c, secrets, span_of(name));
+    secrets_release(secrets);
+    return EXIT_CODE_OK;
+}
+
 // --- the command line -------------------------------------------------------------------
+
+static const struct option token_options[] = {
+    OPTION_IS_FLAG("all", "one URL for each secret, newest first"),
+    OPTION_END,
+};
 
 static const struct option send_options[] = {
     OPTION_IS_TEXT("hook", "NAME", "which hook; else the first that asks for the type"),
@@ -355,6 +400,8 @@ static const struct option send_options[] = {
 };
 
 const struct command cli_send_commands[] = {
+    {"token", "<hook>", "print a hook's URL, which is a password", 1, 1, token_options,
+     run_token, true, NULL},
     {"send", "[<type>...|all]", "post realistic samples to the receiver", 0, 64,
      send_options, run_send, false, NULL},
     {0},

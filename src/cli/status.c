@@ -1,9 +1,10 @@
 // status: everything in one screen, from the admin listeners' metrics and from Redis. What
-// does not answer is said, and the rest is shown.
+// does not answer is said, and the rest is shown. reload: asks the receiver (or the worker) to
+// read configuration and secrets again, waits, and says what became of it; the answer is to
+// this request and no other (edge/reloads.h).
 #include "base/clock.h"
 #include "base/text.h"
-#include "cli/admin_json.h"
-#include "cli/check_redis.h"
+#include "base/clock.h"
 #include "cli/cli.h"
 #include "edge/admin_client.h"
 #include "relay/script.h"
@@ -15,8 +16,7 @@
 struct status {
     struct cli *cli;
     struct admin_state receiver, worker;
-    struct buf receiver_page, worker_page; // of /metrics; empty: it does not answer
-    struct redis *redis;                   // NULL: not usable, redis_err says why
+    struct redis *redis; // NULL: not usable, redis_err says why
     struct err redis_err;
     int64_t redis_us; // Redis's time, which its times are compared with; 0: not known
     bool healthy;
@@ -90,7 +90,7 @@ show_reload(struct status *s, const struct admin_state *state)
 static void
 show_receiver(struct status *s)
 {
-    const struct buf *page = &s->receiver_page;
+    const struct buf *page = &s->receiver.metrics;
     const char *redis = s->receiver.redis_error;
     bool up = s->receiver.code != 0, refuses = s->receiver.code == 503;
     bool ships = metrics_page_sum(page, "acrelay_relay_shipping") > 0;
@@ -323,7 +323,7 @@ show_worker(struct status *s)
     const struct admin_state *w = &s->worker;
     const struct config *c = s->cli->config;
     bool wanted = c->account_api_url && c->account_api_token_file;
-    bool leads = metrics_page_sum(&s->worker_page, "acrelay_worker_leader") > 0;
+    bool leads = metrics_page_sum(&s->worker.metrics, "acrelay_worker_leader") > 0;
     bool good = w->code == 200 && !w->activecampaign[0];
     char words[1024];
 
@@ -352,12 +352,8 @@ ask_admins(struct status *s)
 
     output_wait("asking the receiver (%s)", c->receiver_admin.text);
     admin_json_fetch(&s->receiver, &c->receiver_admin);
-    if (s->receiver.code)
-        admin_client_metrics(&s->receiver_page, &c->receiver_admin);
     output_wait("asking the worker (%s)", c->worker_admin.text);
     admin_json_fetch(&s->worker, &c->worker_admin);
-    if (s->worker.code)
-        admin_client_metrics(&s->worker_page, &c->worker_admin);
 }
 
 static void
@@ -366,9 +362,9 @@ ask_redis(struct status *s)
     uint64_t seconds;
     struct err err;
 
-    s->redis = cli_redis(s->cli, &s->redis_err);
     output_wait("asking Redis (%s)", s->cli->config->redis_url.text);
-    if (s->redis && !redis_is_usable(s->redis, &s->redis_err)) {
+    s->redis = cli_redis(s->cli, &s->redis_err);
+    if (s->redis && !check_redis_role(s->redis, &s->redis_err)) {
         redis_close(s->redis);
         s->redis = NULL;
     }
@@ -396,14 +392,92 @@ run_status(void *cli)
     if (output.json)
         output_print_line();
     redis_close(s.redis);
-    buf_release(&s.receiver_page);
-    buf_release(&s.worker_page);
+    buf_release(&s.receiver.metrics);
+    buf_release(&s.worker.metrics);
     return s.healthy ? EXIT_CODE_OK : EXIT_CODE_UNAVAILABLE;
+}
+
+// --- reload -----------------------------------------------------------------------------
+
+enum { WAIT_MS = 60000, POLL_MS = 20 };
+
+// 0 when it is done, and *state says with what result.
+static int
+wait_done(uint64_t number, const struct socket_address *admin, struct admin_state *state,
+          struct err *err)
+{
+    int64_t end = clock_mono_ms() + times_ms("reload_wait", WAIT_MS);
+
+    for (;;) {
+        admin_json_fetch(state, admin);
+        if (state->code && state->reloads_done >= number)
+            return 0;
+        if (!state->code)
+            return err_exit(err, EXIT_CODE_UNAVAILABLE, "it went away meanwhile: %s",
+                            state->reason);
+        if (clock_mono_ms() >= end)
+            return err_exit(err, EXIT_CODE_UNAVAILABLE,
+                            "it was asked to reload, and has not done so within %lld s: "
+                            "its log says what it does",
+                            (long long)times_ms("reload_wait", WAIT_MS) / 1000);
+        clock_sleep_ms(POLL_MS);
+    }
+}
+
+static void
+print_result(const char *program, const struct admin_state *state)
+{
+    if (!output.json) {
+        printf("%s: %s\n", program, state->reload);
+        return;
+    }
+    output_text("program", span_of(program));
+    output_json("done", "%s", state->reload_ok ? "true" : "false");
+    output_text("text", span_of(state->reload));
+    output_print_line();
+}
+
+static int
+run_reload(void *cli)
+{
+    struct cli *c = cli;
+    bool worker = options_has(c->options, "worker");
+    const char *program = worker ? "acrelay-worker" : "acrelayd";
+    const struct socket_address *admin =
+        worker ? &c->config->worker_admin : &c->config->receiver_admin;
+    struct admin_state state = {.reload_ok = false};
+    struct err err = {0};
+    uint64_t number;
+
+    output_wait("%s reloads", program);
+    int result = admin_json_reload(&number, admin, &err);
+    if (result == 0)
+        result = wait_done(number, admin, &state, &err);
+    output_wait_end();
+    if (result < 0) {
+        err_context(&err, "%s on %s", program, admin->text);
+        err.exit = EXIT_CODE_UNAVAILABLE;
+        return cli_fail(&err);
+    }
+    print_result(program, &state);
+    if (state.reload_ok)
+        return EXIT_CODE_OK;
+    err_exit(&err, EXIT_CODE_CONFIG,
+             "the reload was refused; %s goes on with what it had", program);
+    return cli_fail(&err);
 }
 
 // --- the command line -------------------------------------------------------------------
 
+static const struct option reload_options[] = {
+    OPTION_IS_FLAG("worker", "acrelay-worker instead of acrelayd"),
+    OPTION_END,
+};
+
 const struct command cli_status_commands[] = {
     {"status", "", "show everything in one screen", 0, 0, NULL, run_status, true, NULL},
+    {"reload", "",
+     "have acrelayd read configuration and secrets again, and say whether it did", 0, 0,
+     reload_options, run_reload, true, NULL},
     {0},
 };

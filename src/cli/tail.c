@@ -296,7 +296,6 @@ wait_for_redis(struct tail *t, const struct err *err, struct err *said)
         fprintf(stderr, "acrelay: %s: waiting, and going on when it is over\n",
                 err->text);
     *said = *err;
-    t->cli->quiet = true;
     redis_close(t->redis);
     t->redis = NULL;
     for (int i = 0; i < RETRY_MS / 100 && !stopped && !is_reader_gone(); i++)
@@ -358,7 +357,10 @@ prepare(struct tail *t, struct err *err)
             "be acknowledged and never shown");
     snprintf(t->last, sizeof t->last, "%s", from ? from : "");
     script_key(t->key, t->cli->config->redis_namespace, span_of(stream));
-    return connect_to(t, err);
+    output_wait("asking Redis (%s)", t->cli->config->redis_url.text);
+    int result = connect_to(t, err);
+    output_wait_end();
+    return result;
 }
 
 static int

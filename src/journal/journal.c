@@ -22,7 +22,7 @@ set_defaults(struct journal *j)
         j->options.segment_bytes = 16 << 20;
     j->bytes_max = j->options.bytes_max;
     if (j->bytes_max == 0) {
-        j->bytes_max = (uint64_t)8 << 30;
+        j->bytes_max = JOURNAL_BYTES_MAX;
         if (fstatvfs(j->dir, &fs) == 0 && fs.f_frsize * fs.f_blocks / 2 < j->bytes_max)
             j->bytes_max = fs.f_frsize * fs.f_blocks / 2;
     }

@@ -21,12 +21,15 @@ enum {
     JOURNAL_RECORD_MAX = 64 << 20, // ceiling for one record's payload
 };
 
+// The default of bytes_max, or half the file system where that is less.
+#define JOURNAL_BYTES_MAX (UINT64_C(8) << 30)
+
 struct journal_options {
     const char *directory;   // state_dir; made with mode 0700 when absent
     uint64_t segment_bytes;  // 0: 16 MiB
     int64_t keep_us;         // published records are kept this long (CLOCK_BOOTTIME) ...
     uint64_t keep_bytes_max; // ... or up to this many bytes, whichever is less
-    uint64_t bytes_max;      // total on disk; 0: 8 GiB or half the file system
+    uint64_t bytes_max;      // total on disk; 0: JOURNAL_BYTES_MAX
     int64_t lock_wait_ms;    // wait this long for another process to let go
     bool force; // allow what is refused of a directory: network, memory, others' rights
 };

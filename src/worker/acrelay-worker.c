@@ -21,14 +21,6 @@ fail(const struct err *err)
     return err->exit ? (int)err->exit : EXIT_CODE_FAILURE;
 }
 
-static bool
-wait(int64_t ms, void *context)
-{
-    (void)context;
-    clock_sleep_ms(ms);
-    return true;
-}
-
 // A leader's lease must be kept while calls wait for their turn.
 static bool
 may_write(void *worker)
@@ -61,7 +53,7 @@ static int
 open_account(struct worker *w, struct err *err)
 {
     struct ac_client_options callbacks = {
-        .wait = wait, .may_write = may_write, .report = report_wait, .context = w};
+        .may_write = may_write, .report = report_wait, .context = w};
 
     return worker_load(w, &callbacks, err);
 }

@@ -1,6 +1,16 @@
 #include "worker/wanted.h"
 
+#include "base/clock.h"
+
 enum { URL_MAX = 4096 };
+
+static bool
+sleep_for(int64_t ms, void *context)
+{
+    (void)context;
+    clock_sleep_ms(ms);
+    return true;
+}
 
 struct ac_client *
 wanted_account(const struct config *c, const struct ac_client_options *callbacks,
@@ -16,6 +26,8 @@ wanted_account(const struct config *c, const struct ac_client_options *callbacks
                  c->file);
         return NULL;
     }
+    if (!options.wait)
+        options.wait = sleep_for;
     options.api_url = c->account_api_url;
     options.token_file = c->account_api_token_file;
     options.rate = c->worker_api_rate;

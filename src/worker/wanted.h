@@ -6,7 +6,7 @@
 #include "hook/ac_client.h"
 
 // wanted_account opens the account of this configuration, which must live as long; `callbacks`
-// has those and `once`.
+// has those and `once`; without `wait` it sleeps.
 struct ac_client *wanted_account(const struct config *c,
                                  const struct ac_client_options *callbacks,
                                  struct err *err);

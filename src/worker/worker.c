@@ -21,10 +21,12 @@ read_config(const struct worker *w, struct err *err)
 int
 worker_load(struct worker *w, const struct ac_client_options *cb, struct err *err)
 {
-    w->config = read_config(w, err);
+    if (!w->config)
+        w->config = read_config(w, err);
     if (!w->config)
         return -1;
-    w->secrets = secrets_load(w->config, err);
+    if (!w->secrets)
+        w->secrets = secrets_load(w->config, err);
     if (!w->secrets)
         return -1;
     wanted_make(&w->wanted, w->config, w->secrets);

@@ -23,7 +23,7 @@ struct worker {
 };
 
 // worker_load reads configuration and secrets and opens the account, into an empty worker
-// (file and options set). Mistakes of the file are told on stderr, by `run` in the log; *err
+// (file and options set, and what of configuration and secrets was read already). Mistakes of the file are told on stderr, by `run` in the log; *err
 // has the rest.
 int worker_load(struct worker *w, const struct ac_client_options *cb, struct err *err);
 void worker_unload(struct worker *w);

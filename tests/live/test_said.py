@@ -162,7 +162,7 @@ def test_a_version_that_lacks_what_the_script_needs(place):
     def with_version(version):
         return place("redis://127.0.0.1:%d/0" % FakeRedis({
             "*": "-ERR Invalid stream ID\r\n", "PING": "+PONG\r\n", "ROLE": MASTER,
-            "TYPE": "+none\r\n", "EVAL": "*40\r\n" + 40 * text("ok"), "EVALSHA": "-NOSCRIPT\r\n",
+            "TYPE": "+none\r\n", "EVAL": "*2\r\n:0\r\n" + text(""), "EVALSHA": "-NOSCRIPT\r\n",
             "INFO": text(f"redis_version:{version}\r\nrole:master\r\n")}).port)
 
     for version in ("5.0.14", "6.0.16", "6.1.240"):
