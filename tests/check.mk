@@ -98,7 +98,7 @@ analyse: ## what the analyzers of gcc and clang find
 	@ls src/*/*.c | xargs -P 2 -n 8 sh -c 'clang-tidy --quiet "$$@" -- -std=c17 \
 	    -D_GNU_SOURCE -DACRELAY_VERSION=\"\" -iquote src 2>/dev/null' sh
 # the unit tests under valgrind, without those that kill processes or take minutes there
-VALGRIND := base config event hook_json inspect metric options pace plan reply script
+VALGRIND := base config event hook_json verify metric options pace plan reply script
 memcheck: $(VALGRIND:%=$(BUILD)/unit/%) ## unit tests under valgrind
 	@for t in $^; do valgrind -q --error-exitcode=9 --leak-check=full \
 	    --errors-for-leak-kinds=definite $$t --jobs 1 || exit 1; done

@@ -6,7 +6,7 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "event/event.h"
-#include "journal/inspect.h"
+#include "journal/verify.h"
 #include "hook/ac_client.h"
 
 #include <arpa/inet.h>

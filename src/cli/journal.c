@@ -5,7 +5,7 @@
 #include "cli/cli.h"
 #include "cli/journey.h"
 #include "event/delivery.h"
-#include "journal/inspect.h"
+#include "journal/verify.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -203,7 +203,7 @@ add_time(const char *name, int64_t us)
 }
 
 static void
-print_sums_json(const struct journey *j, const struct inspect_total *total,
+print_sums_json(const struct journey *j, const struct verify_total *total,
                 const char *directory)
 {
     output_text("journal", span_of(j->id));
@@ -285,14 +285,14 @@ verify_gap(uint64_t first, uint64_t last, void *context)
 
 // A segment is told when something is wrong with it.
 static void
-verify_segment(const struct inspect_segment *s, void *context)
+verify_segment(const struct verify_segment *s, void *context)
 {
     struct journey *j = context;
-    const char *state = s->state == INSPECT_TORN ? "torn" : "damaged";
+    const char *state = s->state == VERIFY_TORN ? "torn" : "damaged";
 
     j->records += s->records;
     output_count(j->records, 0);
-    if (s->state == INSPECT_CLEAN)
+    if (s->state == VERIFY_CLEAN)
         return;
     output_wipe();
     if (output.json)
@@ -303,15 +303,15 @@ verify_segment(const struct inspect_segment *s, void *context)
     else
         printf("segment %s: %s, %llu records, %llu missing%s\n", s->name, state,
                (unsigned long long)s->records, (unsigned long long)s->lost,
-               s->state == INSPECT_TORN
+               s->state == VERIFY_TORN
                    ? " (its end was never acknowledged: nothing is lost)"
                    : "");
 }
 
 static int
-verify(struct journey *j, struct inspect_total *total, struct err *err)
+verify(struct journey *j, struct verify_total *total, struct err *err)
 {
-    struct inspect_watch watch = {verify_gap, verify_segment, j};
+    struct verify_report watch = {verify_gap, verify_segment, j};
     const char *directory = cli_directory(j->cli, err);
 
     if (!directory)
@@ -323,7 +323,7 @@ verify(struct journey *j, struct inspect_total *total, struct err *err)
 }
 
 static void
-print_verified(struct journey *j, const struct inspect_total *total)
+print_verified(struct journey *j, const struct verify_total *total)
 {
     memcpy(j->id, total->id, sizeof j->id);
     j->bytes = total->payload_bytes;
@@ -351,7 +351,7 @@ run_journal_verify(void *cli)
 {
     struct cli *c = cli;
     struct journey j = {.cli = c};
-    struct inspect_total total;
+    struct verify_total total;
     struct err err = {0};
 
     if (verify(&j, &total, &err) < 0)

@@ -1,4 +1,5 @@
-#include "journal/bad.h"
+// bad/ keeps what was set aside, within bounds.
+#include "journal/inside.h"
 
 #include "base/clock.h"
 #include "base/log.h"

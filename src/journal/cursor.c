@@ -9,8 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "journal/bad.h"
-#include "journal/view.h"
+#include "journal/inside.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -59,13 +58,12 @@ cursor_open(struct journal *j, uint64_t after)
 struct cursor *
 cursor_open_reader(const char *directory, uint64_t after, struct err *err)
 {
-    struct files_list list;
-    uint64_t aside = 0;
-    int dir = files_open(directory, false, false, err);
+    struct segment_list list = {0};
+    int dir = dir_open(directory, NULL, NULL, err);
 
     if (dir < 0)
         return NULL;
-    int result = files_list_read(dir, false, &list, &aside, err);
+    int result = dir_list(dir, false, &list, err);
     if (result == 0 && list.len == 0)
         result = err_exit(err, EXIT_CODE_DIRECTORY, "%s holds no journal", directory);
     if (result < 0) {
@@ -75,7 +73,7 @@ cursor_open_reader(const char *directory, uint64_t after, struct err *err)
     struct cursor *c = cursor_make(NULL, dir, after);
     text_hex(c->id_text, sizeof c->id_text, list.at[list.len - 1].header.id,
              JOURNAL_ID_BYTES);
-    files_list_release(&list);
+    free(list.at);
     return c;
 }
 
@@ -113,6 +111,58 @@ cursor_seek(struct cursor *c, uint64_t after)
     c->after = after;
 }
 
+// The segments there are: the journal's own list, under its lock until the snapshot is closed,
+// or what the directory of another process holds.
+struct snapshot {
+    struct segment_list list;
+    struct journal *journal; // NULL: of another process
+};
+
+static int
+snapshot_open(struct snapshot *s, const struct cursor *c, struct err *err)
+{
+    *s = (struct snapshot){.journal = c->journal};
+    if (!c->journal)
+        return dir_list(c->dir, false, &s->list, err);
+    pthread_mutex_lock(&c->journal->lock);
+    s->list.at = c->journal->segments;
+    s->list.len = c->journal->segments_len;
+    return 0;
+}
+
+static void
+snapshot_close(struct snapshot *s)
+{
+    if (s->journal)
+        pthread_mutex_unlock(&s->journal->lock);
+    else
+        free(s->list.at);
+}
+
+// The place of the first segment that can hold `wanted`; of those that start at one sequence
+// the first.
+static size_t
+snapshot_pick(const struct snapshot *s, uint64_t wanted)
+{
+    const struct segment_list *list = &s->list;
+    size_t i = 0;
+
+    while (i + 1 < list->len && list->at[i + 1].header.first <= wanted)
+        i++;
+    while (i > 0 && list->at[i - 1].header.first == list->at[i].header.first)
+        i--;
+    return i;
+}
+
+static const struct segment *
+snapshot_find(const struct snapshot *s, const char *name)
+{
+    for (size_t i = s->list.len; i-- > 0;)
+        if (strcmp(s->list.at[i].name, name) == 0)
+            return &s->list.at[i];
+    return NULL;
+}
+
 // refresh learns what has become durable, up to where the segment may be read (as far as the
 // journal says, or to the end of a file that is not ours, or not ours any more), and which
 // segment comes next.
@@ -121,24 +171,24 @@ refresh(struct cursor *c, struct err *err)
 {
     const struct segment *s = NULL;
     struct stat st;
-    struct view v;
+    struct snapshot v;
     size_t i = 0;
 
-    if (view_open(&v, c->journal, c->dir, err) < 0)
+    if (snapshot_open(&v, c, err) < 0)
         return -1;
     if (c->journal)
         c->durable = c->proved = c->journal->durable;
-    if (c->journal && c->fd >= 0 && (s = view_find(&v, c->segment.name)))
+    if (c->journal && c->fd >= 0 && (s = snapshot_find(&v, c->segment.name)))
         c->scan.end = s->end;
     if (c->fd < 0)
-        i = view_pick(&v, c->after + 1);
+        i = snapshot_pick(&v, c->after + 1);
     else
-        while (i < v.list.len && !segment_is_behind(&v.list.at[i], &c->segment))
+        while (i < v.list.len && !segment_is_after(&v.list.at[i], &c->segment))
             i++;
     c->has_next = i < v.list.len;
     if (c->has_next)
         c->next = v.list.at[i];
-    view_close(&v);
+    snapshot_close(&v);
     c->scan.next_first = c->has_next ? c->next.header.first : 0;
     if (!c->journal)
         buf_clear(&c->chunk); // its zeros may have become records
@@ -212,17 +262,17 @@ struct loss {
 static int
 judge(struct cursor *c, uint64_t first, uint64_t last, struct loss *loss, struct err *err)
 {
-    struct view v;
+    struct snapshot v;
 
-    if (view_open(&v, c->journal, c->dir, err) < 0)
+    if (snapshot_open(&v, c, err) < 0)
         return -1;
     *loss = (struct loss){.range = {first, last < c->proved ? last : c->proved},
                           .kept = v.list.len == 0 || first >= v.list.at[0].header.first,
-                          .in_place = view_find(&v, c->segment.name) != NULL};
+                          .in_place = snapshot_find(&v, c->segment.name) != NULL};
     if (c->journal && c->journal->skip.first)
         range_trim(&loss->range, c->journal->skip);
-    range_trim_skipped(&loss->range, &v.list);
-    view_close(&v);
+    segment_list_trim_skipped(&v.list, &loss->range);
+    snapshot_close(&v);
     return 0;
 }
 

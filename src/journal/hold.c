@@ -9,7 +9,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "journal/bad.h"
 
 static const int64_t CLEAN_US = INT64_C(3600) * 1000000,
                      STEADY_US = INT64_C(86400) * 1000000;

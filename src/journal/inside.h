@@ -4,9 +4,8 @@
 
 #include "base/clock.h"
 #include "journal/age.h"
-#include "journal/files.h"
 #include "journal/journal.h"
-#include "journal/range.h"
+#include "journal/segment.h"
 #include "journal/tail.h"
 
 #include <pthread.h>
@@ -107,8 +106,75 @@ struct journal {
     struct cursor *age;   // finds the oldest unpublished record
 };
 
-// recover.c: reads id, segments, last sequence and what was torn off.
-int recover(struct journal *j, struct err *err);
+// --- dir.c: the files of a journal's directory: lock, segments, spare, bad/ -------------
+// All calls take the directory's descriptor; names are ours and never come from outside.
+
+// dir_open opens a directory. For its `owner` (NULL: a reader) it makes it, checks who may
+// write there, and takes the exclusive lock, writing our pid into it and waiting for it as the
+// options say. EXIT_CODE_DIRECTORY, EXIT_CODE_LOCK, or EXIT_CODE_PERMISSION where others can
+// write into it or it is another user's.
+int dir_open(const char *path, const struct journal_options *owner, int *lock_fd,
+             struct err *err);
+
+// The segments there are, by first sequence, then life. `at` is the caller's to free.
+struct segment_list {
+    struct segment *at;
+    size_t len;
+    uint64_t foreign;     // named like segments, and none, or with a damaged header
+    uint64_t spare_bytes; // 0: there is no spare
+    int spare_fd;         // of the owner's list; -1: none
+    uint64_t lost;        // the last sequence that files set aside may have held
+};
+
+// dir_list reads the headers of all segments. The owner's list moves what is foreign to bad/,
+// removes what a process that died has left, and opens the spare.
+int dir_list(int dir, bool owner, struct segment_list *list, struct err *err);
+
+// segment_list_trim_skipped takes away from both ends of *r what the headers say was never
+// acknowledged.
+static inline void
+segment_list_trim_skipped(const struct segment_list *list, struct range *r)
+{
+    for (size_t i = 0; i < list->len && r->first <= r->last; i++) {
+        const struct segment_header *h = &list->at[i].header;
+        if (h->skipped_count)
+            range_trim(r, (struct range){h->skipped, h->skipped + h->skipped_count - 1});
+    }
+}
+
+// files_create makes a segment with this header, from a spare when there is one, and syncs
+// header, file and directory. `spare` is the descriptor of the spare, taken over, or -1.
+// Returns its descriptor, or -1. Whether it went well or not, the spare is gone when
+// *from_spare is set.
+int files_create(int dir, const struct segment_header *h, int spare, char *name,
+                 bool *from_spare, struct err *err);
+
+// dir_make_spare makes one zero-filled, synced spare of `bytes`. Returns its descriptor, which
+// is held until the spare is used (so that a segment can begin when no other descriptor is
+// left), or -1.
+int dir_make_spare(int dir, uint64_t bytes, struct err *err);
+
+// dir_remove removes a segment, and syncs the directory so that removals keep their order. One
+// that is not there is fine. With `recycle` the next dir_make_spare overwrites it instead, and
+// takes no new room.
+int dir_remove(int dir, const char *name, bool recycle, struct err *err);
+
+// --- bad.c: what was set aside -----------------------------------------------------------
+// bad/ holds segments that are not understood, and copies of damaged ranges. It is bounded:
+// copies stop at BAD_FILES_MAX files or BAD_BYTES_MAX bytes, and files go after BAD_KEEP_DAYS.
+enum { BAD_FILES_MAX = 1000, BAD_BYTES_MAX = 256 << 20, BAD_KEEP_DAYS = 90 };
+
+// bad_set_aside moves a file of `dir` to bad/, logs why, and counts it.
+void bad_set_aside(int dir, const char *name, const char *why, uint64_t *count);
+
+// bad_copy copies a range of a file to bad/<name>.<offset>. 1, 0 when that was done before, -1
+// with *err.
+int bad_copy(int dir, int fd, const char *name, uint64_t from, uint64_t to,
+             struct err *err);
+
+// bad_clean removes what was put there more than BAD_KEEP_DAYS before now_us (wall clock).
+// Only files whose names we give are touched.
+void bad_clean(int dir, int64_t now_us);
 
 // group.c
 struct group *group_make(void);

@@ -20,7 +20,7 @@
 //
 // To change the format: raise SEGMENT_VERSION, keep reading the version before (the header
 // is read first and says which; its first 16 bytes never change), and say so in the
-// CHANGELOG. A version that is not known is set aside in bad/ (bad.h), not deleted.
+// CHANGELOG. A version that is not known is set aside in bad/ (bad_set_aside), not deleted.
 #ifndef ACRELAY_JOURNAL_SEGMENT_H
 #define ACRELAY_JOURNAL_SEGMENT_H
 
@@ -70,9 +70,9 @@ struct segment {
     int64_t since_us; // clock_boot_us of our last write; of the opening if we never wrote
 };
 
-// segment_is_behind says whether s comes after `than` in the journal.
+// segment_is_after says whether s comes after `than` in the journal.
 static inline bool
-segment_is_behind(const struct segment *s, const struct segment *than)
+segment_is_after(const struct segment *s, const struct segment *than)
 {
     if (s->header.first != than->header.first)
         return s->header.first > than->header.first;
@@ -94,6 +94,31 @@ segment_last_possible(uint64_t first, uint64_t bytes)
         bytes > SEGMENT_HEADER ? (bytes - SEGMENT_HEADER) / SEGMENT_RECORD_LEAST : 0;
 
     return first + records - 1;
+}
+
+// A range of sequences. Empty when `first` is 0, or after `last`.
+struct range {
+    uint64_t first, last;
+};
+
+// range_cover is the smallest range that holds both; one whose `first` is 0 counts for none.
+static inline struct range
+range_cover(struct range a, struct range b)
+{
+    if (a.first == 0 || b.first == 0)
+        return a.first ? a : b;
+    return (struct range){a.first < b.first ? a.first : b.first,
+                          a.last > b.last ? a.last : b.last};
+}
+
+// range_trim takes what lies in `off` away from both ends of *r.
+static inline void
+range_trim(struct range *r, struct range off)
+{
+    if (r->first >= off.first && r->first <= off.last)
+        r->first = off.last + 1;
+    if (r->last >= off.first && r->last <= off.last)
+        r->last = off.first - 1;
 }
 
 // segment_header_seal completes a header whose id, first, life, salt and skipped range are

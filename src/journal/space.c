@@ -89,7 +89,7 @@ remove_oldest(struct journal *j, bool (*may_go)(const struct journal *))
 
     pthread_mutex_lock(&j->removing);
     if (take_oldest(j, may_go, &s)) {
-        result = files_remove(j->dir, s.name, &err);
+        result = dir_remove(j->dir, s.name, false, &err);
         if (result < 0) {
             if (j->stuck != err.error)
                 log_warn("journal: %s: its room is not free, and keep cannot hold",
@@ -189,7 +189,7 @@ give_oldest_to_spare(struct journal *j, struct err *err)
 
     pthread_mutex_lock(&j->removing);
     if (take_oldest(j, oldest_is_published, &s)) {
-        result = files_give_to_spare(j->dir, s.name, err);
+        result = dir_remove(j->dir, s.name, true, err);
         if (result < 0)
             put_back(j, &s);
         else
@@ -204,7 +204,7 @@ recycle_oldest(struct journal *j, struct err *err)
 {
     if (give_oldest_to_spare(j, err) < 0)
         return -1;
-    return files_make_spare(j->dir, j->options.segment_bytes, err);
+    return dir_make_spare(j->dir, j->options.segment_bytes, err);
 }
 
 // A spare must not take the room in which the active segment still grows: that would be
@@ -279,7 +279,7 @@ make_spare(struct journal *j, struct err *err)
         return err_set(err, ERR_AGAIN,
                        "there is no room for one, and nothing is published yet");
     err_set(err, ERR_AGAIN, "there is no room for one");
-    int made = fits ? files_make_spare(j->dir, j->options.segment_bytes, err) : -1;
+    int made = fits ? dir_make_spare(j->dir, j->options.segment_bytes, err) : -1;
     if (made < 0 && (!fits || space_is_missing(err)))
         made = recycle_oldest(j, err);
     end_filling(j, made);
@@ -315,7 +315,6 @@ keeper_run(void *journal)
 {
     struct journal *j = journal;
 
-    files_drop_fill(j->dir);
     do {
         hold_check(j);
         while (remove_oldest(j, oldest_is_due) == 0)

@@ -2,7 +2,7 @@
 // whatever happened in between.
 #include "base/clock.h"
 #include "base/log.h"
-#include "journal/inspect.h"
+#include "journal/verify.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -514,8 +514,8 @@ count_missing(const struct record *rec, void *context, struct err *err)
 Test(journal, is_verified_and_salvaged_around_a_block_that_cannot_be_read)
 {
     struct journal_options o = options();
-    struct inspect_watch nobody = {0};
-    struct inspect_total total;
+    struct verify_report nobody = {0};
+    struct verify_total total;
     struct salvaged found = {0};
     struct err err = {0};
     char path[128];

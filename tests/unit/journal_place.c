@@ -1,7 +1,7 @@
 // Where a journal may be: what would make a 200 a promise on sand is refused.
 #include "base/clock.h"
-#include "journal/bad.h"
-#include "journal/inspect.h"
+#include "journal/inside.h"
+#include "journal/verify.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>

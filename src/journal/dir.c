@@ -1,13 +1,17 @@
+// The files of a journal's directory. Only what the segments' own headers say is believed; a
+// name must be the one that its header makes.
+//
 // A new segment appears under its name only when its header is synced: it is written as
 // `new` (or is a spare, all zeros), synced, renamed, and the directory synced. A crash in
 // between leaves a `new` that the next start overwrites, or a spare.
-#include "journal/files.h"
+#include "journal/inside.h"
 
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -17,7 +21,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char fill_name[] = "fill", new_name[] = "new";
+enum { FILL_PIECE = 1 << 18 };
+
+static const char fill_name[] = "fill", new_name[] = "new", spare_name[] = "spare";
+
+// --- opening ---------------------------------------------------------------------------
 
 // The failed call's reason, with the exit code of a directory.
 static int
@@ -92,15 +100,21 @@ check_directory(int dir, const char *path, bool force, struct err *err)
     return sync_entry(dir, path, err);
 }
 
-int
-files_open(const char *path, bool make, bool force, struct err *err)
+static int
+open_directory(const char *path, struct err *err)
 {
-    if (make && mkdir(path, 0700) < 0 && errno != EEXIST)
-        return refuse_directory(err, "cannot make it", path);
     int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0)
-        return refuse_directory(err, "cannot open it", path);
-    if (make && check_directory(dir, path, force, err) < 0) {
+
+    return dir < 0 ? refuse_directory(err, "cannot open it", path) : dir;
+}
+
+static int
+open_checked(const char *path, bool force, struct err *err)
+{
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        return refuse_directory(err, "cannot create it", path);
+    int dir = open_directory(path, err);
+    if (dir >= 0 && check_directory(dir, path, force, err) < 0) {
         close(dir);
         return -1;
     }
@@ -108,7 +122,7 @@ files_open(const char *path, bool make, bool force, struct err *err)
 }
 
 static int
-holder(int fd)
+read_pid(int fd)
 {
     char text[16] = "";
 
@@ -149,19 +163,17 @@ write_pid(int fd)
         log_warn("journal: cannot write our pid into the lock");
 }
 
-int
-files_lock(int dir, const char *path, int64_t wait_ms, struct err *err)
+static int
+lock_directory(int dir, const char *path, int64_t wait_ms, struct err *err)
 {
     int64_t start = clock_mono_ms();
-    bool said = false;
+    bool logged = false;
     int fd = open_lock(dir, path, err);
 
-    if (fd < 0)
-        return -1;
-    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+    while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
         int64_t waited = clock_mono_ms() - start;
+        int pid = read_pid(fd);
         if (waited >= wait_ms) {
-            int pid = holder(fd);
             close(fd);
             return err_exit(
                 err, EXIT_CODE_LOCK,
@@ -170,14 +182,188 @@ files_lock(int dir, const char *path, int64_t wait_ms, struct err *err)
                 "state_dir",
                 path, pid);
         }
-        if (!said && waited >= 1000)
-            log_info("journal: waiting for process %d to let go of %s", holder(fd), path);
-        said = said || waited >= 1000;
+        if (!logged && waited >= 1000)
+            log_info("journal: waiting for process %d to let go of %s", pid, path);
+        logged = logged || waited >= 1000;
         clock_sleep_ms(20);
     }
-    write_pid(fd);
+    if (fd >= 0)
+        write_pid(fd);
     return fd;
 }
+
+int
+dir_open(const char *path, const struct journal_options *owner, int *lock_fd,
+         struct err *err)
+{
+    int dir = owner ? open_checked(path, owner->force, err) : open_directory(path, err);
+
+    if (dir < 0 || !owner)
+        return dir;
+    *lock_fd = lock_directory(dir, path, owner->lock_wait_ms, err);
+    if (*lock_fd >= 0)
+        return dir;
+    close(dir);
+    return -1;
+}
+
+// --- what there is --------------------------------------------------------------------
+
+static int
+by_first(const void *a, const void *b)
+{
+    const struct segment_header *x = &((const struct segment *)a)->header;
+    const struct segment_header *y = &((const struct segment *)b)->header;
+
+    if (x->first != y->first)
+        return x->first < y->first ? -1 : 1;
+    return x->life < y->life ? -1 : x->life > y->life;
+}
+
+static bool
+ends_with(const char *name, const char *end)
+{
+    size_t n = strlen(name), e = strlen(end);
+
+    return n >= e && strcmp(name + n - e, end) == 0;
+}
+
+// A block, or what should tell where it is, is broken: trying again does not help.
+static bool
+is_damage(int error)
+{
+    return error == EIO || error == EUCLEAN || error == EBADMSG || error == ENODATA;
+}
+
+// read_header reads the header of an open file. 1, 0 when it is no segment of ours and *why
+// says so, -1 when that cannot be told now (*err).
+static int
+read_header(int fd, struct segment *s, const char **why, struct err *err)
+{
+    struct err reason = {0};
+    struct stat st;
+
+    *why = "is not a segment of ours";
+    if (fstat(fd, &st) < 0)
+        return err_errno(err, "cannot stat a segment");
+    if (!S_ISREG(st.st_mode))
+        return 0;
+    if (segment_read_header(fd, &s->header, &reason) == 0) {
+        s->bytes = s->end = (uint64_t)st.st_size;
+        s->since_us = clock_boot_us(); // the file's time is the word of a wall clock
+        return 1;
+    }
+    if (reason.kind == ERR_INPUT)
+        return 0;
+    *why = "cannot be read";
+    return is_damage(reason.error) ? 0 : err_set(err, ERR_AGAIN, "%s", reason.text);
+}
+
+// read_one reads a segment's header, as read_header does. A file that cannot be opened (whose
+// owner is another, or too many are open) is no damage and must not pass for a foreign one.
+static int
+read_one(int dir, const char *name, struct segment *s, const char **why, struct err *err)
+{
+    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+    *why = "is not a segment of ours";
+    if (fd < 0 && (errno == ENOENT || errno == ELOOP || errno == ENXIO))
+        return 0;
+    if (fd < 0)
+        return err_errno(err, "cannot open segment %s", name);
+    int result = read_header(fd, s, why, err);
+    close(fd);
+    if (result < 0)
+        return err_context(err, "segment %s", name);
+    if (result == 0)
+        return 0;
+    segment_name(s->name, &s->header);
+    return strcmp(s->name, name) == 0;
+}
+
+// note_lost: the name still says where the segment began, the size how many it may have held.
+static void
+note_lost(int dir, const char *name, struct segment_list *list)
+{
+    struct stat st;
+    uint64_t first;
+    uint32_t life;
+
+    if (sscanf(name, "%16" SCNx64 "-%8" SCNx32 ".wal", &first, &life) != 2 ||
+        first == 0 || first > UINT64_MAX / 2 ||
+        fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+        return;
+    uint64_t last = segment_last_possible(first, (uint64_t)st.st_size);
+    if (last >= first && list->lost < last)
+        list->lost = last;
+}
+
+static int
+list_segment(int dir, const char *name, bool owner, struct segment_list *list,
+             struct err *err)
+{
+    struct segment s;
+    const char *why;
+    int ok = read_one(dir, name, &s, &why, err);
+
+    if (ok > 0) {
+        list->at = memory_grow(list->at, (list->len + 1) * sizeof *list->at);
+        list->at[list->len++] = s;
+    } else if (ok == 0 && owner) {
+        note_lost(dir, name, list);
+        bad_set_aside(dir, name, why, &list->foreign);
+    } else if (ok == 0) {
+        list->foreign++;
+    }
+    return ok < 0 ? -1 : 0;
+}
+
+static int
+list_entry(int dir, const char *name, bool owner, struct segment_list *list,
+           struct err *err)
+{
+    struct stat st;
+
+    if (ends_with(name, ".wal"))
+        return list_segment(dir, name, owner, list, err);
+    if (owner && strcmp(name, fill_name) == 0)
+        unlinkat(dir, name, 0); // the half-made spare of a process that died
+    if (owner && strcmp(name, spare_name) == 0) {
+        list->spare_fd = openat(dir, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+            list->spare_bytes = (uint64_t)st.st_size;
+    }
+    return 0;
+}
+
+int
+dir_list(int dir, bool owner, struct segment_list *list, struct err *err)
+{
+    int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    int result = 0;
+
+    *list = (struct segment_list){.spare_fd = -1};
+    if (!d) {
+        if (fd >= 0)
+            close(fd);
+        return err_errno(err, "cannot list the journal's directory");
+    }
+    for (struct dirent *e; result == 0 && (e = readdir(d));)
+        result = list_entry(dir, e->d_name, owner, list, err);
+    closedir(d);
+    if (list->len)
+        qsort(list->at, list->len, sizeof *list->at, by_first);
+    if (result == 0)
+        return 0;
+    free(list->at);
+    list->at = NULL;
+    if (list->spare_fd >= 0)
+        close(list->spare_fd);
+    return -1;
+}
+
+// --- segments and spares --------------------------------------------------------------
 
 static int
 write_header(int fd, const struct segment_header *h, struct err *err)
@@ -211,13 +397,7 @@ give_up(int dir, int fd, bool from_spare)
 {
     close(fd);
     if (from_spare)
-        unlinkat(dir, FILES_SPARE, 0);
-}
-
-int
-files_open_spare(int dir)
-{
-    return openat(dir, FILES_SPARE, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        unlinkat(dir, spare_name, 0);
 }
 
 // Whether a descriptor is of what the name `spare` still leads to.
@@ -227,7 +407,7 @@ is_the_spare(int dir, int fd)
     struct stat open, named;
 
     return fstat(fd, &open) == 0 &&
-           fstatat(dir, FILES_SPARE, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+           fstatat(dir, spare_name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
            open.st_ino == named.st_ino && open.st_dev == named.st_dev;
 }
 
@@ -235,7 +415,7 @@ int
 files_create(int dir, const struct segment_header *h, int spare, char *name,
              bool *from_spare, struct err *err)
 {
-    const char *source = FILES_SPARE;
+    const char *source = spare_name;
     int fd = spare;
 
     if (fd >= 0 && !is_the_spare(dir, fd)) {
@@ -243,7 +423,7 @@ files_create(int dir, const struct segment_header *h, int spare, char *name,
         fd = -1;
     }
     if (fd < 0)
-        fd = files_open_spare(dir);
+        fd = openat(dir, spare_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     *from_spare = fd >= 0;
     if (fd < 0) {
         source = new_name;
@@ -259,43 +439,44 @@ files_create(int dir, const struct segment_header *h, int spare, char *name,
     return -1;
 }
 
-// fill_zeros overwrites all of the file, so that its blocks are allocated and written.
+// fill overwrites all of the file with zeros, so that its blocks are allocated and written.
 static int
-fill_zeros(int fd, uint64_t bytes, struct err *err)
+fill(int fd, uint64_t bytes, struct err *err)
 {
-    static const char zeros[1 << 18];
+    char *zeros = memory_get(FILL_PIECE);
+    int result = 0;
 
-    for (uint64_t at = 0; at < bytes;) {
-        size_t piece = bytes - at < sizeof zeros ? (size_t)(bytes - at) : sizeof zeros;
+    memset(zeros, 0, FILL_PIECE);
+    for (uint64_t at = 0; at < bytes && result == 0;) {
+        size_t piece = bytes - at < FILL_PIECE ? (size_t)(bytes - at) : FILL_PIECE;
         ssize_t n = pwrite(fd, zeros, piece, (off_t)at);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
-            return err_errno(err, "cannot fill a spare segment");
-        at += (uint64_t)n;
-        // Piece by piece: the commits beside it must not wait for 16 MiB.
-        if (fdatasync(fd) < 0)
-            return err_errno(err, "cannot sync a spare segment");
+        // Synced piece by piece: the commits beside it must not wait for 16 MiB.
+        if (n < 0 || fdatasync(fd) < 0)
+            result = err_errno(err, "cannot fill a spare segment");
+        else
+            at += (uint64_t)n;
     }
-    return 0;
+    free(zeros);
+    return result;
 }
 
 int
-files_make_spare(int dir, uint64_t bytes, struct err *err)
+dir_make_spare(int dir, uint64_t bytes, struct err *err)
 {
     int fd = openat(dir, fill_name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-    if (fd < 0)
-        return err_errno(err, "cannot make a spare segment");
     int result;
 
+    if (fd < 0)
+        return err_errno(err, "cannot create a spare segment");
     // The file may have been a segment: its new name is durable before a byte of it is
     // overwritten, else a crash could leave zeros under the old name.
     if (fsync(dir) < 0 || ftruncate(fd, (off_t)bytes) < 0)
         result = err_errno(err, "cannot size a spare segment");
     else
-        result = fill_zeros(fd, bytes, err);
-    if (result == 0 && renameat(dir, fill_name, dir, FILES_SPARE) < 0)
+        result = fill(fd, bytes, err);
+    if (result == 0 && renameat(dir, fill_name, dir, spare_name) < 0)
         result = err_errno(err, "cannot name a spare segment");
     if (result == 0)
         return fd;
@@ -304,23 +485,13 @@ files_make_spare(int dir, uint64_t bytes, struct err *err)
     return -1;
 }
 
-void
-files_drop_fill(int dir)
-{
-    unlinkat(dir, fill_name, 0); // mostly there is none
-}
-
 int
-files_give_to_spare(int dir, const char *name, struct err *err)
+dir_remove(int dir, const char *name, bool recycle, struct err *err)
 {
-    if (renameat(dir, name, dir, fill_name) < 0)
-        return err_errno(err, "cannot recycle segment %s", name);
-    return 0;
-}
-
-int
-files_remove(int dir, const char *name, struct err *err)
-{
+    if (recycle)
+        return renameat(dir, name, dir, fill_name) == 0
+                   ? 0
+                   : err_errno(err, "cannot recycle segment %s", name);
     if (unlinkat(dir, name, 0) < 0 && errno != ENOENT)
         return err_errno(err, "cannot remove %s", name);
     // In order, so that no older segment comes back after a crash without a newer one. If

@@ -1,16 +1,16 @@
 // Segment by segment. What is missing is judged by the scan, as for a cursor, and lost unless a
 // header says that it was skipped.
-#include "journal/inspect.h"
+#include "journal/verify.h"
 
 #include "base/text.h"
-#include "journal/files.h"
-#include "journal/range.h"
+#include "journal/inside.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -33,39 +33,39 @@ count_bad(int dir)
     return n;
 }
 
-// A look at one segment of a list.
-struct look {
-    const struct files_list *list;
-    const struct inspect_watch *watch;
+// The verification of one segment of a list.
+struct verify {
+    const struct segment_list *list;
+    const struct verify_report *report;
     size_t i;
     bool held; // a process may just be writing to the newest segment
     struct segment_scan scan;
-    struct inspect_segment found;
+    struct verify_segment found;
 };
 
 static bool
-is_newest(const struct look *l)
+is_newest(const struct verify *v)
 {
-    return l->i + 1 == l->list->len;
+    return v->i + 1 == v->list->len;
 }
 
 // A hole is lost as far as it had been acknowledged.
 static void
-count_hole(struct look *l, const struct segment_hole *hole)
+count_hole(struct verify *v, const struct segment_hole *hole)
 {
     struct range lost = {hole->first, hole->proved};
 
-    range_trim_skipped(&lost, l->list);
+    segment_list_trim_skipped(v->list, &lost);
     if (lost.first > lost.last) {
-        if (l->found.state == INSPECT_CLEAN)
-            l->found.state = INSPECT_TORN;
+        if (v->found.state == VERIFY_CLEAN)
+            v->found.state = VERIFY_TORN;
         return;
     }
-    l->found.state = INSPECT_DAMAGED;
-    l->found.lost += lost.last - lost.first + 1;
-    l->found.gaps++;
-    if (l->watch->gap)
-        l->watch->gap(lost.first, lost.last, l->watch->context);
+    v->found.state = VERIFY_DAMAGED;
+    v->found.lost += lost.last - lost.first + 1;
+    v->found.gaps++;
+    if (v->report->gap)
+        v->report->gap(lost.first, lost.last, v->report->context);
 }
 
 static bool
@@ -86,68 +86,68 @@ has_remains(const struct segment_scan *s)
 }
 
 static void
-count_record(struct look *l, const struct segment_frame *f)
+count_record(struct verify *v, const struct segment_frame *f)
 {
-    l->found.records++;
-    l->found.payload_bytes += f->length;
-    l->found.last = f->sequence;
+    v->found.records++;
+    v->found.payload_bytes += f->length;
+    v->found.last = f->sequence;
 }
 
 static int
-scan_all(struct look *l, struct err *err)
+scan_all(struct verify *v, struct err *err)
 {
     enum segment_result r;
 
-    while ((r = segment_scan_next(&l->scan, err)) > SEGMENT_END)
+    while ((r = segment_scan_next(&v->scan, err)) > SEGMENT_END)
         if (r == SEGMENT_HOLE)
-            count_hole(l, &l->scan.hole);
+            count_hole(v, &v->scan.hole);
         else
-            count_record(l, &l->scan.frame);
+            count_record(v, &v->scan.frame);
     // Remains in the newest segment may be what is just being written.
-    if (l->found.state == INSPECT_CLEAN && !l->scan.sealed &&
-        !(is_newest(l) && l->held) && has_remains(&l->scan))
-        l->found.state = INSPECT_TORN;
+    if (v->found.state == VERIFY_CLEAN && !v->scan.sealed && !(is_newest(v) && v->held) &&
+        has_remains(&v->scan))
+        v->found.state = VERIFY_TORN;
     return (int)r;
 }
 
 // The size is asked now: a segment may have grown since it was listed, before the next began.
 static int
-verify_file(struct look *l, int fd, struct err *err)
+verify_file(struct verify *v, int fd, struct err *err)
 {
-    const struct segment *s = &l->list->at[l->i];
+    const struct segment *s = &v->list->at[v->i];
     struct buf chunk;
     struct stat st;
 
     if (fstat(fd, &st) < 0)
         return err_errno(err, "segment %s", s->name);
     buf_init(&chunk, SEGMENT_CHUNK_MAX);
-    segment_scan_start(&l->scan, fd, &s->header, (uint64_t)st.st_size, &chunk);
-    l->scan.passes_unreadable = true;
-    if (!is_newest(l))
-        l->scan.next_first = s[1].header.first;
-    int result = scan_all(l, err);
+    segment_scan_start(&v->scan, fd, &s->header, (uint64_t)st.st_size, &chunk);
+    v->scan.passes_unreadable = true;
+    if (!is_newest(v))
+        v->scan.next_first = s[1].header.first;
+    int result = scan_all(v, err);
     buf_release(&chunk);
     return result;
 }
 
 // 1, 0 when it is gone (published, and room was needed), -1 with *err.
 static int
-verify_one(struct look *l, int dir, struct err *err)
+verify_one(struct verify *v, int dir, struct err *err)
 {
-    const struct segment *s = &l->list->at[l->i];
+    const struct segment *s = &v->list->at[v->i];
     int fd = openat(dir, s->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
     if (fd < 0)
         return errno == ENOENT ? 0 : err_errno(err, "cannot open segment %s", s->name);
-    l->found = (struct inspect_segment){
+    v->found = (struct verify_segment){
         .name = s->name, .first = s->header.first, .last = s->header.first - 1};
-    int result = verify_file(l, fd, err);
+    int result = verify_file(v, fd, err);
     close(fd);
     return result < 0 ? -1 : 1;
 }
 
 static void
-add_up(struct inspect_total *total, const struct inspect_segment *s)
+add_up(struct verify_total *total, const struct verify_segment *s)
 {
     total->records += s->records;
     total->payload_bytes += s->payload_bytes;
@@ -162,42 +162,52 @@ add_up(struct inspect_total *total, const struct inspect_segment *s)
 }
 
 static int
-verify_all(struct look *l, int dir, struct inspect_total *total, struct err *err)
+verify_all(struct verify *v, int dir, struct verify_total *total, struct err *err)
 {
-    for (l->i = 0; l->i < l->list->len; l->i++) {
-        int there = verify_one(l, dir, err);
+    for (v->i = 0; v->i < v->list->len; v->i++) {
+        int there = verify_one(v, dir, err);
         if (there < 0)
             return -1;
         if (!there)
             continue;
-        add_up(total, &l->found);
-        if (l->watch->segment)
-            l->watch->segment(&l->found, l->watch->context);
+        add_up(total, &v->found);
+        if (v->report->segment)
+            v->report->segment(&v->found, v->report->context);
     }
     return 0;
 }
 
-int
-journal_verify(const char *directory, const struct inspect_watch *watch,
-               struct inspect_total *total, struct err *err)
+static int
+verify_directory(struct verify *v, int dir, const char *directory,
+                 struct verify_total *total, struct err *err)
 {
-    struct files_list list;
-    int dir = files_open(directory, false, false, err), result;
+    struct segment_list list;
 
-    *total = (struct inspect_total){0};
+    if (dir_list(dir, false, &list, err) < 0)
+        return -1;
+    if (list.len == 0)
+        return err_exit(err, EXIT_CODE_DIRECTORY, "%s holds no journal", directory);
+    text_hex(total->id, sizeof total->id, list.at[list.len - 1].header.id,
+             JOURNAL_ID_BYTES);
+    total->foreign = list.foreign;
+    total->bad_files = count_bad(dir);
+    v->list = &list;
+    int result = verify_all(v, dir, total, err);
+    free(list.at);
+    return result;
+}
+
+int
+journal_verify(const char *directory, const struct verify_report *report,
+               struct verify_total *total, struct err *err)
+{
+    struct verify v = {.report = report, .held = journal_is_held(directory)};
+    int dir = dir_open(directory, NULL, NULL, err);
+
+    *total = (struct verify_total){0};
     if (dir < 0)
         return -1;
-    struct look l = {.list = &list, .watch = watch, .held = journal_is_held(directory)};
-    result = files_list_read(dir, false, &list, &total->foreign, err);
-    if (result == 0 && list.len == 0)
-        result = err_exit(err, EXIT_CODE_DIRECTORY, "%s holds no journal", directory);
-    if (result == 0) {
-        text_hex(total->id, sizeof total->id, list.at[list.len - 1].header.id,
-                 JOURNAL_ID_BYTES);
-        total->bad_files = count_bad(dir);
-        result = verify_all(&l, dir, total, err);
-        files_list_release(&list);
-    }
+    int result = verify_directory(&v, dir, directory, total, err);
     close(dir);
     return result;
 }
@@ -205,7 +215,7 @@ journal_verify(const char *directory, const struct inspect_watch *watch,
 // What a salvage gives out, and to whom.
 struct salvage {
     struct segment_scan scan;
-    inspect_record *each, *gap;
+    record_fn *each, *gap;
     void *context;
 };
 
@@ -265,8 +275,8 @@ salvage_file(struct salvage *s, int fd, const char *path, struct err *err)
 }
 
 int
-journal_salvage(const char *path, inspect_record *each, inspect_record *gap,
-                void *context, struct err *err)
+journal_salvage(const char *path, record_fn *each, record_fn *gap, void *context,
+                struct err *err)
 {
     struct salvage s = {.each = each, .gap = gap, .context = context};
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);

@@ -1,5 +1,5 @@
 // What the command line sees of a journal, also while it is written to.
-#include "journal/inspect.h"
+#include "journal/verify.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@ static char directory[64];
 static void
 make_directory(void)
 {
-    strcpy(directory, "/var/tmp/acrelay-inspect-XXXXXX");
+    strcpy(directory, "/var/tmp/acrelay-verify-XXXXXX");
     cr_assert_not_null(mkdtemp(directory));
 }
 
@@ -28,7 +28,7 @@ remove_directory(void)
     cr_assert_eq(system(command), 0);
 }
 
-TestSuite(inspect, .init = make_directory, .fini = remove_directory, .timeout = 60);
+TestSuite(verify, .init = make_directory, .fini = remove_directory, .timeout = 60);
 
 static struct journal *
 must_open(void)
@@ -64,14 +64,14 @@ make_journal(void)
 
 // The segments seen, for tests that look at one of them.
 struct seen {
-    struct inspect_segment at[8];
+    struct verify_segment at[8];
     char paths[8][128];
     size_t len;
     uint64_t gap_first, gap_last; // the last one told
 };
 
 static void
-keep(const struct inspect_segment *s, void *context)
+keep(const struct verify_segment *s, void *context)
 {
     struct seen *seen = context;
 
@@ -89,14 +89,14 @@ keep_gap(uint64_t first, uint64_t last, void *context)
     seen->gap_last = last;
 }
 
-static struct inspect_total
+static struct verify_total
 verify(struct seen *seen)
 {
-    struct inspect_total total;
+    struct verify_total total;
     struct err err = {0};
 
     *seen = (struct seen){0};
-    struct inspect_watch watch = {.segment = keep, .gap = keep_gap, .context = seen};
+    struct verify_report watch = {.segment = keep, .gap = keep_gap, .context = seen};
     cr_assert_eq(journal_verify(directory, &watch, &total, &err), 0, "%s", err.text);
     return total;
 }
@@ -110,13 +110,13 @@ overwrite(const char *path, off_t at, const char *bytes, size_t len)
     close(fd);
 }
 
-Test(inspect, finds_a_journal_clean_also_while_it_is_open)
+Test(verify, finds_a_journal_clean_also_while_it_is_open)
 {
     struct seen seen;
 
     make_journal();
-    struct inspect_total total = verify(&seen);
-    cr_assert_eq(total.state, INSPECT_CLEAN);
+    struct verify_total total = verify(&seen);
+    cr_assert_eq(total.state, VERIFY_CLEAN);
     cr_assert_eq(total.records, RECORDS);
     cr_assert_eq(total.payload_bytes, RECORDS * 30);
     cr_assert_eq(total.first, 1);
@@ -125,12 +125,12 @@ Test(inspect, finds_a_journal_clean_also_while_it_is_open)
     struct journal *j = must_open();
     append(j, 3);
     total = verify(&seen);
-    cr_assert_eq(total.state, INSPECT_CLEAN);
+    cr_assert_eq(total.state, VERIFY_CLEAN);
     cr_assert_eq(total.records, RECORDS + 3);
     journal_close(j);
 }
 
-Test(inspect, tells_a_torn_tail_from_damage)
+Test(verify, tells_a_torn_tail_from_damage)
 {
     struct seen seen;
 
@@ -141,20 +141,20 @@ Test(inspect, tells_a_torn_tail_from_damage)
     struct stat st;
     cr_assert_eq(stat(seen.paths[last], &st), 0);
     cr_assert_eq(truncate(seen.paths[last], st.st_size - 32 - 8), 0);
-    struct inspect_total total = verify(&seen);
-    cr_assert_eq(total.state, INSPECT_TORN);
+    struct verify_total total = verify(&seen);
+    cr_assert_eq(total.state, VERIFY_TORN);
     cr_assert_eq(total.lost, 0);
     overwrite(seen.paths[0], 64 + 40, "damage", 6);
     total = verify(&seen);
-    cr_assert_eq(total.state, INSPECT_DAMAGED);
-    cr_assert_eq(seen.at[0].state, INSPECT_DAMAGED);
+    cr_assert_eq(total.state, VERIFY_DAMAGED);
+    cr_assert_eq(seen.at[0].state, VERIFY_DAMAGED);
     cr_assert_eq(total.lost, 1);
     cr_assert_eq(total.gaps, 1);
     cr_assert_eq(seen.gap_first, 1);
     cr_assert_eq(seen.gap_last, 1);
 }
 
-Test(inspect, calls_nothing_torn_that_may_just_be_written)
+Test(verify, calls_nothing_torn_that_may_just_be_written)
 {
     struct seen seen;
 
@@ -165,11 +165,11 @@ Test(inspect, calls_nothing_torn_that_may_just_be_written)
     verify(&seen);
     size_t last = seen.len - 1;
     overwrite(seen.paths[last], 64 + 64, "half a frame", 12);
-    cr_assert_eq(verify(&seen).state, INSPECT_CLEAN);
+    cr_assert_eq(verify(&seen).state, VERIFY_CLEAN);
     journal_close(j);
     cr_assert_eq(truncate(seen.paths[last], 64 + 64 + 12), 0);
     overwrite(seen.paths[last], 64 + 64, "half a frame", 12);
-    cr_assert_eq(verify(&seen).state, INSPECT_TORN);
+    cr_assert_eq(verify(&seen).state, VERIFY_TORN);
 }
 
 // What a salvage gave.
@@ -198,7 +198,7 @@ count_gap(const struct record *rec, void *context, struct err *err)
     return 0;
 }
 
-Test(inspect, salvages_what_is_whole_in_a_damaged_segment)
+Test(verify, salvages_what_is_whole_in_a_damaged_segment)
 {
     struct seen seen;
     struct err err = {0};
@@ -215,7 +215,7 @@ Test(inspect, salvages_what_is_whole_in_a_damaged_segment)
     cr_assert_eq(err.kind, ERR_INPUT);
 }
 
-Test(inspect, counts_a_file_that_is_no_segment_any_more)
+Test(verify, counts_a_file_that_is_no_segment_any_more)
 {
     struct seen seen;
 
@@ -225,24 +225,24 @@ Test(inspect, counts_a_file_that_is_no_segment_any_more)
     cr_assert_eq(verify(&seen).foreign, 1);
 }
 
-Test(inspect, verifies_what_is_kept_and_calls_the_rest_no_loss)
+Test(verify, verifies_what_is_kept_and_calls_the_rest_no_loss)
 {
     struct seen seen;
 
     make_journal();
     uint64_t kept = (verify(&seen), seen.at[1].first);
     cr_assert_eq(unlink(seen.paths[0]), 0);
-    struct inspect_total total = verify(&seen);
-    cr_assert_eq(total.state, INSPECT_CLEAN);
+    struct verify_total total = verify(&seen);
+    cr_assert_eq(total.state, VERIFY_CLEAN);
     cr_assert_eq(total.first, kept);
 }
 
-Test(inspect, refuses_a_directory_that_holds_no_journal)
+Test(verify, refuses_a_directory_that_holds_no_journal)
 {
-    struct inspect_total total;
+    struct verify_total total;
     struct err err = {0};
 
-    struct inspect_watch nobody = {0};
+    struct verify_report nobody = {0};
 
     cr_assert_eq(journal_verify(directory, &nobody, &total, &err), -1);
     cr_assert_eq(err.exit, EXIT_CODE_DIRECTORY);
