@@ -3,7 +3,7 @@
 #define ACRELAY_JOURNAL_INSIDE_H
 
 #include "base/clock.h"
-#include "journal/age.h"
+#include "base/log.h"
 #include "journal/journal.h"
 #include "journal/segment.h"
 #include "journal/tail.h"
@@ -18,6 +18,20 @@ enum {
     GROUP_PENDING = 0,
     GROUP_DURABLE = 1,
     GROUP_FAILED = 2,
+};
+
+// How old records are, by CLOCK_BOOTTIME: when this process made them durable, kept as marks
+// about a second apart. When marks run out, every second one goes: the error stays small
+// against the age of the oldest.
+enum { AGE_MARKS = 256 };
+
+struct age_marks {
+    struct age_mark {
+        uint64_t first; // records from here on were made durable at boot_us or later
+        int64_t boot_us;
+    } at[AGE_MARKS];
+    size_t len;
+    int64_t spacing_us;
 };
 
 // Who wants to be told, instead of sleeping.
@@ -44,15 +58,15 @@ struct journal {
     char id_text[JOURNAL_ID_TEXT];
     int dir, lock_fd;
 
-    // Held while a segment is removed, by committer or keeper: one after the other, oldest
+    // Held while a segment is removed, by committer or maintenance: one after the other, oldest
     // first, or a crash could leave an older one without a newer.
     pthread_mutex_t removing;
-    int stuck; // errno of a removal that failed and was reported, 0: none; under `removing`
+    struct once stuck;     // a removal that failed; under `removing`
     pthread_mutex_t lock;  // for everything below but the committer's own
     pthread_cond_t work;   // to the committer: the open group has records
     pthread_cond_t taken;  // to appenders: a new open group
-    pthread_cond_t space;  // to the keeper: look at spares and retention
-    pthread_cond_t filled; // to the committer: the keeper is done with it
+    pthread_cond_t space;  // to maintenance: look at spares and retention
+    pthread_cond_t filled; // to the committer: maintenance is done with it
     pthread_cond_t read;   // to cursors: more is durable
     struct group *open;
     bool idle; // the committer sleeps
@@ -76,7 +90,7 @@ struct journal {
     // When the last group failed (clock_mono_us), 0: it was made durable.
     int64_t failed_us;
     int spare_fd;     // held open for the next segment, -1: not
-    bool filling;     // the keeper makes a spare
+    bool filling;     // maintenance makes a spare
     bool spare_taken; // and the committer has already used it up
     bool entering;    // the committer makes a segment
     uint64_t bytes_max;
@@ -92,8 +106,8 @@ struct journal {
     bool zeroed;      // the active segment was a spare
     bool failing;     // the last group could not be made durable, and that was said
 
-    // the keeper's own
-    bool spareless;           // no spare could be made, and that was said
+    // maintenance's own
+    struct once spareless;    // no spare can be made
     struct clock_watch watch; // of the wall clock
     int64_t round_us;         // between its rounds
     int64_t fresh_us;         // room is made without an alarm by a cursor read so old
@@ -101,7 +115,7 @@ struct journal {
     int64_t steady_us;        // since when the wall clock is steady
     int64_t cleaned_us;       // when bad/ was
 
-    pthread_t committer, keeper;
+    pthread_t committer, maintenance;
     pthread_mutex_t aged; // for `age`
     struct cursor *age;   // finds the oldest unpublished record
 };
@@ -186,19 +200,18 @@ void group_finish(struct group *g, uint32_t result);
 // commit.c
 void *committer_run(void *journal);
 
-// hold.c: what keeps the keeper from removing segments that `keep` and `keep_max` let go.
-void hold_init(struct journal *j);
-// hold_check compares wall clock and boot clock, and reports what they did since the last time.
-void hold_check(struct journal *j);
-// With the lock: whether there is a reason to keep what is due.
-bool hold_is_on(const struct journal *j);
-// hold_clean_bad removes what has been in bad/ for long enough, once an hour.
-void hold_clean_bad(struct journal *j);
-// hold_report_room: a segment was removed for room, whatever the holds say.
-void hold_report_room(struct journal *j);
+// --- journal.c, with the lock ------------------------------------------------------------
+// age_mark says that the records from `first` on became durable at boot_us. What stands at or
+// below `published` may be forgotten.
+void age_mark(struct age_marks *m, uint64_t first, int64_t boot_us, uint64_t published);
 
-// space.c
-void *keeper_run(void *journal);
+// age_find gives when (clock_boot_us) a record became durable, never later than it did; 0 when
+// that was before the first mark.
+int64_t age_find(const struct age_marks *m, uint64_t sequence);
+
+// --- retention.c -------------------------------------------------------------------------
+void retention_init(struct journal *j);
+void *maintenance_run(void *journal);
 // space_for_segment makes room for one more segment: removes published ones when the journal
 // would grow over its bounds. -1 when there is no room. Called without the lock.
 int space_for_segment(struct journal *j, struct err *err);
@@ -206,7 +219,7 @@ int space_for_segment(struct journal *j, struct err *err);
 int space_give(struct journal *j);
 // space_is_missing says whether room would have helped.
 bool space_is_missing(const struct err *err);
-// space_await_spare waits while the keeper makes a spare: then there is one, or the room that
+// space_await_spare waits while maintenance makes a spare: then there is one, or the room that
 // it took is free again.
 void space_await_spare(struct journal *j);
 void space_lost_spare(struct journal *j); // used up, or of no use any more

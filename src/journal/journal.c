@@ -1,5 +1,5 @@
 // Opening, closing and figures. Records are made durable by group.c and commit.c, room by
-// space.c.
+// retention.c.
 //
 // At opening all state is derived from the files. The id comes from the segments' headers,
 // the next sequence from a scan of the newest one and of those that may overlap it: when a
@@ -282,7 +282,7 @@ start_threads(struct journal *j, struct err *err)
 {
     if (thread_start(&j->committer, "committer", committer_run, j, err) < 0)
         return -1;
-    if (thread_start(&j->keeper, "journal-keeper", keeper_run, j, err) == 0)
+    if (thread_start(&j->maintenance, "maintenance", maintenance_run, j, err) == 0)
         return 0;
     tell_to_stop(j);
     pthread_join(j->committer, NULL);
@@ -301,7 +301,7 @@ journal_open(const struct journal_options *options, struct err *err)
     set_defaults(j);
     if (recover(j, err) < 0)
         goto fail;
-    hold_init(j);
+    retention_init(j);
     init_conditions(j);
     j->open = group_make();
     j->age = cursor_open(j, 0);
@@ -321,9 +321,63 @@ journal_close(struct journal *j)
         return;
     tell_to_stop(j);
     pthread_join(j->committer, NULL);
-    pthread_join(j->keeper, NULL);
+    pthread_join(j->maintenance, NULL);
     release(j);
 }
+
+// --- how old records are --------------------------------------------------------------
+
+enum { SPACING_MIN_US = 1000000 };
+
+// forget drops the marks before the one that the first unpublished record needs.
+static void
+forget(struct age_marks *m, uint64_t published)
+{
+    size_t gone = 0;
+
+    while (gone + 1 < m->len && m->at[gone + 1].first <= published + 1)
+        gone++;
+    m->len -= gone;
+    memmove(m->at, m->at + gone, m->len * sizeof *m->at);
+    if (m->len <= 1)
+        m->spacing_us = SPACING_MIN_US;
+}
+
+static void
+thin_out(struct age_marks *m)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < m->len; i += 2)
+        m->at[kept++] = m->at[i];
+    m->len = kept;
+    m->spacing_us *= 2;
+}
+
+void
+age_mark(struct age_marks *m, uint64_t first, int64_t boot_us, uint64_t published)
+{
+    if (m->len > 0 && boot_us - m->at[m->len - 1].boot_us < m->spacing_us)
+        return;
+    forget(m, published);
+    if (m->len == AGE_MARKS)
+        thin_out(m);
+    m->at[m->len++] = (struct age_mark){first, boot_us};
+    if (m->spacing_us == 0)
+        m->spacing_us = SPACING_MIN_US;
+}
+
+int64_t
+age_find(const struct age_marks *m, uint64_t sequence)
+{
+    size_t i = m->len;
+
+    while (i > 0 && m->at[i - 1].first > sequence)
+        i--;
+    return i > 0 ? m->at[i - 1].boot_us : 0;
+}
+
+// --- what the journal is told and asked ---------------------------------------------
 
 void
 journal_publish(struct journal *j, uint64_t sequence)

@@ -12,7 +12,7 @@
 //   http             civetweb's, receiver.threads of them: gate, intake, journal_append_later
 //   http-timeouts    ends reads that take longer than request_timeout, answers 503 at ack_timeout
 //   committer        writes and syncs the group of records, and sends the answers
-//   journal-keeper   spare segments, retention, the wall clock against the boot clock
+//   maintenance      spare segments, retention, the wall clock against the boot clock
 //   relay            reads the journal behind the committer, ships to Redis, trims
 //   resolver         one look-up of Redis's name; may be left behind by a stop
 //

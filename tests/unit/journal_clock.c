@@ -1,7 +1,7 @@
 // Clocks that lie. The linker puts these clocks before the journal's (Makefile): the real ones
 // plus what a test adds, so that steps, suspends and days cost nothing.
 #include "base/clock.h"
-#include "journal/age.h"
+#include "journal/inside.h"
 #include "journal/cursor.h"
 
 #include <criterion/criterion.h>

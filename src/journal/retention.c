@@ -1,0 +1,454 @@
+// Retention: how long published segments stay, and room for new ones. The maintenance thread
+// holds one zero-filled spare at all times, so that the committer rotates without waiting for
+// the disk, and removes published segments when they are older or more than wished and nothing
+// speaks against it. When the bounds are reached, published segments become spares before their
+// time, whatever speaks against it: a certain 503 is worse than a possible gap. What is not
+// published is never touched.
+//
+// A segment is published when the next one starts at or below `published` + 1. The newest
+// segment always stays: it carries the journal's id and the sequence to go on from.
+//
+// What speaks against removing what is due by `keep` or `keep_max`: a wall clock that stepped
+// away from the boot clock, and a cursor that was read too long ago. A segment's age is counted
+// by the boot clock, which the step does not touch. But whatever set the clock may have moved
+// Redis's too, and emptied streams that the journal can refill: what can wait does, until the
+// clock is back or has settled. `keep_max` waits as well: it believes no clock, but nothing is
+// lost by 10 minutes more than it, and `max` still bounds.
+#include "journal/inside.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+static const int64_t CLEAN_US = INT64_C(3600) * 1000000,
+                     STEADY_US = INT64_C(86400) * 1000000;
+enum {
+    ROUND_MS = 1000,
+    CURSOR_FRESH_MS = 10000,
+    DUE_FRESH_US = 2000000,
+    BACK_REPORT_US = 600 * 1000000
+};
+
+// --- the wall clock -------------------------------------------------------------------
+
+static void
+warn_of_future(struct journal *j)
+{
+    int64_t now_us = clock_now_us();
+    char then[CLOCK_TEXT], now[CLOCK_TEXT];
+
+    if (j->last_us - now_us <= RECEIPT_BACK_MAX_US)
+        return;
+    clock_format_seconds(then, j->last_us);
+    clock_format_seconds(now, now_us);
+    log_warn(
+        "journal: the newest record was received at %s, and the clock says %s: it was "
+        "ahead then, or is behind now. New receipt times go by the clock; the order is "
+        "the sequence's. See that the clock is synchronized (timedatectl)",
+        then, now);
+    j->last_us = 0;
+}
+
+void
+retention_init(struct journal *j)
+{
+    j->opened_us = clock_boot_us();
+    j->round_us = times_ms("journal-round", ROUND_MS) * 1000;
+    j->fresh_us = times_ms("cursor-fresh", CURSOR_FRESH_MS) * 1000;
+    j->watch = (struct clock_watch){.settle_us =
+                                        times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000};
+    clock_watch_check(&j->watch, clock_now_us(), j->opened_us); // the first is believed
+    j->wall_base_us = j->watch.base_us;
+    j->steady_us = j->cleaned_us = j->opened_us;
+    warn_of_future(j);
+}
+
+static void
+report_clock(const struct journal *j, enum clock_watch_result result)
+{
+    double step_s = (double)j->watch.step_us / 1e6;
+
+    switch (result) {
+    case CLOCK_STEPPED:
+        log_alarm(
+            "journal: the wall clock stepped %s by %.0f s. Receipt times follow it; "
+            "nothing is removed for keep and keep_max until it is back or has stayed "
+            "for %lld s. If nobody meant it, see what sets the clock (timedatectl)",
+            step_s < 0 ? "back" : "ahead", step_s < 0 ? -step_s : step_s,
+            (long long)(j->watch.settle_us / 1000000));
+        break;
+    case CLOCK_UNDONE:
+        log_info(
+            "journal: the wall clock is back where it was: keep and keep_max hold again");
+        break;
+    case CLOCK_SETTLED:
+        log_info(
+            "journal: the wall clock has stayed where it stepped to: keep and keep_max "
+            "hold again");
+        break;
+    case CLOCK_STEADY:
+    case CLOCK_HELD:
+        break;
+    }
+}
+
+// Once in a while: a clock that goes back and forth must not fill the log.
+static void
+report_back(struct journal *j, int64_t back_us, int64_t now_us)
+{
+    if (back_us == 0 ||
+        (j->back_reported_us && now_us - j->back_reported_us < BACK_REPORT_US))
+        return;
+    j->back_reported_us = now_us;
+    log_alarm(
+        "journal: the wall clock went back by %lld.%03lld s, and receipt times with it: "
+        "records are not in the order of their times, but of their sequence. See what "
+        "sets the clock (timedatectl)",
+        (long long)(back_us / 1000000), (long long)(back_us / 1000 % 1000));
+}
+
+// check_clock compares wall clock and boot clock, and reports what they did since the last time.
+static void
+check_clock(struct journal *j)
+{
+    int64_t wall_us = clock_now_us(), boot_us = clock_boot_us();
+
+    report_clock(j, clock_watch_check(&j->watch, wall_us, boot_us));
+    if (j->watch.holding)
+        j->steady_us = boot_us;
+    pthread_mutex_lock(&j->lock);
+    j->clock_held = j->watch.holding;
+    j->counts.clock_step_us = j->watch.holding ? j->watch.step_us : 0;
+    j->wall_base_us = j->watch.base_us;
+    int64_t back_us = j->back_us;
+    j->back_us = 0;
+    pthread_mutex_unlock(&j->lock);
+    report_back(j, back_us, boot_us);
+}
+
+// Files in bad/ are known by the wall clock only, which is believed when it has been steady
+// for a day of the boot clock.
+static void
+clean_bad(struct journal *j)
+{
+    int64_t boot_us = clock_boot_us();
+
+    if (boot_us - j->cleaned_us < CLEAN_US || boot_us - j->steady_us < STEADY_US)
+        return;
+    j->cleaned_us = boot_us;
+    bad_clean(j->dir, clock_now_us());
+}
+
+// --- room -----------------------------------------------------------------------------
+
+uint64_t
+space_used(const struct journal *j)
+{
+    uint64_t bytes = j->filling ? j->options.segment_bytes : j->spare_bytes;
+
+    bytes += j->entering ? j->options.segment_bytes : 0;
+    for (size_t i = 0; i < j->segments_len; i++)
+        bytes += j->segments[i].bytes;
+    return bytes;
+}
+
+static bool
+is_published(const struct journal *j, size_t segment)
+{
+    return segment + 1 < j->segments_len &&
+           j->segments[segment + 1].header.first <= j->published + 1;
+}
+
+uint64_t
+space_published(const struct journal *j)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; is_published(j, i); i++)
+        bytes += j->segments[i].bytes;
+    return bytes;
+}
+
+// With the lock: one more segment keeps the journal within its bounds.
+static bool
+is_within_bounds(const struct journal *j)
+{
+    return space_used(j) + j->options.segment_bytes <= j->bytes_max;
+}
+
+bool
+space_is_missing(const struct err *err)
+{
+    return err->error == ENOSPC || err->error == EDQUOT;
+}
+
+// --- removing the oldest --------------------------------------------------------------
+
+enum removal { FOR_KEEP, FOR_ROOM, FOR_SPARE };
+
+static bool
+is_cursor_fresh(const struct journal *j, int64_t max_us)
+{
+    return j->published_us && clock_boot_us() - j->published_us <= max_us;
+}
+
+// With the lock: is the oldest segment published, and for FOR_KEEP also due? What is due can
+// wait for the next cursor read, a few seconds: a Redis that was emptied since the last one is
+// not known yet.
+static bool
+may_remove(const struct journal *j, enum removal why)
+{
+    if (!is_published(j, 0) || why != FOR_KEEP)
+        return is_published(j, 0);
+    if (j->clock_held || !is_cursor_fresh(j, DUE_FRESH_US))
+        return false;
+    return clock_boot_us() - j->segments[0].since_us > j->options.keep_us ||
+           space_published(j) > j->options.keep_bytes_max;
+}
+
+// take_oldest takes the oldest segment out of the list, so that no cursor opens it any more,
+// when it may go.
+static bool
+take_oldest(struct journal *j, enum removal why, struct segment *s)
+{
+    pthread_mutex_lock(&j->lock);
+    bool taken = may_remove(j, why);
+    if (taken) {
+        *s = j->segments[0];
+        j->segments_len--;
+        memmove(j->segments, j->segments + 1, j->segments_len * sizeof *s);
+    }
+    pthread_mutex_unlock(&j->lock);
+    return taken;
+}
+
+// put_back undoes take_oldest.
+static void
+put_back(struct journal *j, const struct segment *s)
+{
+    pthread_mutex_lock(&j->lock);
+    j->segments = memory_grow(j->segments, (j->segments_len + 1) * sizeof *s);
+    memmove(j->segments + 1, j->segments, j->segments_len * sizeof *s);
+    j->segments[0] = *s;
+    j->segments_len++;
+    pthread_mutex_unlock(&j->lock);
+}
+
+// report_room: a segment was removed for room, whatever speaks against it.
+static void
+report_room(struct journal *j)
+{
+    pthread_mutex_lock(&j->lock);
+    bool fresh = is_cursor_fresh(j, j->fresh_us), report = !fresh && !j->room_reported;
+    j->room_reported = !fresh;
+    if (!fresh)
+        j->counts.unconfirmed++;
+    pthread_mutex_unlock(&j->lock);
+    if (report)
+        log_alarm(
+            "journal: there is no room left, and Redis has not answered for more than "
+            "%lld s: the oldest published records are removed before keep. If Redis "
+            "has lost them, they cannot be sent again. Bring Redis back, or give the "
+            "journal room (disk, journal.max)",
+            (long long)(j->fresh_us / 1000000));
+}
+
+// remove_oldest removes the oldest segment if it may, or makes it the next spare's file. -1 with
+// *err unless there was none.
+static int
+remove_oldest(struct journal *j, enum removal why, struct err *err)
+{
+    struct segment s;
+    int result = -1;
+
+    pthread_mutex_lock(&j->removing);
+    if (take_oldest(j, why, &s)) {
+        result = dir_remove(j->dir, s.name, why == FOR_SPARE, err);
+        if (result == 0)
+            once_clear(&j->stuck);
+        else
+            put_back(j, &s);
+        if (result < 0 && why != FOR_SPARE)
+            once_report(&j->stuck, LOG_LEVEL_WARN,
+                        "journal: %s: its room is not free, and keep cannot hold",
+                        err->text);
+        if (result == 0 && why != FOR_KEEP)
+            report_room(j);
+    }
+    pthread_mutex_unlock(&j->removing);
+    return result;
+}
+
+int
+space_give(struct journal *j)
+{
+    struct err err;
+
+    return remove_oldest(j, FOR_ROOM, &err);
+}
+
+// --- spares ---------------------------------------------------------------------------
+
+void
+space_await_spare(struct journal *j)
+{
+    pthread_mutex_lock(&j->lock);
+    while (j->filling)
+        pthread_cond_wait(&j->filled, &j->lock);
+    pthread_mutex_unlock(&j->lock);
+}
+
+void
+space_lost_spare(struct journal *j)
+{
+    pthread_mutex_lock(&j->lock);
+    j->spare_bytes = 0;
+    j->spare_taken = j->filling;
+    pthread_cond_signal(&j->space);
+    pthread_mutex_unlock(&j->lock);
+}
+
+// has_room says whether one more segment may be made, and reserves its room: out of the
+// spare, also one that is just being filled, or within the bounds.
+static bool
+has_room(struct journal *j)
+{
+    pthread_mutex_lock(&j->lock);
+    bool fits = j->spare_bytes > 0 || is_within_bounds(j);
+    while (!fits && j->filling) {
+        pthread_cond_wait(&j->filled, &j->lock);
+        fits = j->spare_bytes > 0 || is_within_bounds(j);
+    }
+    j->entering = fits;
+    pthread_mutex_unlock(&j->lock);
+    return fits;
+}
+
+int
+space_for_segment(struct journal *j, struct err *err)
+{
+    while (!has_room(j))
+        if (space_give(j) < 0)
+            return err_set(err, ERR_AGAIN,
+                           "the journal is full (journal.max) and nothing in it is "
+                           "published yet");
+    return 0;
+}
+
+// A spare must not take the room in which the active segment still grows: that would be
+// refused though the records fit.
+static bool
+disk_has_room(const struct journal *j)
+{
+    struct statvfs fs;
+
+    return fstatvfs(j->dir, &fs) < 0 ||
+           fs.f_frsize * fs.f_bavail >= j->options.segment_bytes + GROUP_BYTES_MAX;
+}
+
+// begin_filling reserves the room for a spare. *fits: a new file has room on the disk and is
+// within the bounds.
+static bool
+begin_filling(struct journal *j, bool *fits)
+{
+    *fits = disk_has_room(j);
+    pthread_mutex_lock(&j->lock);
+    *fits = *fits && is_within_bounds(j);
+    j->filling = *fits || is_published(j, 0);
+    bool filling = j->filling;
+    pthread_mutex_unlock(&j->lock);
+    return filling;
+}
+
+// The committer may have used the spare up between its naming and this.
+static void
+end_filling(struct journal *j, int fd)
+{
+    pthread_mutex_lock(&j->lock);
+    j->filling = false;
+    if (fd >= 0 && !j->spare_taken) {
+        j->spare_bytes = j->options.segment_bytes;
+        j->spare_fd = fd;
+    } else if (fd >= 0) {
+        close(fd);
+    }
+    j->spare_taken = false;
+    pthread_cond_broadcast(&j->filled);
+    pthread_mutex_unlock(&j->lock);
+}
+
+// make_spare makes a new file, or, where that would go over the bounds or the disk is full,
+// makes the oldest published segment the spare.
+static int
+make_spare(struct journal *j, struct err *err)
+{
+    bool fits;
+    int made = -1;
+
+    if (!begin_filling(j, &fits))
+        return err_set(err, ERR_AGAIN,
+                       "there is no room for one, and nothing is published yet");
+    err_set(err, ERR_AGAIN, "there is no room for one");
+    if (fits)
+        made = dir_make_spare(j->dir, j->options.segment_bytes, err);
+    if (made < 0 && (!fits || space_is_missing(err)) &&
+        remove_oldest(j, FOR_SPARE, err) == 0)
+        made = dir_make_spare(j->dir, j->options.segment_bytes, err);
+    end_filling(j, made);
+    return made < 0 ? -1 : 0;
+}
+
+// One spare is held. That there is none is no loss yet: the committer goes on without.
+static void
+hold_spare(struct journal *j)
+{
+    struct err err;
+
+    pthread_mutex_lock(&j->lock);
+    bool held = j->spare_bytes > 0;
+    pthread_mutex_unlock(&j->lock);
+    if (held)
+        return;
+    if (make_spare(j, &err) < 0)
+        once_report(&j->spareless, LOG_LEVEL_WARN,
+                    "journal: no spare segment is held: %s", err.text);
+    else if (once_clear(&j->spareless))
+        log_info("journal: a spare segment is held again");
+}
+
+// --- the thread -----------------------------------------------------------------------
+
+static bool
+await_next_round(struct journal *j)
+{
+    int64_t until_us = clock_mono_us() + j->round_us;
+    struct timespec at = {until_us / 1000000, (long)(until_us % 1000000) * 1000};
+
+    pthread_mutex_lock(&j->lock);
+    if (!j->stopping)
+        pthread_cond_timedwait(&j->space, &j->lock, &at);
+    bool stopping = j->stopping;
+    pthread_mutex_unlock(&j->lock);
+    return !stopping;
+}
+
+void *
+maintenance_run(void *journal)
+{
+    struct journal *j = journal;
+    struct err err;
+
+    do {
+        check_clock(j);
+        while (remove_oldest(j, FOR_KEEP, &err) == 0)
+            continue;
+        hold_spare(j);
+        clean_bad(j);
+    } while (await_next_round(j));
+    return NULL;
+}
