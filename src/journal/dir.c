@@ -212,20 +212,7 @@ dir_open(const char *path, const struct journal_options *owner, int *lock_fd,
 static int
 by_first(const void *a, const void *b)
 {
-    const struct segment_header *x = &((const struct segment *)a)->header;
-    const struct segment_header *y = &((const struct segment *)b)->header;
-
-    if (x->first != y->first)
-        return x->first < y->first ? -1 : 1;
-    return x->life < y->life ? -1 : x->life > y->life;
-}
-
-static bool
-ends_with(const char *name, const char *end)
-{
-    size_t n = strlen(name), e = strlen(end);
-
-    return n >= e && strcmp(name + n - e, end) == 0;
+    return segment_is_after(a, b) - segment_is_after(b, a);
 }
 
 // A block, or what should tell where it is, is broken: trying again does not help.
@@ -322,9 +309,10 @@ static int
 list_entry(int dir, const char *name, bool owner, struct segment_list *list,
            struct err *err)
 {
+    const char *dot = strrchr(name, '.');
     struct stat st;
 
-    if (ends_with(name, ".wal"))
+    if (dot && strcmp(dot, ".wal") == 0)
         return list_segment(dir, name, owner, list, err);
     if (owner && strcmp(name, fill_name) == 0)
         unlinkat(dir, name, 0); // the half-made spare of a process that died
