@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { REDIS_MS = 5000 };
 
@@ -233,6 +234,51 @@ cli_field(const struct redis_reply *fields, const char *name)
         if (span_is(redis_reply_text(redis_reply_at(fields, i)), name))
             return redis_reply_text(redis_reply_at(fields, i + 1));
     return (struct span){"", 0};
+}
+
+// --- posting ----------------------------------------------------------------------------
+
+int
+poster_find(struct poster *p, struct cli *c, struct err *err)
+{
+    if (!cli_read_config(c))
+        return err_exit(err, EXIT_CODE_CONFIG,
+                        "a good configuration is needed: it says where the receiver is");
+    const struct socket_address *listen = &c->config->listen.at[0];
+    p->to = (struct post_target){.path = listen->path, .at = listen->at};
+    p->secrets = secrets_load(c->config, err);
+    return p->secrets ? 0 : -1;
+}
+
+static void
+disconnect(struct poster *p)
+{
+    if (p->fd >= 0)
+        close(p->fd);
+    p->fd = -1;
+}
+
+int
+poster_post(struct poster *p, struct span path, struct span type, struct span encoding,
+            struct span body, struct err *err)
+{
+    bool closed = true;
+
+    if (p->fd < 0)
+        p->fd = post_open(&p->to, err);
+    if (p->fd < 0)
+        return err_context(err, "the receiver");
+    int code = post_send(p->fd, path, type, encoding, body, &closed, err);
+    if (closed)
+        disconnect(p);
+    return code;
+}
+
+void
+poster_release(struct poster *p)
+{
+    secrets_release(p->secrets);
+    disconnect(p);
 }
 
 // --- what check and doctor found --------------------------------------------------------

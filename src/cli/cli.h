@@ -6,6 +6,7 @@
 
 #include "config/config.h"
 #include "edge/post.h"
+#include "journal/verify.h"
 #include "program/options.h"
 #include "program/output.h"
 
@@ -79,6 +80,47 @@ void admin_json_fetch(struct admin_state *to, const struct socket_address *admin
 // admin_json_reload asks for a reload and gives its number; -1 with *err.
 int admin_json_reload(uint64_t *number, const struct socket_address *admin,
                       struct err *err);
+
+// A poster posts to the receiver over one connection. Start with {.fd = -1}.
+struct poster {
+    struct secrets *secrets; // NULL: not to our receiver
+    struct post_target to;
+    int fd;
+};
+
+// poster_find finds the receiver by the configuration (its first listen address) and loads the
+// secrets. poster_post posts a body to a path; `encoding` is its Content-Encoding, empty for
+// none. The status code, or -1.
+int poster_find(struct poster *p, struct cli *c, struct err *err);
+int poster_post(struct poster *p, struct span path, struct span type,
+                struct span encoding, struct span body, struct err *err);
+void poster_release(struct poster *p);
+
+// --- a journal --------------------------------------------------------------------------
+
+#define OPTION_DIRECTORY                                                                 \
+    OPTION_IS_FILE("directory", "DIR",                                                   \
+                   "the journal's directory; default receiver.state_dir")
+#define OPTIONS_RANGE                                                                    \
+    OPTION_DIRECTORY, OPTION_IS_NUMBER("from", "first sequence number"),                 \
+        OPTION_IS_NUMBER("to", "last sequence number")
+
+// A walk over the records of a journal, or of one segment's file (salvage --segment), within
+// --from and --to where the command has them. Without --from it begins at what is kept.
+struct journal_walk {
+    record_fn *each; // NULL: they are counted. With it gaps are printed, too
+    void *context;
+    uint64_t from, to;
+    struct verify_total
+        total; // `id` is known before the first record; not of one segment
+    int64_t first_us, last_us; // receipt
+};
+
+// journal_walk walks to the end; -1 with *err, as `each` gives it too.
+int journal_walk(struct journal_walk *w, struct cli *c, struct err *err);
+
+// journal_add_delivery adds the members that describe a record to the JSON document.
+void journal_add_delivery(const struct record *record, bool raw);
 
 // --- check and doctor -------------------------------------------------------------------
 

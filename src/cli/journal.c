@@ -1,11 +1,10 @@
 // journal ls, dump, verify: what a journal's directory holds, read without its lock, so that
 // the receiver may run meanwhile.
+#include "cli/cli.h"
+
 #include "base/clock.h"
 #include "base/text.h"
-#include "cli/cli.h"
-#include "cli/journey.h"
 #include "event/delivery.h"
-#include "journal/verify.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -15,115 +14,26 @@
 // --- walking --------------------------------------------------------------------------
 
 static bool
-is_in_range(const struct options *o, const struct record *record)
+is_in_range(const struct journal_walk *w, const struct record *record)
 {
-    uint64_t from = 0, to = UINT64_MAX;
-
-    if (!options_is(o, "journal ls")) {
-        from = options_number(o, "from", 0);
-        to = options_number(o, "to", UINT64_MAX);
-    }
-    return record->sequence >= from && record->sequence <= to;
-}
-
-// Without --from a journey begins at what is kept: that there was more before is no damage.
-static bool
-is_before_all(const struct journey *j, const struct record *gap)
-{
-    return j->records == 0 && strcmp(gap->gap_reason, "no longer kept") == 0 &&
-           (options_is(j->cli->options, "journal ls") ||
-            !options_has(j->cli->options, "from"));
+    return record->sequence >= w->from && record->sequence <= w->to;
 }
 
 static int
-take(struct journey *j, const struct record *record, bool gap, struct err *err)
+take_record(const struct record *record, void *walk, struct err *err)
 {
-    if (gap && is_before_all(j, record))
+    struct journal_walk *w = walk;
+    struct verify_total *t = &w->total;
+
+    if (!is_in_range(w, record))
         return 0;
-    if (gap) {
-        j->gaps++;
-        j->missing += record->sequence - record->gap_first + 1;
-        return j->on_gap ? j->on_gap(j, record, err) : 0;
-    }
-    j->records++;
-    j->bytes += record->payload.len;
-    if (!j->first)
-        j->first = record->sequence;
-    j->last = record->sequence;
-    if (!j->first_us)
-        j->first_us = record->received_us;
-    j->last_us = record->received_us;
-    return j->on_record ? j->on_record(j, record, err) : 0;
-}
-
-static int
-take_if_in_range(struct journey *j, const struct record *record, bool gap,
-                 struct err *err)
-{
-    return is_in_range(j->cli->options, record) ? take(j, record, gap, err) : 0;
-}
-
-static int
-walk(struct journey *j, struct cursor *cursor, struct err *err)
-{
-    struct record record;
-    int result = 0;
-
-    output_wait("records read");
-    while (result == 0) {
-        enum cursor_result next = cursor_next(cursor, &record, err);
-        if (next == CURSOR_ERROR)
-            result = -1;
-        else if (next == CURSOR_END)
-            break;
-        else
-            result = take_if_in_range(j, &record, next == CURSOR_GAP, err);
-        output_count(j->records, 0);
-    }
-    output_wait_end();
-    return result;
-}
-
-int
-journey_make(struct journey *j, struct err *err)
-{
-    const char *directory = cli_directory(j->cli, err);
-    const struct options *o = j->cli->options;
-    uint64_t from = 0;
-
-    if (!directory)
-        return -1;
-    if (!options_is(o, "journal ls"))
-        from = options_number(o, "from", 0);
-    if (from > 0 && from > options_number(o, "to", UINT64_MAX))
-        return err_exit(err, EXIT_CODE_USAGE, "--from lies after --to");
-    struct cursor *cursor = cursor_open_reader(directory, from ? from - 1 : 0, err);
-    if (!cursor)
-        return -1;
-    snprintf(j->id, sizeof j->id, "%s", cursor_journal_id(cursor));
-    int result = j->begin ? j->begin(j, err) : 0;
-    if (result == 0)
-        result = walk(j, cursor, err);
-    cursor_close(cursor);
-    return result;
-}
-
-static int
-take_record(const struct record *record, void *context, struct err *err)
-{
-    return take_if_in_range(context, record, false, err);
-}
-
-static int
-take_gap(const struct record *record, void *context, struct err *err)
-{
-    return take_if_in_range(context, record, true, err);
-}
-
-int
-journey_make_in(struct journey *j, const char *segment, struct err *err)
-{
-    return journal_salvage(segment, take_record, take_gap, j, err);
+    t->records++;
+    t->payload_bytes += record->payload.len;
+    t->first = t->first ? t->first : record->sequence;
+    t->last = record->sequence;
+    w->first_us = w->first_us ? w->first_us : record->received_us;
+    w->last_us = record->received_us;
+    return w->each ? w->each(record, w->context, err) : 0;
 }
 
 static void
@@ -135,13 +45,67 @@ print_gap(uint64_t first, uint64_t last, const char *reason)
            (unsigned long long)first, (unsigned long long)last, reason);
 }
 
-int
-journey_print_gap(struct journey *j, const struct record *record, struct err *err)
+// Without --from a walk begins at what is kept: that there was more before is no damage.
+static int
+take_gap(const struct record *gap, void *walk, struct err *err)
 {
-    (void)j;
+    struct journal_walk *w = walk;
+    bool is_before_all = w->total.records == 0 && w->from == 0 &&
+                         strcmp(gap->gap_reason, "no longer kept") == 0;
+
     (void)err;
-    print_gap(record->gap_first, record->sequence, record->gap_reason);
+    if (!is_in_range(w, gap) || is_before_all)
+        return 0;
+    w->total.gaps++;
+    w->total.lost += gap->sequence - gap->gap_first + 1;
+    if (w->each)
+        print_gap(gap->gap_first, gap->sequence, gap->gap_reason);
     return 0;
+}
+
+static int
+read_all(struct journal_walk *w, struct cursor *cursor, struct err *err)
+{
+    struct record record;
+    int result = 0;
+
+    output_wait("records read");
+    while (result == 0) {
+        enum cursor_result next = cursor_next(cursor, &record, err);
+        if (next == CURSOR_END)
+            break;
+        result = next == CURSOR_ERROR ? -1
+                 : next == CURSOR_GAP ? take_gap(&record, w, err)
+                                      : take_record(&record, w, err);
+        output_count(w->total.records, 0);
+    }
+    output_wait_end();
+    return result;
+}
+
+int
+journal_walk(struct journal_walk *w, struct cli *c, struct err *err)
+{
+    bool has_range = !options_is(c->options, "journal ls");
+    bool has_segment = options_is(c->options, "journal salvage");
+    const char *segment = has_segment ? options_text(c->options, "segment", NULL) : NULL;
+
+    w->from = has_range ? options_number(c->options, "from", 0) : 0;
+    w->to = has_range ? options_number(c->options, "to", UINT64_MAX) : UINT64_MAX;
+    if (segment)
+        return journal_salvage(segment, take_record, take_gap, w, err);
+    const char *directory = cli_directory(c, err);
+    if (!directory)
+        return -1;
+    if (w->from > w->to)
+        return err_exit(err, EXIT_CODE_USAGE, "--from lies after --to");
+    struct cursor *cursor = cursor_open_reader(directory, w->from ? w->from - 1 : 0, err);
+    if (!cursor)
+        return -1;
+    snprintf(w->total.id, sizeof w->total.id, "%s", cursor_journal_id(cursor));
+    int result = read_all(w, cursor, err);
+    cursor_close(cursor);
+    return result;
 }
 
 // --- ls -------------------------------------------------------------------------------
@@ -202,56 +166,37 @@ add_time(const char *name, int64_t us)
     output_text(name, span_of(time));
 }
 
+// Both lines for people, and the JSON document, which is open until the caller has added what
+// else it knows.
 static void
-print_sums_json(const struct journey *j, const struct verify_total *total,
-                const char *directory)
+print_total(const struct verify_total *t, int64_t first_us, int64_t last_us)
 {
-    output_text("journal", span_of(j->id));
-    output_number("records", j->records);
-    output_number("bytes", j->bytes);
-    output_number("first", j->first);
-    output_number("last", j->last);
-    output_number("gaps", j->gaps);
-    output_number("missing", j->missing);
-    add_time("received_first", j->first_us);
-    add_time("received_last", j->last_us);
-    if (total) {
-        output_number("unreadable_files", total->foreign);
-        output_number("bad_files", total->bad_files);
+    char bytes[32], from[CLOCK_TEXT], to[CLOCK_TEXT];
+
+    if (output.json) {
+        output_text("journal", span_of(t->id));
+        output_number("records", t->records);
+        output_number("bytes", t->payload_bytes);
+        output_number("first", t->first);
+        output_number("last", t->last);
+        output_number("gaps", t->gaps);
+        output_number("missing", t->lost);
+        add_time("received_first", first_us);
+        add_time("received_last", last_us);
+        return;
     }
-    if (directory) {
-        output_open("files", '[');
-        print_files(directory);
-        output_close('[');
-    }
-    output_print_line();
-}
-
-static void
-print_times(const struct journey *j)
-{
-    char from[CLOCK_TEXT], to[CLOCK_TEXT];
-
-    clock_format_seconds(from, j->first_us);
-    clock_format_seconds(to, j->last_us);
-    printf(", received %s to %s", from, to);
-}
-
-static void
-print_sums(const struct journey *j)
-{
-    char bytes[32];
-
-    text_bytes(bytes, sizeof bytes, j->bytes);
-    printf("journal %s: %llu records, %s", j->id, (unsigned long long)j->records, bytes);
-    if (j->records)
-        printf(", sequences %llu to %llu", (unsigned long long)j->first,
-               (unsigned long long)j->last);
-    if (j->first_us)
-        print_times(j);
-    if (j->gaps)
+    text_bytes(bytes, sizeof bytes, t->payload_bytes);
+    clock_format_seconds(from, first_us);
+    clock_format_seconds(to, last_us);
+    printf("journal %s: %llu records, %s", t->id, (unsigned long long)t->records, bytes);
+    if (t->records)
+        printf(", sequences %llu to %llu", (unsigned long long)t->first,
+               (unsigned long long)t->last);
+    if (first_us)
+        printf(", received %s to %s", from, to);
+    if (t->gaps)
         printf("; %s%llu gaps, %llu records missing%s", output_color(OUTPUT_BAD),
-               (unsigned long long)j->gaps, (unsigned long long)j->missing,
+               (unsigned long long)t->gaps, (unsigned long long)t->lost,
                output_color(OUTPUT_PLAIN));
     putchar('\n');
 }
@@ -260,18 +205,20 @@ static int
 run_journal_ls(void *cli)
 {
     struct cli *c = cli;
-    struct journey j = {.cli = c};
+    struct journal_walk w = {.each = NULL};
     struct err err = {0};
 
-    if (journey_make(&j, &err) < 0)
+    if (journal_walk(&w, c, &err) < 0)
         return cli_fail(&err);
+    print_total(&w.total, w.first_us, w.last_us);
+    if (output.json)
+        output_open("files", '[');
+    print_files(cli_directory(c, &err));
     if (output.json) {
-        print_sums_json(&j, NULL, cli_directory(c, &err));
-    } else {
-        print_sums(&j);
-        print_files(cli_directory(c, &err));
+        output_close('[');
+        output_print_line();
     }
-    return j.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
+    return w.total.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
 
 // --- verify ---------------------------------------------------------------------------
@@ -280,90 +227,71 @@ static void
 verify_gap(uint64_t first, uint64_t last, void *context)
 {
     (void)context;
+    output_wipe();
     print_gap(first, last, "damaged");
 }
 
-// A segment is told when something is wrong with it.
+// A segment is shown when something is wrong with it.
 static void
-verify_segment(const struct verify_segment *s, void *context)
+verify_segment(const struct verify_segment *s, void *records)
 {
-    struct journey *j = context;
-    const char *state = s->state == VERIFY_TORN ? "torn" : "damaged";
+    bool torn = s->state == VERIFY_TORN;
 
-    j->records += s->records;
-    output_count(j->records, 0);
+    output_count(*(uint64_t *)records += s->records, 0);
     if (s->state == VERIFY_CLEAN)
         return;
     output_wipe();
-    if (output.json)
-        printf("{\"segment\":\"%s\",\"state\":\"%s\",\"records\":%llu,"
-               "\"missing\":%llu}\n",
-               s->name, state, (unsigned long long)s->records,
-               (unsigned long long)s->lost);
-    else
-        printf("segment %s: %s, %llu records, %llu missing%s\n", s->name, state,
-               (unsigned long long)s->records, (unsigned long long)s->lost,
-               s->state == VERIFY_TORN
-                   ? " (its end was never acknowledged: nothing is lost)"
-                   : "");
-}
-
-static int
-verify(struct journey *j, struct verify_total *total, struct err *err)
-{
-    struct verify_report watch = {verify_gap, verify_segment, j};
-    const char *directory = cli_directory(j->cli, err);
-
-    if (!directory)
-        return -1;
-    output_wait("records read");
-    int result = journal_verify(directory, &watch, total, err);
-    output_wait_end();
-    return result;
+    printf(output.json ? "{\"segment\":\"%s\",\"state\":\"%s\",\"records\":%llu,"
+                         "\"missing\":%llu}\n"
+                       : "segment %s: %s, %llu records, %llu missing",
+           s->name, torn ? "torn" : "damaged", (unsigned long long)s->records,
+           (unsigned long long)s->lost);
+    if (!output.json)
+        puts(torn ? " (its end was never acknowledged: nothing is lost)" : "");
 }
 
 static void
-print_verified(struct journey *j, const struct verify_total *total)
+print_files_beside(const struct verify_total *t)
 {
-    memcpy(j->id, total->id, sizeof j->id);
-    j->bytes = total->payload_bytes;
-    j->first = total->first;
-    j->last = total->last;
-    j->gaps = total->gaps;
-    j->missing = total->lost;
     if (output.json) {
-        print_sums_json(j, total, NULL);
+        output_number("unreadable_files", t->foreign);
+        output_number("bad_files", t->bad_files);
+        output_print_line();
         return;
     }
-    print_sums(j);
-    if (total->foreign)
+    if (t->foreign)
         printf("%llu more files are named like segments, and their headers cannot be "
                "read: what they held is not counted\n",
-               (unsigned long long)total->foreign);
-    if (total->bad_files)
+               (unsigned long long)t->foreign);
+    if (t->bad_files)
         printf("bad/ holds %llu files that were set aside; what can be read of a whole "
                "segment, journal salvage --segment saves\n",
-               (unsigned long long)total->bad_files);
+               (unsigned long long)t->bad_files);
 }
 
 static int
 run_journal_verify(void *cli)
 {
     struct cli *c = cli;
-    struct journey j = {.cli = c};
+    uint64_t records = 0;
+    struct verify_report report = {verify_gap, verify_segment, &records};
     struct verify_total total;
     struct err err = {0};
+    const char *directory = cli_directory(c, &err);
 
-    if (verify(&j, &total, &err) < 0)
+    output_wait("records read");
+    if (!directory || journal_verify(directory, &report, &total, &err) < 0)
         return cli_fail(&err);
-    print_verified(&j, &total);
-    return j.gaps || total.foreign ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
+    output_wait_end();
+    print_total(&total, 0, 0);
+    print_files_beside(&total);
+    return total.gaps || total.foreign ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
 
 // --- dump -----------------------------------------------------------------------------
 
 void
-journey_add_delivery(const struct record *record, bool raw)
+journal_add_delivery(const struct record *record, bool raw)
 {
     struct delivery d = {0};
     char time[CLOCK_TEXT];
@@ -387,15 +315,15 @@ journey_add_delivery(const struct record *record, bool raw)
 }
 
 static int
-dump(struct journey *j, const struct record *record, struct err *err)
+dump(const struct record *record, void *cli, struct err *err)
 {
-    bool raw = options_has(j->cli->options, "raw");
+    bool raw = options_has(((struct cli *)cli)->options, "raw");
     struct delivery d = {0};
     char time[CLOCK_TEXT];
 
     (void)err;
     if (output.json) {
-        journey_add_delivery(record, raw);
+        journal_add_delivery(record, raw);
         output_print_line();
         return 0;
     }
@@ -418,13 +346,12 @@ dump(struct journey *j, const struct record *record, struct err *err)
 static int
 run_journal_dump(void *cli)
 {
-    struct cli *c = cli;
-    struct journey j = {.cli = c, .on_record = dump, .on_gap = journey_print_gap};
+    struct journal_walk w = {.each = dump, .context = cli};
     struct err err = {0};
 
-    if (journey_make(&j, &err) < 0)
+    if (journal_walk(&w, cli, &err) < 0)
         return cli_fail(&err);
-    return j.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
+    return w.total.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
 
 // --- the command line -------------------------------------------------------------------

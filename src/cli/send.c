@@ -16,14 +16,12 @@ enum { BODY_MAX = 64 << 20, TIMES_MAX = 100000, SAMPLES_MAX = 128 };
 
 struct sending {
     struct cli *cli;
-    struct post_target to;
-    struct secrets *secrets; // NULL with --url
+    struct poster poster; // without secrets: --url
     const char *hook, *url_path;
     struct span type;
     struct sample samples[SAMPLES_MAX];
     size_t samples_len;
     bool vary; // samples are, a file is not
-    int fd;
 
     uint64_t sent, good;
     uint64_t codes[1000];
@@ -121,7 +119,7 @@ read_url(struct sending *s, const char *url, struct err *err)
                     span_find(place, place.at[0] == '[' ? ']' : ':') < place.len;
     snprintf(full, sizeof full, "%s%.*s%s", named ? "127.0.0.1" : "", (int)behind.len,
              behind.at, has_port ? "" : ":80");
-    if (path.len == 0 || sockets_parse(&s->to.at, span_of(full)))
+    if (path.len == 0 || sockets_parse(&s->poster.to.at, span_of(full)))
         return err_exit(err, EXIT_CODE_USAGE,
                         "--url takes http://ADDRESS:PORT/PATH with an IPv4 address or an "
                         "IPv6 one in brackets");
@@ -135,16 +133,10 @@ choose_receiver(struct sending *s, struct err *err)
 {
     struct cli *c = s->cli;
 
-    if (!cli_read_config(c))
-        return err_exit(err, EXIT_CODE_CONFIG,
-                        "without a good configuration, --url says where to post");
-    s->hook = options_text(c->options, "hook", NULL);
-    if (s->hook && !cli_hook(c, s->hook, err))
+    if (poster_find(&s->poster, c, err) < 0)
         return -1;
-    s->secrets = secrets_load(c->config, err);
-    const struct socket_address *listen = &c->config->listen.at[0];
-    s->to = (struct post_target){.path = listen->path, .at = listen->at};
-    return s->secrets ? 0 : -1;
+    s->hook = options_text(c->options, "hook", NULL);
+    return s->hook && !cli_hook(c, s->hook, err) ? -1 : 0;
 }
 
 static int
@@ -174,7 +166,7 @@ add_path(const struct sending *s, const struct sample *sample, struct buf *path)
     if (s->url_path)
         buf_add_text(path, s->url_path);
     else
-        secrets_url(s->secrets, 0, "",
+        secrets_url(s->poster.secrets, 0, "",
                     span_of(s->hook ? s->hook : hook_for(s->cli->config, sample->name)),
                     path);
 }
@@ -182,7 +174,7 @@ add_path(const struct sending *s, const struct sample *sample, struct buf *path)
 // --- sending --------------------------------------------------------------------------
 
 static void
-note(struct sending *s, int code, int64_t took_us)
+count_answer(struct sending *s, int code, int64_t took_us)
 {
     s->sent++;
     if (code >= 0 && code < 1000)
@@ -196,12 +188,7 @@ static int
 send_one(struct sending *s, const struct sample *sample, struct err *err)
 {
     struct buf body, path;
-    bool closed = true;
 
-    if (s->fd < 0)
-        s->fd = post_open(&s->to, err);
-    if (s->fd < 0)
-        return err_context(err, "the receiver");
     buf_init(&body, BODY_MAX + 64);
     buf_init(&path, 4096);
     if (s->vary)
@@ -212,14 +199,10 @@ send_one(struct sending *s, const struct sample *sample, struct err *err)
     int64_t start = clock_mono_us();
     struct span type = s->type.len ? s->type : samples_type(sample);
     int code =
-        post_send(s->fd, buf_span(&path), type, SPAN(""), buf_span(&body), &closed, err);
-    note(s, code, clock_mono_us() - start);
+        poster_post(&s->poster, buf_span(&path), type, SPAN(""), buf_span(&body), err);
+    count_answer(s, code, clock_mono_us() - start);
     buf_release(&path);
     buf_release(&body);
-    if (closed) {
-        close(s->fd);
-        s->fd = -1;
-    }
     return code < 0 ? -1 : 0;
 }
 
@@ -320,7 +303,7 @@ run_send(void *cli)
     if (options_has(c->options, "list"))
         return list_samples();
     s.cli = c;
-    s.fd = -1;
+    s.poster.fd = -1;
     s.type = span_of(options_text(c->options, "content-type", ""));
     buf_init(&file, BODY_MAX);
     int result =
@@ -330,9 +313,7 @@ run_send(void *cli)
     if (s.sent > 0)
         print_summary(&s);
     buf_release(&file);
-    secrets_release(s.secrets);
-    if (s.fd >= 0)
-        close(s.fd);
+    poster_release(&s.poster);
     if (result < 0)
         return cli_fail(&err);
     return s.sent == s.good ? EXIT_CODE_OK : EXIT_CODE_FAILURE;

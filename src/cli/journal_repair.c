@@ -2,7 +2,8 @@
 // outside the cursor and marked; salvage saves what can be read of a damaged or left journal,
 // or posts it to the receiver; claim says that this place, and no other, ships a journal from now on.
 #include "cli/cli.h"
-#include "cli/journey.h"
+
+#include "base/log.h"
 #include "event/delivery.h"
 #include "relay/relay.h"
 
@@ -14,6 +15,8 @@
 // --- replay ---------------------------------------------------------------------------
 
 struct replaying {
+    struct cli *cli;
+    const struct journal_walk *walk;
     struct redis *redis;
     struct entry_maker *maker;
     uint64_t added, failed;
@@ -21,17 +24,15 @@ struct replaying {
 };
 
 static int
-replay_begin(struct journey *j, struct err *err)
+replay_start(struct replaying *r, struct err *err)
 {
-    struct replaying *r = j->context;
+    const struct config *c = r->cli->config;
 
-    r->maker = entry_maker_open(j->cli->config->account_name, j->id);
-    if (r->really) {
-        output_wait("asking Redis (%s)", j->cli->config->redis_url.text);
-        r->redis = cli_redis(j->cli, err);
-        output_wait_end();
-    }
-    return r->really && !r->redis ? -1 : 0;
+    if (!r->maker)
+        r->maker = entry_maker_open(c->account_name, r->walk->total.id);
+    if (!r->redis)
+        r->redis = cli_redis(r->cli, err);
+    return r->redis ? 0 : -1;
 }
 
 // Whether Redis refuses this entry, and would take others.
@@ -44,14 +45,16 @@ is_refused_entry(const struct replaying *r, const struct err *err)
 }
 
 static int
-replay_record(struct journey *j, const struct record *record, struct err *err)
+replay_record(const struct record *record, void *context, struct err *err)
 {
-    struct replaying *r = j->context;
+    struct replaying *r = context;
     struct entry entry;
 
     if (r->really) {
+        if (replay_start(r, err) < 0)
+            return -1;
         entry_make(r->maker, record, &entry);
-        if (relay_replay(r->redis, j->cli->config->redis_namespace, &entry, err) < 0) {
+        if (relay_replay(r->redis, r->cli->config->redis_namespace, &entry, err) < 0) {
             err_context(err, "sequence %llu", (unsigned long long)record->sequence);
             if (!is_refused_entry(r, err))
                 return -1;
@@ -68,56 +71,44 @@ static int
 run_journal_replay(void *cli)
 {
     struct cli *c = cli;
-    struct replaying r = {.really = options_has(c->options, "yes")};
-    struct journey j = {.cli = c,
-                        .begin = replay_begin,
-                        .on_record = replay_record,
-                        .on_gap = journey_print_gap,
-                        .context = &r};
+    struct replaying r = {.cli = c, .really = options_has(c->options, "yes")};
+    struct journal_walk w = {.each = replay_record, .context = &r};
+    const char *zone = c->config->account_time_zone;
     struct err err = {0};
 
-    const char *zone = c->config->account_time_zone;
+    r.walk = &w;
     int result = event_zone_set(zone ? zone : "", &err);
     if (result == 0)
-        result = journey_make(&j, &err);
+        result = journal_walk(&w, c, &err);
     entry_maker_close(r.maker);
     redis_close(r.redis);
+    unsigned long long added = r.added, failed = r.failed;
     if (output.json)
-        printf("{\"replayed\":%llu,\"failed\":%llu,\"done\":%s}\n",
-               (unsigned long long)r.added, (unsigned long long)r.failed,
+        printf("{\"replayed\":%llu,\"failed\":%llu,\"done\":%s}\n", added, failed,
                r.really ? "true" : "false");
     else if (r.really)
-        printf("%llu entries added, marked with ce_replay; %llu refused\n",
-               (unsigned long long)r.added, (unsigned long long)r.failed);
+        printf("%llu entries added, marked with ce_replay; %llu refused\n", added,
+               failed);
     else if (result == 0)
         printf(
             "%llu deliveries would be added once more, whether they are in their streams "
             "or not; --yes does it\n",
-            (unsigned long long)r.added);
+            added);
     if (result < 0)
         return cli_fail(&err);
-    return r.failed ? EXIT_CODE_FAILURE : j.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
+    return failed ? EXIT_CODE_FAILURE : w.total.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
 
 // --- salvage --------------------------------------------------------------------------
 
 static int
-salvage_record(struct journey *j, const struct record *record, struct err *err)
+save_record(const struct record *record, void *file, struct err *err)
 {
-    FILE *to = j->context;
-
-    journey_add_delivery(record, true);
+    journal_add_delivery(record, true);
     struct span line = output_line();
-    return fwrite(line.at, 1, line.len, to) == line.len ? 0
-                                                        : err_errno(err, "cannot write");
-}
-
-static int
-salvage_walk(struct journey *j, struct err *err)
-{
-    const char *segment = options_text(j->cli->options, "segment", NULL);
-
-    return segment ? journey_make_in(j, segment, err) : journey_make(j, err);
+    return fwrite(line.at, 1, line.len, file) == line.len
+               ? 0
+               : err_errno(err, "cannot write");
 }
 
 // The file holds personal data: it is new, and its owner's alone.
@@ -133,15 +124,15 @@ salvage_create(const char *path, struct err *err)
 }
 
 static int
-salvage_to_file(struct journey *j, const char *path, struct err *err)
+salvage_to_file(struct journal_walk *w, struct cli *c, const char *path, struct err *err)
 {
     FILE *file = salvage_create(path, err);
 
     if (!file)
         return -1;
-    j->on_record = salvage_record;
-    j->context = file;
-    int result = salvage_walk(j, err);
+    w->each = save_record;
+    w->context = file;
+    int result = journal_walk(w, c, err);
     if (fflush(file) != 0 || fsync(fileno(file)) != 0)
         result = err_errno(err, "%s: cannot write", path);
     if (fclose(file) != 0 && result == 0)
@@ -149,12 +140,9 @@ salvage_to_file(struct journey *j, const char *path, struct err *err)
     return result;
 }
 
-// --- salvage by posting ---------------------------------------------------------------
-
 struct posting {
-    struct secrets *secrets;
-    struct post_target to;
-    int fd;
+    const struct config *config;
+    struct poster poster;
     uint64_t posted, left;
 };
 
@@ -162,25 +150,16 @@ static int
 post_delivery(struct posting *p, const struct delivery *d, struct err *err)
 {
     struct buf path;
-    bool closed = true;
 
-    if (p->fd < 0)
-        p->fd = post_open(&p->to, err);
-    if (p->fd < 0)
-        return err_context(err, "the receiver");
     buf_init(&path, 4096);
-    secrets_url(p->secrets, 0, "", d->hook, &path);
+    secrets_url(p->poster.secrets, 0, "", d->hook, &path);
     if (d->query.len) {
         buf_add_byte(&path, '?');
         buf_add(&path, d->query);
     }
     int code =
-        post_send(p->fd, buf_span(&path), d->type, d->encoding, d->body, &closed, err);
+        poster_post(&p->poster, buf_span(&path), d->type, d->encoding, d->body, err);
     buf_release(&path);
-    if (closed) {
-        close(p->fd);
-        p->fd = -1;
-    }
     if (code >= 0 && code != 200)
         err_exit(err, EXIT_CODE_UNAVAILABLE, "the receiver answers %d", code);
     return code;
@@ -193,11 +172,11 @@ is_refused_alone(int code)
     return code == 400 || code == 413 || code == 414 || code == 431;
 }
 
-// What cannot be posted as it came is told and left.
+// What cannot be posted as it came is reported and left.
 static int
-post_record(struct journey *j, const struct record *record, struct err *err)
+post_record(const struct record *record, void *context, struct err *err)
 {
-    struct posting *p = j->context;
+    struct posting *p = context;
     unsigned long long sequence = record->sequence;
     struct delivery d = {0};
     const char *why = NULL;
@@ -205,7 +184,7 @@ post_record(struct journey *j, const struct record *record, struct err *err)
 
     if (delivery_decode(&d, record->payload, NULL) < 0)
         why = "it is unreadable";
-    else if (!config_find_hook(j->cli->config, d.hook))
+    else if (!config_find_hook(p->config, d.hook))
         why = "its hook is not in the configuration";
     else if (is_refused_alone(code = post_delivery(p, &d, err)))
         why = err->text;
@@ -228,27 +207,15 @@ post_record(struct journey *j, const struct record *record, struct err *err)
 
 // In order, each a new delivery to the receiver, until one is not answered 200.
 static int
-salvage_by_posting(struct journey *j, struct posting *p, struct err *err)
+salvage_by_posting(struct journal_walk *w, struct cli *c, struct posting *p,
+                   struct err *err)
 {
-    struct cli *c = j->cli;
-
-    if (!cli_read_config(c))
-        return err_exit(
-            err, EXIT_CODE_CONFIG,
-            "--post needs a good configuration: it says where the receiver is");
-    p->secrets = secrets_load(c->config, err);
-    if (!p->secrets)
+    if (poster_find(&p->poster, c, err) < 0)
         return -1;
-    const struct socket_address *listen = &c->config->listen.at[0];
-    p->to = (struct post_target){.path = listen->path, .at = listen->at};
-    p->fd = -1;
-    j->on_record = post_record;
-    j->context = p;
-    int result = salvage_walk(j, err);
-    secrets_release(p->secrets);
-    if (p->fd >= 0)
-        close(p->fd);
-    return result;
+    p->config = c->config;
+    w->each = post_record;
+    w->context = p;
+    return journal_walk(w, c, err);
 }
 
 static int
@@ -256,8 +223,8 @@ run_journal_salvage(void *cli)
 {
     struct cli *c = cli;
     const char *path = options_text(c->options, "to-file", NULL);
-    struct journey j = {.cli = c, .on_gap = journey_print_gap};
-    struct posting posting = {0};
+    struct posting posting = {.poster = {.fd = -1}};
+    struct journal_walk w = {0};
     struct err err = {0};
 
     if ((path != NULL) == options_has(c->options, "post")) {
@@ -265,19 +232,21 @@ run_journal_salvage(void *cli)
                  "--to-file says where the deliveries go, or --post posts them");
         return cli_fail(&err);
     }
-    int result =
-        path ? salvage_to_file(&j, path, &err) : salvage_by_posting(&j, &posting, &err);
-    unsigned long long done = path ? j.records : posting.posted, left = posting.left;
+    int result = path ? salvage_to_file(&w, c, path, &err)
+                      : salvage_by_posting(&w, c, &posting, &err);
+    poster_release(&posting.poster);
+    unsigned long long done = path ? w.total.records : posting.posted,
+                       left = posting.left, missing = w.total.lost;
     const char *word = path ? "saved" : "posted";
     if (output.json)
         printf("{\"%s\":%llu,\"left\":%llu,\"missing\":%llu}\n", word, done, left,
-               (unsigned long long)j.missing);
+               missing);
     else
         printf("%llu deliveries %s, %llu left, %llu records missing\n", done, word, left,
-               (unsigned long long)j.missing);
+               missing);
     if (result < 0)
         return cli_fail(&err);
-    return j.gaps || posting.left ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
+    return w.total.gaps || left ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
 
 // --- claim ----------------------------------------------------------------------------
