@@ -89,10 +89,11 @@ write_example(struct buf *to)
     int indent;
 
     buf_add_text(
-        to, "# acrelay: example configuration, made from the table of settings.\n"
-            "# A setting that is commented out shows its default, or an example where it "
-            "has none.\n"
-            "# ${NAME} and ${NAME:-text} in a value are taken from the environment.\n");
+        to,
+        "# acrelay: example configuration, generated from the table of settings.\n"
+        "# A setting that is commented out shows its default, or an example if it "
+        "has none.\n"
+        "# ${NAME} and ${NAME:-text} in a value are replaced from the environment.\n");
     for (const struct setting *s = config_settings; s->path; s++) {
         const char *name = open_sections(to, before, s->path, &indent);
         write_line(to, indent, name, s);
