@@ -21,6 +21,7 @@
 #include <assert.h>
 #include <civetweb.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -65,6 +66,17 @@ take_sockets(const struct mg_context *context, struct http_server *s)
     sem_post(&s->taken);
 }
 
+// Under load a thread wakes up with each answer that is sent. As SCHED_BATCH it then waits for
+// its turn instead of taking the core from the thread that sends the others: fewer switches,
+// and larger groups. Where that is refused nothing is lost but this.
+static void
+yield_on_wakeup(void)
+{
+    struct sched_param none = {0};
+
+    (void)sched_setscheduler(0, SCHED_BATCH, &none);
+}
+
 static void *
 init_thread(const struct mg_context *context, int type)
 {
@@ -76,6 +88,7 @@ init_thread(const struct mg_context *context, int type)
         take_sockets(context, s);
     } else if (type == WORKER) {
         pthread_setname_np(pthread_self(), "http");
+        yield_on_wakeup();
         my_server = s;
         me = workers_add(&s->workers);
     }

@@ -9,9 +9,9 @@
 #include <errno.h>
 #include <stdio.h>
 
-// A batch that was neither small nor full: posts come fast. Waiting a little makes the next
-// one larger, which costs Redis and us less for each record; alone, a post never waits.
-enum { LINGER_MS = 2, LINGER_LEAST = 24, HOUR_MS = 3600000 };
+// After a small batch the next one waits a little, and so gets larger: each record costs Redis
+// and us less. A post that comes alone finds nobody waiting and is sent at once.
+enum { LINGER_MS = 5, LINGER_RECORDS = 32, HOUR_MS = 3600000 };
 
 static void
 keep(struct buf *b, struct record *to, const struct record *record)
@@ -317,8 +317,8 @@ linger(const struct relay *r)
 {
     size_t records = r->script.records_len; // of the batch before
 
-    if (records >= LINGER_LEAST && records < SCRIPT_RECORDS_MAX && !r->has_held)
-        clock_sleep_ms(LINGER_MS);
+    if (records > 0 && records < LINGER_RECORDS && !r->has_held)
+        clock_sleep_ms(LINGER_MS - LINGER_MS * (int64_t)records / LINGER_RECORDS);
 }
 
 enum reply
