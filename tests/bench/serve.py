@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """acrelayd, which syncs before every 200, beside others on the same machine, in one run with
 the rounds interleaved: a bare civetweb server (null), a naive one (one XADD for each request),
-and, where they are installed, webdis and nginx with Lua. The server is pinned to core 0, load and Redis to core 1.
+a plain client of Redis (plain: pipelines of 64 XADDs of the entry that acrelayd writes, at
+acrelayd's rate), and, where they are installed, webdis and nginx with Lua. The server is
+pinned to core 0, load and Redis to core 1.
 
 Usage: serve.py [--rounds N] [--seconds S] [--only CASE]
 
-Prints a table of medians, and ratios to the bare server. Ends with 1 when the figures are not
-honest: an answer that is no 200, a connection that was not served, a 200 without its entry.
+Prints the ratios that have a bound, then a table of medians; a line on stderr for each case
+that is measured. Ends with 1 when the figures are not honest: an answer that is no 200, a
+connection that was not served, a 200 without its entry.
 """
 import argparse
 import json
@@ -18,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "live"))
 import harness  # noqa: E402
@@ -27,11 +31,22 @@ SERVER, OTHER = str(CORES[0]), str(CORES[-1])
 TICK = os.sysconf("SC_CLK_TCK")
 # name, connections, threads, words for load, servers
 CASES = [
-    ("64 keep-alive", 64, 96, [], ["null", "acrelayd", "naive", "webdis", "nginx-lua"]),
-    ("256 keep-alive", 256, 352, [], ["null", "acrelayd", "naive"]),
+    ("64 keep-alive", 64, 96, [],
+     ["null", "acrelayd", "plain", "naive", "webdis", "nginx-lua"]),
+    ("256 keep-alive", 256, 352, [], ["null", "acrelayd", "plain", "naive"]),
     ("64 close", 64, 96, ["close"], ["null", "acrelayd", "naive", "webdis", "nginx-lua"]),
     ("500/s open loop", 64, 96, ["rate", "500"], ["null", "acrelayd"]),
 ]
+# acrelayd's figure, of which other's, case, bound: at most, or at least for a rate
+BOUNDS = [
+    ("server_cpu", "null", "64 keep-alive", 1.7), ("server_cpu", "null", "256 keep-alive", 2.0),
+    ("server_cpu", "null", "500/s open loop", 3.0),
+    ("redis_cpu", "plain", "64 keep-alive", 1.3), ("redis_cpu", "plain", "256 keep-alive", 1.3),
+    ("rate", "naive", "64 keep-alive", 1.0), ("rate", "naive", "256 keep-alive", 1.0),
+    ("rate", "naive", "64 close", 1.0),
+]
+NAMES = {"server_cpu": "server CPU for a delivery", "redis_cpu": "Redis CPU for a delivery",
+         "rate": "2xx/s"}
 
 
 def sample():
@@ -195,15 +210,65 @@ def measure(kind, connections, threads, words, seconds):
             return {**result, "rate": result["ok"] / result["seconds"],
                     "server_cpu": spent[0] / result["ok"] * 1e5,
                     "redis_cpu": spent[1] / result["ok"] * 1e5 if entries else 0.0,
-                    "peak": peak_mib(server.process.pid),
+                    "peak": peak_mib(server.process.pid), "entry": newest(kind, redis),
                     "lost": None if had is None else answered - entries}
         finally:
             server.stop()
             redis.kill()
 
 
+def newest(kind, redis):
+    return redis.client.xrevrange("{ac}:events", count=1)[0][1] if kind == "acrelayd" else None
+
+
+def command_of(words):
+    """As redis-cli would send it."""
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
+
+
+def measure_plain(like, seconds):
+    """What the same entries cost Redis by XADD alone, at the rate of the run before."""
+    pipeline = 64
+    words = [b"XADD", b"{ac}:events", b"*", *(w for pair in like["entry"].items() for w in pair)]
+    batch = command_of(words) * pipeline
+    with tempfile.TemporaryDirectory(prefix="acrelay-bench-") as directory:
+        redis = harness.Redis(directory)
+        pin(redis.process.pid, OTHER)
+        os.sched_setaffinity(0, [CORES[0]])
+        try:
+            with socket.create_connection(("127.0.0.1", redis.port)) as s:
+                before, sent, due = cpu(redis.process.pid), 0, time.monotonic()
+                end = due + seconds
+                while due < end:
+                    s.sendall(batch)
+                    lines = 0
+                    while lines < 2 * pipeline:
+                        lines += s.recv(65536).count(b"\n")
+                    sent += pipeline
+                    due += pipeline / like["rate"]
+                    time.sleep(max(0, due - time.monotonic()))
+                spent = cpu(redis.process.pid) - before
+        finally:
+            os.sched_setaffinity(0, CORES)
+            redis.kill()
+    return {"rate": sent / seconds, "p50_ms": 0, "p99_ms": 0, "server_cpu": 0,
+            "redis_cpu": spent / sent * 1e5, "peak": 0, "lost": None, "least": 0, "other": 0,
+            "errors": 0}
+
+
 def honest(kind, r):
     return r["other"] == 0 and r["errors"] == 0 and r["least"] > 0 and not r["lost"]
+
+
+def print_ratios(middle):
+    print("acrelayd beside others: figure, ratio, bound")
+    for key, other, case, bound in BOUNDS:
+        if (case, "acrelayd") not in middle:
+            continue
+        ratio = middle[case, "acrelayd"][key] / (middle[case, other][key] or 1)
+        word, kept = ("over", ratio > bound) if key == "rate" else ("at most", ratio <= bound)
+        print(f"{NAMES[key]:26} {case:16} {ratio:5.2f} of {other + chr(39) + 's':9} "
+              f"{word} {bound}{'' if kept else '  NOT KEPT'}")
 
 
 def main():
@@ -214,31 +279,38 @@ def main():
     given = parser.parse_args()
     has = {"webdis": shutil.which("webdis"), "nginx-lua": has_lua()}
     for kind in (k for k in has if not has[k]):
-        print(f"{kind} is not installed: not measured")
-    print(f"{len(sample())}-byte body, {given.rounds} rounds of {given.seconds:g} s, medians")
-    print(f"{'case':16} {'server':9} {'2xx/s':>8} {'ratio':>6} {'p50 ms':>7} {'p99 ms':>7} "
-          f"{'server':>7} {'redis':>6} {'MiB':>5} {'lost':>5} {'least':>6}")
-    good = True
+        print(f"{kind} is not installed: not measured", file=sys.stderr)
+    good, table, middle = True, [], {}
     for name, connections, threads, words, kinds in CASES:
         if given.only not in name:
             continue
         kinds = [k for k in kinds if has.get(k, True)]
         rounds = {kind: [] for kind in kinds}
+        print(f"measuring {name}: {given.rounds} rounds", file=sys.stderr, flush=True)
         for _ in range(given.rounds):
             for kind in kinds:
-                rounds[kind].append(measure(kind, connections, threads, words, given.seconds))
+                rounds[kind].append(
+                    measure_plain(rounds["acrelayd"][-1], given.seconds) if kind == "plain" else
+                    measure(kind, connections, threads, words, given.seconds))
         for kind in kinds:
-            def mid(key, of=kind):
-                return statistics.median(r[key] for r in rounds[of])
-            bad = sum(not honest(kind, r) for r in rounds[kind])
+            mid = middle[name, kind] = {
+                key: statistics.median(r[key] for r in rounds[kind])
+                for key in ("rate", "p50_ms", "p99_ms", "server_cpu", "redis_cpu", "peak")}
+            bad = 0 if kind == "plain" else sum(not honest(kind, r) for r in rounds[kind])
             lost = [r["lost"] for r in rounds[kind]]
-            print(f"{name:16} {kind:9} {mid('rate'):8.0f} {mid('rate') / mid('rate', 'null'):6.2f}"
-                  f" {mid('p50_ms'):7.2f} {mid('p99_ms'):7.2f} {mid('server_cpu'):7.2f}"
-                  f" {mid('redis_cpu'):6.2f} {mid('peak'):5.0f}"
-                  f" {'-' if lost[0] is None else sum(lost):>5}"
-                  f" {min(r['least'] for r in rounds[kind]):6}"
-                  f"{f'  {bad} rounds not clean' if bad else ''}", flush=True)
+            table.append(
+                f"{name:16} {kind:9} {mid['rate']:8.0f} {mid['rate'] / middle[name, 'null']['rate']:6.2f}"
+                f" {mid['p50_ms']:7.2f} {mid['p99_ms']:7.2f} {mid['server_cpu']:7.2f}"
+                f" {mid['redis_cpu']:6.2f} {mid['peak']:5.0f}"
+                f" {'-' if lost[0] is None else sum(lost):>5}"
+                f" {min(r['least'] for r in rounds[kind]):6}"
+                f"{f'  {bad} rounds not clean' if bad else ''}")
             good = good and (bad == 0 or kind != "acrelayd")
+    print_ratios(middle)
+    print(f"\n{len(sample())}-byte body, {given.rounds} rounds of {given.seconds:g} s, medians")
+    print(f"{'case':16} {'server':9} {'2xx/s':>8} {'ratio':>6} {'p50 ms':>7} {'p99 ms':>7} "
+          f"{'server':>7} {'redis':>6} {'MiB':>5} {'lost':>5} {'least':>6}")
+    print(*table, sep="\n")
     print("server, redis: CPU seconds for 100,000 deliveries; least: posts of the least served "
           "connection in a round")
     sys.exit(0 if good else 1)
