@@ -5,7 +5,6 @@
 
 #include <ctype.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 // A URL of scheme and host in one spelling, so that it can be compared: both in lower case, no
 // default port, no trailing slash or dot.
@@ -183,8 +182,9 @@ read_database(struct redis_url *u, struct span digits)
 }
 
 static const char *
-read_redis_host(struct redis_url *u, struct span rest)
+read_redis_host(const struct value *v, struct span rest)
 {
+    struct redis_url *u = v->field;
     uint64_t port = 6379;
     struct host h;
 
@@ -204,70 +204,40 @@ read_redis_host(struct redis_url *u, struct span rest)
     if (h.port.len > 0)
         text_number(&port, h.port, 65535);
     u->port = (uint16_t)port;
-    u->host = memory_copy(h.name);
+    u->host = reading_copy(v->reading, h.name, 1);
     return NULL;
 }
 
 static const char *
-read_redis_path(struct redis_url *u, struct span rest)
+read_redis_path(const struct value *v, struct span rest)
 {
+    struct redis_url *u = v->field;
     struct span path = span_cut(&rest, '?');
 
     if (!span_starts(path, SPAN("/")) || path.len > 100)
         return "not the path of a unix socket";
     if (rest.len > 0 && !span_starts(rest, SPAN("db=")))
         return "a Redis URL with a query other than ?db=N";
-    const char *wrong = read_database(u, span_from(rest, 3));
-    if (!wrong)
-        u->path = memory_copy(path);
-    return wrong;
+    u->path = reading_copy(v->reading, path, 1);
+    return read_database(u, span_from(rest, 3));
 }
 
 static const char *
-read_redis_url(struct redis_url *u, const char *text)
+read_redis_url(const struct value *v)
 {
-    struct span url = span_of(text);
-    const char *wrong;
+    struct redis_url *u = v->field;
+    struct span url = span_of(v->text);
 
-    *u = (struct redis_url){0};
-    if (strchr(text, '@'))
+    *u = (struct redis_url){.text = reading_copy(v->reading, url, 1)};
+    if (strchr(v->text, '@'))
         return "a user or password in the URL: use redis.user and redis.password_file";
     if (take_scheme(&url, "rediss://"))
         return "TLS to Redis, which this build lacks: use a local proxy or a unix socket";
     if (take_scheme(&url, "redis://"))
-        wrong = read_redis_host(u, url);
-    else if (take_scheme(&url, "unix://") || take_scheme(&url, "unix:"))
-        wrong = read_redis_path(u, url);
-    else if (text[0] == '/')
-        wrong = "a path: unix:// belongs before it";
-    else
-        wrong = "not a Redis URL";
-    if (!wrong)
-        u->text = memory_copy(span_of(text));
-    return wrong;
-}
-
-static void
-release_redis(void *field)
-{
-    struct redis_url *u = field;
-
-    free(u->text);
-    free(u->host);
-    free(u->path);
-}
-
-static const char *
-read_redis(const struct value *v)
-{
-    struct redis_url u;
-    const char *wrong = read_redis_url(&u, v->text);
-
-    if (!wrong) {
-        release_redis(v->field);
-        *(struct redis_url *)v->field = u;
-    }
-    return wrong;
+        return read_redis_host(v, url);
+    if (take_scheme(&url, "unix://") || take_scheme(&url, "unix:"))
+        return read_redis_path(v, url);
+    return v->text[0] == '/' ? "a path: unix:// belongs before it" : "not a Redis URL";
 }
 
 // --- listeners ---------------------------------------------------------------------------------
@@ -284,50 +254,31 @@ means_tls(const char *text)
 }
 
 static const char *
-read_listener(struct socket_address *a, const char *text)
+read_address(const struct value *v, struct socket_address *a)
 {
+    const char *text = v->text;
     struct span path = span_of(text);
 
-    *a = (struct socket_address){0};
+    *a = (struct socket_address){.text = reading_copy(v->reading, path, 1)};
     if (text[0] == '/')
         return "a path: unix: belongs before it";
     if (strncmp(text, "unix:", 5) == 0) {
         path = span_from(path, strncmp(text, "unix:///", 8) == 0 ? 7 : 5);
-        if (!span_starts(path, SPAN("/")) || path.len > 100)
-            return "not the path of a unix socket";
-        a->path = memory_copy(path);
-    } else if (means_tls(text)) {
+        a->path = reading_copy(v->reading, path, 1);
+        return path.len > 0 && path.len <= 100 && *path.at == '/'
+                   ? NULL
+                   : "not the path of a unix socket";
+    }
+    if (means_tls(text))
         return "a TLS port: TLS ends in a proxy in front (see the settings shipped for "
                "Caddy, nginx and haproxy)";
-    } else {
-        const char *wrong = sockets_parse(&a->at, span_of(text));
-        if (wrong)
-            return wrong;
-    }
-    a->text = memory_copy(span_of(text));
-    return NULL;
-}
-
-static void
-release_address(void *field)
-{
-    struct socket_address *a = field;
-
-    free(a->text);
-    free(a->path);
+    return sockets_parse(&a->at, path);
 }
 
 static const char *
-read_address(const struct value *v)
+set_address(const struct value *v)
 {
-    struct socket_address a;
-    const char *wrong = read_listener(&a, v->text);
-
-    if (!wrong) {
-        release_address(v->field);
-        *(struct socket_address *)v->field = a;
-    }
-    return wrong;
+    return read_address(v, v->field);
 }
 
 static const char *
@@ -335,13 +286,14 @@ add_address(const struct value *v)
 {
     struct socket_addresses *list = v->field;
     struct socket_address a;
+    const char *wrong = read_address(v, &a);
 
     if (list->len == CONFIG_LIST_MAX)
         return "one too many: at most 64 addresses";
-    const char *wrong = read_listener(&a, v->text);
     if (wrong)
         return wrong;
-    list->at = memory_grow(list->at, (list->len + 1) * sizeof a);
+    struct span old = span_make((const char *)list->at, list->len * sizeof a);
+    list->at = reading_copy(v->reading, old, sizeof a);
     list->at[list->len++] = a;
     return NULL;
 }
@@ -357,27 +309,14 @@ same_addresses(const void *a, const void *b)
     return same;
 }
 
-static void
-release_addresses(void *field)
-{
-    struct socket_addresses *list = field;
-
-    for (size_t i = 0; i < list->len; i++)
-        release_address(&list->at[i]);
-    free(list->at);
-    *list = (struct socket_addresses){0};
-}
-
-static const struct value_field redis_field = {
-    .size = sizeof(struct redis_url), .same = value_same_text, .release = release_redis};
-static const struct value_field address_field = {.size = sizeof(struct socket_address),
-                                                 .same = value_same_text,
-                                                 .release = release_address};
-static const struct value_field addresses_field = {.size =
+static const struct value_field redis_field = {.size = sizeof(struct redis_url),
+                                               .same = value_same_text},
+                                address_field = {.size = sizeof(struct socket_address),
+                                                 .same = value_same_text},
+                                addresses_field = {.size =
                                                        sizeof(struct socket_addresses),
                                                    .is_list = true,
-                                                   .same = same_addresses,
-                                                   .release = release_addresses};
+                                                   .same = same_addresses};
 
 const struct value_type value_api_url = {
     "https://ACCOUNT.api-us1.com, without user, query or fragment", read_api_url,
@@ -388,10 +327,10 @@ const struct value_type value_public_urls = {"URLs like https://HOST", read_publ
                                              .field = &value_list_field,
                                              .may_be_empty = true};
 const struct value_type value_redis_url = {
-    "redis://HOST:PORT/DATABASE or unix:///PATH?db=DATABASE", read_redis,
+    "redis://HOST:PORT/DATABASE or unix:///PATH?db=DATABASE", read_redis_url,
     .field = &redis_field};
 const struct value_type value_address = {
-    "an address like 127.0.0.1:9180, [::1]:9180 or unix:/PATH", read_address,
+    "an address like 127.0.0.1:9180, [::1]:9180 or unix:/PATH", set_address,
     .field = &address_field};
 const struct value_type value_addresses = {
     "addresses like 127.0.0.1:8080, [::]:8080 or unix:/PATH", add_address,

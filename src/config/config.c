@@ -16,13 +16,11 @@ has(const struct config_list *list, const char *text)
     return false;
 }
 
-// The streams are the hooks', which keep them.
+// There is room for one of each hook, and the end.
 static void
 list_streams(struct config *c)
 {
-    free(c->streams.at);
     c->streams.len = 0;
-    c->streams.at = memory_get((c->hooks_len + 1) * sizeof *c->streams.at);
     for (size_t i = 0; i < c->hooks_len; i++)
         if (!has(&c->streams, c->hooks[i].stream))
             c->streams.at[c->streams.len++] = c->hooks[i].stream;
@@ -43,10 +41,10 @@ config_parse(const char *file, struct span text, struct problems *problems)
             "%s", fault.text);
     reader_read(&r, root);
     yaml_release(root);
-    if (r.errors == 0)
+    if (r.errors == 0) {
         list_streams(r.config);
-    if (r.errors == 0)
         settings_check(&r);
+    }
     if (r.errors == 0)
         return r.config;
     config_release(r.config);
@@ -107,25 +105,15 @@ config_find_hook(const struct config *c, struct span name)
     return NULL;
 }
 
-static void
-release_fields(const struct setting *table, void *base)
-{
-    for (const struct setting *s = table; s->path; s++)
-        if (s->type->field->release)
-            s->type->field->release((char *)base + s->offset);
-}
-
 void
 config_release(struct config *c)
 {
     if (!c || atomic_fetch_sub(&c->holders, 1) > 1)
         return;
-    for (size_t i = 0; i < c->hooks_len; i++)
-        release_fields(hook_settings, &c->hooks[i]);
-    release_fields(config_settings, c);
-    free(c->hooks);
-    free(c->streams.at);
-    free(c->file);
+    for (struct config_block *b = c->memory, *next; b; b = next) {
+        next = b->next;
+        free(b);
+    }
     free(c);
 }
 
@@ -181,30 +169,24 @@ narrow_secrets(struct config *c, const struct config *shown, const struct yaml_n
     for (size_t i = 0; i < l->len; i++) {
         if (has(&shown->secret_files, l->at[i]))
             l->at[kept++] = l->at[i];
-        else
-            free(l->at[i]);
     }
     l->len = kept;
     l->at[kept] = NULL;
 }
 
-// What is removed is put behind the hooks of `shown`, and released with them.
 static void
-narrow_hooks(struct config *c, struct config *shown, const struct yaml_node *list)
+narrow_hooks(struct config *c, const struct config *shown, const struct yaml_node *list)
 {
-    size_t kept = 0, named = shown->hooks_len;
+    size_t kept = 0;
 
-    if (list->kind != YAML_LIST || named != list->len)
+    if (list->kind != YAML_LIST || shown->hooks_len != list->len)
         return;
-    for (size_t i = 0; i < named; i++)
+    for (size_t i = 0; i < shown->hooks_len; i++)
         if (!shown->hooks[i].name)
             return;
-    shown->hooks = memory_grow(shown->hooks, (named + c->hooks_len) * sizeof *c->hooks);
     for (size_t i = 0; i < c->hooks_len; i++)
         if (config_find_hook(shown, span_of(c->hooks[i].name)))
             c->hooks[kept++] = c->hooks[i];
-        else
-            shown->hooks[shown->hooks_len++] = c->hooks[i];
     c->hooks_len = kept;
 }
 

@@ -54,7 +54,8 @@ struct config_hook {
 
 struct config {
     _Atomic(size_t) holders;
-    char *file; // path it was read from
+    struct config_block *memory; // of all that follows, freed at once
+    char *file;                  // path it was read from
 
     char *account_name;
     char *account_api_url;        // scheme://host[:port], no trailing slash, no /api/3
@@ -91,7 +92,7 @@ struct config {
     int64_t worker_interval_ms;
     double worker_api_rate;
     bool worker_prune;
-    bool worker_leader_redis; // leader: redis; else local
+    int worker_leader_redis; // 1: leader is redis, 0: local
 
     struct config_hook *hooks;
     size_t hooks_len;

@@ -42,23 +42,16 @@ config_check_reload(const struct config *now, const struct config *next,
 
 // --- documents ---------------------------------------------------------------------------------
 
-static void
-write_sentence(struct buf *to, int indent, const struct setting *s)
-{
-    buf_add_format(to, "%*s# %s\n", indent, "", s->sentence);
-    buf_add_format(to, "%*s# Expected: %s.", indent, "", s->type->expected);
-    if (s->fallback)
-        buf_add_format(to, " Default: %s.", s->fallback);
-    buf_add_text(to, "\n");
-}
-
 // Required settings are live lines; the rest is commented out, with its default or an example.
 static void
 write_line(struct buf *to, int indent, const char *name, const struct setting *s)
 {
     const char *value = s->example ? s->example : s->fallback ? s->fallback : "[]";
 
-    write_sentence(to, indent, s);
+    buf_add_format(to, "%*s# %s\n", indent, "", s->sentence);
+    buf_add_format(to, "%*s# Expected: %s.%s%s%s\n", indent, "", s->type->expected,
+                   s->fallback ? " Default: " : "", s->fallback ? s->fallback : "",
+                   s->fallback ? "." : "");
     buf_add_format(to, "%*s%s%s: %s\n", indent, "", s->required ? "" : "#", name, value);
 }
 

@@ -141,7 +141,7 @@ read_setting(struct reading *r, const struct setting *s, const struct yaml_node 
     bool is_list = s->type->field->is_list;
 
     if (is_list)
-        s->type->field->release(field); // the default
+        memset(field, 0, s->type->field->size); // not the default's
     if (!is_list || n->kind != YAML_LIST) {
         read_scalar(r, s, n, field);
         return;
@@ -292,8 +292,8 @@ read_hook(struct reading *r, const struct yaml_node *n)
                         "hooks: the name %s is taken by the hook in line %d", h->name,
                         other->line);
     if (!h->label) {
-        h->label = memory_get(strlen(h->name) + sizeof "acrelay ");
-        sprintf(h->label, "acrelay %s", h->name);
+        h->label = reading_copy(r, SPAN("acrelay "), strlen(h->name) + 1);
+        strcat(h->label, h->name);
     }
 }
 
@@ -306,7 +306,8 @@ read_hooks(struct reading *r, const struct yaml_node *n)
                     CONFIG_HOOKS_MAX);
         return;
     }
-    r->config->hooks = memory_get(n->len * sizeof *r->config->hooks);
+    r->config->hooks = reading_copy(r, SPAN(""), n->len * sizeof *r->config->hooks);
+    r->config->streams.at = reading_copy(r, SPAN(""), (n->len + 1) * sizeof(char *));
     for (size_t i = 0; i < n->len; i++)
         if (n->items[i]->kind == YAML_MAP)
             read_hook(r, n->items[i]);
@@ -334,8 +335,9 @@ reader_read(struct reading *r, const struct yaml_node *root)
     const struct place start = {1, 1};
     struct config *c = memory_get(sizeof *c);
 
-    *c = (struct config){.holders = 1, .file = memory_copy(span_of(r->file))};
+    *c = (struct config){.holders = 1};
     r->config = c;
+    c->file = reading_copy(r, span_of(r->file), 1);
     read_defaults(r, config_settings, c);
     if (!root)
         return;

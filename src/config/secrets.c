@@ -13,7 +13,7 @@ enum { SECRET_BYTES_MAX = 4096 };
 
 // What the operator can do about a secret that cannot be used.
 static void
-tell_secret(const char *path, struct err *err)
+explain_secret(const char *path, struct err *err)
 {
     enum exit_code code =
         err->exit == EXIT_CODE_PERMISSION ? err->exit : EXIT_CODE_CONFIG;
@@ -37,7 +37,7 @@ secrets_load(const struct config *c, struct err *err)
         struct buf *b = &s->at[s->len];
         buf_init(b, SECRET_BYTES_MAX);
         if (file_read_secret(c->secret_files.at[s->len], SECRET_BYTES_MIN, b, err) < 0) {
-            tell_secret(c->secret_files.at[s->len], err);
+            explain_secret(c->secret_files.at[s->len], err);
             s->len++;
             secrets_release(s);
             return NULL;
@@ -78,10 +78,8 @@ secrets_url(const struct secrets *s, size_t i, const char *base, struct span hoo
     char token[SECRET_TOKEN_TEXT];
 
     secrets_token(s, i, hook, token);
-    buf_add_format(to, "%s/hook/", base);
-    buf_add(to, hook);
-    buf_add_byte(to, '/');
-    return buf_add_text(to, token);
+    buf_add_format(to, "%s/hook/%.*s/%s", base, (int)hook.len, hook.at, token);
+    return to->full ? -1 : 0;
 }
 
 // --- Redis --------------------------------------------------------------------------------------

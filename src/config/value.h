@@ -2,11 +2,13 @@
 // a file that is being read.
 //
 // How they depend on each other, each one on those before it:
-// problems, values, addresses, settings, reader, config; document depends on settings.
+// reading, values, addresses, settings, reader, config; document depends on settings.
 #ifndef ACRELAY_CONFIG_VALUE_H
 #define ACRELAY_CONFIG_VALUE_H
 
 #include "config/config.h"
+
+#include <stddef.h>
 
 struct setting {
     const char *path; // "redis.url"; a hook's settings have no section
@@ -58,12 +60,11 @@ struct value_type {
     void (*format)(char *to, size_t size, double bound); // NULL: it has no bounds
 };
 
-// The field that a type reads into.
+// The field that a type reads into. Zeroed, it is empty.
 struct value_field {
     size_t size;
     bool is_list;
     bool (*same)(const void *a, const void *b); // NULL: the bytes are compared
-    void (*release)(void *field);               // NULL: nothing to release
 };
 
 extern const struct value_type value_name, value_zone, value_api_url, value_file,
@@ -74,11 +75,27 @@ extern const struct value_type value_name, value_zone, value_api_url, value_file
     value_duplicates;
 
 // The two fields that hold text, a char * and a struct config_list. value_store_text sets the one
-// and adds to the other; NULL, or what is wrong. value_same_text also compares structs whose
-// first member is a char *.
+// and adds to the other; NULL, or what is wrong.
 extern const struct value_field value_text_field, value_list_field;
 const char *value_store_text(const struct value *v, const char *text);
-bool value_same_text(const void *a, const void *b);
+
+// value_same_text also compares structs whose first member is a char *.
+static inline bool
+value_same_text(const void *a, const void *b)
+{
+    const char *const *x = a, *const *y = b;
+
+    return *x == *y || (*x && *y && strcmp(*x, *y) == 0);
+}
+
+struct config_block {
+    struct config_block *next;
+    _Alignas(max_align_t) char bytes[];
+};
+
+// reading_copy copies bytes into memory that lives as long as the configuration, with so many
+// zeroed ones after them.
+void *reading_copy(struct reading *r, struct span bytes, size_t more);
 
 // problem_add reports a problem at a place of the file ({0}: of the whole).
 enum problem_kind { ERROR, WARNING };

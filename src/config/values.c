@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "event/event.h"
 
+#include <ctype.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,61 +18,31 @@
 
 // --- texts, and lists of them: a char *, a struct config_list -------------------------------------
 
-static const char *
-add_text(struct config_list *list, const char *text)
+const char *
+value_store_text(const struct value *v, const char *text)
 {
+    char *copy = reading_copy(v->reading, span_of(text), 1);
+    struct config_list *list = v->field;
+
+    if (!v->setting->type->field->is_list) {
+        *(char **)v->field = copy;
+        return NULL;
+    }
     if (list->len == CONFIG_LIST_MAX)
         return "one too many: at most 64 values";
     for (size_t i = 0; i < list->len; i++)
         if (strcmp(list->at[i], text) == 0)
             return "listed twice";
-    list->at = memory_grow(list->at, (list->len + 2) * sizeof *list->at);
-    list->at[list->len++] = memory_copy(span_of(text));
-    list->at[list->len] = NULL;
+    struct span old = span_make((const char *)list->at, list->len * sizeof copy);
+    list->at = reading_copy(v->reading, old, 2 * sizeof copy);
+    list->at[list->len++] = copy;
     return NULL;
 }
 
-const char *
-value_store_text(const struct value *v, const char *text)
-{
-    char **field = v->field;
-
-    if (v->setting->type->field->is_list)
-        return add_text(v->field, text);
-    free(*field);
-    *field = memory_copy(span_of(text));
-    return NULL;
-}
-
-bool
-value_same_text(const void *a, const void *b)
-{
-    const char *const *x = a, *const *y = b;
-
-    return *x == *y || (*x && *y && strcmp(*x, *y) == 0);
-}
-
-static void
-release_text(void *field)
-{
-    free(*(char **)field);
-}
-
-static void
-release_list(void *field)
-{
-    struct config_list *list = field;
-
-    for (size_t i = 0; i < list->len; i++)
-        free(list->at[i]);
-    free(list->at);
-    *list = (struct config_list){0};
-}
-
-const struct value_field value_text_field = {
-    .size = sizeof(char *), .same = value_same_text, .release = release_text};
-const struct value_field value_list_field = {
-    .size = sizeof(struct config_list), .is_list = true, .release = release_list};
+const struct value_field value_text_field = {.size = sizeof(char *),
+                                             .same = value_same_text};
+const struct value_field value_list_field = {.size = sizeof(struct config_list),
+                                             .is_list = true};
 
 // --- words of certain letters ---------------------------------------------------------------------
 
@@ -225,9 +196,7 @@ read_file(const struct value *v)
     char path[PATH_MAX];
     const char *wrong = resolve(v, path);
 
-    if (wrong)
-        return wrong;
-    return value_store_text(v, path);
+    return wrong ? wrong : value_store_text(v, path);
 }
 
 const struct value_type value_label = {"a label of 1 to 200 bytes", read_label,
@@ -243,17 +212,21 @@ const struct value_type value_files = {"paths of files, or env:NAME", read_file,
 
 // --- one of several -------------------------------------------------------------------------------
 
-// The index of a choice, or -1.
-static int
-find_choice(const char *const *choices, const char *text)
+// Of a list the words are kept, else the index.
+static const char *
+read_choice(const struct value *v)
 {
-    for (int i = 0; choices[i]; i++)
-        if (strcmp(text, choices[i]) == 0)
-            return i;
-    return -1;
-}
+    const char *const *choices = v->setting->type->with;
 
-static const char not_a_choice[] = "not one of the choices";
+    for (int i = 0; choices[i]; i++)
+        if (strcmp(v->text, choices[i]) == 0) {
+            if (v->setting->type->field->is_list)
+                return value_store_text(v, v->text);
+            *(int *)v->field = i;
+            return NULL;
+        }
+    return "not one of the choices";
+}
 
 // Also in capitals, as YAML 1.1 has them.
 static const char *
@@ -266,36 +239,7 @@ read_bool(const struct value *v)
             *(bool *)v->field = i & 1;
             return NULL;
         }
-    return not_a_choice;
-}
-
-// The second one means true.
-static const char *
-read_either(const struct value *v)
-{
-    int choice = find_choice(v->setting->type->with, v->text);
-
-    if (choice >= 0)
-        *(bool *)v->field = choice == 1;
-    return choice < 0 ? not_a_choice : NULL;
-}
-
-static const char *
-read_choice(const struct value *v)
-{
-    int choice = find_choice(v->setting->type->with, v->text);
-
-    if (choice >= 0)
-        *(int *)v->field = choice;
-    return choice < 0 ? not_a_choice : NULL;
-}
-
-static const char *
-read_choices(const struct value *v)
-{
-    int choice = find_choice(v->setting->type->with, v->text);
-
-    return choice < 0 ? not_a_choice : value_store_text(v, v->text);
+    return "not one of the choices";
 }
 
 static const struct value_field bool_field = {.size = sizeof(bool)};
@@ -305,11 +249,11 @@ static const char *const duplicates[] = {"mark", "drop", "keep", NULL};
 static const char *const sources[] = {"public", "admin", "api", "system", NULL};
 
 const struct value_type value_bool = {"true or false", read_bool, .field = &bool_field};
-const struct value_type value_leader = {"local or redis", read_either,
-                                        .field = &bool_field, .with = leaders};
+const struct value_type value_leader = {"local or redis", read_choice,
+                                        .field = &int_field, .with = leaders};
 const struct value_type value_duplicates = {"mark, drop or keep", read_choice,
                                             .field = &int_field, .with = duplicates};
-const struct value_type value_sources = {"public, admin, api, system", read_choices,
+const struct value_type value_sources = {"public, admin, api, system", read_choice,
                                          .field = &value_list_field, .with = sources};
 
 // --- numbers --------------------------------------------------------------------------------------
@@ -329,6 +273,15 @@ static const struct unit sizes[] = {{"B", 1},
                                     {"TiB", 1099511627776.0},
                                     {NULL, 0}};
 
+// A field's own unit is so many of the first one.
+struct scale {
+    const struct unit *units;
+    double per;
+};
+
+static const struct scale in_us = {times, 1}, in_ms = {times, 1000},
+                          in_bytes = {sizes, 1};
+
 static const char *
 check_bounds(const struct setting *s, double amount)
 {
@@ -340,71 +293,37 @@ check_bounds(const struct setting *s, double amount)
 }
 
 static const char *
-read_amount(const struct value *v, double *amount)
+read_amount(const struct value *v)
 {
-    const char *text = v->text;
+    const struct scale *scale = v->setting->type->with;
     char *end;
 
-    if (!(text[0] >= '0' && text[0] <= '9') || strchr(text, 'x'))
+    if (!isdigit((unsigned char)v->text[0]) || strchr(v->text, 'x'))
         return "not a number with a unit";
-    *amount = strtod(text, &end);
-    for (const struct unit *u = v->setting->type->with; u->name; u++)
+    double amount = strtod(v->text, &end);
+    for (const struct unit *u = scale->units; u->name; u++)
         if (strcmp(end, u->name) == 0) {
-            *amount *= u->factor;
-            return check_bounds(v->setting, *amount);
+            const char *wrong = check_bounds(v->setting, amount *= u->factor);
+            if (!wrong)
+                *(int64_t *)v->field = (int64_t)(amount / scale->per);
+            return wrong;
         }
     return *end ? "an unknown unit" : "a number without a unit";
 }
 
+// Into an int, or 64 bits.
 static const char *
-read_whole_amount(const struct value *v)
+read_number(const struct value *v)
 {
-    double amount;
-    const char *wrong = read_amount(v, &amount);
+    uint64_t n;
 
-    if (!wrong)
-        *(int64_t *)v->field = (int64_t)amount;
-    return wrong;
-}
-
-static const char *
-read_ms(const struct value *v)
-{
-    double us;
-    const char *wrong = read_amount(v, &us);
-
-    if (!wrong)
-        *(int64_t *)v->field = (int64_t)(us / 1000);
-    return wrong;
-}
-
-static const char *
-read_number(const struct value *v, uint64_t *n)
-{
-    if (!text_number(n, span_of(v->text), INT64_MAX))
+    if (!text_number(&n, span_of(v->text), INT64_MAX))
         return "not a whole number";
-    return check_bounds(v->setting, (double)*n);
-}
-
-static const char *
-read_count(const struct value *v)
-{
-    uint64_t n;
-    const char *wrong = read_number(v, &n);
-
-    if (!wrong)
-        *(uint64_t *)v->field = n;
-    return wrong;
-}
-
-static const char *
-read_int(const struct value *v)
-{
-    uint64_t n;
-    const char *wrong = read_number(v, &n);
-
-    if (!wrong)
+    const char *wrong = check_bounds(v->setting, (double)n);
+    if (!wrong && v->setting->type->field->size == sizeof(int))
         *(int *)v->field = (int)n;
+    else if (!wrong)
+        *(uint64_t *)v->field = n;
     return wrong;
 }
 
@@ -413,7 +332,7 @@ read_rate(const struct value *v)
 {
     char *end;
     double n = strtod(v->text, &end);
-    bool is_number = v->text[0] >= '0' && v->text[0] <= '9' && !*end;
+    bool is_number = isdigit((unsigned char)v->text[0]) && !*end;
     const char *wrong = is_number ? check_bounds(v->setting, n) : "not a number";
 
     if (!wrong)
@@ -437,18 +356,10 @@ read_id(const struct value *v)
         if (ids->at[i] == 0 || n == 0)
             return "beside 0, which is all lists already";
     }
-    ids->at = memory_grow(ids->at, (ids->len + 1) * sizeof *ids->at);
+    struct span old = span_make((const char *)ids->at, ids->len * sizeof n);
+    ids->at = reading_copy(v->reading, old, sizeof n);
     ids->at[ids->len++] = n;
     return NULL;
-}
-
-static void
-release_ids(void *field)
-{
-    struct config_ids *ids = field;
-
-    free(ids->at);
-    *ids = (struct config_ids){0};
 }
 
 static void
@@ -470,21 +381,21 @@ format_number(char *to, size_t size, double number)
 }
 
 static const struct value_field long_field = {.size = sizeof(int64_t)};
-static const struct value_field ids_field = {
-    .size = sizeof(struct config_ids), .is_list = true, .release = release_ids};
+static const struct value_field ids_field = {.size = sizeof(struct config_ids),
+                                             .is_list = true};
 
 const struct value_type value_duration_us = {"a duration like 250ms, 10s, 5m, 24h, 7d",
-                                             read_whole_amount, .field = &long_field,
-                                             .with = times, .format = format_duration};
+                                             read_amount, .field = &long_field,
+                                             .with = &in_us, .format = format_duration};
 const struct value_type value_duration_ms = {"a duration like 250ms, 10s, 5m, 24h",
-                                             read_ms, .field = &long_field, .with = times,
-                                             .format = format_duration};
-const struct value_type value_size = {"a size like 512KiB, 1MiB, 8GiB", read_whole_amount,
-                                      .field = &long_field, .with = sizes,
+                                             read_amount, .field = &long_field,
+                                             .with = &in_ms, .format = format_duration};
+const struct value_type value_size = {"a size like 512KiB, 1MiB, 8GiB", read_amount,
+                                      .field = &long_field, .with = &in_bytes,
                                       .format = format_size};
-const struct value_type value_count = {"a whole number", read_count, .field = &long_field,
-                                       .format = format_number};
-const struct value_type value_int = {"a whole number", read_int, .field = &int_field,
+const struct value_type value_count = {"a whole number", read_number,
+                                       .field = &long_field, .format = format_number};
+const struct value_type value_int = {"a whole number", read_number, .field = &int_field,
                                      .format = format_number};
 const struct value_type value_rate = {"a number", read_rate, .field = &long_field,
                                       .format = format_number};

@@ -328,8 +328,7 @@ Test(secret, gives_the_token_that_anyone_can_compute)
 
     struct config *c = read_text(least);
     cr_assert_not_null(c);
-    free(c->secret_files.at[0]);
-    c->secret_files.at[0] = memory_copy(span_of(path));
+    c->secret_files.at[0] = path;
     cr_assert_eq(file_replace(path, SPAN("0123456789abcdef0123456789abcdef\n"), &err), 0);
     struct secrets *s = secrets_load(c, &err);
     cr_assert_not_null(s, "%s", err.text);

@@ -1,4 +1,5 @@
-// Problems are data until somebody prints them.
+// What a reading collects: memory, which is freed at once, and problems, which are data until
+// somebody prints them.
 #include "config/value.h"
 
 #include "base/log.h"
@@ -6,9 +7,21 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 enum { PROBLEMS_MAX = 2000 }; // more of them say nothing new, and each takes memory
+
+void *
+reading_copy(struct reading *r, struct span bytes, size_t more)
+{
+    struct config_block *b = memory_get(sizeof *b + bytes.len + more);
+
+    b->next = r->config->memory;
+    r->config->memory = b;
+    if (bytes.len)
+        memcpy(b->bytes, bytes.at, bytes.len);
+    memset(b->bytes + bytes.len, 0, more);
+    return b->bytes;
+}
 
 void
 problem_add(struct reading *r, enum problem_kind kind, struct place at,
