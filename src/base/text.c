@@ -117,10 +117,11 @@ text_unhex(void *bytes, size_t len, struct span s)
 }
 
 size_t
-text_base64url(char *to, size_t size, const void *bytes, size_t len)
+text_base64(char *to, size_t size, const void *bytes, size_t len, bool url)
 {
-    static const char digits[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    const char *digits =
+        url ? "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+            : "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const unsigned char *from = bytes;
     uint32_t bits = 0;
     int have = 0;
@@ -138,6 +139,8 @@ text_base64url(char *to, size_t size, const void *bytes, size_t len)
     }
     if (have > 0 && n + 1 < size)
         to[n++] = digits[bits << (6 - have) & 63];
+    while (!url && n % 4 > 0 && n + 1 < size)
+        to[n++] = '=';
     to[n] = '\0';
     return n;
 }

@@ -27,8 +27,8 @@ size_t text_hex(char *to, size_t size, const void *bytes, size_t len);
 // text_unhex reads exactly len bytes from 2 * len digits; false when s is anything else.
 bool text_unhex(void *bytes, size_t len, struct span s);
 
-// text_base64url writes RFC 4648 section 5 without padding.
-size_t text_base64url(char *to, size_t size, const void *bytes, size_t len);
+// text_base64 writes RFC 4648 section 4 with padding, or for `url` section 5 without.
+size_t text_base64(char *to, size_t size, const void *bytes, size_t len, bool url);
 
 // text_number reads a plain decimal (digits only, no sign, no leading blank) up to max.
 bool text_number(uint64_t *number, struct span s, uint64_t max);

@@ -67,7 +67,7 @@ secrets_token(const struct secrets *s, size_t i, struct span hook,
     buf_add_text(&message, "acrelay hook v1\n");
     buf_add(&message, hook);
     digest_hmac(buf_span(&s->at[i]), buf_span(&message), mac);
-    text_base64url(token, SECRET_TOKEN_TEXT, mac, sizeof mac);
+    text_base64(token, SECRET_TOKEN_TEXT, mac, sizeof mac, true);
     buf_release(&message);
 }
 

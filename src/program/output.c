@@ -76,16 +76,11 @@ add_escaped(struct span s, bool is_string)
 static void
 add_base64(struct span s)
 {
-    static const char digits[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t size = (s.len + 2) / 3 * 4 + 1;
+    char *to = buf_room(&document, size);
 
-    for (; s.len > 0; s = span_from(s, 3)) {
-        uint32_t bits = 0;
-        for (size_t i = 0; i < 3; i++)
-            bits = bits << 8 | (i < s.len ? (unsigned char)s.at[i] : 0);
-        for (size_t i = 0; i < 4; i++)
-            buf_add_byte(&document, i <= s.len ? digits[bits >> (18 - 6 * i) & 63] : '=');
-    }
+    if (to)
+        document.len += text_base64(to, size, s.at, s.len, false);
 }
 
 // Starts a document where there is none, and a member or an element of an array.

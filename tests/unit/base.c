@@ -143,9 +143,9 @@ Test(text, writes_hex_and_base64url)
     cr_assert(text_unhex(back, 3, span_of(to)));
     cr_assert_eq(memcmp(back, "\x00\xab\xff", 3), 0);
     cr_assert_not(text_unhex(back, 3, SPAN("00abfg")));
-    text_base64url(to, sizeof to, "\xfb\xff\xfe", 3);
+    text_base64(to, sizeof to, "\xfb\xff\xfe", 3, true);
     cr_assert_str_eq(to, "-__-");
-    text_base64url(to, sizeof to, "fooba", 5);
+    text_base64(to, sizeof to, "fooba", 5, true);
     cr_assert_str_eq(to, "Zm9vYmE");
 }
 
