@@ -14,12 +14,12 @@ struct setting {
     const char *path; // "redis.url"; a hook's settings have no section
     size_t offset;    // in struct config or struct config_hook
     const struct value_type *type;
+    const char *sentence;
     const char *fallback; // default, as written in the file; NULL: none, optional
     const char *example;  // for the example file, where it is not the default
     double min, max;      // bounds of a number, a duration's in us; 0, 0: none
     bool required;
     bool restart; // a change takes effect only with a restart
-    const char *sentence;
 };
 
 extern const struct setting config_settings[], hook_settings[]; // ended by path NULL
