@@ -73,7 +73,7 @@ class World:
                 f"{self.receiver.directory}/state", str(self.state)))
         self.wall = self.directory / "wall"
         self.wall.write_text("0")
-        self.receiver.environment = (f"LD_PRELOAD={harness.BUILD}/preload/wall.so "
+        self.receiver.environment = (f"LD_PRELOAD={harness.BUILD}/preload/clocks.so "
                                      f"WALL_FILE={self.wall} ACRELAY_TEST_TIMES='{TIMES}'")
         self.receiver.start()
         self.poison = set()

@@ -45,7 +45,7 @@ def wall(tmp_path, monkeypatch):
 
 @pytest.fixture
 def suspend(tmp_path, monkeypatch):
-    return Clock(monkeypatch, tmp_path, harness.BUILD / "preload/suspend.so", "SUSPEND_FILE",
+    return Clock(monkeypatch, tmp_path, harness.BUILD / "preload/clocks.so", "SUSPEND_FILE",
                  "ACRELAY_TEST_TIMES=journal-round=50")
 
 

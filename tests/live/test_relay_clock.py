@@ -23,7 +23,7 @@ def clock(tmp_path, monkeypatch):
         fresh.rename(file)
 
     def on(is_on=True):
-        monkeypatch.setenv("LD_PRELOAD", str(harness.BUILD / "preload/wall.so") if is_on else "")
+        monkeypatch.setenv("LD_PRELOAD", str(harness.BUILD / "preload/clocks.so") if is_on else "")
 
     move(0)
     monkeypatch.setenv("WALL_FILE", str(file))

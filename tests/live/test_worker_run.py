@@ -305,7 +305,7 @@ def test_a_lease_runs_out_while_the_machine_is_suspended(sim, make_worker, runni
     asleep = tmp_path / "asleep"
     asleep.write_text("0")
     monkeypatch.setenv("SUSPEND_FILE", str(asleep))
-    monkeypatch.setenv("LD_PRELOAD", str(harness.BUILD / "preload/suspend.so"))
+    monkeypatch.setenv("LD_PRELOAD", str(harness.BUILD / "preload/clocks.so"))
     worker = make_worker(redis_port=redis.port, worker=", leader: redis, interval: 1s")
     running(worker)
     harness.wait_for("leading", lambda: worker.metric("acrelay_worker_leader") == 1)
@@ -353,7 +353,7 @@ def wall(tmp_path, monkeypatch):
 
     move(0)
     monkeypatch.setenv("WALL_FILE", str(file))
-    monkeypatch.setenv("LD_PRELOAD", str(harness.BUILD / "preload/wall.so"))
+    monkeypatch.setenv("LD_PRELOAD", str(harness.BUILD / "preload/clocks.so"))
     return move
 
 

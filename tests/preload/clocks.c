@@ -1,6 +1,7 @@
-// LD_PRELOAD: a wall clock that is wrong by the seconds in the file that WALL_FILE names, read at
-// each call; CLOCK_MONOTONIC and CLOCK_BOOTTIME are left alone. redis-server does not start
-// under libfaketime, because its allocator reads the clock: so nothing here allocates.
+// LD_PRELOAD: clocks that are ahead by the seconds in a file, read at each call. WALL_FILE names
+// the file for a wall clock that is wrong, SUSPEND_FILE the one for a machine that was suspended:
+// CLOCK_BOOTTIME and the wall clock went on. CLOCK_MONOTONIC is left alone.
+// redis-server reads the clock in its allocator, so nothing here allocates.
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -9,9 +10,9 @@
 #include <unistd.h>
 
 static time_t
-wrong_by_s(void)
+seconds_in(const char *variable)
 {
-    const char *name = getenv("WALL_FILE");
+    const char *name = getenv(variable);
     int fd = name ? open(name, O_RDONLY | O_CLOEXEC) : -1;
     char text[32];
 
@@ -29,7 +30,9 @@ clock_gettime(clockid_t clock, struct timespec *now)
     int result = (int)syscall(SYS_clock_gettime, clock, now);
 
     if (result == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
-        now->tv_sec += wrong_by_s();
+        now->tv_sec += seconds_in("WALL_FILE") + seconds_in("SUSPEND_FILE");
+    if (result == 0 && clock == CLOCK_BOOTTIME)
+        now->tv_sec += seconds_in("SUSPEND_FILE");
     return result;
 }
 
