@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "journal/cursor.h"
 #include "journal/segment.h"
+#include "directory.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -15,26 +16,8 @@
 
 enum { RECORDS = 12 };
 
-static char directory[64];
-
-static void
-make_directory(void)
-{
-    strcpy(directory, access("/dev/shm", W_OK) == 0 ? "/dev/shm/acrelay-cursor-XXXXXX"
-                                                    : "/var/tmp/acrelay-cursor-XXXXXX");
-    cr_assert_not_null(mkdtemp(directory));
-}
-
-static void
-remove_directory(void)
-{
-    char command[128];
-
-    snprintf(command, sizeof command, "rm -rf %s", directory);
-    cr_assert_eq(system(command), 0);
-}
-
-TestSuite(cursor, .init = make_directory, .fini = remove_directory, .timeout = 120);
+TestSuite(cursor, .init = make_directory_in_memory, .fini = remove_directory,
+          .timeout = 120);
 
 static struct journal *
 must_open(void)

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "journal/verify.h"
+#include "directory.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -22,8 +23,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char directory[64];
-
 static struct journal_options
 options(void)
 {
@@ -32,22 +31,6 @@ options(void)
                                     .keep_us = 3600 * INT64_C(1000000),
                                     .keep_bytes_max = 1 << 30,
                                     .bytes_max = 1 << 30};
-}
-
-static void
-make_directory(void)
-{
-    strcpy(directory, "/var/tmp/acrelay-journal-XXXXXX");
-    cr_assert_not_null(mkdtemp(directory));
-}
-
-static void
-remove_directory(void)
-{
-    char command[128];
-
-    snprintf(command, sizeof command, "rm -rf %s", directory);
-    cr_assert_eq(system(command), 0);
 }
 
 TestSuite(journal, .init = make_directory, .fini = remove_directory, .timeout = 60);

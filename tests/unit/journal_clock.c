@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "journal/inside.h"
 #include "journal/cursor.h"
+#include "directory.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -48,7 +49,6 @@ step_wall(int64_t us)
     atomic_fetch_add(&wall_added, us);
 }
 
-static char directory[64];
 static struct journal *journal;
 static struct journal_status status;
 
@@ -69,8 +69,7 @@ open_journal(void)
 static void
 make_journal(void)
 {
-    strcpy(directory, "/var/tmp/acrelay-clock-XXXXXX");
-    cr_assert_not_null(mkdtemp(directory));
+    make_directory();
     setenv("ACRELAY_TEST_TIMES", "journal-round=10", 1);
     open_journal();
 }
@@ -78,11 +77,8 @@ make_journal(void)
 static void
 remove_journal(void)
 {
-    char command[128];
-
     journal_close(journal);
-    snprintf(command, sizeof command, "rm -rf %s", directory);
-    cr_assert_eq(system(command), 0);
+    remove_directory();
 }
 
 static void

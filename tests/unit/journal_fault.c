@@ -3,6 +3,7 @@
 // kept, and no damage is told. The steps are wrapped by the linker (Makefile, WRAP).
 #include "base/clock.h"
 #include "journal/cursor.h"
+#include "directory.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -121,8 +122,6 @@ __wrap_pwrite(int fd, const void *at, size_t len, off_t offset)
 
 // --- the scenario -----------------------------------------------------------------------
 
-static char directory[64];
-
 static struct journal_options
 options(void)
 {
@@ -139,22 +138,6 @@ make_shared(void)
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     cr_assert_neq(shared, MAP_FAILED);
-}
-
-static void
-make_directory(void)
-{
-    strcpy(directory, "/var/tmp/acrelay-fault-XXXXXX");
-    cr_assert_not_null(mkdtemp(directory));
-}
-
-static void
-remove_directory(void)
-{
-    char command[128];
-
-    snprintf(command, sizeof command, "rm -rf %s", directory);
-    cr_assert_eq(system(command), 0);
 }
 
 // In the child nothing is asserted: it leaves its complaint for the parent.

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "journal/inside.h"
 #include "journal/verify.h"
+#include "directory.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -11,24 +12,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static char directory[64];
-
-static void
-make_directory(void)
-{
-    strcpy(directory, "/var/tmp/acrelay-place-XXXXXX");
-    cr_assert_not_null(mkdtemp(directory));
-}
-
-static void
-remove_directory(void)
-{
-    char command[128];
-
-    snprintf(command, sizeof command, "rm -rf %s", directory);
-    cr_assert_eq(system(command), 0);
-}
 
 TestSuite(journal_place, .init = make_directory, .fini = remove_directory, .timeout = 30);
 

@@ -4,6 +4,7 @@
 // 512 bytes, or some by chance. Each image is opened: all that was acknowledged by then is
 // there, nothing is invented, and nothing is called damage.
 #include "journal/cursor.h"
+#include "directory.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -30,7 +31,6 @@ struct op {
 static struct op ops[OPS];
 static int ops_len, files_len;
 static bool recording;
-static char directory[64];
 static int file_of_fd[FDS];
 static char name_of_file[FILES][48]; // while recording; "" when it has none
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -222,24 +222,6 @@ __wrap_mkdirat(int dir, const char *name, mode_t mode)
 // --- the recorded run ---------------------------------------------------------------------
 
 static uint64_t numbers; // given to appends so far
-
-static void
-make_directory(void)
-{
-    // In memory where there is such a place: the syncs of thousands of images take long.
-    strcpy(directory, access("/dev/shm", W_OK) == 0 ? "/dev/shm/acrelay-power-XXXXXX"
-                                                    : "/var/tmp/acrelay-power-XXXXXX");
-    cr_assert_not_null(mkdtemp(directory));
-}
-
-static void
-remove_directory(void)
-{
-    char command[128];
-
-    snprintf(command, sizeof command, "rm -rf %s", directory);
-    cr_assert_eq(system(command), 0);
-}
 
 static struct journal *
 must_open(uint64_t segments_max)
@@ -636,7 +618,7 @@ check_cut(int cut)
     return tried;
 }
 
-TestSuite(journal_power, .init = make_directory, .fini = remove_directory,
+TestSuite(journal_power, .init = make_directory_in_memory, .fini = remove_directory,
           .timeout = 400);
 
 Test(journal_power, a_cut_at_any_point_loses_nothing_acknowledged_and_invents_nothing)

@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "redis_server.h"
+#include "directory.h"
 
 #include <stdarg.h>
 
@@ -12,7 +13,6 @@ static struct redis_server server;
 static struct redis *look; // the test's own connection
 static struct journal *journal;
 static struct relay *relay;
-static char directory[64];
 static uint64_t repeats_max = 1000;
 static int64_t keep_us = 3600000000;
 
@@ -81,22 +81,18 @@ set_up(void)
 {
     redis_server_start(&server);
     look = redis_server_open(&server);
-    snprintf(directory, sizeof directory, "/var/tmp/acrelay-journal-XXXXXX");
-    cr_assert(mkdtemp(directory));
+    make_directory();
     journal_up();
 }
 
 static void
 tear_down(void)
 {
-    char command[128];
-
     relay_stop(relay);
     journal_close(journal);
     redis_close(look);
     redis_server_stop(&server);
-    snprintf(command, sizeof command, "rm -rf %s", directory);
-    cr_assert(system(command) == 0);
+    remove_directory();
 }
 
 TestSuite(relay, .init = set_up, .fini = tear_down, .timeout = 30);

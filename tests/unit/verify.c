@@ -1,5 +1,6 @@
 // What the command line sees of a journal, also while it is written to.
 #include "journal/verify.h"
+#include "directory.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -9,24 +10,6 @@
 #include <unistd.h>
 
 enum { RECORDS = 12 };
-
-static char directory[64];
-
-static void
-make_directory(void)
-{
-    strcpy(directory, "/var/tmp/acrelay-verify-XXXXXX");
-    cr_assert_not_null(mkdtemp(directory));
-}
-
-static void
-remove_directory(void)
-{
-    char command[128];
-
-    snprintf(command, sizeof command, "rm -rf %s", directory);
-    cr_assert_eq(system(command), 0);
-}
 
 TestSuite(verify, .init = make_directory, .fini = remove_directory, .timeout = 60);
 
