@@ -4,66 +4,97 @@
 // the same trick gives the sockets back: a listener that nobody knows takes their place.
 //
 // A thread that waits for its record's sync sleeps twice for each request: there, and for the
-// next request. So an answer may be left to the thread that knows the outcome, with send(2)
-// on the connection's descriptor, which civetweb does not tell: its two ends do. Such an
+// next request. So an answer may be deferred to the thread that knows the outcome, with send(2)
+// on the connection's descriptor, which civetweb does not give: its two ends do. Such an
 // answer is settled before civetweb writes to the connection or closes it.
+//
+// A read of civetweb's ends only when it has all it wants, the connection breaks, or a pause
+// lasts for the whole timeout: a byte now and then holds a thread for ever, and nothing in
+// its interface helps. So a timekeeper checks what each thread waits for, and sends SIGURG to
+// one that is late: poll(2) fails with EINTR, and civetweb gives up. Reading byte by byte was
+// rejected for its cost.
 //
 // begin_request is the only entry and always answers, which also keeps civetweb's file and
 // form code, where its known holes are, unreachable.
 #include "edge/http.h"
 
 #include "base/clock.h"
-#include "edge/descriptors.h"
-#include "edge/head.h"
-#include "edge/workers.h"
+#include "base/thread.h"
+#include "edge/sockets.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
 #include <civetweb.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
-#include <stdatomic.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-// NEW: a connection's first requests, while looking for its descriptor does not pay.
-enum { SOCKETS_MAX = 64, NEW = 3 };
+// NEW: a connection's first requests, for which finding its descriptor does not pay.
+enum { SERVER_SOCKETS_MAX = 64, NEW = 3, TICK_MS = 200 };
+
+// What is known of a thread: which connection it serves, and until when it may wait.
+struct http_thread {
+    // Its own, about the connection it serves.
+    int64_t since_ms;  // of the wait for a request's head
+    unsigned requests; // so far
+    int fd;            // -1: not known
+    struct deferred_pair deferred;
+    struct http_thread *next;
+    pthread_t id;
+    pthread_mutex_t lock;
+    int64_t deadline_ms; // of the read under way, 0: none; under lock
+};
 
 struct http_server {
     struct http_options options;
-    int sockets[SOCKETS_MAX];
-    int slots[SOCKETS_MAX]; // the descriptors that civetweb polls
-    union address addresses[SOCKETS_MAX];
-    int nowhere; // takes the sockets' place when they are given back
-    sem_t taken; // posted when the sockets are in place, or `failed`
+    int sockets[SERVER_SOCKETS_MAX];
+    int slots[SERVER_SOCKETS_MAX]; // the descriptors that civetweb polls
+    int nowhere;                   // takes the sockets' place when they are given back
+    sem_t taken;                   // posted when the sockets are in place, or `failed`
     bool failed;
     _Atomic(size_t) connections;
-    struct workers workers;
+    _Atomic(struct http_thread *) threads; // grows only
 };
 
 // In civetweb's worker threads.
 static _Thread_local struct http_server *my_server;
-static _Thread_local struct worker *me;
+static _Thread_local struct http_thread *me;
 
 // --- threads -------------------------------------------------------------------------------
 
 static void
 take_sockets(const struct mg_context *context, struct http_server *s)
 {
-    struct mg_server_port ports[SOCKETS_MAX];
+    struct mg_server_port ports[SERVER_SOCKETS_MAX];
     size_t len = s->options.sockets_len;
     int got = mg_get_server_ports(context, (int)len, ports);
 
     for (size_t i = 0; i < len; i++) {
         s->slots[i] = -1;
         if ((int)i < got)
-            s->slots[i] = descriptors_find_listener(htons((uint16_t)ports[i].port));
+            s->slots[i] = sockets_find_listener(htons((uint16_t)ports[i].port));
         if (s->slots[i] < 0 || dup3(s->sockets[i], s->slots[i], O_CLOEXEC) < 0)
             s->failed = true;
     }
     sem_post(&s->taken);
+}
+
+static struct http_thread *
+add_thread(struct http_server *s)
+{
+    struct http_thread *t = memory_get(sizeof *t);
+
+    *t = (struct http_thread){.id = pthread_self(), .fd = -1};
+    pthread_mutex_init(&t->lock, NULL);
+    t->next = atomic_load(&s->threads);
+    while (!atomic_compare_exchange_weak(&s->threads, &t->next, t))
+        continue;
+    return t;
 }
 
 // Under load a thread wakes up with each answer that is sent. As SCHED_BATCH it then waits for
@@ -90,12 +121,81 @@ init_thread(const struct mg_context *context, int type)
         pthread_setname_np(pthread_self(), "http");
         yield_on_wakeup();
         my_server = s;
-        me = workers_add(&s->workers);
+        me = add_thread(s);
     }
     return NULL;
 }
 
+static void
+interrupt_if_late(struct http_thread *t, int64_t now_ms)
+{
+    pthread_mutex_lock(&t->lock);
+    if (t->deadline_ms && t->deadline_ms <= now_ms)
+        pthread_kill(t->id, SIGURG);
+    pthread_mutex_unlock(&t->lock);
+}
+
+// A signal that falls between two polls is lost; the next tick sends another.
+static void *
+keep_time(void *server)
+{
+    struct http_server *s = server;
+
+    for (;;) {
+        clock_sleep_ms(TICK_MS);
+        int64_t now_ms = clock_mono_ms();
+        for (struct http_thread *t = atomic_load(&s->threads); t; t = t->next) {
+            interrupt_if_late(t, now_ms);
+            deferred_expire(&t->deferred, now_ms, s->options.expire);
+        }
+    }
+    return NULL; // never
+}
+
+static void
+do_nothing(int signal)
+{
+    (void)signal; // it interrupts a call, that is all
+}
+
+// Ends with the process.
+static int
+start_timekeeper(struct http_server *s, struct err *err)
+{
+    struct sigaction action = {.sa_handler = do_nothing};
+    pthread_t timekeeper;
+
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGURG, &action, NULL);
+    if (thread_start(&timekeeper, "http-timeouts", keep_time, s, err) < 0)
+        return -1;
+    pthread_detach(timekeeper);
+    return 0;
+}
+
 // --- requests ------------------------------------------------------------------------------
+
+// What civetweb's reader of heads lets pass and RFC 9112 has refused: a blank before a header's
+// colon (5.1), a folded line (5.2), a line without a name. At the last two it stops reading, so
+// that headers after them go unseen, which is how requests are smuggled. civetweb (1.15) reads in
+// place: it writes NULs over what ends a name or a value and leaves the rest as it came.
+// "Name: value" has one NUL after the name, where the colon was; "Name : value" has more. After a
+// value stand the NULs of its line's end, and then, after the last, the end of an empty line.
+static bool
+is_whole(const struct http_header *headers, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        const char *end = headers[i].name.at + headers[i].name.len;
+        if (headers[i].value.at > end + 1 && end[1] == '\0')
+            return false;
+    }
+    if (len == 0)
+        return true;
+    const char *at = headers[len - 1].value.at + headers[len - 1].value.len;
+    for (int i = 0; i < 2 && *at == '\0'; i++)
+        at++;
+    return *at == '\r' || *at == '\n';
+}
 
 static void
 fill_request(struct http_request *r, struct mg_connection *conn,
@@ -110,7 +210,7 @@ fill_request(struct http_request *r, struct mg_connection *conn,
         r->headers[i] = (struct http_header){span_of(info->http_headers[i].name),
                                              span_of(info->http_headers[i].value)};
     r->is_whole =
-        r->headers_len >= HTTP_HEADERS_MAX || head_is_whole(r->headers, r->headers_len);
+        r->headers_len >= HTTP_HEADERS_MAX || is_whole(r->headers, r->headers_len);
     r->connections = atomic_load(&my_server->connections);
     r->connection = conn;
 }
@@ -142,7 +242,7 @@ static void
 end_connection(const struct mg_connection *conn)
 {
     (void)conn;
-    laters_settle(&me->laters);
+    deferred_settle(&me->deferred);
     atomic_fetch_sub(&my_server->connections, 1);
 }
 
@@ -160,12 +260,21 @@ http_find_header(const struct http_request *r, const char *name, size_t *count)
     return value;
 }
 
+// 0: the read is over. One that is late is interrupted.
+static void
+set_deadline(int64_t deadline_ms)
+{
+    pthread_mutex_lock(&me->lock);
+    me->deadline_ms = deadline_ms;
+    pthread_mutex_unlock(&me->lock);
+}
+
 int64_t
 http_read(struct http_request *r, char *to, size_t len, int64_t deadline_ms)
 {
-    worker_set_deadline(me, deadline_ms);
+    set_deadline(deadline_ms);
     int64_t n = mg_read(r->connection, to, len);
-    worker_set_deadline(me, 0);
+    set_deadline(0);
     return n;
 }
 
@@ -177,20 +286,20 @@ find_descriptor(const struct mg_request_info *info)
 
     if (inet_pton(AF_INET, info->remote_addr, &peer.sin_addr) != 1)
         return -1;
-    return descriptors_find_connection(&peer, htons((uint16_t)info->server_port));
+    return sockets_find_connection(&peer, htons((uint16_t)info->server_port));
 }
 
-struct later *
-http_later(struct http_request *r, int64_t deadline_ms, uint32_t *ticket)
+struct deferred *
+http_defer(struct http_request *r, int64_t now_ms, int64_t wait_ms,
+           const struct deferred_work *work, uint32_t *ticket)
 {
     if (me->requests == NEW + 1)
         me->fd = find_descriptor(mg_get_request_info(r->connection));
     if (me->fd < 0)
         return NULL;
-    // A tick early, as the timekeeper may look a tick late; but not at once.
-    int64_t left_ms = deadline_ms - clock_mono_ms();
-    int64_t early_ms = left_ms / 2 < WORKERS_TICK_MS ? left_ms / 2 : WORKERS_TICK_MS;
-    return laters_next(&me->laters, me->fd, deadline_ms - early_ms, ticket);
+    // A tick early, as the timekeeper may come a tick late; but not at once.
+    wait_ms -= wait_ms / 2 < TICK_MS ? wait_ms / 2 : TICK_MS;
+    return deferred_next(&me->deferred, me->fd, now_ms + wait_ms, work, ticket);
 }
 
 void
@@ -198,7 +307,7 @@ http_continue(struct http_request *r)
 {
     static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
-    laters_settle(&me->laters);
+    deferred_settle(&me->deferred);
     mg_write(r->connection, interim, sizeof interim - 1);
 }
 
@@ -233,7 +342,7 @@ write_answer(struct mg_connection *conn, int code, const char *headers, struct s
     if (body.len > HTTP_HEAD_MAX)
         to = memory_get(HTTP_HEAD_MAX + body.len);
     struct span answer = http_format(to, code, headers, body, close);
-    laters_settle(&me->laters);
+    deferred_settle(&me->deferred);
     mg_write(conn, answer.at, answer.len - (is_head ? body.len : 0));
     if (to != small)
         free(to);
@@ -255,8 +364,8 @@ answer_refusal(struct mg_connection *conn, int code, const char *text)
     (void)text;
     if (code == 400 && clock_mono_ms() - me->since_ms >= o->request_timeout_ms)
         code = 408;
-    if (o->note_refusal)
-        o->note_refusal(code, o->context);
+    if (o->count_refusal)
+        o->count_refusal(code, o->context);
     write_answer(conn, code, "", SPAN(""), false, true);
     return 0;
 }
@@ -268,11 +377,9 @@ make_server(const struct http_options *options, struct err *err)
 {
     struct http_server *s = memory_get(sizeof *s);
 
-    *s = (struct http_server){.options = *options, .nowhere = descriptors_nowhere()};
-    for (size_t i = 0; i < options->sockets_len; i++) {
+    *s = (struct http_server){.options = *options, .nowhere = sockets_nowhere()};
+    for (size_t i = 0; i < options->sockets_len; i++)
         s->sockets[i] = options->sockets[i];
-        s->addresses[i] = descriptors_address(options->sockets[i]);
-    }
     sem_init(&s->taken, 0, 0);
     if (s->nowhere >= 0)
         return s;
@@ -294,7 +401,7 @@ static struct mg_context *
 start_civetweb(struct http_server *s)
 {
     const struct http_options *o = &s->options;
-    char ports[SOCKETS_MAX * 14], threads[16], queue[16], timeout[24], idle[24];
+    char ports[SERVER_SOCKETS_MAX * 14], threads[16], queue[16], timeout[24], idle[24];
     struct mg_callbacks callbacks = {.begin_request = begin_request,
                                      .init_connection = begin_connection,
                                      .connection_close = end_connection,
@@ -334,7 +441,7 @@ http_start(const struct http_options *options, struct err *err)
 {
     struct http_server *s = make_server(options, err);
 
-    if (!s || workers_start(&s->workers, options->expire, err) < 0)
+    if (!s || start_timekeeper(s, err) < 0)
         return NULL;
     if (!start_civetweb(s)) {
         err_exit(err, EXIT_CODE_FAILURE,
@@ -371,5 +478,5 @@ http_close_sockets(struct http_server *s)
 bool
 http_is_quiet(const struct http_server *s)
 {
-    return !descriptors_hold_connection(s->addresses, s->options.sockets_len);
+    return !sockets_have_connections(s->sockets, s->options.sockets_len);
 }

@@ -4,13 +4,13 @@
 //
 // The handler runs in one of `threads` threads, whose stacks are small (100 KiB): large
 // buffers belong on the heap. A thread belongs to one connection while it is kept alive. The
-// handler answers itself (http_reply), or leaves the answer to another thread (http_later).
+// handler answers itself (http_reply), or leaves the answer to another thread (http_defer).
 #ifndef ACRELAY_EDGE_HTTP_H
 #define ACRELAY_EDGE_HTTP_H
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "edge/later.h"
+#include "edge/deferred.h"
 
 #include <stdint.h>
 
@@ -27,7 +27,7 @@ struct http_request {
     bool is_http_11;
     struct http_header headers[HTTP_HEADERS_MAX];
     size_t headers_len;
-    bool is_whole; // every line of the head is a header, and each was read (edge/head.h)
+    bool is_whole;      // every line of the head is a header, and each was read
     size_t connections; // that have a thread now, silent ones too
     void *connection;
 };
@@ -42,11 +42,10 @@ struct http_options {
     int64_t request_timeout_ms; // for a request's head
     int64_t idle_ms;            // of a connection kept alive
     http_handler *handle;
-    // Told of what was answered without the handler (no HTTP, too slow a head); may be NULL.
-    void (*note_refusal)(int code, void *context);
-    // Finishes an answer left to others whose deadline passes (later.h); may be NULL where no
-    // handler leaves one.
-    void (*expire)(struct later *l);
+    // Counts what was answered without the handler (no HTTP, too slow a head); may be NULL.
+    void (*count_refusal)(int code, void *context);
+    // Finishes a deferred answer whose deadline passed; may be NULL where none is deferred.
+    void (*expire)(struct deferred *d);
     void *context;
 };
 
@@ -70,15 +69,16 @@ int64_t http_read(struct http_request *r, char *to, size_t len, int64_t deadline
 void http_continue(struct http_request *r);
 
 // http_reply sends the whole answer with one write. `headers` are extra lines, each ended by
-// CRLF, or "". With `close` the connection is closed behind it. HEAD gets no body.
+// CRLF, or "". With `close` the connection is closed after it. HEAD gets no body.
 void http_reply(struct http_request *r, int code, const char *headers, struct span body,
                 bool close);
 
-// http_later prepares an answer to be left to others (later.h): the handler fills it in, calls
-// later_owe, hands on the ticket, and returns. NULL when it must answer itself: the connection
-// is new (most carry one request), or not TCP, so that its descriptor cannot be told. Only
-// for answers that keep it alive.
-struct later *http_later(struct http_request *r, int64_t deadline_ms, uint32_t *ticket);
+// http_defer leaves the answer to whoever claims it with the ticket (deferred.h), within
+// wait_ms from now_ms (clock_mono_ms). NULL when the handler must answer itself: the connection
+// is new (most carry one request), or not TCP, so that its descriptor cannot be found. Only for
+// answers that keep the connection alive.
+struct deferred *http_defer(struct http_request *r, int64_t now_ms, int64_t wait_ms,
+                            const struct deferred_work *work, uint32_t *ticket);
 
 // http_format writes a whole answer, as http_reply sends it, into `to`, which has room.
 enum { HTTP_HEAD_MAX = 512 };

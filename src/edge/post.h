@@ -5,7 +5,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "edge/descriptors.h"
+#include "edge/sockets.h"
 
 enum { POST_ANSWER_MAX = 4 << 20 };
 

@@ -1,9 +1,9 @@
 #include "edge/sockets.h"
 
 #include "base/text.h"
-#include "edge/descriptors.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -12,10 +12,30 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 enum { BACKLOG = 4096, FIRST_PASSED = 3 };
+
+static union address
+address_of(int fd)
+{
+    union address a;
+    socklen_t len = sizeof a;
+
+    memset(&a, 0, sizeof a); // an unnamed unix socket fills in its family only
+    if (getsockname(fd, &a.any, &len) < 0)
+        a.any.sa_family = AF_UNSPEC;
+    return a;
+}
+
+static bool
+listens(int fd)
+{
+    int yes = 0;
+    socklen_t len = sizeof yes;
+
+    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &yes, &len) == 0 && yes;
+}
 
 static socklen_t
 length_of(const union address *a)
@@ -125,7 +145,7 @@ sockets_inherited(int *fds, size_t max, size_t *len, struct err *err)
         return 0;
     for (size_t i = 0; i < n; i++) {
         fds[i] = FIRST_PASSED + (int)i;
-        if (!descriptors_listens(fds[i]))
+        if (!listens(fds[i]))
             return err_exit(err, EXIT_CODE_PORT,
                             "descriptor %d (LISTEN_FDS) is no listening socket", fds[i]);
         fcntl(fds[i], F_SETFD, FD_CLOEXEC);
@@ -222,10 +242,150 @@ sockets_listen(const struct socket_address *a, struct err *err)
     return listen(fd, BACKLOG) < 0 ? refuse(err, a, fd) : fd;
 }
 
+// --- descriptors ---------------------------------------------------------------------------
+
+// /proc/self/fd lists what is open. A descriptor may be closed by another thread between the
+// listing and the check: then it has no address, and is passed over.
+enum { NONE = -1, UNKNOWN = -2 };
+
+// find_descriptor returns the first open descriptor that is wanted, or NONE, or UNKNOWN when
+// it cannot look (no descriptor is left for the listing).
+static int
+find_descriptor(bool (*wanted)(int fd, void *context), void *context)
+{
+    DIR *d = opendir("/proc/self/fd");
+    int found = NONE;
+
+    if (!d)
+        return UNKNOWN;
+    for (struct dirent *e; found == NONE && (e = readdir(d));) {
+        int fd = atoi(e->d_name);
+        if (e->d_name[0] != '.' && fd != dirfd(d) && wanted(fd, context))
+            found = fd;
+    }
+    closedir(d);
+    return found;
+}
+
+static bool
+listens_on_port(int fd, void *port)
+{
+    union address a = address_of(fd);
+
+    return a.any.sa_family == AF_INET && a.in.sin_port == *(const in_port_t *)port &&
+           listens(fd);
+}
+
+int
+sockets_find_listener(in_port_t port)
+{
+    int fd = find_descriptor(listens_on_port, &port);
+
+    return fd < 0 ? -1 : fd;
+}
+
+struct ends {
+    struct sockaddr_in peer;
+    in_port_t port;
+    int found; // -1: none yet
+    bool several;
+};
+
+// Looks at all descriptors: with one port on several addresses, one peer may have two.
+static bool
+note_ends(int fd, void *context)
+{
+    struct ends *e = context;
+    struct sockaddr_in peer = {0};
+    socklen_t len = sizeof peer;
+
+    if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0 ||
+        peer.sin_family != AF_INET || peer.sin_port != e->peer.sin_port ||
+        peer.sin_addr.s_addr != e->peer.sin_addr.s_addr ||
+        address_of(fd).in.sin_port != e->port)
+        return false;
+    e->several = e->found >= 0;
+    e->found = fd;
+    return e->several;
+}
+
+int
+sockets_find_connection(const struct sockaddr_in *peer, in_port_t port)
+{
+    struct ends e = {.peer = *peer, .port = port, .found = -1};
+
+    (void)find_descriptor(note_ends, &e); // its answer stands in e
+    return e.several ? -1 : e.found;
+}
+
+static bool
+same_place(const union address *a, const union address *b)
+{
+    if (a->any.sa_family != b->any.sa_family)
+        return false;
+    switch (a->any.sa_family) {
+    case AF_INET:
+        return a->in.sin_port == b->in.sin_port;
+    case AF_INET6: // IPv4 clients of such a listener too
+        return a->in6.sin6_port == b->in6.sin6_port;
+    case AF_UNIX:
+        return memcmp(a->un.sun_path, b->un.sun_path, sizeof a->un.sun_path) == 0;
+    default: // not one of ours; rather held than lost
+        return true;
+    }
+}
+
+struct places {
+    const int *listening;
+    size_t len;
+};
+
+static bool
+is_connection(int fd, void *context)
+{
+    struct places *places = context;
+    union address a = address_of(fd);
+
+    if (a.any.sa_family == AF_UNSPEC || listens(fd))
+        return false;
+    for (size_t i = 0; i < places->len; i++) {
+        union address place = address_of(places->listening[i]);
+        if (same_place(&a, &place))
+            return true;
+    }
+    return false;
+}
+
+bool
+sockets_have_connections(const int *listening, size_t len)
+{
+    struct places places = {listening, len};
+
+    return find_descriptor(is_connection, &places) != NONE;
+}
+
+int
+sockets_nowhere(void)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct sockaddr_un name = {.sun_family = AF_UNIX}; // the kernel invents one
+
+    if (fd < 0)
+        return -1;
+    if (bind(fd, (struct sockaddr *)&name, sizeof(sa_family_t)) < 0 ||
+        listen(fd, 1) < 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+// --- for people and the service manager ---------------------------------------------------
+
 void
 sockets_format(int fd, char to[SOCKETS_TEXT])
 {
-    union address a = descriptors_address(fd);
+    union address a = address_of(fd);
     char host[INET6_ADDRSTRLEN] = "?";
 
     if (a.any.sa_family == AF_INET) {

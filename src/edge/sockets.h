@@ -1,13 +1,23 @@
-// Listening sockets, from the service manager or made here. They outlive a restart where the
-// service manager (or a successor of ours) holds them too, so that nothing is refused.
+// Sockets that listen, from the service manager or made here. They outlive a restart where the
+// service manager (or a successor of ours) holds them too, so that nothing is refused. And
+// questions about this process's own descriptors, answered by looking at all that are open:
+// that needs no bookkeeping, and is right whoever opened them.
 #ifndef ACRELAY_EDGE_SOCKETS_H
 #define ACRELAY_EDGE_SOCKETS_H
 
 #include "base/err.h"
 #include "base/span.h"
-#include "edge/descriptors.h"
 
+#include <netinet/in.h>
 #include <stdint.h>
+#include <sys/un.h>
+
+union address {
+    struct sockaddr any; // AF_UNSPEC: not a socket
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+    struct sockaddr_un un;
+};
 
 // An address to listen on: IPv4 or IPv6 host and port, or a unix socket's path.
 struct socket_address {
@@ -50,6 +60,19 @@ int sockets_listen(const struct socket_address *a, struct err *err);
 // sockets_format writes a socket's own address as the configuration has it (and [IPv6]:port).
 enum { SOCKETS_TEXT = 128 };
 void sockets_format(int fd, char to[SOCKETS_TEXT]);
+
+// sockets_find_listener finds this process's listening IPv4 socket with that port,
+// sockets_find_connection its IPv4 connection with that peer and local port (network byte order);
+// -1 when there is none, or more than one connection.
+int sockets_find_listener(in_port_t port);
+int sockets_find_connection(const struct sockaddr_in *peer, in_port_t port);
+
+// sockets_have_connections says whether a connection whose local port or path is that of one of
+// the listening sockets is open in this process; true also when it cannot look.
+bool sockets_have_connections(const int *listening, size_t len);
+
+// sockets_nowhere makes a listening socket that nobody can know of; -1 with errno.
+int sockets_nowhere(void);
 
 // sockets_notify tells the service manager (sd_notify(3)); nothing when there is none.
 void sockets_notify(const char *state);

@@ -16,7 +16,7 @@
 //   relay            reads the journal behind the committer, ships to Redis, trims
 //   resolver         one look-up of Redis's name; may be left behind by a stop
 //
-//   http --record in the open group--> committer --answer (edge/later.h)--> the client
+//   http --record in the open group--> committer --answer (edge/deferred.h)--> the client
 //   committer --"more is durable"--> relay --journal_publish--> journal-keeper
 //   main --snapshot (receiver/snapshot.h), options (relay_reload)--> http, relay
 //
@@ -26,7 +26,8 @@
 //   journal.aged     the ages of records that wait
 //   relay.lock       status and reloaded options; the connection and the batch are the relay's
 //   intake.lock      the pointer to the snapshot; a request holds it by a count
-//   workers.lock     the list of HTTP threads, and each one's deadline
+//   http_thread.lock until when this thread may read (edge/http.c)
+//   tail.lock        the end of the active segment, in memory, between committer and relay
 //   admin, figures, reloads, lost_limit, resolver, metric: a lock each, for a few lines
 // A group's result and a deferred answer's state are futex words: woken without a lock.
 #include "base/clock.h"

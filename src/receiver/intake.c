@@ -165,7 +165,7 @@ read_body(struct http_request *r, const struct gate_verdict *v, const struct con
             body->len += (size_t)n;
         if (body->len > c->body_max)
             return 413;
-        if (clock_mono_ms() >= deadline_ms && (v->chunked || body->len < v->length))
+        if ((v->chunked || body->len < v->length) && clock_mono_ms() >= deadline_ms)
             return 408;
         if (n <= 0)
             return 400;
@@ -219,60 +219,58 @@ observe_ack(int64_t start_us)
 // finish gives an answer that was left to this thread: the committer, or for a 503 also the
 // one that keeps time, or the request's own.
 static void
-finish(struct later *l, int code, const char *why)
+finish(struct deferred *d, int code, const char *why)
 {
-    struct intake *i = l->handler;
-    struct snapshot *snapshot = l->what; // held for this answer
+    struct intake *i = d->work.handler;
+    struct snapshot *snapshot = d->work.subject; // held for this answer
     char text[HTTP_HEAD_MAX * 2];
     struct span answer = i->good;
 
     if (code == 200) {
-        observe_ack(l->start_us);
+        observe_ack(d->work.start_us);
     } else {
         answer = http_format(text, code, "", span_of(body_of(code)), false);
-        report_lost(snapshot->config->hooks[l->which].name, why);
+        report_lost(snapshot->config->hooks[d->work.index].name, why);
         journal_note_refused(i->journal);
     }
-    snapshot_count(snapshot, l->which, SIZE_MAX, code);
-    later_finish(l, answer);
+    snapshot_count(snapshot, d->work.index, SIZE_MAX, code);
+    deferred_finish(d, answer);
     snapshot_drop(snapshot);
 }
 
 static void
-end_later(void *later, uint32_t ticket, bool durable)
+end_deferred(void *deferred, uint32_t ticket, bool durable)
 {
-    if (later_claim(later, ticket))
-        finish(later, durable ? 200 : 503, "cannot be made durable");
+    if (deferred_claim(deferred, ticket))
+        finish(deferred, durable ? 200 : 503, "cannot be made durable");
 }
 
 // Its deadline has passed.
 static void
-expire(struct later *l)
+expire(struct deferred *d)
 {
-    finish(l, 503, "not durable in time");
+    finish(d, 503, "not durable in time");
 }
 
 // Returns false when the answer cannot be left to others.
 static bool
-store_later(struct intake *i, struct http_request *r, struct snapshot *snapshot,
-            size_t hook, struct span record, int64_t start_us)
+store_deferred(struct intake *i, struct http_request *r, struct snapshot *snapshot,
+               size_t hook, struct span record, int64_t start_us)
 {
     int64_t wait_ms = snapshot->config->ack_timeout_ms;
+    struct deferred_work work = {
+        .handler = i, .subject = snapshot, .index = hook, .start_us = start_us};
     uint32_t ticket;
     struct err err;
 
     if (must_close(i, r))
         return false;
-    struct later *l = http_later(r, clock_mono_ms() + wait_ms, &ticket);
-    if (!l)
+    struct deferred *d = http_defer(r, clock_mono_ms(), wait_ms, &work, &ticket);
+    if (!d)
         return false;
-    l->handler = i;
-    l->what = snapshot;
-    l->which = hook;
-    l->start_us = start_us;
-    later_owe(l, ticket);
-    if (journal_append_later(i->journal, record, wait_ms, end_later, l, ticket, &err) < 0)
-        end_later(l, ticket, false);
+    if (journal_append_later(i->journal, record, wait_ms, end_deferred, d, ticket, &err) <
+        0)
+        end_deferred(d, ticket, false);
     return true;
 }
 
@@ -294,7 +292,7 @@ store(struct intake *i, struct http_request *r, const struct gate_verdict *v,
     if (delivery_encode(&b->record, &d) < 0)
         return 413;
     struct span record = buf_span(&b->record);
-    if (store_later(i, r, snapshot, v->hook, record, start_us))
+    if (store_deferred(i, r, snapshot, v->hook, record, start_us))
         return LEFT;
     if (journal_append(i->journal, record, snapshot->config->ack_timeout_ms, NULL, &err) <
         0) {
@@ -382,7 +380,7 @@ intake_open(struct journal *j, struct snapshot *s, struct http_options *options)
     pthread_key_create(&i->buffers, free_buffers);
     i->good = http_format(i->good_text, 200, "", SPAN("ok"), false);
     options->handle = handle;
-    options->note_refusal = count_refusal;
+    options->count_refusal = count_refusal;
     options->expire = expire;
     options->context = i;
     return i;

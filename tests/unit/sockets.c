@@ -1,4 +1,4 @@
-#include "edge/descriptors.h"
+#include "edge/sockets.h"
 
 #include <criterion/criterion.h>
 #include <sys/resource.h>
@@ -20,11 +20,13 @@ connect_pair(int from_family)
                                  .sin6_addr = IN6ADDR_LOOPBACK_INIT};
     struct pair p = {.listener = socket(AF_INET6, SOCK_STREAM, 0)};
     int from = socket(from_family, SOCK_STREAM, 0), off = 0;
+    socklen_t len = sizeof all;
 
     setsockopt(p.listener, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
     cr_assert(bind(p.listener, (struct sockaddr *)&all, sizeof all) == 0);
     cr_assert(listen(p.listener, 1) == 0);
-    here.sin_port = here6.sin6_port = descriptors_address(p.listener).in6.sin6_port;
+    cr_assert(getsockname(p.listener, (struct sockaddr *)&all, &len) == 0);
+    here.sin_port = here6.sin6_port = all.sin6_port;
     cr_assert(from_family == AF_INET
                   ? connect(from, (struct sockaddr *)&here, sizeof here) == 0
                   : connect(from, (struct sockaddr *)&here6, sizeof here6) == 0);
@@ -34,28 +36,26 @@ connect_pair(int from_family)
     return p;
 }
 
-Test(descriptors, an_ipv6_listener_holds_its_connections_ipv4_ones_too)
+Test(sockets, an_ipv6_listener_holds_its_connections_ipv4_ones_too)
 {
     static const int families[] = {AF_INET, AF_INET6};
 
     for (size_t i = 0; i < 2; i++) {
         struct pair p = connect_pair(families[i]);
-        union address place = descriptors_address(p.listener);
-        cr_assert(descriptors_hold_connection(&place, 1));
+        cr_assert(sockets_have_connections(&p.listener, 1));
         close(p.connection);
-        cr_assert_not(descriptors_hold_connection(&place, 1));
+        cr_assert_not(sockets_have_connections(&p.listener, 1));
         close(p.listener);
     }
 }
 
-Test(descriptors, what_cannot_be_looked_at_counts_as_held)
+Test(sockets, what_cannot_be_looked_at_counts_as_held)
 {
     struct pair p = connect_pair(AF_INET6);
-    union address place = descriptors_address(p.listener);
     struct rlimit none = {3, 3};
 
     close(p.connection);
-    cr_assert_not(descriptors_hold_connection(&place, 1));
+    cr_assert_not(sockets_have_connections(&p.listener, 1));
     cr_assert(setrlimit(RLIMIT_NOFILE, &none) == 0);
-    cr_assert(descriptors_hold_connection(&place, 1));
+    cr_assert(sockets_have_connections(&p.listener, 1));
 }
