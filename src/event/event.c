@@ -4,9 +4,8 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "event/form.h"
 #include "event/json.h"
-#include "event/moment.h"
-#include "event/normal.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -44,8 +43,19 @@ const char *const event_types[] = {"account_add",
                                    "update",
                                    NULL};
 
-// Room for the values of an envelope: each has a ceiling, and together they are below 450.
-enum { HEAD_MAX = 512, ACCOUNT_MAX = 63, WORD_MAX = 64, SEQUENCE = 20, TEXT_MAX = 128 };
+#define SOURCE_PREFIX "/activecampaign/"
+#define TYPE_PREFIX "com.activecampaign."
+
+// The ceilings of an envelope's values, and of all together: a subject is the longest of
+// "pipeline/" or "hook/" and a word, and a time needs room for a NUL.
+enum { ACCOUNT_MAX = 63, WORD_MAX = 64, SEQUENCE = 20, TEXT_MAX = 128 };
+enum {
+    HEAD_MAX = EVENT_ID_TEXT + CLOCK_US + sizeof SOURCE_PREFIX + ACCOUNT_MAX +
+               DELIVERY_NAME_MAX + sizeof TYPE_PREFIX + WORD_MAX + CLOCK_SECONDS +
+               sizeof "pipeline/" + WORD_MAX
+};
+static_assert((int)DELIVERY_NAME_MAX <= (int)WORD_MAX,
+              "hook/NAME is no longer than pipeline/ID");
 
 // The members of the root that the envelope is made of.
 enum name {
@@ -101,7 +111,7 @@ event_maker_open(void)
     // Without random bytes the seed is the address: weaker, never wrong.
     if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != sizeof seed)
         seed = (uint64_t)(uintptr_t)m;
-    tree_init(&m->tree, &m->arena, seed);
+    m->tree = (struct tree){.arena = &m->arena, .seed = seed};
     buf_init(&m->data, EVENT_DATA_MAX);
     return m;
 }
@@ -296,11 +306,11 @@ static void
 set_envelope(struct event_maker *m, const struct event_origin *origin, struct span hook,
              struct event *e)
 {
-    struct span written, prefix = SPAN("com.activecampaign.");
+    struct span written, prefix = SPAN(TYPE_PREFIX);
     int64_t us;
 
     e->type = end_value(m, put(put(m->to, prefix), type_of(m)));
-    if (!read_text(m, DATE_TIME, &written) || !moment_read(&us, written))
+    if (!read_text(m, DATE_TIME, &written) || !ac_time_parse(&us, written))
         us = origin->received_us;
     clock_format_seconds(m->to, us);
     e->time = end_value(m, m->to + CLOCK_SECONDS);
@@ -357,7 +367,7 @@ make_from_form(struct event_maker *m, struct span body, struct event *e)
         return set_detail(m, e, EVENT_NUL, "a NUL in a key or a value");
     case FORM_TOO_MANY:
         return set_detail(m, e, EVENT_PAIRS, "more than 10000 pairs");
-    case FORM_GOOD:
+    case FORM_OK:
         break;
     }
     tree_fill(&m->tree, &m->form);
@@ -421,7 +431,7 @@ set_origin(struct event_maker *m, const struct event_origin *origin,
     e->id = end_value(m, to + SEQUENCE);
     clock_format_us(m->to, origin->received_us);
     e->recorded = end_value(m, m->to + CLOCK_US);
-    to = put(put(put(m->to, SPAN("/activecampaign/")), origin->account), SPAN("/"));
+    to = put(put(put(m->to, SPAN(SOURCE_PREFIX)), origin->account), SPAN("/"));
     e->source = end_value(m, put(to, d->hook));
     e->query = d->query;
 }

@@ -1,5 +1,5 @@
 // One pass over the body finds the pieces, decodes them into one block of the arena (decoded
-// is never longer) and notes what bytes were met, so that nobody has to look at a piece
+// is never longer) and records what bytes were met, so that nobody has to read a piece
 // again: only one with bytes above 0x7f is checked as UTF-8, only one with bytes that JSON
 // escapes is written the slow way. Tried and slower: not copying pieces without '%' (a second
 // pass costs more than the copy), and eight bytes at a time (runs are short).
@@ -12,6 +12,74 @@
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
+
+// --- arena ------------------------------------------------------------------------------
+
+enum { BLOCK = 64 << 10, KEPT = 4 << 20 };
+
+struct arena_block {
+    struct arena_block *next;
+    size_t size;
+    _Alignas(max_align_t) char bytes[];
+};
+
+static struct arena_block *
+next_block(struct arena *a, size_t bytes)
+{
+    struct arena_block *b = a->now ? a->now->next : a->first;
+
+    if (b && b->size >= bytes)
+        return b;
+    size_t size = bytes > BLOCK ? bytes : BLOCK;
+    struct arena_block *fresh = memory_get(sizeof *fresh + size);
+    *fresh = (struct arena_block){.next = b, .size = size};
+    if (a->now)
+        a->now->next = fresh;
+    else
+        a->first = fresh;
+    return fresh;
+}
+
+void *
+arena_get_slow(struct arena *a, size_t bytes)
+{
+    a->now = next_block(a, bytes);
+    a->at = a->now->bytes + bytes;
+    a->left = a->now->size - bytes;
+    return a->now->bytes;
+}
+
+static void
+free_from(struct arena_block *b)
+{
+    while (b) {
+        struct arena_block *next = b->next;
+        free(b);
+        b = next;
+    }
+}
+
+void
+arena_reset(struct arena *a)
+{
+    struct arena_block **end = &a->first;
+
+    for (size_t left = KEPT; *end && (*end)->size <= left; end = &(*end)->next)
+        left -= (*end)->size;
+    free_from(*end);
+    *end = NULL;
+    a->now = NULL;
+    a->left = 0;
+}
+
+void
+arena_release(struct arena *a)
+{
+    free_from(a->first);
+    *a = (struct arena){0};
+}
+
+// --- text ---------------------------------------------------------------------------------
 
 // WHATWG Encoding, index windows-1252, 0x80 to 0x9f.
 static const uint16_t windows_1252[32] = {
@@ -59,6 +127,8 @@ read_as_1252(struct span s, struct arena *arena)
     return span_make(start, (size_t)(to - start));
 }
 
+// --- pieces -------------------------------------------------------------------------------
+
 // What a byte means to a decoder, and what a piece was seen to hold.
 enum {
     PLAIN = 0,
@@ -67,28 +137,26 @@ enum {
     SPECIAL = 4, // JSON may have to escape it
     ENDS_KEY = 8,
     ENDS_VALUE = 16,
-    LOOK = 32, // mostly stands behind an escape where no plain bytes do
 };
 
 __extension__ static const unsigned char class_of[256] = {[0] = NUL,
                                                           [1 ... 0x1f] = SPECIAL,
                                                           ['"'] = SPECIAL,
                                                           ['\\'] = SPECIAL,
-                                                          ['%'] = LOOK,
-                                                          ['='] = ENDS_KEY | LOOK,
+                                                          ['='] = ENDS_KEY,
                                                           ['&'] = ENDS_KEY | ENDS_VALUE,
                                                           [0x80 ... 0xe1] = HIGH,
                                                           [0xe2] = HIGH | SPECIAL,
                                                           [0xe3 ... 0xff] = HIGH};
 
-// A scan is how far a body is read, and where the next decoded byte goes. Keys behind each
-// other mostly begin alike: `raw` is the last key up to its last '[' as it was sent, `near`
-// the same decoded (both empty when there is no such bracket).
+// A scan is how far a body is read, and where the next decoded byte goes. A key mostly begins like
+// the one before it: `raw_prefix` is the last key up to its last '[' as it was sent, `prefix` the
+// same decoded (both empty when there is no such bracket).
 struct scan {
     const char *at, *end;
     const char *wide_end; // below it, WIDE bytes may be read
     char *to;             // has room for what is left of the body
-    struct span raw, near;
+    struct span raw_prefix, prefix;
     struct arena *arena;
 };
 
@@ -106,7 +174,7 @@ read_escape(const char *at, const char *end, unsigned char *c)
 }
 
 // copy_wide copies WIDE bytes, and '+' as the blank it stands for. Returns how many of them,
-// from the first on, needed no other look.
+// from the first on, mean nothing else.
 #ifdef __SSE2__
 enum { WIDE = sizeof(__m128i) };
 
@@ -149,7 +217,7 @@ take_bytes(struct scan *s, unsigned ends, char **open, const char **raw)
     unsigned seen = PLAIN;
 
     for (;;) {
-        if (at < s->wide_end && !(class_of[(unsigned char)*at] & LOOK)) {
+        if (at < s->wide_end) {
             size_t plain = copy_wide(to, at, ends == ENDS_KEY);
             at += plain;
             to += plain;
@@ -207,27 +275,29 @@ take_key(struct scan *s, struct form_pair *p)
 {
     const char *from = s->at, *raw = NULL;
     char *start = s->to, *open = NULL;
-    bool begins_alike = s->raw.len > 0 && (size_t)(s->end - from) > s->raw.len &&
-                        memcmp(from, s->raw.at, s->raw.len) == 0;
+    bool begins_same = s->raw_prefix.len > 0 &&
+                       (size_t)(s->end - from) > s->raw_prefix.len &&
+                       memcmp(from, s->raw_prefix.at, s->raw_prefix.len) == 0;
 
-    if (begins_alike) {
-        memcpy(start, s->near.at, s->near.len);
-        s->to += s->near.len;
-        s->at += s->raw.len;
+    if (begins_same) {
+        memcpy(start, s->prefix.at, s->prefix.len);
+        s->to += s->prefix.len;
+        s->at += s->raw_prefix.len;
     }
     unsigned seen = take_bytes(s, ENDS_KEY, &open, &raw);
     p->key = span_make(start, (size_t)(s->to - start));
     p->key_is_plain = !(seen & (SPECIAL | HIGH | NUL));
-    p->near = 0;
-    p->has_segments = begins_alike || open;
+    p->same_prefix = 0;
+    p->has_segments = begins_same || open;
     (void)as_utf8(s, seen, &p->key);
     if (!p->key_is_plain || !p->has_segments) {
-        s->raw.len = 0; // what begins like one that is not plain must be looked at again
+        s->raw_prefix.len =
+            0; // what begins like one that is not plain must be read again
     } else if (open) {
-        s->raw = span_make(from, (size_t)(raw - from));
-        s->near = span_make(start, (size_t)(open - start));
+        s->raw_prefix = span_make(from, (size_t)(raw - from));
+        s->prefix = span_make(start, (size_t)(open - start));
     } else if (s->to[-1] == ']') {
-        p->near = s->near.len;
+        p->same_prefix = s->prefix.len;
     }
     return !(seen & NUL);
 }
@@ -275,7 +345,7 @@ form_parse(struct form *f, struct span body, size_t pairs_max, struct arena *are
         if (!take_pair(&s, add_pair(f)))
             return FORM_NUL;
     }
-    return FORM_GOOD;
+    return FORM_OK;
 }
 
 void
@@ -284,6 +354,8 @@ form_release(struct form *f)
     free(f->pairs);
     *f = (struct form){0};
 }
+
+// --- paths --------------------------------------------------------------------------------
 
 // The segment that opens at key[at] == '[' ends at the first ']' that another '[' or the end
 // follows. Returns its end, or 0 when there is none.

@@ -21,43 +21,12 @@ add_escape(struct buf *to, unsigned char c)
                               6));
 }
 
-// Eight bytes at a time: a result is zero when no byte is meant; else at least one is.
-#define BYTES_ALL(c) (UINT64_C(0x0101010101010101) * (c))
-
-static inline uint64_t
-bytes_load(const char *at)
-{
-    uint64_t word;
-
-    memcpy(&word, at, sizeof word);
-    return word;
-}
-
-// bytes_below: a byte is less than n (n at most 0x80). bytes_are: a byte is c.
-static inline uint64_t
-bytes_below(uint64_t word, unsigned char n)
-{
-    return (word - BYTES_ALL(n)) & ~word & BYTES_ALL(0x80);
-}
-
-static inline uint64_t
-bytes_are(uint64_t word, unsigned char c)
-{
-    return bytes_below(word ^ BYTES_ALL(c), 1);
-}
-
 // The bytes at the start of s that stand in JSON as they are.
 static size_t
 plain_len(struct span s)
 {
     size_t i = 0;
 
-    for (; s.len - i >= 8; i += 8) {
-        uint64_t word = bytes_load(s.at + i);
-        if (bytes_below(word, 0x20) | bytes_are(word, '"') | bytes_are(word, '\\') |
-            bytes_are(word, 0xe2))
-            break;
-    }
     while (i < s.len && !is_special[(unsigned char)s.at[i]])
         i++;
     return i;
@@ -90,7 +59,7 @@ add_escaped(struct buf *to, struct span s, size_t plain)
     buf_add_byte(to, '"');
 }
 
-// A failed add leaves the buf full; the caller looks at that once, at the end.
+// A failed add leaves the buf full; the caller checks that once, at the end.
 void
 json_add_plain(struct buf *to, struct span s)
 {

@@ -1,15 +1,282 @@
+// A leaf that the form found plain is copied; only others are searched for what JSON escapes.
+// A comma follows each member and each item; what ends the container takes the last one's place.
+//
 // Known paths are functions from key to writer (comparisons with constants, which cost next to
-// nothing, where a table cost a tenth of an event), one level for the root and one for what stands
-// in `contact`, `deal`, `account` and `task`; everything else is written as it is. What a
-// writer changes beyond recognition it notes in struct extras, written last as `_relay`.
-#include "event/normal.h"
-
-#include "event/fields.h"
+// nothing, where a table cost a tenth of an event), one level for the root and one for what
+// stands in `contact`, `deal`, `account` and `task`; everything else is written as it was sent.
+#include "event/form.h"
 #include "event/json.h"
 
-// --- the known roots (R6, R7) -------------------------------------------------------------
+struct writer {
+    struct buf *to; // checked once, at the end: it may be full
+    const struct tree *tree;
+    // What was changed beyond recognition: written last, as `_relay` (R5).
+    struct span tags; // contact.tags where joining does not give it back
+    bool has_tags;
+    const struct node *updated_values;
+};
 
-// list[id]=3, list[name]=..: one list, told by its members.
+typedef void write_node(struct writer *w, const struct node *n);
+
+// What writes the value of a key; NULL: the key means nothing there.
+typedef write_node *known_writer(struct span key);
+
+// --- as sent (R4) -------------------------------------------------------------------------
+
+static void
+add(struct writer *w, char c)
+{
+    buf_add_byte(w->to, c);
+}
+
+static void
+end(struct writer *w, char c)
+{
+    if (!w->to->full && w->to->at[w->to->len - 1] == ',')
+        w->to->len--;
+    add(w, c);
+}
+
+static void
+add_text(struct writer *w, struct span text, char after)
+{
+    json_add_string(w->to, text);
+    add(w, after);
+}
+
+static char *
+put_plain(char *to, struct span s, char after)
+{
+    to[0] = '"';
+    memcpy(to + 1, s.at, s.len);
+    to[s.len + 1] = '"';
+    to[s.len + 2] = after;
+    return to + s.len + 3;
+}
+
+static void
+write_key(struct writer *w, const struct node *n)
+{
+    char *at = n->key_is_plain ? buf_room(w->to, n->key.len + 3) : NULL;
+
+    if (at)
+        w->to->len += (size_t)(put_plain(at, n->key, ':') - at);
+    else
+        add_text(w, n->key, ':');
+}
+
+static void
+write_leaf(struct writer *w, const struct node *n)
+{
+    if (n->value_is_plain)
+        json_add_plain(w->to, n->value);
+    else
+        json_add_string(w->to, n->value);
+}
+
+static write_node write_as_sent;
+
+// A member of an object. One question for room instead of four where it is a plain leaf: this is
+// where most bytes of an event pass.
+static void
+write_member(struct writer *w, const struct node *n, write_node *value)
+{
+    bool plain =
+        value == write_as_sent && n->is_leaf && n->key_is_plain && n->value_is_plain;
+    char *at = plain ? buf_room(w->to, n->key.len + n->value.len + 6) : NULL;
+
+    if (at) {
+        w->to->len += (size_t)(put_plain(put_plain(at, n->key, ':'), n->value, ',') - at);
+        return;
+    }
+    write_key(w, n);
+    value(w, n);
+    add(w, ',');
+}
+
+static void
+write_members(struct writer *w, const struct node *n, known_writer *known,
+              write_node *other)
+{
+    for (const struct node *c = n->first; c; c = c->next) {
+        write_node *value = known ? known(c->key) : NULL;
+        write_member(w, c, value ? value : other);
+    }
+}
+
+static void
+write_object(struct writer *w, const struct node *n, known_writer *known,
+             write_node *other)
+{
+    add(w, '{');
+    write_members(w, n, known, other);
+    end(w, '}');
+}
+
+static void
+write_array(struct writer *w, const struct node *n, write_node *value)
+{
+    add(w, '[');
+    for (const struct node *c = n->first; c; c = c->next) {
+        value(w, c);
+        add(w, ',');
+    }
+    end(w, ']');
+}
+
+static void
+write_as_sent(struct writer *w, const struct node *n)
+{
+    if (n->is_leaf)
+        write_leaf(w, n);
+    else if (n->all_appended)
+        write_array(w, n, write_as_sent);
+    else
+        write_object(w, n, NULL, write_as_sent);
+}
+
+// --- lists and custom fields (R6) ---------------------------------------------------------
+
+// A list is written as one only where the keys can be found again: from their order, or from
+// an `index` that each item gains.
+
+// The keys are 0..n-1 in order, so that their order alone tells them.
+static bool
+is_counted(const struct node *n)
+{
+    uint64_t want = 0, index;
+
+    for (const struct node *c = n->first; c; c = c->next, want++)
+        if (!tree_is_index(c->key, &index) || index != want)
+            return false;
+    return true;
+}
+
+// Scalars under 0..n-1.
+static bool
+is_plain_list(const struct node *n)
+{
+    bool scalars = !n->is_leaf;
+
+    for (const struct node *c = n->first; c && scalars; c = c->next)
+        scalars = c->is_leaf;
+    return scalars && is_counted(n);
+}
+
+// `index` may be added to each item. One with a member `index` of its own could not be told from
+// one that gained it, and an empty list of an array is no object.
+static bool
+can_gain_index(const struct tree *t, const struct node *n)
+{
+    for (const struct node *c = n->first; c; c = c->next)
+        if (!c->is_leaf && (c->all_appended || tree_child(t, c, SPAN("index"))))
+            return false;
+    return true;
+}
+
+// One object of a list. A leaf stands under `scalar`; with NULL it is a custom field, whose key is
+// its id or its label. What stands under "value", and a leaf, is written with `value`.
+static void
+write_item(struct writer *w, const struct node *n, const char *scalar, bool index,
+           write_node *value)
+{
+    uint64_t id;
+
+    add(w, '{');
+    if (n->is_leaf && !scalar) {
+        add_text(w, tree_is_index(n->key, &id) ? SPAN("id") : SPAN("key"), ':');
+        add_text(w, n->key, ',');
+        scalar = "value";
+        index = false;
+    }
+    if (n->is_leaf) {
+        add_text(w, span_of(scalar), ':');
+        value(w, n);
+        add(w, ',');
+    }
+    for (const struct node *c = n->first; c; c = c->next)
+        write_member(w, c, span_is(c->key, "value") ? value : write_as_sent);
+    if (index) {
+        add_text(w, SPAN("index"), ':');
+        add_text(w, n->key, ',');
+    }
+    end(w, '}');
+}
+
+static void
+write_items(struct writer *w, const struct node *n, const char *scalar, write_node *value)
+{
+    bool index = !is_counted(n);
+
+    if (!can_gain_index(w->tree, n)) {
+        write_as_sent(w, n);
+        return;
+    }
+    add(w, '[');
+    for (const struct node *c = n->first; c; c = c->next) {
+        write_item(w, c, scalar, index, value);
+        add(w, ',');
+    }
+    end(w, ']');
+}
+
+// The parts of s as an array: joined again with `by` they are the same.
+static void
+write_split(struct writer *w, struct span s, struct span by)
+{
+    const char *at;
+
+    add(w, '[');
+    while ((at = memmem(s.at, s.len, by.at, by.len))) {
+        size_t len = (size_t)(at - s.at);
+        add_text(w, span_to(s, len), ',');
+        s = span_from(s, len + by.len);
+    }
+    add_text(w, s, ',');
+    end(w, ']');
+}
+
+// The value of a custom field: `||a||b||` is a choice of several; else an array, or as sent.
+static void
+write_field_value(struct writer *w, const struct node *n)
+{
+    struct span s = n->value;
+    bool is_choice = s.len >= 4 && memcmp(s.at, "||", 2) == 0 &&
+                     memcmp(s.at + s.len - 2, "||", 2) == 0;
+
+    if (is_choice && s.len > 4)
+        write_split(w, span_make(s.at + 2, s.len - 4), SPAN("||"));
+    else if (is_choice || span_is(s, "||"))
+        buf_add_text(w->to, "[]");
+    else if (n->is_leaf)
+        write_leaf(w, n);
+    else if (n->all_appended || is_counted(n))
+        write_array(w, n, write_field_value);
+    else
+        write_object(w, n, NULL, write_field_value);
+}
+
+static void
+write_contact_fields(struct writer *w, const struct node *n)
+{
+    if (n->is_leaf || n->all_appended)
+        write_field_value(w, n);
+    else
+        write_object(w, n, NULL, write_field_value);
+}
+
+static void
+write_record_fields(struct writer *w, const struct node *n)
+{
+    if (n->is_leaf)
+        write_leaf(w, n);
+    else
+        write_items(w, n, NULL, write_field_value);
+}
+
+// --- known paths (R6, R7) -----------------------------------------------------------------
+
+// list[id]=3, list[name]=..: one list, and these are its members.
 static bool
 is_one_object(const struct node *n)
 {
@@ -24,57 +291,49 @@ is_one_object(const struct node *n)
 static void
 write_list(struct writer *w, const struct node *n)
 {
-    bool first = true,
-         nothing = n->is_leaf && (n->value.len == 0 || span_is(n->value, "0"));
-
-    if (!n->is_leaf && !is_one_object(n) && !items_can_gain_index(w->tree, n)) {
-        writer_plain(w, n);
+    if (!n->is_leaf && !is_one_object(n)) {
+        write_items(w, n, "id", write_as_sent);
         return;
     }
-    buf_add_byte(w->to, '[');
-    if (nothing) {
-        // no list
-    } else if (n->is_leaf) {
-        items_write(w, n, "id", false, writer_plain);
-    } else if (is_one_object(n)) {
-        writer_plain(w, n);
-    } else {
-        bool counted = items_are_counted(n);
-        for (const struct node *c = n->first; c; c = c->next) {
-            writer_separate(w, &first);
-            items_write(w, c, "id", !counted, writer_plain);
-        }
-    }
-    buf_add_byte(w->to, ']');
+    add(w, '[');
+    if (!n->is_leaf)
+        write_as_sent(w, n);
+    else if (n->value.len > 0 && !span_is(n->value, "0"))
+        write_item(w, n, "id", false, write_as_sent);
+    add(w, ']');
+}
+
+static void
+write_subscriptions(struct writer *w, const struct node *n)
+{
+    if (is_plain_list(n))
+        write_array(w, n, write_as_sent);
+    else
+        write_as_sent(w, n);
 }
 
 static void
 write_note(struct writer *w, const struct node *n)
 {
     if (n->is_leaf)
-        items_write(w, n, "text", false, writer_plain);
+        write_item(w, n, "text", false, write_as_sent);
     else
-        writer_plain(w, n);
+        write_as_sent(w, n);
 }
 
 static void
 write_updated_fields(struct writer *w, const struct node *n)
 {
-    bool first = true;
+    bool names = n->is_leaf || is_plain_list(n);
 
-    buf_add_byte(w->to, '[');
-    if (n->is_leaf) {
-        writer_leaf(w, n);
-    } else {
-        bool names = items_are_counted(n) && items_are_leaves(n);
-        for (const struct node *c = n->first; c; c = c->next) {
-            writer_separate(w, &first);
-            json_add_string(w->to, names ? c->value : c->key);
-        }
-        if (!names)
-            w->extras.updated_values = n;
-    }
-    buf_add_byte(w->to, ']');
+    if (!names)
+        w->updated_values = n;
+    add(w, '[');
+    if (n->is_leaf)
+        write_leaf(w, n);
+    for (const struct node *c = n->first; c; c = c->next)
+        add_text(w, names ? c->value : c->key, ',');
+    end(w, ']');
 }
 
 // A comma that no space follows: then commas alone separate.
@@ -88,160 +347,106 @@ has_bare_comma(struct span s)
 }
 
 static void
-write_tag_text(struct writer *w, struct span s)
-{
-    bool first = true, bare = has_bare_comma(s);
-    size_t skip = bare ? 1 : 2;
-
-    if (bare)
-        w->extras.tags = s;
-    w->extras.has_tags = bare;
-    while (s.len > 0 || !first) {
-        size_t comma = span_find(s, ',');
-        writer_separate(w, &first);
-        json_add_string(w->to, span_to(s, comma));
-        if (comma == s.len)
-            break;
-        s = span_from(s, comma + skip);
-    }
-}
-
-static void
-write_leaves(struct writer *w, const struct node *n, bool *first)
+write_leaves(struct writer *w, const struct node *n)
 {
     if (n->is_leaf) {
-        writer_separate(w, first);
-        writer_leaf(w, n);
+        write_leaf(w, n);
+        add(w, ',');
     }
     for (const struct node *c = n->first; c; c = c->next)
-        write_leaves(w, c, first);
+        write_leaves(w, c);
 }
 
 static void
 write_tags(struct writer *w, const struct node *n)
 {
-    bool first = true;
-
-    buf_add_byte(w->to, '[');
-    if (n->is_leaf)
-        write_tag_text(w, n->value);
-    else
-        write_leaves(w, n, &first);
-    buf_add_byte(w->to, ']');
+    if (n->is_leaf && n->value.len > 0) {
+        w->has_tags = has_bare_comma(n->value);
+        w->tags = n->value;
+        write_split(w, n->value, w->has_tags ? SPAN(",") : SPAN(", "));
+        return;
+    }
+    add(w, '[');
+    if (!n->is_leaf)
+        write_leaves(w, n);
+    end(w, ']');
 }
 
-static bool
-is_zero_date(struct span s)
-{
-    if (!span_starts(s, SPAN("0000-00-00")))
-        return false;
-    for (size_t i = 0; i < s.len; i++)
-        if (!memchr("0-: T+Z.", s.at[i], 8))
-            return false;
-    return true;
-}
-
+// A date of all zeros is none.
 static void
 write_date(struct writer *w, const struct node *n)
 {
-    if (n->is_leaf && is_zero_date(n->value))
+    bool is_zero = n->is_leaf && span_starts(n->value, SPAN("0000-00-00"));
+
+    for (size_t i = 0; is_zero && i < n->value.len; i++)
+        is_zero = memchr("0-: T+Z.", n->value.at[i], 8);
+    if (is_zero)
         buf_add_text(w->to, "null");
     else
-        writer_plain(w, n);
+        write_as_sent(w, n);
 }
 
 static write_node *
 known_in_contact(struct span key)
 {
-    if (span_is(key, "tags"))
-        return write_tags;
-    if (span_is(key, "fields"))
-        return fields_write_contact;
-    return NULL;
-}
-
-static void
-write_contact(struct writer *w, const struct node *n)
-{
-    writer_object(w, n, known_in_contact, writer_plain);
+    return span_is(key, "tags")     ? write_tags
+           : span_is(key, "fields") ? write_contact_fields
+                                    : NULL;
 }
 
 static write_node *
 known_in_deal(struct span key)
 {
-    if (span_is(key, "fields"))
-        return fields_write_record;
-    if (span_is(key, "create_date"))
-        return write_date;
-    return NULL;
-}
-
-static void
-write_deal(struct writer *w, const struct node *n)
-{
-    writer_object(w, n, known_in_deal, writer_plain);
+    return span_is(key, "fields")        ? write_record_fields
+           : span_is(key, "create_date") ? write_date
+                                         : NULL;
 }
 
 static write_node *
 known_in_account(struct span key)
 {
-    if (span_is(key, "fields"))
-        return fields_write_record;
-    if (span_is(key, "created_timestamp"))
-        return write_date;
-    if (span_is(key, "updated_timestamp"))
-        return write_date;
-    return NULL;
-}
-
-static void
-write_account(struct writer *w, const struct node *n)
-{
-    writer_object(w, n, known_in_account, writer_plain);
+    return span_is(key, "fields")              ? write_record_fields
+           : span_is(key, "created_timestamp") ? write_date
+           : span_is(key, "updated_timestamp") ? write_date
+                                               : NULL;
 }
 
 static write_node *
 known_in_task(struct span key)
 {
-    if (span_is(key, "duedate"))
-        return write_date;
-    if (span_is(key, "dueDate"))
-        return write_date;
-    if (span_is(key, "edate"))
-        return write_date;
-    if (span_is(key, "donedate"))
-        return write_date;
-    return NULL;
+    bool is_date = span_is(key, "duedate") || span_is(key, "dueDate") ||
+                   span_is(key, "edate") || span_is(key, "donedate");
+
+    return is_date ? write_date : NULL;
 }
 
 static void
-write_task(struct writer *w, const struct node *n)
+write_known(struct writer *w, const struct node *n)
 {
-    writer_object(w, n, known_in_task, writer_plain);
+    known_writer *known = span_is(n->key, "contact")   ? known_in_contact
+                          : span_is(n->key, "deal")    ? known_in_deal
+                          : span_is(n->key, "account") ? known_in_account
+                                                       : known_in_task;
+
+    if (n->is_leaf || n->all_appended)
+        write_as_sent(w, n);
+    else
+        write_object(w, n, known, write_as_sent);
 }
 
 static write_node *
 known_root(struct span key)
 {
-    if (span_is(key, "list"))
-        return write_list;
-    if (span_is(key, "note"))
-        return write_note;
-    if (span_is(key, "updated_fields"))
-        return write_updated_fields;
-    if (span_is(key, "active_subscriptions"))
-        return items_write_values;
-    if (span_is(key, "contact"))
-        return write_contact;
-    if (span_is(key, "deal"))
-        return write_deal;
-    if (span_is(key, "account"))
-        return write_account;
-    if (span_is(key, "task"))
-        return write_task;
-    if (span_is(key, "date_time"))
-        return write_date;
-    return NULL;
+    return span_is(key, "list")                   ? write_list
+           : span_is(key, "note")                 ? write_note
+           : span_is(key, "updated_fields")       ? write_updated_fields
+           : span_is(key, "active_subscriptions") ? write_subscriptions
+           : span_is(key, "contact")              ? write_known
+           : span_is(key, "deal")                 ? write_known
+           : span_is(key, "account")              ? write_known
+           : span_is(key, "task")                 ? write_known
+           : span_is(key, "date_time")            ? write_date
+                                                  : NULL;
 }
 
 // --- what is ours (R5) ----------------------------------------------------------------------
@@ -249,42 +454,35 @@ known_root(struct span key)
 static void
 write_rest(struct writer *w)
 {
-    bool first = true;
-
-    buf_add_byte(w->to, '[');
+    add_text(w, SPAN("rest"), ':');
+    add(w, '[');
     for (size_t i = 0; i < w->tree->rest_len; i++) {
-        const struct form_pair *p = w->tree->rest[i];
-        writer_separate(w, &first);
-        buf_add_byte(w->to, '[');
-        json_add_string(w->to, p->key);
-        buf_add_byte(w->to, ',');
-        json_add_string(w->to, p->value);
-        buf_add_byte(w->to, ']');
+        add(w, '[');
+        add_text(w, w->tree->rest[i]->key, ',');
+        add_text(w, w->tree->rest[i]->value, ']');
+        add(w, ',');
     }
-    buf_add_byte(w->to, ']');
+    end(w, ']');
+    add(w, ',');
 }
 
 static void
 write_relay(struct writer *w)
 {
-    bool first = true;
-
-    buf_add_byte(w->to, '{');
-    if (w->tree->rest_len) {
-        writer_key(w, SPAN("rest"), &first);
+    add_text(w, SPAN("_relay"), ':');
+    add(w, '{');
+    if (w->tree->rest_len)
         write_rest(w);
+    if (w->updated_values) {
+        add_text(w, SPAN("updated_values"), ':');
+        write_object(w, w->updated_values, NULL, write_as_sent); // its keys, always
+        add(w, ',');
     }
-    if (w->extras.updated_values) {
-        struct node values = *w->extras.updated_values;
-        values.all_appended = false; // keys are what this is for
-        writer_key(w, SPAN("updated_values"), &first);
-        writer_plain(w, &values);
+    if (w->has_tags) {
+        add_text(w, SPAN("tags"), ':');
+        add_text(w, w->tags, ',');
     }
-    if (w->extras.has_tags) {
-        writer_key(w, SPAN("tags"), &first);
-        json_add_string(w->to, w->extras.tags);
-    }
-    buf_add_byte(w->to, '}');
+    end(w, '}');
 }
 
 void
@@ -292,16 +490,11 @@ normal_write(struct buf *to, const struct tree *t)
 {
     struct writer w = {.to = to, .tree = t};
 
-    writer_object(&w, &t->root, known_root, writer_plain);
-    to->len -= !to->full; // the closing brace, for what is ours
-    bool first = t->root.len == 0;
-    if (!tree_child(t, &t->root, SPAN("list"))) {
-        buf_add(to, first ? SPAN("\"list\":[]") : SPAN(",\"list\":[]"));
-        first = false;
-    }
-    if (t->rest_len || w.extras.updated_values || w.extras.has_tags) {
-        writer_key(&w, SPAN("_relay"), &first);
+    add(&w, '{');
+    write_members(&w, &t->root, known_root, write_as_sent);
+    if (!tree_child(t, &t->root, SPAN("list")))
+        buf_add_text(to, "\"list\":[],");
+    if (t->rest_len || w.updated_values || w.has_tags)
         write_relay(&w);
-    }
-    buf_add_byte(to, '}');
+    end(&w, '}');
 }

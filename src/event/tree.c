@@ -1,24 +1,17 @@
-// AC sends what belongs together behind each other, and the form tells it (near): the
-// container of the last pair is kept, so that `contact[last_name]` behind
-// `contact[first_name]` is not looked for again.
+// AC sends what belongs together in a row, and the form sees it (same_prefix): the container of the
+// last pair is kept, so that `contact[last_name]` after `contact[first_name]` is not searched again.
 //
 // Small containers are searched along their list; from MANY children on, they are found in
 // one hash table for the whole tree, so that ten thousand siblings cost no more each than
 // ten. The table is emptied by size, not freed.
-#include "event/tree.h"
+#include "event/form.h"
 
 #include "base/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MANY = 12, TABLE_LEAST = 256, INDEX_TEXT = 24 };
-
-void
-tree_init(struct tree *t, struct arena *arena, uint64_t seed)
-{
-    *t = (struct tree){.arena = arena, .seed = seed};
-}
+enum { MANY = 12, TABLE_MIN = 256, INDEX_TEXT = 24 };
 
 void
 tree_release(struct tree *t)
@@ -70,7 +63,7 @@ table_grow(struct tree *t)
     struct node **old = t->table;
     size_t old_size = t->table_size;
 
-    t->table_size = old_size ? old_size * 2 : TABLE_LEAST;
+    t->table_size = old_size ? old_size * 2 : TABLE_MIN;
     t->table = memory_get(t->table_size * sizeof *t->table);
     memset(t->table, 0, t->table_size * sizeof *t->table);
     for (size_t i = 0; i < old_size; i++)
@@ -81,40 +74,21 @@ table_grow(struct tree *t)
     free(old);
 }
 
+// remember puts a container's last child into the table; all of them when it just became large.
 static void
-remember(struct tree *t, struct node *n)
+remember(struct tree *t, struct node *parent)
 {
-    if (t->table_used >= t->table_size)
-        table_grow(t);
-    t->table_used++;
-    table_add(t, n);
+    struct node *n = parent->len == MANY ? parent->first : parent->last;
+
+    for (; n; n = n->next) {
+        if (t->table_used >= t->table_size)
+            table_grow(t);
+        t->table_used++;
+        table_add(t, n);
+    }
 }
 
-// A container's last child, or all of them when it has just become a large one.
-static void
-remember_last(struct tree *t, struct node *parent)
-{
-    if (parent->len > MANY)
-        remember(t, parent->last);
-    else
-        for (struct node *each = parent->first; each; each = each->next)
-            remember(t, each);
-}
-
-// The bit of a key in `met`: names of fields differ in length, first or last byte.
-static uint64_t
-met_bit(struct span key)
-{
-    if (key.len == 0)
-        return 1;
-    return UINT64_C(1) << ((key.len * 5 + (unsigned char)key.at[0] * 3 +
-                            (unsigned char)key.at[key.len - 1]) &
-                           63);
-}
-
-// Not inlined: small containers, nearly all there are, would save and restore registers for
-// hashing that they never do.
-__attribute__((noinline)) static struct node *
+static struct node *
 find_in_table(const struct tree *t, const struct node *parent, struct span key)
 {
     struct node *n = t->table[hash(t, parent, key) & (t->table_size - 1)];
@@ -124,23 +98,30 @@ find_in_table(const struct tree *t, const struct node *parent, struct span key)
     return n;
 }
 
-static inline struct node *
-find(const struct tree *t, const struct node *parent, struct span key, uint64_t bit)
+// Names of fields differ in length or last byte: most are not compared further.
+static bool
+is_key(const struct node *n, struct span key)
 {
-    if (!(parent->met & bit))
-        return NULL;
+    return n->key.len == key.len && n->key.at[key.len - 1] == key.at[key.len - 1] &&
+           memcmp(n->key.at, key.at, key.len) == 0;
+}
+
+static inline struct node *
+find(const struct tree *t, const struct node *parent, struct span key)
+{
+    struct node *n = parent->first;
+
     if (parent->len >= MANY)
         return find_in_table(t, parent, key);
-    for (struct node *n = parent->first; n; n = n->next)
-        if (span_equal(n->key, key))
-            return n;
-    return NULL;
+    while (n && !is_key(n, key))
+        n = n->next;
+    return n;
 }
 
 struct node *
 tree_child(const struct tree *t, const struct node *parent, struct span key)
 {
-    return find(t, parent, key, met_bit(key));
+    return find(t, parent, key);
 }
 
 bool
@@ -156,8 +137,8 @@ tree_leaf(const struct tree *t, const struct node *parent, struct span key,
 }
 
 static inline struct node *
-add_child(struct tree *t, struct node *parent, struct span key, uint64_t bit,
-          bool appended, bool key_is_plain)
+add_child(struct tree *t, struct node *parent, struct span key, bool appended,
+          bool key_is_plain)
 {
     struct node *n = arena_get(t->arena, sizeof *n);
     uint64_t index;
@@ -169,12 +150,11 @@ add_child(struct tree *t, struct node *parent, struct span key, uint64_t bit,
                        .parent = parent};
     *(parent->last ? &parent->last->next : &parent->first) = n;
     parent->last = n;
-    parent->met |= bit;
     parent->all_appended = parent->all_appended && appended;
     if (tree_is_index(key, &index) && index >= parent->index)
         parent->index = index + 1;
     if (++parent->len >= MANY)
-        remember_last(t, parent);
+        remember(t, parent);
     return n;
 }
 
@@ -187,15 +167,15 @@ next_key(struct tree *t, const struct node *parent)
     return span_make(text, (size_t)len);
 }
 
-// `[]` behind the greatest index there is (PHP's, 2^63 - 1) opens nothing.
-__attribute__((noinline)) static struct node *
+// `[]` after the greatest index there is (PHP's, 2^63 - 1) opens nothing.
+static struct node *
 append(struct tree *t, struct node *parent, bool *made)
 {
     if (parent->index > INT64_MAX)
         return NULL;
     *made = true;
     struct span key = next_key(t, parent);
-    return add_child(t, parent, key, met_bit(key), true, true);
+    return add_child(t, parent, key, true, true);
 }
 
 // step goes from a container to the child a segment names, making it when it is not there.
@@ -205,12 +185,11 @@ step(struct tree *t, struct node *parent, struct span segment, bool is_plain, bo
 {
     if (segment.len == 0) // a root is never empty: form_path_parse
         return append(t, parent, made);
-    uint64_t bit = met_bit(segment);
-    struct node *n = *made ? NULL : find(t, parent, segment, bit);
+    struct node *n = *made ? NULL : find(t, parent, segment);
     if (n)
         return n;
     *made = true;
-    return add_child(t, parent, segment, bit, false, is_plain);
+    return add_child(t, parent, segment, false, is_plain);
 }
 
 static bool
@@ -222,22 +201,22 @@ set_leaf(struct node *n, const struct form_pair *pair)
     return true;
 }
 
-// put_near puts a pair beside the last one. false: its place is taken.
+// put_beside_last puts a pair into the container of the last one. false: its place is taken.
 static bool
-put_near(struct tree *t, const struct form_pair *pair)
+put_beside_last(struct tree *t, const struct form_pair *pair)
 {
     struct span segment =
-        span_make(pair->key.at + pair->near, pair->key.len - pair->near - 1);
+        span_from(span_to(pair->key, pair->key.len - 1), pair->same_prefix);
     bool made = false;
-    struct node *n = step(t, t->near, segment, pair->key_is_plain, &made);
+    struct node *n = step(t, t->last, segment, pair->key_is_plain, &made);
 
     return made && set_leaf(n, pair);
 }
 
-// What a pair's last segment stands in is near to the next pair, unless `[]` made it (then
-// the same bytes mean another), or that segment holds the key's last '['.
+// The container that a pair's key names up to its last '['. NULL: `[]` stands before it (the same
+// bytes mean another container next time), or that bracket is a byte of the last segment.
 static struct node *
-near_of(const struct form_path *path, const struct node *leaf)
+container_of(const struct form_path *path, const struct node *leaf)
 {
     const struct span *last = &path->segments[path->len - 1];
 
@@ -266,7 +245,7 @@ put_path(struct tree *t, const struct form_pair *pair)
     if (!made)
         return false;
     if (path.len > 0)
-        t->near = near_of(&path, n);
+        t->last = container_of(&path, n);
     return set_leaf(n, pair);
 }
 
@@ -284,9 +263,9 @@ put_root(struct tree *t, const struct form_pair *pair)
 static bool
 put(struct tree *t, const struct form_pair *pair)
 {
-    if (pair->near > 0 && t->near && put_near(t, pair))
+    if (pair->same_prefix > 0 && t->last && put_beside_last(t, pair))
         return true;
-    t->near = NULL;
+    t->last = NULL;
     return pair->has_segments ? put_path(t, pair) : put_root(t, pair);
 }
 
@@ -304,7 +283,7 @@ void
 tree_fill(struct tree *t, const struct form *form)
 {
     t->root = (struct node){.all_appended = false};
-    t->near = NULL;
+    t->last = NULL;
     t->rest_len = 0;
     if (t->table_used > 0)
         memset(t->table, 0, t->table_size * sizeof *t->table);

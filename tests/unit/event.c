@@ -1,7 +1,7 @@
 // NORMAL-FORM.md, rule by rule: a body and what stands in the stream.
 #include "event/event.h"
 #include "event/form.h"
-#include "event/moment.h"
+
 #include "event/samples.h"
 
 #include <criterion/criterion.h>

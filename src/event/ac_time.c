@@ -1,9 +1,8 @@
 // The zone is libc's (tzset, localtime_r), set once for the process: it knows the rules and
 // their history, is reentrant once set, and one process serves one account.
-#include "event/moment.h"
+#include "event/event.h"
 
 #include "base/clock.h"
-#include "event/event.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -27,22 +26,22 @@ event_zone_set(const char *zone, struct err *err)
     return 0;
 }
 
-// The offset behind the time, in seconds. false when it is none.
+// The offset after the time, in seconds. false when it is none.
 static bool
 take_offset(struct span s, int64_t *offset)
 {
-    bool good = s.len >= 5 && (s.at[0] == '+' || s.at[0] == '-');
-    size_t colon = good && s.at[3] == ':'; // optional
+    bool ok = s.len >= 5 && (s.at[0] == '+' || s.at[0] == '-');
+    size_t colon = ok && s.at[3] == ':'; // optional
 
     *offset = 0;
     if (span_is(s, "Z") || span_is(s, "z"))
         return true;
-    if (!good || s.len != 5 + colon)
+    if (!ok || s.len != 5 + colon)
         return false;
-    int hours = clock_digits(s.at + 1, 2, &good),
-        minutes = clock_digits(s.at + 3 + colon, 2, &good);
+    int hours = clock_digits(s.at + 1, 2, &ok),
+        minutes = clock_digits(s.at + 3 + colon, 2, &ok);
     *offset = (s.at[0] == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
-    return good && hours <= 23 && minutes <= 59;
+    return ok && hours <= 23 && minutes <= 59;
 }
 
 // The zone's offset from UTC in seconds, at a time of UTC.
@@ -57,7 +56,7 @@ offset_at(int64_t seconds)
 
 // A wall time near a change of offset was shown twice, once or never, whatever made the change
 // (summer time, or another standard time). So it is read with the offsets of the day before and
-// the day after: the greater gives the earlier moment; one that its own moment does not have
+// the day after: the greater gives the earlier time; one that is not in force at its own time
 // was not shown. The seconds are added last: a 60th belongs to its minute.
 static int64_t
 local_seconds(const struct tm *wall)
@@ -90,7 +89,7 @@ skip_fraction(struct span *s)
 
 // What four digits can show.
 static bool
-set_moment(int64_t *us, int64_t seconds)
+set_time(int64_t *us, int64_t seconds)
 {
     if (seconds < 0 || seconds > INT64_C(253402300799))
         return false;
@@ -99,7 +98,7 @@ set_moment(int64_t *us, int64_t seconds)
 }
 
 bool
-moment_read(int64_t *us, struct span s)
+ac_time_parse(int64_t *us, struct span s)
 {
     struct tm wall;
     int64_t offset;
@@ -108,6 +107,6 @@ moment_read(int64_t *us, struct span s)
         return false;
     skip_fraction(&s);
     if (s.len == 0)
-        return zone_is_set && set_moment(us, local_seconds(&wall));
-    return take_offset(s, &offset) && set_moment(us, clock_utc_seconds(&wall) - offset);
+        return zone_is_set && set_time(us, local_seconds(&wall));
+    return take_offset(s, &offset) && set_time(us, clock_utc_seconds(&wall) - offset);
 }
