@@ -1,10 +1,9 @@
 // dead: letters that could not become events. Their stream holds the bytes as received, so
 // that one which a newer version understands can be sent through again. Bytes that Redis does
-// not take lie beside the receiver's journal (relay/aside.h).
+// not take lie beside the receiver's journal (aside_read).
 #include "base/clock.h"
 #include "base/text.h"
 #include "cli/cli.h"
-#include "relay/aside.h"
 #include "relay/relay.h"
 
 #include <stdio.h>

@@ -18,13 +18,13 @@
 //
 //   http --record in the open group--> committer --answer (edge/deferred.h)--> the client
 //   committer --"more is durable"--> relay --journal_publish--> journal-keeper
-//   main --snapshot (receiver/snapshot.h), options (relay_reload)--> http, relay
+//   main --snapshot (receiver/snapshot.h), config (relay_reload)--> http, relay
 //
 // Locks, none held across a call into another module:
 //   journal.lock     the groups, the list of segments, what is durable and published
 //   journal.removing one segment at a time leaves the list (taken before journal.lock)
 //   journal.aged     the ages of records that wait
-//   relay.lock       status and reloaded options; the connection and the batch are the relay's
+//   relay.lock       status and the next configuration; the connection and the batch are the relay's
 //   intake.lock      the pointer to the snapshot; a request holds it by a count
 //   http_thread.lock until when this thread may read (edge/http.c)
 //   tail.lock        the end of the active segment, in memory, between committer and relay
@@ -89,17 +89,6 @@ open_journal(struct receiver *r, struct err *err)
 
     r->journal = journal_open(&options, err);
     return r->journal ? 0 : -1;
-}
-
-static int
-start_relay(struct receiver *r, struct err *err)
-{
-    struct relay_options options;
-
-    if (receiver_relay_options(r, r->snapshot->config, &options, err) < 0)
-        return -1;
-    r->relay = relay_start(&options, r->journal, err);
-    return r->relay ? 0 : -1;
 }
 
 static int
@@ -193,8 +182,10 @@ start_journal(struct receiver *r, struct err *err)
 static int
 start(struct receiver *r, struct err *err)
 {
-    if (start_journal(r, err) < 0 || start_relay(r, err) < 0 || start_admin(r, err) < 0 ||
-        start_server(r, err) < 0)
+    if (start_journal(r, err) < 0)
+        return -1;
+    r->relay = relay_start(r->snapshot->config, r->journal, err);
+    if (!r->relay || start_admin(r, err) < 0 || start_server(r, err) < 0)
         return -1;
     log_start_up(r);
     if (!r->source.is_last_good)

@@ -46,8 +46,6 @@ struct receiver {
     bool force;
     struct source source;
     struct snapshot *snapshot; // the intake holds it
-    struct buf password;
-    const char *hooks[CONFIG_HOOKS_MAX + 1];
     struct journal *journal;
     struct relay *relay;
     struct figures figures;
@@ -57,10 +55,6 @@ struct receiver {
     int sockets[SOCKETS_MAX];
     size_t sockets_len;
 };
-
-// receiver_relay_options fills *o, which borrows from r and c until the next call.
-int receiver_relay_options(struct receiver *r, const struct config *c,
-                           struct relay_options *o, struct err *err);
 
 // reload_start makes the snapshot of the file, or of the last good configuration, with an alarm.
 // -1 with *err when neither can be used, or a secret is missing.

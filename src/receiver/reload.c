@@ -342,11 +342,9 @@ take_over(struct receiver *r, struct snapshot *fresh, struct buf *removed,
           struct err *err)
 {
     const struct config *c = fresh->config;
-    struct relay_options options;
 
-    if (receiver_relay_options(r, c, &options, err) < 0)
+    if (relay_reload(r->relay, fresh->config, err) < 0)
         return -1;
-    relay_reload(r->relay, &options);
     admin_set_hosts(c->admin_hosts.at, c->admin_hosts.len);
     log_removed(r->snapshot->config, c, removed);
     intake_replace(r->intake, fresh);
@@ -439,27 +437,4 @@ reload_follow(struct receiver *r)
     else if (!r->source.is_valid)
         narrow_again(r, &err);
     return restart && r->source.is_last_good;
-}
-
-int
-receiver_relay_options(struct receiver *r, const struct config *c,
-                       struct relay_options *o, struct err *err)
-{
-    *o = (struct relay_options){.namespace = c->redis_namespace,
-                                .account = c->account_name,
-                                .directory = c->state_dir,
-                                .streams = (const char *const *)c->streams.at,
-                                .hooks = r->hooks,
-                                .repeats_window_us = c->duplicates_window_us,
-                                .repeats_max = c->duplicates_max,
-                                .retain_age_us = c->redis_retain_age_us,
-                                .retain_dead_us = c->redis_retain_dead_us,
-                                .retain_entries = c->redis_retain_entries};
-    buf_wipe(&r->password); // of the options before these
-    if (config_redis_options(&o->redis, c, &r->password, err) < 0)
-        return -1;
-    for (size_t i = 0; i < c->hooks_len; i++)
-        r->hooks[i] = c->hooks[i].name;
-    r->hooks[c->hooks_len] = NULL;
-    return 0;
 }

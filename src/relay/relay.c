@@ -1,27 +1,15 @@
 // The thread: attach, ship until something is said against it, wait, attach again. Every
-// doubt ends in a new connection and a look at the cursor, which is the only truth about
-// what has been shipped.
-#include "relay/inside.h"
-
-#include "base/clock.h"
-#include "base/log.h"
-#include "base/text.h"
+// doubt ends in another look at the cursor, mostly by a new connection: it is the only truth about
+// what has been published.
 #include "base/thread.h"
-#include "config/config.h"
+#include "relay/internal.h"
 
-#include <assert.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
-enum {
-    IDLE_MS = 1000,
-    FIRST_MS = 500,
-    PASSWORD_MAX = 4096,
-    HOOKS_BYTES = CONFIG_HOOKS_MAX * (DELIVERY_NAME_MAX + 1),
-};
+enum { IDLE_MS = 1000, FIRST_MS = 500 };
+
+// --- waiting ---------------------------------------------------------------------------------
 
 static bool
 is_stopping(struct relay *r)
@@ -32,146 +20,123 @@ is_stopping(struct relay *r)
     return stopping;
 }
 
-// rest waits, unless the relay is stopped or reloaded meanwhile.
+// sleep_interruptible waits, unless the relay is stopped or reloaded meanwhile.
 static void
-rest(struct relay *r, int64_t ms)
+sleep_interruptible(struct relay *r, int64_t ms)
 {
     int64_t until = clock_mono_us() + ms * 1000;
     struct timespec at = {until / 1000000, (long)(until % 1000000) * 1000};
 
     pthread_mutex_lock(&r->lock);
-    while (!r->stopping && !r->reloaded)
-        if (pthread_cond_timedwait(&r->bell, &r->lock, &at) != 0)
+    while (!r->stopping && !r->next.config)
+        if (pthread_cond_timedwait(&r->wake, &r->lock, &at) != 0)
             break;
     pthread_mutex_unlock(&r->lock);
 }
 
-// A random part of the wait keeps many relays from coming back all at once.
-static void
-back_off(struct relay *r)
+// wait_before_retry waits as the reply asks, and says whether the connection may be kept.
+static bool
+wait_before_retry(struct relay *r, enum reply reply)
 {
-    const struct relay_options *o = &r->options;
-
-    rest(r, backoff_ms(&r->wait_ms, o->wait_least_ms, o->wait_most_ms));
-}
-
-void
-relay_complain(struct relay *r, enum relay_state state, bool alarm, const char *format,
-               ...)
-{
-    char raw[256], words[sizeof r->said];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(raw, sizeof raw, format, args);
-    va_end(args);
-    text_escape(words, sizeof words, span_of(raw));
-    pthread_mutex_lock(&r->lock);
-    r->status.state = state;
-    memcpy(r->status.words, words, sizeof words);
-    pthread_mutex_unlock(&r->lock);
-    if (!r->gone_ms)
-        r->gone_ms = clock_mono_ms();
-    if (strcmp(r->said, words) == 0)
-        return;
-    memcpy(r->said, words, sizeof words);
-    log_write(alarm ? LOG_LEVEL_ALARM : LOG_LEVEL_WARN, "relay: %s", raw);
-}
-
-void
-relay_count_word(struct relay *r, struct span words)
-{
-    char word[REPLY_WORD];
-    size_t i = 0;
-
-    reply_word(word, words);
-    pthread_mutex_lock(&r->lock);
-    struct relay_class *classes = r->status.classes;
-    while (i < RELAY_CLASSES_MAX - 1 && *classes[i].word &&
-           strcmp(classes[i].word, word) != 0)
-        i++;
-    if (i < RELAY_CLASSES_MAX - 1) {
-        memcpy(classes[i].word, word, sizeof word);
-        classes[i].count++;
+    switch (reply) {
+    case REPLY_DONE:
+    case REPLY_AT:
+        return true;
+    case REPLY_REFUSED:
+        sleep_interruptible(r, r->batch.suspect.wait_ms);
+        return !r->batch.suspect.by_cut;
+    case REPLY_STOP:
+    case REPLY_FENCED:
+        sleep_interruptible(r, r->times.stop_wait);
+        return false;
+    case REPLY_WAIT:
+    case REPLY_NOSCRIPT: // twice in a row: somebody flushes scripts
+    case REPLY_ELSEWHERE:
+    case REPLY_MOVED:
+    case REPLY_UNKNOWN:
+        break;
     }
-    pthread_mutex_unlock(&r->lock);
-}
-
-static void
-tell_back(struct relay *r)
-{
-    r->wait_ms = 0;
-    if (r->gone_ms)
-        log_info("relay: stream is back after %lld ms, %llu had waited",
-                 (long long)(clock_mono_ms() - r->gone_ms),
-                 (unsigned long long)r->waiting);
-    r->gone_ms = 0;
-    r->said[0] = '\0';
-    pthread_mutex_lock(&r->lock);
-    r->status.state = RELAY_SHIPPING;
-    r->status.words[0] = '\0';
-    r->status.up = true;
-    r->status.cursor = r->cursor;
-    r->status.known = true;
-    pthread_mutex_unlock(&r->lock);
-}
-
-static void
-take_reload(struct relay *r)
-{
-    pthread_mutex_lock(&r->lock);
-    if (r->reloaded) {
-        r->reloaded = false;
-        r->options.repeats_max = r->next.repeats_max;
-        r->options.retain_age_us = r->next.retain_age_us;
-        r->options.retain_dead_us = r->next.retain_dead_us;
-        r->options.retain_entries = r->next.retain_entries;
-        buf_clear(&r->password);
-        buf_add(&r->password, buf_span(&r->next_password));
-        r->options.redis.password = buf_span(&r->password);
-        relay_replace_streams(r, r->next_streams, r->next_streams_len);
-        buf_clear(&r->hooks);
-        buf_add(&r->hooks, buf_span(&r->next_hooks));
-        r->exact_ms = r->trimmed_ms = 0;
-        r->script.duplicates_max = r->options.repeats_max;
-    }
-    pthread_mutex_unlock(&r->lock);
-}
-
-static void
-trim_if_due(struct relay *r)
-{
-    int64_t now = clock_mono_ms();
-
-    if (r->trimmed_ms && now - r->trimmed_ms < r->options.trim_ms)
-        return;
-    r->trimmed_ms = now;
-    relay_trim(r);
-}
-
-// Also while records come, so that a change of role or policy is seen then too.
-static enum reply
-poll_if_due(struct relay *r)
-{
-    if (clock_mono_ms() - r->polled_ms < r->options.poll_ms)
-        return REPLY_DONE;
-    return relay_poll(r);
-}
-
-static int64_t
-min_of(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
+    sleep_interruptible(
+        r, backoff_ms(&r->backoff_ms, r->times.backoff_min, r->times.backoff_max));
+    return reply == REPLY_WAIT;
 }
 
 // A server that has ended is noticed here, before the next poll.
 static enum reply
 wait_for_records(struct relay *r)
 {
-    const struct relay_options *o = &r->options;
+    int64_t wait_ms = r->times.trim < r->times.poll ? r->times.trim : r->times.poll;
 
-    cursor_wait(r->reader, min_of(IDLE_MS, min_of(o->trim_ms, o->poll_ms)));
+    cursor_wait(r->reader, wait_ms < IDLE_MS ? wait_ms : IDLE_MS);
     return redis_peer_closed(r->redis) ? REPLY_UNKNOWN : REPLY_DONE;
+}
+
+// --- settings --------------------------------------------------------------------------------
+
+static int
+read_settings(struct relay_settings *s, struct config *c, struct err *err)
+{
+    if (config_redis_options(&s->redis, c, &s->password, err) < 0) {
+        buf_wipe(&s->password);
+        return -1;
+    }
+    s->config = config_hold(c);
+    return 0;
+}
+
+static void
+release_settings(struct relay_settings *s)
+{
+    config_release(s->config);
+    buf_wipe(&s->password);
+    *s = (struct relay_settings){0};
+}
+
+static void
+take_reload(struct relay *r)
+{
+    struct relay_settings before = {0};
+
+    pthread_mutex_lock(&r->lock);
+    if (r->next.config) {
+        before = r->settings;
+        r->settings = r->next;
+        r->next = (struct relay_settings){0};
+    }
+    pthread_mutex_unlock(&r->lock);
+    if (!before.config)
+        return;
+    release_settings(&before);
+    r->script.duplicates_max = r->settings.config->duplicates_max;
+    r->trim.reloaded = true;
+}
+
+// --- the thread ------------------------------------------------------------------------------
+
+static void
+report_resumed(struct relay *r)
+{
+    r->backoff_ms = 0;
+    if (r->connection.down_ms)
+        log_info("relay: resumed after %lld ms, %llu records queued",
+                 (long long)(clock_mono_ms() - r->connection.down_ms),
+                 (unsigned long long)r->connection.waiting);
+    r->connection.down_ms = 0;
+    once_clear(&r->connection.trouble);
+    pthread_mutex_lock(&r->lock);
+    r->status.state = RELAY_SHIPPING;
+    r->status.message[0] = '\0';
+    r->status.up = true;
+    pthread_mutex_unlock(&r->lock);
+}
+
+// Also while records come, so that a change of role or policy is seen then too.
+static enum reply
+poll_if_due(struct relay *r)
+{
+    if (r->placed && clock_mono_ms() - r->connection.polled_ms < r->times.poll)
+        return REPLY_DONE;
+    return connect_poll(r);
 }
 
 // ship_on ships until the answer asks for something else than going on.
@@ -183,55 +148,27 @@ ship_on(struct relay *r)
     while (reply == REPLY_DONE && !is_stopping(r)) {
         bool idle = false;
         take_reload(r);
-        relay_limit_wait(r);
+        connect_limit_wait(r);
         trim_if_due(r);
         reply = poll_if_due(r);
         if (reply == REPLY_DONE)
-            reply = relay_ship(r, &idle);
-        if (reply == REPLY_DONE && r->gone_ms)
-            tell_back(r);
+            reply = batch_ship(r, &idle);
+        if (reply == REPLY_DONE && r->connection.down_ms)
+            report_resumed(r);
         if (reply == REPLY_DONE && idle)
             reply = wait_for_records(r);
     }
     return reply;
 }
 
-// act waits as the reply asks, and says whether the connection may be kept.
-static bool
-act(struct relay *r, enum reply reply)
-{
-    switch (reply) {
-    case REPLY_DONE:
-    case REPLY_AT:
-        return true;
-    case REPLY_WAIT:
-        back_off(r);
-        return true;
-    case REPLY_REFUSED:
-        rest(r, r->suspect.wait_ms);
-        return !r->suspect.by_cut;
-    case REPLY_STOP:
-    case REPLY_FENCED:
-        rest(r, r->options.stop_wait_ms);
-        return false;
-    case REPLY_NOSCRIPT: // twice in a row: somebody flushes scripts
-    case REPLY_ELSEWHERE:
-    case REPLY_MOVED:
-    case REPLY_UNKNOWN:
-        break;
-    }
-    back_off(r);
-    return false;
-}
-
 static enum reply
 attach(struct relay *r)
 {
-    enum reply reply = relay_attach(r);
+    enum reply reply = connect_poll(r);
 
     pthread_mutex_lock(&r->lock);
     r->attempted = true;
-    pthread_cond_broadcast(&r->bell);
+    pthread_cond_broadcast(&r->wake);
     pthread_mutex_unlock(&r->lock);
     return reply;
 }
@@ -247,91 +184,39 @@ run(void *relay)
         if (!r->redis)
             reply = attach(r);
         bool attached = reply == REPLY_DONE;
-        // A change of state is told when a batch or a quiet moment proves it.
-        if (attached && !r->gone_ms)
-            tell_back(r);
+        // A change of state is reported when a batch or a quiet moment proves it.
+        if (attached && !r->connection.down_ms)
+            report_resumed(r);
         if (attached)
             reply = ship_on(r);
-        // What did not tell all that attaching asks is asked again, from the beginning.
-        if (!act(r, reply) || !attached)
-            relay_detach(r);
+        // What did not answer all that attaching asks is asked again, from the beginning.
+        if (!wait_before_retry(r, reply) || !attached)
+            connect_close(r);
     }
-    relay_detach(r);
+    connect_close(r);
     return NULL;
 }
 
-static char *
-copy_or_null(const char *text)
-{
-    return text ? memory_copy(span_of(text)) : NULL;
-}
+// --- start and stop --------------------------------------------------------------------------
 
 static void
-set_default(int64_t *value, int64_t to)
+show(void *relay)
 {
-    if (*value == 0)
-        *value = to;
-}
+    struct journal_status j;
+    struct relay_status s;
+    struct relay *r = relay;
 
-static void
-set_defaults(struct relay_options *o)
-{
-    set_default(&o->wait_least_ms, 50);
-    set_default(&o->wait_most_ms, 2000);
-    set_default(&o->stop_wait_ms, 5000);
-    set_default(&o->refused_wait_ms, times_ms("refused-wait", 4000));
-    set_default(&o->trim_ms, times_ms("trim", 10000));
-    set_default(&o->poll_ms, times_ms("cursor-check", 5000));
-    if (o->refused_times == 0)
-        o->refused_times = 5;
-}
-
-static_assert(RELAY_STREAMS_MAX >= CONFIG_STREAMS_MAX + 2, "dead letters, and an end");
-
-// The names of the streams that are trimmed, dead letters first.
-static size_t
-copy_streams(char to[RELAY_STREAMS_MAX][RELAY_NAME], const struct relay_options *o)
-{
-    size_t len = 0;
-
-    snprintf(to[len++], RELAY_NAME, "dead");
-    for (size_t i = 0; o->streams && o->streams[i] && len < RELAY_STREAMS_MAX - 1; i++)
-        snprintf(to[len++], RELAY_NAME, "%s", o->streams[i]);
-    return len;
-}
-
-static void
-copy_hooks(struct buf *to, const struct relay_options *o)
-{
-    buf_clear(to);
-    for (size_t i = 0; o->hooks && o->hooks[i]; i++)
-        buf_add(to, span_make(o->hooks[i], strlen(o->hooks[i]) + 1));
-}
-
-static void
-take_options(struct relay *r, const struct relay_options *o)
-{
-    r->options = *o;
-    set_defaults(&r->options);
-    r->options.redis.host = r->host = copy_or_null(o->redis.host);
-    r->options.redis.path = r->path = copy_or_null(o->redis.path);
-    r->options.redis.user = r->user = copy_or_null(o->redis.user);
-    buf_add(&r->password, o->redis.password);
-    r->options.redis.password = buf_span(&r->password);
-    r->options.namespace = r->namespace = memory_copy(span_of(o->namespace));
-    r->options.account = r->account = memory_copy(span_of(o->account));
-    r->options.directory = r->directory = memory_copy(span_of(o->directory));
-    relay_owner(r->owner, o->directory);
-    r->streams_len = copy_streams(r->streams, o);
-    copy_hooks(&r->hooks, o);
-}
-
-static void
-wipe(struct buf *secret)
-{
-    if (secret->at)
-        explicit_bzero(secret->at, secret->cap);
-    buf_release(secret);
+    relay_read_status(r, &s);
+    journal_read_status(r->journal, &j);
+    uint64_t kept = j.first ? j.last - j.first + 1 : 0;
+    uint64_t waiting = j.last > s.cursor ? j.last - s.cursor : 0;
+    // Before the cursor is known, published records are no reason to wake anybody.
+    int64_t age_us = s.known ? j.oldest_unpublished_age_us : j.first_age_us;
+    metric_set(&relay_metrics[RELAY_REDIS_UP], s.up);
+    metric_set(&relay_metrics[RELAY_IS_SHIPPING], s.state == RELAY_SHIPPING);
+    metric_set(&relay_metrics[RELAY_CURSOR_KNOWN], s.known);
+    metric_set(&relay_metrics[RELAY_UNPUBLISHED], (double)(s.known ? waiting : kept));
+    metric_set(&relay_metrics[RELAY_OLDEST_AGE], (double)age_us / 1e6);
 }
 
 static void
@@ -341,17 +226,12 @@ release(struct relay *r)
     cursor_close(r->reader);
     entry_maker_close(r->maker);
     script_release(&r->script);
-    buf_release(&r->last_payload);
-    buf_release(&r->held_payload);
-    buf_release(&r->hooks);
-    buf_release(&r->next_hooks);
-    wipe(&r->password);
-    wipe(&r->next_password);
-    pthread_cond_destroy(&r->bell);
+    buf_release(&r->batch.last_payload);
+    buf_release(&r->batch.held_payload);
+    release_settings(&r->settings);
+    release_settings(&r->next);
+    pthread_cond_destroy(&r->wake);
     pthread_mutex_destroy(&r->lock);
-    char *texts[] = {r->host, r->path, r->user, r->namespace, r->account, r->directory};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        free(texts[i]);
     free(r);
 }
 
@@ -365,47 +245,79 @@ await_first(struct relay *r)
 
     pthread_mutex_lock(&r->lock);
     while (!r->attempted)
-        if (pthread_cond_timedwait(&r->bell, &r->lock, &at) != 0)
+        if (pthread_cond_timedwait(&r->wake, &r->lock, &at) != 0)
             break;
     pthread_mutex_unlock(&r->lock);
 }
 
-struct relay *
-relay_start(const struct relay_options *options, struct journal *j, struct err *err)
+static void
+init_lock(struct relay *r)
 {
-    struct relay *r = memory_get(sizeof *r);
     pthread_condattr_t monotonic;
-    struct journal_status status;
 
-    memset(r, 0, sizeof *r);
-    r->journal = j;
-    journal_read_status(j, &status);
-    r->has_past = status.last > 0;
-    r->started_us = clock_boot_us();
-    r->fd = -1;
-    buf_init(&r->password, PASSWORD_MAX);
-    buf_init(&r->next_password, PASSWORD_MAX);
-    buf_init(&r->hooks, HOOKS_BYTES);
-    buf_init(&r->next_hooks, HOOKS_BYTES);
-    take_options(r, options);
     pthread_mutex_init(&r->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->bell, &monotonic);
+    pthread_cond_init(&r->wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    buf_init(&r->last_payload, JOURNAL_RECORD_MAX);
-    buf_init(&r->held_payload, JOURNAL_RECORD_MAX);
-    r->records_max = SCRIPT_RECORDS_MAX;
+}
+
+static void
+init_times(struct relay *r)
+{
+    r->times.backoff_min = times_ms("relay-backoff", 50);
+    r->times.backoff_max = times_ms("relay-backoff-max", 2000);
+    r->times.stop_wait = times_ms("relay-stop-wait", 5000);
+    r->times.refused_wait = times_ms("refused-wait", 4000);
+    r->times.trim = times_ms("trim", 10000);
+    r->times.poll = times_ms("cursor-check", 5000);
+    r->times.deadline = times_ms("cursor-deadline", 3000);
+    r->times.connect = times_ms("redis-connect", 2000);
+    r->times.command = times_ms("redis-command", 8000);
+    r->trim.clock.settle_us = times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000;
+}
+
+static void
+init(struct relay *r, struct journal *j)
+{
+    const struct config *c = r->settings.config;
+    struct journal_status status;
+
+    r->fd = -1;
+    r->journal = j;
+    init_lock(r);
+    init_times(r);
+    journal_read_status(j, &status);
+    r->trim.has_past = status.last > 0;
+    r->trim.started_us = clock_boot_us();
+    r->trim.reloaded = true;
+    buf_init(&r->batch.last_payload, JOURNAL_RECORD_MAX);
+    buf_init(&r->batch.held_payload, JOURNAL_RECORD_MAX);
+    r->batch.records_max = SCRIPT_RECORDS_MAX;
+    relay_owner(r->owner, c->state_dir);
     r->reader = cursor_open(j, 0);
-    r->maker = entry_maker_open(r->account, journal_id(j));
-    script_init(&r->script, r->namespace, journal_id(j), r->owner,
-                options->repeats_window_us, options->repeats_max);
-    r->redis_clock = (struct clock_watch){
-        .settle_us = times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000};
+    r->maker = entry_maker_open(c->account_name, journal_id(j));
+    script_init(&r->script, c->redis_namespace, journal_id(j), r->owner,
+                c->duplicates_window_us, c->duplicates_max);
+}
+
+struct relay *
+relay_start(struct config *c, struct journal *j, struct err *err)
+{
+    struct relay *r = memory_get(sizeof *r);
+
+    memset(r, 0, sizeof *r);
+    if (read_settings(&r->settings, c, err) < 0) {
+        free(r);
+        return NULL;
+    }
+    init(r, j);
     if (thread_start(&r->thread, "relay", run, r, err) < 0) {
         release(r);
         return NULL;
     }
+    metric_show(relay_metrics, RELAY_METRICS);
+    metric_before_write(show, r);
     await_first(r);
     return r;
 }
@@ -415,30 +327,33 @@ relay_stop(struct relay *r)
 {
     if (!r)
         return;
+    metric_forget(r);
     pthread_mutex_lock(&r->lock);
     r->stopping = true;
     if (r->fd >= 0)
         shutdown(r->fd, SHUT_RDWR); // a blocked read ends; the cursor tells what was done
-    pthread_cond_broadcast(&r->bell);
+    pthread_cond_broadcast(&r->wake);
     pthread_mutex_unlock(&r->lock);
     cursor_wake(r->reader);
     pthread_join(r->thread, NULL);
     release(r);
 }
 
-void
-relay_reload(struct relay *r, const struct relay_options *options)
+int
+relay_reload(struct relay *r, struct config *c, struct err *err)
 {
+    struct relay_settings next = {0}, skipped;
+
+    if (read_settings(&next, c, err) < 0)
+        return -1;
     pthread_mutex_lock(&r->lock);
-    r->next = *options;
-    buf_clear(&r->next_password);
-    buf_add(&r->next_password, options->redis.password);
-    r->next_streams_len = copy_streams(r->next_streams, options);
-    copy_hooks(&r->next_hooks, options);
-    r->reloaded = true;
-    pthread_cond_broadcast(&r->bell);
+    skipped = r->next;
+    r->next = next;
+    pthread_cond_broadcast(&r->wake);
     pthread_mutex_unlock(&r->lock);
+    release_settings(&skipped);
     cursor_wake(r->reader);
+    return 0;
 }
 
 void

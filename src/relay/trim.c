@@ -11,16 +11,141 @@
 // them (Redis 7.0 on). So what a group can never read is lag minus length, and a trim has taken
 // from it by how much that has grown. Where an entry ahead of the group was deleted Redis does
 // not know the lag: added minus read is that, and the deleted ones.
-#include "relay/inside.h"
+//
+// Entries outlive the file that names their stream: a stream whose hook was renamed or removed is
+// trimmed on, and its figures go on, until it is empty. The set {ns}:streams is Redis's, so that
+// it is lost with the streams and kept with them; what it names is checked like any bytes from
+// outside.
+#include "relay/internal.h"
 
-#include "base/clock.h"
-#include "base/log.h"
-#include "base/text.h"
-
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TRIMS_MAX = 50, TRIM_FULL = 10000, HOUR_MS = 3600000, BOOT_MS = 300000 };
+enum { TRIMS_MAX = 50, TRIM_FULL = 10000, BOOT_MS = 300000, FORGET_MAX = 16 };
+
+static_assert(RELAY_STREAMS_MAX >= CONFIG_STREAMS_MAX + 2, "dead letters, and an end");
+
+// --- which streams -----------------------------------------------------------------------------
+
+static bool
+is_name(struct span name)
+{
+    bool ok = name.len > 0 && name.len < RELAY_NAME && name.at[0] != '.';
+
+    for (size_t i = 0; ok && i < name.len; i++)
+        ok = (name.at[i] >= 'a' && name.at[i] <= 'z') ||
+             (name.at[i] >= '0' && name.at[i] <= '9') ||
+             (name.at[i] && strchr("_.-", name.at[i]));
+    return ok;
+}
+
+// add_stream takes a stream while there is room; true when it is new.
+static bool
+add_stream(struct relay *r, struct span name)
+{
+    size_t len = r->trim.streams_len;
+
+    for (size_t i = 0; i < len; i++)
+        if (span_is(name, r->trim.streams[i]))
+            return false;
+    if (!is_name(name) || len >= RELAY_STREAMS_MAX - 1)
+        return false;
+    snprintf(r->trim.streams[len], RELAY_NAME, "%.*s", (int)name.len, name.at);
+    r->trim.streams_len++;
+    return true;
+}
+
+// take_settings takes the streams of the configuration, dead letters first; those of the one
+// before stay known.
+static void
+take_settings(struct relay *r)
+{
+    const struct config_list *configured = &r->settings.config->streams;
+    char before[RELAY_STREAMS_MAX][RELAY_NAME];
+    size_t before_len = r->trim.streams_len;
+
+    memcpy(before, r->trim.streams, sizeof before);
+    r->trim.streams_len = 0;
+    add_stream(r, SPAN("dead"));
+    for (size_t i = 0; i < configured->len; i++)
+        add_stream(r, span_of(configured->at[i]));
+    r->trim.configured_len = r->trim.streams_len;
+    for (size_t i = 0; i < before_len; i++)
+        add_stream(r, span_of(before[i]));
+    r->trim.exact_ms = r->trim.trimmed_ms = 0;
+    r->trim.reloaded = false;
+}
+
+// Records may name streams that no hook names any more.
+static void
+add_batch(struct relay *r)
+{
+    size_t prefix = strlen(r->script.namespace) + 3; // "{namespace}:"
+
+    for (size_t i = SCRIPT_KEYS_FIXED; i < r->script.keys_len; i++)
+        if (add_stream(r, span_of(r->script.keys[i] + prefix)))
+            r->trim.exact_ms = 0;
+}
+
+static void
+make_key(const struct relay *r, char to[SCRIPT_KEY], const char *name)
+{
+    script_key(to, r->script.namespace, span_of(name));
+}
+
+// sync_streams writes the set and reads what others left there.
+static void
+sync_streams(struct relay *r)
+{
+    char set[SCRIPT_KEY], key[SCRIPT_KEY];
+    struct err err;
+
+    // version 0.1.0 kept fingerprints there
+    make_key(r, set, "seen:a");
+    make_key(r, key, "seen:b");
+    redis_ask(r->redis, &err, "UNLINK", set, key, NULL);
+    make_key(r, set, "streams");
+    const struct redis_reply *known = redis_ask(r->redis, &err, "SMEMBERS", set, NULL);
+    for (size_t i = 0; i < redis_reply_len(known); i++)
+        add_stream(r, redis_reply_text(redis_reply_at(known, i)));
+    for (size_t i = 1; i < r->trim.streams_len; i++) {
+        const char *change = "SADD", *name = r->trim.streams[i];
+        make_key(r, key, name);
+        if (i >= r->trim.configured_len) {
+            const struct redis_reply *len = redis_ask(r->redis, &err, "XLEN", key, NULL);
+            change = redis_reply_kind(len) != REDIS_NUMBER ? NULL
+                     : redis_reply_number(len)             ? "SADD"
+                                                           : "SREM";
+        }
+        if (change)
+            redis_ask(r->redis, &err, change, set, name, NULL);
+    }
+}
+
+// forget_hooks takes hooks that are not in the file out of {ns}:last, a few each time.
+static void
+forget_hooks(struct relay *r)
+{
+    char names[FORGET_MAX][DELIVERY_NAME_MAX + 1], *key = r->script.keys[5];
+    const struct config *c = r->settings.config;
+    size_t len = 0;
+    struct err err;
+
+    if (c->hooks_len == 0)
+        return;
+    const struct redis_reply *found = redis_ask(r->redis, &err, "HKEYS", key, NULL);
+    // The names live as long as the reply.
+    for (size_t i = 0; i < redis_reply_len(found) && len < FORGET_MAX; i++) {
+        struct span name = redis_reply_text(redis_reply_at(found, i));
+        if (name.len <= DELIVERY_NAME_MAX && !config_find_hook(c, name))
+            snprintf(names[len++], sizeof *names, "%.*s", (int)name.len, name.at);
+    }
+    for (size_t i = 0; i < len; i++)
+        redis_ask(r->redis, &err, "HDEL", key, names[i], NULL);
+}
+
+// --- a stream ------------------------------------------------------------------------------------
 
 // field_of is the value of a field in a reply of names and values, NULL when there is none.
 static const struct redis_reply *
@@ -41,10 +166,10 @@ stream_field(struct relay *r, const char *key, const char *name)
 }
 
 static uint64_t
-lag_most(struct relay *r, const char *key)
+max_lag(struct relay *r, const char *key)
 {
     struct err err;
-    int64_t most = 0, read = -1; // read: by the slowest group of unknown lag
+    int64_t max = 0, read = -1; // read: by the slowest group of unknown lag
     const struct redis_reply *groups =
         redis_ask(r->redis, &err, "XINFO", "GROUPS", key, NULL);
 
@@ -53,7 +178,7 @@ lag_most(struct relay *r, const char *key)
         const struct redis_reply *so_far =
             field_of(redis_reply_at(groups, i), "entries-read");
         int64_t number = redis_reply_number(lag);
-        most = number > most ? number : most;
+        max = number > max ? number : max;
         number = redis_reply_number(so_far);
         if (redis_reply_kind(lag) == REDIS_NIL &&
             redis_reply_kind(so_far) == REDIS_NUMBER && (read < 0 || number < read))
@@ -61,21 +186,21 @@ lag_most(struct relay *r, const char *key)
     }
     if (read >= 0) {
         int64_t lag = redis_reply_number(stream_field(r, key, "entries-added")) - read;
-        most = lag > most ? lag : most;
+        max = lag > max ? lag : max;
     }
-    return (uint64_t)most;
+    return (uint64_t)max;
 }
 
-// Told once. A dead connection is not: the next batch meets and tells it.
+// A dead connection is not reported here: the next batch meets it.
 static void
-tell_refused(struct relay *r, const struct redis_reply *reply)
+report_refused(struct relay *r, const struct redis_reply *reply)
 {
-    struct span words = redis_reply_text(reply);
+    struct span message = redis_reply_text(reply);
 
-    if (redis_reply_kind(reply) != REDIS_ERROR || r->warned_trim)
-        return;
-    log_warn("relay: streams cannot be trimmed and grow: %.*s", (int)words.len, words.at);
-    r->warned_trim = true;
+    if (redis_reply_kind(reply) == REDIS_ERROR && !r->trim.refused.reported)
+        once_report(&r->trim.refused, LOG_LEVEL_WARN,
+                    "relay: streams cannot be trimmed and grow: %.*s", (int)message.len,
+                    message.at);
 }
 
 static int64_t
@@ -88,7 +213,7 @@ trim_once(struct relay *r, const char *key, const char *how, const char *sign,
     snprintf(number, sizeof number, "%llu", (unsigned long long)bound);
     const struct redis_reply *reply =
         redis_ask(r->redis, &err, "XTRIM", key, how, sign, number, NULL);
-    tell_refused(r, reply);
+    report_refused(r, reply);
     return redis_reply_number(reply);
 }
 
@@ -126,43 +251,47 @@ beyond(uint64_t lag, uint64_t length)
 }
 
 static void
-count_trimmed(struct relay *r, const char *name, uint64_t gone, uint64_t unread)
+show(const char *name, uint64_t length, uint64_t lag, uint64_t gone, uint64_t unread)
 {
-    pthread_mutex_lock(&r->lock);
-    bool first = unread > 0 && r->status.trimmed_unread == 0;
-    r->status.trimmed += gone;
-    r->status.trimmed_unread += unread;
-    pthread_mutex_unlock(&r->lock);
-    if (first)
+    struct metric *unread_total = &relay_metrics[RELAY_TRIMMED_UNREAD];
+
+    metric_set(metric_gauge("acrelay_stream_length_entries", "Entries in a stream.",
+                            "stream", name, NULL),
+               (double)length);
+    metric_set(metric_gauge("acrelay_stream_lag_entries",
+                            "Entries the slowest group has not read.", "stream", name,
+                            NULL),
+               (double)lag);
+    metric_add(&relay_metrics[RELAY_TRIMMED], (double)gone);
+    if (unread > 0 && metric_read(unread_total) == 0)
         log_warn("relay: %llu entries of %s were trimmed before a group had read them; "
                  "see redis.retain",
                  (unsigned long long)unread, name);
+    metric_add(unread_total, (double)unread);
 }
 
 // trim_stream trims by age where `now_us` is known, else by number only.
 static uint64_t
-trim_stream(struct relay *r, const char *name, struct relay_stream *to, int64_t age_us,
-            int64_t now_us, bool exact)
+trim_stream(struct relay *r, const char *name, int64_t age_us, int64_t now_us, bool exact)
 {
-    const struct relay_options *o = &r->options;
+    uint64_t entries_max = r->settings.config->redis_retain_entries, gone = 0;
     char key[SCRIPT_KEY];
-    uint64_t gone = 0;
 
-    script_key(key, r->namespace, span_of(name));
-    uint64_t lag = lag_most(r, key), before = length_of(r, key);
+    make_key(r, key, name);
+    uint64_t lag = max_lag(r, key), before = length_of(r, key);
     if (age_us > 0 && now_us > age_us)
         gone += trim_by(r, key, "MINID", (uint64_t)(now_us - age_us) / 1000, exact);
-    if (o->retain_entries > 0)
-        gone += trim_by(r, key, "MAXLEN", o->retain_entries, false);
+    if (entries_max > 0)
+        gone += trim_by(r, key, "MAXLEN", entries_max, false);
     uint64_t after = gone ? length_of(r, key) : before;
 
-    snprintf(to->name, sizeof to->name, "%s", name);
-    to->length = after;
-    to->lag = lag;
-    count_trimmed(r, name, gone,
-                  after < before ? beyond(lag, after) - beyond(lag, before) : 0);
+    if (!redis_is_dead(r->redis)) // else these are no figures
+        show(name, after, lag, gone,
+             after < before ? beyond(lag, after) - beyond(lag, before) : 0);
     return gone;
 }
+
+// --- Redis's clock ---------------------------------------------------------------------------------
 
 static int64_t
 redis_time(struct relay *r)
@@ -171,21 +300,12 @@ redis_time(struct relay *r)
     uint64_t seconds, us;
     const struct redis_reply *reply = redis_ask(r->redis, &err, "TIME", NULL);
 
-    tell_refused(r, reply);
+    report_refused(r, reply);
     if (!text_number(&seconds, redis_reply_text(redis_reply_at(reply, 0)),
                      INT64_MAX / 1000000 - 1) ||
         !text_number(&us, redis_reply_text(redis_reply_at(reply, 1)), 999999))
         return 0;
     return (int64_t)(seconds * 1000000 + us);
-}
-
-static void
-set_held(struct relay *r, bool held)
-{
-    pthread_mutex_lock(&r->lock);
-    r->status.clock_held = held;
-    r->status.clock_step_us = held ? r->redis_clock.step_us : 0;
-    pthread_mutex_unlock(&r->lock);
 }
 
 // newest_id_us is the time of the newest id of our streams, 0 when there is none, or no right
@@ -197,10 +317,8 @@ newest_id_us(struct relay *r)
     char key[SCRIPT_KEY];
     uint64_t ms;
 
-    for (size_t i = 0; i < r->streams_len + r->left_len; i++) {
-        size_t left = i - r->streams_len;
-        script_key(key, r->namespace,
-                   span_of(i < r->streams_len ? r->streams[i] : r->left[left]));
+    for (size_t i = 0; i < r->trim.streams_len; i++) {
+        make_key(r, key, r->trim.streams[i]);
         struct span id = redis_reply_text(stream_field(r, key, "last-generated-id"));
         if (text_number(&ms, span_cut(&id, '-'), INT64_MAX / 1000) &&
             (int64_t)ms > newest_ms)
@@ -220,8 +338,8 @@ is_early(const struct relay *r, int64_t now_us, int64_t boot_us)
 
     if (boot_us < times_ms("clock-boot", BOOT_MS) * 1000)
         return true;
-    return boot_us - r->started_us < r->redis_clock.settle_us &&
-           (r->has_past || llabs((long long)apart_us) > CLOCK_STEP_MAX_US);
+    return boot_us - r->trim.started_us < r->trim.clock.settle_us &&
+           (r->trim.has_past || llabs((long long)apart_us) > CLOCK_STEP_MAX_US);
 }
 
 // For so long time goes on from the newest entry, or the record at the cursor, as fast as the
@@ -231,17 +349,17 @@ cautious(struct relay *r, int64_t now_us)
 {
     int64_t boot_us = clock_boot_us();
 
-    if (r->newest_at_us ==
+    if (r->trim.newest_at_us ==
         0) { // before the first batch, whose ids are by this very clock
-        r->newest_us = newest_id_us(r);
-        if (r->received_us > r->newest_us)
-            r->newest_us = r->received_us;
-        r->newest_at_us = boot_us;
+        r->trim.newest_us = newest_id_us(r);
+        if (r->received_us > r->trim.newest_us)
+            r->trim.newest_us = r->received_us;
+        r->trim.newest_at_us = boot_us;
     }
     if (!is_early(r, now_us, boot_us))
         return now_us;
-    int64_t sure_us = r->newest_us + boot_us - r->newest_at_us;
-    return r->newest_us == 0 || now_us < sure_us ? now_us : sure_us;
+    int64_t sure_us = r->trim.newest_us + boot_us - r->trim.newest_at_us;
+    return r->trim.newest_us == 0 || now_us < sure_us ? now_us : sure_us;
 }
 
 // Redis never gives a smaller id than it gave: after its clock was ahead, entries keep ids of
@@ -250,22 +368,23 @@ static void
 check_ids(struct relay *r, int64_t now_us)
 {
     int64_t ahead_us = newest_id_us(r) - now_us;
-    bool ahead = ahead_us > HOUR_MS * INT64_C(1000);
 
-    if (ahead && !r->warned_ids)
-        log_alarm(
+    if (ahead_us <= RELAY_HOUR_MS * INT64_C(1000))
+        once_clear(&r->trim.ids);
+    else if (!r->trim.ids.reported)
+        once_report(
+            &r->trim.ids, LOG_LEVEL_ALARM,
             "relay: entry ids are %lld h ahead of Redis's clock, which must have been "
             "wrong: redis.retain.age keeps entries so much longer. Trim such a stream "
             "by hand (XTRIM), or give its hooks another one",
-            (long long)(ahead_us / 1000 / HOUR_MS));
-    r->warned_ids = ahead;
+            (long long)(ahead_us / 1000 / RELAY_HOUR_MS));
 }
 
 // believed_time is Redis's time, 0 when it is not known or not believed.
 static int64_t
 believed_time(struct relay *r)
 {
-    struct clock_watch *w = &r->redis_clock;
+    struct clock_watch *w = &r->trim.clock;
     int64_t now_us = redis_time(r);
 
     if (now_us == 0)
@@ -285,76 +404,91 @@ believed_time(struct relay *r)
     case CLOCK_SETTLED:
         log_info(
             "relay: Redis's clock is steady: entries are trimmed for their age again");
-        r->exact_ms = 0;
+        r->trim.exact_ms = 0;
         break;
     }
-    set_held(r, w->holding);
+    metric_set(&relay_metrics[RELAY_CLOCK_HELD], w->holding);
+    metric_set(&relay_metrics[RELAY_CLOCK_STEP],
+               w->holding ? (double)w->step_us / 1e6 : 0);
     return w->holding ? 0 : cautious(r, now_us);
 }
 
+// --- trimming --------------------------------------------------------------------------------------
+
 // At most once an hour, with all that went since.
 static void
-report_dead(struct relay *r, uint64_t gone)
+report_dead(uint64_t gone)
 {
-    int64_t now = clock_mono_ms();
+    static struct log_limit limit = LOG_LIMIT(RELAY_HOUR_MS);
+    uint64_t held_back;
 
-    pthread_mutex_lock(&r->lock);
-    r->status.dead_trimmed += gone;
-    pthread_mutex_unlock(&r->lock);
-    r->dead_gone += gone;
-    if (r->dead_gone == 0 || (r->dead_gone_ms && now - r->dead_gone_ms < HOUR_MS))
+    metric_add(&relay_metrics[RELAY_DEAD_TRIMMED], (double)gone);
+    if (log_limit_pass(&limit, gone, clock_mono_ms(), &held_back))
+        log_alarm(
+            "relay: %llu dead letters were trimmed, too old or too many (redis.retain): "
+            "nobody had dropped them. Check acrelay dead list sooner, or raise "
+            "redis.retain.dead",
+            (unsigned long long)(gone + held_back));
+}
+
+// The oldest letter that is left says which files have lost theirs: letters of one journal stand
+// in the order of their sequence. While it is another journal's, ours wait.
+static void
+sweep_aside(struct relay *r)
+{
+    const char *directory = r->settings.config->state_dir;
+    const char *journal = journal_id(r->journal);
+
+    if (!aside_holds(directory))
         return;
-    log_alarm(
-        "relay: %llu dead letters were trimmed, too old or too many (redis.retain): "
-        "nobody had dropped them. Look at acrelay dead list sooner, or raise "
-        "redis.retain.dead",
-        (unsigned long long)r->dead_gone);
-    r->dead_gone = 0;
-    r->dead_gone_ms = now;
+    const struct redis_reply *letter = stream_field(r, r->script.keys[1], "first-entry");
+    // ce_id is the first field
+    struct span id = redis_reply_text(redis_reply_at(redis_reply_at(letter, 1), 1));
+    uint64_t before = r->cursor + 1;
+    bool ours = id.len == EVENT_ID_TEXT && span_starts(id, span_of(journal)) &&
+                entry_sequence(&before, span_from(id, JOURNAL_ID_TEXT));
+    if (ours || (letter && redis_reply_len(letter) == 0))
+        aside_sweep(directory, journal, before);
 }
 
-// is_exact says whether the hour has passed.
-static bool
-is_exact(struct relay *r)
+static void
+trim(struct relay *r)
 {
-    int64_t now = clock_boot_us() / 1000; // suspended hours are hours
-
-    if (r->exact_ms && now - r->exact_ms < times_ms("trim-exact", HOUR_MS))
-        return false;
-    r->exact_ms = now;
-    return true;
-}
-
-void
-relay_trim(struct relay *r)
-{
-    const struct relay_options *o = &r->options;
-    struct relay_stream streams[RELAY_STREAMS_MAX] = {0};
-    int64_t now_us = believed_time(r);
-    bool exact = is_exact(r);
-    size_t n = 0;
+    const struct config *c = r->settings.config;
+    int64_t now_us = believed_time(r), boot_ms = clock_boot_us() / 1000;
+    int64_t hour_ms = times_ms("trim-exact", RELAY_HOUR_MS); // suspended ones too
+    bool exact = !r->trim.exact_ms || boot_ms - r->trim.exact_ms >= hour_ms;
 
     if (exact) {
-        relay_sync_streams(r);
-        relay_forget_hooks(r);
+        r->trim.exact_ms = boot_ms;
+        sync_streams(r);
+        forget_hooks(r);
         if (now_us > 0)
             check_ids(r, now_us);
     }
-    for (size_t i = 0; i < r->streams_len; i++, n++) {
-        int64_t age_us = i == 0 ? o->retain_dead_us : o->retain_age_us;
-        uint64_t gone = trim_stream(r, r->streams[i], &streams[n], age_us, now_us, exact);
-        if (i == 0)
-            report_dead(r, gone);
-        if (i == 0 && gone > 0)
-            relay_sweep_aside(r);
+    for (size_t i = 0; i < r->trim.streams_len; i++) {
+        bool dead = i == 0;
+        int64_t age_us = dead ? c->redis_retain_dead_us : c->redis_retain_age_us;
+        uint64_t gone = trim_stream(r, r->trim.streams[i], age_us, now_us, exact);
+        if (dead)
+            report_dead(gone);
+        if (dead && gone > 0)
+            sweep_aside(r);
     }
-    for (size_t i = 0; i < r->left_len; i++, n++)
-        trim_stream(r, r->left[i], &streams[n], o->retain_age_us, now_us, exact);
-    if (redis_is_dead(r->redis)) {
-        r->exact_ms = 0; // and these are no figures
+    if (redis_is_dead(r->redis))
+        r->trim.exact_ms = 0;
+}
+
+void
+trim_if_due(struct relay *r)
+{
+    int64_t now = clock_mono_ms();
+
+    if (r->trim.reloaded)
+        take_settings(r);
+    add_batch(r);
+    if (r->trim.trimmed_ms && now - r->trim.trimmed_ms < r->times.trim)
         return;
-    }
-    pthread_mutex_lock(&r->lock);
-    memcpy(r->status.streams, streams, sizeof streams);
-    pthread_mutex_unlock(&r->lock);
+    r->trim.trimmed_ms = now;
+    trim(r);
 }

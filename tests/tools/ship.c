@@ -131,33 +131,45 @@ cpu_us(void)
            use.ru_utime.tv_usec + use.ru_stime.tv_usec;
 }
 
+// Short waits, unless the environment says others.
 static void
-ship(struct journal *j, const char *directory, const char *to, const char *namespace,
-     bool drain)
+set_times(void)
 {
-    const char *streams[] = {"events", NULL};
-    struct relay_options o = {.namespace = namespace,
-                              .account = "acme",
-                              .directory = directory,
-                              .streams = streams,
-                              .repeats_window_us = 3600000000,
-                              .repeats_max = 1000000,
-                              .retain_entries = 10000000,
-                              .stop_wait_ms = 200,
-                              .refused_wait_ms = 50};
+    const char *given = getenv("ACRELAY_TEST_TIMES");
+    char times[1000];
+
+    snprintf(
+        times, sizeof times,
+        "%s relay-stop-wait=200 refused-wait=50 redis-connect=1000 redis-command=1000",
+        given ? given : "");
+    setenv("ACRELAY_TEST_TIMES", times, 1);
+}
+
+static void
+ship(struct journal *j, char *directory, char *to, char *namespace, bool drain)
+{
+    bool tcp = to[0] != '/';
+    char account[] = "acme", host[] = "127.0.0.1", password[] = "env:SHIP_PASSWORD";
+    char events[] = "events", *streams[] = {events, NULL};
+    struct config c = {.holders = 1,
+                       .account_name = account,
+                       .redis_namespace = namespace,
+                       .redis_user = getenv("SHIP_USER"),
+                       .redis_password_file = getenv("SHIP_PASSWORD") ? password : NULL,
+                       .redis_retain_entries = 10000000,
+                       .state_dir = directory,
+                       .duplicates_window_us = 3600000000,
+                       .duplicates_max = 1000000,
+                       .streams = {streams, 1}};
     struct journal_status status;
     struct err err;
-    bool tcp = to[0] != '/';
 
-    o.redis = (struct redis_options){.path = tcp ? NULL : to,
-                                     .host = tcp ? "127.0.0.1" : NULL,
-                                     .port = (uint16_t)(tcp ? atoi(to) : 0),
-                                     .connect_ms = 1000,
-                                     .command_ms = 1000,
-                                     .user = getenv("SHIP_USER")};
-    o.redis.password = span_of(getenv("SHIP_PASSWORD"));
+    c.redis_url.path = tcp ? NULL : to;
+    c.redis_url.host = tcp ? host : NULL;
+    c.redis_url.port = (uint16_t)(tcp ? atoi(to) : 0);
+    set_times();
     int64_t started = clock_mono_us(), cpu = cpu_us();
-    struct relay *r = relay_start(&o, j, &err);
+    struct relay *r = relay_start(&c, j, &err);
     if (!r)
         die(&err);
     if (!drain)
@@ -173,6 +185,7 @@ ship(struct journal *j, const char *directory, const char *to, const char *names
 int
 main(int argc, char **argv)
 {
+    char account[] = "ac";
     const char *what = argc > 3 ? argv[3] : "run";
     bool filling = strcmp(what, "fill") == 0;
     struct journal_options o = {.keep_us = 3600000000,
@@ -193,7 +206,8 @@ main(int argc, char **argv)
     if (filling)
         fill(j, argc > 4 ? atol(argv[4]) : 1000);
     else
-        ship(j, argv[1], argv[2], argc > 4 ? argv[4] : "ac", strcmp(what, "drain") == 0);
+        ship(j, argv[1], argv[2], argc > 4 ? argv[4] : account,
+             strcmp(what, "drain") == 0);
     journal_close(j);
     return 0;
 }

@@ -1,0 +1,499 @@
+// Coming to a Redis, and looking after it every few seconds: only a master's cursor is
+// believed, because a replica's is an old one and what comes after it would be sent twice. A
+// policy that evicts any key could evict the cursor, and with it the promise: refused.
+//
+// Role and policy are advice: where Redis does not let us ask, shipping goes on. Without the
+// role, a script call that writes nothing new tells a master apart.
+#include "relay/internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+enum { AHEAD_MAX = 1000000 };
+
+// The cursor as Redis gives it; empty: it has none.
+struct found {
+    char owner[64], sequence[32], check[ENTRY_CHECK + 1];
+};
+
+// --- reports -----------------------------------------------------------------------------
+
+void
+connect_report(struct relay *r, enum relay_state state, bool alarm, const char *format,
+               ...)
+{
+    char raw[256], message[sizeof r->status.message];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(raw, sizeof raw, format, args);
+    va_end(args);
+    text_escape(message, sizeof message, span_of(raw));
+    pthread_mutex_lock(&r->lock);
+    r->status.state = state;
+    memcpy(r->status.message, message, sizeof message);
+    pthread_mutex_unlock(&r->lock);
+    if (!r->connection.down_ms)
+        r->connection.down_ms = clock_mono_ms();
+    once_report(&r->connection.trouble, alarm ? LOG_LEVEL_ALARM : LOG_LEVEL_WARN,
+                "relay: %s", raw);
+}
+
+static void
+count_error(struct span message)
+{
+    char word[REPLY_WORD];
+
+    reply_word(word, message);
+    metric_add(metric_counter("acrelay_redis_errors_total",
+                              "Error replies of Redis by their first word.", "word", word,
+                              NULL),
+               1);
+}
+
+static enum reply
+connection_lost(struct relay *r, const struct err *err)
+{
+    connect_report(r, RELAY_CONNECTING, false, "%s; the journal waits", err->text);
+    return REPLY_UNKNOWN;
+}
+
+// follow keeps the place where MOVED sends us.
+static enum reply
+follow(struct relay *r, enum reply reply, struct span message)
+{
+    if (reply == REPLY_MOVED &&
+        !reply_moved(message, r->connection.moved_host, sizeof r->connection.moved_host,
+                     &r->connection.moved_port))
+        return REPLY_UNKNOWN;
+    return reply;
+}
+
+enum reply
+connect_refusal(struct relay *r, const struct script_answer *a)
+{
+    bool stop = a->reply == REPLY_STOP, fenced = a->reply == REPLY_FENCED;
+    enum relay_state state = fenced ? RELAY_FENCED
+                             : stop ? RELAY_STOPPED
+                                    : RELAY_CONNECTING;
+
+    count_error(span_of(a->message));
+    if (a->reply == REPLY_REFUSED || a->reply == REPLY_UNKNOWN)
+        return a->reply;
+    if (*a->wrong_key)
+        connect_report(r, state, true,
+                       "Redis holds something else under %s (WRONGTYPE); rename that key "
+                       "or choose another redis.namespace; the journal waits",
+                       a->wrong_key);
+    else
+        connect_report(r, state, stop || fenced, "Redis says: %.110s; the journal waits",
+                       a->message);
+    return follow(r, a->reply, span_of(a->message));
+}
+
+// error_reply classes an error reply to a question, reports it, and returns what to do.
+static enum reply
+error_reply(struct relay *r, struct span message)
+{
+    enum reply reply = reply_of(message, false);
+    bool stop = reply == REPLY_STOP;
+
+    count_error(message);
+    connect_report(r, stop ? RELAY_STOPPED : RELAY_CONNECTING, stop,
+                   "Redis says: %.*s; the journal waits", (int)message.len, message.at);
+    return reply == REPLY_DONE ? REPLY_UNKNOWN : follow(r, reply, message);
+}
+
+// --- the connection ------------------------------------------------------------------------
+
+// From here on relay_stop can cut the connection, also while it says who we are.
+static void
+record_fd(int fd, void *relay)
+{
+    struct relay *r = relay;
+
+    pthread_mutex_lock(&r->lock);
+    r->fd = fd;
+    if (fd >= 0 && r->stopping)
+        shutdown(fd, SHUT_RDWR);
+    pthread_mutex_unlock(&r->lock);
+}
+
+// A node that is gone or no master is no place to insist on: the next try asks the first one.
+static void
+forget_moved(struct relay *r)
+{
+    r->connection.moved_host[0] = '\0';
+    r->connection.moved_port = 0;
+}
+
+void
+connect_close(struct relay *r)
+{
+    pthread_mutex_lock(&r->lock);
+    r->fd = -1;
+    r->status.up = false;
+    pthread_mutex_unlock(&r->lock);
+    redis_close(r->redis);
+    r->redis = NULL;
+    r->placed = false;
+}
+
+static int64_t
+min_of(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t
+poll_limit_ms(const struct relay *r)
+{
+    return min_of(r->times.command, r->times.deadline);
+}
+
+// A Redis that hangs is given up before 10 s have passed since it last answered, also in the
+// middle of a batch.
+void
+connect_limit_wait(struct relay *r)
+{
+    int64_t silent_ms = clock_mono_ms() - r->connection.heard_ms;
+    int64_t limit_ms = r->times.command;
+
+    if (silent_ms >= 1000) // mostly: nothing to change
+        limit_ms -= silent_ms;
+    if (limit_ms < poll_limit_ms(r))
+        limit_ms = poll_limit_ms(r);
+    redis_set_timeout(r->redis, limit_ms);
+}
+
+static enum reply
+open_connection(struct relay *r)
+{
+    struct redis_options o = r->settings.redis;
+    struct err err;
+
+    o.connected = record_fd;
+    o.context = r;
+    o.connect_ms = r->times.connect;
+    o.command_ms = poll_limit_ms(r); // for AUTH and SELECT
+    if (*r->connection.moved_host || r->connection.moved_port) {
+        o.host = *r->connection.moved_host ? r->connection.moved_host : o.host;
+        o.path = NULL;
+        o.port = r->connection.moved_port;
+    }
+    r->redis = redis_open(&o, &err);
+    if (r->redis)
+        return REPLY_DONE;
+    forget_moved(r);
+    if (err.kind != ERR_INPUT)
+        return connection_lost(r, &err);
+    connect_report(r, RELAY_STOPPED, true, "%s; the journal waits", err.text);
+    return REPLY_STOP;
+}
+
+// --- what Redis is asked -------------------------------------------------------------------
+
+// Whether Redis only refuses to be asked: a right is missing, or the command is not there.
+static bool
+is_refused_question(struct span message)
+{
+    return span_starts(message, SPAN("NOPERM")) ||
+           (span_starts(message, SPAN("ERR")) && reply_of(message, false) != REPLY_WAIT);
+}
+
+static enum reply
+check_role(struct relay *r, const struct redis_reply *reply)
+{
+    struct span message = redis_reply_text(reply);
+
+    r->connection.role_hidden = redis_reply_kind(reply) == REDIS_ERROR;
+    if (r->connection.role_hidden) {
+        if (!is_refused_question(message))
+            return error_reply(r, message);
+        once_report(&r->connection.no_role, LOG_LEVEL_WARN,
+                    "relay: the Redis user may not run ROLE: grant +role (%.*s)",
+                    (int)message.len, message.at);
+        return REPLY_DONE;
+    }
+    struct span role = redis_reply_text(redis_reply_at(reply, 0));
+    if (span_is(role, "master"))
+        return REPLY_DONE;
+    forget_moved(r);
+    connect_report(r, RELAY_CONNECTING, false, "this Redis is a %.*s, not the master",
+                   (int)role.len, role.at);
+    return REPLY_ELSEWHERE;
+}
+
+static enum reply
+check_eviction(struct relay *r, const struct redis_reply *reply)
+{
+    struct span text = redis_reply_text(reply);
+
+    if (redis_reply_kind(reply) == REDIS_ERROR) {
+        if (!is_refused_question(text))
+            return error_reply(r, text);
+        once_report(
+            &r->connection.no_info, LOG_LEVEL_WARN,
+            "relay: the Redis user may not run INFO, so the eviction policy is not "
+            "checked: grant +info (%.*s)",
+            (int)text.len, text.at);
+        return REPLY_DONE;
+    }
+    while (text.len) {
+        struct span line = span_cut(&text, '\n');
+        if (!span_starts(line, SPAN("maxmemory_policy:allkeys-")))
+            continue;
+        connect_report(r, RELAY_STOPPED, true,
+                       "Redis may evict any key (%.*s), the cursor too: set "
+                       "maxmemory-policy noeviction",
+                       (int)line.len - 1, line.at);
+        return REPLY_STOP;
+    }
+    return REPLY_DONE;
+}
+
+static enum reply
+read_found(struct relay *r, const struct redis_reply *reply, struct found *f)
+{
+    char *to[] = {f->owner, f->sequence, f->check};
+    size_t sizes[] = {sizeof f->owner, sizeof f->sequence, sizeof f->check};
+
+    if (redis_reply_kind(reply) == REDIS_ERROR)
+        return error_reply(r, redis_reply_text(reply));
+    if (redis_reply_len(reply) != 3)
+        return REPLY_UNKNOWN;
+    for (size_t i = 0; i < 3; i++) {
+        struct span text = redis_reply_text(redis_reply_at(reply, i));
+        snprintf(to[i], sizes[i], "%.*s", (int)text.len, text.at);
+    }
+    return REPLY_DONE;
+}
+
+static int
+send_questions(struct relay *r, struct err *err)
+{
+    const struct span questions[3][5] = {{SPAN("ROLE")},
+                                         {SPAN("INFO"), SPAN("memory")},
+                                         {SPAN("HMGET"), span_of(r->script.keys[0]),
+                                          SPAN("owner"), SPAN("sequence"),
+                                          SPAN("check")}};
+    const size_t lens[] = {1, 2, 5};
+
+    for (size_t i = 0; i < 3; i++)
+        if (redis_send(r->redis, questions[i], lens[i], NULL, err) < 0)
+            return -1;
+    return 0;
+}
+
+// Every answer is received, or the next command would get one of these.
+static enum reply
+ask(struct relay *r, struct found *f)
+{
+    int64_t until_ms = clock_mono_ms() + poll_limit_ms(r);
+    enum reply result = REPLY_DONE;
+    struct err err;
+
+    if (send_questions(r, &err) < 0)
+        return connection_lost(r, &err);
+    for (size_t i = 0; i < 3; i++) {
+        int64_t left_ms = until_ms - clock_mono_ms();
+        redis_set_timeout(r->redis, left_ms > 1 ? left_ms : 1);
+        const struct redis_reply *reply = redis_receive(r->redis, &err);
+        if (!reply)
+            return connection_lost(r, &err);
+        if (result == REPLY_DONE)
+            result = i == 0   ? check_role(r, reply)
+                     : i == 1 ? check_eviction(r, reply)
+                              : read_found(r, reply, f);
+    }
+    connect_limit_wait(r);
+    return result;
+}
+
+enum reply
+connect_probe(struct relay *r, uint64_t at)
+{
+    struct script_answer answer;
+    struct err err;
+
+    script_begin(&r->script, at, false);
+    if (script_call(&r->script, r->redis, "", &answer, &err) < 0)
+        return connection_lost(r, &err);
+    if (answer.reply == REPLY_DONE && answer.cursor == at)
+        return REPLY_DONE;
+    if (answer.reply == REPLY_DONE || answer.reply == REPLY_AT)
+        return REPLY_UNKNOWN; // the cursor moves: it is read again
+    return connect_refusal(r, &answer);
+}
+
+// Where Redis hides its role, a replica refuses a script call that changes nothing.
+static enum reply
+probe_role(struct relay *r, const struct found *f)
+{
+    uint64_t sequence = 0;
+    bool ours = !*f->owner || strcmp(f->owner, r->owner) == 0;
+
+    if (!r->connection.role_hidden || !ours ||
+        (*f->sequence && !entry_sequence(&sequence, span_of(f->sequence))))
+        return REPLY_DONE; // or take_cursor reports what is wrong
+    return connect_probe(r, sequence);
+}
+
+// --- the cursor ------------------------------------------------------------------------------
+
+// An alarm: Redis has records under numbers of ours that are not ours.
+static enum reply
+stop_for_copy(struct relay *r, uint64_t sequence)
+{
+    connect_report(
+        r, RELAY_STOPPED, true,
+        "record %llu is not the one that Redis has: a copy of this journal was "
+        "or is in use; see \"A backup of the journal was restored\"",
+        (unsigned long long)sequence);
+    return REPLY_STOP;
+}
+
+// go_to puts the reader after `sequence` and compares our record there with the cursor's check,
+// "" for none.
+static enum reply
+go_to(struct relay *r, uint64_t sequence, struct span check)
+{
+    struct record record;
+    char ours[ENTRY_CHECK];
+    struct err err;
+
+    r->has_held = false;
+    r->received_us = 0;
+    cursor_seek(r->reader, sequence ? sequence - 1 : 0);
+    if (sequence == 0)
+        return REPLY_DONE;
+    enum cursor_result found = cursor_next(r->reader, &record, &err);
+    if (found == CURSOR_ERROR)
+        return connection_lost(r, &err);
+    if (found == CURSOR_END || record.sequence != sequence) {
+        // It is not kept any more, or never was ours: nothing to compare.
+        cursor_seek(r->reader, sequence);
+        return REPLY_DONE;
+    }
+    if (found == CURSOR_GAP) // whose time is not of its own
+        return REPLY_DONE;
+    r->received_us = record.received_us;
+    entry_check(r->maker, &record, ours);
+    return check.len == 0 || span_is(check, ours) ? REPLY_DONE
+                                                  : stop_for_copy(r, sequence);
+}
+
+// handle_cursor_ahead: Redis has more of this journal than we do. The journal lost its tail, or
+// this is an older copy of it.
+static enum reply
+handle_cursor_ahead(struct relay *r, uint64_t sequence,
+                    const struct journal_status *status)
+{
+    if (sequence - status->last > AHEAD_MAX || status->records > 0)
+        return stop_for_copy(r, sequence);
+    journal_skip_to(r->journal, sequence);
+    log_alarm(
+        "relay: the journal ends at %llu, Redis is at %llu: the journal lost its tail; "
+        "numbering continues after %llu",
+        (unsigned long long)status->last, (unsigned long long)sequence,
+        (unsigned long long)sequence);
+    return REPLY_DONE;
+}
+
+// Whether the cursor, read for the first time since the start, is among the records that came
+// since: those have not been sent by us.
+static bool
+is_among_new(const struct relay *r, uint64_t sequence,
+             const struct journal_status *status)
+{
+    return !r->status.known && status->records > 0 && sequence <= status->last &&
+           sequence > status->last - status->records;
+}
+
+static void
+handle_rewind(struct relay *r, uint64_t sequence, bool absent,
+              const struct journal_status *status)
+{
+    uint64_t before = r->status.known ? r->cursor : absent ? status->last : sequence;
+
+    if (sequence >= before)
+        return;
+    log_warn("relay: Redis %s: back to %llu, %llu records are sent again as far as kept",
+             absent ? "has no cursor" : "lost data", (unsigned long long)sequence,
+             (unsigned long long)(before - sequence));
+    metric_add(&relay_metrics[RELAY_REWINDS], 1);
+}
+
+// Nothing has changed since the cursor was read or moved last.
+static bool
+is_as_known(const struct relay *r, const struct found *f, uint64_t sequence)
+{
+    return r->placed && sequence == r->cursor && strcmp(f->owner, r->owner) == 0 &&
+           strcmp(f->check, r->check) == 0;
+}
+
+static void
+set_cursor(struct relay *r, uint64_t sequence, const char *check)
+{
+    r->cursor = sequence;
+    snprintf(r->check, sizeof r->check, "%.*s", ENTRY_CHECK - 1, check);
+    r->placed = true;
+    pthread_mutex_lock(&r->lock);
+    r->status.cursor = sequence;
+    r->status.known = true;
+    pthread_mutex_unlock(&r->lock);
+}
+
+static enum reply
+take_cursor(struct relay *r, const struct found *f)
+{
+    struct journal_status status;
+    enum reply reply = REPLY_DONE;
+    uint64_t sequence = 0;
+
+    if (*f->owner && strcmp(f->owner, r->owner) != 0) {
+        connect_report(r, RELAY_FENCED, true,
+                       "the cursor belongs to another place (%s); if nothing ships "
+                       "there any more: acrelay journal claim",
+                       f->owner);
+        return REPLY_FENCED;
+    }
+    if (*f->sequence && !entry_sequence(&sequence, span_of(f->sequence))) {
+        connect_report(r, RELAY_STOPPED, true, "the cursor in Redis is not a sequence");
+        return REPLY_STOP;
+    }
+    if (!is_as_known(r, f, sequence)) {
+        journal_read_status(r->journal, &status);
+        if (sequence > status.last && !(r->status.known && sequence == r->cursor))
+            reply = handle_cursor_ahead(r, sequence, &status);
+        else if (is_among_new(r, sequence, &status))
+            reply = stop_for_copy(r, sequence);
+        if (reply == REPLY_DONE)
+            reply = go_to(r, sequence, span_of(f->check));
+        if (reply != REPLY_DONE)
+            return reply;
+        handle_rewind(r, sequence, !*f->sequence, &status);
+        set_cursor(r, sequence, f->check);
+        r->connection.waiting = status.last > sequence ? status.last - sequence : 0;
+    }
+    journal_publish(r->journal, sequence);
+    return REPLY_DONE;
+}
+
+enum reply
+connect_poll(struct relay *r)
+{
+    struct found found;
+    enum reply reply = r->redis ? REPLY_DONE : open_connection(r);
+
+    if (reply == REPLY_DONE)
+        reply = ask(r, &found);
+    if (reply == REPLY_DONE)
+        reply = probe_role(r, &found);
+    if (reply == REPLY_DONE)
+        reply = take_cursor(r, &found);
+    if (reply == REPLY_DONE)
+        r->connection.polled_ms = r->connection.heard_ms = clock_mono_ms();
+    return reply;
+}

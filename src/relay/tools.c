@@ -1,0 +1,304 @@
+// What the relay counts; and what an operator's command does, beside the thread: the cursor made
+// this place's, an entry once more, the bytes of dead letters that are not in Redis.
+#include "base/file.h"
+#include "edge/digest.h"
+#include "relay/internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct metric relay_metrics[RELAY_METRICS] = {
+    [RELAY_BATCHES] =
+        METRIC(COUNTER, "acrelay_relay_batches_total", "Script calls that were done."),
+    [RELAY_ENTRIES] =
+        METRIC(COUNTER, "acrelay_relay_entries_total", "Stream entries added."),
+    [RELAY_DUPLICATES_MARKED] =
+        METRIC(COUNTER, "acrelay_relay_repeats_marked_total", "Duplicates marked."),
+    [RELAY_DUPLICATES_DROPPED] =
+        METRIC(COUNTER, "acrelay_relay_repeats_dropped_total", "Duplicates dropped."),
+    [RELAY_DUPLICATES_PAUSED] =
+        METRIC(GAUGE, "acrelay_duplicates_paused",
+               "Whether duplicates.max is reached and newer duplicates are not found."),
+    [RELAY_DEAD_LETTERS] =
+        METRIC(COUNTER, "acrelay_dead_letters_total", "Dead letters written."),
+    [RELAY_DEAD_TRIMMED] = METRIC(COUNTER, "acrelay_dead_letters_trimmed_total",
+                                  "Dead letters trimmed before anybody dropped them."),
+    [RELAY_GAPS] = METRIC(COUNTER, "acrelay_relay_gaps_total", "Gaps reported."),
+    [RELAY_REWINDS] =
+        METRIC(COUNTER, "acrelay_relay_rewinds_total", "Times Redis had lost entries."),
+    [RELAY_TRIMMED] =
+        METRIC(COUNTER, "acrelay_stream_trimmed_total", "Stream entries trimmed."),
+    [RELAY_TRIMMED_UNREAD] =
+        METRIC(COUNTER, "acrelay_stream_trimmed_unread_total",
+               "Stream entries trimmed before a group had read them."),
+    [RELAY_CLOCK_HELD] = METRIC_WITH(
+        GAUGE, "acrelay_clock_held",
+        "Whether a clock stepped and nothing is deleted by its word.", "clock=\"redis\""),
+    [RELAY_CLOCK_STEP] = METRIC_WITH(
+        GAUGE, "acrelay_clock_step_seconds",
+        "How far a clock that is held is from where it should be.", "clock=\"redis\""),
+    [RELAY_REDIS_UP] = METRIC(GAUGE, "acrelay_redis_up", "Whether Redis answered last."),
+    [RELAY_IS_SHIPPING] =
+        METRIC(GAUGE, "acrelay_relay_shipping", "Whether records are being published."),
+    [RELAY_CURSOR_KNOWN] =
+        METRIC(GAUGE, "acrelay_relay_cursor_known",
+               "Whether Redis has told since the start what is in the streams."),
+    [RELAY_UNPUBLISHED] =
+        METRIC(GAUGE, "acrelay_journal_unpublished_records",
+               "Records that are not in their stream yet; all that are kept while the "
+               "cursor is not known."),
+    [RELAY_OLDEST_AGE] =
+        METRIC(GAUGE, "acrelay_journal_oldest_unpublished_age_seconds",
+               "Age of the oldest record that is not in its stream yet, 0 when none is; "
+               "only those since the start count while the cursor is not known."),
+};
+
+// --- whose cursor it is ----------------------------------------------------------------------
+
+static void
+add_machine(struct digest *d)
+{
+    static const char *const files[] = {"/etc/machine-id", "/var/lib/dbus/machine-id"};
+    char host[256] = "";
+    struct buf id;
+
+    buf_init(&id, 256);
+    for (size_t i = 0; i < 2 && span_trim(buf_span(&id)).len == 0; i++) {
+        buf_clear(&id);
+        if (access(files[i], R_OK) == 0)
+            (void)file_read(files[i], &id, NULL); // without it the next one stands in
+    }
+    struct span text = buf_span(&id);
+    text = span_cut(&text, '\n');
+    if (text.len == 0 && gethostname(host, sizeof host - 1) == 0)
+        text = span_of(host);
+    digest_add(d, text);
+    buf_release(&id);
+}
+
+void
+relay_owner(char to[SCRIPT_OWNER], const char *directory)
+{
+    unsigned char sum[DIGEST_BYTES];
+    struct digest *d = digest_open();
+    char *real = realpath(directory, NULL);
+
+    add_machine(d);
+    digest_add(d, SPAN("\n"));
+    digest_add(d, span_of(real ? real : directory));
+    digest_take(d, sum);
+    text_hex(to, SCRIPT_OWNER, sum, (SCRIPT_OWNER - 1) / 2);
+    digest_close(d);
+    free(real);
+}
+
+int
+relay_claim(const struct redis_options *redis, const char *namespace,
+            const char *journal_id, const char *directory, uint64_t *cursor,
+            struct err *err)
+{
+    char key[SCRIPT_KEY], name[7 + JOURNAL_ID_TEXT], owner[SCRIPT_OWNER];
+    struct redis *r = redis_open(redis, err);
+    const struct redis_reply *reply;
+    int result = -1;
+
+    if (!r)
+        return -1;
+    snprintf(name, sizeof name, "cursor:%s", journal_id);
+    script_key(key, namespace, span_of(name));
+    relay_owner(owner, directory);
+    reply = redis_ask(r, err, "HSET", key, "owner", owner, "check", "", NULL);
+    if (reply && redis_reply_kind(reply) != REDIS_ERROR)
+        reply = redis_ask(r, err, "HGET", key, "sequence", NULL);
+    struct span text = redis_reply_text(reply);
+    if (redis_reply_kind(reply) == REDIS_ERROR)
+        err_set(err, ERR_INPUT, "Redis says: %.*s", (int)text.len, text.at);
+    else if (reply)
+        result = 0;
+    *cursor = 0;
+    if (result == 0)
+        (void)entry_sequence(cursor, text); // stays 0 when there is none
+    redis_close(r);
+    return result;
+}
+
+int
+relay_replay(struct redis *r, const char *namespace, const struct entry *e,
+             struct err *err)
+{
+    bool event = e->reason == EVENT_GOOD;
+    char key[SCRIPT_KEY], now[CLOCK_TEXT];
+    struct span values[ENTRY_EVENT_FIELDS], args[3 + 2 * ENTRY_EVENT_FIELDS + 2];
+    size_t len, n = 0;
+    const struct entry_field *fields = entry_fields(e, values, &len);
+
+    script_key(key, namespace, event ? e->delivery.stream : SPAN("dead"));
+    clock_format_us(now, clock_now_us());
+    args[n++] = SPAN("XADD");
+    args[n++] = span_of(key);
+    args[n++] = SPAN("*");
+    for (size_t i = 0; i < len; i++) {
+        args[n++] = span_of(fields[i].name);
+        args[n++] = values[i];
+    }
+    args[n++] = SPAN("ce_replay");
+    args[n++] = span_of(now);
+    const struct redis_reply *reply = redis_command(r, args, n, err);
+    if (!reply)
+        return -1;
+    struct span text = redis_reply_text(reply);
+    if (redis_reply_kind(reply) == REDIS_ERROR)
+        return err_set(err, ERR_INPUT, "Redis says: %.*s", (int)text.len, text.at);
+    // So that it is trimmed, if no hook names it any more. No right to do so is no failure.
+    script_key(key, namespace, SPAN("streams"));
+    if (event)
+        (void)redis_command(
+            r, (struct span[]){SPAN("SADD"), span_of(key), e->delivery.stream}, 3, err);
+    return 0;
+}
+
+// --- bytes beside the journal ------------------------------------------------------------------
+
+static const char suffix[] = ".body"; // of "<ce_id>.body"
+
+// A ce_id comes from Redis, and becomes part of a path: digits and a dash only.
+static bool
+is_id(struct span id)
+{
+    uint64_t sequence;
+
+    if (id.len != EVENT_ID_TEXT || id.at[JOURNAL_ID_TEXT - 1] != '-' ||
+        !entry_sequence(&sequence, span_from(id, JOURNAL_ID_TEXT)))
+        return false;
+    for (size_t i = 0; i < JOURNAL_ID_TEXT - 1; i++)
+        if (!strchr("0123456789abcdef", id.at[i]) || !id.at[i])
+            return false;
+    return true;
+}
+
+static bool
+make_path(char to[PATH_MAX], const char *directory, struct span id)
+{
+    return is_id(id) && snprintf(to, PATH_MAX, "%s/bad/%.*s%s", directory, (int)id.len,
+                                 id.at, suffix) < PATH_MAX;
+}
+
+// The ce_id of a file of ours, empty for any other.
+static struct span
+id_of(const char *name)
+{
+    struct span s = span_of(name);
+
+    if (s.len != EVENT_ID_TEXT + sizeof suffix - 1 ||
+        strcmp(name + EVENT_ID_TEXT, suffix) != 0)
+        return SPAN("");
+    s = span_to(s, EVENT_ID_TEXT);
+    return is_id(s) ? s : SPAN("");
+}
+
+static DIR *
+open_bad(const char *directory)
+{
+    char path[PATH_MAX];
+
+    return snprintf(path, sizeof path, "%s/bad", directory) < PATH_MAX ? opendir(path)
+                                                                       : NULL;
+}
+
+static void
+count(const char *directory, uint64_t *files, uint64_t *bytes)
+{
+    DIR *d = open_bad(directory);
+    struct stat st;
+
+    *files = *bytes = 0;
+    if (!d)
+        return;
+    for (struct dirent *e; (e = readdir(d));) {
+        if (id_of(e->d_name).len == 0 || fstatat(dirfd(d), e->d_name, &st, 0) < 0)
+            continue;
+        (*files)++;
+        *bytes += (uint64_t)st.st_size;
+    }
+    closedir(d);
+}
+
+static int
+make_bad(const char *directory, struct err *err)
+{
+    char path[PATH_MAX];
+
+    if (snprintf(path, sizeof path, "%s/bad", directory) >= PATH_MAX)
+        return err_set(err, ERR_INPUT, "%s: path too long", directory);
+    if (mkdir(path, 0700) == 0)
+        return file_sync_parent(path, err);
+    return errno == EEXIST ? 0 : err_errno(err, "cannot make %s", path);
+}
+
+int
+aside_keep(const char *directory, struct span id, struct span bytes, struct err *err)
+{
+    char path[PATH_MAX];
+    uint64_t files, used;
+
+    if (!make_path(path, directory, id))
+        return err_set(err, ERR_INPUT, "no file can have the name of this ce_id");
+    count(directory, &files, &used);
+    if (access(path, F_OK) < 0 &&
+        (files >= ASIDE_FILES_MAX || used + bytes.len > ASIDE_BYTES_MAX))
+        return 0;
+    if (make_bad(directory, err) < 0 || file_replace(path, bytes, err) < 0)
+        return -1;
+    return 1;
+}
+
+int
+aside_read(const char *directory, struct span id, struct buf *to, struct err *err)
+{
+    char path[PATH_MAX];
+
+    if (!make_path(path, directory, id) || (access(path, F_OK) < 0 && errno == ENOENT))
+        return 0;
+    return file_read(path, to, err) < 0 ? -1 : 1;
+}
+
+void
+aside_remove(const char *directory, struct span id)
+{
+    char path[PATH_MAX];
+
+    if (make_path(path, directory, id))
+        unlink(path); // mostly there is none; one that stays is swept later
+}
+
+void
+aside_sweep(const char *directory, const char *journal_id, uint64_t before)
+{
+    DIR *d = open_bad(directory);
+    uint64_t sequence;
+
+    if (!d)
+        return;
+    for (struct dirent *e; (e = readdir(d));) {
+        struct span id = id_of(e->d_name);
+        if (span_starts(id, span_of(journal_id)) &&
+            entry_sequence(&sequence, span_from(id, JOURNAL_ID_TEXT)) &&
+            sequence < before)
+            unlinkat(dirfd(d), e->d_name, 0);
+    }
+    closedir(d);
+}
+
+bool
+aside_holds(const char *directory)
+{
+    uint64_t files, bytes;
+
+    count(directory, &files, &bytes);
+    return files > 0;
+}

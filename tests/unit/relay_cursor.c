@@ -1,0 +1,124 @@
+// Whose cursor it is, and whose records stand behind it.
+#include "relay_scene.h"
+
+TestSuite(relay_cursor, .init = set_up, .fini = tear_down, .timeout = 30);
+
+Test(relay_cursor, is_fenced_by_another_owner_until_it_is_claimed)
+{
+    struct redis_options o = redis_server_options(&server);
+    uint64_t cursor;
+    struct err err;
+
+    relay_up();
+    post(1, 2);
+    until(s.cursor == 2);
+    set_cursor("owner", "somebody");
+    post(3, 4);
+    until(s.state == RELAY_FENCED);
+    stream_is("events", 1, 2);
+    cr_assert(relay_claim(&o, "t", journal_id(journal), directory, &cursor, &err) == 0);
+    cr_expect_eq(cursor, 2u);
+    until(s.cursor == 4);
+    stream_is("events", 1, 4);
+}
+
+Test(relay_cursor, takes_no_word_of_another_owner_for_what_is_published)
+{
+    struct journal_status js;
+
+    relay_up();
+    post(1, 2);
+    until(s.cursor == 2);
+    set_cursor("owner", "somebody");
+    set_cursor("sequence", "00000000000000000009");
+    post(3, 4);
+    until(s.state == RELAY_FENCED);
+    journal_read_status(journal, &js);
+    cr_expect_eq(js.published, 2u);
+    cr_expect_neq(js.oldest_unpublished_age_us, 0);
+}
+
+Test(relay_cursor, stops_when_a_copy_with_the_same_owner_was_faster)
+{
+    relay_up();
+    post(1, 2);
+    until(s.cursor == 2);
+    set_cursor("sequence", "00000000000000000003");
+    set_cursor("check", "0123456789abcdef");
+    post(3, 5);
+    until(s.state == RELAY_STOPPED && strstr(s.message, "copy"));
+    stream_is("events", 1, 2);
+}
+
+Test(relay_cursor, stops_when_redis_has_other_records_under_our_new_numbers)
+{
+    struct journal_status js;
+    char text[256];
+
+    relay_up();
+    post(1, 2);
+    until(s.cursor == 2);
+    relay_down();
+    post(3, 9);
+    set_cursor("sequence", "00000000000000000005");
+    snprintf(text, sizeof text, "HDEL {t}:cursor:%s check", journal_id(journal));
+    command(text);
+    relay_up();
+    until(s.state == RELAY_STOPPED && strstr(s.message, "copy"));
+    journal_read_status(journal, &js);
+    cr_expect_eq(js.published, 0u);
+    stream_is("events", 1, 2);
+}
+
+Test(relay_cursor, reads_the_cursor_before_it_ships_to_a_redis_that_was_busy)
+{
+    char text[256];
+
+    relay_up();
+    post(1, 2);
+    until(s.cursor == 2);
+    relay_down();
+    set_cursor("sequence", "00000000000000000009");
+    set_cursor("check", "0123456789abcdef");
+    command("CONFIG SET busy-reply-threshold 10");
+    snprintf(text, sizeof text,
+             "redis-cli -s %s EVAL 'while true do end' 0 >/dev/null 2>&1 &",
+             server.socket);
+    cr_assert(system(text) == 0);
+    const struct redis_reply *reply;
+    do
+        reply = ask("GET x");
+    while (redis_reply_kind(reply) != REDIS_ERROR);
+    relay_up();
+    until(s.state == RELAY_CONNECTING && strstr(s.message, "BUSY"));
+    post(3, 4);
+    command("SCRIPT KILL");
+    until(s.state == RELAY_STOPPED && strstr(s.message, "copy"));
+    stream_is("events", 1, 2);
+}
+
+Test(relay_cursor, stops_when_the_record_at_the_cursor_is_not_ours)
+{
+    relay_up();
+    post(1, 2);
+    until(s.cursor == 2);
+    relay_stop(relay);
+    set_cursor("check", "0123456789abcdef");
+    relay_up();
+    post(3, 3);
+    until(s.state == RELAY_STOPPED && strstr(s.message, "copy"));
+    stream_is("events", 1, 2);
+}
+
+Test(relay_cursor, gives_no_number_away_again_when_the_journal_lost_its_tail)
+{
+    relay_up();
+    post(1, 2);
+    until(s.cursor == 2);
+    relay_down();
+    set_cursor("sequence", "00000000000000000009");
+    relay_up();
+    post(3, 4);
+    until(s.cursor == 11);
+    stream_is("events", 1, 4);
+}

@@ -1,0 +1,212 @@
+// What the relay trims, and what it keeps in mind for that.
+#include "relay_scene.h"
+
+TestSuite(relay_trim, .init = set_up, .fini = tear_down, .timeout = 30);
+
+// shows says whether the stream has figures.
+static bool
+shows(const char *stream)
+{
+    char series[100];
+    struct buf text;
+
+    snprintf(series, sizeof series, "acrelay_stream_length_entries{stream=\"%s\"}",
+             stream);
+    buf_init(&text, 1 << 20);
+    cr_assert(metric_write(&text) == 0);
+    bool found = strstr(buf_text(&text), series);
+    buf_release(&text);
+    return found;
+}
+
+static void
+trim_to(uint64_t entries, int64_t age_us, const char *times)
+{
+    config.redis_retain_entries = entries;
+    config.redis_retain_age_us = age_us;
+    set_times(times);
+}
+
+Test(relay_trim, trims_the_streams_that_a_reload_names)
+{
+    trim_to(100, 0, "trim=20");
+    relay_up();
+    for (int i = 0; i < 500; i++)
+        post_to("other", DELIVERY_KEEP, "event 1");
+    until(s.cursor == 500);
+    configure("events other", "");
+    reload();
+    until(shows("other") && length("other") < 200);
+}
+
+Test(relay_trim, trims_more_than_one_call_can)
+{
+    struct span args[] = {
+        SPAN("EVAL"),
+        SPAN("for i = 1, 35000 do redis.call('XADD', KEYS[1], '*', 'a', "
+             "'b') end"),
+        SPAN("1"), SPAN("{t}:events")};
+    struct err err;
+
+    trim_to(1000, 0, "trim=3600000");
+    cr_assert(redis_command(look, args, 4, &err));
+    relay_up();
+    until(length("events") > 0 && length("events") < 1200);
+}
+
+Test(relay_trim, counts_what_was_trimmed_before_a_group_read_it)
+{
+    trim_to(100, 0, "trim=20");
+    command("XGROUP CREATE {t}:events slow 0 MKSTREAM");
+    post(1, 1000);
+    relay_up();
+    // Whole nodes of 100 entries are dropped, so up to 99 more than asked stay.
+    until(s.cursor == 1000 && length("events") >= 100 && length("events") < 200);
+    post(1001, 1500);
+    until(s.cursor == 1500 && counted(RELAY_TRIMMED) > 1000 && length("events") < 200);
+    uint64_t left = (uint64_t)redis_reply_number(ask("XLEN {t}:events"));
+    cr_expect_eq(counted(RELAY_TRIMMED), 1500 - left);
+    cr_expect_eq(counted(RELAY_TRIMMED_UNREAD), 1500 - left);
+    // What a group has read is not missed.
+    ask("XREADGROUP GROUP slow me COUNT 1000 STREAMS {t}:events >");
+    post(1501, 1502);
+    until(s.cursor == 1502 && lag("events") == 2);
+    cr_expect_eq(counted(RELAY_TRIMMED_UNREAD), 1500 - left);
+}
+
+Test(relay_trim, knows_what_is_unread_when_an_entry_ahead_was_deleted)
+{
+    trim_to(1000, 0, "trim=20");
+    command("XGROUP CREATE {t}:events slow 0 MKSTREAM");
+    for (int i = 1; i <= 500; i++)
+        command("XADD {t}:events * a b");
+    ask("XREADGROUP GROUP slow me COUNT 50 STREAMS {t}:events >");
+    command("XADD {t}:events 9000000000000-1 a b");
+    command("XDEL {t}:events 9000000000000-1");
+    relay_up();
+    until(lag("events") == 451);
+    config.redis_retain_entries = 100;
+    reload();
+    until(length("events") < 200);
+    cr_expect_eq(counted(RELAY_TRIMMED_UNREAD),
+                 counted(RELAY_TRIMMED) - 50 + 1); // the deleted one
+}
+
+// add_old adds an entry that is so many hours old by Redis's clock; `tell` says it.
+static void
+add_old(const char *stream, int hours)
+{
+    char text[128];
+    uint64_t seconds;
+
+    cr_assert(text_number(&seconds, redis_reply_text(redis_reply_at(ask("TIME"), 0)),
+                          INT64_MAX));
+    snprintf(text, sizeof text, "XADD {t}:%s %llu-* a b", stream,
+             (unsigned long long)(seconds - (uint64_t)hours * 3600) * 1000);
+    command(text);
+}
+
+Test(relay_trim, keeps_no_entry_that_is_too_old)
+{
+    trim_to(0, 7 * DAY_US, "trim=20");
+    for (int day = 60; day >= 0; day--)
+        add_old("events", day * 24);
+    relay_up();
+    until(length("events") == 7 || length("events") == 8);
+    cr_expect_eq(counted(RELAY_TRIMMED), 61 - length("events"));
+}
+
+Test(relay_trim, trims_very_many_old_entries_in_bounded_calls)
+{
+    struct span args[] = {
+        SPAN("EVAL"),
+        SPAN("for i = 1, 35050 do redis.call('XADD', KEYS[1], i .. '-1', 'a', 'b') end"),
+        SPAN("1"), SPAN("{t}:events")};
+    struct err err;
+
+    trim_to(0, 2 * HOUR_US, "trim=3600000");
+    cr_assert(redis_command(look, args, 4, &err));
+    add_old("events", 1);
+    relay_up();
+    until(length("events") == 1);
+    cr_expect_eq(counted(RELAY_TRIMMED), 35050u);
+}
+
+Test(relay_trim, trims_streams_that_no_hook_names_any_more_until_they_are_empty)
+{
+    trim_to(0, 7 * DAY_US, "trim=20");
+    configure("events gone", "");
+    relay_up();
+    until(shows("gone"));
+    relay_stop(relay);
+    // the file changed, and the receiver started anew: Redis remembers
+    for (int i = 0; i < 30; i++)
+        add_old("gone", 60 * 24);
+    configure("events", "");
+    relay_up();
+    until(counted(RELAY_TRIMMED) == 30);
+    // a reload is enough, and makes it look at once
+    add_old("gone", 1);
+    reload();
+    until(length("gone") == 1);
+    cr_expect_eq(redis_reply_number(ask("SISMEMBER {t}:streams gone")), 1);
+    command("XTRIM {t}:gone MAXLEN 0");
+    reload();
+    until(length("gone") == 0 && // and its figure is true
+          redis_reply_number(ask("SISMEMBER {t}:streams gone")) == 0);
+    cr_expect_eq(redis_reply_number(ask("SISMEMBER {t}:streams events")), 1);
+}
+
+Test(relay_trim, trims_streams_that_only_records_name)
+{
+    trim_to(0, 0, "trim=20");
+    configure("events gone", "");
+    relay_up();
+    until(shows("gone"));
+    configure("events", "");
+    reload();
+    post_to("gone", DELIVERY_MARK, "event 1");
+    post_to("never", DELIVERY_MARK, "event 1");
+    until(length("gone") == 1 && length("never") == 1);
+    cr_expect_eq(redis_reply_number(ask("SISMEMBER {t}:streams never")), 1);
+    command("SADD {t}:streams x{t}:cursor ../.. CURSOR");
+    struct entry again = {.reason = EVENT_GOOD, .delivery = {.stream = SPAN("again")}};
+    struct err err;
+    cr_assert(relay_replay(look, "t", &again, &err) == 0);
+    cr_expect_eq(redis_reply_number(ask("SISMEMBER {t}:streams again")), 1);
+    command("SREM {t}:streams again");
+    configure("events gone", ""); // and back
+    reload();
+    post_to("gone", DELIVERY_MARK, "event 2");
+    post_to("never", DELIVERY_MARK, "event 2");
+    until(length("gone") == 2 && length("never") == 2);
+    cr_expect(!shows("CURSOR") && !shows("../..") && !shows("x{t}:cursor"));
+}
+
+Test(relay_trim, keeps_dead_letters_by_their_own_bound)
+{
+    trim_to(0, 7 * DAY_US, "trim=20");
+    config.redis_retain_dead_us = 90 * DAY_US;
+    for (int i = 0; i < 3; i++)
+        add_old("dead", 91 * 24);
+    for (int i = 0; i < 5; i++)
+        add_old("dead", 60 * 24);
+    relay_up();
+    until(length("dead") == 5);
+    cr_expect_eq(counted(RELAY_DEAD_TRIMMED), 3u);
+}
+
+Test(relay_trim, forgets_last_events_of_hooks_that_left_the_file)
+{
+    trim_to(0, 0, "trim=20");
+    configure("events", "h i");
+    command("SADD {t}:seen:a x"); // of version 0.1.0, without an expiry
+    command("HSET {t}:last h 1 i 2 hh 3 gone 4");
+    relay_up();
+    until(redis_reply_len(ask("HKEYS {t}:last")) == 2);
+    cr_expect_eq(redis_reply_number(ask("HEXISTS {t}:last i")), 1);
+    configure("events", "h");
+    reload();
+    until(redis_reply_len(ask("HKEYS {t}:last")) == 1);
+    cr_expect_eq(redis_reply_number(ask("EXISTS {t}:seen:a")), 0);
+}
