@@ -4,53 +4,47 @@
 #include "program/options.h"
 
 #include "base/err.h"
-#include "base/log.h"
 #include "base/text.h"
 
 #include <assert.h>
-#include <stdio.h>
 
-// --- what is wrong with a command line --------------------------------------------------
+const char *const options_log_forms[] = {"auto", "text", "journal", "json", NULL};
+
+const struct option options_common[] = {
+    OPTION_IS_FILE("config", "FILE",
+                   "configuration; default $ACRELAY_CONFIG or /etc/acrelay/acrelay.yaml"),
+    OPTION_IS_FLAG("json", "print JSON, for programs"),
+    {"log", "FORM", "how lines on stderr look: auto, text, journal or json", OPTION_WORD,
+     options_log_forms},
+    OPTION_IS_FLAG("verbose", "log details too"),
+    OPTION_IS_FLAG("help", "print this and exit"),
+    OPTION_IS_FLAG("version", "print the version and exit"),
+    OPTION_END,
+};
 
 static const struct span none;
 
-// refuse reports "<what> <dashes><word>" with the nearest known word, if there is one.
-static int
-refuse(const struct options *o, const char *what, const char *dashes, struct span word,
-       struct span nearest)
-{
-    char shown[128]; // it may hold anything
+// --- the tables -------------------------------------------------------------------------
 
-    text_escape(shown, sizeof shown, word);
-    fprintf(stderr, "%s: %s %s%s", o->program->name, what, dashes, shown);
-    if (nearest.len)
-        fprintf(stderr, "; did you mean %s%.*s?\n", dashes, (int)nearest.len, nearest.at);
-    else
-        fprintf(stderr, "; see %s %s%s--help\n", o->program->name,
-                o->command ? o->command->name : "", o->command ? " " : "");
-    return EXIT_CODE_USAGE;
+static const struct command *
+command_at(const struct program *p, size_t n)
+{
+    for (const struct command *const *table = p->commands; table && *table; table++)
+        for (const struct command *c = *table; c->name; c++)
+            if (n-- == 0)
+                return c;
+    return NULL;
 }
 
-static int
-print(struct buf *text, FILE *to, int code)
+// "journal" of "journal ls"; *second is "ls", NULL if there is none.
+static struct span
+first_word(const char *name, const char **second)
 {
-    bool done = fwrite(text->at, 1, text->len, to) == text->len && fflush(to) == 0;
+    struct span rest = span_of(name), first = span_cut(&rest, ' ');
 
-    buf_release(text);
-    return done ? code : EXIT_CODE_FAILURE;
+    *second = rest.len ? rest.at : NULL;
+    return first;
 }
-
-static int
-print_help(const struct options *o, struct span group, FILE *to, int code)
-{
-    struct buf text;
-
-    buf_init(&text, 1 << 20);
-    options_write_help(&text, o->program, o->command, group);
-    return print(&text, to, code);
-}
-
-// --- which command -----------------------------------------------------------------------
 
 static const struct option *
 find_in(const struct option *table, struct span name, struct nearest *near)
@@ -63,16 +57,20 @@ find_in(const struct option *table, struct span name, struct nearest *near)
     return NULL;
 }
 
-// The command's own options come first, then the program's, then everybody's.
+// Before the command is known (NULL) any command's option of this name is found.
 static const struct option *
-find_option(const struct options *o, struct span name, struct nearest *near)
+find_option(const struct program *p, const struct command *c, struct span name,
+            struct nearest *near)
 {
-    const struct option *tables[] = {o->command ? o->command->options : NULL,
-                                     o->program->options, options_common};
-    const struct option *found = NULL;
+    const struct option *found = find_in(options_common, name, near);
+    const struct command *any;
 
-    for (size_t i = 0; i < 3 && !found; i++)
-        found = find_in(tables[i], name, near);
+    if (!found)
+        found = find_in(p->options, name, near);
+    if (!found && c)
+        return find_in(c->options, name, near);
+    for (size_t i = 0; !found && (any = command_at(p, i)); i++)
+        found = find_in(any->options, name, near);
     return found;
 }
 
@@ -94,88 +92,229 @@ is_option(const char *word)
     return word[0] == '-' && word[1];
 }
 
-// Before the command is known: whether any command's option of this name takes a value.
-static bool
-takes_value(const struct program *p, struct span name)
+// The option that takes the word after this one as its value; NULL if none does.
+static const struct option *
+option_before_value(const struct program *p, const char *word)
 {
-    struct nearest unused = nearest_start(name);
-    struct options o = {.program = p};
-    const struct option *found = find_option(&o, name, &unused);
-    const struct command *c;
+    struct nearest unused = nearest_start(none);
+    const struct option *found = find_option(p, NULL, option_name(word), &unused);
 
-    for (size_t i = 0; !found && (c = options_command(p, i)); i++)
-        found = find_in(c->options, name, &unused);
-    return found && found->kind != OPTION_FLAG;
+    return found && found->kind != OPTION_FLAG ? found : NULL;
 }
 
-// The place of the next word that is no option and no option's value.
+// --- which command ----------------------------------------------------------------------
+
+// The words of the command in argv.
+struct place {
+    int first, second; // argc for none
+    struct span group; // the first word, where it names one
+    char name[128];    // both; "" when the second of a group is missing
+};
+
 static int
-next_word(const struct program *p, int argc, char **argv, int from)
+next_word(const struct program *p, int argc, const char *const *argv, int from)
 {
-    for (int i = from; i < argc; i++) {
-        struct span name = option_name(argv[i]);
-        if (strcmp(argv[i], "--") == 0)
-            return argc;
+    for (int i = from; i < argc && strcmp(argv[i], "--") != 0; i++) {
         if (!is_option(argv[i]))
             return i;
-        if (span_find(name, '=') == name.len && takes_value(p, name))
+        if (option_before_value(p, argv[i]))
             i++;
     }
     return argc;
-}
-
-static const struct command *
-find_command(const struct program *p, struct span name, struct nearest *near)
-{
-    bool one_word = span_find(name, ' ') == name.len;
-    const struct command *c;
-
-    for (size_t i = 0; (c = options_command(p, i)); i++) {
-        if (span_is(name, c->name))
-            return c;
-        nearest_try(near, one_word ? options_first_word(c->name) : span_of(c->name));
-    }
-    return NULL;
 }
 
 static bool
 is_group(const struct program *p, struct span word)
 {
     const struct command *c;
+    const char *second;
 
-    for (size_t i = 0; (c = options_command(p, i)); i++)
-        if (options_second_word(c->name) && span_equal(options_first_word(c->name), word))
+    for (size_t i = 0; (c = command_at(p, i)); i++)
+        if (span_equal(first_word(c->name, &second), word) && second)
             return true;
     return false;
 }
 
-// Where the words of the command stand in argv; argc for none.
-struct place {
-    int first, second;
-    struct span group;
-};
+static void
+find_place(struct place *at, const struct program *p, int argc, const char *const *argv,
+           int from)
+{
+    *at = (struct place){.first = argc, .second = argc};
+    if (p->commands)
+        at->first = next_word(p, argc, argv, from);
+    if (at->first == argc)
+        return;
+    if (is_group(p, span_of(argv[at->first]))) {
+        at->group = span_of(argv[at->first]);
+        at->second = next_word(p, argc, argv, at->first + 1);
+    }
+    if (!at->group.len)
+        snprintf(at->name, sizeof at->name, "%s", argv[at->first]);
+    else if (at->second < argc)
+        snprintf(at->name, sizeof at->name, "%s %s", argv[at->first], argv[at->second]);
+}
+
+static const struct command *
+find_command(const struct program *p, const struct place *at, struct nearest *near)
+{
+    const struct command *c;
+    const char *second;
+
+    for (size_t i = 0; (c = command_at(p, i)); i++) {
+        if (strcmp(at->name, c->name) == 0)
+            return c;
+        nearest_try(near,
+                    at->group.len ? span_of(c->name) : first_word(c->name, &second));
+    }
+    return NULL;
+}
+
+// --- help -------------------------------------------------------------------------------
+
+static const char EXIT_CODES[] =
+    "Exit codes: 0 ok, 1 failure, 2 changes pending or damage found, 64 usage,\n"
+    "69 service unavailable, 71 port in use, 73 directory not writable, 75 lock held,\n"
+    "77 permission, 78 configuration.\n";
+
+static void
+write_row(FILE *to, const char *dashes, const char *name, const char *value,
+          const char *sentence)
+{
+    char whole[96];
+
+    snprintf(whole, sizeof whole, "%s%s%s%s", dashes, name, value && *value ? " " : "",
+             value ? value : "");
+    fprintf(to, "  %-26s %s\n", whole, sentence);
+}
+
+static void
+write_options(FILE *to, const char *title, const struct option *table)
+{
+    if (table && table->name)
+        fprintf(to, "\n%s\n", title);
+    for (; table && table->name; table++)
+        write_row(to, "--", table->name, table->value, table->sentence);
+}
+
+static void
+write_commands(FILE *to, const struct program *p, struct span group)
+{
+    const struct command *c;
+    const char *second;
+
+    fputs("\nCommands:\n", to);
+    for (size_t i = 0; (c = command_at(p, i)); i++)
+        if (!group.len || span_equal(first_word(c->name, &second), group))
+            write_row(to, "", c->name, c->arguments, c->sentence);
+    fprintf(to, "\n`%s COMMAND --help` says more about one.\n", p->name);
+}
+
+void
+options_write_help(FILE *to, const struct program *p, const struct command *c,
+                   struct span group)
+{
+    if (c) {
+        fprintf(to, "Usage: %s %s [OPTION]...%s%s\n\n%s: %s.\n", p->name, c->name,
+                *c->arguments ? " " : "", c->arguments, c->name, c->sentence);
+        for (const char *const *w = c->words; w && *w; w++)
+            fprintf(to, "%s%s%s", w == c->words ? "It takes: " : " ", *w,
+                    w[1] ? "" : "\n");
+        write_options(to, "Options of this command:", c->options);
+    } else {
+        fprintf(to, "Usage: %s%s [OPTION]...\n%s\n", p->name,
+                p->commands ? " COMMAND" : "", p->sentence);
+        if (p->commands)
+            write_commands(to, p, group);
+    }
+    write_options(
+        to, c || p->commands ? "Options of every command:" : "Options:", options_common);
+    write_options(to, "Options of this program:", p->options);
+    fprintf(to, "\n%s%s%s", p->more ? p->more : "", p->more ? "\n" : "", EXIT_CODES);
+}
+
+// --- completion -------------------------------------------------------------------------
+
+static void
+offer_words(FILE *to, const char *const *words)
+{
+    for (; words && *words; words++)
+        fprintf(to, "%s\t\n", *words);
+}
+
+static void
+offer_options(FILE *to, const struct option *table)
+{
+    for (; table && table->name; table++)
+        fprintf(to, "--%s\t%s\n", table->name, table->sentence);
+}
+
+// The first words of commands, a group once; or the second words of one group.
+static void
+offer_commands(FILE *to, const struct program *p, struct span group)
+{
+    struct span before = none;
+    const struct command *c;
+    const char *second;
+
+    for (size_t i = 0; (c = command_at(p, i)); i++) {
+        struct span word = first_word(c->name, &second);
+        if (group.len && span_equal(word, group))
+            fprintf(to, "%s\t%s\n", second, c->sentence);
+        if (!group.len && !span_equal(word, before))
+            fprintf(to, "%.*s\t%s\n", (int)word.len, word.at,
+                    second ? "more commands" : c->sentence);
+        before = word;
+    }
+}
+
+void
+options_write_completions(FILE *to, const struct program *p, const char *const *words,
+                          int words_len)
+{
+    int last = words_len - 1;
+    struct nearest unused = nearest_start(none);
+    struct place at;
+
+    find_place(&at, p, last, words, 0);
+    const struct command *c = find_command(p, &at, &unused);
+    const struct option *before =
+        last > 0 ? option_before_value(p, words[last - 1]) : NULL;
+    if (before) {
+        offer_words(to, before->words);
+    } else if (words[last][0] == '-') {
+        offer_options(to, c ? c->options : NULL);
+        offer_options(to, p->options);
+        offer_options(to, options_common);
+    } else if (c) {
+        offer_words(to, c->words);
+    } else if (!at.name[0]) {
+        offer_commands(to, p, at.group);
+    }
+}
+
+// --- what is wrong with a command line --------------------------------------------------
+
+// refuse reports "<what> <dashes><word>" with the nearest known word, if there is one.
+static int
+refuse(const struct options *o, const char *what, const char *dashes, struct span word,
+       struct span nearest)
+{
+    char shown[128]; // it may hold anything
+
+    text_escape(shown, sizeof shown, word);
+    fprintf(stderr, "%s: %s %s%s", o->program->name, what, dashes, shown);
+    if (nearest.len)
+        fprintf(stderr, "; did you mean %s%.*s?\n", dashes, (int)nearest.len, nearest.at);
+    else
+        fprintf(stderr, "; see %s %s%s--help\n", o->program->name,
+                o->command ? o->command->name : "", o->command ? " " : "");
+    return EXIT_CODE_USAGE;
+}
 
 static int
-choose_command(struct options *o, int argc, char **argv, struct place *at)
+end_output(FILE *to, int code)
 {
-    const struct program *p = o->program;
-    char name[128];
-
-    *at = (struct place){argc, argc, none};
-    if (!p->commands || (at->first = next_word(p, argc, argv, 1)) == argc)
-        return -1;
-    struct span word = span_of(argv[at->first]);
-    if (is_group(p, word)) {
-        at->group = word;
-        at->second = next_word(p, argc, argv, at->first + 1);
-        if (at->second == argc)
-            return -1;
-    }
-    snprintf(name, sizeof name, "%s%s%s", argv[at->first], at->group.len ? " " : "",
-             at->group.len ? argv[at->second] : "");
-    struct nearest near = nearest_start(span_of(name));
-    o->command = find_command(p, span_of(name), &near);
-    return o->command ? -1 : refuse(o, "unknown command", "", span_of(name), near.word);
+    return fflush(to) == 0 && !ferror(to) ? code : EXIT_CODE_FAILURE;
 }
 
 // --- options and arguments ---------------------------------------------------------------
@@ -208,7 +347,7 @@ read_option(struct options *o, int argc, char **argv, int *i)
     bool joined = span_find(value, '=') < value.len;
     struct span name = span_cut(&value, '=');
     struct nearest near = nearest_start(name);
-    const struct option *option = find_option(o, name, &near);
+    const struct option *option = find_option(o->program, o->command, name, &near);
     const char *text = joined ? value.at : NULL;
 
     if (!name.len && argv[*i][1] != '-')
@@ -269,31 +408,7 @@ print_version(const struct options *o)
     printf(options_has(o, "json") ? "{\"program\":\"%s\",\"version\":\"%s\"}\n"
                                   : "%s %s\n",
            o->program->name, ACRELAY_VERSION);
-    return fflush(stdout) == 0 ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
-}
-
-static void
-start_log(const struct options *o)
-{
-    static const enum log_form forms[] = {LOG_FORM_AUTO, LOG_FORM_TEXT, LOG_FORM_JOURNAL,
-                                          LOG_FORM_JSON};
-    const char *form = options_text(o, "log", "auto");
-    size_t i = 0;
-
-    while (strcmp(options_log_forms[i], form) != 0)
-        i++;
-    log_start(forms[i], options_has(o, "verbose") ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
-}
-
-static int
-print_completions(const struct program *p, int argc, char **argv)
-{
-    struct buf text;
-
-    buf_init(&text, 1 << 20);
-    options_write_completions(&text, p, (const char *const *)(void *)(argv + 2),
-                              argc - 2);
-    return print(&text, stdout, EXIT_CODE_OK);
+    return end_output(stdout, EXIT_CODE_OK);
 }
 
 static bool
@@ -308,64 +423,63 @@ asks_for_help(int argc, char **argv)
 int
 options_parse(struct options *o, const struct program *p, int argc, char **argv)
 {
+    const char *const *words = (const char *const *)(void *)argv;
     struct place at;
 
     *o = (struct options){.program = p};
-    if (argc > 2 && strcmp(argv[1], "--complete") == 0)
-        return print_completions(p, argc, argv);
-    int code = choose_command(o, argc, argv, &at);
-    if (code >= 0)
-        return code;
-    if (asks_for_help(argc, argv))
-        return print_help(o, at.group, stdout, EXIT_CODE_OK);
-    code = read_words(o, argc, argv, &at);
+    if (argc > 2 && strcmp(argv[1], "--complete") == 0) {
+        options_write_completions(stdout, p, words + 2, argc - 2);
+        return end_output(stdout, EXIT_CODE_OK);
+    }
+    find_place(&at, p, argc, words, 1);
+    struct nearest near = nearest_start(span_of(at.name));
+    o->command = find_command(p, &at, &near);
+    if (!o->command && at.name[0])
+        return refuse(o, "unknown command", "", near.asked, near.word);
+    if (asks_for_help(argc, argv)) {
+        options_write_help(stdout, p, o->command, at.group);
+        return end_output(stdout, EXIT_CODE_OK);
+    }
+    int code = read_words(o, argc, argv, &at);
     if (code >= 0)
         return code;
     if (options_has(o, "version"))
         return print_version(o);
-    if (p->commands && !o->command)
-        return print_help(o, at.group, stderr, EXIT_CODE_USAGE);
-    code = check_count(o);
-    if (code < 0)
-        start_log(o);
-    return code;
+    if (p->commands && !o->command) {
+        options_write_help(stderr, p, NULL, at.group);
+        return EXIT_CODE_USAGE;
+    }
+    return check_count(o);
 }
 
 // --- what was given ----------------------------------------------------------------------
 
-static const char *
-last_value(const struct options *o, const char *name, bool *given)
+// The last one that was given, by its place in o->given; given_len if none was.
+static size_t
+find_given(const struct options *o, const char *name)
 {
-    struct nearest unused = nearest_start(span_of(name));
-    const char *value = NULL;
+    struct nearest unused = nearest_start(none);
+    size_t found = o->given_len;
 
-    assert(find_option(o, span_of(name), &unused));
-    *given = false;
-    for (size_t i = 0; i < o->given_len; i++) {
-        if (strcmp(o->given[i].option->name, name) == 0) {
-            *given = true;
-            value = o->given[i].value;
-        }
-    }
-    return value;
+    assert(find_option(o->program, o->command, span_of(name), &unused));
+    for (size_t i = 0; i < o->given_len; i++)
+        if (strcmp(o->given[i].option->name, name) == 0)
+            found = i;
+    return found;
 }
 
 bool
 options_has(const struct options *o, const char *name)
 {
-    bool given;
-
-    last_value(o, name, &given);
-    return given;
+    return find_given(o, name) < o->given_len;
 }
 
 const char *
 options_text(const struct options *o, const char *name, const char *fallback)
 {
-    bool given;
-    const char *value = last_value(o, name, &given);
+    size_t i = find_given(o, name);
 
-    return given ? value : fallback;
+    return i < o->given_len ? o->given[i].value : fallback;
 }
 
 uint64_t

@@ -5,10 +5,11 @@
 #ifndef ACRELAY_PROGRAM_OPTIONS_H
 #define ACRELAY_PROGRAM_OPTIONS_H
 
-#include "base/buf.h"
+#include "base/span.h"
 
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 
 enum option_kind {
     OPTION_FLAG,   // takes no value
@@ -91,7 +92,7 @@ struct options {
 // dumpable has none, and no debugger of its user's), a broken pipe is an error of write(2), and
 // of the descriptors 0 to 2 those that are closed are taken, so that no file or socket gets what
 // is meant for them; reading and writing there still fails. Then options_parse, whose result it
-// gives, and how to print (program/output.h).
+// gives, and how to log (--log and --verbose) and to print (program/output.h).
 int program_start(struct options *o, const struct program *p, int argc, char **argv);
 
 // program_block_signals leaves SIGTERM, SIGINT and SIGHUP to the sigtimedwait(2) of the main
@@ -100,8 +101,7 @@ void program_block_signals(sigset_t *signals);
 
 // options_parse reads argv, which is reordered: arguments go first. Returns -1 to go on, or
 // the code to exit with: 0 after --help, --version or --complete was printed to stdout, 64
-// after a mistake was reported on stderr. On -1 the log has been started as --log and
-// --verbose say.
+// after a mistake was reported on stderr.
 int options_parse(struct options *o, const struct program *p, int argc, char **argv);
 
 // An option's last value, or `fallback` when it was not given. The name must be one that the
@@ -115,19 +115,12 @@ bool options_is(const struct options *o, const char *command);
 
 // options_write_help writes what --help prints: of the program, of one command, or of the
 // commands that start with the word `group` ("journal"); both empty: the program.
-int options_write_help(struct buf *to, const struct program *p, const struct command *c,
-                       struct span group);
+void options_write_help(FILE *to, const struct program *p, const struct command *c,
+                        struct span group);
 
 // options_write_completions writes what may stand in place of the last of `words`, a line each:
 // the word, a tab, and what it is. Nothing where any text or a file may stand.
-int options_write_completions(struct buf *to, const struct program *p,
-                              const char *const *words, int words_len);
-
-// options_command gives the program's command of that number, from 0 on; NULL after the last.
-const struct command *options_command(const struct program *p, size_t n);
-
-// options_first_word gives "journal" of "journal ls", options_second_word "ls" (NULL if none).
-struct span options_first_word(const char *name);
-const char *options_second_word(const char *name);
+void options_write_completions(FILE *to, const struct program *p,
+                               const char *const *words, int words_len);
 
 #endif
