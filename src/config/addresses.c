@@ -64,9 +64,9 @@ read_host(struct host *h, struct span text)
         h->port = span_from(h->port, 1);
     } else {
         h->name = span_cut(&h->port, ':');
-        const char *wrong = check_name(h->name);
-        if (wrong)
-            return wrong;
+        const char *error = check_name(h->name);
+        if (error)
+            return error;
     }
     snprintf(full, sizeof full, brackets ? "[%.*s]:1" : "%.*s:1", (int)h->name.len,
              h->name.at);
@@ -126,9 +126,9 @@ read_url(struct url *u, const char *text, const char *suffix)
         url.len -= end;
     if (url.len == 0 || span_find(url, '/') < url.len || url.len + 16 >= sizeof u->text)
         return "a URL without a host, or with a path";
-    const char *wrong = read_host(&h, url);
-    if (wrong)
-        return wrong;
+    const char *error = read_host(&h, url);
+    if (error)
+        return error;
     u->loopback = is_loopback(&h);
     u->is_private = h.is_address &&
                     (sockets_is_private(&h.address) || span_starts(h.name, SPAN("0.")));
@@ -140,24 +140,24 @@ static const char *
 read_api_url(const struct value *v)
 {
     struct url u;
-    const char *wrong = read_url(&u, v->text, "/api/3");
+    const char *error = read_url(&u, v->text, "/api/3");
 
-    if (!wrong && !u.https && !u.loopback)
-        wrong = "http, which would show the API token to everyone on the way";
-    return wrong ? wrong : value_store_text(v, u.text);
+    if (!error && !u.https && !u.loopback)
+        error = "http, which would show the API token to anyone on the network path";
+    return error ? error : value_store_text(v, u.text);
 }
 
 static const char *
 read_public_url(const struct value *v)
 {
     struct url u;
-    const char *wrong = read_url(&u, v->text, "");
+    const char *error = read_url(&u, v->text, "");
 
-    if (wrong)
-        return wrong;
+    if (error)
+        return error;
     if (!u.https)
         problem_add(v->reading, WARNING, v->place,
-                    "http: whoever listens on the way reads tokens and events; "
+                    "http: anyone on the network path can read tokens and events; "
                     "expected https");
     else if (u.other_port)
         problem_add(v->reading, WARNING, v->place,
@@ -196,11 +196,11 @@ read_redis_host(const struct value *v, struct span rest)
         snprintf(here, sizeof here, "127.0.0.1%.*s", (int)address.len, address.at);
         address = span_of(here);
     }
-    const char *wrong = read_host(&h, address);
-    if (!wrong)
-        wrong = read_database(u, rest);
-    if (wrong)
-        return wrong;
+    const char *error = read_host(&h, address);
+    if (!error)
+        error = read_database(u, rest);
+    if (error)
+        return error;
     if (h.port.len > 0)
         text_number(&port, h.port, 65535);
     u->port = (uint16_t)port;
@@ -286,12 +286,12 @@ add_address(const struct value *v)
 {
     struct socket_addresses *list = v->field;
     struct socket_address a;
-    const char *wrong = read_address(v, &a);
+    const char *error = read_address(v, &a);
 
     if (list->len == CONFIG_LIST_MAX)
         return "one too many: at most 64 addresses";
-    if (wrong)
-        return wrong;
+    if (error)
+        return error;
     struct span old = span_make((const char *)list->at, list->len * sizeof a);
     list->at = reading_copy(v->reading, old, sizeof a);
     list->at[list->len++] = a;

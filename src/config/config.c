@@ -121,9 +121,9 @@ config_release(struct config *c)
 
 // What a text that is not valid still shows: which hooks and secrets it leaves out. Judged with
 // care in both directions. A secret that was taken out because it leaked must not be accepted;
-// a hook that only stands behind a mistake, or in a part that is not written yet, must not be
-// answered 404. So a list counts when it is whole, stands there once, and each of its items
-// could be read.
+// a hook that only comes after a mistake, or in a part that is not written yet, must not be
+// answered 404. So a list counts when it is whole, is there once, and each of its items could be
+// read.
 
 // A text that does not end with a line's end is not written to its end: what is open there may
 // go on.

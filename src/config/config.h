@@ -1,6 +1,6 @@
 // The configuration of all three programs: one YAML file, read through one table of
 // settings (DESIGN.md section 8). A struct config is immutable once made. Threads share it by
-// counting who holds it; who needs a setting reads it through the pointer.
+// counting who holds it; a setting is read through the pointer when it is needed.
 #ifndef ACRELAY_CONFIG_CONFIG_H
 #define ACRELAY_CONFIG_CONFIG_H
 
@@ -49,7 +49,7 @@ struct config_hook {
     int64_t expect_every_us; // 0: not set
     bool repair;
     uint64_t adopt;   // id of a hook at AC to turn into this one; 0: none
-    int line, column; // where it stands in the file
+    int line, column; // in the file
 };
 
 struct config {
@@ -130,7 +130,7 @@ enum problems_to { PROBLEMS_LOG, PROBLEMS_STDERR, PROBLEMS_STDERR_ERRORS };
 void problems_print(const struct problems *p, enum problems_to to);
 
 // config_narrow takes those hooks and secret_files out of c, an earlier configuration of that
-// file, that a text which is not valid shows to have been removed. What stands after its
+// file, that a text which is not valid shows to have been removed. What comes after its
 // faults, or was not written yet, is not removed. Either may be left empty. Nobody else holds c.
 void config_narrow(struct config *c, struct span text);
 

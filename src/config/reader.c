@@ -21,7 +21,7 @@ place_of(const struct yaml_node *n)
 // --- variables ------------------------------------------------------------------------------------
 
 // ${NAME} and ${NAME:-text} in a value are taken from the environment, after YAML was read: what
-// stands in a variable is text and never structure. $${ is ${ itself.
+// is in a variable is text and never structure. $${ is ${ itself.
 static bool
 is_name(struct span s)
 {
@@ -69,9 +69,9 @@ expand(const char *text, struct buf *to)
             size_t end = span_find(rest, '}');
             if (end == rest.len)
                 return "a variable without its }";
-            const char *wrong = add_variable(span_make(rest.at + 2, end - 2), to);
-            if (wrong)
-                return wrong;
+            const char *error = add_variable(span_make(rest.at + 2, end - 2), to);
+            if (error)
+                return error;
             rest = span_from(rest, end + 1);
         } else {
             buf_add_byte(to, rest.at[0]);
@@ -92,13 +92,13 @@ may_be_shown(const char *text)
 
 static void
 report_value(struct reading *r, const struct setting *s, const struct yaml_node *n,
-             const char *wrong)
+             const char *error)
 {
     char min[32], max[32];
     bool bounds = s->min != 0 || s->max != 0;
 
     if (!may_be_shown(n->text)) {
-        problem_add(r, ERROR, place_of(n), "%s: this is %s; expected %s", s->path, wrong,
+        problem_add(r, ERROR, place_of(n), "%s: this is %s; expected %s", s->path, error,
                     s->type->expected);
         return;
     }
@@ -107,7 +107,7 @@ report_value(struct reading *r, const struct setting *s, const struct yaml_node 
         s->type->format(max, sizeof max, s->max);
     }
     problem_add(r, ERROR, place_of(n), "%s: \"%.200s\" is %s; expected %s%s%s%s%s",
-                s->path, n->text, wrong, s->type->expected, bounds ? ", from " : "",
+                s->path, n->text, error, s->type->expected, bounds ? ", from " : "",
                 bounds ? min : "", bounds ? " to " : "", bounds ? max : "");
 }
 
@@ -124,13 +124,13 @@ read_scalar(struct reading *r, const struct setting *s, const struct yaml_node *
         return;
     }
     buf_init(&text, VALUE_MAX);
-    const char *wrong = expand(n->text, &text);
+    const char *error = expand(n->text, &text);
     v.text = buf_text(&text);
-    if (!wrong)
-        wrong = s->type->read(&v);
+    if (!error)
+        error = s->type->read(&v);
     buf_release(&text);
-    if (wrong)
-        report_value(r, s, n, wrong);
+    if (error)
+        report_value(r, s, n, error);
 }
 
 static void
@@ -176,7 +176,7 @@ read_defaults(struct reading *r, const struct setting *table, void *base)
 struct target {
     const struct setting *table;
     void *base;
-    uint64_t seen; // a bit for each setting that stands in the file
+    uint64_t seen; // a bit for each setting in the file
 };
 
 // Does the table have settings below this section?
@@ -318,7 +318,7 @@ read_hooks(struct reading *r, const struct yaml_node *n)
 
 // --- the whole ------------------------------------------------------------------------------------
 
-// [::] takes IPv4 too, unless 0.0.0.0 with that port stands beside it.
+// [::] takes IPv4 too, unless 0.0.0.0 is listed with that port too.
 static void
 split_families(struct socket_addresses *listen)
 {

@@ -244,7 +244,7 @@ check_streams(struct reading *r, const struct config *c)
     if (c->streams.len > CONFIG_STREAMS_MAX)
         report_hook(r, &c->hooks[c->hooks_len - 1],
                     "more than 62 different streams: let hooks share some, "
-                    "consumers tell them by ce_source");
+                    "consumers can tell them apart by ce_source");
 }
 
 void

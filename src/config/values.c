@@ -49,7 +49,7 @@ const struct value_field value_list_field = {.size = sizeof(struct config_list),
 struct letters {
     const char *first, *rest;
     size_t max;
-    const char *wrong;
+    const char *error;
 };
 
 static const char *
@@ -59,15 +59,15 @@ check_letters(const char *text, const struct letters *l)
     bool ok = len >= 1 && len <= l->max && strchr(l->first, text[0]) &&
               strspn(text, l->rest) == len;
 
-    return ok ? NULL : l->wrong;
+    return ok ? NULL : l->error;
 }
 
 static const char *
 read_word(const struct value *v)
 {
-    const char *wrong = check_letters(v->text, v->setting->type->with);
+    const char *error = check_letters(v->text, v->setting->type->with);
 
-    return wrong ? wrong : value_store_text(v, v->text);
+    return error ? error : value_store_text(v, v->text);
 }
 
 static const char *
@@ -97,9 +97,9 @@ read_event(const struct value *v)
     if (strcmp(v->text, "all") == 0 || strcmp(v->text, "*") == 0)
         return "no event type: ActiveCampaign has no word for all of them, so name each "
                "one (`acrelay send --list` shows those known here)";
-    const char *wrong = check_letters(v->text, v->setting->type->with);
-    if (wrong)
-        return wrong;
+    const char *error = check_letters(v->text, v->setting->type->with);
+    if (error)
+        return error;
     const char *near = find_nearest_event(v->text);
     if (!near || strcmp(near, v->text) != 0)
         problem_add(v->reading, WARNING, v->place,
@@ -194,9 +194,9 @@ static const char *
 read_file(const struct value *v)
 {
     char path[PATH_MAX];
-    const char *wrong = resolve(v, path);
+    const char *error = resolve(v, path);
 
-    return wrong ? wrong : value_store_text(v, path);
+    return error ? error : value_store_text(v, path);
 }
 
 const struct value_type value_label = {"a label of 1 to 200 bytes", read_label,
@@ -303,10 +303,10 @@ read_amount(const struct value *v)
     double amount = strtod(v->text, &end);
     for (const struct unit *u = scale->units; u->name; u++)
         if (strcmp(end, u->name) == 0) {
-            const char *wrong = check_bounds(v->setting, amount *= u->factor);
-            if (!wrong)
+            const char *error = check_bounds(v->setting, amount *= u->factor);
+            if (!error)
                 *(int64_t *)v->field = (int64_t)(amount / scale->per);
-            return wrong;
+            return error;
         }
     return *end ? "an unknown unit" : "a number without a unit";
 }
@@ -319,12 +319,12 @@ read_number(const struct value *v)
 
     if (!text_number(&n, span_of(v->text), INT64_MAX))
         return "not a whole number";
-    const char *wrong = check_bounds(v->setting, (double)n);
-    if (!wrong && v->setting->type->field->size == sizeof(int))
+    const char *error = check_bounds(v->setting, (double)n);
+    if (!error && v->setting->type->field->size == sizeof(int))
         *(int *)v->field = (int)n;
-    else if (!wrong)
+    else if (!error)
         *(uint64_t *)v->field = n;
-    return wrong;
+    return error;
 }
 
 static const char *
@@ -333,11 +333,11 @@ read_rate(const struct value *v)
     char *end;
     double n = strtod(v->text, &end);
     bool is_number = isdigit((unsigned char)v->text[0]) && !*end;
-    const char *wrong = is_number ? check_bounds(v->setting, n) : "not a number";
+    const char *error = is_number ? check_bounds(v->setting, n) : "not a number";
 
-    if (!wrong)
+    if (!error)
         *(double *)v->field = n;
-    return wrong;
+    return error;
 }
 
 static const char *

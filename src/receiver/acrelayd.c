@@ -228,7 +228,7 @@ drain(struct receiver *r)
         figures_stop(&r->figures);
         relay_stop(r->relay);
     }
-    // Before the journal's lock goes, behind which the successor waits to listen there.
+    // Before the journal's lock is released: the successor waits for that, then listens there.
     http_close_sockets(r->admin);
     if (quiet)
         journal_close(r->journal);
@@ -236,7 +236,7 @@ drain(struct receiver *r)
 
 // The service manager's watchdog hears from us three times in its period (sd_watchdog_enabled(3))
 // while this thread runs and journal and relay let their figures be read. Without one it wakes
-// once a second all the same, for what is to be told later.
+// once a second all the same, for what is reported later.
 static struct timespec
 watchdog_period(const struct receiver *r)
 {

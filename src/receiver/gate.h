@@ -10,7 +10,7 @@ struct gate;
 
 struct gate_verdict {
     int code;      // 0: let in; else the answer
-    size_t hook;   // index in config->hooks, when the URL is good; else SIZE_MAX
+    size_t hook;   // index in config->hooks, when the URL is right; else SIZE_MAX
     size_t former; // index of the former hook whose URL it is; else SIZE_MAX
     bool chunked;
     uint64_t length; // of the body, when not chunked

@@ -33,9 +33,9 @@ struct intake {
     struct snapshot *snapshot;
     int threads;
     _Atomic(bool) draining;
-    // Of `good`, the answer that keeps a connection alive.
-    char good_text[HTTP_HEAD_MAX * 2];
-    struct span good;
+    // Of `ok`, the answer that keeps a connection alive.
+    char ok_text[HTTP_HEAD_MAX * 2];
+    struct span ok;
     pthread_key_t buffers;
 };
 
@@ -175,8 +175,8 @@ read_body(struct http_request *r, const struct gate_verdict *v, const struct con
 
 // --- lost deliveries ---------------------------------------------------------------------------
 
-// A disk that fails under load must not write a line for each, and who answers must not wait for
-// stderr that often.
+// A disk that fails under load must not write a line for each, and threads that answer must
+// not wait for stderr that often.
 static struct log_limit lost_limit = LOG_LIMIT(1000);
 
 static void
@@ -224,7 +224,7 @@ finish(struct deferred *d, int code, const char *why)
     struct intake *i = d->work.handler;
     struct snapshot *snapshot = d->work.subject; // held for this answer
     char text[HTTP_HEAD_MAX * 2];
-    struct span answer = i->good;
+    struct span answer = i->ok;
 
     if (code == 200) {
         observe_ack(d->work.start_us);
@@ -320,7 +320,7 @@ take_in(struct intake *i, struct http_request *r, const struct gate_verdict *v,
     return code;
 }
 
-// For balancers that can look nowhere else. It is no request of a hook's, and is not counted.
+// For load balancers that can ask nowhere else. Not a request to a hook, and not counted.
 static void
 answer_health(struct intake *i, struct http_request *r)
 {
@@ -353,7 +353,7 @@ handle(struct http_request *r, void *context)
         code = take_in(i, r, &v, snapshot, start_us);
     if (code == LEFT)
         return; // with the snapshot
-    // Before the answer goes out: who reads /metrics upon it must find it there.
+    // Before the answer goes out: a client that reads /metrics next must find it there.
     snapshot_count(snapshot, v.hook, v.former, code);
     snapshot_drop(snapshot);
     if (code == 200)
@@ -378,7 +378,7 @@ intake_open(struct journal *j, struct snapshot *s, struct http_options *options)
     pthread_mutex_init(&i->lock, NULL);
     metric_show(&ack_time, 1);
     pthread_key_create(&i->buffers, free_buffers);
-    i->good = http_format(i->good_text, 200, "", SPAN("ok"), false);
+    i->ok = http_format(i->ok_text, 200, "", SPAN("ok"), false);
     options->handle = handle;
     options->count_refusal = count_refusal;
     options->expire = expire;

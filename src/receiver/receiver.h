@@ -13,8 +13,8 @@
 enum { SOCKETS_MAX = 64 };
 
 // Where the configuration comes from: the file; or, at a start while the file is not valid, the
-// last good configuration, until the file is mended. The file is then checked every 5 s, and
-// read when it stood still between two checks. So it is in the first seconds after a start, when
+// last good configuration, until the file is valid. The file is then checked every 5 s, and
+// read when two checks found it the same. So it is in the first seconds after a start, when
 // it may have been read while it was being written. Otherwise only SIGHUP has it read.
 struct source {
     char kept_path[PATH_MAX]; // of the last good one; "": there is no directory for it

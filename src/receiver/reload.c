@@ -160,7 +160,7 @@ stat_file(const char *file)
     return stat(file, &now) == 0 ? now : (struct stat){0};
 }
 
-// Is the file to be read now? It stood still between two looks then.
+// Is the file to be read now? It was the same at two checks then.
 static bool
 is_due(struct receiver *r)
 {
@@ -297,8 +297,7 @@ int
 reload_start(struct receiver *r, struct err *err)
 {
     struct source *s = &r->source;
-    struct config *earlier =
-        NULL; // of before this start: who posts to its hooks is counted
+    struct config *earlier = NULL; // of before this start: posts to its hooks are counted
     struct err why = {0};
     int64_t kept_us = 0;
 

@@ -29,7 +29,7 @@ struct snapshot *snapshot_make(struct config *c, const struct snapshot *before,
                                const struct config *earlier, struct err *err);
 void snapshot_drop(struct snapshot *s); // takes a holder away; NULL is fine
 
-// snapshot_count counts an answer; hook and former are what the gate said (SIZE_MAX: none). An
+// snapshot_count counts an answer; hook and former are what the gate found (SIZE_MAX: none). An
 // answer that the HTTP library gave by itself has no snapshot.
 void snapshot_count(struct snapshot *s, size_t hook, size_t former, int code);
 
