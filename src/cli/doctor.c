@@ -1,7 +1,6 @@
 // doctor: the whole installation, part by part, as it runs; each finding says what it means and
-// what to do. It starts with what `check` looks at, and writes nothing anywhere: what it tries
-// at Redis is refused before it does anything, and what it posts to public_url has no good
-// token.
+// what to do. It starts with what `check` checks, and writes nothing anywhere: what it tries at
+// Redis is refused before it does anything, and what it posts to public_url has no good token.
 #include "cli/cli.h"
 
 #include "base/text.h"
@@ -299,18 +298,20 @@ examine_worker(struct report *r)
 static void
 report_plan(struct report *r, const struct plan *plan, size_t found)
 {
-    if (plan->writes + plan->refused > 0)
+    if (plan->writes + plan->count[STEP_REFUSE] > 0)
         report_error(
             r, EXIT_CODE_CHANGES, "hooks",
             "acrelay-worker plan shows them, apply carries them out",
             "%zu changes are needed to make the webhooks as the file says, %zu of "
             "them for a person to look at",
-            plan->writes + plan->refused, plan->refused);
+            plan->writes + plan->count[STEP_REFUSE], plan->count[STEP_REFUSE]);
     else
         report_ok(r, "hooks",
                   "%zu webhooks at ActiveCampaign are as the file says (of %zu there)%s",
-                  plan->good + plan->kept, found,
-                  plan->kept ? "; some as ActiveCampaign stores what was written" : "");
+                  plan->ok + plan->count[STEP_KEEP], found,
+                  plan->count[STEP_KEEP]
+                      ? "; some as ActiveCampaign stores what was written"
+                      : "");
 }
 
 // Our webhooks whose URL the running receiver answers with 404: AC posts there all the same.
@@ -366,20 +367,17 @@ report_alike(struct report *r, const struct hooks *wanted, const struct hooks *f
 static int
 compare_account(struct report *r, struct worker *w, struct err *err)
 {
-    struct plan plan = {0};
-
     if (worker_load(w, &(struct ac_client_options){.once = true}, err) < 0)
         return -1;
-    w->store = r->redis_usable ? store_open(w->config) : NULL;
+    w->redis = (struct worker_redis){.config = w->config, .quiet = true};
     struct apply a = worker_apply(w);
-    int result = apply_plan(&a, &plan, err);
+    int result = apply_plan(&a, err);
     if (result == 0) {
         report_ok(r, "activecampaign", "%s takes the token; %zu webhooks there",
                   w->config->account_api_url, a.found.len);
-        report_plan(r, &plan, a.found.len);
+        report_plan(r, &a.plan, a.found.len);
         report_lost(r, &a.found);
         report_alike(r, &w->wanted, &a.found);
-        plan_release(&plan);
     }
     apply_release(&a);
     return result;

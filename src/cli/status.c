@@ -8,7 +8,7 @@
 #include "cli/cli.h"
 #include "edge/admin_client.h"
 #include "relay/script.h"
-#include "worker/state_json.h"
+#include "worker/known.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -182,7 +182,7 @@ show_streams(struct status *s)
 
 struct hook_seen {
     char last[CLOCK_TEXT]; // time of the last event, "" none
-    char state[24];        // as the worker says, "" it says nothing
+    struct state state;    // as the worker says
     char error[200];       // why one of them is not known
 };
 
@@ -208,7 +208,7 @@ look_at_hook(struct status *s, const char *name, struct hook_seen *seen)
         text_escape(seen->last, sizeof seen->last, redis_reply_text(reply));
     reply = ask_hook(s, "hooks", name, seen);
     if (redis_reply_kind(reply) == REDIS_TEXT)
-        state_json_word(seen->state, sizeof seen->state, redis_reply_text(reply));
+        state_read(&seen->state, redis_reply_text(reply));
 }
 
 // By Redis's clock, which made the time: ours may be another.
@@ -230,14 +230,14 @@ add_age(struct status *s, const struct hook_seen *seen, char *text, size_t size)
 static void
 print_hook(struct status *s, const char *name, const struct hook_seen *seen)
 {
-    bool silent = strcmp(seen->state, "silent") == 0;
-    bool left = strcmp(seen->state, "left") == 0;
+    bool silent = strcmp(seen->state.word, "silent") == 0;
+    bool left = strcmp(seen->state.word, "left") == 0;
     char age[48];
 
     output_open(NULL, '{');
     output_text("name", span_of(name));
     output_text("last_event", span_of(seen->last));
-    output_text("state", span_of(seen->state));
+    output_text("state", span_of(seen->state.word));
     if (seen->error[0])
         output_text("error", span_of(seen->error));
     add_age(s, seen, age, sizeof age);
@@ -259,8 +259,8 @@ print_hook(struct status *s, const char *name, const struct hook_seen *seen)
                       : "left: the file does not name it, ActiveCampaign still posts to "
                         "it, and is answered 404",
                output_color(OUTPUT_PLAIN));
-    else if (seen->state[0])
-        printf("  %s", seen->state);
+    else if (seen->state.word[0])
+        printf("  %s", seen->state.word);
     putchar('\n');
 }
 
@@ -279,9 +279,8 @@ show_left(struct status *s)
     for (size_t i = 0; i + 1 < redis_reply_len(all); i += 2) {
         struct span raw = redis_reply_text(redis_reply_at(all, i));
         struct hook_seen seen = {.last = ""};
-        state_json_word(seen.state, sizeof seen.state,
-                        redis_reply_text(redis_reply_at(all, i + 1)));
-        if (strcmp(seen.state, "left") != 0 || config_find_hook(s->cli->config, raw))
+        state_read(&seen.state, redis_reply_text(redis_reply_at(all, i + 1)));
+        if (strcmp(seen.state.word, "left") != 0 || config_find_hook(s->cli->config, raw))
             continue;
         text_escape(name, sizeof name, raw);
         print_hook(s, name, &seen);
@@ -305,7 +304,7 @@ show_hooks(struct status *s)
         struct hook_seen seen = {.last = ""};
         look_at_hook(s, c->hooks[i].name, &seen);
         print_hook(s, c->hooks[i].name, &seen);
-        silent += strcmp(seen.state, "silent") == 0;
+        silent += strcmp(seen.state.word, "silent") == 0;
         unknown += seen.error[0] != '\0';
     }
     size_t left = show_left(s);

@@ -7,7 +7,7 @@
 
 enum { URL_MAX = 4096, LABEL_MAX = 1 << 16, ENTITY_LEVELS = 3 };
 
-void
+bool
 hook_words_add(struct hook_words *words, struct span word)
 {
     char *copy = memory_copy(word);
@@ -17,12 +17,13 @@ hook_words_add(struct hook_words *words, struct span word)
         i++;
     if (i < words->len && strcmp(words->at[i], copy) == 0) {
         free(copy);
-        return;
+        return false;
     }
     words->at = memory_grow(words->at, (words->len + 1) * sizeof *words->at);
     memmove(words->at + i + 1, words->at + i, (words->len - i) * sizeof *words->at);
     words->at[i] = copy;
     words->len++;
+    return true;
 }
 
 bool
@@ -84,32 +85,6 @@ hooks_release(struct hooks *hooks)
         hook_release(&hooks->at[i]);
     free(hooks->at);
     *hooks = (struct hooks){0};
-}
-
-static char *
-copy_text(const char *text)
-{
-    return text ? memory_copy(span_of(text)) : NULL;
-}
-
-static void
-copy_words(struct hook_words *to, const struct hook_words *from)
-{
-    *to = (struct hook_words){0};
-    for (size_t i = 0; i < from->len; i++)
-        hook_words_add(to, span_of(from->at[i]));
-}
-
-void
-hook_copy(struct hook *to, const struct hook *from)
-{
-    *to = *from;
-    to->name = copy_text(from->name);
-    to->label = copy_text(from->label);
-    to->url = copy_text(from->url);
-    copy_words(&to->events, &from->events);
-    copy_words(&to->sources, &from->sources);
-    copy_words(&to->tokens, &from->tokens);
 }
 
 // --- URLs ----------------------------------------------------------------------------------
@@ -220,11 +195,10 @@ hook_url_parse(struct hook_url *to, const char *url)
 {
     struct span rest = span_of(url);
     size_t len = 0;
-    bool https;
     struct buf path;
 
     *to = (struct hook_url){.exact = true};
-    if (rest.len > URL_MAX || !cut_host(&rest, &https, to->host, sizeof to->host))
+    if (rest.len > URL_MAX || !cut_host(&rest, &to->https, to->host, sizeof to->host))
         return false;
     while (len < rest.len && rest.at[len] != '?' && rest.at[len] != '#')
         len++;

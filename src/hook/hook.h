@@ -43,7 +43,8 @@ struct hooks {
     size_t len, cap;
 };
 
-void hook_words_add(struct hook_words *words, struct span word);
+// hook_words_add gives false for a word that is there already.
+bool hook_words_add(struct hook_words *words, struct span word);
 void hook_words_release(struct hook_words *words);
 bool hook_words_equal(const struct hook_words *a, const struct hook_words *b);
 
@@ -53,11 +54,11 @@ struct hook *hooks_add(struct hooks *hooks);
 struct hook *hooks_find(const struct hooks *hooks, uint64_t row);
 void hooks_release(struct hooks *hooks);
 void hook_release(struct hook *hook);
-void hook_copy(struct hook *to, const struct hook *from);
 
 // A URL of a hook is compared in canonical form: scheme and host in lower case, without a
 // default port and a dot at the host's end. AC may give a URL back in another spelling.
 struct hook_url {
+    bool https;
     char host[264];       // canonical, with a port that is no default
     char name[HOOK_NAME]; // of "/hook/<name>/<token>", "" when the path is another
     char token[HOOK_NAME];

@@ -120,8 +120,7 @@ add_step(struct plan *plan, struct step step)
     plan->at = memory_grow(plan->at, (plan->len + 1) * sizeof *plan->at);
     plan->at[plan->len++] = step;
     plan->writes += step.kind < STEP_LEAVE;
-    plan->refused += step.kind == STEP_REFUSE;
-    plan->kept += step.kind == STEP_KEEP;
+    plan->count[step.kind]++;
 }
 
 // --- what is not created -------------------------------------------------------------------
@@ -192,7 +191,7 @@ plan_wanted(struct plan *plan, const struct hook *wanted, const struct hook *fou
     unsigned differs = hook_differs(wanted, found);
 
     if (differs == 0)
-        plan->good++;
+        plan->ok++;
     else if (is_kept(wanted, found))
         add_step(plan, (struct step){STEP_KEEP, WHY_STORED, wanted, found, differs});
     else

@@ -44,10 +44,9 @@ struct plan {
     struct step
         *at; // creations and changes first, removals behind them: no event is lost
     size_t len;
-    size_t writes;  // steps that create, change or remove
-    size_t refused; // STEP_REFUSE
-    size_t kept;    // STEP_KEEP
-    size_t good;    // hooks that are as wanted
+    size_t writes;                 // steps that create, change or remove
+    size_t ok;                     // hooks that are as wanted
+    size_t count[STEP_REFUSE + 1]; // steps by kind
 };
 
 // plan_make compares. Names of `found` must be set (hook_name_in) for hooks of ours. Of twins

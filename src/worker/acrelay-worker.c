@@ -1,25 +1,14 @@
 // acrelay-worker: makes the webhooks at ActiveCampaign as the file says.
-#include "base/clock.h"
 #include "base/log.h"
-#include "base/text.h"
-#include "base/thread.h"
 #include "program/output.h"
 #include "worker/worker.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 enum { QUIET_MS = 1500, LEAD_WAIT_MS = 20000, LEAD_SILENT_MS = 1000 };
 
-static int
-fail(const struct err *err)
-{
-    fprintf(stderr, "acrelay-worker: %s\n", err->text);
-    return err->exit ? (int)err->exit : EXIT_CODE_FAILURE;
-}
+// --- callbacks -----------------------------------------------------------------------------
 
 // A leader's lease must be kept while calls wait for their turn.
 static bool
@@ -49,75 +38,35 @@ report_wait(const struct rest_wait *w, void *context)
     fprintf(stderr, "acrelay-worker: %s\n", text);
 }
 
-static int
-open_account(struct worker *w, struct err *err)
-{
-    struct ac_client_options callbacks = {
-        .may_write = may_write, .report = report_wait, .context = w};
-
-    return worker_load(w, &callbacks, err);
-}
-
-// --- commands ------------------------------------------------------------------------------
-
-// What is known of the hooks is in Redis; without it what was once written may be written again.
 static void
-open_store(struct worker *w, bool hush)
-{
-    w->store = store_open(w->config);
-    if (hush)
-        store_hush(w->store);
-    known_load(&w->known, w->store, w->config);
-}
-
-static int
-command_plan(void *worker)
-{
-    struct worker *w = worker;
-    struct err err = {0};
-    struct plan plan;
-    int code = EXIT_CODE_OK;
-
-    open_store(w, true);
-    struct apply a = worker_apply(w);
-
-    if (apply_plan(&a, &plan, &err) < 0) {
-        apply_release(&a);
-        return fail(&err);
-    }
-    worker_warn_events(w);
-    show_plan(&w->show, &plan, &a.found);
-    if (plan.writes + plan.refused && options_has(w->options, "detailed-exitcode"))
-        code = EXIT_CODE_CHANGES;
-    plan_release(&plan);
-    apply_release(&a);
-    return code;
-}
-
-static void
-say_refused(const char *text, void *context)
+report_refused(const char *text, void *context)
 {
     (void)context;
     log_error("worker: %s", text);
 }
 
+// --- apply and recreate -------------------------------------------------------------------
+
 static int
 lead(struct worker *w, struct err *err)
 {
-    open_store(w, !w->config->worker_leader_redis);
-    w->leader = leader_open(w->config, w->store, err);
+    bool by_redis = w->config->worker_leader_redis;
+    int64_t wait_ms = times_ms("lead-wait", LEAD_WAIT_MS);
+
+    w->redis = (struct worker_redis){.config = w->config, .quiet = !by_redis};
+    known_load(&w->known, &w->redis);
+    w->leader = leader_open(w->config, &w->redis, err);
     if (!w->leader)
         return -1;
-    int64_t wait_ms = times_ms("lead-wait", LEAD_WAIT_MS);
-    if (leader_take(w->leader, LEAD_SILENT_MS))
+    if (leader_take(w->leader, w->config, LEAD_SILENT_MS))
         return 0;
-    if (!w->config->worker_leader_redis || store_is_up(w->store))
+    if (!by_redis || w->redis.redis)
         fprintf(stderr,
                 "acrelay-worker: another acrelay-worker writes; waiting up to %d s\n",
                 (int)(wait_ms / 1000));
-    if (leader_take(w->leader, wait_ms))
+    if (leader_take(w->leader, w->config, wait_ms))
         return 0;
-    if (w->config->worker_leader_redis && !store_is_up(w->store))
+    if (by_redis && !w->redis.redis)
         return err_exit(err, EXIT_CODE_UNAVAILABLE,
                         "worker.leader is redis, and Redis does not answer: without it "
                         "nobody knows who may write to ActiveCampaign");
@@ -128,101 +77,62 @@ lead(struct worker *w, struct err *err)
 }
 
 static void
-show_applied(const struct show *s, const struct apply *a, bool done)
+add_applied(const struct apply *a, bool done)
 {
-    char found[24] = "null", there[64] = "";
-
-    if (a->listed) {
-        snprintf(found, sizeof found, "%zu", a->found.len);
-        snprintf(there, sizeof there, "%s webhooks in the account, ", found);
-    }
-    if (s->json)
-        printf("{\"created\":%zu,\"changed\":%zu,\"removed\":%zu,\"left\":%zu,"
-               "\"kept\":%zu,\"unconfirmed\":%zu,\"found\":%s,\"done\":%s}\n",
-               a->created, a->changed, a->removed, a->left, a->kept, a->unconfirmed,
-               found, done ? "true" : "false");
+    output_number("created", a->created);
+    output_number("changed", a->changed);
+    output_number("removed", a->removed);
+    output_number("left", a->plan.count[STEP_LEAVE]);
+    output_number("kept", a->plan.count[STEP_KEEP]);
+    output_number("unconfirmed", a->unconfirmed);
+    if (a->listed)
+        output_number("found", a->found.len);
     else
-        printf("%zu created, %zu changed, %zu removed, %zu of ours left alone; %s%s as "
-               "%s\n",
-               a->created, a->changed, a->removed, a->left, there,
-               done ? "all" : "NOT all",
-               a->kept ? "ActiveCampaign stores what the file says" : "the file says");
-    if (a->unconfirmed && !s->json)
+        output_json("found", "null");
+    output_json("done", done ? "true" : "false");
+    output_print_line();
+}
+
+static void
+print_applied(const struct apply *a, bool done)
+{
+    printf("%zu created, %zu changed, %zu removed, %zu of ours left alone; ", a->created,
+           a->changed, a->removed, a->plan.count[STEP_LEAVE]);
+    if (a->listed)
+        printf("%zu webhooks in the account, ", a->found.len);
+    printf("%s as %s\n", done ? "all" : "NOT all",
+           a->plan.count[STEP_KEEP] ? "ActiveCampaign stores what the file says"
+                                    : "the file says");
+    if (a->unconfirmed)
         printf(
             "%zu changes were accepted and no list has shown them yet: run apply again\n",
             a->unconfirmed);
 }
 
 static int
-command_apply(void *worker)
+apply(void *worker)
 {
     struct worker *w = worker;
     struct err err = {0};
+
     if (lead(w, &err) < 0)
-        return fail(&err);
+        return worker_fail(&err);
     struct apply a = worker_apply(w);
     a.progress = count_progress;
-    a.refused = say_refused;
+    a.refused = report_refused;
     output_wait("changes done");
     int result = apply_run(&a, &err);
     output_wait_end();
-    show_applied(&w->show, &a, result == 0);
-    apply_release(&a);
-    return result < 0 ? fail(&err) : EXIT_CODE_OK;
-}
-
-static int
-command_list(void *worker)
-{
-    struct worker *w = worker;
-    struct err err = {0};
-    struct hooks found = {0};
-
-    int result = ac_client_list(w->account, false, &found, &err);
-    if (result == 0 || found.len) // a page that cannot be read hides only its own
-        show_hooks(&w->show, &found, &w->wanted);
-    hooks_release(&found);
-    return result < 0 ? fail(&err) : EXIT_CODE_OK;
-}
-
-static int
-command_import(void *worker)
-{
-    struct worker *w = worker;
-    struct err err = {0};
-    struct hooks found = {0};
-    const char *text = w->options->arguments[0];
-    uint64_t id;
-    int code = EXIT_CODE_OK;
-
-    if (!text_number(&id, span_of(text), INT64_MAX) || id == 0) {
-        err_exit(&err, EXIT_CODE_USAGE,
-                 "\"%s\" is not an id: it is a number as in "
-                 "`acrelay-worker list`",
-                 text);
-        return fail(&err);
-    }
-    if (ac_client_list(w->account, false, &found, &err) < 0)
-        return fail(&err);
-    const struct hook *hook = hooks_find(&found, id);
-    if (!hook)
-        err_exit(&err, EXIT_CODE_FAILURE,
-                 "there is no webhook %s at ActiveCampaign; see "
-                 "`acrelay-worker list`",
-                 text);
-    else if (hook->name)
-        err_exit(&err, EXIT_CODE_FAILURE, "webhook %s is ours already: it is the hook %s",
-                 text, hook->name);
+    if (output.json)
+        add_applied(&a, result == 0);
     else
-        show_import(&w->show, hook);
-    if (!hook || hook->name)
-        code = fail(&err);
-    hooks_release(&found);
-    return code;
+        print_applied(&a, result == 0);
+    apply_release(&a);
+    return result < 0 ? worker_fail(&err) : EXIT_CODE_OK;
 }
 
 static int
-command_recreate(void *worker)
+recreate(void *worker)
 {
     struct worker *w = worker;
     struct err err = {0};
@@ -230,85 +140,109 @@ command_recreate(void *worker)
 
     if (!config_find_hook(w->config, span_of(name))) {
         err_exit(&err, EXIT_CODE_FAILURE, "there is no hook %s in %s", name, w->file);
-        return fail(&err);
+        return worker_fail(&err);
     }
     if (lead(w, &err) < 0)
-        return fail(&err);
+        return worker_fail(&err);
     struct apply a = worker_apply(w);
     int result = apply_recreate(&a, name, &err);
     apply_release(&a);
     if (result < 0)
-        return fail(&err);
-    show_recreated(&w->show, name, a.created, a.removed);
+        return worker_fail(&err);
+    if (output.json) {
+        output_text("hook", span_of(name));
+        output_number("created", a.created);
+        output_number("removed", a.removed);
+        output_print_line();
+    } else {
+        printf("%s: %zu created, %zu old ones removed\n", name, a.created, a.removed);
+    }
     return EXIT_CODE_OK;
 }
 
-// The secret under whose token a hook's URL stands; `len` for none.
+// --- secrets -------------------------------------------------------------------------------
+
+// The secret under whose token a hook's URL stands; their number for none.
 static size_t
-secret_of(const struct worker *w, const struct hook *hook, size_t len)
+secret_of(const struct secrets *s, const struct hook *hook)
 {
     char ours[SECRET_TOKEN_TEXT];
     struct hook_url url;
 
-    for (size_t i = 0; hook_url_parse(&url, hook->url) && i < len; i++) {
-        secrets_token(w->secrets, i, span_of(hook->name), ours);
+    for (size_t i = 0; hook_url_parse(&url, hook->url) && i < s->len; i++) {
+        secrets_token(s, i, span_of(hook->name), ours);
         if (strcmp(ours, url.token) == 0)
             return i;
     }
-    return len;
+    return s->len;
+}
+
+static void
+add_uses(const size_t *uses, size_t len)
+{
+    output_open("secrets", '[');
+    for (size_t i = 0; i < len; i++) {
+        output_open(NULL, '{');
+        output_number("number", i + 1);
+        output_number("hooks", uses[i]);
+        output_close('{');
+    }
+    output_close('[');
+    output_number("unknown", uses[len]);
+    output_print_line();
+}
+
+static void
+print_uses(const struct config *c, const size_t *uses, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        output_print(span_of(c->secret_files.at[i]), 299);
+        if (uses[i] == 0 && i > 0)
+            printf(": no hook at ActiveCampaign uses it any more; it can be taken out\n");
+        else
+            printf(": %zu hooks%s\n", uses[i], i == 0 ? " (newest)" : "");
+    }
+    if (uses[len])
+        printf("%zu hooks of ours are under none of these secrets: their posts get 404; "
+               "run apply\n",
+               uses[len]);
 }
 
 static int
-command_secrets(void *worker)
+show_secrets(void *worker)
 {
     struct worker *w = worker;
     struct err err = {0};
     struct hooks found = {0};
-    size_t uses[CONFIG_LIST_MAX + 1] = {0}, len = w->secrets->len;
+    size_t uses[CONFIG_LIST_MAX + 1] = {0};
 
-    if (ac_client_list(w->account, false, &found, &err) < 0)
-        return fail(&err);
+    if (ac_client_list(w->client, false, &found, &err) < 0)
+        return worker_fail(&err);
     for (size_t i = 0; i < found.len; i++)
         if (found.at[i].name)
-            uses[secret_of(w, &found.at[i], len)]++;
-    show_secrets(&w->show, w->config, uses, len, uses[len]);
+            uses[secret_of(w->secrets, &found.at[i])]++;
+    if (output.json)
+        add_uses(uses, w->secrets->len);
+    else
+        print_uses(w->config, uses, w->secrets->len);
     hooks_release(&found);
     return EXIT_CODE_OK;
 }
 
-static int
-command_run(void *worker)
-{
-    return worker_run(worker);
-}
-
 // --- main ----------------------------------------------------------------------------------
 
-static const struct option plan_options[] = {
-    OPTION_IS_FLAG("detailed-exitcode",
-                   "exit with 0 when there is nothing to do, 2 for changes"),
-    OPTION_END,
-};
-
-static const struct command worker_commands[] = {
-    {"plan", "", "show what apply would change at ActiveCampaign", 0, 0, plan_options,
-     command_plan, true, NULL},
+static const struct command commands[] = {
     {"apply", "", "make the webhooks at ActiveCampaign as the file says", 0, 0, NULL,
-     command_apply, true, NULL},
-    {"run", "", "keep them so: watch, repair, report", 0, 0, NULL, command_run, false,
-     NULL},
-    {"list", "", "list every webhook of the account, ours and others'", 0, 0, NULL,
-     command_list, true, NULL},
-    {"import", "<id>", "print the lines for the file that adopt a webhook found there", 1,
-     1, NULL, command_import, true, NULL},
+     apply, true, NULL},
     {"recreate", "<hook>", "re-create a hook, then delete the old one", 1, 1, NULL,
-     command_recreate, true, NULL},
+     recreate, true, NULL},
     {"secrets", "", "show which secrets the URLs at ActiveCampaign still use", 0, 0, NULL,
-     command_secrets, true, NULL},
+     show_secrets, true, NULL},
     {0},
 };
 
-static const struct command *const tables[] = {worker_commands, NULL};
+static const struct command *const tables[] = {worker_show_commands, commands,
+                                               worker_run_commands, NULL};
 
 static const struct program program = {
     .name = "acrelay-worker",
@@ -324,14 +258,14 @@ main(int argc, char **argv)
 
     if (code >= 0)
         return code;
-    struct worker w = {
-        .options = &options,
-        .file = options_text(&options, "config", config_default_path()),
-        .show = {.json = output.json, .color = output.color},
-    };
+    struct worker w = {.options = &options,
+                       .file = options_text(&options, "config", config_default_path())};
+    struct ac_client_options callbacks = {
+        .may_write = may_write, .report = report_wait, .context = &w};
     struct err err = {0};
-    bool opens = options.command->needs_config; // `run` opens the account itself
-    code = opens && open_account(&w, &err) < 0 ? fail(&err) : options.command->run(&w);
+    bool loads = options.command->needs_config; // `run` loads by itself
+    code = loads && worker_load(&w, &callbacks, &err) < 0 ? worker_fail(&err)
+                                                          : options.command->run(&w);
     worker_unload(&w);
     return output_end(code);
 }

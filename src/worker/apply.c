@@ -3,9 +3,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "edge/admin_client.h"
-#include "worker/refusal.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 // WAITS_MAX: lists, KNOWN_LAG_MS apart, that may still not show what was done.
@@ -20,58 +20,38 @@ struct apply_done {
 void
 apply_release(struct apply *a)
 {
+    plan_release(&a->plan);
     hooks_release(&a->found);
     free(a->done);
     a->done = NULL;
 }
 
+// The plan points into what is found.
 static int
-list(struct apply *a, bool again, struct err *err)
+list_and_plan(struct apply *a, bool again, struct err *err)
 {
-    a->listed = false;
-    if (ac_client_list(a->account, again, &a->found, err) < 0 ||
-        known_settle(a->known, a->account, a->wanted, &a->found, err) < 0)
+    plan_release(&a->plan);
+    a->listed = ac_client_list(a->client, again, &a->found, err) == 0 &&
+                known_settle(a->known, a->client, a->wanted, &a->found, err) == 0;
+    if (!a->listed)
         return -1;
-    a->listed = true;
-    return 0;
-}
-
-static size_t
-count_steps(const struct plan *plan, enum step_kind kind)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < plan->len; i++)
-        n += plan->at[i].kind == kind;
-    return n;
-}
-
-static int
-list_and_plan(struct apply *a, bool again, struct plan *plan, struct err *err)
-{
-    *plan = (struct plan){0};
-    if (list(a, again, err) < 0)
-        return -1;
-    plan_make(plan, a->wanted, &a->found, a->prune);
+    plan_make(&a->plan, a->wanted, &a->found, a->prune);
     return 0;
 }
 
 int
-apply_plan(struct apply *a, struct plan *plan, struct err *err)
+apply_plan(struct apply *a, struct err *err)
 {
-    return list_and_plan(a, false, plan, err);
+    return list_and_plan(a, false, err);
 }
 
 // One list may be empty, or lack rows, by mistake: what is created is missing in two.
 static int
-plan_to_write(struct apply *a, struct plan *plan, struct err *err)
+plan_to_write(struct apply *a, struct err *err)
 {
-    if (list_and_plan(a, false, plan, err) < 0)
+    if (apply_plan(a, err) < 0)
         return -1;
-    if (count_steps(plan, STEP_CREATE) == 0)
-        return 0;
-    plan_release(plan);
-    return list_and_plan(a, true, plan, err);
+    return a->plan.count[STEP_CREATE] ? list_and_plan(a, true, err) : 0;
 }
 
 static bool
@@ -79,10 +59,10 @@ wait_for_list(struct apply *a)
 {
     int64_t ms = times_ms("worker_lag", KNOWN_LAG_MS);
 
-    log_info("worker: ActiveCampaign does not show yet what was done; looking again in "
+    log_info("worker: ActiveCampaign does not show yet what was done; checking again in "
              "%lld ms",
              (long long)ms);
-    return a->account->options.wait(ms, a->account->options.context);
+    return a->client->options.wait(ms, a->client->options.context);
 }
 
 // --- what was done, and what a list has shown ----------------------------------------------
@@ -90,8 +70,8 @@ wait_for_list(struct apply *a)
 static void
 save(struct apply *a, const char *name)
 {
-    if (a->store)
-        known_save(a->known, a->store, name);
+    if (a->redis)
+        known_save(a->known, a->redis, name);
 }
 
 static void
@@ -104,7 +84,7 @@ add_done(struct apply *a, enum step_kind kind, uint64_t id, const struct hook *w
 enum shown { SHOWN, NOT_SHOWN, OVERTAKEN };
 
 static enum shown
-look_for(const struct apply *a, const struct plan *plan, const struct apply_done *done)
+find_done(const struct apply *a, const struct apply_done *done)
 {
     const struct hook *found = done->id ? hooks_find(&a->found, done->id) : NULL;
 
@@ -114,21 +94,21 @@ look_for(const struct apply *a, const struct plan *plan, const struct apply_done
         return SHOWN;
     if (done->kind == STEP_CHANGE && (!found || found->written == 0))
         return OVERTAKEN; // somebody changed or removed it since
-    for (size_t i = 0; i < plan->len; i++)
-        if (plan->at[i].wanted == done->wanted && plan->at[i].kind < STEP_LEAVE)
+    for (size_t i = 0; i < a->plan.len; i++)
+        if (a->plan.at[i].wanted == done->wanted && a->plan.at[i].kind < STEP_LEAVE)
             return NOT_SHOWN;
     return SHOWN;
 }
 
 // confirm counts what the list shows of what was done.
 static void
-confirm(struct apply *a, const struct plan *plan)
+confirm(struct apply *a)
 {
     size_t left = 0;
 
     for (size_t i = 0; i < a->unconfirmed; i++) {
         const struct apply_done *done = &a->done[i];
-        enum shown shown = look_for(a, plan, done);
+        enum shown shown = find_done(a, done);
         if (shown == NOT_SHOWN) {
             a->done[left++] = *done;
             continue;
@@ -144,23 +124,62 @@ confirm(struct apply *a, const struct plan *plan)
 
 // --- writing -------------------------------------------------------------------------------
 
-// is_taken asks whether what AC will post to the hook is accepted.
-static int
-is_taken(const struct apply *a, const struct hook *wanted, struct err *err)
+static bool
+has_name(const struct hook *hook, const char *name)
 {
-    if (admin_client_takes(&a->config->receiver_admin, &a->config->listen,
-                           wanted->url + strlen(a->config->public_url)) != 0)
+    return hook->name && strcmp(hook->name, name) == 0;
+}
+
+// Whether what AC will post to the hook is accepted.
+static int
+check_taken(const struct apply *a, const struct hook *wanted, struct err *err)
+{
+    const char *path = wanted->url + strlen(a->config->public_url);
+
+    if (admin_client_takes(&a->config->receiver_admin, &a->config->listen, path) != 0)
         return 0;
     return err_exit(err, EXIT_CODE_CONFIG,
                     "left as it is: the receiver would answer 404 to its new URL. Reload "
                     "acrelayd (restart it for a new secret under the units), then apply");
 }
 
+// write_hook makes `wanted` of `found`, as ac_client_write does.
+static int
+write_hook(struct apply *a, const struct hook *found, const struct hook *wanted,
+           struct err *err)
+{
+    enum step_kind kind = !found ? STEP_CREATE : wanted ? STEP_CHANGE : STEP_REMOVE;
+    struct ac_client_answer answer;
+
+    if (wanted && check_taken(a, wanted, err) < 0)
+        return -1;
+    int result = ac_client_write(a->client, found, wanted, &answer, err);
+    if (result == 0)
+        add_done(a, kind, found ? found->id : answer.id, wanted);
+    if (result == 0 || answer.unclear)
+        known_wrote(a->known, found, wanted, &answer);
+    else if (found && err->kind == ERR_AGAIN && err->exit == EXIT_CODE_CHANGES)
+        known_wrote(a->known, found, NULL, &answer); // whatever lists go on to show
+    if (!found && (result == 0 || answer.unclear))
+        save(a, wanted->name);
+    return result;
+}
+
+// A creation that AC accepted and shows nowhere, within the last hour.
+static const struct known_hook *
+find_missing(const struct known *k, const struct hook *wanted)
+{
+    for (size_t i = 0; i < k->len; i++)
+        if (k->at[i].gone && k->at[i].list == wanted->list &&
+            strcmp(k->at[i].name, wanted->name) == 0)
+            return &k->at[i];
+    return NULL;
+}
+
 static int
 create(struct apply *a, const struct hook *wanted, struct err *err)
 {
-    const struct known_hook *missing = known_missing(a->known, wanted);
-    struct ac_client_answer answer;
+    const struct known_hook *missing = find_missing(a->known, wanted);
 
     if (missing && missing->unclear)
         return err_exit(err, EXIT_CODE_CHANGES,
@@ -174,88 +193,69 @@ create(struct apply *a, const struct hook *wanted, struct err *err)
                         "not created a second time: look at ActiveCampaign's own page of "
                         "webhooks; an hour later, or after a reload, it may be created",
                         missing->id);
-    if (is_taken(a, wanted, err) < 0)
-        return -1;
-    if (ac_client_write(a->account, NULL, wanted, &answer, err) < 0) {
-        if (answer.unclear) {
-            known_unclear(a->known, wanted);
-            save(a, wanted->name);
-        }
-        return -1;
-    }
-    known_created(a->known, wanted, &answer);
-    add_done(a, STEP_CREATE, answer.id, wanted);
-    save(a, wanted->name);
-    return 0;
-}
-
-static int
-change(struct apply *a, const struct step *s, struct err *err)
-{
-    struct ac_client_answer answer;
-
-    if (is_taken(a, s->wanted, err) < 0)
-        return -1;
-    if (ac_client_write(a->account, s->found, s->wanted, &answer, err) < 0) {
-        if (err->kind == ERR_AGAIN && err->exit == EXIT_CODE_CHANGES)
-            known_removed(a->known, s->found); // whatever lists go on to show
-        return -1;
-    }
-    known_changed(a->known, s->found, s->wanted, &answer);
-    add_done(a, STEP_CHANGE, s->found->id, s->wanted);
-    return 0;
-}
-
-static int
-remove_hook(struct apply *a, const struct hook *found, struct err *err)
-{
-    struct ac_client_answer unused;
-
-    if (ac_client_write(a->account, found, NULL, &unused, err) < 0)
-        return -1;
-    known_removed(a->known, found);
-    add_done(a, STEP_REMOVE, found->id, NULL);
-    return 0;
+    return write_hook(a, NULL, wanted, err);
 }
 
 // A list may show a hook that is gone: before a twin is removed, one that stays is asked for.
 static int
-remove_twin(struct apply *a, const struct plan *plan, const struct hook *twin,
-            struct err *err)
+remove_twin(struct apply *a, const struct hook *twin, struct err *err)
 {
+    struct ac_client_answer none = {0};
+
     for (size_t i = 0; i < a->found.len; i++) {
         const struct hook *h = &a->found.at[i];
         struct hook now = {0};
-        bool stays = h->id && h->name && strcmp(h->name, twin->name) == 0;
-        for (size_t k = 0; k < plan->len; k++)
-            stays = stays && !(plan->at[k].kind == STEP_REMOVE && plan->at[k].found == h);
+        bool stays = h->id && has_name(h, twin->name);
+        for (size_t k = 0; k < a->plan.len; k++)
+            stays =
+                stays && !(a->plan.at[k].kind == STEP_REMOVE && a->plan.at[k].found == h);
         if (!stays)
             continue;
-        enum ac_client_found there = ac_client_get(a->account, h->id, &now, err);
+        enum ac_client_found there = ac_client_get(a->client, h->id, &now, err);
         hook_release(&now);
         if (there == AC_CLIENT_ERROR)
             return -1;
         if (there != AC_CLIENT_ABSENT)
-            return remove_hook(a, twin, err);
-        known_removed(a->known, h);
+            return write_hook(a, twin, NULL, err);
+        known_wrote(a->known, h, NULL, &none);
     }
     return err_set(err, ERR_AGAIN, "the webhook that does the same is gone");
 }
 
+// Why a hook is not created beside what is at AC already, and what to do.
 static int
-write_step(struct apply *a, const struct plan *plan, const struct step *s,
-           struct err *err)
+refuse(const struct step *s, struct err *err)
+{
+    struct hook_url url;
+    bool parsed = hook_url_parse(&url, s->found->url);
+
+    if (s->why == WHY_UNREADABLE)
+        return err_exit(
+            err, EXIT_CODE_CONFIG,
+            "not created: ActiveCampaign has a webhook to our URL whose id cannot "
+            "be read: remove it there, then apply");
+    return err_exit(
+        err, EXIT_CODE_CONFIG,
+        "not created: webhook #%" PRIu64 " at %s looks like ours, and every event "
+        "would come twice. Add that address to previous_public_urls, or remove "
+        "the webhook (if it is another acrelay's: give this hook another label, "
+        "and that one too)",
+        s->found->id, parsed ? url.host : "an address that cannot be read");
+}
+
+static int
+write_step(struct apply *a, const struct step *s, struct err *err)
 {
     switch (s->kind) {
     case STEP_CREATE:
         return create(a, s->wanted, err);
     case STEP_CHANGE:
-        return change(a, s, err);
+        return write_hook(a, s->found, s->wanted, err);
     case STEP_REMOVE:
-        return s->why == WHY_TWIN ? remove_twin(a, plan, s->found, err)
-                                  : remove_hook(a, s->found, err);
+        return s->why == WHY_TWIN ? remove_twin(a, s->found, err)
+                                  : write_hook(a, s->found, NULL, err);
     case STEP_REFUSE:
-        return refusal_set(s, err);
+        return refuse(s, err);
     case STEP_LEAVE:
     case STEP_KEEP:
         break;
@@ -280,17 +280,17 @@ name_of(const struct step *s)
 // write_plan carries out what it can. 0 all done, 1 unclear: list again, -1 stop. What is to be
 // removed stays while anything is refused that may be there to take its place.
 static int
-write_plan(struct apply *a, const struct plan *plan, struct err *first, struct err *err)
+write_plan(struct apply *a, struct err *first, struct err *err)
 {
     int result = 0;
 
-    for (size_t i = 0; i < plan->len; i++) {
-        const struct step *s = &plan->at[i];
+    for (size_t i = 0; i < a->plan.len; i++) {
+        const struct step *s = &a->plan.at[i];
         if (s->kind == STEP_REMOVE && (first->kind != ERR_NONE || result))
             continue;
-        if (write_step(a, plan, s, err) == 0) {
+        if (write_step(a, s, err) == 0) {
             if (a->progress)
-                a->progress(i + 1, plan->len, a->context);
+                a->progress(i + 1, a->plan.len, a->context);
             continue;
         }
         err_context(err, "hook %s", name_of(s));
@@ -309,30 +309,48 @@ write_plan(struct apply *a, const struct plan *plan, struct err *first, struct e
     return result;
 }
 
+// Hooks of others that post with a token of ours.
+static void
+report_doubles(struct apply *a)
+{
+    char text[300];
+    bool certain;
+
+    for (size_t i = 0; i < a->found.len; i++) {
+        const struct hook *h = &a->found.at[i],
+                          *like = plan_alike(a->wanted, h, &certain);
+        if (!like || !certain || h->id == like->adopt)
+            continue;
+        snprintf(text, sizeof text,
+                 "hook %s: webhook #%" PRIu64
+                 " posts to another address with our token; where "
+                 "that leads here too, every event comes twice. Add the address to "
+                 "previous_public_urls, or remove the webhook",
+                 like->name, h->id);
+        a->refused(text, a->context);
+    }
+}
+
 // try_once writes what the plan says. 1: list again, 0: nothing is left to do, -1.
 static int
-try_once(struct apply *a, const struct plan *plan, int *unclear, int *same,
-         struct err *err)
+try_once(struct apply *a, int *unclear, int *same, struct err *err)
 {
     struct err first = {0}, ignored;
-    int result = write_plan(a, plan, &first, err);
+    int result = write_plan(a, &first, err);
 
     if (result < 0)
         return -1;
     if (first.kind != ERR_NONE) {
-        struct plan after;
-        if (apply_plan(a, &after, &ignored) == 0) { // what is there now
-            confirm(a, &after);
-            plan_release(&after);
-        }
-        *err = first; // is the one to tell
+        if (apply_plan(a, &ignored) == 0) // what is there now
+            confirm(a);
+        *err = first; // is the one to report
         return -1;
     }
-    if (plan->writes == 0)
-        refusal_report_doubles(a->wanted, &a->found, a->refused, a->context);
-    if (plan->writes == 0 && a->unconfirmed == 0)
+    if (a->plan.writes == 0)
+        report_doubles(a);
+    if (a->plan.writes == 0 && a->unconfirmed == 0)
         return 0;
-    if (plan->writes == 0)
+    if (a->plan.writes == 0)
         return err_exit(err, EXIT_CODE_FAILURE,
                         "ActiveCampaign accepted what its list does not show: see list");
     if (result > 0)
@@ -351,118 +369,95 @@ apply_run(struct apply *a, struct err *err)
 
     a->created = a->changed = a->removed = a->unconfirmed = 0;
     while (result > 0) {
-        struct plan plan;
-        if (plan_to_write(a, &plan, err) < 0)
+        if (plan_to_write(a, err) < 0)
             return -1;
-        confirm(a, &plan);
-        a->left = count_steps(&plan, STEP_LEAVE);
-        a->kept = plan.kept;
+        confirm(a);
         // A list that is late is waited for, not corrected.
         if (a->unconfirmed == 0 || waits++ >= WAITS_MAX || !wait_for_list(a)) {
-            result = try_once(a, &plan, &unclear, &same, err);
+            result = try_once(a, &unclear, &same, err);
             waits = 0;
         }
-        plan_release(&plan);
     }
     return result;
 }
 
-// --- anew ----------------------------------------------------------------------------------
+// --- creating again ------------------------------------------------------------------------
 
-// The one that was just created: by its id, or where the answer did not say, the new one.
-static const struct hook *
-find_fresh(const struct apply *a, const struct hook *wanted, uint64_t id,
-           const struct hooks *before)
+struct recreation {
+    const struct hook *wanted;
+    uint64_t id;         // of the new one, 0: the answer did not say
+    struct hooks before; // what was there
+};
+
+// Whether the list shows the new one: that id, or where the answer did not say, one more.
+static bool
+is_fresh_there(const struct apply *a, const struct recreation *r)
 {
     for (size_t i = 0; i < a->found.len; i++) {
         const struct hook *h = &a->found.at[i];
-        if (id ? h->id == id
-               : h->name && h->id && strcmp(h->name, wanted->name) == 0 &&
-                     !hooks_find(before, h->id))
-            return h;
+        if (r->id
+                ? h->id == r->id
+                : h->id && has_name(h, r->wanted->name) && !hooks_find(&r->before, h->id))
+            return true;
     }
-    return NULL;
+    return false;
+}
+
+// Lists until one shows the new one (r), or all that was done (NULL).
+static int
+wait_shown(struct apply *a, const struct recreation *r, const char *late, struct err *err)
+{
+    for (int waits = 0;; waits++) {
+        if (apply_plan(a, err) < 0)
+            return -1;
+        confirm(a);
+        if (r ? is_fresh_there(a, r) : a->unconfirmed == 0)
+            return 0;
+        if (waits == WAITS_MAX || !wait_for_list(a))
+            return err_set(err, ERR_AGAIN, "%s", late);
+    }
 }
 
 static int
-remove_older(struct apply *a, const struct hook *wanted, const struct hooks *before,
-             struct err *err)
+remove_older(struct apply *a, const struct recreation *r, struct err *err)
 {
-    uint64_t digest = hook_digest(wanted);
+    uint64_t digest = hook_digest(r->wanted);
 
-    for (size_t i = 0; i < before->len; i++) {
-        const struct hook *h = &before->at[i];
-        if (h->id && h->name && strcmp(h->name, wanted->name) == 0 &&
-            (h->list == wanted->list || h->written == digest) &&
-            remove_hook(a, h, err) < 0)
+    for (size_t i = 0; i < r->before.len; i++) {
+        const struct hook *h = &r->before.at[i];
+        if (h->id && has_name(h, r->wanted->name) &&
+            (h->list == r->wanted->list || h->written == digest) &&
+            write_hook(a, h, NULL, err) < 0)
             return -1;
     }
     return 0;
 }
 
-// Lists until one shows what was done.
 static int
-wait_confirmed(struct apply *a, struct err *err)
+replace(struct apply *a, struct recreation *r, struct err *err)
 {
-    for (int waits = 0;; waits++) {
-        struct plan plan;
-        if (apply_plan(a, &plan, err) < 0)
-            return -1;
-        confirm(a, &plan);
-        plan_release(&plan);
-        if (a->unconfirmed == 0)
-            return 0;
-        if (waits == WAITS_MAX || !wait_for_list(a))
-            return err_set(err, ERR_AGAIN,
-                           "ActiveCampaign's list does not show yet what was done");
-    }
-}
-
-static int
-wait_fresh(struct apply *a, const struct hook *wanted, uint64_t id,
-           const struct hooks *before, struct err *err)
-{
-    for (int waits = 0;; waits++) {
-        if (list(a, false, err) < 0)
-            return -1;
-        if (find_fresh(a, wanted, id, before))
-            return 0;
-        if (waits == WAITS_MAX || !wait_for_list(a))
-            return err_set(
-                err, ERR_AGAIN,
-                "the new webhook is not in ActiveCampaign's list; the old one was "
-                "left");
-    }
-}
-
-static int
-recreate_one(struct apply *a, const struct hook *wanted, struct err *err)
-{
-    struct hooks before = a->found;
     struct ac_client_answer answer = {0};
-    int result;
 
-    a->found = (struct hooks){0};
-    if (is_taken(a, wanted, err) < 0) {
-        result = -1;
-    } else if ((result = ac_client_write(a->account, NULL, wanted, &answer, err)) == 0) {
-        known_created(a->known, wanted, &answer);
-        save(a, wanted->name);
-    } else if (err->kind == ERR_AGAIN) {
-        result = 0; // an unclear answer is no error yet: the list tells
+    if (check_taken(a, r->wanted, err) < 0)
+        return -1;
+    if (ac_client_write(a->client, NULL, r->wanted, &answer, err) == 0) {
+        known_wrote(a->known, NULL, r->wanted, &answer);
+        save(a, r->wanted->name);
+    } else if (err->kind != ERR_AGAIN) {
+        return -1; // an unclear answer is no error yet: the list shows it
     }
-    if (result == 0)
-        result = wait_fresh(a, wanted, answer.id, &before, err);
-    if (result == 0) {
-        add_done(a, STEP_CREATE, answer.id, wanted);
-        if (a->recreated)
-            a->recreated(wanted->name, a->context);
-        result = remove_older(a, wanted, &before, err);
-    }
-    if (result == 0)
-        result = wait_confirmed(a, err);
-    hooks_release(&before);
-    return result;
+    r->id = answer.id;
+    if (wait_shown(
+            a, r, "the new webhook is not in ActiveCampaign's list; the old one was left",
+            err) < 0)
+        return -1;
+    add_done(a, STEP_CREATE, r->id, r->wanted);
+    if (a->recreated)
+        a->recreated(r->wanted->name, a->context);
+    if (remove_older(a, r, err) < 0)
+        return -1;
+    return wait_shown(a, NULL, "ActiveCampaign's list does not show yet what was done",
+                      err);
 }
 
 static bool
@@ -480,21 +475,24 @@ is_pending(const struct plan *plan, const char *name)
 int
 apply_recreate(struct apply *a, const char *name, struct err *err)
 {
-    struct plan plan;
+    int result = 0;
 
     a->created = a->removed = a->unconfirmed = 0;
-    if (apply_plan(a, &plan, err) < 0)
+    if (apply_plan(a, err) < 0)
         return -1;
-    bool pending = is_pending(&plan, name);
-    plan_release(&plan);
-    if (pending)
+    if (is_pending(&a->plan, name))
         return err_exit(err, EXIT_CODE_CHANGES,
                         "hook %s is not as the file says yet: run `acrelay-worker apply` "
                         "first",
                         name);
-    for (size_t i = 0; i < a->wanted->len; i++)
-        if (strcmp(a->wanted->at[i].name, name) == 0 &&
-            recreate_one(a, &a->wanted->at[i], err) < 0)
-            return -1;
-    return 0;
+    for (size_t i = 0; i < a->wanted->len && result == 0; i++) {
+        struct recreation r = {.wanted = &a->wanted->at[i], .before = a->found};
+        if (!has_name(r.wanted, name))
+            continue;
+        plan_release(&a->plan);
+        a->found = (struct hooks){0};
+        result = replace(a, &r, err);
+        hooks_release(&r.before);
+    }
+    return result;
 }

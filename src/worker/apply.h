@@ -1,6 +1,6 @@
 // Applying: list, plan, write, and again until a list shows that there is nothing to do. So
 // nothing that is lost or unclear on the way (an answer, the process itself) needs a special
-// case: the next list tells what became of it.
+// case: the next list shows what became of it.
 #ifndef ACRELAY_WORKER_APPLY_H
 #define ACRELAY_WORKER_APPLY_H
 
@@ -10,30 +10,30 @@
 struct apply_done; // a write that was accepted and that no list has shown yet
 
 struct apply {
-    struct ac_client *account;
+    struct ac_client *client;
     const struct config *config; // its receiver is asked, where it runs here
     const struct hooks *wanted;
     struct known *known;
-    struct store *store; // where what is known is kept; may be NULL
+    struct worker_redis *redis; // where what is known is kept; may be NULL
     bool prune;
-    // told after each step, with steps done and in all; may be NULL
+    // called after each step, with steps done and in all; may be NULL
     void (*progress)(size_t done, size_t all, void *context);
-    // told of each hook that is not accepted or not created; apply_run needs it
+    // called for each hook that is not accepted or not created; apply_run needs it
     void (*refused)(const char *text, void *context);
-    // told when a list has shown what apply_recreate created; may be NULL
+    // called when a list has shown what apply_recreate created; may be NULL
     void (*recreated)(const char *name, void *context);
     void *context;
     // results
     struct hooks found; // as the last list had it; apply_release frees it
-    bool listed;        // whether that list succeeded; else `found` is not all
+    struct plan plan;   // of `found`
+    bool listed; // whether the last list succeeded; else `found` is not all, and no plan
     size_t created, changed, removed; // and shown so by a list
-    size_t left, kept;
     struct apply_done *done;
     size_t unconfirmed; // accepted by AC, and not shown by a list
 };
 
 // apply_plan lists and plans, and writes nothing.
-int apply_plan(struct apply *a, struct plan *plan, struct err *err);
+int apply_plan(struct apply *a, struct err *err);
 
 // apply_run makes it so. A URL that the receiver here would answer with 404, because it has not
 // loaded that hook or secret yet, is not written: AC would go on to post to it and lose all. A
@@ -43,7 +43,7 @@ int apply_plan(struct apply *a, struct plan *plan, struct err *err);
 // created a second time.
 int apply_run(struct apply *a, struct err *err);
 
-// apply_recreate creates the hooks of this name anew, confirms them by a list, only then
+// apply_recreate creates the hooks of this name again, confirms them by a list, only then
 // deletes the old ones, and has that shown by a list too. Refused with EXIT_CODE_CHANGES while
 // apply has something to do for that name: an old one that is on another list, say, would be left.
 int apply_recreate(struct apply *a, const char *name, struct err *err);

@@ -4,20 +4,12 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "hook/plan.h"
-#include "worker/state_json.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 static const int64_t hour_us = INT64_C(3600) * 1000000;
-
-void
-known_release(struct known *k)
-{
-    free(k->at);
-    *k = (struct known){0};
-}
 
 static struct known_hook *
 find(const struct known *k, uint64_t id)
@@ -53,26 +45,19 @@ forget_marked(struct known *k)
 }
 
 void
-known_restart(struct known *k)
+known_forget(struct known *k, bool only_unlisted)
 {
     for (size_t i = 0; i < k->len; i++)
-        k->at[i].forget = !k->at[i].listed;
+        k->at[i].forget = !only_unlisted || !k->at[i].listed;
     forget_marked(k);
+    if (only_unlisted)
+        return;
+    free(k->at);
+    *k = (struct known){0};
 }
 
-void
-known_created(struct known *k, const struct hook *wanted,
-              const struct ac_client_answer *answer)
-{
-    struct known_hook *e = known_add(k, answer->id, wanted->name);
-
-    e->list = wanted->list;
-    e->written = hook_digest(wanted);
-    e->answered = answer->digest;
-}
-
-void
-known_unclear(struct known *k, const struct hook *wanted)
+static void
+wrote_unclear(struct known *k, const struct hook *wanted)
 {
     struct known_hook *e = NULL;
 
@@ -89,42 +74,31 @@ known_unclear(struct known *k, const struct hook *wanted)
 }
 
 void
-known_changed(struct known *k, const struct hook *before, const struct hook *wanted,
-              const struct ac_client_answer *answer)
+known_wrote(struct known *k, const struct hook *found, const struct hook *wanted,
+            const struct ac_client_answer *answer)
 {
-    struct known_hook *e = known_add(k, before->id, wanted->name);
+    const char *name = wanted ? wanted->name : found->name;
 
-    e->list = wanted->list;
-    e->listed = true;
-    e->written = hook_digest(wanted);
-    e->before = hook_digest(before);
-    e->answered = answer->digest;
-}
-
-void
-known_removed(struct known *k, const struct hook *found)
-{
-    struct known_hook *e = known_add(k, found->id, found->name ? found->name : "");
-
-    e->listed = e->removed = true;
-}
-
-const struct known_hook *
-known_missing(const struct known *k, const struct hook *wanted)
-{
-    for (size_t i = 0; i < k->len; i++) {
-        const struct known_hook *e = &k->at[i];
-        if (e->gone && e->list == wanted->list && strcmp(e->name, wanted->name) == 0)
-            return e;
+    if (answer->unclear) {
+        wrote_unclear(k, wanted);
+        return;
     }
-    return NULL;
+    struct known_hook *e = known_add(k, found ? found->id : answer->id, name ? name : "");
+    e->listed = found;
+    e->removed = !wanted;
+    if (!wanted)
+        return;
+    e->list = wanted->list;
+    e->written = hook_digest(wanted);
+    e->before = found ? hook_digest(found) : 0;
+    e->answered = answer->digest;
 }
 
 // --- settling ------------------------------------------------------------------------------
 
 struct settling {
     struct known *known;
-    struct ac_client *account;
+    struct ac_client *client;
     const struct hooks *wanted;
     uint64_t *digests; // of wanted
     struct hooks *found;
@@ -158,32 +132,32 @@ report(const struct hook *wanted, const struct hook *found, unsigned differs)
 {
     char label[200];
     struct hook_url url;
-    struct buf said;
+    struct buf text;
 
-    buf_init(&said, 1 << 14);
+    buf_init(&text, 1 << 14);
     text_escape(label, sizeof label, span_of(found->label));
     if (differs & DIFFERS_LABEL)
-        buf_add_format(&said, "name \"%s\"", label);
+        buf_add_format(&text, "name \"%s\"", label);
     if (differs & DIFFERS_URL)
-        buf_add_format(&said, "%sanother URL", said.len ? ", " : "");
+        buf_add_format(&text, "%sanother URL", text.len ? ", " : "");
     if (differs & DIFFERS_EVENTS)
-        add_words(&said, "events", &found->events);
+        add_words(&text, "events", &found->events);
     if (differs & DIFFERS_SOURCES)
-        add_words(&said, "sources", &found->sources);
+        add_words(&text, "sources", &found->sources);
     if (differs & DIFFERS_LIST && found->list == HOOK_LIST_UNREADABLE)
-        buf_add_format(&said, "%sa list that cannot be read", said.len ? ", " : "");
+        buf_add_format(&text, "%sa list that cannot be read", text.len ? ", " : "");
     else if (differs & DIFFERS_LIST)
-        buf_add_format(&said, "%slist %" PRIu64, said.len ? ", " : "", found->list);
+        buf_add_format(&text, "%slist %" PRIu64, text.len ? ", " : "", found->list);
     log_warn("worker: hook %s (#%" PRIu64
              "): ActiveCampaign accepted it and stores %s; it is "
              "not written again until the file or the webhook changes",
-             wanted->name, found->id, buf_text(&said));
+             wanted->name, found->id, buf_text(&text));
     if (differs & DIFFERS_URL && (!hook_url_parse(&url, found->url) || !url.exact))
         log_alarm("worker: hook %s (#%" PRIu64
                   "): the receiver answers 404 to the URL that "
                   "ActiveCampaign made of ours: its events are lost",
                   wanted->name, found->id);
-    buf_release(&said);
+    buf_release(&text);
 }
 
 // Whether what is there now can be what AC made of what was written. One that looks as before
@@ -293,7 +267,7 @@ settle_one(struct settling *s, struct known_hook *e, struct err *err)
         e->gone = e->lost = false;
         return 0;
     }
-    enum ac_client_found there = ac_client_get(s->account, e->id, &now, err);
+    enum ac_client_found there = ac_client_get(s->client, e->id, &now, err);
     if (there == AC_CLIENT_ERROR)
         return -1;
     if (there == AC_CLIENT_ABSENT || (there == AC_CLIENT_UNCLEAR && !row)) {
@@ -344,11 +318,11 @@ take_over(struct settling *s)
 }
 
 int
-known_settle(struct known *k, struct ac_client *a, const struct hooks *wanted,
+known_settle(struct known *k, struct ac_client *client, const struct hooks *wanted,
              struct hooks *found, struct err *err)
 {
     struct settling s = {k,
-                         a,
+                         client,
                          wanted,
                          NULL,
                          found,
@@ -358,7 +332,7 @@ known_settle(struct known *k, struct ac_client *a, const struct hooks *wanted,
                          1000 * times_ms("worker_unclear", KNOWN_UNCLEAR_MS)};
     int result = 0;
 
-    if (has_lost(k, found) && ac_client_list(a, true, found, err) < 0)
+    if (has_lost(k, found) && ac_client_list(client, true, found, err) < 0)
         return -1;
     s.digests = memory_get((wanted->len + 1) * sizeof *s.digests);
     for (size_t i = 0; i < wanted->len; i++)
@@ -369,35 +343,4 @@ known_settle(struct known *k, struct ac_client *a, const struct hooks *wanted,
     take_over(&s);
     free(s.digests);
     return result;
-}
-
-// --- over restarts -------------------------------------------------------------------------
-
-void
-known_load(struct known *k, struct store *store, const struct config *c)
-{
-    for (size_t i = 0; i < c->hooks_len && !k->loaded; i++) {
-        struct span name = span_of(c->hooks[i].name);
-        const struct redis_reply *reply = store_command(store, "HGET", "hooks", &name, 1);
-        if (!reply)
-            return; // another time
-        state_json_read_known(k, c->hooks[i].name, redis_reply_text(reply));
-    }
-    k->loaded = true;
-}
-
-void
-known_save(const struct known *k, struct store *store, const char *name)
-{
-    struct span field = span_of(name);
-    const struct redis_reply *reply = store_command(store, "HGET", "hooks", &field, 1);
-    struct buf json;
-
-    if (!reply)
-        return;
-    buf_init(&json, 1 << 16);
-    state_json_merge_known(&json, redis_reply_text(reply), k, name);
-    struct span args[] = {field, buf_span(&json)};
-    (void)store_command(store, "HSET", "hooks", args, 2); // said by the store
-    buf_release(&json);
 }

@@ -1,14 +1,13 @@
-// What is known of hooks at AC beside what a list says just now. AC's lists may be late, lose
-// rows, and show what was written in other words, so nothing is created, written again or held
-// to be gone on the word of one list: where it differs from what is known here,
-// GET /webhooks/{id} decides.
+// What is known of hooks at AC beside what a list says just now, here and in Redis.
 //
-// One thread. Kept in {namespace}:hooks over restarts (state_json.h), as far as it matters then.
+// AC's lists may be late, lose rows, and show what was written in other words, so nothing is
+// created, written again or held to be gone on the word of one list: where it differs from what
+// is known here, GET /webhooks/{id} decides. One thread.
 #ifndef ACRELAY_WORKER_KNOWN_H
 #define ACRELAY_WORKER_KNOWN_H
 
+#include "config/config.h"
 #include "hook/ac_client.h"
-#include "worker/store.h"
 
 struct known_hook {
     uint64_t id;          // 0: the answer to its creation did not say
@@ -40,36 +39,69 @@ struct known {
     bool loaded;
 };
 
-void known_release(struct known *k);
-// known_restart is for a file that was loaded anew: what was created and never shown may be
-// created again.
-void known_restart(struct known *k);
+// known_forget forgets everything; only_unlisted: what was created and never shown, so that it
+// may be created again (a file was loaded).
+void known_forget(struct known *k, bool only_unlisted);
 
-// What was done, told right after AC accepted it. `before` is what the hook was then.
-void known_created(struct known *k, const struct hook *wanted,
-                   const struct ac_client_answer *answer);
-// known_unclear is for a creation that failed and may have been done: it is repeated when lists
-// have not shown it for KNOWN_UNCLEAR_MS, and each time ever later.
-void known_unclear(struct known *k, const struct hook *wanted);
-void known_changed(struct known *k, const struct hook *before, const struct hook *wanted,
-                   const struct ac_client_answer *answer);
-void known_removed(struct known *k, const struct hook *found);
+// known_wrote is called right after AC accepted that `found` became `wanted`; NULL as in
+// ac_client_write. A creation that failed and may have been done (answer->unclear) is repeated when
+// lists have not shown it for KNOWN_UNCLEAR_MS, and each time later.
+void known_wrote(struct known *k, const struct hook *found, const struct hook *wanted,
+                 const struct ac_client_answer *answer);
 
 // known_settle makes of a list what is there: adds what it lacks, drops what it shows too long,
 // and sets `written` and `settled`. Reports once what AC stores in other words.
-int known_settle(struct known *k, struct ac_client *a, const struct hooks *wanted,
+int known_settle(struct known *k, struct ac_client *client, const struct hooks *wanted,
                  struct hooks *found, struct err *err);
 
-// known_missing gives a creation of this hook that AC accepted and shows nowhere, within the
-// last hour; NULL: none.
-const struct known_hook *known_missing(const struct known *k, const struct hook *wanted);
-
-// known_load reads what Redis has, once; known_save writes what concerns one name. Where Redis
-// is away nothing is read or written.
-void known_load(struct known *k, struct store *store, const struct config *c);
-void known_save(const struct known *k, struct store *store, const char *name);
-
-// known_add is for state_json.c; the entry may be filled until the next one is added.
+// known_add gives a new entry in place of that of this id; valid until the next one is added.
 struct known_hook *known_add(struct known *k, uint64_t id, const char *name);
+
+// --- Redis (known_json.c) ------------------------------------------------------------------
+
+// Redis as the worker uses it: connected when needed; that it is away, refuses a command or is
+// back is logged once. One thread.
+struct worker_redis {
+    const struct config *config;
+    bool quiet; // of a command that can do without: nothing is logged, and once Redis did
+                // not answer it is not asked again
+    struct redis *redis; // NULL: not connected, or away
+    bool away;
+    const char *refused; // the command whose refusal was logged, NULL: none
+};
+
+void worker_redis_close(struct worker_redis *r); // it may be used on, with another config
+
+// worker_redis_command sends one command; NULL when Redis is away or refuses it. The first word
+// is `command`, the second, when `key` is not NULL, "{namespace}:<key>".
+const struct redis_reply *worker_redis_command(struct worker_redis *r,
+                                               const char *command, const char *key,
+                                               const struct span *more, size_t more_len);
+
+// known_load reads what Redis has of the hooks of this configuration, once; known_save writes
+// what concerns one name. Where Redis is away nothing is read or written.
+void known_load(struct known *k, struct worker_redis *r);
+void known_save(const struct known *k, struct worker_redis *r, const char *name);
+
+// A state is what {namespace}:hooks has for one hook, as JSON without URL and token:
+// {"state":"registered","ids":["7"],"checked":T,"last_event":T,"repaired":T,
+// "repaired_boot":"<seconds of the boot clock>"}, times RFC 3339 UTC or absent. States:
+// registered, pending (changes wait), silent (no event for longer than expect_every), left (the
+// file does not name it any more, and AC still posts to it). What is known of its hooks beside,
+// only where there is something:
+// "created":[{"id":"7","list":"0","at":T}] AC accepted, no list has shown it yet;
+// "stored":[{"id":"7","differs":true,"written":"<16 hex>","as":"<16 hex>"}] digests of what was
+// written and of what AC made of it; where they do not differ, for an hour.
+struct state {
+    char word[24];                            // "registered"; "": none
+    int64_t checked_us, last_us, repaired_us; // 0: never
+    int64_t repaired_boot_us;                 // the same by the boot clock
+};
+
+// state_save writes the state of a hook, with the ids of the found hooks of this name and what
+// is known of them. state_read reads one; only word and repaired times.
+void state_save(const struct state *state, const char *name, const struct hooks *found,
+                const struct known *known, struct worker_redis *r);
+void state_read(struct state *to, struct span json);
 
 #endif

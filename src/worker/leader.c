@@ -1,20 +1,40 @@
-#include "worker/leader.h"
+// The files of the local lock are opened each time, so that a token that was replaced, or a
+// directory that the service manager made again, is the one that others see too. It is a file of
+// mode 600 in $RUNTIME_DIRECTORY or $STATE_DIRECTORY, as systemd gives them to the unit, else in
+// /run/acrelay-worker: that is the unit's, so that root finds it by hand. The file with the API
+// token is locked as well: whoever may run a worker can read it, nobody else can open it, and
+// workers outside of units have that in common whoever they run as.
+#include "worker/worker.h"
 
-#include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "hook/ac_client.h"
-#include "worker/lock.h"
+#include "edge/digest.h"
+#include "edge/redis.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define UNIT_DIRECTORY "/run/acrelay-worker"
+
+struct lock {
+    char directory[256], name[32], token[4096]; // "" where there is none
+    bool is_own;                                // the directory, made by us
+    int fds[2];                                 // -1: not taken
+};
 
 struct leader {
     bool by_lease;
     int64_t lease_ms; // redis: renewed after a third; no write begins in the last two
-    struct store *store;
+    struct worker_redis *redis;
     struct lock lock; // local
     bool locked;
     char self[33]; // redis: who we are
@@ -22,6 +42,152 @@ struct leader {
     int64_t until_ms; // redis: end of the lease, 0: not the leader
     int64_t asked_ms;
 };
+
+// --- local ---------------------------------------------------------------------------------
+
+// Of the file itself, whatever link or relative path leads to it.
+static void
+make_name(char *to, size_t size, const char *file)
+{
+    char real[PATH_MAX], hex[17];
+    unsigned char digest[DIGEST_BYTES];
+
+    digest_of(span_of(realpath(file, real) ? real : file), digest);
+    text_hex(hex, sizeof hex, digest, 8);
+    snprintf(to, size, "%s.lock", hex);
+}
+
+static int
+not_private(struct err *err, const char *path)
+{
+    return err_exit(
+        err, EXIT_CODE_DIRECTORY,
+        "%s: the leader's lock would not be ours alone there (owner, mode 700 "
+        "or 755, no link). Under a unit: RuntimeDirectory=acrelay-worker",
+        path);
+}
+
+static bool
+is_private(const struct stat *st, mode_t others)
+{
+    return (st->st_uid == geteuid() || st->st_uid == 0 || geteuid() == 0) &&
+           (st->st_mode & others) == 0;
+}
+
+// The lock file, made where it is not there; for root in the unit's directory it is the unit's.
+static int
+open_file(const struct lock *l, struct err *err)
+{
+    struct stat directory, st;
+    int at = open(l->directory,
+                  O_RDONLY | O_DIRECTORY | O_CLOEXEC | (l->is_own ? O_NOFOLLOW : 0)),
+        fd = -1;
+
+    if (at < 0 || fstat(at, &directory) < 0)
+        err_errno(err, "%s: cannot open the directory of the leader's lock",
+                  l->directory);
+    else if (!is_private(&directory, 022) || (l->is_own && directory.st_uid != geteuid()))
+        not_private(err, l->directory);
+    else if ((fd = openat(at, l->name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600)) <
+             0)
+        err_errno(err, "%s/%s: cannot open the leader's lock", l->directory, l->name);
+    if (at >= 0)
+        close(at);
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || !is_private(&st, 077)) {
+        close(fd);
+        return not_private(err, l->directory);
+    }
+    if (geteuid() == 0 && st.st_uid == 0 && directory.st_uid != 0 &&
+        fchown(fd, directory.st_uid, directory.st_gid) < 0)
+        return fd; // the unit cannot open it then, and says so
+    return fd;
+}
+
+static void
+find_directory(struct lock *l)
+{
+    const char *given = getenv("RUNTIME_DIRECTORY");
+
+    if (!given || !*given)
+        given = getenv("STATE_DIRECTORY");
+    if (given && *given) {
+        snprintf(l->directory, sizeof l->directory, "%.*s", (int)strcspn(given, ":"),
+                 given);
+        return;
+    }
+    if (geteuid() == 0)
+        (void)mkdir(UNIT_DIRECTORY, 0700); // the unit makes it its own when it starts
+    if (access(UNIT_DIRECTORY, W_OK | X_OK) == 0)
+        snprintf(l->directory, sizeof l->directory, "%s", UNIT_DIRECTORY);
+}
+
+// Where neither a directory was given nor a token is in a file: another user could only keep
+// us out by making this first, and would be named.
+static void
+find_own(struct lock *l)
+{
+    snprintf(l->directory, sizeof l->directory, "/tmp/acrelay-worker-%u",
+             (unsigned)geteuid());
+    (void)mkdir(l->directory, 0700);
+    l->is_own = true;
+}
+
+static int
+find_lock(struct lock *l, const struct config *c, struct err *err)
+{
+    *l = (struct lock){.fds = {-1, -1}};
+    find_directory(l);
+    if (c->account_api_token_file && access(c->account_api_token_file, R_OK) == 0)
+        snprintf(l->token, sizeof l->token, "%s", c->account_api_token_file);
+    if (!l->directory[0] && !l->token[0])
+        find_own(l);
+    make_name(l->name, sizeof l->name, c->file);
+    int fd = l->directory[0] ? open_file(l, err) : -1;
+    if (l->directory[0] && fd < 0) {
+        if (err)
+            err->exit = EXIT_CODE_DIRECTORY;
+        return -1;
+    }
+    if (fd >= 0)
+        close(fd);
+    return 0;
+}
+
+static void
+unlock(struct lock *l)
+{
+    for (int i = 0; i < 2; i++) {
+        if (l->fds[i] >= 0)
+            close(l->fds[i]);
+        l->fds[i] = -1;
+    }
+}
+
+// false: another one has it. What cannot be locked at all keeps nobody out.
+static bool
+take(int fd)
+{
+    return fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+}
+
+// lock takes all of it, or nothing and returns false when another one has it.
+static bool
+lock(struct lock *l)
+{
+    unlock(l);
+    if (l->directory[0])
+        l->fds[0] = open_file(l, NULL);
+    if (l->token[0])
+        l->fds[1] = open(l->token, O_RDONLY | O_CLOEXEC);
+    if ((l->fds[0] >= 0 || l->fds[1] >= 0) && take(l->fds[0]) && take(l->fds[1]))
+        return true;
+    unlock(l);
+    return false;
+}
+
+// --- the lease -----------------------------------------------------------------------------
 
 // Takes a free lease, renews ours, leaves another's alone: one step, so that none can come
 // in between.
@@ -40,7 +206,7 @@ now_ms(void)
 }
 
 struct leader *
-leader_open(const struct config *c, struct store *store, struct err *err)
+leader_open(const struct config *c, struct worker_redis *redis, struct err *err)
 {
     struct leader *l = memory_get(sizeof *l);
     unsigned char random[16];
@@ -49,37 +215,30 @@ leader_open(const struct config *c, struct store *store, struct err *err)
                   "a request ends in time");
     *l = (struct leader){.by_lease = c->worker_leader_redis,
                          .lease_ms = times_ms("lease", LEADER_LEASE_MS),
-                         .store = store};
+                         .redis = redis};
     if (getrandom(random, sizeof random, 0) != sizeof random) {
         err_errno(err, "no random bytes");
         free(l);
         return NULL;
     }
     text_hex(l->self, sizeof l->self, random, sizeof random);
-    if (l->by_lease || lock_init(&l->lock, c, err) == 0)
+    if (l->by_lease || find_lock(&l->lock, c, err) == 0)
         return l;
     free(l);
     return NULL;
 }
 
-void
-leader_use(struct leader *l, const struct config *c)
-{
-    if (!l->by_lease)
-        (void)lock_init(&l->lock, c, NULL); // as at the start, but for the token's file
-}
-
 static bool
 run_script(struct leader *l, const char *text)
 {
-    char key[128];
+    char key[128], ms[24];
 
-    store_key(l->store, key, sizeof key, "leader");
-    char ms[24];
+    snprintf(key, sizeof key, "{%s}:leader", l->redis->config->redis_namespace);
     snprintf(ms, sizeof ms, "%lld", (long long)l->lease_ms);
     struct span args[] = {span_of(text), SPAN("1"), span_of(key), span_of(l->self),
                           span_of(ms)};
-    const struct redis_reply *reply = store_command(l->store, "EVAL", NULL, args, 5);
+    const struct redis_reply *reply =
+        worker_redis_command(l->redis, "EVAL", NULL, args, 5);
     return reply && redis_reply_number(reply) == 1;
 }
 
@@ -105,26 +264,34 @@ ask(struct leader *l)
         l->until_ms = before + l->lease_ms;
         if (!was)
             log_info("worker: this is the leader now");
-    } else if (store_is_up(l->store)) {
+    } else if (l->redis->redis) {
         if (was)
             log_warn("worker: another worker is the leader now");
         l->until_ms = 0;
     }
 }
 
+static bool
+has_lease(const struct leader *l)
+{
+    return l->until_ms > now_ms();
+}
+
 bool
-leader_take(struct leader *l, int64_t wait_ms)
+leader_take(struct leader *l, const struct config *c, int64_t wait_ms)
 {
     int64_t end = now_ms() + wait_ms;
 
+    if (!l->by_lease && !l->locked)
+        (void)find_lock(&l->lock, c, NULL); // as at the start, but for the token's file
     for (;;) {
         if (l->by_lease) {
             leader_tick(l);
-            if (leader_is(l))
+            if (has_lease(l))
                 return true;
-            if (!store_is_up(l->store))
+            if (!l->redis->redis)
                 return false; // nobody says who is the leader
-        } else if (lock_take(&l->lock)) {
+        } else if (lock(&l->lock)) {
             return l->locked = true;
         }
         if (now_ms() >= end)
@@ -139,7 +306,7 @@ void
 leader_leave(struct leader *l)
 {
     if (l->locked)
-        lock_leave(&l->lock);
+        unlock(&l->lock);
     l->locked = false;
 }
 
@@ -148,12 +315,6 @@ leader_tick(struct leader *l)
 {
     if (l->by_lease && (l->asked_ms == 0 || now_ms() - l->asked_ms >= l->lease_ms / 3))
         ask(l);
-}
-
-bool
-leader_is(const struct leader *l)
-{
-    return l->by_lease ? l->until_ms > now_ms() : l->locked;
 }
 
 bool

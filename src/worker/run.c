@@ -1,16 +1,60 @@
 // The loop: rounds of list, plan and write; between them, signals, the file, the lease and
-// the hooks' silence are looked at every second or ten. One thread does it all, so that what
+// the hooks' silence are checked every second or ten. One thread does it all, so that what
 // it knows needs no lock; civetweb's threads only read metrics.
-#include "worker/run.h"
-
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/metric.h"
+#include "edge/admin.h"
 #include "edge/reloads.h"
+#include "worker/worker.h"
 
+#include <inttypes.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+enum { SLICE_MS = 1000, CHECK_MS = 10000, AGAIN_MS = 30000, LINES_MAX = 1 << 20 };
+
+struct run {
+    struct worker *w;
+    struct monitor monitor;
+    sigset_t signals;
+    bool stopping, hangup, standby;
+    bool leads; // in this round
+    struct files files;
+    uint64_t fresh_secrets;     // of a new file, not watched before
+    bool missing;               // the file, and that was reported
+    int64_t round_ms, check_ms; // when they are due
+    int64_t backoff_ms;
+    struct once failure;
+    bool failed;                        // since the last round that wrote all
+    bool wait_reported;                 // since the last round that succeeded
+    struct buf refused, refused_before; // lines of this round, and of the one before
+    _Atomic(bool) ok;                   // the last round
+    _Atomic(int64_t) ok_us; // when it was, or another worker's was not ours to report
+};
+
+enum { ROUND_OK, LEADER, OK_AGE, BUILD, THROTTLES, METRICS };
+static struct metric metrics[METRICS] = {
+    [ROUND_OK] =
+        METRIC(GAUGE, "acrelay_worker_round_ok", "Whether the last round succeeded."),
+    [LEADER] =
+        METRIC(GAUGE, "acrelay_worker_leader", "Whether this worker is the leader."),
+    [OK_AGE] = METRIC(GAUGE, "acrelay_worker_last_ok_age_seconds",
+                      "Since the last round that succeeded, or since the start."),
+    [BUILD] = METRIC_WITH(GAUGE, "acrelay_build_info", "1, with the version.",
+                          "version=\"" ACRELAY_VERSION "\""),
+    [THROTTLES] = METRIC(COUNTER, "acrelay_api_throttles_total",
+                         "Requests throttled by ActiveCampaign."),
+};
+
+// Suspended time counts: after it a round is due.
+static int64_t
+now_ms(void)
+{
+    return clock_boot_us() / 1000;
+}
 
 // --- waiting -------------------------------------------------------------------------------
 
@@ -37,7 +81,7 @@ wait(int64_t ms, void *run)
     while (!r->stopping && !r->hangup && clock_mono_ms() < end) {
         int64_t left = end - clock_mono_ms();
         take_signal(r, left < SLICE_MS ? left : SLICE_MS);
-        if (r->w->leader && leader_is(r->w->leader))
+        if (r->leads)
             leader_tick(r->w->leader);
         sockets_notify("WATCHDOG=1");
     }
@@ -54,7 +98,6 @@ is_stopping(void *run)
     return r->stopping;
 }
 
-// Once, until a round has succeeded.
 static void
 report_wait(const struct rest_wait *wait, void *run)
 {
@@ -63,9 +106,9 @@ report_wait(const struct rest_wait *wait, void *run)
 
     ac_client_wait_text(text, sizeof text, wait);
     admin_set_detail("activecampaign", text);
-    if (!r->waits)
+    if (!r->wait_reported)
         log_warn("worker: %s", text);
-    r->waits = true;
+    r->wait_reported = true;
 }
 
 static bool
@@ -77,30 +120,197 @@ may_write(void *run)
 }
 
 static void
-note_answer(int status, void *run)
+count_answer(int status, void *run)
 {
-    static const struct {
-        int status;
-        const char *name;
-    } known[] = {{0, "none"},  {200, "200"}, {201, "201"}, {400, "400"},
-                 {403, "403"}, {404, "404"}, {422, "422"}, {429, "429"},
-                 {500, "500"}, {502, "502"}, {503, "503"}};
-    const char *name = "other";
+    static const int known[] = {200, 201, 400, 403, 404, 422, 429, 500, 502, 503};
+    char code[12] = "other";
 
     // Where answers are slow nothing waits for its turn, and a round may still be long.
-    take_signal(run, 0);
-    sockets_notify("WATCHDOG=1");
+    (void)is_stopping(run);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (known[i].status == status)
-            name = known[i].name;
+        if (known[i] == status)
+            snprintf(code, sizeof code, "%d", status);
     metric_add(metric_counter("acrelay_api_requests_total",
                               "Requests to ActiveCampaign by the answer's code.", "code",
-                              name, NULL),
+                              status ? code : "none", NULL),
                1);
     if (status == 429 || status == 503)
-        metric_add(metric_counter("acrelay_api_throttles_total",
-                                  "Answers that said: later.", NULL),
-                   1);
+        metric_add(&metrics[THROTTLES], 1);
+}
+
+// --- a round -------------------------------------------------------------------------------
+
+static bool
+has_line(const struct buf *lines, const char *text)
+{
+    struct span rest = buf_span(lines);
+
+    while (rest.len)
+        if (span_is(span_cut(&rest, '\n'), text))
+            return true;
+    return false;
+}
+
+// What was refused in the round before too is not logged again.
+static void
+report_refused(const char *text, void *run)
+{
+    struct run *r = run;
+
+    buf_add_format(&r->refused, "%s\n", text);
+    if (!has_line(&r->refused_before, text))
+        log_alarm("worker: %s", text);
+}
+
+static void
+report_failure(struct run *r, const struct err *err)
+{
+    char time[CLOCK_TEXT], text[sizeof err->text + 64];
+
+    clock_format_seconds(time, clock_now_us());
+    snprintf(text, sizeof text, "its last round failed at %s: %s", time, err->text);
+    admin_set_detail("activecampaign", text);
+    if (!has_line(&r->refused, err->text))
+        once_report(&r->failure, LOG_LEVEL_ERROR, "worker: %s", err->text);
+    r->failed = true;
+}
+
+static int
+write_all(struct run *r, struct apply *a, struct err *err)
+{
+    int result = apply_run(a, err);
+
+    if (a->created + a->changed + a->removed)
+        log_info("worker: %zu hooks created, %zu changed, %zu removed%s", a->created,
+                 a->changed, a->removed,
+                 result == 0 ? "" : "; not all is as the file says yet");
+    if (a->unconfirmed)
+        log_warn(
+            "worker: %zu changes were accepted and no list has shown them yet; the next "
+            "round checks",
+            a->unconfirmed);
+    if (result == 0 && r->failed)
+        log_info("worker: the hooks at ActiveCampaign are as the file says again");
+    if (result == 0) {
+        r->failed = false;
+        once_clear(&r->failure);
+    }
+    return result;
+}
+
+// The first failure is tried again soon, further ones later, up to the usual interval.
+static int64_t
+next_round_in(struct run *r, bool failed, bool other)
+{
+    const struct config *c = r->w->config;
+    int64_t usual = c->worker_interval_ms, again = usual,
+            held = rest_held_ms(r->w->client->rest);
+
+    if (!failed)
+        r->backoff_ms = 0;
+    if (failed)
+        again = backoff_ms(&r->backoff_ms, times_ms("round-again", AGAIN_MS), usual);
+    else if (other && c->worker_leader_redis)
+        again = LEADER_RENEW_MS;
+    if (again > usual)
+        again = usual;
+    if (!failed)
+        again = random_ms(again - again / 10, again + again / 10);
+    return again > held ? again : held;
+}
+
+static void
+stat_files(struct run *r)
+{
+    files_check(&r->files, files_stamp(0, r->w->file), files_secrets(r->w->config),
+                now_ms());
+}
+
+// What the file does not name any more goes in a later round than the one that finds it, and
+// only while the file stands still: half a file may be valid.
+static void
+announce_removals(struct run *r, const struct plan *plan)
+{
+    struct buf names;
+    size_t count = 0;
+
+    buf_init(&names, 300);
+    for (size_t i = 0; i < plan->len; i++)
+        if (plan->at[i].why == WHY_UNWANTED) {
+            const struct hook *h = plan->at[i].found;
+            buf_add_format(&names, "%s%s #%" PRIu64, count++ ? ", " : "", h->name, h->id);
+        }
+    if (count && r->files.announce)
+        log_warn(
+            "worker: the file does not name %zu of our webhooks any more: %s. They are "
+            "removed in the next round; SIGHUP removes them now",
+            count, buf_text(&names));
+    buf_release(&names);
+    if (count && !r->files.announce) { // it only has to stand still
+        stat_files(r);
+        r->round_ms = now_ms() + r->files.still_in_ms + SLICE_MS;
+    }
+    files_announced(&r->files, now_ms());
+}
+
+static void
+end_round(struct run *r, const struct apply *a, bool other, const struct err *failure)
+{
+    if (failure) {
+        report_failure(r, failure);
+    } else {
+        admin_set_detail("activecampaign", "");
+        atomic_store(&r->ok_us, clock_boot_us());
+        r->wait_reported = false;
+    }
+    atomic_store(&r->ok, !failure);
+    metric_set(&metrics[ROUND_OK], !failure);
+    metric_set(&metrics[LEADER], r->leads);
+    r->round_ms = now_ms() + next_round_in(r, failure, other);
+    if (r->w->config->worker_prune && !a->prune && a->listed)
+        announce_removals(r, &a->plan);
+}
+
+// Lists, plans and writes, where this worker is the leader.
+static void
+run_round(struct run *r)
+{
+    struct worker *w = r->w;
+    struct apply a = worker_apply(w);
+    struct err err = {0};
+
+    stat_files(r);
+    a.prune = w->config->worker_prune && r->files.may_remove;
+    a.refused = report_refused;
+    a.context = r;
+    r->leads = leader_take(w->leader, w->config, 0);
+    bool other = !r->leads && (!w->config->worker_leader_redis || w->redis.redis);
+    if (other && !r->standby)
+        log_info("worker: another worker is the leader; standing by");
+    if (other) { // what was known here is the leader's to know now
+        monitor_record(&r->monitor, w, NULL);
+        known_forget(&w->known, false);
+    } else {
+        known_load(&w->known, &w->redis);
+    }
+    int result = r->leads ? write_all(r, &a, &err) : other ? 0 : apply_plan(&a, &err);
+    if (a.plan.writes && !r->leads && !r->standby)
+        log_warn("worker: %zu changes wait at ActiveCampaign until there is a leader",
+                 a.plan.writes);
+    r->standby = !r->leads;
+    if (result == 0 || (!r->stopping && !r->hangup)) // else it was broken off
+        end_round(r, &a, other, result < 0 ? &err : NULL);
+    if (a.listed)
+        monitor_record(&r->monitor, w, &a);
+    struct buf before = r->refused_before;
+    r->refused_before = r->refused;
+    r->refused = before;
+    buf_clear(&r->refused);
+    apply_release(&a);
+    if (r->leads && result == 0 && monitor_repair(&r->monitor, w, &err) < 0 &&
+        !r->stopping && !r->hangup)
+        log_error("worker: re-creating a silent hook did not end: %s", err.text);
+    leader_leave(w->leader);
 }
 
 // --- reload --------------------------------------------------------------------------------
@@ -110,7 +320,7 @@ load(struct run *r, struct worker *fresh, struct err *err)
 {
     struct ac_client_options callbacks = {.wait = wait,
                                           .may_write = may_write,
-                                          .note = note_answer,
+                                          .note = count_answer,
                                           .report = report_wait,
                                           .is_stopping = is_stopping,
                                           .context = r};
@@ -121,56 +331,18 @@ load(struct run *r, struct worker *fresh, struct err *err)
 }
 
 static void
-take_over(struct run *r, struct worker *fresh)
-{
-    struct worker *w = r->w;
-
-    rest_follow(fresh->account->rest, w->account->rest);
-    ac_client_close(w->account);
-    hooks_release(&w->wanted);
-    secrets_release(w->secrets);
-    store_use(w->store, fresh->config);
-    leader_use(w->leader, fresh->config);
-    config_release(w->config);
-    w->config = fresh->config;
-    w->secrets = fresh->secrets;
-    w->wanted = fresh->wanted;
-    w->account = fresh->account;
-    known_restart(&w->known);
-}
-
-static void
-see_files(struct run *r)
-{
-    files_see(&r->files, files_stamp(0, r->w->file), files_secrets(r->w->config),
-              run_now_ms());
-}
-
-static void
 use(struct run *r, struct worker *fresh)
 {
+    const struct config *c = fresh->config;
     char text[80];
 
-    take_over(r, fresh);
-    admin_set_hosts(r->w->config->admin_hosts.at, r->w->config->admin_hosts.len);
-    r->round_ms = 0;
-    r->failures = 0;
-    snprintf(text, sizeof text, "reloaded, %zu hooks, %zu secrets",
-             r->w->config->hooks_len, r->w->secrets->len);
+    snprintf(text, sizeof text, "reloaded, %zu hooks, %zu secrets", c->hooks_len,
+             fresh->secrets->len);
+    worker_replace(r->w, fresh);
+    admin_set_hosts(c->admin_hosts.at, c->admin_hosts.len);
+    r->round_ms = r->backoff_ms = 0;
     log_info("worker: %s", text);
     reloads_report(true, text);
-}
-
-// Secrets that only the new file names have not been watched: they too have to stand still.
-static bool
-has_fresh_secrets(struct run *r, const struct config *fresh)
-{
-    uint64_t stamp = fresh ? files_secrets(fresh) : r->files.secrets;
-
-    if (stamp == r->files.secrets || stamp == r->fresh_secrets)
-        return false;
-    r->fresh_secrets = stamp;
-    return true;
 }
 
 static void
@@ -183,11 +355,14 @@ reload(struct run *r, bool asked)
 
     reloads_begin();
     r->hangup = false;
-    see_files(r); // before it is read: what changes from here on is another change
+    stat_files(r); // before it is read: what changes from here on is another change
     bool is_loaded = load(r, &fresh, &err) == 0;
-    if (!asked && has_fresh_secrets(r, fresh.config)) {
+    // Secrets that only the new file names have not been watched: they too have to stand still.
+    uint64_t secrets = fresh.config ? files_secrets(fresh.config) : r->files.secrets;
+    if (!asked && secrets != r->files.secrets && secrets != r->fresh_secrets) {
+        r->fresh_secrets = secrets;
         worker_unload(&fresh);
-        files_put_off(&r->files, run_now_ms());
+        r->files.changed_ms = now_ms();
         return;
     }
     files_loaded(&r->files, asked);
@@ -196,20 +371,19 @@ reload(struct run *r, bool asked)
         return;
     }
     worker_unload(&fresh);
-    log_error("worker: the configuration stays as it was: %s", err.text);
+    log_error("worker: reload failed, keeping the running configuration: %s", err.text);
     reloads_report(false, err.text);
 }
 
 static void
-look_at_files(struct run *r)
+check_files(struct run *r)
 {
-    see_files(r);
-    bool still = files_still_in(&r->files, run_now_ms()) == 0,
-         missing = r->files.config == 0;
+    stat_files(r);
+    bool still = r->files.still_in_ms == 0, missing = r->files.config == 0;
 
     if (r->hangup)
         reload(r, true);
-    else if (files_want_reload(&r->files, run_now_ms()))
+    else if (r->files.want_reload)
         reload(r, false);
     else if (missing && still && !r->missing)
         log_warn("worker: %s is not there; going on with what was read", r->w->file);
@@ -221,22 +395,18 @@ look_at_files(struct run *r)
 static bool
 is_ready(struct buf *checks, void *run)
 {
-    struct run *r = run;
-    bool good = atomic_load(&r->good);
+    bool ok = atomic_load(&((struct run *)run)->ok);
 
-    buf_add_format(checks, "\"activecampaign\":%s", good ? "true" : "false");
-    return good;
+    buf_add_format(checks, "\"activecampaign\":%s", ok ? "true" : "false");
+    return ok;
 }
 
 static void
-show_age(void *run)
+set_age(void *run)
 {
-    struct run *r = run;
+    int64_t ok_us = atomic_load(&((struct run *)run)->ok_us);
 
-    metric_set(metric_gauge("acrelay_worker_last_ok_age_seconds",
-                            "Since the last round that succeeded, or since the start.",
-                            NULL),
-               (double)(clock_boot_us() - atomic_load(&r->ok_us)) / 1e6);
+    metric_set(&metrics[OK_AGE], (double)(clock_boot_us() - ok_us) / 1e6);
 }
 
 static int
@@ -246,10 +416,9 @@ start_admin(struct run *r, struct err *err)
 
     if (socket < 0)
         return err_context(err, "worker.admin");
-    metric_set(metric_gauge("acrelay_build_info", "1, with the version.", "version",
-                            ACRELAY_VERSION, NULL),
-               1);
-    metric_before_write(show_age, r);
+    metric_show(metrics, METRICS);
+    metric_set(&metrics[BUILD], 1);
+    metric_before_write(set_age, r);
     reloads_start();
     admin_set_detail("activecampaign", "its first round is not done yet");
     admin_set_hosts(r->w->config->admin_hosts.at, r->w->config->admin_hosts.len);
@@ -258,19 +427,41 @@ start_admin(struct run *r, struct err *err)
     return server ? 0 : -1;
 }
 
+static int
+start(struct run *r, struct err *err)
+{
+    struct worker *w = r->w;
+
+    r->files.still_ms = times_ms("file-still", FILES_STILL_MS);
+    uint64_t stamp = files_stamp(0, w->file); // before it is read
+    if (load(r, w, err) < 0)
+        return -1;
+    files_check(&r->files, stamp, files_secrets(w->config), now_ms());
+    files_loaded(&r->files, true);
+    atomic_store(&r->ok_us, clock_boot_us());
+    w->redis.config = w->config;
+    w->leader = leader_open(w->config, &w->redis, err);
+    if (!w->leader || start_admin(r, err) < 0)
+        return -1;
+    log_info("worker: started for %zu hooks at %s, admin on %s", w->config->hooks_len,
+             w->config->account_api_url, w->config->worker_admin.text);
+    sockets_notify("READY=1");
+    return 0;
+}
+
 static void
 loop(struct run *r)
 {
     while (!r->stopping) {
-        look_at_files(r);
+        check_files(r);
         leader_tick(r->w->leader);
-        if (run_now_ms() >= r->round_ms) {
+        if (now_ms() >= r->round_ms) {
             run_round(r);
-            r->look_ms = 0;
+            r->check_ms = 0;
         }
-        if (!r->stopping && run_now_ms() >= r->look_ms && !r->standby) {
-            watch_look(r->watch, r->w);
-            r->look_ms = run_now_ms() + LOOK_MS;
+        if (!r->stopping && now_ms() >= r->check_ms && !r->standby) {
+            monitor_check(&r->monitor, r->w);
+            r->check_ms = now_ms() + CHECK_MS;
         }
         sockets_notify("WATCHDOG=1");
         if (!r->hangup)
@@ -279,44 +470,29 @@ loop(struct run *r)
 }
 
 static int
-start(struct run *r, struct err *err)
+run(void *worker)
 {
-    struct worker *w = r->w;
-
-    uint64_t stamp = files_stamp(0, w->file); // before it is read
-    if (load(r, w, err) < 0)
-        return -1;
-    files_init(&r->files, times_ms("file-still", FILES_STILL_MS), stamp,
-               files_secrets(w->config), run_now_ms());
-    atomic_store(&r->ok_us, clock_boot_us());
-    w->store = store_open(w->config);
-    w->leader = leader_open(w->config, w->store, err);
-    if (!w->leader || start_admin(r, err) < 0)
-        return -1;
-    r->watch = watch_open();
-    log_info("worker: started for %zu hooks at %s, admin on %s", w->config->hooks_len,
-             w->config->account_api_url, w->config->worker_admin.text);
-    sockets_notify("READY=1");
-    return 0;
-}
-
-int
-worker_run(struct worker *w)
-{
-    static struct run run;
+    static struct run r;
     struct err err = {0};
 
-    run.w = w;
-    told_init(&run.refused);
-    program_block_signals(&run.signals);
-    if (start(&run, &err) < 0) {
+    r.w = worker;
+    r.monitor.clock.watch.settle_us = times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000;
+    buf_init(&r.refused, LINES_MAX);
+    buf_init(&r.refused_before, LINES_MAX);
+    program_block_signals(&r.signals);
+    if (start(&r, &err) < 0) {
         log_error("worker: %s", err.text);
         return err.exit ? (int)err.exit : EXIT_CODE_FAILURE;
     }
-    loop(&run);
+    loop(&r);
     sockets_notify("STOPPING=1");
     log_info("worker: stopping");
-    worker_unload(w);
+    worker_unload(r.w);
     // Not exit(3): civetweb's threads are still there and use what it would take down.
     _exit(EXIT_CODE_OK);
 }
+
+const struct command worker_run_commands[] = {
+    {"run", "", "keep them so: watch, repair, report", 0, 0, NULL, run, false, NULL},
+    {0},
+};

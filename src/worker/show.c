@@ -1,61 +1,51 @@
-#include "worker/show.h"
-
+// The commands that show hooks at ActiveCampaign (plan, list, import), as lines for people or one JSON document.
+// URLs are never shown as they are, ours as /hook/<name>/-, others as their host; nor those in
+// labels of others. What AC sent is escaped.
+#include "base/log.h"
 #include "base/text.h"
+#include "program/output.h"
+#include "worker/worker.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 
-const char *
-show_kind(enum step_kind kind)
+enum { WORD_WIDTH = 79, NAME = 40, LABEL = 240 };
+
+// By enum step_why.
+static const struct {
+    const char *word, *sentence;
+} reasons[] = {
+    {"absent", ""},
+    {"differs", ""},
+    {"adopted", "adopted"},
+    {"twin", "another hook does the same"},
+    {"unwanted", "left: the file does not name it, and worker.prune is off"},
+    {"stays", "left: ActiveCampaign accepted its deletion and still shows it"},
+    {"stored", "as ActiveCampaign stores it"},
+    {"alike", "not created: this webhook of another address looks like it"},
+    {"unreadable", ""},
+};
+
+static void
+mask_url(char *to, size_t size, const struct hook *hook)
 {
-    static const char *const words[] = {"create", "change", "remove",
-                                        "leave",  "keep",   "refuse"};
-
-    return words[kind];
-}
-
-const char *
-show_why(enum step_why why)
-{
-    static const char *const words[] = {"absent", "differs",  "adopted",
-                                        "twin",   "unwanted", "stays",
-                                        "stored", "alike",    "unreadable"};
-
-    return words[why];
-}
-
-// Up to its path: the rest of a URL may be a password.
-void
-show_url(char *to, size_t size, const struct hook *hook)
-{
-    struct span url = span_of(hook->url), rest = url;
+    struct hook_url url;
     char host[256];
 
     if (hook->name) {
         snprintf(to, size, "/hook/%s/-", hook->name);
-        return;
-    }
-    size_t scheme = span_find(rest, ':');
-    rest = span_from(rest, scheme < rest.len ? scheme + 3 : 0);
-    size_t end = 0;
-    while (end < rest.len && !strchr("/?#", rest.at[end]))
-        end++;
-    struct span authority = span_to(rest, end);
-    size_t at = span_find(authority, '@');
-    if (at < authority.len)
-        authority = span_from(authority, at + 1);
-    text_escape(host, sizeof host, authority);
-    if (authority.len == 0) {
+    } else if (!hook_url_parse(&url, hook->url)) {
         snprintf(to, size, "?");
-        return;
+    } else {
+        const char *password = strrchr(url.host, '@'); // before it
+        text_escape(host, sizeof host, span_of(password ? password + 1 : url.host));
+        snprintf(to, size, "%s://%s/...", url.https ? "https" : "http", host);
     }
-    snprintf(to, size, "%.*s://%s/...", (int)(scheme < 6 ? scheme : 0), url.at, host);
 }
 
 // Other tools put their URL into the label, "n8n-webhook:https://...": it is a password too.
-void
-show_label(char *to, size_t size, const struct hook *hook)
+static void
+mask_label(char *to, size_t size, const struct hook *hook)
 {
     struct span label = span_of(hook->label);
     const char *url = hook->name ? NULL : strstr(hook->label, "://");
@@ -66,212 +56,315 @@ show_label(char *to, size_t size, const struct hook *hook)
     snprintf(to, size, "%s%s", shown, url ? "..." : "");
 }
 
-static const char *
-paint(const struct show *s, enum step_kind kind)
-{
-    static const char *const colors[] = {"\033[32m", "\033[33m", "\033[31m",
-                                         "\033[2m",  "\033[2m",  "\033[31m"};
-
-    return s->color ? colors[kind] : "";
-}
-
-static const char *
-plain(const struct show *s)
-{
-    return s->color ? "\033[0m" : "";
-}
+// --- JSON ----------------------------------------------------------------------------------
 
 static void
-add_words(struct buf *to, const struct hook_words *words)
+add_words(const char *name, const struct hook_words *words)
 {
     char word[80];
 
+    output_open(name, '[');
     for (size_t i = 0; i < words->len; i++) {
         text_escape(word, sizeof word, span_of(words->at[i]));
-        buf_add_format(to, "%s%s", i ? ", " : "", word);
+        output_text(NULL, span_of(word));
+    }
+    output_close('[');
+}
+
+// As a string: many programs read numbers as doubles.
+static void
+add_number(const char *name, uint64_t number)
+{
+    output_json(name, "\"%" PRIu64 "\"", number);
+}
+
+static void
+add_hook(const char *name, const struct hook *h, const struct hook *like)
+{
+    char url[300], label[LABEL];
+
+    mask_label(label, sizeof label, h);
+    mask_url(url, sizeof url, h);
+    output_open(name, '{');
+    if (h->id)
+        add_number("id", h->id);
+    output_json("ours", "%s", h->name ? "true" : "false");
+    if (h->name)
+        output_text("hook", span_of(h->name));
+    output_text("name", span_of(label));
+    output_text("url", span_of(url));
+    add_words("events", &h->events);
+    add_words("sources", &h->sources);
+    if (h->list != HOOK_LIST_UNREADABLE)
+        add_number("list", h->list);
+    if (h->unreadable)
+        output_text("unreadable", span_of(h->unreadable));
+    if (like)
+        output_text("looks_like", span_of(like->name));
+    output_close('{');
+}
+
+static void
+add_step(const struct step *s)
+{
+    static const char *const kinds[] = {"create", "change", "remove",
+                                        "leave",  "keep",   "refuse"},
+                             *const parts[] = {"name", "url", "events", "sources",
+                                               "list"}; // by DIFFERS_ bit
+
+    output_open(NULL, '{');
+    output_text("step", span_of(kinds[s->kind]));
+    output_text("why", span_of(reasons[s->why].word));
+    output_open("differs", '[');
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (s->differs & 1u << i)
+            output_text(NULL, span_of(parts[i]));
+    output_close('[');
+    if (s->wanted)
+        add_hook("wanted", s->wanted, NULL);
+    if (s->found)
+        add_hook("found", s->found, NULL);
+    output_close('{');
+}
+
+static void
+add_plan(const struct plan *plan, size_t found)
+{
+    output_open("steps", '[');
+    for (size_t i = 0; i < plan->len; i++)
+        add_step(&plan->at[i]);
+    output_close('[');
+    output_number("writes", plan->writes);
+    output_number("refused", plan->count[STEP_REFUSE]);
+    output_number("kept", plan->count[STEP_KEEP]);
+    output_number("good", plan->ok);
+    output_number("found", found);
+}
+
+// --- plan ----------------------------------------------------------------------------------
+
+static void
+print_words(const struct hook_words *words)
+{
+    for (size_t i = 0; i < words->len; i++) {
+        fputs(i ? ", " : "", stdout);
+        output_print(span_of(words->at[i]), WORD_WIDTH);
     }
 }
 
 static void
-add_list(struct buf *to, uint64_t list)
+print_list(uint64_t list)
 {
     if (list == HOOK_LIST_UNREADABLE)
-        buf_add_text(to, "a list that cannot be read");
+        printf("a list that cannot be read");
     else if (list)
-        buf_add_format(to, "list %" PRIu64, list);
+        printf("list %" PRIu64, list);
     else
-        buf_add_text(to, "all lists");
+        printf("all lists");
 }
 
-// "events: a, b -> a, c" for each part that differs.
 static void
-add_difference(struct buf *to, const struct step *step)
+print_change(const char *part, const struct hook_words *from, const struct hook_words *to)
+{
+    printf("\n      %s", part);
+    print_words(from);
+    printf(" -> ");
+    print_words(to);
+}
+
+static void
+print_difference(const struct step *step)
 {
     const struct hook *w = step->wanted, *f = step->found;
-    char label[SHOW_LABEL];
+    char from[LABEL], to[LABEL];
 
     if (!w || !f || step->kind == STEP_REFUSE)
         return;
     if (step->differs & DIFFERS_LABEL) {
-        show_label(label, sizeof label, f);
-        buf_add_format(to, "\n      name     %s -> ", label);
-        show_label(label, sizeof label, w);
-        buf_add_text(to, label);
+        mask_label(from, sizeof from, f);
+        mask_label(to, sizeof to, w);
+        printf("\n      name     %s -> %s", from, to);
     }
     if (step->differs & DIFFERS_URL)
-        buf_add_text(to, f->name ? "\n      URL      to the newest secret and public_url"
-                                 : "\n      URL      to ours");
-    if (step->differs & DIFFERS_EVENTS) {
-        buf_add_text(to, "\n      events   ");
-        add_words(to, &f->events);
-        buf_add_text(to, " -> ");
-        add_words(to, &w->events);
-    }
-    if (step->differs & DIFFERS_SOURCES) {
-        buf_add_text(to, "\n      sources  ");
-        add_words(to, &f->sources);
-        buf_add_text(to, " -> ");
-        add_words(to, &w->sources);
-    }
+        printf(f->name ? "\n      URL      to the newest secret and public_url"
+                       : "\n      URL      to ours");
+    if (step->differs & DIFFERS_EVENTS)
+        print_change("events   ", &f->events, &w->events);
+    if (step->differs & DIFFERS_SOURCES)
+        print_change("sources  ", &f->sources, &w->sources);
     if (step->differs & DIFFERS_LIST) {
-        buf_add_text(to, "\n      list     ");
-        add_list(to, f->list);
-        buf_add_text(to, " -> ");
-        add_list(to, w->list);
+        printf("\n      list     ");
+        print_list(f->list);
+        printf(" -> ");
+        print_list(w->list);
     }
 }
 
 static void
-add_reason(struct buf *to, const struct step *step)
+print_reason(const struct step *step)
 {
-    if (step->kind == STEP_CREATE && step->wanted) {
-        add_words(to, &step->wanted->events);
-        buf_add_text(to, "; from ");
-        add_words(to, &step->wanted->sources);
-        buf_add_text(to, "; ");
-        add_list(to, step->wanted->list);
-    } else if (step->why == WHY_STORED) {
-        buf_add_text(to, "as ActiveCampaign stores it");
+    if (step->kind == STEP_CREATE) {
+        print_words(&step->wanted->events);
+        printf("; from ");
+        print_words(&step->wanted->sources);
+        printf("; ");
+        print_list(step->wanted->list);
     } else if (step->why == WHY_UNREADABLE) {
-        buf_add_format(to, "left: its %s cannot be read", step->found->unreadable);
-    } else if (step->why == WHY_STAYS) {
-        buf_add_text(to, "left: ActiveCampaign accepted its deletion and still shows it");
-    } else if (step->why == WHY_ALIKE) {
-        buf_add_text(to, "not created: this webhook of another address looks like it");
-    } else if (step->why == WHY_TWIN) {
-        buf_add_text(to, "another hook does the same");
-    } else if (step->kind == STEP_REMOVE) {
-        buf_add_text(to, "the file does not name it");
-    } else if (step->kind == STEP_LEAVE) {
-        buf_add_text(to, "left: the file does not name it, and worker.prune is off");
-    } else if (step->why == WHY_ADOPTED) {
-        buf_add_text(to, "adopted");
+        printf("left: its %s cannot be read", step->found->unreadable);
+    } else if (step->why == WHY_UNWANTED && step->kind == STEP_REMOVE) {
+        printf("the file does not name it");
+    } else {
+        fputs(reasons[step->why].sentence, stdout);
     }
-    add_difference(to, step);
+    print_difference(step);
 }
 
 static void
-show_step(const struct show *s, const struct step *step)
+print_step(const struct step *step)
 {
     static const char signs[] = "+~-==!";
+    static const enum output_color colors[] = {OUTPUT_OK,    OUTPUT_WARNING, OUTPUT_BAD,
+                                               OUTPUT_FAINT, OUTPUT_FAINT,   OUTPUT_BAD};
     const struct hook *h = step->wanted ? step->wanted : step->found;
     char id[24] = "";
-    struct buf line;
 
-    assert(h); // a step is about something
-    buf_init(&line, 1 << 16);
     if (step->found)
         snprintf(id, sizeof id, "#%" PRIu64, step->found->id);
-    buf_add_format(&line, "%s  %c %-24s %-8s ", paint(s, step->kind), signs[step->kind],
-                   h->name, id);
-    add_reason(&line, step);
-    printf("%s%s\n", buf_text(&line), plain(s));
-    buf_release(&line);
+    printf("%s  %c %-24s %-8s ", output_color(colors[step->kind]), signs[step->kind],
+           h->name, id);
+    print_reason(step);
+    printf("%s\n", output_color(OUTPUT_PLAIN));
 }
 
-static size_t
-count_steps(const struct plan *plan, enum step_kind kind)
+static void
+print_plan(const struct plan *plan, const struct hooks *found)
 {
-    size_t n = 0;
-
-    for (size_t i = 0; i < plan->len; i++)
-        n += plan->at[i].kind == kind;
-    return n;
-}
-
-static size_t
-count_foreign(const struct hooks *found)
-{
-    size_t n = 0;
+    size_t others = 0;
 
     for (size_t i = 0; i < found->len; i++)
-        n += !found->at[i].name;
-    return n;
-}
-
-void
-show_plan(const struct show *s, const struct plan *plan, const struct hooks *found)
-{
-    if (s->json) {
-        show_plan_json(plan, found);
-        return;
-    }
+        others += !found->at[i].name;
     for (size_t i = 0; i < plan->len; i++)
-        show_step(s, &plan->at[i]);
-    if (plan->refused)
-        printf("%zu not created: ! says why; ", plan->refused);
+        print_step(&plan->at[i]);
+    if (plan->count[STEP_REFUSE])
+        printf("%zu not created: ! says why; ", plan->count[STEP_REFUSE]);
     else if (plan->writes == 0)
         printf("Nothing to do: ");
     if (plan->writes)
-        printf("%zu to create, %zu to change, %zu to remove; ",
-               count_steps(plan, STEP_CREATE), count_steps(plan, STEP_CHANGE),
-               count_steps(plan, STEP_REMOVE));
-    if (plan->kept)
-        printf("%zu as ActiveCampaign stores it, ", plan->kept);
-    printf("%zu as the file says, %zu of others not touched.\n", plan->good,
-           count_foreign(found));
+        printf("%zu to create, %zu to change, %zu to remove; ", plan->count[STEP_CREATE],
+               plan->count[STEP_CHANGE], plan->count[STEP_REMOVE]);
+    if (plan->count[STEP_KEEP])
+        printf("%zu as ActiveCampaign stores it, ", plan->count[STEP_KEEP]);
+    printf("%zu as the file says, %zu of others not touched.\n", plan->ok, others);
 }
 
-void
-show_hooks(const struct show *s, const struct hooks *found, const struct hooks *wanted)
+// Of events that AC's own list does not have.
+static void
+warn_of_events(struct worker *w)
 {
-    char url[300], label[SHOW_LABEL], id[24];
+    struct hook_words known = {0};
+    struct err err = {0};
+    bool listed = ac_client_events(w->client, &known, &err) == 0;
+
+    for (size_t i = 0; listed && i < w->wanted.len; i++)
+        for (size_t k = 0; k < w->wanted.at[i].events.len; k++) {
+            const char *event = w->wanted.at[i].events.at[k];
+            if (hook_words_add(&known, span_of(event)))
+                log_warn(
+                    "worker: event %s is not in ActiveCampaign's own list (which is not "
+                    "complete); asking for it anyway",
+                    event);
+        }
+    hook_words_release(&known);
+}
+
+static int
+plan(void *worker)
+{
+    struct worker *w = worker;
+    struct err err = {0};
+
+    // Without what Redis knows, what AC stores in other words looks like a change.
+    w->redis = (struct worker_redis){.config = w->config, .quiet = true};
+    known_load(&w->known, &w->redis);
+    struct apply a = worker_apply(w);
+    int code = apply_plan(&a, &err) < 0 ? worker_fail(&err) : EXIT_CODE_OK;
+    if (code == EXIT_CODE_OK) {
+        warn_of_events(w);
+        if (output.json)
+            add_plan(&a.plan, a.found.len), output_print_line();
+        else
+            print_plan(&a.plan, &a.found);
+        if (a.plan.writes + a.plan.count[STEP_REFUSE] &&
+            options_has(w->options, "detailed-exitcode"))
+            code = EXIT_CODE_CHANGES;
+    }
+    apply_release(&a);
+    return code;
+}
+
+// --- list ----------------------------------------------------------------------------------
+
+static void
+print_hook(const struct hook *h, const struct hook *like)
+{
+    char url[300], label[LABEL], id[24];
+
+    snprintf(id, sizeof id, "%" PRIu64, h->id);
+    mask_url(url, sizeof url, h);
+    mask_label(label, sizeof label, h);
+    printf("%-8s %-6s %-24s %-30s ", h->id ? id : "?", h->name ? "ours" : "other", label,
+           url);
+    print_words(&h->events);
+    if (h->list) {
+        printf("; ");
+        print_list(h->list);
+    }
+    if (h->unreadable)
+        printf("; its %s cannot be read", h->unreadable);
+    if (like)
+        printf("; looks like our %s", like->name);
+    putchar('\n');
+}
+
+static int
+list(void *worker)
+{
+    struct worker *w = worker;
+    struct err err = {0};
+    struct hooks found = {0};
     bool certain;
 
-    if (s->json) {
-        show_hooks_json(found, wanted);
-        return;
+    int result = ac_client_list(w->client, false, &found, &err);
+    bool shown =
+        result == 0 || found.len; // a page that cannot be read hides only its own
+    if (shown && output.json)
+        output_open("hooks", '[');
+    else if (shown)
+        printf("%-8s %-6s %-24s %-30s %s\n", "id", "whose", "name", "URL", "events");
+    for (size_t i = 0; i < found.len; i++) {
+        const struct hook *like = plan_alike(&w->wanted, &found.at[i], &certain);
+        if (output.json)
+            add_hook(NULL, &found.at[i], like);
+        else
+            print_hook(&found.at[i], like);
     }
-    printf("%-8s %-6s %-24s %-30s %s\n", "id", "whose", "name", "URL", "events");
-    for (size_t i = 0; i < found->len; i++) {
-        const struct hook *h = &found->at[i];
-        struct buf events;
-        buf_init(&events, 1 << 16);
-        add_words(&events, &h->events);
-        if (h->list) {
-            buf_add_text(&events, "; ");
-            add_list(&events, h->list);
-        }
-        const struct hook *like = plan_alike(wanted, h, &certain);
-        if (h->unreadable)
-            buf_add_format(&events, "; its %s cannot be read", h->unreadable);
-        if (like)
-            buf_add_format(&events, "; looks like our %s", like->name);
-        snprintf(id, sizeof id, "%" PRIu64, h->id);
-        show_url(url, sizeof url, h);
-        show_label(label, sizeof label, h);
-        printf("%-8s %-6s %-24s %-30s %s\n", h->id ? id : "?", h->name ? "ours" : "other",
-               label, url, buf_text(&events));
-        buf_release(&events);
+    if (shown && output.json) {
+        output_close('[');
+        output_print_line();
     }
+    hooks_release(&found);
+    return result < 0 ? worker_fail(&err) : EXIT_CODE_OK;
 }
 
-void
-show_make_name(char to[SHOW_NAME], const char *label)
+// --- import --------------------------------------------------------------------------------
+
+// A name of ours out of a label: letters, digits and dashes.
+static void
+make_name(char to[NAME], const char *label)
 {
     size_t len = 0;
 
-    for (; *label && len + 1 < SHOW_NAME; label++) {
+    for (; *label && len + 1 < NAME; label++) {
         char c = *label;
         if (c >= 'A' && c <= 'Z')
             c = (char)(c - 'A' + 'a');
@@ -283,104 +376,122 @@ show_make_name(char to[SHOW_NAME], const char *label)
     while (len > 0 && to[len - 1] == '-')
         len--;
     if (len == 0)
-        len = (size_t)snprintf(to, SHOW_NAME, "imported");
+        len = (size_t)snprintf(to, NAME, "imported");
     to[len] = '\0';
 }
 
 // A double-quoted YAML scalar. What a terminal would obey, or hide, is a code there.
 static void
-add_quoted(struct buf *to, const char *text)
+print_quoted(const char *text)
 {
     struct span rest = span_of(text);
 
-    buf_add_byte(to, '"');
+    putchar('"');
     while (rest.len) {
         uint32_t code;
         size_t len = text_utf8(rest, &code);
         if (len == 0)
-            buf_add_text(to, "\\ufffd"); // YAML has no way to say a byte that is no UTF-8
+            fputs("\\ufffd", stdout); // YAML has no way to say a byte that is no UTF-8
         else if (*rest.at == '"' || *rest.at == '\\')
-            buf_add_format(to, "\\%c", *rest.at);
+            printf("\\%c", *rest.at);
         else if (!text_is_printable(code))
-            buf_add_format(to, code < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)code);
+            printf(code < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)code);
         else
-            buf_add(to, span_to(rest, len));
+            printf("%.*s", (int)len, rest.at);
         rest = span_from(rest, len ? len : 1);
     }
-    buf_add_byte(to, '"');
+    putchar('"');
 }
 
 // A flow list; a word that could end it, or be read as something else, is quoted.
 static void
-add_flow(struct buf *to, const char *name, const struct hook_words *words)
+print_flow(const char *name, const struct hook_words *words)
 {
-    buf_add_format(to, "    %s: [", name);
+    printf("    %s: [", name);
     for (size_t i = 0; i < words->len; i++) {
         const char *word = words->at[i];
-        buf_add_text(to, i ? ", " : "");
+        fputs(i ? ", " : "", stdout);
         if (*word &&
             strspn(word, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(word))
-            buf_add_text(to, word);
+            fputs(word, stdout);
         else
-            add_quoted(to, word);
+            print_quoted(word);
     }
-    buf_add_text(to, "]\n");
+    fputs("]\n", stdout);
 }
 
-void
-show_import(const struct show *s, const struct hook *found)
+static void
+print_import(const struct hook *found)
 {
-    char name[SHOW_NAME];
-    struct buf lines;
+    char name[NAME];
 
-    if (s->json) {
-        show_import_json(found);
-        return;
+    make_name(name, found->label);
+    printf("  - name: %s\n    label: ", name);
+    print_quoted(found->label);
+    putchar('\n');
+    print_flow("events", &found->events);
+    print_flow("sources", &found->sources);
+    printf("    list: %" PRIu64 "\n    adopt: %" PRIu64 "\n", found->list, found->id);
+}
+
+static void
+add_import(const struct hook *found)
+{
+    char name[NAME], label[4 * 200 + 1];
+
+    make_name(name, found->label);
+    text_escape(label, sizeof label, span_of(found->label));
+    output_text("name", span_of(name));
+    output_text("label", span_of(label));
+    add_words("events", &found->events);
+    add_words("sources", &found->sources);
+    add_number("list", found->list);
+    add_number("adopt", found->id);
+    output_print_line();
+}
+
+static int
+import(void *worker)
+{
+    struct worker *w = worker;
+    struct err err = {0};
+    struct hooks found = {0};
+    const char *text = w->options->arguments[0];
+    uint64_t id;
+
+    if (!text_number(&id, span_of(text), INT64_MAX) || id == 0) {
+        err_exit(&err, EXIT_CODE_USAGE,
+                 "\"%s\" is not an id: it is a number as in `acrelay-worker list`", text);
+        return worker_fail(&err);
     }
-    show_make_name(name, found->label);
-    buf_init(&lines, 64 << 20); // an answer of 4 MiB, all of it escaped
-    buf_add_format(&lines, "  - name: %s\n    label: ", name);
-    add_quoted(&lines, found->label);
-    buf_add_byte(&lines, '\n');
-    add_flow(&lines, "events", &found->events);
-    add_flow(&lines, "sources", &found->sources);
-    buf_add_format(&lines, "    list: %" PRIu64 "\n    adopt: %" PRIu64 "\n", found->list,
-                   found->id);
-    fputs(buf_text(&lines), stdout);
-    buf_release(&lines);
+    if (ac_client_list(w->client, false, &found, &err) < 0)
+        return worker_fail(&err);
+    const struct hook *hook = hooks_find(&found, id);
+    if (!hook)
+        err_exit(&err, EXIT_CODE_FAILURE,
+                 "there is no webhook %s at ActiveCampaign; see `acrelay-worker list`",
+                 text);
+    else if (hook->name)
+        err_exit(&err, EXIT_CODE_FAILURE, "webhook %s is ours already: it is the hook %s",
+                 text, hook->name);
+    else
+        (output.json ? add_import : print_import)(hook);
+    hooks_release(&found);
+    return err.kind != ERR_NONE ? worker_fail(&err) : EXIT_CODE_OK;
 }
 
-void
-show_recreated(const struct show *s, const char *name, size_t created, size_t removed)
-{
-    printf(s->json ? "{\"hook\":\"%s\",\"created\":%zu,\"removed\":%zu}\n"
-                   : "%s: %zu created, %zu old ones removed\n",
-           name, created, removed);
-}
+static const struct option plan_options[] = {
+    OPTION_IS_FLAG("detailed-exitcode",
+                   "exit with 0 when there is nothing to do, 2 for changes"),
+    OPTION_END,
+};
 
-void
-show_secrets(const struct show *s, const struct config *c, const size_t *uses, size_t len,
-             size_t none)
-{
-    char file[300];
-
-    if (s->json)
-        printf("{\"secrets\":[");
-    for (size_t i = 0; i < len; i++) {
-        text_escape(file, sizeof file, span_of(c->secret_files.at[i]));
-        if (s->json)
-            printf("%s{\"number\":%zu,\"hooks\":%zu}", i ? "," : "", i + 1, uses[i]);
-        else if (uses[i] == 0 && i > 0)
-            printf(
-                "%s: no hook at ActiveCampaign uses it any more; it can be taken out\n",
-                file);
-        else
-            printf("%s: %zu hooks%s\n", file, uses[i], i == 0 ? " (newest)" : "");
-    }
-    if (s->json)
-        printf("],\"unknown\":%zu}\n", none);
-    else if (none)
-        printf("%zu hooks of ours are under none of these secrets: their posts get 404; "
-               "run apply\n",
-               none);
-}
+const struct command worker_show_commands[] = {
+    {"plan", "", "show what apply would change at ActiveCampaign", 0, 0, plan_options,
+     plan, true, NULL},
+    {"list", "", "list every webhook of the account, ours and others'", 0, 0, NULL, list,
+     true, NULL},
+    {"import", "<id>", "print the lines for the file that adopt a webhook found there", 1,
+     1, NULL, import, true, NULL},
+    {0},
+};

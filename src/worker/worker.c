@@ -1,8 +1,12 @@
 #include "worker/worker.h"
 
-#include "base/log.h"
+#include "program/output.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+
+// --- what is loaded ------------------------------------------------------------------------
 
 static struct config *
 read_config(const struct worker *w, struct err *err)
@@ -18,30 +22,91 @@ read_config(const struct worker *w, struct err *err)
     return c;
 }
 
+static void
+add_words(struct hook_words *to, const struct config_list *from)
+{
+    for (size_t i = 0; i < from->len; i++)
+        hook_words_add(to, span_of(from->at[i]));
+}
+
+// With the URL under the newest secret and the tokens of all.
+static void
+add_wanted(struct worker *w, const struct config_hook *from, size_t list)
+{
+    struct hook *hook = hooks_add(&w->wanted);
+    struct span name = span_of(from->name);
+    struct buf url;
+
+    buf_init(&url, 4096);
+    secrets_url(w->secrets, 0, w->config->public_url, name, &url);
+    hook->name = memory_copy(name);
+    hook->label = memory_copy(span_of(from->label));
+    hook->url = memory_copy(buf_span(&url));
+    add_words(&hook->events, &from->events);
+    add_words(&hook->sources, &from->sources);
+    for (size_t i = 0; i < w->secrets->len; i++) {
+        char token[SECRET_TOKEN_TEXT];
+        secrets_token(w->secrets, i, name, token);
+        hook_words_add(&hook->tokens, span_of(token));
+    }
+    hook->list = from->lists.at[list];
+    hook->adopt = list == 0 ? from->adopt : 0;
+    buf_release(&url);
+}
+
+static bool
+sleep_for(int64_t ms, void *context)
+{
+    (void)context;
+    clock_sleep_ms(ms);
+    return true;
+}
+
+static struct ac_client *
+open_client(const struct config *c, struct ac_client_options options, struct err *err)
+{
+    if (!c->account_api_url || !c->account_api_token_file) {
+        err_exit(err, EXIT_CODE_CONFIG,
+                 "%s: account.api_url and account.api_token_file are needed: both "
+                 "are on ActiveCampaign's page Settings, Developer",
+                 c->file);
+        return NULL;
+    }
+    if (!options.wait)
+        options.wait = sleep_for;
+    options.api_url = c->account_api_url;
+    options.token_file = c->account_api_token_file;
+    options.rate = c->worker_api_rate;
+    options.public_url = c->public_url;
+    options.previous_urls = c->previous_public_urls.at;
+    options.previous_urls_len = c->previous_public_urls.len;
+    return ac_client_open(&options, err);
+}
+
 int
-worker_load(struct worker *w, const struct ac_client_options *cb, struct err *err)
+worker_load(struct worker *w, const struct ac_client_options *callbacks, struct err *err)
 {
     if (!w->config)
         w->config = read_config(w, err);
-    if (!w->config)
-        return -1;
-    if (!w->secrets)
+    if (w->config && !w->secrets)
         w->secrets = secrets_load(w->config, err);
-    if (!w->secrets)
+    if (!w->config || !w->secrets)
         return -1;
-    wanted_make(&w->wanted, w->config, w->secrets);
-    w->account = wanted_account(w->config, cb, err);
-    return w->account ? 0 : -1;
+    for (size_t i = 0; i < w->config->hooks_len; i++)
+        for (size_t list = 0; list < w->config->hooks[i].lists.len; list++)
+            add_wanted(w, &w->config->hooks[i], list);
+    w->client = open_client(w->config, *callbacks, err);
+    return w->client ? 0 : -1;
 }
 
 struct apply
 worker_apply(struct worker *w)
 {
-    return (struct apply){.account = w->account,
+    return (struct apply){.client = w->client,
                           .config = w->config,
                           .wanted = &w->wanted,
                           .known = &w->known,
-                          .store = w->store,
+                          .redis = w->redis.config ? &w->redis : NULL,
                           .prune = w->config->worker_prune};
 }
 
@@ -49,53 +114,96 @@ void
 worker_unload(struct worker *w)
 {
     leader_close(w->leader);
-    store_close(w->store);
-    ac_client_close(w->account);
+    worker_redis_close(&w->redis);
+    ac_client_close(w->client);
     hooks_release(&w->wanted);
-    known_release(&w->known);
+    known_forget(&w->known, false);
     secrets_release(w->secrets);
     config_release(w->config);
-    w->leader = NULL;
-    w->store = NULL;
-    w->account = NULL;
-    w->secrets = NULL;
-    w->config = NULL;
-}
-
-static bool
-has(const struct hook_words *words, const char *word)
-{
-    for (size_t i = 0; i < words->len; i++)
-        if (strcmp(words->at[i], word) == 0)
-            return true;
-    return false;
-}
-
-static void
-warn_of(const struct worker *w, const struct hook_words *known)
-{
-    struct hook_words said = {0};
-
-    for (size_t i = 0; i < w->wanted.len; i++)
-        for (size_t k = 0; k < w->wanted.at[i].events.len; k++) {
-            const char *event = w->wanted.at[i].events.at[k];
-            if (!has(known, event) && !has(&said, event))
-                log_warn(
-                    "worker: event %s is not in ActiveCampaign's own list (which is not "
-                    "complete); asking for it anyway",
-                    event);
-            hook_words_add(&said, span_of(event));
-        }
-    hook_words_release(&said);
+    *w = (struct worker){.options = w->options, .file = w->file};
 }
 
 void
-worker_warn_events(struct worker *w)
+worker_replace(struct worker *w, const struct worker *fresh)
 {
-    struct hook_words known = {0};
-    struct err err = {0};
+    struct worker old = *w;
 
-    if (ac_client_events(w->account, &known, &err) == 0)
-        warn_of(w, &known);
-    hook_words_release(&known);
+    rest_follow(fresh->client->rest, old.client->rest);
+    *w = *fresh;
+    w->known = old.known;
+    known_forget(&w->known, true);
+    w->leader = old.leader;
+    w->redis = old.redis;
+    worker_redis_close(&w->redis);
+    w->redis.config = w->config;
+    old.known = (struct known){0};
+    old.redis = (struct worker_redis){0};
+    old.leader = NULL;
+    worker_unload(&old);
+}
+
+int
+worker_fail(const struct err *err)
+{
+    fprintf(stderr, "%s: %s\n", output.program, err->text);
+    return err->exit ? (int)err->exit : EXIT_CODE_FAILURE;
+}
+
+// --- the files it was loaded from ----------------------------------------------------------
+
+uint64_t
+files_stamp(uint64_t seed, const char *path)
+{
+    struct stat st;
+    uint64_t hash = seed ^ UINT64_C(0xcbf29ce484222325); // FNV-1a, a byte at a time
+
+    if (stat(path, &st) < 0)
+        return 0;
+    uint64_t values[] = {st.st_dev, st.st_ino, (uint64_t)st.st_size,
+                         (uint64_t)st.st_mtim.tv_sec, (uint64_t)st.st_mtim.tv_nsec};
+    for (size_t i = 0; i < sizeof values; i++)
+        hash = (hash ^ ((unsigned char *)values)[i]) * UINT64_C(0x100000001b3);
+    return hash | 1;
+}
+
+uint64_t
+files_secrets(const struct config *c)
+{
+    uint64_t all = 0;
+
+    for (size_t i = 0; i < c->secret_files.len; i++)
+        all = all * 31 + files_stamp(i, c->secret_files.at[i]);
+    if (c->account_api_token_file)
+        all = all * 31 + files_stamp(0, c->account_api_token_file);
+    return all;
+}
+
+void
+files_check(struct files *f, uint64_t config, uint64_t secrets, int64_t now_ms)
+{
+    if (config != f->config || secrets != f->secrets)
+        f->changed_ms = now_ms;
+    f->config = config;
+    f->secrets = secrets;
+    int64_t left = f->changed_ms + f->still_ms - now_ms;
+    f->still_in_ms = left > 0 ? left : 0;
+    f->want_reload = config != 0 && config != f->loaded && f->still_in_ms == 0;
+    f->may_remove = config == f->loaded && !f->announce && f->still_in_ms == 0 &&
+                    now_ms >= f->announced_ms + 2 * f->still_ms;
+}
+
+void
+files_loaded(struct files *f, bool asked)
+{
+    f->loaded = f->config;
+    f->announce = !asked;
+    f->announced_ms = -2 * f->still_ms;
+}
+
+void
+files_announced(struct files *f, int64_t now_ms)
+{
+    if (f->announce)
+        f->announced_ms = now_ms;
+    f->announce = false;
 }

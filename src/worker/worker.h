@@ -1,39 +1,174 @@
-// What the commands of acrelay-worker share. A command is one function, which prints to
-// stdout and returns the exit code.
+// The parts of acrelay-worker: what is loaded (worker.c), the right to write (leader.c), the hooks'
+// silence and states (monitor.c), and the loop of `run` (run.c). One thread.
 #ifndef ACRELAY_WORKER_WORKER_H
 #define ACRELAY_WORKER_WORKER_H
 
+#include "base/clock.h"
 #include "program/options.h"
 #include "worker/apply.h"
-#include "worker/leader.h"
-#include "worker/show.h"
-#include "worker/wanted.h"
+
+// --- what is loaded ------------------------------------------------------------------------
 
 struct worker {
     const struct options *options;
     const char *file;
-    struct show show;
     struct config *config;
     struct secrets *secrets;
-    struct hooks wanted;
-    struct known known; // outlives a reload
-    struct ac_client *account;
-    struct store *store;
+    struct hooks wanted; // one for each hook and list of the file
+    struct known known;  // outlives a reload
+    struct ac_client *client;
+    struct worker_redis redis; // its config is set by who uses it
     struct leader *leader;
 };
 
-// worker_load reads configuration and secrets and opens the account, into an empty worker
-// (file and options set, and what of configuration and secrets was read already). Mistakes of the file are told on stderr, by `run` in the log; *err
-// has the rest.
-int worker_load(struct worker *w, const struct ac_client_options *cb, struct err *err);
+// worker_load reads configuration and secrets, where they are not there yet, into an empty worker
+// (file and options set), makes of them what is wanted, and opens the account. `callbacks` has
+// those and `once`; without `wait` it sleeps. Mistakes of the file are written to stderr, by `run`
+// to the log; *err has the rest.
+int worker_load(struct worker *w, const struct ac_client_options *callbacks,
+                struct err *err);
 void worker_unload(struct worker *w);
+
+// worker_replace takes over another one, which was loaded from the same file later: what is known
+// of hooks, the lease and the pace of requests go on.
+void worker_replace(struct worker *w, const struct worker *fresh);
 
 // worker_apply gives an apply of what is loaded.
 struct apply worker_apply(struct worker *w);
 
-int worker_run(struct worker *w); // run.c
+// worker_fail prints an error on stderr and gives the exit code.
+int worker_fail(const struct err *err);
 
-// worker_warn_events warns of events that AC's own list does not have.
-void worker_warn_events(struct worker *w);
+// Commands that only show (show.c), and `run` (run.c).
+extern const struct command worker_show_commands[], worker_run_commands[];
+
+// --- the files it was loaded from ----------------------------------------------------------
+
+// The configuration and the secrets it names. A change counts when all of them have stood still,
+// because half a file may be valid too, and deletes hooks. Pure but for files_stamp: the caller
+// gives the time.
+enum { FILES_STILL_MS = 5000 };
+
+struct files {
+    int64_t still_ms;   // so long nothing may have changed; set before the first check
+    int64_t changed_ms; // when the last change was seen
+    uint64_t config, secrets; // as seen last; config 0: it is not there
+    uint64_t loaded;          // the configuration in use
+    bool announce;            // what it removes has not been announced yet
+    int64_t announced_ms;
+    // set by files_check
+    int64_t still_in_ms; // until they stand still if nothing changes any more, 0 now
+    bool want_reload;    // there is a change, and it stands still
+    bool
+        may_remove; // what is loaded is what is there, stands still, and what it removes was asked
+                    // for, or announced twice still_ms ago: a writer may pause
+};
+
+// files_stamp makes a number of the file's inode, size and time, mixed into `seed`; 0 when it
+// is not there.
+uint64_t files_stamp(uint64_t seed, const char *path);
+
+// files_secrets is a stamp of all secrets that a configuration names.
+uint64_t files_secrets(const struct config *c);
+
+// files_check takes what is there now; call it every second or so.
+void files_check(struct files *f, uint64_t config, uint64_t secrets, int64_t now_ms);
+
+// files_loaded: what files_check saw last was read, asked for by an operator or by itself.
+// files_announced: what it removes was announced.
+void files_loaded(struct files *f, bool asked);
+void files_announced(struct files *f, int64_t now_ms);
+
+// --- the leader ----------------------------------------------------------------------------
+
+// A leader is the right to write to AC, which one worker has at a time.
+//
+// local: locks, taken for each round of writing, that keep two workers of one configuration file
+// from writing at the same time: `run` and an `apply` by hand too. Only who may run the worker can
+// take them.
+// redis: a lease of 15 s on {namespace}:leader, renewed every 5 s. Time that a stopped process
+// or a suspended machine does not notice has passed on its clock (CLOCK_BOOTTIME) too: no write
+// begins when less is left of the lease than a request may take.
+enum { LEADER_LEASE_MS = 15000, LEADER_RENEW_MS = 5000 };
+
+struct leader;
+// EXIT_CODE_DIRECTORY when there is no place for the lock, or one is not private.
+struct leader *leader_open(const struct config *c, struct worker_redis *redis,
+                           struct err *err);
+void leader_close(struct leader *l); // gives the lease back; NULL is fine
+
+// leader_take tries to be the leader, up to wait_ms; with another configuration of the same file,
+// where it was loaded. leader_leave ends a round: it gives locks back and keeps a lease.
+bool leader_take(struct leader *l, const struct config *c, int64_t wait_ms);
+void leader_leave(struct leader *l);
+
+// leader_tick renews the lease when it is time; call it at least every second.
+void leader_tick(struct leader *l);
+
+// leader_may_write says whether a write may begin now.
+bool leader_may_write(struct leader *l);
+
+// --- silence -------------------------------------------------------------------------------
+
+// How long a hook has been silent. Its last event has Redis's time, so "now" is Redis's too, and
+// no clock of this machine matters; what this process saw itself counts on CLOCK_BOOTTIME. A
+// clock that steps is not believed (clock_watch in base/clock.h). Pure.
+
+// Redis's clock, as read last.
+struct silence_clock {
+    struct clock_watch watch; // its settle_us is set before the first reading
+    int64_t redis_us, boot_us;
+    int64_t
+        step_us; // by boot clock: times from before cannot be compared with now; 0: none
+    bool steady;
+};
+
+// The last event of a hook; times by Redis, and by boot clock when this process saw it.
+struct silence {
+    int64_t last_us, seen_us, since_us; // 0: none; since_us: watched since, by boot clock
+};
+
+// silence_clock_set takes both clocks, read one right after the other. Returns whether Redis's
+// has just stepped.
+bool silence_clock_set(struct silence_clock *c, int64_t redis_us, int64_t boot_us);
+
+// silence_record takes what Redis has as the last event, 0 nothing. An earlier one than known is
+// one that Redis lost.
+void silence_record(struct silence *s, const struct silence_clock *c, int64_t last_us);
+
+// silence_us gives how long it is silent, *watched_us how much of that this process watched: no
+// clock that may step has a part in that one.
+int64_t silence_us(const struct silence *s, const struct silence_clock *c,
+                   int64_t *watched_us);
+
+// --- the monitor ---------------------------------------------------------------------------
+
+// A monitor knows how each hook does between rounds: whether it is registered, when it had its
+// last event, and whether that is longer ago than expect_every. Its metrics may be read by any
+// thread.
+struct monitor {
+    struct monitored *at;
+    size_t len;
+    struct hooks found;         // ours of the last round
+    struct silence_clock clock; // set its watch.settle_us, the rest is zero at first
+    bool clock_known;           // it was read in this check
+    bool names_known;           // those that Redis has
+    bool listed;                // `found` is AC's list
+};
+
+// monitor_record takes over what a round found (which it takes) and what is still to be done.
+// a NULL: this worker is not the leader; its metrics go to 0, and what another one may change
+// meanwhile is read again by the next monitor_check.
+void monitor_record(struct monitor *m, const struct worker *w, struct apply *a);
+
+// monitor_check reads the hooks' last events from Redis, reports a new silence once, and writes
+// the states into {namespace}:hooks.
+void monitor_check(struct monitor *m, struct worker *w);
+
+// monitor_repair re-creates a silent hook whose `repair` is on: at most once a day (a failure too
+// is tried again tomorrow), and only when the silence can be believed: this process watched all
+// of it, Redis is there and its clock steady, the relay has nothing waiting, and the receiver has
+// been up for expect_every.
+int monitor_repair(struct monitor *m, struct worker *w, struct err *err);
 
 #endif

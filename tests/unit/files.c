@@ -1,5 +1,5 @@
 // When a change of the configuration counts, and when it may remove hooks.
-#include "worker/files.h"
+#include "worker/worker.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -15,25 +15,37 @@ static void
 see(uint64_t config, int64_t from, int64_t to)
 {
     for (int64_t s = from; s <= to; s++)
-        files_see(&f, config, 9, s * 1000);
+        files_check(&f, config, 9, s * 1000);
+}
+
+// At `s`, when nothing changes any more.
+static struct files
+at(int64_t s)
+{
+    struct files now = f;
+
+    files_check(&now, f.config, f.secrets, s * 1000);
+    return now;
 }
 
 static bool
 wants(int64_t s)
 {
-    return files_want_reload(&f, s * 1000);
+    return at(s).want_reload;
 }
 
 static bool
 removes(int64_t s)
 {
-    return files_may_remove(&f, s * 1000);
+    return at(s).may_remove;
 }
 
 static void
 start(void)
 {
-    files_init(&f, 5000, 1, 9, 0);
+    f = (struct files){.still_ms = 5000};
+    files_check(&f, 1, 9, 0);
+    files_loaded(&f, true);
 }
 
 Test(files, a_change_counts_when_it_stood_still, .init = start)
@@ -68,11 +80,11 @@ Test(files, one_that_vanishes_and_comes_back_is_no_change, .init = start)
 Test(files, a_secret_in_motion_puts_it_off, .init = start)
 {
     see(2, 1, 5);
-    files_see(&f, 2, 8, 6000);
+    files_check(&f, 2, 8, 6000);
     cr_assert_not(wants(10));
     cr_assert(wants(11));
     files_loaded(&f, false);
-    files_see(&f, 2, 7, 12000);
+    files_check(&f, 2, 7, 12000);
     cr_assert_not(wants(30), "a secret alone is no reason");
 }
 
@@ -102,7 +114,7 @@ Test(files, what_an_operator_asks_for_is_removed_when_it_stands_still, .init = s
     see(2, 10, 10);
     files_loaded(&f, true);
     cr_assert_not(removes(10), "he may ask in the middle of a copy");
-    cr_assert_eq(files_still_in(&f, 10000), 5000);
+    cr_assert_eq(at(10).still_in_ms, 5000);
     see(2, 11, 15);
     cr_assert(removes(15));
 }

@@ -1,0 +1,384 @@
+// What the worker keeps in Redis: {namespace}:hooks, a hash of JSON by hook.
+#include "worker/known.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "edge/redis.h"
+
+#include <cjson/cJSON.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { ARGS_MAX = 16, JSON_MAX = 1 << 16, KNOWN_MAX = 10000 }; // each may cost a request
+
+// --- the connection ------------------------------------------------------------------------
+
+void
+worker_redis_close(struct worker_redis *r)
+{
+    redis_close(r->redis);
+    r->redis = NULL;
+}
+
+static void
+fail(struct worker_redis *r, const struct err *err)
+{
+    worker_redis_close(r);
+    if (!r->away && !r->quiet)
+        log_warn(
+            "worker: Redis is away (%s): hook states are not written until it is back",
+            err->text);
+    r->away = true;
+}
+
+static bool
+connect_to(struct worker_redis *r)
+{
+    struct err err = {0};
+
+    if (r->redis)
+        return true;
+    if (r->quiet && r->away)
+        return false;
+    r->redis = config_redis(r->config, 0, &err);
+    if (!r->redis) {
+        fail(r, &err);
+        return false;
+    }
+    if (r->away)
+        log_info("worker: Redis is back");
+    r->away = false;
+    return true;
+}
+
+// Of the refused commands the first one is logged, until Redis takes it.
+static void
+report_refused(struct worker_redis *r, const char *command, struct span text)
+{
+    struct err err = {0};
+
+    if (r->quiet || r->refused)
+        return;
+    err_set(&err, ERR_INPUT, "%.*s", (int)text.len, text.at);
+    log_error("worker: Redis refuses %s: %s", command, err.text);
+    r->refused = command;
+}
+
+const struct redis_reply *
+worker_redis_command(struct worker_redis *r, const char *command, const char *key,
+                     const struct span *more, size_t more_len)
+{
+    struct span args[ARGS_MAX] = {span_of(command)};
+    char name[128];
+    size_t n = 1;
+    struct err err = {0};
+
+    if (!connect_to(r))
+        return NULL;
+    if (key) {
+        snprintf(name, sizeof name, "{%s}:%s", r->config->redis_namespace, key);
+        args[n++] = span_of(name);
+    }
+    for (size_t i = 0; i < more_len && n < ARGS_MAX; i++)
+        args[n++] = more[i];
+    const struct redis_reply *reply = redis_command(r->redis, args, n, &err);
+    if (!reply) {
+        fail(r, &err);
+        return NULL;
+    }
+    if (redis_reply_kind(reply) == REDIS_ERROR) {
+        report_refused(r, command, redis_reply_text(reply));
+        return NULL;
+    }
+    if (r->refused && strcmp(r->refused, command) == 0)
+        r->refused = NULL;
+    return reply;
+}
+
+static const struct redis_reply *
+get_state(struct worker_redis *r, const char *name)
+{
+    struct span field = span_of(name);
+
+    return worker_redis_command(r, "HGET", "hooks", &field, 1);
+}
+
+// Takes the object.
+static void
+set_state(struct worker_redis *r, const char *name, cJSON *root)
+{
+    char *text = cJSON_PrintUnformatted(root);
+
+    struct span args[] = {span_of(name), span_of(text)};
+    if (args[1].len <= JSON_MAX) // else it is not kept
+        (void)worker_redis_command(r, "HSET", "hooks", args, 2);
+    free(text);
+    cJSON_Delete(root);
+}
+
+// --- writing -------------------------------------------------------------------------------
+
+static void
+add_number(cJSON *to, const char *name, uint64_t number)
+{
+    char text[24];
+
+    snprintf(text, sizeof text, "%" PRIu64, number);
+    cJSON_AddStringToObject(to, name, text);
+}
+
+static void
+add_time(cJSON *to, const char *name, int64_t us)
+{
+    char text[CLOCK_TEXT];
+
+    if (us == 0)
+        return;
+    clock_format_seconds(text, us);
+    cJSON_AddStringToObject(to, name, text);
+}
+
+static void
+add_id(cJSON *ids, uint64_t id)
+{
+    char text[24];
+
+    snprintf(text, sizeof text, "%" PRIu64, id);
+    cJSON_AddItemToArray(ids, cJSON_CreateString(text));
+}
+
+static cJSON *
+add_entry(cJSON *root, const char *name, uint64_t id)
+{
+    cJSON *array = cJSON_GetObjectItemCaseSensitive(root, name),
+          *entry = cJSON_CreateObject();
+
+    if (!array)
+        array = cJSON_AddArrayToObject(root, name);
+    cJSON_AddItemToArray(array, entry);
+    add_number(entry, "id", id);
+    return entry;
+}
+
+static void
+add_digest(cJSON *to, const char *name, uint64_t digest)
+{
+    char text[24];
+
+    snprintf(text, sizeof text, "%016" PRIx64, digest);
+    cJSON_AddStringToObject(to, name, text);
+}
+
+// A list may still show what was there before.
+static bool
+is_fresh(const struct known_hook *e)
+{
+    return clock_boot_us() - e->since_us < INT64_C(3600) * 1000000;
+}
+
+static void
+add_known(cJSON *root, const struct known *known, const char *name)
+{
+    for (size_t i = 0; i < known->len; i++) {
+        const struct known_hook *e = &known->at[i];
+        if (strcmp(e->name, name) != 0 || e->removed)
+            continue;
+        if (!e->listed) {
+            cJSON *o = add_entry(root, "created", e->id);
+            add_number(o, "list", e->list);
+            if (e->unclear)
+                cJSON_AddNumberToObject(o, "unclear", e->unclear);
+            add_time(o, "at", clock_now_us() - (clock_boot_us() - e->since_us));
+        }
+        if (e->written && (e->differs || is_fresh(e))) {
+            cJSON *o = add_entry(root, "stored", e->id);
+            cJSON_AddBoolToObject(o, "differs", e->differs);
+            add_digest(o, "written", e->written);
+            add_digest(o, "as", e->stored);
+        }
+    }
+}
+
+void
+state_save(const struct state *state, const char *name, const struct hooks *found,
+           const struct known *known, struct worker_redis *r)
+{
+    cJSON *root = cJSON_CreateObject();
+
+    cJSON_AddStringToObject(root, "state", state->word);
+    cJSON *ids = cJSON_AddArrayToObject(root, "ids");
+    for (size_t i = 0; i < found->len; i++)
+        if (found->at[i].name && strcmp(found->at[i].name, name) == 0)
+            add_id(ids, found->at[i].id);
+    add_time(root, "checked", state->checked_us);
+    add_time(root, "last_event", state->last_us);
+    add_time(root, "repaired", state->repaired_us);
+    if (state->repaired_boot_us)
+        add_number(root, "repaired_boot", (uint64_t)state->repaired_boot_us / 1000000);
+    add_known(root, known, name);
+    set_state(r, name, root);
+}
+
+void
+known_save(const struct known *known, struct worker_redis *r, const char *name)
+{
+    const struct redis_reply *reply = get_state(r, name);
+    struct span before = redis_reply_text(reply);
+
+    if (!reply)
+        return;
+    cJSON *root = cJSON_ParseWithLength(before.at, before.len);
+    if (!cJSON_IsObject(root)) {
+        cJSON_Delete(root);
+        root = cJSON_CreateObject();
+    }
+    cJSON_DeleteItemFromObjectCaseSensitive(root, "ids");
+    cJSON_DeleteItemFromObjectCaseSensitive(root, "created");
+    cJSON_DeleteItemFromObjectCaseSensitive(root, "stored");
+    cJSON *ids = cJSON_AddArrayToObject(root, "ids");
+    for (size_t i = 0; i < known->len; i++) {
+        const struct known_hook *e = &known->at[i];
+        if (strcmp(e->name, name) == 0 && !e->removed && e->listed)
+            add_id(ids, e->id);
+    }
+    add_known(root, known, name);
+    set_state(r, name, root);
+}
+
+// --- reading -------------------------------------------------------------------------------
+
+static struct span
+text_of(const cJSON *object, const char *name)
+{
+    const char *text =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+
+    return span_of(text ? text : "");
+}
+
+static bool
+number_of(uint64_t *to, const cJSON *object, const char *name)
+{
+    return text_number(to, text_of(object, name), INT64_MAX);
+}
+
+static uint64_t
+digest_of(const cJSON *object, const char *name)
+{
+    unsigned char bytes[8];
+    uint64_t digest = 0;
+
+    if (text_unhex(bytes, sizeof bytes, text_of(object, name)))
+        for (size_t i = 0; i < sizeof bytes; i++)
+            digest = digest << 8 | bytes[i];
+    return digest;
+}
+
+static struct known_hook *
+find_or_add(struct known *known, const char *name, uint64_t id)
+{
+    for (size_t i = 0; i < known->len; i++)
+        if (id && known->at[i].id == id)
+            return NULL; // this process knows better
+    if (known->len >= KNOWN_MAX)
+        return NULL;
+    return known_add(known, id, name);
+}
+
+// By the wall clock, since this is of another process: where that is wrong, the list and GET
+// still have to agree that the hook is not there before it is created.
+static int64_t
+since_of(struct span at)
+{
+    int64_t us, age = 0;
+
+    if (clock_parse(&us, at) && clock_now_us() > us)
+        age = clock_now_us() - us;
+    return clock_boot_us() - age;
+}
+
+static void
+read_created(struct known *known, const char *name, const cJSON *entry)
+{
+    const cJSON *unclear = cJSON_GetObjectItemCaseSensitive(entry, "unclear");
+    struct known_hook *e;
+    uint64_t id, list;
+
+    if (!number_of(&id, entry, "id") || !number_of(&list, entry, "list") ||
+        !(e = find_or_add(known, name, id)))
+        return;
+    e->list = list;
+    if (cJSON_IsNumber(unclear) && unclear->valueint > 0)
+        e->unclear = (unsigned)unclear->valueint;
+    e->since_us = since_of(text_of(entry, "at"));
+}
+
+static void
+read_stored(struct known *known, const cJSON *entry)
+{
+    uint64_t id;
+
+    if (!number_of(&id, entry, "id"))
+        return;
+    for (size_t i = 0; i < known->len; i++) {
+        struct known_hook *e = &known->at[i];
+        if (e->id != id || e->written)
+            continue;
+        e->written = digest_of(entry, "written");
+        e->stored = digest_of(entry, "as");
+        e->differs = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(entry, "differs"));
+    }
+}
+
+static void
+read_known(struct known *known, const char *name, struct span json)
+{
+    cJSON *root = cJSON_ParseWithLength(json.at, json.len);
+    const cJSON *item;
+    struct known_hook *e;
+    uint64_t id;
+
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(root, "created"))
+        read_created(known, name, item);
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(root, "ids"))
+    {
+        if (cJSON_IsString(item) &&
+            text_number(&id, span_of(item->valuestring), INT64_MAX) &&
+            (e = find_or_add(known, name, id)))
+            e->listed = true;
+    }
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(root, "stored"))
+        read_stored(known, item);
+    cJSON_Delete(root);
+}
+
+void
+known_load(struct known *known, struct worker_redis *r)
+{
+    const struct config *c = r->config;
+
+    for (size_t i = 0; i < c->hooks_len && !known->loaded; i++) {
+        const struct redis_reply *reply = get_state(r, c->hooks[i].name);
+        if (!reply)
+            return; // another time
+        read_known(known, c->hooks[i].name, redis_reply_text(reply));
+    }
+    known->loaded = true;
+}
+
+void
+state_read(struct state *to, struct span json)
+{
+    cJSON *root = cJSON_ParseWithLength(json.at, json.len);
+    uint64_t boot_s;
+
+    *to = (struct state){0};
+    text_escape(to->word, sizeof to->word, text_of(root, "state"));
+    if (!clock_parse(&to->repaired_us, text_of(root, "repaired")))
+        to->repaired_us = 0;
+    if (text_number(&boot_s, text_of(root, "repaired_boot"), INT32_MAX))
+        to->repaired_boot_us = (int64_t)boot_s * 1000000;
+    cJSON_Delete(root);
+}

@@ -1,0 +1,422 @@
+#include "worker/worker.h"
+
+#include "base/log.h"
+#include "base/metric.h"
+#include "base/text.h"
+#include "edge/admin_client.h"
+#include "edge/redis.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const int64_t day_us = INT64_C(86400) * 1000000;
+
+struct monitored {
+    char name[HOOK_NAME];
+    struct state state;
+    struct silence silence;
+    bool pending, silent, read; // read: what Redis knew of repairs was taken over
+    int64_t repaired_us;        // by boot clock; 0: never
+};
+
+enum { REGISTERED, PENDING, SILENT, LEFT, FOREIGN, METRICS };
+#define HOOKS(STATE)                                                                     \
+    METRIC_WITH(GAUGE, "acrelay_hooks", "Hooks by state.", "state=\"" STATE "\"")
+static struct metric metrics[METRICS] = {
+    [REGISTERED] = HOOKS("registered"), [PENDING] = HOOKS("pending"),
+    [SILENT] = HOOKS("silent"),         [LEFT] = HOOKS("left"),
+    [FOREIGN] = HOOKS("foreign"),
+};
+
+static void
+show_silent(const char *hook, bool silent)
+{
+    metric_set(metric_gauge("acrelay_hook_silent",
+                            "Whether a hook had no event for longer than expect_every.",
+                            "hook", hook, NULL),
+               silent);
+}
+
+// --- silence -------------------------------------------------------------------------------
+
+bool
+silence_clock_set(struct silence_clock *c, int64_t redis_us, int64_t boot_us)
+{
+    enum clock_watch_result result = clock_watch_check(&c->watch, redis_us, boot_us);
+
+    c->redis_us = redis_us;
+    c->boot_us = boot_us;
+    c->steady = result != CLOCK_STEPPED && result != CLOCK_HELD;
+    if (result == CLOCK_SETTLED)
+        c->step_us = boot_us;
+    return result == CLOCK_STEPPED;
+}
+
+void
+silence_record(struct silence *s, const struct silence_clock *c, int64_t last_us)
+{
+    bool first = s->last_us == 0 && s->seen_us == 0;
+    bool was_ahead = s->last_us > c->redis_us;
+
+    if (last_us == s->last_us || (last_us < s->last_us && !was_ahead) || last_us == 0)
+        return;
+    s->last_us = last_us;
+    // The first one may be from before this process; what is ahead of Redis has no other time.
+    if (!first || last_us > c->redis_us)
+        s->seen_us = c->boot_us;
+}
+
+static int64_t
+min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+int64_t
+silence_us(const struct silence *s, const struct silence_clock *c, int64_t *watched_us)
+{
+    int64_t since = s->seen_us > s->since_us ? s->seen_us : s->since_us;
+
+    *watched_us = c->boot_us - (c->step_us > since ? c->step_us : since);
+    int64_t quiet =
+        s->last_us && s->last_us <= c->redis_us ? c->redis_us - s->last_us : *watched_us;
+    if (s->seen_us)
+        quiet = min(quiet, c->boot_us - s->seen_us);
+    if (c->step_us)
+        quiet = min(quiet, c->boot_us - c->step_us);
+    return quiet;
+}
+
+// --- rounds --------------------------------------------------------------------------------
+
+static struct monitored *
+find(struct monitor *m, const char *name)
+{
+    for (size_t i = 0; i < m->len; i++)
+        if (strcmp(m->at[i].name, name) == 0)
+            return &m->at[i];
+    m->at = memory_grow(m->at, (m->len + 1) * sizeof *m->at);
+    struct monitored *h = &m->at[m->len++];
+    *h = (struct monitored){.silence.since_us = clock_boot_us(), .pending = true};
+    snprintf(h->name, sizeof h->name, "%s", name);
+    return h;
+}
+
+static void
+rest(struct monitor *m)
+{
+    for (size_t i = 0; i < METRICS; i++)
+        metric_set(&metrics[i], 0);
+    m->listed = m->names_known = false;
+    for (size_t i = 0; i < m->len; i++) {
+        m->at[i].read = false;
+        show_silent(m->at[i].name, false);
+    }
+}
+
+// Of what was found ours.
+static void
+take_found(struct monitor *m, struct hooks *found)
+{
+    size_t ours = 0;
+
+    for (size_t i = 0; i < found->len; i++)
+        if (found->at[i].name)
+            found->at[ours++] = found->at[i];
+        else
+            hook_release(&found->at[i]);
+    metric_set(&metrics[FOREIGN], (double)(found->len - ours));
+    hooks_release(&m->found);
+    m->found = *found;
+    m->found.len = ours;
+    *found = (struct hooks){0};
+}
+
+void
+monitor_record(struct monitor *m, const struct worker *w, struct apply *a)
+{
+    int64_t now = clock_now_us();
+
+    metric_show(metrics, METRICS);
+    if (!a) {
+        rest(m);
+        return;
+    }
+    take_found(m, &a->found);
+    m->listed = true;
+    for (size_t i = 0; i < m->found.len; i++)
+        (void)find(m, m->found.at[i].name);
+    for (size_t i = 0; i < w->config->hooks_len; i++) {
+        struct monitored *h = find(m, w->config->hooks[i].name);
+        h->pending = false;
+        h->state.checked_us = now;
+    }
+    for (size_t i = 0; i < a->plan.len; i++)
+        if (a->plan.at[i].wanted && a->plan.at[i].kind != STEP_KEEP)
+            find(m, a->plan.at[i].wanted->name)->pending = true;
+    metric_set(&metrics[LEFT], (double)a->plan.count[STEP_LEAVE]);
+}
+
+// --- between rounds ------------------------------------------------------------------------
+
+static void
+report_silence(struct monitored *h, const struct config_hook *hook, bool silent,
+               int64_t quiet_us)
+{
+    char quiet[40], expected[40];
+
+    if (silent == h->silent)
+        return;
+    h->silent = silent;
+    text_duration(quiet, sizeof quiet, quiet_us / 1000);
+    text_duration(expected, sizeof expected, hook->expect_every_us / 1000);
+    if (silent)
+        log_alarm(
+            "worker: hook %s is silent for %s, one event every %s is expected: was it "
+            "switched off at ActiveCampaign? `acrelay-worker recreate %s` re-creates it",
+            h->name, quiet, expected, h->name);
+    else
+        log_info("worker: hook %s has events again", h->name);
+}
+
+static void
+check_silence(struct monitor *m, struct monitored *h, struct worker *w,
+              const struct config_hook *hook)
+{
+    struct span name = span_of(h->name);
+    const struct redis_reply *reply =
+        worker_redis_command(&w->redis, "HGET", "last", &name, 1);
+    int64_t last_us = 0, watched_us;
+
+    if (!reply)
+        return; // nothing is known
+    if (redis_reply_kind(reply) == REDIS_TEXT &&
+        !clock_parse(&last_us, redis_reply_text(reply)))
+        last_us = 0;
+    silence_record(&h->silence, &m->clock, last_us);
+    h->state.last_us = h->silence.last_us;
+    if (hook->expect_every_us == 0) {
+        h->silent = false; // no silence is one any more
+        return;
+    }
+    int64_t quiet_us = silence_us(&h->silence, &m->clock, &watched_us);
+    if (m->clock.steady)
+        report_silence(h, hook, quiet_us > hook->expect_every_us, quiet_us);
+}
+
+static void
+read_repaired(struct monitor *m, struct monitored *h, struct worker *w)
+{
+    struct span name = span_of(h->name);
+    const struct redis_reply *reply =
+        worker_redis_command(&w->redis, "HGET", "hooks", &name, 1);
+    struct state kept;
+
+    if (!reply)
+        return;
+    state_read(&kept, redis_reply_text(reply));
+    h->state.repaired_us = kept.repaired_us;
+    h->state.repaired_boot_us = kept.repaired_boot_us;
+    h->read = true;
+    if (kept.repaired_us == 0)
+        return;
+    // The shorter age counts: Redis's clock may have stepped since, and a boot clock that is
+    // less is of another boot. From here on it is the boot clock's of this process.
+    int64_t boot = m->clock.boot_us, then = kept.repaired_boot_us,
+            age = m->clock.redis_us - kept.repaired_us;
+    if (then && then <= boot && boot - then < age)
+        age = boot - then;
+    h->repaired_us = boot - (age > 0 ? age : 0);
+}
+
+static void
+save_state(struct monitor *m, struct monitored *h, struct worker *w, const char *word)
+{
+    snprintf(h->state.word, sizeof h->state.word, "%s", word);
+    state_save(&h->state, h->name, &m->found, &w->known, &w->redis);
+}
+
+static bool
+is_found(const struct hooks *found, const char *name)
+{
+    for (size_t i = 0; i < found->len; i++)
+        if (strcmp(found->at[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+// Those that the file does not name: left while AC has any and posts to them, else forgotten.
+// While Redis is away they wait.
+static void
+check_others(struct monitor *m, struct worker *w)
+{
+    for (size_t i = m->len; i-- > 0;) {
+        struct monitored *h = &m->at[i];
+        struct span name = span_of(h->name);
+        if (config_find_hook(w->config, name))
+            continue;
+        show_silent(h->name, false);
+        if (!h->read && m->clock_known && m->clock.steady)
+            read_repaired(m, h, w); // it may come back into the file today
+        if (m->listed && is_found(&m->found, h->name))
+            save_state(m, h, w, "left");
+        else if (m->listed)
+            (void)worker_redis_command(&w->redis, "HDEL", "hooks", &name,
+                                       1); // logged there
+        if (!w->redis.redis)
+            return;
+        if (m->listed && !is_found(&m->found, h->name))
+            m->at[i] = m->at[--m->len];
+    }
+}
+
+// Names from an earlier start of this process, or from another leader.
+static void
+read_names(struct monitor *m, struct worker *w)
+{
+    const struct redis_reply *reply =
+        worker_redis_command(&w->redis, "HKEYS", "hooks", NULL, 0);
+
+    for (size_t i = 0; i < redis_reply_len(reply); i++) {
+        struct span name = redis_reply_text(redis_reply_at(reply, i));
+        char text[HOOK_NAME];
+        if (name.len == 0 || name.len >= sizeof text)
+            continue;
+        snprintf(text, sizeof text, "%.*s", (int)name.len, name.at);
+        (void)find(m, text);
+    }
+    m->names_known = reply != NULL;
+}
+
+static void
+check_one(struct monitor *m, struct monitored *h, struct worker *w,
+          const struct config_hook *hook)
+{
+    if (!h->read && m->clock_known && m->clock.steady)
+        read_repaired(m, h, w);
+    if (m->clock_known && w->redis.redis)
+        check_silence(m, h, w, hook);
+    if (w->redis.redis && h->read)
+        save_state(m, h, w, h->pending ? "pending" : h->silent ? "silent" : "registered");
+}
+
+static void
+read_clock(struct monitor *m, struct worker *w)
+{
+    const struct redis_reply *reply =
+        worker_redis_command(&w->redis, "TIME", NULL, NULL, 0);
+    uint64_t part[2];
+
+    m->clock_known = redis_reply_len(reply) == 2;
+    for (size_t i = 0; i < 2 && m->clock_known; i++)
+        m->clock_known =
+            text_number(&part[i], redis_reply_text(redis_reply_at(reply, i)), INT64_MAX);
+    if (m->clock_known &&
+        silence_clock_set(&m->clock, (int64_t)(part[0] * 1000000 + part[1]),
+                          clock_boot_us()))
+        log_alarm("worker: the clock of Redis stepped by %lld s: silence of hooks is not "
+                  "judged until it is steady again",
+                  (long long)(m->clock.watch.step_us / 1000000));
+}
+
+static void
+count_states(struct monitor *m, const struct worker *w)
+{
+    size_t count[METRICS] = {0};
+
+    for (size_t i = 0; i < w->config->hooks_len; i++) {
+        const struct monitored *h = find(m, w->config->hooks[i].name);
+        count[h->pending ? PENDING : h->silent ? SILENT : REGISTERED]++;
+        show_silent(h->name, h->silent);
+    }
+    for (size_t i = REGISTERED; i <= SILENT; i++)
+        metric_set(&metrics[i], (double)count[i]);
+}
+
+// Stops where Redis is away: each further command would wait for it too.
+void
+monitor_check(struct monitor *m, struct worker *w)
+{
+    read_clock(m, w);
+    if (w->redis.redis && !m->names_known)
+        read_names(m, w);
+    if (w->redis.redis)
+        check_others(m, w);
+    for (size_t i = 0; w->redis.redis && i < w->config->hooks_len; i++) {
+        const struct config_hook *hook = &w->config->hooks[i];
+        check_one(m, find(m, hook->name), w, hook);
+    }
+    count_states(m, w);
+}
+
+// --- repair --------------------------------------------------------------------------------
+
+// The silence is believed only when the receiver was there to hear, and all it heard is in
+// the stream.
+static bool
+is_believable(const struct worker *w, const struct config_hook *hook)
+{
+    double waiting, up, redis;
+    struct buf page;
+
+    admin_client_metrics(&page, &w->config->receiver_admin);
+    bool ok = metrics_page_find(&page, "acrelay_journal_unpublished_records", &waiting) &&
+              metrics_page_find(&page, "acrelay_uptime_seconds", &up) &&
+              metrics_page_find(&page, "acrelay_redis_up", &redis) && waiting == 0 &&
+              redis > 0 && up >= (double)hook->expect_every_us / 1e6;
+    buf_release(&page);
+    return ok;
+}
+
+// Only what this process watched counts, by the boot clock: a hook is re-created on the word of
+// no clock that may step.
+static bool
+needs_repair(const struct monitor *m, const struct monitored *h, const struct worker *w,
+             const struct config_hook *hook)
+{
+    bool today = h->repaired_us && clock_boot_us() - h->repaired_us < day_us;
+    int64_t watched_us;
+
+    (void)silence_us(&h->silence, &m->clock, &watched_us);
+    return hook->repair && h->silent && !h->pending && h->read && !today &&
+           watched_us >= hook->expect_every_us && is_believable(w, hook);
+}
+
+static const struct config_hook *
+next_repair(struct monitor *m, const struct worker *w)
+{
+    if (!m->clock_known || !m->clock.steady || !w->redis.redis)
+        return NULL;
+    for (size_t i = 0; i < w->config->hooks_len; i++) {
+        const struct config_hook *hook = &w->config->hooks[i];
+        struct monitored *h = find(m, hook->name);
+        if (!needs_repair(m, h, w, hook))
+            continue;
+        h->state.repaired_us = m->clock.redis_us;
+        h->repaired_us = h->state.repaired_boot_us = clock_boot_us();
+        return hook;
+    }
+    return NULL;
+}
+
+static void
+log_recreated(const char *name, void *unused)
+{
+    (void)unused;
+    log_warn("worker: hook %s was silent and was re-created", name);
+}
+
+int
+monitor_repair(struct monitor *m, struct worker *w, struct err *err)
+{
+    const struct config_hook *hook = next_repair(m, w);
+
+    if (!hook)
+        return 0;
+    monitor_check(m, w); // writes that it was tried
+    struct apply a = worker_apply(w);
+    a.recreated = log_recreated;
+    int result = apply_recreate(&a, hook->name, err);
+    apply_release(&a);
+    return result < 0 ? err_context(err, "hook %s", hook->name) : 0;
+}
