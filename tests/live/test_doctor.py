@@ -249,6 +249,16 @@ def test_doctor_finds_a_good_installation_good(installation):
                 or finding["what"] == "configuration" or "appendonly" in finding["text"])
 
 
+def test_doctor_plans_with_what_the_worker_knows_of_what_is_stored(idle_installation, redis):
+    """What ActiveCampaign stores in other words is no change that waits."""
+    idle_installation.sim.switch(upper_name=1, limit=0)
+    idle_installation.go()
+    harness.wait_for("its first round", lambda: run(idle_installation.config, "status")[0] == 0)
+    code, findings = doctor(idle_installation.config)
+    [(result, text, _)] = told(findings, "hooks")
+    assert code == 0 and result == "good" and "stores" in text
+
+
 def test_doctor_says_what_is_wrong_and_what_to_do(installation, redis):
     receiver, sim = installation.receiver, installation.sim
     for hook in sim.hooks():
