@@ -70,40 +70,46 @@ is_ours(const char *name)
     return end > 0 && name[end] == '\0';
 }
 
-// for_each calls `each` with every regular file of ours in bad/.
-static void
-for_each(int dir,
-         void (*each)(int bad, const char *name, const struct stat *st, void *to),
-         void *context)
-{
-    int fd = openat(dir, bad_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    struct stat st;
-
-    if (!d) {
-        if (fd >= 0)
-            close(fd);
-        return;
-    }
-    for (struct dirent *e; (e = readdir(d));)
-        if (is_ours(e->d_name) && fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-            S_ISREG(st.st_mode))
-            each(fd, e->d_name, &st, context);
-    closedir(d);
-}
-
 struct sum {
     uint64_t files, bytes;
 };
 
 static void
-add_up(int bad, const char *name, const struct stat *st, void *sum)
+remove_old(int bad, const char *name)
 {
-    struct sum *s = sum;
+    if (unlinkat(bad, name, 0) == 0)
+        log_warn("journal: %s/%s was set aside more than %d days ago: removed", bad_name,
+                 name, BAD_KEEP_DAYS);
+}
 
-    (void)bad, (void)name;
-    s->files++;
-    s->bytes += (uint64_t)st->st_size;
+// sweep removes the regular files of ours that are older than `before_s`, and adds up the rest.
+// Their time is that of the last change: renaming a file sets it, and nobody can set it back.
+static struct sum
+sweep(int dir, int64_t before_s)
+{
+    int fd = openat(dir, bad_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    struct sum sum = {0};
+    struct stat st;
+
+    if (!d) {
+        if (fd >= 0)
+            close(fd);
+        return sum;
+    }
+    for (struct dirent *e; (e = readdir(d));) {
+        if (!is_ours(e->d_name) || fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+            !S_ISREG(st.st_mode))
+            continue;
+        if ((int64_t)st.st_ctim.tv_sec < before_s) {
+            remove_old(fd, e->d_name);
+            continue;
+        }
+        sum.files++;
+        sum.bytes += (uint64_t)st.st_size;
+    }
+    closedir(d);
+    return sum;
 }
 
 static int
@@ -127,13 +133,12 @@ copy_range(int from, int to, uint64_t at, uint64_t end, struct err *err)
 int
 bad_copy(int dir, int fd, const char *name, uint64_t from, uint64_t to, struct err *err)
 {
-    struct sum sum = {0};
+    struct sum sum = sweep(dir, INT64_MIN);
     char file[300];
     int result, out = -1, bad = open_bad(dir);
 
     if (bad < 0)
         return err_errno(err, "cannot open bad/");
-    for_each(dir, add_up, &sum);
     snprintf(file, sizeof file, "%s.%" PRIx64, name, from);
     if (sum.files >= BAD_FILES_MAX || sum.bytes + (to - from) > BAD_BYTES_MAX)
         result = err_set(err, ERR_AGAIN, "bad/ is full, the bytes are not kept there");
@@ -149,21 +154,8 @@ bad_copy(int dir, int fd, const char *name, uint64_t from, uint64_t to, struct e
     return result;
 }
 
-static void
-remove_if_old(int bad, const char *name, const struct stat *st, void *before)
-{
-    // The time of the last change: renaming a file sets it, and nobody can set it back.
-    if ((int64_t)st->st_ctim.tv_sec >= *(const int64_t *)before)
-        return;
-    if (unlinkat(bad, name, 0) == 0)
-        log_warn("journal: %s/%s was set aside more than %d days ago: removed", bad_name,
-                 name, BAD_KEEP_DAYS);
-}
-
 void
 bad_clean(int dir, int64_t now_us)
 {
-    int64_t before = now_us / 1000000 - (int64_t)BAD_KEEP_DAYS * 86400;
-
-    for_each(dir, remove_if_old, &before);
+    sweep(dir, now_us / 1000000 - (int64_t)BAD_KEEP_DAYS * 86400);
 }

@@ -1,13 +1,9 @@
 // Reading goes through a chunk of 1 MiB filled with pread (not a mapping: a disk error is
 // then an error we can tell, not a SIGBUS). A record that crosses the end of the chunk makes
-// the chunk start anew at that record, and grow when the record is larger.
+// the chunk start again at that record, and grow when the record is larger.
 #include "journal/segment.h"
 
-#include "base/crc.h"
-
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <unistd.h>
 
 enum {
@@ -25,29 +21,6 @@ segment_header_seal(struct segment_header *h)
     memcpy(h->magic, magic, sizeof magic);
     h->version = SEGMENT_VERSION;
     h->crc = crc_of(0, h, SEGMENT_HEADER - sizeof h->crc);
-}
-
-bool
-segment_header_is_valid(const struct segment_header *h)
-{
-    return memcmp(h->magic, magic, sizeof magic) == 0 && h->version == SEGMENT_VERSION &&
-           h->first > 0 && h->crc == crc_of(0, h, SEGMENT_HEADER - sizeof h->crc);
-}
-
-void
-segment_name(char *name, const struct segment_header *h)
-{
-    snprintf(name, SEGMENT_NAME, "%016" PRIx64 "-%08" PRIx32 ".wal", h->first, h->life);
-}
-
-uint32_t
-segment_frame_crc(uint64_t salt, const struct segment_frame *f, const void *payload)
-{
-    uint32_t crc = crc_of(0, &salt, sizeof salt);
-
-    crc = crc_of(crc, &f->length, sizeof f->length);
-    crc = crc_of(crc, &f->sequence, SEGMENT_FRAME - 8);
-    return crc_of(crc, payload, f->length);
 }
 
 // read_at reads up to len bytes; fewer at the end of the file, or before what cannot be read.
@@ -77,37 +50,25 @@ segment_read_header(int fd, struct segment_header *h, struct err *err)
 
     if (n < 0)
         return err_errno(err, "cannot read a segment's header");
-    if (n < SEGMENT_HEADER || !segment_header_is_valid(h))
+    if (n < SEGMENT_HEADER || memcmp(h->magic, magic, sizeof magic) != 0 ||
+        h->version != SEGMENT_VERSION || h->first == 0 ||
+        h->crc != crc_of(0, h, SEGMENT_HEADER - sizeof h->crc))
         return err_set(err, ERR_INPUT, "not a segment of a version that we know");
     return 0;
-}
-
-void
-segment_scan_start(struct segment_scan *s, int fd, const struct segment_header *h,
-                   uint64_t end, struct buf *chunk)
-{
-    *s = (struct segment_scan){.fd = fd,
-                               .salt = h->salt,
-                               .offset = SEGMENT_HEADER,
-                               .end = end,
-                               .after = h->first - 1,
-                               .chunk = chunk};
-    buf_clear(chunk);
 }
 
 static int
 cannot_read(struct err *err)
 {
     err_errno(err, "cannot read a segment");
-    if (err)
-        err->kind = ERR_AGAIN;
+    err->kind = ERR_AGAIN;
     return -1;
 }
 
-// want makes `len` bytes at s->offset stand in the chunk. 1, 0 when the segment ends before,
+// window_fill makes `len` bytes at s->offset stand in the chunk. 1, 0 when the segment ends before,
 // -1 on an error.
 static int
-want(struct segment_scan *s, uint64_t len, struct err *err)
+window_fill(struct segment_scan *s, uint64_t len, struct err *err)
 {
     struct buf *c = s->chunk;
 
@@ -136,7 +97,7 @@ want(struct segment_scan *s, uint64_t len, struct err *err)
 }
 
 static const char *
-here(const struct segment_scan *s)
+window_at(const struct segment_scan *s)
 {
     return s->chunk->at + (s->offset - s->chunk_at);
 }
@@ -155,19 +116,19 @@ static enum frame_kind
 frame_check(struct segment_scan *s, uint64_t missing, struct err *err)
 {
     struct segment_frame *f = &s->frame;
-    int there = want(s, SEGMENT_FRAME, err);
+    int there = window_fill(s, SEGMENT_FRAME, err);
 
     if (there <= 0)
         return (enum frame_kind)there;
-    memcpy(f, here(s), SEGMENT_FRAME);
+    memcpy(f, window_at(s), SEGMENT_FRAME);
     uint64_t least = s->after + (f->length ? 1 : 0);
     if (f->length > JOURNAL_RECORD_MAX || f->sequence < least ||
         f->sequence - least > missing)
         return FRAME_NONE;
-    there = want(s, (uint64_t)SEGMENT_FRAME + f->length, err);
+    there = window_fill(s, (uint64_t)SEGMENT_FRAME + f->length, err);
     if (there <= 0)
         return (enum frame_kind)there;
-    if (f->crc != segment_frame_crc(s->salt, f, here(s) + SEGMENT_FRAME))
+    if (f->crc != segment_frame_crc(s->salt, f, window_at(s) + SEGMENT_FRAME))
         return FRAME_NONE;
     return f->length ? FRAME_RECORD : FRAME_SEAL;
 }
@@ -236,7 +197,7 @@ segment_scan_next(struct segment_scan *s, struct err *err)
     if (found == FRAME_UNREADABLE && !s->passes_unreadable)
         return SEGMENT_ERROR;
     if (found == FRAME_RECORD) {
-        s->payload = here(s) + SEGMENT_FRAME;
+        s->payload = window_at(s) + SEGMENT_FRAME;
         s->offset += segment_space(s->frame.length);
         s->after = s->frame.sequence;
         return SEGMENT_RECORD;

@@ -24,10 +24,12 @@
 #ifndef ACRELAY_JOURNAL_SEGMENT_H
 #define ACRELAY_JOURNAL_SEGMENT_H
 
+#include "base/crc.h"
 #include "journal/journal.h"
 #include "journal/tail.h"
 
-#include <stdint.h>
+#include <inttypes.h>
+#include <stdio.h>
 
 enum {
     SEGMENT_VERSION = 1,
@@ -121,20 +123,29 @@ range_trim(struct range *r, struct range off)
         r->last = off.first - 1;
 }
 
-// segment_header_seal completes a header whose id, first, life, salt and skipped range are
-// set; segment_header_is_valid checks one read from a file.
-void segment_header_seal(struct segment_header *h);
-bool segment_header_is_valid(const struct segment_header *h);
-
 // segment_name writes the file name that belongs to a header.
-void segment_name(char *name, const struct segment_header *h);
+static inline void
+segment_name(char *name, const struct segment_header *h)
+{
+    snprintf(name, SEGMENT_NAME, "%016" PRIx64 "-%08" PRIx32 ".wal", h->first, h->life);
+}
 
 // segment_frame_crc is the checksum of a frame and its payload under a salt.
-uint32_t segment_frame_crc(uint64_t salt, const struct segment_frame *f,
-                           const void *payload);
+static inline uint32_t
+segment_frame_crc(uint64_t salt, const struct segment_frame *f, const void *payload)
+{
+    uint32_t crc = crc_of(0, &salt, sizeof salt);
 
-// segment_read_header opens nothing: it reads the header of an open file. ERR_INPUT when it
-// is not a header we know.
+    crc = crc_of(crc, &f->length, sizeof f->length);
+    crc = crc_of(crc, &f->sequence, SEGMENT_FRAME - 8);
+    return crc_of(crc, payload, f->length);
+}
+
+// segment_header_seal completes a header whose id, first, life, salt and skipped range are
+// set.
+void segment_header_seal(struct segment_header *h);
+
+// segment_read_header reads the header of an open file. ERR_INPUT when it is not one we know.
 int segment_read_header(int fd, struct segment_header *h, struct err *err);
 
 // What is missing between two records, before a seal, or at the end of a segment after which
@@ -180,8 +191,18 @@ enum segment_result {
 };
 
 // segment_scan_start begins before the first record. The rest of *s is the caller's to set.
-void segment_scan_start(struct segment_scan *s, int fd, const struct segment_header *h,
-                        uint64_t end, struct buf *chunk);
+static inline void
+segment_scan_start(struct segment_scan *s, int fd, const struct segment_header *h,
+                   uint64_t end, struct buf *chunk)
+{
+    *s = (struct segment_scan){.fd = fd,
+                               .salt = h->salt,
+                               .offset = SEGMENT_HEADER,
+                               .end = end,
+                               .after = h->first - 1,
+                               .chunk = chunk};
+    buf_clear(chunk);
+}
 
 enum segment_result segment_scan_next(struct segment_scan *s, struct err *err);
 
