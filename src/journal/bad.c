@@ -1,5 +1,5 @@
 // bad/ keeps what was set aside, within bounds.
-#include "journal/inside.h"
+#include "journal/internal.h"
 
 #include "base/clock.h"
 #include "base/log.h"

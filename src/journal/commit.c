@@ -1,13 +1,16 @@
-// The committer: one thread that makes group after group durable.
+// Group commit. The committer, one thread, swaps in an empty group, writes the full one with
+// one write, syncs once, and calls exactly those whose records it made durable. The next group
+// forms while the sync runs, so no timer is needed.
 //
 // A segment is left for ever after a failed write or sync: Linux marks the pages clean after
 // a failed fsync, so that a second one would claim success. The group is still in memory and
 // is written again to a new segment, and answered only then. When that fails too, its numbers
 // are never given out again, and the header of the next segment says that they were skipped.
-#include "journal/inside.h"
+#include "journal/internal.h"
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -16,14 +19,17 @@
 #include <unistd.h>
 
 enum {
-    FAILING_PAUSE_MS = 200, // between groups, while none can be made durable
-    EARLY_BYTES = 64 << 10, // a segment that was no spare holds this much, at least
+    GROUP_BYTES_KEPT = 1 << 20, // a group of more gives its memory back
+    FAILING_PAUSE_MS = 200,     // between groups, while none can be made durable
+    EARLY_BYTES = 64 << 10,     // a segment that was no spare holds this much, at least
 };
 
-// seal ends the segment of a clean close, so that damage to its last group can be told from
-// a torn tail. Without it (it cannot be written) nothing is lost but that.
+// --- segments -------------------------------------------------------------------------
+
+// segment_seal ends the segment of a clean close, so that damage to its last group can be told
+// from a torn tail. Without it (it cannot be written) nothing is lost but that.
 static void
-seal(struct journal *j)
+segment_seal(struct journal *j)
 {
     struct segment_frame f = {
         .sequence = j->written, .received_us = j->last_us, .durable = j->written};
@@ -37,10 +43,10 @@ seal(struct journal *j)
         log_warn("journal: cannot seal the last segment: %s", strerror(errno));
 }
 
-// leave closes the active segment, which shrinks to `end`: behind it are only zeros. Without
-// that, a disk that fails a few syncs would fill the journal's room with them.
+// segment_retire closes the active segment, which shrinks to `end`: after it are only zeros.
+// Without that, a disk that fails a few syncs would fill the journal's room with them.
 static void
-leave(struct journal *j, uint64_t end)
+segment_retire(struct journal *j, uint64_t end)
 {
     struct stat st;
 
@@ -55,20 +61,6 @@ leave(struct journal *j, uint64_t end)
     pthread_mutex_lock(&j->lock);
     if (j->segments_len)
         j->segments[j->segments_len - 1].bytes = bytes;
-    pthread_mutex_unlock(&j->lock);
-}
-
-static void
-note_segment(struct journal *j, const struct segment_header *h)
-{
-    struct segment s = {.header = *h, .since_us = clock_boot_us(), .end = SEGMENT_HEADER};
-
-    segment_name(s.name, h);
-    s.bytes = j->options.segment_bytes; // which it may grow to
-    pthread_mutex_lock(&j->lock);
-    j->segments = memory_grow(j->segments, (j->segments_len + 1) * sizeof s);
-    j->segments[j->segments_len++] = s;
-    j->entering = false;
     pthread_mutex_unlock(&j->lock);
 }
 
@@ -105,72 +97,99 @@ make_header(struct journal *j, uint64_t first, struct segment_header *h, struct 
     return 0;
 }
 
+// segment_create makes the file; on a full disk out of the room of published segments.
 static int
-take_spare(struct journal *j)
-{
-    pthread_mutex_lock(&j->lock);
-    int fd = j->spare_fd;
-    j->spare_fd = -1;
-    pthread_mutex_unlock(&j->lock);
-    return fd;
-}
-
-// create makes the file; on a full disk out of the room of published segments.
-static int
-create(struct journal *j, const struct segment_header *h, char *name, struct err *err)
+segment_create(struct journal *j, struct segment *s, struct err *err)
 {
     do {
-        j->fd = files_create(j->dir, h, take_spare(j), name, &j->zeroed, err);
-        if (j->zeroed)
-            space_lost_spare(j);
-    } while (j->fd < 0 && space_is_missing(err) && space_give(j) == 0);
-    if (j->fd < 0)
-        j->tries++;
+        j->fd = dir_create_segment(j->dir, s, retention_take_spare(j), &j->zeroed, err);
+    } while (j->fd < 0 && retention_make_room(j, err));
+    j->tries += j->fd < 0;
     return j->fd < 0 ? -1 : 0;
 }
 
+// segment_rotate begins a segment with `first`.
 static int
-enter(struct journal *j, uint64_t first, struct err *err)
+segment_rotate(struct journal *j, uint64_t first, struct err *err)
 {
-    struct segment_header h;
-    char name[SEGMENT_NAME];
+    // It may grow to segment_bytes.
+    struct segment s = {.bytes = j->options.segment_bytes, .end = SEGMENT_HEADER};
 
-    if (space_for_segment(j, err) < 0)
+    if (retention_reserve(j, err) < 0)
         return -1;
-    if (make_header(j, first, &h, err) < 0 || create(j, &h, name, err) < 0) {
-        pthread_mutex_lock(&j->lock);
-        j->entering = false;
-        pthread_mutex_unlock(&j->lock);
-        return -1;
+    int result = make_header(j, first, &s.header, err);
+    if (result == 0)
+        result = segment_create(j, &s, err);
+    s.since_us = clock_boot_us();
+    if (result == 0)
+        tail_begin(&j->tail, j->fd, &s.header, j->zeroed);
+    pthread_mutex_lock(&j->lock);
+    j->creating = false;
+    if (j->zeroed) // the spare is used up: time for another
+        pthread_cond_signal(&j->space);
+    if (result == 0) {
+        j->segments = memory_grow(j->segments, (j->segments_len + 1) * sizeof s);
+        j->segments[j->segments_len++] = s;
     }
-    j->salt = h.salt;
+    pthread_mutex_unlock(&j->lock);
+    if (result < 0)
+        return -1;
+    j->salt = s.header.salt;
     j->used = SEGMENT_HEADER;
     j->written = first - 1;
-    tail_begin(&j->tail, j->fd, &h, j->zeroed);
-    note_segment(j, &h);
-    log_debug("journal: segment %s is begun, out of %s", name,
+    log_debug("journal: segment %s is begun, out of %s", s.name,
               j->zeroed ? "the spare" : "nothing");
     return 0;
 }
 
-// seal_frames fills in what the appenders could not know.
+// --- groups ---------------------------------------------------------------------------
+
 static void
-seal_frames(struct journal *j, struct group *g)
+group_init(struct group *g)
+{
+    *g = (struct group){0};
+    buf_init(&g->bytes, (size_t)GROUP_BYTES_MAX + JOURNAL_RECORD_MAX + SEGMENT_FRAME + 8);
+}
+
+static void
+group_release(struct group *g)
+{
+    buf_release(&g->bytes);
+    free(g->waiters);
+}
+
+static void
+group_clear(struct group *g)
+{
+    if (g->bytes.cap > GROUP_BYTES_KEPT) {
+        group_release(g);
+        group_init(g);
+    }
+    buf_clear(&g->bytes);
+    g->len = 0;
+    g->first = g->last = 0;
+}
+
+// group_finish fills in what the appenders could not know.
+static void
+group_finish(struct group *g, uint64_t salt, uint64_t durable)
 {
     for (size_t at = 0; at < g->bytes.len;) {
         struct segment_frame f;
         memcpy(&f, g->bytes.at + at, SEGMENT_FRAME);
-        f.durable = j->durable;
-        f.crc = segment_frame_crc(j->salt, &f, g->bytes.at + at + SEGMENT_FRAME);
+        f.durable = durable;
+        f.crc = segment_frame_crc(salt, &f, g->bytes.at + at + SEGMENT_FRAME);
         memcpy(g->bytes.at + at, &f, SEGMENT_FRAME);
         at += (size_t)segment_space(f.length);
     }
 }
 
+// --- committing -----------------------------------------------------------------------
+
 static int
 write_and_sync(struct journal *j, struct group *g, uint64_t *sync_us, struct err *err)
 {
-    seal_frames(j, g);
+    group_finish(g, j->salt, j->durable);
     if (tail_write(&j->tail, j->fd, buf_span(&g->bytes), err) < 0)
         return -1;
     int64_t start = clock_mono_us();
@@ -193,7 +212,7 @@ settle_skip(struct journal *j, const struct group *g)
 }
 
 static void
-note_commit(struct journal *j, const struct group *g, uint64_t sync_us)
+record_commit(struct journal *j, const struct group *g, uint64_t sync_us)
 {
     int64_t now_us = clock_boot_us();
 
@@ -220,7 +239,7 @@ note_commit(struct journal *j, const struct group *g, uint64_t sync_us)
 }
 
 static void
-note_failure(struct journal *j, const struct group *g)
+record_failure(struct journal *j, const struct group *g)
 {
     pthread_mutex_lock(&j->lock);
     j->skip = range_cover(j->skip, (struct range){g->first, g->last});
@@ -267,83 +286,101 @@ commit_once(struct journal *j, struct group *g, struct err *err)
     uint64_t sync_us = 0;
 
     if (j->fd >= 0 && (is_lost(j) || is_full(j, g)))
-        leave(j, j->used);
-    if (j->fd < 0 && enter(j, g->first, err) < 0)
+        segment_retire(j, j->used);
+    if (j->fd < 0 && segment_rotate(j, g->first, err) < 0)
         return -1;
     if (write_and_sync(j, g, &sync_us, err) == 0) {
-        note_commit(j, g, sync_us);
+        record_commit(j, g, sync_us);
         log_debug(
             "journal: records %llu to %llu are durable (%zu bytes, synced in %llu us)",
             (unsigned long long)g->first, (unsigned long long)g->last, g->bytes.len,
             (unsigned long long)sync_us);
         return 0;
     }
-    leave(j, j->used + g->bytes.len); // what got there of the group is kept as it is
+    segment_retire(j, j->used + g->bytes.len); // what got there is kept as it is
     pthread_mutex_lock(&j->lock);
     j->counts.sync_errors++;
     pthread_mutex_unlock(&j->lock);
     return -1;
 }
 
-static uint32_t
+static bool
 commit(struct journal *j, struct group *g)
 {
     struct err err = {0};
 
     for (int attempt = 0; attempt < 2; attempt++) {
         if (commit_once(j, g, &err) == 0) {
-            if (j->failing)
+            if (once_clear(&j->failing))
                 log_info("journal: deliveries are durable again");
-            j->failing = false;
-            return GROUP_DURABLE;
+            return true;
         }
-        // Without room the second attempt fails too, and says so.
-        if (space_is_missing(&err) && space_give(j) < 0)
-            space_await_spare(j);
+        retention_make_room(j, &err); // without it the second attempt fails too
     }
-    if (!j->failing)
-        log_alarm("journal: cannot make deliveries durable (answering 503): %s",
-                  err.text);
-    j->failing = true;
-    note_failure(j, g);
-    return GROUP_FAILED;
+    if (!j->failing.reported)
+        once_report(&j->failing, LOG_LEVEL_ALARM,
+                    "journal: cannot make deliveries durable (answering 503): %s",
+                    err.text);
+    record_failure(j, g);
+    return false;
 }
 
-// Swaps in an empty group and returns the full one; NULL when the journal closes.
+// take_group opens the other group, which is empty, and returns the full one; NULL when the
+// journal closes.
 static struct group *
-take_group(struct journal *j, struct group *fresh)
+take_group(struct journal *j)
 {
+    struct group *full = NULL;
+
     pthread_mutex_lock(&j->lock);
     while (j->open->first == 0 && !j->stopping) {
         j->idle = true;
         pthread_cond_wait(&j->work, &j->lock);
     }
     j->idle = false;
-    struct group *g = j->open->first ? j->open : NULL;
-    if (g) {
-        j->open = fresh;
+    if (j->open->first) {
+        full = j->open;
+        j->open = full == j->groups ? j->groups + 1 : j->groups;
         pthread_cond_broadcast(&j->taken);
     }
     pthread_mutex_unlock(&j->lock);
-    return g;
+    return full;
 }
 
-void *
+static void *
 committer_run(void *journal)
 {
     struct journal *j = journal;
-    struct group *fresh = group_make(), *g;
+    struct group *g;
 
-    while ((g = take_group(j, fresh))) {
-        uint32_t result = commit(j, g);
-        group_finish(g, result);
-        fresh = group_reuse(g);
-        if (j->failing)
+    while ((g = take_group(j))) {
+        bool durable = commit(j, g);
+        for (size_t i = 0; i < g->len; i++)
+            g->waiters[i].done(g->waiters[i].context, g->waiters[i].ticket, durable);
+        group_clear(g);
+        if (!durable)
             clock_sleep_ms(FAILING_PAUSE_MS);
     }
-    group_drop(fresh);
     if (j->fd >= 0 && j->used > SEGMENT_HEADER)
-        seal(j);
-    leave(j, j->used);
+        segment_seal(j);
+    segment_retire(j, j->used);
     return NULL;
+}
+
+int
+writer_start(struct journal *j, struct err *err)
+{
+    tail_init(&j->tail);
+    group_init(&j->groups[0]);
+    group_init(&j->groups[1]);
+    j->open = j->groups;
+    return thread_start(&j->committer, "committer", committer_run, j, err);
+}
+
+void
+writer_release(struct journal *j)
+{
+    group_release(&j->groups[0]);
+    group_release(&j->groups[1]);
+    tail_release(&j->tail);
 }

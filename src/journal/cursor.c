@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "journal/inside.h"
+#include "journal/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>

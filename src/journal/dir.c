@@ -4,7 +4,7 @@
 // A new segment appears under its name only when its header is synced: it is written as
 // `new` (or is a spare, all zeros), synced, renamed, and the directory synced. A crash in
 // between leaves a `new` that the next start overwrites, or a spare.
-#include "journal/inside.h"
+#include "journal/internal.h"
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -379,15 +379,6 @@ name_segment(int dir, const char *from, const char *name, struct err *err)
     return fsync(dir) < 0 ? err_errno(err, "cannot sync the journal's directory") : 0;
 }
 
-// A spare that was touched and did not become a segment may carry a torn header.
-static void
-give_up(int dir, int fd, bool from_spare)
-{
-    close(fd);
-    if (from_spare)
-        unlinkat(dir, spare_name, 0);
-}
-
 // Whether a descriptor is of what the name `spare` still leads to.
 static bool
 is_the_spare(int dir, int fd)
@@ -400,30 +391,25 @@ is_the_spare(int dir, int fd)
 }
 
 int
-files_create(int dir, const struct segment_header *h, int spare, char *name,
-             bool *from_spare, struct err *err)
+dir_create_segment(int dir, struct segment *s, int spare, bool *zeroed, struct err *err)
 {
-    const char *source = spare_name;
     int fd = spare;
 
-    if (fd >= 0 && !is_the_spare(dir, fd)) {
-        close(fd);
-        fd = -1;
-    }
-    if (fd < 0)
-        fd = openat(dir, spare_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    *from_spare = fd >= 0;
-    if (fd < 0) {
-        source = new_name;
+    *zeroed = spare >= 0 && is_the_spare(dir, spare);
+    if (spare >= 0 && !*zeroed)
+        close(spare);
+    if (!*zeroed)
         fd = openat(dir, new_name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
                     0600);
-    }
     if (fd < 0)
-        return err_errno(err, "cannot make a segment");
-    segment_name(name, h);
-    if (write_header(fd, h, err) == 0 && name_segment(dir, source, name, err) == 0)
+        return err_errno(err, "cannot create a segment");
+    segment_name(s->name, &s->header);
+    if (write_header(fd, &s->header, err) == 0 &&
+        name_segment(dir, *zeroed ? spare_name : new_name, s->name, err) == 0)
         return fd;
-    give_up(dir, fd, *from_spare);
+    close(fd);
+    if (*zeroed)
+        unlinkat(dir, spare_name, 0); // it may carry a torn header
     return -1;
 }
 

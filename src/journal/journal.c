@@ -1,5 +1,5 @@
-// Opening, closing and figures. Records are made durable by group.c and commit.c, room by
-// retention.c.
+// Opening, closing and figures. Records are taken by append.c and made durable by commit.c;
+// retention.c makes room.
 //
 // At opening all state is derived from the files. The id comes from the segments' headers,
 // the next sequence from a scan of the newest one and of those that may overlap it: when a
@@ -10,7 +10,7 @@
 // What is missing there and not proved by a later frame was torn off and never acknowledged:
 // it goes into j->skip, and so into the header of the next segment. There is no index and no
 // counter that could disagree with the records.
-#include "journal/inside.h"
+#include "journal/internal.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -240,7 +240,6 @@ init_conditions(struct journal *j)
     pthread_mutex_init(&j->lock, NULL);
     pthread_mutex_init(&j->aged, NULL);
     pthread_mutex_init(&j->removing, NULL);
-    tail_init(&j->tail);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -251,10 +250,8 @@ init_conditions(struct journal *j)
 static void
 release(struct journal *j)
 {
-    if (j->open)
-        group_drop(j->open);
+    writer_release(j);
     cursor_close(j->age);
-    tail_release(&j->tail);
     free(j->segments);
     if (j->spare_fd >= 0)
         close(j->spare_fd);
@@ -266,7 +263,7 @@ release(struct journal *j)
 }
 
 static void
-tell_to_stop(struct journal *j)
+stop_threads(struct journal *j)
 {
     pthread_mutex_lock(&j->lock);
     j->stopping = true;
@@ -280,11 +277,11 @@ tell_to_stop(struct journal *j)
 static int
 start_threads(struct journal *j, struct err *err)
 {
-    if (thread_start(&j->committer, "committer", committer_run, j, err) < 0)
+    if (writer_start(j, err) < 0)
         return -1;
-    if (thread_start(&j->maintenance, "maintenance", maintenance_run, j, err) == 0)
+    if (retention_start(j, err) == 0)
         return 0;
-    tell_to_stop(j);
+    stop_threads(j);
     pthread_join(j->committer, NULL);
     return -1;
 }
@@ -301,9 +298,7 @@ journal_open(const struct journal_options *options, struct err *err)
     set_defaults(j);
     if (recover(j, err) < 0)
         goto fail;
-    retention_init(j);
     init_conditions(j);
-    j->open = group_make();
     j->age = cursor_open(j, 0);
     if (start_threads(j, err) < 0)
         goto fail;
@@ -319,62 +314,10 @@ journal_close(struct journal *j)
 {
     if (!j)
         return;
-    tell_to_stop(j);
+    stop_threads(j);
     pthread_join(j->committer, NULL);
     pthread_join(j->maintenance, NULL);
     release(j);
-}
-
-// --- how old records are --------------------------------------------------------------
-
-enum { SPACING_MIN_US = 1000000 };
-
-// forget drops the marks before the one that the first unpublished record needs.
-static void
-forget(struct age_marks *m, uint64_t published)
-{
-    size_t gone = 0;
-
-    while (gone + 1 < m->len && m->at[gone + 1].first <= published + 1)
-        gone++;
-    m->len -= gone;
-    memmove(m->at, m->at + gone, m->len * sizeof *m->at);
-    if (m->len <= 1)
-        m->spacing_us = SPACING_MIN_US;
-}
-
-static void
-thin_out(struct age_marks *m)
-{
-    size_t kept = 0;
-
-    for (size_t i = 0; i < m->len; i += 2)
-        m->at[kept++] = m->at[i];
-    m->len = kept;
-    m->spacing_us *= 2;
-}
-
-void
-age_mark(struct age_marks *m, uint64_t first, int64_t boot_us, uint64_t published)
-{
-    if (m->len > 0 && boot_us - m->at[m->len - 1].boot_us < m->spacing_us)
-        return;
-    forget(m, published);
-    if (m->len == AGE_MARKS)
-        thin_out(m);
-    m->at[m->len++] = (struct age_mark){first, boot_us};
-    if (m->spacing_us == 0)
-        m->spacing_us = SPACING_MIN_US;
-}
-
-int64_t
-age_find(const struct age_marks *m, uint64_t sequence)
-{
-    size_t i = m->len;
-
-    while (i > 0 && m->at[i - 1].first > sequence)
-        i--;
-    return i > 0 ? m->at[i - 1].boot_us : 0;
 }
 
 // --- what the journal is told and asked ---------------------------------------------
@@ -451,11 +394,11 @@ journal_read_status(struct journal *j, struct journal_status *status)
         status->first = j->segments[0].header.first;
     status->last = j->durable;
     status->published = j->published;
-    status->bytes = space_used(j);
-    uint64_t published = space_published(j);
+    status->bytes = retention_used(j);
+    uint64_t published = retention_published(j);
     status->bytes_max = j->bytes_max;
     status->segments = j->segments_len;
-    status->spares = j->spare_bytes > 0;
+    status->spares = j->spare_fd >= 0;
     status->damaged = j->damaged;
     status->failing = j->failed_us && clock_mono_us() - j->failed_us < FAILING_TOLD_US;
     status->clock_held = j->clock_held;

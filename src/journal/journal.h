@@ -50,22 +50,26 @@ struct journal *journal_open(const struct journal_options *options, struct err *
 // length, and gives the lock back. NULL is fine.
 void journal_close(struct journal *j);
 
-// journal_append makes payload durable and sets *sequence (may be NULL). It blocks until
-// the group that holds the record is synced, at most wait_ms. ERR_AGAIN: not made durable
-// (no room, or not in time); then the record may still become durable later, as after a
-// crash. Never returns 0 before fdatasync has.
-int journal_append(struct journal *j, struct span payload, int64_t wait_ms,
-                   uint64_t *sequence, struct err *err);
-
-// journal_append_later is the same without the wait: when it returns 0, `done` is called
-// exactly once with the context and the ticket, by the committer, in the order of the
-// records, and must not block. It waits only for room in the open group. -1: never called.
-// journal_note_refused counts such a record that was answered as not durable.
+// Whom to call about a record, with its context and ticket: exactly once, by the committer, in
+// the order of the records. It must not block.
 typedef void journal_done(void *context, uint32_t ticket, bool durable);
-int journal_append_later(struct journal *j, struct span payload, int64_t wait_ms,
-                         journal_done *done, void *context, uint32_t ticket,
-                         struct err *err);
-void journal_note_refused(struct journal *j);
+struct journal_waiter {
+    journal_done *done;
+    void *context;
+    uint32_t ticket;
+};
+
+// journal_append makes payload durable and sets *sequence (may be NULL). With a waiter, which is
+// copied, it returns as soon as the record is in the open group. Without one (NULL) it blocks
+// until that group is synced, at most wait_ms. ERR_AGAIN: not made durable (no room in the
+// group, not in time); then the waiter is never called. What was not durable in time may become
+// so later, as after a crash. Never returns 0, or calls with `durable`, before fdatasync has.
+int journal_append(struct journal *j, struct span payload, int64_t wait_ms,
+                   const struct journal_waiter *waiter, uint64_t *sequence,
+                   struct err *err);
+
+// journal_count_refused counts a record with a waiter that was answered as not durable.
+void journal_count_refused(struct journal *j);
 
 // journal_publish says that every record up to `sequence` is in its stream, by the word of
 // the Redis master; it may go back (Redis lost data). Room is made only below it. It is

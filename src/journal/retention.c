@@ -14,11 +14,12 @@
 // Redis's too, and emptied streams that the journal can refill: what can wait does, until the
 // clock is back or has settled. `keep_max` waits as well: it believes no clock, but nothing is
 // lost by 10 minutes more than it, and `max` still bounds.
-#include "journal/inside.h"
+#include "journal/internal.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <sys/statvfs.h>
@@ -54,47 +55,22 @@ warn_of_future(struct journal *j)
     j->last_us = 0;
 }
 
-void
-retention_init(struct journal *j)
-{
-    j->opened_us = clock_boot_us();
-    j->round_us = times_ms("journal-round", ROUND_MS) * 1000;
-    j->fresh_us = times_ms("cursor-fresh", CURSOR_FRESH_MS) * 1000;
-    j->watch = (struct clock_watch){.settle_us =
-                                        times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000};
-    clock_watch_check(&j->watch, clock_now_us(), j->opened_us); // the first is believed
-    j->wall_base_us = j->watch.base_us;
-    j->steady_us = j->cleaned_us = j->opened_us;
-    warn_of_future(j);
-}
-
 static void
 report_clock(const struct journal *j, enum clock_watch_result result)
 {
     double step_s = (double)j->watch.step_us / 1e6;
 
-    switch (result) {
-    case CLOCK_STEPPED:
+    if (result == CLOCK_STEPPED)
         log_alarm(
             "journal: the wall clock stepped %s by %.0f s. Receipt times follow it; "
             "nothing is removed for keep and keep_max until it is back or has stayed "
             "for %lld s. If nobody meant it, see what sets the clock (timedatectl)",
             step_s < 0 ? "back" : "ahead", step_s < 0 ? -step_s : step_s,
             (long long)(j->watch.settle_us / 1000000));
-        break;
-    case CLOCK_UNDONE:
-        log_info(
-            "journal: the wall clock is back where it was: keep and keep_max hold again");
-        break;
-    case CLOCK_SETTLED:
-        log_info(
-            "journal: the wall clock has stayed where it stepped to: keep and keep_max "
-            "hold again");
-        break;
-    case CLOCK_STEADY:
-    case CLOCK_HELD:
-        break;
-    }
+    else if (result == CLOCK_UNDONE || result == CLOCK_SETTLED)
+        log_info("journal: the wall clock %s: keep and keep_max hold again",
+                 result == CLOCK_UNDONE ? "is back where it was"
+                                        : "has stayed where it stepped to");
 }
 
 // Once in a while: a clock that goes back and forth must not fill the log.
@@ -147,11 +123,11 @@ clean_bad(struct journal *j)
 // --- room -----------------------------------------------------------------------------
 
 uint64_t
-space_used(const struct journal *j)
+retention_used(const struct journal *j)
 {
     uint64_t bytes = j->filling ? j->options.segment_bytes : j->spare_bytes;
 
-    bytes += j->entering ? j->options.segment_bytes : 0;
+    bytes += j->creating ? j->options.segment_bytes : 0;
     for (size_t i = 0; i < j->segments_len; i++)
         bytes += j->segments[i].bytes;
     return bytes;
@@ -165,7 +141,7 @@ is_published(const struct journal *j, size_t segment)
 }
 
 uint64_t
-space_published(const struct journal *j)
+retention_published(const struct journal *j)
 {
     uint64_t bytes = 0;
 
@@ -178,13 +154,65 @@ space_published(const struct journal *j)
 static bool
 is_within_bounds(const struct journal *j)
 {
-    return space_used(j) + j->options.segment_bytes <= j->bytes_max;
+    return retention_used(j) + j->options.segment_bytes <= j->bytes_max;
 }
 
-bool
-space_is_missing(const struct err *err)
+static bool
+is_for_want_of_room(const struct err *err)
 {
     return err->error == ENOSPC || err->error == EDQUOT;
+}
+
+// --- how old records are --------------------------------------------------------------
+
+enum { SPACING_MIN_US = 1000000 };
+
+// forget drops the marks before the one that the first unpublished record needs.
+static void
+forget(struct age_marks *m, uint64_t published)
+{
+    size_t gone = 0;
+
+    while (gone + 1 < m->len && m->at[gone + 1].first <= published + 1)
+        gone++;
+    m->len -= gone;
+    memmove(m->at, m->at + gone, m->len * sizeof *m->at);
+    if (m->len <= 1)
+        m->spacing_us = SPACING_MIN_US;
+}
+
+static void
+thin_out(struct age_marks *m)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < m->len; i += 2)
+        m->at[kept++] = m->at[i];
+    m->len = kept;
+    m->spacing_us *= 2;
+}
+
+void
+age_mark(struct age_marks *m, uint64_t first, int64_t boot_us, uint64_t published)
+{
+    if (m->len > 0 && boot_us - m->at[m->len - 1].boot_us < m->spacing_us)
+        return;
+    forget(m, published);
+    if (m->len == AGE_MARKS)
+        thin_out(m);
+    m->at[m->len++] = (struct age_mark){first, boot_us};
+    if (m->spacing_us == 0)
+        m->spacing_us = SPACING_MIN_US;
+}
+
+int64_t
+age_find(const struct age_marks *m, uint64_t sequence)
+{
+    size_t i = m->len;
+
+    while (i > 0 && m->at[i - 1].first > sequence)
+        i--;
+    return i > 0 ? m->at[i - 1].boot_us : 0;
 }
 
 // --- removing the oldest --------------------------------------------------------------
@@ -208,7 +236,7 @@ may_remove(const struct journal *j, enum removal why)
     if (j->clock_held || !is_cursor_fresh(j, DUE_FRESH_US))
         return false;
     return clock_boot_us() - j->segments[0].since_us > j->options.keep_us ||
-           space_published(j) > j->options.keep_bytes_max;
+           retention_published(j) > j->options.keep_bytes_max;
 }
 
 // take_oldest takes the oldest segment out of the list, so that no cursor opens it any more,
@@ -284,34 +312,7 @@ remove_oldest(struct journal *j, enum removal why, struct err *err)
     return result;
 }
 
-int
-space_give(struct journal *j)
-{
-    struct err err;
-
-    return remove_oldest(j, FOR_ROOM, &err);
-}
-
 // --- spares ---------------------------------------------------------------------------
-
-void
-space_await_spare(struct journal *j)
-{
-    pthread_mutex_lock(&j->lock);
-    while (j->filling)
-        pthread_cond_wait(&j->filled, &j->lock);
-    pthread_mutex_unlock(&j->lock);
-}
-
-void
-space_lost_spare(struct journal *j)
-{
-    pthread_mutex_lock(&j->lock);
-    j->spare_bytes = 0;
-    j->spare_taken = j->filling;
-    pthread_cond_signal(&j->space);
-    pthread_mutex_unlock(&j->lock);
-}
 
 // has_room says whether one more segment may be made, and reserves its room: out of the
 // spare, also one that is just being filled, or within the bounds.
@@ -319,25 +320,53 @@ static bool
 has_room(struct journal *j)
 {
     pthread_mutex_lock(&j->lock);
-    bool fits = j->spare_bytes > 0 || is_within_bounds(j);
+    bool fits = j->spare_fd >= 0 || is_within_bounds(j);
     while (!fits && j->filling) {
         pthread_cond_wait(&j->filled, &j->lock);
-        fits = j->spare_bytes > 0 || is_within_bounds(j);
+        fits = j->spare_fd >= 0 || is_within_bounds(j);
     }
-    j->entering = fits;
+    j->creating = fits;
     pthread_mutex_unlock(&j->lock);
     return fits;
 }
 
 int
-space_for_segment(struct journal *j, struct err *err)
+retention_reserve(struct journal *j, struct err *err)
 {
+    struct err reason;
+
     while (!has_room(j))
-        if (space_give(j) < 0)
+        if (remove_oldest(j, FOR_ROOM, &reason) < 0)
             return err_set(err, ERR_AGAIN,
                            "the journal is full (journal.max) and nothing in it is "
                            "published yet");
     return 0;
+}
+
+bool
+retention_make_room(struct journal *j, const struct err *why)
+{
+    struct err err;
+
+    if (!is_for_want_of_room(why) || remove_oldest(j, FOR_ROOM, &err) == 0)
+        return is_for_want_of_room(why);
+    pthread_mutex_lock(&j->lock);
+    bool filling = j->filling;
+    while (j->filling)
+        pthread_cond_wait(&j->filled, &j->lock);
+    pthread_mutex_unlock(&j->lock);
+    return filling;
+}
+
+int
+retention_take_spare(struct journal *j)
+{
+    pthread_mutex_lock(&j->lock);
+    int fd = j->spare_fd;
+    j->spare_fd = -1;
+    j->spare_bytes = 0;
+    pthread_mutex_unlock(&j->lock);
+    return fd;
 }
 
 // A spare must not take the room in which the active segment still grows: that would be
@@ -365,19 +394,13 @@ begin_filling(struct journal *j, bool *fits)
     return filling;
 }
 
-// The committer may have used the spare up between its naming and this.
 static void
 end_filling(struct journal *j, int fd)
 {
     pthread_mutex_lock(&j->lock);
     j->filling = false;
-    if (fd >= 0 && !j->spare_taken) {
-        j->spare_bytes = j->options.segment_bytes;
-        j->spare_fd = fd;
-    } else if (fd >= 0) {
-        close(fd);
-    }
-    j->spare_taken = false;
+    j->spare_fd = fd;
+    j->spare_bytes = fd < 0 ? 0 : j->options.segment_bytes;
     pthread_cond_broadcast(&j->filled);
     pthread_mutex_unlock(&j->lock);
 }
@@ -396,21 +419,22 @@ make_spare(struct journal *j, struct err *err)
     err_set(err, ERR_AGAIN, "there is no room for one");
     if (fits)
         made = dir_make_spare(j->dir, j->options.segment_bytes, err);
-    if (made < 0 && (!fits || space_is_missing(err)) &&
+    if (made < 0 && (!fits || is_for_want_of_room(err)) &&
         remove_oldest(j, FOR_SPARE, err) == 0)
         made = dir_make_spare(j->dir, j->options.segment_bytes, err);
     end_filling(j, made);
     return made < 0 ? -1 : 0;
 }
 
-// One spare is held. That there is none is no loss yet: the committer goes on without.
+// One spare is held. That there is none is no loss yet: the committer goes on without. None is
+// made while the committer makes a segment: its spare still has the name of one.
 static void
 hold_spare(struct journal *j)
 {
     struct err err;
 
     pthread_mutex_lock(&j->lock);
-    bool held = j->spare_bytes > 0;
+    bool held = j->spare_fd >= 0 || j->creating;
     pthread_mutex_unlock(&j->lock);
     if (held)
         return;
@@ -437,7 +461,7 @@ await_next_round(struct journal *j)
     return !stopping;
 }
 
-void *
+static void *
 maintenance_run(void *journal)
 {
     struct journal *j = journal;
@@ -451,4 +475,19 @@ maintenance_run(void *journal)
         clean_bad(j);
     } while (await_next_round(j));
     return NULL;
+}
+
+int
+retention_start(struct journal *j, struct err *err)
+{
+    j->opened_us = clock_boot_us();
+    j->round_us = times_ms("journal-round", ROUND_MS) * 1000;
+    j->fresh_us = times_ms("cursor-fresh", CURSOR_FRESH_MS) * 1000;
+    j->watch = (struct clock_watch){.settle_us =
+                                        times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000};
+    clock_watch_check(&j->watch, clock_now_us(), j->opened_us); // the first is believed
+    j->wall_base_us = j->watch.base_us;
+    j->steady_us = j->cleaned_us = j->opened_us;
+    warn_of_future(j);
+    return thread_start(&j->maintenance, "maintenance", maintenance_run, j, err);
 }

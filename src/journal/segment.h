@@ -26,7 +26,6 @@
 
 #include "base/crc.h"
 #include "journal/journal.h"
-#include "journal/tail.h"
 
 #include <inttypes.h>
 #include <stdio.h>

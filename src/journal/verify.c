@@ -3,7 +3,7 @@
 #include "journal/verify.h"
 
 #include "base/text.h"
-#include "journal/inside.h"
+#include "journal/internal.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -9,7 +9,7 @@
 //
 //   acrelayd         main: starts and stops all of it, waits for signals, reloads
 //   http-accept      civetweb's; two of them, the public and the admin listener's
-//   http             civetweb's, receiver.threads of them: gate, intake, journal_append_later
+//   http             civetweb's, receiver.threads of them: gate, intake, journal_append
 //   http-timeouts    ends reads that take longer than request_timeout, answers 503 at ack_timeout
 //   committer        writes and syncs the group of records, and sends the answers
 //   maintenance      spare segments, retention, the wall clock against the boot clock

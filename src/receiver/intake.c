@@ -231,7 +231,7 @@ finish(struct deferred *d, int code, const char *why)
     } else {
         answer = http_format(text, code, "", span_of(body_of(code)), false);
         report_lost(snapshot->config->hooks[d->work.index].name, why);
-        journal_note_refused(i->journal);
+        journal_count_refused(i->journal);
     }
     snapshot_count(snapshot, d->work.index, SIZE_MAX, code);
     deferred_finish(d, answer);
@@ -268,8 +268,8 @@ store_deferred(struct intake *i, struct http_request *r, struct snapshot *snapsh
     struct deferred *d = http_defer(r, clock_mono_ms(), wait_ms, &work, &ticket);
     if (!d)
         return false;
-    if (journal_append_later(i->journal, record, wait_ms, end_deferred, d, ticket, &err) <
-        0)
+    if (journal_append(i->journal, record, wait_ms,
+                       &(struct journal_waiter){end_deferred, d, ticket}, NULL, &err) < 0)
         end_deferred(d, ticket, false);
     return true;
 }
@@ -294,8 +294,8 @@ store(struct intake *i, struct http_request *r, const struct gate_verdict *v,
     struct span record = buf_span(&b->record);
     if (store_deferred(i, r, snapshot, v->hook, record, start_us))
         return LEFT;
-    if (journal_append(i->journal, record, snapshot->config->ack_timeout_ms, NULL, &err) <
-        0) {
+    if (journal_append(i->journal, record, snapshot->config->ack_timeout_ms, NULL, NULL,
+                       &err) < 0) {
         report_lost(hook->name, err.text);
         return 503;
     }

@@ -26,7 +26,7 @@ append_on(void *arg)
 
     memset(payload, 'x', sizeof payload);
     while (!atomic_load(&over))
-        if (journal_append(journal, span_make(payload, sizeof payload), 4000, NULL,
+        if (journal_append(journal, span_make(payload, sizeof payload), 4000, NULL, NULL,
                            &err) < 0)
             atomic_fetch_add(&refused, 1);
     return arg;

@@ -57,7 +57,7 @@ append(struct journal *j, uint64_t sequence)
     char text[256];
     struct err err;
 
-    if (journal_append(j, payload_of(text, sequence), 5000, NULL, &err) < 0)
+    if (journal_append(j, payload_of(text, sequence), 5000, NULL, NULL, &err) < 0)
         abort();
 }
 
@@ -204,7 +204,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     cursor_close(c);
     struct journal *j = open_journal();
     uint64_t next;
-    if (journal_append(j, SPAN("behind"), 5000, &next, &err) < 0 || next <= seen)
+    if (journal_append(j, SPAN("behind"), 5000, NULL, &next, &err) < 0 || next <= seen)
         abort();
     journal_close(j);
     sweep(false);

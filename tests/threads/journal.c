@@ -39,7 +39,7 @@ write_on(void *first)
         memset(payload, (int)number, sizeof payload);
         memcpy(payload, &number, sizeof number);
         int done = journal_append(journal, span_make(payload, 100 + number % 500), 60000,
-                                  &sequence, &err);
+                                  NULL, &sequence, &err);
         expect(done == 0 && sequence <= ALL, "an append is durable in a minute");
         if (done == 0 && sequence <= ALL)
             atomic_store(&number_of[sequence], number);

@@ -37,7 +37,7 @@ append(struct journal *j, struct span body)
     buf_init(&stored, JOURNAL_RECORD_MAX);
     err_set(&err, ERR_INPUT, "a delivery is too large");
     if (delivery_encode(&stored, &d) < 0 ||
-        journal_append(j, buf_span(&stored), 10000, &sequence, &err) < 0)
+        journal_append(j, buf_span(&stored), 10000, NULL, &sequence, &err) < 0)
         die(&err);
     buf_release(&stored);
     return sequence;

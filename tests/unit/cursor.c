@@ -43,8 +43,9 @@ append_number(struct journal *j, uint64_t number)
     uint64_t sequence;
 
     int len = snprintf(text, sizeof text, "record %020llu", (unsigned long long)number);
-    cr_assert_eq(journal_append(j, span_make(text, (size_t)len), 5000, &sequence, &err),
-                 0, "%s", err.text);
+    cr_assert_eq(
+        journal_append(j, span_make(text, (size_t)len), 5000, NULL, &sequence, &err), 0,
+        "%s", err.text);
     return sequence;
 }
 

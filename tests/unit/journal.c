@@ -51,7 +51,7 @@ must_append(struct journal *j, const char *text)
     struct err err = {0};
     uint64_t sequence = 0;
 
-    cr_assert_eq(journal_append(j, span_of(text), 5000, &sequence, &err), 0, "%s",
+    cr_assert_eq(journal_append(j, span_of(text), 5000, NULL, &sequence, &err), 0, "%s",
                  err.text);
     return sequence;
 }
@@ -221,7 +221,7 @@ Test(journal, has_every_acknowledged_record_after_kill_9)
                 char text[32];
                 uint64_t number = *acknowledged + 1, sequence;
                 snprintf(text, sizeof text, "%llu", (unsigned long long)number);
-                if (journal_append(j, span_of(text), 5000, &sequence, &err) < 0)
+                if (journal_append(j, span_of(text), 5000, NULL, &sequence, &err) < 0)
                     _exit(1);
                 *acknowledged = sequence;
             }
@@ -353,8 +353,9 @@ Test(journal, calls_each_who_waits_and_knows_the_age_of_the_first_record_of_its_
 
     struct journal *j = must_open(&o);
     for (uint32_t i = 0; i < BURST; i++) {
-        cr_assert_eq(journal_append_later(j, SPAN("one of many"), 5000, count_done, &done,
-                                          i, &err),
+        cr_assert_eq(journal_append(j, SPAN("one of many"), 5000,
+                                    &(struct journal_waiter){count_done, &done, i}, NULL,
+                                    &err),
                      0, "%s", err.text);
         if (!first_us && atomic_load(&done) > 0)
             first_us = clock_boot_us();
@@ -552,11 +553,11 @@ Test(journal, makes_room_of_published_records_only)
     o.bytes_max = 5 << 16;
     struct journal *j = must_open(&o);
     while (n < 1000 && journal_append(j, SPAN("0123456789abcdef0123456789abcdef"), 5000,
-                                      NULL, &err) == 0)
+                                      NULL, NULL, &err) == 0)
         n++;
     char large[4000];
     memset(large, 'x', sizeof large);
-    while (journal_append(j, span_make(large, sizeof large), 5000, NULL, &err) == 0)
+    while (journal_append(j, span_make(large, sizeof large), 5000, NULL, NULL, &err) == 0)
         n++;
     cr_assert_eq(err.kind, ERR_AGAIN);
     journal_read_status(j, &status);
@@ -566,8 +567,9 @@ Test(journal, makes_room_of_published_records_only)
     journal_read_status(j, &status);
     cr_assert_geq(status.bytes_free, free_before + (1 << 16),
                   "published records can give room");
-    cr_assert_eq(journal_append(j, span_make(large, sizeof large), 5000, NULL, &err), 0,
-                 "%s", err.text);
+    cr_assert_eq(
+        journal_append(j, span_make(large, sizeof large), 5000, NULL, NULL, &err), 0,
+        "%s", err.text);
     journal_close(j);
 }
 
@@ -624,7 +626,8 @@ fill_disk(struct journal *j)
     int records = 0;
 
     while (records <= 4 * DISK_MIB &&
-           journal_append(j, span_make(quarter, sizeof quarter), 5000, NULL, &err) == 0) {
+           journal_append(j, span_make(quarter, sizeof quarter), 5000, NULL, NULL,
+                          &err) == 0) {
         journal_publish(j, 0);
         records++;
     }

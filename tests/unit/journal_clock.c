@@ -1,7 +1,7 @@
 // Clocks that lie. The linker puts these clocks before the journal's (Makefile): the real ones
 // plus what a test adds, so that steps, suspends and days cost nothing.
 #include "base/clock.h"
-#include "journal/inside.h"
+#include "journal/internal.h"
 #include "journal/cursor.h"
 #include "directory.h"
 
@@ -97,9 +97,9 @@ append(void)
     struct err err = {0};
     uint64_t sequence = 0;
 
-    cr_assert_eq(
-        journal_append(journal, span_make(text, sizeof text), 5000, &sequence, &err), 0,
-        "%s", err.text);
+    cr_assert_eq(journal_append(journal, span_make(text, sizeof text), 5000, NULL,
+                                &sequence, &err),
+                 0, "%s", err.text);
     return sequence;
 }
 

@@ -157,7 +157,7 @@ append_next(struct journal *j, struct err *err)
 
     memset(text, 'x', sizeof text);
     snprintf(text, sizeof text, "%llu", (unsigned long long)number);
-    if (journal_append(j, span_make(text, sizeof text), 5000, &sequence, err) < 0)
+    if (journal_append(j, span_make(text, sizeof text), 5000, NULL, &sequence, err) < 0)
         return false;
     shared->acked[number] = sequence;
     return true;

@@ -1,6 +1,6 @@
 // Where a journal may be: what would make a 200 a promise on sand is refused.
 #include "base/clock.h"
-#include "journal/inside.h"
+#include "journal/internal.h"
 #include "journal/verify.h"
 #include "directory.h"
 
@@ -145,8 +145,9 @@ append(struct journal *j)
     struct err err = {0};
     uint64_t sequence = 0;
 
-    cr_assert_eq(journal_append(j, span_make(text, sizeof text), 5000, &sequence, &err),
-                 0, "%s", err.text);
+    cr_assert_eq(
+        journal_append(j, span_make(text, sizeof text), 5000, NULL, &sequence, &err), 0,
+        "%s", err.text);
     return sequence;
 }
 

@@ -262,8 +262,8 @@ append_next(struct journal *j)
     uint64_t number = ++numbers;
     pthread_mutex_unlock(&lock);
     size_t len = make_payload(payload, number);
-    cr_assert_eq(journal_append(j, span_make(payload, len), 9000, &sequence, &err), 0,
-                 "%s", err.text);
+    cr_assert_eq(journal_append(j, span_make(payload, len), 9000, NULL, &sequence, &err),
+                 0, "%s", err.text);
     pthread_mutex_lock(&lock);
     if (recording) {
         struct op *op = record(ACK);

@@ -1,6 +1,6 @@
 // The end of a segment in memory: after each write the file holds the same bytes, and what is
 // still in memory is read from there.
-#include "journal/tail.h"
+#include "journal/internal.h"
 
 #include "base/buf.h"
 #include "journal/segment.h"

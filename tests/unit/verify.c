@@ -31,9 +31,9 @@ append(struct journal *j, int records)
     struct err err = {0};
 
     for (int i = 0; i < records; i++)
-        cr_assert_eq(
-            journal_append(j, SPAN("thirty bytes of a payload here"), 5000, NULL, &err),
-            0, "%s", err.text);
+        cr_assert_eq(journal_append(j, SPAN("thirty bytes of a payload here"), 5000, NULL,
+                                    NULL, &err),
+                     0, "%s", err.text);
 }
 
 static void

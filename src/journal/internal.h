@@ -1,23 +1,18 @@
 // What the files of the journal floor share of struct journal. Internal to the floor.
-#ifndef ACRELAY_JOURNAL_INSIDE_H
-#define ACRELAY_JOURNAL_INSIDE_H
+#ifndef ACRELAY_JOURNAL_INTERNAL_H
+#define ACRELAY_JOURNAL_INTERNAL_H
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "journal/journal.h"
 #include "journal/segment.h"
-#include "journal/tail.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 
 enum {
     RECEIPT_BACK_MAX_US = 1000000, // so far the wall clock may go back unnoticed
     GROUP_BYTES_MAX = 8 << 20,     // a group that holds this much takes no further record
     DAMAGE_REPORTS = 64,
-    GROUP_PENDING = 0,
-    GROUP_DURABLE = 1,
-    GROUP_FAILED = 2,
 };
 
 // How old records are, by CLOCK_BOOTTIME: when this process made them durable, kept as marks
@@ -34,23 +29,41 @@ struct age_marks {
     int64_t spacing_us;
 };
 
-// Who wants to be told, instead of sleeping.
-struct waiter {
-    journal_done *done;
-    void *context;
-    uint32_t ticket;
-};
-
-// A group is the records that share one write and one sync. It lives until the committer
-// and every appender that waits for it have dropped it.
+// A group is the records that share one write and one sync.
 struct group {
-    _Atomic(uint32_t) result; // futex word
-    _Atomic(uint32_t) users;  // the committer, and appenders that sleep
-    struct waiter *waiters;
-    size_t waiters_len, waiters_cap;
     struct buf bytes; // frames (checksum and `durable` still to be filled) and payloads
+    struct journal_waiter *waiters;
+    size_t len, cap; // of them
     uint64_t first, last;
 };
+
+// The tail is the end of the segment being written, in memory byte for byte as it goes to the
+// disk. It is written from here in whole blocks, past the page cache where the file system
+// allows it (O_DIRECT), and readers copy from here what was just synced instead of reading it
+// back. One thread writes a tail; any may read.
+struct tail {
+    pthread_mutex_t lock; // never held during I/O
+    void *memory;
+    char *bytes; // in memory, aligned to a block
+    size_t len, cap;
+    uint64_t from; // where bytes[0] is in the file, a multiple of a block
+    uint64_t salt; // of the segment
+    bool direct;   // the writer's own
+};
+
+void tail_init(struct tail *t);
+void tail_release(struct tail *t);
+
+// tail_begin takes the place of the tail before: a segment of which only the header is
+// written. `zeroed`: its blocks are all written once, so that whole ones may be overwritten.
+void tail_begin(struct tail *t, int fd, const struct segment_header *h, bool zeroed);
+
+// tail_write writes bytes to where the segment ends. They are not durable before fdatasync.
+int tail_write(struct tail *t, int fd, struct span bytes, struct err *err);
+
+// tail_read copies what stands at `offset` of the segment with this salt. False: it is not
+// here (any more). The caller knows up to where the segment is synced.
+bool tail_read(struct tail *t, uint64_t salt, uint64_t offset, char *to, size_t len);
 
 struct journal {
     struct journal_options options;
@@ -61,15 +74,15 @@ struct journal {
     // Held while a segment is removed, by committer or maintenance: one after the other, oldest
     // first, or a crash could leave an older one without a newer.
     pthread_mutex_t removing;
-    struct once stuck;     // a removal that failed; under `removing`
-    pthread_mutex_t lock;  // for everything below but the committer's own
-    pthread_cond_t work;   // to the committer: the open group has records
-    pthread_cond_t taken;  // to appenders: a new open group
-    pthread_cond_t space;  // to maintenance: look at spares and retention
-    pthread_cond_t filled; // to the committer: maintenance is done with it
-    pthread_cond_t read;   // to cursors: more is durable
-    struct group *open;
-    bool idle; // the committer sleeps
+    struct once stuck;             // a removal that failed; under `removing`
+    pthread_mutex_t lock;          // for everything below but the committer's own
+    pthread_cond_t work;           // to the committer: the open group has records
+    pthread_cond_t taken;          // to appenders: a new open group
+    pthread_cond_t space;          // to maintenance: look at spares and retention
+    pthread_cond_t filled;         // to the committer: maintenance is done with it
+    pthread_cond_t read;           // to cursors: more is durable
+    struct group groups[2], *open; // the other one is the committer's
+    bool idle;                     // the committer sleeps
     bool stopping;
     uint64_t next, durable, published;
     uint64_t skip_to;  // the next group starts behind it
@@ -89,10 +102,9 @@ struct journal {
     size_t reports;
     // When the last group failed (clock_mono_us), 0: it was made durable.
     int64_t failed_us;
-    int spare_fd;     // held open for the next segment, -1: not
-    bool filling;     // maintenance makes a spare
-    bool spare_taken; // and the committer has already used it up
-    bool entering;    // the committer makes a segment
+    int spare_fd;  // of the spare, held open for the next segment, -1: there is none
+    bool filling;  // maintenance makes a spare
+    bool creating; // the committer makes a segment
     uint64_t bytes_max;
     struct journal_status counts;
 
@@ -101,10 +113,10 @@ struct journal {
     // the committer's own
     int fd; // of the active segment, -1: none
     uint64_t salt, used;
-    uint64_t written; // last sequence in the active segment
-    uint32_t tries;   // segments begun; part of their names
-    bool zeroed;      // the active segment was a spare
-    bool failing;     // the last group could not be made durable, and that was said
+    uint64_t written;    // last sequence in the active segment
+    uint32_t tries;      // segments begun; part of their names
+    bool zeroed;         // the active segment was a spare
+    struct once failing; // the last group could not be made durable
 
     // maintenance's own
     struct once spareless;    // no spare can be made
@@ -156,12 +168,11 @@ segment_list_trim_skipped(const struct segment_list *list, struct range *r)
     }
 }
 
-// files_create makes a segment with this header, from a spare when there is one, and syncs
-// header, file and directory. `spare` is the descriptor of the spare, taken over, or -1.
-// Returns its descriptor, or -1. Whether it went well or not, the spare is gone when
-// *from_spare is set.
-int files_create(int dir, const struct segment_header *h, int spare, char *name,
-                 bool *from_spare, struct err *err);
+// dir_create_segment creates the segment with s->header out of the spare (its descriptor, which
+// is taken over, or -1), syncs header, file and directory, and sets s->name. Returns its
+// descriptor, or -1. *zeroed: its blocks are written, for it was the spare.
+int dir_create_segment(int dir, struct segment *s, int spare, bool *zeroed,
+                       struct err *err);
 
 // dir_make_spare makes one zero-filled, synced spare of `bytes`. Returns its descriptor, which
 // is held until the spare is used (so that a segment can begin when no other descriptor is
@@ -190,41 +201,38 @@ int bad_copy(int dir, int fd, const char *name, uint64_t from, uint64_t to,
 // Only files whose names we give are touched.
 void bad_clean(int dir, int64_t now_us);
 
-// group.c
-struct group *group_make(void);
-void group_drop(struct group *g);
-// group_reuse drops a group and returns an empty one: the same, where nobody else has it.
-struct group *group_reuse(struct group *g);
-void group_finish(struct group *g, uint32_t result);
+// --- commit.c ----------------------------------------------------------------------------
 
-// commit.c
-void *committer_run(void *journal);
-
-// --- journal.c, with the lock ------------------------------------------------------------
-// age_mark says that the records from `first` on became durable at boot_us. What stands at or
-// below `published` may be forgotten.
-void age_mark(struct age_marks *m, uint64_t first, int64_t boot_us, uint64_t published);
-
-// age_find gives when (clock_boot_us) a record became durable, never later than it did; 0 when
-// that was before the first mark.
-int64_t age_find(const struct age_marks *m, uint64_t sequence);
+// writer_start starts the committer; when journal.stopping is set it commits what waits, seals
+// and shrinks its segment, and ends. writer_release comes after that.
+int writer_start(struct journal *j, struct err *err);
+void writer_release(struct journal *j);
 
 // --- retention.c -------------------------------------------------------------------------
-void retention_init(struct journal *j);
-void *maintenance_run(void *journal);
-// space_for_segment makes room for one more segment: removes published ones when the journal
-// would grow over its bounds. -1 when there is no room. Called without the lock.
-int space_for_segment(struct journal *j, struct err *err);
-// space_give removes the oldest published segment. -1 when there is none.
-int space_give(struct journal *j);
-// space_is_missing says whether room would have helped.
-bool space_is_missing(const struct err *err);
-// space_await_spare waits while maintenance makes a spare: then there is one, or the room that
-// it took is free again.
-void space_await_spare(struct journal *j);
-void space_lost_spare(struct journal *j); // used up, or of no use any more
+
+// retention_start starts the maintenance thread, which ends when journal.stopping is set.
+int retention_start(struct journal *j, struct err *err);
+
+// retention_reserve reserves the room for one more segment until journal.creating is unset;
+// published segments are removed when the journal would grow over its bounds. -1 when there
+// is no room. Without the lock, as the next two.
+int retention_reserve(struct journal *j, struct err *err);
+
+// retention_make_room, after a failure for want of room, removes the oldest published segment
+// or else waits for the spare that is just being made. Returns whether one of that was done.
+bool retention_make_room(struct journal *j, const struct err *why);
+
+// retention_take_spare gives the spare's descriptor away, -1: there is none.
+int retention_take_spare(struct journal *j);
+
 // Bytes on disk, and those of published segments, which may go; both with the lock.
-uint64_t space_used(const struct journal *j);
-uint64_t space_published(const struct journal *j);
+uint64_t retention_used(const struct journal *j);
+uint64_t retention_published(const struct journal *j);
+
+// With the lock: age_mark says that the records from `first` on became durable at boot_us. What
+// stands at or below `published` may be forgotten. age_find gives when (clock_boot_us) a record
+// became durable, never later than it did; 0 when that was before the first mark.
+void age_mark(struct age_marks *m, uint64_t first, int64_t boot_us, uint64_t published);
+int64_t age_find(const struct age_marks *m, uint64_t sequence);
 
 #endif
