@@ -172,8 +172,8 @@ post_to(const char *stream, enum delivery_repeats repeats, const char *body)
 
     buf_init(&stored, 1 << 22);
     delivery_encode(&stored, &d);
-    cr_assert(journal_append(journal, buf_span(&stored), 5000, NULL, &err) == 0, "%s",
-              err.text);
+    cr_assert(journal_append(journal, buf_span(&stored), 5000, NULL, NULL, &err) == 0,
+              "%s", err.text);
     buf_release(&stored);
 }
 
