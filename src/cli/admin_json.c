@@ -46,7 +46,8 @@ take_page(struct admin_state *to, const cJSON *root)
 }
 
 void
-admin_json_fetch(struct admin_state *to, const struct socket_address *admin)
+admin_json_fetch(struct admin_state *to, const struct socket_address *admin,
+                 bool with_metrics)
 {
     struct buf page;
     struct err err = {0};
@@ -63,7 +64,8 @@ admin_json_fetch(struct admin_state *to, const struct socket_address *admin)
     } else {
         to->code = code;
         take_page(to, root);
-        admin_client_metrics(&to->metrics, admin);
+        if (with_metrics)
+            admin_client_metrics(&to->metrics, admin);
     }
     cJSON_Delete(root);
     buf_release(&page);

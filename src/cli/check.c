@@ -385,13 +385,13 @@ check_descriptors(struct report *r)
 static void
 ask_receiver(struct report *r)
 {
-    admin_json_fetch(&r->receiver, &r->cli->config->receiver_admin);
+    admin_json_fetch(&r->receiver, &r->cli->config->receiver_admin, true);
 }
 
 static void
 ask_worker(struct report *r)
 {
-    admin_json_fetch(&r->worker, &r->cli->config->worker_admin);
+    admin_json_fetch(&r->worker, &r->cli->config->worker_admin, true);
 }
 
 // Root may connect to any socket, which says nothing of the receiver's user.

@@ -73,9 +73,10 @@ struct admin_state {
     struct buf metrics; // /metrics; empty: no answer
 };
 
-// admin_json_fetch asks for /readyz and /metrics, 5 s each at most. The metrics are to be
-// released.
-void admin_json_fetch(struct admin_state *to, const struct socket_address *admin);
+// admin_json_fetch asks for /readyz, and with_metrics for /metrics (to be released), 5 s each at
+// most.
+void admin_json_fetch(struct admin_state *to, const struct socket_address *admin,
+                      bool with_metrics);
 
 // admin_json_reload asks for a reload and gives its number; -1 with *err.
 int admin_json_reload(uint64_t *number, const struct socket_address *admin,

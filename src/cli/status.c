@@ -2,10 +2,10 @@
 // does not answer is said, and the rest is shown. reload: asks the receiver (or the worker) to
 // read configuration and secrets again, waits, and says what became of it; the answer is to
 // this request and no other (edge/reloads.h).
+#include "cli/cli.h"
+
 #include "base/clock.h"
 #include "base/text.h"
-#include "base/clock.h"
-#include "cli/cli.h"
 #include "edge/admin_client.h"
 #include "relay/script.h"
 #include "worker/known.h"
@@ -26,49 +26,38 @@ struct status {
 
 // What a part does: a line for people, a member for programs.
 static void
-title(const char *name, bool good, const char *words)
+title(const char *name, bool ok, const char *text)
 {
-    output_text(name, span_of(words));
+    output_text(name, span_of(text));
     if (!output.json)
         printf("%s%-10s%s %s%s%s\n", output_color(OUTPUT_STRONG), name,
-               output_color(OUTPUT_PLAIN), output_color(good ? OUTPUT_OK : OUTPUT_BAD),
-               words, output_color(OUTPUT_PLAIN));
+               output_color(OUTPUT_PLAIN), output_color(ok ? OUTPUT_OK : OUTPUT_BAD),
+               text, output_color(OUTPUT_PLAIN));
 }
+
+enum unit { COUNT, BYTES, SECONDS };
 
 // A figure: a line for people, a member for programs.
 static void
-figure(const char *member, const char *label, double value, const char *text)
+figure(const char *member, const char *label, enum unit unit, double value)
 {
+    char text[32];
+
+    if (unit == BYTES)
+        text_bytes(text, sizeof text, value > 0 ? (uint64_t)value : 0);
+    else if (unit == SECONDS)
+        text_duration(text, sizeof text, (int64_t)(value * 1000));
+    else
+        snprintf(text, sizeof text, "%.0f", value);
     output_json(member, "%.15g", value);
     if (!output.json)
         printf("  %-26s %s\n", label, text);
 }
 
-static void
-count(const char *member, const char *label, double value)
+static double
+metric(const struct status *s, const char *name)
 {
-    char text[32];
-
-    snprintf(text, sizeof text, "%.0f", value);
-    figure(member, label, value, text);
-}
-
-static void
-bytes(const char *member, const char *label, double value)
-{
-    char text[32];
-
-    text_bytes(text, sizeof text, value > 0 ? (uint64_t)value : 0);
-    figure(member, label, value, text);
-}
-
-static void
-seconds(const char *member, const char *label, double value)
-{
-    char text[32];
-
-    text_duration(text, sizeof text, (int64_t)(value * 1000));
-    figure(member, label, value, text);
+    return metrics_page_sum(&s->receiver.metrics, name);
 }
 
 // --- receiver -------------------------------------------------------------------------
@@ -88,56 +77,58 @@ show_reload(struct status *s, const struct admin_state *state)
 }
 
 static void
-show_receiver(struct status *s)
+show_receiver_figures(const struct status *s)
 {
     const struct buf *page = &s->receiver.metrics;
-    const char *redis = s->receiver.redis_error;
-    bool up = s->receiver.code != 0, refuses = s->receiver.code == 503;
-    bool ships = metrics_page_sum(page, "acrelay_relay_shipping") > 0;
-    bool known = metrics_page_sum(page, "acrelay_relay_cursor_known") > 0;
-    char words[1024];
+    bool known = metric(s, "acrelay_relay_cursor_known") > 0;
+    double age;
 
-    s->healthy = up && ships && !refuses;
-    if (!up)
-        snprintf(words, sizeof words, "does not answer on its admin address: %s",
-                 s->receiver.reason);
-    else if (refuses)
-        snprintf(words, sizeof words,
-                 "REFUSES deliveries (503): they cannot be made durable, see its log");
-    else if (!ships)
-        snprintf(words, sizeof words, "takes deliveries, they wait in the journal: %s",
-                 redis[0] ? redis : "see its log");
-    else
-        snprintf(words, sizeof words, "takes deliveries and relays them");
-    title("receiver", s->healthy, words);
-    if (!up)
-        return;
-    show_reload(s, &s->receiver);
-    count("requests", "requests", metrics_page_sum(page, "acrelay_requests_total"));
-    count("refused", "refused with 503 since start",
-          metrics_page_sum(page, "acrelay_journal_refused_total"));
+    figure("requests", "requests", COUNT, metric(s, "acrelay_requests_total"));
+    figure("refused", "refused with 503 since start", COUNT,
+           metric(s, "acrelay_journal_refused_total"));
     if (metrics_page_left(page) > 0)
-        count("left_posts", "404 for hooks that left", metrics_page_left(page));
-    count("entries", "entries added",
-          metrics_page_sum(page, "acrelay_relay_entries_total"));
-    count("waiting", known ? "waiting for the stream" : "waiting, at most (*)",
-          metrics_page_sum(page, "acrelay_journal_unpublished_records"));
+        figure("left_posts", "404 for hooks that left", COUNT, metrics_page_left(page));
+    figure("entries", "entries added", COUNT, metric(s, "acrelay_relay_entries_total"));
+    figure("waiting", known ? "waiting for the stream" : "waiting, at most (*)", COUNT,
+           metric(s, "acrelay_journal_unpublished_records"));
     if (!known)
         output_json("waiting_at_most", "true");
-    double age;
     if (metrics_page_find(page, "acrelay_journal_oldest_unpublished_age_seconds", &age))
-        seconds("waiting_seconds", "the oldest of them since", age);
-    count("repeats", "repeats marked or dropped",
-          metrics_page_sum(page, "acrelay_relay_repeats_marked_total") +
-              metrics_page_sum(page, "acrelay_relay_repeats_dropped_total"));
-    count("dead_letters", "dead letters since start",
-          metrics_page_sum(page, "acrelay_dead_letters_total"));
-    bytes("journal_bytes", "journal on disk",
-          metrics_page_sum(page, "acrelay_journal_bytes"));
-    bytes("journal_free_bytes", "room left for records",
-          metrics_page_sum(page, "acrelay_journal_free_bytes"));
+        figure("waiting_seconds", "the oldest of them since", SECONDS, age);
+    figure("repeats", "repeats marked or dropped", COUNT,
+           metric(s, "acrelay_relay_repeats_marked_total") +
+               metric(s, "acrelay_relay_repeats_dropped_total"));
+    figure("dead_letters", "dead letters since start", COUNT,
+           metric(s, "acrelay_dead_letters_total"));
+    figure("journal_bytes", "journal on disk", BYTES, metric(s, "acrelay_journal_bytes"));
+    figure("journal_free_bytes", "room left for records", BYTES,
+           metric(s, "acrelay_journal_free_bytes"));
     if (!known && !output.json)
         puts("  (*) all that the journal keeps: only Redis knows what it has of them");
+}
+
+static void
+show_receiver(struct status *s)
+{
+    const struct admin_state *r = &s->receiver;
+    bool refuses = r->code == 503, ships = metric(s, "acrelay_relay_shipping") > 0;
+    char text[1024] = "takes deliveries and relays them";
+
+    s->healthy = r->code && ships && !refuses;
+    if (!r->code)
+        snprintf(text, sizeof text, "does not answer on its admin address: %s",
+                 r->reason);
+    else if (refuses)
+        snprintf(text, sizeof text,
+                 "REFUSES deliveries (503): they cannot be made durable, see its log");
+    else if (!ships)
+        snprintf(text, sizeof text, "takes deliveries, they wait in the journal: %s",
+                 r->redis_error[0] ? r->redis_error : "see its log");
+    title("receiver", s->healthy, text);
+    if (!r->code)
+        return;
+    show_reload(s, r);
+    show_receiver_figures(s);
 }
 
 // --- streams --------------------------------------------------------------------------
@@ -152,7 +143,7 @@ show_length(struct status *s, const char *stream, const char *member, const char
     script_key(key, s->cli->config->redis_namespace, span_of(stream));
     const struct redis_reply *reply = redis_ask(s->redis, &err, "XLEN", key, NULL);
     if (!cli_ask_failed(reply, &err)) {
-        count(member, label, (double)redis_reply_number(reply));
+        figure(member, label, COUNT, (double)redis_reply_number(reply));
         return;
     }
     s->healthy = s->healthy && !redis_is_dead(s->redis);
@@ -200,7 +191,7 @@ ask_hook(struct status *s, const char *key, const char *name, struct hook_seen *
 }
 
 static void
-look_at_hook(struct status *s, const char *name, struct hook_seen *seen)
+ask_about_hook(struct status *s, const char *name, struct hook_seen *seen)
 {
     const struct redis_reply *reply = ask_hook(s, "last", name, seen);
 
@@ -302,7 +293,7 @@ show_hooks(struct status *s)
     output_open("hooks", '[');
     for (size_t i = 0; i < c->hooks_len && !redis_is_dead(s->redis); i++) {
         struct hook_seen seen = {.last = ""};
-        look_at_hook(s, c->hooks[i].name, &seen);
+        ask_about_hook(s, c->hooks[i].name, &seen);
         print_hook(s, c->hooks[i].name, &seen);
         silent += strcmp(seen.state.word, "silent") == 0;
         unknown += seen.error[0] != '\0';
@@ -323,23 +314,21 @@ show_worker(struct status *s)
     const struct config *c = s->cli->config;
     bool wanted = c->account_api_url && c->account_api_token_file;
     bool leads = metrics_page_sum(&s->worker.metrics, "acrelay_worker_leader") > 0;
-    bool good = w->code == 200 && !w->activecampaign[0];
-    char words[1024];
+    bool ok = w->code == 200 && !w->activecampaign[0];
+    char reason[300];
 
     if (!w->code && !wanted)
         return;
-    if (!w->code)
-        snprintf(words, sizeof words, "does not answer on its admin address: %s",
-                 w->reason);
-    else if (!good)
-        snprintf(words, sizeof words, "%s",
-                 w->activecampaign[0] ? w->activecampaign : "its last round failed");
-    else
-        snprintf(words, sizeof words, "%s",
-                 leads ? "keeps the hooks" : "stands by: another worker is the leader");
-    title("worker", good, words);
+    snprintf(reason, sizeof reason, "does not answer on its admin address: %s",
+             w->reason);
+    title("worker", ok,
+          !w->code               ? reason
+          : w->activecampaign[0] ? w->activecampaign
+          : !ok                  ? "its last round failed"
+          : leads                ? "keeps the hooks"
+                                 : "stands by: another worker is the leader");
     show_reload(s, w);
-    s->healthy = s->healthy && good;
+    s->healthy = s->healthy && ok;
 }
 
 // --- the command ----------------------------------------------------------------------
@@ -350,9 +339,9 @@ ask_admins(struct status *s)
     const struct config *c = s->cli->config;
 
     output_wait("asking the receiver (%s)", c->receiver_admin.text);
-    admin_json_fetch(&s->receiver, &c->receiver_admin);
+    admin_json_fetch(&s->receiver, &c->receiver_admin, true);
     output_wait("asking the worker (%s)", c->worker_admin.text);
-    admin_json_fetch(&s->worker, &c->worker_admin);
+    admin_json_fetch(&s->worker, &c->worker_admin, true);
 }
 
 static void
@@ -408,7 +397,7 @@ wait_done(uint64_t number, const struct socket_address *admin, struct admin_stat
     int64_t end = clock_mono_ms() + times_ms("reload_wait", WAIT_MS);
 
     for (;;) {
-        admin_json_fetch(state, admin);
+        admin_json_fetch(state, admin, false);
         if (state->code && state->reloads_done >= number)
             return 0;
         if (!state->code)
