@@ -70,7 +70,7 @@ while true; do
     code=0
     wait $receiver || code=$?
     if [ $code != 71 ] || [ $port -gt 8180 ]; then
-        echo "acrelayd did not get ready:" >&2
+        echo "acrelayd did not become ready:" >&2
         cat "$dir/log" >&2
         exit 1
     fi
@@ -89,7 +89,7 @@ acrelay() { "$build/acrelay" --config "$dir/acrelay.yaml" "$@"; }
 worker() { "$build/acrelay-worker" --config "$dir/acrelay.yaml" "$@"; }
 url=http://127.0.0.1:$port$(acrelay token contacts | sed 's|https://[^/]*||')
 
-echo "ActiveCampaign is simulated on $account. What the file wants there:"
+echo "The simulated ActiveCampaign runs on $account. What the worker would change there:"
 worker plan
 worker apply
 
@@ -114,7 +114,7 @@ if [ "$mode" = demo ]; then
     in_stream=$(length events) dead=$(length dead)
     repeats=$(redis --raw XRANGE '{ac}:events' - + | grep -A1 '^ce_repeat$' | grep -c '^1$' || true)
     echo
-    echo "sent $sent, answered 200 $good, in the stream $in_stream, repeats $repeats," \
+    echo "sent $sent, answered 200 $good, in the stream $in_stream, duplicates $repeats," \
         "dead letters $dead"
     [ "$good" = "$sent" ] && [ $((in_stream + dead)) = "$sent" ] && [ "$repeats" = 1 ] &&
         [ "$dead" = 1 ] || exit 1
@@ -132,6 +132,6 @@ echo
 acrelay tail --from 0 --data &
 pids="$! $pids"
 wait $! || true
-echo "it has ended:" >&2
+echo "it has exited:" >&2
 cat "$dir/log" >&2
 exit 1

@@ -1,5 +1,5 @@
-# Checks of all kinds, included by the Makefile. `make test` runs tests/run.py, which calls
-# most of these; each can be called by itself.
+# Tests and other checks, included by the Makefile. `make test` runs tests/run.py, which calls most
+# of these targets; each can also be run on its own.
 .PHONY: tools unit units threads live bench bench-journal bench-normal bench-backlog fuzz analyse memcheck \
     coverage reference soak soak-normal soak-malloc soak-worker test-systemd prism format format-check layers
 
@@ -7,19 +7,19 @@ TOOLS    := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*
 PRELOADS := $(patsubst tests/preload/%.c,$(BUILD)/preload/%.so,$(wildcard tests/preload/*.c))
 UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
 
-# programs in which threads meet, for TSan (Criterion cannot run under it)
+# multi-threaded programs for TSan, under which Criterion cannot run
 THREADS  := $(patsubst tests/threads/%.c,$(BUILD)/threads/%,$(wildcard tests/threads/*.c))
 
-tools: $(TOOLS) $(PRELOADS) $(BUILD)/acsim ## small programs that tests drive, and libraries put before a program
+tools: $(TOOLS) $(PRELOADS) $(BUILD)/acsim ## test programs, preloaded libraries and the simulator
 
 # --- rules ----------------------------------------------------------------------------
-# tests in which the steps of the journal fail, die or are recorded
+# wrapped system calls: tests make the steps of the journal fail or crash, or record them
 WRAP := $(foreach f,openat pwrite fdatasync fsync ftruncate renameat renameat2 unlinkat \
                     mkdirat,-Wl,--wrap=$(f))
 WRAP_journal_fault := $(WRAP)
 WRAP_journal_power := $(WRAP)
 WRAP_tail := -Wl,--wrap=pwrite
-# clocks that lie
+# wrapped clocks, which tests set
 WRAP_journal_clock := -Wl,--wrap=clock_read_us
 
 $(BUILD)/unit/%.o: tests/unit/%.c Makefile
@@ -34,7 +34,7 @@ $(BUILD)/tools/%.o: tests/tools/%.c Makefile
 $(BUILD)/tools/%: $(BUILD)/tools/%.o $(ARCHIVES)
 	$(call LINK,$<) -o $@
 
-# loaded into a program as it is: no sanitizer
+# preloaded into programs as they are, so built without a sanitizer
 $(BUILD)/preload/%.so: tests/preload/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) -std=c17 -D_GNU_SOURCE -Wall -Wextra $(WERROR) -O2 -g -fPIC -shared $< -ldl -o $@
@@ -57,34 +57,34 @@ units: $(UNITS) ## build the unit tests
 unit: $(UNITS) ## unit tests
 	@echo $(filter %_fault %_power,$(UNITS)) $(filter-out %_fault %_power,$(UNITS)) | \
 	    xargs -n 1 -P 2 sh -c 'out=$$($$0 --jobs 1 2>&1); code=$$?; echo "$$0\n$$out"; exit $$code'
-threads: $(THREADS) ## programs in which threads meet, for SAN=thread
+threads: $(THREADS) ## run the multi-threaded programs, for SAN=thread
 	@failed=0; for t in $(THREADS); do $$t || failed=1; done; exit $$failed
-# what an append costs, with all threads on one core and on all of them
-bench-journal: $(BUILD)/bench/journal ## what an append costs
+# with all threads on one core, then on all cores
+bench-journal: $(BUILD)/bench/journal ## benchmark appending to the journal
 	@for n in 1 8 64 256; do taskset -c 0 $< $$n; done; echo 'on all cores:'; $< 64
-live: all tools ## tests with real processes
+live: all tools ## run the tests with real processes
 	$(PYTHON) -m pytest -q tests/live
 $(BUILD)/bench/%: tests/bench/%.c $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c $< -o $@.o
 	$(call LINK,$@.o) -o $@
-# acrelayd beside a bare and a naive server (and webdis, where installed), in one run
+# compares acrelayd with a bare and a naive server (and webdis, if installed), in one run
 ROUNDS ?= 5
 BENCH_SECONDS ?= 4
-bench: all $(BUILD)/bench/load $(BUILD)/bench/server ## acrelayd beside a bare and a naive server; ROUNDS= BENCH_SECONDS=
+bench: all $(BUILD)/bench/load $(BUILD)/bench/server ## compare acrelayd with a bare and a naive server; ROUNDS= BENCH_SECONDS=
 	$(PYTHON) tests/bench/serve.py --rounds $(ROUNDS) --seconds $(BENCH_SECONDS)
-# bytes to event beside cJSON, PHP, Node and Python: time, instructions (callgrind), scaling
-bench-normal: $(BUILD)/bench/normal ## bytes to event beside others
+# compares with cJSON, PHP, Node and Python: time, instructions (callgrind), scaling
+bench-normal: $(BUILD)/bench/normal ## benchmark parsing a body into an event
 	@$(PYTHON) tests/bench/normal.py $(BUILD)/bench/normal
 # a journal with RECORDS unpublished records: the first answer after a start, and draining
 RECORDS ?= 1000000
-bench-backlog: all tools ## the first answer with RECORDS= unpublished
+bench-backlog: all tools ## time to the first answer with RECORDS= unpublished records
 	@$(PYTHON) tests/bench/backlog.py --records $(RECORDS)
-# libFuzzer with ASan and UBSan: replays the corpora, then SECONDS for each target; what is
-# found new is kept in build/fuzz/TARGET.found, a crash in build/fuzz/TARGET-crash-*
+# libFuzzer with ASan and UBSan: replays the corpora, then fuzzes each target for SECONDS; new
+# inputs are kept in build/fuzz/TARGET.found, crashes in build/fuzz/TARGET-crash-*
 SECONDS ?= 60
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
-fuzz: ## libFuzzer on every target; SECONDS= each
+fuzz: ## run libFuzzer on every target; SECONDS= each
 	@$(MAKE) -s CC=clang SAN=fuzz BUILD=build/fuzz \
 	    $(FUZZERS:%=build/fuzz/target/%)
 	@for f in $(FUZZERS); do $(PYTHON) tests/fuzz/run.py $$f $(SECONDS) || exit 1; done
@@ -92,20 +92,20 @@ $(BUILD)/target/%: tests/fuzz/%.c $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c $< -o $@.o
 	$(call LINK,$@.o) -fsanitize=fuzzer -o $@
-# what gcc's and clang's analyzers find, with the short list in .clang-tidy
-analyse: ## what the analyzers of gcc and clang find
+# the static analyzers of gcc and clang, with the checks in .clang-tidy
+analyse: ## run the static analyzers of gcc and clang
 	@$(MAKE) -s all CC=gcc CFLAGS='-O1 -g -fanalyzer' BUILD=build/analyse
 	@ls src/*/*.c | xargs -P 2 -n 8 sh -c 'clang-tidy --quiet "$$@" -- -std=c17 \
 	    -D_GNU_SOURCE -DACRELAY_VERSION=\"\" -iquote src 2>/dev/null' sh
-# the unit tests under valgrind, without those that kill processes or take minutes there
+# without the unit tests that kill processes or take minutes under valgrind
 VALGRIND := base config event hook_json verify metric options pace plan reply script
-memcheck: $(VALGRIND:%=$(BUILD)/unit/%) ## unit tests under valgrind
+memcheck: $(VALGRIND:%=$(BUILD)/unit/%) ## run unit tests under valgrind
 	@for t in $^; do valgrind -q --error-exitcode=9 --leak-check=full \
 	    --errors-for-leak-kinds=definite $$t --jobs 1 || exit 1; done
-# lines and branches that the unit tests and the live tests reach
+# lines and branches covered by the unit tests and the live tests
 COVERED = $(MAKE) -s CC=gcc CFLAGS='-O0 -g --coverage -fprofile-update=atomic' HARDEN=-fPIE \
     BUILD=build/coverage
-coverage: ## lines and branches that the tests reach
+coverage: ## report the coverage of lines and branches
 	@mkdir -p build/coverage
 	@$(COVERED) -k unit LDFLAGS=--coverage || true
 	@gcc -O1 -c tests/gcov.c -o build/coverage/gcov.o
@@ -113,44 +113,43 @@ coverage: ## lines and branches that the tests reach
 	    LDFLAGS='--coverage -Wl,--wrap=_exit $(CURDIR)/build/coverage/gcov.o'
 	@-ACRELAY_BUILD=$(CURDIR)/build/coverage $(PYTHON) -m pytest -q -p no:cacheprovider tests/live
 	@gcovr -r . --object-directory build/coverage -f src/ -s --gcov-ignore-parse-errors | tail -110
-# bodies read by acrelay and by a second reading of the normal form: BODIES random ones
+# parses BODIES random bodies with acrelay and with a second implementation of the normal form
 BODIES ?= 20000
-reference: tools ## events against a second reading; BODIES=
+reference: tools ## compare events with a second implementation; BODIES=
 	$(PYTHON) tests/reference/compare.py $(BUILD)/tools/normal --count $(BODIES)
 	$(PYTHON) tests/reference/zones.py $(BUILD)/tools/normal
-soak-normal: tools ## reference with a million bodies
+soak-normal: tools ## the same with a million bodies
 	$(PYTHON) tests/reference/zones.py $(BUILD)/tools/normal --all
 	@$(MAKE) -s reference BODIES=1000000
-# the ledger over many deliveries, and under random faults from SEEDS seeds
+# the ledger with many deliveries, and with random faults from SEEDS seeds
 SOAK ?= 50000
 SEEDS ?= 200
-soak: all tools ## the ledger under random faults; SEEDS=
+soak: all tools ## run the ledger with random faults; SEEDS=
 	$(PYTHON) tests/live/ledger.py --count $(SOAK) --receiver-kills 3 --redis-kills 1 --rollbacks 2
 	$(PYTHON) tests/live/soak.py --seeds $(SEEDS)
 
-# the package on a booted machine with a real systemd, under load: as root
-test-systemd: deps ## the package on a booted machine, whole; as root
+# installs the package on a booted machine with a real systemd, under load; needs root
+test-systemd: deps ## test the package on a booted machine at full scale; as root
 	$(PYTHON) -m pytest -q -ra -p no:cacheprovider tests/systemd --whole
 
-# the validating proxy that judges the worker's requests; needs npm and a network
-prism: ## install the proxy that judges API requests (npm)
+# a proxy that validates the worker's requests; needs npm and a network
+prism: ## install the proxy that validates API requests (npm)
 	@mkdir -p build/prism
 	cd build/prism && npm install --no-audit --no-fund --silent @stoplight/prism-cli@5
-# every allocation of acrelayd fails in turn; `make test` tries two dozen
+# makes every allocation of acrelayd fail in turn; `make test` tries two dozen
 MALLOC_FAULTS ?= 600
-soak-malloc: all tools ## failing allocations; MALLOC_FAULTS=
+soak-malloc: all tools ## make allocations fail; MALLOC_FAULTS=
 	MALLOC_FAULTS=$(MALLOC_FAULTS) $(PYTHON) -m pytest -q -s -p no:cacheprovider \
 	    tests/live/test_nth_malloc.py
-# the worker under random faults: WORKER_RUNS seeds
 WORKER_RUNS ?= 500
-soak-worker: all tools ## the worker under random faults; WORKER_RUNS=
+soak-worker: all tools ## run the worker with random faults; WORKER_RUNS= seeds
 	$(PYTHON) tests/live/worker_faults.py --seeds $(WORKER_RUNS)
 
 # --- form -----------------------------------------------------------------------------
 FORMATTED = $(wildcard src/*/*.[ch] tests/*/*.[ch])
-format: ## clang-format all sources
+format: ## format all sources with clang-format
 	clang-format -i $(FORMATTED)
-format-check: ## clang-format, only looking
+format-check: ## check the format of all sources
 	clang-format --dry-run -Werror $(FORMATTED)
-layers: all ## includes point down, no circles; figures of the source
+layers: all ## check includes and circles; print the figures of the source
 	@$(PYTHON) tests/layers.py $(BUILD) $(LAYERS)

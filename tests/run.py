@@ -2,7 +2,8 @@
 """Runs every check there is and counts what each really reported.
 
 Usage: tests/run.py [--long] [STEP ...]   (all steps, or those whose names begin so;
---long: the soaks, benchmarks and analyses that are not part of `make test`)
+--long: the soaks, benchmarks and analyses that are not part of `make test`; it says first how
+long they take)
 
 Each step's whole output goes to build/log/STEP.log; a failing one shows its end. The last
 line is "N passed, N failed", added up from the runners' own results: Criterion's synthesis,
@@ -118,8 +119,13 @@ STEPS = [
     Step("model", "waits", [PYTHON, "tests/model/cursor.py"], counted, 60),
 ]
 
-# What `make test` has no time for. Each is bounded; `seconds` is about what it takes.
+# What `make test` has no time for, at full scale. Each is bounded: `seconds` is what it may take.
 LONG = [
+    Step("live-full", "long",
+         ["env", "ACRELAY_FULL=1", *pytest_command(
+             "live-full", "-n", "2", "tests/live/test_readme.py",
+             "tests/live/test_worker.py::test_one_worker_writes_at_a_time")],
+         junit("live-full"), 600),
     Step("soak", "long", make("soak"), counted, 1800),
     Step("soak-worker", "long", make("soak-worker", "WORKER_RUNS=100"), counted, 1800),
     Step("soak-malloc", "long", make("soak-malloc"), plain, 900),
@@ -174,11 +180,12 @@ def main():
     steps = STEPS
     if wanted[:1] == ["--long"]:
         steps, wanted = LONG, wanted[1:]
-        print(f"at most {sum(s.seconds for s in steps) // 60} minutes, step by step: "
-              f"{' '.join(s.name for s in steps)}", flush=True)
     steps = [s for s in steps if not wanted or any(s.name.startswith(w) for w in wanted)]
+    if steps and steps[0].lane == "long":
+        print(f"at most {sum(s.seconds for s in steps) // 60} minutes, one after the other:",
+              ", ".join(f"{s.name} {s.seconds // 60}" for s in steps), flush=True)
     if not steps:
-        sys.exit(f"no step begins with {wanted}; steps: {' '.join(s.name for s in STEPS)}")
+        sys.exit(f"no step begins with {wanted}; see tests/run.py for their names")
     LOG.mkdir(parents=True, exist_ok=True)
     passed, failed = (sum(column) for column in zip(*run_lanes(steps)))
     print(f"{passed} passed, {failed} failed")

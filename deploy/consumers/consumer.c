@@ -3,11 +3,11 @@
 //     cc -o consumer consumer.c -lhiredis
 //     ./consumer [HOST [PORT [STREAM [GROUP [NAME [CLAIM-AFTER-MS]]]]]]
 //
-// The effect is a field in a hash of our own, {ac}:<GROUP>, named by ce_id: the same event
-// again changes nothing. So the order is: effect, look at its answer, acknowledge. (No MULTI:
-// Redis rolls nothing back, and would acknowledge also what failed.) An event that cannot be
-// read will never work: it is named, set aside in {ac}:<GROUP>-aside, and only then
-// acknowledged. What Redis refuses stays pending until it has had its effect.
+// The effect is a field in a hash of our own, {ac}:<GROUP>, with ce_id as its name, so the same
+// event again changes nothing. The order is: effect, check the reply, acknowledge. (Not in a MULTI:
+// Redis does not roll back, and would acknowledge even if the effect failed.) An event that cannot
+// be parsed never will be: it is reported, stored in {ac}:<GROUP>-aside, and only then
+// acknowledged. If Redis refuses the effect, the event stays pending until it succeeds.
 #include <hiredis/hiredis.h>
 #include <signal.h>
 #include <stdbool.h>

@@ -1,12 +1,12 @@
 #!/usr/bin/env node
 // A complete consumer of acrelay's events with node-redis (4.x): each event takes effect exactly
-// once. Set with the environment: REDIS_URL, STREAM, GROUP, NAME, CLAIM_AFTER_MS, RESULTS.
+// once. Environment variables: REDIS_URL, STREAM, GROUP, NAME, CLAIM_AFTER_MS, RESULTS.
 //
-// The effect is a field in a hash of our own in the same Redis, named by ce_id: the same event
-// again changes nothing. So the order is: effect, look at its answer, acknowledge. (No MULTI:
-// Redis rolls nothing back, and would acknowledge also what failed.) An event that cannot be
-// read will never work: it is named, set aside in a second hash, and only then acknowledged.
-// What Redis refuses stays pending until it has had its effect.
+// The effect is a field in a hash of our own in the same Redis, with ce_id as its name, so the same
+// event again changes nothing. The order is: effect, check the reply, acknowledge. (Not in a MULTI:
+// Redis does not roll back, and would acknowledge even if the effect failed.) An event that cannot
+// be parsed never will be: it is reported, stored in a second hash, and only then acknowledged.
+// If Redis refuses the effect, the event stays pending until it succeeds.
 'use strict';
 const os = require('os');
 const { createClient, commandOptions, ErrorReply } = require('redis');

@@ -4,17 +4,17 @@
     consumer.py [--url redis://127.0.0.1:6379/0] [--stream '{ac}:events'] [--group shop]
                 [--name NAME] [--claim-after SECONDS] [--database shop.db]
 
-The effect is a row in a database of our own (SQLite here), whose primary key is ce_id: an event
-that comes again, after we died before acknowledging or after Redis lost its last second, changes
-nothing. So the order is always: effect, commit, acknowledge.
+The effect is a row in a database of our own (SQLite here), whose primary key is ce_id. An event may
+arrive again, because the consumer died before acknowledging it or because Redis lost its last second
+of writes; it then changes nothing. So the order is always: effect, commit, acknowledge.
 
-Two things can go wrong, and they are not the same. The event is wrong (it is not what we can
-read): it will never work, so it is named, set aside in the table `set_aside`, and only then
-acknowledged. The database is wrong (locked, full, away): the event stays pending, for an hour or
-a day, until it has had its effect. Nothing else is ever acknowledged.
+There are two kinds of failure. If the event itself cannot be processed, it never will be: the
+consumer reports it, stores it in the table `set_aside`, and only then acknowledges it. If the
+database fails (locked, full, unreachable), the event stays pending, for an hour or a day, until it
+can be processed. Nothing else is ever acknowledged.
 
-Start as many as you like, each with a name of its own; ending one with Ctrl-C or SIGTERM finishes
-the event in hand."""
+Start as many consumers as you like, each with its own name. Ctrl-C or SIGTERM lets one finish the
+current event and exit."""
 import argparse
 import json
 import signal

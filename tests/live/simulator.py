@@ -137,7 +137,7 @@ class Worker:
         """How many reloads ended so: "ok", "refused"."""
         return self.metric(f'acrelay_config_reloads_total{{result="{result}"}}')
 
-    def start(self, log, times="file-still=1000"):
+    def start(self, log, times="file-still=1000 worker_lag=300"):
         environment = {**os.environ, "ACRELAY_TEST_TIMES": times}
         with open(log, "ab") as out:
             return subprocess.Popen(self.command("run"), stderr=out, env=environment)

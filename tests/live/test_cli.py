@@ -449,7 +449,12 @@ def test_what_is_salvaged_can_be_posted_again(acrelay, receiver, redis, tmp_path
     acrelay("journal", "salvage", code=64)
 
 
-def test_a_cursor_of_another_place_is_told_and_claimed(acrelay, redis, receiver):
+@pytest.fixture
+def hasty_relay(monkeypatch):
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "cursor-check=100 cursor-deadline=500")
+
+
+def test_a_cursor_of_another_place_is_told_and_claimed(hasty_relay, acrelay, redis, receiver):
     assert receiver.post("type=subscribe") == 200
     receiver.wait_shipped()
     [cursor] = redis.client.keys("{ac}:cursor:*")

@@ -278,7 +278,7 @@ def test_the_sum_counts_what_is_there_after_a_refusal(sim, make_worker):
 
 
 def test_random_faults_end_with_the_wanted_hooks():
-    bad, _ = worker_faults.run(range(1, 13), 12)
+    bad, _ = worker_faults.run(range(1, 9), 8)  # make test-long: 100
     assert not bad
 
 
@@ -372,7 +372,7 @@ def test_a_worker_that_stands_by_tells_no_figures(sim, make_worker, running, red
     worker = make_worker("  - {name: contacts, events: [subscribe], expect_every: 1d}\n",
                          redis_port=redis.port, worker=", leader: redis, interval: 1s")
     redis.client.hset("{ac}:last", "contacts", "2026-01-01T00:00:00.000000Z")
-    running(worker)
+    running(worker, times="lease=3000")
     harness.wait_for("the silence",
                      lambda: worker.metric('acrelay_hook_silent{hook="contacts"}') == 1)
     redis.client.set("{ac}:leader", "another", px=60000)
@@ -436,11 +436,11 @@ def test_silence_is_told_and_repaired_once(sim, make_receiver, make_worker, runn
 def test_what_another_leader_repaired_is_not_repaired_again(sim, make_receiver, make_worker,
                                                             running, redis):
     receiver = make_receiver()
-    hook = "  - {name: contacts, events: [subscribe], expect_every: 12s, repair: true}\n"
+    hook = "  - {name: contacts, events: [subscribe], expect_every: 6s, repair: true}\n"
     worker = make_worker(hook, redis_port=redis.port, worker=", leader: redis, interval: 1s",
                          extra=f"receiver: {{admin: '127.0.0.1:{receiver.admin}',"
                                f" state_dir: '{receiver.directory}/state'}}\n")
-    running(worker)
+    running(worker, times="lease=3000")
     harness.wait_for("its state", lambda: redis.client.hget("{ac}:hooks", "contacts"))
     redis.client.set("{ac}:leader", "another", px=60000)
     harness.wait_for("standing by", lambda: worker.metric("acrelay_worker_leader") == 0)

@@ -112,7 +112,7 @@ def keeper(sim, make_worker, running):
     """A worker that prunes, and runs with hooks a, b and c."""
     worker = make_worker("".join(stanza(name) for name in "abc"),
                          worker=", prune: true, interval: 1s")
-    worker.process = running(worker, times="file-still=2000")
+    worker.process = running(worker, times="file-still=1000")
     harness.wait_for("the hooks", lambda: names(sim) == ["a", "b", "c"])
     harness.wait_for("a second round", lambda: len(sim.log()) > 5)
     return worker
@@ -124,7 +124,7 @@ def test_a_file_that_is_being_written_removes_nothing(sim, keeper):
     head = whole[:whole.index(stanza("b"))]
     keeper.config.write_text(head)
     for _ in range(20):
-        time.sleep(0.2)  # the writer's own pace
+        time.sleep(0.1)  # the writer's own pace
         with open(keeper.config, "a") as file:
             file.write("# and so on\n")
     assert keeper.reloads() == 0
@@ -382,6 +382,7 @@ def test_an_event_that_lies_ahead_does_not_hide_a_silence(sim, watched, redis, r
 def test_what_was_repaired_today_is_not_repaired_again_after_a_restart(
         sim, watched, redis, running):
     writes = sim.figures()["writes"]
+    watched.config.write_text(watched.config.read_text().replace("3s", "1s"))
     boot = str(int(time.clock_gettime(time.CLOCK_BOOTTIME)))
     for repaired in ({"repaired": redis_now(redis, -86400 * 3), "repaired_boot": boot},
                      {"repaired": redis_now(redis, 86400 * 365)}):
