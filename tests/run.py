@@ -78,14 +78,14 @@ def make(*words):
 
 def sanitized(name, kind, *env):
     """The spine, with real processes, under a sanitizer."""
-    return Step(name, "computes",
+    return Step(name, kind,
                 ["env", f"ACRELAY_BUILD={ROOT}/build/{kind}", *env,
                  *pytest_command(name, "-n", "3", "tests/live/test_spine.py")], junit(name), 300)
 
 
 class Step(typing.NamedTuple):
     name: str
-    lane: str     # "first": alone; then what computes and what waits, side by side
+    chain: str    # "first": alone; then two chains at a time, each one step after the other
     command: list
     reader: typing.Callable
     seconds: int  # that it may take
@@ -96,27 +96,28 @@ SYSTEMD = ["--whole"] if os.environ.get("SYSTEMD") == "whole" else []
 
 STEPS = [
     Step("format", "first", make("format-check"), plain, 60),
-    Step("build-gcc", "first", make("all", "tools"), plain, 300),
+    Step("build-gcc", "first", make("all", "tools", "man"), plain, 300),
     Step("layers", "first", make("layers"), plain, 30),
-    Step("live", "waits", pytest_command("live", "-n", "5", "--dist", "load", "tests/live",
-                                         "--ignore", "tests/live/test_spine.py"),
+    # the longest chains first
+    Step("live", "live", pytest_command("live", "-n", "5", "--dist", "load", "tests/live",
+                                        "--ignore", "tests/live/test_spine.py"),
          junit("live"), 600),
-    Step("systemd", "waits", pytest_command("systemd", "tests/systemd", *SYSTEMD),
-         junit("systemd"), 600),
-    Step("soak", "waits", [PYTHON, "tests/live/soak.py", "--seeds", "2", "--faults", "8"],
-         counted, 200),
-    Step("demo", "waits", ["sh", "deploy/try.sh", "demo"], plain, 120),
-    Step("build-asan", "computes", make("all", "tools", "units", "SAN=address", "BUILD=build/asan"),
+    Step("build-asan", "asan", make("all", "tools", "units", "SAN=address", "BUILD=build/asan"),
          plain, 300),
-    Step("unit-asan", "computes", make("-k", "unit", "SAN=address", "BUILD=build/asan"),
+    Step("unit-asan", "asan", make("-k", "unit", "SAN=address", "BUILD=build/asan"),
          criterion, 300),
     sanitized("live-asan", "asan"),
-    Step("build-tsan", "computes", make("all", "tools", "threads", "SAN=thread",
-                                        "BUILD=build/tsan"), plain, 300),
+    Step("build-tsan", "tsan", make("all", "tools", "threads", "SAN=thread", "BUILD=build/tsan"),
+         plain, 300),
     sanitized("live-tsan", "tsan", "TSAN_OPTIONS=exitcode=66"),
-    Step("fuzz", "computes", make("fuzz", "SECONDS=2"), plain, 300),
-    Step("reference", "waits", make("reference"), plain, 120),
-    Step("model", "waits", [PYTHON, "tests/model/cursor.py"], counted, 60),
+    Step("systemd", "systemd", pytest_command("systemd", "tests/systemd", *SYSTEMD),
+         junit("systemd"), 600),
+    Step("fuzz", "fuzz", make("fuzz", "SECONDS=2"), plain, 300),
+    Step("reference", "reference", make("reference"), plain, 120),
+    Step("soak", "soak", [PYTHON, "tests/live/soak.py", "--seeds", "2", "--faults", "8"],
+         counted, 200),
+    Step("demo", "demo", ["sh", "deploy/try.sh", "demo"], plain, 120),
+    Step("model", "model", [PYTHON, "tests/model/cursor.py"], counted, 60),
 ]
 
 # What `make test` has no time for, at full scale. Each is bounded: `seconds` is what it may take.
@@ -163,15 +164,15 @@ def run(step):
     return passed, failed
 
 
-def run_lanes(steps):
-    """Those of lane "first" one by one, then the other lanes side by side."""
-    lanes = {}
+def run_chains(steps):
+    """Those of chain "first" one by one, then two chains at a time, in the order of the list."""
+    chains = {}
     for step in steps:
-        lanes.setdefault(step.lane, []).append(step)
-    results = [run(step) for step in lanes.pop("first", [])]
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        for lane in pool.map(lambda lane: [run(step) for step in lane], lanes.values()):
-            results += lane
+        chains.setdefault(step.chain, []).append(step)
+    results = [run(step) for step in chains.pop("first", [])]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for chain in pool.map(lambda chain: [run(step) for step in chain], chains.values()):
+            results += chain
     return results
 
 
@@ -181,13 +182,13 @@ def main():
     if wanted[:1] == ["--long"]:
         steps, wanted = LONG, wanted[1:]
     steps = [s for s in steps if not wanted or any(s.name.startswith(w) for w in wanted)]
-    if steps and steps[0].lane == "long":
+    if steps and steps[0].chain == "long":
         print(f"at most {sum(s.seconds for s in steps) // 60} minutes, one after the other:",
               ", ".join(f"{s.name} {s.seconds // 60}" for s in steps), flush=True)
     if not steps:
         sys.exit(f"no step begins with {wanted}; see tests/run.py for their names")
     LOG.mkdir(parents=True, exist_ok=True)
-    passed, failed = (sum(column) for column in zip(*run_lanes(steps)))
+    passed, failed = (sum(column) for column in zip(*run_chains(steps)))
     print(f"{passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 

@@ -58,12 +58,12 @@ Recommends: redis-server
 Suggests: nginx | haproxy | caddy
 Section: net
 Priority: optional
-Description: relay of ActiveCampaign's webhooks to Redis Streams
- ActiveCampaign posts each webhook once: it never retries, signs nothing and
- gives no event id. acrelay takes the posts, makes each durable on disk before
- it answers, turns it into one clean event, and adds that to a Redis Stream
- exactly once and in order. A companion worker keeps the webhooks at
- ActiveCampaign as a configuration file says.
+Description: publish webhooks from ActiveCampaign to Redis Streams
+ ActiveCampaign posts each webhook once: it never retries, does not sign
+ requests and sends no event id. acrelay stores each post durably on disk
+ before it answers, turns it into one clean event, and adds the event to a
+ Redis Stream exactly once and in order. A companion worker keeps the webhooks
+ at ActiveCampaign in sync with a configuration file.
 END
 cat >"$root/DEBIAN/postinst" <<'END'
 #!/bin/sh
