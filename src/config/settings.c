@@ -205,11 +205,11 @@ static void
 check_admin(struct reading *r, const char *path, const struct socket_address *a)
 {
     if (!a->path && !sockets_is_private(&a->at))
-        report(
-            r, WARNING, path,
-            "%s can be reached from elsewhere: whoever can connect reads hook names and "
-            "figures; use a loopback or private address",
-            a->text);
+        report(r, WARNING, path,
+               "%s can be reached from elsewhere: anyone who can connect reads hook "
+               "names and "
+               "metrics; use a loopback or private address",
+               a->text);
 }
 
 static void

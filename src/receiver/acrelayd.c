@@ -13,14 +13,16 @@
 //   http-timeouts    ends reads that take longer than request_timeout, answers 503 at ack_timeout
 //   committer        writes and syncs the group of records, and sends the answers
 //   maintenance      spare segments, retention, the wall clock against the boot clock
-//   relay            reads the journal behind the committer, ships to Redis, trims
-//   resolver         one look-up of Redis's name; may be left behind by a stop
+//   relay            reads what the committer wrote, ships it to Redis, trims
+//   resolver         one look-up of Redis's host name; a stop does not wait for it
 //
 //   http --record in the open group--> committer --answer (edge/deferred.h)--> the client
-//   committer --"more is durable"--> relay --journal_publish--> journal-keeper
+//   committer --"more is durable"--> relay --journal_publish--> maintenance
 //   main --snapshot (receiver/snapshot.h), config (relay_reload)--> http, relay
+//   admin (an http thread of the admin listener) --SIGHUP, kill(2)--> main, for POST /reload
 //
-// Locks, none held across a call into another module:
+// Locks, none but receiver.lock held across a call into another module:
+//   receiver.lock    journal and relay run: held by /readyz and /metrics while they ask both
 //   journal.lock     the groups, the list of segments, what is durable and published
 //   journal.removing one segment at a time leaves the list (taken before journal.lock)
 //   journal.aged     the ages of records that wait
@@ -28,10 +30,11 @@
 //   intake.lock      the pointer to the snapshot; a request holds it by a count
 //   http_thread.lock until when this thread may read (edge/http.c)
 //   tail.lock        the end of the active segment, in memory, between committer and relay
-//   admin, figures, reloads, lost_limit, resolver, metric: a lock each, for a few lines
+//   admin, reloads, lost_limit, resolver, metric: a lock each, for a few lines
 // A group's result and a deferred answer's state are futex words: woken without a lock.
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/metric.h"
 #include "base/text.h"
 #include "base/thread.h"
 #include "config/config.h"
@@ -91,6 +94,115 @@ open_journal(struct receiver *r, struct err *err)
     return r->journal ? 0 : -1;
 }
 
+// --- what the admin listener shows ----------------------------------------------------------
+
+static void
+set(const char *name, const char *help, double value)
+{
+    metric_set(metric_gauge(name, help, NULL), value);
+}
+
+static void
+set_total(const char *name, const char *help, double value)
+{
+    metric_set(metric_counter(name, help, NULL), value);
+}
+
+static void
+show_journal(const struct journal_status *j)
+{
+    set_total("acrelay_journal_records_total", "Records made durable.",
+              (double)j->records);
+    set_total("acrelay_journal_record_bytes_total", "Their bytes, frames included.",
+              (double)j->record_bytes);
+    set("acrelay_journal_bytes", "Size of the journal on disk.", (double)j->bytes);
+    set("acrelay_journal_free_bytes", "Room for records, in place of published ones too.",
+        (double)j->bytes_free);
+    set("acrelay_journal_segments", "Segments on disk.", (double)j->segments);
+    set_total("acrelay_journal_commits_total", "Groups committed.", (double)j->commits);
+    set_total("acrelay_journal_sync_seconds_total", "Time their syncs took.",
+              (double)j->commit_us / 1e6);
+    set_total("acrelay_journal_sync_errors_total", "Segments left after a failed write.",
+              (double)j->sync_errors);
+    set_total("acrelay_journal_refused_total",
+              "Deliveries that could not be made durable.", (double)j->refused);
+    set_total("acrelay_journal_damaged_total", "Damaged ranges set aside.",
+              (double)j->damaged);
+    set_total("acrelay_journal_unconfirmed_removals_total",
+              "Segments removed for room while Redis did not confirm its cursor.",
+              (double)j->unconfirmed);
+    metric_set(metric_gauge("acrelay_clock_held",
+                            "Whether a clock stepped and nothing is deleted by its word.",
+                            "clock", "wall", NULL),
+               j->clock_held);
+    metric_set(metric_gauge("acrelay_clock_step_seconds",
+                            "How far a clock that is held is from where it should be.",
+                            "clock", "wall", NULL),
+               (double)j->clock_step_us / 1e6);
+}
+
+// The lock is held while journal and relay are asked, or they could be released meanwhile.
+// Returns false when they are stopped.
+static bool
+read_status(struct receiver *r, struct journal_status *j, struct relay_status *relay)
+{
+    pthread_mutex_lock(&r->lock);
+    if (r->running) {
+        journal_read_status(r->journal, j);
+        relay_read_status(r->relay, relay);
+    }
+    bool running = r->running;
+    pthread_mutex_unlock(&r->lock);
+    return running;
+}
+
+static void
+set_running(struct receiver *r, bool running)
+{
+    pthread_mutex_lock(&r->lock);
+    r->running = running;
+    pthread_mutex_unlock(&r->lock);
+}
+
+// 503 only when deliveries cannot be made durable, also once the journal is stopped. Redis being
+// away is shown, and is no reason (a balancer that drops us loses events).
+static bool
+is_ready(struct buf *checks, void *receiver)
+{
+    struct journal_status j = {.failing = true};
+    struct relay_status r = {.up = false};
+
+    (void)read_status(receiver, &j, &r); // stopped: as they are set above
+    buf_add_format(checks, "\"journal\":%s,\"redis\":%s,\"shipping\":%s",
+                   j.failing ? "false" : "true", r.up ? "true" : "false",
+                   r.state == RELAY_SHIPPING ? "true" : "false");
+    admin_set_detail("redis", r.message);
+    return !j.failing;
+}
+
+enum { BUILD_INFO, START_TIME, UPTIME, METRICS };
+static struct metric metrics[METRICS] = {
+    [BUILD_INFO] = METRIC_WITH(GAUGE, "acrelay_build_info", "1, with the version.",
+                               "version=\"" ACRELAY_VERSION "\""),
+    [START_TIME] = METRIC(GAUGE, "process_start_time_seconds",
+                          "When the process started, in seconds since 1970."),
+    [UPTIME] = METRIC(GAUGE, "acrelay_uptime_seconds",
+                      "Since the start, by a clock that never steps: the worker's repair "
+                      "goes by it."),
+};
+
+static void
+update_metrics(void *receiver)
+{
+    struct receiver *r = receiver;
+    struct journal_status j;
+    struct relay_status relay;
+
+    metric_set(&metrics[UPTIME], (double)(clock_boot_us() - r->started_us) / 1e6);
+    if (read_status(r, &j, &relay))
+        show_journal(&j);
+}
+
 static int
 start_admin(struct receiver *r, struct err *err)
 {
@@ -98,10 +210,15 @@ start_admin(struct receiver *r, struct err *err)
 
     if (socket < 0)
         return err_context(err, "receiver.admin");
-    figures_start(&r->figures, r->journal, r->relay);
+    r->started_us = clock_boot_us();
+    metric_set(&metrics[BUILD_INFO], 1);
+    metric_set(&metrics[START_TIME], (double)clock_now_us() / 1e6);
+    metric_show(metrics, METRICS);
+    metric_before_write(update_metrics, r);
+    set_running(r, true);
     admin_set_hosts(r->snapshot->config->admin_hosts.at,
                     r->snapshot->config->admin_hosts.len);
-    r->admin = admin_start(socket, figures_ready, &r->figures, err);
+    r->admin = admin_start(socket, is_ready, r, err);
     close(socket); // the server has its own descriptor of it
     return r->admin ? 0 : -1;
 }
@@ -225,7 +342,7 @@ drain(struct receiver *r)
     // A slow request that is still there may come to the journal yet: it is left as it is,
     // as after a kill.
     if (quiet) {
-        figures_stop(&r->figures);
+        set_running(r, false);
         relay_stop(r->relay);
     }
     // Before the journal's lock is released: the successor waits for that, then listens there.
@@ -257,9 +374,8 @@ notify_watchdog(struct receiver *r)
     struct journal_status j;
     struct relay_status relay;
 
-    journal_read_status(r->journal, &j);
-    relay_read_status(r->relay, &relay);
-    sockets_notify("WATCHDOG=1");
+    if (read_status(r, &j, &relay))
+        sockets_notify("WATCHDOG=1");
 }
 
 // Until a stop; the exit code.
@@ -339,7 +455,7 @@ static const struct program program = {
 int
 main(int argc, char **argv)
 {
-    static struct receiver receiver;
+    static struct receiver receiver = {.lock = PTHREAD_MUTEX_INITIALIZER};
     struct err err = {0};
     struct options options;
     sigset_t signals;

@@ -1,7 +1,7 @@
 // A request's body and its record are made in buffers that the thread keeps, unless a large
 // body has blown them up: a thread's stack is too small for them, and malloc per request
 // would cost more than the copy.
-#include "receiver/intake.h"
+#include "receiver/receiver.h"
 
 #include "base/clock.h"
 #include "base/log.h"

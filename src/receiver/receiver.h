@@ -3,11 +3,13 @@
 #define ACRELAY_RECEIVER_RECEIVER_H
 
 #include "base/log.h"
-#include "receiver/figures.h"
-#include "receiver/intake.h"
+#include "edge/http.h"
+#include "journal/journal.h"
+#include "receiver/snapshot.h"
 #include "relay/relay.h"
 
 #include <limits.h>
+#include <pthread.h>
 #include <sys/stat.h>
 
 enum { SOCKETS_MAX = 64 };
@@ -48,13 +50,17 @@ struct receiver {
     struct snapshot *snapshot; // the intake holds it
     struct journal *journal;
     struct relay *relay;
-    struct figures figures;
+    pthread_mutex_t lock; // of `running`: journal and relay may be asked while it is held
+    bool running;
+    int64_t started_us; // by boot clock
     struct intake *intake;
     struct limits limits;
     struct http_server *server, *admin;
     int sockets[SOCKETS_MAX];
     size_t sockets_len;
 };
+
+// --- reload.c --------------------------------------------------------------------------------
 
 // reload_start makes the snapshot of the file, or of the last good configuration, with an alarm.
 // -1 with *err when neither can be used, or a secret is missing.
@@ -73,6 +79,28 @@ void reload_run(struct receiver *r);
 // reload_follow reads the file by itself where that is due. True when only a restart takes it
 // over, so that the last good configuration is used no longer than it must.
 bool reload_follow(struct receiver *r);
+
+// --- intake.c: takes a request through the gate into the journal and answers it -----------------
+
+struct intake;
+
+// intake_open holds the snapshot from now on, and sets what *options has of its own: the
+// callbacks and their context.
+struct intake *intake_open(struct journal *j, struct snapshot *s,
+                           struct http_options *options);
+
+// intake_replace takes over a new snapshot and drops the old one, which requests in progress may
+// still hold.
+void intake_replace(struct intake *i, struct snapshot *s);
+
+// intake_drain has every answer close its connection from now on.
+void intake_drain(struct intake *i);
+
+// intake_report_lost logs how many deliveries were answered 503 without a line of their own;
+// called now and then, and with INT64_MAX at the end.
+void intake_report_lost(int64_t now_ms);
+
+// --- limits.c ----------------------------------------------------------------------------------
 
 // limits_fit fits the threads that are wished for into so many descriptors (0: the soft limit of
 // open files, which is raised to the hard one as far as we can use it): fewer, if they must be.
