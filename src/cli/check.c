@@ -301,38 +301,11 @@ report_listener(struct report *r, const char *what, const struct socket_address 
                      "%s: Address already in use", a->text);
 }
 
-// A socket that nobody listens on any more is taken over at start.
-static int
-try_path(const char *path)
-{
-    char parent[PATH_MAX];
-    struct post_target to = {.path = path, .patience_s = 1};
-    int fd = post_open(&to, NULL);
-
-    if (fd >= 0) {
-        close(fd);
-        return EADDRINUSE;
-    }
-    snprintf(parent, sizeof parent, "%s", path);
-    return faccessat(AT_FDCWD, dirname(parent), W_OK | X_OK, AT_EACCESS) == 0 ? 0 : errno;
-}
-
-static int
-try_address(const struct socket_address *a)
-{
-    if (a->path)
-        return try_path(a->path);
-    int fd = sockets_bind(a), reason = fd < 0 ? errno : 0;
-    if (fd >= 0)
-        close(fd);
-    return reason;
-}
-
 static void
 check_address(struct report *r, const char *what, const struct socket_address *a,
               bool running, bool ours)
 {
-    int reason = try_address(a);
+    int reason = sockets_try(a);
 
     if (reason == 0)
         report_ok(r, what, "%s is free", a->text);

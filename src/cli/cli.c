@@ -238,47 +238,40 @@ cli_field(const struct redis_reply *fields, const char *name)
 
 // --- posting ----------------------------------------------------------------------------
 
+enum { POST_MS = 30000 };
+
 int
 poster_find(struct poster *p, struct cli *c, struct err *err)
 {
     if (!cli_read_config(c))
         return err_exit(err, EXIT_CODE_CONFIG,
                         "a good configuration is needed: it says where the receiver is");
-    const struct socket_address *listen = &c->config->listen.at[0];
-    p->to = (struct post_target){.path = listen->path, .at = listen->at};
+    p->to = c->config->listen.at[0];
     p->secrets = secrets_load(c->config, err);
     return p->secrets ? 0 : -1;
 }
 
-static void
-disconnect(struct poster *p)
-{
-    if (p->fd >= 0)
-        close(p->fd);
-    p->fd = -1;
-}
-
 int
-poster_post(struct poster *p, struct span path, struct span type, struct span encoding,
+poster_post(struct poster *p, const char *path, struct span type, struct span encoding,
             struct span body, struct err *err)
 {
-    bool closed = true;
+    struct http_call call = {.to = &p->to,
+                             .url = path,
+                             .posts = true,
+                             .body = body,
+                             .type = type,
+                             .encoding = encoding,
+                             .timeout_ms = POST_MS};
+    int code = http_client_call(&p->client, &call, NULL, err);
 
-    if (p->fd < 0)
-        p->fd = post_open(&p->to, err);
-    if (p->fd < 0)
-        return err_context(err, "the receiver");
-    int code = post_send(p->fd, path, type, encoding, body, &closed, err);
-    if (closed)
-        disconnect(p);
-    return code;
+    return code < 0 ? err_context(err, "the receiver") : code;
 }
 
 void
 poster_release(struct poster *p)
 {
     secrets_release(p->secrets);
-    disconnect(p);
+    http_client_close(&p->client);
 }
 
 // --- what check and doctor found --------------------------------------------------------

@@ -5,7 +5,7 @@
 #define ACRELAY_CLI_CLI_H
 
 #include "config/config.h"
-#include "edge/post.h"
+#include "edge/http_client.h"
 #include "journal/verify.h"
 #include "program/options.h"
 #include "program/output.h"
@@ -82,18 +82,18 @@ void admin_json_fetch(struct admin_state *to, const struct socket_address *admin
 int admin_json_reload(uint64_t *number, const struct socket_address *admin,
                       struct err *err);
 
-// A poster posts to the receiver over one connection. Start with {.fd = -1}.
+// A poster posts to the receiver over one connection. Start with {0}.
 struct poster {
     struct secrets *secrets; // NULL: not to our receiver
-    struct post_target to;
-    int fd;
+    struct socket_address to;
+    struct http_client client;
 };
 
 // poster_find finds the receiver by the configuration (its first listen address) and loads the
 // secrets. poster_post posts a body to a path; `encoding` is its Content-Encoding, empty for
 // none. The status code, or -1.
 int poster_find(struct poster *p, struct cli *c, struct err *err);
-int poster_post(struct poster *p, struct span path, struct span type,
+int poster_post(struct poster *p, const char *path, struct span type,
                 struct span encoding, struct span body, struct err *err);
 void poster_release(struct poster *p);
 

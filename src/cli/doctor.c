@@ -5,7 +5,7 @@
 
 #include "base/text.h"
 #include "edge/admin_client.h"
-#include "edge/rest.h"
+#include "edge/http_client.h"
 #include "journal/journal.h"
 #include "worker/worker.h"
 
@@ -435,7 +435,12 @@ examine_public_url(struct report *r)
              "%s/hook/acrelay-doctor/0000000000000000000000000000000000000000000",
              c->public_url);
     double before = r->receiver.code ? strangers(c) : 0;
-    int status = rest_probe(url, PROBE_MS, &err);
+    struct http_call call = {.url = url,
+                             .posts = true,
+                             .body = SPAN("type=doctor"),
+                             .type = SPAN("application/x-www-form-urlencoded"),
+                             .timeout_ms = PROBE_MS};
+    int status = http_client_once(&call, NULL, &err);
     bool came = r->receiver.code && strangers(c) > before;
     if (status < 0)
         report_error(

@@ -158,7 +158,7 @@ post_delivery(struct posting *p, const struct delivery *d, struct err *err)
         buf_add(&path, d->query);
     }
     int code =
-        poster_post(&p->poster, buf_span(&path), d->type, d->encoding, d->body, err);
+        poster_post(&p->poster, buf_text(&path), d->type, d->encoding, d->body, err);
     buf_release(&path);
     if (code >= 0 && code != 200)
         err_exit(err, EXIT_CODE_UNAVAILABLE, "the receiver answers %d", code);
@@ -223,7 +223,7 @@ run_journal_salvage(void *cli)
 {
     struct cli *c = cli;
     const char *path = options_text(c->options, "to-file", NULL);
-    struct posting posting = {.poster = {.fd = -1}};
+    struct posting posting = {0};
     struct journal_walk w = {0};
     struct err err = {0};
 

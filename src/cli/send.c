@@ -4,7 +4,6 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "cli/cli.h"
-#include "edge/post.h"
 #include "event/samples.h"
 
 #include <arpa/inet.h>
@@ -199,7 +198,7 @@ send_one(struct sending *s, const struct sample *sample, struct err *err)
     int64_t start = clock_mono_us();
     struct span type = s->type.len ? s->type : samples_type(sample);
     int code =
-        poster_post(&s->poster, buf_span(&path), type, SPAN(""), buf_span(&body), err);
+        poster_post(&s->poster, buf_text(&path), type, SPAN(""), buf_span(&body), err);
     count_answer(s, code, clock_mono_us() - start);
     buf_release(&path);
     buf_release(&body);
@@ -303,7 +302,6 @@ run_send(void *cli)
     if (options_has(c->options, "list"))
         return list_samples();
     s.cli = c;
-    s.poster.fd = -1;
     s.type = span_of(options_text(c->options, "content-type", ""));
     buf_init(&file, BODY_MAX);
     int result =

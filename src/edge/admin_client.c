@@ -1,41 +1,33 @@
 #include "edge/admin_client.h"
 
-#include "edge/post.h"
+#include "edge/http_client.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { PATIENCE_S = 5, PAGE_MAX = 4 << 20 };
-
-typedef int exchange_fn(int fd, const char *path, struct buf *page, struct err *err);
-
-static int
-exchange(exchange_fn *with, const struct socket_address *a, const char *path,
-         struct buf *page, struct err *err)
-{
-    struct post_target to = {.path = a->path, .at = a->at, .patience_s = PATIENCE_S};
-    int fd = post_open(&to, err);
-    if (fd < 0)
-        return -1;
-    int code = with(fd, path, page, err);
-    close(fd);
-    return code;
-}
+enum { PATIENCE_MS = 5000, PAGE_MAX = 4 << 20 };
 
 int
 admin_client_get(const struct socket_address *admin, const char *path, struct buf *page,
                  struct err *err)
 {
-    return exchange(post_get, admin, path, page, err);
+    struct http_call call = {.to = admin, .url = path, .timeout_ms = PATIENCE_MS};
+
+    return http_client_once(&call, page, err);
 }
 
 int
 admin_client_post(const struct socket_address *admin, const char *path, struct buf *page,
                   struct err *err)
 {
-    return exchange(post_ask, admin, path, page, err);
+    struct http_call call = {.to = admin,
+                             .url = path,
+                             .posts = true,
+                             .type = SPAN("application/json"),
+                             .timeout_ms = PATIENCE_MS};
+
+    return http_client_once(&call, page, err);
 }
 
 // Does a program of ours answer there?

@@ -463,38 +463,3 @@ rest_call(struct rest *r, const char *method, const char *path, struct span body
         hold_and_report(r, code, a, next, ms);
     }
 }
-
-// --- a stranger ------------------------------------------------------------------------------
-
-static size_t
-drop(char *at, size_t size, size_t n, void *unused)
-{
-    (void)at, (void)unused;
-    return size * n;
-}
-
-int
-rest_probe(const char *url, int64_t timeout_ms, struct err *err)
-{
-    long status = 0;
-
-    curl_global_init(CURL_GLOBAL_DEFAULT);
-    CURL *c = curl_easy_init();
-    if (!c)
-        return err_exit(err, EXIT_CODE_FAILURE, "libcurl cannot start");
-    curl_easy_setopt(c, CURLOPT_URL, url);
-    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
-    curl_easy_setopt(c, CURLOPT_USERAGENT, "acrelay/" ACRELAY_VERSION);
-    curl_easy_setopt(c, CURLOPT_POSTFIELDS, "type=doctor");
-    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, drop);
-    CURLcode code = curl_easy_perform(c);
-    if (code == CURLE_OK)
-        curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_cleanup(c);
-    if (code != CURLE_OK)
-        return err_exit(err, EXIT_CODE_UNAVAILABLE, "%s", curl_easy_strerror(code));
-    return (int)status;
-}

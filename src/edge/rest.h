@@ -68,10 +68,6 @@ struct rest_answer {
 int rest_call(struct rest *r, const char *method, const char *path, struct span body,
               struct rest_answer *answer, struct err *err);
 
-// rest_probe posts a few bytes to a URL as a stranger would: no token, no redirect followed,
-// TLS verified, one try. The status, or -1 with a sentence.
-int rest_probe(const char *url, int64_t timeout_ms, struct err *err);
-
 // rest_retry_after_ms gives how long to wait by a Retry-After header (RFC 9110 10.2.3: whole
 // seconds, or a date in one of the three forms of 5.6.7): at most REST_RETRY_AFTER_MAX_MS, 0 for a
 // date that has passed, or -1 when the value cannot be used. A date counts from `date`, the Date

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,25 +72,6 @@ sockets_parse(union address *to, struct span text)
     to->any.sa_family = ipv6 ? AF_INET6 : AF_INET;
     to->in.sin_port = htons((uint16_t)port); // both have it in the same place
     return NULL;
-}
-
-static bool
-is_any(const union address *a)
-{
-    return a->any.sa_family == AF_INET6 ? IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr)
-                                        : a->in.sin_addr.s_addr == 0;
-}
-
-int
-sockets_connect(int fd, const union address *to)
-{
-    union address here = *to;
-
-    if (is_any(to) && to->any.sa_family == AF_INET6)
-        here.in6.sin6_addr = in6addr_loopback;
-    else if (is_any(to))
-        here.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return connect(fd, &here.any, length_of(&here));
 }
 
 // RFC 6890, and RFC 4193 and 4291 for IPv6.
@@ -172,15 +154,21 @@ refuse(struct err *err, const struct socket_address *a, int fd)
     return -1;
 }
 
+static bool
+has_listener(int fd, const struct sockaddr_un *address)
+{
+    return connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 ||
+           errno == EAGAIN; // its queue is full
+}
+
 // Removes the path of a socket that nobody listens on any more. What else is there stays, and
-// bind(2) tells. -1 with errno when the path cannot be had.
+// bind(2) says so. -1 with errno when the path cannot be had.
 static int
 free_path(int fd, const struct sockaddr_un *address)
 {
     struct stat there;
 
-    if (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 ||
-        errno == EAGAIN) { // its queue is full
+    if (has_listener(fd, address)) {
         errno = EADDRINUSE;
         return -1;
     }
@@ -195,12 +183,19 @@ free_path(int fd, const struct sockaddr_un *address)
 }
 
 static int
+open_unix(const struct socket_address *a, struct sockaddr_un *address)
+{
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    snprintf(address->sun_path, sizeof address->sun_path, "%s", a->path);
+    return socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
+
+static int
 listen_unix(const struct socket_address *a, struct err *err)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct sockaddr_un address;
+    int fd = open_unix(a, &address);
 
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", a->path);
     if (fd < 0 || free_path(fd, &address) < 0)
         return refuse(err, a, fd);
     mode_t mask = umask(0117);
@@ -211,8 +206,8 @@ listen_unix(const struct socket_address *a, struct err *err)
     return fd;
 }
 
-int
-sockets_bind(const struct socket_address *a)
+static int
+bind_tcp(const struct socket_address *a)
 {
     int on = 1, only = a->only_ipv6;
     int fd = socket(a->at.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -235,11 +230,29 @@ sockets_listen(const struct socket_address *a, struct err *err)
 {
     if (a->path)
         return listen_unix(a, err);
-    int fd = sockets_bind(a);
+    int fd = bind_tcp(a);
     if (fd < 0)
         return refuse(err, a, fd);
     keep_silent_ones_out(fd);
     return listen(fd, BACKLOG) < 0 ? refuse(err, a, fd) : fd;
+}
+
+int
+sockets_try(const struct socket_address *a)
+{
+    struct sockaddr_un address;
+    char parent[sizeof address.sun_path];
+    int reason = 0, fd = a->path ? open_unix(a, &address) : bind_tcp(a);
+
+    if (fd < 0)
+        return errno;
+    if (a->path && has_listener(fd, &address))
+        reason = EADDRINUSE;
+    close(fd);
+    if (!a->path || reason)
+        return reason;
+    snprintf(parent, sizeof parent, "%s", a->path);
+    return faccessat(AT_FDCWD, dirname(parent), W_OK | X_OK, AT_EACCESS) == 0 ? 0 : errno;
 }
 
 // --- descriptors ---------------------------------------------------------------------------
@@ -382,23 +395,42 @@ sockets_nowhere(void)
 
 // --- for people and the service manager ---------------------------------------------------
 
+static void
+format_address(const union address *a, char to[SOCKETS_TEXT])
+{
+    char host[INET6_ADDRSTRLEN] = "?";
+
+    if (a->any.sa_family == AF_INET) {
+        inet_ntop(AF_INET, &a->in.sin_addr, host, sizeof host);
+        snprintf(to, SOCKETS_TEXT, "%s:%u", host, ntohs(a->in.sin_port));
+    } else if (a->any.sa_family == AF_INET6) {
+        inet_ntop(AF_INET6, &a->in6.sin6_addr, host, sizeof host);
+        snprintf(to, SOCKETS_TEXT, "[%s]:%u", host, ntohs(a->in6.sin6_port));
+    } else {
+        bool abstract = a->un.sun_path[0] == '\0';
+        snprintf(to, SOCKETS_TEXT, "unix:%s%.107s", abstract ? "@" : "",
+                 a->un.sun_path + abstract);
+    }
+}
+
 void
 sockets_format(int fd, char to[SOCKETS_TEXT])
 {
     union address a = address_of(fd);
-    char host[INET6_ADDRSTRLEN] = "?";
 
-    if (a.any.sa_family == AF_INET) {
-        inet_ntop(AF_INET, &a.in.sin_addr, host, sizeof host);
-        snprintf(to, SOCKETS_TEXT, "%s:%u", host, ntohs(a.in.sin_port));
-    } else if (a.any.sa_family == AF_INET6) {
-        inet_ntop(AF_INET6, &a.in6.sin6_addr, host, sizeof host);
-        snprintf(to, SOCKETS_TEXT, "[%s]:%u", host, ntohs(a.in6.sin6_port));
-    } else {
-        bool abstract = a.un.sun_path[0] == '\0';
-        snprintf(to, SOCKETS_TEXT, "unix:%s%.107s", abstract ? "@" : "",
-                 a.un.sun_path + abstract);
-    }
+    format_address(&a, to);
+}
+
+void
+sockets_format_here(const union address *a, char to[SOCKETS_TEXT])
+{
+    union address here = *a;
+
+    if (a->any.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr))
+        here.in6.sin6_addr = in6addr_loopback;
+    else if (a->any.sa_family == AF_INET && a->in.sin_addr.s_addr == 0)
+        here.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    format_address(&here, to);
 }
 
 void

@@ -36,12 +36,8 @@ struct socket_addresses {
 // or what is wrong ("an address with a broken port").
 const char *sockets_parse(union address *to, struct span text);
 
-// sockets_bind makes a TCP socket with that address, which does not listen yet; -1 with errno.
-int sockets_bind(const struct socket_address *a);
-
-// sockets_connect connects to an address, of which 0.0.0.0 and [::] mean this machine; -1 with
-// errno.
-int sockets_connect(int fd, const union address *to);
+// sockets_try says why sockets_listen would fail (an errno), or 0. It changes nothing.
+int sockets_try(const struct socket_address *a);
 
 // sockets_is_private: loopback, or an address that the internet does not route. Any address
 // (0.0.0.0, [::]) is not.
@@ -58,8 +54,10 @@ int sockets_inherited(int *fds, size_t max, size_t *len, struct err *err);
 int sockets_listen(const struct socket_address *a, struct err *err);
 
 // sockets_format writes a socket's own address as the configuration has it (and [IPv6]:port).
+// sockets_format_here writes the one to connect to: any address (0.0.0.0, [::]) is this machine.
 enum { SOCKETS_TEXT = 128 };
 void sockets_format(int fd, char to[SOCKETS_TEXT]);
+void sockets_format_here(const union address *a, char to[SOCKETS_TEXT]);
 
 // sockets_find_listener finds this process's listening IPv4 socket with that port,
 // sockets_find_connection its IPv4 connection with that peer and local port (network byte order);

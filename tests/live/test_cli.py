@@ -132,6 +132,7 @@ def test_the_log_says_how_many_had_waited_when_redis_is_back(receiver, redis):
     redis.kill()
     for n in range(5):
         assert receiver.post(f"type=subscribe&contact[id]={n}") == 200
+    harness.wait_for("the loss", lambda: receiver.metric("acrelay_redis_up") == 0)
     redis.start()
     receiver.wait_shipped()
     harness.wait_for("the line", lambda: re.search(r" info +relay: .*\b5\b", receiver.read_log()))

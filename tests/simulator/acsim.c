@@ -260,7 +260,7 @@ main(int argc, char **argv)
     buf_init(&sim.log, LOG_MAX);
     sim.switches = (struct switches){.limit = 5, .retry_after = 1, .seed = 1};
     sim.time_factor = (double)options_number(&o, "time-factor", 1);
-    sim.deliver = (struct post_target){
+    sim.deliver = (struct socket_address){
         .at.in = {.sin_family = AF_INET,
                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                   .sin_port = htons((uint16_t)options_number(&o, "deliver-to", 8080))}};

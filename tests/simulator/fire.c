@@ -42,28 +42,27 @@ wants(const struct sim_hook *h, const struct firing *f)
            (h->list == 0 || !knows_lists(f->type) || h->list == f->list);
 }
 
-static struct span
+static const char *
 path_of(const char *url)
 {
     const char *host = strstr(url, "://");
     const char *path = host ? strchr(host + 3, '/') : NULL;
 
-    return span_of(path ? path : "/");
+    return path ? path : "/";
 }
 
 static int
-post_once(struct span path, struct span body)
+post_once(const char *path, struct span body)
 {
+    struct http_call call = {.to = &sim.deliver,
+                             .url = path,
+                             .posts = true,
+                             .body = body,
+                             .type = SPAN("application/x-www-form-urlencoded"),
+                             .timeout_ms = 30000};
     struct err err;
-    bool closed;
-    int fd = post_open(&sim.deliver, &err), status = -1;
 
-    if (fd < 0)
-        return -1;
-    status = post_send(fd, path, SPAN("application/x-www-form-urlencoded"), SPAN(""),
-                       body, &closed, &err);
-    close(fd);
-    return status;
+    return http_client_once(&call, NULL, &err);
 }
 
 static void
@@ -98,7 +97,7 @@ find_targets(const struct firing *f, struct target **targets, uint64_t *number)
             continue;
         bool twice = (int)(random_next() % 1000) < f->double_per_mille;
         (*targets)[len++] =
-            (struct target){h->id, memory_copy(path_of(h->url)), twice ? 2 : 1};
+            (struct target){h->id, memory_copy(span_of(path_of(h->url))), twice ? 2 : 1};
         sim.figures.fired++;
         sim.figures.doubled += twice;
     }
@@ -120,7 +119,7 @@ fire(const struct firing *f)
         samples_vary(&body, &sample, number);
     for (size_t i = 0; i < len; i++) {
         for (int n = 0; n < targets[i].times; n++, posts++)
-            note(targets[i].id, post_once(span_of(targets[i].path), buf_span(&body)));
+            note(targets[i].id, post_once(targets[i].path, buf_span(&body)));
         free(targets[i].path);
     }
     free(targets);

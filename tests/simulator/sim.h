@@ -5,7 +5,7 @@
 #define ACRELAY_TESTS_SIMULATOR_SIM_H
 
 #include "base/buf.h"
-#include "edge/post.h"
+#include "edge/http_client.h"
 
 #include <cjson/cJSON.h>
 #include <pthread.h>
@@ -87,7 +87,7 @@ struct sim {
     struct buf log; // JSON lines
     double time_factor;
     size_t remaining; // of the limit, after the request under way
-    struct post_target deliver;
+    struct socket_address deliver;
     struct canned canned;
 };
 
