@@ -5,7 +5,6 @@
 
 #include "base/text.h"
 #include "edge/admin_client.h"
-#include "edge/http_client.h"
 #include "journal/journal.h"
 #include "worker/worker.h"
 
@@ -422,8 +421,7 @@ strangers(const struct config *c)
     return n;
 }
 
-// A post to a hook that is not there, with a token that is none: the receiver answers 404, and
-// counts it.
+// A post to a hook that is not there: the receiver answers 404, and counts it.
 static void
 examine_public_url(struct report *r)
 {
@@ -435,11 +433,8 @@ examine_public_url(struct report *r)
              "%s/hook/acrelay-doctor/0000000000000000000000000000000000000000000",
              c->public_url);
     double before = r->receiver.code ? strangers(c) : 0;
-    struct http_call call = {.url = url,
-                             .posts = true,
-                             .body = SPAN("type=doctor"),
-                             .type = SPAN("application/x-www-form-urlencoded"),
-                             .timeout_ms = PROBE_MS};
+    struct http_call call = {
+        .url = url, .posts = true, .body = SPAN("type=doctor"), .timeout_ms = PROBE_MS};
     int status = http_client_once(&call, NULL, &err);
     bool came = r->receiver.code && strangers(c) > before;
     if (status < 0)
