@@ -14,7 +14,7 @@ memory_none(void)
     static const char message[] = "<2>acrelay: out of memory\n";
 
     if (write(STDERR_FILENO, message, sizeof message - 1) < 0)
-        abort(); // nowhere to say so
+        abort(); // nowhere to report it
     abort();
 }
 

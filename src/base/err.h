@@ -6,7 +6,7 @@
 
 enum err_kind {
     ERR_NONE,
-    ERR_INPUT, // the same bytes will always fail: tell whoever sent them
+    ERR_INPUT, // the same bytes will always fail: report it to the sender
     ERR_AGAIN, // later may work: wait and try again
     ERR_FATAL, // our ground is gone: stop
 };

@@ -22,8 +22,8 @@ enum log_level {
 
 enum log_form { LOG_FORM_AUTO, LOG_FORM_TEXT, LOG_FORM_JOURNAL, LOG_FORM_JSON };
 
-// log_start sets how lines look and the least important level (the highest number) that is written. Called
-// before the first thread; without it: LOG_FORM_TEXT, LOG_LEVEL_INFO.
+// log_start sets the form of lines and the least important level (the highest number) that is
+// written. Called before the first thread; without it: LOG_FORM_TEXT, LOG_LEVEL_INFO.
 void log_start(enum log_form form, enum log_level max);
 
 void log_write(enum log_level level, const char *format, ...)

@@ -100,12 +100,15 @@ metric_show(struct metric *metrics, size_t len)
     pthread_mutex_unlock(&lock);
 }
 
-static struct metric *
-make(enum metric_kind kind, const char *name, const char *help, va_list pairs)
+struct metric *
+metric_find(enum metric_kind kind, const char *name, const char *help, ...)
 {
     struct metric **end;
-    char *labels = format_labels(pairs);
+    va_list pairs;
 
+    va_start(pairs, help);
+    char *labels = format_labels(pairs);
+    va_end(pairs);
     pthread_mutex_lock(&lock);
     struct metric *m = find(name, labels, &end);
     if (m) {
@@ -117,28 +120,6 @@ make(enum metric_kind kind, const char *name, const char *help, va_list pairs)
         link_in(m, end);
     }
     pthread_mutex_unlock(&lock);
-    return m;
-}
-
-struct metric *
-metric_counter(const char *name, const char *help, ...)
-{
-    va_list pairs;
-
-    va_start(pairs, help);
-    struct metric *m = make(METRIC_COUNTER, name, help, pairs);
-    va_end(pairs);
-    return m;
-}
-
-struct metric *
-metric_gauge(const char *name, const char *help, ...)
-{
-    va_list pairs;
-
-    va_start(pairs, help);
-    struct metric *m = make(METRIC_GAUGE, name, help, pairs);
-    va_end(pairs);
     return m;
 }
 

@@ -13,7 +13,7 @@
 //     metric_show(metrics, METRICS); // when the module starts
 //     metric_add(&metrics[SENT], 1);
 //
-// A series whose labels are known at run time only is made by metric_counter or metric_gauge.
+// A series whose labels are known at run time only is made by metric_find.
 //
 // Threads: everything here may be called from any thread. Changing a value is an atomic
 // operation or two, without a lock; making a series takes a lock, so keep the handle.
@@ -50,12 +50,10 @@ struct metric {
 // works before it too.
 void metric_show(struct metric *metrics, size_t len);
 
-// The makers find or make the series of that name and those labels: pairs of name and
-// value, ended by NULL. The same name, kind and labels give the same handle, which stays
-// valid. `name` and `help` are string literals. Values start at 0.
-struct metric *metric_counter(const char *name, const char *help, ...)
-    __attribute__((sentinel, returns_nonnull));
-struct metric *metric_gauge(const char *name, const char *help, ...)
+// metric_find finds or makes the series of that name and those labels: pairs of name and value,
+// ended by NULL. The same name, kind and labels give the same handle, which stays valid. `name`
+// and `help` are string literals.
+struct metric *metric_find(enum metric_kind kind, const char *name, const char *help, ...)
     __attribute__((sentinel, returns_nonnull));
 
 // metric_add adds to a counter (never less than 0) or a gauge. metric_set sets a gauge, or

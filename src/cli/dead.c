@@ -283,7 +283,7 @@ send_again(struct dead *d, const struct record *record, struct span journal_id,
     snprintf(id, sizeof id, "%.*s", (int)journal_id.len, journal_id.at);
     struct entry_maker *maker = entry_maker_open(d->cli->config->account_name, id);
     entry_make(maker, record, &entry);
-    if (entry.reason == EVENT_GOOD)
+    if (entry.reason == EVENT_OK)
         result = relay_replay(d->redis, d->cli->config->redis_namespace, &entry, err);
     else
         err_set(err, ERR_INPUT, "it is still unreadable: %s (%.*s)",

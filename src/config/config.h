@@ -44,7 +44,7 @@ struct config_hook {
     struct config_list sources; // public admin api system
     struct config_ids lists;    // one or more; {0} is all lists
     char *stream;               // "events"
-    int duplicates;             // enum delivery_repeats: 0 mark, 1 drop, 2 keep
+    int duplicates;             // enum delivery_duplicates: 0 mark, 1 drop, 2 keep
     bool include_raw;
     int64_t expect_every_us; // 0: not set
     bool repair;

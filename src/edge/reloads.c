@@ -21,16 +21,16 @@ reloads_start(void)
 {
     static const char help[] = "Reloads by what became of them.";
 
-    reloads.ok = metric_gauge("acrelay_config_last_reload_successful",
-                              "Whether the last reload was taken over.", NULL);
-    reloads.total =
-        metric_counter("acrelay_config_reloads_total", help, "result", "ok", NULL);
-    reloads.failed =
-        metric_counter("acrelay_config_reloads_total", help, "result", "refused", NULL);
-    reloads.last_good = metric_gauge("acrelay_config_last_good",
-                                     "1 while the last good configuration is used "
-                                     "instead of a file that is not valid.",
-                                     NULL);
+    reloads.ok = metric_find(METRIC_GAUGE, "acrelay_config_last_reload_successful",
+                             "Whether the last reload was taken over.", NULL);
+    reloads.total = metric_find(METRIC_COUNTER, "acrelay_config_reloads_total", help,
+                                "result", "ok", NULL);
+    reloads.failed = metric_find(METRIC_COUNTER, "acrelay_config_reloads_total", help,
+                                 "result", "refused", NULL);
+    reloads.last_good = metric_find(METRIC_GAUGE, "acrelay_config_last_good",
+                                    "1 while the last good configuration is used "
+                                    "instead of a file that is not valid.",
+                                    NULL);
     metric_set(reloads.ok, 1);
 }
 

@@ -4,7 +4,7 @@
 // Format of a stored delivery, version 1 (little endian, no padding):
 //
 //     u8  version          1
-//     u8  flags            bit 0: include_raw; bits 1-2: enum delivery_repeats
+//     u8  flags            bit 0: include_raw; bits 1-2: enum delivery_duplicates
 //     u8  hook_len         1 to 63
 //     u8  stream_len       1 to 63
 //     u16 type_len         at most DELIVERY_TYPE_MAX
@@ -13,7 +13,7 @@
 //     u32 body_len
 //     hook, stream, content type, content encoding, query, body: the bytes, in this order
 //
-// Stream, repeats and include_raw stand in it as they were at receipt, so that a record
+// Stream, duplicates and include_raw stand in it as they were at receipt, so that a record
 // sent again after a change of the configuration is the same entry.
 // To change the format: add a version, keep decoding this one, and say so in the CHANGELOG;
 // readers know the newest version and the one before.
@@ -26,16 +26,16 @@
 enum { DELIVERY_TYPE_MAX = 255, DELIVERY_QUERY_MAX = 1024, DELIVERY_NAME_MAX = 63 };
 
 // What is done with a delivery whose fingerprint was seen before: `duplicates:` of a hook.
-enum delivery_repeats { DELIVERY_MARK, DELIVERY_DROP, DELIVERY_KEEP };
+enum delivery_duplicates { DELIVERY_MARK, DELIVERY_DROP, DELIVERY_KEEP };
 
 struct delivery {
     struct span hook;
     struct span stream;   // name without namespace: "events"
     struct span type;     // Content-Type as received, empty when there was none
     struct span encoding; // Content-Encoding, likewise
-    struct span query;    // what stood behind '?', without it
+    struct span query;    // what stood after '?', without it
     struct span body;
-    enum delivery_repeats repeats;
+    enum delivery_duplicates duplicates;
     bool include_raw;
 };
 

@@ -82,7 +82,7 @@ struct event_maker {
     struct form form;
     struct tree tree;
     struct buf data;
-    char head[HEAD_MAX]; // the envelope's values, one behind the other
+    char head[HEAD_MAX]; // the envelope's values, one after the other
     char *to;            // where the next one goes
     char detail[160];
     // A JSON body: the values of the members that R10 names, and one decoded.
@@ -94,7 +94,7 @@ struct event_maker {
 const char *
 event_reason_name(enum event_reason reason)
 {
-    static const char *const reasons[] = {"good",  "empty",     "nul",      "pairs",
+    static const char *const reasons[] = {"ok",    "empty",     "nul",      "pairs",
                                           "json",  "multipart", "encoding", "size",
                                           "redis", "gap"};
 
@@ -355,7 +355,7 @@ make_from_json(struct event_maker *m, struct span body, struct event *e)
     e->data = buf_span(&m->data);
     find_members(m, e->data);
     m->is_json = true;
-    return EVENT_GOOD;
+    return EVENT_OK;
 }
 
 static enum event_reason
@@ -375,7 +375,7 @@ make_from_form(struct event_maker *m, struct span body, struct event *e)
     if (m->data.full)
         return set_detail(m, e, EVENT_SIZE, "the event is larger than 8 MiB");
     e->data = buf_span(&m->data);
-    return EVENT_GOOD;
+    return EVENT_OK;
 }
 
 // The codings of RFC 9110, section 8.4.1, and newer ones, that make of a body other bytes. Any
@@ -451,11 +451,11 @@ event_make(struct event_maker *m, const struct event_origin *origin,
     set_origin(m, origin, d, e);
     m->is_json = false;
     enum event_reason reason = make_from_body(m, d, e);
-    if (reason == EVENT_GOOD)
+    if (reason == EVENT_OK)
         set_envelope(m, origin, d->hook, e);
     else
         e->data = nothing;
-    if (reason != EVENT_GOOD || d->include_raw)
+    if (reason != EVENT_OK || d->include_raw)
         e->raw = d->body;
     return reason;
 }

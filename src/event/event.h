@@ -14,10 +14,10 @@ enum {
     EVENT_ID_TEXT = 32 + 1 + 20,
 };
 
-// Why a delivery is a dead letter instead of an event. REDIS and GAP are told by the relay
+// Why a delivery is a dead letter instead of an event. REDIS and GAP are set by the relay
 // and stand here so that the list is in one place.
 enum event_reason {
-    EVENT_GOOD,
+    EVENT_OK,
     EVENT_EMPTY,     // no bytes
     EVENT_NUL,       // a NUL in a key or value
     EVENT_PAIRS,     // more than EVENT_PAIRS_MAX pairs
@@ -67,7 +67,7 @@ struct event_maker;
 struct event_maker *event_maker_open(void);
 void event_maker_close(struct event_maker *m); // NULL is fine
 
-// event_make says what delivery d means. Returns EVENT_GOOD with every field of *e set, or
+// event_make reads what delivery d means. Returns EVENT_OK with every field of *e set, or
 // the reason for a dead letter with id, source, recorded, sequence, query, detail and raw
 // (always the body then) set and the others empty.
 enum event_reason event_make(struct event_maker *m, const struct event_origin *origin,

@@ -91,14 +91,14 @@ struct parser {
     struct span rest;
     struct buf *to;
     size_t members;
-    const char *wrong;
+    const char *error;
 };
 
 static bool
-fail(struct parser *p, const char *wrong)
+fail(struct parser *p, const char *error)
 {
-    if (!p->wrong)
-        p->wrong = wrong;
+    if (!p->error)
+        p->error = error;
     return false;
 }
 
@@ -159,7 +159,7 @@ parse_string(struct parser *p)
         i += len;
     }
     pass(p, i + 1);
-    return !p->wrong;
+    return !p->error;
 }
 
 static size_t
@@ -277,11 +277,9 @@ json_compact(struct buf *to, struct span body)
         return "it is not UTF-8";
     if (peek(&p) != '{')
         return "the top is not an object";
-    if (parse_value(&p, 1) && peek(&p) != '\0')
-        fail(&p, "something stands behind the object");
-    if (!p.wrong && p.rest.len > 0)
-        fail(&p, "something stands behind the object");
-    return p.wrong;
+    if (parse_value(&p, 1) && (peek(&p) != '\0' || p.rest.len > 0))
+        fail(&p, "something stands after the object");
+    return p.error;
 }
 
 // --- reading a compact object -----------------------------------------------------------
@@ -319,7 +317,7 @@ value_len(struct span s)
 bool
 json_next(struct span *rest, struct span *name, struct span *value)
 {
-    struct span s = span_from(*rest, 1); // behind '{' or ','
+    struct span s = span_from(*rest, 1); // after '{' or ','
 
     if (rest->len < 2 || s.at[0] != '"')
         return false;

@@ -1,7 +1,6 @@
 // Samples are realistic, made-up bodies, one for every kind of delivery AC makes and some that
-// it does not list (their names have a dot behind the type), from
-// samples.txt, which is built into the program. `acrelay send`, the simulator and the tests
-// share them. Read-only; any thread.
+// it does not list (their names have a dot after the type), from samples.txt, which is
+// built into the program. `acrelay send`, the simulator and the tests share them. Read-only; any thread.
 #ifndef ACRELAY_EVENT_SAMPLES_H
 #define ACRELAY_EVENT_SAMPLES_H
 
@@ -14,7 +13,7 @@ struct sample {
     struct span body;
 };
 
-// samples_next gives the sample behind *at (start with 0) and moves it on; false at the end.
+// samples_next gives the sample after *at (start with 0) and moves it on; false at the end.
 bool samples_next(struct sample *s, size_t *at);
 
 // samples_find finds one by name.

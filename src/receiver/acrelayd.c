@@ -99,13 +99,13 @@ open_journal(struct receiver *r, struct err *err)
 static void
 set(const char *name, const char *help, double value)
 {
-    metric_set(metric_gauge(name, help, NULL), value);
+    metric_set(metric_find(METRIC_GAUGE, name, help, NULL), value);
 }
 
 static void
 set_total(const char *name, const char *help, double value)
 {
-    metric_set(metric_counter(name, help, NULL), value);
+    metric_set(metric_find(METRIC_COUNTER, name, help, NULL), value);
 }
 
 static void
@@ -131,13 +131,13 @@ show_journal(const struct journal_status *j)
     set_total("acrelay_journal_unconfirmed_removals_total",
               "Segments removed for room while Redis did not confirm its cursor.",
               (double)j->unconfirmed);
-    metric_set(metric_gauge("acrelay_clock_held",
-                            "Whether a clock stepped and nothing is deleted by its word.",
-                            "clock", "wall", NULL),
+    metric_set(metric_find(METRIC_GAUGE, "acrelay_clock_held",
+                           "Whether a clock stepped and nothing is deleted by its word.",
+                           "clock", "wall", NULL),
                j->clock_held);
-    metric_set(metric_gauge("acrelay_clock_step_seconds",
-                            "How far a clock that is held is from where it should be.",
-                            "clock", "wall", NULL),
+    metric_set(metric_find(METRIC_GAUGE, "acrelay_clock_step_seconds",
+                           "How far a clock that is held is from where it should be.",
+                           "clock", "wall", NULL),
                (double)j->clock_step_us / 1e6);
 }
 

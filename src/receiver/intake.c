@@ -286,7 +286,7 @@ store(struct intake *i, struct http_request *r, const struct gate_verdict *v,
                          .encoding = v->encoding,
                          .query = r->query,
                          .body = buf_span(&b->body),
-                         .repeats = (enum delivery_repeats)hook->duplicates,
+                         .duplicates = (enum delivery_duplicates)hook->duplicates,
                          .include_raw = hook->include_raw};
 
     if (delivery_encode(&b->record, &d) < 0)

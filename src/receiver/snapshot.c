@@ -12,8 +12,8 @@ request_counter(const char *hook, int code)
     char text[8];
 
     snprintf(text, sizeof text, "%d", code);
-    return metric_counter("acrelay_requests_total", "Requests by hook and answer.",
-                          "hook", hook, "code", text, NULL);
+    return metric_find(METRIC_COUNTER, "acrelay_requests_total",
+                       "Requests by hook and answer.", "hook", hook, "code", text, NULL);
 }
 
 // --- made and released -----------------------------------------------------------------------
@@ -50,10 +50,10 @@ make_metrics(struct snapshot *s)
         const char *hook = c->hooks[i].name;
         s->accepted[i] = request_counter(hook, 200);
         s->last[i] =
-            metric_gauge("acrelay_hook_last_event_timestamp_seconds",
-                         "When the last delivery of a hook came, in seconds since "
-                         "1970; 0: none since the start.",
-                         "hook", hook, NULL);
+            metric_find(METRIC_GAUGE, "acrelay_hook_last_event_timestamp_seconds",
+                        "When the last delivery of a hook came, in seconds since "
+                        "1970; 0: none since the start.",
+                        "hook", hook, NULL);
     }
 }
 

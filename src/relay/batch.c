@@ -306,7 +306,7 @@ add_record(struct relay *r, enum cursor_result found, const struct record *recor
     keep(&r->batch.last_payload, &r->batch.last, record);
     r->batch.last_is_record = found == CURSOR_RECORD;
     r->batch.bytes += record->payload.len;
-    r->batch.dead += e.reason != EVENT_GOOD;
+    r->batch.dead += e.reason != EVENT_OK;
     r->batch.gaps += found == CURSOR_GAP;
     return 0;
 }

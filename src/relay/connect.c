@@ -46,9 +46,9 @@ count_error(struct span message)
     char word[REPLY_WORD];
 
     reply_word(word, message);
-    metric_add(metric_counter("acrelay_redis_errors_total",
-                              "Error replies of Redis by their first word.", "word", word,
-                              NULL),
+    metric_add(metric_find(METRIC_COUNTER, "acrelay_redis_errors_total",
+                           "Error replies of Redis by their first word.", "word", word,
+                           NULL),
                1);
 }
 

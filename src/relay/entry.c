@@ -46,7 +46,7 @@ entry_fields(const struct entry *e, struct span values[ENTRY_EVENT_FIELDS], size
 {
     const struct span of_event[] = {EVENT_FIELDS(VALUE)},
                       of_dead[] = {DEAD_FIELDS(VALUE)};
-    bool dead = e->reason != EVENT_GOOD;
+    bool dead = e->reason != EVENT_OK;
 
     *len = dead ? ENTRY_DEAD_FIELDS : ENTRY_EVENT_FIELDS;
     memcpy(values, dead ? of_dead : of_event, *len * sizeof *values);

@@ -19,7 +19,7 @@ struct entry {
     uint64_t sequence;
     int64_t received_us;
     char sequence_text[ENTRY_SEQUENCE];
-    enum event_reason reason; // EVENT_GOOD: an event; else a dead letter
+    enum event_reason reason; // EVENT_OK: an event; else a dead letter
     struct delivery delivery; // all empty for a gap or a record we cannot read
     struct event event;       // for a dead letter: id source recorded detail raw query
     unsigned char fingerprint[ENTRY_FINGERPRINT];

@@ -184,8 +184,8 @@ script_add(struct script *s, const struct entry *e, bool in_doubt)
 {
     static const char modes[] = {
         [DELIVERY_MARK] = 'm', [DELIVERY_DROP] = 'd', [DELIVERY_KEEP] = 'k'};
-    bool event = e->reason == EVENT_GOOD, whole = e->event.query.len || e->event.raw.len;
-    char mode = event && !in_doubt ? modes[e->delivery.repeats] : 'k';
+    bool event = e->reason == EVENT_OK, whole = e->event.query.len || e->event.raw.len;
+    char mode = event && !in_doubt ? modes[e->delivery.duplicates] : 'k';
     struct span values[ENTRY_EVENT_FIELDS];
     size_t len, width = 1;
     const struct entry_field *fields = entry_fields(e, values, &len);

@@ -131,7 +131,7 @@ int
 relay_replay(struct redis *r, const char *namespace, const struct entry *e,
              struct err *err)
 {
-    bool event = e->reason == EVENT_GOOD;
+    bool event = e->reason == EVENT_OK;
     char key[SCRIPT_KEY], now[CLOCK_TEXT];
     struct span values[ENTRY_EVENT_FIELDS], args[3 + 2 * ENTRY_EVENT_FIELDS + 2];
     size_t len, n = 0;

@@ -255,12 +255,12 @@ show(const char *name, uint64_t length, uint64_t lag, uint64_t gone, uint64_t un
 {
     struct metric *unread_total = &relay_metrics[RELAY_TRIMMED_UNREAD];
 
-    metric_set(metric_gauge("acrelay_stream_length_entries", "Entries in a stream.",
-                            "stream", name, NULL),
+    metric_set(metric_find(METRIC_GAUGE, "acrelay_stream_length_entries",
+                           "Entries in a stream.", "stream", name, NULL),
                (double)length);
-    metric_set(metric_gauge("acrelay_stream_lag_entries",
-                            "Entries the slowest group has not read.", "stream", name,
-                            NULL),
+    metric_set(metric_find(METRIC_GAUGE, "acrelay_stream_lag_entries",
+                           "Entries the slowest group has not read.", "stream", name,
+                           NULL),
                (double)lag);
     metric_add(&relay_metrics[RELAY_TRIMMED], (double)gone);
     if (unread > 0 && metric_read(unread_total) == 0)

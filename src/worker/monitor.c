@@ -31,9 +31,9 @@ static struct metric metrics[METRICS] = {
 static void
 show_silent(const char *hook, bool silent)
 {
-    metric_set(metric_gauge("acrelay_hook_silent",
-                            "Whether a hook had no event for longer than expect_every.",
-                            "hook", hook, NULL),
+    metric_set(metric_find(METRIC_GAUGE, "acrelay_hook_silent",
+                           "Whether a hook had no event for longer than expect_every.",
+                           "hook", hook, NULL),
                silent);
 }
 

@@ -130,9 +130,9 @@ count_answer(int status, void *run)
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (known[i] == status)
             snprintf(code, sizeof code, "%d", status);
-    metric_add(metric_counter("acrelay_api_requests_total",
-                              "Requests to ActiveCampaign by the answer's code.", "code",
-                              status ? code : "none", NULL),
+    metric_add(metric_find(METRIC_COUNTER, "acrelay_api_requests_total",
+                           "Requests to ActiveCampaign by the answer's code.", "code",
+                           status ? code : "none", NULL),
                1);
     if (status == 429 || status == 503)
         metric_add(&metrics[THROTTLES], 1);

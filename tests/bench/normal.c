@@ -106,7 +106,7 @@ make_all_events(const struct sample *samples, size_t len, uint64_t rounds)
                                  .body = samples[i].body};
             struct event e;
             origin.sequence++;
-            if (event_make(m, &origin, &d, &e) != EVENT_GOOD)
+            if (event_make(m, &origin, &d, &e) != EVENT_OK)
                 abort();
             bytes += e.data.len;
         }

@@ -44,7 +44,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     enum event_reason reason = make(first, bytes, len, &a);
     if (make(second, bytes, len, &b) != reason || !span_equal(a.data, b.data))
         abort();
-    if (reason != EVENT_GOOD)
+    if (reason != EVENT_OK)
         return 0;
     if (!text_is_utf8(a.data) || !text_is_utf8(a.type) || !text_is_utf8(a.subject))
         abort();

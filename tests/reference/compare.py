@@ -141,9 +141,9 @@ def main():
         if ours != theirs:
             differ(body, "two readings", ours, theirs)
         made += 1
-        dead += ours[0] != "good"
+        dead += ours[0] != "ok"
         # An `index` of AC's own cannot be told from one that an item gained.
-        if ours[0] == "good" and not any("[index]" in key for key, _ in normal.read_pairs(body)):
+        if ours[0] == "ok" and not any("[index]" in key for key, _ in normal.read_pairs(body)):
             back += 1
             if normal.flatten(json.loads(ours[4])) != normal.sent(body):
                 differ(body, "not what was sent", normal.flatten(json.loads(ours[4])),

@@ -309,7 +309,7 @@ def normal(media, body, zone=""):
             raise Dead("size")
         said = root.get("date_time")
         when = moment(said if isinstance(said, str) else "", zone)
-        return ("good", f"com.activecampaign.{kind}", subject(root, kind),
+        return ("ok", f"com.activecampaign.{kind}", subject(root, kind),
                 when.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0"), data)
     except Dead as reason:
         return (str(reason), "", "", "", b"")

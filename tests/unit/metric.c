@@ -22,17 +22,17 @@ check_line(const char *line)
 
 Test(metric, a_counter_is_written_with_help_and_type)
 {
-    metric_add(metric_counter("a_total", "All of a.", NULL), 3);
+    metric_add(metric_find(METRIC_COUNTER, "a_total", "All of a.", NULL), 3);
     cr_assert_str_eq(written(), "# HELP a_total All of a.\n# TYPE a_total counter\n"
                                 "a_total 3\n");
 }
 
 Test(metric, the_same_labels_give_the_same_series)
 {
-    struct metric *one = metric_gauge("g", "G.", "hook", "x", NULL);
-    struct metric *other = metric_gauge("g", "G.", "hook", "y", NULL);
+    struct metric *one = metric_find(METRIC_GAUGE, "g", "G.", "hook", "x", NULL);
+    struct metric *other = metric_find(METRIC_GAUGE, "g", "G.", "hook", "y", NULL);
 
-    cr_assert_eq(one, metric_gauge("g", "G.", "hook", "x", NULL));
+    cr_assert_eq(one, metric_find(METRIC_GAUGE, "g", "G.", "hook", "x", NULL));
     cr_assert_neq(one, other);
     metric_set(other, -0.25);
     cr_assert_str_eq(written(), "# HELP g G.\n# TYPE g gauge\n"
@@ -48,7 +48,7 @@ Test(metric, of_a_module_counts_where_it_is_shown)
     };
 
     metric_add(&metrics[SENT], 2); // before it is shown
-    metric_set(metric_gauge("held", "Held.", "clock", "redis", NULL), 1);
+    metric_set(metric_find(METRIC_GAUGE, "held", "Held.", "clock", "redis", NULL), 1);
     metric_show(metrics, METRICS);
     metric_show(metrics, METRICS); // by the module's second start
     metric_add(&metrics[SENT], 1);
@@ -56,12 +56,13 @@ Test(metric, of_a_module_counts_where_it_is_shown)
                                 "held{clock=\"redis\"} 1\nheld{clock=\"wall\"} 0\n"
                                 "# HELP sent_total Sent.\n# TYPE sent_total counter\n"
                                 "sent_total 3\n");
-    cr_assert_eq(metric_gauge("held", "Held.", "clock", "wall", NULL), &metrics[HELD]);
+    cr_assert_eq(metric_find(METRIC_GAUGE, "held", "Held.", "clock", "wall", NULL),
+                 &metrics[HELD]);
 }
 
 Test(metric, label_values_are_escaped)
 {
-    metric_set(metric_gauge("g", "G.", "a", "q\"b\\n\n", "b", "2", NULL), 1);
+    metric_set(metric_find(METRIC_GAUGE, "g", "G.", "a", "q\"b\\n\n", "b", "2", NULL), 1);
     check_line("g{a=\"q\\\"b\\\\n\\n\",b=\"2\"} 1\n");
 }
 
@@ -88,9 +89,9 @@ Test(metric, histogram_buckets_are_cumulative_and_agree_with_the_count)
 
 Test(metric, numbers_that_are_none_are_spelled_out)
 {
-    metric_set(metric_gauge("g", "G.", "n", "1", NULL), NAN);
-    metric_set(metric_gauge("g", "G.", "n", "2", NULL), INFINITY);
-    metric_set(metric_gauge("g", "G.", "n", "3", NULL), 4503599627370.0);
+    metric_set(metric_find(METRIC_GAUGE, "g", "G.", "n", "1", NULL), NAN);
+    metric_set(metric_find(METRIC_GAUGE, "g", "G.", "n", "2", NULL), INFINITY);
+    metric_set(metric_find(METRIC_GAUGE, "g", "G.", "n", "3", NULL), 4503599627370.0);
     check_line("g{n=\"1\"} NaN\ng{n=\"2\"} +Inf\ng{n=\"3\"} 4503599627370\n");
 }
 
@@ -102,13 +103,13 @@ set_to_seven(void *context)
 
 Test(metric, is_brought_up_to_date_before_it_is_written)
 {
-    metric_before_write(set_to_seven, metric_gauge("g", "G.", NULL));
+    metric_before_write(set_to_seven, metric_find(METRIC_GAUGE, "g", "G.", NULL));
     check_line("g 7\n");
 }
 
 Test(metric, an_update_that_was_forgotten_is_not_called)
 {
-    struct metric *g = metric_gauge("g", "G.", NULL);
+    struct metric *g = metric_find(METRIC_GAUGE, "g", "G.", NULL);
 
     metric_before_write(set_to_seven, g);
     metric_forget(g);
@@ -117,7 +118,7 @@ Test(metric, an_update_that_was_forgotten_is_not_called)
 
 Test(metric, a_page_that_does_not_fit_is_an_error)
 {
-    metric_counter("a_total", "All of a.", NULL);
+    metric_find(METRIC_COUNTER, "a_total", "All of a.", NULL);
     buf_init(&page, 10);
     cr_assert_eq(metric_write(&page), -1);
 }
@@ -132,7 +133,7 @@ add_many(void *m)
 
 Test(metric, threads_lose_no_count)
 {
-    struct metric *m = metric_counter("a_total", "All of a.", NULL);
+    struct metric *m = metric_find(METRIC_COUNTER, "a_total", "All of a.", NULL);
     pthread_t threads[4];
 
     for (int i = 0; i < 4; i++)

@@ -160,12 +160,12 @@ tear_down(void)
 }
 
 static inline void
-post_to(const char *stream, enum delivery_repeats repeats, const char *body)
+post_to(const char *stream, enum delivery_duplicates repeats, const char *body)
 {
     struct delivery d = {.hook = SPAN("h"),
                          .stream = span_of(stream),
                          .body = span_of(body),
-                         .repeats = repeats,
+                         .duplicates = repeats,
                          .include_raw = true};
     struct buf stored;
     struct err err;
@@ -231,15 +231,15 @@ counted(enum relay_metric metric)
 static inline uint64_t
 length(const char *stream)
 {
-    return (uint64_t)metric_read(
-        metric_gauge("acrelay_stream_length_entries", "", "stream", stream, NULL));
+    return (uint64_t)metric_read(metric_find(
+        METRIC_GAUGE, "acrelay_stream_length_entries", "", "stream", stream, NULL));
 }
 
 static inline uint64_t
 lag(const char *stream)
 {
-    return (uint64_t)metric_read(
-        metric_gauge("acrelay_stream_lag_entries", "", "stream", stream, NULL));
+    return (uint64_t)metric_read(metric_find(METRIC_GAUGE, "acrelay_stream_lag_entries",
+                                             "", "stream", stream, NULL));
 }
 
 // until waits for a condition on the status, for ten seconds at most.

@@ -170,7 +170,7 @@ Test(relay_trim, trims_streams_that_only_records_name)
     until(length("gone") == 1 && length("never") == 1);
     cr_expect_eq(redis_reply_number(ask("SISMEMBER {t}:streams never")), 1);
     command("SADD {t}:streams x{t}:cursor ../.. CURSOR");
-    struct entry again = {.reason = EVENT_GOOD, .delivery = {.stream = SPAN("again")}};
+    struct entry again = {.reason = EVENT_OK, .delivery = {.stream = SPAN("again")}};
     struct err err;
     cr_assert(relay_replay(look, "t", &again, &err) == 0);
     cr_expect_eq(redis_reply_number(ask("SISMEMBER {t}:streams again")), 1);

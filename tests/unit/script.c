@@ -37,12 +37,12 @@ TestSuite(script, .init = set_up, .fini = tear_down, .timeout = 20);
 
 static void
 add_at(uint64_t sequence, int64_t received_us, const char *stream,
-       enum delivery_repeats repeats, const char *body)
+       enum delivery_duplicates repeats, const char *body)
 {
     struct delivery d = {.hook = SPAN("h"),
                          .stream = span_of(stream),
                          .body = span_of(body),
-                         .repeats = repeats,
+                         .duplicates = repeats,
                          .include_raw = true};
     struct record record = {.sequence = sequence, .received_us = received_us};
     struct buf stored;
@@ -57,7 +57,7 @@ add_at(uint64_t sequence, int64_t received_us, const char *stream,
 }
 
 static void
-add(uint64_t sequence, const char *stream, enum delivery_repeats repeats,
+add(uint64_t sequence, const char *stream, enum delivery_duplicates repeats,
     const char *body)
 {
     add_at(sequence, 1, stream, repeats, body);
@@ -285,7 +285,7 @@ Test(script, forgets_fingerprints_and_looks_for_none_in_doubt)
     struct delivery d = {.hook = SPAN("h"),
                          .stream = SPAN("events"),
                          .body = SPAN("a=1"),
-                         .repeats = DELIVERY_DROP};
+                         .duplicates = DELIVERY_DROP};
     struct buf stored;
     buf_init(&stored, 1000);
     cr_assert(delivery_encode(&stored, &d) == 0);
@@ -432,7 +432,7 @@ Test(script, gives_each_entry_its_own_fields)
                              .stream = span_of(streams[rand() % 2]),
                              .body = span_of(bodies[rand() % 4]),
                              .query = rand() % 3 ? SPAN("") : SPAN("q=1"),
-                             .repeats = rand() % 2 ? DELIVERY_MARK : DELIVERY_KEEP,
+                             .duplicates = rand() % 2 ? DELIVERY_MARK : DELIVERY_KEEP,
                              .include_raw = rand() % 2};
         struct entry e;
         buf_init(&stored[i], 1000);
@@ -442,7 +442,7 @@ Test(script, gives_each_entry_its_own_fields)
                                      .payload = buf_span(&stored[i])};
         entry_make(maker, &records[i], &e);
         script_add(script, &e, false);
-        keys[i] = e.reason != EVENT_GOOD        ? "{t}:dead"
+        keys[i] = e.reason != EVENT_OK          ? "{t}:dead"
                   : span_is(d.stream, "events") ? "{t}:events"
                                                 : "{t}:other";
     }
