@@ -248,18 +248,20 @@ not_understood(struct err *err)
 
 // --- the list ------------------------------------------------------------------------------
 
+// Ours are those with a name of ours below one of our URLs, whichever of http and https.
 static void
 name_ours(const struct ac_client *a, struct hook *found, size_t len)
 {
     const struct ac_client_options *o = &a->options;
+    struct hook_url url, base;
 
     for (size_t i = 0; i < len; i++) {
-        char name[HOOK_NAME];
-        bool ours = hook_name_in(name, found[i].url, o->public_url);
-        for (size_t k = 0; !ours && k < o->previous_urls_len; k++)
-            ours = hook_name_in(name, found[i].url, o->previous_urls[k]);
+        bool named = hook_url_parse(&url, found[i].url) && url.name[0], ours = false;
+        for (size_t k = 0; named && !ours && k <= o->previous_urls_len; k++)
+            ours = hook_url_parse(&base, k ? o->previous_urls[k - 1] : o->public_url) &&
+                   strcmp(url.host, base.host) == 0;
         if (ours)
-            found[i].name = memory_copy(span_of(name));
+            found[i].name = memory_copy(span_of(url.name));
     }
 }
 

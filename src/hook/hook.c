@@ -2,6 +2,8 @@
 // escapes (RFC 3986, 6.2.2 and 6.2.3), labels with HTML entities.
 #include "hook/hook.h"
 
+#include "base/text.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 
@@ -26,24 +28,12 @@ hook_words_add(struct hook_words *words, struct span word)
     return true;
 }
 
-bool
-hook_words_equal(const struct hook_words *a, const struct hook_words *b)
-{
-    if (a->len != b->len)
-        return false;
-    for (size_t i = 0; i < a->len; i++)
-        if (strcmp(a->at[i], b->at[i]) != 0)
-            return false;
-    return true;
-}
-
-void
-hook_words_release(struct hook_words *words)
+static void
+release_words(struct hook_words *words)
 {
     for (size_t i = 0; i < words->len; i++)
         free(words->at[i]);
     free(words->at);
-    *words = (struct hook_words){0};
 }
 
 struct hook *
@@ -72,9 +62,9 @@ hook_release(struct hook *hook)
     free(hook->name);
     free(hook->label);
     free(hook->url);
-    hook_words_release(&hook->events);
-    hook_words_release(&hook->sources);
-    hook_words_release(&hook->tokens);
+    release_words(&hook->events);
+    release_words(&hook->sources);
+    release_words(&hook->tokens);
     *hook = (struct hook){0};
 }
 
@@ -123,44 +113,19 @@ cut_host(struct span *url, bool *https, char *host, size_t size)
     return true;
 }
 
-static int
-hex_of(char c)
-{
-    return isdigit((unsigned char)c)    ? c - '0'
-           : isxdigit((unsigned char)c) ? tolower((unsigned char)c) - 'a' + 10
-                                        : -1;
-}
-
 // Escapes of what needs none are decoded; the others stay.
 static void
 add_path(struct buf *to, struct span path)
 {
     for (size_t i = 0; i < path.len; i++) {
-        char c = path.at[i];
-        if (c == '%' && i + 2 < path.len && hex_of(path.at[i + 1]) >= 0 &&
-            hex_of(path.at[i + 2]) >= 0) {
-            int code = hex_of(path.at[i + 1]) * 16 + hex_of(path.at[i + 2]);
-            if (code < 128 && (isalnum(code) || (code && strchr("-._~", code)))) {
-                c = (char)code;
-                i += 2;
-            }
+        unsigned char c = (unsigned char)path.at[i], code;
+        if (c == '%' && text_unhex(&code, 1, span_to(span_from(path, i + 1), 2)) &&
+            code < 128 && (isalnum(code) || (code && strchr("-._~", code)))) {
+            c = code;
+            i += 2;
         }
-        buf_add_byte(to, c);
+        buf_add_byte(to, (char)c);
     }
-}
-
-// As the configuration gives them: others in a URL like ours are not ours.
-static bool
-is_name(struct span name)
-{
-    if (name.len == 0 || name.len >= HOOK_NAME || name.at[0] == '-')
-        return false;
-    for (size_t i = 0; i < name.len; i++) {
-        char c = name.at[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'))
-            return false;
-    }
-    return true;
 }
 
 static void
@@ -168,24 +133,29 @@ copy_span(char to[HOOK_NAME], struct span s)
 {
     size_t len = s.len < HOOK_NAME ? s.len : 0;
 
-    if (len)
-        memcpy(to, s.at, len);
+    memcpy(to, len ? s.at : "", len);
     to[len] = '\0';
 }
 
+// A name is one that the configuration can give: others in a URL like ours are not ours.
 static void
 read_path(struct hook_url *to, struct span path)
 {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
+
     if (!span_starts(path, SPAN("/hook/")))
         return;
     struct span token = span_from(path, 6), name = span_to(token, span_find(token, '/'));
-    if (name.len == token.len || !is_name(name))
+    copy_span(to->name, name);
+    if (name.len == token.len || to->name[0] == '-' ||
+        strspn(to->name, letters) != name.len)
+        to->name[0] = '\0';
+    if (!to->name[0])
         return;
     token = span_from(token, name.len + 1);
     size_t given = token.len;
     while (token.len && token.at[token.len - 1] == '/')
         token.len--;
-    copy_span(to->name, name);
     copy_span(to->token, token);
     to->exact = to->exact && token.len == given;
 }
@@ -225,38 +195,17 @@ is_same_url(const char *a, const char *b)
            span_equal(rest_a, rest_b);
 }
 
-bool
-hook_name_in(char name[HOOK_NAME], const char *url, const char *base)
-{
-    struct hook_url parts, below;
-
-    if (!hook_url_parse(&parts, url) || !parts.name[0] || !hook_url_parse(&below, base) ||
-        strcmp(parts.host, below.host) != 0)
-        return false;
-    memcpy(name, parts.name, HOOK_NAME);
-    return true;
-}
-
 // --- labels --------------------------------------------------------------------------------
 
 static void
 add_utf8(struct buf *to, unsigned long code)
 {
-    if (code < 0x80) {
-        buf_add_byte(to, (char)code);
-    } else if (code < 0x800) {
-        buf_add_byte(to, (char)(0xc0 | code >> 6));
-        buf_add_byte(to, (char)(0x80 | (code & 0x3f)));
-    } else if (code < 0x10000) {
-        buf_add_byte(to, (char)(0xe0 | code >> 12));
-        buf_add_byte(to, (char)(0x80 | (code >> 6 & 0x3f)));
-        buf_add_byte(to, (char)(0x80 | (code & 0x3f)));
-    } else {
-        buf_add_byte(to, (char)(0xf0 | code >> 18));
-        buf_add_byte(to, (char)(0x80 | (code >> 12 & 0x3f)));
-        buf_add_byte(to, (char)(0x80 | (code >> 6 & 0x3f)));
-        buf_add_byte(to, (char)(0x80 | (code & 0x3f)));
-    }
+    static const unsigned char first[] = {0, 0xc0, 0xe0, 0xf0};
+    int more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+
+    buf_add_byte(to, (char)(first[more] | code >> (6 * more)));
+    while (more-- > 0)
+        buf_add_byte(to, (char)(0x80 | (code >> (6 * more) & 0x3f)));
 }
 
 // The code point of an entity without & and ;, 0 for none that is known here.
@@ -334,6 +283,16 @@ is_same_label(const char *a, const char *b)
 
 // --- comparing -----------------------------------------------------------------------------
 
+static bool
+is_same_set(const struct hook_words *a, const struct hook_words *b)
+{
+    size_t i = 0;
+
+    while (i < a->len && i < b->len && strcmp(a->at[i], b->at[i]) == 0)
+        i++;
+    return i == a->len && i == b->len;
+}
+
 unsigned
 hook_differs(const struct hook *wanted, const struct hook *found)
 {
@@ -343,9 +302,9 @@ hook_differs(const struct hook *wanted, const struct hook *found)
         differs |= DIFFERS_LABEL;
     if (!is_same_url(wanted->url, found->url))
         differs |= DIFFERS_URL;
-    if (!hook_words_equal(&wanted->events, &found->events))
+    if (!is_same_set(&wanted->events, &found->events))
         differs |= DIFFERS_EVENTS;
-    if (!hook_words_equal(&wanted->sources, &found->sources))
+    if (!is_same_set(&wanted->sources, &found->sources))
         differs |= DIFFERS_SOURCES;
     if (wanted->list != found->list)
         differs |= DIFFERS_LIST;

@@ -45,8 +45,6 @@ struct hooks {
 
 // hook_words_add gives false for a word that is there already.
 bool hook_words_add(struct hook_words *words, struct span word);
-void hook_words_release(struct hook_words *words);
-bool hook_words_equal(const struct hook_words *a, const struct hook_words *b);
 
 // hooks_add adds an empty hook, which the caller fills; valid until the next one is added.
 struct hook *hooks_add(struct hooks *hooks);
@@ -68,10 +66,6 @@ struct hook_url {
 };
 // hook_url_parse is false when this is no URL of http or https.
 bool hook_url_parse(struct hook_url *to, const char *url);
-// hook_name_in writes the name in a URL of ours, "<base>/hook/<name>/<token>", with http or https
-// and a name that a file can give; false for every other URL.
-bool hook_name_in(char name[HOOK_NAME], const char *url, const char *base);
-
 // hook_differs says which parts of two hooks differ. URLs are compared in canonical form, their
 // paths byte by byte; labels with HTML entities decoded: AC may give back "R&amp;D".
 enum {

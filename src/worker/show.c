@@ -261,20 +261,20 @@ print_plan(const struct plan *plan, const struct hooks *found)
 static void
 warn_of_events(struct worker *w)
 {
-    struct hook_words known = {0};
+    struct hook known = {0};
     struct err err = {0};
-    bool listed = ac_client_events(w->client, &known, &err) == 0;
+    bool listed = ac_client_events(w->client, &known.events, &err) == 0;
 
     for (size_t i = 0; listed && i < w->wanted.len; i++)
         for (size_t k = 0; k < w->wanted.at[i].events.len; k++) {
             const char *event = w->wanted.at[i].events.at[k];
-            if (hook_words_add(&known, span_of(event)))
+            if (hook_words_add(&known.events, span_of(event)))
                 log_warn(
                     "worker: event %s is not in ActiveCampaign's own list (which is not "
                     "complete); asking for it anyway",
                     event);
         }
-    hook_words_release(&known);
+    hook_release(&known);
 }
 
 static int

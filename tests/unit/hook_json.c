@@ -106,8 +106,8 @@ Test(hook_json, one_odd_row_does_not_hide_the_others)
 
 Test(hook_json, writes_the_whole_object)
 {
-    struct hook hook = {.label = (char *)(uintptr_t) "My \"Hook\"",
-                        .url = (char *)(uintptr_t) "https://x/hook/a/t",
+    struct hook hook = {.label = memory_copy(SPAN("My \"Hook\"")),
+                        .url = memory_copy(SPAN("https://x/hook/a/t")),
                         .list = 5};
     struct buf text;
 
@@ -120,8 +120,7 @@ Test(hook_json, writes_the_whole_object)
                      "\"https://x/hook/a/t\",\"events\":[\"sent\"],\"sources\":[\"api\"],"
                      "\"listid\":5}}");
     buf_release(&text);
-    hook_words_release(&hook.events);
-    hook_words_release(&hook.sources);
+    hook_release(&hook);
 }
 
 Test(hook_json, explains_every_shape_of_error)
