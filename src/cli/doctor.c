@@ -370,7 +370,7 @@ compare_account(struct report *r, struct worker *w, struct err *err)
         return -1;
     w->redis = (struct worker_redis){.config = w->config, .quiet = true};
     if (r->redis_usable)
-        known_load(&w->known, &w->redis); // what AC stores in other words
+        known_load(&w->known, &w->redis); // what AC stores differently
     struct apply a = worker_apply(w);
     int result = apply_plan(&a, err);
     if (result == 0) {

@@ -221,14 +221,14 @@ add_age(struct status *s, const struct hook_seen *seen, char *text, size_t size)
 static void
 print_hook(struct status *s, const char *name, const struct hook_seen *seen)
 {
-    bool silent = strcmp(seen->state.word, "silent") == 0;
-    bool left = strcmp(seen->state.word, "left") == 0;
+    bool silent = strcmp(seen->state.name, "silent") == 0;
+    bool left = strcmp(seen->state.name, "left") == 0;
     char age[48];
 
     output_open(NULL, '{');
     output_text("name", span_of(name));
     output_text("last_event", span_of(seen->last));
-    output_text("state", span_of(seen->state.word));
+    output_text("state", span_of(seen->state.name));
     if (seen->error[0])
         output_text("error", span_of(seen->error));
     add_age(s, seen, age, sizeof age);
@@ -250,8 +250,8 @@ print_hook(struct status *s, const char *name, const struct hook_seen *seen)
                       : "left: the file does not name it, ActiveCampaign still posts to "
                         "it, and is answered 404",
                output_color(OUTPUT_PLAIN));
-    else if (seen->state.word[0])
-        printf("  %s", seen->state.word);
+    else if (seen->state.name[0])
+        printf("  %s", seen->state.name);
     putchar('\n');
 }
 
@@ -271,7 +271,7 @@ show_left(struct status *s)
         struct span raw = redis_reply_text(redis_reply_at(all, i));
         struct hook_seen seen = {.last = ""};
         state_read(&seen.state, redis_reply_text(redis_reply_at(all, i + 1)));
-        if (strcmp(seen.state.word, "left") != 0 || config_find_hook(s->cli->config, raw))
+        if (strcmp(seen.state.name, "left") != 0 || config_find_hook(s->cli->config, raw))
             continue;
         text_escape(name, sizeof name, raw);
         print_hook(s, name, &seen);
@@ -295,7 +295,7 @@ show_hooks(struct status *s)
         struct hook_seen seen = {.last = ""};
         ask_about_hook(s, c->hooks[i].name, &seen);
         print_hook(s, c->hooks[i].name, &seen);
-        silent += strcmp(seen.state.word, "silent") == 0;
+        silent += strcmp(seen.state.name, "silent") == 0;
         unknown += seen.error[0] != '\0';
     }
     size_t left = show_left(s);

@@ -91,7 +91,7 @@ fail(struct err *err, enum err_kind kind, enum exit_code exit, const char *text)
     return -1;
 }
 
-// What is gone answers 404, or 403 with the same words.
+// What is gone answers 404, or 403 with the same message.
 static bool
 says_absent(struct ac_client *a, const struct rest_answer *answer)
 {
@@ -107,7 +107,7 @@ is_gone(struct ac_client *a, const struct rest_answer *answer)
     return answer->status == 404 || (answer->status == 403 && absent);
 }
 
-// An answer in other words than AC's says nothing of the token, or of a hook. AC's own 400, 404
+// An answer that does not look like AC's says nothing about the token, or a hook. AC's own 400, 404
 // and 422 may be text; 200 is of /users/me.
 static bool
 is_from_outside(struct ac_client *a, const struct rest_answer *answer)
@@ -200,7 +200,7 @@ check_token(struct ac_client *a, struct err *err)
             "account");
     err_set(err, ERR_AGAIN,
             "ActiveCampaign refuses a request, and does not say whether the API token is "
-            "good (%d): try later",
+            "valid (%d): try later",
             me.status);
     err->exit = EXIT_CODE_UNAVAILABLE;
     return -1;
@@ -443,7 +443,7 @@ ac_client_get(struct ac_client *a, uint64_t id, struct hook *to, struct err *err
 }
 
 int
-ac_client_events(struct ac_client *a, struct hook_words *events, struct err *err)
+ac_client_events(struct ac_client *a, struct string_set *events, struct err *err)
 {
     struct span body = {0};
 
@@ -452,7 +452,7 @@ ac_client_events(struct ac_client *a, struct hook_words *events, struct err *err
     return hook_json_read_events(events, body, err) < 0 ? not_understood(err) : 0;
 }
 
-// A 2xx without a readable body: the list that follows tells what it is.
+// A 2xx without a readable body: the list that follows shows what it is.
 static void
 read_answer(struct ac_client_answer *to, struct span body)
 {

@@ -37,7 +37,7 @@ struct ac_client_options {
 struct ac_client {
     struct ac_client_options options; // its texts are borrowed
     struct rest *rest;
-    char message[300]; // what the last answer that was looked into says, escaped
+    char message[300]; // what the last answer that was examined says, escaped
 };
 
 // ac_client_open reads the token; the first call connects. NULL with *err set.
@@ -77,6 +77,6 @@ int ac_client_write(struct ac_client *a, const struct hook *found,
                     struct err *err);
 
 // ac_client_events reads AC's own list of event types, which is known to be incomplete.
-int ac_client_events(struct ac_client *a, struct hook_words *events, struct err *err);
+int ac_client_events(struct ac_client *a, struct string_set *events, struct err *err);
 
 #endif

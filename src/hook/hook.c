@@ -10,30 +10,30 @@
 enum { URL_MAX = 4096, LABEL_MAX = 1 << 16, ENTITY_LEVELS = 3 };
 
 bool
-hook_words_add(struct hook_words *words, struct span word)
+string_set_add(struct string_set *set, struct span text)
 {
-    char *copy = memory_copy(word);
+    char *copy = memory_copy(text);
     size_t i = 0;
 
-    while (i < words->len && strcmp(words->at[i], copy) < 0)
+    while (i < set->len && strcmp(set->at[i], copy) < 0)
         i++;
-    if (i < words->len && strcmp(words->at[i], copy) == 0) {
+    if (i < set->len && strcmp(set->at[i], copy) == 0) {
         free(copy);
         return false;
     }
-    words->at = memory_grow(words->at, (words->len + 1) * sizeof *words->at);
-    memmove(words->at + i + 1, words->at + i, (words->len - i) * sizeof *words->at);
-    words->at[i] = copy;
-    words->len++;
+    set->at = memory_grow(set->at, (set->len + 1) * sizeof *set->at);
+    memmove(set->at + i + 1, set->at + i, (set->len - i) * sizeof *set->at);
+    set->at[i] = copy;
+    set->len++;
     return true;
 }
 
 static void
-release_words(struct hook_words *words)
+release_set(struct string_set *set)
 {
-    for (size_t i = 0; i < words->len; i++)
-        free(words->at[i]);
-    free(words->at);
+    for (size_t i = 0; i < set->len; i++)
+        free(set->at[i]);
+    free(set->at);
 }
 
 struct hook *
@@ -62,9 +62,9 @@ hook_release(struct hook *hook)
     free(hook->name);
     free(hook->label);
     free(hook->url);
-    release_words(&hook->events);
-    release_words(&hook->sources);
-    release_words(&hook->tokens);
+    release_set(&hook->events);
+    release_set(&hook->sources);
+    release_set(&hook->tokens);
     *hook = (struct hook){0};
 }
 
@@ -284,7 +284,7 @@ is_same_label(const char *a, const char *b)
 // --- comparing -----------------------------------------------------------------------------
 
 static bool
-is_same_set(const struct hook_words *a, const struct hook_words *b)
+is_same_set(const struct string_set *a, const struct string_set *b)
 {
     size_t i = 0;
 
@@ -320,10 +320,10 @@ digest_add(uint64_t *digest, struct span s) // FNV-1a, with the end of each piec
 }
 
 static void
-digest_words(uint64_t *digest, const struct hook_words *words)
+digest_set(uint64_t *digest, const struct string_set *set)
 {
-    for (size_t i = 0; i < words->len; i++)
-        digest_add(digest, span_of(words->at[i]));
+    for (size_t i = 0; i < set->len; i++)
+        digest_add(digest, span_of(set->at[i]));
     digest_add(digest, SPAN(""));
 }
 
@@ -334,8 +334,8 @@ hook_digest(const struct hook *hook)
 
     digest_add(&digest, span_of(hook->label));
     digest_add(&digest, span_of(hook->url));
-    digest_words(&digest, &hook->events);
-    digest_words(&digest, &hook->sources);
+    digest_set(&digest, &hook->events);
+    digest_set(&digest, &hook->sources);
     digest_add(&digest, span_make(&hook->list, sizeof hook->list));
     return digest ? digest : 1; // 0 is none
 }

@@ -10,8 +10,8 @@
 
 #include <stdint.h>
 
-// A set of words: sorted, without repeats, owned.
-struct hook_words {
+// A set of strings: sorted, without duplicates, owned.
+struct string_set {
     char **at;
     size_t len;
 };
@@ -24,10 +24,10 @@ struct hook {
     char *name;  // in our URLs; NULL for a hook of others
     char *label; // what AC calls its name
     char *url;   // a password: never shown as it is
-    struct hook_words events, sources;
+    struct string_set events, sources;
     uint64_t list;            // 0: all lists
     uint64_t adopt;           // wanted: the id of the hook to turn into this one, 0: none
-    struct hook_words tokens; // wanted: those of its name under every secret
+    struct string_set tokens; // wanted: those of its name under every secret
 
     // found
     uint64_t row; // which row of a list it is: the id, else made of the row's bytes
@@ -43,8 +43,8 @@ struct hooks {
     size_t len, cap;
 };
 
-// hook_words_add gives false for a word that is there already.
-bool hook_words_add(struct hook_words *words, struct span word);
+// string_set_add gives false for a string that is there already.
+bool string_set_add(struct string_set *set, struct span text);
 
 // hooks_add adds an empty hook, which the caller fills; valid until the next one is added.
 struct hook *hooks_add(struct hooks *hooks);

@@ -6,17 +6,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { WORDS_MAX = 200 };
+enum { SET_MAX = 200 };
 
 // --- writing -------------------------------------------------------------------------------
 
 static cJSON *
-words_json(const struct hook_words *words)
+set_json(const struct string_set *set)
 {
     cJSON *array = cJSON_CreateArray();
 
-    for (size_t i = 0; i < words->len; i++)
-        cJSON_AddItemToArray(array, cJSON_CreateString(words->at[i]));
+    for (size_t i = 0; i < set->len; i++)
+        cJSON_AddItemToArray(array, cJSON_CreateString(set->at[i]));
     return array;
 }
 
@@ -27,8 +27,8 @@ hook_json_write(struct buf *to, const struct hook *hook)
 
     cJSON_AddStringToObject(body, "name", hook->label);
     cJSON_AddStringToObject(body, "url", hook->url);
-    cJSON_AddItemToObject(body, "events", words_json(&hook->events));
-    cJSON_AddItemToObject(body, "sources", words_json(&hook->sources));
+    cJSON_AddItemToObject(body, "events", set_json(&hook->events));
+    cJSON_AddItemToObject(body, "sources", set_json(&hook->sources));
     // Below 2^31 as the configuration bounds it, so that a double holds it.
     cJSON_AddNumberToObject(body, "listid", (double)hook->list);
     char *text = cJSON_PrintUnformatted(root);
@@ -79,24 +79,24 @@ read_text(struct hook *hook, const cJSON *object, const char *name)
 
 // An array, or an object, which is what PHP makes of an array with a gap; "a,b" too.
 static bool
-read_words(struct hook_words *to, const cJSON *words)
+read_set(struct string_set *to, const cJSON *set)
 {
     const cJSON *item;
-    bool good = !words || cJSON_IsArray(words) || cJSON_IsObject(words);
+    bool ok = !set || cJSON_IsArray(set) || cJSON_IsObject(set);
 
-    if (cJSON_IsString(words)) {
-        struct span rest = span_of(words->valuestring);
-        while (rest.len && to->len < WORDS_MAX)
-            hook_words_add(to, span_trim(span_cut(&rest, ',')));
+    if (cJSON_IsString(set)) {
+        struct span rest = span_of(set->valuestring);
+        while (rest.len && to->len < SET_MAX)
+            string_set_add(to, span_trim(span_cut(&rest, ',')));
         return true;
     }
-    cJSON_ArrayForEach(item, words)
+    cJSON_ArrayForEach(item, set)
     {
-        good = good && cJSON_IsString(item) && to->len < WORDS_MAX;
-        if (cJSON_IsString(item) && to->len < WORDS_MAX)
-            hook_words_add(to, span_of(item->valuestring));
+        ok = ok && cJSON_IsString(item) && to->len < SET_MAX;
+        if (cJSON_IsString(item) && to->len < SET_MAX)
+            string_set_add(to, span_of(item->valuestring));
     }
-    return good;
+    return ok;
 }
 
 // Which row this is when its id cannot be read.
@@ -124,9 +124,9 @@ read_hook(struct hook *to, const cJSON *object)
     to->row = to->id ? to->id : row_digest(object);
     to->label = read_text(to, object, "name");
     to->url = read_text(to, object, "url");
-    if (!read_words(&to->events, cJSON_GetObjectItemCaseSensitive(object, "events")))
+    if (!read_set(&to->events, cJSON_GetObjectItemCaseSensitive(object, "events")))
         miss(to, "events");
-    if (!read_words(&to->sources, cJSON_GetObjectItemCaseSensitive(object, "sources")))
+    if (!read_set(&to->sources, cJSON_GetObjectItemCaseSensitive(object, "sources")))
         miss(to, "sources");
     if (!read_number(&to->list, cJSON_GetObjectItemCaseSensitive(object, "listid"))) {
         to->list = HOOK_LIST_UNREADABLE;
@@ -140,14 +140,14 @@ parse(struct span body, struct err *err)
     cJSON *root = cJSON_ParseWithLength(body.at, body.len);
 
     if (!cJSON_IsObject(root)) {
-        char said[200];
-        hook_json_explain(said, sizeof said, body);
+        char message[200];
+        hook_json_explain(message, sizeof message, body);
         cJSON_Delete(root);
         err_set(err, ERR_INPUT, "the answer is not JSON as ActiveCampaign writes it%s%s",
-                said[0]         ? ": "
+                message[0]      ? ": "
                 : body.len == 0 ? ": it is empty"
                                 : "",
-                said);
+                message);
         return NULL;
     }
     return root;
@@ -207,7 +207,7 @@ hook_json_read_one(struct hook *to, struct span body, struct err *err)
 }
 
 int
-hook_json_read_events(struct hook_words *to, struct span body, struct err *err)
+hook_json_read_events(struct string_set *to, struct span body, struct err *err)
 {
     cJSON *root = parse(body, err);
 
@@ -216,7 +216,7 @@ hook_json_read_events(struct hook_words *to, struct span body, struct err *err)
     const cJSON *events = cJSON_GetObjectItemCaseSensitive(root, "webhookEvents");
     if (!cJSON_IsArray(events))
         return not_hooks(root, err, "list of events");
-    (void)read_words(to, events); // what is no word is no event
+    (void)read_set(to, events); // what is no string is no event
     cJSON_Delete(root);
     return 0;
 }
@@ -231,26 +231,26 @@ text_of(const cJSON *object, const char *name)
     return cJSON_IsString(item) && item->valuestring[0] ? item->valuestring : NULL;
 }
 
-// The words of one entry of `errors`: a string, or an object with detail, title or error,
+// The message of one entry of `errors`: a string, or an object with detail, title or error,
 // and the field that `source.pointer` names.
 static void
 add_error(struct buf *to, const cJSON *entry)
 {
     const cJSON *source = cJSON_GetObjectItemCaseSensitive(entry, "source");
-    const char *said = cJSON_IsString(entry) ? entry->valuestring : NULL,
+    const char *message = cJSON_IsString(entry) ? entry->valuestring : NULL,
                *field = text_of(source, "pointer");
 
-    if (!said)
-        said = text_of(entry, "detail");
-    if (!said)
-        said = text_of(entry, "title");
-    if (!said)
-        said = text_of(entry, "error");
+    if (!message)
+        message = text_of(entry, "detail");
+    if (!message)
+        message = text_of(entry, "title");
+    if (!message)
+        message = text_of(entry, "error");
     if (!field)
         field = text_of(source, "value");
-    if (!said)
+    if (!message)
         return;
-    buf_add_format(to, "%s%s", to->len ? "; " : "", said);
+    buf_add_format(to, "%s%s", to->len ? "; " : "", message);
     if (field)
         buf_add_format(to, " (%s)",
                        strrchr(field, '/') ? strrchr(field, '/') + 1 : field);
@@ -289,7 +289,7 @@ is_html(struct span body)
     return body.len && *body.at == '<';
 }
 
-// Appends text with "..." for what stands behind :// (in JSON also written :\/\/).
+// Appends text with "..." for what follows :// (in JSON also written :\/\/).
 static void
 add_without_urls(struct buf *to, struct span text)
 {

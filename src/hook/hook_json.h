@@ -11,7 +11,7 @@
 void hook_json_write(struct buf *to, const struct hook *hook);
 
 // hook_json_read_page adds the hooks of one page of GET /webhooks. *total is meta.total, 0
-// when it is not told or no number; *count the rows of the page. A row that cannot be read
+// when it is missing or no number; *count the rows of the page. A row that cannot be read
 // whole is there too, `unreadable` says why: most are of others. ERR_INPUT when this is not such
 // a page.
 int hook_json_read_page(struct hooks *to, uint64_t *total, size_t *count,
@@ -21,7 +21,7 @@ int hook_json_read_page(struct hooks *to, uint64_t *total, size_t *count,
 int hook_json_read_one(struct hook *to, struct span body, struct err *err);
 
 // hook_json_read_events reads {"webhookEvents":[...]}.
-int hook_json_read_events(struct hook_words *to, struct span body, struct err *err);
+int hook_json_read_events(struct string_set *to, struct span body, struct err *err);
 
 // hook_json_explain writes what an error answer says, for people, escaped and without the URLs
 // in it, which may be passwords; "" when it says nothing. A page of HTML gives "HTML instead of

@@ -17,7 +17,7 @@ enum step_kind {
     STEP_REMOVE,
     STEP_LEAVE, // ours, not wanted, and prune is off; or it cannot be read
     STEP_KEEP, // it differs, and is what AC made of what is wanted: writing again is in vain
-    STEP_REFUSE, // it is not created beside `found`, a person must look
+    STEP_REFUSE, // it is not created beside `found`, a person must decide
 };
 
 enum step_why {
@@ -41,8 +41,7 @@ struct step {
 };
 
 struct plan {
-    struct step
-        *at; // creations and changes first, removals behind them: no event is lost
+    struct step *at; // creations and changes first, then removals: no event is lost
     size_t len;
     size_t writes;                 // steps that create, change or remove
     size_t ok;                     // hooks that are as wanted

@@ -190,7 +190,7 @@ create(struct apply *a, const struct hook *wanted, struct err *err)
         return err_exit(err, EXIT_CODE_CHANGES,
                         "ActiveCampaign created it as #%" PRIu64
                         " and shows it nowhere. It is "
-                        "not created a second time: look at ActiveCampaign's own page of "
+                        "not created a second time: check ActiveCampaign's own page of "
                         "webhooks; an hour later, or after a reload, it may be created",
                         missing->id);
     return write_hook(a, NULL, wanted, err);
@@ -358,7 +358,7 @@ try_once(struct apply *a, int *unclear, int *same, struct err *err)
     if (++*same < SAME_MAX)
         return 1;
     return err_exit(err, EXIT_CODE_FAILURE,
-                    "ActiveCampaign says yes to changes that its list does not show "
+                    "ActiveCampaign accepts changes that its list does not show "
                     "afterwards: see `acrelay-worker plan`");
 }
 

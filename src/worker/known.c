@@ -115,13 +115,13 @@ find_wanted(const struct settling *s, uint64_t digest)
 }
 
 static void
-add_words(struct buf *to, const char *field, const struct hook_words *words)
+add_set(struct buf *to, const char *field, const struct string_set *set)
 {
     char word[80];
 
     buf_add_format(to, "%s%s [", to->len ? ", " : "", field);
-    for (size_t i = 0; i < words->len; i++) {
-        text_escape(word, sizeof word, span_of(words->at[i]));
+    for (size_t i = 0; i < set->len; i++) {
+        text_escape(word, sizeof word, span_of(set->at[i]));
         buf_add_format(to, "%s%s", i ? ", " : "", word);
     }
     buf_add_byte(to, ']');
@@ -141,9 +141,9 @@ report(const struct hook *wanted, const struct hook *found, unsigned differs)
     if (differs & DIFFERS_URL)
         buf_add_format(&text, "%sanother URL", text.len ? ", " : "");
     if (differs & DIFFERS_EVENTS)
-        add_words(&text, "events", &found->events);
+        add_set(&text, "events", &found->events);
     if (differs & DIFFERS_SOURCES)
-        add_words(&text, "sources", &found->sources);
+        add_set(&text, "sources", &found->sources);
     if (differs & DIFFERS_LIST && found->list == HOOK_LIST_UNREADABLE)
         buf_add_format(&text, "%sa list that cannot be read", text.len ? ", " : "");
     else if (differs & DIFFERS_LIST)
@@ -203,8 +203,8 @@ is_as_written(const struct settling *s, const struct known_hook *e,
     return wanted ? hook_differs(wanted, row) == 0 : hook_digest(row) == e->stored;
 }
 
-// One whose id nobody told: a new one of its name ends the doubt. It need not be that one, so
-// what was written says nothing of it.
+// One whose id the answer did not say: a new one of its name ends the doubt. It need not be that one, so
+// what was written says nothing about it.
 static void
 settle_nameless(struct settling *s, struct known_hook *e)
 {

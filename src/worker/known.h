@@ -1,7 +1,7 @@
 // What is known of hooks at AC beside what a list says just now, here and in Redis.
 //
-// AC's lists may be late, lose rows, and show what was written in other words, so nothing is
-// created, written again or held to be gone on the word of one list: where it differs from what
+// AC's lists may be late, lose rows, and store what was written differently, so nothing is
+// created, written again or held to be gone because one list says so: where it differs from what
 // is known here, GET /webhooks/{id} decides. One thread.
 #ifndef ACRELAY_WORKER_KNOWN_H
 #define ACRELAY_WORKER_KNOWN_H
@@ -50,7 +50,7 @@ void known_wrote(struct known *k, const struct hook *found, const struct hook *w
                  const struct ac_client_answer *answer);
 
 // known_settle makes of a list what is there: adds what it lacks, drops what it shows too long,
-// and sets `written` and `settled`. Reports once what AC stores in other words.
+// and sets `written` and `settled`. Reports once what AC stores differently.
 int known_settle(struct known *k, struct ac_client *client, const struct hooks *wanted,
                  struct hooks *found, struct err *err);
 
@@ -72,8 +72,8 @@ struct worker_redis {
 
 void worker_redis_close(struct worker_redis *r); // it may be used on, with another config
 
-// worker_redis_command sends one command; NULL when Redis is away or refuses it. The first word
-// is `command`, the second, when `key` is not NULL, "{namespace}:<key>".
+// worker_redis_command sends one command; NULL when Redis is away or refuses it. The first
+// argument is `command`, the second, when `key` is not NULL, "{namespace}:<key>".
 const struct redis_reply *worker_redis_command(struct worker_redis *r,
                                                const char *command, const char *key,
                                                const struct span *more, size_t more_len);
@@ -93,13 +93,13 @@ void known_save(const struct known *k, struct worker_redis *r, const char *name)
 // "stored":[{"id":"7","differs":true,"written":"<16 hex>","as":"<16 hex>"}] digests of what was
 // written and of what AC made of it; where they do not differ, for an hour.
 struct state {
-    char word[24];                            // "registered"; "": none
+    char name[24];                            // "registered"; "": none
     int64_t checked_us, last_us, repaired_us; // 0: never
     int64_t repaired_boot_us;                 // the same by the boot clock
 };
 
 // state_save writes the state of a hook, with the ids of the found hooks of this name and what
-// is known of them. state_read reads one; only word and repaired times.
+// is known of them. state_read reads one; only name and repaired times.
 void state_save(const struct state *state, const char *name, const struct hooks *found,
                 const struct known *known, struct worker_redis *r);
 void state_read(struct state *to, struct span json);

@@ -207,7 +207,7 @@ state_save(const struct state *state, const char *name, const struct hooks *foun
 {
     cJSON *root = cJSON_CreateObject();
 
-    cJSON_AddStringToObject(root, "state", state->word);
+    cJSON_AddStringToObject(root, "state", state->name);
     cJSON *ids = cJSON_AddArrayToObject(root, "ids");
     for (size_t i = 0; i < found->len; i++)
         if (found->at[i].name && strcmp(found->at[i].name, name) == 0)
@@ -375,7 +375,7 @@ state_read(struct state *to, struct span json)
     uint64_t boot_s;
 
     *to = (struct state){0};
-    text_escape(to->word, sizeof to->word, text_of(root, "state"));
+    text_escape(to->name, sizeof to->name, text_of(root, "state"));
     if (!clock_parse(&to->repaired_us, text_of(root, "repaired")))
         to->repaired_us = 0;
     if (text_number(&boot_s, text_of(root, "repaired_boot"), INT32_MAX))

@@ -2,8 +2,8 @@
 // directory that the service manager made again, is the one that others see too. It is a file of
 // mode 600 in $RUNTIME_DIRECTORY or $STATE_DIRECTORY, as systemd gives them to the unit, else in
 // /run/acrelay-worker: that is the unit's, so that root finds it by hand. The file with the API
-// token is locked as well: whoever may run a worker can read it, nobody else can open it, and
-// workers outside of units have that in common whoever they run as.
+// token is locked as well: anyone who may run a worker can read it, nobody else can open it, and
+// workers outside of units have it in common, whatever user they run as.
 #include "worker/worker.h"
 
 #include "base/file.h"
@@ -101,7 +101,7 @@ open_file(const struct lock *l, struct err *err)
     }
     if (geteuid() == 0 && st.st_uid == 0 && directory.st_uid != 0 &&
         fchown(fd, directory.st_uid, directory.st_gid) < 0)
-        return fd; // the unit cannot open it then, and says so
+        return fd; // the unit cannot open it then, and reports it
     return fd;
 }
 

@@ -230,9 +230,9 @@ read_repaired(struct monitor *m, struct monitored *h, struct worker *w)
 }
 
 static void
-save_state(struct monitor *m, struct monitored *h, struct worker *w, const char *word)
+save_state(struct monitor *m, struct monitored *h, struct worker *w, const char *name)
 {
-    snprintf(h->state.word, sizeof h->state.word, "%s", word);
+    snprintf(h->state.name, sizeof h->state.name, "%s", name);
     state_save(&h->state, h->name, &m->found, &w->known, &w->redis);
 }
 
@@ -368,8 +368,8 @@ is_believable(const struct worker *w, const struct config_hook *hook)
     return ok;
 }
 
-// Only what this process watched counts, by the boot clock: a hook is re-created on the word of
-// no clock that may step.
+// Only what this process watched counts, by the boot clock: no hook is re-created because of a
+// clock that may step.
 static bool
 needs_repair(const struct monitor *m, const struct monitored *h, const struct worker *w,
              const struct config_hook *hook)

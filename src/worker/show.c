@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { WORD_WIDTH = 79, NAME = 40, LABEL = 240 };
+enum { TEXT_WIDTH = 79, NAME = 40, LABEL = 240 };
 
 // By enum step_why.
 static const struct {
@@ -59,13 +59,13 @@ mask_label(char *to, size_t size, const struct hook *hook)
 // --- JSON ----------------------------------------------------------------------------------
 
 static void
-add_words(const char *name, const struct hook_words *words)
+add_set(const char *name, const struct string_set *set)
 {
     char word[80];
 
     output_open(name, '[');
-    for (size_t i = 0; i < words->len; i++) {
-        text_escape(word, sizeof word, span_of(words->at[i]));
+    for (size_t i = 0; i < set->len; i++) {
+        text_escape(word, sizeof word, span_of(set->at[i]));
         output_text(NULL, span_of(word));
     }
     output_close('[');
@@ -93,8 +93,8 @@ add_hook(const char *name, const struct hook *h, const struct hook *like)
         output_text("hook", span_of(h->name));
     output_text("name", span_of(label));
     output_text("url", span_of(url));
-    add_words("events", &h->events);
-    add_words("sources", &h->sources);
+    add_set("events", &h->events);
+    add_set("sources", &h->sources);
     if (h->list != HOOK_LIST_UNREADABLE)
         add_number("list", h->list);
     if (h->unreadable)
@@ -144,11 +144,11 @@ add_plan(const struct plan *plan, size_t found)
 // --- plan ----------------------------------------------------------------------------------
 
 static void
-print_words(const struct hook_words *words)
+print_set(const struct string_set *set)
 {
-    for (size_t i = 0; i < words->len; i++) {
+    for (size_t i = 0; i < set->len; i++) {
         fputs(i ? ", " : "", stdout);
-        output_print(span_of(words->at[i]), WORD_WIDTH);
+        output_print(span_of(set->at[i]), TEXT_WIDTH);
     }
 }
 
@@ -164,12 +164,12 @@ print_list(uint64_t list)
 }
 
 static void
-print_change(const char *part, const struct hook_words *from, const struct hook_words *to)
+print_change(const char *part, const struct string_set *from, const struct string_set *to)
 {
     printf("\n      %s", part);
-    print_words(from);
+    print_set(from);
     printf(" -> ");
-    print_words(to);
+    print_set(to);
 }
 
 static void
@@ -204,9 +204,9 @@ static void
 print_reason(const struct step *step)
 {
     if (step->kind == STEP_CREATE) {
-        print_words(&step->wanted->events);
+        print_set(&step->wanted->events);
         printf("; from ");
-        print_words(&step->wanted->sources);
+        print_set(&step->wanted->sources);
         printf("; ");
         print_list(step->wanted->list);
     } else if (step->why == WHY_UNREADABLE) {
@@ -268,7 +268,7 @@ warn_of_events(struct worker *w)
     for (size_t i = 0; listed && i < w->wanted.len; i++)
         for (size_t k = 0; k < w->wanted.at[i].events.len; k++) {
             const char *event = w->wanted.at[i].events.at[k];
-            if (hook_words_add(&known.events, span_of(event)))
+            if (string_set_add(&known.events, span_of(event)))
                 log_warn(
                     "worker: event %s is not in ActiveCampaign's own list (which is not "
                     "complete); asking for it anyway",
@@ -314,7 +314,7 @@ print_hook(const struct hook *h, const struct hook *like)
     mask_label(label, sizeof label, h);
     printf("%-8s %-6s %-24s %-30s ", h->id ? id : "?", h->name ? "ours" : "other", label,
            url);
-    print_words(&h->events);
+    print_set(&h->events);
     if (h->list) {
         printf("; ");
         print_list(h->list);
@@ -405,11 +405,11 @@ print_quoted(const char *text)
 
 // A flow list; a word that could end it, or be read as something else, is quoted.
 static void
-print_flow(const char *name, const struct hook_words *words)
+print_flow(const char *name, const struct string_set *set)
 {
     printf("    %s: [", name);
-    for (size_t i = 0; i < words->len; i++) {
-        const char *word = words->at[i];
+    for (size_t i = 0; i < set->len; i++) {
+        const char *word = set->at[i];
         fputs(i ? ", " : "", stdout);
         if (*word &&
             strspn(word, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(word))
@@ -443,8 +443,8 @@ add_import(const struct hook *found)
     text_escape(label, sizeof label, span_of(found->label));
     output_text("name", span_of(name));
     output_text("label", span_of(label));
-    add_words("events", &found->events);
-    add_words("sources", &found->sources);
+    add_set("events", &found->events);
+    add_set("sources", &found->sources);
     add_number("list", found->list);
     add_number("adopt", found->id);
     output_print_line();

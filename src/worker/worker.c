@@ -23,10 +23,10 @@ read_config(const struct worker *w, struct err *err)
 }
 
 static void
-add_words(struct hook_words *to, const struct config_list *from)
+add_set(struct string_set *to, const struct config_list *from)
 {
     for (size_t i = 0; i < from->len; i++)
-        hook_words_add(to, span_of(from->at[i]));
+        string_set_add(to, span_of(from->at[i]));
 }
 
 // With the URL under the newest secret and the tokens of all.
@@ -42,12 +42,12 @@ add_wanted(struct worker *w, const struct config_hook *from, size_t list)
     hook->name = memory_copy(name);
     hook->label = memory_copy(span_of(from->label));
     hook->url = memory_copy(buf_span(&url));
-    add_words(&hook->events, &from->events);
-    add_words(&hook->sources, &from->sources);
+    add_set(&hook->events, &from->events);
+    add_set(&hook->sources, &from->sources);
     for (size_t i = 0; i < w->secrets->len; i++) {
         char token[SECRET_TOKEN_TEXT];
         secrets_token(w->secrets, i, name, token);
-        hook_words_add(&hook->tokens, span_of(token));
+        string_set_add(&hook->tokens, span_of(token));
     }
     hook->list = from->lists.at[list];
     hook->adopt = list == 0 ? from->adopt : 0;

@@ -111,8 +111,8 @@ Test(hook_json, writes_the_whole_object)
                         .list = 5};
     struct buf text;
 
-    hook_words_add(&hook.events, SPAN("sent"));
-    hook_words_add(&hook.sources, SPAN("api"));
+    string_set_add(&hook.events, SPAN("sent"));
+    string_set_add(&hook.sources, SPAN("api"));
     buf_init(&text, 1000);
     hook_json_write(&text, &hook);
     cr_assert_str_eq(buf_text(&text),

@@ -13,8 +13,8 @@ add(struct hooks *to, uint64_t id, const char *name, const char *url, uint64_t l
     h->name = name ? memory_copy(span_of(name)) : NULL;
     h->label = memory_copy(span_of("label"));
     h->url = memory_copy(span_of(url));
-    hook_words_add(&h->events, SPAN("subscribe"));
-    hook_words_add(&h->sources, SPAN("api"));
+    string_set_add(&h->events, SPAN("subscribe"));
+    string_set_add(&h->sources, SPAN("api"));
     h->list = list;
     return h;
 }
@@ -26,11 +26,11 @@ copy(struct hook *to, const struct hook *from)
     to->name = from->name ? memory_copy(span_of(from->name)) : NULL;
     to->label = memory_copy(span_of(from->label));
     to->url = memory_copy(span_of(from->url));
-    to->events = to->sources = to->tokens = (struct hook_words){0};
+    to->events = to->sources = to->tokens = (struct string_set){0};
     for (size_t i = 0; i < from->events.len; i++)
-        hook_words_add(&to->events, span_of(from->events.at[i]));
+        string_set_add(&to->events, span_of(from->events.at[i]));
     for (size_t i = 0; i < from->sources.len; i++)
-        hook_words_add(&to->sources, span_of(from->sources.at[i]));
+        string_set_add(&to->sources, span_of(from->sources.at[i]));
 }
 
 static bool
@@ -91,7 +91,7 @@ Test(plan, names_what_differs)
     struct plan plan;
 
     add(&wanted, 0, "a", "https://x/hook/a/new", 0);
-    hook_words_add(&wanted.at[0].events, SPAN("sent"));
+    string_set_add(&wanted.at[0].events, SPAN("sent"));
     add(&found, 7, "a", "https://x/hook/a/old", 0);
     plan_make(&plan, &wanted, &found, false);
     cr_assert_eq(plan.len, 1);
@@ -286,7 +286,7 @@ Test(plan, does_not_write_again_what_activecampaign_made_of_it)
     struct plan plan;
 
     add(&wanted, 0, "a", "https://x/hook/a/t", 4);
-    hook_words_add(&wanted.at[0].events, SPAN("sms_sent"));
+    string_set_add(&wanted.at[0].events, SPAN("sms_sent"));
     add(&found, 7, "a", "https://x/hook/a/t", 0);
     found.at[0].written = hook_digest(&wanted.at[0]);
     plan_make(&plan, &wanted, &found, true);
@@ -298,7 +298,7 @@ Test(plan, does_not_write_again_what_activecampaign_made_of_it)
     cr_assert_eq(plan.count[STEP_KEEP], 1);
     cr_assert_eq(plan.at[0].differs, DIFFERS_EVENTS | DIFFERS_LIST);
     plan_release(&plan);
-    hook_words_add(&wanted.at[0].events, SPAN("sent"));
+    string_set_add(&wanted.at[0].events, SPAN("sent"));
     plan_make(&plan, &wanted, &found, true);
     cr_assert_eq(plan.writes, 1, "the file changed");
     plan_release(&plan);
@@ -349,8 +349,8 @@ Test(plan, creates_nothing_beside_what_looks_like_ours)
         struct hooks wanted = {0}, found = {0};
         struct plan plan;
         struct hook *w = add(&wanted, 0, "a", "https://x/hook/a/t", 0);
-        hook_words_add(&w->tokens, SPAN("t"));
-        hook_words_add(&w->tokens, SPAN("older"));
+        string_set_add(&w->tokens, SPAN("t"));
+        string_set_add(&w->tokens, SPAN("older"));
         struct hook *f = add(&found, 7, NULL, cases[i].url, 0);
         free(f->label);
         f->label = memory_copy(span_of(cases[i].label));
@@ -413,7 +413,7 @@ make_random(unsigned seed, struct hooks *wanted, struct hooks *found, bool *prun
         struct hook *h =
             add(found, (uint64_t)i + 1, ours ? name : NULL, url, (uint64_t)(rand() % 3));
         if (rand() % 2)
-            hook_words_add(&h->events, SPAN("sent"));
+            string_set_add(&h->events, SPAN("sent"));
     }
     if (there && rand() % 3 == 0)
         wanted->at[0].adopt = (uint64_t)(1 + rand() % there);
