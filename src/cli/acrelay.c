@@ -11,7 +11,7 @@
 
 // Each shell asks the program itself what may stand there.
 static int
-run_completion(void *cli)
+run_completion(void *cli, struct err *err)
 {
     static const char bash[] =
         "_acrelay() {\n"
@@ -39,6 +39,7 @@ run_completion(void *cli)
                        : strcmp(shell, "fish") == 0 ? fish
                                                     : NULL;
 
+    (void)err;
     if (text)
         fputs(text, stdout);
     else
@@ -73,7 +74,7 @@ run(struct cli *c)
 
     if (command->needs_config && !cli_read_config(c))
         return EXIT_CODE_CONFIG;
-    int code = output_end(command->run(c));
+    int code = program_run(c->options, c);
     config_release(c->config);
     return code;
 }

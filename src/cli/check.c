@@ -426,11 +426,12 @@ print_document(const char *what)
 }
 
 static int
-run_check(void *cli)
+run_check(void *cli, struct err *err)
 {
     struct cli *c = cli;
     struct report r = {.cli = c};
 
+    (void)err;
     if (options_has(c->options, "print"))
         return print_document(options_text(c->options, "print", "settings"));
     check_all(&r, options_has(c->options, "offline"));

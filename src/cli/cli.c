@@ -10,15 +10,6 @@
 
 enum { REDIS_MS = 5000 };
 
-int
-cli_fail(const struct err *err)
-{
-    output_wait_end();
-    fflush(stdout);
-    fprintf(stderr, "acrelay: %s\n", err->text);
-    return err->exit ? (int)err->exit : EXIT_CODE_FAILURE;
-}
-
 // --- configuration ----------------------------------------------------------------------
 
 // Warnings are for `check`: here only what stops us is printed.

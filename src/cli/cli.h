@@ -1,6 +1,5 @@
 // What the commands of `acrelay` share. A command is a row of the table at the end of its file:
-// one function of the struct cli, which reads what it needs from the options, prints to stdout,
-// and returns the exit code.
+// one function of the struct cli, which reads what it needs from the options and prints to stdout.
 #ifndef ACRELAY_CLI_CLI_H
 #define ACRELAY_CLI_CLI_H
 
@@ -19,9 +18,6 @@ struct cli {
 extern const struct command cli_check_commands[], cli_doctor_commands[],
     cli_send_commands[], cli_tail_commands[], cli_status_commands[],
     cli_journal_commands[], cli_repair_commands[], cli_dead_commands[];
-
-// cli_fail prints "acrelay: <text>" to stderr and gives the exit code.
-int cli_fail(const struct err *err);
 
 // cli_read_config reads the configuration if that is not done yet, and prints its mistakes on
 // stderr; NULL when there are some.

@@ -39,11 +39,11 @@ dead_open(struct dead *d, struct cli *c, struct err *err)
 }
 
 static int
-dead_close(struct dead *d, int result, const struct err *err)
+dead_close(struct dead *d, int result)
 {
     redis_close(d->redis);
     buf_release(&d->body);
-    return result < 0 ? cli_fail(err) : d->code;
+    return result < 0 ? -1 : d->code;
 }
 
 static bool
@@ -123,20 +123,19 @@ print_letter(struct dead *d, const char *id, const struct redis_reply *fields,
 }
 
 static int
-run_dead_list(void *cli)
+run_dead_list(void *cli, struct err *err)
 {
     struct cli *c = cli;
     struct dead d;
-    struct err err = {0};
 
-    if (dead_open(&d, c, &err) < 0)
-        return cli_fail(&err);
+    if (dead_open(&d, c, err) < 0)
+        return -1;
     d.reason = options_text(c->options, "reason", NULL);
     d.most = options_number(c->options, "count", UINT64_MAX);
-    int result = walk(&d, print_letter, &err);
+    int result = walk(&d, print_letter, err);
     if (result == 0 && d.found == 0 && !output.json)
         puts("no dead letters");
-    return dead_close(&d, result, &err);
+    return dead_close(&d, result);
 }
 
 static int
@@ -197,25 +196,24 @@ print_whole(const struct redis_reply *fields, struct span raw)
 }
 
 static int
-run_dead_show(void *cli)
+run_dead_show(void *cli, struct err *err)
 {
     struct cli *c = cli;
     const char *id = c->options->arguments[0];
     struct dead d;
-    struct err err = {0};
 
-    if (dead_open(&d, c, &err) < 0)
-        return cli_fail(&err);
-    const struct redis_reply *fields = find(&d, id, &err);
+    if (dead_open(&d, c, err) < 0)
+        return -1;
+    const struct redis_reply *fields = find(&d, id, err);
     struct span raw;
-    int result = fields ? read_raw(&d, fields, &raw, &err) : -1;
+    int result = fields ? read_raw(&d, fields, &raw, err) : -1;
     if (result == 0 && output.json) {
         cli_add_entry(span_of(id), fields, raw);
         output_print_line();
     }
     if (result == 0 && !output.json)
         print_whole(fields, raw);
-    return dead_close(&d, result, &err);
+    return dead_close(&d, result);
 }
 
 // --- replay ---------------------------------------------------------------------------
@@ -344,7 +342,7 @@ replay(struct dead *d, const char *id, struct err *err)
 static void
 tell_failed(struct dead *d, const char *id, const struct err *err)
 {
-    int code = cli_fail(err);
+    int code = output_fail(err);
 
     d->code = d->code ? d->code : code;
     if (!output.json)
@@ -355,26 +353,25 @@ tell_failed(struct dead *d, const char *id, const struct err *err)
 }
 
 static int
-run_dead_replay(void *cli)
+run_dead_replay(void *cli, struct err *err)
 {
     struct cli *c = cli;
     struct dead d;
-    struct err err = {0};
 
     if (event_zone_set(c->config->account_time_zone ? c->config->account_time_zone : "",
-                       &err) < 0 ||
-        dead_open(&d, c, &err) < 0)
-        return cli_fail(&err);
+                       err) < 0 ||
+        dead_open(&d, c, err) < 0)
+        return -1;
     for (int i = 0; i < c->options->arguments_len && !redis_is_dead(d.redis); i++) {
         const char *id = c->options->arguments[i];
-        if (replay(&d, id, &err) < 0)
-            tell_failed(&d, id, &err);
+        if (replay(&d, id, err) < 0)
+            tell_failed(&d, id, err);
         else
             printf(output.json ? "{\"replayed\":\"%s\"}\n"
                                : "%s is in its stream now, marked with ce_replay\n",
                    id);
     }
-    return dead_close(&d, 0, NULL);
+    return dead_close(&d, 0);
 }
 
 // --- drop -----------------------------------------------------------------------------
@@ -416,30 +413,27 @@ drop_many(struct dead *d, struct err *err)
 }
 
 static int
-run_dead_drop(void *cli)
+run_dead_drop(void *cli, struct err *err)
 {
     struct cli *c = cli;
     const struct options *o = c->options;
     struct dead d;
-    struct err err = {0};
     int result = 0;
     bool many = options_has(o, "all") || options_has(o, "reason");
 
-    if (many == (o->arguments_len > 0)) {
-        err_exit(&err, EXIT_CODE_USAGE,
-                 "dead drop takes entry ids, or --reason WORD, or --all");
-        return cli_fail(&err);
-    }
-    if (dead_open(&d, c, &err) < 0)
-        return cli_fail(&err);
+    if (many == (o->arguments_len > 0))
+        return err_exit(err, EXIT_CODE_USAGE,
+                        "dead drop takes entry ids, or --reason WORD, or --all");
+    if (dead_open(&d, c, err) < 0)
+        return -1;
     d.reason = options_text(o, "reason", NULL);
     if (many)
-        result = drop_many(&d, &err);
+        result = drop_many(&d, err);
     for (int i = 0; i < o->arguments_len; i++)
         drop(&d, o->arguments[i]);
     printf(output.json ? "{\"dropped\":%llu}\n" : "%llu dropped\n",
            (unsigned long long)d.found);
-    return dead_close(&d, result, &err);
+    return dead_close(&d, result);
 }
 
 // --- the command line -------------------------------------------------------------------

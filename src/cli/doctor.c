@@ -477,11 +477,12 @@ static const struct check checks[] = {
 };
 
 static int
-run_doctor(void *cli)
+run_doctor(void *cli, struct err *err)
 {
     struct cli *c = cli;
     struct report r = {.cli = c, .deep = true};
 
+    (void)err;
     check_all(&r, false);
     if (c->config)
         report_run(&r, checks, options_has(c->options, "offline") ? 4 : 6);

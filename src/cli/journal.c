@@ -202,18 +202,17 @@ print_total(const struct verify_total *t, int64_t first_us, int64_t last_us)
 }
 
 static int
-run_journal_ls(void *cli)
+run_journal_ls(void *cli, struct err *err)
 {
     struct cli *c = cli;
     struct journal_walk w = {.each = NULL};
-    struct err err = {0};
 
-    if (journal_walk(&w, c, &err) < 0)
-        return cli_fail(&err);
+    if (journal_walk(&w, c, err) < 0)
+        return -1;
     print_total(&w.total, w.first_us, w.last_us);
     if (output.json)
         output_open("files", '[');
-    print_files(cli_directory(c, &err));
+    print_files(cli_directory(c, err));
     if (output.json) {
         output_close('[');
         output_print_line();
@@ -270,18 +269,17 @@ print_files_beside(const struct verify_total *t)
 }
 
 static int
-run_journal_verify(void *cli)
+run_journal_verify(void *cli, struct err *err)
 {
     struct cli *c = cli;
     uint64_t records = 0;
     struct verify_report report = {verify_gap, verify_segment, &records};
     struct verify_total total;
-    struct err err = {0};
-    const char *directory = cli_directory(c, &err);
+    const char *directory = cli_directory(c, err);
 
     output_wait("records read");
-    if (!directory || journal_verify(directory, &report, &total, &err) < 0)
-        return cli_fail(&err);
+    if (!directory || journal_verify(directory, &report, &total, err) < 0)
+        return -1;
     output_wait_end();
     print_total(&total, 0, 0);
     print_files_beside(&total);
@@ -344,13 +342,12 @@ dump(const struct record *record, void *cli, struct err *err)
 }
 
 static int
-run_journal_dump(void *cli)
+run_journal_dump(void *cli, struct err *err)
 {
     struct journal_walk w = {.each = dump, .context = cli};
-    struct err err = {0};
 
-    if (journal_walk(&w, cli, &err) < 0)
-        return cli_fail(&err);
+    if (journal_walk(&w, cli, err) < 0)
+        return -1;
     return w.total.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
 

@@ -58,7 +58,7 @@ replay_record(const struct record *record, void *context, struct err *err)
             err_context(err, "sequence %llu", (unsigned long long)record->sequence);
             if (!is_refused_entry(r, err))
                 return -1;
-            (void)cli_fail(err);
+            (void)output_fail(err);
             r->failed++;
             return 0;
         }
@@ -68,18 +68,17 @@ replay_record(const struct record *record, void *context, struct err *err)
 }
 
 static int
-run_journal_replay(void *cli)
+run_journal_replay(void *cli, struct err *err)
 {
     struct cli *c = cli;
     struct replaying r = {.cli = c, .really = options_has(c->options, "yes")};
     struct journal_walk w = {.each = replay_record, .context = &r};
     const char *zone = c->config->account_time_zone;
-    struct err err = {0};
 
     r.walk = &w;
-    int result = event_zone_set(zone ? zone : "", &err);
+    int result = event_zone_set(zone ? zone : "", err);
     if (result == 0)
-        result = journal_walk(&w, c, &err);
+        result = journal_walk(&w, c, err);
     entry_maker_close(r.maker);
     redis_close(r.redis);
     unsigned long long added = r.added, failed = r.failed;
@@ -95,7 +94,7 @@ run_journal_replay(void *cli)
             "or not; --yes does it\n",
             added);
     if (result < 0)
-        return cli_fail(&err);
+        return -1;
     return failed ? EXIT_CODE_FAILURE : w.total.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
 
@@ -219,21 +218,18 @@ salvage_by_posting(struct journal_walk *w, struct cli *c, struct posting *p,
 }
 
 static int
-run_journal_salvage(void *cli)
+run_journal_salvage(void *cli, struct err *err)
 {
     struct cli *c = cli;
     const char *path = options_text(c->options, "to-file", NULL);
     struct posting posting = {0};
     struct journal_walk w = {0};
-    struct err err = {0};
 
-    if ((path != NULL) == options_has(c->options, "post")) {
-        err_exit(&err, EXIT_CODE_USAGE,
-                 "--to-file says where the deliveries go, or --post posts them");
-        return cli_fail(&err);
-    }
-    int result = path ? salvage_to_file(&w, c, path, &err)
-                      : salvage_by_posting(&w, c, &posting, &err);
+    if ((path != NULL) == options_has(c->options, "post"))
+        return err_exit(err, EXIT_CODE_USAGE,
+                        "--to-file says where the deliveries go, or --post posts them");
+    int result = path ? salvage_to_file(&w, c, path, err)
+                      : salvage_by_posting(&w, c, &posting, err);
     poster_release(&posting.poster);
     unsigned long long done = path ? w.total.records : posting.posted,
                        left = posting.left, missing = w.total.lost;
@@ -245,7 +241,7 @@ run_journal_salvage(void *cli)
         printf("%llu deliveries %s, %llu left, %llu records missing\n", done, word, left,
                missing);
     if (result < 0)
-        return cli_fail(&err);
+        return -1;
     return w.total.gaps || left ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
 
@@ -287,23 +283,22 @@ show_claim(const char *id, const char *directory)
 }
 
 static int
-run_journal_claim(void *cli)
+run_journal_claim(void *cli, struct err *err)
 {
     struct cli *c = cli;
-    struct err err = {0};
-    const char *directory = cli_directory(c, &err);
-    struct cursor *cursor = cursor_open_reader(directory, 0, &err);
+    const char *directory = cli_directory(c, err);
+    struct cursor *cursor = cursor_open_reader(directory, 0, err);
     char id[JOURNAL_ID_TEXT];
 
     if (!cursor)
-        return cli_fail(&err);
+        return -1;
     snprintf(id, sizeof id, "%s", cursor_journal_id(cursor));
     cursor_close(cursor);
     if (!options_has(c->options, "yes")) {
         show_claim(id, directory);
         return EXIT_CODE_OK;
     }
-    return claim(c, id, directory, &err) < 0 ? cli_fail(&err) : EXIT_CODE_OK;
+    return claim(c, id, directory, err) < 0 ? -1 : EXIT_CODE_OK;
 }
 
 // --- the command line -------------------------------------------------------------------

@@ -292,11 +292,10 @@ print_summary(struct sending *s)
 }
 
 static int
-run_send(void *cli)
+run_send(void *cli, struct err *err)
 {
     struct cli *c = cli;
     static struct sending s;
-    struct err err = {0};
     struct buf file;
 
     if (options_has(c->options, "list"))
@@ -305,15 +304,15 @@ run_send(void *cli)
     s.type = span_of(options_text(c->options, "content-type", ""));
     buf_init(&file, BODY_MAX);
     int result =
-        choose_samples(&s, &file, &err) < 0 || choose_target(&s, &err) < 0 ? -1 : 0;
+        choose_samples(&s, &file, err) < 0 || choose_target(&s, err) < 0 ? -1 : 0;
     if (result == 0)
-        result = send_all(&s, &err);
+        result = send_all(&s, err);
     if (s.sent > 0)
         print_summary(&s);
     buf_release(&file);
     poster_release(&s.poster);
     if (result < 0)
-        return cli_fail(&err);
+        return -1;
     return s.sent == s.good ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
 }
 
@@ -342,17 +341,16 @@ print_urls(const struct cli *c, const struct secrets *secrets, struct span hook)
 }
 
 static int
-run_token(void *cli)
+run_token(void *cli, struct err *err)
 {
     struct cli *c = cli;
     const char *name = c->options->arguments[0];
-    struct err err = {0};
 
-    if (!cli_hook(c, name, &err))
-        return cli_fail(&err);
-    struct secrets *secrets = secrets_load(c->config, &err);
+    if (!cli_hook(c, name, err))
+        return -1;
+    struct secrets *secrets = secrets_load(c->config, err);
     if (!secrets)
-        return cli_fail(&err);
+        return -1;
     print_urls(c, secrets, span_of(name));
     secrets_release(secrets);
     return EXIT_CODE_OK;

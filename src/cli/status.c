@@ -364,11 +364,12 @@ ask_redis(struct status *s)
 }
 
 static int
-run_status(void *cli)
+run_status(void *cli, struct err *err)
 {
     struct cli *c = cli;
     struct status s = {.cli = c};
 
+    (void)err;
     ask_admins(&s);
     ask_redis(&s);
     output_wait_end();
@@ -426,7 +427,7 @@ print_result(const char *program, const struct admin_state *state)
 }
 
 static int
-run_reload(void *cli)
+run_reload(void *cli, struct err *err)
 {
     struct cli *c = cli;
     bool worker = options_has(c->options, "worker");
@@ -434,25 +435,24 @@ run_reload(void *cli)
     const struct socket_address *admin =
         worker ? &c->config->worker_admin : &c->config->receiver_admin;
     struct admin_state state = {.reload_ok = false};
-    struct err err = {0};
     uint64_t number;
 
     output_wait("%s reloads", program);
-    int result = admin_json_reload(&number, admin, &err);
+    int result = admin_json_reload(&number, admin, err);
     if (result == 0)
-        result = wait_done(number, admin, &state, &err);
+        result = wait_done(number, admin, &state, err);
     output_wait_end();
     if (result < 0) {
-        err_context(&err, "%s on %s", program, admin->text);
-        err.exit = EXIT_CODE_UNAVAILABLE;
-        return cli_fail(&err);
+        err_context(err, "%s on %s", program, admin->text);
+        err->exit = EXIT_CODE_UNAVAILABLE;
+        return -1;
     }
     print_result(program, &state);
     if (state.reload_ok)
         return EXIT_CODE_OK;
-    err_exit(&err, EXIT_CODE_CONFIG,
-             "the reload was refused; %s goes on with what it had", program);
-    return cli_fail(&err);
+    err_exit(err, EXIT_CODE_CONFIG, "the reload was refused; %s goes on with what it had",
+             program);
+    return -1;
 }
 
 // --- the command line -------------------------------------------------------------------

@@ -364,18 +364,17 @@ prepare(struct tail *t, struct err *err)
 }
 
 static int
-run_tail(void *cli)
+run_tail(void *cli, struct err *err)
 {
     struct cli *c = cli;
     struct tail t = {.cli = c};
     struct sigaction action = {.sa_handler = stop};
-    struct err err = {0};
 
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    int result = prepare(&t, &err) < 0 || follow(&t, &err) < 0 ? -1 : 0;
+    int result = prepare(&t, err) < 0 || follow(&t, err) < 0 ? -1 : 0;
     redis_close(t.redis);
-    return result < 0 ? cli_fail(&err) : EXIT_CODE_OK;
+    return result < 0 ? -1 : EXIT_CODE_OK;
 }
 
 // --- the command line -------------------------------------------------------------------

@@ -5,6 +5,7 @@
 #ifndef ACRELAY_PROGRAM_OPTIONS_H
 #define ACRELAY_PROGRAM_OPTIONS_H
 
+#include "base/err.h"
 #include "base/span.h"
 
 #include <signal.h>
@@ -49,12 +50,12 @@ struct option {
     }
 
 struct command {
-    const char *name;             // "send" or "journal ls"
-    const char *arguments;        // "<type>..." in the help; "" for none
-    const char *sentence;         // one line, no full stop
-    int min, max;                 // arguments
-    const struct option *options; // ended by a name of NULL; NULL for none
-    int (*run)(void *context);    // gives the exit code
+    const char *name;                           // "send" or "journal ls"
+    const char *arguments;                      // "<type>..." in the help; "" for none
+    const char *sentence;                       // one line, no full stop
+    int min, max;                               // arguments
+    const struct option *options;               // ended by a name of NULL; NULL for none
+    int (*run)(void *context, struct err *err); // the exit code, or -1 with *err
     bool needs_config; // the program reads the configuration (and what it names) first
     const char *const *words; // what an argument can be; NULL: anything
 };
@@ -94,6 +95,10 @@ struct options {
 // is meant for them; reading and writing there still fails. Then options_parse, whose result it
 // gives, and how to log (--log and --verbose) and to print (program/output.h).
 int program_start(struct options *o, const struct program *p, int argc, char **argv);
+
+// program_run runs the command, prints its error, writes out what was printed, and gives the exit
+// code: what could not be printed whole is a failure, whatever was done.
+int program_run(const struct options *o, void *context);
 
 // program_block_signals leaves SIGTERM, SIGINT and SIGHUP to the sigtimedwait(2) of the main
 // thread; before any thread is started.

@@ -303,13 +303,17 @@ output_wipe(void)
 }
 
 int
-output_end(int code)
+output_fail(const struct err *err)
 {
-    bool ok = fflush(stdout) == 0 && !ferror(stdout) && !is_cut;
+    output_wait_end();
+    fflush(stdout);
+    fprintf(stderr, "%s: %s\n", output.program, err->text);
+    return err->exit ? (int)err->exit : EXIT_CODE_FAILURE;
+}
 
+bool
+output_is_whole(void)
+{
     buf_release(&document);
-    if (ok || (code != EXIT_CODE_OK && code != EXIT_CODE_CHANGES))
-        return code;
-    fprintf(stderr, "%s: cannot write its output\n", output.program);
-    return EXIT_CODE_FAILURE;
+    return fflush(stdout) == 0 && !ferror(stdout) && !is_cut;
 }

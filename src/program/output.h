@@ -5,6 +5,7 @@
 #ifndef ACRELAY_PROGRAM_OUTPUT_H
 #define ACRELAY_PROGRAM_OUTPUT_H
 
+#include "base/err.h"
 #include "base/span.h"
 
 #include <stdbool.h>
@@ -60,8 +61,10 @@ void output_count(uint64_t done, uint64_t total);
 void output_wait_end(void);
 void output_wipe(void);
 
-// output_end writes out what was printed and gives the exit code: what could not be printed
-// whole is a failure, whatever was done.
-int output_end(int code);
+// output_fail prints "<program>: <text>" to stderr and gives the exit code.
+int output_fail(const struct err *err);
+
+// output_is_whole writes out what was printed; false when that, or a document, was cut.
+bool output_is_whole(void);
 
 #endif

@@ -110,45 +110,43 @@ print_applied(const struct apply *a, bool done)
 }
 
 static int
-apply(void *worker)
+apply(void *worker, struct err *err)
 {
     struct worker *w = worker;
-    struct err err = {0};
 
-    if (lead(w, &err) < 0)
-        return worker_fail(&err);
+    if (lead(w, err) < 0)
+        return -1;
     struct apply a = worker_apply(w);
     a.progress = count_progress;
     a.refused = report_refused;
     output_wait("changes done");
-    int result = apply_run(&a, &err);
+    int result = apply_run(&a, err);
     output_wait_end();
     if (output.json)
         add_applied(&a, result == 0);
     else
         print_applied(&a, result == 0);
     apply_release(&a);
-    return result < 0 ? worker_fail(&err) : EXIT_CODE_OK;
+    return result < 0 ? -1 : EXIT_CODE_OK;
 }
 
 static int
-recreate(void *worker)
+recreate(void *worker, struct err *err)
 {
     struct worker *w = worker;
-    struct err err = {0};
     const char *name = w->options->arguments[0];
 
     if (!config_find_hook(w->config, span_of(name))) {
-        err_exit(&err, EXIT_CODE_FAILURE, "there is no hook %s in %s", name, w->file);
-        return worker_fail(&err);
+        return err_exit(err, EXIT_CODE_FAILURE, "there is no hook %s in %s", name,
+                        w->file);
     }
-    if (lead(w, &err) < 0)
-        return worker_fail(&err);
+    if (lead(w, err) < 0)
+        return -1;
     struct apply a = worker_apply(w);
-    int result = apply_recreate(&a, name, &err);
+    int result = apply_recreate(&a, name, err);
     apply_release(&a);
     if (result < 0)
-        return worker_fail(&err);
+        return -1;
     if (output.json) {
         output_text("hook", span_of(name));
         output_number("created", a.created);
@@ -209,15 +207,14 @@ print_uses(const struct config *c, const size_t *uses, size_t len)
 }
 
 static int
-show_secrets(void *worker)
+show_secrets(void *worker, struct err *err)
 {
     struct worker *w = worker;
-    struct err err = {0};
     struct hooks found = {0};
     size_t uses[CONFIG_LIST_MAX + 1] = {0};
 
-    if (ac_client_list(w->client, false, &found, &err) < 0)
-        return worker_fail(&err);
+    if (ac_client_list(w->client, false, &found, err) < 0)
+        return -1;
     for (size_t i = 0; i < found.len; i++)
         if (found.at[i].name)
             uses[secret_of(w->secrets, &found.at[i])]++;
@@ -264,8 +261,8 @@ main(int argc, char **argv)
         .may_write = may_write, .report = report_wait, .context = &w};
     struct err err = {0};
     bool loads = options.command->needs_config; // `run` loads by itself
-    code = loads && worker_load(&w, &callbacks, &err) < 0 ? worker_fail(&err)
-                                                          : options.command->run(&w);
+    code = loads && worker_load(&w, &callbacks, &err) < 0 ? output_fail(&err)
+                                                          : program_run(&options, &w);
     worker_unload(&w);
-    return output_end(code);
+    return code;
 }

@@ -470,19 +470,18 @@ loop(struct run *r)
 }
 
 static int
-run(void *worker)
+run(void *worker, struct err *err)
 {
     static struct run r;
-    struct err err = {0};
 
     r.w = worker;
     r.monitor.clock.watch.settle_us = times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000;
     buf_init(&r.refused, LINES_MAX);
     buf_init(&r.refused_before, LINES_MAX);
     program_block_signals(&r.signals);
-    if (start(&r, &err) < 0) {
-        log_error("worker: %s", err.text);
-        return err.exit ? (int)err.exit : EXIT_CODE_FAILURE;
+    if (start(&r, err) < 0) {
+        log_error("worker: %s", err->text);
+        return err->exit ? (int)err->exit : EXIT_CODE_FAILURE;
     }
     loop(&r);
     sockets_notify("STOPPING=1");

@@ -278,16 +278,15 @@ warn_of_events(struct worker *w)
 }
 
 static int
-plan(void *worker)
+plan(void *worker, struct err *err)
 {
     struct worker *w = worker;
-    struct err err = {0};
 
     // Without what Redis knows, what AC stores in other words looks like a change.
     w->redis = (struct worker_redis){.config = w->config, .quiet = true};
     known_load(&w->known, &w->redis);
     struct apply a = worker_apply(w);
-    int code = apply_plan(&a, &err) < 0 ? worker_fail(&err) : EXIT_CODE_OK;
+    int code = apply_plan(&a, err) < 0 ? -1 : EXIT_CODE_OK;
     if (code == EXIT_CODE_OK) {
         warn_of_events(w);
         if (output.json)
@@ -327,14 +326,13 @@ print_hook(const struct hook *h, const struct hook *like)
 }
 
 static int
-list(void *worker)
+list(void *worker, struct err *err)
 {
     struct worker *w = worker;
-    struct err err = {0};
     struct hooks found = {0};
     bool certain;
 
-    int result = ac_client_list(w->client, false, &found, &err);
+    int result = ac_client_list(w->client, false, &found, err);
     bool shown =
         result == 0 || found.len; // a page that cannot be read hides only its own
     if (shown && output.json)
@@ -353,7 +351,7 @@ list(void *worker)
         output_print_line();
     }
     hooks_release(&found);
-    return result < 0 ? worker_fail(&err) : EXIT_CODE_OK;
+    return result < 0 ? -1 : EXIT_CODE_OK;
 }
 
 // --- import --------------------------------------------------------------------------------
@@ -451,33 +449,31 @@ add_import(const struct hook *found)
 }
 
 static int
-import(void *worker)
+import(void *worker, struct err *err)
 {
     struct worker *w = worker;
-    struct err err = {0};
     struct hooks found = {0};
     const char *text = w->options->arguments[0];
     uint64_t id;
 
-    if (!text_number(&id, span_of(text), INT64_MAX) || id == 0) {
-        err_exit(&err, EXIT_CODE_USAGE,
-                 "\"%s\" is not an id: it is a number as in `acrelay-worker list`", text);
-        return worker_fail(&err);
-    }
-    if (ac_client_list(w->client, false, &found, &err) < 0)
-        return worker_fail(&err);
+    if (!text_number(&id, span_of(text), INT64_MAX) || id == 0)
+        return err_exit(err, EXIT_CODE_USAGE,
+                        "\"%s\" is not an id: it is a number as in `acrelay-worker list`",
+                        text);
+    if (ac_client_list(w->client, false, &found, err) < 0)
+        return -1;
     const struct hook *hook = hooks_find(&found, id);
     if (!hook)
-        err_exit(&err, EXIT_CODE_FAILURE,
+        err_exit(err, EXIT_CODE_FAILURE,
                  "there is no webhook %s at ActiveCampaign; see `acrelay-worker list`",
                  text);
     else if (hook->name)
-        err_exit(&err, EXIT_CODE_FAILURE, "webhook %s is ours already: it is the hook %s",
+        err_exit(err, EXIT_CODE_FAILURE, "webhook %s is ours already: it is the hook %s",
                  text, hook->name);
     else
         (output.json ? add_import : print_import)(hook);
     hooks_release(&found);
-    return err.kind != ERR_NONE ? worker_fail(&err) : EXIT_CODE_OK;
+    return err->kind != ERR_NONE ? -1 : EXIT_CODE_OK;
 }
 
 static const struct option plan_options[] = {

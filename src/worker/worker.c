@@ -142,13 +142,6 @@ worker_replace(struct worker *w, const struct worker *fresh)
     worker_unload(&old);
 }
 
-int
-worker_fail(const struct err *err)
-{
-    fprintf(stderr, "%s: %s\n", output.program, err->text);
-    return err->exit ? (int)err->exit : EXIT_CODE_FAILURE;
-}
-
 // --- the files it was loaded from ----------------------------------------------------------
 
 uint64_t

@@ -36,9 +36,6 @@ void worker_replace(struct worker *w, const struct worker *fresh);
 // worker_apply gives an apply of what is loaded.
 struct apply worker_apply(struct worker *w);
 
-// worker_fail prints an error on stderr and gives the exit code.
-int worker_fail(const struct err *err);
-
 // Commands that only show (show.c), and `run` (run.c).
 extern const struct command worker_show_commands[], worker_run_commands[];
 
