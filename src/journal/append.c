@@ -97,14 +97,6 @@ append(struct journal *j, struct span payload, int64_t until_us,
                        : err_set(err, ERR_AGAIN, "journal: the commits do not keep up");
 }
 
-void
-journal_count_refused(struct journal *j)
-{
-    pthread_mutex_lock(&j->lock);
-    j->counts.refused++;
-    pthread_mutex_unlock(&j->lock);
-}
-
 // Somebody who sleeps until the fate of a record is known, or no longer. The last one of both
 // sides frees it.
 struct sleeper {
@@ -162,8 +154,6 @@ append_and_wait(struct journal *j, struct span payload, int64_t until_us,
     else
         result = sleeper_wait(s, until_us, err);
     sleeper_drop(s);
-    if (result < 0 && payload.len > 0 && payload.len <= JOURNAL_RECORD_MAX)
-        journal_count_refused(j);
     return result;
 }
 

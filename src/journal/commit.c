@@ -80,7 +80,8 @@ next_life(const struct journal *j, uint64_t first)
 static int
 make_header(struct journal *j, uint64_t first, struct segment_header *h, struct err *err)
 {
-    *h = (struct segment_header){.first = first};
+    *h = (struct segment_header){
+        .magic = SEGMENT_MAGIC, .version = SEGMENT_VERSION, .first = first};
     if (getrandom(&h->salt, sizeof h->salt, 0) != sizeof h->salt)
         return err_errno(err, "no random bytes");
     memcpy(h->id, j->id, sizeof h->id);
@@ -93,8 +94,19 @@ make_header(struct journal *j, uint64_t first, struct segment_header *h, struct 
         h->skipped_count = count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
     }
     pthread_mutex_unlock(&j->lock);
-    segment_header_seal(h);
+    h->crc = segment_header_crc(h);
     return 0;
+}
+
+static int
+take_spare(struct journal *j)
+{
+    pthread_mutex_lock(&j->lock);
+    int fd = j->spare_fd;
+    j->spare_fd = -1;
+    j->spare_bytes = 0;
+    pthread_mutex_unlock(&j->lock);
+    return fd;
 }
 
 // segment_create makes the file; on a full disk out of the room of published segments.
@@ -102,7 +114,7 @@ static int
 segment_create(struct journal *j, struct segment *s, struct err *err)
 {
     do {
-        j->fd = dir_create_segment(j->dir, s, retention_take_spare(j), &j->zeroed, err);
+        j->fd = dir_create_segment(j->dir, s, take_spare(j), &j->zeroed, err);
     } while (j->fd < 0 && retention_make_room(j, err));
     j->tries += j->fd < 0;
     return j->fd < 0 ? -1 : 0;
@@ -370,17 +382,8 @@ committer_run(void *journal)
 int
 writer_start(struct journal *j, struct err *err)
 {
-    tail_init(&j->tail);
     group_init(&j->groups[0]);
     group_init(&j->groups[1]);
     j->open = j->groups;
     return thread_start(&j->committer, "committer", committer_run, j, err);
-}
-
-void
-writer_release(struct journal *j)
-{
-    group_release(&j->groups[0]);
-    group_release(&j->groups[1]);
-    tail_release(&j->tail);
 }

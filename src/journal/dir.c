@@ -414,26 +414,31 @@ dir_create_segment(int dir, struct segment *s, int spare, bool *zeroed, struct e
 }
 
 // fill overwrites all of the file with zeros, so that its blocks are allocated and written.
+// Past the page cache where the file system allows it: such a write waits for itself. Others are
+// synced piece by piece, or the commits beside them would wait for 16 MiB.
 static int
 fill(int fd, uint64_t bytes, struct err *err)
 {
-    char *zeros = memory_get(FILL_PIECE);
-    int result = 0;
+    static char zeros[FILL_PIECE] __attribute__((aligned(4096)));
+    bool direct = set_direct(fd, true);
 
-    memset(zeros, 0, FILL_PIECE);
-    for (uint64_t at = 0; at < bytes && result == 0;) {
-        size_t piece = bytes - at < FILL_PIECE ? (size_t)(bytes - at) : FILL_PIECE;
+    for (uint64_t at = 0; at < bytes;) {
+        size_t piece = bytes - at < sizeof zeros ? (size_t)(bytes - at) : sizeof zeros;
         ssize_t n = pwrite(fd, zeros, piece, (off_t)at);
+        if (n < 0 && errno == EINVAL && direct) { // not whole blocks
+            direct = set_direct(fd, false);
+            continue;
+        }
         if (n < 0 && errno == EINTR)
             continue;
-        // Synced piece by piece: the commits beside it must not wait for 16 MiB.
-        if (n < 0 || fdatasync(fd) < 0)
-            result = err_errno(err, "cannot fill a spare segment");
-        else
-            at += (uint64_t)n;
+        if (n < 0 || (!direct && fdatasync(fd) < 0))
+            return err_errno(err, "cannot fill a spare segment");
+        at += (uint64_t)n;
     }
-    free(zeros);
-    return result;
+    if (direct && fdatasync(fd) < 0)
+        return err_errno(err, "cannot sync a spare segment");
+    set_direct(fd, false);
+    return 0;
 }
 
 int

@@ -7,6 +7,7 @@
 #include "journal/journal.h"
 #include "journal/segment.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 
 enum {
@@ -50,9 +51,6 @@ struct tail {
     uint64_t salt; // of the segment
     bool direct;   // the writer's own
 };
-
-void tail_init(struct tail *t);
-void tail_release(struct tail *t);
 
 // tail_begin takes the place of the tail before: a segment of which only the header is
 // written. `zeroed`: its blocks are all written once, so that whole ones may be overwritten.
@@ -132,6 +130,18 @@ struct journal {
     struct cursor *age;   // finds the oldest unpublished record
 };
 
+// --- O_DIRECT -----------------------------------------------------------------------------
+
+// set_direct turns O_DIRECT of a descriptor on or off. Returns whether it is on.
+static inline bool
+set_direct(int fd, bool on)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags >= 0 &&
+           fcntl(fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT) == 0 && on;
+}
+
 // --- dir.c: the files of a journal's directory: lock, segments, spare, bad/ -------------
 // All calls take the directory's descriptor; names are ours and never come from outside.
 
@@ -204,9 +214,8 @@ void bad_clean(int dir, int64_t now_us);
 // --- commit.c ----------------------------------------------------------------------------
 
 // writer_start starts the committer; when journal.stopping is set it commits what waits, seals
-// and shrinks its segment, and ends. writer_release comes after that.
+// and shrinks its segment, and ends.
 int writer_start(struct journal *j, struct err *err);
-void writer_release(struct journal *j);
 
 // --- retention.c -------------------------------------------------------------------------
 
@@ -222,12 +231,8 @@ int retention_reserve(struct journal *j, struct err *err);
 // or else waits for the spare that is just being made. Returns whether one of that was done.
 bool retention_make_room(struct journal *j, const struct err *why);
 
-// retention_take_spare gives the spare's descriptor away, -1: there is none.
-int retention_take_spare(struct journal *j);
-
-// Bytes on disk, and those of published segments, which may go; both with the lock.
-uint64_t retention_used(const struct journal *j);
-uint64_t retention_published(const struct journal *j);
+// retention_read_status sets what concerns room; without the lock.
+void retention_read_status(struct journal *j, struct journal_status *status);
 
 // With the lock: age_mark says that the records from `first` on became durable at boot_us. What
 // stands at or below `published` may be forgotten. age_find gives when (clock_boot_us) a record

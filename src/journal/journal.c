@@ -240,6 +240,7 @@ init_conditions(struct journal *j)
     pthread_mutex_init(&j->lock, NULL);
     pthread_mutex_init(&j->aged, NULL);
     pthread_mutex_init(&j->removing, NULL);
+    pthread_mutex_init(&j->tail.lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -250,7 +251,11 @@ init_conditions(struct journal *j)
 static void
 release(struct journal *j)
 {
-    writer_release(j);
+    for (int i = 0; i < 2; i++) {
+        buf_release(&j->groups[i].bytes);
+        free(j->groups[i].waiters);
+    }
+    free(j->tail.memory);
     cursor_close(j->age);
     free(j->segments);
     if (j->spare_fd >= 0)
@@ -328,7 +333,7 @@ journal_publish(struct journal *j, uint64_t sequence)
     pthread_mutex_lock(&j->lock);
     j->published = sequence;
     j->published_us = clock_boot_us();
-    if (j->spare_bytes == 0)
+    if (j->spare_fd < 0)
         pthread_cond_signal(&j->space);
     pthread_mutex_unlock(&j->lock);
 }
@@ -372,17 +377,6 @@ age_since(int64_t now_us, int64_t since_us)
     return now_us > since_us ? now_us - since_us : 1;
 }
 
-static uint64_t
-room_left(const struct journal *j, uint64_t used)
-{
-    struct statvfs fs;
-    uint64_t left = j->bytes_max > used ? j->bytes_max - used : 0;
-
-    if (fstatvfs(j->dir, &fs) == 0 && fs.f_frsize * fs.f_bavail < left)
-        left = fs.f_frsize * fs.f_bavail;
-    return left;
-}
-
 void
 journal_read_status(struct journal *j, struct journal_status *status)
 {
@@ -394,11 +388,6 @@ journal_read_status(struct journal *j, struct journal_status *status)
         status->first = j->segments[0].header.first;
     status->last = j->durable;
     status->published = j->published;
-    status->bytes = retention_used(j);
-    uint64_t published = retention_published(j);
-    status->bytes_max = j->bytes_max;
-    status->segments = j->segments_len;
-    status->spares = j->spare_fd >= 0;
     status->damaged = j->damaged;
     status->failing = j->failed_us && clock_mono_us() - j->failed_us < FAILING_TOLD_US;
     status->clock_held = j->clock_held;
@@ -406,7 +395,7 @@ journal_read_status(struct journal *j, struct journal_status *status)
     int64_t since_us = age_find(&j->ages, j->published + 1);
     int64_t wall_us = now_us + j->wall_base_us;
     pthread_mutex_unlock(&j->lock);
-    status->bytes_free = room_left(j, status->bytes) + published;
+    retention_read_status(j, status);
     if (status->published < status->last)
         status->oldest_unpublished_age_us =
             since_us ? age_since(now_us, since_us)

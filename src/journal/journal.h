@@ -68,9 +68,6 @@ int journal_append(struct journal *j, struct span payload, int64_t wait_ms,
                    const struct journal_waiter *waiter, uint64_t *sequence,
                    struct err *err);
 
-// journal_count_refused counts a record with a waiter that was answered as not durable.
-void journal_count_refused(struct journal *j);
-
 // journal_publish says that every record up to `sequence` is in its stream, by the word of
 // the Redis master; it may go back (Redis lost data). Room is made only below it. It is
 // called with each cursor read, also of an unchanged one: `keep` and `keep_max` remove segments
@@ -101,7 +98,7 @@ struct journal_status {
     uint64_t records, record_bytes;     // appended since start
     uint64_t commits, commit_us; // groups since start, and the time their syncs took
     uint64_t commit_us_max;
-    uint64_t sync_errors, refused; // refused: appends that failed
+    uint64_t sync_errors;
     uint64_t unconfirmed;  // segments removed for room, with no cursor read for 10 s
     bool clock_held;       // the wall clock stepped: `keep` and `keep_max` wait
     int64_t clock_step_us; // by so much; 0 unless held

@@ -122,8 +122,8 @@ clean_bad(struct journal *j)
 
 // --- room -----------------------------------------------------------------------------
 
-uint64_t
-retention_used(const struct journal *j)
+static uint64_t
+bytes_used(const struct journal *j)
 {
     uint64_t bytes = j->filling ? j->options.segment_bytes : j->spare_bytes;
 
@@ -140,8 +140,8 @@ is_published(const struct journal *j, size_t segment)
            j->segments[segment + 1].header.first <= j->published + 1;
 }
 
-uint64_t
-retention_published(const struct journal *j)
+static uint64_t
+bytes_published(const struct journal *j)
 {
     uint64_t bytes = 0;
 
@@ -150,11 +150,35 @@ retention_published(const struct journal *j)
     return bytes;
 }
 
+static uint64_t
+disk_left(const struct journal *j)
+{
+    struct statvfs fs;
+
+    return fstatvfs(j->dir, &fs) == 0 ? fs.f_frsize * fs.f_bavail : UINT64_MAX;
+}
+
+void
+retention_read_status(struct journal *j, struct journal_status *status)
+{
+    uint64_t left = disk_left(j);
+
+    pthread_mutex_lock(&j->lock);
+    uint64_t used = bytes_used(j),
+             allowed = j->bytes_max > used ? j->bytes_max - used : 0;
+    status->bytes = used;
+    status->bytes_max = j->bytes_max;
+    status->bytes_free = (left < allowed ? left : allowed) + bytes_published(j);
+    status->segments = j->segments_len;
+    status->spares = j->spare_fd >= 0;
+    pthread_mutex_unlock(&j->lock);
+}
+
 // With the lock: one more segment keeps the journal within its bounds.
 static bool
 is_within_bounds(const struct journal *j)
 {
-    return retention_used(j) + j->options.segment_bytes <= j->bytes_max;
+    return bytes_used(j) + j->options.segment_bytes <= j->bytes_max;
 }
 
 static bool
@@ -236,7 +260,7 @@ may_remove(const struct journal *j, enum removal why)
     if (j->clock_held || !is_cursor_fresh(j, DUE_FRESH_US))
         return false;
     return clock_boot_us() - j->segments[0].since_us > j->options.keep_us ||
-           retention_published(j) > j->options.keep_bytes_max;
+           bytes_published(j) > j->options.keep_bytes_max;
 }
 
 // take_oldest takes the oldest segment out of the list, so that no cursor opens it any more,
@@ -320,11 +344,9 @@ static bool
 has_room(struct journal *j)
 {
     pthread_mutex_lock(&j->lock);
-    bool fits = j->spare_fd >= 0 || is_within_bounds(j);
-    while (!fits && j->filling) {
+    bool fits;
+    while (!(fits = j->spare_fd >= 0 || is_within_bounds(j)) && j->filling)
         pthread_cond_wait(&j->filled, &j->lock);
-        fits = j->spare_fd >= 0 || is_within_bounds(j);
-    }
     j->creating = fits;
     pthread_mutex_unlock(&j->lock);
     return fits;
@@ -358,36 +380,16 @@ retention_make_room(struct journal *j, const struct err *why)
     return filling;
 }
 
-int
-retention_take_spare(struct journal *j)
-{
-    pthread_mutex_lock(&j->lock);
-    int fd = j->spare_fd;
-    j->spare_fd = -1;
-    j->spare_bytes = 0;
-    pthread_mutex_unlock(&j->lock);
-    return fd;
-}
-
-// A spare must not take the room in which the active segment still grows: that would be
-// refused though the records fit.
-static bool
-disk_has_room(const struct journal *j)
-{
-    struct statvfs fs;
-
-    return fstatvfs(j->dir, &fs) < 0 ||
-           fs.f_frsize * fs.f_bavail >= j->options.segment_bytes + GROUP_BYTES_MAX;
-}
-
-// begin_filling reserves the room for a spare. *fits: a new file has room on the disk and is
-// within the bounds.
+// begin_filling reserves the room for a spare. *fits: a new file is within the bounds, and does
+// not take the room on the disk in which the active segment still grows: that would be refused
+// though the records fit.
 static bool
 begin_filling(struct journal *j, bool *fits)
 {
-    *fits = disk_has_room(j);
+    uint64_t left = disk_left(j);
+
     pthread_mutex_lock(&j->lock);
-    *fits = *fits && is_within_bounds(j);
+    *fits = left >= j->options.segment_bytes + GROUP_BYTES_MAX && is_within_bounds(j);
     j->filling = *fits || is_published(j, 0);
     bool filling = j->filling;
     pthread_mutex_unlock(&j->lock);

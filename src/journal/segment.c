@@ -17,16 +17,6 @@ enum {
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the format is little endian");
 
-static const char magic[8] = {'A', 'C', 'R', 'E', 'L', 'A', 'Y', 'J'};
-
-void
-segment_header_seal(struct segment_header *h)
-{
-    memcpy(h->magic, magic, sizeof magic);
-    h->version = SEGMENT_VERSION;
-    h->crc = crc_of(0, h, SEGMENT_HEADER - sizeof h->crc);
-}
-
 // --- the tail -------------------------------------------------------------------------
 //
 // A write of whole blocks rewrites the block in which the segment ended: its bytes are the
@@ -47,20 +37,6 @@ static size_t
 block_up(size_t n)
 {
     return block_down(n + BLOCK - 1);
-}
-
-void
-tail_init(struct tail *t)
-{
-    *t = (struct tail){0};
-    pthread_mutex_init(&t->lock, NULL);
-}
-
-void
-tail_release(struct tail *t)
-{
-    free(t->memory);
-    *t = (struct tail){0};
 }
 
 // With the lock. Lets go of the oldest bytes, and of the memory that a large group took.
@@ -99,15 +75,6 @@ tail_add(struct tail *t, struct span bytes)
     t->len += bytes.len;
     memset(t->bytes + t->len, 0, block_up(t->len) - t->len);
     pthread_mutex_unlock(&t->lock);
-}
-
-static bool
-set_direct(int fd, bool on)
-{
-    int flags = fcntl(fd, F_GETFL);
-
-    return flags >= 0 &&
-           fcntl(fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT) == 0 && on;
 }
 
 void
@@ -187,9 +154,8 @@ segment_read_header(int fd, struct segment_header *h, struct err *err)
 
     if (n < 0)
         return err_errno(err, "cannot read a segment's header");
-    if (n < SEGMENT_HEADER || memcmp(h->magic, magic, sizeof magic) != 0 ||
-        h->version != SEGMENT_VERSION || h->first == 0 ||
-        h->crc != crc_of(0, h, SEGMENT_HEADER - sizeof h->crc))
+    if (n < SEGMENT_HEADER || memcmp(h->magic, SEGMENT_MAGIC, sizeof h->magic) != 0 ||
+        h->version != SEGMENT_VERSION || h->first == 0 || h->crc != segment_header_crc(h))
         return err_set(err, ERR_INPUT, "not a segment of a version that we know");
     return 0;
 }

@@ -30,6 +30,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#define SEGMENT_MAGIC "ACRELAYJ"
+
 enum {
     SEGMENT_VERSION = 1,
     SEGMENT_HEADER = 64,
@@ -40,7 +42,7 @@ enum {
 };
 
 struct segment_header {
-    char magic[8]; // "ACRELAYJ"
+    char magic[8]; // SEGMENT_MAGIC
     uint32_t version;
     uint32_t life; // counts up when two segments start at one sequence
     unsigned char id[16];
@@ -140,9 +142,11 @@ segment_frame_crc(uint64_t salt, const struct segment_frame *f, const void *payl
     return crc_of(crc, payload, f->length);
 }
 
-// segment_header_seal completes a header whose id, first, life, salt and skipped range are
-// set.
-void segment_header_seal(struct segment_header *h);
+static inline uint32_t
+segment_header_crc(const struct segment_header *h)
+{
+    return crc_of(0, h, SEGMENT_HEADER - sizeof h->crc);
+}
 
 // segment_read_header reads the header of an open file. ERR_INPUT when it is not one we know.
 int segment_read_header(int fd, struct segment_header *h, struct err *err);

@@ -124,8 +124,6 @@ show_journal(const struct journal_status *j)
               (double)j->commit_us / 1e6);
     set_total("acrelay_journal_sync_errors_total", "Segments left after a failed write.",
               (double)j->sync_errors);
-    set_total("acrelay_journal_refused_total",
-              "Deliveries that could not be made durable.", (double)j->refused);
     set_total("acrelay_journal_damaged_total", "Damaged ranges set aside.",
               (double)j->damaged);
     set_total("acrelay_journal_unconfirmed_removals_total",

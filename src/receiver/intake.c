@@ -19,6 +19,8 @@ enum { LEFT = -1 }; // not an answer: another thread gives it
 
 static const double ack_bounds[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05,
                                     0.1,    0.25,  0.5,   1,     2.5,  5};
+static struct metric refused = METRIC(COUNTER, "acrelay_journal_refused_total",
+                                      "Deliveries that could not be made durable.");
 static struct metric ack_time = {.kind = METRIC_HISTOGRAM,
                                  .name = "acrelay_ack_seconds",
                                  .help =
@@ -192,6 +194,7 @@ report_lost(const char *hook, const char *why)
 {
     uint64_t held_back;
 
+    metric_add(&refused, 1);
     if (!log_limit_pass(&lost_limit, 1, clock_mono_ms(), &held_back))
         return;
     report_held_back(held_back);
@@ -231,7 +234,6 @@ finish(struct deferred *d, int code, const char *why)
     } else {
         answer = http_format(text, code, "", span_of(body_of(code)), false);
         report_lost(snapshot->config->hooks[d->work.index].name, why);
-        journal_count_refused(i->journal);
     }
     snapshot_count(snapshot, d->work.index, SIZE_MAX, code);
     deferred_finish(d, answer);
@@ -377,6 +379,7 @@ intake_open(struct journal *j, struct snapshot *s, struct http_options *options)
     *i = (struct intake){.journal = j, .snapshot = s, .threads = options->threads};
     pthread_mutex_init(&i->lock, NULL);
     metric_show(&ack_time, 1);
+    metric_show(&refused, 1);
     pthread_key_create(&i->buffers, free_buffers);
     i->ok = http_format(i->ok_text, 200, "", SPAN("ok"), false);
     options->handle = handle;

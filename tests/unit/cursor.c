@@ -379,10 +379,14 @@ Test(cursor, says_what_is_no_longer_kept)
 static void
 write_segment(uint64_t first, uint64_t last, uint64_t holes, uint64_t durable)
 {
-    struct segment_header h = {.id = "a journal's id", .first = first, .salt = first};
+    struct segment_header h = {.magic = SEGMENT_MAGIC,
+                               .version = SEGMENT_VERSION,
+                               .id = "a journal's id",
+                               .first = first,
+                               .salt = first};
     static struct file f;
 
-    segment_header_seal(&h);
+    h.crc = segment_header_crc(&h);
     memset(&f, 0, sizeof f);
     memcpy(f.bytes, &h, sizeof h);
     f.len = sizeof h;

@@ -45,18 +45,18 @@ begin(void)
     cr_assert_geq(reader, 0);
     unlink(path);
     cr_assert_eq(pwrite(fd, expected, sizeof expected, 0), (ssize_t)sizeof expected);
-    segment_header_seal(&header);
+    header.crc = segment_header_crc(&header);
     memcpy(expected, &header, SEGMENT_HEADER);
     cr_assert_eq(pwrite(fd, &header, SEGMENT_HEADER, 0), SEGMENT_HEADER);
     used = SEGMENT_HEADER;
-    tail_init(&tail);
+    pthread_mutex_init(&tail.lock, NULL);
     tail_begin(&tail, fd, &header, true);
 }
 
 static void
 end(void)
 {
-    tail_release(&tail);
+    free(tail.memory);
     close(fd);
     close(reader);
 }
