@@ -2,7 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/text.h"
-#include "edge/admin_client.h"
+#include "edge/admin.h"
 
 #include <cjson/cJSON.h>
 
@@ -54,7 +54,7 @@ admin_json_fetch(struct admin_state *to, const struct socket_address *admin,
 
     *to = (struct admin_state){.reload_ok = true};
     buf_init(&page, PAGE_MAX);
-    int code = admin_client_get(admin, "/readyz", &page, &err);
+    int code = admin_fetch(admin, false, "/readyz", &page, &err);
     cJSON *root = code < 0 ? NULL : cJSON_ParseWithLength(page.at, page.len);
     if (code < 0) {
         text_escape(to->reason, sizeof to->reason, span_of(err.text));
@@ -65,7 +65,7 @@ admin_json_fetch(struct admin_state *to, const struct socket_address *admin,
         to->code = code;
         take_page(to, root);
         if (with_metrics)
-            admin_client_metrics(&to->metrics, admin);
+            admin_fetch_metrics(&to->metrics, admin);
     }
     cJSON_Delete(root);
     buf_release(&page);
@@ -77,7 +77,7 @@ admin_json_reload(uint64_t *number, const struct socket_address *admin, struct e
     struct buf page;
 
     buf_init(&page, PAGE_MAX);
-    int code = admin_client_post(admin, "/reload", &page, err);
+    int code = admin_fetch(admin, true, "/reload", &page, err);
     cJSON *root = code == 202 ? cJSON_ParseWithLength(page.at, page.len) : NULL;
     *number = number_of(root, "reload");
     if (code >= 0 && *number == 0)

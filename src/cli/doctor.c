@@ -4,7 +4,7 @@
 #include "cli/cli.h"
 
 #include "base/text.h"
-#include "edge/admin_client.h"
+#include "edge/admin.h"
 #include "journal/journal.h"
 #include "worker/worker.h"
 
@@ -18,7 +18,7 @@ enum { LAG_S = 60, THROTTLES = 10, SEGMENT = 16 << 20, PROBE_MS = 5000, LOST_SHO
 static double
 metric(const struct admin_state *program, const char *name)
 {
-    return metrics_page_sum(&program->metrics, name);
+    return admin_sum_metric(&program->metrics, name);
 }
 
 // --- disk and clock -------------------------------------------------------------------------
@@ -130,8 +130,7 @@ examine_urls(struct report *r)
         struct buf path;
         buf_init(&path, 4096);
         secrets_url(s, 0, "", span_of(c->hooks[i].name), &path);
-        refused =
-            admin_client_takes(&c->receiver_admin, &c->listen, buf_text(&path)) == 0;
+        refused = admin_takes(&c->receiver_admin, &c->listen, buf_text(&path)) == 0;
         buf_wipe(&path);
         if (refused) // the others have the same cause
             report_error(
@@ -202,7 +201,7 @@ examine_counters(struct report *r)
          "segments were removed for room while Redis did not confirm what it has",
          "see \"The journal or the disk is full\" in OPERATING.md", true},
     };
-    double left = metrics_page_left(&r->receiver.metrics);
+    double left = admin_sum_left(&r->receiver.metrics);
 
     if (left > 0)
         report_error(
@@ -323,7 +322,7 @@ report_lost(struct report *r, const struct hooks *found)
     for (size_t i = 0; r->receiver.code && i < found->len; i++) {
         const struct hook *h = &found->at[i];
         const char *path = h->name ? strstr(h->url, "/hook/") : NULL;
-        if (!path || admin_client_takes(&c->receiver_admin, &c->listen, path) != 0 ||
+        if (!path || admin_takes(&c->receiver_admin, &c->listen, path) != 0 ||
             ++lost > LOST_SHOWN)
             continue;
         report_error(r, EXIT_CODE_FAILURE, "hooks",
@@ -415,8 +414,8 @@ strangers(const struct config *c)
 {
     struct buf page;
 
-    admin_client_metrics(&page, &c->receiver_admin);
-    double n = metrics_page_sum(&page, "acrelay_requests_total{hook=\"-\",code=\"404\"}");
+    admin_fetch_metrics(&page, &c->receiver_admin);
+    double n = admin_sum_metric(&page, "acrelay_requests_total{hook=\"-\",code=\"404\"}");
     buf_release(&page);
     return n;
 }

@@ -1,12 +1,12 @@
 // status: everything in one screen, from the admin listeners' metrics and from Redis. What
 // does not answer is said, and the rest is shown. reload: asks the receiver (or the worker) to
 // read configuration and secrets again, waits, and says what became of it; the answer is to
-// this request and no other (edge/reloads.h).
+// this request and no other (edge/admin.h).
 #include "cli/cli.h"
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "edge/admin_client.h"
+#include "edge/admin.h"
 #include "relay/script.h"
 #include "worker/known.h"
 
@@ -57,7 +57,7 @@ figure(const char *member, const char *label, enum unit unit, double value)
 static double
 metric(const struct status *s, const char *name)
 {
-    return metrics_page_sum(&s->receiver.metrics, name);
+    return admin_sum_metric(&s->receiver.metrics, name);
 }
 
 // --- receiver -------------------------------------------------------------------------
@@ -86,14 +86,14 @@ show_receiver_figures(const struct status *s)
     figure("requests", "requests", COUNT, metric(s, "acrelay_requests_total"));
     figure("refused", "refused with 503 since start", COUNT,
            metric(s, "acrelay_journal_refused_total"));
-    if (metrics_page_left(page) > 0)
-        figure("left_posts", "404 for hooks that left", COUNT, metrics_page_left(page));
+    if (admin_sum_left(page) > 0)
+        figure("left_posts", "404 for hooks that left", COUNT, admin_sum_left(page));
     figure("entries", "entries added", COUNT, metric(s, "acrelay_relay_entries_total"));
     figure("waiting", known ? "waiting for the stream" : "waiting, at most (*)", COUNT,
            metric(s, "acrelay_journal_unpublished_records"));
     if (!known)
         output_json("waiting_at_most", "true");
-    if (metrics_page_find(page, "acrelay_journal_oldest_unpublished_age_seconds", &age))
+    if (admin_find_metric(page, "acrelay_journal_oldest_unpublished_age_seconds", &age))
         figure("waiting_seconds", "the oldest of them since", SECONDS, age);
     figure("repeats", "repeats marked or dropped", COUNT,
            metric(s, "acrelay_relay_repeats_marked_total") +
@@ -313,7 +313,7 @@ show_worker(struct status *s)
     const struct admin_state *w = &s->worker;
     const struct config *c = s->cli->config;
     bool wanted = c->account_api_url && c->account_api_token_file;
-    bool leads = metrics_page_sum(&s->worker.metrics, "acrelay_worker_leader") > 0;
+    bool leads = admin_sum_metric(&s->worker.metrics, "acrelay_worker_leader") > 0;
     bool ok = w->code == 200 && !w->activecampaign[0];
     char reason[300];
 

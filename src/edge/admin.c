@@ -2,27 +2,51 @@
 
 #include "base/metric.h"
 #include "base/text.h"
-#include "edge/reloads.h"
-#include "edge/sockets.h"
+#include "edge/http_client.h"
 
 #include <assert.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-enum { PAGE_MAX = 4 << 20, DETAILS_MAX = 8, DETAIL_TEXT = 600, HOSTS_MAX = 64 };
+enum {
+    PAGE_MAX = 4 << 20,
+    DETAILS_MAX = 8,
+    DETAIL_TEXT = 600,
+    HOSTS_MAX = 64,
+    FETCH_MS = 5000,
+};
 
 static struct {
     admin_ready_fn *ready;
     void *context;
-    pthread_mutex_t lock; // of details and hosts
+    pthread_mutex_t lock; // for what follows
     struct {
         const char *name;
         char text[DETAIL_TEXT];
     } details[DETAILS_MAX];
     char *hosts[HOSTS_MAX];
     size_t hosts_len;
-} admin = {.lock = PTHREAD_MUTEX_INITIALIZER}; // one admin listener per process
+    unsigned long long reloads, asked, begun, done;
+    bool is_ok, is_last_good;
+    char message[DETAIL_TEXT];
+} admin = {.lock = PTHREAD_MUTEX_INITIALIZER, .is_ok = true};
+
+enum { OK, TOTAL, REFUSED, LAST_GOOD, METRICS };
+static const char reloads_help[] = "Reloads by what became of them.";
+static struct metric metrics[METRICS] = {
+    [OK] = METRIC(GAUGE, "acrelay_config_last_reload_successful",
+                  "Whether the last reload was taken over."),
+    [TOTAL] = METRIC_WITH(COUNTER, "acrelay_config_reloads_total", reloads_help,
+                          "result=\"ok\""),
+    [REFUSED] = METRIC_WITH(COUNTER, "acrelay_config_reloads_total", reloads_help,
+                            "result=\"refused\""),
+    [LAST_GOOD] = METRIC(GAUGE, "acrelay_config_last_good",
+                         "1 while the last good configuration is used instead of a file "
+                         "that is not valid."),
+};
 
 // --- hosts ---------------------------------------------------------------------------------
 
@@ -71,6 +95,71 @@ is_allowed_host(const struct http_request *r)
         return true;
     host = span_to(host, span_find(host, ':'));
     return span_is_nocase(host, "localhost") || is_listed(host);
+}
+
+// --- reloads -------------------------------------------------------------------------------
+
+static unsigned long long
+ask_reload(void)
+{
+    pthread_mutex_lock(&admin.lock);
+    unsigned long long asked = ++admin.asked;
+    pthread_mutex_unlock(&admin.lock);
+    kill(getpid(), SIGHUP);
+    return asked;
+}
+
+void
+admin_reload_begin(void)
+{
+    pthread_mutex_lock(&admin.lock);
+    admin.begun = admin.asked;
+    pthread_mutex_unlock(&admin.lock);
+}
+
+// With the lock.
+static void
+set_result(bool ok, const char *message)
+{
+    metric_set(&metrics[OK], ok);
+    admin.is_ok = ok;
+    snprintf(admin.message, sizeof admin.message, "%s", message);
+}
+
+void
+admin_reload_end(bool ok, const char *message)
+{
+    metric_add(&metrics[ok ? TOTAL : REFUSED], 1);
+    pthread_mutex_lock(&admin.lock);
+    admin.reloads++;
+    admin.done = admin.begun;
+    set_result(ok, message);
+    pthread_mutex_unlock(&admin.lock);
+}
+
+void
+admin_use_last_good(const char *why)
+{
+    metric_set(&metrics[LAST_GOOD], why != NULL);
+    pthread_mutex_lock(&admin.lock);
+    admin.is_last_good = why != NULL;
+    set_result(why == NULL, why ? why : "");
+    pthread_mutex_unlock(&admin.lock);
+}
+
+static void
+add_reload(struct buf *page)
+{
+    char message[2 * sizeof admin.message];
+
+    pthread_mutex_lock(&admin.lock);
+    text_quote(message, sizeof message, span_of(admin.message));
+    buf_add_format(page,
+                   "\"reload\":{\"count\":%llu,\"done\":%llu,\"ok\":%s,"
+                   "\"last_good\":%s,\"message\":\"%s\"}",
+                   admin.reloads, admin.done, admin.is_ok ? "true" : "false",
+                   admin.is_last_good ? "true" : "false", message);
+    pthread_mutex_unlock(&admin.lock);
 }
 
 // --- pages -----------------------------------------------------------------------------------
@@ -130,7 +219,7 @@ reply_ready(struct http_request *r)
     buf_add_format(&page, "{\"ready\":%s,\"checks\":{%s},", ready ? "true" : "false",
                    buf_text(&checks));
     add_details(&page);
-    reloads_write(&page);
+    add_reload(&page);
     buf_add_text(&page, "}\n");
     reply_page(r, ready ? 200 : 503, "application/json", buf_span(&page));
     buf_release(&checks);
@@ -150,7 +239,7 @@ reply_metrics(struct http_request *r)
 
 // No page of a browser can send this unasked: a form has another type.
 static void
-ask_reload(struct http_request *r)
+reply_reload(struct http_request *r)
 {
     char text[64];
 
@@ -158,7 +247,7 @@ ask_reload(struct http_request *r)
         http_reply(r, 415, "", SPAN("Content-Type: application/json\n"), true);
         return;
     }
-    int len = snprintf(text, sizeof text, "{\"reload\":%llu}\n", reloads_ask());
+    int len = snprintf(text, sizeof text, "{\"reload\":%llu}\n", ask_reload());
     reply_page(r, 202, "application/json", span_make(text, (size_t)len));
 }
 
@@ -170,7 +259,7 @@ handle(struct http_request *r, void *context)
         reply_page(r, 403, "text/plain",
                    SPAN("Host: an IP address, localhost, or a name in admin_hosts\n"));
     else if (span_is(r->method, "POST") && span_is(r->path, "/reload"))
-        ask_reload(r);
+        reply_reload(r);
     else if (!span_is(r->method, "GET") && !span_is(r->method, "HEAD"))
         http_reply(r, 405, "Allow: GET\r\n", SPAN("only GET\n"), true);
     else if (span_is(r->path, "/livez"))
@@ -198,7 +287,118 @@ admin_start(int socket, admin_ready_fn *ready, void *context, struct err *err)
                                    .idle_ms = 500,
                                    .handle = handle};
 
+    metric_show(metrics, METRICS);
+    metric_set(&metrics[OK], admin.is_ok);
     admin.ready = ready;
     admin.context = context;
     return http_start(&options, err);
+}
+
+// --- the client ----------------------------------------------------------------------------
+
+int
+admin_fetch(const struct socket_address *to, bool posts, const char *path,
+            struct buf *page, struct err *err)
+{
+    struct http_call call = {.to = to,
+                             .url = path,
+                             .posts = posts,
+                             .type = SPAN("application/json"),
+                             .timeout_ms = FETCH_MS};
+
+    return http_client_once(&call, page, err);
+}
+
+// Does a program of ours answer there?
+static bool
+is_running(const struct socket_address *to)
+{
+    struct buf page;
+    struct err err;
+
+    buf_init(&page, 1 << 16);
+    bool runs = admin_fetch(to, false, "/version", &page, &err) == 200 &&
+                strstr(buf_text(&page), "\"version\"");
+    buf_release(&page);
+    return runs;
+}
+
+int
+admin_takes(const struct socket_address *to, const struct socket_addresses *listen,
+            const char *path)
+{
+    int takes = -1;
+    struct buf page;
+    struct err err;
+
+    if (!is_running(to))
+        return -1;
+    buf_init(&page, 1 << 16);
+    for (size_t i = 0; i < listen->len && takes < 0; i++) {
+        int code = admin_fetch(&listen->at[i], false, path, &page, &err);
+        takes = code == 405 ? 1 : code == 404 ? 0 : -1;
+    }
+    buf_release(&page);
+    return takes;
+}
+
+void
+admin_fetch_metrics(struct buf *page, const struct socket_address *to)
+{
+    struct err err;
+
+    buf_init(page, PAGE_MAX);
+    if (admin_fetch(to, false, "/metrics", page, &err) != 200)
+        buf_clear(page);
+}
+
+bool
+admin_find_metric(const struct buf *page, const char *name, double *sum)
+{
+    struct span rest = buf_span(page);
+    bool found = false;
+
+    *sum = 0;
+    while (rest.len > 0) {
+        struct span line = span_cut(&rest, '\n');
+        if (!span_starts(line, span_of(name)))
+            continue;
+        char next = line.len > strlen(name) ? line.at[strlen(name)] : '\0';
+        if (next != ' ' && next != '{')
+            continue;
+        while (span_find(line, ' ') < line.len)
+            line = span_from(line, span_find(line, ' ') + 1);
+        char number[64];
+        snprintf(number, sizeof number, "%.*s", (int)line.len, line.at);
+        *sum += strtod(number, NULL);
+        found = true;
+    }
+    return found;
+}
+
+double
+admin_sum_metric(const struct buf *page, const char *name)
+{
+    double sum;
+
+    admin_find_metric(page, name, &sum);
+    return sum;
+}
+
+// Posts to what never was a hook stand under hook="-".
+double
+admin_sum_left(const struct buf *page)
+{
+    struct span rest = buf_span(page);
+    double left = 0;
+
+    while (rest.len > 0) {
+        char line[256];
+        struct span text = span_cut(&rest, '\n');
+        snprintf(line, sizeof line, "%.*s", (int)text.len, text.at);
+        if (span_starts(text, SPAN("acrelay_requests_total{hook=\"")) &&
+            strstr(line, "code=\"404\"") && !strstr(line, "hook=\"-\""))
+            left += strtod(strrchr(line, ' ') + 1, NULL);
+    }
+    return left;
 }

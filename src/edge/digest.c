@@ -3,7 +3,6 @@
 // calls fail only when memory is out or libcrypto has no SHA-256: both end the program.
 #include "edge/digest.h"
 
-#include "base/buf.h"
 #include "base/log.h"
 #include "base/text.h"
 
@@ -12,10 +11,6 @@
 #include <openssl/hmac.h>
 #include <pthread.h>
 #include <stdlib.h>
-
-struct digest {
-    EVP_MD_CTX *context;
-};
 
 static pthread_once_t sha256_once = PTHREAD_ONCE_INIT;
 static EVP_MD *sha256;
@@ -37,51 +32,16 @@ fetch_sha256(void)
     must(sha256 != NULL);
 }
 
-static void
-begin(struct digest *d)
-{
-    must(EVP_DigestInit_ex2(d->context, sha256, NULL) == 1);
-}
-
-struct digest *
-digest_open(void)
-{
-    struct digest *d = memory_get(sizeof *d);
-
-    must(pthread_once(&sha256_once, fetch_sha256) == 0);
-    d->context = EVP_MD_CTX_new();
-    must(d->context != NULL);
-    begin(d);
-    return d;
-}
-
 void
-digest_close(struct digest *d)
-{
-    if (!d)
-        return;
-    EVP_MD_CTX_free(d->context);
-    free(d);
-}
-
-void
-digest_add(struct digest *d, struct span s)
-{
-    must(EVP_DigestUpdate(d->context, s.at, s.len) == 1);
-}
-
-void
-digest_take(struct digest *d, unsigned char sum[DIGEST_BYTES])
-{
-    must(EVP_DigestFinal_ex(d->context, sum, NULL) == 1);
-    begin(d);
-}
-
-void
-digest_of(struct span s, unsigned char sum[DIGEST_BYTES])
+digest_of(const struct span *pieces, size_t len, unsigned char sum[DIGEST_BYTES])
 {
     must(pthread_once(&sha256_once, fetch_sha256) == 0);
-    must(EVP_Digest(s.at, s.len, sum, NULL, sha256, NULL) == 1);
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    must(context && EVP_DigestInit_ex2(context, sha256, NULL) == 1);
+    for (size_t i = 0; i < len; i++)
+        must(EVP_DigestUpdate(context, pieces[i].at, pieces[i].len) == 1);
+    must(EVP_DigestFinal_ex(context, sum, NULL) == 1);
+    EVP_MD_CTX_free(context);
 }
 
 void

@@ -30,7 +30,7 @@
 //   intake.lock      the pointer to the snapshot; a request holds it by a count
 //   http_thread.lock until when this thread may read (edge/http.c)
 //   tail.lock        the end of the active segment, in memory, between committer and relay
-//   admin, reloads, lost_limit, resolver, metric: a lock each, for a few lines
+//   admin, lost_limit, resolver, metric: a lock each, for a few lines
 // A group's result and a deferred answer's state are futex words: woken without a lock.
 #include "base/clock.h"
 #include "base/log.h"
@@ -39,7 +39,6 @@
 #include "base/thread.h"
 #include "config/config.h"
 #include "edge/admin.h"
-#include "edge/reloads.h"
 #include "edge/sockets.h"
 #include "event/event.h"
 #include "program/options.h"

@@ -9,7 +9,6 @@
 #include "base/crc.h"
 #include "base/file.h"
 #include "edge/admin.h"
-#include "edge/reloads.h"
 #include "receiver/receiver.h"
 
 #include <fcntl.h>
@@ -289,7 +288,7 @@ start_last_good(struct receiver *r, const struct config *earlier, int64_t kept_u
              when);
     log_alarm("config: %s", text);
     r->source.is_last_good = true;
-    reloads_use_last_good(text);
+    admin_use_last_good(text);
     return made;
 }
 
@@ -303,7 +302,6 @@ reload_start(struct receiver *r, struct err *err)
 
     *s = (struct source){.step_ms = times_ms("config_look", CHECK_MS)};
     set_kept_path(r);
-    reloads_start();
     struct config *c = read_file(r, err);
     buf_init(&s->good, KEPT_MAX);
     if (read_kept(r, &s->good, &kept_us, &why) == 0)
@@ -326,7 +324,7 @@ reload_keep(struct receiver *r)
     if (s->is_last_good) {
         s->is_last_good = false;
         buf_release(&s->good);
-        reloads_use_last_good(NULL);
+        admin_use_last_good(NULL);
         log_info("config: %s is valid and in use again", r->file);
     }
     if (s->until_ms == 0) // the start is over
@@ -382,7 +380,7 @@ narrow_again(struct receiver *r, const struct err *why)
         snapshot_drop(fresh);
         log_error("config: keeping what is running: %s", err.text);
     }
-    reloads_use_last_good(why->text);
+    admin_use_last_good(why->text);
 }
 
 void
@@ -393,12 +391,12 @@ reload_run(struct receiver *r)
     bool restart;
 
     buf_init(&removed, 300);
-    reloads_begin();
+    admin_reload_begin();
     sockets_notify("RELOADING=1");
     if (read_again(r, &restart, &removed, &err) < 0) {
         log_error("receiver: reload failed, keeping the running configuration: %s",
                   err.text);
-        reloads_report(false, err.text);
+        admin_reload_end(false, err.text);
         if (r->source.is_last_good && !r->source.is_valid)
             narrow_again(r, &err);
     } else {
@@ -408,7 +406,7 @@ reload_run(struct receiver *r)
                  removed.len ? "; no longer answered: " : "", buf_text(&removed),
                  removed.full ? ", and others" : "");
         log_info("receiver: %s", text);
-        reloads_report(true, text);
+        admin_reload_end(true, text);
     }
     buf_release(&removed);
     sockets_notify("READY=1");
@@ -432,7 +430,7 @@ reload_follow(struct receiver *r)
                 "receiver: reload failed, keeping the running configuration: %s",
                 err.text);
     if (!r->source.is_last_good)
-        reloads_report(false, err.text);
+        admin_reload_end(false, err.text);
     else if (!r->source.is_valid)
         narrow_again(r, &err);
     return restart && r->source.is_last_good;

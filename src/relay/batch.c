@@ -474,7 +474,7 @@ batch_ship(struct relay *r, bool *idle)
     }
     r->batch.check[0] = '\0';
     if (r->batch.last_is_record)
-        entry_check(r->maker, &r->batch.last, r->batch.check);
+        entry_check(&r->batch.last, r->batch.check);
     if (script_call(&r->script, r->redis, r->batch.check, &answer, &err) < 0)
         return cut(r, err.text, err.error == ETIMEDOUT);
     return answer.reply == REPLY_DONE ? batch_done(r, &answer) : not_done(r, &answer);

@@ -379,7 +379,7 @@ go_to(struct relay *r, uint64_t sequence, struct span check)
     if (found == CURSOR_GAP) // whose time is not of its own
         return REPLY_DONE;
     r->received_us = record.received_us;
-    entry_check(r->maker, &record, ours);
+    entry_check(&record, ours);
     return check.len == 0 || span_is(check, ours) ? REPLY_DONE
                                                   : stop_for_copy(r, sequence);
 }

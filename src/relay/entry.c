@@ -55,7 +55,6 @@ entry_fields(const struct entry *e, struct span values[ENTRY_EVENT_FIELDS], size
 
 struct entry_maker {
     struct event_maker *events;
-    struct digest *digest;
     struct span account, journal_id;
     char detail[640];
 };
@@ -67,7 +66,6 @@ entry_maker_open(const char *account, const char *journal_id)
 
     *m = (struct entry_maker){
         .events = event_maker_open(),
-        .digest = digest_open(),
         .account = span_of(account),
         .journal_id = span_of(journal_id),
     };
@@ -80,7 +78,6 @@ entry_maker_close(struct entry_maker *m)
     if (!m)
         return;
     event_maker_close(m->events);
-    digest_close(m->digest);
     free(m);
 }
 
@@ -91,14 +88,12 @@ write_sequence(char to[ENTRY_SEQUENCE], uint64_t sequence)
 }
 
 static void
-set_fingerprint(struct entry_maker *m, struct entry *e)
+set_fingerprint(struct entry *e)
 {
+    struct span nul = span_make("", 1); // between hook and body
     unsigned char sum[DIGEST_BYTES];
 
-    digest_add(m->digest, e->delivery.hook);
-    digest_add(m->digest, span_make("", 1)); // the NUL between hook and body
-    digest_add(m->digest, e->delivery.body);
-    digest_take(m->digest, sum);
+    digest_of((struct span[]){e->delivery.hook, nul, e->delivery.body}, 3, sum);
     memcpy(e->fingerprint, sum, ENTRY_FINGERPRINT);
     text_hex(e->fingerprint_text, sizeof e->fingerprint_text, sum, ENTRY_FINGERPRINT);
 }
@@ -146,7 +141,7 @@ entry_make(struct entry_maker *m, const struct record *record, struct entry *e)
         snprintf(m->detail, sizeof m->detail, "stored record: %s", err.text);
         make_gap(m, record->payload, e);
     } else {
-        set_fingerprint(m, e);
+        set_fingerprint(e);
         e->reason = make_event(m, e);
     }
 }
@@ -165,16 +160,14 @@ entry_refuse(struct entry_maker *m, struct entry *e, struct span message, struct
 }
 
 void
-entry_check(struct entry_maker *m, const struct record *record, char to[ENTRY_CHECK])
+entry_check(const struct record *record, char to[ENTRY_CHECK])
 {
     unsigned char sum[DIGEST_BYTES];
-    char text[ENTRY_SEQUENCE];
+    char sequence[ENTRY_SEQUENCE], receipt[ENTRY_SEQUENCE];
 
-    write_sequence(text, record->sequence);
-    digest_add(m->digest, span_make(text, 20));
-    write_sequence(text, (uint64_t)record->received_us);
-    digest_add(m->digest, span_make(text, 20));
-    digest_add(m->digest, record->payload);
-    digest_take(m->digest, sum);
+    write_sequence(sequence, record->sequence);
+    write_sequence(receipt, (uint64_t)record->received_us);
+    digest_of((struct span[]){span_of(sequence), span_of(receipt), record->payload}, 3,
+              sum);
     text_hex(to, ENTRY_CHECK, sum, ENTRY_CHECK / 2);
 }

@@ -64,8 +64,7 @@ void entry_refuse(struct entry_maker *m, struct entry *e, struct span message,
 // entry_check is the cursor's `check`: the first 16 hex digits of SHA-256 over the sequence
 // (20 decimal digits), the receipt time (microseconds, 20 decimal digits) and the stored
 // payload of a record.
-void entry_check(struct entry_maker *m, const struct record *record,
-                 char to[ENTRY_CHECK]);
+void entry_check(const struct record *record, char to[ENTRY_CHECK]);
 
 // entry_sequence reads 20 digits, false for anything else.
 static inline bool

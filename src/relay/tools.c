@@ -61,39 +61,35 @@ struct metric relay_metrics[RELAY_METRICS] = {
 // --- whose cursor it is ----------------------------------------------------------------------
 
 static void
-add_machine(struct digest *d)
+read_machine(struct buf *id)
 {
     static const char *const files[] = {"/etc/machine-id", "/var/lib/dbus/machine-id"};
     char host[256] = "";
-    struct buf id;
 
-    buf_init(&id, 256);
-    for (size_t i = 0; i < 2 && span_trim(buf_span(&id)).len == 0; i++) {
-        buf_clear(&id);
+    for (size_t i = 0; i < 2 && span_trim(buf_span(id)).len == 0; i++) {
+        buf_clear(id);
         if (access(files[i], R_OK) == 0)
-            (void)file_read(files[i], &id, NULL); // without it the next one stands in
+            (void)file_read(files[i], id, NULL); // without it the next one stands in
     }
-    struct span text = buf_span(&id);
-    text = span_cut(&text, '\n');
-    if (text.len == 0 && gethostname(host, sizeof host - 1) == 0)
-        text = span_of(host);
-    digest_add(d, text);
-    buf_release(&id);
+    id->len = span_find(buf_span(id), '\n');
+    if (id->len == 0 && gethostname(host, sizeof host - 1) == 0)
+        buf_add_text(id, host);
 }
 
 void
 relay_owner(char to[SCRIPT_OWNER], const char *directory)
 {
     unsigned char sum[DIGEST_BYTES];
-    struct digest *d = digest_open();
     char *real = realpath(directory, NULL);
+    struct buf id;
 
-    add_machine(d);
-    digest_add(d, SPAN("\n"));
-    digest_add(d, span_of(real ? real : directory));
-    digest_take(d, sum);
+    buf_init(&id, 256);
+    read_machine(&id);
+    digest_of(
+        (struct span[]){buf_span(&id), SPAN("\n"), span_of(real ? real : directory)}, 3,
+        sum);
     text_hex(to, SCRIPT_OWNER, sum, (SCRIPT_OWNER - 1) / 2);
-    digest_close(d);
+    buf_release(&id);
     free(real);
 }
 

@@ -2,7 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "edge/admin_client.h"
+#include "edge/admin.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -136,7 +136,7 @@ check_taken(const struct apply *a, const struct hook *wanted, struct err *err)
 {
     const char *path = wanted->url + strlen(a->config->public_url);
 
-    if (admin_client_takes(&a->config->receiver_admin, &a->config->listen, path) != 0)
+    if (admin_takes(&a->config->receiver_admin, &a->config->listen, path) != 0)
         return 0;
     return err_exit(err, EXIT_CODE_CONFIG,
                     "left as it is: the receiver would answer 404 to its new URL. Reload "

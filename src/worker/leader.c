@@ -52,7 +52,8 @@ make_name(char *to, size_t size, const char *file)
     char real[PATH_MAX], hex[17];
     unsigned char digest[DIGEST_BYTES];
 
-    digest_of(span_of(realpath(file, real) ? real : file), digest);
+    struct span name = span_of(realpath(file, real) ? real : file);
+    digest_of(&name, 1, digest);
     text_hex(hex, sizeof hex, digest, 8);
     snprintf(to, size, "%s.lock", hex);
 }

@@ -3,7 +3,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/text.h"
-#include "edge/admin_client.h"
+#include "edge/admin.h"
 #include "edge/redis.h"
 
 #include <stdio.h>
@@ -359,10 +359,10 @@ is_believable(const struct worker *w, const struct config_hook *hook)
     double waiting, up, redis;
     struct buf page;
 
-    admin_client_metrics(&page, &w->config->receiver_admin);
-    bool ok = metrics_page_find(&page, "acrelay_journal_unpublished_records", &waiting) &&
-              metrics_page_find(&page, "acrelay_uptime_seconds", &up) &&
-              metrics_page_find(&page, "acrelay_redis_up", &redis) && waiting == 0 &&
+    admin_fetch_metrics(&page, &w->config->receiver_admin);
+    bool ok = admin_find_metric(&page, "acrelay_journal_unpublished_records", &waiting) &&
+              admin_find_metric(&page, "acrelay_uptime_seconds", &up) &&
+              admin_find_metric(&page, "acrelay_redis_up", &redis) && waiting == 0 &&
               redis > 0 && up >= (double)hook->expect_every_us / 1e6;
     buf_release(&page);
     return ok;

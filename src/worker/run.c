@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "edge/admin.h"
-#include "edge/reloads.h"
 #include "worker/worker.h"
 
 #include <inttypes.h>
@@ -342,7 +341,7 @@ use(struct run *r, struct worker *fresh)
     admin_set_hosts(c->admin_hosts.at, c->admin_hosts.len);
     r->round_ms = r->backoff_ms = 0;
     log_info("worker: %s", text);
-    reloads_report(true, text);
+    admin_reload_end(true, text);
 }
 
 static void
@@ -353,7 +352,7 @@ reload(struct run *r, bool asked)
     struct worker fresh = {0};
     struct err err = {0};
 
-    reloads_begin();
+    admin_reload_begin();
     r->hangup = false;
     stat_files(r); // before it is read: what changes from here on is another change
     bool is_loaded = load(r, &fresh, &err) == 0;
@@ -372,7 +371,7 @@ reload(struct run *r, bool asked)
     }
     worker_unload(&fresh);
     log_error("worker: reload failed, keeping the running configuration: %s", err.text);
-    reloads_report(false, err.text);
+    admin_reload_end(false, err.text);
 }
 
 static void
@@ -419,7 +418,6 @@ start_admin(struct run *r, struct err *err)
     metric_show(metrics, METRICS);
     metric_set(&metrics[BUILD], 1);
     metric_before_write(set_age, r);
-    reloads_start();
     admin_set_detail("activecampaign", "its first round is not done yet");
     admin_set_hosts(r->w->config->admin_hosts.at, r->w->config->admin_hosts.len);
     struct http_server *server = admin_start(socket, is_ready, r, err);
