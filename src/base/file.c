@@ -304,18 +304,16 @@ filesystem_of(const char *path)
 const char *
 filesystem_problem(enum filesystem kind)
 {
-    switch (kind) {
-    case FILESYSTEM_NETWORK:
-        return "is on a network file system, where a lock or a sync may not hold: use a "
-               "local disk, or --force";
-    case FILESYSTEM_MEMORY:
-        return "is on a file system that is only memory (tmpfs or ramfs): what was "
-               "answered 200 is gone at the next boot. Use a local disk, or --force";
-    case FILESYSTEM_OVERLAY:
-        return "is in a container's own layer (overlay): deliveries go when the "
-               "container is removed. Use a volume";
-    case FILESYSTEM_LOCAL:
-        break;
-    }
-    return NULL;
+    static const char *const problems[] = {
+        [FILESYSTEM_NETWORK] =
+            "is on a network file system, where a lock or a sync may not hold: use a "
+            "local disk, or --force",
+        [FILESYSTEM_MEMORY] =
+            "is on a file system that is only memory (tmpfs or ramfs): what was "
+            "answered 200 is gone at the next boot. Use a local disk, or --force",
+        [FILESYSTEM_OVERLAY] =
+            "is in a container's own layer (overlay): deliveries go when the "
+            "container is removed. Use a volume"};
+
+    return problems[kind]; // NULL for FILESYSTEM_LOCAL
 }

@@ -40,23 +40,11 @@ log_start(enum log_form form, enum log_level max)
     max_now = max;
 }
 
-static const char *
-level_name(enum log_level level)
-{
-    switch (level) {
-    case LOG_LEVEL_ALARM:
-        return "alarm";
-    case LOG_LEVEL_ERROR:
-        return "error";
-    case LOG_LEVEL_WARN:
-        return "warning";
-    case LOG_LEVEL_DEBUG:
-        return "debug";
-    case LOG_LEVEL_INFO:
-        break;
-    }
-    return "info";
-}
+static const char *const level_names[] = {[LOG_LEVEL_ALARM] = "alarm",
+                                          [LOG_LEVEL_ERROR] = "error",
+                                          [LOG_LEVEL_WARN] = "warning",
+                                          [LOG_LEVEL_INFO] = "info",
+                                          [LOG_LEVEL_DEBUG] = "debug"};
 
 static int
 format_line(char *line, size_t size, enum log_level level, const char *message)
@@ -67,10 +55,10 @@ format_line(char *line, size_t size, enum log_level level, const char *message)
         return snprintf(line, size, "<%d>%s\n", (int)level, message);
     clock_format_us(time, clock_now_us());
     if (form_now != LOG_FORM_JSON)
-        return snprintf(line, size, "%s %-7s %s\n", time, level_name(level), message);
+        return snprintf(line, size, "%s %-7s %s\n", time, level_names[level], message);
     text_quote(quoted, sizeof quoted, span_of(message));
     return snprintf(line, size, "{\"time\":\"%s\",\"level\":\"%s\",\"message\":\"%s\"}\n",
-                    time, level_name(level), quoted);
+                    time, level_names[level], quoted);
 }
 
 static void

@@ -23,38 +23,34 @@ text_is_printable(uint32_t code)
 size_t
 text_escape(char *to, size_t size, struct span s)
 {
-    static const char cut[] = "...";
-    size_t len = 0, mark = 0;
+    size_t len = 0, cut = 0; // there "..." had room
 
-    if (size == 0)
-        return 0;
     while (s.len > 0) {
         uint32_t code = 0;
+        char hex[sizeof "\\x00"];
         size_t step = text_utf8(s, &code);
-        bool plain = step > 0 && text_is_printable(code);
-        size_t need = plain ? step : 4;
+        struct span piece = span_to(s, step);
 
-        if (len + sizeof cut <= size)
-            mark = len;
-        if (len + need >= size) {
-            if (size < sizeof cut)
-                break;
-            memcpy(to + mark, cut, sizeof cut);
-            return mark + sizeof cut - 1;
-        }
-        if (plain) {
-            memcpy(to + len, s.at, step);
-        } else {
+        if (step == 0 || !text_is_printable(code)) {
             step = 1;
-            unsigned char byte = (unsigned char)s.at[0];
-            memcpy(to + len, "\\x", 2);
-            to[len + 2] = hex_digits[byte >> 4];
-            to[len + 3] = hex_digits[byte & 15];
+            snprintf(hex, sizeof hex, "\\x%02x", (unsigned char)s.at[0]);
+            piece = span_of(hex);
         }
-        len += need;
+        if (len + sizeof "..." <= size)
+            cut = len;
+        if (len + piece.len >= size) {
+            if (size >= sizeof "...") {
+                memcpy(to + cut, "...", 3);
+                len = cut + 3;
+            }
+            break;
+        }
+        memcpy(to + len, piece.at, piece.len);
+        len += piece.len;
         s = span_from(s, step);
     }
-    to[len] = '\0';
+    if (size > 0)
+        to[len] = '\0';
     return len;
 }
 
