@@ -25,8 +25,8 @@ struct inspection {
 static bool
 is_error(const struct redis_reply *reply, const char *word)
 {
-    return redis_reply_kind(reply) == REDIS_ERROR &&
-           span_starts(redis_reply_text(reply), span_of(word));
+    return redis_value(reply).kind == REDIS_ERROR &&
+           span_starts(redis_value(reply).text, span_of(word));
 }
 
 // Reports an error reply in Redis's own words, or that there was none.
@@ -34,7 +34,7 @@ static void
 report_reply(struct inspection *i, const char *what, const char *before,
              const struct redis_reply *reply, struct err *err)
 {
-    struct span text = redis_reply_text(reply);
+    struct span text = redis_value(reply).text;
 
     if (reply)
         err_set(err, ERR_INPUT, "%s%.*s", before, (int)text.len, text.at);
@@ -56,8 +56,8 @@ unanswered(struct inspection *i, const struct redis_reply *reply, const char *co
     } else if (is_error(reply, "ERR unknown command")) { // the relay can do without
         report_warning(i->report, "redis",
                        "have Redis know it by its name, and what it tells is looked at",
-                       "%s%.*s", before, (int)redis_reply_text(reply).len,
-                       redis_reply_text(reply).at);
+                       "%s%.*s", before, (int)redis_value(reply).text.len,
+                       redis_value(reply).text.at);
     } else {
         report_reply(i, "redis", before, reply, err);
     }
@@ -72,7 +72,7 @@ ask(struct inspection *i, const char *command, const char *argument)
     struct err err = {0};
     const struct redis_reply *reply = redis_ask(i->r, &err, command, argument, NULL);
 
-    if (reply && redis_reply_kind(reply) != REDIS_ERROR)
+    if (reply && redis_value(reply).kind != REDIS_ERROR)
         return reply;
     return unanswered(i, reply, command, &err);
 }
@@ -83,9 +83,9 @@ ask(struct inspection *i, const char *command, const char *argument)
 static bool
 is_served(const struct redis_reply *reply, struct err *err)
 {
-    struct span text = redis_reply_text(reply);
+    struct span text = redis_value(reply).text;
 
-    if (reply && (redis_reply_kind(reply) != REDIS_ERROR || is_error(reply, "NOPERM") ||
+    if (reply && (redis_value(reply).kind != REDIS_ERROR || is_error(reply, "NOPERM") ||
                   is_error(reply, "ERR unknown command")))
         return true;
     if (reply)
@@ -101,7 +101,7 @@ check_redis_role(struct redis *r, struct err *err)
     const struct redis_reply *reply = redis_ask(r, err, "ROLE", NULL);
     if (!is_served(reply, err))
         return false;
-    struct span role = redis_reply_text(redis_reply_at(reply, 0));
+    struct span role = redis_value(redis_reply_at(reply, 0)).text;
     if (role.len == 0 || span_is(role, "master"))
         return true;
     return err_set(err, ERR_AGAIN, "this Redis is a %.*s, not the master", (int)role.len,
@@ -190,7 +190,7 @@ static void
 check_info(struct inspection *i)
 {
     const struct redis_reply *reply = ask(i, "INFO", NULL);
-    struct span info = redis_reply_text(reply);
+    struct span info = redis_value(reply).text;
     struct span policy = info_value(info, "maxmemory_policy");
 
     if (!reply)
@@ -234,7 +234,7 @@ check_type(struct inspection *i, const char *name, const char *wanted)
 
     script_key(key, i->c->redis_namespace, span_of(name));
     const struct redis_reply *reply = ask(i, "TYPE", key);
-    struct span type = redis_reply_text(reply);
+    struct span type = redis_value(reply).text;
     if (reply && !span_is(type, "none") && !span_is(type, wanted))
         report_error(
             i->report, EXIT_CODE_CONFIG, "redis", cli_redis_advice("WRONGTYPE")->advice,
@@ -339,14 +339,14 @@ static void
 report_rights(struct inspection *i, const struct redis_reply *reply)
 {
     const char *user = i->c->redis_user ? i->c->redis_user : "default";
-    struct span lacks = redis_reply_text(redis_reply_at(reply, 1));
+    struct span lacks = redis_value(redis_reply_at(reply, 1)).text;
 
-    if (redis_reply_kind(reply) == REDIS_TEXT) {
+    if (redis_value(reply).kind == REDIS_TEXT) {
         report_warning(i->report, "redis rights", "Redis 7.0 and later can be asked",
                        "not looked at: this Redis cannot say what user %s may do", user);
         return;
     }
-    if (lacks.len && redis_reply_number(redis_reply_at(reply, 0)))
+    if (lacks.len && redis_value(redis_reply_at(reply, 0)).number)
         report_error(i->report, EXIT_CODE_CONFIG, "redis rights",
                      cli_redis_advice("unknown command")->advice,
                      "Redis does not have or does not let user %s use: %.*s", user,
@@ -372,9 +372,9 @@ check_rights(struct inspection *i)
     if (redis_send(i->r, head, 3, &args, &err) == 0)
         reply = redis_receive(i->r, &err);
     buf_release(&args.bytes);
-    if (redis_reply_kind(reply) == REDIS_TEXT ||
-        (redis_reply_kind(redis_reply_at(reply, 0)) == REDIS_NUMBER &&
-         redis_reply_kind(redis_reply_at(reply, 1)) == REDIS_TEXT))
+    if (redis_value(reply).kind == REDIS_TEXT ||
+        (redis_value(redis_reply_at(reply, 0)).kind == REDIS_NUMBER &&
+         redis_value(redis_reply_at(reply, 1)).kind == REDIS_TEXT))
         report_rights(i, reply);
     else
         report_reply(i, "redis rights", "EVAL: Redis says: ", reply, &err);
@@ -401,7 +401,7 @@ check_time(struct inspection *i)
     uint64_t seconds;
 
     if (!reply ||
-        !text_number(&seconds, redis_reply_text(redis_reply_at(reply, 0)), INT64_MAX))
+        !text_number(&seconds, redis_value(redis_reply_at(reply, 0)).text, INT64_MAX))
         return;
     int64_t apart = (int64_t)seconds - clock_now_us() / 1000000;
     if (apart > CLOCKS_APART_S || apart < -CLOCKS_APART_S)
@@ -420,11 +420,11 @@ check_dead(struct inspection *i)
         return;
     script_key(key, i->c->redis_namespace, SPAN("dead"));
     const struct redis_reply *reply = ask(i, "XLEN", key);
-    if (redis_reply_number(reply) > 0)
+    if (redis_value(reply).number > 0)
         report_warning(i->report, "dead letters",
                        "acrelay dead list; after a look dead replay, or dead drop",
                        "%lld deliveries could not be read and are kept",
-                       (long long)redis_reply_number(reply));
+                       (long long)redis_value(reply).number);
 }
 
 // --- all of it ------------------------------------------------------------------------

@@ -163,13 +163,13 @@ cli_redis_advice(const char *text)
 bool
 cli_ask_failed(const struct redis_reply *reply, struct err *err)
 {
-    struct span text = redis_reply_text(reply);
+    struct span text = redis_value(reply).text;
 
     if (!reply) {
         err->exit = EXIT_CODE_UNAVAILABLE;
         return true;
     }
-    if (redis_reply_kind(reply) != REDIS_ERROR)
+    if (redis_value(reply).kind != REDIS_ERROR)
         return false;
     err_set(err, ERR_INPUT, "Redis says: %.*s", (int)text.len, text.at);
     const struct redis_advice *known = cli_redis_advice(err->text);
@@ -204,10 +204,10 @@ void
 cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw)
 {
     output_text("id", id);
-    for (size_t i = 0; i + 1 < redis_reply_len(fields); i += 2) {
+    for (size_t i = 0; i + 1 < redis_value(fields).len; i += 2) {
         char name[64];
-        struct span value = redis_reply_text(redis_reply_at(fields, i + 1));
-        struct span field = redis_reply_text(redis_reply_at(fields, i));
+        struct span value = redis_value(redis_reply_at(fields, i + 1)).text;
+        struct span field = redis_value(redis_reply_at(fields, i)).text;
         text_escape(name, sizeof name, field);
         if (span_is(field, "raw") && raw.len > 0)
             value = raw;
@@ -221,9 +221,9 @@ cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw)
 struct span
 cli_field(const struct redis_reply *fields, const char *name)
 {
-    for (size_t i = 0; i + 1 < redis_reply_len(fields); i += 2)
-        if (span_is(redis_reply_text(redis_reply_at(fields, i)), name))
-            return redis_reply_text(redis_reply_at(fields, i + 1));
+    for (size_t i = 0; i + 1 < redis_value(fields).len; i += 2)
+        if (span_is(redis_value(redis_reply_at(fields, i)).text, name))
+            return redis_value(redis_reply_at(fields, i + 1)).text;
     return (struct span){"", 0};
 }
 

@@ -64,10 +64,10 @@ walk(struct dead *d, dead_fn *each, struct err *err)
             redis_ask(d->redis, err, "XRANGE", d->key, from, "+", "COUNT", "10", NULL);
         if (cli_ask_failed(page, err))
             return -1;
-        n = redis_reply_len(page);
+        n = redis_value(page).len;
         for (size_t i = 0; i < n && d->found < d->most; i++) {
             const struct redis_reply *entry = redis_reply_at(page, i);
-            struct span name = redis_reply_text(redis_reply_at(entry, 0));
+            struct span name = redis_value(redis_reply_at(entry, 0)).text;
             snprintf(id, sizeof id, "%.*s", (int)name.len, name.at);
             snprintf(from, sizeof from, "(%s", id);
             if (!is_wanted(d, redis_reply_at(entry, 1)))
@@ -158,7 +158,7 @@ find(struct dead *d, const char *id, struct err *err)
 
     if (cli_ask_failed(reply, err))
         return NULL;
-    if (redis_reply_len(reply) != 1) {
+    if (redis_value(reply).len != 1) {
         err_set(err, ERR_INPUT, "there is no dead letter %s; acrelay dead list shows all",
                 id);
         return NULL;
@@ -184,10 +184,10 @@ read_raw(struct dead *d, const struct redis_reply *fields, struct span *raw,
 static void
 print_whole(const struct redis_reply *fields, struct span raw)
 {
-    for (size_t i = 0; i + 1 < redis_reply_len(fields); i += 2) {
+    for (size_t i = 0; i + 1 < redis_value(fields).len; i += 2) {
         printf("%s", output_color(OUTPUT_STRONG));
-        struct span name = redis_reply_text(redis_reply_at(fields, i));
-        struct span value = redis_reply_text(redis_reply_at(fields, i + 1));
+        struct span name = redis_value(redis_reply_at(fields, i)).text;
+        struct span value = redis_value(redis_reply_at(fields, i + 1)).text;
         output_print(name, 60);
         printf("%s: ", output_color(OUTPUT_PLAIN));
         output_print(span_is(name, "raw") ? raw : value, 0);
@@ -306,7 +306,7 @@ take_out(struct dead *d, const char *id, int64_t *count, struct err *err)
     const struct redis_reply *reply = redis_ask(d->redis, err, "XDEL", d->key, id, NULL);
     if (cli_ask_failed(reply, err))
         return -1;
-    *count = redis_reply_number(reply);
+    *count = redis_value(reply).number;
     aside_remove(directory, span_of(ce_id));
     return 0;
 }

@@ -143,7 +143,7 @@ show_length(struct status *s, const char *stream, const char *member, const char
     script_key(key, s->cli->config->redis_namespace, span_of(stream));
     const struct redis_reply *reply = redis_ask(s->redis, &err, "XLEN", key, NULL);
     if (!cli_ask_failed(reply, &err)) {
-        figure(member, label, COUNT, (double)redis_reply_number(reply));
+        figure(member, label, COUNT, (double)redis_value(reply).number);
         return;
     }
     s->healthy = s->healthy && !redis_is_dead(s->redis);
@@ -195,11 +195,11 @@ ask_about_hook(struct status *s, const char *name, struct hook_seen *seen)
 {
     const struct redis_reply *reply = ask_hook(s, "last", name, seen);
 
-    if (redis_reply_kind(reply) == REDIS_TEXT)
-        text_escape(seen->last, sizeof seen->last, redis_reply_text(reply));
+    if (redis_value(reply).kind == REDIS_TEXT)
+        text_escape(seen->last, sizeof seen->last, redis_value(reply).text);
     reply = ask_hook(s, "hooks", name, seen);
-    if (redis_reply_kind(reply) == REDIS_TEXT)
-        state_read(&seen->state, redis_reply_text(reply));
+    if (redis_value(reply).kind == REDIS_TEXT)
+        state_read(&seen->state, redis_value(reply).text);
 }
 
 // By Redis's clock, which made the time: ours may be another.
@@ -267,10 +267,10 @@ show_left(struct status *s)
     const struct redis_reply *all = redis_ask(s->redis, &err, "HGETALL", key, NULL);
     if (cli_ask_failed(all, &err) && !output.json)
         printf("  hooks that left the file: not looked at: %s\n", err.text);
-    for (size_t i = 0; i + 1 < redis_reply_len(all); i += 2) {
-        struct span raw = redis_reply_text(redis_reply_at(all, i));
+    for (size_t i = 0; i + 1 < redis_value(all).len; i += 2) {
+        struct span raw = redis_value(redis_reply_at(all, i)).text;
         struct hook_seen seen = {.last = ""};
-        state_read(&seen.state, redis_reply_text(redis_reply_at(all, i + 1)));
+        state_read(&seen.state, redis_value(redis_reply_at(all, i + 1)).text);
         if (strcmp(seen.state.name, "left") != 0 || config_find_hook(s->cli->config, raw))
             continue;
         text_escape(name, sizeof name, raw);
@@ -359,7 +359,7 @@ ask_redis(struct status *s)
     if (!s->redis)
         return;
     const struct redis_reply *now = redis_ask(s->redis, &err, "TIME", NULL);
-    if (text_number(&seconds, redis_reply_text(redis_reply_at(now, 0)), INT32_MAX))
+    if (text_number(&seconds, redis_value(redis_reply_at(now, 0)).text, INT32_MAX))
         s->redis_us = (int64_t)seconds * 1000000;
 }
 

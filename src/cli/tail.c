@@ -122,17 +122,17 @@ print_entry(const struct tail *t, struct span id, const struct redis_reply *fiel
 static int
 take_entries(struct tail *t, const struct redis_reply *entries, struct err *err)
 {
-    size_t n = redis_reply_len(entries);
+    size_t n = redis_value(entries).len;
 
     for (size_t i = 0; i < n && t->shown < t->most; i++) {
         const struct redis_reply *entry = redis_reply_at(entries, i);
         const struct redis_reply *fields = redis_reply_at(entry, 1);
-        struct span id = redis_reply_text(redis_reply_at(entry, 0));
+        struct span id = redis_value(redis_reply_at(entry, 0)).text;
         snprintf(t->last, sizeof t->last, "%.*s", (int)id.len, id.at);
         t->anchored = true;
         // A pending entry that was trimmed meanwhile has no fields any more; one whose
         // acknowledgement was cut off has been shown.
-        if (redis_reply_len(fields) > 0 && is_wanted(t, fields) &&
+        if (redis_value(fields).len > 0 && is_wanted(t, fields) &&
             !(t->group && span_is(id, t->shown_last))) {
             print_entry(t, id, fields);
             t->shown++;
@@ -189,7 +189,7 @@ find_end(struct tail *t, struct err *err)
 
     if (cli_ask_failed(reply, err))
         return -1;
-    struct span id = redis_reply_text(redis_reply_at(redis_reply_at(reply, 0), 0));
+    struct span id = redis_value(redis_reply_at(redis_reply_at(reply, 0), 0)).text;
     t->anchored = id.len > 0;
     snprintf(t->last, sizeof t->last, "%.*s", id.len ? (int)id.len : 1,
              id.len ? id.at : "0");
@@ -214,11 +214,11 @@ check_end(struct tail *t, struct err *err)
 {
     const struct redis_reply *reply =
         t->anchored ? redis_ask(t->redis, err, "XINFO", "STREAM", t->key, NULL) : NULL;
-    bool absent = span_starts(redis_reply_text(reply), SPAN("ERR no such key"));
+    bool absent = span_starts(redis_value(reply).text, SPAN("ERR no such key"));
     struct span end = cli_field(reply, "last-generated-id");
     char newest[ID_TEXT] = "0";
 
-    if (!t->anchored || span_starts(redis_reply_text(reply), SPAN("NOPERM")))
+    if (!t->anchored || span_starts(redis_value(reply).text, SPAN("NOPERM")))
         return 0; // without the right it is believed to be the same
     if (!absent && cli_ask_failed(reply, err))
         return -1;
@@ -241,7 +241,7 @@ make_group(struct tail *t, struct err *err)
 
     t->pending = true;
     snprintf(t->last, sizeof t->last, "0");
-    if (span_starts(redis_reply_text(reply), SPAN("BUSYGROUP")))
+    if (span_starts(redis_value(reply).text, SPAN("BUSYGROUP")))
         return 0;
     if (cli_ask_failed(reply, err))
         return -1;

@@ -4,16 +4,21 @@
 #include "edge/redis.h"
 
 #include "base/clock.h"
-#include "edge/resolve.h"
+#include "base/thread.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <hiredis/hiredis.h>
+#include <netdb.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
-enum { CONNECT_MS = 5000, COMMAND_MS = 10000, ASK_MAX = 32 };
+enum { CONNECT_MS = 5000, COMMAND_MS = 10000 };
+enum { ASK_MAX = 32, HOST_MAX = 255, ADDRESSES_MAX = 8 };
 
 // Redis takes no more than 1 GiB of one command.
 static const size_t ARGS_MAX = (size_t)1 << 30;
@@ -56,38 +61,154 @@ die(struct redis *r, struct err *err)
     return err_set(err, ERR_AGAIN, "redis: %s", c->errstr);
 }
 
-// Each address of the host in turn, as long as there is time.
-static redisContext *
-connect_to_host(const struct redis_options *o, int64_t limit_ms, struct err *err)
-{
-    int64_t until_ms = clock_mono_ms() + limit_ms;
-    struct resolved to;
-    redisContext *c = NULL;
+// --- names ---------------------------------------------------------------------------------
 
-    if (resolve_host(o->host, limit_ms, &to, err) < 0)
-        return NULL;
-    for (size_t i = 0; i < to.len && (!c || c->err); i++) {
-        int64_t left_ms = until_ms - clock_mono_ms();
-        if (c && left_ms <= 0)
-            break;
-        if (c)
-            redisFree(c);
-        c = redisConnectWithTimeout(to.addresses[i], o->port,
-                                    time_of_ms(left_ms > 1 ? left_ms : 1));
-    }
-    if (!c)
-        err_set(err, ERR_AGAIN, "out of memory");
-    return c;
+// Host names to addresses, with a time limit that getaddrinfo(3) does not have: the lookup runs
+// in a thread of its own, which is left behind when it takes too long. Who asks for the same name
+// again while it still runs waits for that one, so that threads do not pile up.
+struct resolved {
+    char addresses[ADDRESSES_MAX][INET6_ADDRSTRLEN + 16]; // numeric, with a scope
+    size_t len;
+};
+
+// Lives until its thread is done and nobody waits for it any more.
+struct lookup {
+    char host[HOST_MAX + 1];
+    int users;
+    bool done;
+    int error; // of getaddrinfo
+    struct resolved found;
+};
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t finished;
+    struct lookup *running; // the newest, while its thread runs
+} resolver = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL};
+
+static int
+look_up(const char *host, struct resolved *to)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
+    int error = getaddrinfo(host, NULL, &hints, &list);
+
+    to->len = 0;
+    for (struct addrinfo *a = list; !error && a && to->len < ADDRESSES_MAX;
+         a = a->ai_next)
+        if (getnameinfo(a->ai_addr, a->ai_addrlen, to->addresses[to->len],
+                        sizeof *to->addresses, NULL, 0, NI_NUMERICHOST) == 0)
+            to->len++;
+    if (list)
+        freeaddrinfo(list);
+    return !error && to->len == 0 ? EAI_NONAME : error;
 }
 
+// With the lock.
+static void
+drop_lookup(struct lookup *l)
+{
+    if (--l->users == 0)
+        free(l);
+}
+
+static void *
+run_lookup(void *lookup)
+{
+    struct lookup *l = lookup;
+    struct resolved found;
+    int error = look_up(l->host, &found);
+
+    pthread_mutex_lock(&resolver.lock);
+    l->error = error;
+    l->found = found;
+    l->done = true;
+    if (resolver.running == l)
+        resolver.running = NULL;
+    pthread_cond_broadcast(&resolver.finished);
+    drop_lookup(l);
+    pthread_mutex_unlock(&resolver.lock);
+    return NULL;
+}
+
+// With the lock. NULL when no thread can be had.
+static struct lookup *
+start_lookup(const char *host)
+{
+    struct lookup *l = memory_get(sizeof *l);
+    pthread_t thread;
+    struct err err;
+
+    *l = (struct lookup){.users = 1};
+    snprintf(l->host, sizeof l->host, "%s", host);
+    if (thread_start(&thread, "resolver", run_lookup, l, &err) < 0) {
+        free(l);
+        return NULL;
+    }
+    pthread_detach(thread);
+    return resolver.running = l;
+}
+
+// In the system's order of preference; a numeric address is its own, without the resolver, which
+// even for these may be slow. -1 with ERR_AGAIN: no such name, or no answer in time.
+static int
+resolve(const char *host, int64_t until_ms, struct resolved *to, struct err *err)
+{
+    struct timespec until = {until_ms / 1000, (long)(until_ms % 1000) * 1000000};
+    struct in6_addr any;
+
+    if (strlen(host) > HOST_MAX)
+        return err_set(err, ERR_INPUT, "a host name of more than 255 bytes");
+    if (inet_pton(AF_INET, host, &any) == 1 || inet_pton(AF_INET6, host, &any) == 1) {
+        to->len = 1;
+        snprintf(to->addresses[0], sizeof to->addresses[0], "%s", host);
+        return 0;
+    }
+    pthread_mutex_lock(&resolver.lock);
+    struct lookup *l = resolver.running;
+    if (!l || strcmp(l->host, host) != 0)
+        l = start_lookup(host);
+    if (!l) {
+        pthread_mutex_unlock(&resolver.lock);
+        return err_set(err, ERR_AGAIN, "cannot start a thread to resolve %s", host);
+    }
+    l->users++;
+    while (!l->done && pthread_cond_clockwait(&resolver.finished, &resolver.lock,
+                                              CLOCK_MONOTONIC, &until) != ETIMEDOUT)
+        continue;
+    bool done = l->done;
+    int error = l->error;
+    *to = l->found;
+    drop_lookup(l);
+    pthread_mutex_unlock(&resolver.lock);
+    if (!done)
+        return err_set(err, ERR_AGAIN, "no name server answers in time for %s", host);
+    return error ? err_set(err, ERR_AGAIN, "cannot resolve %s: %s", host,
+                           gai_strerror(error))
+                 : 0;
+}
+
+// --- connections -----------------------------------------------------------------------------
+
+// Each address of the host in turn, as long as there is time.
 static redisContext *
 connect_to(const struct redis_options *o, struct err *err)
 {
     int64_t limit_ms = o->connect_ms ? o->connect_ms : CONNECT_MS;
+    int64_t until_ms = clock_mono_ms() + limit_ms, left_ms = limit_ms;
+    struct resolved to = {.len = 0};
+    redisContext *c = NULL;
 
-    if (!o->path)
-        return connect_to_host(o, limit_ms, err);
-    redisContext *c = redisConnectUnixWithTimeout(o->path, time_of_ms(limit_ms));
+    if (o->path)
+        c = redisConnectUnixWithTimeout(o->path, time_of_ms(limit_ms));
+    else if (resolve(o->host, until_ms, &to, err) < 0)
+        return NULL;
+    for (size_t i = 0; i < to.len && (!c || (c->err && left_ms > 0)); i++) {
+        if (c)
+            redisFree(c);
+        left_ms = until_ms - clock_mono_ms();
+        c = redisConnectWithTimeout(to.addresses[i], o->port,
+                                    time_of_ms(left_ms > 1 ? left_ms : 1));
+    }
     if (!c)
         err_set(err, ERR_AGAIN, "out of memory");
     return c;
@@ -115,9 +236,9 @@ expect_ok(struct redis *r, const struct span *args, size_t n, struct err *err)
 
     if (!reply)
         return -1;
-    if (redis_reply_kind(reply) != REDIS_ERROR)
+    if (redis_value(reply).kind != REDIS_ERROR)
         return 0;
-    struct span text = redis_reply_text(reply);
+    struct span text = redis_value(reply).text;
     return err_set(err, is_final(text) ? ERR_INPUT : ERR_AGAIN, "redis: %s: %.*s",
                    args[0].at, (int)text.len, text.at);
 }
@@ -223,52 +344,39 @@ redis_set_timeout(struct redis *r, int64_t ms)
     (void)redisSetTimeout(r->context, time_of_ms(ms));
 }
 
-enum redis_kind
-redis_reply_kind(const struct redis_reply *reply)
+struct redis_value
+redis_value(const struct redis_reply *reply)
 {
-    if (!reply)
-        return REDIS_NIL;
-    switch (inner(reply)->type) {
+    struct redis_value v = {.kind = REDIS_NIL, .text = {"", 0}};
+    const redisReply *r = inner(reply);
+
+    if (!r)
+        return v;
+    switch (r->type) {
     case REDIS_REPLY_STRING:
     case REDIS_REPLY_STATUS:
-        return REDIS_TEXT;
-    case REDIS_REPLY_INTEGER:
-        return REDIS_NUMBER;
-    case REDIS_REPLY_ARRAY:
-        return REDIS_ARRAY;
     case REDIS_REPLY_ERROR:
-        return REDIS_ERROR;
+        v.kind = r->type == REDIS_REPLY_ERROR ? REDIS_ERROR : REDIS_TEXT;
+        v.text = span_make(r->str, r->len);
+        break;
+    case REDIS_REPLY_INTEGER:
+        v.kind = REDIS_NUMBER;
+        v.number = r->integer;
+        break;
+    case REDIS_REPLY_ARRAY:
+        v.kind = REDIS_ARRAY;
+        v.len = r->elements;
+        break;
     default:
-        return REDIS_NIL;
+        break;
     }
-}
-
-struct span
-redis_reply_text(const struct redis_reply *reply)
-{
-    enum redis_kind kind = redis_reply_kind(reply);
-
-    if (kind != REDIS_TEXT && kind != REDIS_ERROR)
-        return (struct span){"", 0};
-    return span_make(inner(reply)->str, inner(reply)->len);
-}
-
-int64_t
-redis_reply_number(const struct redis_reply *reply)
-{
-    return redis_reply_kind(reply) == REDIS_NUMBER ? inner(reply)->integer : 0;
-}
-
-size_t
-redis_reply_len(const struct redis_reply *reply)
-{
-    return redis_reply_kind(reply) == REDIS_ARRAY ? inner(reply)->elements : 0;
+    return v;
 }
 
 const struct redis_reply *
 redis_reply_at(const struct redis_reply *reply, size_t i)
 {
-    return i < redis_reply_len(reply) ? (const void *)inner(reply)->element[i] : NULL;
+    return i < redis_value(reply).len ? (const void *)inner(reply)->element[i] : NULL;
 }
 
 const struct redis_reply *
@@ -317,13 +425,6 @@ redis_args_add(struct redis_args *a, struct span s)
     a->count++;
 }
 
-void
-redis_args_clear(struct redis_args *a)
-{
-    buf_clear(&a->bytes);
-    a->count = 0;
-}
-
 static int
 queue(struct redis *r, struct span bytes)
 {
@@ -348,17 +449,6 @@ redis_send(struct redis *r, const struct span *head, size_t n,
     if (queue(r, buf_span(bytes)) != REDIS_OK ||
         (rest && queue(r, buf_span(&rest->bytes)) != REDIS_OK))
         return die(r, err);
-    return 0;
-}
-
-static int
-write_queued(struct redis *r, struct err *err)
-{
-    int done = 0;
-
-    while (!done)
-        if (redisBufferWrite(r->context, &done) != REDIS_OK)
-            return die(r, err);
     return 0;
 }
 
@@ -388,6 +478,7 @@ const struct redis_reply *
 redis_receive(struct redis *r, struct err *err)
 {
     void *reply = NULL;
+    int written = 0;
 
     if (r->dead) {
         err_set(err, ERR_AGAIN, "redis: the connection is dead");
@@ -396,7 +487,10 @@ redis_receive(struct redis *r, struct err *err)
     if (r->reply)
         freeReplyObject(r->reply);
     r->reply = NULL;
-    if (write_queued(r, err) < 0 || read_reply(r, &reply, err) < 0)
+    while (!written)
+        if (redisBufferWrite(r->context, &written) != REDIS_OK && die(r, err) < 0)
+            return NULL;
+    if (read_reply(r, &reply, err) < 0)
         return NULL;
     r->reply = reply;
     return reply;

@@ -33,10 +33,11 @@ struct redis;
 // redis_open connects, authenticates and selects the database. NULL with ERR_AGAIN when
 // the server cannot be reached or is full, ERR_INPUT when it refuses what we say (password,
 // right, database): the text then holds Redis's own words, never the password. A host name
-// that is not resolved within connect_ms is ERR_AGAIN too (edge/resolve.h).
+// that is not resolved within connect_ms is ERR_AGAIN too.
 struct redis *redis_open(const struct redis_options *options, struct err *err);
 void redis_close(struct redis *r); // NULL is fine
 
+// redis_is_dead: nothing more can be done with it.
 bool redis_is_dead(const struct redis *r);
 
 // redis_peer_closed says, without waiting, whether the server has closed the connection while
@@ -53,13 +54,17 @@ struct redis_reply;
 
 enum redis_kind { REDIS_NIL, REDIS_TEXT, REDIS_NUMBER, REDIS_ARRAY, REDIS_ERROR };
 
-enum redis_kind redis_reply_kind(const struct redis_reply *reply); // NULL: REDIS_NIL
-// redis_reply_text is the text of REDIS_TEXT and REDIS_ERROR, else empty; redis_reply_number
-// the number of REDIS_NUMBER, else 0; redis_reply_len the elements of REDIS_ARRAY, else 0;
-// redis_reply_at one of them, NULL beyond the end.
-struct span redis_reply_text(const struct redis_reply *reply);
-int64_t redis_reply_number(const struct redis_reply *reply);
-size_t redis_reply_len(const struct redis_reply *reply);
+// A value is what a reply is: text of REDIS_TEXT and REDIS_ERROR, the number of REDIS_NUMBER, how
+// many elements of REDIS_ARRAY; what does not apply is empty or 0. NULL is REDIS_NIL.
+struct redis_value {
+    enum redis_kind kind;
+    struct span text;
+    int64_t number;
+    size_t len;
+};
+struct redis_value redis_value(const struct redis_reply *reply);
+
+// redis_reply_at is an element of REDIS_ARRAY, NULL after the last.
 const struct redis_reply *redis_reply_at(const struct redis_reply *reply, size_t i);
 
 // redis_command sends one command and waits for its reply; an error reply is a reply. NULL
@@ -80,7 +85,13 @@ struct redis_args {
 };
 
 void redis_args_add(struct redis_args *a, struct span s);
-void redis_args_clear(struct redis_args *a);
+
+static inline void
+redis_args_clear(struct redis_args *a)
+{
+    buf_clear(&a->bytes);
+    a->count = 0;
+}
 
 // redis_send queues the command `head` followed by `rest` (may be NULL); redis_receive
 // writes what is queued and waits for the oldest reply still due. Several redis_send may

@@ -205,9 +205,9 @@ is_refused_question(struct span message)
 static enum reply
 check_role(struct relay *r, const struct redis_reply *reply)
 {
-    struct span message = redis_reply_text(reply);
+    struct span message = redis_value(reply).text;
 
-    r->connection.role_hidden = redis_reply_kind(reply) == REDIS_ERROR;
+    r->connection.role_hidden = redis_value(reply).kind == REDIS_ERROR;
     if (r->connection.role_hidden) {
         if (!is_refused_question(message))
             return error_reply(r, message);
@@ -216,7 +216,7 @@ check_role(struct relay *r, const struct redis_reply *reply)
                     (int)message.len, message.at);
         return REPLY_DONE;
     }
-    struct span role = redis_reply_text(redis_reply_at(reply, 0));
+    struct span role = redis_value(redis_reply_at(reply, 0)).text;
     if (span_is(role, "master"))
         return REPLY_DONE;
     forget_moved(r);
@@ -228,9 +228,9 @@ check_role(struct relay *r, const struct redis_reply *reply)
 static enum reply
 check_eviction(struct relay *r, const struct redis_reply *reply)
 {
-    struct span text = redis_reply_text(reply);
+    struct span text = redis_value(reply).text;
 
-    if (redis_reply_kind(reply) == REDIS_ERROR) {
+    if (redis_value(reply).kind == REDIS_ERROR) {
         if (!is_refused_question(text))
             return error_reply(r, text);
         once_report(
@@ -259,12 +259,12 @@ read_found(struct relay *r, const struct redis_reply *reply, struct found *f)
     char *to[] = {f->owner, f->sequence, f->check};
     size_t sizes[] = {sizeof f->owner, sizeof f->sequence, sizeof f->check};
 
-    if (redis_reply_kind(reply) == REDIS_ERROR)
-        return error_reply(r, redis_reply_text(reply));
-    if (redis_reply_len(reply) != 3)
+    if (redis_value(reply).kind == REDIS_ERROR)
+        return error_reply(r, redis_value(reply).text);
+    if (redis_value(reply).len != 3)
         return REPLY_UNKNOWN;
     for (size_t i = 0; i < 3; i++) {
-        struct span text = redis_reply_text(redis_reply_at(reply, i));
+        struct span text = redis_value(redis_reply_at(reply, i)).text;
         snprintf(to[i], sizes[i], "%.*s", (int)text.len, text.at);
     }
     return REPLY_DONE;

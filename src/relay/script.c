@@ -266,7 +266,7 @@ copy(char *to, size_t size, struct span text)
 static uint64_t
 number_at(const struct redis_reply *reply, size_t i)
 {
-    int64_t number = redis_reply_number(redis_reply_at(reply, i));
+    int64_t number = redis_value(redis_reply_at(reply, i)).number;
 
     return number > 0 ? (uint64_t)number : 0;
 }
@@ -274,25 +274,25 @@ number_at(const struct redis_reply *reply, size_t i)
 static void
 read_answer(const struct redis_reply *reply, struct script_answer *a)
 {
-    bool error = redis_reply_kind(reply) == REDIS_ERROR;
-    struct span message = redis_reply_text(error ? reply : redis_reply_at(reply, 0));
+    bool error = redis_value(reply).kind == REDIS_ERROR;
+    struct span message = redis_value(error ? reply : redis_reply_at(reply, 0)).text;
 
     *a = (struct script_answer){.reply = REPLY_UNKNOWN};
     copy(a->message, sizeof a->message, message);
-    if (error || redis_reply_kind(reply) == REDIS_ARRAY)
+    if (error || redis_value(reply).kind == REDIS_ARRAY)
         a->reply = reply_of(message, !error);
-    if (error || redis_reply_kind(reply) != REDIS_ARRAY)
+    if (error || redis_value(reply).kind != REDIS_ARRAY)
         return;
     // What failed before the first record is no fault of a record.
-    if (a->reply == REPLY_REFUSED && redis_reply_len(reply) == 2)
+    if (a->reply == REPLY_REFUSED && redis_value(reply).len == 2)
         a->reply = REPLY_STOP;
     // Another owner's cursor says nothing about our records.
     a->has_cursor =
         a->reply != REPLY_FENCED &&
-        entry_sequence(&a->cursor, redis_reply_text(redis_reply_at(reply, 1)));
+        entry_sequence(&a->cursor, redis_value(redis_reply_at(reply, 1)).text);
     a->marked = number_at(reply, 2);
     a->dropped = number_at(reply, 3);
-    copy(a->notice, sizeof a->notice, redis_reply_text(redis_reply_at(reply, 4)));
+    copy(a->notice, sizeof a->notice, redis_value(redis_reply_at(reply, 4)).text);
     bool needs_cursor = a->reply == REPLY_DONE || a->reply == REPLY_AT;
     if (needs_cursor && !a->has_cursor)
         a->reply = REPLY_UNKNOWN;
@@ -307,8 +307,8 @@ find_wrong_key(const struct script *s, struct redis *r, char to[SCRIPT_KEY])
     for (size_t i = 0; i < s->keys_len; i++) {
         bool stream = i == 1 || i >= SCRIPT_KEYS_FIXED;
         const struct redis_reply *reply = redis_ask(r, &err, "TYPE", s->keys[i], NULL);
-        struct span type = redis_reply_text(reply);
-        if (!reply || redis_reply_kind(reply) == REDIS_ERROR)
+        struct span type = redis_value(reply).text;
+        if (!reply || redis_value(reply).kind == REDIS_ERROR)
             return;
         if (!span_is(type, "none") && !span_is(type, stream ? "stream" : "hash")) {
             memcpy(to, s->keys[i], SCRIPT_KEY);

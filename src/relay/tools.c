@@ -109,10 +109,10 @@ relay_claim(const struct redis_options *redis, const char *namespace,
     script_key(key, namespace, span_of(name));
     relay_owner(owner, directory);
     reply = redis_ask(r, err, "HSET", key, "owner", owner, "check", "", NULL);
-    if (reply && redis_reply_kind(reply) != REDIS_ERROR)
+    if (reply && redis_value(reply).kind != REDIS_ERROR)
         reply = redis_ask(r, err, "HGET", key, "sequence", NULL);
-    struct span text = redis_reply_text(reply);
-    if (redis_reply_kind(reply) == REDIS_ERROR)
+    struct span text = redis_value(reply).text;
+    if (redis_value(reply).kind == REDIS_ERROR)
         err_set(err, ERR_INPUT, "Redis says: %.*s", (int)text.len, text.at);
     else if (reply)
         result = 0;
@@ -147,8 +147,8 @@ relay_replay(struct redis *r, const char *namespace, const struct entry *e,
     const struct redis_reply *reply = redis_command(r, args, n, err);
     if (!reply)
         return -1;
-    struct span text = redis_reply_text(reply);
-    if (redis_reply_kind(reply) == REDIS_ERROR)
+    struct span text = redis_value(reply).text;
+    if (redis_value(reply).kind == REDIS_ERROR)
         return err_set(err, ERR_INPUT, "Redis says: %.*s", (int)text.len, text.at);
     // So that it is trimmed, if no hook names it any more. No right to do so is no failure.
     script_key(key, namespace, SPAN("streams"));

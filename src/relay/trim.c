@@ -107,15 +107,15 @@ sync_streams(struct relay *r)
     redis_ask(r->redis, &err, "UNLINK", set, key, NULL);
     make_key(r, set, "streams");
     const struct redis_reply *known = redis_ask(r->redis, &err, "SMEMBERS", set, NULL);
-    for (size_t i = 0; i < redis_reply_len(known); i++)
-        add_stream(r, redis_reply_text(redis_reply_at(known, i)));
+    for (size_t i = 0; i < redis_value(known).len; i++)
+        add_stream(r, redis_value(redis_reply_at(known, i)).text);
     for (size_t i = 1; i < r->trim.streams_len; i++) {
         const char *change = "SADD", *name = r->trim.streams[i];
         make_key(r, key, name);
         if (i >= r->trim.configured_len) {
             const struct redis_reply *len = redis_ask(r->redis, &err, "XLEN", key, NULL);
-            change = redis_reply_kind(len) != REDIS_NUMBER ? NULL
-                     : redis_reply_number(len)             ? "SADD"
+            change = redis_value(len).kind != REDIS_NUMBER ? NULL
+                     : redis_value(len).number             ? "SADD"
                                                            : "SREM";
         }
         if (change)
@@ -136,8 +136,8 @@ forget_hooks(struct relay *r)
         return;
     const struct redis_reply *found = redis_ask(r->redis, &err, "HKEYS", key, NULL);
     // The names live as long as the reply.
-    for (size_t i = 0; i < redis_reply_len(found) && len < FORGET_MAX; i++) {
-        struct span name = redis_reply_text(redis_reply_at(found, i));
+    for (size_t i = 0; i < redis_value(found).len && len < FORGET_MAX; i++) {
+        struct span name = redis_value(redis_reply_at(found, i)).text;
         if (name.len <= DELIVERY_NAME_MAX && !config_find_hook(c, name))
             snprintf(names[len++], sizeof *names, "%.*s", (int)name.len, name.at);
     }
@@ -151,8 +151,8 @@ forget_hooks(struct relay *r)
 static const struct redis_reply *
 field_of(const struct redis_reply *about, const char *name)
 {
-    for (size_t i = 0; i + 1 < redis_reply_len(about); i += 2)
-        if (span_is(redis_reply_text(redis_reply_at(about, i)), name))
+    for (size_t i = 0; i + 1 < redis_value(about).len; i += 2)
+        if (span_is(redis_value(redis_reply_at(about, i)).text, name))
             return redis_reply_at(about, i + 1);
     return NULL;
 }
@@ -173,19 +173,19 @@ max_lag(struct relay *r, const char *key)
     const struct redis_reply *groups =
         redis_ask(r->redis, &err, "XINFO", "GROUPS", key, NULL);
 
-    for (size_t i = 0; i < redis_reply_len(groups); i++) {
+    for (size_t i = 0; i < redis_value(groups).len; i++) {
         const struct redis_reply *lag = field_of(redis_reply_at(groups, i), "lag");
         const struct redis_reply *so_far =
             field_of(redis_reply_at(groups, i), "entries-read");
-        int64_t number = redis_reply_number(lag);
+        int64_t number = redis_value(lag).number;
         max = number > max ? number : max;
-        number = redis_reply_number(so_far);
-        if (redis_reply_kind(lag) == REDIS_NIL &&
-            redis_reply_kind(so_far) == REDIS_NUMBER && (read < 0 || number < read))
+        number = redis_value(so_far).number;
+        if (redis_value(lag).kind == REDIS_NIL &&
+            redis_value(so_far).kind == REDIS_NUMBER && (read < 0 || number < read))
             read = number;
     }
     if (read >= 0) {
-        int64_t lag = redis_reply_number(stream_field(r, key, "entries-added")) - read;
+        int64_t lag = redis_value(stream_field(r, key, "entries-added")).number - read;
         max = lag > max ? lag : max;
     }
     return (uint64_t)max;
@@ -195,9 +195,9 @@ max_lag(struct relay *r, const char *key)
 static void
 report_refused(struct relay *r, const struct redis_reply *reply)
 {
-    struct span message = redis_reply_text(reply);
+    struct span message = redis_value(reply).text;
 
-    if (redis_reply_kind(reply) == REDIS_ERROR && !r->trim.refused.reported)
+    if (redis_value(reply).kind == REDIS_ERROR && !r->trim.refused.reported)
         once_report(&r->trim.refused, LOG_LEVEL_WARN,
                     "relay: streams cannot be trimmed and grow: %.*s", (int)message.len,
                     message.at);
@@ -214,7 +214,7 @@ trim_once(struct relay *r, const char *key, const char *how, const char *sign,
     const struct redis_reply *reply =
         redis_ask(r->redis, &err, "XTRIM", key, how, sign, number, NULL);
     report_refused(r, reply);
-    return redis_reply_number(reply);
+    return redis_value(reply).number;
 }
 
 // XTRIM with '~' drops a hundred nodes at a time, 10,000 entries unless Redis is set otherwise:
@@ -239,7 +239,7 @@ static uint64_t
 length_of(struct relay *r, const char *key)
 {
     struct err err;
-    int64_t length = redis_reply_number(redis_ask(r->redis, &err, "XLEN", key, NULL));
+    int64_t length = redis_value(redis_ask(r->redis, &err, "XLEN", key, NULL)).number;
 
     return length > 0 ? (uint64_t)length : 0;
 }
@@ -301,9 +301,9 @@ redis_time(struct relay *r)
     const struct redis_reply *reply = redis_ask(r->redis, &err, "TIME", NULL);
 
     report_refused(r, reply);
-    if (!text_number(&seconds, redis_reply_text(redis_reply_at(reply, 0)),
+    if (!text_number(&seconds, redis_value(redis_reply_at(reply, 0)).text,
                      INT64_MAX / 1000000 - 1) ||
-        !text_number(&us, redis_reply_text(redis_reply_at(reply, 1)), 999999))
+        !text_number(&us, redis_value(redis_reply_at(reply, 1)).text, 999999))
         return 0;
     return (int64_t)(seconds * 1000000 + us);
 }
@@ -319,7 +319,7 @@ newest_id_us(struct relay *r)
 
     for (size_t i = 0; i < r->trim.streams_len; i++) {
         make_key(r, key, r->trim.streams[i]);
-        struct span id = redis_reply_text(stream_field(r, key, "last-generated-id"));
+        struct span id = redis_value(stream_field(r, key, "last-generated-id")).text;
         if (text_number(&ms, span_cut(&id, '-'), INT64_MAX / 1000) &&
             (int64_t)ms > newest_ms)
             newest_ms = (int64_t)ms;
@@ -443,11 +443,11 @@ sweep_aside(struct relay *r)
         return;
     const struct redis_reply *letter = stream_field(r, r->script.keys[1], "first-entry");
     // ce_id is the first field
-    struct span id = redis_reply_text(redis_reply_at(redis_reply_at(letter, 1), 1));
+    struct span id = redis_value(redis_reply_at(redis_reply_at(letter, 1), 1)).text;
     uint64_t before = r->cursor + 1;
     bool ours = id.len == EVENT_ID_TEXT && span_starts(id, span_of(journal)) &&
                 entry_sequence(&before, span_from(id, JOURNAL_ID_TEXT));
-    if (ours || (letter && redis_reply_len(letter) == 0))
+    if (ours || (letter && redis_value(letter).len == 0))
         aside_sweep(directory, journal, before);
 }
 

@@ -88,8 +88,8 @@ worker_redis_command(struct worker_redis *r, const char *command, const char *ke
         fail(r, &err);
         return NULL;
     }
-    if (redis_reply_kind(reply) == REDIS_ERROR) {
-        report_refused(r, command, redis_reply_text(reply));
+    if (redis_value(reply).kind == REDIS_ERROR) {
+        report_refused(r, command, redis_value(reply).text);
         return NULL;
     }
     if (r->refused && strcmp(r->refused, command) == 0)
@@ -225,7 +225,7 @@ void
 known_save(const struct known *known, struct worker_redis *r, const char *name)
 {
     const struct redis_reply *reply = get_state(r, name);
-    struct span before = redis_reply_text(reply);
+    struct span before = redis_value(reply).text;
 
     if (!reply)
         return;
@@ -363,7 +363,7 @@ known_load(struct known *known, struct worker_redis *r)
         const struct redis_reply *reply = get_state(r, c->hooks[i].name);
         if (!reply)
             return; // another time
-        read_known(known, c->hooks[i].name, redis_reply_text(reply));
+        read_known(known, c->hooks[i].name, redis_value(reply).text);
     }
     known->loaded = true;
 }

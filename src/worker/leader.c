@@ -240,7 +240,7 @@ run_script(struct leader *l, const char *text)
                           span_of(ms)};
     const struct redis_reply *reply =
         worker_redis_command(l->redis, "EVAL", NULL, args, 5);
-    return reply && redis_reply_number(reply) == 1;
+    return reply && redis_value(reply).number == 1;
 }
 
 void

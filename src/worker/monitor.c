@@ -190,8 +190,8 @@ check_silence(struct monitor *m, struct monitored *h, struct worker *w,
 
     if (!reply)
         return; // nothing is known
-    if (redis_reply_kind(reply) == REDIS_TEXT &&
-        !clock_parse(&last_us, redis_reply_text(reply)))
+    if (redis_value(reply).kind == REDIS_TEXT &&
+        !clock_parse(&last_us, redis_value(reply).text))
         last_us = 0;
     silence_record(&h->silence, &m->clock, last_us);
     h->state.last_us = h->silence.last_us;
@@ -214,7 +214,7 @@ read_repaired(struct monitor *m, struct monitored *h, struct worker *w)
 
     if (!reply)
         return;
-    state_read(&kept, redis_reply_text(reply));
+    state_read(&kept, redis_value(reply).text);
     h->state.repaired_us = kept.repaired_us;
     h->state.repaired_boot_us = kept.repaired_boot_us;
     h->read = true;
@@ -277,8 +277,8 @@ read_names(struct monitor *m, struct worker *w)
     const struct redis_reply *reply =
         worker_redis_command(&w->redis, "HKEYS", "hooks", NULL, 0);
 
-    for (size_t i = 0; i < redis_reply_len(reply); i++) {
-        struct span name = redis_reply_text(redis_reply_at(reply, i));
+    for (size_t i = 0; i < redis_value(reply).len; i++) {
+        struct span name = redis_value(redis_reply_at(reply, i)).text;
         char text[HOOK_NAME];
         if (name.len == 0 || name.len >= sizeof text)
             continue;
@@ -307,10 +307,10 @@ read_clock(struct monitor *m, struct worker *w)
         worker_redis_command(&w->redis, "TIME", NULL, NULL, 0);
     uint64_t part[2];
 
-    m->clock_known = redis_reply_len(reply) == 2;
+    m->clock_known = redis_value(reply).len == 2;
     for (size_t i = 0; i < 2 && m->clock_known; i++)
         m->clock_known =
-            text_number(&part[i], redis_reply_text(redis_reply_at(reply, i)), INT64_MAX);
+            text_number(&part[i], redis_value(redis_reply_at(reply, i)).text, INT64_MAX);
     if (m->clock_known &&
         silence_clock_set(&m->clock, (int64_t)(part[0] * 1000000 + part[1]),
                           clock_boot_us()))

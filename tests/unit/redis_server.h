@@ -61,7 +61,7 @@ redis_server_run(struct redis_server *s)
     const struct redis_reply *reply = NULL;
     do
         reply = redis_ask(r, NULL, "PING", NULL);
-    while (reply && redis_reply_kind(reply) == REDIS_ERROR); // LOADING
+    while (reply && redis_value(reply).kind == REDIS_ERROR); // LOADING
     redis_close(r);
 }
 

@@ -28,13 +28,13 @@ Test(relay, ships_in_order_with_fifteen_fields)
     stream_is("events", 1, 600);
     const struct redis_reply *entry =
         redis_reply_at(redis_reply_at(ask("XRANGE {t}:events - + COUNT 1"), 0), 1);
-    cr_assert_eq(redis_reply_len(entry), 30u);
+    cr_assert_eq(redis_value(entry).len, 30u);
     for (size_t i = 0; i < 15; i++)
-        cr_expect(span_is(redis_reply_text(redis_reply_at(entry, 2 * i)), names[i]), "%s",
+        cr_expect(span_is(redis_value(redis_reply_at(entry, 2 * i)).text, names[i]), "%s",
                   names[i]);
     field_is("events", 41, "ce_sequence", "00000000000000000042");
     field_is("events", 41, "ce_repeat", "0");
-    cr_expect_eq(redis_reply_len(ask("HGETALL {t}:last")), 2u);
+    cr_expect_eq(redis_value(ask("HGETALL {t}:last")).len, 2u);
     struct journal_status js;
     journal_read_status(journal, &js);
     cr_expect_eq(js.published, 600u);
@@ -52,7 +52,7 @@ Test(relay, sends_large_records_alone_and_splits_batches_by_bytes)
     relay_up();
     until(s.cursor == 5);
     cr_expect_eq(counted(RELAY_BATCHES), 5u);
-    cr_expect_eq(redis_reply_number(ask("XLEN {t}:events")), 5);
+    cr_expect_eq(redis_value(ask("XLEN {t}:events")).number, 5);
 }
 
 Test(relay, goes_on_after_its_own_restart)
@@ -150,9 +150,9 @@ Test(relay, tells_what_is_no_longer_kept_as_a_gap)
     post(201, 201);
     until(s.cursor == 201 && counted(RELAY_GAPS) == 1);
     journal_read_status(journal, &js);
-    int64_t length = redis_reply_number(ask("XLEN {t}:events"));
+    int64_t length = redis_value(ask("XLEN {t}:events")).number;
     cr_expect(length > 0 && length < 201, "%lld", (long long)length);
-    cr_expect_eq(redis_reply_number(ask("XLEN {t}:dead")), 1);
+    cr_expect_eq(redis_value(ask("XLEN {t}:dead")).number, 1);
     field_is("dead", 0, "reason", "gap");
     char id[64], detail[80];
     snprintf(id, sizeof id, "%s-%020lld", journal_id(journal), 201LL - (long long)length);
@@ -217,9 +217,9 @@ Test(relay, marks_drops_or_keeps_repeats_within_and_across_batches)
         }
         until(s.cursor == so_far + 6);
     }
-    cr_expect_eq(redis_reply_number(ask("XLEN {t}:marked")), 4);
-    cr_expect_eq(redis_reply_number(ask("XLEN {t}:dropped")), 1);
-    cr_expect_eq(redis_reply_number(ask("XLEN {t}:kept")), 4);
+    cr_expect_eq(redis_value(ask("XLEN {t}:marked")).number, 4);
+    cr_expect_eq(redis_value(ask("XLEN {t}:dropped")).number, 1);
+    cr_expect_eq(redis_value(ask("XLEN {t}:kept")).number, 4);
     field_is("marked", 0, "ce_repeat", "0");
     field_is("marked", 1, "ce_repeat", "1");
     field_is("marked", 3, "ce_repeat", "1");

@@ -88,7 +88,7 @@ Test(relay_cursor, reads_the_cursor_before_it_ships_to_a_redis_that_was_busy)
     const struct redis_reply *reply;
     do
         reply = ask("GET x");
-    while (redis_reply_kind(reply) != REDIS_ERROR);
+    while (redis_value(reply).kind != REDIS_ERROR);
     relay_up();
     until(s.state == RELAY_CONNECTING && strstr(s.message, "BUSY"));
     post(3, 4);

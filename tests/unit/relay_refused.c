@@ -48,7 +48,7 @@ Test(relay_refused, refuses_a_redis_that_may_evict_the_cursor)
     relay_up();
     post(1, 1);
     until(s.state == RELAY_STOPPED && strstr(s.message, "noeviction"));
-    cr_expect_eq(redis_reply_number(ask("XLEN {t}:events")), 0);
+    cr_expect_eq(redis_value(ask("XLEN {t}:events")).number, 0);
     command("CONFIG SET maxmemory-policy noeviction");
     until(s.cursor == 1);
 }
@@ -61,7 +61,7 @@ Test(relay_refused, needs_its_password_and_its_rights)
     until(s.state == RELAY_STOPPED && strstr(s.message, "WRONGPASS"));
     command("ACL SETUSER acrelay >wrong");
     until(s.state == RELAY_STOPPED && strstr(s.message, "script"));
-    cr_expect_eq(redis_reply_number(ask("XLEN {t}:events")), 0);
+    cr_expect_eq(redis_value(ask("XLEN {t}:events")).number, 0);
     command("ACL SETUSER acrelay +@all -@dangerous");
     until(s.cursor == 2);
     stream_is("events", 1, 2);
@@ -109,7 +109,7 @@ Test(relay_refused, makes_a_dead_letter_of_a_record_that_is_refused_alone)
     post(6, 8);
     until(s.cursor == 9);
     stream_is("events", 1, 8);
-    cr_expect_eq(redis_reply_number(ask("XLEN {t}:dead")), 1);
+    cr_expect_eq(redis_value(ask("XLEN {t}:dead")).number, 1);
     field_is("dead", 0, "reason", "redis");
     field_is("dead", 0, "raw", "event 6");
 }

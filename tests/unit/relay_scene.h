@@ -208,8 +208,8 @@ command(const char *words)
 {
     const struct redis_reply *reply = ask(words);
 
-    cr_assert(redis_reply_kind(reply) != REDIS_ERROR, "%s: %s", words,
-              redis_reply_text(reply).at);
+    cr_assert(redis_value(reply).kind != REDIS_ERROR, "%s: %s", words,
+              redis_value(reply).text.at);
 }
 
 static inline struct relay_status
@@ -260,9 +260,9 @@ field(const struct redis_reply *entry, const char *name)
 {
     const struct redis_reply *fields = redis_reply_at(entry, 1);
 
-    for (size_t i = 0; i + 1 < redis_reply_len(fields); i += 2)
-        if (span_is(redis_reply_text(redis_reply_at(fields, i)), name))
-            return redis_reply_text(redis_reply_at(fields, i + 1));
+    for (size_t i = 0; i + 1 < redis_value(fields).len; i += 2)
+        if (span_is(redis_value(redis_reply_at(fields, i)).text, name))
+            return redis_value(redis_reply_at(fields, i + 1)).text;
     return SPAN("(no such field)");
 }
 
@@ -274,9 +274,9 @@ stream_is(const char *stream, int first, int last)
 
     snprintf(text, sizeof text, "XRANGE {t}:%s - +", stream);
     const struct redis_reply *entries = ask(text);
-    cr_expect_eq(redis_reply_len(entries), (size_t)(last - first + 1), "%zu entries",
-                 redis_reply_len(entries));
-    for (size_t i = 0; i < redis_reply_len(entries); i++) {
+    cr_expect_eq(redis_value(entries).len, (size_t)(last - first + 1), "%zu entries",
+                 redis_value(entries).len);
+    for (size_t i = 0; i < redis_value(entries).len; i++) {
         snprintf(body, sizeof body, "event %d", first + (int)i);
         struct span data = field(redis_reply_at(entries, i), "raw");
         cr_assert(span_is(data, body), "entry %zu is %.*s", i, (int)data.len, data.at);

@@ -64,7 +64,7 @@ Test(relay_trim, counts_what_was_trimmed_before_a_group_read_it)
     until(s.cursor == 1000 && length("events") >= 100 && length("events") < 200);
     post(1001, 1500);
     until(s.cursor == 1500 && counted(RELAY_TRIMMED) > 1000 && length("events") < 200);
-    uint64_t left = (uint64_t)redis_reply_number(ask("XLEN {t}:events"));
+    uint64_t left = (uint64_t)redis_value(ask("XLEN {t}:events")).number;
     cr_expect_eq(counted(RELAY_TRIMMED), 1500 - left);
     cr_expect_eq(counted(RELAY_TRIMMED_UNREAD), 1500 - left);
     // What a group has read is not missed.
@@ -99,7 +99,7 @@ add_old(const char *stream, int hours)
     char text[128];
     uint64_t seconds;
 
-    cr_assert(text_number(&seconds, redis_reply_text(redis_reply_at(ask("TIME"), 0)),
+    cr_assert(text_number(&seconds, redis_value(redis_reply_at(ask("TIME"), 0)).text,
                           INT64_MAX));
     snprintf(text, sizeof text, "XADD {t}:%s %llu-* a b", stream,
              (unsigned long long)(seconds - (uint64_t)hours * 3600) * 1000);
@@ -149,12 +149,12 @@ Test(relay_trim, trims_streams_that_no_hook_names_any_more_until_they_are_empty)
     add_old("gone", 1);
     reload();
     until(length("gone") == 1);
-    cr_expect_eq(redis_reply_number(ask("SISMEMBER {t}:streams gone")), 1);
+    cr_expect_eq(redis_value(ask("SISMEMBER {t}:streams gone")).number, 1);
     command("XTRIM {t}:gone MAXLEN 0");
     reload();
     until(length("gone") == 0 && // and its figure is true
-          redis_reply_number(ask("SISMEMBER {t}:streams gone")) == 0);
-    cr_expect_eq(redis_reply_number(ask("SISMEMBER {t}:streams events")), 1);
+          redis_value(ask("SISMEMBER {t}:streams gone")).number == 0);
+    cr_expect_eq(redis_value(ask("SISMEMBER {t}:streams events")).number, 1);
 }
 
 Test(relay_trim, trims_streams_that_only_records_name)
@@ -168,12 +168,12 @@ Test(relay_trim, trims_streams_that_only_records_name)
     post_to("gone", DELIVERY_MARK, "event 1");
     post_to("never", DELIVERY_MARK, "event 1");
     until(length("gone") == 1 && length("never") == 1);
-    cr_expect_eq(redis_reply_number(ask("SISMEMBER {t}:streams never")), 1);
+    cr_expect_eq(redis_value(ask("SISMEMBER {t}:streams never")).number, 1);
     command("SADD {t}:streams x{t}:cursor ../.. CURSOR");
     struct entry again = {.reason = EVENT_OK, .delivery = {.stream = SPAN("again")}};
     struct err err;
     cr_assert(relay_replay(look, "t", &again, &err) == 0);
-    cr_expect_eq(redis_reply_number(ask("SISMEMBER {t}:streams again")), 1);
+    cr_expect_eq(redis_value(ask("SISMEMBER {t}:streams again")).number, 1);
     command("SREM {t}:streams again");
     configure("events gone", ""); // and back
     reload();
@@ -203,10 +203,10 @@ Test(relay_trim, forgets_last_events_of_hooks_that_left_the_file)
     command("SADD {t}:seen:a x"); // of version 0.1.0, without an expiry
     command("HSET {t}:last h 1 i 2 hh 3 gone 4");
     relay_up();
-    until(redis_reply_len(ask("HKEYS {t}:last")) == 2);
-    cr_expect_eq(redis_reply_number(ask("HEXISTS {t}:last i")), 1);
+    until(redis_value(ask("HKEYS {t}:last")).len == 2);
+    cr_expect_eq(redis_value(ask("HEXISTS {t}:last i")).number, 1);
     configure("events", "h");
     reload();
-    until(redis_reply_len(ask("HKEYS {t}:last")) == 1);
-    cr_expect_eq(redis_reply_number(ask("EXISTS {t}:seen:a")), 0);
+    until(redis_value(ask("HKEYS {t}:last")).len == 1);
+    cr_expect_eq(redis_value(ask("EXISTS {t}:seen:a")).number, 0);
 }

@@ -86,20 +86,20 @@ one(uint64_t sequence, int64_t received_us, const char *body)
 static int64_t
 number(const char *command, const char *key)
 {
-    return redis_reply_number(redis_ask(redis, NULL, command, key, NULL));
+    return redis_value(redis_ask(redis, NULL, command, key, NULL)).number;
 }
 
 static int64_t
 dbsize(void)
 {
-    return redis_reply_number(redis_ask(redis, NULL, "DBSIZE", NULL));
+    return redis_value(redis_ask(redis, NULL, "DBSIZE", NULL)).number;
 }
 
 static void
 cursor_field_is(const char *field, const char *value)
 {
     struct span found =
-        redis_reply_text(redis_ask(redis, NULL, "HGET", CURSOR, field, NULL));
+        redis_value(redis_ask(redis, NULL, "HGET", CURSOR, field, NULL)).text;
 
     cr_expect(span_is(found, value), "%s is %.*s", field, (int)found.len, found.at);
 }
@@ -356,7 +356,7 @@ last_age_us(void)
 {
     const struct redis_reply *reply =
         redis_ask(redis, NULL, "HGET", "{t}:last", "h", NULL);
-    struct span text = redis_reply_text(reply);
+    struct span text = redis_value(reply).text;
     struct tm wall;
     bool good = true;
 
@@ -367,8 +367,8 @@ last_age_us(void)
     reply = redis_ask(redis, NULL, "TIME", NULL);
     uint64_t seconds, part;
     cr_assert(
-        text_number(&seconds, redis_reply_text(redis_reply_at(reply, 0)), INT64_MAX) &&
-        text_number(&part, redis_reply_text(redis_reply_at(reply, 1)), INT64_MAX));
+        text_number(&seconds, redis_value(redis_reply_at(reply, 0)).text, INT64_MAX) &&
+        text_number(&part, redis_value(redis_reply_at(reply, 1)).text, INT64_MAX));
     return (int64_t)(seconds * SECOND + part) - us;
 }
 
@@ -457,18 +457,18 @@ Test(script, gives_each_entry_its_own_fields)
         reply = redis_ask(redis, NULL, "XRANGE", keys[i], "-", "+", "COUNT", "1", NULL);
         const struct redis_reply *entry = redis_reply_at(reply, 0);
         const struct redis_reply *found = redis_reply_at(entry, 1);
-        cr_assert_eq(redis_reply_len(found), 2 * len, "%d in %s", i, keys[i]);
+        cr_assert_eq(redis_value(found).len, 2 * len, "%d in %s", i, keys[i]);
         for (size_t f = 0; f < len; f++) {
-            struct span name = redis_reply_text(redis_reply_at(found, 2 * f));
-            struct span value = redis_reply_text(redis_reply_at(found, 2 * f + 1));
+            struct span name = redis_value(redis_reply_at(found, 2 * f)).text;
+            struct span value = redis_value(redis_reply_at(found, 2 * f + 1)).text;
             cr_expect(span_is(name, fields[f].name));
             cr_expect(span_equal(value, values[f]), "%d %s: %.*s", i, fields[f].name,
                       (int)value.len, value.at);
         }
         char id[64];
         snprintf(id, sizeof id, "%.*s",
-                 (int)redis_reply_text(redis_reply_at(entry, 0)).len,
-                 redis_reply_text(redis_reply_at(entry, 0)).at);
+                 (int)redis_value(redis_reply_at(entry, 0)).text.len,
+                 redis_value(redis_reply_at(entry, 0)).text.at);
         redis_ask(redis, NULL, "XDEL", keys[i], id, NULL);
         buf_release(&stored[i]);
     }
