@@ -63,12 +63,11 @@ examine_clock(struct report *r)
 {
     struct timex now = {.modes = 0};
 
-    if (adjtimex(&now) == TIME_ERROR || now.status & STA_UNSYNC)
-        report_warning(r, "clock",
-                       "run systemd-timesyncd or chrony: receipt times go by this clock",
-                       "the system clock is not synchronized");
-    else
-        report_ok(r, "clock", "the system clock is synchronized");
+    bool is_set = adjtimex(&now) != TIME_ERROR && !(now.status & STA_UNSYNC);
+    report_add(r, is_set ? REPORT_OK : REPORT_WARNING, EXIT_CODE_OK, "clock",
+               is_set ? NULL
+                      : "run systemd-timesyncd or chrony: receipt times go by this clock",
+               "the system clock is %ssynchronized", is_set ? "" : "not ");
 }
 
 // --- the running programs -------------------------------------------------------------------
