@@ -43,15 +43,15 @@ run_completion(void *cli, struct err *err)
     if (text)
         fputs(text, stdout);
     else
-        fprintf(stderr, "acrelay: completions are there for bash, zsh and fish\n");
+        fprintf(stderr, "acrelay: completions are available for bash, zsh and fish\n");
     return text ? EXIT_CODE_OK : EXIT_CODE_USAGE;
 }
 
 static const char *const shell_words[] = {"bash", "zsh", "fish", NULL};
 
 static const struct command completion_commands[] = {
-    {"completion", "<shell>", "print completions for bash, zsh or fish", 1, 1, NULL,
-     run_completion, false, shell_words},
+    {"completion", "<shell>", "print the completion script for bash, zsh or fish", 1, 1,
+     NULL, run_completion, false, shell_words},
     {0},
 };
 
@@ -63,7 +63,7 @@ static const struct command *const tables[] = {cli_check_commands,  cli_doctor_c
 
 static const struct program program = {
     .name = "acrelay",
-    .sentence = "Checks, tries and looks after an acrelay installation.",
+    .sentence = "Checks, tests and operates an acrelay installation.",
     .commands = tables,
 };
 

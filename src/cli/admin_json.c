@@ -60,7 +60,7 @@ admin_json_fetch(struct admin_state *to, const struct socket_address *admin,
         text_escape(to->reason, sizeof to->reason, span_of(err.text));
     } else if (!cJSON_GetObjectItemCaseSensitive(root, "ready")) {
         text_escape(to->reason, sizeof to->reason,
-                    SPAN("something else answers there, no program of acrelay"));
+                    SPAN("another program answers there, not acrelay"));
     } else {
         to->code = code;
         take_page(to, root);
@@ -82,8 +82,7 @@ admin_json_reload(uint64_t *number, const struct socket_address *admin, struct e
     *number = number_of(root, "reload");
     if (code >= 0 && *number == 0)
         err_set(err, ERR_AGAIN,
-                "what answers there takes no reload (%d): is it an "
-                "older acrelay?",
+                "the program there does not support reload (%d): is it an older acrelay?",
                 code);
     cJSON_Delete(root);
     buf_release(&page);

@@ -40,7 +40,7 @@ check_file(struct report *r)
         char line[PROBLEM_LINE];
         report_add(r, p->warning ? REPORT_WARNING : REPORT_ERROR, EXIT_CODE_CONFIG,
                    "configuration",
-                   last ? "mend the file; programs that run go on with what they had"
+                   last ? "fix the file; running programs keep their configuration"
                         : NULL,
                    "%s", problem_line(p, line));
     }
@@ -91,10 +91,9 @@ check_secrets(struct report *r)
     if (c->account_api_token_file)
         check_secret(r, "api token", c->account_api_token_file, AC_CLIENT_TOKEN_MIN);
     if (!c->account_api_token_file || !c->account_api_url)
-        report_warning(
-            r, "worker", NULL,
-            "account.api_url and api_token_file are not both set: acrelay-worker needs "
-            "them");
+        report_warning(r, "worker", NULL,
+                       "account.api_url and account.api_token_file are not both set: "
+                       "acrelay-worker requires them");
 }
 
 // --- directory ------------------------------------------------------------------------
@@ -119,25 +118,25 @@ check_owner(struct report *r, const struct stat *st)
     struct passwd *owner = geteuid() == 0 ? getpwuid(st->st_uid) : NULL;
 
     if (!S_ISDIR(st->st_mode))
-        report_error(r, EXIT_CODE_DIRECTORY, "state_dir", NULL, "%s is no directory",
+        report_error(r, EXIT_CODE_DIRECTORY, "state_dir", NULL, "%s is not a directory",
                      path);
     else if (st->st_mode & 022)
         report_error(r, EXIT_CODE_PERMISSION, "state_dir", NULL,
-                     "%s: others can write into it (mode %04o), acrelayd refuses it: "
-                     "chmod 700 it",
+                     "%s: other users can write to it (mode %04o), so acrelayd refuses "
+                     "it: chmod 700",
                      path, st->st_mode & 07777);
     else if (journal_is_held(path) && r->receiver.code)
-        report_ok(r, "state_dir", "%s: the running receiver has it", path);
+        report_ok(r, "state_dir", "%s: in use by the running receiver", path);
     else if (geteuid() != 0)
         report_ok(r, "state_dir", "%s", path);
     else if ((st->st_mode & S_IRWXU) != S_IRWXU)
         report_error(r, EXIT_CODE_DIRECTORY, "state_dir", NULL,
-                     "%s: its owner may not read and write there (mode %03o)", path,
+                     "%s: its owner may not read and write it (mode %03o)", path,
                      st->st_mode & 0777);
     else
         report_ok(r, "state_dir",
-                  "%s: the receiver must run as its owner, %s (asked as root)", path,
-                  owner ? owner->pw_name : "a user of systemd's");
+                  "%s: the receiver must run as the owner, %s (checked as root)", path,
+                  owner ? owner->pw_name : "a systemd dynamic user");
 }
 
 static void
@@ -158,13 +157,13 @@ check_directory(struct report *r)
         check_owner(r, &st);
     else if (is_there && reason == EACCES && S_ISDIR(st.st_mode) &&
              st.st_uid != geteuid() && st.st_uid != 0)
-        report_warning(r, "state_dir", "run check as that user or as root",
-                       "%s belongs to user %u, as whom the receiver must run; not looked "
-                       "at from here",
-                       path, (unsigned)st.st_uid);
+        report_warning(
+            r, "state_dir", "run check as that user or as root",
+            "%s belongs to user %u, and the receiver must run as that user; not checked",
+            path, (unsigned)st.st_uid);
     else if (reason == ENOENT && faccessat(AT_FDCWD, above, W_OK | X_OK, AT_EACCESS) == 0)
-        report_ok(r, "state_dir", "%s will be made%s", path,
-                  geteuid() == 0 ? " (asked as root)" : "");
+        report_ok(r, "state_dir", "%s will be created%s", path,
+                  geteuid() == 0 ? " (checked as root)" : "");
     else
         report_error(r, EXIT_CODE_DIRECTORY, "state_dir", NULL,
                      "%s: %s; acrelayd must be able to write there", path,
@@ -282,23 +281,24 @@ report_listener(struct report *r, const char *what, const struct socket_address 
     if (l.pid && l.is_systemd && strcmp(what, "listen") == 0)
         report_ok(r, what,
                   "%s is held by systemd's socket unit, where posts wait until acrelayd "
-                  "runs",
+                  "is running",
                   a->text);
     else if (l.pid && span_starts(span_of(l.name), SPAN("acrelay")))
         report_error(r, EXIT_CODE_PORT, what,
-                     "it hangs, or has another admin address: its log says more",
+                     "it hangs, or has another admin address: see its log",
                      "%s is held by %s (process %ld), which does not answer on its admin "
                      "address",
                      a->text, l.name, l.pid);
     else if (l.pid)
-        report_error(r, EXIT_CODE_PORT, what, "end it, or choose another address",
-                     "%s: Address already in use, by %s (process %ld)", a->text, l.name,
-                     l.pid);
+        report_error(
+            r, EXIT_CODE_PORT, what, "stop that process, or choose another address",
+            "%s: Address already in use, by %s (process %ld)", a->text, l.name, l.pid);
     else
-        report_error(r, EXIT_CODE_PORT, what,
-                     "ss -ltnp shows, to root, who holds it. If it is systemd for "
-                     "acrelayd.socket, that is right: posts wait there, start acrelayd",
-                     "%s: Address already in use", a->text);
+        report_error(
+            r, EXIT_CODE_PORT, what,
+            "run ss -ltnp as root to see which process holds it. If it is systemd for "
+            "acrelayd.socket, that is correct: posts wait there, so start acrelayd",
+            "%s: Address already in use", a->text);
 }
 
 static void
@@ -347,8 +347,8 @@ check_descriptors(struct report *r)
     report_warning(r, "descriptors",
                    "raise the limit (ulimit -Hn; LimitNOFILE= of the unit), or lower "
                    "receiver.threads",
-                   "a process started from here may open %llu files, and %d threads with "
-                   "the journal need %llu",
+                   "a process started here may open %llu files, but %d threads and the "
+                   "journal need %llu",
                    (unsigned long long)limit.rlim_max, r->cli->config->threads,
                    (unsigned long long)needed);
 }
@@ -383,8 +383,8 @@ check_redis_socket(struct report *r)
     report_warning(r, "redis user",
                    "under systemd: SupplementaryGroups= of that group in a drop-in of "
                    "acrelayd.service and acrelay-worker.service",
-                   "%s takes its owner and group %s only (mode %03o); root was let in, "
-                   "and whether the receiver's user is was not looked at",
+                   "%s accepts only its owner and group %s (mode %03o); root can "
+                   "connect, but whether the receiver's user can was not checked",
                    path, group ? group->gr_name : "(without a name)", st.st_mode & 0777);
 }
 
@@ -395,11 +395,11 @@ static const struct check checks[] = {
     // from here on not offline
     {"asking the receiver's admin address", ask_receiver},
     {"asking the worker's admin address", ask_worker},
-    {"looking at Redis's socket", check_redis_socket},
+    {"checking Redis's socket", check_redis_socket},
     {"asking Redis", check_redis},
-    {"looking at state_dir", check_directory},
-    {"looking at the addresses", check_addresses},
-    {"looking at the limit of descriptors", check_descriptors},
+    {"checking state_dir", check_directory},
+    {"checking the addresses", check_addresses},
+    {"checking the limit of descriptors", check_descriptors},
 };
 
 void
@@ -440,15 +440,14 @@ run_check(void *cli, struct err *err)
 
 static const char *const print_words[] = {"example", "settings", "manual", NULL};
 static const struct option check_options[] = {
-    OPTION_IS_FLAG("offline",
-                   "only the file and the secrets: no Redis, no ports, no directory"),
-    {"print", "WHAT", "print example, settings or manual instead", OPTION_WORD,
-     print_words},
+    OPTION_IS_FLAG("offline", "check only the file and the secrets"),
+    {"print", "WHAT", "print the example file, the settings or the manual instead",
+     OPTION_WORD, print_words},
     OPTION_END,
 };
 
 const struct command cli_check_commands[] = {
-    {"check", "", "check configuration, secrets, Redis, directory and ports", 0, 0,
+    {"check", "", "check the configuration, secrets, Redis, directory and ports", 0, 0,
      check_options, run_check, false, NULL},
     {0},
 };

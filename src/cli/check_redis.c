@@ -54,10 +54,11 @@ unanswered(struct inspection *i, const struct redis_reply *reply, const char *co
             snprintf(i->not_allowed + len, sizeof i->not_allowed - len, "%s%s",
                      len ? ", " : "", command);
     } else if (is_error(reply, "ERR unknown command")) { // the relay can do without
-        report_warning(i->report, "redis",
-                       "have Redis know it by its name, and what it tells is looked at",
-                       "%s%.*s", before, (int)redis_value(reply).text.len,
-                       redis_value(reply).text.at);
+        report_warning(
+            i->report, "redis",
+            "undo the renaming of this command, so that its answer can be checked",
+            "%s%.*s", before, (int)redis_value(reply).text.len,
+            redis_value(reply).text.at);
     } else {
         report_reply(i, "redis", before, reply, err);
     }
@@ -154,13 +155,14 @@ check_version(struct inspection *i, struct span info)
         snprintf(i->version, sizeof i->version, "%sversion %s",
                  valkey.len ? "Valkey " : "", text);
     if (version.len == 0)
-        report_warning(i->report, "redis",
-                       "acrelay is tested with Redis 7.0 and 8.0 and Valkey 8.0 and 8.1",
-                       "INFO does not tell its version");
+        report_warning(
+            i->report, "redis",
+            "acrelay is tested with Redis 7.0 and 8.0, and with Valkey 8.0 and 8.1",
+            "INFO does not contain its version");
     else if (is_too_old(version))
         report_error(i->report, EXIT_CODE_UNAVAILABLE, "redis",
                      "install Redis 7.0 or later",
-                     "%s: version %s, and acrelay needs Redis 6.2 (XTRIM MINID)",
+                     "%s: version %s, but acrelay needs Redis 6.2 (XTRIM MINID)",
                      i->c->redis_url.text, text);
 }
 
@@ -170,20 +172,20 @@ check_persistence(struct inspection *i, struct span info)
     if (info_is(info, "aof_last_write_status", "err") ||
         info_is(info, "rdb_last_bgsave_status", "err"))
         report_error(i->report, EXIT_CODE_UNAVAILABLE, "redis disk",
-                     "look at Redis's log and disk; until then it refuses writes and "
+                     "check Redis's log and disk; until then it refuses writes, and "
                      "deliveries wait in the journal",
-                     "Redis could not write its last file");
+                     "Redis could not write its last snapshot or append-only file");
     if (info_is(info, "maxmemory", "0"))
         report_warning(i->report, "redis memory",
-                       "set maxmemory with maxmemory-policy noeviction: then a full "
-                       "Redis refuses, and deliveries wait in the journal",
+                       "set maxmemory with maxmemory-policy noeviction: a full Redis "
+                       "then refuses writes, and deliveries wait in the journal",
                        "maxmemory is not set: Redis grows until the kernel kills it");
     if (info_is(info, "aof_enabled", "0") && info_is(info, "connected_slaves", "0"))
         report_warning(i->report, "redis loss",
-                       "set appendonly yes, or run a replica; journal.keep bounds what "
+                       "set appendonly yes, or run a replica; journal.keep limits what "
                        "can be sent again",
-                       "neither an append-only file nor a replica: a crash loses what "
-                       "came since the last snapshot");
+                       "there is neither an append-only file nor a replica: a crash "
+                       "loses everything since the last snapshot");
 }
 
 static void
@@ -199,16 +201,15 @@ check_info(struct inspection *i)
     if (span_starts(policy, SPAN("allkeys-")))
         report_error(i->report, EXIT_CODE_CONFIG, "redis",
                      "set maxmemory-policy noeviction",
-                     "maxmemory-policy is %.*s: Redis would drop streams, and the relay "
-                     "refuses it",
+                     "maxmemory-policy is %.*s: Redis could evict streams, so the relay "
+                     "does not use it",
                      (int)policy.len, policy.at);
     if (i->report->deep)
         check_persistence(i, info);
     else if (info_is(info, "aof_enabled", "0"))
-        report_warning(
-            i->report, "redis", NULL,
-            "appendonly is off: after a crash of Redis the journal sends again "
-            "what is kept, consumers see new entry ids");
+        report_warning(i->report, "redis", NULL,
+                       "appendonly is off: after a crash of Redis the relay sends again "
+                       "what the journal has, and consumers see new entry ids");
 }
 
 // --- keys, and what would be written ------------------------------------------------------
@@ -238,7 +239,7 @@ check_type(struct inspection *i, const char *name, const char *wanted)
     if (reply && !span_is(type, "none") && !span_is(type, wanted))
         report_error(
             i->report, EXIT_CODE_CONFIG, "redis", cli_redis_advice("WRONGTYPE")->advice,
-            "%s is a %.*s, and should be a %s", key, (int)type.len, type.at, wanted);
+            "%s is a %.*s, but must be a %s", key, (int)type.len, type.at, wanted);
 }
 
 static void
@@ -342,14 +343,15 @@ report_rights(struct inspection *i, const struct redis_reply *reply)
     struct span lacks = redis_value(redis_reply_at(reply, 1)).text;
 
     if (redis_value(reply).kind == REDIS_TEXT) {
-        report_warning(i->report, "redis rights", "Redis 7.0 and later can be asked",
-                       "not looked at: this Redis cannot say what user %s may do", user);
+        report_warning(i->report, "redis rights",
+                       "upgrade to Redis 7.0 or later to have this checked",
+                       "not checked: this Redis cannot report what user %s may do", user);
         return;
     }
     if (lacks.len && redis_value(redis_reply_at(reply, 0)).number)
         report_error(i->report, EXIT_CODE_CONFIG, "redis rights",
                      cli_redis_advice("unknown command")->advice,
-                     "Redis does not have or does not let user %s use: %.*s", user,
+                     "not available in Redis, or not allowed for user %s: %.*s", user,
                      (int)lacks.len, lacks.at);
     else if (lacks.len)
         report_error(i->report, EXIT_CODE_PERMISSION, "redis rights",
@@ -357,7 +359,7 @@ report_rights(struct inspection *i, const struct redis_reply *reply)
                      (int)lacks.len, lacks.at);
     else
         report_ok(i->report, "redis rights",
-                  "user %s may do all that script and trimming need", user);
+                  "user %s has all rights that the script and trimming need", user);
 }
 
 static void
@@ -405,10 +407,10 @@ check_time(struct inspection *i)
         return;
     int64_t apart = (int64_t)seconds - clock_now_us() / 1000000;
     if (apart > CLOCKS_APART_S || apart < -CLOCKS_APART_S)
-        report_warning(i->report, "clock",
-                       "synchronize both clocks: entry ids and redis.retain.age go by "
-                       "Redis's",
-                       "Redis's clock is %lld s from ours", (long long)apart);
+        report_warning(
+            i->report, "clock",
+            "synchronize both clocks: entry ids and redis.retain.age use Redis's clock",
+            "Redis's clock differs from the local one by %lld s", (long long)apart);
 }
 
 static void
@@ -422,8 +424,8 @@ check_dead(struct inspection *i)
     const struct redis_reply *reply = ask(i, "XLEN", key);
     if (redis_value(reply).number > 0)
         report_warning(i->report, "dead letters",
-                       "acrelay dead list; after a look dead replay, or dead drop",
-                       "%lld deliveries could not be read and are kept",
+                       "check them with acrelay dead list, then dead replay or dead drop",
+                       "%lld deliveries could not be parsed and are kept as dead letters",
                        (long long)redis_value(reply).number);
 }
 
@@ -445,7 +447,8 @@ check_all_of_it(struct inspection *i)
     if (i->report->errors == errors)
         report_ok(i->report, "redis", "%s: %s%s%s", i->c->redis_url.text,
                   i->version[0] ? i->version : "answers",
-                  i->not_allowed[0] ? "; not looked at for want of the right: " : "",
+                  i->not_allowed[0] ? "; not checked, because this right is missing: "
+                                    : "",
                   i->not_allowed);
 }
 

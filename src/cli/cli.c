@@ -24,9 +24,8 @@ cli_read_config(struct cli *c)
     problems_print(&problems, PROBLEMS_STDERR_ERRORS);
     free(problems.at);
     if (!c->config)
-        fprintf(stderr,
-                "acrelay: this file is needed first: mend it; programs that run go on "
-                "with what they had\n");
+        fprintf(stderr, "acrelay: this command needs a valid file: fix it; running "
+                        "programs keep their configuration\n");
     return c->config;
 }
 
@@ -53,8 +52,7 @@ cli_directory(struct cli *c, struct err *err)
 
     if (given || cli_read_config(c))
         return given ? given : c->config->state_dir;
-    err_exit(err, EXIT_CODE_CONFIG,
-             "without a good configuration, --directory says where it is");
+    err_exit(err, EXIT_CODE_CONFIG, "without a valid configuration, use --directory");
     return NULL;
 }
 
@@ -64,68 +62,68 @@ cli_directory(struct cli *c, struct err *err)
 // answers an error is there.
 static const struct redis_advice all[] = {
     {"redis.password_file: ", EXIT_CODE_CONFIG,
-     "Redis was not asked: make that file readable, or correct redis.password_file"},
+     "Redis was not contacted: make that file readable, or correct redis.password_file"},
     {"NOAUTH", EXIT_CODE_PERMISSION,
-     "Redis asks for a password: set redis.password_file (and redis.user)"},
+     "Redis requires a password: set redis.password_file (and redis.user)"},
     {"WRONGPASS", EXIT_CODE_PERMISSION,
      "correct redis.user or the password in redis.password_file; ACL LIST shows whether "
-     "the "
-     "user is there and on"},
+     "the user exists and is enabled"},
     {"invalid password", EXIT_CODE_PERMISSION,
      "correct the password in redis.password_file"},
     {"without any password configured", EXIT_CODE_CONFIG,
-     "Redis has no password for this user: set one there, or remove redis.password_file"},
+     "this user has no password in Redis: set one there, or remove redis.password_file"},
     {"NOPERM", EXIT_CODE_PERMISSION,
-     "grant what deploy/redis/acrelay.acl lists for the receiver"},
+     "grant the rights that deploy/redis/acrelay.acl lists for the receiver"},
     {"ACL failure", EXIT_CODE_PERMISSION,
-     "grant what deploy/redis/acrelay.acl lists for the receiver"},
+     "grant the rights that deploy/redis/acrelay.acl lists for the receiver"},
     {"The user executing the script", EXIT_CODE_PERMISSION,
-     "grant what deploy/redis/acrelay.acl lists for the receiver"},
+     "grant the rights that deploy/redis/acrelay.acl lists for the receiver"},
     {"DENIED", EXIT_CODE_PERMISSION,
-     "Redis runs in protected mode and takes loopback only: set a password and bind "
-     "there"},
+     "Redis is in protected mode and accepts only loopback connections: set a password "
+     "and bind there"},
     {"max number of clients", EXIT_CODE_UNAVAILABLE,
-     "raise maxclients of Redis, or find who holds its connections (CLIENT LIST)"},
+     "raise maxclients in Redis, or find out what uses its connections (CLIENT LIST)"},
     {"DB index", EXIT_CODE_CONFIG,
-     "redis.url names a database that this Redis does not have: see its setting "
-     "databases"},
+     "redis.url names a database that this Redis does not have: see its databases "
+     "setting"},
     {"unknown command", EXIT_CODE_CONFIG,
-     "this Redis has the command renamed or removed (rename-command), or is too old; "
-     "acrelay needs it"},
-    {"LOADING", EXIT_CODE_UNAVAILABLE, "Redis is reading its data from disk: wait"},
+     "acrelay needs this command, but it was renamed or disabled (rename-command), or "
+     "Redis is too old"},
+    {"LOADING", EXIT_CODE_UNAVAILABLE, "Redis is loading its data from disk: wait"},
     {"BUSY", EXIT_CODE_UNAVAILABLE,
-     "somebody's script keeps Redis busy: wait, or SCRIPT KILL"},
+     "a script is keeping Redis busy: wait, or run SCRIPT KILL"},
     {"MASTERDOWN", EXIT_CODE_UNAVAILABLE,
-     "this is a replica that lost its master: redis.url must name the master"},
+     "this is a replica that has lost its master: redis.url must point to the master"},
     {"READONLY", EXIT_CODE_UNAVAILABLE,
-     "this is a replica: redis.url must name the master"},
+     "this is a replica: redis.url must point to the master"},
     {"not the master", EXIT_CODE_UNAVAILABLE,
-     "this is a replica: redis.url must name the master"},
+     "this is a replica: redis.url must point to the master"},
     {"OOM", EXIT_CODE_UNAVAILABLE,
-     "Redis's memory is full: raise its maxmemory, or lower redis.retain; deliveries "
-     "wait in "
-     "the journal"},
+     "Redis is out of memory: raise its maxmemory, or lower redis.retain; deliveries "
+     "wait in the journal"},
     {"MISCONF", EXIT_CODE_UNAVAILABLE,
-     "Redis cannot write its disk and refuses writes: look at its log and disk"},
+     "Redis cannot write to its disk and refuses writes: check its log and disk"},
     {"NOREPLICAS", EXIT_CODE_UNAVAILABLE,
      "too few replicas are connected for min-replicas-to-write: bring them back"},
     {"MOVED", EXIT_CODE_OK,
-     "the relay follows to that node; name it in redis.url to have it looked at"},
-    {"CLUSTERDOWN", EXIT_CODE_UNAVAILABLE, "bring the Redis cluster's slots back"},
+     "the relay follows the redirection; put that node into redis.url to have it "
+     "checked"},
+    {"CLUSTERDOWN", EXIT_CODE_UNAVAILABLE,
+     "restore the missing slots of the Redis cluster"},
     {"CROSSSLOT", EXIT_CODE_CONFIG,
-     "the keys of a namespace must share a slot: is a proxy between that rewrites keys?"},
+     "all keys of a namespace must be in one slot: does a proxy rewrite keys?"},
     {"WRONGTYPE", EXIT_CODE_CONFIG,
      "another program uses one of acrelay's keys: choose another redis.namespace"},
     {"may evict any key", EXIT_CODE_CONFIG, "set maxmemory-policy noeviction in Redis"},
     {"another place", EXIT_CODE_LOCK,
-     "another machine or directory ships this journal; when it does no more: acrelay "
-     "journal claim"},
+     "another machine or directory publishes this journal; if it no longer does, run "
+     "acrelay journal claim"},
     {"copy of this journal", EXIT_CODE_FAILURE,
      "see \"A backup of the journal was restored\" in OPERATING.md"},
     {"no answer in time", EXIT_CODE_UNAVAILABLE,
      "Redis hangs: is it stopped, swapping, or waiting for its disk?"},
     {"timed out", EXIT_CODE_UNAVAILABLE,
-     "nothing answers at that address: look at redis.url, the network, a firewall"},
+     "nothing answers at that address: check redis.url, the network and firewalls"},
     {"Permission denied", EXIT_CODE_PERMISSION,
      "the user must be in the group of Redis's socket: under systemd "
      "SupplementaryGroups=redis in a drop-in of acrelayd.service and "
@@ -135,19 +133,19 @@ static const struct redis_advice all[] = {
      "a "
      "drop-in"},
     {"Protocol error, got", EXIT_CODE_CONFIG,
-     "what answers at redis.url is no Redis, or wants TLS"},
+     "the server at redis.url is not Redis, or requires TLS"},
     {"not known", EXIT_CODE_UNAVAILABLE,
-     "the host in redis.url has no address: look at DNS"},
+     "the host in redis.url has no address: check DNS"},
     {"name resolution", EXIT_CODE_UNAVAILABLE,
-     "no name server answers for the host in redis.url: look at DNS"},
+     "no name server answers for the host in redis.url: check DNS"},
     {"Connection refused", EXIT_CODE_UNAVAILABLE,
-     "bring Redis back; the journal is sent by itself then"},
+     "start Redis; the journal is then published automatically"},
     {"No such file", EXIT_CODE_UNAVAILABLE,
-     "bring Redis back, or correct the socket's path in redis.url"},
-    {"cannot make a socket", EXIT_CODE_FAILURE, "raise the limit of descriptors"},
+     "start Redis, or correct the path of the socket in redis.url"},
+    {"cannot make a socket", EXIT_CODE_FAILURE, "raise the limit of open files"},
     {"closed the connection", EXIT_CODE_UNAVAILABLE,
-     "Redis ended, or cut this connection: its log says why"},
-    {"", EXIT_CODE_UNAVAILABLE, "look at Redis's log"},
+     "Redis exited or closed this connection: see its log"},
+    {"", EXIT_CODE_UNAVAILABLE, "check Redis's log"},
 };
 
 const struct redis_advice *
@@ -235,8 +233,9 @@ int
 poster_find(struct poster *p, struct cli *c, struct err *err)
 {
     if (!cli_read_config(c))
-        return err_exit(err, EXIT_CODE_CONFIG,
-                        "a good configuration is needed: it says where the receiver is");
+        return err_exit(
+            err, EXIT_CODE_CONFIG,
+            "this needs a valid configuration, which has the receiver's address");
     p->to = c->config->listen.at[0];
     p->secrets = secrets_load(c->config, err);
     return p->secrets ? 0 : -1;

@@ -145,7 +145,8 @@ check_id(const char *id, struct err *err)
         return 0;
     return err_set(
         err, ERR_INPUT,
-        "%s is no entry id, such as 1795865066164-0; acrelay dead list shows all", id);
+        "%s is not an entry id, such as 1795865066164-0; acrelay dead list shows them",
+        id);
 }
 
 static const struct redis_reply *
@@ -159,8 +160,8 @@ find(struct dead *d, const char *id, struct err *err)
     if (cli_ask_failed(reply, err))
         return NULL;
     if (redis_value(reply).len != 1) {
-        err_set(err, ERR_INPUT, "there is no dead letter %s; acrelay dead list shows all",
-                id);
+        err_set(err, ERR_INPUT,
+                "there is no dead letter %s; acrelay dead list shows them", id);
         return NULL;
     }
     return redis_reply_at(redis_reply_at(reply, 0), 1);
@@ -244,15 +245,16 @@ restore(struct dead *dead, const struct redis_reply *fields, struct buf *stored,
         return -1;
     if (d.body.len == 0 && span_is(cli_field(fields, "reason"), "redis"))
         return err_set(err, ERR_INPUT,
-                       "its bytes are not in Redis, and not in %s/bad: replay it on the "
+                       "its body is neither in Redis nor in %s/bad: replay it on the "
                        "receiver's machine",
                        c->config->state_dir);
     if (span_is(cli_field(fields, "reason"), "gap"))
-        return err_set(err, ERR_INPUT, "it tells of lost records and holds no delivery");
-    if (span_is(cli_field(fields, "reason"), "encoding") && !is_text(d.body))
         return err_set(err, ERR_INPUT,
-                       "its body is compressed, and the letter does not say how: as an "
-                       "event it would be rubbish");
+                       "it reports lost records and contains no delivery");
+    if (span_is(cli_field(fields, "reason"), "encoding") && !is_text(d.body))
+        return err_set(
+            err, ERR_INPUT,
+            "its body is compressed in an unknown way and cannot become an event");
     if (!hook)
         return err_set(err, ERR_INPUT, "its hook %.*s is not in the configuration",
                        (int)name.len, name.at);
@@ -284,7 +286,7 @@ send_again(struct dead *d, const struct record *record, struct span journal_id,
     if (entry.reason == EVENT_OK)
         result = relay_replay(d->redis, d->cli->config->redis_namespace, &entry, err);
     else
-        err_set(err, ERR_INPUT, "it is still unreadable: %s (%.*s)",
+        err_set(err, ERR_INPUT, "it still cannot be parsed: %s (%.*s)",
                 event_reason_name(entry.reason), (int)entry.event.detail.len,
                 entry.event.detail.at);
     entry_maker_close(maker);
@@ -368,7 +370,7 @@ run_dead_replay(void *cli, struct err *err)
             tell_failed(&d, id, err);
         else
             printf(output.json ? "{\"replayed\":\"%s\"}\n"
-                               : "%s is in its stream now, marked with ce_replay\n",
+                               : "%s was added to its stream, marked with ce_replay\n",
                    id);
     }
     return dead_close(&d, 0);
@@ -423,7 +425,7 @@ run_dead_drop(void *cli, struct err *err)
 
     if (many == (o->arguments_len > 0))
         return err_exit(err, EXIT_CODE_USAGE,
-                        "dead drop takes entry ids, or --reason WORD, or --all");
+                        "dead drop requires entry ids, --reason WORD or --all");
     if (dead_open(&d, c, err) < 0)
         return -1;
     d.reason = options_text(o, "reason", NULL);
@@ -442,14 +444,14 @@ static const char *const reason_words[] = {"empty",     "nul",      "pairs", "js
                                            "multipart", "encoding", "size",  "redis",
                                            "gap",       NULL};
 static const struct option dead_options[] = {
-    {"reason", "WORD", "only those with this reason", OPTION_WORD, reason_words},
-    OPTION_IS_NUMBER("count", "at most so many"),
+    {"reason", "WORD", "list only those with this reason", OPTION_WORD, reason_words},
+    OPTION_IS_NUMBER("count", "list at most this many"),
     OPTION_END,
 };
 
 static const struct option dead_drop_options[] = {
-    {"reason", "WORD", "all with this reason", OPTION_WORD, reason_words},
-    OPTION_IS_FLAG("all", "all of them"),
+    {"reason", "WORD", "drop all with this reason", OPTION_WORD, reason_words},
+    OPTION_IS_FLAG("all", "drop all of them"),
     OPTION_END,
 };
 
@@ -458,7 +460,7 @@ const struct command cli_dead_commands[] = {
      NULL},
     {"dead show", "<entry id>", "show one dead letter with its bytes", 1, 1, NULL,
      run_dead_show, true, NULL},
-    {"dead replay", "<entry id>...", "send dead letters through again", 1, 1000, NULL,
+    {"dead replay", "<entry id>...", "process dead letters again", 1, 1000, NULL,
      run_dead_replay, true, NULL},
     {"dead drop", "[<entry id>...]", "delete dead letters", 0, 1000, dead_drop_options,
      run_dead_drop, true, NULL},

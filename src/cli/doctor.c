@@ -41,20 +41,19 @@ examine_disk(struct report *r)
     text_bytes(max_text, sizeof max_text, max);
     if (left < 256 << 20)
         report_error(r, EXIT_CODE_DIRECTORY, "disk",
-                     "free space there, or give state_dir a file system of its own",
-                     "%s free below %s: soon deliveries cannot be made durable and are "
-                     "answered 503",
+                     "free some space, or give state_dir a file system of its own",
+                     "only %s free below %s: soon deliveries cannot be stored and will "
+                     "be answered with 503",
                      free_text, c->state_dir);
     else if ((double)left < grows / 2)
-        report_warning(r, "disk",
-                       "free space, or lower journal.max to what may really be used",
-                       "%s free below %s, and the journal may take up to %s in all",
+        report_warning(r, "disk", "free some space, or lower journal.max",
+                       "%s free below %s, but the journal may use up to %s in total",
                        free_text, c->state_dir, max_text);
     else
-        report_ok(r, "disk", "%s free below %s, the journal takes at most %s", free_text,
+        report_ok(r, "disk", "%s free below %s; the journal uses at most %s", free_text,
                   c->state_dir, max_text);
     if (st.f_favail > 0 && st.f_favail < 100)
-        report_error(r, EXIT_CODE_DIRECTORY, "disk", "remove small files there",
+        report_error(r, EXIT_CODE_DIRECTORY, "disk", "remove files there",
                      "only %" PRIu64 " inodes are free", (uint64_t)st.f_favail);
 }
 
@@ -66,7 +65,7 @@ examine_clock(struct report *r)
     bool is_set = adjtimex(&now) != TIME_ERROR && !(now.status & STA_UNSYNC);
     report_add(r, is_set ? REPORT_OK : REPORT_WARNING, EXIT_CODE_OK, "clock",
                is_set ? NULL
-                      : "run systemd-timesyncd or chrony: receipt times go by this clock",
+                      : "run systemd-timesyncd or chrony: receipt times use this clock",
                "the system clock is %ssynchronized", is_set ? "" : "not ");
 }
 
@@ -83,20 +82,20 @@ examine_journal(struct report *r)
     if (r->receiver.code == 503)
         report_error(r, EXIT_CODE_UNAVAILABLE, "journal",
                      room < SEGMENT
-                         ? "bring Redis back, or raise journal.max and restart the "
-                           "receiver, or free space where the disk is full"
-                         : "the receiver's log names the cause; look at the disk (dmesg)",
-                     "deliveries cannot be made durable and are answered 503; room left "
+                         ? "start Redis, raise journal.max and restart the receiver, or "
+                           "free some space if the disk is full"
+                         : "see the receiver's log for the cause; check the disk (dmesg)",
+                     "deliveries cannot be stored and are answered with 503; room left "
                      "for records: %s",
                      text);
     else if (room < SEGMENT)
-        report_warning(
-            r, "journal",
-            "bring Redis back, or raise journal.max and restart the receiver",
-            "only %s of room is left for records; then deliveries are answered 503",
-            text);
+        report_warning(r, "journal",
+                       "start Redis, or raise journal.max and restart the receiver",
+                       "only %s of room left for records; after that, deliveries are "
+                       "answered with 503",
+                       text);
     else
-        report_ok(r, "journal", "deliveries are made durable; room left for records: %s",
+        report_ok(r, "journal", "deliveries are being stored; room left for records: %s",
                   text);
 }
 
@@ -106,15 +105,15 @@ examine_reload(struct report *r, const char *program, const struct admin_state *
 {
     if (state->last_good)
         report_error(r, EXIT_CODE_CONFIG, "settings",
-                     "mend the file; it is taken over by itself then",
-                     "%s runs with the last good configuration, because the file is not "
-                     "valid: %s",
+                     "fix the file; it is then loaded automatically",
+                     "%s is running with the last good configuration, because the file "
+                     "is invalid: %s",
                      program, state->reload);
     else if (state->code && !state->reload_ok)
         report_error(r, EXIT_CODE_CONFIG, "settings",
-                     "mend it and reload again, or restart where a setting needs it",
-                     "%s refused the last reload and goes on with what it had: %s",
-                     program, state->reload);
+                     "fix it and reload again, or restart if a setting requires it",
+                     "%s refused the last reload and kept its configuration: %s", program,
+                     state->reload);
 }
 
 // Whether the receiver takes posts to the URLs that the file gives.
@@ -132,12 +131,12 @@ examine_urls(struct report *r)
         refused = admin_takes(&c->receiver_admin, &c->listen, buf_text(&path)) == 0;
         buf_wipe(&path);
         if (refused) // the others have the same cause
-            report_error(
-                r, EXIT_CODE_CONFIG, "settings",
-                "acrelay reload; restart acrelayd for a new secret under the units",
-                "the receiver answers 404 to the URL of hook %s under the first "
-                "secret: it has not loaded them",
-                c->hooks[i].name);
+            report_error(r, EXIT_CODE_CONFIG, "settings",
+                         "run acrelay reload; under systemd, a new secret needs a "
+                         "restart of acrelayd",
+                         "the receiver answers 404 to the URL of hook %s with the first "
+                         "secret: it has not loaded one of them",
+                         c->hooks[i].name);
     }
     secrets_release(s);
 }
@@ -156,14 +155,14 @@ examine_relay(struct report *r)
     if (metric(&r->receiver, "acrelay_relay_shipping") == 0)
         report_error(r, EXIT_CODE_UNAVAILABLE, "relay", cli_redis_advice(words)->advice,
                      "%s (%s); %.0f deliveries wait in the journal, the oldest for %s",
-                     up ? "the relay has stopped" : "deliveries do not reach Redis",
-                     words[0] ? words : "it does not say why", waiting, text);
+                     up ? "the relay has stopped" : "deliveries are not reaching Redis",
+                     words[0] ? words : "no reason given", waiting, text);
     else if (age > LAG_S)
         report_warning(r, "relay",
-                       "it catches up by itself unless Redis is too slow: look again",
-                       "%.0f deliveries wait, the oldest for %s", waiting, text);
+                       "it will catch up unless Redis is too slow: check again",
+                       "%.0f deliveries are waiting, the oldest for %s", waiting, text);
     else
-        report_ok(r, "relay", "deliveries reach their streams; %.0f on the way", waiting);
+        report_ok(r, "relay", "deliveries are being published; %.0f on the way", waiting);
 }
 
 // What is held or paused until somebody acts, and counters that should be 0 since the start.
@@ -175,29 +174,29 @@ examine_counters(struct report *r)
         bool is_count;
     } counters[] = {
         {"acrelay_clock_held{clock=\"wall\"}",
-         "the system clock stepped: nothing is removed from the journal for its age",
+         "the system clock stepped: nothing is removed from the journal by age",
          "see \"The clock stepped\" in OPERATING.md", false},
         {"acrelay_clock_held{clock=\"redis\"}",
-         "Redis's clock stepped: no entry is trimmed for its age",
+         "Redis's clock stepped: no entry is trimmed by age",
          "see \"Redis's clock stepped\" in OPERATING.md", false},
         {"acrelay_duplicates_paused",
-         "duplicates.max is reached: newer repeats are not found",
+         "duplicates.max has been reached: new duplicates are not detected",
          "raise duplicates.max, or shorten duplicates.window", false},
-        {"acrelay_journal_refused_total", "deliveries were answered 503 and may be lost",
+        {"acrelay_journal_refused_total",
+         "deliveries were answered with 503 and may be lost",
          "see \"503s seen\" in OPERATING.md", true},
         {"acrelay_journal_sync_errors_total", "writes or syncs of the journal failed",
-         "look at the disk's health (dmesg, smartctl)", true},
+         "check the health of the disk (dmesg, smartctl)", true},
         {"acrelay_journal_damaged_total", "ranges of the journal were damaged",
-         "acrelay journal verify, and acrelay dead list --reason gap", true},
+         "run acrelay journal verify and acrelay dead list --reason gap", true},
         {"acrelay_stream_trimmed_unread_total",
          "entries were trimmed before a consumer group had read them",
-         "start the consumers, delete groups that nobody reads, or raise redis.retain",
-         true},
+         "start the consumers, delete unused groups, or raise redis.retain", true},
         {"acrelay_dead_letters_trimmed_total",
-         "dead letters were trimmed before anybody dropped them",
-         "acrelay dead list more often, or raise redis.retain.dead", true},
+         "dead letters were trimmed before anyone handled them",
+         "check acrelay dead list more often, or raise redis.retain.dead", true},
         {"acrelay_journal_unconfirmed_removals_total",
-         "segments were removed for room while Redis did not confirm what it has",
+         "segments were removed to make room while Redis did not confirm what it has",
          "see \"The journal or the disk is full\" in OPERATING.md", true},
     };
     double left = admin_sum_left(&r->receiver.metrics);
@@ -206,7 +205,8 @@ examine_counters(struct report *r)
         report_error(
             r, EXIT_CODE_FAILURE, "hooks",
             "see \"A hook left the file and is still posted to\" in OPERATING.md",
-            "%.0f posts came for hooks that left the file, and are lost (404)", left);
+            "%.0f posts for hooks that left the file were answered with 404 and are lost",
+            left);
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
         double n = metric(&r->receiver, counters[i].metric);
         if (n > 0 && counters[i].is_count)
@@ -222,8 +222,8 @@ examine_receiver(struct report *r)
 {
     if (r->receiver.code == 0) {
         report_error(r, EXIT_CODE_UNAVAILABLE, "receiver",
-                     "systemctl status acrelayd; under the socket unit posts wait until "
-                     "it runs, else every delivery that nobody takes is lost",
+                     "see systemctl status acrelayd; with the socket unit posts wait "
+                     "until it is running, without it they are lost",
                      "acrelayd does not answer on %s: %s",
                      r->cli->config->receiver_admin.text, r->receiver.reason);
         return;
@@ -242,19 +242,17 @@ examine_hook_metrics(struct report *r, const struct admin_state *w)
     double throttled = metric(w, "acrelay_api_throttles_total");
 
     if (silent > 0)
-        report_error(
-            r, EXIT_CODE_FAILURE, "hooks",
-            "acrelay status names them; acrelay-worker recreate HOOK recreates one",
-            "%.0f hooks are silent for longer than expect_every", silent);
+        report_error(r, EXIT_CODE_FAILURE, "hooks",
+                     "acrelay status names them; acrelay-worker recreate HOOK re-creates "
+                     "a webhook",
+                     "%.0f hooks have been silent for longer than expect_every", silent);
     if (throttled > THROTTLES)
         report_warning(r, "api rate",
-                       "lower worker.api_rate, or find who else uses the account's API: "
-                       "ActiveCampaign allows 5 requests a second to all together",
-                       "ActiveCampaign said %.0f times that requests come too fast",
-                       throttled);
+                       "lower worker.api_rate, or find out what else uses the account's "
+                       "API: ActiveCampaign allows 5 requests a second in total",
+                       "ActiveCampaign throttled %.0f requests", throttled);
     else
-        report_ok(r, "api rate",
-                  "at most %g requests a second, %.0f were refused as too many",
+        report_ok(r, "api rate", "at most %g requests a second; %.0f were throttled",
                   r->cli->config->worker_api_rate, throttled);
 }
 
@@ -269,23 +267,24 @@ examine_worker(struct report *r)
     examine_reload(r, "the worker", w);
     if (w->code == 0)
         report_warning(r, "worker",
-                       "systemctl status acrelay-worker; until then nobody notices a "
-                       "hook that ActiveCampaign switched off",
+                       "see systemctl status acrelay-worker; until it is running, a "
+                       "webhook that ActiveCampaign disables goes unnoticed",
                        "acrelay-worker does not answer on %s: %s", c->worker_admin.text,
                        w->reason);
     else if (strstr(w->activecampaign, "first round"))
-        report_warning(r, "worker", "look again in a minute", "%s", w->activecampaign);
+        report_warning(r, "worker", "check again in a minute", "%s", w->activecampaign);
     else if (w->code != 200 || w->activecampaign[0])
         report_error(r, EXIT_CODE_UNAVAILABLE, "worker",
-                     "until a round succeeds nobody notices a hook that ActiveCampaign "
-                     "switched off; what stands under activecampaign below says more",
+                     "until a round succeeds, a webhook that ActiveCampaign disables "
+                     "goes unnoticed; see activecampaign below",
                      "%s",
                      w->activecampaign[0] ? w->activecampaign : "its last round failed");
     else if (metric(w, "acrelay_worker_leader") == 0)
-        report_warning(r, "worker", "the worker that leads says more",
-                       "it stands by: another worker is the leader, or nobody can know");
+        report_warning(
+            r, "worker", "check the worker that is the leader",
+            "on standby: another worker is the leader, or the leader is unknown");
     else
-        report_ok(r, "worker", "its last round found the hooks as the file says");
+        report_ok(r, "worker", "its last round found the webhooks in sync");
     if (w->code)
         examine_hook_metrics(r, w);
 }
@@ -296,18 +295,16 @@ static void
 report_plan(struct report *r, const struct plan *plan, size_t found)
 {
     if (plan->writes + plan->count[STEP_REFUSE] > 0)
-        report_error(
-            r, EXIT_CODE_CHANGES, "hooks",
-            "acrelay-worker plan shows them, apply carries them out",
-            "%zu changes are needed to make the webhooks as the file says, %zu of "
-            "them for a person to look at",
-            plan->writes + plan->count[STEP_REFUSE], plan->count[STEP_REFUSE]);
+        report_error(r, EXIT_CODE_CHANGES, "hooks",
+                     "acrelay-worker plan shows them, apply makes them",
+                     "%zu changes are needed to bring the webhooks in sync with the "
+                     "file; %zu of them need a person to decide",
+                     plan->writes + plan->count[STEP_REFUSE], plan->count[STEP_REFUSE]);
     else
-        report_ok(r, "hooks",
-                  "%zu webhooks at ActiveCampaign are as the file says (of %zu there)%s",
+        report_ok(r, "hooks", "%zu webhooks at ActiveCampaign (of %zu) match the file%s",
                   plan->ok + plan->count[STEP_KEEP], found,
                   plan->count[STEP_KEEP]
-                      ? "; some as ActiveCampaign stores what was written"
+                      ? "; some in the form in which ActiveCampaign stores them"
                       : "");
 }
 
@@ -326,17 +323,17 @@ report_lost(struct report *r, const struct hooks *found)
             continue;
         report_error(r, EXIT_CODE_FAILURE, "hooks",
                      config_find_hook(c, span_of(h->name))
-                         ? "acrelay reload, and acrelay-worker apply moves it to the "
-                           "URL of the first secret"
-                         : "name it in the file again, or let it go: worker.prune, or "
-                           "by hand at ActiveCampaign",
+                         ? "run acrelay reload, then acrelay-worker apply moves it to "
+                           "the URL with the first secret"
+                         : "put it back into the file, or remove the webhook: with "
+                           "worker.prune, or by hand at ActiveCampaign",
                      "webhook %llu (%s) still posts to a URL that the receiver answers "
-                     "with 404: each of its events is lost",
+                     "with 404: all of its events are lost",
                      (unsigned long long)h->id, h->name);
     }
     if (lost > LOST_SHOWN)
         report_error(r, EXIT_CODE_FAILURE, "hooks", NULL,
-                     "%zu webhooks more post to URLs that are answered with 404",
+                     "%zu more webhooks post to URLs that are answered with 404",
                      lost - LOST_SHOWN);
 }
 
@@ -348,16 +345,16 @@ report_alike(struct report *r, const struct hooks *wanted, const struct hooks *f
         bool certain;
         const struct hook *like = plan_alike(wanted, &found->at[i], &certain);
         if (like)
-            report_add(r, certain ? REPORT_ERROR : REPORT_WARNING, EXIT_CODE_FAILURE,
-                       "hooks",
-                       "add its address to previous_public_urls, and the worker moves "
-                       "it; or remove it",
-                       certain ? "webhook %llu has the path and token of hook %s under "
-                                 "another address than public_url: events come twice, "
-                                 "or go elsewhere"
-                               : "webhook %llu of another address is named as the "
-                                 "worker names hook %s: is it one of ours?",
-                       (unsigned long long)found->at[i].id, like->name);
+            report_add(
+                r, certain ? REPORT_ERROR : REPORT_WARNING, EXIT_CODE_FAILURE, "hooks",
+                "add its address to previous_public_urls, so that the worker moves it, "
+                "or remove it",
+                certain
+                    ? "webhook %llu has the path and token of hook %s at an address "
+                      "other than public_url: events arrive twice or at another server"
+                    : "webhook %llu at another address has the name that the worker "
+                      "gives to hook %s: does it belong to acrelay?",
+                (unsigned long long)found->at[i].id, like->name);
     }
 }
 
@@ -372,7 +369,7 @@ compare_account(struct report *r, struct worker *w, struct err *err)
     struct apply a = worker_apply(w);
     int result = apply_plan(&a, err);
     if (result == 0) {
-        report_ok(r, "activecampaign", "%s takes the token; %zu webhooks there",
+        report_ok(r, "activecampaign", "%s accepts the token; %zu webhooks",
                   w->config->account_api_url, a.found.len);
         report_plan(r, &a.plan, a.found.len);
         report_lost(r, &a.found);
@@ -397,9 +394,9 @@ examine_account(struct report *r)
         report_error(
             r, err.exit ? err.exit : EXIT_CODE_FAILURE, "activecampaign",
             err.exit == EXIT_CODE_PERMISSION
-                ? "make a new token in ActiveCampaign under Settings, Developer, "
-                  "and put it into account.api_token_file"
-                : "deliveries go on; the hooks cannot be looked after",
+                ? "create a new token in ActiveCampaign under Settings, Developer, and "
+                  "put it into account.api_token_file"
+                : "deliveries are not affected, but the webhooks cannot be managed",
             "%s", err.text);
     w.config = NULL; // ours
     worker_unload(&w);
@@ -436,28 +433,27 @@ examine_public_url(struct report *r)
     int status = http_client_once(&call, NULL, &err);
     bool came = r->receiver.code && strangers(c) > before;
     if (status < 0)
-        report_error(
-            r, EXIT_CODE_UNAVAILABLE, "public_url",
-            "look at DNS, firewall, certificate and proxy; from inside a network "
-            "that cannot reach its own address this may be no mistake",
-            "%s: %s", c->public_url, err.text);
+        report_error(r, EXIT_CODE_UNAVAILABLE, "public_url",
+                     "check DNS, firewall, certificate and proxy; from inside a network "
+                     "that cannot reach its own public address this may be normal",
+                     "%s: %s", c->public_url, err.text);
     else if (status != 404)
-        report_error(r, EXIT_CODE_FAILURE, "public_url",
-                     status >= 300 && status < 400
-                         ? "have the proxy pass /hook/ on instead of redirecting: "
-                           "ActiveCampaign's post is lost in a redirect"
-                     : status == 410
-                         ? "never answer 410: ActiveCampaign switches the "
-                           "webhook off for good"
-                         : "something else answers there: have the proxy pass "
-                           "/hook/ to receiver.listen; deploy/proxy has settings",
-                     "%s answers %d where 404 was expected", c->public_url, status);
+        report_error(
+            r, EXIT_CODE_FAILURE, "public_url",
+            status >= 300 && status < 400
+                ? "make the proxy forward /hook/ instead of redirecting: a redirected "
+                  "post from ActiveCampaign is lost"
+            : status == 410
+                ? "never answer 410: ActiveCampaign then disables the webhook for good"
+                : "another server answers there: make the proxy forward /hook/ to "
+                  "receiver.listen; see deploy/proxy",
+            "%s answers %d instead of 404", c->public_url, status);
     else if (!came)
-        report_warning(
-            r, "public_url",
-            "have the proxy pass /hook/ to receiver.listen, unless the receiver "
-            "runs on another machine",
-            "%s answers 404, but this receiver has not seen the request", c->public_url);
+        report_warning(r, "public_url",
+                       "make the proxy forward /hook/ to receiver.listen, unless the "
+                       "receiver runs on another machine",
+                       "%s answers 404, but this receiver has not seen the request",
+                       c->public_url);
     else
         report_ok(r, "public_url", "%s reaches this receiver", c->public_url);
 }
@@ -466,8 +462,8 @@ examine_public_url(struct report *r)
 
 static const struct check checks[] = {
     {"examining the receiver", examine_receiver},
-    {"looking at the disk", examine_disk},
-    {"looking at the clock", examine_clock},
+    {"checking the disk", examine_disk},
+    {"checking the clock", examine_clock},
     {"examining the worker", examine_worker},
     // from here on not offline
     {"asking ActiveCampaign", examine_account},
@@ -488,7 +484,7 @@ run_doctor(void *cli, struct err *err)
 }
 
 static const struct option doctor_options[] = {
-    OPTION_IS_FLAG("offline", "ask neither ActiveCampaign nor public_url"),
+    OPTION_IS_FLAG("offline", "contact neither ActiveCampaign nor public_url"),
     OPTION_END,
 };
 

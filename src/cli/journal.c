@@ -98,7 +98,7 @@ journal_walk(struct journal_walk *w, struct cli *c, struct err *err)
     if (!directory)
         return -1;
     if (w->from > w->to)
-        return err_exit(err, EXIT_CODE_USAGE, "--from lies after --to");
+        return err_exit(err, EXIT_CODE_USAGE, "--from is greater than --to");
     struct cursor *cursor = cursor_open_reader(directory, w->from ? w->from - 1 : 0, err);
     if (!cursor)
         return -1;
@@ -246,7 +246,7 @@ verify_segment(const struct verify_segment *s, void *records)
            s->name, torn ? "torn" : "damaged", (unsigned long long)s->records,
            (unsigned long long)s->lost);
     if (!output.json)
-        puts(torn ? " (its end was never acknowledged: nothing is lost)" : "");
+        puts(torn ? " (its tail was never acknowledged: nothing is lost)" : "");
 }
 
 static void
@@ -259,12 +259,12 @@ print_files_beside(const struct verify_total *t)
         return;
     }
     if (t->foreign)
-        printf("%llu more files are named like segments, and their headers cannot be "
-               "read: what they held is not counted\n",
+        printf("%llu more files are named like segments, but their headers cannot be "
+               "read: their contents are not counted\n",
                (unsigned long long)t->foreign);
     if (t->bad_files)
-        printf("bad/ holds %llu files that were set aside; what can be read of a whole "
-               "segment, journal salvage --segment saves\n",
+        printf("bad/ has %llu quarantined files; journal salvage --segment recovers what "
+               "is readable of a segment\n",
                (unsigned long long)t->bad_files);
 }
 
@@ -365,11 +365,11 @@ static const struct option dump_options[] = {
 };
 
 const struct command cli_journal_commands[] = {
-    {"journal ls", "", "list what is in the journal", 0, 0, journal_options,
+    {"journal ls", "", "show what the journal contains", 0, 0, journal_options,
      run_journal_ls, false, NULL},
     {"journal dump", "", "show the deliveries in the journal", 0, 0, dump_options,
      run_journal_dump, false, NULL},
-    {"journal verify", "", "read everything and report damage", 0, 0, journal_options,
-     run_journal_verify, false, NULL},
+    {"journal verify", "", "read the whole journal and report damage", 0, 0,
+     journal_options, run_journal_verify, false, NULL},
     {0},
 };

@@ -89,10 +89,9 @@ run_journal_replay(void *cli, struct err *err)
         printf("%llu entries added, marked with ce_replay; %llu refused\n", added,
                failed);
     else if (result == 0)
-        printf(
-            "%llu deliveries would be added once more, whether they are in their streams "
-            "or not; --yes does it\n",
-            added);
+        printf("%llu deliveries would be added again, whether or not they are in their "
+               "streams; --yes does it\n",
+               added);
     if (result < 0)
         return -1;
     return failed ? EXIT_CODE_FAILURE : w.total.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
@@ -182,22 +181,22 @@ post_record(const struct record *record, void *context, struct err *err)
     int code = 0;
 
     if (delivery_decode(&d, record->payload, NULL) < 0)
-        why = "it is unreadable";
+        why = "it cannot be parsed";
     else if (!config_find_hook(p->config, d.hook))
         why = "its hook is not in the configuration";
     else if (is_refused_alone(code = post_delivery(p, &d, err)))
         why = err->text;
     if (why) {
-        fprintf(stderr, "acrelay: sequence %llu is left: %s\n", sequence, why);
+        fprintf(stderr, "acrelay: sequence %llu is skipped: %s\n", sequence, why);
         p->left++;
         return 0;
     }
     if (code != 200) {
         err_context(err, "sequence %llu", sequence);
-        fprintf(
-            stderr,
-            "acrelay: go on with --from %llu; had it been taken, it becomes a repeat\n",
-            sequence);
+        fprintf(stderr,
+                "acrelay: continue with --from %llu; if it was stored after all, it "
+                "becomes a duplicate\n",
+                sequence);
         return -1;
     }
     p->posted++;
@@ -226,8 +225,7 @@ run_journal_salvage(void *cli, struct err *err)
     struct journal_walk w = {0};
 
     if ((path != NULL) == options_has(c->options, "post"))
-        return err_exit(err, EXIT_CODE_USAGE,
-                        "--to-file says where the deliveries go, or --post posts them");
+        return err_exit(err, EXIT_CODE_USAGE, "one of --to-file and --post is required");
     int result = path ? salvage_to_file(&w, c, path, err)
                       : salvage_by_posting(&w, c, &posting, err);
     poster_release(&posting.poster);
@@ -238,8 +236,8 @@ run_journal_salvage(void *cli, struct err *err)
         printf("{\"%s\":%llu,\"left\":%llu,\"missing\":%llu}\n", word, done, left,
                missing);
     else
-        printf("%llu deliveries %s, %llu left, %llu records missing\n", done, word, left,
-               missing);
+        printf("%llu deliveries %s, %llu skipped, %llu records missing\n", done, word,
+               left, missing);
     if (result < 0)
         return -1;
     return w.total.gaps || left ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
@@ -266,7 +264,7 @@ claim(struct cli *c, const char *id, const char *directory, struct err *err)
     if (result < 0)
         return -1;
     printf(output.json ? "{\"journal\":\"%s\",\"cursor\":%llu,\"done\":true}\n"
-                       : "journal %s ships from here now; its cursor stands at %llu\n",
+                       : "journal %s is now published from here; its cursor is at %llu\n",
            id, (unsigned long long)cursor);
     return 0;
 }
@@ -277,8 +275,8 @@ show_claim(const char *id, const char *directory)
     if (output.json)
         printf("{\"journal\":\"%s\",\"done\":false}\n", id);
     else
-        printf("journal %s in %s would be claimed for this machine and directory.\n"
-               "Do so only when no other copy of it runs any more. --yes does it.\n",
+        printf("journal %s in %s would be claimed for this machine and directory.\nDo "
+               "this only if no other copy of it is running. --yes does it.\n",
                id, directory);
 }
 
@@ -305,31 +303,32 @@ run_journal_claim(void *cli, struct err *err)
 
 static const struct option replay_options[] = {
     OPTIONS_RANGE,
-    OPTION_IS_FLAG("yes", "really do it; else only say what would be done"),
+    OPTION_IS_FLAG("yes", "do it; otherwise only show what would be done"),
     OPTION_END,
 };
 
 static const struct option salvage_options[] = {
     OPTIONS_RANGE,
     OPTION_IS_FILE("segment", "FILE",
-                   "only this segment's file, also one that was set aside in bad/"),
-    OPTION_IS_FILE("to-file", "FILE", "where the deliveries go, a JSON line each"),
-    OPTION_IS_FLAG("post", "post them to the receiver instead, each as a new delivery"),
+                   "read only this segment file, for example one from bad/"),
+    OPTION_IS_FILE("to-file", "FILE",
+                   "save the deliveries to this file, one line of JSON each"),
+    OPTION_IS_FLAG("post", "post them to the receiver, each as a new delivery"),
     OPTION_END,
 };
 
 static const struct option claim_options[] = {
     OPTION_DIRECTORY,
-    OPTION_IS_FLAG("yes", "really do it; else only say what would be done"),
+    OPTION_IS_FLAG("yes", "do it; otherwise only show what would be done"),
     OPTION_END,
 };
 
 const struct command cli_repair_commands[] = {
-    {"journal replay", "", "add deliveries to their streams once more", 0, 0,
-     replay_options, run_journal_replay, true, NULL},
+    {"journal replay", "", "add deliveries to their streams again", 0, 0, replay_options,
+     run_journal_replay, true, NULL},
     {"journal salvage", "", "save every readable delivery to a file, or post it", 0, 0,
      salvage_options, run_journal_salvage, false, NULL},
-    {"journal claim", "", "make this the only place that ships this journal", 0, 0,
-     claim_options, run_journal_claim, true, NULL},
+    {"journal claim", "", "make this the only place from which this journal is published",
+     0, 0, claim_options, run_journal_claim, true, NULL},
     {0},
 };

@@ -55,8 +55,9 @@ no_such_sample(const char *name, struct err *err)
     for (size_t at = 0; samples_next(&s, &at);)
         nearest_try(&near, s.name);
     bool is_near = near.word.len > 0;
-    return err_exit(err, EXIT_CODE_USAGE, "there is no sample of %s%s%.*s%s; see --list",
-                    name, is_near ? "; did you mean " : "", (int)near.word.len,
+    return err_exit(err, EXIT_CODE_USAGE,
+                    "there is no sample of type %s%s%.*s%s; see --list", name,
+                    is_near ? "; did you mean " : "", (int)near.word.len,
                     is_near ? near.word.at : "", is_near ? "?" : "");
 }
 
@@ -95,7 +96,7 @@ choose_samples(struct sending *s, struct buf *file, struct err *err)
             return -1;
     if (s->samples_len == 0)
         return err_exit(err, EXIT_CODE_USAGE,
-                        "send what? A type (see --list), all, or --file");
+                        "send requires a type (see --list), all, or --file");
     return 0;
 }
 
@@ -282,13 +283,13 @@ print_summary(struct sending *s)
     for (size_t code = 0; code < 1000; code++)
         if (s->codes[code] && code != 200)
             printf(", %llu answered %zu", (unsigned long long)s->codes[code], code);
-    printf(" (%.2f s, half within %.1f ms, 99 %% within %.1f ms)\n", seconds,
-           time_at(s, 50), time_at(s, 99));
+    printf(" (%.2f s, p50 %.1f ms, p99 %.1f ms)\n", seconds, time_at(s, 50),
+           time_at(s, 99));
     if (s->codes[404])
-        puts("404: the receiver knows no such hook, or not the first secret; "
-             "acrelay doctor says what to do");
+        puts("404: the receiver does not know this hook or the first secret; acrelay "
+             "doctor says what to do");
     if (s->codes[503])
-        puts("503: they could not be made durable; acrelay status says why");
+        puts("503: they could not be stored; acrelay status shows why");
 }
 
 static int
@@ -364,22 +365,24 @@ static const struct option token_options[] = {
 };
 
 static const struct option send_options[] = {
-    OPTION_IS_TEXT("hook", "NAME", "which hook; else the first that asks for the type"),
+    OPTION_IS_TEXT("hook", "NAME",
+                   "the hook to post to (default: the first that has the type)"),
     OPTION_IS_TEXT("url", "URL",
-                   "post there instead of the receiver's listen address (http only)"),
-    OPTION_IS_FILE("file", "FILE", "post the bytes of this file (- for standard input)"),
+                   "post to this URL instead of receiver.listen (http only)"),
+    OPTION_IS_FILE("file", "FILE",
+                   "post the contents of this file (- for standard input)"),
     OPTION_IS_TEXT("content-type", "TYPE", "else application/x-www-form-urlencoded"),
     OPTION_IS_NUMBER("count",
-                     "how many, in turns over the types; 1 of each unless given"),
-    OPTION_IS_NUMBER("rate", "how many a second at most"),
-    OPTION_IS_FLAG("list", "list the types there are samples of"),
+                     "number of posts, cycling through the types (default: one of each)"),
+    OPTION_IS_NUMBER("rate", "maximum number of posts per second"),
+    OPTION_IS_FLAG("list", "list the event types"),
     OPTION_END,
 };
 
 const struct command cli_send_commands[] = {
     {"token", "<hook>", "print a hook's URL, which is a password", 1, 1, token_options,
      run_token, true, NULL},
-    {"send", "[<type>...|all]", "post realistic samples to the receiver", 0, 64,
+    {"send", "[<type>...|all]", "post realistic sample events to the receiver", 0, 64,
      send_options, run_send, false, NULL},
     {0},
 };

@@ -84,18 +84,19 @@ show_receiver_figures(const struct status *s)
     double age;
 
     figure("requests", "requests", COUNT, metric(s, "acrelay_requests_total"));
-    figure("refused", "refused with 503 since start", COUNT,
+    figure("refused", "answered with 503 since start", COUNT,
            metric(s, "acrelay_journal_refused_total"));
     if (admin_sum_left(page) > 0)
-        figure("left_posts", "404 for hooks that left", COUNT, admin_sum_left(page));
+        figure("left_posts", "404 for hooks not in the file", COUNT,
+               admin_sum_left(page));
     figure("entries", "entries added", COUNT, metric(s, "acrelay_relay_entries_total"));
-    figure("waiting", known ? "waiting for the stream" : "waiting, at most (*)", COUNT,
+    figure("waiting", known ? "waiting to be published" : "waiting, at most (*)", COUNT,
            metric(s, "acrelay_journal_unpublished_records"));
     if (!known)
         output_json("waiting_at_most", "true");
     if (admin_find_metric(page, "acrelay_journal_oldest_unpublished_age_seconds", &age))
-        figure("waiting_seconds", "the oldest of them since", SECONDS, age);
-    figure("repeats", "repeats marked or dropped", COUNT,
+        figure("waiting_seconds", "the oldest of them for", SECONDS, age);
+    figure("repeats", "duplicates marked or dropped", COUNT,
            metric(s, "acrelay_relay_repeats_marked_total") +
                metric(s, "acrelay_relay_repeats_dropped_total"));
     figure("dead_letters", "dead letters since start", COUNT,
@@ -104,7 +105,7 @@ show_receiver_figures(const struct status *s)
     figure("journal_free_bytes", "room left for records", BYTES,
            metric(s, "acrelay_journal_free_bytes"));
     if (!known && !output.json)
-        puts("  (*) all that the journal keeps: only Redis knows what it has of them");
+        puts("  (*) all records in the journal: only Redis knows which are published");
 }
 
 static void
@@ -112,7 +113,7 @@ show_receiver(struct status *s)
 {
     const struct admin_state *r = &s->receiver;
     bool refuses = r->code == 503, ships = metric(s, "acrelay_relay_shipping") > 0;
-    char text[1024] = "takes deliveries and relays them";
+    char text[1024] = "accepts and publishes deliveries";
 
     s->healthy = r->code && ships && !refuses;
     if (!r->code)
@@ -120,9 +121,9 @@ show_receiver(struct status *s)
                  r->reason);
     else if (refuses)
         snprintf(text, sizeof text,
-                 "REFUSES deliveries (503): they cannot be made durable, see its log");
+                 "REFUSES deliveries (503) because they cannot be stored, see its log");
     else if (!ships)
-        snprintf(text, sizeof text, "takes deliveries, they wait in the journal: %s",
+        snprintf(text, sizeof text, "accepts deliveries, which wait in the journal: %s",
                  r->redis_error[0] ? r->redis_error : "see its log");
     title("receiver", s->healthy, text);
     if (!r->code)
@@ -247,8 +248,8 @@ print_hook(struct status *s, const char *name, const struct hook_seen *seen)
     if (silent || left)
         printf("  %s%s%s", output_color(OUTPUT_BAD),
                silent ? "silent for longer than expect_every"
-                      : "left: the file does not name it, ActiveCampaign still posts to "
-                        "it, and is answered 404",
+                      : "left: not in the file any more, but ActiveCampaign still posts "
+                        "to it and gets 404",
                output_color(OUTPUT_PLAIN));
     else if (seen->state.name[0])
         printf("  %s", seen->state.name);
@@ -266,7 +267,7 @@ show_left(struct status *s)
     script_key(key, s->cli->config->redis_namespace, SPAN("hooks"));
     const struct redis_reply *all = redis_ask(s->redis, &err, "HGETALL", key, NULL);
     if (cli_ask_failed(all, &err) && !output.json)
-        printf("  hooks that left the file: not looked at: %s\n", err.text);
+        printf("  hooks that left the file: not checked: %s\n", err.text);
     for (size_t i = 0; i + 1 < redis_value(all).len; i += 2) {
         struct span raw = redis_value(redis_reply_at(all, i)).text;
         struct hook_seen seen = {.last = ""};
@@ -325,8 +326,8 @@ show_worker(struct status *s)
           !w->code               ? reason
           : w->activecampaign[0] ? w->activecampaign
           : !ok                  ? "its last round failed"
-          : leads                ? "keeps the hooks"
-                                 : "stands by: another worker is the leader");
+          : leads                ? "keeps the webhooks in sync"
+                                 : "on standby: another worker is the leader");
     show_reload(s, w);
     s->healthy = s->healthy && ok;
 }
@@ -402,12 +403,11 @@ wait_done(uint64_t number, const struct socket_address *admin, struct admin_stat
         if (state->code && state->reloads_done >= number)
             return 0;
         if (!state->code)
-            return err_exit(err, EXIT_CODE_UNAVAILABLE, "it went away meanwhile: %s",
+            return err_exit(err, EXIT_CODE_UNAVAILABLE, "it exited meanwhile: %s",
                             state->reason);
         if (clock_mono_ms() >= end)
             return err_exit(err, EXIT_CODE_UNAVAILABLE,
-                            "it was asked to reload, and has not done so within %lld s: "
-                            "its log says what it does",
+                            "it has not reloaded within %lld s: see its log",
                             (long long)times_ms("reload_wait", WAIT_MS) / 1000);
         clock_sleep_ms(POLL_MS);
     }
@@ -450,7 +450,7 @@ run_reload(void *cli, struct err *err)
     print_result(program, &state);
     if (state.reload_ok)
         return EXIT_CODE_OK;
-    err_exit(err, EXIT_CODE_CONFIG, "the reload was refused; %s goes on with what it had",
+    err_exit(err, EXIT_CODE_CONFIG, "the reload was refused; %s keeps its configuration",
              program);
     return -1;
 }
@@ -458,14 +458,14 @@ run_reload(void *cli, struct err *err)
 // --- the command line -------------------------------------------------------------------
 
 static const struct option reload_options[] = {
-    OPTION_IS_FLAG("worker", "acrelay-worker instead of acrelayd"),
+    OPTION_IS_FLAG("worker", "reload acrelay-worker instead of acrelayd"),
     OPTION_END,
 };
 
 const struct command cli_status_commands[] = {
-    {"status", "", "show everything in one screen", 0, 0, NULL, run_status, true, NULL},
+    {"status", "", "show everything on one screen", 0, 0, NULL, run_status, true, NULL},
     {"reload", "",
-     "have acrelayd read configuration and secrets again, and say whether it did", 0, 0,
-     reload_options, run_reload, true, NULL},
+     "make acrelayd read its configuration and secrets again, and report the result", 0,
+     0, reload_options, run_reload, true, NULL},
     {0},
 };

@@ -226,7 +226,7 @@ check_end(struct tail *t, struct err *err)
         snprintf(newest, sizeof newest, "%.*s", (int)end.len, end.at);
     if (!is_before(newest, t->last))
         return 0;
-    fprintf(stderr, "acrelay: %s %s: going on with what comes\n", t->key,
+    fprintf(stderr, "acrelay: %s %s: continuing with new entries\n", t->key,
             absent ? "is gone" : "has lost its newest entries");
     memcpy(t->last, newest, sizeof t->last);
     t->anchored = !absent;
@@ -246,7 +246,7 @@ make_group(struct tail *t, struct err *err)
     if (cli_ask_failed(reply, err))
         return -1;
     if (t->reads)
-        fprintf(stderr, "acrelay: group %s was gone and is created anew at 0\n",
+        fprintf(stderr, "acrelay: group %s was gone and has been created again at 0\n",
                 t->group);
     return 0;
 }
@@ -293,8 +293,7 @@ static void
 wait_for_redis(struct tail *t, const struct err *err, struct err *said)
 {
     if (strcmp(said->text, err->text) != 0)
-        fprintf(stderr, "acrelay: %s: waiting, and going on when it is over\n",
-                err->text);
+        fprintf(stderr, "acrelay: %s: waiting until this is over\n", err->text);
     *said = *err;
     redis_close(t->redis);
     t->redis = NULL;
@@ -311,7 +310,7 @@ follow(struct tail *t, struct err *err)
     while (t->shown < t->most && !stopped) {
         result = read_on(t, err);
         if (is_reader_gone())
-            return err_set(err, ERR_FATAL, "cannot write: nobody reads any more");
+            return err_set(err, ERR_FATAL, "cannot write: the reader has gone");
         if (result >= 0 && said.text[0]) {
             fprintf(stderr, "acrelay: Redis is back\n");
             said.text[0] = '\0';
@@ -347,14 +346,13 @@ prepare(struct tail *t, struct err *err)
     if (strlen(stream) > 63)
         return err_exit(err, EXIT_CODE_USAGE, "--stream: at most 63 characters");
     if (from && !is_id(from))
-        return err_exit(err, EXIT_CODE_USAGE, "--from takes an entry id, such as 0");
+        return err_exit(err, EXIT_CODE_USAGE, "--from requires an entry id, such as 0");
     if (from && t->group)
-        return err_exit(err, EXIT_CODE_USAGE, "--from and --group exclude each other");
+        return err_exit(err, EXIT_CODE_USAGE, "--from and --group cannot be combined");
     if (t->group && (t->type || t->hook))
-        return err_exit(
-            err, EXIT_CODE_USAGE,
-            "--group takes neither --type nor --hook: what they leave out would "
-            "be acknowledged and never shown");
+        return err_exit(err, EXIT_CODE_USAGE,
+                        "--group cannot be combined with --type or --hook: events they "
+                        "hide would be acknowledged without being shown");
     snprintf(t->last, sizeof t->last, "%s", from ? from : "");
     script_key(t->key, t->cli->config->redis_namespace, span_of(stream));
     output_wait("asking Redis (%s)", t->cli->config->redis_url.text);
@@ -380,15 +378,17 @@ run_tail(void *cli, struct err *err)
 // --- the command line -------------------------------------------------------------------
 
 static const struct option tail_options[] = {
-    OPTION_IS_TEXT("from", "ID",
-                   "start behind this entry id, 0 for the oldest; else only new ones"),
-    OPTION_IS_TEXT("group", "NAME",
-                   "read as a consumer group (made at 0), acknowledging what is shown"),
-    OPTION_IS_TEXT("stream", "NAME", "which stream; events unless given"),
+    OPTION_IS_TEXT(
+        "from", "ID",
+        "start after this entry id, 0 for the oldest (default: only new entries)"),
+    OPTION_IS_TEXT(
+        "group", "NAME",
+        "read as a consumer group (created at 0) and acknowledge what is shown"),
+    OPTION_IS_TEXT("stream", "NAME", "the stream to read (default: events)"),
     OPTION_IS_TEXT("type", "TYPE", "only events of this type, for example subscribe"),
     OPTION_IS_TEXT("hook", "NAME", "only events of this hook"),
-    OPTION_IS_NUMBER("count", "end after so many"),
-    OPTION_IS_FLAG("data", "show the normal form too"),
+    OPTION_IS_NUMBER("count", "stop after this many"),
+    OPTION_IS_FLAG("data", "also show the normal form"),
     OPTION_END,
 };
 

@@ -13,10 +13,10 @@ const char *const options_log_forms[] = {"auto", "text", "journal", "json", NULL
 const struct option options_common[] = {
     OPTION_IS_FILE("config", "FILE",
                    "configuration; default $ACRELAY_CONFIG or /etc/acrelay/acrelay.yaml"),
-    OPTION_IS_FLAG("json", "print JSON, for programs"),
-    {"log", "FORM", "how lines on stderr look: auto, text, journal or json", OPTION_WORD,
-     options_log_forms},
-    OPTION_IS_FLAG("verbose", "log details too"),
+    OPTION_IS_FLAG("json", "print JSON"),
+    {"log", "FORM", "format of log lines on stderr: auto, text, journal or json",
+     OPTION_WORD, options_log_forms},
+    OPTION_IS_FLAG("verbose", "log details as well"),
     OPTION_IS_FLAG("help", "print this and exit"),
     OPTION_IS_FLAG("version", "print the version and exit"),
     OPTION_END,
@@ -206,7 +206,7 @@ write_commands(FILE *to, const struct program *p, struct span group)
     for (size_t i = 0; (c = command_at(p, i)); i++)
         if (!group.len || span_equal(first_word(c->name, &second), group))
             write_row(to, "", c->name, c->arguments, c->sentence);
-    fprintf(to, "\n`%s COMMAND --help` says more about one.\n", p->name);
+    fprintf(to, "\n`%s COMMAND --help` describes a command.\n", p->name);
 }
 
 void
@@ -328,7 +328,7 @@ check_value(const struct options *o, const struct option *option, const char *va
 
     if (option->kind == OPTION_NUMBER &&
         !text_number(&number, span_of(value), INT64_MAX)) {
-        snprintf(what, sizeof what, "--%s takes a plain number, not", option->name);
+        snprintf(what, sizeof what, "--%s requires a number, not", option->name);
         return refuse(o, what, "", span_of(value), none);
     }
     for (const char *const *w = option->words; w && *w; w++) {
@@ -336,7 +336,7 @@ check_value(const struct options *o, const struct option *option, const char *va
             return -1;
         nearest_try(&near, span_of(*w));
     }
-    snprintf(what, sizeof what, "--%s does not take", option->name);
+    snprintf(what, sizeof what, "--%s does not accept", option->name);
     return option->words ? refuse(o, what, "", span_of(value), near.word) : -1;
 }
 
@@ -355,10 +355,10 @@ read_option(struct options *o, int argc, char **argv, int *i)
     if (!option)
         return refuse(o, "unknown option", "--", name, near.word);
     if (option->kind == OPTION_FLAG && joined)
-        return refuse(o, "no value is taken by", "--", name, none);
+        return refuse(o, "no value is allowed for", "--", name, none);
     if (option->kind != OPTION_FLAG && !joined) {
         if (*i + 1 >= argc)
-            return refuse(o, "a value is required by", "--", name, none);
+            return refuse(o, "a value is required for", "--", name, none);
         text = argv[++*i];
     }
     if (o->given_len == OPTIONS_MAX)

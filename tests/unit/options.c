@@ -181,7 +181,7 @@ Test(options, refuses_a_number_that_is_none, .init = cr_redirect_stderr)
 
     cr_assert_eq(PARSE(&o, &program_acrelay, "send", "--count", "-1"), 64);
     expect_stderr(
-        "acrelay: --count takes a plain number, not -1; see acrelay send --help\n");
+        "acrelay: --count requires a number, not -1; see acrelay send --help\n");
 }
 
 Test(options, refuses_a_word_that_is_not_in_the_list, .init = cr_redirect_stderr)
@@ -189,7 +189,7 @@ Test(options, refuses_a_word_that_is_not_in_the_list, .init = cr_redirect_stderr
     struct options o;
 
     cr_assert_eq(PARSE(&o, &program_acrelayd, "--log=jsno"), 64);
-    expect_stderr("acrelayd: --log does not take jsno; did you mean json?\n");
+    expect_stderr("acrelayd: --log does not accept jsno; did you mean json?\n");
 }
 
 Test(options, refuses_a_missing_value_and_a_value_too_many, .init = cr_redirect_stderr)
