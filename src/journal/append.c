@@ -69,9 +69,9 @@ next_receipt(struct journal *j, int64_t now_us)
 static uint64_t
 next_sequence(struct journal *j)
 {
-    if (j->open->first == 0 && j->skip_to >= j->next) {
-        j->skip = range_cover(j->skip, (struct range){j->next, j->skip_to});
-        j->next = j->skip_to + 1;
+    if (j->open->first == 0 && j->reserved >= j->next) {
+        j->unacked = range_cover(j->unacked, (struct range){j->next, j->reserved});
+        j->next = j->reserved + 1;
     }
     return j->next++;
 }

@@ -26,8 +26,8 @@ enum {
 
 // --- segments -------------------------------------------------------------------------
 
-// segment_seal ends the segment of a clean close, so that damage to its last group can be told
-// from a torn tail. Without it (it cannot be written) nothing is lost but that.
+// segment_seal ends the segment of a clean close, which distinguishes damage to its last
+// group from a torn tail. Without it (it cannot be written) nothing is lost but that.
 static void
 segment_seal(struct journal *j)
 {
@@ -64,17 +64,18 @@ segment_retire(struct journal *j, uint64_t end)
     pthread_mutex_unlock(&j->lock);
 }
 
-// With the lock. Two segments that start at one sequence differ in `life`, and so does one
+// With the lock. Two segments that start at one sequence differ in `generation`, and so does one
 // that was begun and could not be finished.
 static uint32_t
-next_life(const struct journal *j, uint64_t first)
+next_generation(const struct journal *j, uint64_t first)
 {
-    uint32_t life = 0;
+    uint32_t generation = 0;
 
     for (size_t i = 0; i < j->segments_len; i++)
-        if (j->segments[i].header.first == first && j->segments[i].header.life >= life)
-            life = j->segments[i].header.life + 1;
-    return life + j->tries;
+        if (j->segments[i].header.first == first &&
+            j->segments[i].header.generation >= generation)
+            generation = j->segments[i].header.generation + 1;
+    return generation + j->tries;
 }
 
 static int
@@ -86,11 +87,11 @@ make_header(struct journal *j, uint64_t first, struct segment_header *h, struct 
         return err_errno(err, "no random bytes");
     memcpy(h->id, j->id, sizeof h->id);
     pthread_mutex_lock(&j->lock);
-    h->life = next_life(j, first);
-    if (j->skip.first && j->skip.first < first) {
-        uint64_t last = j->skip.last < first ? j->skip.last : first - 1;
-        uint64_t count = last - j->skip.first + 1;
-        h->skipped = j->skip.first;
+    h->generation = next_generation(j, first);
+    if (j->unacked.first && j->unacked.first < first) {
+        uint64_t last = j->unacked.last < first ? j->unacked.last : first - 1;
+        uint64_t count = last - j->unacked.first + 1;
+        h->skipped = j->unacked.first;
         h->skipped_count = count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
     }
     pthread_mutex_unlock(&j->lock);
@@ -215,12 +216,12 @@ write_and_sync(struct journal *j, struct group *g, uint64_t *sync_us, struct err
 
 // With the lock. What was skipped before this group stands in its segment's header now.
 static void
-settle_skip(struct journal *j, const struct group *g)
+settle_unacked(struct journal *j, const struct group *g)
 {
-    if (j->skip.last < g->first)
-        j->skip = (struct range){0};
-    else if (j->skip.first < g->first)
-        j->skip.first = g->last + 1;
+    if (j->unacked.last < g->first)
+        j->unacked = (struct range){0};
+    else if (j->unacked.first < g->first)
+        j->unacked.first = g->last + 1;
 }
 
 static void
@@ -235,7 +236,7 @@ record_commit(struct journal *j, const struct group *g, uint64_t sync_us)
     s->end = j->used;
     if (s->bytes < j->used)
         s->bytes = j->used;
-    settle_skip(j, g);
+    settle_unacked(j, g);
     j->durable = g->last;
     j->failed_us = 0;
     if (j->counts.records == 0)
@@ -254,12 +255,12 @@ static void
 record_failure(struct journal *j, const struct group *g)
 {
     pthread_mutex_lock(&j->lock);
-    j->skip = range_cover(j->skip, (struct range){g->first, g->last});
+    j->unacked = range_cover(j->unacked, (struct range){g->first, g->last});
     j->failed_us = clock_mono_us();
     pthread_mutex_unlock(&j->lock);
 }
 
-// is_lost says whether somebody removed the active segment, or cut it short: what is written
+// is_lost: somebody removed the active segment, or cut it short: what is written
 // there now would go with it.
 static bool
 is_lost(const struct journal *j)
@@ -275,7 +276,7 @@ is_lost(const struct journal *j)
     return true;
 }
 
-// is_full says whether the group belongs into another segment. One whose blocks were not
+// is_full: the group belongs into another segment. One whose blocks were not
 // written in advance is left once a spare is there: each sync of it costs twice as much.
 static bool
 is_full(struct journal *j, const struct group *g)

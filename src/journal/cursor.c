@@ -3,7 +3,7 @@
 //
 // What is missing between two records is a gap as far as it had been acknowledged (segment.h).
 // The journal knows what was: all that is durable, but what was torn off at its opening
-// (j->skip). A reader without journal knows what the records say.
+// (j->unacked). A reader without journal knows what the records say.
 #include "journal/cursor.h"
 
 #include "base/clock.h"
@@ -269,8 +269,8 @@ judge(struct cursor *c, uint64_t first, uint64_t last, struct loss *loss, struct
     *loss = (struct loss){.range = {first, last < c->proved ? last : c->proved},
                           .kept = v.list.len == 0 || first >= v.list.at[0].header.first,
                           .in_place = snapshot_find(&v, c->segment.name) != NULL};
-    if (c->journal && c->journal->skip.first)
-        range_trim(&loss->range, c->journal->skip);
+    if (c->journal && c->journal->unacked.first)
+        range_trim(&loss->range, c->journal->unacked);
     segment_list_trim_skipped(&v.list, &loss->range);
     snapshot_close(&v);
     return 0;
@@ -283,7 +283,7 @@ gap_time(const struct cursor *c)
     return c->read_us ? c->read_us : clock_now_us();
 }
 
-// give_gap says what is lost up to `last`. 1 given, 0 nothing is lost, -1 with *err.
+// give_gap reports what is lost up to `last`. 1 given, 0 nothing is lost, -1 with *err.
 static int
 give_gap(struct cursor *c, uint64_t last, struct record *rec, struct err *err)
 {
@@ -323,7 +323,7 @@ give(struct cursor *c, struct record *rec, struct err *err)
     return CURSOR_RECORD;
 }
 
-// first_report says whether damage that could not be copied to bad/ is new: other cursors, and
+// first_report: damage that could not be copied to bad/ is new: other cursors, and
 // this one after a rewind, meet it again and again.
 static bool
 first_report(struct journal *j, uint64_t first)
@@ -389,7 +389,7 @@ static int
 step(struct cursor *c, enum segment_result r, struct err *err)
 {
     switch (r) {
-    case SEGMENT_ERROR: // where it waits is said, for whoever looks after the disk
+    case SEGMENT_ERROR: // report where, for the person who checks the disk
         return err_context(err, "segment %s, byte %llu", c->segment.name,
                            (unsigned long long)c->scan.offset);
     case SEGMENT_CHECK:

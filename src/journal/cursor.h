@@ -25,7 +25,7 @@ enum cursor_result {
     CURSOR_GAP = 2,
 };
 
-// cursor_open makes a reader of j that starts behind sequence `after`.
+// cursor_open makes a reader of j that starts after sequence `after`.
 struct cursor *cursor_open(struct journal *j, uint64_t after);
 void cursor_close(struct cursor *c); // NULL is fine
 
@@ -39,10 +39,10 @@ const char *cursor_journal_id(const struct cursor *c);
 // same cursor. CURSOR_ERROR (ERR_AGAIN) is an I/O error: try again later.
 enum cursor_result cursor_next(struct cursor *c, struct record *rec, struct err *err);
 
-// cursor_seek moves behind sequence `after`, forward or back.
+// cursor_seek moves after sequence `after`, forward or back.
 void cursor_seek(struct cursor *c, uint64_t after);
 
-// cursor_wait blocks until a record behind the cursor is durable, cursor_wake is called
+// cursor_wait blocks until a record after the cursor is durable, cursor_wake is called
 // from another thread, or wait_ms have passed. Only for cursors of cursor_open.
 void cursor_wait(struct cursor *c, int64_t wait_ms);
 void cursor_wake(struct cursor *c);

@@ -215,7 +215,7 @@ by_first(const void *a, const void *b)
     return segment_is_after(a, b) - segment_is_after(b, a);
 }
 
-// A block, or what should tell where it is, is broken: trying again does not help.
+// A block, or what should locate it, is broken: trying again does not help.
 static bool
 is_damage(int error)
 {
@@ -223,7 +223,7 @@ is_damage(int error)
 }
 
 // read_header reads the header of an open file. 1, 0 when it is no segment of ours and *why
-// says so, -1 when that cannot be told now (*err).
+// says so, -1 when that cannot be found out now (*err).
 static int
 read_header(int fd, struct segment *s, const char **why, struct err *err)
 {
@@ -237,7 +237,7 @@ read_header(int fd, struct segment *s, const char **why, struct err *err)
         return 0;
     if (segment_read_header(fd, &s->header, &reason) == 0) {
         s->bytes = s->end = (uint64_t)st.st_size;
-        s->since_us = clock_boot_us(); // the file's time is the word of a wall clock
+        s->since_us = clock_boot_us(); // the file's time comes from a wall clock
         return 1;
     }
     if (reason.kind == ERR_INPUT)
@@ -268,15 +268,15 @@ read_one(int dir, const char *name, struct segment *s, const char **why, struct 
     return strcmp(s->name, name) == 0;
 }
 
-// note_lost: the name still says where the segment began, the size how many it may have held.
+// count_lost: the name still says where the segment began, the size how many it may have held.
 static void
-note_lost(int dir, const char *name, struct segment_list *list)
+count_lost(int dir, const char *name, struct segment_list *list)
 {
     struct stat st;
     uint64_t first;
-    uint32_t life;
+    uint32_t generation;
 
-    if (sscanf(name, "%16" SCNx64 "-%8" SCNx32 ".wal", &first, &life) != 2 ||
+    if (sscanf(name, "%16" SCNx64 "-%8" SCNx32 ".wal", &first, &generation) != 2 ||
         first == 0 || first > UINT64_MAX / 2 ||
         fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
         return;
@@ -297,7 +297,7 @@ list_segment(int dir, const char *name, bool owner, struct segment_list *list,
         list->at = memory_grow(list->at, (list->len + 1) * sizeof *list->at);
         list->at[list->len++] = s;
     } else if (ok == 0 && owner) {
-        note_lost(dir, name, list);
+        count_lost(dir, name, list);
         bad_set_aside(dir, name, why, &list->foreign);
     } else if (ok == 0) {
         list->foreign++;

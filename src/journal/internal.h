@@ -76,22 +76,22 @@ struct journal {
     pthread_mutex_t lock;          // for everything below but the committer's own
     pthread_cond_t work;           // to the committer: the open group has records
     pthread_cond_t taken;          // to appenders: a new open group
-    pthread_cond_t space;          // to maintenance: look at spares and retention
+    pthread_cond_t space;          // to maintenance: check spares and retention
     pthread_cond_t filled;         // to the committer: maintenance is done with it
     pthread_cond_t read;           // to cursors: more is durable
     struct group groups[2], *open; // the other one is the committer's
     bool idle;                     // the committer sleeps
     bool stopping;
     uint64_t next, durable, published;
-    uint64_t skip_to;  // the next group starts behind it
-    struct range skip; // never acknowledged, and not in a segment's header yet
-    int64_t last_us;   // receipt of the newest record
-    int64_t back_us;   // the receipts went back by so much, and that was not reported yet
+    uint64_t reserved;    // the next group starts after it
+    struct range unacked; // never acknowledged, and not in a segment's header yet
+    int64_t last_us;      // receipt of the newest record
+    int64_t back_us; // the receipts went back by so much, and that was not reported yet
     int64_t opened_us, first_us; // clock_boot_us of the opening and of the first commit
     int64_t published_us;        // clock_boot_us of the last cursor read, 0: none yet
     int64_t wall_base_us;        // wall clock minus boot clock, as believed
     bool clock_held;             // the wall clock stepped: nothing is deleted for its age
-    bool room_reported; // room was made without a fresh cursor, and that was said
+    bool room_reported; // room was made without a fresh cursor, and that was reported
     struct age_marks ages;
     struct segment *segments; // in order; the last one may be the active one
     size_t segments_len;
@@ -152,7 +152,7 @@ set_direct(int fd, bool on)
 int dir_open(const char *path, const struct journal_options *owner, int *lock_fd,
              struct err *err);
 
-// The segments there are, by first sequence, then life. `at` is the caller's to free.
+// The segments there are, by first sequence, then generation. `at` is the caller's to free.
 struct segment_list {
     struct segment *at;
     size_t len;

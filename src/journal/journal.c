@@ -8,7 +8,7 @@
 // holds is never given out again.
 //
 // What is missing there and not proved by a later frame was torn off and never acknowledged:
-// it goes into j->skip, and so into the header of the next segment. There is no index and no
+// it goes into j->unacked, and so into the header of the next segment. There is no index and no
 // counter that could disagree with the records.
 #include "journal/internal.h"
 
@@ -24,7 +24,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { FAILING_TOLD_US = 10000000 };
+enum { FAILING_REPORTED_US = 10000000 };
 
 // --- recovery -------------------------------------------------------------------------
 
@@ -103,8 +103,8 @@ pass_unreadable(const struct segment *s, struct found *found, const struct err *
 {
     uint64_t last = segment_last_possible(s->header.first, s->bytes);
 
-    log_alarm("journal: segment %s: %s; sequences go on behind %llu", s->name, why->text,
-              (unsigned long long)last);
+    log_alarm("journal: segment %s: %s; numbering continues after %llu", s->name,
+              why->text, (unsigned long long)last);
     if (last > found->last)
         found->last = last;
     found->torn = (struct range){0};
@@ -174,11 +174,11 @@ find_last(struct journal *j, const struct segment_list *list, struct err *err)
         if (found.last > highest)
             highest = found.last;
     }
-    // Behind what the newest one holds there are only remains of the failed write that it
+    // After what the newest one holds there are only remains of the failed write that it
     // was to repeat.
     if (highest > found.last)
         found.torn = range_cover(found.torn, (struct range){found.last + 1, highest});
-    j->skip = found.torn;
+    j->unacked = found.torn;
     j->last_us = found.last_us;
     j->durable = highest;
     return 0;
@@ -325,7 +325,7 @@ journal_close(struct journal *j)
     release(j);
 }
 
-// --- what the journal is told and asked ---------------------------------------------
+// --- progress and figures ---------------------------------------------
 
 void
 journal_publish(struct journal *j, uint64_t sequence)
@@ -339,11 +339,11 @@ journal_publish(struct journal *j, uint64_t sequence)
 }
 
 void
-journal_skip_to(struct journal *j, uint64_t sequence)
+journal_reserve(struct journal *j, uint64_t sequence)
 {
     pthread_mutex_lock(&j->lock);
-    if (sequence > j->skip_to)
-        j->skip_to = sequence;
+    if (sequence > j->reserved)
+        j->reserved = sequence;
     pthread_mutex_unlock(&j->lock);
 }
 
@@ -389,7 +389,8 @@ journal_read_status(struct journal *j, struct journal_status *status)
     status->last = j->durable;
     status->published = j->published;
     status->damaged = j->damaged;
-    status->failing = j->failed_us && clock_mono_us() - j->failed_us < FAILING_TOLD_US;
+    status->failing =
+        j->failed_us && clock_mono_us() - j->failed_us < FAILING_REPORTED_US;
     status->clock_held = j->clock_held;
     status->first_age_us = j->first_us ? age_since(now_us, j->first_us) : 0;
     int64_t since_us = age_find(&j->ages, j->published + 1);

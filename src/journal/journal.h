@@ -36,11 +36,11 @@ struct journal_options {
 
 struct journal;
 
-// journal_open takes the lock (EXIT_CODE_LOCK when it cannot, naming the holder's pid; says
-// so in the log after 1 s of waiting), makes the directory and the journal's id if it is
+// journal_open takes the lock (EXIT_CODE_LOCK when it cannot, naming the holder's pid; logs
+// that after 1 s of waiting), makes the directory and the journal's id if it is
 // new, reads the headers of all segments and scans the last one. EXIT_CODE_DIRECTORY when
 // the directory cannot be written. Damage never makes it fail: what cannot be understood, or
-// whose header cannot be read, is set aside in bad/ and told by the cursor as a gap. Behind a
+// whose header cannot be read, is quarantined in bad/; the cursor reports it as a gap. After a
 // header, a block that cannot be read (EIO) makes the cursor wait: it may come back, and
 // unpublished records are not given up for it. The way out is to move the segment into bad/
 // while the journal is closed; journal_salvage reads around the block.
@@ -68,25 +68,25 @@ int journal_append(struct journal *j, struct span payload, int64_t wait_ms,
                    const struct journal_waiter *waiter, uint64_t *sequence,
                    struct err *err);
 
-// journal_publish says that every record up to `sequence` is in its stream, by the word of
-// the Redis master; it may go back (Redis lost data). Room is made only below it. It is
+// journal_publish says that every record up to `sequence` is in its stream, as the
+// Redis master answered; it may go back (Redis lost data). Room is made only below it. It is
 // called with each cursor read, also of an unchanged one: `keep` and `keep_max` remove segments
 // only while the last was at most 10 s ago.
 void journal_publish(struct journal *j, uint64_t sequence);
 
-// journal_skip_to makes the next sequence at least `sequence` + 1, from the next group on.
+// journal_reserve makes the next sequence at least `sequence` + 1, from the next group on.
 // Called when the cursor in Redis is ahead of the journal: a lost tail must not be numbered
 // again.
-void journal_skip_to(struct journal *j, uint64_t sequence);
+void journal_reserve(struct journal *j, uint64_t sequence);
 
-// journal_id is 32 hex digits, for the life of the journal.
+// journal_id is 32 hex digits, as long as the journal exists.
 const char *journal_id(const struct journal *j);
 
 // A snapshot of figures; cheap, any thread.
 struct journal_status {
     uint64_t first;     // oldest sequence still kept, 0 when there is no record
     uint64_t last;      // newest durable sequence, 0 when there is none
-    uint64_t published; // as last told by journal_publish
+    uint64_t published; // as last given to journal_publish
     // Age of the first record above `published`, 0 when there is none. By CLOCK_BOOTTIME; of a
     // record of an earlier process at least the time since the opening.
     int64_t oldest_unpublished_age_us;
@@ -103,7 +103,7 @@ struct journal_status {
     bool clock_held;       // the wall clock stepped: `keep` and `keep_max` wait
     int64_t clock_step_us; // by so much; 0 unless held
     // Deliveries cannot be made durable: a group failed in the last 10 s and none was made
-    // durable since. Then it is no longer told, or a balancer that went away would never
+    // durable since. Then it is no longer reported, or a balancer that went away would never
     // bring the delivery that shows that it works again.
     bool failing;
 };

@@ -338,7 +338,7 @@ remove_oldest(struct journal *j, enum removal why, struct err *err)
 
 // --- spares ---------------------------------------------------------------------------
 
-// has_room says whether one more segment may be made, and reserves its room: out of the
+// has_room reserves the room for one more segment, if there is any: out of the
 // spare, also one that is just being filled, or within the bounds.
 static bool
 has_room(struct journal *j)

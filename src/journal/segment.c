@@ -1,5 +1,5 @@
 // Reading goes through a chunk of 1 MiB filled with pread (not a mapping: a disk error is
-// then an error we can tell, not a SIGBUS). A record that crosses the end of the chunk makes
+// then an error we can report, not a SIGBUS). A record that crosses the end of the chunk makes
 // the chunk start again at that record, and grow when the record is larger.
 #include "journal/internal.h"
 
@@ -224,9 +224,9 @@ frame_check(struct segment_scan *s, uint64_t missing, struct err *err)
     if (there <= 0)
         return (enum frame_kind)there;
     memcpy(f, window_at(s), SEGMENT_FRAME);
-    uint64_t least = s->after + (f->length ? 1 : 0);
-    if (f->length > JOURNAL_RECORD_MAX || f->sequence < least ||
-        f->sequence - least > missing)
+    uint64_t min = s->after + (f->length ? 1 : 0);
+    if (f->length > JOURNAL_RECORD_MAX || f->sequence < min ||
+        f->sequence - min > missing)
         return FRAME_NONE;
     there = window_fill(s, (uint64_t)SEGMENT_FRAME + f->length, err);
     if (there <= 0)
@@ -245,7 +245,7 @@ resync(struct segment_scan *s, struct err *err)
     enum frame_kind found = FRAME_NONE;
 
     for (s->offset += 8; s->offset < s->end; s->offset += 8) {
-        found = frame_check(s, (s->offset - start) / SEGMENT_RECORD_LEAST, err);
+        found = frame_check(s, (s->offset - start) / SEGMENT_RECORD_MIN, err);
         if (found == FRAME_UNREADABLE && s->passes_unreadable) {
             s->offset |= BLOCK - 8; // the step leads to the next block
             found = FRAME_NONE;

@@ -1,4 +1,4 @@
-// A segment is one journal file: a header and framed records, written by one process life.
+// A segment is one journal file: a header and framed records, written by one process.
 // This header is the file format; it is internal to the journal floor.
 //
 //     segment   = header, record..., zeros or end of file
@@ -6,14 +6,14 @@
 //     record    = 32 bytes of frame (struct segment_frame), payload, zeros up to 8 bytes
 //
 // A record is valid when its length fits, its checksum (CRC-32C over salt, frame without
-// the checksum, payload) agrees and its sequence is the one behind the record before it.
+// the checksum, payload) agrees and its sequence is the one after that of the record before.
 // The salt is random per segment, so that bytes of an older file never validate. A frame
 // of length 0 is the seal of a clean close: `sequence` is the last one of the segment.
 //
-// What tells damage from a torn tail: `durable` in a frame is the newest sequence that was
+// What distinguishes damage from a torn tail: `durable` in a frame is the newest sequence that was
 // synced when the record was written (a seal's is the last one). What is missing at or
 // below a later frame's `durable` had been acknowledged. What is missing above it was torn
-// off by a crash and never acknowledged; the next process life finds that out when it opens
+// off by a crash and never acknowledged; the next process finds that out when it opens
 // the journal and writes it into the header of its first segment (`skipped`), together with
 // numbers it gave to groups that failed. So a missing sequence is damage unless a header
 // says it was skipped.
@@ -36,7 +36,7 @@ enum {
     SEGMENT_VERSION = 1,
     SEGMENT_HEADER = 64,
     SEGMENT_FRAME = 32,
-    SEGMENT_RECORD_LEAST = 40, // a frame and a byte of payload, padded
+    SEGMENT_RECORD_MIN = 40, // a frame and a byte of payload, padded
     SEGMENT_NAME = 40,
     SEGMENT_CHUNK_MAX = JOURNAL_RECORD_MAX + (2 << 20), // for the buf of a scan
 };
@@ -44,7 +44,7 @@ enum {
 struct segment_header {
     char magic[8]; // SEGMENT_MAGIC
     uint32_t version;
-    uint32_t life; // counts up when two segments start at one sequence
+    uint32_t generation; // counts up when two segments start at one sequence
     unsigned char id[16];
     uint64_t first;   // the first sequence it can hold
     uint64_t skipped; // from here on, `skipped_count` sequences were never acknowledged
@@ -67,19 +67,19 @@ _Static_assert(sizeof(struct segment_frame) == SEGMENT_FRAME, "stored format");
 // What is known of a segment without reading its records.
 struct segment {
     struct segment_header header;
-    char name[SEGMENT_NAME]; // <first, 16 hex>-<life, 8 hex>.wal
+    char name[SEGMENT_NAME]; // <first, 16 hex>-<generation, 8 hex>.wal
     uint64_t bytes;          // size on disk
     uint64_t end;     // records are read up to here (what is synced of the active one)
     int64_t since_us; // clock_boot_us of our last write; of the opening if we never wrote
 };
 
-// segment_is_after says whether s comes after `than` in the journal.
+// segment_is_after: s comes after `than` in the journal.
 static inline bool
 segment_is_after(const struct segment *s, const struct segment *than)
 {
     if (s->header.first != than->header.first)
         return s->header.first > than->header.first;
-    return s->header.life > than->header.life;
+    return s->header.generation > than->header.generation;
 }
 
 // segment_space is what a payload takes in a segment.
@@ -94,7 +94,7 @@ static inline uint64_t
 segment_last_possible(uint64_t first, uint64_t bytes)
 {
     uint64_t records =
-        bytes > SEGMENT_HEADER ? (bytes - SEGMENT_HEADER) / SEGMENT_RECORD_LEAST : 0;
+        bytes > SEGMENT_HEADER ? (bytes - SEGMENT_HEADER) / SEGMENT_RECORD_MIN : 0;
 
     return first + records - 1;
 }
@@ -128,7 +128,8 @@ range_trim(struct range *r, struct range off)
 static inline void
 segment_name(char *name, const struct segment_header *h)
 {
-    snprintf(name, SEGMENT_NAME, "%016" PRIx64 "-%08" PRIx32 ".wal", h->first, h->life);
+    snprintf(name, SEGMENT_NAME, "%016" PRIx64 "-%08" PRIx32 ".wal", h->first,
+             h->generation);
 }
 
 // segment_frame_crc is the checksum of a frame and its payload under a salt.
@@ -152,11 +153,10 @@ segment_header_crc(const struct segment_header *h)
 int segment_read_header(int fd, struct segment_header *h, struct err *err);
 
 // What is missing between two records, before a seal, or at the end of a segment after which
-// another one goes on. Empty (`first` behind `last`) when there are only bytes that say nothing.
+// another one goes on. Empty (`first` after `last`) when there are only meaningless bytes.
 struct segment_hole {
     uint64_t first, last;
-    // Up to here it had been acknowledged, by the word of the frame after it or of the next
-    // segment, unless a header says that it was skipped. May lie before `first`.
+    // Up to here it had been acknowledged, as the frame after it or the next segment shows, unless a header says that it was skipped. May lie before `first`.
     uint64_t proved;
     uint64_t from, to; // the bytes that stand there
 };

@@ -392,7 +392,7 @@ handle_cursor_ahead(struct relay *r, uint64_t sequence,
 {
     if (sequence - status->last > AHEAD_MAX || status->records > 0)
         return stop_for_copy(r, sequence);
-    journal_skip_to(r->journal, sequence);
+    journal_reserve(r->journal, sequence);
     log_alarm(
         "relay: the journal ends at %llu, Redis is at %llu: the journal lost its tail; "
         "numbering continues after %llu",

@@ -13,7 +13,7 @@ struct relay;
 
 // relay_start starts the thread, which holds c. Before it returns it waits, half a second at most,
 // for the thread's first attempt to read the cursor, so that a journal that lost its tail does not
-// give its numbers away again (journal_skip_to). NULL with *err when the password cannot be read
+// give its numbers away again (journal_reserve). NULL with *err when the password cannot be read
 // or no thread can be had.
 struct relay *relay_start(struct config *c, struct journal *j, struct err *err);
 
