@@ -32,7 +32,7 @@ config_parse(const char *file, struct span text, struct problems *problems)
 {
     struct reading r = {.file = file, .problems = problems};
     struct yaml_fault fault = {0};
-    struct yaml_node *root = yaml_parse(text, &fault);
+    struct yaml_node *root = yaml_parse(text, false, &fault);
 
     if (!root)
         problem_add(
@@ -193,7 +193,8 @@ narrow_hooks(struct config *c, const struct config *shown, const struct yaml_nod
 void
 config_narrow(struct config *c, struct span text)
 {
-    struct yaml_node *root = yaml_parse_part(text);
+    struct yaml_fault fault;
+    struct yaml_node *root = yaml_parse(text, true, &fault);
 
     if (root && text.len > 0 && text.at[text.len - 1] != '\n')
         mark_tail(root);

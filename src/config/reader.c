@@ -163,7 +163,7 @@ read_defaults(struct reading *r, const struct setting *table, void *base)
         if (!s->fallback)
             continue;
         snprintf(text, sizeof text, "v: %s\n", s->fallback);
-        struct yaml_node *n = yaml_parse(span_of(text), &fault);
+        struct yaml_node *n = yaml_parse(span_of(text), false, &fault);
         assert(n);
         read_setting(r, s, n->pairs[0].value, base);
         yaml_release(n);

@@ -458,21 +458,16 @@ http_start(const struct http_options *options, struct err *err)
     return s;
 }
 
-void
-http_release_sockets(struct http_server *s)
-{
-    for (size_t i = 0; i < s->options.sockets_len; i++)
-        dup3(s->nowhere, s->slots[i], O_CLOEXEC); // both are open: it cannot fail
-}
-
 // The poll under way holds the sockets open for as long as it sleeps, whatever becomes of the
 // descriptors: shutdown ends the listening itself.
 void
-http_close_sockets(struct http_server *s)
+http_stop_listening(struct http_server *s, bool shared)
 {
-    for (size_t i = 0; i < s->options.sockets_len; i++)
-        shutdown(s->slots[i], SHUT_RDWR);
-    http_release_sockets(s);
+    for (size_t i = 0; i < s->options.sockets_len; i++) {
+        if (!shared)
+            shutdown(s->slots[i], SHUT_RDWR);
+        dup3(s->nowhere, s->slots[i], O_CLOEXEC); // both are open: it cannot fail
+    }
 }
 
 bool

@@ -85,13 +85,10 @@ enum { HTTP_HEAD_MAX = 512 };
 struct span http_format(char *to, int code, const char *headers, struct span body,
                         bool close);
 
-// http_release_sockets makes the server accept nothing more; the kernel keeps queueing for
-// whoever shares the sockets. What is admitted goes on.
-void http_release_sockets(struct http_server *s);
-
-// http_close_sockets ends listening at once, for sockets that nobody shares: their addresses
-// are free for a successor when it returns.
-void http_close_sockets(struct http_server *s);
+// http_stop_listening makes the server accept nothing more; what is admitted goes on. Sockets
+// that are `shared` (with a service manager, a successor) stay open, and the kernel keeps
+// queueing for whoever has them; others are closed, their addresses free, when it returns.
+void http_stop_listening(struct http_server *s, bool shared);
 
 // http_is_quiet says whether no connection of these sockets is open any more in this
 // process: neither served nor waiting for a thread.

@@ -340,7 +340,7 @@ redis_set_timeout(struct redis *r, int64_t ms)
         return;
     r->command_ms = ms;
     // Reads are waited for in redis_receive; this is for writes. It fails only on a socket that
-    // is closed, which the next write tells.
+    // is closed, which the next write reports.
     (void)redisSetTimeout(r->context, time_of_ms(ms));
 }
 

@@ -19,7 +19,7 @@ struct redis_options {
     int database;     // SELECTed when not 0
     const char *user; // NULL or "": the default user
     struct span password;
-    // Told the socket once it is connected, before the first command, so that another thread
+    // Called with the socket once it is connected, before the first command, so that another thread
     // can end a blocked call with shutdown(2); and -1 before redis_open closes it, when it
     // fails after that. May be NULL.
     void (*connected)(int fd, void *context);
@@ -32,7 +32,7 @@ struct redis;
 
 // redis_open connects, authenticates and selects the database. NULL with ERR_AGAIN when
 // the server cannot be reached or is full, ERR_INPUT when it refuses what we say (password,
-// right, database): the text then holds Redis's own words, never the password. A host name
+// right, database): the text then holds Redis's own message, never the password. A host name
 // that is not resolved within connect_ms is ERR_AGAIN too.
 struct redis *redis_open(const struct redis_options *options, struct err *err);
 void redis_close(struct redis *r); // NULL is fine
@@ -78,7 +78,7 @@ const struct redis_reply *redis_ask(struct redis *r, struct err *err, ...)
     __attribute__((sentinel));
 
 // redis_args are arguments already in wire form, so that a large command is put together
-// without a copy and can be sent again behind another head.
+// without a copy and can be sent again after another head.
 struct redis_args {
     struct buf bytes;
     size_t count;

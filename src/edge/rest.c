@@ -11,8 +11,8 @@ enum {
     BACKOFF_MIN_MS = 1000,
     BACKOFF_MAX_MS = 30000,
     CONNECT_MS = 10000,
-    FIRST_PATIENCE_MS = 8000, // until there was any answer: a wrong host is told soon
-    REPORT_MS = 1500,         // who waits longer is told
+    FIRST_PATIENCE_MS = 8000, // until there was any answer: a wrong host is reported soon
+    REPORT_MS = 1500,         // longer waits are reported
     SLOW_MS = 900,            // libcurl asks once a second
     RESET_MAX_MS = 60000,     // of a RateLimit-Reset
     HEADER_MAX = 64,
@@ -31,7 +31,7 @@ struct rest {
     int64_t start_ms; // of the request under way
     int64_t opened_ms;
     int64_t backoff_ms; // the first of a call
-    int64_t trouble_ms; // since when no answer has been good, 0: the last one was
+    int64_t trouble_ms; // since when no call succeeded, 0: the last one did
     bool answered;      // ever
     bool slow;          // reported, until an answer comes in time
 };
@@ -325,8 +325,8 @@ try_once(struct rest *r, const char *method, const char *path, struct span body,
     *a = (struct rest_answer){.status = (int)status,
                               .maybe_done = code != CURLE_OK && !was_not_sent(code),
                               .body = buf_span(&r->answer)};
-    if (r->options.note)
-        r->options.note(a->status, r->options.context);
+    if (r->options.count)
+        r->options.count(a->status, r->options.context);
     return code;
 }
 

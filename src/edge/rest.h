@@ -26,16 +26,16 @@ struct rest_options {
     double rate;        // requests a second at most
     int64_t timeout_ms; // for one request
     int attempts; // tries of one call at most; waiting because of 429 is not counted
-    int64_t patience_ms; // from the first bad answer in a row, over all calls
+    int64_t patience_ms; // from the first failure in a row, over all calls
     int64_t total_ms;    // for everything since rest_open; 0: no limit
     // wait sleeps so long; false when the caller wants to end.
     bool (*wait)(int64_t ms, void *context);
     // may_write is asked right before a request that is no GET is sent; false ends the call
     // with ERR_FATAL. NULL: always.
     bool (*may_write)(void *context);
-    // note is told each answer's status, 0 when there was none. May be NULL.
-    void (*note)(int status, void *context);
-    // report is told what is waited for, when it is more than a moment. May be NULL.
+    // count counts answers by their status, 0 when there was none. May be NULL.
+    void (*count)(int status, void *context);
+    // report shows what is waited for, when it is more than a moment. May be NULL.
     void (*report)(const struct rest_wait *wait, void *context);
     // is_stopping is asked about once a second while a request is under way, which it ends.
     // May be NULL.

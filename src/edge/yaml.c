@@ -21,7 +21,7 @@ struct parsing {
 };
 
 __attribute__((format(printf, 3, 4))) static void
-tell(struct parsing *p, const yaml_mark_t *at, const char *format, ...)
+report(struct parsing *p, const yaml_mark_t *at, const char *format, ...)
 {
     char raw[sizeof p->fault->text];
     va_list args;
@@ -35,7 +35,7 @@ tell(struct parsing *p, const yaml_mark_t *at, const char *format, ...)
 }
 
 static void
-tell_parser(struct parsing *p)
+report_parser(struct parsing *p)
 {
     const yaml_parser_t *y = &p->parser;
     const char *problem = y->problem ? y->problem : "cannot be read";
@@ -44,9 +44,9 @@ tell_parser(struct parsing *p)
         memory_none();
     bool tab = strstr(problem, "cannot start any token") != NULL;
 
-    tell(p, &y->problem_mark, "not YAML: %s%s%s%s", y->context ? y->context : "",
-         y->context ? ", " : "", problem,
-         tab ? " (a tab cannot indent; a value with this character needs quotes)" : "");
+    report(p, &y->problem_mark, "not YAML: %s%s%s%s", y->context ? y->context : "",
+           y->context ? ", " : "", problem,
+           tab ? " (a tab cannot indent; a value with this character needs quotes)" : "");
 }
 
 static bool
@@ -54,7 +54,7 @@ next_event(struct parsing *p, yaml_event_t *event)
 {
     if (yaml_parser_parse(&p->parser, event))
         return true;
-    tell_parser(p);
+    report_parser(p);
     return false;
 }
 
@@ -95,7 +95,7 @@ scalar_of(struct parsing *p, const yaml_event_t *event)
     struct span text = {value, event->data.scalar.length};
 
     if (span_find(text, '\0') < text.len) {
-        tell(p, &event->start_mark, "a value holds a NUL byte");
+        report(p, &event->start_mark, "a value holds a NUL byte");
         return NULL;
     }
     struct yaml_node *node = node_make(YAML_SCALAR, event);
@@ -137,7 +137,7 @@ map_add(struct yaml_node *map, struct yaml_node *key, struct yaml_node *value)
 
 static struct yaml_node *node_of(struct parsing *p, const yaml_event_t *event, int depth);
 
-// What there is of a list or map behind which the text cannot be read: it, or NULL.
+// What there is of a list or map after which the text cannot be read: it, or NULL.
 static struct yaml_node *
 keep_part(struct parsing *p, struct yaml_node *node)
 {
@@ -182,14 +182,14 @@ list_of(struct parsing *p, const yaml_event_t *start, int depth)
 }
 
 static bool
-is_good_key(struct parsing *p, const struct yaml_node *map, const struct yaml_node *key)
+check_key(struct parsing *p, const struct yaml_node *map, const struct yaml_node *key)
 {
     yaml_mark_t at = {.line = (size_t)key->line - 1, .column = (size_t)key->column - 1};
 
     if (key->kind != YAML_SCALAR)
-        tell(p, &at, "a key must be a word, not a list or a map");
+        report(p, &at, "a key must be a word, not a list or a map");
     else if (map->len == YAML_PAIRS_MAX)
-        tell(p, &at, "more than %d keys in one map", YAML_PAIRS_MAX);
+        report(p, &at, "more than %d keys in one map", YAML_PAIRS_MAX);
     else
         return true;
     return false;
@@ -206,7 +206,7 @@ map_of(struct parsing *p, const yaml_event_t *start, int depth)
         if (end)
             return map;
         struct yaml_node *value = NULL;
-        if (key && !p->fails && is_good_key(p, map, key))
+        if (key && !p->fails && check_key(p, map, key))
             value = next_node(p, YAML_NO_EVENT, depth, &end);
         if (value)
             map_add(map, key, value);
@@ -236,13 +236,14 @@ static struct yaml_node *
 node_of(struct parsing *p, const yaml_event_t *event, int depth)
 {
     if (has_extras(event))
-        tell(p, &event->start_mark,
-             "anchors (&), aliases (*) and tags (!) are not taken here: write the value "
-             "out, or in quotes");
+        report(
+            p, &event->start_mark,
+            "anchors (&), aliases (*) and tags (!) are not taken here: write the value "
+            "out, or in quotes");
     else if (depth == YAML_DEPTH_MAX)
-        tell(p, &event->start_mark, "nested deeper than %d levels", YAML_DEPTH_MAX);
+        report(p, &event->start_mark, "nested deeper than %d levels", YAML_DEPTH_MAX);
     else if (p->nodes++ == YAML_NODES_MAX)
-        tell(p, &event->start_mark, "more than %d values", YAML_NODES_MAX);
+        report(p, &event->start_mark, "more than %d values", YAML_NODES_MAX);
     else if (event->type == YAML_SCALAR_EVENT)
         return scalar_of(p, event);
     else if (event->type == YAML_SEQUENCE_START_EVENT)
@@ -265,24 +266,24 @@ document_of(struct parsing *p)
         yaml_event_type_t type = event.type;
         bool mark = type == YAML_STREAM_START_EVENT ||
                     type == YAML_DOCUMENT_START_EVENT || type == YAML_DOCUMENT_END_EVENT;
-        bool good = mark;
+        bool ok = mark;
         if (type == YAML_STREAM_END_EVENT && !root)
             root = node_make(YAML_MAP, &event);
         else if (root && !mark)
-            tell(p, &event.start_mark, "a second document: one is all that is read");
+            report(p, &event.start_mark, "a second document: one is all that is read");
         else if (!mark)
-            good = (root = node_of(p, &event, 0)) != NULL;
+            ok = (root = node_of(p, &event, 0)) != NULL;
         yaml_event_delete(&event);
         if (type == YAML_STREAM_END_EVENT || (p->fails && root))
             return root;
-        if (!good)
+        if (!ok)
             break;
     }
     return root ? keep_part(p, root) : NULL;
 }
 
-static struct yaml_node *
-parse(struct span text, bool part, struct yaml_fault *fault)
+struct yaml_node *
+yaml_parse(struct span text, bool part, struct yaml_fault *fault)
 {
     struct parsing p = {.fault = fault, .part = part};
 
@@ -301,18 +302,4 @@ parse(struct span text, bool part, struct yaml_fault *fault)
     struct yaml_node *root = document_of(&p);
     yaml_parser_delete(&p.parser);
     return root;
-}
-
-struct yaml_node *
-yaml_parse(struct span text, struct yaml_fault *fault)
-{
-    return parse(text, false, fault);
-}
-
-struct yaml_node *
-yaml_parse_part(struct span text)
-{
-    struct yaml_fault fault;
-
-    return parse(text, true, &fault);
 }

@@ -25,11 +25,11 @@ struct yaml_node {
     struct yaml_node **items; // YAML_LIST
     struct yaml_pair *pairs;  // YAML_MAP, in the order of the text
     size_t len;               // of items or pairs
-    bool cut; // more of it may have stood behind a fault (yaml_parse_part)
+    bool cut; // more of it may have stood after a fault (`part` of yaml_parse)
 };
 
 // A key is always a scalar. `first` is the earlier key of the same map that reads the
-// same, NULL when there is none: the tree keeps both, and the reader tells.
+// same, NULL when there is none: the tree keeps both, and the reader reports it.
 struct yaml_pair {
     struct yaml_node *key, *value;
     const struct yaml_node *first;
@@ -42,12 +42,9 @@ struct yaml_fault {
     char text[256];
 };
 
-// yaml_parse reads a document; an empty one is an empty map. NULL with *fault set.
-struct yaml_node *yaml_parse(struct span text, struct yaml_fault *fault);
-
-// yaml_parse_part reads as far as the text can be read; what was open there is `cut`. NULL when
-// nothing can be.
-struct yaml_node *yaml_parse_part(struct span text);
+// yaml_parse reads a document; an empty one is an empty map. NULL with *fault set. With `part`
+// it reads as far as the text can be read, and what was open there is `cut`.
+struct yaml_node *yaml_parse(struct span text, bool part, struct yaml_fault *fault);
 
 void yaml_release(struct yaml_node *root); // NULL is fine
 

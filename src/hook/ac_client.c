@@ -25,7 +25,7 @@ open_rest(const struct ac_client_options *o, struct span token, struct err *err)
                                    .total_ms = o->once ? AC_CLIENT_ONCE_MS : 0,
                                    .wait = o->wait,
                                    .may_write = o->may_write,
-                                   .note = o->note,
+                                   .count = o->note,
                                    .report = o->report,
                                    .is_stopping = o->is_stopping,
                                    .context = o->context};

@@ -333,7 +333,7 @@ drain(struct receiver *r)
 {
     sockets_notify("STOPPING=1");
     intake_drain(r->intake);
-    http_release_sockets(r->server);
+    http_stop_listening(r->server, true);
     bool quiet = wait_quiet(r);
     intake_report_lost(INT64_MAX);
     // A slow request that is still there may come to the journal yet: it is left as it is,
@@ -343,7 +343,7 @@ drain(struct receiver *r)
         relay_stop(r->relay);
     }
     // Before the journal's lock is released: the successor waits for that, then listens there.
-    http_close_sockets(r->admin);
+    http_stop_listening(r->admin, false);
     if (quiet)
         journal_close(r->journal);
 }
