@@ -103,8 +103,7 @@ write_url(struct url *u, struct host *h, bool brackets)
              h->name.at, brackets ? "]" : "", u->other_port ? ":" : "",
              u->other_port ? (int)h->port.len : 0, h->port.at);
     for (char *c = u->text; *c; c++)
-        if (*c >= 'A' && *c <= 'Z')
-            *c = (char)(*c - 'A' + 'a');
+        *c = (char)tolower((unsigned char)*c);
 }
 
 // Also takes a path that is exactly `suffix`, and leaves it out.
@@ -254,7 +253,7 @@ means_tls(const char *text)
 }
 
 static const char *
-read_address(const struct value *v, struct socket_address *a)
+parse_address(const struct value *v, struct socket_address *a)
 {
     const char *text = v->text;
     struct span path = span_of(text);
@@ -265,9 +264,8 @@ read_address(const struct value *v, struct socket_address *a)
     if (strncmp(text, "unix:", 5) == 0) {
         path = span_from(path, strncmp(text, "unix:///", 8) == 0 ? 7 : 5);
         a->path = reading_copy(v->reading, path, 1);
-        return path.len > 0 && path.len <= 100 && *path.at == '/'
-                   ? NULL
-                   : "not the path of a unix socket";
+        bool ok = path.len > 0 && path.len <= 100 && *path.at == '/';
+        return ok ? NULL : "not the path of a unix socket";
     }
     if (means_tls(text))
         return "a TLS port: TLS ends in a proxy in front (see the settings shipped for "
@@ -275,21 +273,18 @@ read_address(const struct value *v, struct socket_address *a)
     return sockets_parse(&a->at, path);
 }
 
+// One, or another one of a list.
 static const char *
-set_address(const struct value *v)
-{
-    return read_address(v, v->field);
-}
-
-static const char *
-add_address(const struct value *v)
+read_address(const struct value *v)
 {
     struct socket_addresses *list = v->field;
     struct socket_address a;
-    const char *error = read_address(v, &a);
 
+    if (!v->setting->type->field->is_list)
+        return parse_address(v, v->field);
     if (list->len == CONFIG_LIST_MAX)
         return "one too many: at most 64 addresses";
+    const char *error = parse_address(v, &a);
     if (error)
         return error;
     struct span old = span_make((const char *)list->at, list->len * sizeof a);
@@ -320,18 +315,17 @@ static const struct value_field redis_field = {.size = sizeof(struct redis_url),
 
 const struct value_type value_api_url = {
     "https://ACCOUNT.api-us1.com, without user, query or fragment", read_api_url,
-    .field = &value_text_field};
+    .field = &text_field};
 const struct value_type value_public_url = {"https://HOST, without a path",
-                                            read_public_url, .field = &value_text_field};
+                                            read_public_url, .field = &text_field};
 const struct value_type value_public_urls = {"URLs like https://HOST", read_public_url,
-                                             .field = &value_list_field,
-                                             .may_be_empty = true};
+                                             .field = &list_field, .may_be_empty = true};
 const struct value_type value_redis_url = {
     "redis://HOST:PORT/DATABASE or unix:///PATH?db=DATABASE", read_redis_url,
     .field = &redis_field};
 const struct value_type value_address = {
-    "an address like 127.0.0.1:9180, [::1]:9180 or unix:/PATH", set_address,
+    "an address like 127.0.0.1:9180, [::1]:9180 or unix:/PATH", read_address,
     .field = &address_field};
 const struct value_type value_addresses = {
-    "addresses like 127.0.0.1:8080, [::]:8080 or unix:/PATH", add_address,
+    "addresses like 127.0.0.1:8080, [::]:8080 or unix:/PATH", read_address,
     .field = &addresses_field};

@@ -2,9 +2,7 @@
 // of `check --print settings`; and the rules over more than one setting.
 #include "config/value.h"
 
-#include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
 
 #define AT(field) offsetof(struct config, field)
 #define DAY_US 86400e6
@@ -145,51 +143,31 @@ const struct setting hook_settings[] = {
 // --- what fits together ---------------------------------------------------------------------------
 
 // At the place of a setting, or at the start of the file where it is not set.
-__attribute__((format(printf, 4, 5))) static void
-report(struct reading *r, enum problem_kind kind, const char *path, const char *format,
-       ...)
+static void
+report(struct reading *r, enum problem_kind kind, const char *path, const char *value,
+       const char *text)
 {
     struct place at = {1, 1};
-    char text[600];
-    va_list args;
 
     for (size_t i = 0; config_settings[i].path; i++)
         if (strcmp(config_settings[i].path, path) == 0 && r->places[i].line)
             at = r->places[i];
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    problem_add(r, kind, at, "%s: %s", path, text);
+    problem_add(r, kind, at, "%s: %s%s", path, value, text);
 }
 
 static void
-report_hook(struct reading *r, const struct config_hook *hook, const char *text)
-{
-    problem_add(r, ERROR, (struct place){hook->line, hook->column}, "hook %s: %s",
-                hook->name, text);
-}
-
-static void
-check_redis(struct reading *r, const struct config *c)
+check_partners(struct reading *r, const struct config *c)
 {
     if (c->redis_user && !c->redis_password_file)
-        report(r, ERROR, "redis.user", "a user needs redis.password_file too");
-}
-
-static void
-check_account(struct reading *r, const struct config *c)
-{
+        report(r, ERROR, "redis.user", "", "a user needs redis.password_file too");
     if (c->account_api_token_file && !c->account_api_url)
-        report(r, ERROR, "account.api_token_file", "a token needs account.api_url too");
+        report(r, ERROR, "account.api_token_file", "",
+               "a token needs account.api_url too");
     if (c->account_api_url && !c->account_api_token_file)
-        report(r, ERROR, "account.api_url", "the API needs account.api_token_file too");
-}
-
-static void
-check_journal(struct reading *r, const struct config *c)
-{
+        report(r, ERROR, "account.api_url", "",
+               "the API needs account.api_token_file too");
     if (c->journal_max && c->journal_keep_max > c->journal_max)
-        report(r, ERROR, "journal.keep_max",
+        report(r, ERROR, "journal.keep_max", "",
                "more is to be kept than journal.max allows the journal to hold");
 }
 
@@ -198,18 +176,16 @@ check_pair(struct reading *r, const char *path, const struct socket_address *a,
            const struct socket_address *b)
 {
     if (strcmp(a->text, b->text) == 0)
-        report(r, ERROR, path, "%s is used twice, here or by another setting", a->text);
+        report(r, ERROR, path, a->text, " is used twice, here or by another setting");
 }
 
 static void
 check_admin(struct reading *r, const char *path, const struct socket_address *a)
 {
     if (!a->path && !sockets_is_private(&a->at))
-        report(r, WARNING, path,
-               "%s can be reached from elsewhere: anyone who can connect reads hook "
-               "names and "
-               "metrics; use a loopback or private address",
-               a->text);
+        report(r, WARNING, path, a->text,
+               " can be reached from elsewhere: anyone who can connect reads hook names "
+               "and metrics; use a loopback or private address");
 }
 
 static void
@@ -227,6 +203,13 @@ check_addresses(struct reading *r, const struct config *c)
 }
 
 static void
+report_hook(struct reading *r, const struct config_hook *hook, const char *text)
+{
+    problem_add(r, ERROR, (struct place){hook->line, hook->column}, "hook %s: %s",
+                hook->name, text);
+}
+
+static void
 check_hook(struct reading *r, const struct config *c, const struct config_hook *hook)
 {
     if (hook->repair && hook->expect_every_us == 0)
@@ -238,25 +221,17 @@ check_hook(struct reading *r, const struct config *c, const struct config_hook *
             report_hook(r, hook, "another hook adopts that id already");
 }
 
-static void
-check_streams(struct reading *r, const struct config *c)
-{
-    if (c->streams.len > CONFIG_STREAMS_MAX)
-        report_hook(r, &c->hooks[c->hooks_len - 1],
-                    "more than 62 different streams: let hooks share some, "
-                    "consumers can tell them apart by ce_source");
-}
-
 void
 settings_check(struct reading *r)
 {
     const struct config *c = r->config;
 
-    check_redis(r, c);
-    check_account(r, c);
-    check_journal(r, c);
+    check_partners(r, c);
     check_addresses(r, c);
-    check_streams(r, c);
+    if (c->streams.len > CONFIG_STREAMS_MAX)
+        report_hook(r, &c->hooks[c->hooks_len - 1],
+                    "more than 62 different streams: let hooks share some, "
+                    "consumers can tell them apart by ce_source");
     for (size_t i = 0; i < c->hooks_len; i++)
         check_hook(r, c, &c->hooks[i]);
 }

@@ -76,7 +76,7 @@ extern const struct value_type value_name, value_zone, value_api_url, value_file
 
 // The two fields that hold text, a char * and a struct config_list. value_store_text sets the one
 // and adds to the other; NULL, or what is wrong.
-extern const struct value_field value_text_field, value_list_field;
+extern const struct value_field text_field, list_field;
 const char *value_store_text(const struct value *v, const char *text);
 
 // value_same_text also compares structs whose first member is a char *.

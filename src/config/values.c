@@ -39,10 +39,9 @@ value_store_text(const struct value *v, const char *text)
     return NULL;
 }
 
-const struct value_field value_text_field = {.size = sizeof(char *),
-                                             .same = value_same_text};
-const struct value_field value_list_field = {.size = sizeof(struct config_list),
-                                             .is_list = true};
+const struct value_field text_field = {.size = sizeof(char *), .same = value_same_text};
+const struct value_field list_field = {.size = sizeof(struct config_list),
+                                       .is_list = true};
 
 // --- words of certain letters ---------------------------------------------------------------------
 
@@ -118,23 +117,21 @@ static const struct letters
     event_letters = {LOWER, LOWER DIGITS "_", 64, "not an event type"};
 
 const struct value_type value_name = {"letters, digits, '_', '.' and '-', at most 63",
-                                      read_word, .field = &value_text_field,
+                                      read_word, .field = &text_field,
                                       .with = &name_letters};
 const struct value_type value_hook_name = {
-    "lower-case letters, digits and '-', at most 63", read_word,
-    .field = &value_text_field, .with = &hook_letters};
+    "lower-case letters, digits and '-', at most 63", read_word, .field = &text_field,
+    .with = &hook_letters};
 const struct value_type value_namespace = {
     "lower-case letters, digits, '_' and '-', at most 32", read_word,
-    .field = &value_text_field, .with = &space_letters};
+    .field = &text_field, .with = &space_letters};
 const struct value_type value_stream = {
     "lower-case letters, digits, '_', '.' and '-', at most 63", read_stream,
-    .field = &value_text_field, .with = &stream_letters};
-const struct value_type value_hosts = {"host names", read_word,
-                                       .field = &value_list_field, .with = &host_letters,
-                                       .may_be_empty = true};
+    .field = &text_field, .with = &stream_letters};
+const struct value_type value_hosts = {"host names", read_word, .field = &list_field,
+                                       .with = &host_letters, .may_be_empty = true};
 const struct value_type value_events = {"event types like subscribe", read_event,
-                                        .field = &value_list_field,
-                                        .with = &event_letters};
+                                        .field = &list_field, .with = &event_letters};
 
 // --- labels, zones, paths -------------------------------------------------------------------------
 
@@ -200,15 +197,15 @@ read_file(const struct value *v)
 }
 
 const struct value_type value_label = {"a label of 1 to 200 bytes", read_label,
-                                       .field = &value_text_field};
+                                       .field = &text_field};
 const struct value_type value_zone = {"an IANA name like America/Chicago", read_zone,
-                                      .field = &value_text_field};
+                                      .field = &text_field};
 const struct value_type value_path = {"an absolute path", read_path,
-                                      .field = &value_text_field};
+                                      .field = &text_field};
 const struct value_type value_file = {"the path of a file, or env:NAME", read_file,
-                                      .field = &value_text_field};
+                                      .field = &text_field};
 const struct value_type value_files = {"paths of files, or env:NAME", read_file,
-                                       .field = &value_list_field};
+                                       .field = &list_field};
 
 // --- one of several -------------------------------------------------------------------------------
 
@@ -254,7 +251,7 @@ const struct value_type value_leader = {"local or redis", read_choice,
 const struct value_type value_duplicates = {"mark, drop or keep", read_choice,
                                             .field = &int_field, .with = duplicates};
 const struct value_type value_sources = {"public, admin, api, system", read_choice,
-                                         .field = &value_list_field, .with = sources};
+                                         .field = &list_field, .with = sources};
 
 // --- numbers --------------------------------------------------------------------------------------
 
