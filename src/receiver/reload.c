@@ -41,47 +41,24 @@ add_line(struct buf *to, struct span text, const char *file)
 }
 
 static int
-check_owner(int fd, struct stat *st, struct err *err)
-{
-    if (fstat(fd, st) < 0)
-        return err_errno(err, "cannot stat it");
-    if (!S_ISREG(st->st_mode) || st->st_uid != geteuid() || (st->st_mode & 077) ||
-        st->st_nlink != 1)
-        return err_set(err, ERR_INPUT,
-                       "others could have written it (owner, mode or links)");
-    return 0;
-}
-
-static int
-read_all(int fd, struct buf *to, struct err *err)
-{
-    for (;;) {
-        char *room = buf_room(to, 65536);
-        ssize_t n = room ? read(fd, room, 65536) : 0;
-        if (!room)
-            return err_set(err, ERR_INPUT, "it is too large");
-        if (n < 0)
-            return err_errno(err, "cannot read it");
-        if (n == 0)
-            return 0;
-        to->len += (size_t)n;
-    }
-}
-
-static int
-read_whole(const char *path, struct buf *whole, int64_t *kept_us, struct err *err)
+read_whole(int fd, struct buf *whole, int64_t *kept_us, struct err *err)
 {
     struct stat st;
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 
-    if (fd < 0)
+    if (fd < 0 || fstat(fd, &st) < 0)
         return err_errno(err, "cannot open it");
-    int result = check_owner(fd, &st, err);
-    if (result == 0)
-        result = read_all(fd, whole, err);
-    close(fd);
+    if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) ||
+        st.st_nlink != 1)
+        return err_set(err, ERR_INPUT,
+                       "others could have written it (owner, mode or links)");
     *kept_us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
-    return result;
+    char *room = buf_room(whole, (size_t)st.st_size);
+    if (!room)
+        return err_set(err, ERR_INPUT, "it is too large");
+    if (read(fd, room, (size_t)st.st_size) != st.st_size)
+        return err_set(err, ERR_FATAL, "it cannot be read whole");
+    whole->len = (size_t)st.st_size;
+    return 0;
 }
 
 // Appends the text; *kept_us is when it was kept (wall clock).
@@ -96,7 +73,9 @@ read_kept(const struct receiver *r, struct buf *text, int64_t *kept_us, struct e
                        "last good configuration: there is no directory for it");
     buf_init(&whole, KEPT_MAX);
     buf_init(&line, KEPT_MAX);
-    int result = read_whole(path, &whole, kept_us, err);
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    int result = read_whole(fd, &whole, kept_us, err);
+    close(fd);
     size_t end = span_find(buf_span(&whole), '\n') + 1;
     struct span rest = span_from(buf_span(&whole), end);
     add_line(&line, rest, r->file);
