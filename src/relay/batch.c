@@ -92,31 +92,36 @@ try_suspect(struct relay *r)
     return REPLY_DONE;
 }
 
-// make_letter turns the entry into the dead letter; -1: its bytes cannot be kept, which is
-// reported.
+// make_letter turns the entry into a dead letter; -1: its bytes cannot be kept, which is reported.
 static int
 make_letter(struct relay *r, const struct record *record, struct entry *e)
 {
     struct suspect *s = &r->batch.suspect;
-    struct span bytes = e->delivery.hook.len ? e->delivery.body : record->payload;
+    char *detail = r->batch.detail;
+    size_t size = sizeof r->batch.detail;
     struct err err;
 
-    if (s->letter == LETTER_WHOLE) {
-        entry_refuse(r->maker, e, span_of(s->message), bytes, NULL);
-        return 0;
-    }
-    int kept = aside_keep(r->settings.config->state_dir, e->event.id, bytes, &err);
-    if (kept < 0) {
-        connect_report(r, RELAY_CONNECTING, true,
-                       "the bytes of a refused record cannot be kept: %s; the journal "
-                       "waits",
-                       err.text);
-        return -1;
-    }
-    entry_refuse(r->maker, e, span_of(s->message), SPAN(""),
+    size_t len = text_escape(detail, size, span_of(s->message));
+    e->reason = EVENT_REDIS;
+    e->event.raw = e->delivery.hook.len ? e->delivery.body : record->payload;
+    if (s->letter == LETTER_EMPTY) {
+        int kept =
+            aside_keep(r->settings.config->state_dir, e->event.id, e->event.raw, &err);
+        if (kept < 0) {
+            connect_report(
+                r, RELAY_CONNECTING, true,
+                "the bytes of a refused record cannot be kept: %s; the journal "
+                "waits",
+                err.text);
+            return -1;
+        }
+        e->event.raw = SPAN("");
+        snprintf(detail + len, size - len, "; %s",
                  kept ? "its bytes are in bad/ of the receiver's state_dir"
-                      : "bad/ of the receiver's state_dir is full, its bytes are only "
-                        "in the journal, as long as that is kept");
+                      : "bad/ of the receiver's state_dir is full, its bytes are only in "
+                        "the journal, as long as that is kept");
+    }
+    e->event.detail = span_of(detail);
     return 0;
 }
 

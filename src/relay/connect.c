@@ -8,6 +8,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/param.h>
 #include <sys/socket.h>
 
 enum { AHEAD_MAX = 1000000 };
@@ -41,11 +42,8 @@ connect_report(struct relay *r, enum relay_state state, bool alarm, const char *
 }
 
 static void
-count_error(struct span message)
+count_error(const char *word)
 {
-    char word[REPLY_WORD];
-
-    reply_word(word, message);
     metric_add(metric_find(METRIC_COUNTER, "acrelay_redis_errors_total",
                            "Error replies of Redis by their first word.", "word", word,
                            NULL),
@@ -78,7 +76,7 @@ connect_refusal(struct relay *r, const struct script_answer *a)
                              : stop ? RELAY_STOPPED
                                     : RELAY_CONNECTING;
 
-    count_error(span_of(a->message));
+    count_error(a->word);
     if (a->reply == REPLY_REFUSED || a->reply == REPLY_UNKNOWN)
         return a->reply;
     if (*a->wrong_key)
@@ -96,10 +94,11 @@ connect_refusal(struct relay *r, const struct script_answer *a)
 static enum reply
 error_reply(struct relay *r, struct span message)
 {
-    enum reply reply = reply_of(message, false);
+    char word[REPLY_WORD];
+    enum reply reply = reply_of(message, false, word);
     bool stop = reply == REPLY_STOP;
 
-    count_error(message);
+    count_error(word);
     connect_report(r, stop ? RELAY_STOPPED : RELAY_CONNECTING, stop,
                    "Redis says: %.*s; the journal waits", (int)message.len, message.at);
     return reply == REPLY_DONE ? REPLY_UNKNOWN : follow(r, reply, message);
@@ -141,21 +140,15 @@ connect_close(struct relay *r)
 }
 
 static int64_t
-min_of(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t
 poll_limit_ms(const struct relay *r)
 {
-    return min_of(r->times.command, r->times.deadline);
+    return MIN(r->times.command, r->times.deadline);
 }
 
 // A Redis that hangs is given up before 10 s have passed since it last answered, also in the
 // middle of a batch.
-void
-connect_limit_wait(struct relay *r)
+static void
+limit_wait(struct relay *r)
 {
     int64_t silent_ms = clock_mono_ms() - r->connection.heard_ms;
     int64_t limit_ms = r->times.command;
@@ -194,28 +187,31 @@ open_connection(struct relay *r)
 
 // --- what Redis is asked -------------------------------------------------------------------
 
-// Whether Redis only refuses to be asked: a right is missing, or the command is not there.
-static bool
-is_refused_question(struct span message)
+// no_answer: an error in the place of advice. Where Redis only refuses to be asked, because a right
+// is missing or the command is not there, that is reported once and shipping goes on.
+static enum reply
+no_answer(struct relay *r, struct span message, struct once *once, const char *command)
 {
-    return span_starts(message, SPAN("NOPERM")) ||
-           (span_starts(message, SPAN("ERR")) && reply_of(message, false) != REPLY_WAIT);
+    bool refused = span_starts(message, SPAN("NOPERM")) ||
+                   (span_starts(message, SPAN("ERR")) &&
+                    reply_of(message, false, NULL) != REPLY_WAIT);
+
+    if (!refused)
+        return error_reply(r, message);
+    once_report(
+        once, LOG_LEVEL_WARN,
+        "relay: the Redis user may not run %s: grant what deploy/redis/acrelay.acl "
+        "lists (%.*s)",
+        command, (int)message.len, message.at);
+    return REPLY_DONE;
 }
 
 static enum reply
 check_role(struct relay *r, const struct redis_reply *reply)
 {
-    struct span message = redis_value(reply).text;
-
     r->connection.role_hidden = redis_value(reply).kind == REDIS_ERROR;
-    if (r->connection.role_hidden) {
-        if (!is_refused_question(message))
-            return error_reply(r, message);
-        once_report(&r->connection.no_role, LOG_LEVEL_WARN,
-                    "relay: the Redis user may not run ROLE: grant +role (%.*s)",
-                    (int)message.len, message.at);
-        return REPLY_DONE;
-    }
+    if (r->connection.role_hidden)
+        return no_answer(r, redis_value(reply).text, &r->connection.no_role, "ROLE");
     struct span role = redis_value(redis_reply_at(reply, 0)).text;
     if (span_is(role, "master"))
         return REPLY_DONE;
@@ -230,16 +226,8 @@ check_eviction(struct relay *r, const struct redis_reply *reply)
 {
     struct span text = redis_value(reply).text;
 
-    if (redis_value(reply).kind == REDIS_ERROR) {
-        if (!is_refused_question(text))
-            return error_reply(r, text);
-        once_report(
-            &r->connection.no_info, LOG_LEVEL_WARN,
-            "relay: the Redis user may not run INFO, so the eviction policy is not "
-            "checked: grant +info (%.*s)",
-            (int)text.len, text.at);
-        return REPLY_DONE;
-    }
+    if (redis_value(reply).kind == REDIS_ERROR)
+        return no_answer(r, text, &r->connection.no_info, "INFO");
     while (text.len) {
         struct span line = span_cut(&text, '\n');
         if (!span_starts(line, SPAN("maxmemory_policy:allkeys-")))
@@ -307,7 +295,7 @@ ask(struct relay *r, struct found *f)
                      : i == 1 ? check_eviction(r, reply)
                               : read_found(r, reply, f);
     }
-    connect_limit_wait(r);
+    limit_wait(r);
     return result;
 }
 
@@ -481,8 +469,8 @@ take_cursor(struct relay *r, const struct found *f)
     return REPLY_DONE;
 }
 
-enum reply
-connect_poll(struct relay *r)
+static enum reply
+poll_now(struct relay *r)
 {
     struct found found;
     enum reply reply = r->redis ? REPLY_DONE : open_connection(r);
@@ -496,4 +484,14 @@ connect_poll(struct relay *r)
     if (reply == REPLY_DONE)
         r->connection.polled_ms = r->connection.heard_ms = clock_mono_ms();
     return reply;
+}
+
+// Also while records come, so that a change of role or policy is seen then too.
+enum reply
+connect_check(struct relay *r)
+{
+    if (!r->placed || clock_mono_ms() - r->connection.polled_ms >= r->times.poll)
+        return poll_now(r);
+    limit_wait(r);
+    return REPLY_DONE;
 }

@@ -147,19 +147,6 @@ entry_make(struct entry_maker *m, const struct record *record, struct entry *e)
 }
 
 void
-entry_refuse(struct entry_maker *m, struct entry *e, struct span message, struct span raw,
-             const char *bytes_at)
-{
-    size_t len = text_escape(m->detail, sizeof m->detail, message);
-
-    if (bytes_at)
-        snprintf(m->detail + len, sizeof m->detail - len, "; %s", bytes_at);
-    e->event.detail = span_of(m->detail);
-    e->event.raw = raw;
-    e->reason = EVENT_REDIS;
-}
-
-void
 entry_check(const struct record *record, char to[ENTRY_CHECK])
 {
     unsigned char sum[DIGEST_BYTES];

@@ -56,11 +56,6 @@ void entry_maker_close(struct entry_maker *m); // NULL is fine
 // read becomes a dead letter with its raw bytes.
 void entry_make(struct entry_maker *m, const struct record *record, struct entry *e);
 
-// entry_refuse makes a dead letter `redis` of the entry just made, with Redis's message and these
-// raw bytes; bytes_at (NULL: nothing) says where they are when they are not in the letter.
-void entry_refuse(struct entry_maker *m, struct entry *e, struct span message,
-                  struct span raw, const char *bytes_at);
-
 // entry_check is the cursor's `check`: the first 16 hex digits of SHA-256 over the sequence
 // (20 decimal digits), the receipt time (microseconds, 20 decimal digits) and the stored
 // payload of a record.

@@ -120,6 +120,7 @@ struct relay {
         struct suspect suspect;
         struct suspect proven; // the last one that became a dead letter
         int64_t proven_ms;     // when, 0: none
+        char detail[640];      // of a dead letter
     } batch;
 
     // trim.c
@@ -139,12 +140,11 @@ struct relay {
     } trim;
 };
 
-// connect.c: connect_poll opens a connection where there is none, asks for role, eviction policy
-// and cursor in one exchange with a deadline of its own, and goes to where the cursor stands: what
-// Redis lost while nothing was sent is found so. What to do next: REPLY_DONE ship, else as
-// script.h says. connect_limit_wait sets how long the next command may take.
-enum reply connect_poll(struct relay *r);
-void connect_limit_wait(struct relay *r);
+// connect.c: connect_check opens a connection where there is none, and where that is new, in doubt
+// or long ago asks for role, eviction policy and cursor in one exchange with a deadline of its own,
+// and goes to where the cursor stands: what Redis lost while nothing was sent is found so. What to
+// do next: REPLY_DONE ship, else as script.h says.
+enum reply connect_check(struct relay *r);
 void connect_close(struct relay *r);
 // connect_probe makes a script call without records at cursor `at`: a write that changes nothing.
 enum reply connect_probe(struct relay *r, uint64_t at);

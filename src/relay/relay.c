@@ -1,11 +1,15 @@
 // The thread: attach, ship until something is said against it, wait, attach again. Every
 // doubt ends in another look at the cursor, mostly by a new connection: it is the only truth about
 // what has been published.
+#include "base/file.h"
 #include "base/thread.h"
+#include "edge/digest.h"
 #include "relay/internal.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 enum { IDLE_MS = 1000, FIRST_MS = 500 };
 
@@ -20,15 +24,16 @@ is_stopping(struct relay *r)
     return stopping;
 }
 
-// sleep_interruptible waits, unless the relay is stopped or reloaded meanwhile.
+// sleep_interruptible waits, unless the relay is stopped or reloaded meanwhile, or `done` (NULL:
+// nothing) is.
 static void
-sleep_interruptible(struct relay *r, int64_t ms)
+sleep_interruptible(struct relay *r, int64_t ms, const bool *done)
 {
-    int64_t until = clock_mono_us() + ms * 1000;
-    struct timespec at = {until / 1000000, (long)(until % 1000000) * 1000};
+    int64_t until_us = clock_mono_us() + ms * 1000;
+    struct timespec at = {until_us / 1000000, (long)(until_us % 1000000) * 1000};
 
     pthread_mutex_lock(&r->lock);
-    while (!r->stopping && !r->next.config)
+    while (!r->stopping && !r->next.config && !(done && *done))
         if (pthread_cond_timedwait(&r->wake, &r->lock, &at) != 0)
             break;
     pthread_mutex_unlock(&r->lock);
@@ -43,11 +48,11 @@ wait_before_retry(struct relay *r, enum reply reply)
     case REPLY_AT:
         return true;
     case REPLY_REFUSED:
-        sleep_interruptible(r, r->batch.suspect.wait_ms);
+        sleep_interruptible(r, r->batch.suspect.wait_ms, NULL);
         return !r->batch.suspect.by_cut;
     case REPLY_STOP:
     case REPLY_FENCED:
-        sleep_interruptible(r, r->times.stop_wait);
+        sleep_interruptible(r, r->times.stop_wait, NULL);
         return false;
     case REPLY_WAIT:
     case REPLY_NOSCRIPT: // twice in a row: somebody flushes scripts
@@ -57,7 +62,7 @@ wait_before_retry(struct relay *r, enum reply reply)
         break;
     }
     sleep_interruptible(
-        r, backoff_ms(&r->backoff_ms, r->times.backoff_min, r->times.backoff_max));
+        r, backoff_ms(&r->backoff_ms, r->times.backoff_min, r->times.backoff_max), NULL);
     return reply == REPLY_WAIT;
 }
 
@@ -130,15 +135,6 @@ report_resumed(struct relay *r)
     pthread_mutex_unlock(&r->lock);
 }
 
-// Also while records come, so that a change of role or policy is seen then too.
-static enum reply
-poll_if_due(struct relay *r)
-{
-    if (r->placed && clock_mono_ms() - r->connection.polled_ms < r->times.poll)
-        return REPLY_DONE;
-    return connect_poll(r);
-}
-
 // ship_on ships until the answer asks for something else than going on.
 static enum reply
 ship_on(struct relay *r)
@@ -148,11 +144,11 @@ ship_on(struct relay *r)
     while (reply == REPLY_DONE && !is_stopping(r)) {
         bool idle = false;
         take_reload(r);
-        connect_limit_wait(r);
-        trim_if_due(r);
-        reply = poll_if_due(r);
-        if (reply == REPLY_DONE)
+        reply = connect_check(r);
+        if (reply == REPLY_DONE) {
+            trim_if_due(r);
             reply = batch_ship(r, &idle);
+        }
         if (reply == REPLY_DONE && r->connection.down_ms)
             report_resumed(r);
         if (reply == REPLY_DONE && idle)
@@ -164,7 +160,7 @@ ship_on(struct relay *r)
 static enum reply
 attach(struct relay *r)
 {
-    enum reply reply = connect_poll(r);
+    enum reply reply = connect_check(r);
 
     pthread_mutex_lock(&r->lock);
     r->attempted = true;
@@ -195,6 +191,74 @@ run(void *relay)
     }
     connect_close(r);
     return NULL;
+}
+
+// --- whose cursor it is ----------------------------------------------------------------------
+
+static void
+read_machine(struct buf *id)
+{
+    static const char *const files[] = {"/etc/machine-id", "/var/lib/dbus/machine-id"};
+    char host[256] = "";
+
+    for (size_t i = 0; i < 2 && span_trim(buf_span(id)).len == 0; i++) {
+        buf_clear(id);
+        if (access(files[i], R_OK) == 0)
+            (void)file_read(files[i], id, NULL); // without it the next one stands in
+    }
+    id->len = span_find(buf_span(id), '\n');
+    if (id->len == 0 && gethostname(host, sizeof host - 1) == 0)
+        buf_add_text(id, host);
+}
+
+// make_owner names the place: the first 32 hex digits of SHA-256 over machine id and the real path
+// of the directory. Without a machine id the host's name stands for it. The place, not the process:
+// a restart must not fence itself off, a copy of the volume on another machine must.
+static void
+make_owner(char to[SCRIPT_OWNER], const char *directory)
+{
+    unsigned char sum[DIGEST_BYTES];
+    char *real = realpath(directory, NULL);
+    struct buf id;
+
+    buf_init(&id, 256);
+    read_machine(&id);
+    digest_of(
+        (struct span[]){buf_span(&id), SPAN("\n"), span_of(real ? real : directory)}, 3,
+        sum);
+    text_hex(to, SCRIPT_OWNER, sum, (SCRIPT_OWNER - 1) / 2);
+    buf_release(&id);
+    free(real);
+}
+
+int
+relay_claim(const struct redis_options *redis, const char *namespace,
+            const char *journal_id, const char *directory, uint64_t *cursor,
+            struct err *err)
+{
+    char key[SCRIPT_KEY], name[7 + JOURNAL_ID_TEXT], owner[SCRIPT_OWNER];
+    struct redis *r = redis_open(redis, err);
+    const struct redis_reply *reply;
+    int result = -1;
+
+    if (!r)
+        return -1;
+    snprintf(name, sizeof name, "cursor:%s", journal_id);
+    script_key(key, namespace, span_of(name));
+    make_owner(owner, directory);
+    reply = redis_ask(r, err, "HSET", key, "owner", owner, "check", "", NULL);
+    if (reply && redis_value(reply).kind != REDIS_ERROR)
+        reply = redis_ask(r, err, "HGET", key, "sequence", NULL);
+    struct span text = redis_value(reply).text;
+    if (redis_value(reply).kind == REDIS_ERROR)
+        err_set(err, ERR_INPUT, "Redis says: %.*s", (int)text.len, text.at);
+    else if (reply)
+        result = 0;
+    *cursor = 0;
+    if (result == 0)
+        (void)entry_sequence(cursor, text); // stays 0 when there is none
+    redis_close(r);
+    return result;
 }
 
 // --- start and stop --------------------------------------------------------------------------
@@ -233,21 +297,6 @@ release(struct relay *r)
     pthread_cond_destroy(&r->wake);
     pthread_mutex_destroy(&r->lock);
     free(r);
-}
-
-// await_first waits for the first attempt to read the cursor, but not for long: posts wait in
-// the kernel meanwhile.
-static void
-await_first(struct relay *r)
-{
-    int64_t until_us = clock_mono_us() + times_ms("first-cursor", FIRST_MS) * 1000;
-    struct timespec at = {until_us / 1000000, (long)(until_us % 1000000) * 1000};
-
-    pthread_mutex_lock(&r->lock);
-    while (!r->attempted)
-        if (pthread_cond_timedwait(&r->wake, &r->lock, &at) != 0)
-            break;
-    pthread_mutex_unlock(&r->lock);
 }
 
 static void
@@ -294,7 +343,7 @@ init(struct relay *r, struct journal *j)
     buf_init(&r->batch.last_payload, JOURNAL_RECORD_MAX);
     buf_init(&r->batch.held_payload, JOURNAL_RECORD_MAX);
     r->batch.records_max = SCRIPT_RECORDS_MAX;
-    relay_owner(r->owner, c->state_dir);
+    make_owner(r->owner, c->state_dir);
     r->reader = cursor_open(j, 0);
     r->maker = entry_maker_open(c->account_name, journal_id(j));
     script_init(&r->script, c->redis_namespace, journal_id(j), r->owner,
@@ -318,7 +367,8 @@ relay_start(struct config *c, struct journal *j, struct err *err)
     }
     metric_show(relay_metrics, RELAY_METRICS);
     metric_before_write(show, r);
-    await_first(r);
+    // Not for long: posts wait in the kernel meanwhile.
+    sleep_interruptible(r, times_ms("first-cursor", FIRST_MS), &r->attempted);
     return r;
 }
 

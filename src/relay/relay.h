@@ -47,12 +47,6 @@ void relay_read_status(struct relay *r, struct relay_status *status);
 
 // --- what an operator's command does -------------------------------------------------------
 
-// relay_owner names the place a journal is in: the first 32 hex digits of SHA-256 over machine id
-// and the real path of the directory. Without a machine id the host's name stands for it. The
-// place, not the process: a restart must not fence itself off, a copy of the volume on another
-// machine must.
-void relay_owner(char to[SCRIPT_OWNER], const char *directory);
-
 // relay_claim makes the cursor of this journal the place's, whosever it was, and forgets its
 // check: the operator's word that no other copy of the journal ships any more. *cursor is
 // where it stands (0: there was none).
@@ -79,9 +73,8 @@ int aside_read(const char *directory, struct span id, struct buf *to, struct err
 
 void aside_remove(const char *directory, struct span id);
 
-// aside_sweep removes those of this journal with a sequence before the given one: their letters
-// are gone. aside_holds says whether there are any at all.
-void aside_sweep(const char *directory, const char *journal_id, uint64_t before);
-bool aside_holds(const char *directory);
+// aside_sweep removes those of this journal with a sequence before the given one (0: none): their
+// letters are gone. Returns whether any are left.
+bool aside_sweep(const char *directory, const char *journal_id, uint64_t before);
 
 #endif

@@ -19,12 +19,8 @@ __asm__(".section .rodata\n"
 extern const char script_lua[], script_lua_end[];
 
 // Fingerprints expire a day after two windows: by then a Redis that was away has got what came
-// meanwhile. HEAD: arguments before the records.
-enum {
-    FIXED_ARGS = 10,
-    HEAD = 3 + SCRIPT_KEYS_FIXED + FIXED_ARGS + 4 * SCRIPT_RECORDS_MAX,
-    DAY_MS = 86400000,
-};
+// meanwhile.
+enum { DAY_MS = 86400000 };
 
 // --- the script's text -----------------------------------------------------------------
 
@@ -70,12 +66,6 @@ write_text(struct buf *to)
 // --- a batch -----------------------------------------------------------------------------
 
 void
-script_key(char to[SCRIPT_KEY], const char *namespace, struct span name)
-{
-    snprintf(to, SCRIPT_KEY, "{%s}:%.*s", namespace, (int)name.len, name.at);
-}
-
-void
 script_init(struct script *s, const char *namespace, const char *journal_id,
             const char *owner, int64_t window_us, uint64_t duplicates_max)
 {
@@ -100,17 +90,22 @@ script_init(struct script *s, const char *namespace, const char *journal_id,
 void
 script_release(struct script *s)
 {
+    struct redis_args *args[] = {&s->fingerprints, &s->receipts, &s->kind, &s->records,
+                                 &s->call};
+
     buf_release(&s->text);
-    buf_release(&s->kind.bytes);
-    buf_release(&s->records.bytes);
+    for (size_t i = 0; i < sizeof args / sizeof *args; i++)
+        buf_release(&args[i]->bytes);
 }
 
 void
 script_begin(struct script *s, uint64_t prev, bool forgets)
 {
+    redis_args_clear(&s->fingerprints);
+    redis_args_clear(&s->receipts);
     redis_args_clear(&s->records);
     s->keys_len = SCRIPT_KEYS_FIXED;
-    s->hooks_len = s->fingerprints_len = s->kinds_len = s->kind_last = s->records_len = 0;
+    s->hooks_len = s->kinds_len = s->kind_last = s->records_len = 0;
     s->forgets = forgets;
     *text_digits(s->prev, prev, ENTRY_SEQUENCE - 1) = '\0';
 }
@@ -120,15 +115,14 @@ script_begin(struct script *s, uint64_t prev, bool forgets)
 static size_t
 stream_index(struct script *s, struct span stream)
 {
-    char key[SCRIPT_KEY];
+    size_t i = s->keys_len, prefix = strlen(s->namespace) + 3; // "{namespace}:"
 
-    script_key(key, s->namespace, stream);
-    for (size_t i = s->keys_len; i > SCRIPT_KEYS_FIXED; i--) {
-        if (strcmp(s->keys[i - 1], key) == 0)
-            return i;
-    }
-    memcpy(s->keys[s->keys_len++], key, SCRIPT_KEY);
-    return s->keys_len;
+    while (i > SCRIPT_KEYS_FIXED && !span_is(stream, s->keys[i - 1] + prefix))
+        i--;
+    if (i > SCRIPT_KEYS_FIXED)
+        return i;
+    script_key(s->keys[s->keys_len], s->namespace, stream);
+    return ++s->keys_len;
 }
 
 static void
@@ -150,10 +144,20 @@ record_hook(struct script *s, struct span hook)
 static void
 add_number(struct redis_args *a, uint64_t number)
 {
-    char text[24];
-    int len = snprintf(text, sizeof text, "%llu", (unsigned long long)number);
+    char text[20], *end = text + sizeof text, *at = end;
 
-    redis_args_add(a, span_make(text, (size_t)len));
+    do
+        *--at = (char)('0' + number % 10);
+    while (number /= 10);
+    redis_args_add(a, span_make(at, (size_t)(end - at)));
+}
+
+// A buf at its ceiling stays `full`, and redis_send refuses it.
+static void
+append(struct redis_args *a, const struct redis_args *more)
+{
+    (void)buf_add(&a->bytes, buf_span(&more->bytes));
+    a->count += more->count;
 }
 
 // add_kind names the kind that s->kind describes where the record before has another one, and
@@ -175,8 +179,7 @@ add_kind(struct script *s)
         return;
     s->kinds[s->kinds_len - 1].at = s->records.bytes.len;
     s->kinds[s->kinds_len - 1].len = kind.len;
-    (void)buf_add(&s->records.bytes, kind); // a buf at its ceiling stays `full`
-    s->records.count += s->kind.count;
+    append(&s->records, &s->kind);
 }
 
 void
@@ -207,9 +210,8 @@ script_add(struct script *s, const struct entry *e, bool in_doubt)
         if (fields[i].how == ENTRY_RECORD || (fields[i].how == ENTRY_RARE && whole))
             redis_args_add(&s->records, values[i]);
     if (mode != 'k') {
-        memcpy(s->fingerprints[s->fingerprints_len], e->fingerprint, ENTRY_FINGERPRINT);
-        snprintf(s->receipts[s->fingerprints_len++], sizeof *s->receipts, "%lld",
-                 (long long)e->received_us);
+        redis_args_add(&s->fingerprints, span_make(e->fingerprint, ENTRY_FINGERPRINT));
+        add_number(&s->receipts, e->received_us > 0 ? (uint64_t)e->received_us : 0);
     }
     record_hook(s, e->delivery.hook);
     s->records_len++;
@@ -221,40 +223,30 @@ static int
 send_call(struct script *s, struct redis *r, const char *check, bool by_text,
           struct err *err)
 {
-    struct span head[HEAD];
-    size_t n = 0, fixed_len = 0;
-    char fixed[8][24];
-    const uint64_t numbers[] = {s->keys_len,
-                                s->forgets,
-                                (uint64_t)s->window_us,
-                                s->duplicates_max,
-                                (uint64_t)s->window_us / 500 + DAY_MS,
-                                s->hooks_len,
-                                s->fingerprints_len};
+    struct redis_args *a = &s->call;
 
-    for (; fixed_len < sizeof numbers / sizeof *numbers; fixed_len++)
-        snprintf(fixed[fixed_len], sizeof *fixed, "%llu",
-                 (unsigned long long)numbers[fixed_len]);
-    head[n++] = by_text ? SPAN("EVAL") : SPAN("EVALSHA");
-    head[n++] = by_text ? buf_span(&s->text) : span_of(s->sha);
-    head[n++] = span_of(fixed[0]);
+    redis_args_clear(a);
+    redis_args_add(a, by_text ? SPAN("EVAL") : SPAN("EVALSHA"));
+    redis_args_add(a, by_text ? buf_span(&s->text) : span_of(s->sha));
+    add_number(a, s->keys_len);
     for (size_t i = 0; i < s->keys_len; i++)
-        head[n++] = span_of(s->keys[i]);
-    head[n++] = span_of(s->owner);
-    head[n++] = span_of(s->prev);
-    head[n++] = span_of(check);
-    for (size_t i = 1; i <= 4; i++)
-        head[n++] = span_of(fixed[i]);
-    head[n++] = span_of(s->id);
-    head[n++] = span_of(fixed[5]);
-    head[n++] = span_of(fixed[6]);
+        redis_args_add(a, span_of(s->keys[i]));
+    redis_args_add(a, span_of(s->owner));
+    redis_args_add(a, span_of(s->prev));
+    redis_args_add(a, span_of(check));
+    add_number(a, s->forgets);
+    add_number(a, (uint64_t)s->window_us);
+    add_number(a, s->duplicates_max);
+    add_number(a, (uint64_t)s->window_us / 500 + DAY_MS);
+    redis_args_add(a, span_of(s->id));
+    add_number(a, s->hooks_len);
+    add_number(a, s->fingerprints.count);
     for (size_t i = 0; i < s->hooks_len; i++)
-        head[n++] = span_of(s->hooks[i]);
-    for (size_t i = 0; i < s->fingerprints_len; i++)
-        head[n++] = span_make(s->fingerprints[i], ENTRY_FINGERPRINT);
-    for (size_t i = 0; i < s->fingerprints_len; i++)
-        head[n++] = span_of(s->receipts[i]);
-    return redis_send(r, head, n, &s->records, err);
+        redis_args_add(a, span_of(s->hooks[i]));
+    append(a, &s->fingerprints);
+    append(a, &s->receipts);
+    append(a, &s->records);
+    return redis_send(r, NULL, 0, a, err);
 }
 
 static void
@@ -279,8 +271,7 @@ read_answer(const struct redis_reply *reply, struct script_answer *a)
 
     *a = (struct script_answer){.reply = REPLY_UNKNOWN};
     copy(a->message, sizeof a->message, message);
-    if (error || redis_value(reply).kind == REDIS_ARRAY)
-        a->reply = reply_of(message, !error);
+    a->reply = reply_of(message, !error, a->word);
     if (error || redis_value(reply).kind != REDIS_ARRAY)
         return;
     // What failed before the first record is no fault of a record.
@@ -394,10 +385,26 @@ first_word(struct span text)
     return span_to(text, span_find(text, ' '));
 }
 
+static void
+copy_word(char to[REPLY_WORD], struct span word)
+{
+    bool ok = word.len > 0 && word.len < REPLY_WORD;
+
+    for (size_t i = 0; ok && i < word.len; i++)
+        ok = word.at[i] >= 'A' && word.at[i] <= 'Z';
+    if (!ok)
+        word = SPAN("other");
+    memcpy(to, word.at, word.len);
+    to[word.len] = '\0';
+}
+
 enum reply
-reply_of(struct span text, bool inside)
+reply_of(struct span text, bool inside, char to[REPLY_WORD])
 {
     struct span word = first_word(text);
+
+    if (to)
+        copy_word(to, word);
 
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         if (span_is(word, words[i].word))
@@ -411,20 +418,6 @@ reply_of(struct span text, bool inside)
             return errors[i].reply;
     }
     return inside ? REPLY_REFUSED : REPLY_UNKNOWN;
-}
-
-void
-reply_word(char to[REPLY_WORD], struct span text)
-{
-    struct span word = first_word(text);
-    bool good = word.len > 0 && word.len < REPLY_WORD;
-
-    for (size_t i = 0; good && i < word.len; i++)
-        good = word.at[i] >= 'A' && word.at[i] <= 'Z';
-    if (!good)
-        word = SPAN("other");
-    memcpy(to, word.at, word.len);
-    to[word.len] = '\0';
 }
 
 bool

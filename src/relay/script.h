@@ -7,6 +7,8 @@
 #include "edge/redis.h"
 #include "relay/entry.h"
 
+#include <stdio.h>
+
 // What a reply of Redis means for the relay, by its first word (reliability.md 4.4 lists them
 // with what each was seen to do). Named by what the relay does; in every case but REPLY_DONE the
 // journal simply waits.
@@ -24,13 +26,11 @@ enum reply {
 };
 
 // reply_of reads an error reply, or the word in a script's answer; inside says which: an
-// ERR from within the script is about one record, one from outside can be anything.
-enum reply reply_of(struct span text, bool inside);
-
-// reply_word is the first word, for logs and for counting by class; at most 31 bytes, and
-// "other" for anything that is not upper-case letters.
+// ERR from within the script is about one record, one from outside can be anything. word (or NULL)
+// gets the first word, for counting by class: at most 31 bytes, and "other" for anything that is
+// not upper-case letters.
 enum { REPLY_WORD = 32 };
-void reply_word(char to[REPLY_WORD], struct span text);
+enum reply reply_of(struct span text, bool inside, char word[REPLY_WORD]);
 
 // reply_moved reads "MOVED slot host:port" into host[host_size] and port; an empty host
 // means the one we are connected to. False when it is anything else.
@@ -47,7 +47,11 @@ enum {
 };
 
 // script_key writes "{namespace}:name".
-void script_key(char to[SCRIPT_KEY], const char *namespace, struct span name);
+static inline void
+script_key(char to[SCRIPT_KEY], const char *namespace, struct span name)
+{
+    snprintf(to, SCRIPT_KEY, "{%s}:%.*s", namespace, (int)name.len, name.at);
+}
 
 // A script holds one batch under construction. It belongs to one thread; who has it may read the
 // fields up to records_len, and set duplicates_max at any time.
@@ -67,10 +71,7 @@ struct script {
     bool forgets;
     char hooks[SCRIPT_RECORDS_MAX][DELIVERY_NAME_MAX + 1]; // of the batch, each once
     size_t hooks_len;
-    unsigned char fingerprints[SCRIPT_RECORDS_MAX][ENTRY_FINGERPRINT];
-    char receipts[SCRIPT_RECORDS_MAX][24];
-    size_t fingerprints_len;
-    struct redis_args kind, records; // in wire form
+    struct redis_args fingerprints, receipts, kind, records, call; // in wire form
     struct {
         size_t at, len; // its description in `records`
     } kinds[SCRIPT_RECORDS_MAX];
@@ -91,6 +92,7 @@ void script_add(struct script *s, const struct entry *e, bool in_doubt);
 
 struct script_answer {
     enum reply reply;
+    char word[REPLY_WORD];    // the first word, as reply_of gives it
     char message[256];        // the word or the error as Redis gave it
     bool has_cursor;          // cursor below is set
     uint64_t cursor;          // where the cursor stands now

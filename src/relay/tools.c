@@ -1,7 +1,6 @@
-// What the relay counts; and what an operator's command does, beside the thread: the cursor made
-// this place's, an entry once more, the bytes of dead letters that are not in Redis.
+// What the relay counts; and an entry once more, and the bytes of dead letters that are not in
+// Redis: what an operator's command does beside the thread.
 #include "base/file.h"
-#include "edge/digest.h"
 #include "relay/internal.h"
 
 #include <dirent.h>
@@ -58,70 +57,7 @@ struct metric relay_metrics[RELAY_METRICS] = {
                "only those since the start count while the cursor is not known."),
 };
 
-// --- whose cursor it is ----------------------------------------------------------------------
-
-static void
-read_machine(struct buf *id)
-{
-    static const char *const files[] = {"/etc/machine-id", "/var/lib/dbus/machine-id"};
-    char host[256] = "";
-
-    for (size_t i = 0; i < 2 && span_trim(buf_span(id)).len == 0; i++) {
-        buf_clear(id);
-        if (access(files[i], R_OK) == 0)
-            (void)file_read(files[i], id, NULL); // without it the next one stands in
-    }
-    id->len = span_find(buf_span(id), '\n');
-    if (id->len == 0 && gethostname(host, sizeof host - 1) == 0)
-        buf_add_text(id, host);
-}
-
-void
-relay_owner(char to[SCRIPT_OWNER], const char *directory)
-{
-    unsigned char sum[DIGEST_BYTES];
-    char *real = realpath(directory, NULL);
-    struct buf id;
-
-    buf_init(&id, 256);
-    read_machine(&id);
-    digest_of(
-        (struct span[]){buf_span(&id), SPAN("\n"), span_of(real ? real : directory)}, 3,
-        sum);
-    text_hex(to, SCRIPT_OWNER, sum, (SCRIPT_OWNER - 1) / 2);
-    buf_release(&id);
-    free(real);
-}
-
-int
-relay_claim(const struct redis_options *redis, const char *namespace,
-            const char *journal_id, const char *directory, uint64_t *cursor,
-            struct err *err)
-{
-    char key[SCRIPT_KEY], name[7 + JOURNAL_ID_TEXT], owner[SCRIPT_OWNER];
-    struct redis *r = redis_open(redis, err);
-    const struct redis_reply *reply;
-    int result = -1;
-
-    if (!r)
-        return -1;
-    snprintf(name, sizeof name, "cursor:%s", journal_id);
-    script_key(key, namespace, span_of(name));
-    relay_owner(owner, directory);
-    reply = redis_ask(r, err, "HSET", key, "owner", owner, "check", "", NULL);
-    if (reply && redis_value(reply).kind != REDIS_ERROR)
-        reply = redis_ask(r, err, "HGET", key, "sequence", NULL);
-    struct span text = redis_value(reply).text;
-    if (redis_value(reply).kind == REDIS_ERROR)
-        err_set(err, ERR_INPUT, "Redis says: %.*s", (int)text.len, text.at);
-    else if (reply)
-        result = 0;
-    *cursor = 0;
-    if (result == 0)
-        (void)entry_sequence(cursor, text); // stays 0 when there is none
-    redis_close(r);
-    return result;
-}
+// --- an entry once more --------------------------------------------------------------------
 
 int
 relay_replay(struct redis *r, const char *namespace, const struct entry *e,
@@ -272,29 +208,24 @@ aside_remove(const char *directory, struct span id)
         unlink(path); // mostly there is none; one that stays is swept later
 }
 
-void
+bool
 aside_sweep(const char *directory, const char *journal_id, uint64_t before)
 {
     DIR *d = open_bad(directory);
     uint64_t sequence;
+    bool left = false;
 
     if (!d)
-        return;
+        return false;
     for (struct dirent *e; (e = readdir(d));) {
         struct span id = id_of(e->d_name);
-        if (span_starts(id, span_of(journal_id)) &&
+        if (id.len && span_starts(id, span_of(journal_id)) &&
             entry_sequence(&sequence, span_from(id, JOURNAL_ID_TEXT)) &&
             sequence < before)
             unlinkat(dirfd(d), e->d_name, 0);
+        else
+            left = left || id.len > 0;
     }
     closedir(d);
-}
-
-bool
-aside_holds(const char *directory)
-{
-    uint64_t files, bytes;
-
-    count(directory, &files, &bytes);
-    return files > 0;
+    return left;
 }

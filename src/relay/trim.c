@@ -439,7 +439,7 @@ sweep_aside(struct relay *r)
     const char *directory = r->settings.config->state_dir;
     const char *journal = journal_id(r->journal);
 
-    if (!aside_holds(directory))
+    if (!aside_sweep(directory, journal, 0))
         return;
     const struct redis_reply *letter = stream_field(r, r->script.keys[1], "first-entry");
     // ce_id is the first field

@@ -57,9 +57,9 @@ Test(reply, classes_every_reply_by_its_consequence)
     };
 
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        cr_expect_eq(reply_of(span_of(rows[i].text), false), rows[i].outside, "%s",
+        cr_expect_eq(reply_of(span_of(rows[i].text), false, NULL), rows[i].outside, "%s",
                      rows[i].text);
-        cr_expect_eq(reply_of(span_of(rows[i].text), true), rows[i].inside, "%s",
+        cr_expect_eq(reply_of(span_of(rows[i].text), true, NULL), rows[i].inside, "%s",
                      rows[i].text);
     }
 }
@@ -68,13 +68,13 @@ Test(reply, word_is_safe_to_count_by)
 {
     char word[REPLY_WORD];
 
-    reply_word(word, SPAN("OOM command not allowed"));
+    reply_of(SPAN("OOM command not allowed"), false, word);
     cr_expect_str_eq(word, "OOM");
-    reply_word(word, SPAN("evil\nword"));
+    reply_of(SPAN("evil\nword"), false, word);
     cr_expect_str_eq(word, "other");
-    reply_word(word, SPAN(""));
+    reply_of(SPAN(""), false, word);
     cr_expect_str_eq(word, "other");
-    reply_word(word, SPAN("ABCDEFGHIJABCDEFGHIJABCDEFGHIJAB"));
+    reply_of(SPAN("ABCDEFGHIJABCDEFGHIJABCDEFGHIJAB"), false, word);
     cr_expect_str_eq(word, "other");
 }
 
