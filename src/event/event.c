@@ -138,16 +138,11 @@ media_type(struct span type)
 }
 
 static bool
-ends_with_json(struct span type)
-{
-    return type.len > 5 && span_is_nocase(span_from(type, type.len - 5), "+json");
-}
-
-static bool
 is_json_type(struct span type)
 {
     return span_is_nocase(type, "application/json") ||
-           span_is_nocase(type, "text/json") || ends_with_json(type);
+           span_is_nocase(type, "text/json") ||
+           (type.len > 5 && span_is_nocase(span_from(type, type.len - 5), "+json"));
 }
 
 static bool
@@ -247,21 +242,14 @@ read_id(struct event_maker *m, enum name of, struct span *id)
 static enum name
 subject_of_type(struct span type)
 {
-    if (span_is(type, "deal_pipeline_add"))
-        return PIPELINE;
-    if (span_is(type, "deal_stage_add"))
-        return STAGE;
-    if (span_is(type, "deal_tasktype_add"))
-        return TASKTYPE;
-    if (span_is(type, "sent"))
-        return CAMPAIGN;
-    if (span_is(type, "list_add"))
-        return LIST;
-    if (span_starts(type, SPAN("deal_")))
-        return DEAL;
-    if (span_starts(type, SPAN("account_")))
-        return ACCOUNT;
-    return NAMES;
+    return span_is(type, "deal_pipeline_add")    ? PIPELINE
+           : span_is(type, "deal_stage_add")     ? STAGE
+           : span_is(type, "deal_tasktype_add")  ? TASKTYPE
+           : span_is(type, "sent")               ? CAMPAIGN
+           : span_is(type, "list_add")           ? LIST
+           : span_starts(type, SPAN("deal_"))    ? DEAL
+           : span_starts(type, SPAN("account_")) ? ACCOUNT
+                                                 : NAMES;
 }
 
 static enum name

@@ -137,13 +137,15 @@ enum {
     SPECIAL = 4, // JSON may have to escape it
     ENDS_KEY = 8,
     ENDS_VALUE = 16,
+    STOP = 32, // a wide copy would mostly end here at once: it is not begun
 };
 
 __extension__ static const unsigned char class_of[256] = {[0] = NUL,
                                                           [1 ... 0x1f] = SPECIAL,
                                                           ['"'] = SPECIAL,
                                                           ['\\'] = SPECIAL,
-                                                          ['='] = ENDS_KEY,
+                                                          ['%'] = STOP,
+                                                          ['='] = ENDS_KEY | STOP,
                                                           ['&'] = ENDS_KEY | ENDS_VALUE,
                                                           [0x80 ... 0xe1] = HIGH,
                                                           [0xe2] = HIGH | SPECIAL,
@@ -217,7 +219,7 @@ take_bytes(struct scan *s, unsigned ends, char **open, const char **raw)
     unsigned seen = PLAIN;
 
     for (;;) {
-        if (at < s->wide_end) {
+        if (at < s->wide_end && !(class_of[(unsigned char)*at] & STOP)) {
             size_t plain = copy_wide(to, at, ends == ENDS_KEY);
             at += plain;
             to += plain;

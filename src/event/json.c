@@ -117,25 +117,19 @@ pass(struct parser *p, size_t n)
     p->rest = span_from(p->rest, n);
 }
 
-static bool
-is_hex4(struct span s)
-{
-    unsigned char bytes[2];
-
-    return s.len >= 4 && text_unhex(bytes, 2, span_to(s, 4));
-}
-
 // The length of the escape at the start of s, 0 when it is none.
 static size_t
 escape_len(struct parser *p, struct span s)
 {
+    unsigned char code[2];
+
     if (s.len < 2)
         return 0;
     if (s.at[1] != 'u')
         return strchr("\"\\/bfnrt", s.at[1]) && s.at[1] ? 2 : 0;
-    if (!is_hex4(span_from(s, 2)))
+    if (!text_unhex(code, 2, span_to(span_from(s, 2), 4)))
         return 0;
-    if (memcmp(s.at + 2, "0000", 4) == 0)
+    if (code[0] == 0 && code[1] == 0)
         fail(p, "it holds \\u0000");
     return 6;
 }
