@@ -29,6 +29,15 @@ is_error(const struct redis_reply *reply, const char *word)
            span_starts(redis_value(reply).text, span_of(word));
 }
 
+static void
+report_text(struct report *r, const char *what, const char *text)
+{
+    const struct redis_advice *known = cli_redis_advice(text);
+
+    report_add(r, known->code ? REPORT_ERROR : REPORT_WARNING, known->code, what,
+               known->advice, "%s", text);
+}
+
 // Reports an error reply in Redis's own words, or that there was none.
 static void
 report_reply(struct inspection *i, const char *what, const char *before,
@@ -38,7 +47,7 @@ report_reply(struct inspection *i, const char *what, const char *before,
 
     if (reply)
         err_set(err, ERR_INPUT, "%s%.*s", before, (int)text.len, text.at);
-    report_redis(i->report, what, err->text);
+    report_text(i->report, what, err->text);
 }
 
 static const struct redis_reply *
@@ -461,7 +470,7 @@ check_redis(struct report *r)
     i.r = cli_redis(r->cli, &err);
     if (!i.r || !check_redis_role(i.r, &err)) {
         err_context(&err, "%s", i.c->redis_url.text);
-        report_redis(r, "redis", err.text);
+        report_text(r, "redis", err.text);
     } else {
         check_all_of_it(&i);
         r->redis_usable = !redis_is_dead(i.r);

@@ -29,22 +29,6 @@ cli_read_config(struct cli *c)
     return c->config;
 }
 
-const struct config_hook *
-cli_hook(const struct cli *c, const char *name, struct err *err)
-{
-    const struct config_hook *found = config_find_hook(c->config, span_of(name));
-    struct nearest near = nearest_start(span_of(name));
-
-    if (found)
-        return found;
-    for (size_t i = 0; i < c->config->hooks_len; i++)
-        nearest_try(&near, span_of(c->config->hooks[i].name));
-    err_exit(err, EXIT_CODE_FAILURE, "there is no hook %s in %s%s%s%s", name, c->file,
-             near.word.len ? "; did you mean " : "", near.word.len ? near.word.at : "",
-             near.word.len ? "?" : "");
-    return NULL;
-}
-
 const char *
 cli_directory(struct cli *c, struct err *err)
 {
@@ -290,7 +274,7 @@ report_add(struct report *r, enum report_level level, enum exit_code code,
         output_text("text", span_of(text));
         if (advice)
             output_text("do", span_of(advice));
-        output_print_line();
+        output_line(stdout);
         return;
     }
     printf("%s%-8s%s %-14s %s\n", output_color(colors[level]), words[level],
@@ -298,15 +282,6 @@ report_add(struct report *r, enum report_level level, enum exit_code code,
     if (advice)
         printf("%-23s -> %s\n", "", advice);
     fflush(stdout); // what comes next may take a while
-}
-
-void
-report_redis(struct report *r, const char *what, const char *text)
-{
-    const struct redis_advice *known = cli_redis_advice(text);
-
-    report_add(r, known->code ? REPORT_ERROR : REPORT_WARNING, known->code, what,
-               known->advice, "%s", text);
 }
 
 void

@@ -23,10 +23,6 @@ extern const struct command cli_check_commands[], cli_doctor_commands[],
 // stderr; NULL when there are some.
 const struct config *cli_read_config(struct cli *c);
 
-// cli_hook finds a hook of the configuration; NULL with *err, which names the nearest.
-const struct config_hook *cli_hook(const struct cli *c, const char *name,
-                                   struct err *err);
-
 // cli_directory is --directory, else receiver.state_dir (reading the configuration if that
 // is not done yet); NULL with *err when it has mistakes.
 const char *cli_directory(struct cli *c, struct err *err);
@@ -102,11 +98,12 @@ void poster_release(struct poster *p);
     OPTION_DIRECTORY, OPTION_IS_NUMBER("from", "first sequence number"),                 \
         OPTION_IS_NUMBER("to", "last sequence number")
 
-// A walk over the records of a journal, or of one segment's file (salvage --segment), within
-// --from and --to where the command has them. Without --from it begins at what is kept.
+// A walk over the records of a journal, or of one segment's file, within --from and --to. Without --from it begins at what is kept.
 struct journal_walk {
     record_fn *each; // NULL: they are counted. With it gaps are printed, too
     void *context;
+    const char *segment; // of this file only
+    bool has_range;      // the command has --from and --to
     uint64_t from, to;
     struct verify_total
         total; // `id` is known before the first record; not of one segment
@@ -133,13 +130,11 @@ struct report {
 };
 
 // report_add prints a finding at once. `advice` says what to do, NULL when the sentence does;
-// `code` is the exit code when this is the first error. report_redis takes both from
-// cli_redis_advice.
+// `code` is the exit code when this is the first error.
 enum report_level { REPORT_OK, REPORT_WARNING, REPORT_ERROR };
 void report_add(struct report *r, enum report_level level, enum exit_code code,
                 const char *what, const char *advice, const char *format, ...)
     __attribute__((format(printf, 6, 7)));
-void report_redis(struct report *r, const char *what, const char *text);
 
 #define report_ok(r, what, ...)                                                          \
     report_add(r, REPORT_OK, EXIT_CODE_OK, what, NULL, __VA_ARGS__)

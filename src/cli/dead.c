@@ -106,7 +106,7 @@ print_letter(struct dead *d, const char *id, const struct redis_reply *fields,
         cli_add_entry(span_of(id), fields, SPAN(""));
         if (expires[0])
             output_text("expires", span_of(expires));
-        output_print_line();
+        output_line(stdout);
         return 0;
     }
     text_bytes(size, sizeof size, cli_field(fields, "raw").len);
@@ -210,7 +210,7 @@ run_dead_show(void *cli, struct err *err)
     int result = fields ? read_raw(&d, fields, &raw, err) : -1;
     if (result == 0 && output.json) {
         cli_add_entry(span_of(id), fields, raw);
-        output_print_line();
+        output_line(stdout);
     }
     if (result == 0 && !output.json)
         print_whole(fields, raw);
@@ -351,7 +351,7 @@ tell_failed(struct dead *d, const char *id, const struct err *err)
         return;
     output_text("failed", span_of(id));
     output_text("error", span_of(err->text));
-    output_print_line();
+    output_line(stdout);
 }
 
 static int

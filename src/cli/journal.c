@@ -86,14 +86,12 @@ read_all(struct journal_walk *w, struct cursor *cursor, struct err *err)
 int
 journal_walk(struct journal_walk *w, struct cli *c, struct err *err)
 {
-    bool has_range = !options_is(c->options, "journal ls");
-    bool has_segment = options_is(c->options, "journal salvage");
-    const char *segment = has_segment ? options_text(c->options, "segment", NULL) : NULL;
+    const struct options *o = c->options;
 
-    w->from = has_range ? options_number(c->options, "from", 0) : 0;
-    w->to = has_range ? options_number(c->options, "to", UINT64_MAX) : UINT64_MAX;
-    if (segment)
-        return journal_salvage(segment, take_record, take_gap, w, err);
+    w->from = w->has_range ? options_number(o, "from", 0) : 0;
+    w->to = w->has_range ? options_number(o, "to", UINT64_MAX) : UINT64_MAX;
+    if (w->segment)
+        return journal_salvage(w->segment, take_record, take_gap, w, err);
     const char *directory = cli_directory(c, err);
     if (!directory)
         return -1;
@@ -215,7 +213,7 @@ run_journal_ls(void *cli, struct err *err)
     print_files(cli_directory(c, err));
     if (output.json) {
         output_close('[');
-        output_print_line();
+        output_line(stdout);
     }
     return w.total.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
@@ -255,7 +253,7 @@ print_files_beside(const struct verify_total *t)
     if (output.json) {
         output_number("unreadable_files", t->foreign);
         output_number("bad_files", t->bad_files);
-        output_print_line();
+        output_line(stdout);
         return;
     }
     if (t->foreign)
@@ -322,7 +320,7 @@ dump(const struct record *record, void *cli, struct err *err)
     (void)err;
     if (output.json) {
         journal_add_delivery(record, raw);
-        output_print_line();
+        output_line(stdout);
         return 0;
     }
     clock_format_us(time, record->received_us);
@@ -344,7 +342,7 @@ dump(const struct record *record, void *cli, struct err *err)
 static int
 run_journal_dump(void *cli, struct err *err)
 {
-    struct journal_walk w = {.each = dump, .context = cli};
+    struct journal_walk w = {.each = dump, .context = cli, .has_range = true};
 
     if (journal_walk(&w, cli, err) < 0)
         return -1;

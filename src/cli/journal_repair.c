@@ -72,7 +72,7 @@ run_journal_replay(void *cli, struct err *err)
 {
     struct cli *c = cli;
     struct replaying r = {.cli = c, .really = options_has(c->options, "yes")};
-    struct journal_walk w = {.each = replay_record, .context = &r};
+    struct journal_walk w = {.each = replay_record, .context = &r, .has_range = true};
     const char *zone = c->config->account_time_zone;
 
     r.walk = &w;
@@ -103,10 +103,8 @@ static int
 save_record(const struct record *record, void *file, struct err *err)
 {
     journal_add_delivery(record, true);
-    struct span line = output_line();
-    return fwrite(line.at, 1, line.len, file) == line.len
-               ? 0
-               : err_errno(err, "cannot write");
+    output_line(file);
+    return ferror(file) ? err_errno(err, "cannot write") : 0;
 }
 
 // The file holds personal data: it is new, and its owner's alone.
@@ -222,7 +220,8 @@ run_journal_salvage(void *cli, struct err *err)
     struct cli *c = cli;
     const char *path = options_text(c->options, "to-file", NULL);
     struct posting posting = {0};
-    struct journal_walk w = {0};
+    struct journal_walk w = {.has_range = true,
+                             .segment = options_text(c->options, "segment", NULL)};
 
     if ((path != NULL) == options_has(c->options, "post"))
         return err_exit(err, EXIT_CODE_USAGE, "one of --to-file and --post is required");

@@ -39,43 +39,43 @@ list_samples(void)
     for (size_t at = 0; samples_next(&s, &at);) {
         output_text("type", s.name);
         if (output.json)
-            output_print_line();
+            output_line(stdout);
         else
             printf("%.*s\n", (int)s.name.len, s.name.at);
     }
     return EXIT_CODE_OK;
 }
 
-static int
-no_such_sample(const char *name, struct err *err)
+// "; did you mean X?", or nothing.
+static const char *
+suggestion(char text[100], const struct nearest *near)
 {
-    struct nearest near = nearest_start(span_of(name));
-    struct sample s;
-
-    for (size_t at = 0; samples_next(&s, &at);)
-        nearest_try(&near, s.name);
-    bool is_near = near.word.len > 0;
-    return err_exit(err, EXIT_CODE_USAGE,
-                    "there is no sample of type %s%s%.*s%s; see --list", name,
-                    is_near ? "; did you mean " : "", (int)near.word.len,
-                    is_near ? near.word.at : "", is_near ? "?" : "");
+    snprintf(text, 100, "%s%.*s%s", near->word.len ? "; did you mean " : "",
+             (int)near->word.len, near->word.len ? near->word.at : "",
+             near->word.len ? "?" : "");
+    return text;
 }
 
 static int
 add_named(struct sending *s, const char *name, struct err *err)
 {
-    bool all = strcmp(name, "all") == 0;
+    struct nearest near = nearest_start(span_of(name));
+    bool all = strcmp(name, "all") == 0, found = false;
     struct sample sample;
-    size_t at = 0;
+    char text[100];
 
-    if (!all && !samples_find(&sample, span_of(name)))
-        return no_such_sample(name, err);
-    while (s->samples_len < SAMPLES_MAX && (!all || samples_next(&sample, &at))) {
+    for (size_t at = 0; s->samples_len < SAMPLES_MAX && samples_next(&sample, &at);) {
+        nearest_try(&near, sample.name);
+        if (!all && !span_is(sample.name, name))
+            continue;
         s->samples[s->samples_len++] = sample;
-        if (!all)
-            break;
+        found = true;
     }
-    return 0;
+    return found || s->samples_len == SAMPLES_MAX
+               ? 0
+               : err_exit(err, EXIT_CODE_USAGE,
+                          "there is no sample of type %s%s; see --list", name,
+                          suggestion(text, &near));
 }
 
 static int
@@ -101,6 +101,21 @@ choose_samples(struct sending *s, struct buf *file, struct err *err)
 }
 
 // --- where to -------------------------------------------------------------------------
+
+static bool
+has_hook(const struct cli *c, const char *name, struct err *err)
+{
+    struct nearest near = nearest_start(span_of(name));
+    char text[100];
+
+    if (config_find_hook(c->config, span_of(name)))
+        return true;
+    for (size_t i = 0; i < c->config->hooks_len; i++)
+        nearest_try(&near, span_of(c->config->hooks[i].name));
+    err_exit(err, EXIT_CODE_FAILURE, "there is no hook %s in %s%s", name, c->file,
+             suggestion(text, &near));
+    return false;
+}
 
 static int
 read_url(struct sending *s, const char *url, struct err *err)
@@ -136,7 +151,7 @@ choose_receiver(struct sending *s, struct err *err)
     if (poster_find(&s->poster, c, err) < 0)
         return -1;
     s->hook = options_text(c->options, "hook", NULL);
-    return s->hook && !cli_hook(c, s->hook, err) ? -1 : 0;
+    return s->hook && !has_hook(c, s->hook, err) ? -1 : 0;
 }
 
 static int
@@ -264,7 +279,7 @@ print_summary_json(const struct sending *s, double seconds)
             output_number(text, s->codes[code]);
     }
     output_close('{');
-    output_print_line();
+    output_line(stdout);
 }
 
 static void
@@ -336,7 +351,7 @@ print_urls(const struct cli *c, const struct secrets *secrets, struct span hook)
         output_text("hook", hook);
         output_text("secret_file", span_of(c->config->secret_files.at[i]));
         output_text("url", buf_span(&url));
-        output_print_line();
+        output_line(stdout);
     }
     buf_release(&url);
 }
@@ -347,7 +362,7 @@ run_token(void *cli, struct err *err)
     struct cli *c = cli;
     const char *name = c->options->arguments[0];
 
-    if (!cli_hook(c, name, err))
+    if (!has_hook(c, name, err))
         return -1;
     struct secrets *secrets = secrets_load(c->config, err);
     if (!secrets)

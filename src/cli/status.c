@@ -380,7 +380,7 @@ run_status(void *cli, struct err *err)
     show_worker(&s);
     output_json("healthy", "%s", s.healthy ? "true" : "false");
     if (output.json)
-        output_print_line();
+        output_line(stdout);
     redis_close(s.redis);
     buf_release(&s.receiver.metrics);
     buf_release(&s.worker.metrics);
@@ -423,7 +423,7 @@ print_result(const char *program, const struct admin_state *state)
     output_text("program", span_of(program));
     output_json("done", "%s", state->reload_ok ? "true" : "false");
     output_text("text", span_of(state->reload));
-    output_print_line();
+    output_line(stdout);
 }
 
 static int

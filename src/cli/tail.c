@@ -114,7 +114,7 @@ print_entry(const struct tail *t, struct span id, const struct redis_reply *fiel
         return;
     }
     cli_add_entry(id, fields, SPAN(""));
-    output_print_line();
+    output_line(stdout);
 }
 
 // The reply is gone with the next command, so with a group entries are read one by one: each

@@ -7,6 +7,7 @@
 #include "base/text.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 const char *const options_log_forms[] = {"auto", "text", "journal", "json", NULL};
 
@@ -209,9 +210,8 @@ write_commands(FILE *to, const struct program *p, struct span group)
     fprintf(to, "\n`%s COMMAND --help` describes a command.\n", p->name);
 }
 
-void
-options_write_help(FILE *to, const struct program *p, const struct command *c,
-                   struct span group)
+static void
+write_help(FILE *to, const struct program *p, const struct command *c, struct span group)
 {
     if (c) {
         fprintf(to, "Usage: %s %s [OPTION]...%s%s\n\n%s: %s.\n", p->name, c->name,
@@ -267,9 +267,9 @@ offer_commands(FILE *to, const struct program *p, struct span group)
     }
 }
 
-void
-options_write_completions(FILE *to, const struct program *p, const char *const *words,
-                          int words_len)
+static void
+write_completions(FILE *to, const struct program *p, const char *const *words,
+                  int words_len)
 {
     int last = words_len - 1;
     struct nearest unused = nearest_start(none);
@@ -428,7 +428,7 @@ options_parse(struct options *o, const struct program *p, int argc, char **argv)
 
     *o = (struct options){.program = p};
     if (argc > 2 && strcmp(argv[1], "--complete") == 0) {
-        options_write_completions(stdout, p, words + 2, argc - 2);
+        write_completions(stdout, p, words + 2, argc - 2);
         return end_output(stdout, EXIT_CODE_OK);
     }
     find_place(&at, p, argc, words, 1);
@@ -437,7 +437,7 @@ options_parse(struct options *o, const struct program *p, int argc, char **argv)
     if (!o->command && at.name[0])
         return refuse(o, "unknown command", "", near.asked, near.word);
     if (asks_for_help(argc, argv)) {
-        options_write_help(stdout, p, o->command, at.group);
+        write_help(stdout, p, o->command, at.group);
         return end_output(stdout, EXIT_CODE_OK);
     }
     int code = read_words(o, argc, argv, &at);
@@ -446,7 +446,7 @@ options_parse(struct options *o, const struct program *p, int argc, char **argv)
     if (options_has(o, "version"))
         return print_version(o);
     if (p->commands && !o->command) {
-        options_write_help(stderr, p, NULL, at.group);
+        write_help(stderr, p, NULL, at.group);
         return EXIT_CODE_USAGE;
     }
     return check_count(o);
@@ -491,10 +491,4 @@ options_number(const struct options *o, const char *name, uint64_t fallback)
     if (value)
         text_number(&number, span_of(value), INT64_MAX); // check_value saw that it is one
     return number;
-}
-
-bool
-options_is(const struct options *o, const char *command)
-{
-    return o->command && strcmp(o->command->name, command) == 0;
 }

@@ -10,7 +10,6 @@
 
 #include <signal.h>
 #include <stdint.h>
-#include <stdio.h>
 
 enum option_kind {
     OPTION_FLAG,   // takes no value
@@ -114,18 +113,5 @@ int options_parse(struct options *o, const struct program *p, int argc, char **a
 bool options_has(const struct options *o, const char *name);
 const char *options_text(const struct options *o, const char *name, const char *fallback);
 uint64_t options_number(const struct options *o, const char *name, uint64_t fallback);
-
-// options_is says whether the command is the one of that name.
-bool options_is(const struct options *o, const char *command);
-
-// options_write_help writes what --help prints: of the program, of one command, or of the
-// commands that start with the word `group` ("journal"); both empty: the program.
-void options_write_help(FILE *to, const struct program *p, const struct command *c,
-                        struct span group);
-
-// options_write_completions writes what may stand in place of the last of `words`, a line each:
-// the word, a tab, and what it is. Nothing where any text or a file may stand.
-void options_write_completions(FILE *to, const struct program *p,
-                               const char *const *words, int words_len);
 
 #endif

@@ -146,8 +146,8 @@ output_close(char bracket)
     buf_add_byte(&document, bracket == '{' ? '}' : ']');
 }
 
-struct span
-output_line(void)
+void
+output_line(FILE *to)
 {
     if (is_ended || document.len == 0) { // without a member
         buf_clear(&document);
@@ -156,15 +156,7 @@ output_line(void)
     buf_add_text(&document, "}\n");
     is_ended = true;
     is_cut = is_cut || document.full;
-    return buf_span(&document);
-}
-
-void
-output_print_line(void)
-{
-    struct span line = output_line();
-
-    fwrite(line.at, 1, line.len, stdout);
+    fwrite(document.at, 1, document.len, to);
 }
 
 // --- what is waited for -----------------------------------------------------------------

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 // Set by program_start, read by everybody.
 extern struct output {
@@ -47,10 +48,8 @@ void output_json(const char *name, const char *format, ...)
 void output_open(const char *name, char bracket);
 void output_close(char bracket);
 
-// output_line closes the document and gives its line, valid until the next member; the next
-// member starts a new one. output_print_line prints that.
-struct span output_line(void);
-void output_print_line(void);
+// output_line closes the document and writes its line; the next member starts a new one.
+void output_line(FILE *to);
 
 // output_wait says on stderr what is asked or waited for from here on, in place of what was
 // before: on a terminal in a line that is rewritten and wiped, else in one line after 1.5 s.

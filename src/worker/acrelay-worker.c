@@ -90,7 +90,7 @@ add_applied(const struct apply *a, bool done)
     else
         output_json("found", "null");
     output_json("done", done ? "true" : "false");
-    output_print_line();
+    output_line(stdout);
 }
 
 static void
@@ -151,7 +151,7 @@ recreate(void *worker, struct err *err)
         output_text("hook", span_of(name));
         output_number("created", a.created);
         output_number("removed", a.removed);
-        output_print_line();
+        output_line(stdout);
     } else {
         printf("%s: %zu created, %zu old ones removed\n", name, a.created, a.removed);
     }
@@ -187,7 +187,7 @@ add_uses(const size_t *uses, size_t len)
     }
     output_close('[');
     output_number("unknown", uses[len]);
-    output_print_line();
+    output_line(stdout);
 }
 
 static void

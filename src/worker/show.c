@@ -290,7 +290,7 @@ plan(void *worker, struct err *err)
     if (code == EXIT_CODE_OK) {
         warn_of_events(w);
         if (output.json)
-            add_plan(&a.plan, a.found.len), output_print_line();
+            add_plan(&a.plan, a.found.len), output_line(stdout);
         else
             print_plan(&a.plan, &a.found);
         if (a.plan.writes + a.plan.count[STEP_REFUSE] &&
@@ -348,7 +348,7 @@ list(void *worker, struct err *err)
     }
     if (shown && output.json) {
         output_close('[');
-        output_print_line();
+        output_line(stdout);
     }
     hooks_release(&found);
     return result < 0 ? -1 : EXIT_CODE_OK;
@@ -445,7 +445,7 @@ add_import(const struct hook *found)
     add_set("sources", &found->sources);
     add_number("list", found->list);
     add_number("adopt", found->id);
-    output_print_line();
+    output_line(stdout);
 }
 
 static int

@@ -14,8 +14,9 @@ read_config(const struct worker *w, struct err *err)
     struct problems problems = {0};
     struct config *c = config_read(w->file, NULL, &problems);
 
-    problems_print(&problems,
-                   options_is(w->options, "run") ? PROBLEMS_LOG : PROBLEMS_STDERR);
+    problems_print(&problems, strcmp(w->options->command->name, "run") == 0
+                                  ? PROBLEMS_LOG
+                                  : PROBLEMS_STDERR);
     free(problems.at);
     if (!c)
         err_exit(err, EXIT_CODE_CONFIG, "%s cannot be used as it is", w->file);
