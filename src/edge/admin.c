@@ -20,7 +20,7 @@ enum {
 };
 
 static struct {
-    admin_ready_fn *ready;
+    bool (*ready)(struct buf *checks, void *context);
     void *context;
     pthread_mutex_t lock; // for what follows
     struct {
@@ -277,7 +277,8 @@ handle(struct http_request *r, void *context)
 }
 
 struct http_server *
-admin_start(int socket, admin_ready_fn *ready, void *context, struct err *err)
+admin_start(int socket, bool (*ready)(struct buf *checks, void *context), void *context,
+            struct err *err)
 {
     struct http_options options = {.sockets = &socket,
                                    .sockets_len = 1,
@@ -374,15 +375,6 @@ admin_find_metric(const struct buf *page, const char *name, double *sum)
         found = true;
     }
     return found;
-}
-
-double
-admin_sum_metric(const struct buf *page, const char *name)
-{
-    double sum;
-
-    admin_find_metric(page, name, &sum);
-    return sum;
 }
 
 // Posts to what never was a hook stand under hook="-".

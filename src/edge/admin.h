@@ -7,13 +7,11 @@
 #include "edge/http.h"
 #include "edge/sockets.h"
 
-// admin_ready_fn appends the members of `checks` (`"journal":true,...`) and returns whether
-// the process is ready.
-typedef bool admin_ready_fn(struct buf *checks, void *context);
-
-// admin_start serves the pages on a listening socket.
-struct http_server *admin_start(int socket, admin_ready_fn *ready, void *context,
-                                struct err *err);
+// admin_start serves the pages on a listening socket. `ready` appends the members of `checks`
+// (`"journal":true,...`) and returns whether the process is ready.
+struct http_server *admin_start(int socket,
+                                bool (*ready)(struct buf *checks, void *context),
+                                void *context, struct err *err);
 
 // What is below may be called from any thread, before admin_start too.
 
@@ -61,7 +59,14 @@ void admin_fetch_metrics(struct buf *page, const struct socket_address *to);
 // as they stand in the page: name{hook="a",code="200"}. False when the page has none;
 // admin_sum_metric gives 0 then.
 bool admin_find_metric(const struct buf *page, const char *name, double *sum);
-double admin_sum_metric(const struct buf *page, const char *name);
+static inline double
+admin_sum_metric(const struct buf *page, const char *name)
+{
+    double sum;
+
+    admin_find_metric(page, name, &sum);
+    return sum;
+}
 
 // admin_sum_left is how many posts came for hooks that left the file, and were answered 404.
 double admin_sum_left(const struct buf *page);

@@ -1,6 +1,6 @@
-// The state is a ticket and what is done for it. A claim compares both, so that the journal's
+// Deferred answers (http.h). The state is a ticket and what is done for it. A claim compares both, so that the journal's
 // belated result for an answer whose time was up cannot answer the request that came after it.
-#include "edge/deferred.h"
+#include "edge/http.h"
 
 #include <limits.h>
 #include <linux/futex.h>

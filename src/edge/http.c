@@ -44,6 +44,7 @@ struct http_thread {
     unsigned requests; // so far
     int fd;            // -1: not known
     struct deferred_pair deferred;
+    struct http_server *server;
     struct http_thread *next;
     pthread_t id;
     pthread_mutex_t lock;
@@ -58,11 +59,10 @@ struct http_server {
     sem_t taken;                   // posted when the sockets are in place, or `failed`
     bool failed;
     _Atomic(size_t) connections;
-    _Atomic(struct http_thread *) threads; // grows only
 };
 
-// In civetweb's worker threads.
-static _Thread_local struct http_server *my_server;
+static _Atomic(struct http_thread *) all_threads; // of all servers; grows only
+
 static _Thread_local struct http_thread *me;
 
 // --- threads -------------------------------------------------------------------------------
@@ -89,10 +89,10 @@ add_thread(struct http_server *s)
 {
     struct http_thread *t = memory_get(sizeof *t);
 
-    *t = (struct http_thread){.id = pthread_self(), .fd = -1};
+    *t = (struct http_thread){.id = pthread_self(), .fd = -1, .server = s};
     pthread_mutex_init(&t->lock, NULL);
-    t->next = atomic_load(&s->threads);
-    while (!atomic_compare_exchange_weak(&s->threads, &t->next, t))
+    t->next = atomic_load(&all_threads);
+    while (!atomic_compare_exchange_weak(&all_threads, &t->next, t))
         continue;
     return t;
 }
@@ -120,7 +120,6 @@ init_thread(const struct mg_context *context, int type)
     } else if (type == WORKER) {
         pthread_setname_np(pthread_self(), "http");
         yield_on_wakeup();
-        my_server = s;
         me = add_thread(s);
     }
     return NULL;
@@ -137,19 +136,17 @@ interrupt_if_late(struct http_thread *t, int64_t now_ms)
 
 // A signal that falls between two polls is lost; the next tick sends another.
 static void *
-keep_time(void *server)
+keep_time(void *unused)
 {
-    struct http_server *s = server;
-
     for (;;) {
         clock_sleep_ms(TICK_MS);
         int64_t now_ms = clock_mono_ms();
-        for (struct http_thread *t = atomic_load(&s->threads); t; t = t->next) {
+        for (struct http_thread *t = atomic_load(&all_threads); t; t = t->next) {
             interrupt_if_late(t, now_ms);
-            deferred_expire(&t->deferred, now_ms, s->options.expire);
+            deferred_expire(&t->deferred, now_ms, t->server->options.expire);
         }
     }
-    return NULL; // never
+    return unused; // never
 }
 
 static void
@@ -158,18 +155,22 @@ do_nothing(int signal)
     (void)signal; // it interrupts a call, that is all
 }
 
-// Ends with the process.
+// One for all servers; it ends with the process.
 static int
-start_timekeeper(struct http_server *s, struct err *err)
+start_timekeeper(struct err *err)
 {
+    static bool started;
     struct sigaction action = {.sa_handler = do_nothing};
     pthread_t timekeeper;
 
+    if (started)
+        return 0;
     sigemptyset(&action.sa_mask);
     sigaction(SIGURG, &action, NULL);
-    if (thread_start(&timekeeper, "http-timeouts", keep_time, s, err) < 0)
+    if (thread_start(&timekeeper, "http-timeouts", keep_time, NULL, err) < 0)
         return -1;
     pthread_detach(timekeeper);
+    started = true;
     return 0;
 }
 
@@ -211,7 +212,7 @@ fill_request(struct http_request *r, struct mg_connection *conn,
                                              span_of(info->http_headers[i].value)};
     r->is_whole =
         r->headers_len >= HTTP_HEADERS_MAX || is_whole(r->headers, r->headers_len);
-    r->connections = atomic_load(&my_server->connections);
+    r->connections = atomic_load(&me->server->connections);
     r->connection = conn;
 }
 
@@ -222,7 +223,7 @@ begin_request(struct mg_connection *conn)
 
     me->requests++;
     fill_request(&r, conn, mg_get_request_info(conn));
-    my_server->options.handle(&r, my_server->options.context);
+    me->server->options.handle(&r, me->server->options.context);
     me->since_ms = clock_mono_ms();
     return 1;
 }
@@ -234,7 +235,7 @@ begin_connection(const struct mg_connection *conn, void **data)
     me->since_ms = clock_mono_ms();
     me->requests = 0;
     me->fd = -1;
-    atomic_fetch_add(&my_server->connections, 1);
+    atomic_fetch_add(&me->server->connections, 1);
     return 0;
 }
 
@@ -243,7 +244,7 @@ end_connection(const struct mg_connection *conn)
 {
     (void)conn;
     deferred_settle(&me->deferred);
-    atomic_fetch_sub(&my_server->connections, 1);
+    atomic_fetch_sub(&me->server->connections, 1);
 }
 
 struct span
@@ -359,7 +360,7 @@ http_reply(struct http_request *r, int code, const char *headers, struct span bo
 static int
 answer_refusal(struct mg_connection *conn, int code, const char *text)
 {
-    const struct http_options *o = &my_server->options;
+    const struct http_options *o = &me->server->options;
 
     (void)text;
     if (code == 400 && clock_mono_ms() - me->since_ms >= o->request_timeout_ms)
@@ -441,7 +442,7 @@ http_start(const struct http_options *options, struct err *err)
 {
     struct http_server *s = make_server(options, err);
 
-    if (!s || start_timekeeper(s, err) < 0)
+    if (!s || start_timekeeper(err) < 0)
         return NULL;
     if (!start_civetweb(s)) {
         err_exit(err, EXIT_CODE_FAILURE,

@@ -10,8 +10,8 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "edge/deferred.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 enum { HTTP_HEADERS_MAX = 64 }; // with so many, civetweb drops the rest silently
@@ -32,7 +32,62 @@ struct http_request {
     void *connection;
 };
 
-typedef void http_handler(struct http_request *request, void *context);
+// --- deferred answers -----------------------------------------------------------------------
+
+// A deferred answer is sent by another thread than its request's handler, so that the handler's
+// thread can read the connection's next request instead of sleeping. Until it is sent it
+// belongs to whoever claims it: one thread, once.
+//
+// Each connection has a pair, used in turn: an answer that is just being sent does not hold
+// up the next request. No request is taken up while an earlier answer is still owed, so that
+// answers keep the order of their requests.
+
+// What who claims the answer must know to give it; all the handler's.
+struct deferred_work {
+    void *handler;
+    void *subject;
+    size_t index;
+    int64_t start_us;
+};
+
+struct deferred {
+    struct deferred_work work;
+    // deferred.c's
+    int fd;
+    _Atomic(int64_t) deadline_ms;
+    _Atomic(uint32_t) state; // futex word
+    _Atomic(bool) awaited;
+};
+
+struct deferred_pair {
+    struct deferred at[2];
+    unsigned turn;
+    uint32_t ticket; // the last one given
+};
+
+// deferred_next leaves an answer on the connection `fd` to whoever claims it with that ticket.
+// It waits while an earlier answer is owed. For the connection's own thread.
+struct deferred *deferred_next(struct deferred_pair *p, int fd, int64_t deadline_ms,
+                               const struct deferred_work *work, uint32_t *ticket);
+
+// deferred_settle waits until nothing is owed any more or on its way: before the connection's
+// own thread writes to it or closes it.
+void deferred_settle(struct deferred_pair *p);
+
+// deferred_claim says whether the answer is the caller's to give. False: another thread was
+// faster, or this ticket's answer was given long ago.
+bool deferred_claim(struct deferred *d, uint32_t ticket);
+
+// deferred_finish sends a claimed answer, with one call that never waits: a client that does
+// not read what it is sent loses its connection. *d is not the caller's any more.
+void deferred_finish(struct deferred *d, struct span answer);
+
+// deferred_expire claims what is owed past its deadline and has `expire` finish it. Called by
+// any one thread.
+void deferred_expire(struct deferred_pair *p, int64_t now_ms,
+                     void (*expire)(struct deferred *d));
+
+// --- the server ----------------------------------------------------------------------------
 
 struct http_options {
     const int *sockets; // listening, O_NONBLOCK; they stay the caller's
@@ -41,7 +96,7 @@ struct http_options {
     int queue;                  // connections that are accepted and wait for a thread
     int64_t request_timeout_ms; // for a request's head
     int64_t idle_ms;            // of a connection kept alive
-    http_handler *handle;
+    void (*handle)(struct http_request *request, void *context);
     // Counts what was answered without the handler (no HTTP, too slow a head); may be NULL.
     void (*count_refusal)(int code, void *context);
     // Finishes a deferred answer whose deadline passed; may be NULL where none is deferred.
@@ -53,7 +108,7 @@ struct http_server;
 
 // http_start serves until the process ends: civetweb's own stop would drop requests. The
 // sockets' queues are taken over before the first poll, so that what waits there is served. It
-// takes SIGURG for itself, to interrupt reads whose time is up.
+// takes SIGURG for itself, to interrupt reads whose time is up. For one thread at a time.
 struct http_server *http_start(const struct http_options *options, struct err *err);
 
 // http_find_header finds a header by name; count (may be NULL) says how often it is there.

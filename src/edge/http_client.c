@@ -111,13 +111,3 @@ http_client_close(struct http_client *c)
     curl_easy_cleanup(c->curl); // NULL is fine
     c->curl = NULL;
 }
-
-int
-http_client_once(const struct http_call *call, struct buf *page, struct err *err)
-{
-    struct http_client c = {0};
-    int status = http_client_call(&c, call, page, err);
-
-    http_client_close(&c);
-    return status;
-}

@@ -29,6 +29,14 @@ int http_client_call(struct http_client *c, const struct http_call *call,
 void http_client_close(struct http_client *c);
 
 // http_client_once is the same over a connection of its own.
-int http_client_once(const struct http_call *call, struct buf *page, struct err *err);
+static inline int
+http_client_once(const struct http_call *call, struct buf *page, struct err *err)
+{
+    struct http_client c = {0};
+    int status = http_client_call(&c, call, page, err);
+
+    http_client_close(&c);
+    return status;
+}
 
 #endif

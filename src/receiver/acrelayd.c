@@ -16,7 +16,7 @@
 //   relay            reads what the committer wrote, ships it to Redis, trims
 //   resolver         one look-up of Redis's host name; a stop does not wait for it
 //
-//   http --record in the open group--> committer --answer (edge/deferred.h)--> the client
+//   http --record in the open group--> committer --answer (edge/http.h)--> the client
 //   committer --"more is durable"--> relay --journal_publish--> maintenance
 //   main --snapshot (receiver/snapshot.h), config (relay_reload)--> http, relay
 //   admin (an http thread of the admin listener) --SIGHUP, kill(2)--> main, for POST /reload
