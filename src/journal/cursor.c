@@ -24,13 +24,11 @@ struct cursor {
     uint64_t after;   // last sequence that was given out or passed
     uint64_t durable; // known to be synced; a reader without journal takes what it finds
     uint64_t proved;  // all up to here was acknowledged or skipped
-    int fd;           // segment being read, -1: none
     struct segment segment, next; // `next` is the one after it, or else the first to read
     bool has_next;
-    struct segment_scan scan;
-    struct buf chunk;
-    bool pending;    // a record was read and not given yet
-    int64_t read_us; // receipt of the last record read, 0: none yet
+    struct segment_scan scan; // of the segment being read; its fd is -1: none
+    bool pending;             // a record was read and not given yet
+    int64_t read_us;          // receipt of the last record read, 0: none yet
     bool woken;
 };
 
@@ -39,10 +37,9 @@ cursor_make(struct journal *j, int dir, uint64_t after)
 {
     struct cursor *c = memory_get(sizeof *c);
 
-    *c = (struct cursor){.journal = j, .dir = dir, .after = after, .fd = -1};
+    *c = (struct cursor){.journal = j, .dir = dir, .after = after, .scan.fd = -1};
     if (!j)
         c->durable = UINT64_MAX;
-    buf_init(&c->chunk, SEGMENT_CHUNK_MAX);
     return c;
 }
 
@@ -86,9 +83,7 @@ cursor_journal_id(const struct cursor *c)
 static void
 leave_segment(struct cursor *c)
 {
-    if (c->fd >= 0)
-        close(c->fd);
-    c->fd = -1;
+    segment_scan_close(&c->scan);
     c->pending = false;
 }
 
@@ -100,7 +95,6 @@ cursor_close(struct cursor *c)
     leave_segment(c);
     if (!c->journal)
         close(c->dir);
-    buf_release(&c->chunk);
     free(c);
 }
 
@@ -178,9 +172,9 @@ refresh(struct cursor *c, struct err *err)
         return -1;
     if (c->journal)
         c->durable = c->proved = c->journal->durable;
-    if (c->journal && c->fd >= 0 && (s = snapshot_find(&v, c->segment.name)))
+    if (c->journal && c->scan.fd >= 0 && (s = snapshot_find(&v, c->segment.name)))
         c->scan.end = s->end;
-    if (c->fd < 0)
+    if (c->scan.fd < 0)
         i = snapshot_pick(&v, c->after + 1);
     else
         while (i < v.list.len && !segment_is_after(&v.list.at[i], &c->segment))
@@ -191,8 +185,8 @@ refresh(struct cursor *c, struct err *err)
     snapshot_close(&v);
     c->scan.next_first = c->has_next ? c->next.header.first : 0;
     if (!c->journal)
-        buf_clear(&c->chunk); // its zeros may have become records
-    if (c->fd >= 0 && !s && fstat(c->fd, &st) == 0)
+        buf_clear(&c->scan.chunk); // its zeros may have become records
+    if (c->scan.fd >= 0 && !s && fstat(c->scan.fd, &st) == 0)
         c->scan.end = (uint64_t)st.st_size;
     return 0;
 }
@@ -235,16 +229,16 @@ enter_segment(struct cursor *c, struct err *err)
 {
     leave_segment(c);
     c->segment = c->next;
-    c->fd = openat(c->dir, c->segment.name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (c->fd < 0) {
-        err_errno(err, "cannot open segment %s", c->segment.name);
+    if (segment_scan_open(&c->scan, c->dir, c->segment.name, &c->segment.header, err) <
+        0) {
         err->kind = ERR_AGAIN; // it may just have been removed
         if (err->error == ENOENT && c->journal)
             forget(c->journal, c->segment.name);
         return -1;
     }
     prove(c, c->segment.header.first - 1);
-    segment_scan_start(&c->scan, c->fd, &c->segment.header, c->segment.end, &c->chunk);
+    if (c->journal) // of the active one only so far
+        c->scan.end = c->segment.end;
     c->scan.live = true;
     c->scan.tail = c->journal ? &c->journal->tail : NULL;
     return 0;
@@ -351,7 +345,8 @@ set_aside(struct cursor *c, const struct segment_hole *hole)
         judge(c, hole->first, hole->last, &loss, &err) < 0 ||
         loss.range.first > loss.range.last || !loss.in_place)
         return;
-    int copied = bad_copy(c->dir, c->fd, c->segment.name, hole->from, hole->to, &err);
+    int copied =
+        bad_copy(c->dir, c->scan.fd, c->segment.name, hole->from, hole->to, &err);
     if (copied == 0 || (copied < 0 && !first_report(c->journal, loss.range.first)))
         return; // reported before
     log_alarm("journal: segment %s is damaged from byte %llu to %llu (records %llu to "
@@ -414,7 +409,7 @@ read_on(struct cursor *c, struct err *err)
     enum segment_result r;
     int on = 1;
 
-    if (c->fd < 0)
+    if (c->scan.fd < 0)
         on = refresh(c, err) < 0 ? -1 : go_on_reading(c, err);
     for (c->scan.checks = 0; on > 0; on = step(c, r, err)) {
         r = segment_scan_next(&c->scan, err);

@@ -72,13 +72,14 @@ struct journal {
     // Held while a segment is removed, by committer or maintenance: one after the other, oldest
     // first, or a crash could leave an older one without a newer.
     pthread_mutex_t removing;
-    struct once stuck;             // a removal that failed; under `removing`
-    pthread_mutex_t lock;          // for everything below but the committer's own
-    pthread_cond_t work;           // to the committer: the open group has records
-    pthread_cond_t taken;          // to appenders: a new open group
-    pthread_cond_t space;          // to maintenance: check spares and retention
-    pthread_cond_t filled;         // to the committer: maintenance is done with it
-    pthread_cond_t read;           // to cursors: more is durable
+    struct once stuck;       // a removal that failed; under `removing`
+    struct once unconfirmed; // one for room, without a fresh cursor; under `removing`
+    pthread_mutex_t lock;    // for everything below but the committer's own
+    pthread_cond_t work;     // to the committer: the open group has records
+    pthread_cond_t taken;    // to appenders: a new open group
+    pthread_cond_t space;    // to maintenance: check spares and retention
+    pthread_cond_t filled;   // to the committer: maintenance is done with it
+    pthread_cond_t read;     // to cursors: more is durable
     struct group groups[2], *open; // the other one is the committer's
     bool idle;                     // the committer sleeps
     bool stopping;
@@ -91,7 +92,6 @@ struct journal {
     int64_t published_us;        // clock_boot_us of the last cursor read, 0: none yet
     int64_t wall_base_us;        // wall clock minus boot clock, as believed
     bool clock_held;             // the wall clock stepped: nothing is deleted for its age
-    bool room_reported; // room was made without a fresh cursor, and that was reported
     struct age_marks ages;
     struct segment *segments; // in order; the last one may be the active one
     size_t segments_len;

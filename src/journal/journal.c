@@ -18,7 +18,6 @@
 #include "base/thread.h"
 #include "journal/cursor.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/statvfs.h>
@@ -110,44 +109,32 @@ pass_unreadable(const struct segment *s, struct found *found, const struct err *
     found->torn = (struct range){0};
 }
 
-static void
-scan_records(int fd, const struct segment *s, struct found *found)
+// The records of a process that was killed may be in the page cache only: they are synced
+// before anyone may see them.
+static int
+scan_segment(int dir, const struct segment *s, struct found *found, struct err *err)
 {
-    struct err err;
+    struct err why;
     struct segment_scan scan;
-    struct buf chunk;
     enum segment_result r;
 
-    buf_init(&chunk, SEGMENT_CHUNK_MAX);
-    segment_scan_start(&scan, fd, &s->header, s->bytes, &chunk);
+    if (segment_scan_open(&scan, dir, s->name, &s->header, err) < 0)
+        return -1;
     found->last = s->header.first - 1;
     found->torn = (struct range){0};
-    while ((r = segment_scan_next(&scan, &err)) > SEGMENT_END)
+    while ((r = segment_scan_next(&scan, &why)) > SEGMENT_END)
         if (r == SEGMENT_HOLE)
             take_hole(found, &scan.hole);
         else
             take_frame(found, &scan.frame);
     if (scan.sealed)
         take_frame(found, &scan.frame);
-    buf_release(&chunk);
     if (r == SEGMENT_ERROR)
-        pass_unreadable(s, found, &err);
-}
-
-// The records of a process that was killed may be in the page cache only: they are synced
-// before anyone may see them.
-static int
-scan_segment(int dir, const struct segment *s, struct found *found, struct err *err)
-{
-    int fd = openat(dir, s->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-
-    if (fd < 0)
-        return err_errno(err, "cannot open segment %s", s->name);
+        pass_unreadable(s, found, &why);
     int result = 0;
-    scan_records(fd, s, found);
-    if (fdatasync(fd) < 0)
+    if (fdatasync(scan.fd) < 0)
         result = err_errno(err, "cannot sync segment %s", s->name);
-    close(fd);
+    segment_scan_close(&scan);
     return result;
 }
 

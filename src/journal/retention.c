@@ -291,18 +291,19 @@ put_back(struct journal *j, const struct segment *s)
     pthread_mutex_unlock(&j->lock);
 }
 
-// report_room: a segment was removed for room, whatever speaks against it.
+// report_room: a segment was removed for room, whatever speaks against it. With `removing`.
 static void
 report_room(struct journal *j)
 {
     pthread_mutex_lock(&j->lock);
-    bool fresh = is_cursor_fresh(j, j->fresh_us), report = !fresh && !j->room_reported;
-    j->room_reported = !fresh;
-    if (!fresh)
-        j->counts.unconfirmed++;
+    bool fresh = is_cursor_fresh(j, j->fresh_us);
+    j->counts.unconfirmed += !fresh;
     pthread_mutex_unlock(&j->lock);
-    if (report)
-        log_alarm(
+    if (fresh)
+        once_clear(&j->unconfirmed);
+    else
+        once_report(
+            &j->unconfirmed, LOG_LEVEL_ALARM,
             "journal: there is no room left, and Redis has not answered for more than "
             "%lld s: the oldest published records are removed before keep. If Redis "
             "has lost them, they cannot be sent again. Bring Redis back, or give the "

@@ -6,10 +6,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
     CHUNK = 1 << 20,
+    CHUNK_MAX = JOURNAL_RECORD_MAX + (2 << 20),
     BLOCK = 4096,               // of a disk: what cannot be read is passed in such pieces
     TAIL_KEPT = 1 << 19,        // bytes that readers find, at least
     TAIL_BYTES = 2 * TAIL_KEPT, // of memory, if no group is larger
@@ -160,6 +162,44 @@ segment_read_header(int fd, struct segment_header *h, struct err *err)
     return 0;
 }
 
+int
+segment_scan_open(struct segment_scan *s, int dir, const char *name,
+                  const struct segment_header *known, struct err *err)
+{
+    struct segment_header h;
+    struct stat st;
+    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+    *s = (struct segment_scan){.fd = -1};
+    if (fd < 0)
+        return err_errno(err, "cannot open segment %s", name);
+    int result = fstat(fd, &st) < 0 ? err_errno(err, "cannot stat") : 0;
+    if (result == 0 && !known)
+        result = segment_read_header(fd, &h, err);
+    if (result < 0) {
+        close(fd);
+        return err_context(err, "segment %s", name);
+    }
+    known = known ? known : &h;
+    s->fd = fd;
+    s->salt = known->salt;
+    s->offset = SEGMENT_HEADER;
+    s->end = (uint64_t)st.st_size;
+    s->after = known->first - 1;
+    buf_init(&s->chunk, CHUNK_MAX);
+    return 0;
+}
+
+void
+segment_scan_close(struct segment_scan *s)
+{
+    if (s->fd < 0)
+        return;
+    close(s->fd);
+    buf_release(&s->chunk);
+    s->fd = -1;
+}
+
 static int
 cannot_read(struct err *err)
 {
@@ -173,7 +213,7 @@ cannot_read(struct err *err)
 static int
 window_fill(struct segment_scan *s, uint64_t len, struct err *err)
 {
-    struct buf *c = s->chunk;
+    struct buf *c = &s->chunk;
 
     if (s->offset >= s->end || len > s->end - s->offset)
         return 0;
@@ -202,7 +242,7 @@ window_fill(struct segment_scan *s, uint64_t len, struct err *err)
 static const char *
 window_at(const struct segment_scan *s)
 {
-    return s->chunk->at + (s->offset - s->chunk_at);
+    return s->chunk.at + (s->offset - s->chunk_at);
 }
 
 // What stands at an offset.

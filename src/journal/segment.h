@@ -38,7 +38,6 @@ enum {
     SEGMENT_FRAME = 32,
     SEGMENT_RECORD_MIN = 40, // a frame and a byte of payload, padded
     SEGMENT_NAME = 40,
-    SEGMENT_CHUNK_MAX = JOURNAL_RECORD_MAX + (2 << 20), // for the buf of a scan
 };
 
 struct segment_header {
@@ -179,7 +178,7 @@ struct segment_scan {
     struct segment_frame frame; // of SEGMENT_RECORD; of what follows a SEGMENT_HOLE
     const char *payload;        // of SEGMENT_RECORD, in the chunk, until the next call
     struct segment_hole hole;   // of SEGMENT_HOLE
-    struct buf *chunk;
+    struct buf chunk;
     uint64_t chunk_at; // offset in the file of chunk's first byte
 };
 
@@ -193,19 +192,12 @@ enum segment_result {
     SEGMENT_CHECK = 3,
 };
 
-// segment_scan_start begins before the first record. The rest of *s is the caller's to set.
-static inline void
-segment_scan_start(struct segment_scan *s, int fd, const struct segment_header *h,
-                   uint64_t end, struct buf *chunk)
-{
-    *s = (struct segment_scan){.fd = fd,
-                               .salt = h->salt,
-                               .offset = SEGMENT_HEADER,
-                               .end = end,
-                               .after = h->first - 1,
-                               .chunk = chunk};
-    buf_clear(chunk);
-}
+// segment_scan_open opens a file of a directory and begins before its first record. Its header
+// is read, unless it is known. ERR_INPUT when it is not one we know. The rest of *s, after this,
+// is the caller's to set. segment_scan_close is fine for one that is not open (fd -1).
+int segment_scan_open(struct segment_scan *s, int dir, const char *name,
+                      const struct segment_header *known, struct err *err);
+void segment_scan_close(struct segment_scan *s);
 
 enum segment_result segment_scan_next(struct segment_scan *s, struct err *err);
 

@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static uint64_t
@@ -110,39 +109,20 @@ scan_all(struct verify *v, struct err *err)
     return (int)r;
 }
 
-// The size is asked now: a segment may have grown since it was listed, before the next began.
-static int
-verify_file(struct verify *v, int fd, struct err *err)
-{
-    const struct segment *s = &v->list->at[v->i];
-    struct buf chunk;
-    struct stat st;
-
-    if (fstat(fd, &st) < 0)
-        return err_errno(err, "segment %s", s->name);
-    buf_init(&chunk, SEGMENT_CHUNK_MAX);
-    segment_scan_start(&v->scan, fd, &s->header, (uint64_t)st.st_size, &chunk);
-    v->scan.passes_unreadable = true;
-    if (!is_newest(v))
-        v->scan.next_first = s[1].header.first;
-    int result = scan_all(v, err);
-    buf_release(&chunk);
-    return result;
-}
-
 // 1, 0 when it is gone (published, and room was needed), -1 with *err.
 static int
 verify_one(struct verify *v, int dir, struct err *err)
 {
     const struct segment *s = &v->list->at[v->i];
-    int fd = openat(dir, s->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
-    if (fd < 0)
-        return errno == ENOENT ? 0 : err_errno(err, "cannot open segment %s", s->name);
+    if (segment_scan_open(&v->scan, dir, s->name, &s->header, err) < 0)
+        return err->error == ENOENT ? 0 : -1;
+    v->scan.passes_unreadable = true;
+    v->scan.next_first = is_newest(v) ? 0 : s[1].header.first;
     v->found = (struct verify_segment){
         .name = s->name, .first = s->header.first, .last = s->header.first - 1};
-    int result = verify_file(v, fd, err);
-    close(fd);
+    int result = scan_all(v, err);
+    segment_scan_close(&v->scan);
     return result < 0 ? -1 : 1;
 }
 
@@ -244,47 +224,23 @@ salvage_hole(struct salvage *s, struct err *err)
                   s->context, err);
 }
 
-static int
-salvage_all(struct salvage *s, struct err *err)
-{
-    enum segment_result r;
-
-    while ((r = segment_scan_next(&s->scan, err)) > SEGMENT_END)
-        if ((r == SEGMENT_HOLE ? salvage_hole(s, err) : salvage_record(s, err)) < 0)
-            return -1;
-    return (int)r;
-}
-
-static int
-salvage_file(struct salvage *s, int fd, const char *path, struct err *err)
-{
-    struct segment_header h;
-    struct buf chunk;
-    struct stat st;
-
-    if (fstat(fd, &st) < 0)
-        return err_errno(err, "%s", path);
-    if (segment_read_header(fd, &h, err) < 0)
-        return err_context(err, "%s", path);
-    buf_init(&chunk, SEGMENT_CHUNK_MAX);
-    segment_scan_start(&s->scan, fd, &h, (uint64_t)st.st_size, &chunk);
-    s->scan.passes_unreadable = true;
-    int result = salvage_all(s, err);
-    buf_release(&chunk);
-    return result;
-}
-
 int
 journal_salvage(const char *path, record_fn *each, record_fn *gap, void *context,
                 struct err *err)
 {
     struct salvage s = {.each = each, .gap = gap, .context = context};
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    enum segment_result r;
+    int result = 0;
 
-    if (fd < 0)
-        return err_errno(err, "%s: cannot open", path);
-    int result = salvage_file(&s, fd, path, err);
-    close(fd);
+    if (segment_scan_open(&s.scan, AT_FDCWD, path, NULL, err) < 0)
+        return -1;
+    s.scan.passes_unreadable = true;
+    while (result == 0 && (r = segment_scan_next(&s.scan, err)) != SEGMENT_END)
+        if (r == SEGMENT_ERROR)
+            result = -1;
+        else
+            result = r == SEGMENT_HOLE ? salvage_hole(&s, err) : salvage_record(&s, err);
+    segment_scan_close(&s.scan);
     return result;
 }
 
