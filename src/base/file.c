@@ -276,15 +276,6 @@ filesystem_of_type(unsigned long type)
 }
 
 enum filesystem
-filesystem_of_fd(int fd)
-{
-    struct statfs fs;
-
-    return fstatfs(fd, &fs) == 0 ? filesystem_of_type((unsigned long)fs.f_type)
-                                 : FILESYSTEM_LOCAL;
-}
-
-enum filesystem
 filesystem_of(const char *path)
 {
     char at[PATH_MAX];

@@ -27,7 +27,6 @@ int file_sync_parent(const char *path, struct err *err);
 
 // What kind of file system holds a directory, as far as durability goes: whether what was
 // synced there is on a disk of this machine.
-
 enum filesystem {
     FILESYSTEM_LOCAL,   // as far as we know
     FILESYSTEM_NETWORK, // locks or syncs are another machine's (NFS, CIFS, FUSE, ...)
@@ -35,10 +34,8 @@ enum filesystem {
     FILESYSTEM_OVERLAY, // a container's own layer: goes with the container
 };
 
-// filesystem_of_fd and filesystem_of class the file system of an open file or of a path; of a
-// path that does not exist, that of the nearest directory above it that does. What cannot be
-// examined is FILESYSTEM_LOCAL.
-enum filesystem filesystem_of_fd(int fd);
+// filesystem_of classes the file system of a path; of one that does not exist, that of the nearest
+// directory above it that does. What cannot be examined is FILESYSTEM_LOCAL.
 enum filesystem filesystem_of(const char *path);
 
 // filesystem_of_type classes the f_type of statfs(2).

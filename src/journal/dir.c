@@ -82,7 +82,7 @@ check_owner(int dir, const char *path, struct err *err)
 static int
 check_directory(int dir, const char *path, bool force, struct err *err)
 {
-    enum filesystem kind = filesystem_of_fd(dir);
+    enum filesystem kind = filesystem_of(path);
 
     if (faccessat(dir, ".", R_OK | W_OK | X_OK, AT_EACCESS) < 0)
         return refuse_directory(err, "cannot write into it", path);
