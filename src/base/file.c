@@ -144,16 +144,17 @@ check_mode(int fd, const char *path, struct err *err)
         return 0;
     if (st.st_mode & 022)
         return err_exit(err, EXIT_CODE_PERMISSION,
-                        "%s: others can write this secret (mode %04o): chmod 600 %s",
+                        "%s: other users can write this secret (mode %04o): chmod 600 %s",
                         path, (unsigned)(st.st_mode & 07777), path);
     bool shared = st.st_uid == 0 && is_our_group(st.st_gid);
     if (st.st_mode & (shared ? 007 : 077))
         return err_exit(err, EXIT_CODE_PERMISSION,
-                        "%s: others can read this secret (mode %04o): chmod 600 %s", path,
-                        (unsigned)(st.st_mode & 07777), path);
+                        "%s: other users can read this secret (mode %04o): chmod 600 %s",
+                        path, (unsigned)(st.st_mode & 07777), path);
     if (st.st_uid != geteuid() && st.st_uid != 0)
         return err_exit(err, EXIT_CODE_PERMISSION,
-                        "%s: this secret belongs to user %u, not to us (%u) or root",
+                        "%s: this secret belongs to user %u, not to the user of this "
+                        "process (%u) or root",
                         path, (unsigned)st.st_uid, (unsigned)geteuid());
     return 0;
 }
@@ -236,7 +237,7 @@ file_read_secret(const char *path, size_t min, struct buf *to, struct err *err)
         return -1;
     if (found.len < min)
         return err_set(err, ERR_INPUT,
-                       "%s: a secret of %zu bytes; at least %zu are needed", path,
+                       "%s: the secret has %zu bytes; at least %zu are required", path,
                        found.len, min);
     return 0;
 }
@@ -296,15 +297,13 @@ const char *
 filesystem_problem(enum filesystem kind)
 {
     static const char *const problems[] = {
-        [FILESYSTEM_NETWORK] =
-            "is on a network file system, where a lock or a sync may not hold: use a "
-            "local disk, or --force",
+        [FILESYSTEM_NETWORK] = "is on a network file system, where locks and syncs are "
+                               "not reliable: use a local disk, or --force",
         [FILESYSTEM_MEMORY] =
-            "is on a file system that is only memory (tmpfs or ramfs): what was "
-            "answered 200 is gone at the next boot. Use a local disk, or --force",
-        [FILESYSTEM_OVERLAY] =
-            "is in a container's own layer (overlay): deliveries go when the "
-            "container is removed. Use a volume"};
+            "is on a memory file system (tmpfs or ramfs): deliveries answered with 200 "
+            "are gone at the next boot. Use a local disk, or --force",
+        [FILESYSTEM_OVERLAY] = "is in a container's own layer (overlay): deliveries are "
+                               "gone when the container is removed. Use a volume"};
 
     return problems[kind]; // NULL for FILESYSTEM_LOCAL
 }

@@ -13,10 +13,9 @@ thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *co
     int failed = pthread_create(thread, NULL, run, context);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failed)
-        return err_exit(err, EXIT_CODE_FAILURE,
-                        "cannot start the thread %s (too little memory, or too many "
-                        "processes?)",
-                        name);
+        return err_exit(
+            err, EXIT_CODE_FAILURE,
+            "cannot start the thread %s (out of memory, or too many processes?)", name);
     pthread_setname_np(*thread, name); // fails for a longer name only
     return 0;
 }

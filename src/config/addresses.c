@@ -37,12 +37,12 @@ static const char *
 check_name(struct span name)
 {
     if (name.len == 0 || name.len > 253 || name.at[0] == '-' || name.at[0] == '.')
-        return "a URL with a broken host";
+        return "a URL with an invalid host";
     for (size_t i = 0; i < name.len; i++)
         if ((unsigned char)name.at[i] >= 0x80)
             return "a URL whose host is not ASCII: write it in punycode, as xn--...";
         else if (!isalnum((unsigned char)name.at[i]) && !strchr("._-", name.at[i]))
-            return "a URL with a broken host or port";
+            return "a URL with an invalid host or port";
     return NULL;
 }
 
@@ -60,7 +60,7 @@ read_host(struct host *h, struct span text)
         h->name = span_make(text.at + 1, close - 1);
         h->port = span_from(text, close + 1);
         if (h->port.len > 0 && h->port.at[0] != ':')
-            return "a URL with a broken host or port";
+            return "a URL with an invalid host or port";
         h->port = span_from(h->port, 1);
     } else {
         h->name = span_cut(&h->port, ':');
@@ -72,9 +72,9 @@ read_host(struct host *h, struct span text)
              h->name.at);
     h->is_address = sockets_parse(&h->address, span_of(full)) == NULL;
     if (brackets && !h->is_address)
-        return "a URL with a broken IPv6 address";
+        return "a URL with an invalid IPv6 address";
     if (h->port.len > 0 && (!text_number(&number, h->port, 65535) || number == 0))
-        return "a URL with a broken host or port";
+        return "a URL with an invalid host or port";
     return NULL;
 }
 
@@ -175,7 +175,7 @@ read_database(struct redis_url *u, struct span digits)
     uint64_t number = 0;
 
     if (digits.len > 0 && !text_number(&number, digits, 1000))
-        return "a Redis URL whose database is no number";
+        return "a Redis URL whose database is not a number";
     u->database = (int)number;
     return NULL;
 }
@@ -188,7 +188,7 @@ read_redis_host(const struct value *v, struct span rest)
     struct host h;
 
     if (span_find(rest, '?') < rest.len)
-        return "a Redis URL with a query: only unix:///PATH?db=N takes one";
+        return "a Redis URL with a query: only unix:///PATH?db=N may have one";
     struct span address = span_cut(&rest, '/');
     char here[32];
     if (address.len < 8 && (address.len == 0 || address.at[0] == ':')) { // this machine
@@ -231,7 +231,7 @@ read_redis_url(const struct value *v)
     if (strchr(v->text, '@'))
         return "a user or password in the URL: use redis.user and redis.password_file";
     if (take_scheme(&url, "rediss://"))
-        return "TLS to Redis, which this build lacks: use a local proxy or a unix socket";
+        return "TLS to Redis, which is not supported: use a local proxy or a unix socket";
     if (take_scheme(&url, "redis://"))
         return read_redis_host(v, url);
     if (take_scheme(&url, "unix://") || take_scheme(&url, "unix:"))
@@ -268,7 +268,7 @@ parse_address(const struct value *v, struct socket_address *a)
         return ok ? NULL : "not the path of a unix socket";
     }
     if (means_tls(text))
-        return "a TLS port: TLS ends in a proxy in front (see the settings shipped for "
+        return "a TLS port: a proxy in front must terminate TLS (see deploy/proxy for "
                "Caddy, nginx and haproxy)";
     return sockets_parse(&a->at, path);
 }

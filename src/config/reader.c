@@ -41,9 +41,9 @@ add_variable(struct span inside, struct buf *to)
     bool has_default = word.len < inside.len;
 
     if (!is_name(word) || (has_default && !span_starts(rest, SPAN("-"))))
-        return "not a variable: ${NAME} and ${NAME:-text} are";
+        return "not a valid variable: write ${NAME} or ${NAME:-text}";
     if (memmem(rest.at, rest.len, "${", 2))
-        return "a variable in the default of another: a default is plain text";
+        return "a variable in the default of another: a default must be plain text";
     snprintf(name, sizeof name, "%.*s", (int)word.len, word.at);
     const char *value = getenv(name);
     if (has_default && (!value || !*value))
@@ -78,7 +78,7 @@ expand(const char *text, struct buf *to)
             rest = span_from(rest, 1);
         }
     }
-    return to->full ? "too long with its variables" : NULL;
+    return to->full ? "too long after replacing its variables" : NULL;
 }
 
 // --- one setting ----------------------------------------------------------------------------------
@@ -210,9 +210,9 @@ report_unknown(struct reading *r, const struct setting *table, const char *path,
     struct nearest near = nearest_start(span_of(path));
 
     if (strcmp(path, "receiver.trusted_proxies") == 0) {
-        problem_add(r, ERROR, place_of(key),
-                    "%s: there is no such setting any more; it did nothing: take it out",
-                    path);
+        problem_add(
+            r, ERROR, place_of(key),
+            "%s: this setting no longer exists and never had an effect: remove it", path);
         return;
     }
     for (const struct setting *s = table; s->path; s++)
@@ -289,8 +289,8 @@ read_hook(struct reading *r, const struct yaml_node *n)
     for (const struct config_hook *other = c->hooks; other < h; other++)
         if (other->name && strcmp(other->name, h->name) == 0)
             problem_add(r, ERROR, place_of(n),
-                        "hooks: the name %s is taken by the hook in line %d", h->name,
-                        other->line);
+                        "hooks: the name %s is already used by the hook in line %d",
+                        h->name, other->line);
     if (!h->label) {
         h->label = reading_copy(r, SPAN("acrelay "), strlen(h->name) + 1);
         strcat(h->label, h->name);

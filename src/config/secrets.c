@@ -20,8 +20,8 @@ explain_secret(const char *path, struct err *err)
 
     if (strncmp(path, "env:", 4) != 0 && access(path, F_OK) < 0 && errno == ENOENT)
         err_exit(err, code,
-                 "%s is not there; make it with `head -c 32 /dev/urandom | base64` and "
-                 "mode 600; under a unit, LoadCredential= names it too",
+                 "%s does not exist; create it with `head -c 32 /dev/urandom | base64` "
+                 "and mode 600; under systemd it also needs LoadCredential=",
                  path);
     err->exit = code;
     err_context(err, "secret_files");

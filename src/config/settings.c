@@ -159,16 +159,16 @@ static void
 check_partners(struct reading *r, const struct config *c)
 {
     if (c->redis_user && !c->redis_password_file)
-        report(r, ERROR, "redis.user", "", "a user needs redis.password_file too");
+        report(r, ERROR, "redis.user", "", "a user also requires redis.password_file");
     if (c->account_api_token_file && !c->account_api_url)
         report(r, ERROR, "account.api_token_file", "",
-               "a token needs account.api_url too");
+               "a token also requires account.api_url");
     if (c->account_api_url && !c->account_api_token_file)
         report(r, ERROR, "account.api_url", "",
-               "the API needs account.api_token_file too");
+               "the API also requires account.api_token_file");
     if (c->journal_max && c->journal_keep_max > c->journal_max)
         report(r, ERROR, "journal.keep_max", "",
-               "more is to be kept than journal.max allows the journal to hold");
+               "more than journal.max, the maximum size of the journal");
 }
 
 static void
@@ -213,12 +213,14 @@ static void
 check_hook(struct reading *r, const struct config *c, const struct config_hook *hook)
 {
     if (hook->repair && hook->expect_every_us == 0)
-        report_hook(r, hook, "repair needs expect_every too");
+        report_hook(r, hook, "repair also requires expect_every");
     if (hook->adopt && hook->lists.len > 1)
-        report_hook(r, hook, "adopt names one hook at ActiveCampaign, list several");
+        report_hook(
+            r, hook,
+            "adopt names a single webhook at ActiveCampaign, but list has several ids");
     for (const struct config_hook *h = c->hooks; hook->adopt && h < hook; h++)
         if (h->adopt == hook->adopt)
-            report_hook(r, hook, "another hook adopts that id already");
+            report_hook(r, hook, "another hook already adopts that id");
 }
 
 void
@@ -230,8 +232,8 @@ settings_check(struct reading *r)
     check_addresses(r, c);
     if (c->streams.len > CONFIG_STREAMS_MAX)
         report_hook(r, &c->hooks[c->hooks_len - 1],
-                    "more than 62 different streams: let hooks share some, "
-                    "consumers can tell them apart by ce_source");
+                    "more than 62 different streams: let hooks share streams; consumers "
+                    "can distinguish them by ce_source");
     for (size_t i = 0; i < c->hooks_len; i++)
         check_hook(r, c, &c->hooks[i]);
 }

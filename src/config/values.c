@@ -76,7 +76,7 @@ read_stream(const struct value *v)
 
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
         if (strcmp(v->text, taken[i]) == 0)
-            return "a name of a key of our own";
+            return "the name of a key that acrelay uses";
     return read_word(v);
 }
 
@@ -94,15 +94,14 @@ static const char *
 read_event(const struct value *v)
 {
     if (strcmp(v->text, "all") == 0 || strcmp(v->text, "*") == 0)
-        return "no event type: ActiveCampaign has no word for all of them, so name each "
-               "one (`acrelay send --list` shows those known here)";
+        return "not an event type: ActiveCampaign has none for all events, so name each "
+               "one (`acrelay send --list` shows the known ones)";
     const char *error = check_letters(v->text, v->setting->type->with);
     if (error)
         return error;
     const char *near = find_nearest_event(v->text);
     if (!near || strcmp(near, v->text) != 0)
-        problem_add(v->reading, WARNING, v->place,
-                    "event type %s is not known here%s%s%s", v->text,
+        problem_add(v->reading, WARNING, v->place, "unknown event type %s%s%s%s", v->text,
                     near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
     return value_store_text(v, v->text);
 }
@@ -150,7 +149,7 @@ static const char *
 read_zone(const struct value *v)
 {
     if (*v->text && !clock_is_zone(v->text))
-        return "no time zone that this machine knows";
+        return "not a time zone that this machine knows";
     return value_store_text(v, v->text);
 }
 
@@ -285,8 +284,8 @@ check_bounds(const struct setting *s, double amount)
     if (s->min == 0 && s->max == 0)
         return NULL;
     if (amount < s->min)
-        return "less than is allowed";
-    return amount > s->max ? "more than is allowed" : NULL;
+        return "too small";
+    return amount > s->max ? "too large" : NULL;
 }
 
 static const char *
@@ -351,7 +350,7 @@ read_id(const struct value *v)
         if (ids->at[i] == n)
             return "listed twice";
         if (ids->at[i] == 0 || n == 0)
-            return "beside 0, which is all lists already";
+            return "combined with 0, which already means all lists";
     }
     struct span old = span_make((const char *)ids->at, ids->len * sizeof n);
     ids->at = reading_copy(v->reading, old, sizeof n);

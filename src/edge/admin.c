@@ -35,17 +35,17 @@ static struct {
 } admin = {.lock = PTHREAD_MUTEX_INITIALIZER, .is_ok = true};
 
 enum { OK, TOTAL, REFUSED, LAST_GOOD, METRICS };
-static const char reloads_help[] = "Reloads by what became of them.";
+static const char reloads_help[] = "Reloads by result.";
 static struct metric metrics[METRICS] = {
     [OK] = METRIC(GAUGE, "acrelay_config_last_reload_successful",
-                  "Whether the last reload was taken over."),
+                  "Whether the last reload succeeded."),
     [TOTAL] = METRIC_WITH(COUNTER, "acrelay_config_reloads_total", reloads_help,
                           "result=\"ok\""),
     [REFUSED] = METRIC_WITH(COUNTER, "acrelay_config_reloads_total", reloads_help,
                             "result=\"refused\""),
-    [LAST_GOOD] = METRIC(GAUGE, "acrelay_config_last_good",
-                         "1 while the last good configuration is used instead of a file "
-                         "that is not valid."),
+    [LAST_GOOD] =
+        METRIC(GAUGE, "acrelay_config_last_good",
+               "1 while the last good configuration is used instead of an invalid file."),
 };
 
 // --- hosts ---------------------------------------------------------------------------------

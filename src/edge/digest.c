@@ -20,8 +20,8 @@ must(bool done)
 {
     if (done)
         return;
-    log_alarm(
-        "digest: libcrypto cannot compute SHA-256: no memory, or not installed whole");
+    log_alarm("digest: libcrypto cannot compute SHA-256: out of memory, or an incomplete "
+              "installation");
     abort();
 }
 

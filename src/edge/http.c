@@ -446,14 +446,15 @@ http_start(const struct http_options *options, struct err *err)
         return NULL;
     if (!start_civetweb(s)) {
         err_exit(err, EXIT_CODE_FAILURE,
-                 "the HTTP server cannot start its threads (too little memory, "
-                 "or too many processes?)");
+                 "the HTTP server cannot start its threads (out of memory, or too many "
+                 "processes?)");
         return NULL; // the caller ends the program; a thread still uses s
     }
     while (sem_wait(&s->taken) < 0)
         continue; // a signal
     if (s->failed) {
-        err_exit(err, EXIT_CODE_FAILURE, "the HTTP server cannot take our sockets");
+        err_exit(err, EXIT_CODE_FAILURE,
+                 "the HTTP server cannot use the listening sockets");
         return NULL;
     }
     return s;

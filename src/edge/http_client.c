@@ -16,11 +16,11 @@ fail(CURL *c, CURLcode code, struct err *err)
 
     curl_easy_getinfo(c, CURLINFO_OS_ERRNO, &reason);
     if (code == CURLE_COULDNT_CONNECT && reason)
-        err_exit(err, EXIT_CODE_UNAVAILABLE, "cannot reach it: %s",
-                 strerror((int)reason));
+        err_exit(err, EXIT_CODE_UNAVAILABLE, "cannot connect: %s", strerror((int)reason));
     else if (code == CURLE_OPERATION_TIMEDOUT)
-        err_exit(err, EXIT_CODE_UNAVAILABLE,
-                 "no answer in time: the process hangs, or another holds its address");
+        err_exit(
+            err, EXIT_CODE_UNAVAILABLE,
+            "no answer in time: the process hangs, or another process uses its address");
     else if (code == CURLE_GOT_NOTHING || code == CURLE_RECV_ERROR)
         err_exit(err, EXIT_CODE_UNAVAILABLE,
                  "the connection was closed without an answer");

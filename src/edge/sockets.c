@@ -68,7 +68,7 @@ sockets_parse(union address *to, struct span text)
                   ipv6 ? (void *)&to->in6.sin6_addr : (void *)&to->in.sin_addr) != 1)
         return "not an IPv4 address, or an IPv6 one in brackets, with a port";
     if (!text_number(&port, span_from(text, colon), 65535) || port == 0)
-        return "an address with a broken port";
+        return "an address with an invalid port";
     to->any.sa_family = ipv6 ? AF_INET6 : AF_INET;
     to->in.sin_port = htons((uint16_t)port); // both have it in the same place
     return NULL;
@@ -129,7 +129,8 @@ sockets_inherited(int *fds, size_t max, size_t *len, struct err *err)
         fds[i] = FIRST_PASSED + (int)i;
         if (!listens(fds[i]))
             return err_exit(err, EXIT_CODE_PORT,
-                            "descriptor %d (LISTEN_FDS) is no listening socket", fds[i]);
+                            "descriptor %d (LISTEN_FDS) is not a listening socket",
+                            fds[i]);
         fcntl(fds[i], F_SETFD, FD_CLOEXEC);
         // Without O_NONBLOCK accept could hang when another process took the connection.
         fcntl(fds[i], F_SETFL, fcntl(fds[i], F_GETFL) | O_NONBLOCK);
@@ -148,7 +149,7 @@ refuse(struct err *err, const struct socket_address *a, int fd)
         close(fd);
     errno = why;
     err_errno(err, "cannot listen on %s%s", a->text,
-              why == EADDRINUSE ? " (ss -ltnp says who does)" : "");
+              why == EADDRINUSE ? " (ss -ltnp shows which process)" : "");
     if (err)
         err->exit = why == EACCES ? EXIT_CODE_PERMISSION : EXIT_CODE_PORT;
     return -1;

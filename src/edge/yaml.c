@@ -95,7 +95,7 @@ scalar_of(struct parsing *p, const yaml_event_t *event)
     struct span text = {value, event->data.scalar.length};
 
     if (span_find(text, '\0') < text.len) {
-        report(p, &event->start_mark, "a value holds a NUL byte");
+        report(p, &event->start_mark, "a value contains a NUL byte");
         return NULL;
     }
     struct yaml_node *node = node_make(YAML_SCALAR, event);
@@ -236,10 +236,9 @@ static struct yaml_node *
 node_of(struct parsing *p, const yaml_event_t *event, int depth)
 {
     if (has_extras(event))
-        report(
-            p, &event->start_mark,
-            "anchors (&), aliases (*) and tags (!) are not taken here: write the value "
-            "out, or in quotes");
+        report(p, &event->start_mark,
+               "anchors (&), aliases (*) and tags (!) are not supported: write the value "
+               "out, or in quotes");
     else if (depth == YAML_DEPTH_MAX)
         report(p, &event->start_mark, "nested deeper than %d levels", YAML_DEPTH_MAX);
     else if (p->nodes++ == YAML_NODES_MAX)
@@ -270,7 +269,7 @@ document_of(struct parsing *p)
         if (type == YAML_STREAM_END_EVENT && !root)
             root = node_make(YAML_MAP, &event);
         else if (root && !mark)
-            report(p, &event.start_mark, "a second document: one is all that is read");
+            report(p, &event.start_mark, "a second document: only one is allowed");
         else if (!mark)
             ok = (root = node_of(p, &event, 0)) != NULL;
         yaml_event_delete(&event);

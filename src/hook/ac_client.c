@@ -124,15 +124,14 @@ static int
 fail_outside(struct ac_client *a, const struct rest_answer *answer, struct err *err)
 {
     hook_json_explain(a->message, sizeof a->message, answer->body);
-    return err_exit(
-        err, EXIT_CODE_UNAVAILABLE,
-        "something in front of ActiveCampaign answers %d with %s: a challenge "
-        "page or a firewall? It says nothing of the API token. Try later or "
-        "from another address, and check account.api_url",
-        answer->status,
-        a->message[0]      ? a->message
-        : answer->body.len ? "JSON that is not ActiveCampaign's"
-                           : "nothing");
+    return err_exit(err, EXIT_CODE_UNAVAILABLE,
+                    "something in front of ActiveCampaign answers %d with %s: a "
+                    "challenge page or a firewall? This does not concern the API token. "
+                    "Try later or from another address, and check account.api_url",
+                    answer->status,
+                    a->message[0]      ? a->message
+                    : answer->body.len ? "JSON that is not ActiveCampaign's"
+                                       : "nothing");
 }
 
 static int

@@ -157,7 +157,7 @@ static int
 not_hooks(cJSON *root, struct err *err, const char *what)
 {
     cJSON_Delete(root);
-    return err_set(err, ERR_INPUT, "the answer holds no %s", what);
+    return err_set(err, ERR_INPUT, "the answer has no %s", what);
 }
 
 int

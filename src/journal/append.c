@@ -94,7 +94,8 @@ append(struct journal *j, struct span payload, int64_t until_us,
     }
     pthread_mutex_unlock(&j->lock);
     return result == 0 ? 0
-                       : err_set(err, ERR_AGAIN, "journal: the commits do not keep up");
+                       : err_set(err, ERR_AGAIN,
+                                 "journal: too many deliveries are waiting for the disk");
 }
 
 // Somebody who sleeps until the fate of a record is known, or no longer. The last one of both

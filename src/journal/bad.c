@@ -51,11 +51,11 @@ bad_set_aside(int dir, const char *name, const char *why, uint64_t *count)
 
     (*count)++;
     if (bad < 0 || move_to(dir, bad, name, to, sizeof to) < 0)
-        log_error("journal: %s %s and cannot be set aside: %s", name, why,
+        log_error("journal: %s %s and cannot be quarantined: %s", name, why,
                   strerror(errno));
     else
-        log_alarm("journal: %s %s: set aside as %s/%s, and kept there for %d days", name,
-                  why, bad_name, to, BAD_KEEP_DAYS);
+        log_alarm("journal: %s %s: quarantined as %s/%s for %d days", name, why, bad_name,
+                  to, BAD_KEEP_DAYS);
     if (bad >= 0)
         close(bad);
 }
@@ -78,8 +78,8 @@ static void
 remove_old(int bad, const char *name)
 {
     if (unlinkat(bad, name, 0) == 0)
-        log_warn("journal: %s/%s was set aside more than %d days ago: removed", bad_name,
-                 name, BAD_KEEP_DAYS);
+        log_warn("journal: %s/%s was quarantined more than %d days ago: removed",
+                 bad_name, name, BAD_KEEP_DAYS);
 }
 
 // sweep removes the regular files of ours that are older than `before_s`, and adds up the rest.
@@ -124,7 +124,7 @@ copy_range(int from, int to, uint64_t at, uint64_t end, struct err *err)
             return n < 0 ? err_errno(err, "cannot read a damaged range") : 0;
         errno = ENOSPC; // if the write is short
         if (write(to, piece, (size_t)n) != n)
-            return err_errno(err, "cannot write into bad/");
+            return err_errno(err, "cannot write to bad/");
         at += (uint64_t)n;
     }
     return 0;
@@ -141,7 +141,7 @@ bad_copy(int dir, int fd, const char *name, uint64_t from, uint64_t to, struct e
         return err_errno(err, "cannot open bad/");
     snprintf(file, sizeof file, "%s.%" PRIx64, name, from);
     if (sum.files >= BAD_FILES_MAX || sum.bytes + (to - from) > BAD_BYTES_MAX)
-        result = err_set(err, ERR_AGAIN, "bad/ is full, the bytes are not kept there");
+        result = err_set(err, ERR_AGAIN, "bad/ is full, so the bytes are not kept");
     else if ((out = openat(bad, file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) < 0)
         result = errno == EEXIST ? 0 : err_errno(err, "cannot make bad/%s", file);
     else

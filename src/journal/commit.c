@@ -269,10 +269,9 @@ is_lost(const struct journal *j)
 
     if (fstat(j->fd, &st) == 0 && st.st_nlink > 0 && (uint64_t)st.st_size >= j->used)
         return false;
-    log_alarm(
-        "journal: somebody removed the segment that is written, or cut it short: what "
-        "it held and Redis does not have yet is lost. Another is begun; nobody may "
-        "touch the files in state_dir");
+    log_alarm("journal: the current segment was removed or truncated by another process: "
+              "records in it that are not yet in Redis are lost. Writing continues in a "
+              "new segment; do not touch the files in state_dir");
     return true;
 }
 

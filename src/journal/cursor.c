@@ -62,7 +62,8 @@ cursor_open_reader(const char *directory, uint64_t after, struct err *err)
         return NULL;
     int result = dir_list(dir, false, &list, err);
     if (result == 0 && list.len == 0)
-        result = err_exit(err, EXIT_CODE_DIRECTORY, "%s holds no journal", directory);
+        result = err_exit(err, EXIT_CODE_DIRECTORY, "%s does not contain a journal",
+                          directory);
     if (result < 0) {
         close(dir);
         return NULL;
@@ -218,9 +219,10 @@ forget(struct journal *j, const char *name)
     }
     pthread_mutex_unlock(&j->lock);
     if (found)
-        log_alarm("journal: somebody removed segment %s: what it held and Redis does not "
-                  "have yet is lost. Nobody may touch the files in state_dir",
-                  name);
+        log_alarm(
+            "journal: segment %s was removed by another process: records in it that are "
+            "not yet in Redis are lost. Do not touch the files in state_dir",
+            name);
 }
 
 // enter_segment goes on in c->next.

@@ -61,20 +61,19 @@ check_owner(int dir, const char *path, struct err *err)
     if (fstat(dir, &st) < 0)
         return refuse_directory(err, "cannot stat it", path);
     if (st.st_mode & 022)
-        return err_exit(
-            err, EXIT_CODE_PERMISSION,
-            "state_dir %s: others can write into it (mode %04o): chmod 700 it, "
-            "name a directory below it, or --force",
-            path, (unsigned)(st.st_mode & 07777));
+        return err_exit(err, EXIT_CODE_PERMISSION,
+                        "state_dir %s: other users can write to it (mode %04o): chmod "
+                        "700, use a subdirectory, or --force",
+                        path, (unsigned)(st.st_mode & 07777));
     if (st.st_uid != geteuid() && st.st_uid != 0)
-        return err_exit(
-            err, EXIT_CODE_PERMISSION,
-            "state_dir %s belongs to user %u, not to us (%u) or root: start as "
-            "that user, chown it, or --force",
-            path, (unsigned)st.st_uid, (unsigned)geteuid());
+        return err_exit(err, EXIT_CODE_PERMISSION,
+                        "state_dir %s belongs to user %u, but this process runs as user "
+                        "%u: start it as that user, chown the directory, or --force",
+                        path, (unsigned)st.st_uid, (unsigned)geteuid());
     if (st.st_mode & 077)
-        log_warn("journal: others can enter %s, which holds deliveries: chmod 700 it",
-                 path);
+        log_warn(
+            "journal: other users can enter %s, which contains deliveries: chmod 700",
+            path);
     return 0;
 }
 
@@ -85,7 +84,7 @@ check_directory(int dir, const char *path, bool force, struct err *err)
     enum filesystem kind = filesystem_of(path);
 
     if (faccessat(dir, ".", R_OK | W_OK | X_OK, AT_EACCESS) < 0)
-        return refuse_directory(err, "cannot write into it", path);
+        return refuse_directory(err, "cannot write to it", path);
     if (filesystem_is_refused(kind) && !force)
         return err_exit(err, EXIT_CODE_DIRECTORY, "state_dir %s %s", path,
                         filesystem_problem(kind));
@@ -149,7 +148,7 @@ open_lock(int dir, const char *path, struct err *err)
     }
     close(fd);
     return err_exit(err, EXIT_CODE_DIRECTORY,
-                    "state_dir %s: its lock is no regular file: remove it", path);
+                    "state_dir %s: its lock is not a regular file: remove it", path);
 }
 
 // The pid is for people. A file with a second name may be somebody's: it is left as it is.
@@ -160,7 +159,7 @@ write_pid(int fd)
 
     if (fstat(fd, &st) < 0 || st.st_nlink != 1 || ftruncate(fd, 0) < 0 ||
         dprintf(fd, "%d\n", (int)getpid()) < 0)
-        log_warn("journal: cannot write our pid into the lock");
+        log_warn("journal: cannot write the pid to the lock file");
 }
 
 static int
@@ -177,13 +176,12 @@ lock_directory(int dir, const char *path, int64_t wait_ms, struct err *err)
             close(fd);
             return err_exit(
                 err, EXIT_CODE_LOCK,
-                "state_dir %s is in use by process %d: one journal belongs to "
-                "one receiver; stop that one, or give this one another "
-                "state_dir",
+                "state_dir %s is in use by process %d: each receiver needs a journal of "
+                "its own; stop that process, or use another state_dir",
                 path, pid);
         }
         if (!logged && waited >= 1000)
-            log_info("journal: waiting for process %d to let go of %s", pid, path);
+            log_info("journal: waiting for process %d to release %s", pid, path);
         logged = logged || waited >= 1000;
         clock_sleep_ms(20);
     }
@@ -230,7 +228,7 @@ read_header(int fd, struct segment *s, const char **why, struct err *err)
     struct err reason = {0};
     struct stat st;
 
-    *why = "is not a segment of ours";
+    *why = "is not a segment of this journal";
     if (fstat(fd, &st) < 0)
         return err_errno(err, "cannot stat a segment");
     if (!S_ISREG(st.st_mode))
@@ -253,7 +251,7 @@ read_one(int dir, const char *name, struct segment *s, const char **why, struct 
 {
     int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 
-    *why = "is not a segment of ours";
+    *why = "is not a segment of this journal";
     if (fd < 0 && (errno == ENOENT || errno == ELOOP || errno == ENXIO))
         return 0;
     if (fd < 0)

@@ -48,9 +48,9 @@ warn_of_future(struct journal *j)
     clock_format_seconds(then, j->last_us);
     clock_format_seconds(now, now_us);
     log_warn(
-        "journal: the newest record was received at %s, and the clock says %s: it was "
-        "ahead then, or is behind now. New receipt times go by the clock; the order is "
-        "the sequence's. See that the clock is synchronized (timedatectl)",
+        "journal: the newest record was received at %s, but the clock says %s: it was "
+        "ahead then, or is slow now. New receipt times follow the clock; sequence "
+        "numbers give the order. Make sure that the clock is synchronized (timedatectl)",
         then, now);
     j->last_us = 0;
 }
@@ -61,16 +61,16 @@ report_clock(const struct journal *j, enum clock_watch_result result)
     double step_s = (double)j->watch.step_us / 1e6;
 
     if (result == CLOCK_STEPPED)
-        log_alarm(
-            "journal: the wall clock stepped %s by %.0f s. Receipt times follow it; "
-            "nothing is removed for keep and keep_max until it is back or has stayed "
-            "for %lld s. If nobody meant it, see what sets the clock (timedatectl)",
-            step_s < 0 ? "back" : "ahead", step_s < 0 ? -step_s : step_s,
-            (long long)(j->watch.settle_us / 1000000));
+        log_alarm("journal: the wall clock stepped %s by %.0f s. Receipt times follow "
+                  "it; nothing is removed because of keep and keep_max until it is back "
+                  "or has been stable for %lld s. If this was not intended, find out "
+                  "what sets the clock (timedatectl)",
+                  step_s < 0 ? "back" : "ahead", step_s < 0 ? -step_s : step_s,
+                  (long long)(j->watch.settle_us / 1000000));
     else if (result == CLOCK_UNDONE || result == CLOCK_SETTLED)
-        log_info("journal: the wall clock %s: keep and keep_max hold again",
+        log_info("journal: the wall clock %s: keep and keep_max apply again",
                  result == CLOCK_UNDONE ? "is back where it was"
-                                        : "has stayed where it stepped to");
+                                        : "has been stable since the step");
 }
 
 // Once in a while: a clock that goes back and forth must not fill the log.
@@ -81,11 +81,10 @@ report_back(struct journal *j, int64_t back_us, int64_t now_us)
         (j->back_reported_us && now_us - j->back_reported_us < BACK_REPORT_US))
         return;
     j->back_reported_us = now_us;
-    log_alarm(
-        "journal: the wall clock went back by %lld.%03lld s, and receipt times with it: "
-        "records are not in the order of their times, but of their sequence. See what "
-        "sets the clock (timedatectl)",
-        (long long)(back_us / 1000000), (long long)(back_us / 1000 % 1000));
+    log_alarm("journal: the wall clock went back by %lld.%03lld s, and receipt times "
+              "with it: sequence numbers give the order of the records. Find out what "
+              "sets the clock (timedatectl)",
+              (long long)(back_us / 1000000), (long long)(back_us / 1000 % 1000));
 }
 
 // check_clock compares wall clock and boot clock, and reports what they did since the last time.
@@ -302,13 +301,12 @@ report_room(struct journal *j)
     if (fresh)
         once_clear(&j->unconfirmed);
     else
-        once_report(
-            &j->unconfirmed, LOG_LEVEL_ALARM,
-            "journal: there is no room left, and Redis has not answered for more than "
-            "%lld s: the oldest published records are removed before keep. If Redis "
-            "has lost them, they cannot be sent again. Bring Redis back, or give the "
-            "journal room (disk, journal.max)",
-            (long long)(j->fresh_us / 1000000));
+        once_report(&j->unconfirmed, LOG_LEVEL_ALARM,
+                    "journal: no room is left, and Redis has not answered for more than "
+                    "%lld s: the oldest published records are removed before keep has "
+                    "passed. If Redis loses them, they cannot be sent again. Bring Redis "
+                    "back, or give the journal more room (disk, journal.max)",
+                    (long long)(j->fresh_us / 1000000));
 }
 
 // remove_oldest removes the oldest segment if it may, or makes it the next spare's file. -1 with
@@ -328,7 +326,7 @@ remove_oldest(struct journal *j, enum removal why, struct err *err)
             put_back(j, &s);
         if (result < 0 && why != FOR_SPARE)
             once_report(&j->stuck, LOG_LEVEL_WARN,
-                        "journal: %s: its room is not free, and keep cannot hold",
+                        "journal: %s: its space cannot be freed, so keep does not apply",
                         err->text);
         if (result == 0 && why != FOR_KEEP)
             report_room(j);
@@ -360,9 +358,9 @@ retention_reserve(struct journal *j, struct err *err)
 
     while (!has_room(j))
         if (remove_oldest(j, FOR_ROOM, &reason) < 0)
-            return err_set(err, ERR_AGAIN,
-                           "the journal is full (journal.max) and nothing in it is "
-                           "published yet");
+            return err_set(
+                err, ERR_AGAIN,
+                "the journal is full (journal.max) and none of it has been published");
     return 0;
 }
 
@@ -418,7 +416,7 @@ make_spare(struct journal *j, struct err *err)
 
     if (!begin_filling(j, &fits))
         return err_set(err, ERR_AGAIN,
-                       "there is no room for one, and nothing is published yet");
+                       "there is no room for one, and nothing has been published");
     err_set(err, ERR_AGAIN, "there is no room for one");
     if (fits)
         made = dir_make_spare(j->dir, j->options.segment_bytes, err);
@@ -443,9 +441,9 @@ hold_spare(struct journal *j)
         return;
     if (make_spare(j, &err) < 0)
         once_report(&j->spareless, LOG_LEVEL_WARN,
-                    "journal: no spare segment is held: %s", err.text);
+                    "journal: there is no spare segment: %s", err.text);
     else if (once_clear(&j->spareless))
-        log_info("journal: a spare segment is held again");
+        log_info("journal: there is a spare segment again");
 }
 
 // --- the thread -----------------------------------------------------------------------

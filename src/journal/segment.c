@@ -158,7 +158,7 @@ segment_read_header(int fd, struct segment_header *h, struct err *err)
         return err_errno(err, "cannot read a segment's header");
     if (n < SEGMENT_HEADER || memcmp(h->magic, SEGMENT_MAGIC, sizeof h->magic) != 0 ||
         h->version != SEGMENT_VERSION || h->first == 0 || h->crc != segment_header_crc(h))
-        return err_set(err, ERR_INPUT, "not a segment of a version that we know");
+        return err_set(err, ERR_INPUT, "not a segment of a known version");
     return 0;
 }
 

@@ -166,7 +166,8 @@ verify_directory(struct verify *v, int dir, const char *directory,
     if (dir_list(dir, false, &list, err) < 0)
         return -1;
     if (list.len == 0)
-        return err_exit(err, EXIT_CODE_DIRECTORY, "%s holds no journal", directory);
+        return err_exit(err, EXIT_CODE_DIRECTORY, "%s does not contain a journal",
+                        directory);
     text_hex(total->id, sizeof total->id, list.at[list.len - 1].header.id,
              JOURNAL_ID_BYTES);
     total->foreign = list.foreign;

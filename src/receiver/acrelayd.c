@@ -112,28 +112,29 @@ show_journal(const struct journal_status *j)
 {
     set_total("acrelay_journal_records_total", "Records made durable.",
               (double)j->records);
-    set_total("acrelay_journal_record_bytes_total", "Their bytes, frames included.",
-              (double)j->record_bytes);
+    set_total("acrelay_journal_record_bytes_total",
+              "Bytes of the records, frames included.", (double)j->record_bytes);
     set("acrelay_journal_bytes", "Size of the journal on disk.", (double)j->bytes);
-    set("acrelay_journal_free_bytes", "Room for records, in place of published ones too.",
+    set("acrelay_journal_free_bytes",
+        "Room for records, including the space of published ones.",
         (double)j->bytes_free);
     set("acrelay_journal_segments", "Segments on disk.", (double)j->segments);
     set_total("acrelay_journal_commits_total", "Groups committed.", (double)j->commits);
-    set_total("acrelay_journal_sync_seconds_total", "Time their syncs took.",
+    set_total("acrelay_journal_sync_seconds_total", "Time spent in syncs.",
               (double)j->commit_us / 1e6);
-    set_total("acrelay_journal_sync_errors_total", "Segments left after a failed write.",
-              (double)j->sync_errors);
-    set_total("acrelay_journal_damaged_total", "Damaged ranges set aside.",
+    set_total("acrelay_journal_sync_errors_total",
+              "Segments abandoned after a failed write.", (double)j->sync_errors);
+    set_total("acrelay_journal_damaged_total", "Damaged ranges that were quarantined.",
               (double)j->damaged);
     set_total("acrelay_journal_unconfirmed_removals_total",
-              "Segments removed for room while Redis did not confirm its cursor.",
+              "Segments removed to make room while Redis did not confirm its cursor.",
               (double)j->unconfirmed);
     metric_set(metric_find(METRIC_GAUGE, "acrelay_clock_held",
-                           "Whether a clock stepped and nothing is deleted by its word.",
+                           "Whether a clock stepped and deletion by age is suspended.",
                            "clock", "wall", NULL),
                j->clock_held);
     metric_set(metric_find(METRIC_GAUGE, "acrelay_clock_step_seconds",
-                           "How far a clock that is held is from where it should be.",
+                           "By how much a clock stepped while deletion is suspended.",
                            "clock", "wall", NULL),
                (double)j->clock_step_us / 1e6);
 }
@@ -179,13 +180,14 @@ is_ready(struct buf *checks, void *receiver)
 
 enum { BUILD_INFO, START_TIME, UPTIME, METRICS };
 static struct metric metrics[METRICS] = {
-    [BUILD_INFO] = METRIC_WITH(GAUGE, "acrelay_build_info", "1, with the version.",
-                               "version=\"" ACRELAY_VERSION "\""),
+    [BUILD_INFO] =
+        METRIC_WITH(GAUGE, "acrelay_build_info", "Always 1, labeled with the version.",
+                    "version=\"" ACRELAY_VERSION "\""),
     [START_TIME] = METRIC(GAUGE, "process_start_time_seconds",
-                          "When the process started, in seconds since 1970."),
+                          "Start time of the process, in seconds since 1970."),
     [UPTIME] = METRIC(GAUGE, "acrelay_uptime_seconds",
-                      "Since the start, by a clock that never steps: the worker's repair "
-                      "goes by it."),
+                      "Time since the start, by a clock that never steps; used by the "
+                      "worker's repair."),
 };
 
 static void
@@ -245,11 +247,10 @@ fit_limits(struct receiver *r, struct err *err)
     if (limits_fit(&r->limits, threads, 0, err) < 0)
         return -1;
     if (r->limits.threads < threads)
-        log_warn(
-            "receiver: %llu files may be open at once, so %d connections are served at "
-            "once instead of receiver.threads (%d): raise the limit (LimitNOFILE in "
-            "the unit, ulimit -n)",
-            (unsigned long long)r->limits.descriptors, r->limits.threads, threads);
+        log_warn("receiver: the limit of %llu open files allows only %d connections at "
+                 "once instead of receiver.threads (%d): raise it (LimitNOFILE in the "
+                 "unit, ulimit -n)",
+                 (unsigned long long)r->limits.descriptors, r->limits.threads, threads);
     return 0;
 }
 
@@ -262,7 +263,7 @@ log_start_up(const struct receiver *r)
 
     for (size_t i = 0; i < r->sockets_len; i++) {
         sockets_format(r->sockets[i], address);
-        log_info("receiver: taking posts for %zu hooks on %s", c->hooks_len, address);
+        log_info("receiver: accepting posts for %zu hooks on %s", c->hooks_len, address);
     }
     log_info("receiver: journal %s in %s, admin on %s", journal_id(r->journal),
              c->state_dir, c->receiver_admin.text);
@@ -323,7 +324,7 @@ wait_quiet(struct receiver *r)
         }
         clock_sleep_ms(5);
     } while (!http_is_quiet(r->server));
-    log_info("receiver: all that was admitted is answered (%lld ms)",
+    log_info("receiver: all accepted requests have been answered (%lld ms)",
              (long long)(clock_mono_ms() - start));
     return true;
 }
@@ -389,7 +390,7 @@ serve(struct receiver *r, const sigset_t *signals)
         if (signal == SIGHUP)
             reload_run(r);
         if (reload_follow(r)) {
-            log_warn("receiver: stopping, to be started again with the file");
+            log_warn("receiver: exiting, so that a restart loads the file");
             code = EXIT_CODE_LOCK;
             break;
         }
@@ -429,24 +430,22 @@ hold_end(int code, const sigset_t *signals)
 }
 
 static const struct option receiver_options[] = {
-    OPTION_IS_FLAG("check", "read the configuration and the secrets, and end"),
-    OPTION_IS_FILE("state-dir", "DIR",
-                   "where the last good configuration is kept; else $STATE_DIRECTORY"),
-    OPTION_IS_FLAG(
-        "force",
-        "allow a journal on a network or memory file system, or in others' reach"),
+    OPTION_IS_FLAG("check", "read the configuration and the secrets, and exit"),
+    OPTION_IS_FILE(
+        "state-dir", "DIR",
+        "directory of the last good configuration (default: $STATE_DIRECTORY)"),
+    OPTION_IS_FLAG("force", "allow a journal on a network or memory file system, or in a "
+                            "directory that others can write to"),
     OPTION_END,
 };
 
 static const struct program program = {
     .name = "acrelayd",
-    .sentence =
-        "Takes ActiveCampaign's webhook posts, keeps them durable, and relays them "
-        "to Redis\nStreams.",
+    .sentence = "Stores webhook posts from ActiveCampaign durably and publishes them to "
+                "Redis Streams.",
     .options = receiver_options,
-    .more =
-        "SIGHUP reads configuration and secrets again, all or nothing. SIGTERM answers "
-        "what was\nadmitted and ends.\n",
+    .more = "SIGHUP reads the configuration and the secrets again, all or nothing. "
+            "SIGTERM answers all\naccepted requests and exits.\n",
 };
 
 int

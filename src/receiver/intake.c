@@ -20,11 +20,11 @@ enum { LEFT = -1 }; // not an answer: another thread gives it
 static const double ack_bounds[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05,
                                     0.1,    0.25,  0.5,   1,     2.5,  5};
 static struct metric refused = METRIC(COUNTER, "acrelay_journal_refused_total",
-                                      "Deliveries that could not be made durable.");
+                                      "Deliveries that could not be stored durably.");
 static struct metric ack_time = {.kind = METRIC_HISTOGRAM,
                                  .name = "acrelay_ack_seconds",
                                  .help =
-                                     "Time from a request's head to its durable answer.",
+                                     "Time from the head of a request until its answer.",
                                  .labels = "",
                                  .bounds = ack_bounds,
                                  .bounds_len = sizeof ack_bounds / sizeof *ack_bounds};
@@ -128,12 +128,12 @@ body_of(int code)
     } bodies[] = {{200, "ok"},
                   {404, "not found\n"},
                   {405, "only POST\n"},
-                  {411, "a Content-Length is needed\n"},
+                  {411, "Content-Length is required\n"},
                   {413, "the body is too large\n"},
                   {414, "the query is too long\n"},
                   {431, "too many headers\n"},
                   {408, "the request was not complete in time\n"},
-                  {503, "cannot be made durable now\n"}};
+                  {503, "cannot be stored now\n"}};
 
     for (size_t n = 0; n < sizeof bodies / sizeof *bodies; n++)
         if (bodies[n].code == code)
@@ -185,7 +185,7 @@ static void
 report_held_back(uint64_t held_back)
 {
     if (held_back > 0)
-        log_error("receiver: each of %llu more was answered 503 and may be lost",
+        log_error("receiver: %llu more deliveries were answered with 503 and may be lost",
                   (unsigned long long)held_back);
 }
 
@@ -198,8 +198,8 @@ report_lost(const char *hook, const char *why)
     if (!log_limit_pass(&lost_limit, 1, clock_mono_ms(), &held_back))
         return;
     report_held_back(held_back);
-    log_error("receiver: a delivery to %s was answered 503 and may be lost: %s", hook,
-              why);
+    log_error("receiver: a delivery to %s was answered with 503 and may be lost: %s",
+              hook, why);
 }
 
 void
@@ -244,7 +244,7 @@ static void
 end_deferred(void *deferred, uint32_t ticket, bool durable)
 {
     if (deferred_claim(deferred, ticket))
-        finish(deferred, durable ? 200 : 503, "cannot be made durable");
+        finish(deferred, durable ? 200 : 503, "cannot be stored");
 }
 
 // Its deadline has passed.

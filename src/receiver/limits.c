@@ -30,12 +30,10 @@ limits_fit(struct limits *l, int threads, uint64_t descriptors, struct err *err)
     uint64_t threads_max = (left - queue) / 2;
 
     if (threads_max < THREADS_MIN)
-        return err_exit(
-            err, EXIT_CODE_FAILURE,
-            "only %llu files may be open at once, too few for any connections: "
-            "raise the limit (LimitNOFILE in the unit, ulimit -n) to 1024 or "
-            "more",
-            (unsigned long long)l->descriptors);
+        return err_exit(err, EXIT_CODE_FAILURE,
+                        "the limit of %llu open files is too low for any connections: "
+                        "raise it (LimitNOFILE in the unit, ulimit -n) to 1024 or more",
+                        (unsigned long long)l->descriptors);
     l->queue = (int)queue;
     l->threads = threads_max < (uint64_t)threads ? (int)threads_max : threads;
     return 0;

@@ -50,7 +50,7 @@ read_whole(int fd, struct buf *whole, int64_t *kept_us, struct err *err)
     if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) ||
         st.st_nlink != 1)
         return err_set(err, ERR_INPUT,
-                       "others could have written it (owner, mode or links)");
+                       "other users could have written it (owner, mode or links)");
     *kept_us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
     char *room = buf_room(whole, (size_t)st.st_size);
     if (!room)
@@ -70,7 +70,7 @@ read_kept(const struct receiver *r, struct buf *text, int64_t *kept_us, struct e
 
     if (!*path)
         return err_set(err, ERR_INPUT,
-                       "last good configuration: there is no directory for it");
+                       "there is no directory for the last good configuration");
     buf_init(&whole, KEPT_MAX);
     buf_init(&line, KEPT_MAX);
     int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
@@ -80,9 +80,9 @@ read_kept(const struct receiver *r, struct buf *text, int64_t *kept_us, struct e
     struct span rest = span_from(buf_span(&whole), end);
     add_line(&line, rest, r->file);
     if (result == 0 && !span_equal(buf_span(&line), span_to(buf_span(&whole), end)))
-        result = err_set(err, ERR_INPUT,
-                         "it is torn, of another version, or of another file than %s",
-                         r->file);
+        result = err_set(
+            err, ERR_INPUT,
+            "it is incomplete, of another version, or of a file other than %s", r->file);
     if (result == 0)
         buf_add(text, rest);
     else
@@ -110,8 +110,8 @@ keep(const struct receiver *r, struct span text)
     add_line(&whole, text, r->file);
     buf_add(&whole, text);
     if (!same && file_replace(path, buf_span(&whole), &err) < 0)
-        log_warn("config: cannot keep the last good configuration: %s; while the file is "
-                 "not valid this receiver could not start",
+        log_warn("config: cannot keep the last good configuration: %s; with an invalid "
+                 "file this receiver could not start",
                  err.text);
     buf_release(&kept);
     buf_release(&whole);
@@ -174,7 +174,7 @@ read_file(struct receiver *r, struct err *err)
         problems_print(&problems, PROBLEMS_LOG);
         if (!c)
             err_exit(err, EXIT_CODE_CONFIG,
-                     "%s is not valid: `acrelay check` names each mistake", r->file);
+                     "%s is invalid: `acrelay check` names each mistake", r->file);
     }
     free(problems.at);
     return c;
@@ -214,7 +214,7 @@ narrow(struct receiver *r, const struct config *earlier, struct err *err)
     struct config *c = parse_good(r);
 
     if (!c) {
-        err_exit(err, EXIT_CODE_CONFIG, "the last good configuration is not valid now");
+        err_exit(err, EXIT_CODE_CONFIG, "the last good configuration is no longer valid");
         return NULL;
     }
     // A copy of it that is not written to its end removes nothing.
@@ -224,7 +224,8 @@ narrow(struct receiver *r, const struct config *earlier, struct err *err)
         return snapshot_make(c, r->snapshot, earlier, err);
     config_release(c);
     err_exit(err, EXIT_CODE_CONFIG,
-             "no hook, or no secret, of the last good configuration is left in %s",
+             "%s has none of the hooks, or none of the secrets, of the last good "
+             "configuration",
              r->file);
     return NULL;
 }
@@ -237,8 +238,8 @@ log_removed(const struct config *before, const struct config *now, struct buf *n
         const char *name = before->hooks[i].name;
         if (config_find_hook(now, span_of(name)))
             continue;
-        log_warn("receiver: hook %s is no longer answered: if ActiveCampaign still has "
-                 "its webhook, what that posts is lost (`acrelay-worker list`)",
+        log_warn("receiver: hook %s is no longer served: if ActiveCampaign still has its "
+                 "webhook, its events are lost (see `acrelay-worker list`)",
                  name);
         if (names)
             buf_add_format(names, "%s%s", names->len ? ", " : "", name);
@@ -263,7 +264,7 @@ start_last_good(struct receiver *r, const struct config *earlier, int64_t kept_u
     }
     clock_format_seconds(when, kept_us);
     snprintf(text, sizeof text,
-             "%s; the last good configuration, of %s, is used until then", err->text,
+             "%s; until then the last good configuration, of %s, is used", err->text,
              when);
     log_alarm("config: %s", text);
     r->source.is_last_good = true;
@@ -382,7 +383,7 @@ reload_run(struct receiver *r)
         char text[400];
         snprintf(text, sizeof text, "reloaded, %zu hooks, %zu secrets%s%s%s",
                  r->snapshot->config->hooks_len, r->snapshot->secrets->len,
-                 removed.len ? "; no longer answered: " : "", buf_text(&removed),
+                 removed.len ? "; no longer served: " : "", buf_text(&removed),
                  removed.full ? ", and others" : "");
         log_info("receiver: %s", text);
         admin_reload_end(true, text);
@@ -401,7 +402,7 @@ reload_follow(struct receiver *r)
         return false;
     if (read_again(r, &restart, NULL, &err) == 0) {
         once_clear(&r->source.trouble);
-        log_info("receiver: the configuration was read again: %zu hooks, %zu secrets",
+        log_info("receiver: reloaded, %zu hooks, %zu secrets",
                  r->snapshot->config->hooks_len, r->snapshot->secrets->len);
         return false;
     }

@@ -13,7 +13,8 @@ request_counter(const char *hook, int code)
 
     snprintf(text, sizeof text, "%d", code);
     return metric_find(METRIC_COUNTER, "acrelay_requests_total",
-                       "Requests by hook and answer.", "hook", hook, "code", text, NULL);
+                       "Requests by hook and status code.", "hook", hook, "code", text,
+                       NULL);
 }
 
 // --- made and released -----------------------------------------------------------------------
@@ -51,8 +52,8 @@ make_metrics(struct snapshot *s)
         s->accepted[i] = request_counter(hook, 200);
         s->last[i] =
             metric_find(METRIC_GAUGE, "acrelay_hook_last_event_timestamp_seconds",
-                        "When the last delivery of a hook came, in seconds since "
-                        "1970; 0: none since the start.",
+                        "Time of the last delivery of a hook, in seconds since 1970; 0: "
+                        "none since the start.",
                         "hook", hook, NULL);
     }
 }
@@ -106,9 +107,9 @@ former_name(struct snapshot *s, size_t former)
 
     if (!atomic_exchange(&s->former_seen[former], true))
         log_warn(
-            "receiver: a post to hook %s was answered 404, as the file does not name "
-            "it any more: its events are lost. ActiveCampaign still has its webhook: "
-            "remove it there (`acrelay-worker list`), or put the hook back",
+            "receiver: a post to hook %s was answered with 404, because the hook left "
+            "the file: its events are lost. ActiveCampaign still has the webhook: remove "
+            "it there (see `acrelay-worker list`), or put the hook back",
             name);
     return name;
 }

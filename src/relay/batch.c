@@ -108,18 +108,17 @@ make_letter(struct relay *r, const struct record *record, struct entry *e)
         int kept =
             aside_keep(r->settings.config->state_dir, e->event.id, e->event.raw, &err);
         if (kept < 0) {
-            connect_report(
-                r, RELAY_CONNECTING, true,
-                "the bytes of a refused record cannot be kept: %s; the journal "
-                "waits",
-                err.text);
+            connect_report(r, RELAY_CONNECTING, true,
+                           "the body of a refused record cannot be kept: %s; deliveries "
+                           "wait in the journal",
+                           err.text);
             return -1;
         }
         e->event.raw = SPAN("");
         snprintf(detail + len, size - len, "; %s",
-                 kept ? "its bytes are in bad/ of the receiver's state_dir"
-                      : "bad/ of the receiver's state_dir is full, its bytes are only in "
-                        "the journal, as long as that is kept");
+                 kept ? "its body is in bad/ of the receiver's state_dir"
+                      : "bad/ in the receiver's state_dir is full, so its body is only "
+                        "in the journal, for journal.keep");
     }
     e->event.detail = span_of(detail);
     return 0;
@@ -129,8 +128,8 @@ static enum reply
 start_over(struct relay *r, const char *message)
 {
     connect_report(r, RELAY_STOPPED, true,
-                   "Redis refuses even a dead letter for the record after %llu: %s; the "
-                   "journal waits",
+                   "Redis refuses even a dead letter for the record after %llu: %s; "
+                   "deliveries wait in the journal",
                    (unsigned long long)r->cursor, message);
     r->batch.suspect = (struct suspect){0};
     return REPLY_STOP;
@@ -174,9 +173,11 @@ cut(struct relay *r, const char *message, bool timed_out)
     r->batch.records_max = records > 1 ? records / 2 : 1;
     r->batch.narrowed_ms = clock_mono_ms();
     if (timed_out || records == 1) {
-        connect_report(r, RELAY_CONNECTING, false, "%s; the journal waits", message);
+        connect_report(r, RELAY_CONNECTING, false, "%s; deliveries wait in the journal",
+                       message);
     } else {
-        log_debug("relay: %zu records were cut off: %s", records, message);
+        log_debug("relay: the connection failed while sending %zu records: %s", records,
+                  message);
         r->backoff_ms = 0; // halving is soon done
     }
     return REPLY_UNKNOWN;
@@ -190,12 +191,11 @@ report_letter(struct relay *r)
     uint64_t held_back;
 
     if (log_limit_pass(&limit, 1, clock_mono_ms(), &held_back))
-        log_alarm(
-            "relay: record %llu is a dead letter now (%s%s), and so will be others that "
-            "are refused alike; acrelay dead list shows them",
-            (unsigned long long)r->batch.last.sequence,
-            s->by_cut ? "the connection is cut for it: " : "Redis refuses it: ",
-            s->message);
+        log_alarm("relay: record %llu became a dead letter (%s%s), and so will others "
+                  "that are refused in the same way; acrelay dead list shows them",
+                  (unsigned long long)r->batch.last.sequence,
+                  s->by_cut ? "the connection fails on it: " : "Redis refuses it: ",
+                  s->message);
 }
 
 // passed: the batch is in. What was cut off may be larger again.
@@ -246,10 +246,9 @@ check_clock(struct relay *r)
     journal_read_status(r->journal, &status);
     r->batch.in_doubt = status.last;
     r->batch.forgets = true;
-    log_warn(
-        "relay: the clock stepped by %lld ms: duplicates among deliveries up to %llu "
-        "are not looked for",
-        (long long)step_us / 1000, (unsigned long long)status.last);
+    log_warn("relay: the clock stepped by %lld ms: no duplicate detection for deliveries "
+             "up to %llu",
+             (long long)step_us / 1000, (unsigned long long)status.last);
 }
 
 // --- gathering -----------------------------------------------------------------------------------
@@ -365,11 +364,10 @@ report_notice(struct relay *r, const char *notice)
                     "relay: duplicates.max reached: duplicate detection paused until the "
                     "window rolls over");
     else if (!kept)
-        once_report(
-            &r->batch.notice, LOG_LEVEL_WARN,
-            "relay: fingerprints or times of last events cannot be kept: %s. Grant "
-            "what deploy/redis/acrelay.acl lists",
-            notice);
+        once_report(&r->batch.notice, LOG_LEVEL_WARN,
+                    "relay: cannot store fingerprints or the times of last events: %s. "
+                    "Grant the rights that deploy/redis/acrelay.acl lists",
+                    notice);
 }
 
 static void
@@ -392,8 +390,8 @@ report_dead(uint64_t dead)
     uint64_t held_back;
 
     if (dead > 0 && log_limit_pass(&limit, dead, clock_mono_ms(), &held_back))
-        log_warn("relay: deliveries that cannot be read are dead letters now (%.0f since "
-                 "the start); acrelay dead list shows them",
+        log_warn("relay: deliveries that cannot be parsed became dead letters (%.0f "
+                 "since the start); acrelay dead list shows them",
                  metric_read(&relay_metrics[RELAY_DEAD_LETTERS]));
 }
 

@@ -45,7 +45,7 @@ static void
 count_error(const char *word)
 {
     metric_add(metric_find(METRIC_COUNTER, "acrelay_redis_errors_total",
-                           "Error replies of Redis by their first word.", "word", word,
+                           "Error replies from Redis by their first word.", "word", word,
                            NULL),
                1);
 }
@@ -53,7 +53,8 @@ count_error(const char *word)
 static enum reply
 connection_lost(struct relay *r, const struct err *err)
 {
-    connect_report(r, RELAY_CONNECTING, false, "%s; the journal waits", err->text);
+    connect_report(r, RELAY_CONNECTING, false, "%s; deliveries wait in the journal",
+                   err->text);
     return REPLY_UNKNOWN;
 }
 
@@ -81,12 +82,12 @@ connect_refusal(struct relay *r, const struct script_answer *a)
         return a->reply;
     if (*a->wrong_key)
         connect_report(r, state, true,
-                       "Redis holds something else under %s (WRONGTYPE); rename that key "
-                       "or choose another redis.namespace; the journal waits",
+                       "the key %s has another type in Redis (WRONGTYPE): rename it or "
+                       "choose another redis.namespace; deliveries wait in the journal",
                        a->wrong_key);
     else
-        connect_report(r, state, stop || fenced, "Redis says: %.110s; the journal waits",
-                       a->message);
+        connect_report(r, state, stop || fenced,
+                       "Redis says: %.110s; deliveries wait in the journal", a->message);
     return follow(r, a->reply, span_of(a->message));
 }
 
@@ -100,7 +101,8 @@ error_reply(struct relay *r, struct span message)
 
     count_error(word);
     connect_report(r, stop ? RELAY_STOPPED : RELAY_CONNECTING, stop,
-                   "Redis says: %.*s; the journal waits", (int)message.len, message.at);
+                   "Redis says: %.*s; deliveries wait in the journal", (int)message.len,
+                   message.at);
     return reply == REPLY_DONE ? REPLY_UNKNOWN : follow(r, reply, message);
 }
 
@@ -181,7 +183,8 @@ open_connection(struct relay *r)
     forget_moved(r);
     if (err.kind != ERR_INPUT)
         return connection_lost(r, &err);
-    connect_report(r, RELAY_STOPPED, true, "%s; the journal waits", err.text);
+    connect_report(r, RELAY_STOPPED, true, "%s; deliveries wait in the journal",
+                   err.text);
     return REPLY_STOP;
 }
 
@@ -233,7 +236,7 @@ check_eviction(struct relay *r, const struct redis_reply *reply)
         if (!span_starts(line, SPAN("maxmemory_policy:allkeys-")))
             continue;
         connect_report(r, RELAY_STOPPED, true,
-                       "Redis may evict any key (%.*s), the cursor too: set "
+                       "Redis may evict any key (%.*s), including the cursor: set "
                        "maxmemory-policy noeviction",
                        (int)line.len - 1, line.at);
         return REPLY_STOP;
@@ -334,11 +337,10 @@ probe_role(struct relay *r, const struct found *f)
 static enum reply
 stop_for_copy(struct relay *r, uint64_t sequence)
 {
-    connect_report(
-        r, RELAY_STOPPED, true,
-        "record %llu is not the one that Redis has: a copy of this journal was "
-        "or is in use; see \"A backup of the journal was restored\"",
-        (unsigned long long)sequence);
+    connect_report(r, RELAY_STOPPED, true,
+                   "record %llu differs from the one in Redis: a copy of this journal "
+                   "was or is in use; see \"A backup of the journal was restored\"",
+                   (unsigned long long)sequence);
     return REPLY_STOP;
 }
 
@@ -407,7 +409,8 @@ handle_rewind(struct relay *r, uint64_t sequence, bool absent,
 
     if (sequence >= before)
         return;
-    log_warn("relay: Redis %s: back to %llu, %llu records are sent again as far as kept",
+    log_warn("relay: Redis %s: going back to %llu; %llu records are sent again as far as "
+             "the journal has them",
              absent ? "has no cursor" : "lost data", (unsigned long long)sequence,
              (unsigned long long)(before - sequence));
     metric_add(&relay_metrics[RELAY_REWINDS], 1);
@@ -442,8 +445,8 @@ take_cursor(struct relay *r, const struct found *f)
 
     if (*f->owner && strcmp(f->owner, r->owner) != 0) {
         connect_report(r, RELAY_FENCED, true,
-                       "the cursor belongs to another place (%s); if nothing ships "
-                       "there any more: acrelay journal claim",
+                       "the cursor belongs to another place (%s); if nothing publishes "
+                       "from there any more, run acrelay journal claim",
                        f->owner);
         return REPLY_FENCED;
     }

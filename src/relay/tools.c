@@ -13,7 +13,7 @@
 
 struct metric relay_metrics[RELAY_METRICS] = {
     [RELAY_BATCHES] =
-        METRIC(COUNTER, "acrelay_relay_batches_total", "Script calls that were done."),
+        METRIC(COUNTER, "acrelay_relay_batches_total", "Successful calls of the script."),
     [RELAY_ENTRIES] =
         METRIC(COUNTER, "acrelay_relay_entries_total", "Stream entries added."),
     [RELAY_DUPLICATES_MARKED] =
@@ -22,39 +22,39 @@ struct metric relay_metrics[RELAY_METRICS] = {
         METRIC(COUNTER, "acrelay_relay_repeats_dropped_total", "Duplicates dropped."),
     [RELAY_DUPLICATES_PAUSED] =
         METRIC(GAUGE, "acrelay_duplicates_paused",
-               "Whether duplicates.max is reached and newer duplicates are not found."),
+               "Whether duplicates.max is reached and duplicate detection is paused."),
     [RELAY_DEAD_LETTERS] =
         METRIC(COUNTER, "acrelay_dead_letters_total", "Dead letters written."),
     [RELAY_DEAD_TRIMMED] = METRIC(COUNTER, "acrelay_dead_letters_trimmed_total",
-                                  "Dead letters trimmed before anybody dropped them."),
+                                  "Dead letters that were trimmed before being dropped."),
     [RELAY_GAPS] = METRIC(COUNTER, "acrelay_relay_gaps_total", "Gaps reported."),
-    [RELAY_REWINDS] =
-        METRIC(COUNTER, "acrelay_relay_rewinds_total", "Times Redis had lost entries."),
+    [RELAY_REWINDS] = METRIC(COUNTER, "acrelay_relay_rewinds_total",
+                             "How often Redis had lost entries."),
     [RELAY_TRIMMED] =
         METRIC(COUNTER, "acrelay_stream_trimmed_total", "Stream entries trimmed."),
     [RELAY_TRIMMED_UNREAD] =
         METRIC(COUNTER, "acrelay_stream_trimmed_unread_total",
-               "Stream entries trimmed before a group had read them."),
+               "Stream entries that were trimmed before a group had read them."),
     [RELAY_CLOCK_HELD] = METRIC_WITH(
         GAUGE, "acrelay_clock_held",
-        "Whether a clock stepped and nothing is deleted by its word.", "clock=\"redis\""),
+        "Whether a clock stepped and deletion by age is suspended.", "clock=\"redis\""),
     [RELAY_CLOCK_STEP] = METRIC_WITH(
         GAUGE, "acrelay_clock_step_seconds",
-        "How far a clock that is held is from where it should be.", "clock=\"redis\""),
-    [RELAY_REDIS_UP] = METRIC(GAUGE, "acrelay_redis_up", "Whether Redis answered last."),
+        "By how much a clock stepped while deletion is suspended.", "clock=\"redis\""),
+    [RELAY_REDIS_UP] =
+        METRIC(GAUGE, "acrelay_redis_up", "Whether Redis answered the last command."),
     [RELAY_IS_SHIPPING] =
         METRIC(GAUGE, "acrelay_relay_shipping", "Whether records are being published."),
     [RELAY_CURSOR_KNOWN] =
         METRIC(GAUGE, "acrelay_relay_cursor_known",
-               "Whether Redis has told since the start what is in the streams."),
-    [RELAY_UNPUBLISHED] =
-        METRIC(GAUGE, "acrelay_journal_unpublished_records",
-               "Records that are not in their stream yet; all that are kept while the "
-               "cursor is not known."),
+               "Whether the cursor in Redis has been read since the start."),
+    [RELAY_UNPUBLISHED] = METRIC(
+        GAUGE, "acrelay_journal_unpublished_records",
+        "Records that are not yet published; all records while the cursor is not known."),
     [RELAY_OLDEST_AGE] =
         METRIC(GAUGE, "acrelay_journal_oldest_unpublished_age_seconds",
-               "Age of the oldest record that is not in its stream yet, 0 when none is; "
-               "only those since the start count while the cursor is not known."),
+               "Age of the oldest record that is not yet published, or 0; while the "
+               "cursor is not known, only records since the start count."),
 };
 
 // --- an entry once more --------------------------------------------------------------------
@@ -179,7 +179,7 @@ aside_keep(const char *directory, struct span id, struct span bytes, struct err 
     uint64_t files, used;
 
     if (!make_path(path, directory, id))
-        return err_set(err, ERR_INPUT, "no file can have the name of this ce_id");
+        return err_set(err, ERR_INPUT, "this ce_id cannot be a file name");
     count(directory, &files, &used);
     if (access(path, F_OK) < 0 &&
         (files >= ASIDE_FILES_MAX || used + bytes.len > ASIDE_BYTES_MAX))

@@ -199,8 +199,8 @@ report_refused(struct relay *r, const struct redis_reply *reply)
 
     if (redis_value(reply).kind == REDIS_ERROR && !r->trim.refused.reported)
         once_report(&r->trim.refused, LOG_LEVEL_WARN,
-                    "relay: streams cannot be trimmed and grow: %.*s", (int)message.len,
-                    message.at);
+                    "relay: streams cannot be trimmed and keep growing: %.*s",
+                    (int)message.len, message.at);
 }
 
 static int64_t
@@ -375,8 +375,8 @@ check_ids(struct relay *r, int64_t now_us)
         once_report(
             &r->trim.ids, LOG_LEVEL_ALARM,
             "relay: entry ids are %lld h ahead of Redis's clock, which must have been "
-            "wrong: redis.retain.age keeps entries so much longer. Trim such a stream "
-            "by hand (XTRIM), or give its hooks another one",
+            "wrong: entries are kept that much longer than redis.retain.age. Trim the "
+            "stream by hand (XTRIM), or give its hooks another one",
             (long long)(ahead_us / 1000 / RELAY_HOUR_MS));
 }
 
@@ -393,17 +393,16 @@ believed_time(struct relay *r)
     case CLOCK_STEADY:
         break;
     case CLOCK_STEPPED:
-        log_alarm(
-            "relay: Redis's clock stepped by %lld s: no entry is trimmed for its age "
-            "until that clock has been steady for %lld s. Synchronize Redis's machine",
-            (long long)w->step_us / 1000000, (long long)w->settle_us / 1000000);
+        log_alarm("relay: Redis's clock stepped by %lld s: no entry is trimmed by age "
+                  "until that clock has been stable for %lld s. Synchronize the clock of "
+                  "Redis's machine",
+                  (long long)w->step_us / 1000000, (long long)w->settle_us / 1000000);
         break;
     case CLOCK_HELD:
         break;
     case CLOCK_UNDONE:
     case CLOCK_SETTLED:
-        log_info(
-            "relay: Redis's clock is steady: entries are trimmed for their age again");
+        log_info("relay: Redis's clock is stable: entries are trimmed by age again");
         r->trim.exact_ms = 0;
         break;
     }
@@ -424,11 +423,10 @@ report_dead(uint64_t gone)
 
     metric_add(&relay_metrics[RELAY_DEAD_TRIMMED], (double)gone);
     if (log_limit_pass(&limit, gone, clock_mono_ms(), &held_back))
-        log_alarm(
-            "relay: %llu dead letters were trimmed, too old or too many (redis.retain): "
-            "nobody had dropped them. Check acrelay dead list sooner, or raise "
-            "redis.retain.dead",
-            (unsigned long long)(gone + held_back));
+        log_alarm("relay: %llu dead letters were trimmed before anyone dropped them "
+                  "(redis.retain). Check acrelay dead list more often, or raise "
+                  "redis.retain.dead",
+                  (unsigned long long)(gone + held_back));
 }
 
 // The oldest letter that is left says which files have lost theirs: letters of one journal stand

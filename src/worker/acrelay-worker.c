@@ -68,12 +68,11 @@ lead(struct worker *w, struct err *err)
         return 0;
     if (by_redis && !w->redis.redis)
         return err_exit(err, EXIT_CODE_UNAVAILABLE,
-                        "worker.leader is redis, and Redis does not answer: without it "
-                        "nobody knows who may write to ActiveCampaign");
-    return err_exit(
-        err, EXIT_CODE_LOCK,
-        "another acrelay-worker is the leader and applies the file by itself: "
-        "send it SIGHUP, or stop it");
+                        "worker.leader is redis, but Redis does not answer: without it "
+                        "no worker can become the leader");
+    return err_exit(err, EXIT_CODE_LOCK,
+                    "another acrelay-worker is the leader and applies the file: send it "
+                    "SIGHUP, or stop it");
 }
 
 static void
@@ -104,9 +103,9 @@ print_applied(const struct apply *a, bool done)
            a->plan.count[STEP_KEEP] ? "ActiveCampaign stores what the file says"
                                     : "the file says");
     if (a->unconfirmed)
-        printf(
-            "%zu changes were accepted and no list has shown them yet: run apply again\n",
-            a->unconfirmed);
+        printf("%zu changes were accepted, but no list has shown them yet: run apply "
+               "again\n",
+               a->unconfirmed);
 }
 
 static int
@@ -196,13 +195,13 @@ print_uses(const struct config *c, const size_t *uses, size_t len)
     for (size_t i = 0; i < len; i++) {
         output_print(span_of(c->secret_files.at[i]), 299);
         if (uses[i] == 0 && i > 0)
-            printf(": no hook at ActiveCampaign uses it any more; it can be taken out\n");
+            printf(
+                ": no longer used by any webhook at ActiveCampaign; you can remove it\n");
         else
             printf(": %zu hooks%s\n", uses[i], i == 0 ? " (newest)" : "");
     }
     if (uses[len])
-        printf("%zu hooks of ours are under none of these secrets: their posts get 404; "
-               "run apply\n",
+        printf("%zu webhooks use none of these secrets: their posts get 404; run apply\n",
                uses[len]);
 }
 
@@ -229,8 +228,8 @@ show_secrets(void *worker, struct err *err)
 // --- main ----------------------------------------------------------------------------------
 
 static const struct command commands[] = {
-    {"apply", "", "make the webhooks at ActiveCampaign as the file says", 0, 0, NULL,
-     apply, true, NULL},
+    {"apply", "", "make the webhooks at ActiveCampaign match the file", 0, 0, NULL, apply,
+     true, NULL},
     {"recreate", "<hook>", "re-create a hook, then delete the old one", 1, 1, NULL,
      recreate, true, NULL},
     {"secrets", "", "show which secrets the URLs at ActiveCampaign still use", 0, 0, NULL,
@@ -243,7 +242,7 @@ static const struct command *const tables[] = {worker_show_commands, commands,
 
 static const struct program program = {
     .name = "acrelay-worker",
-    .sentence = "Registers, updates, watches and repairs the webhooks at ActiveCampaign.",
+    .sentence = "Keeps the webhooks at ActiveCampaign in sync with a configuration file.",
     .commands = tables,
 };
 

@@ -59,9 +59,9 @@ wait_for_list(struct apply *a)
 {
     int64_t ms = times_ms("worker_lag", KNOWN_LAG_MS);
 
-    log_info("worker: ActiveCampaign does not show yet what was done; checking again in "
-             "%lld ms",
-             (long long)ms);
+    log_info(
+        "worker: ActiveCampaign does not show the changes yet; checking again in %lld ms",
+        (long long)ms);
     return a->client->options.wait(ms, a->client->options.context);
 }
 
@@ -140,7 +140,7 @@ check_taken(const struct apply *a, const struct hook *wanted, struct err *err)
         return 0;
     return err_exit(err, EXIT_CODE_CONFIG,
                     "left as it is: the receiver would answer 404 to its new URL. Reload "
-                    "acrelayd (restart it for a new secret under the units), then apply");
+                    "acrelayd (under systemd, restart it for a new secret), then apply");
 }
 
 // write_hook makes `wanted` of `found`, as ac_client_write does.
@@ -184,15 +184,15 @@ create(struct apply *a, const struct hook *wanted, struct err *err)
     if (missing && missing->unclear)
         return err_exit(err, EXIT_CODE_CHANGES,
                         "ActiveCampaign did not say whether it was created, and does not "
-                        "show it: lists are awaited before it is created again"),
+                        "list it: it is created again only after further lists"),
                err->kind = ERR_AGAIN, -1;
     if (missing)
-        return err_exit(err, EXIT_CODE_CHANGES,
-                        "ActiveCampaign created it as #%" PRIu64
-                        " and shows it nowhere. It is "
-                        "not created a second time: check ActiveCampaign's own page of "
-                        "webhooks; an hour later, or after a reload, it may be created",
-                        missing->id);
+        return err_exit(
+            err, EXIT_CODE_CHANGES,
+            "ActiveCampaign created it as #%" PRIu64
+            " and shows it nowhere. It is not created a second time for an hour, or "
+            "until a reload: check the webhooks on ActiveCampaign's own page",
+            missing->id);
     return write_hook(a, NULL, wanted, err);
 }
 
@@ -219,7 +219,7 @@ remove_twin(struct apply *a, const struct hook *twin, struct err *err)
             return write_hook(a, twin, NULL, err);
         known_wrote(a->known, h, NULL, &none);
     }
-    return err_set(err, ERR_AGAIN, "the webhook that does the same is gone");
+    return err_set(err, ERR_AGAIN, "the webhook with the same effect is gone");
 }
 
 // Why a hook is not created beside what is at AC already, and what to do.
@@ -230,17 +230,15 @@ refuse(const struct step *s, struct err *err)
     bool parsed = hook_url_parse(&url, s->found->url);
 
     if (s->why == WHY_UNREADABLE)
-        return err_exit(
-            err, EXIT_CODE_CONFIG,
-            "not created: ActiveCampaign has a webhook to our URL whose id cannot "
-            "be read: remove it there, then apply");
-    return err_exit(
-        err, EXIT_CODE_CONFIG,
-        "not created: webhook #%" PRIu64 " at %s looks like ours, and every event "
-        "would come twice. Add that address to previous_public_urls, or remove "
-        "the webhook (if it is another acrelay's: give this hook another label, "
-        "and that one too)",
-        s->found->id, parsed ? url.host : "an address that cannot be read");
+        return err_exit(err, EXIT_CODE_CONFIG,
+                        "not created: ActiveCampaign has a webhook with this URL whose "
+                        "id cannot be read: remove it there, then apply");
+    return err_exit(err, EXIT_CODE_CONFIG,
+                    "not created: webhook #%" PRIu64
+                    " at %s looks like ours, and every event would arrive twice. Add "
+                    "that address to previous_public_urls, or remove the webhook (if it "
+                    "belongs to another acrelay, give both hooks labels of their own)",
+                    s->found->id, parsed ? url.host : "an address that cannot be read");
 }
 
 static int
@@ -323,8 +321,8 @@ report_doubles(struct apply *a)
             continue;
         snprintf(text, sizeof text,
                  "hook %s: webhook #%" PRIu64
-                 " posts to another address with our token; where "
-                 "that leads here too, every event comes twice. Add the address to "
+                 " posts to another address with our token; if that address also leads "
+                 "here, every event arrives twice. Add the address to "
                  "previous_public_urls, or remove the webhook",
                  like->name, h->id);
         a->refused(text, a->context);
@@ -352,7 +350,8 @@ try_once(struct apply *a, int *unclear, int *same, struct err *err)
         return 0;
     if (a->plan.writes == 0)
         return err_exit(err, EXIT_CODE_FAILURE,
-                        "ActiveCampaign accepted what its list does not show: see list");
+                        "ActiveCampaign accepted changes that its list does not show: "
+                        "see acrelay-worker list");
     if (result > 0)
         return ++*unclear < UNCLEAR_MAX && wait_for_list(a) ? 1 : -1;
     if (++*same < SAME_MAX)
@@ -448,7 +447,7 @@ replace(struct apply *a, struct recreation *r, struct err *err)
     }
     r->id = answer.id;
     if (wait_shown(
-            a, r, "the new webhook is not in ActiveCampaign's list; the old one was left",
+            a, r, "the new webhook is not in ActiveCampaign's list; the old one was kept",
             err) < 0)
         return -1;
     add_done(a, STEP_CREATE, r->id, r->wanted);
@@ -456,7 +455,7 @@ replace(struct apply *a, struct recreation *r, struct err *err)
         a->recreated(r->wanted->name, a->context);
     if (remove_older(a, r, err) < 0)
         return -1;
-    return wait_shown(a, NULL, "ActiveCampaign's list does not show yet what was done",
+    return wait_shown(a, NULL, "ActiveCampaign's list does not show the changes yet",
                       err);
 }
 
@@ -481,10 +480,10 @@ apply_recreate(struct apply *a, const char *name, struct err *err)
     if (apply_plan(a, err) < 0)
         return -1;
     if (is_pending(&a->plan, name))
-        return err_exit(err, EXIT_CODE_CHANGES,
-                        "hook %s is not as the file says yet: run `acrelay-worker apply` "
-                        "first",
-                        name);
+        return err_exit(
+            err, EXIT_CODE_CHANGES,
+            "hook %s does not match the file yet: run `acrelay-worker apply` first",
+            name);
     for (size_t i = 0; i < a->wanted->len && result == 0; i++) {
         struct recreation r = {.wanted = &a->wanted->at[i], .before = a->found};
         if (!has_name(r.wanted, name))

@@ -149,13 +149,13 @@ report(const struct hook *wanted, const struct hook *found, unsigned differs)
     else if (differs & DIFFERS_LIST)
         buf_add_format(&text, "%slist %" PRIu64, text.len ? ", " : "", found->list);
     log_warn("worker: hook %s (#%" PRIu64
-             "): ActiveCampaign accepted it and stores %s; it is "
-             "not written again until the file or the webhook changes",
+             "): ActiveCampaign accepted it but stores %s; it is not written again until "
+             "the file or the webhook changes",
              wanted->name, found->id, buf_text(&text));
     if (differs & DIFFERS_URL && (!hook_url_parse(&url, found->url) || !url.exact))
         log_alarm("worker: hook %s (#%" PRIu64
-                  "): the receiver answers 404 to the URL that "
-                  "ActiveCampaign made of ours: its events are lost",
+                  "): the receiver answers 404 to the URL as ActiveCampaign stores it: "
+                  "its events are lost",
                   wanted->name, found->id);
     buf_release(&text);
 }

@@ -28,7 +28,7 @@ fail(struct worker_redis *r, const struct err *err)
     worker_redis_close(r);
     if (!r->away && !r->quiet)
         log_warn(
-            "worker: Redis is away (%s): hook states are not written until it is back",
+            "worker: Redis is down (%s): hook states are not written until it is back",
             err->text);
     r->away = true;
 }

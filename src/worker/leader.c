@@ -61,11 +61,10 @@ make_name(char *to, size_t size, const char *file)
 static int
 not_private(struct err *err, const char *path)
 {
-    return err_exit(
-        err, EXIT_CODE_DIRECTORY,
-        "%s: the leader's lock would not be ours alone there (owner, mode 700 "
-        "or 755, no link). Under a unit: RuntimeDirectory=acrelay-worker",
-        path);
+    return err_exit(err, EXIT_CODE_DIRECTORY,
+                    "%s: not a private directory for the leader's lock (owner, mode 700 "
+                    "or 755, no link). Under systemd: RuntimeDirectory=acrelay-worker",
+                    path);
 }
 
 static bool

@@ -31,10 +31,11 @@ static struct metric metrics[METRICS] = {
 static void
 show_silent(const char *hook, bool silent)
 {
-    metric_set(metric_find(METRIC_GAUGE, "acrelay_hook_silent",
-                           "Whether a hook had no event for longer than expect_every.",
-                           "hook", hook, NULL),
-               silent);
+    metric_set(
+        metric_find(METRIC_GAUGE, "acrelay_hook_silent",
+                    "Whether a hook has had no event for longer than expect_every.",
+                    "hook", hook, NULL),
+        silent);
 }
 
 // --- silence -------------------------------------------------------------------------------
@@ -171,10 +172,10 @@ report_silence(struct monitored *h, const struct config_hook *hook, bool silent,
     text_duration(quiet, sizeof quiet, quiet_us / 1000);
     text_duration(expected, sizeof expected, hook->expect_every_us / 1000);
     if (silent)
-        log_alarm(
-            "worker: hook %s is silent for %s, one event every %s is expected: was it "
-            "switched off at ActiveCampaign? `acrelay-worker recreate %s` re-creates it",
-            h->name, quiet, expected, h->name);
+        log_alarm("worker: hook %s has been silent for %s, but one event every %s is "
+                  "expected: was it disabled at ActiveCampaign? `acrelay-worker recreate "
+                  "%s` re-creates it",
+                  h->name, quiet, expected, h->name);
     else
         log_info("worker: hook %s has events again", h->name);
 }
@@ -314,8 +315,8 @@ read_clock(struct monitor *m, struct worker *w)
     if (m->clock_known &&
         silence_clock_set(&m->clock, (int64_t)(part[0] * 1000000 + part[1]),
                           clock_boot_us()))
-        log_alarm("worker: the clock of Redis stepped by %lld s: silence of hooks is not "
-                  "judged until it is steady again",
+        log_alarm("worker: the clock of Redis stepped by %lld s: silent hooks are not "
+                  "reported until it is stable again",
                   (long long)(m->clock.watch.step_us / 1000000));
 }
 

@@ -41,9 +41,10 @@ static struct metric metrics[METRICS] = {
     [LEADER] =
         METRIC(GAUGE, "acrelay_worker_leader", "Whether this worker is the leader."),
     [OK_AGE] = METRIC(GAUGE, "acrelay_worker_last_ok_age_seconds",
-                      "Since the last round that succeeded, or since the start."),
-    [BUILD] = METRIC_WITH(GAUGE, "acrelay_build_info", "1, with the version.",
-                          "version=\"" ACRELAY_VERSION "\""),
+                      "Time since the last successful round, or since the start."),
+    [BUILD] =
+        METRIC_WITH(GAUGE, "acrelay_build_info", "Always 1, labeled with the version.",
+                    "version=\"" ACRELAY_VERSION "\""),
     [THROTTLES] = METRIC(COUNTER, "acrelay_api_throttles_total",
                          "Requests throttled by ActiveCampaign."),
 };
@@ -130,7 +131,7 @@ count_answer(int status, void *run)
         if (known[i] == status)
             snprintf(code, sizeof code, "%d", status);
     metric_add(metric_find(METRIC_COUNTER, "acrelay_api_requests_total",
-                           "Requests to ActiveCampaign by the answer's code.", "code",
+                           "Requests to ActiveCampaign by status code.", "code",
                            status ? code : "none", NULL),
                1);
     if (status == 429 || status == 503)
@@ -182,14 +183,13 @@ write_all(struct run *r, struct apply *a, struct err *err)
     if (a->created + a->changed + a->removed)
         log_info("worker: %zu hooks created, %zu changed, %zu removed%s", a->created,
                  a->changed, a->removed,
-                 result == 0 ? "" : "; not all is as the file says yet");
+                 result == 0 ? "" : "; not everything matches the file yet");
     if (a->unconfirmed)
-        log_warn(
-            "worker: %zu changes were accepted and no list has shown them yet; the next "
-            "round checks",
-            a->unconfirmed);
+        log_warn("worker: %zu changes were accepted, but no list has shown them yet; the "
+                 "next round checks again",
+                 a->unconfirmed);
     if (result == 0 && r->failed)
-        log_info("worker: the hooks at ActiveCampaign are as the file says again");
+        log_info("worker: the webhooks at ActiveCampaign match the file again");
     if (result == 0) {
         r->failed = false;
         once_clear(&r->failure);
@@ -240,10 +240,9 @@ announce_removals(struct run *r, const struct plan *plan)
             buf_add_format(&names, "%s%s #%" PRIu64, count++ ? ", " : "", h->name, h->id);
         }
     if (count && r->files.announce)
-        log_warn(
-            "worker: the file does not name %zu of our webhooks any more: %s. They are "
-            "removed in the next round; SIGHUP removes them now",
-            count, buf_text(&names));
+        log_warn("worker: %zu webhooks are no longer in the file: %s. They are removed "
+                 "in a later round; SIGHUP removes them now",
+                 count, buf_text(&names));
     buf_release(&names);
     if (count && !r->files.announce) { // it only has to stand still
         stat_files(r);
@@ -285,7 +284,7 @@ run_round(struct run *r)
     r->leads = leader_take(w->leader, w->config, 0);
     bool other = !r->leads && (!w->config->worker_leader_redis || w->redis.redis);
     if (other && !r->standby)
-        log_info("worker: another worker is the leader; standing by");
+        log_info("worker: another worker is the leader; on standby");
     if (other) { // what was known here is the leader's to know now
         monitor_record(&r->monitor, w, NULL);
         known_forget(&w->known, false);
@@ -294,7 +293,7 @@ run_round(struct run *r)
     }
     int result = r->leads ? write_all(r, &a, &err) : other ? 0 : apply_plan(&a, &err);
     if (a.plan.writes && !r->leads && !r->standby)
-        log_warn("worker: %zu changes wait at ActiveCampaign until there is a leader",
+        log_warn("worker: %zu changes are waiting until there is a leader",
                  a.plan.writes);
     r->standby = !r->leads;
     if (result == 0 || (!r->stopping && !r->hangup)) // else it was broken off
@@ -308,7 +307,7 @@ run_round(struct run *r)
     apply_release(&a);
     if (r->leads && result == 0 && monitor_repair(&r->monitor, w, &err) < 0 &&
         !r->stopping && !r->hangup)
-        log_error("worker: re-creating a silent hook did not end: %s", err.text);
+        log_error("worker: re-creating a silent hook failed: %s", err.text);
     leader_leave(w->leader);
 }
 
@@ -385,7 +384,8 @@ check_files(struct run *r)
     else if (r->files.want_reload)
         reload(r, false);
     else if (missing && still && !r->missing)
-        log_warn("worker: %s is not there; going on with what was read", r->w->file);
+        log_warn("worker: %s does not exist; keeping the running configuration",
+                 r->w->file);
     r->missing = missing && (still || r->missing);
 }
 
@@ -490,6 +490,7 @@ run(void *worker, struct err *err)
 }
 
 const struct command worker_run_commands[] = {
-    {"run", "", "keep them so: watch, repair, report", 0, 0, NULL, run, false, NULL},
+    {"run", "", "keep them in sync: monitor, repair, report", 0, 0, NULL, run, false,
+     NULL},
     {0},
 };

@@ -19,10 +19,10 @@ static const struct {
     {"differs", ""},
     {"adopted", "adopted"},
     {"twin", "another hook does the same"},
-    {"unwanted", "left: the file does not name it, and worker.prune is off"},
+    {"unwanted", "left: not in the file, and worker.prune is off"},
     {"stays", "left: ActiveCampaign accepted its deletion and still shows it"},
     {"stored", "as ActiveCampaign stores it"},
-    {"alike", "not created: this webhook of another address looks like it"},
+    {"alike", "not created: this webhook at another address looks like it"},
     {"unreadable", ""},
 };
 
@@ -212,7 +212,7 @@ print_reason(const struct step *step)
     } else if (step->why == WHY_UNREADABLE) {
         printf("left: its %s cannot be read", step->found->unreadable);
     } else if (step->why == WHY_UNWANTED && step->kind == STEP_REMOVE) {
-        printf("the file does not name it");
+        printf("not in the file");
     } else {
         fputs(reasons[step->why].sentence, stdout);
     }
@@ -254,7 +254,7 @@ print_plan(const struct plan *plan, const struct hooks *found)
                plan->count[STEP_CHANGE], plan->count[STEP_REMOVE]);
     if (plan->count[STEP_KEEP])
         printf("%zu as ActiveCampaign stores it, ", plan->count[STEP_KEEP]);
-    printf("%zu as the file says, %zu of others not touched.\n", plan->ok, others);
+    printf("%zu match the file, %zu of others not touched.\n", plan->ok, others);
 }
 
 // Of events that AC's own list does not have.
@@ -269,10 +269,9 @@ warn_of_events(struct worker *w)
         for (size_t k = 0; k < w->wanted.at[i].events.len; k++) {
             const char *event = w->wanted.at[i].events.at[k];
             if (string_set_add(&known.events, span_of(event)))
-                log_warn(
-                    "worker: event %s is not in ActiveCampaign's own list (which is not "
-                    "complete); asking for it anyway",
-                    event);
+                log_warn("worker: event %s is not in ActiveCampaign's own list (which is "
+                         "incomplete); requesting it anyway",
+                         event);
         }
     hook_release(&known);
 }
@@ -468,7 +467,7 @@ import(void *worker, struct err *err)
                  "there is no webhook %s at ActiveCampaign; see `acrelay-worker list`",
                  text);
     else if (hook->name)
-        err_exit(err, EXIT_CODE_FAILURE, "webhook %s is ours already: it is the hook %s",
+        err_exit(err, EXIT_CODE_FAILURE, "webhook %s is already ours: it is the hook %s",
                  text, hook->name);
     else
         (output.json ? add_import : print_import)(hook);
@@ -478,7 +477,7 @@ import(void *worker, struct err *err)
 
 static const struct option plan_options[] = {
     OPTION_IS_FLAG("detailed-exitcode",
-                   "exit with 0 when there is nothing to do, 2 for changes"),
+                   "exit with 0 if there is nothing to do, 2 if there are changes"),
     OPTION_END,
 };
 
@@ -487,7 +486,7 @@ const struct command worker_show_commands[] = {
      plan, true, NULL},
     {"list", "", "list every webhook of the account, ours and others'", 0, 0, NULL, list,
      true, NULL},
-    {"import", "<id>", "print the lines for the file that adopt a webhook found there", 1,
-     1, NULL, import, true, NULL},
+    {"import", "<id>", "print the config lines that adopt an existing webhook", 1, 1,
+     NULL, import, true, NULL},
     {0},
 };

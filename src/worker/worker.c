@@ -68,8 +68,8 @@ open_client(const struct config *c, struct ac_client_options options, struct err
 {
     if (!c->account_api_url || !c->account_api_token_file) {
         err_exit(err, EXIT_CODE_CONFIG,
-                 "%s: account.api_url and account.api_token_file are needed: both "
-                 "are on ActiveCampaign's page Settings, Developer",
+                 "%s: account.api_url and account.api_token_file are required: both are "
+                 "on ActiveCampaign's page Settings, Developer",
                  c->file);
         return NULL;
     }

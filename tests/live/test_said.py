@@ -139,7 +139,7 @@ def must_be_told(config, words, code, not_good=("redis", "redis rights")):
         told, _ = look(config, command, code)
         assert not [f for f in told if f["result"] == "good" and f["what"] in not_good], told
         wrong = [f for f in told if f["result"] == "WRONG" and words in f["text"]]
-        assert wrong and all(f["do"] and "bring Redis back" not in f["do"] for f in wrong), told
+        assert wrong and all(f["do"] and "start Redis" not in f["do"] for f in wrong), told
 
 
 @pytest.mark.parametrize("answer, code", [
@@ -185,7 +185,7 @@ def test_no_redis_and_no_answer(place):
 def test_a_password_that_cannot_be_read_is_not_redis_fault(place, tmp_path):
     config = place("redis://127.0.0.1:1/0", ", password_file: none")
     told, _ = look(config, "check", 78)
-    assert not [f for f in told if "Redis back" in f.get("do", "")], told
+    assert not [f for f in told if "start Redis" in f.get("do", "")], told
     assert "redis.password_file: " in run_acrelay(config, "dead", "list", code=78)
     (tmp_path / "none").write_text("pw")
     (tmp_path / "none").chmod(0o644)

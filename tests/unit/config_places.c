@@ -62,16 +62,16 @@ Test(config_places, says_what_is_wrong_with_a_redis)
     static const char line[] = "redis: {url: '%s'}";
 
     expect_wrong(line, "redis://h/0?x=y", "with a query");
-    expect_wrong(line, "redis://h/zero", "whose database is no number");
+    expect_wrong(line, "redis://h/zero", "whose database is not a number");
     expect_wrong(line, "unix:///run/r.sock?x=2", "a query other than ?db=N");
-    expect_wrong(line, "unix:///run/r.sock?db=two", "whose database is no number");
+    expect_wrong(line, "unix:///run/r.sock?db=two", "whose database is not a number");
     expect_wrong(line, "unix:run/r.sock", "not the path of a unix socket");
     expect_wrong(line, "/run/redis.sock", "unix:// belongs before it");
-    expect_wrong(line, "redis://[::1:6379", "broken host");
-    expect_wrong(line, "redis://[::g]:6379", "broken IPv6 address");
-    expect_wrong(line, "redis://[::1]x", "broken host or port");
-    expect_wrong(line, "redis://h:0", "broken host or port");
-    expect_wrong(line, "redis://a b", "broken host");
+    expect_wrong(line, "redis://[::1:6379", "invalid host");
+    expect_wrong(line, "redis://[::g]:6379", "invalid IPv6 address");
+    expect_wrong(line, "redis://[::1]x", "invalid host or port");
+    expect_wrong(line, "redis://h:0", "invalid host or port");
+    expect_wrong(line, "redis://a b", "invalid host");
     expect_wrong(line,
                  "redis://r\xc3\xa9"
                  "dis:6379",
@@ -152,10 +152,9 @@ Test(config_places, says_what_is_wrong_with_an_address)
     expect_wrong(line, "/run/acrelay.sock", "unix: belongs before it");
     expect_wrong(line, "::1:80", "in brackets");
     expect_wrong(line, "[::1]", "with a port");
-    expect_wrong(line, "[::1]:0", "broken port");
+    expect_wrong(line, "[::1]:0", "invalid port");
     expect_wrong(line, "localhost:80", "not an IPv4 address, or an IPv6 one in brackets");
-    expect_wrong("receiver: {%s: [10.0.0.0/8]}", "trusted_proxies",
-                 "no such setting any more");
+    expect_wrong("receiver: {%s: [10.0.0.0/8]}", "trusted_proxies", "no longer exists");
 }
 
 Test(config_places, warns_of_an_admin_listener_that_others_reach)

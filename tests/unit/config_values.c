@@ -83,10 +83,10 @@ Test(config_values, say_which_variable_is_missing)
     expect_wrong_label("'x ${T_NONE} y'",
                        "\"x ${T_NONE} y\" is a variable that is not set");
     expect_wrong_label("'${T_NONE'", "without its }");
-    expect_wrong_label("'${}'", "not a variable");
-    expect_wrong_label("'${1A}'", "not a variable");
-    expect_wrong_label("'${A B}'", "not a variable");
-    expect_wrong_label("'${A:?x}'", "not a variable");
+    expect_wrong_label("'${}'", "not a valid variable");
+    expect_wrong_label("'${1A}'", "not a valid variable");
+    expect_wrong_label("'${A B}'", "not a valid variable");
+    expect_wrong_label("'${A:?x}'", "not a valid variable");
     expect_wrong_label("'${A:-${B}}'", "in the default of another");
     expect_wrong_label("'${T_LINES}'", "control characters");
 }
@@ -138,8 +138,8 @@ Test(config_values, have_no_word_for_all_events)
              "account: {name: acme}\npublic_url: https://a.example\nsecret_files: [s]\n"
              "hooks:\n  - {name: a, events: all}\n  - {name: b, events: [open, '*']}\n");
     cr_expect_null(read_text(text));
-    expect_problem("5:23: events: \"all\" is no event type: ActiveCampaign has no word");
-    expect_problem("6:30: events: \"*\" is no event type");
+    expect_problem("5:23: events: \"all\" is not an event type: ");
+    expect_problem("6:30: events: \"*\" is not an event type");
     buf_release(&problems);
 }
 
