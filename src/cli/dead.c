@@ -16,7 +16,7 @@ struct dead {
     struct redis *redis;
     char key[SCRIPT_KEY];
     const char *reason;
-    uint64_t found, most;
+    uint64_t found, max;
     int code;        // of the first letter that failed
     struct buf ids;  // NUL-ended, of letters to drop
     struct buf body; // of the letter at hand, when its bytes lie beside the journal
@@ -29,7 +29,7 @@ typedef int dead_fn(struct dead *d, const char *id, const struct redis_reply *fi
 static int
 dead_open(struct dead *d, struct cli *c, struct err *err)
 {
-    *d = (struct dead){.cli = c, .most = UINT64_MAX};
+    *d = (struct dead){.cli = c, .max = UINT64_MAX};
     buf_init(&d->body, STORED_MAX);
     script_key(d->key, c->config->redis_namespace, SPAN("dead"));
     output_wait("asking Redis (%s)", c->config->redis_url.text);
@@ -46,12 +46,6 @@ dead_close(struct dead *d, int result)
     return result < 0 ? -1 : d->code;
 }
 
-static bool
-is_wanted(const struct dead *d, const struct redis_reply *fields)
-{
-    return !d->reason || span_is(cli_field(fields, "reason"), d->reason);
-}
-
 // Walks over all letters, a page at a time; each must not ask Redis anything itself.
 static int
 walk(struct dead *d, dead_fn *each, struct err *err)
@@ -59,18 +53,19 @@ walk(struct dead *d, dead_fn *each, struct err *err)
     char from[ID_TEXT + 1] = "-", id[ID_TEXT];
     size_t n = PAGE;
 
-    while (n == PAGE && d->found < d->most) {
+    while (n == PAGE && d->found < d->max) {
         const struct redis_reply *page =
             redis_ask(d->redis, err, "XRANGE", d->key, from, "+", "COUNT", "10", NULL);
         if (cli_ask_failed(page, err))
             return -1;
         n = redis_value(page).len;
-        for (size_t i = 0; i < n && d->found < d->most; i++) {
+        for (size_t i = 0; i < n && d->found < d->max; i++) {
             const struct redis_reply *entry = redis_reply_at(page, i);
             struct span name = redis_value(redis_reply_at(entry, 0)).text;
             snprintf(id, sizeof id, "%.*s", (int)name.len, name.at);
             snprintf(from, sizeof from, "(%s", id);
-            if (!is_wanted(d, redis_reply_at(entry, 1)))
+            if (d->reason &&
+                !span_is(cli_field(redis_reply_at(entry, 1), "reason"), d->reason))
                 continue;
             d->found++;
             if (each(d, id, redis_reply_at(entry, 1), err) < 0)
@@ -131,7 +126,7 @@ run_dead_list(void *cli, struct err *err)
     if (dead_open(&d, c, err) < 0)
         return -1;
     d.reason = options_text(c->options, "reason", NULL);
-    d.most = options_number(c->options, "count", UINT64_MAX);
+    d.max = options_number(c->options, "count", UINT64_MAX);
     int result = walk(&d, print_letter, err);
     if (result == 0 && d.found == 0 && !output.json)
         puts("no dead letters");
@@ -273,15 +268,14 @@ restore(struct dead *dead, const struct redis_reply *fields, struct buf *stored,
 }
 
 static int
-send_again(struct dead *d, const struct record *record, struct span journal_id,
+send_again(struct dead *d, const struct record *record, const char *journal_id,
            struct err *err)
 {
-    char id[JOURNAL_ID_TEXT];
     struct entry entry;
     int result = -1;
 
-    snprintf(id, sizeof id, "%.*s", (int)journal_id.len, journal_id.at);
-    struct entry_maker *maker = entry_maker_open(d->cli->config->account_name, id);
+    struct entry_maker *maker =
+        entry_maker_open(d->cli->config->account_name, journal_id);
     entry_make(maker, record, &entry);
     if (entry.reason == EVENT_OK)
         result = relay_replay(d->redis, d->cli->config->redis_namespace, &entry, err);
@@ -329,10 +323,9 @@ replay(struct dead *d, const char *id, struct err *err)
         return -1;
     buf_init(&stored, STORED_MAX);
     if (restore(d, fields, &stored, &record, err) == 0) {
-        // The fields are gone with the next command.
-        struct span whole = span_to(cli_field(fields, "ce_id"), JOURNAL_ID_TEXT - 1);
-        memcpy(journal_id, whole.at, whole.len);
-        result = send_again(d, &record, span_make(journal_id, whole.len), err);
+        struct span ce_id = cli_field(fields, "ce_id"); // gone with the next command
+        snprintf(journal_id, sizeof journal_id, "%.*s", (int)ce_id.len, ce_id.at);
+        result = send_again(d, &record, journal_id, err);
     }
     buf_release(&stored);
     if (result == 0 && take_out(d, id, &count, err) < 0)
@@ -342,7 +335,7 @@ replay(struct dead *d, const char *id, struct err *err)
 
 // One that fails stops no other; the exit code is the first one's.
 static void
-tell_failed(struct dead *d, const char *id, const struct err *err)
+report_failed(struct dead *d, const char *id, const struct err *err)
 {
     int code = output_fail(err);
 
@@ -367,7 +360,7 @@ run_dead_replay(void *cli, struct err *err)
     for (int i = 0; i < c->options->arguments_len && !redis_is_dead(d.redis); i++) {
         const char *id = c->options->arguments[i];
         if (replay(&d, id, err) < 0)
-            tell_failed(&d, id, err);
+            report_failed(&d, id, err);
         else
             printf(output.json ? "{\"replayed\":\"%s\"}\n"
                                : "%s was added to its stream, marked with ce_replay\n",
@@ -385,12 +378,12 @@ drop(struct dead *d, const char *id)
     int64_t count = 0;
 
     if (redis_is_dead(d->redis))
-        return; // told
+        return; // reported
     if (check_id(id, &err) == 0 && take_out(d, id, &count, &err) == 0 && count != 1)
         err_set(&err, ERR_INPUT, "there is no dead letter %s", id);
     d->found += count == 1;
     if (count != 1)
-        tell_failed(d, id, &err);
+        report_failed(d, id, &err);
 }
 
 static int
