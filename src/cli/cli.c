@@ -142,22 +142,22 @@ cli_redis_advice(const char *text)
     return &all[i];
 }
 
-bool
-cli_ask_failed(const struct redis_reply *reply, struct err *err)
+const struct redis_reply *
+cli_reply(const struct redis_reply *reply, struct err *err)
 {
     struct span text = redis_value(reply).text;
 
     if (!reply) {
         err->exit = EXIT_CODE_UNAVAILABLE;
-        return true;
+        return NULL;
     }
     if (redis_value(reply).kind != REDIS_ERROR)
-        return false;
+        return reply;
     err_set(err, ERR_INPUT, "Redis says: %.*s", (int)text.len, text.at);
     const struct redis_advice *known = cli_redis_advice(err->text);
     if (known->in[0])
         err->exit = known->code;
-    return true;
+    return NULL;
 }
 
 struct redis *

@@ -33,9 +33,10 @@ const char *cli_directory(struct cli *c, struct err *err);
 // code is what Redis's words mean.
 struct redis *cli_redis(const struct cli *c, struct err *err);
 
-// cli_ask_failed says whether a reply is missing or an error; then *err says so, with the exit
-// code that Redis's words mean.
-bool cli_ask_failed(const struct redis_reply *reply, struct err *err);
+// cli_reply gives the reply; NULL when it is missing or an error, and *err says so, with the exit
+// code that Redis's words mean. cli_ask is redis_ask with that.
+const struct redis_reply *cli_reply(const struct redis_reply *reply, struct err *err);
+#define cli_ask(r, err, ...) cli_reply(redis_ask(r, err, __VA_ARGS__, NULL), err)
 
 // What an operator can do about an error of Redis, of hiredis or of the relay.
 struct redis_advice {

@@ -55,8 +55,8 @@ walk(struct dead *d, dead_fn *each, struct err *err)
 
     while (n == PAGE && d->found < d->max) {
         const struct redis_reply *page =
-            redis_ask(d->redis, err, "XRANGE", d->key, from, "+", "COUNT", "10", NULL);
-        if (cli_ask_failed(page, err))
+            cli_ask(d->redis, err, "XRANGE", d->key, from, "+", "COUNT", "10");
+        if (!page)
             return -1;
         n = redis_value(page).len;
         for (size_t i = 0; i < n && d->found < d->max; i++) {
@@ -149,10 +149,9 @@ find(struct dead *d, const char *id, struct err *err)
 {
     if (check_id(id, err) < 0)
         return NULL;
-    const struct redis_reply *reply =
-        redis_ask(d->redis, err, "XRANGE", d->key, id, id, NULL);
+    const struct redis_reply *reply = cli_ask(d->redis, err, "XRANGE", d->key, id, id);
 
-    if (cli_ask_failed(reply, err))
+    if (!reply)
         return NULL;
     if (redis_value(reply).len != 1) {
         err_set(err, ERR_INPUT,
@@ -299,8 +298,8 @@ take_out(struct dead *d, const char *id, int64_t *count, struct err *err)
         struct span name = cli_field(fields, "ce_id");
         snprintf(ce_id, sizeof ce_id, "%.*s", (int)name.len, name.at);
     }
-    const struct redis_reply *reply = redis_ask(d->redis, err, "XDEL", d->key, id, NULL);
-    if (cli_ask_failed(reply, err))
+    const struct redis_reply *reply = cli_ask(d->redis, err, "XDEL", d->key, id);
+    if (!reply)
         return -1;
     *count = redis_value(reply).number;
     aside_remove(directory, span_of(ce_id));

@@ -142,8 +142,8 @@ show_length(struct status *s, const char *stream, const char *member, const char
     struct err err = {0};
 
     script_key(key, s->cli->config->redis_namespace, span_of(stream));
-    const struct redis_reply *reply = redis_ask(s->redis, &err, "XLEN", key, NULL);
-    if (!cli_ask_failed(reply, &err)) {
+    const struct redis_reply *reply = cli_ask(s->redis, &err, "XLEN", key);
+    if (reply) {
         figure(member, label, COUNT, (double)redis_value(reply).number);
         return;
     }
@@ -185,8 +185,8 @@ ask_hook(struct status *s, const char *key, const char *name, struct hook_seen *
     struct err err = {0};
 
     script_key(full, s->cli->config->redis_namespace, span_of(key));
-    const struct redis_reply *reply = redis_ask(s->redis, &err, "HGET", full, name, NULL);
-    if (cli_ask_failed(reply, &err))
+    const struct redis_reply *reply = cli_ask(s->redis, &err, "HGET", full, name);
+    if (!reply)
         snprintf(seen->error, sizeof seen->error, "%.199s", err.text);
     return reply;
 }
@@ -265,8 +265,8 @@ show_left(struct status *s)
     size_t left = 0;
 
     script_key(key, s->cli->config->redis_namespace, SPAN("hooks"));
-    const struct redis_reply *all = redis_ask(s->redis, &err, "HGETALL", key, NULL);
-    if (cli_ask_failed(all, &err) && !output.json)
+    const struct redis_reply *all = cli_ask(s->redis, &err, "HGETALL", key);
+    if (!all && !output.json)
         printf("  hooks that left the file: not checked: %s\n", err.text);
     for (size_t i = 0; i + 1 < redis_value(all).len; i += 2) {
         struct span raw = redis_value(redis_reply_at(all, i)).text;

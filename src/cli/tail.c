@@ -27,7 +27,7 @@ struct tail {
     bool pending;  // of a group: what was read before and not acknowledged comes first
     bool anchored; // `last` is an entry's that was there
     const char *group, *type, *hook;
-    uint64_t shown, most;
+    uint64_t shown, max;
     bool data;
 };
 
@@ -64,29 +64,24 @@ is_wanted(const struct tail *t, const struct redis_reply *fields)
 }
 
 static void
-print_cell(struct span s, int width)
+print_cell(enum output_color color, struct span s, int width)
 {
     char text[128];
 
     size_t len = text_escape(text, sizeof text, s);
-    printf("%-*s  ", len < sizeof text ? width : 0, text);
+    printf("%s%-*s%s  ", output_color(color), len < sizeof text ? width : 0, text,
+           output_color(OUTPUT_PLAIN));
 }
 
 // Receipt in local hours would differ from machine to machine: UTC as in the stream.
 static void
 print_line(const struct tail *t, const struct redis_reply *fields)
 {
-    bool repeat = span_is(cli_field(fields, "ce_repeat"), "1");
-
-    fputs(output_color(OUTPUT_FAINT), stdout);
-    print_cell(span_to(cli_field(fields, "ce_recordedtime"), 19), 19);
-    fputs(output_color(OUTPUT_PLAIN), stdout);
-    fputs(output_color(OUTPUT_STRONG), stdout);
-    print_cell(without_prefix(cli_field(fields, "ce_type")), 22);
-    fputs(output_color(OUTPUT_PLAIN), stdout);
-    print_cell(cli_field(fields, "ce_subject"), 14);
+    print_cell(OUTPUT_FAINT, span_to(cli_field(fields, "ce_recordedtime"), 19), 19);
+    print_cell(OUTPUT_STRONG, without_prefix(cli_field(fields, "ce_type")), 22);
+    print_cell(OUTPUT_PLAIN, cli_field(fields, "ce_subject"), 14);
     output_print(cli_field(fields, "ce_source"), 80);
-    if (repeat)
+    if (span_is(cli_field(fields, "ce_repeat"), "1"))
         printf("  %srepeat%s", output_color(OUTPUT_WARNING), output_color(OUTPUT_PLAIN));
     if (cli_field(fields, "ce_replay").len)
         printf("  %sreplay%s", output_color(OUTPUT_WARNING), output_color(OUTPUT_PLAIN));
@@ -95,15 +90,6 @@ print_line(const struct tail *t, const struct redis_reply *fields)
         output_print(cli_field(fields, "data"), 0);
     }
     putchar('\n');
-}
-
-static int
-acknowledge(struct tail *t, const char *id, struct err *err)
-{
-    return cli_ask_failed(redis_ask(t->redis, err, "XACK", t->key, t->group, id, NULL),
-                          err)
-               ? -1
-               : 0;
 }
 
 static void
@@ -124,7 +110,7 @@ take_entries(struct tail *t, const struct redis_reply *entries, struct err *err)
 {
     size_t n = redis_value(entries).len;
 
-    for (size_t i = 0; i < n && t->shown < t->most; i++) {
+    for (size_t i = 0; i < n && t->shown < t->max; i++) {
         const struct redis_reply *entry = redis_reply_at(entries, i);
         const struct redis_reply *fields = redis_reply_at(entry, 1);
         struct span id = redis_value(redis_reply_at(entry, 0)).text;
@@ -141,7 +127,7 @@ take_entries(struct tail *t, const struct redis_reply *entries, struct err *err)
     }
     if (fflush(stdout) != 0 || ferror(stdout))
         return err_errno(err, "cannot write");
-    if (t->group && n > 0 && acknowledge(t, t->last, err) < 0)
+    if (t->group && n > 0 && !cli_ask(t->redis, err, "XACK", t->key, t->group, t->last))
         return -1;
     return n > 0;
 }
@@ -172,9 +158,9 @@ is_reader_gone(void)
 static int
 step(struct tail *t, const char *from, struct err *err)
 {
-    const struct redis_reply *reply = read_next(t, from, err);
+    const struct redis_reply *reply = cli_reply(read_next(t, from, err), err);
 
-    if (cli_ask_failed(reply, err))
+    if (!reply)
         return -1;
     t->reads = true;
     return take_entries(t, redis_reply_at(redis_reply_at(reply, 0), 1), err);
@@ -185,9 +171,9 @@ static int
 find_end(struct tail *t, struct err *err)
 {
     const struct redis_reply *reply =
-        redis_ask(t->redis, err, "XREVRANGE", t->key, "+", "-", "COUNT", "1", NULL);
+        cli_ask(t->redis, err, "XREVRANGE", t->key, "+", "-", "COUNT", "1");
 
-    if (cli_ask_failed(reply, err))
+    if (!reply)
         return -1;
     struct span id = redis_value(redis_reply_at(redis_reply_at(reply, 0), 0)).text;
     t->anchored = id.len > 0;
@@ -220,7 +206,7 @@ check_end(struct tail *t, struct err *err)
 
     if (!t->anchored || span_starts(redis_value(reply).text, SPAN("NOPERM")))
         return 0; // without the right it is believed to be the same
-    if (!absent && cli_ask_failed(reply, err))
+    if (!absent && !cli_reply(reply, err))
         return -1;
     if (end.len)
         snprintf(newest, sizeof newest, "%.*s", (int)end.len, end.at);
@@ -243,7 +229,7 @@ make_group(struct tail *t, struct err *err)
     snprintf(t->last, sizeof t->last, "0");
     if (span_starts(redis_value(reply).text, SPAN("BUSYGROUP")))
         return 0;
-    if (cli_ask_failed(reply, err))
+    if (!cli_reply(reply, err))
         return -1;
     if (t->reads)
         fprintf(stderr, "acrelay: group %s was gone and has been created again at 0\n",
@@ -288,13 +274,13 @@ is_gone(const struct err *err)
     return strstr(err->text, "NOGROUP") || strstr(err->text, "UNBLOCKED");
 }
 
-// Each trouble is said once.
+// A trouble is reported once, until it changes.
 static void
-wait_for_redis(struct tail *t, const struct err *err, struct err *said)
+wait_for_redis(struct tail *t, const struct err *err, struct err *last_error)
 {
-    if (strcmp(said->text, err->text) != 0)
+    if (strcmp(last_error->text, err->text) != 0)
         fprintf(stderr, "acrelay: %s: waiting until this is over\n", err->text);
-    *said = *err;
+    *last_error = *err;
     redis_close(t->redis);
     t->redis = NULL;
     for (int i = 0; i < RETRY_MS / 100 && !stopped && !is_reader_gone(); i++)
@@ -304,23 +290,23 @@ wait_for_redis(struct tail *t, const struct err *err, struct err *said)
 static int
 follow(struct tail *t, struct err *err)
 {
-    struct err said = {.text = ""};
+    struct err last_error = {.text = ""};
     int result = 0;
 
-    while (t->shown < t->most && !stopped) {
+    while (t->shown < t->max && !stopped) {
         result = read_on(t, err);
         if (is_reader_gone())
             return err_set(err, ERR_FATAL, "cannot write: the reader has gone");
-        if (result >= 0 && said.text[0]) {
+        if (result >= 0 && last_error.text[0]) {
             fprintf(stderr, "acrelay: Redis is back\n");
-            said.text[0] = '\0';
+            last_error.text[0] = '\0';
         }
         if (result < 0 && !stopped && (!t->reads || ferror(stdout)))
             return -1;
         if (result < 0 && is_gone(err) && make_group(t, err) == 0)
             continue;
         if (result < 0)
-            wait_for_redis(t, err, &said);
+            wait_for_redis(t, err, &last_error);
     }
     return 0;
 }
@@ -341,7 +327,7 @@ prepare(struct tail *t, struct err *err)
     t->group = options_text(o, "group", NULL);
     t->type = options_text(o, "type", NULL);
     t->hook = options_text(o, "hook", NULL);
-    t->most = options_number(o, "count", UINT64_MAX);
+    t->max = options_number(o, "count", UINT64_MAX);
     t->data = options_has(o, "data");
     if (strlen(stream) > 63)
         return err_exit(err, EXIT_CODE_USAGE, "--stream: at most 63 characters");
