@@ -463,7 +463,7 @@ batch_ship(struct relay *r, bool *idle)
     *idle = false;
     linger(r);
     check_clock(r);
-    // One that is closed already says nothing about what would be sent now.
+    // A connection that is closed already is no refusal of what would be sent now.
     if (redis_peer_closed(r->redis))
         return REPLY_UNKNOWN;
     enum reply reply = try_suspect(r);

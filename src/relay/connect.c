@@ -3,7 +3,7 @@
 // policy that evicts any key could evict the cursor, and with it the promise: refused.
 //
 // Role and policy are advice: where Redis does not let us ask, shipping goes on. Without the
-// role, a script call that writes nothing new tells a master apart.
+// role, a script call that writes nothing new shows whether it is a master.
 #include "relay/internal.h"
 
 #include <stdarg.h>
@@ -108,7 +108,7 @@ error_reply(struct relay *r, struct span message)
 
 // --- the connection ------------------------------------------------------------------------
 
-// From here on relay_stop can cut the connection, also while it says who we are.
+// From here on relay_stop can cut the connection, also during AUTH.
 static void
 record_fd(int fd, void *relay)
 {
@@ -188,7 +188,7 @@ open_connection(struct relay *r)
     return REPLY_STOP;
 }
 
-// --- what Redis is asked -------------------------------------------------------------------
+// --- what is read from Redis -------------------------------------------------------------------
 
 // no_answer: an error in the place of advice. Where Redis only refuses to be asked, because a right
 // is missing or the command is not there, that is reported once and shipping goes on.

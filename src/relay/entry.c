@@ -112,7 +112,7 @@ make_event(struct entry_maker *m, struct entry *e)
     return event_make(m->events, &origin, &e->delivery, &e->event);
 }
 
-// make_gap: what no delivery says is as of one without hook and body.
+// make_gap fills in the rest as of a delivery without hook and body.
 static void
 make_gap(struct entry_maker *m, struct span raw, struct entry *e)
 {

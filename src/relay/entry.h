@@ -46,12 +46,12 @@ const struct entry_field *
 entry_fields(const struct entry *e, struct span values[ENTRY_EVENT_FIELDS], size_t *len);
 
 // An entry_maker keeps what making needs warm; it belongs to one thread. account and
-// journal_id are borrowed for its life.
+// journal_id must live as long.
 struct entry_maker;
 struct entry_maker *entry_maker_open(const char *account, const char *journal_id);
 void entry_maker_close(struct entry_maker *m); // NULL is fine
 
-// entry_make says what a record, or a gap, becomes. Spans of *e are valid until the next
+// entry_make makes what a record, or a gap, becomes. Spans of *e are valid until the next
 // entry_make with m, and as long as the record's payload. It cannot fail: what cannot be
 // read becomes a dead letter with its raw bytes.
 void entry_make(struct entry_maker *m, const struct record *record, struct entry *e);

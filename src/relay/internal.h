@@ -82,8 +82,8 @@ struct relay {
     int64_t backoff_ms; // 0: the first wait
 
     // where it stands
-    uint64_t cursor;         // as Redis said last
-    char check[ENTRY_CHECK]; // the cursor's, as Redis said last or was sent
+    uint64_t cursor;         // as last read or moved
+    char check[ENTRY_CHECK]; // the cursor's, as last read or sent
     bool placed;             // the reader stands after the cursor, nothing is in doubt
     bool has_held;           // batch.held was read and did not fit any more
     int64_t received_us;     // of the record at the cursor, 0: not known

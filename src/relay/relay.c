@@ -1,6 +1,6 @@
-// The thread: attach, ship until something is said against it, wait, attach again. Every
-// doubt ends in another look at the cursor, mostly by a new connection: it is the only truth about
-// what has been published.
+// The thread: attach, ship until Redis or the network objects, wait, attach again. After every
+// doubt the cursor is read again, mostly over a new connection: it alone shows what has been
+// published.
 #include "base/file.h"
 #include "base/thread.h"
 #include "edge/digest.h"
@@ -39,7 +39,7 @@ sleep_interruptible(struct relay *r, int64_t ms, const bool *done)
     pthread_mutex_unlock(&r->lock);
 }
 
-// wait_before_retry waits as the reply asks, and says whether the connection may be kept.
+// wait_before_retry waits as the reply asks, and returns whether the connection may be kept.
 static bool
 wait_before_retry(struct relay *r, enum reply reply)
 {
@@ -185,7 +185,7 @@ run(void *relay)
             report_resumed(r);
         if (attached)
             reply = ship_on(r);
-        // What did not answer all that attaching asks is asked again, from the beginning.
+        // An attachment that did not get all its answers starts again from the beginning.
         if (!wait_before_retry(r, reply) || !attached)
             connect_close(r);
     }
@@ -381,7 +381,7 @@ relay_stop(struct relay *r)
     pthread_mutex_lock(&r->lock);
     r->stopping = true;
     if (r->fd >= 0)
-        shutdown(r->fd, SHUT_RDWR); // a blocked read ends; the cursor tells what was done
+        shutdown(r->fd, SHUT_RDWR); // a blocked read ends; the cursor shows what was done
     pthread_cond_broadcast(&r->wake);
     pthread_mutex_unlock(&r->lock);
     cursor_wake(r->reader);

@@ -27,9 +27,9 @@ void relay_stop(struct relay *r);
 int relay_reload(struct relay *r, struct config *c, struct err *err);
 
 enum relay_state {
-    RELAY_CONNECTING, // Redis is away or says wait
+    RELAY_CONNECTING, // Redis is away or cannot take more yet
     RELAY_SHIPPING,
-    RELAY_STOPPED, // an operator must act: `message` says why
+    RELAY_STOPPED, // an operator must act: see `message`
     RELAY_FENCED,  // the cursor is another place's: `acrelay journal claim`
 };
 
@@ -39,7 +39,7 @@ struct relay_status {
     bool up;           // Redis answered last
     char message[128]; // escaped: why it does not ship; "" while it does
     uint64_t cursor;   // last sequence known to be in its stream
-    bool known;        // Redis has told it since the start; until then it is 0
+    bool known;        // read from Redis since the start; until then it is 0
 };
 
 // relay_read_status copies it; any thread.

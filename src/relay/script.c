@@ -329,12 +329,15 @@ script_call(struct script *s, struct redis *r, const char *check, struct script_
 
 // --- what a reply means ------------------------------------------------------------------
 
-// One table. What is not in it is REPLY_UNKNOWN, which is always safe: the cursor in Redis
-// says what has been done.
+// What is not in this table is REPLY_UNKNOWN, which is always safe: the cursor in Redis shows what
+// has been done. A row of one word is a reply's first word, a longer one its beginning. Errors that
+// begin with ERR and are not about one record: Redis 7.0 writes "The user executing the script ..."
+// of a right that is missing inside a script, Redis 8 and Valkey "ACL failure in script: ..."; a
+// command that is missing there is "Unknown Redis command" or "Unknown command".
 static const struct {
-    const char *word;
+    const char *start;
     enum reply reply;
-} words[] = {
+} replies[] = {
     {"OK", REPLY_DONE},
     {"AT", REPLY_AT},
     {"FENCED", REPLY_FENCED},
@@ -357,15 +360,6 @@ static const struct {
     {"WRONGTYPE", REPLY_STOP},
     {"CROSSSLOT", REPLY_STOP},
     {"DENIED", REPLY_STOP}, // protected mode
-};
-
-// Errors that begin with ERR and say nothing about one record. Redis 7.0 says "The user executing
-// the script ..." of a right that is missing inside a script, Redis 8 and Valkey "ACL failure in
-// script: ..."; a command that is missing there is "Unknown Redis command" or "Unknown command".
-static const struct {
-    const char *start;
-    enum reply reply;
-} errors[] = {
     {"ERR max number of clients", REPLY_WAIT},
     {"ERR unknown command", REPLY_STOP},
     {"ERR Unknown command", REPLY_STOP},
@@ -375,15 +369,6 @@ static const struct {
     {"ERR The user executing the script", REPLY_STOP},
     {"ERR ACL failure in script", REPLY_STOP},
 };
-
-// Inside a script some versions keep the '-' of the wire before the word.
-static struct span
-first_word(struct span text)
-{
-    if (span_starts(text, SPAN("-")))
-        text = span_from(text, 1);
-    return span_to(text, span_find(text, ' '));
-}
 
 static void
 copy_word(char to[REPLY_WORD], struct span word)
@@ -401,23 +386,18 @@ copy_word(char to[REPLY_WORD], struct span word)
 enum reply
 reply_of(struct span text, bool inside, char to[REPLY_WORD])
 {
-    struct span word = first_word(text);
+    // Inside a script some versions keep the '-' of the wire before the word.
+    text = span_from(text, span_starts(text, SPAN("-")));
+    struct span word = span_to(text, span_find(text, ' '));
 
     if (to)
         copy_word(to, word);
-
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        if (span_is(word, words[i].word))
-            return words[i].reply;
+    for (size_t i = 0; i < sizeof replies / sizeof *replies; i++) {
+        const char *start = replies[i].start;
+        if (strchr(start, ' ') ? span_starts(text, span_of(start)) : span_is(word, start))
+            return replies[i].reply;
     }
-    if (!span_is(word, "ERR"))
-        return REPLY_UNKNOWN;
-    text = span_from(text, (size_t)(word.at - text.at));
-    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
-        if (span_starts(text, span_of(errors[i].start)))
-            return errors[i].reply;
-    }
-    return inside ? REPLY_REFUSED : REPLY_UNKNOWN;
+    return inside && span_is(word, "ERR") ? REPLY_REFUSED : REPLY_UNKNOWN;
 }
 
 bool

@@ -1,4 +1,4 @@
--- A batch of entries into their streams, and the cursor behind them, in one step.
+-- Appends a batch of entries to their streams and moves the cursor, in one atomic step.
 --
 -- It works from Redis 6.2 to 8 and Valkey: no `#!lua` header, no functions to deploy, only
 -- commands with pcall, whose errors keep their first word in every version (an error that leaves
@@ -6,8 +6,8 @@
 --
 -- A Lua script that fails keeps what it has written. So all that can fail, fails before the first
 -- XADD: the first write is the owner into the cursor, which a replica, a full memory, a missing
--- right or a wrong type refuses. An XADD that is refused ends the batch there, and the cursor says
--- so. Redis does not apply its memory limit again once a script has written (256 records beyond it
+-- right or a wrong type refuses. An XADD that is refused ends the batch there, and the cursor shows
+-- it. Redis does not apply its memory limit again once a script has written (256 records beyond it
 -- at most).
 --
 -- A cursor that is not at prev stops the call before it writes anything. One before it: Redis lost

@@ -2,7 +2,7 @@
 // whole nodes and costs next to nothing when there is none to drop. What it leaves, a node at
 // most, an exact one drops once an hour.
 //
-// "Now" is Redis's own time, of which the entries' ids are made; ours has no say. When Redis's
+// "Now" is Redis's own time, of which the entries' ids are made; ours does not count. When Redis's
 // clock parts from our boot clock (a step, or another Redis after a failover), nothing is
 // trimmed for its age until it has been steady for a while: a clock that is ahead for some
 // seconds would delete what nobody has read.
@@ -327,7 +327,7 @@ newest_id_us(struct relay *r)
     return newest_ms * 1000;
 }
 
-// is_early says whether too little time has passed to have seen a step of Redis's clock: a
+// is_early: too little time has passed to have seen a step of Redis's clock: a
 // machine that has just booted may not have its time yet, and Redis on it neither; and between
 // two lives of this process anything may have set it. A first start has no such past, unless
 // the two clocks already disagree.
@@ -363,7 +363,7 @@ cautious(struct relay *r, int64_t now_us)
 }
 
 // Redis never gives a smaller id than it gave: after its clock was ahead, entries keep ids of
-// that time until it has come, and stay for as much longer. Said once each time.
+// that time until it has come, and stay for as much longer. Reported once each time.
 static void
 check_ids(struct relay *r, int64_t now_us)
 {
@@ -429,7 +429,7 @@ report_dead(uint64_t gone)
                   (unsigned long long)(gone + held_back));
 }
 
-// The oldest letter that is left says which files have lost theirs: letters of one journal stand
+// The oldest letter that is left shows which files have lost theirs: letters of one journal stand
 // in the order of their sequence. While it is another journal's, ours wait.
 static void
 sweep_aside(struct relay *r)
