@@ -97,10 +97,10 @@ journal_walk(struct journal_walk *w, struct cli *c, struct err *err)
         return -1;
     if (w->from > w->to)
         return err_exit(err, EXIT_CODE_USAGE, "--from is greater than --to");
-    struct cursor *cursor = cursor_open_reader(directory, w->from ? w->from - 1 : 0, err);
+    struct cursor *cursor =
+        cursor_open_reader(directory, w->from ? w->from - 1 : 0, w->total.id, err);
     if (!cursor)
         return -1;
-    snprintf(w->total.id, sizeof w->total.id, "%s", cursor_journal_id(cursor));
     int result = read_all(w, cursor, err);
     cursor_close(cursor);
     return result;

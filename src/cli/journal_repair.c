@@ -284,12 +284,11 @@ run_journal_claim(void *cli, struct err *err)
 {
     struct cli *c = cli;
     const char *directory = cli_directory(c, err);
-    struct cursor *cursor = cursor_open_reader(directory, 0, err);
     char id[JOURNAL_ID_TEXT];
+    struct cursor *cursor = cursor_open_reader(directory, 0, id, err);
 
     if (!cursor)
         return -1;
-    snprintf(id, sizeof id, "%s", cursor_journal_id(cursor));
     cursor_close(cursor);
     if (!options_has(c->options, "yes")) {
         show_claim(id, directory);

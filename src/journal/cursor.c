@@ -20,7 +20,6 @@
 struct cursor {
     struct journal *journal; // NULL: a reader of another process's directory
     int dir;
-    char id_text[JOURNAL_ID_TEXT];
     uint64_t after;   // last sequence that was given out or passed
     uint64_t durable; // known to be synced; a reader without journal takes what it finds
     uint64_t proved;  // all up to here was acknowledged or skipped
@@ -46,14 +45,12 @@ cursor_make(struct journal *j, int dir, uint64_t after)
 struct cursor *
 cursor_open(struct journal *j, uint64_t after)
 {
-    struct cursor *c = cursor_make(j, j->dir, after);
-
-    memcpy(c->id_text, j->id_text, sizeof c->id_text);
-    return c;
+    return cursor_make(j, j->dir, after);
 }
 
 struct cursor *
-cursor_open_reader(const char *directory, uint64_t after, struct err *err)
+cursor_open_reader(const char *directory, uint64_t after, char id[JOURNAL_ID_TEXT],
+                   struct err *err)
 {
     struct segment_list list = {0};
     int dir = dir_open(directory, NULL, NULL, err);
@@ -64,21 +61,13 @@ cursor_open_reader(const char *directory, uint64_t after, struct err *err)
     if (result == 0 && list.len == 0)
         result = err_exit(err, EXIT_CODE_DIRECTORY, "%s does not contain a journal",
                           directory);
-    if (result < 0) {
-        close(dir);
-        return NULL;
-    }
-    struct cursor *c = cursor_make(NULL, dir, after);
-    text_hex(c->id_text, sizeof c->id_text, list.at[list.len - 1].header.id,
-             JOURNAL_ID_BYTES);
+    if (result == 0 && id)
+        text_hex(id, JOURNAL_ID_TEXT, list.at[list.len - 1].header.id, JOURNAL_ID_BYTES);
     free(list.at);
-    return c;
-}
-
-const char *
-cursor_journal_id(const struct cursor *c)
-{
-    return c->id_text;
+    if (result == 0)
+        return cursor_make(NULL, dir, after);
+    close(dir);
+    return NULL;
 }
 
 static void
@@ -214,7 +203,7 @@ forget(struct journal *j, const char *name)
             j->segments_len--;
             memmove(j->segments + i, j->segments + i + 1,
                     (j->segments_len - i) * sizeof *j->segments);
-            j->damaged++;
+            j->counts.damaged++;
         }
     }
     pthread_mutex_unlock(&j->lock);
@@ -358,7 +347,7 @@ set_aside(struct cursor *c, const struct segment_hole *hole)
               (unsigned long long)loss.range.last,
               copied < 0 ? err.text : "the bytes are kept in bad/");
     pthread_mutex_lock(&c->journal->lock);
-    c->journal->damaged++;
+    c->journal->counts.damaged++;
     pthread_mutex_unlock(&c->journal->lock);
 }
 

@@ -30,10 +30,10 @@ struct cursor *cursor_open(struct journal *j, uint64_t after);
 void cursor_close(struct cursor *c); // NULL is fine
 
 // cursor_open_reader opens a directory for reading only, without lock or writer, live or
-// not; what another process appends later is seen. EXIT_CODE_DIRECTORY when it is not a
-// journal. cursor_journal_id then gives its id.
-struct cursor *cursor_open_reader(const char *directory, uint64_t after, struct err *err);
-const char *cursor_journal_id(const struct cursor *c);
+// not; what another process appends later is seen. It gives the journal's id (which may be
+// NULL). EXIT_CODE_DIRECTORY when it is not a journal.
+struct cursor *cursor_open_reader(const char *directory, uint64_t after,
+                                  char id[JOURNAL_ID_TEXT], struct err *err);
 
 // cursor_next reads the next record; rec->payload is valid until the next call with the
 // same cursor. CURSOR_ERROR (ERR_AGAIN) is an I/O error: try again later.

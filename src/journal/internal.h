@@ -91,11 +91,10 @@ struct journal {
     int64_t opened_us, first_us; // clock_boot_us of the opening and of the first commit
     int64_t published_us;        // clock_boot_us of the last cursor read, 0: none yet
     int64_t wall_base_us;        // wall clock minus boot clock, as believed
-    bool clock_held;             // the wall clock stepped: nothing is deleted for its age
     struct age_marks ages;
     struct segment *segments; // in order; the last one may be the active one
     size_t segments_len;
-    uint64_t spare_bytes, damaged;
+    uint64_t spare_bytes;
     uint64_t reported[DAMAGE_REPORTS]; // first sequences of damage that is not in bad/
     size_t reports;
     // When the last group failed (clock_mono_us), 0: it was made durable.
@@ -103,7 +102,6 @@ struct journal {
     int spare_fd;  // of the spare, held open for the next segment, -1: there is none
     bool filling;  // maintenance makes a spare
     bool creating; // the committer makes a segment
-    uint64_t bytes_max;
     struct journal_status counts;
 
     struct tail tail; // of the active segment; locks by itself

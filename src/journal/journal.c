@@ -58,7 +58,8 @@ set_foreign_aside(struct journal *j, struct segment_list *list)
         if (memcmp(s->header.id, j->id, sizeof j->id) == 0)
             list->at[kept++] = *s;
         else
-            bad_set_aside(j->dir, s->name, "belongs to another journal", &j->damaged);
+            bad_set_aside(j->dir, s->name, "belongs to another journal",
+                          &j->counts.damaged);
     }
     list->len = kept;
 }
@@ -181,7 +182,7 @@ recover(struct journal *j, struct err *err)
     j->segments = list.at;
     j->spare_bytes = list.spare_bytes;
     j->spare_fd = list.spare_fd;
-    j->damaged = list.foreign;
+    j->counts.damaged = list.foreign;
     if (list.len > 0)
         memcpy(j->id, choose_id(&list), sizeof j->id);
     else if (getrandom(j->id, sizeof j->id, 0) != sizeof j->id)
@@ -207,15 +208,15 @@ set_defaults(struct journal *j)
 
     if (j->options.segment_bytes == 0)
         j->options.segment_bytes = 16 << 20;
-    j->bytes_max = j->options.bytes_max;
-    if (j->bytes_max == 0) {
-        j->bytes_max = JOURNAL_BYTES_MAX;
-        if (fstatvfs(j->dir, &fs) == 0 && fs.f_frsize * fs.f_blocks / 2 < j->bytes_max)
-            j->bytes_max = fs.f_frsize * fs.f_blocks / 2;
+    if (j->options.bytes_max == 0) {
+        j->options.bytes_max = JOURNAL_BYTES_MAX;
+        if (fstatvfs(j->dir, &fs) == 0 &&
+            fs.f_frsize * fs.f_blocks / 2 < j->options.bytes_max)
+            j->options.bytes_max = fs.f_frsize * fs.f_blocks / 2;
     }
     // Less than this and no rotation could ever succeed.
-    if (j->bytes_max < 3 * j->options.segment_bytes)
-        j->options.segment_bytes = j->bytes_max / 3;
+    if (j->options.bytes_max < 3 * j->options.segment_bytes)
+        j->options.segment_bytes = j->options.bytes_max / 3;
 }
 
 static void
@@ -375,10 +376,8 @@ journal_read_status(struct journal *j, struct journal_status *status)
         status->first = j->segments[0].header.first;
     status->last = j->durable;
     status->published = j->published;
-    status->damaged = j->damaged;
     status->failing =
         j->failed_us && clock_mono_us() - j->failed_us < FAILING_REPORTED_US;
-    status->clock_held = j->clock_held;
     status->first_age_us = j->first_us ? age_since(now_us, j->first_us) : 0;
     int64_t since_us = age_find(&j->ages, j->published + 1);
     int64_t wall_us = now_us + j->wall_base_us;

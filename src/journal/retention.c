@@ -97,7 +97,7 @@ check_clock(struct journal *j)
     if (j->watch.holding)
         j->steady_us = boot_us;
     pthread_mutex_lock(&j->lock);
-    j->clock_held = j->watch.holding;
+    j->counts.clock_held = j->watch.holding;
     j->counts.clock_step_us = j->watch.holding ? j->watch.step_us : 0;
     j->wall_base_us = j->watch.base_us;
     int64_t back_us = j->back_us;
@@ -164,9 +164,9 @@ retention_read_status(struct journal *j, struct journal_status *status)
 
     pthread_mutex_lock(&j->lock);
     uint64_t used = bytes_used(j),
-             allowed = j->bytes_max > used ? j->bytes_max - used : 0;
+             allowed = j->options.bytes_max > used ? j->options.bytes_max - used : 0;
     status->bytes = used;
-    status->bytes_max = j->bytes_max;
+    status->bytes_max = j->options.bytes_max;
     status->bytes_free = (left < allowed ? left : allowed) + bytes_published(j);
     status->segments = j->segments_len;
     status->spares = j->spare_fd >= 0;
@@ -177,7 +177,7 @@ retention_read_status(struct journal *j, struct journal_status *status)
 static bool
 is_within_bounds(const struct journal *j)
 {
-    return bytes_used(j) + j->options.segment_bytes <= j->bytes_max;
+    return bytes_used(j) + j->options.segment_bytes <= j->options.bytes_max;
 }
 
 static bool
@@ -256,7 +256,7 @@ may_remove(const struct journal *j, enum removal why)
 {
     if (!is_published(j, 0) || why != FOR_KEEP)
         return is_published(j, 0);
-    if (j->clock_held || !is_cursor_fresh(j, DUE_FRESH_US))
+    if (j->counts.clock_held || !is_cursor_fresh(j, DUE_FRESH_US))
         return false;
     return clock_boot_us() - j->segments[0].since_us > j->options.keep_us ||
            bytes_published(j) > j->options.keep_bytes_max;

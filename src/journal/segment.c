@@ -190,16 +190,6 @@ segment_scan_open(struct segment_scan *s, int dir, const char *name,
     return 0;
 }
 
-void
-segment_scan_close(struct segment_scan *s)
-{
-    if (s->fd < 0)
-        return;
-    close(s->fd);
-    buf_release(&s->chunk);
-    s->fd = -1;
-}
-
 static int
 cannot_read(struct err *err)
 {

@@ -29,6 +29,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define SEGMENT_MAGIC "ACRELAYJ"
 
@@ -197,7 +198,16 @@ enum segment_result {
 // is the caller's to set. segment_scan_close is fine for one that is not open (fd -1).
 int segment_scan_open(struct segment_scan *s, int dir, const char *name,
                       const struct segment_header *known, struct err *err);
-void segment_scan_close(struct segment_scan *s);
+
+static inline void
+segment_scan_close(struct segment_scan *s)
+{
+    if (s->fd < 0)
+        return;
+    close(s->fd);
+    buf_release(&s->chunk);
+    s->fd = -1;
+}
 
 enum segment_result segment_scan_next(struct segment_scan *s, struct err *err);
 

@@ -199,7 +199,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     if (!files_len)
         make();
     write_damaged(bytes, len);
-    struct cursor *c = cursor_open_reader(directory, 0, &err);
+    struct cursor *c = cursor_open_reader(directory, 0, NULL, &err);
     uint64_t seen = c ? read_all(c) : 0;
     cursor_close(c);
     struct journal *j = open_journal();

@@ -189,7 +189,7 @@ static struct walk
 walk_alone(void)
 {
     struct err err = {0};
-    struct cursor *c = cursor_open_reader(directory, 0, &err);
+    struct cursor *c = cursor_open_reader(directory, 0, NULL, &err);
 
     cr_assert_not_null(c, "%s", err.text);
     struct walk w = walk(c);
@@ -226,7 +226,7 @@ Test(cursor, names_the_real_reason_when_a_directory_cannot_be_read)
     struct rlimit few = {(rlim_t)next + 1, (rlim_t)next + 1};
     close(next);
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
-    cr_assert_null(cursor_open_reader(directory, 0, &err));
+    cr_assert_null(cursor_open_reader(directory, 0, NULL, &err));
     cr_assert_not_null(strstr(err.text, "Too many open files"), "%s", err.text);
 }
 
@@ -413,7 +413,7 @@ Test(cursor, finds_what_the_next_segment_repeats_after_damage)
     write_segment(1, 4, 1 << 2 | 1 << 3, 2);
     write_segment(3, 5, 0, 2);
     struct err err = {0};
-    struct cursor *reader = cursor_open_reader(directory, 0, &err);
+    struct cursor *reader = cursor_open_reader(directory, 0, NULL, &err);
     cr_assert_not_null(reader, "%s", err.text);
     struct walk w = walk(reader);
     cursor_close(reader);

@@ -266,7 +266,7 @@ check_everything(int n)
     struct err err = {0};
 
     for (int life = 0; life < 3; life++) {
-        struct cursor *reader = cursor_open_reader(directory, 0, &err);
+        struct cursor *reader = cursor_open_reader(directory, 0, NULL, &err);
         cr_assert_not_null(reader, "step %d: %s", n, err.text);
         check_records(reader, n);
         cursor_close(reader);
