@@ -270,19 +270,20 @@ static int
 send_again(struct dead *d, const struct record *record, const char *journal_id,
            struct err *err)
 {
+    struct entry_maker maker = {.events = event_maker_open(),
+                                .account = span_of(d->cli->config->account_name),
+                                .journal_id = span_of(journal_id)};
     struct entry entry;
     int result = -1;
 
-    struct entry_maker *maker =
-        entry_maker_open(d->cli->config->account_name, journal_id);
-    entry_make(maker, record, &entry);
+    entry_make(&maker, record, &entry);
     if (entry.reason == EVENT_OK)
         result = relay_replay(d->redis, d->cli->config->redis_namespace, &entry, err);
     else
         err_set(err, ERR_INPUT, "it still cannot be parsed: %s (%.*s)",
                 event_reason_name(entry.reason), (int)entry.event.detail.len,
                 entry.event.detail.at);
-    entry_maker_close(maker);
+    event_maker_close(maker.events);
     return result;
 }
 

@@ -18,7 +18,7 @@ struct replaying {
     struct cli *cli;
     const struct journal_walk *walk;
     struct redis *redis;
-    struct entry_maker *maker;
+    struct entry_maker maker;
     uint64_t added, failed;
     bool really;
 };
@@ -28,8 +28,10 @@ replay_start(struct replaying *r, struct err *err)
 {
     const struct config *c = r->cli->config;
 
-    if (!r->maker)
-        r->maker = entry_maker_open(c->account_name, r->walk->total.id);
+    if (!r->maker.events)
+        r->maker = (struct entry_maker){.events = event_maker_open(),
+                                        .account = span_of(c->account_name),
+                                        .journal_id = span_of(r->walk->total.id)};
     if (!r->redis)
         r->redis = cli_redis(r->cli, err);
     return r->redis ? 0 : -1;
@@ -53,7 +55,7 @@ replay_record(const struct record *record, void *context, struct err *err)
     if (r->really) {
         if (replay_start(r, err) < 0)
             return -1;
-        entry_make(r->maker, record, &entry);
+        entry_make(&r->maker, record, &entry);
         if (relay_replay(r->redis, r->cli->config->redis_namespace, &entry, err) < 0) {
             err_context(err, "sequence %llu", (unsigned long long)record->sequence);
             if (!is_refused_entry(r, err))
@@ -79,7 +81,7 @@ run_journal_replay(void *cli, struct err *err)
     int result = event_zone_set(zone ? zone : "", err);
     if (result == 0)
         result = journal_walk(&w, c, err);
-    entry_maker_close(r.maker);
+    event_maker_close(r.maker.events);
     redis_close(r.redis);
     unsigned long long added = r.added, failed = r.failed;
     if (output.json)

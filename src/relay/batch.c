@@ -97,8 +97,8 @@ static int
 make_letter(struct relay *r, const struct record *record, struct entry *e)
 {
     struct suspect *s = &r->batch.suspect;
-    char *detail = r->batch.detail;
-    size_t size = sizeof r->batch.detail;
+    char *detail = r->maker.detail;
+    size_t size = sizeof r->maker.detail;
     struct err err;
 
     size_t len = text_escape(detail, size, span_of(s->message));
@@ -302,7 +302,7 @@ add_record(struct relay *r, enum cursor_result found, const struct record *recor
     }
     if (!record->gap_first)
         r->batch.received_us = record->received_us;
-    entry_make(r->maker, record, &e);
+    entry_make(&r->maker, record, &e);
     if (found == CURSOR_RECORD && is_suspect(r) &&
         r->batch.suspect.letter != LETTER_NONE && make_letter(r, record, &e) < 0)
         return -1;

@@ -53,34 +53,6 @@ entry_fields(const struct entry *e, struct span values[ENTRY_EVENT_FIELDS], size
     return dead ? entry_dead_fields : entry_event_fields;
 }
 
-struct entry_maker {
-    struct event_maker *events;
-    struct span account, journal_id;
-    char detail[640];
-};
-
-struct entry_maker *
-entry_maker_open(const char *account, const char *journal_id)
-{
-    struct entry_maker *m = memory_get(sizeof *m);
-
-    *m = (struct entry_maker){
-        .events = event_maker_open(),
-        .account = span_of(account),
-        .journal_id = span_of(journal_id),
-    };
-    return m;
-}
-
-void
-entry_maker_close(struct entry_maker *m)
-{
-    if (!m)
-        return;
-    event_maker_close(m->events);
-    free(m);
-}
-
 static void
 write_sequence(char to[ENTRY_SEQUENCE], uint64_t sequence)
 {

@@ -45,11 +45,13 @@ extern const struct entry_field entry_event_fields[ENTRY_EVENT_FIELDS],
 const struct entry_field *
 entry_fields(const struct entry *e, struct span values[ENTRY_EVENT_FIELDS], size_t *len);
 
-// An entry_maker keeps what making needs warm; it belongs to one thread. account and
-// journal_id must live as long.
-struct entry_maker;
-struct entry_maker *entry_maker_open(const char *account, const char *journal_id);
-void entry_maker_close(struct entry_maker *m); // NULL is fine
+// An entry_maker is what entries are made with; it belongs to one thread. Its owner fills in all
+// but detail, and closes events.
+struct entry_maker {
+    struct event_maker *events;
+    struct span account, journal_id;
+    char detail[640]; // of the dead letter made last
+};
 
 // entry_make makes what a record, or a gap, becomes. Spans of *e are valid until the next
 // entry_make with m, and as long as the record's payload. It cannot fail: what cannot be

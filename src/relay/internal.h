@@ -77,7 +77,8 @@ struct relay {
     char owner[SCRIPT_OWNER];
     struct journal *journal;
     struct cursor *reader;
-    struct entry_maker *maker;
+    char account[64]; // a configuration may be released before
+    struct entry_maker maker;
     struct script script;
     int64_t backoff_ms; // 0: the first wait
 
@@ -120,7 +121,6 @@ struct relay {
         struct suspect suspect;
         struct suspect proven; // the last one that became a dead letter
         int64_t proven_ms;     // when, 0: none
-        char detail[640];      // of a dead letter
     } batch;
 
     // trim.c

@@ -288,7 +288,7 @@ release(struct relay *r)
 {
     redis_close(r->redis);
     cursor_close(r->reader);
-    entry_maker_close(r->maker);
+    event_maker_close(r->maker.events);
     script_release(&r->script);
     buf_release(&r->batch.last_payload);
     buf_release(&r->batch.held_payload);
@@ -345,7 +345,10 @@ init(struct relay *r, struct journal *j)
     r->batch.records_max = SCRIPT_RECORDS_MAX;
     make_owner(r->owner, c->state_dir);
     r->reader = cursor_open(j, 0);
-    r->maker = entry_maker_open(c->account_name, journal_id(j));
+    snprintf(r->account, sizeof r->account, "%s", c->account_name);
+    r->maker = (struct entry_maker){.events = event_maker_open(),
+                                    .account = span_of(r->account),
+                                    .journal_id = span_of(journal_id(j))};
     script_init(&r->script, c->redis_namespace, journal_id(j), r->owner,
                 c->duplicates_window_us, c->duplicates_max);
 }

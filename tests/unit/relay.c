@@ -67,6 +67,29 @@ Test(relay, goes_on_after_its_own_restart)
     stream_is("events", 1, 20);
 }
 
+// The configuration before a reload is released, with all its texts.
+Test(relay, needs_nothing_of_the_configuration_before_a_reload)
+{
+    char first[] = "acme", second[] = "acme", before[] = "t", after[] = "t";
+
+    config.account_name = first;
+    config.redis_namespace = before;
+    relay_up();
+    post(1, 1);
+    until(s.cursor == 1);
+    config.account_name = second;
+    config.redis_namespace = after;
+    reload();
+    post(2, 2);
+    until(s.cursor == 2);
+    memset(first, 'x', 4);
+    memset(before, 'x', 1);
+    post(3, 3);
+    until(s.cursor == 3);
+    stream_is("events", 1, 3);
+    field_is("events", 2, "ce_source", "/activecampaign/acme/h");
+}
+
 Test(relay, waits_for_a_redis_that_is_away_and_fills_a_new_one)
 {
     redis_server_kill(&server);

@@ -35,7 +35,7 @@ Test(relay_refused, stops_with_an_alarm_on_a_wrong_type_and_goes_on_when_it_is_g
     post_to("other", DELIVERY_MARK, "event 1");
     post(4, 5);
     until(s.state == RELAY_STOPPED && strstr(s.message, "WRONGTYPE") &&
-          strstr(s.message, "under {t}:other"));
+          strstr(s.message, "{t}:other"));
     command("DEL {t}:other");
     until(s.cursor == 6);
     stream_is("events", 1, 5);

@@ -13,7 +13,7 @@ static struct redis_server server;
 static struct redis *redis;
 static struct script first, *script = &first;
 static struct script_answer answer;
-static struct entry_maker *maker;
+static struct entry_maker maker;
 
 static void
 set_up(void)
@@ -21,13 +21,15 @@ set_up(void)
     redis_server_start(&server);
     redis = redis_server_open(&server);
     script_init(script, "t", JOURNAL, "me", WINDOW, 100);
-    maker = entry_maker_open("acme", JOURNAL);
+    maker = (struct entry_maker){.events = event_maker_open(),
+                                 .account = SPAN("acme"),
+                                 .journal_id = SPAN(JOURNAL)};
 }
 
 static void
 tear_down(void)
 {
-    entry_maker_close(maker);
+    event_maker_close(maker.events);
     script_release(&first);
     redis_close(redis);
     redis_server_stop(&server);
@@ -51,7 +53,7 @@ add_at(uint64_t sequence, int64_t received_us, const char *stream,
     buf_init(&stored, 1000);
     cr_assert(delivery_encode(&stored, &d) == 0);
     record.payload = buf_span(&stored);
-    entry_make(maker, &record, &e);
+    entry_make(&maker, &record, &e);
     script_add(script, &e, false);
     buf_release(&stored);
 }
@@ -290,7 +292,7 @@ Test(script, forgets_fingerprints_and_looks_for_none_in_doubt)
     buf_init(&stored, 1000);
     cr_assert(delivery_encode(&stored, &d) == 0);
     struct record record = {4, .received_us = t + 3, .payload = buf_span(&stored)};
-    entry_make(maker, &record, &e);
+    entry_make(&maker, &record, &e);
     script_begin(script, 3, false);
     script_add(script, &e, true);
     cr_assert_eq(call(), REPLY_DONE);
@@ -440,7 +442,7 @@ Test(script, gives_each_entry_its_own_fields)
         records[i] = (struct record){.sequence = (uint64_t)i + 1,
                                      .received_us = (i + 1) * 4 * (int64_t)WINDOW,
                                      .payload = buf_span(&stored[i])};
-        entry_make(maker, &records[i], &e);
+        entry_make(&maker, &records[i], &e);
         script_add(script, &e, false);
         keys[i] = e.reason != EVENT_OK          ? "{t}:dead"
                   : span_is(d.stream, "events") ? "{t}:events"
@@ -452,7 +454,7 @@ Test(script, gives_each_entry_its_own_fields)
         struct span values[ENTRY_EVENT_FIELDS];
         struct entry e;
         size_t len;
-        entry_make(maker, &records[i], &e);
+        entry_make(&maker, &records[i], &e);
         const struct entry_field *fields = entry_fields(&e, values, &len);
         reply = redis_ask(redis, NULL, "XRANGE", keys[i], "-", "+", "COUNT", "1", NULL);
         const struct redis_reply *entry = redis_reply_at(reply, 0);
