@@ -177,9 +177,9 @@ is_json(struct span s)
     struct buf unused;
 
     buf_init(&unused, s.len + 1);
-    bool good = json_compact(&unused, s) == NULL;
+    bool ok = json_compact(&unused, s) == NULL;
     buf_release(&unused);
-    return good;
+    return ok;
 }
 
 void

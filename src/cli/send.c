@@ -22,7 +22,7 @@ struct sending {
     size_t samples_len;
     bool vary; // samples are, a file is not
 
-    uint64_t sent, good;
+    uint64_t sent, ok;
     uint64_t codes[1000];
     int64_t start_us;
     uint32_t times[TIMES_MAX]; // microseconds of the first answers
@@ -129,11 +129,11 @@ read_url(struct sending *s, const char *url, struct err *err)
     struct span place = span_to(rest, span_find(rest, '/'));
     struct span path = span_from(rest, place.len);
     bool named = span_starts(place, SPAN("localhost"));
-    struct span behind = span_from(place, named ? strlen("localhost") : 0);
+    struct span after = span_from(place, named ? strlen("localhost") : 0);
     bool has_port = place.len > 0 && strchr("0123456789", place.at[place.len - 1]) &&
                     span_find(place, place.at[0] == '[' ? ']' : ':') < place.len;
-    snprintf(full, sizeof full, "%s%.*s%s", named ? "127.0.0.1" : "", (int)behind.len,
-             behind.at, has_port ? "" : ":80");
+    snprintf(full, sizeof full, "%s%.*s%s", named ? "127.0.0.1" : "", (int)after.len,
+             after.at, has_port ? "" : ":80");
     if (path.len == 0 || sockets_parse(&s->poster.to.at, span_of(full)))
         return err_exit(err, EXIT_CODE_USAGE,
                         "--url takes http://ADDRESS:PORT/PATH with an IPv4 address or an "
@@ -194,7 +194,7 @@ count_answer(struct sending *s, int code, int64_t took_us)
     s->sent++;
     if (code >= 0 && code < 1000)
         s->codes[code]++;
-    s->good += code == 200;
+    s->ok += code == 200;
     if (code >= 0 && s->times_len < TIMES_MAX)
         s->times[s->times_len++] = (uint32_t)took_us;
 }
@@ -268,7 +268,7 @@ print_summary_json(const struct sending *s, double seconds)
     char text[16];
 
     output_number("sent", s->sent);
-    output_number("good", s->good);
+    output_number("good", s->ok);
     output_json("seconds", "%.3f", seconds);
     output_json("p50_ms", "%.3f", time_at(s, 50));
     output_json("p99_ms", "%.3f", time_at(s, 99));
@@ -293,8 +293,8 @@ print_summary(struct sending *s)
         return;
     }
     printf("%llu sent, %s%llu answered 200%s", (unsigned long long)s->sent,
-           output_color(s->good == s->sent ? OUTPUT_OK : OUTPUT_BAD),
-           (unsigned long long)s->good, output_color(OUTPUT_PLAIN));
+           output_color(s->ok == s->sent ? OUTPUT_OK : OUTPUT_BAD),
+           (unsigned long long)s->ok, output_color(OUTPUT_PLAIN));
     for (size_t code = 0; code < 1000; code++)
         if (s->codes[code] && code != 200)
             printf(", %llu answered %zu", (unsigned long long)s->codes[code], code);
@@ -329,7 +329,7 @@ run_send(void *cli, struct err *err)
     poster_release(&s.poster);
     if (result < 0)
         return -1;
-    return s.sent == s.good ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
+    return s.sent == s.ok ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
 }
 
 // --- token ------------------------------------------------------------------------------

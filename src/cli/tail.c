@@ -1,4 +1,4 @@
-// tail: events as they reach the stream. Without --group it only looks (XREAD); with --group
+// tail: events as they reach the stream. Without --group it only reads (XREAD); with --group
 // it is a consumer like any other, acknowledges what it has shown, and takes over first what
 // it had read before and not acknowledged.
 //
@@ -21,7 +21,7 @@ struct tail {
     struct cli *cli;
     struct redis *redis;
     char key[SCRIPT_KEY];
-    char last[ID_TEXT];       // the next read starts behind this id
+    char last[ID_TEXT];       // the next read starts after this id
     char shown_last[ID_TEXT]; // of a group: printed, and perhaps not acknowledged yet
     bool reads;               // has read once: from here on trouble is waited for
     bool pending;  // of a group: what was read before and not acknowledged comes first
@@ -145,7 +145,7 @@ read_next(struct tail *t, const char *from, struct err *err)
                      "1", "BLOCK", "1000", "STREAMS", t->key, from, NULL);
 }
 
-// A reader that has closed its end; without an event no write would tell.
+// A reader that has closed its end; without an event no write would show it.
 static bool
 is_reader_gone(void)
 {
@@ -193,7 +193,7 @@ is_before(const char *a, const char *b)
 }
 
 // A stream whose last id (also of entries that were deleted) is before what was shown is another
-// one (flushed), or an older one (a failover, a backup): what comes behind its end is new, also
+// one (flushed), or an older one (a failover, a backup): what comes after its end is new, also
 // where Redis's clock was set back.
 static int
 check_end(struct tail *t, struct err *err)

@@ -11,7 +11,7 @@
 
 const char *const options_log_forms[] = {"auto", "text", "journal", "json", NULL};
 
-const struct option options_common[] = {
+static const struct option options_common[] = {
     OPTION_IS_FILE("config", "FILE",
                    "configuration; default $ACRELAY_CONFIG or /etc/acrelay/acrelay.yaml"),
     OPTION_IS_FLAG("json", "print JSON"),

@@ -68,8 +68,7 @@ struct program {
     const char *more; // last paragraph of the help, before the exit codes
 };
 
-// --config --json --log --verbose --help --version: every program has these.
-extern const struct option options_common[];
+// Beside its own options every program has --config --json --log --verbose --help --version.
 extern const char *const options_log_forms[]; // of --log, in the order of enum log_form
 
 enum { OPTIONS_MAX = 32 };
