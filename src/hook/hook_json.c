@@ -39,6 +39,12 @@ hook_json_write(struct buf *to, const struct hook *hook)
 
 // --- reading -------------------------------------------------------------------------------
 
+static const cJSON *
+member(const cJSON *object, const char *name)
+{
+    return cJSON_GetObjectItemCaseSensitive(object, name);
+}
+
 // A number that AC writes as a string or as a number. What is absent, null, false or empty is 0.
 static bool
 read_number(uint64_t *to, const cJSON *item)
@@ -70,7 +76,7 @@ miss(struct hook *hook, const char *field)
 static char *
 read_text(struct hook *hook, const cJSON *object, const char *name)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+    const cJSON *item = member(object, name);
 
     if (item && !cJSON_IsString(item))
         miss(hook, name);
@@ -115,65 +121,57 @@ row_digest(const cJSON *object)
 static void
 read_hook(struct hook *to, const cJSON *object)
 {
-    const cJSON *id = cJSON_GetObjectItemCaseSensitive(object, "id");
-
-    if (!read_number(&to->id, id) || to->id == 0) {
+    if (!read_number(&to->id, member(object, "id")) || to->id == 0) {
         to->id = 0;
         miss(to, "id");
     }
     to->row = to->id ? to->id : row_digest(object);
     to->label = read_text(to, object, "name");
     to->url = read_text(to, object, "url");
-    if (!read_set(&to->events, cJSON_GetObjectItemCaseSensitive(object, "events")))
+    if (!read_set(&to->events, member(object, "events")))
         miss(to, "events");
-    if (!read_set(&to->sources, cJSON_GetObjectItemCaseSensitive(object, "sources")))
+    if (!read_set(&to->sources, member(object, "sources")))
         miss(to, "sources");
-    if (!read_number(&to->list, cJSON_GetObjectItemCaseSensitive(object, "listid"))) {
+    if (!read_number(&to->list, member(object, "listid"))) {
         to->list = HOOK_LIST_UNREADABLE;
         miss(to, "listid");
     }
 }
 
+// Parses an answer whose member of this name is an array, or an object.
 static cJSON *
-parse(struct span body, struct err *err)
+parse(const cJSON **to, const char *name, bool is_array, struct span body,
+      struct err *err)
 {
     cJSON *root = cJSON_ParseWithLength(body.at, body.len);
+    char message[200];
 
-    if (!cJSON_IsObject(root)) {
-        char message[200];
-        hook_json_explain(message, sizeof message, body);
-        cJSON_Delete(root);
+    *to = member(root, name);
+    if (is_array ? cJSON_IsArray(*to) : cJSON_IsObject(*to))
+        return root;
+    hook_json_explain(message, sizeof message, body);
+    if (cJSON_IsObject(root))
+        err_set(err, ERR_INPUT, "the answer has no \"%s\"", name);
+    else
         err_set(err, ERR_INPUT, "the answer is not JSON as ActiveCampaign writes it%s%s",
                 message[0]      ? ": "
                 : body.len == 0 ? ": it is empty"
                                 : "",
                 message);
-        return NULL;
-    }
-    return root;
-}
-
-static int
-not_hooks(cJSON *root, struct err *err, const char *what)
-{
     cJSON_Delete(root);
-    return err_set(err, ERR_INPUT, "the answer has no %s", what);
+    return NULL;
 }
 
 int
 hook_json_read_page(struct hooks *to, uint64_t *total, size_t *count, struct span body,
                     struct err *err)
 {
-    cJSON *root = parse(body, err);
-    const cJSON *item, *meta;
+    const cJSON *page, *item;
+    cJSON *root = parse(&page, "webhooks", true, body, err);
 
     if (!root)
         return -1;
-    const cJSON *page = cJSON_GetObjectItemCaseSensitive(root, "webhooks");
-    meta = cJSON_GetObjectItemCaseSensitive(root, "meta");
-    if (!cJSON_IsArray(page))
-        return not_hooks(root, err, "list of webhooks");
-    if (!read_number(total, cJSON_GetObjectItemCaseSensitive(meta, "total")))
+    if (!read_number(total, member(member(root, "meta"), "total")))
         *total = 0;
     *count = 0;
     cJSON_ArrayForEach(item, page)
@@ -193,29 +191,27 @@ hook_json_read_page(struct hooks *to, uint64_t *total, size_t *count, struct spa
 int
 hook_json_read_one(struct hook *to, struct span body, struct err *err)
 {
-    cJSON *root = parse(body, err);
+    const cJSON *one;
+    cJSON *root = parse(&one, "webhook", false, body, err);
 
     if (!root)
         return -1;
-    read_hook(to, cJSON_GetObjectItemCaseSensitive(root, "webhook"));
-    if (to->id == 0) {
-        hook_release(to);
-        return not_hooks(root, err, "webhook");
-    }
+    read_hook(to, one);
     cJSON_Delete(root);
-    return 0;
+    if (to->id)
+        return 0;
+    hook_release(to);
+    return err_set(err, ERR_INPUT, "the webhook of the answer has no id");
 }
 
 int
 hook_json_read_events(struct string_set *to, struct span body, struct err *err)
 {
-    cJSON *root = parse(body, err);
+    const cJSON *events;
+    cJSON *root = parse(&events, "webhookEvents", true, body, err);
 
     if (!root)
         return -1;
-    const cJSON *events = cJSON_GetObjectItemCaseSensitive(root, "webhookEvents");
-    if (!cJSON_IsArray(events))
-        return not_hooks(root, err, "list of events");
     (void)read_set(to, events); // what is no string is no event
     cJSON_Delete(root);
     return 0;
@@ -226,9 +222,9 @@ hook_json_read_events(struct string_set *to, struct span body, struct err *err)
 static const char *
 text_of(const cJSON *object, const char *name)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+    const char *text = cJSON_GetStringValue(member(object, name));
 
-    return cJSON_IsString(item) && item->valuestring[0] ? item->valuestring : NULL;
+    return text && *text ? text : NULL;
 }
 
 // The message of one entry of `errors`: a string, or an object with detail, title or error,
@@ -236,16 +232,13 @@ text_of(const cJSON *object, const char *name)
 static void
 add_error(struct buf *to, const cJSON *entry)
 {
-    const cJSON *source = cJSON_GetObjectItemCaseSensitive(entry, "source");
-    const char *message = cJSON_IsString(entry) ? entry->valuestring : NULL,
+    static const char *const names[] = {"detail", "title", "error"};
+    const cJSON *source = member(entry, "source");
+    const char *message = cJSON_GetStringValue(entry),
                *field = text_of(source, "pointer");
 
-    if (!message)
-        message = text_of(entry, "detail");
-    if (!message)
-        message = text_of(entry, "title");
-    if (!message)
-        message = text_of(entry, "error");
+    for (size_t i = 0; i < sizeof names / sizeof *names && !message; i++)
+        message = text_of(entry, names[i]);
     if (!field)
         field = text_of(source, "value");
     if (!message)
@@ -259,7 +252,7 @@ add_error(struct buf *to, const cJSON *entry)
 static void
 add_errors(struct buf *to, const cJSON *root)
 {
-    const cJSON *errors = cJSON_GetObjectItemCaseSensitive(root, "errors"), *entry;
+    const cJSON *errors = member(root, "errors"), *entry;
     const char *message = text_of(root, "message");
 
     if (message)
@@ -277,7 +270,7 @@ is_own(const cJSON *root)
     bool known = cJSON_IsObject(root) && !root->child;
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        known = known || cJSON_GetObjectItemCaseSensitive(root, names[i]);
+        known = known || member(root, names[i]);
     return known && !cJSON_GetObjectItem(root, "cloudflare_error");
 }
 
