@@ -204,9 +204,6 @@ static void
 report_unknown(struct reading *r, const struct setting *table, const char *path,
                const struct yaml_node *key)
 {
-    static const char *const sections[] = {"account",    "redis",  "receiver",
-                                           "journal",    "worker", "redis.retain",
-                                           "duplicates", "hooks",  NULL};
     struct nearest near = nearest_start(span_of(path));
 
     if (strcmp(path, "receiver.trusted_proxies") == 0) {
@@ -215,13 +212,16 @@ report_unknown(struct reading *r, const struct setting *table, const char *path,
             "%s: this setting no longer exists and never had an effect: remove it", path);
         return;
     }
-    for (const struct setting *s = table; s->path; s++)
+    for (const struct setting *s = table; s->path; s++) {
         nearest_try(&near, span_of(s->path));
-    for (size_t i = 0; table == config_settings && sections[i]; i++)
-        nearest_try(&near, span_of(sections[i]));
-    const char *best = near.word.at;
-    problem_add(r, ERROR, place_of(key), "%s: there is no such setting%s%s%s", path,
-                best ? "; did you mean " : "", best ? best : "", best ? "?" : "");
+        for (const char *dot = s->path; (dot = strchr(dot + 1, '.'));) // its sections
+            nearest_try(&near, span_make(s->path, (size_t)(dot - s->path)));
+    }
+    if (table == config_settings)
+        nearest_try(&near, SPAN("hooks"));
+    problem_add(r, ERROR, place_of(key), "%s: there is no such setting%s%.*s%s", path,
+                near.word.len ? "; did you mean " : "", (int)near.word.len,
+                near.word.len ? near.word.at : "", near.word.len ? "?" : "");
 }
 
 static void read_hooks(struct reading *r, const struct yaml_node *n);

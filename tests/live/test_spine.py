@@ -350,7 +350,7 @@ def test_a_second_process_on_one_journal_is_told_who_holds_it(tmp_path, receiver
     assert f"process {receiver.process.pid}" in log
 
 
-def test_a_stop_is_heard_while_the_start_waits_for_the_journal(tmp_path, receiver):
+def test_a_stop_ends_a_start_that_waits_for_the_journal_and_a_reload_does_not(tmp_path, receiver):
     text = receiver.config.read_text().replace(str(receiver.admin), str(harness.free_port()))
     other = tmp_path / "other.yaml"
     other.write_text(text.replace("127.0.0.1:1'", f"127.0.0.1:{harness.free_port()}'")
@@ -359,6 +359,7 @@ def test_a_stop_is_heard_while_the_start_waits_for_the_journal(tmp_path, receive
                                stderr=subprocess.PIPE, text=True)
     try:
         assert f"process {receiver.process.pid}" in process.stderr.readline()
+        process.send_signal(signal.SIGHUP)
         process.terminate()
         assert process.wait(10) == -signal.SIGTERM
     finally:
