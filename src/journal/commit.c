@@ -64,8 +64,8 @@ segment_retire(struct journal *j, uint64_t end)
     pthread_mutex_unlock(&j->lock);
 }
 
-// With the lock. Two segments that start at one sequence differ in `generation`, and so does one
-// that was begun and could not be finished.
+// With the lock. Two segments that start at one sequence differ in `generation`, and so does
+// one that was begun and could not be finished.
 static uint32_t
 next_generation(const struct journal *j, uint64_t first)
 {

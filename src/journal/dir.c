@@ -412,8 +412,8 @@ dir_create_segment(int dir, struct segment *s, int spare, bool *zeroed, struct e
 }
 
 // fill overwrites all of the file with zeros, so that its blocks are allocated and written.
-// Past the page cache where the file system allows it: such a write waits for itself. Others are
-// synced piece by piece, or the commits beside them would wait for 16 MiB.
+// Past the page cache where the file system allows it: such a write waits for itself. Others
+// are synced piece by piece, or the commits beside them would wait for 16 MiB.
 static int
 fill(int fd, uint64_t bytes, struct err *err)
 {

@@ -59,11 +59,12 @@ struct journal_waiter {
     uint32_t ticket;
 };
 
-// journal_append makes payload durable and sets *sequence (may be NULL). With a waiter, which is
-// copied, it returns as soon as the record is in the open group. Without one (NULL) it blocks
-// until that group is synced, at most wait_ms. ERR_AGAIN: not made durable (no room in the
-// group, not in time); then the waiter is never called. What was not durable in time may become
-// so later, as after a crash. Never returns 0, or calls with `durable`, before fdatasync has.
+// journal_append makes payload durable and sets *sequence (may be NULL). With a waiter, which
+// is copied, it returns as soon as the record is in the open group. Without one (NULL) it
+// blocks until that group is synced, at most wait_ms. ERR_AGAIN: not made durable (no room in
+// the group, not in time); then the waiter is never called. What was not durable in time may
+// become so later, as after a crash. Never returns 0, or calls with `durable`, before fdatasync
+// has.
 int journal_append(struct journal *j, struct span payload, int64_t wait_ms,
                    const struct journal_waiter *waiter, uint64_t *sequence,
                    struct err *err);

@@ -87,7 +87,8 @@ report_back(struct journal *j, int64_t back_us, int64_t now_us)
               (long long)(back_us / 1000000), (long long)(back_us / 1000 % 1000));
 }
 
-// check_clock compares wall clock and boot clock, and reports what they did since the last time.
+// check_clock compares wall clock and boot clock, and reports what they did since the last
+// time.
 static void
 check_clock(struct journal *j)
 {
@@ -309,8 +310,8 @@ report_room(struct journal *j)
                     (long long)(j->fresh_us / 1000000));
 }
 
-// remove_oldest removes the oldest segment if it may, or makes it the next spare's file. -1 with
-// *err unless there was none.
+// remove_oldest removes the oldest segment if it may, or makes it the next spare's file. -1
+// with *err unless there was none.
 static int
 remove_oldest(struct journal *j, enum removal why, struct err *err)
 {

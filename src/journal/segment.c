@@ -198,8 +198,8 @@ cannot_read(struct err *err)
     return -1;
 }
 
-// window_fill makes `len` bytes at s->offset stand in the chunk. 1, 0 when the segment ends before,
-// -1 on an error.
+// window_fill makes `len` bytes at s->offset stand in the chunk. 1, 0 when the segment ends
+// before, -1 on an error.
 static int
 window_fill(struct segment_scan *s, uint64_t len, struct err *err)
 {

@@ -156,7 +156,8 @@ int segment_read_header(int fd, struct segment_header *h, struct err *err);
 // another one goes on. Empty (`first` after `last`) when there are only meaningless bytes.
 struct segment_hole {
     uint64_t first, last;
-    // Up to here it had been acknowledged, as the frame after it or the next segment shows, unless a header says that it was skipped. May lie before `first`.
+    // Up to here it had been acknowledged, as the frame after it or the next segment shows,
+    // unless a header says that it was skipped. May lie before `first`.
     uint64_t proved;
     uint64_t from, to; // the bytes that stand there
 };
@@ -194,8 +195,8 @@ enum segment_result {
 };
 
 // segment_scan_open opens a file of a directory and begins before its first record. Its header
-// is read, unless it is known. ERR_INPUT when it is not one we know. The rest of *s, after this,
-// is the caller's to set. segment_scan_close is fine for one that is not open (fd -1).
+// is read, unless it is known. ERR_INPUT when it is not one we know. The rest of *s, after
+// this, is the caller's to set. segment_scan_close is fine for one that is not open (fd -1).
 int segment_scan_open(struct segment_scan *s, int dir, const char *name,
                       const struct segment_header *known, struct err *err);
 

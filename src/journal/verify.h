@@ -37,9 +37,9 @@ struct verify_report {
     void *context;
 };
 
-// journal_verify reads and checks every record, segment after segment. What is no longer
-// kept is not lost, what cannot be read is. 0, or -1 when the directory holds no journal (EXIT_CODE_DIRECTORY) or
-// cannot be read.
+// journal_verify reads and checks every record, segment after segment. What is no longer kept
+// is not lost, what cannot be read is. 0, or -1 when the directory holds no journal
+// (EXIT_CODE_DIRECTORY) or cannot be read.
 int journal_verify(const char *directory, const struct verify_report *report,
                    struct verify_total *total, struct err *err);
 
@@ -51,8 +51,8 @@ typedef int record_fn(const struct record *rec, void *context, struct err *err);
 
 // journal_salvage reads all records that can be read out of one file: a segment, whole or
 // damaged, from a journal's directory or its bad/. Each is valid by its own checksum; what is
-// missing between two comes with `gap`; a block that cannot be read is passed. -1 when a call returned that, or with *err:
-// ERR_INPUT when the file is no segment with a readable header.
+// missing between two comes with `gap`; a block that cannot be read is passed. -1 when a call
+// returned that, or with *err: ERR_INPUT when the file is no segment with a readable header.
 int journal_salvage(const char *path, record_fn *each, record_fn *gap, void *context,
                     struct err *err);
 
