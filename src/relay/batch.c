@@ -124,17 +124,6 @@ make_letter(struct relay *r, const struct record *record, struct entry *e)
     return 0;
 }
 
-static enum reply
-start_over(struct relay *r, const char *message)
-{
-    connect_report(r, RELAY_STOPPED, true,
-                   "Redis refuses even a dead letter for the record after %llu: %s; "
-                   "deliveries wait in the journal",
-                   (unsigned long long)r->cursor, message);
-    r->batch.suspect = (struct suspect){0};
-    return REPLY_STOP;
-}
-
 // refuse: the record, alone in its batch, was refused.
 static enum reply
 refuse(struct relay *r, bool by_cut, const char *message)
@@ -143,8 +132,14 @@ refuse(struct relay *r, bool by_cut, const char *message)
 
     if (!is_suspect(r))
         *s = (struct suspect){.after = r->cursor};
-    if (s->letter == LETTER_EMPTY)
-        return start_over(r, message);
+    if (s->letter == LETTER_EMPTY) { // nothing is proven
+        connect_report(r, RELAY_STOPPED, true,
+                       "Redis refuses even a dead letter for the record after %llu: %s; "
+                       "deliveries wait in the journal",
+                       (unsigned long long)r->cursor, message);
+        *s = (struct suspect){0};
+        return REPLY_STOP;
+    }
     s->tries++;
     s->probed = false;
     if (s->letter == LETTER_WHOLE)

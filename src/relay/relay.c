@@ -157,16 +157,13 @@ ship_on(struct relay *r)
     return reply;
 }
 
-static enum reply
-attach(struct relay *r)
+static void
+set_attempted(struct relay *r)
 {
-    enum reply reply = connect_check(r);
-
     pthread_mutex_lock(&r->lock);
     r->attempted = true;
     pthread_cond_broadcast(&r->wake);
     pthread_mutex_unlock(&r->lock);
-    return reply;
 }
 
 static void *
@@ -178,7 +175,8 @@ run(void *relay)
         enum reply reply = REPLY_DONE;
         take_reload(r);
         if (!r->redis)
-            reply = attach(r);
+            reply = connect_check(r);
+        set_attempted(r);
         bool attached = reply == REPLY_DONE;
         // A change of state is reported when a batch or a quiet moment proves it.
         if (attached && !r->connection.down_ms)

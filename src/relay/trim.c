@@ -21,6 +21,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/param.h>
 
 enum { TRIMS_MAX = 50, TRIM_FULL = 10000, BOOT_MS = 300000, FORGET_MAX = 16 };
 
@@ -166,6 +167,14 @@ stream_field(struct relay *r, const char *key, const char *name)
 }
 
 static uint64_t
+length_of(struct relay *r, const char *key)
+{
+    struct err err;
+
+    return (uint64_t)redis_value(redis_ask(r->redis, &err, "XLEN", key, NULL)).number;
+}
+
+static uint64_t
 max_lag(struct relay *r, const char *key)
 {
     struct err err;
@@ -178,7 +187,7 @@ max_lag(struct relay *r, const char *key)
         const struct redis_reply *so_far =
             field_of(redis_reply_at(groups, i), "entries-read");
         int64_t number = redis_value(lag).number;
-        max = number > max ? number : max;
+        max = MAX(number, max);
         number = redis_value(so_far).number;
         if (redis_value(lag).kind == REDIS_NIL &&
             redis_value(so_far).kind == REDIS_NUMBER && (read < 0 || number < read))
@@ -186,7 +195,7 @@ max_lag(struct relay *r, const char *key)
     }
     if (read >= 0) {
         int64_t lag = redis_value(stream_field(r, key, "entries-added")).number - read;
-        max = lag > max ? lag : max;
+        max = MAX(lag, max);
     }
     return (uint64_t)max;
 }
@@ -233,15 +242,6 @@ trim_by(struct relay *r, const char *key, const char *how, uint64_t bound, bool 
     if (exact && dropped < TRIM_FULL)
         gone += (uint64_t)trim_once(r, key, how, "=", bound);
     return gone;
-}
-
-static uint64_t
-length_of(struct relay *r, const char *key)
-{
-    struct err err;
-    int64_t length = redis_value(redis_ask(r->redis, &err, "XLEN", key, NULL)).number;
-
-    return length > 0 ? (uint64_t)length : 0;
 }
 
 static uint64_t
