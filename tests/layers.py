@@ -28,7 +28,7 @@ SEES = {
 FOREIGN = {
     "civetweb.h": r"src/edge/http\.c",
     "hiredis/": r"src/edge/redis\.c",
-    "curl/": r"src/edge/(rest|http_client)\.c",
+    "curl/": r"src/edge/http_client\.c",
     "yaml.h": r"src/edge/yaml\.c",
     "openssl/": r"src/edge/digest\.c",
     "cjson/": r"src/.*_json\.c",

@@ -231,7 +231,7 @@ poster_post(struct poster *p, const char *path, struct span type, struct span en
 {
     struct http_call call = {.to = &p->to,
                              .url = path,
-                             .posts = true,
+                             .method = "POST",
                              .body = body,
                              .type = type,
                              .encoding = encoding,

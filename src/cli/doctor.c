@@ -428,8 +428,10 @@ examine_public_url(struct report *r)
              "%s/hook/acrelay-doctor/0000000000000000000000000000000000000000000",
              c->public_url);
     double before = r->receiver.code ? strangers(c) : 0;
-    struct http_call call = {
-        .url = url, .posts = true, .body = SPAN("type=doctor"), .timeout_ms = PROBE_MS};
+    struct http_call call = {.url = url,
+                             .method = "POST",
+                             .body = SPAN("type=doctor"),
+                             .timeout_ms = PROBE_MS};
     int status = http_client_once(&call, NULL, &err);
     bool came = r->receiver.code && strangers(c) > before;
     if (status < 0)

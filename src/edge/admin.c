@@ -303,7 +303,7 @@ admin_fetch(const struct socket_address *to, bool posts, const char *path,
 {
     struct http_call call = {.to = to,
                              .url = path,
-                             .posts = posts,
+                             .method = posts ? "POST" : NULL,
                              .type = SPAN("application/json"),
                              .timeout_ms = FETCH_MS};
 

@@ -1,6 +1,6 @@
-// Single requests over HTTP: to our own programs on this machine, or, as a stranger would make
-// them, to a public address. No token, pace or retry: rest.h has those. No redirect is
-// followed, TLS is verified.
+// Single requests over HTTP: to our own programs on this machine, or to a URL. No redirect is
+// followed, TLS is verified, plain http never goes through a proxy. Pace and retries are
+// rest.h's business.
 #ifndef ACRELAY_EDGE_HTTP_CLIENT_H
 #define ACRELAY_EDGE_HTTP_CLIENT_H
 
@@ -12,14 +12,29 @@ enum { HTTP_ANSWER_MAX = 4 << 20 };
 struct http_call {
     const struct socket_address *to;  // a program of ours; NULL: `url` says where to
     const char *url;                  // with `to` its path and query
-    bool posts;                       // else it is a GET
-    struct span body, type, encoding; // of a POST; an empty encoding is not sent
+    const char *method;               // NULL: GET
+    struct span body, type, encoding; // an empty encoding is not sent
+    struct span token;                // sent as Api-Token, if there is one
     int64_t timeout_ms;
+    // `header` is given each line of the answer's head; `stop` is asked about once a second and
+    // ends the request with true. Both may be NULL.
+    void (*header)(struct span line, void *context);
+    bool (*stop)(void *context);
+    void *context;
+};
+
+enum http_outcome {
+    HTTP_ANSWERED, // and the answer is whole
+    HTTP_NOT_SENT, // the request cannot have reached the other side
+    HTTP_HOPELESS, // nor will it ever: TLS does not verify, the URL is none
+    HTTP_STOPPED,
+    HTTP_UNCLEAR, // it may have been carried out
 };
 
 // A client keeps its connection for the next call; {0} at first. It belongs to one thread.
 struct http_client {
     void *curl;
+    enum http_outcome outcome; // of the last call
 };
 
 // http_client_call makes a request and appends the answer's body to *page (may be NULL). The

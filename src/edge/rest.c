@@ -2,15 +2,14 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "edge/http_client.h"
 
-#include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum {
     BACKOFF_MIN_MS = 1000,
     BACKOFF_MAX_MS = 30000,
-    CONNECT_MS = 10000,
     FIRST_PATIENCE_MS = 8000, // until there was any answer: a wrong host is reported soon
     REPORT_MS = 1500,         // longer waits are reported
     SLOW_MS = 900,            // libcurl asks once a second
@@ -21,8 +20,9 @@ enum {
 struct rest {
     struct rest_options options;
     char *base;
-    CURL *curl;
-    struct curl_slist *headers;
+    struct buf token;
+    struct http_client client;
+    struct err err; // why there was no answer
     struct rate_limit rate;
     struct buf answer;
     // of the answer under way
@@ -111,15 +111,6 @@ rest_retry_after_ms(struct span value, struct span date)
 
 // --- headers -------------------------------------------------------------------------------
 
-static size_t
-take_body(char *at, size_t size, size_t n, void *rest)
-{
-    struct rest *r = rest;
-
-    (void)size;
-    return buf_add(&r->answer, span_make(at, n)) == 0 ? n : 0;
-}
-
 static bool
 is_header(struct span *line, const char *name)
 {
@@ -133,11 +124,10 @@ is_header(struct span *line, const char *name)
     return true;
 }
 
-static size_t
-take_header(char *at, size_t size, size_t n, void *rest)
+static void
+take_header(struct span line, void *rest)
 {
     struct rest *r = rest;
-    struct span line = span_make(at, n);
     const struct {
         const char *name;
         char *value;
@@ -146,21 +136,17 @@ take_header(char *at, size_t size, size_t n, void *rest)
         {"RateLimit-Remaining", r->remaining}, {"X-RateLimit-Remaining", r->remaining},
         {"RateLimit-Reset", r->reset},         {"X-RateLimit-Reset", r->reset}};
 
-    (void)size;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (is_header(&line, known[i].name))
             snprintf(known[i].value, HEADER_MAX, "%.*s", (int)line.len, line.at);
-    return n;
 }
 
-// About once a second, also while nothing comes.
-static int
-watch_request(void *rest, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+static bool
+watch_request(void *rest)
 {
     struct rest *r = rest;
     int64_t elapsed_ms = clock_mono_ms() - r->start_ms;
 
-    (void)a, (void)b, (void)c, (void)d;
     if (elapsed_ms >= SLOW_MS && !r->slow && r->options.report) {
         struct rest_wait wait = {.slow = true, .ms = r->options.timeout_ms - elapsed_ms};
         r->options.report(&wait, r->options.context);
@@ -169,49 +155,8 @@ watch_request(void *rest, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d
     return r->options.is_stopping && r->options.is_stopping(r->options.context);
 }
 
-static void
-add_headers(struct rest *r, struct span token)
-{
-    struct buf line;
-
-    buf_init(&line, token.len + 64);
-    buf_add_text(&line, "Api-Token: ");
-    buf_add(&line, token);
-    r->headers = curl_slist_append(NULL, buf_text(&line));
-    r->headers = curl_slist_append(r->headers, "Content-Type: application/json");
-    r->headers = curl_slist_append(r->headers, "Accept: application/json");
-    r->headers = curl_slist_append(r->headers, "Expect:");
-    explicit_bzero(line.at, line.len);
-    buf_release(&line);
-}
-
-static void
-set_up(struct rest *r)
-{
-    CURL *c = r->curl;
-    bool plain = span_starts(span_of(r->base), SPAN("http://"));
-
-    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, plain ? "http" : "https");
-    curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
-    curl_easy_setopt(c, CURLOPT_HTTPHEADER, r->headers);
-    curl_easy_setopt(c, CURLOPT_USERAGENT, "acrelay/" ACRELAY_VERSION);
-    curl_easy_setopt(c, CURLOPT_ACCEPT_ENCODING, "");
-    curl_easy_setopt(c, CURLOPT_MAXFILESIZE, (long)REST_ANSWER_MAX);
-    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_body);
-    curl_easy_setopt(c, CURLOPT_WRITEDATA, r);
-    curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, take_header);
-    curl_easy_setopt(c, CURLOPT_HEADERDATA, r);
-    curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, watch_request);
-    curl_easy_setopt(c, CURLOPT_XFERINFODATA, r);
-    if (plain)
-        curl_easy_setopt(c, CURLOPT_PROXY, ""); // loopback
-}
-
 struct rest *
-rest_open(const struct rest_options *options, struct err *err)
+rest_open(const struct rest_options *options)
 {
     struct rest *r = memory_get(sizeof *r);
 
@@ -221,15 +166,8 @@ rest_open(const struct rest_options *options, struct err *err)
                        .backoff_ms = times_ms("api-backoff", BACKOFF_MIN_MS)};
     buf_init(&r->answer, REST_ANSWER_MAX);
     rate_limit_init(&r->rate, options->rate);
-    curl_global_init(CURL_GLOBAL_DEFAULT);
-    r->curl = curl_easy_init();
-    if (!r->curl) {
-        err_exit(err, EXIT_CODE_FAILURE, "libcurl cannot start");
-        rest_close(r);
-        return NULL;
-    }
-    add_headers(r, options->token);
-    set_up(r);
+    buf_init(&r->token, options->token.len + 1);
+    buf_add(&r->token, options->token);
     return r;
 }
 
@@ -238,9 +176,8 @@ rest_close(struct rest *r)
 {
     if (!r)
         return;
-    if (r->curl)
-        curl_easy_cleanup(r->curl);
-    curl_slist_free_all(r->headers);
+    http_client_close(&r->client);
+    buf_wipe(&r->token);
     buf_release(&r->answer);
     free(r->base);
     free(r);
@@ -262,31 +199,6 @@ rest_held_ms(const struct rest *r)
 
 // --- one try -------------------------------------------------------------------------------
 
-// A request that gets no answer on a connection used before is sent once more by libcurl
-// itself. What must not be done twice has a connection of its own.
-static void
-set_method(CURL *c, const char *method, struct span body)
-{
-    curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, strcmp(method, "POST") == 0 ? 1L : 0L);
-    curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, method);
-    if (body.len) {
-        curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE, (long)body.len);
-        curl_easy_setopt(c, CURLOPT_POSTFIELDS, body.at);
-    } else {
-        curl_easy_setopt(c, CURLOPT_HTTPGET, 1L);
-        curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, method);
-    }
-}
-
-// What cannot have reached the other side.
-static bool
-was_not_sent(CURLcode code)
-{
-    return code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST ||
-           code == CURLE_COULDNT_RESOLVE_PROXY || code == CURLE_SSL_CONNECT_ERROR ||
-           code == CURLE_PEER_FAILED_VERIFICATION;
-}
-
 // What one request may take; 0: nothing is left of total_ms.
 static int64_t
 time_left(const struct rest *r)
@@ -299,53 +211,57 @@ time_left(const struct rest *r)
 }
 
 // An answer is whole, or it is none: a status without its body says too little.
-static CURLcode
+static void
 try_once(struct rest *r, const char *method, const char *path, struct span body,
          struct rest_answer *a)
 {
+    int64_t left_ms = time_left(r);
     struct buf url;
-    long status = 0;
 
     buf_clear(&r->answer);
     r->retry_after[0] = r->date[0] = r->remaining[0] = r->reset[0] = '\0';
     r->start_ms = clock_mono_ms();
     buf_init(&url, 8192);
     buf_add_format(&url, "%s%s", r->base, path);
-    set_method(r->curl, method, body);
-    curl_easy_setopt(r->curl, CURLOPT_URL, buf_text(&url));
-    int64_t left = time_left(r);
-    curl_easy_setopt(r->curl, CURLOPT_TIMEOUT_MS, (long)(left > 0 ? left : 1));
+    struct http_call call = {.url = buf_text(&url),
+                             .method = method,
+                             .body = body,
+                             .type = SPAN("application/json"),
+                             .token = buf_span(&r->token),
+                             .timeout_ms = left_ms > 0 ? left_ms : 1,
+                             .header = take_header,
+                             .stop = watch_request,
+                             .context = r};
     rate_limit_take(&r->rate, clock_mono_us());
-    CURLcode code = curl_easy_perform(r->curl);
+    int status = http_client_call(&r->client, &call, &r->answer, &r->err);
     buf_release(&url);
-    if (code == CURLE_OK)
-        curl_easy_getinfo(r->curl, CURLINFO_RESPONSE_CODE, &status);
     if (clock_mono_ms() - r->start_ms < SLOW_MS)
         r->slow = false;
-    *a = (struct rest_answer){.status = (int)status,
-                              .maybe_done = code != CURLE_OK && !was_not_sent(code),
+    enum http_outcome outcome = r->client.outcome;
+    *a = (struct rest_answer){.status = status < 0 ? 0 : status,
+                              .maybe_done =
+                                  outcome == HTTP_UNCLEAR || outcome == HTTP_STOPPED,
                               .body = buf_span(&r->answer)};
     if (r->options.count)
         r->options.count(a->status, r->options.context);
-    return code;
 }
 
 // --- tries ---------------------------------------------------------------------------------
 
 static bool
-is_bad(CURLcode code, const struct rest_answer *a)
+is_failure(const struct rest_answer *a)
 {
-    return code != CURLE_OK || a->status == 429 || a->status >= 500;
+    return a->status == 0 || a->status == 429 || a->status >= 500;
 }
 
 // The lane is held as the answer's headers say.
 static void
-obey_limits(struct rest *r, CURLcode code, struct rest_answer *a)
+obey_limits(struct rest *r, struct rest_answer *a)
 {
     int64_t now = clock_mono_us();
     struct span remaining = span_of(r->remaining);
 
-    if (is_bad(code, a)) {
+    if (is_failure(a)) {
         int64_t ms = rest_retry_after_ms(span_of(r->retry_after), span_of(r->date));
         a->retry_after_ms = ms > 0 ? ms : 0;
         rate_limit_hold(&r->rate, now + a->retry_after_ms * 1000);
@@ -360,16 +276,15 @@ obey_limits(struct rest *r, CURLcode code, struct rest_answer *a)
 }
 
 static bool
-wants_retry(const char *method, CURLcode code, const struct rest_answer *a)
+wants_retry(const struct rest *r, const char *method, const struct rest_answer *a)
 {
-    if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_UNSUPPORTED_PROTOCOL ||
-        code == CURLE_URL_MALFORMAT)
+    if (r->client.outcome == HTTP_HOPELESS)
         return false;
     if (a->status == 429)
         return true;
     if (strcmp(method, "POST") == 0)
-        return code != CURLE_OK && !a->maybe_done;
-    return code != CURLE_OK || a->status >= 500;
+        return a->status == 0 && !a->maybe_done;
+    return is_failure(a);
 }
 
 // May attempt number `next` be made after ms?
@@ -404,9 +319,9 @@ wait_for_turn(struct rest *r, bool reported)
 }
 
 static int
-give_up(const struct rest *r, CURLcode code, struct err *err)
+give_up(const struct rest *r, struct err *err)
 {
-    err_set(err, ERR_AGAIN, "%s does not answer: %s", r->base, curl_easy_strerror(code));
+    err_set(err, ERR_AGAIN, "%s does not answer: %s", r->base, r->err.text);
     if (err)
         err->exit = EXIT_CODE_UNAVAILABLE;
     return -1;
@@ -419,11 +334,10 @@ stopped(const struct rest *r, struct err *err)
 }
 
 static void
-hold_and_report(struct rest *r, CURLcode code, const struct rest_answer *a, int next,
-                int64_t ms)
+hold_and_report(struct rest *r, const struct rest_answer *a, int next, int64_t ms)
 {
     struct rest_wait wait = {.status = a->status,
-                             .error = code == CURLE_OK ? NULL : curl_easy_strerror(code),
+                             .error = a->status ? NULL : r->err.text,
                              .ms = ms,
                              .attempt = a->status == 429 ? 0 : next,
                              .attempts = r->options.attempts};
@@ -447,19 +361,17 @@ rest_call(struct rest *r, const char *method, const char *path, struct span body
         if (r->options.may_write && strcmp(method, "GET") != 0 &&
             !r->options.may_write(r->options.context))
             return err_set(err, ERR_FATAL, "another worker is the leader now");
-        CURLcode code = try_once(r, method, path, body, a);
-        if (code == CURLE_ABORTED_BY_CALLBACK)
+        try_once(r, method, path, body, a);
+        if (r->client.outcome == HTTP_STOPPED)
             return stopped(r, err);
-        obey_limits(r, code, a);
-        r->answered = r->answered || code == CURLE_OK;
-        r->trouble_ms = !is_bad(code, a) ? 0
-                        : r->trouble_ms  ? r->trouble_ms
-                                         : r->start_ms;
+        obey_limits(r, a);
+        r->answered = r->answered || a->status;
+        r->trouble_ms = !is_failure(a) ? 0 : r->trouble_ms ? r->trouble_ms : r->start_ms;
         int64_t ms = backoff_ms(&step_ms, r->backoff_ms, BACKOFF_MAX_MS);
         if (a->retry_after_ms)
             ms = a->retry_after_ms;
-        if (!wants_retry(method, code, a) || !has_patience(r, a, next, ms))
-            return code == CURLE_OK ? 0 : give_up(r, code, err);
-        hold_and_report(r, code, a, next, ms);
+        if (!wants_retry(r, method, a) || !has_patience(r, a, next, ms))
+            return a->status ? 0 : give_up(r, err);
+        hold_and_report(r, a, next, ms);
     }
 }

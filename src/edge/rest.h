@@ -44,7 +44,7 @@ struct rest_options {
 };
 
 struct rest;
-struct rest *rest_open(const struct rest_options *options, struct err *err);
+struct rest *rest_open(const struct rest_options *options);
 void rest_close(struct rest *r); // NULL is fine
 
 // rest_follow lets r go on with the pace of the one it replaces: the rate holds, and a

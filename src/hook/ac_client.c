@@ -13,7 +13,7 @@ enum { ATTEMPTS = 5, PATIENCE_MS = 90000 };
 enum { PAGE = 100, PAGE_DEFAULT = 20, PAGES_MAX = 500, ROWS_MAX = 10000, READS_MAX = 6 };
 
 static struct rest *
-open_rest(const struct ac_client_options *o, struct span token, struct err *err)
+open_rest(const struct ac_client_options *o, struct span token)
 {
     struct rest_options options = {.base = o->api_url,
                                    .token = token,
@@ -30,14 +30,13 @@ open_rest(const struct ac_client_options *o, struct span token, struct err *err)
                                    .is_stopping = o->is_stopping,
                                    .context = o->context};
 
-    return rest_open(&options, err);
+    return rest_open(&options);
 }
 
 struct ac_client *
 ac_client_open(const struct ac_client_options *options, struct err *err)
 {
     struct ac_client *a = NULL;
-    struct rest *rest;
     struct buf token;
 
     buf_init(&token, 4096);
@@ -45,9 +44,10 @@ ac_client_open(const struct ac_client_options *options, struct err *err)
         err_context(err, "account.api_token_file");
         if (err->exit != EXIT_CODE_PERMISSION)
             err->exit = EXIT_CODE_CONFIG;
-    } else if ((rest = open_rest(options, buf_span(&token), err))) {
+    } else {
         a = memory_get(sizeof *a);
-        *a = (struct ac_client){.options = *options, .rest = rest};
+        *a = (struct ac_client){.options = *options,
+                                .rest = open_rest(options, buf_span(&token))};
     }
     buf_wipe(&token);
     return a;

@@ -56,7 +56,7 @@ post_once(const char *path, struct span body)
 {
     struct http_call call = {.to = &sim.deliver,
                              .url = path,
-                             .posts = true,
+                             .method = "POST",
                              .body = body,
                              .type = SPAN("application/x-www-form-urlencoded"),
                              .timeout_ms = 30000};
