@@ -63,7 +63,8 @@ explain(CURL *c, CURLcode code)
     case CURLE_COULDNT_CONNECT:
         return reason ? strerror((int)reason) : curl_easy_strerror(code);
     case CURLE_OPERATION_TIMEDOUT:
-        return "no answer in time: the process hangs, or another process uses its address";
+        return "no answer in time: the process hangs, or another process uses its "
+               "address";
     case CURLE_GOT_NOTHING:
     case CURLE_RECV_ERROR:
         return "the connection was closed without an answer";
