@@ -10,9 +10,9 @@
 #include "hook/ac_client.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <grp.h>
 #include <libgen.h>
 #include <limits.h>
@@ -215,40 +215,34 @@ add_inodes(struct listener *l, const struct socket_address *a, const char *table
 }
 
 static bool
-has_inode(const struct listener *l, const char *pid)
+has_inode(const struct listener *l, const char *path)
 {
-    char path[300], link[64];
-    bool found = false;
+    char link[64];
+    unsigned long inode;
+    ssize_t len = readlink(path, link, sizeof link - 1);
 
-    snprintf(path, sizeof path, "/proc/%.20s/fd", pid);
-    DIR *dir = opendir(path);
-    for (struct dirent *e; dir && !found && (e = readdir(dir));) {
-        unsigned long inode;
-        ssize_t len = readlinkat(dirfd(dir), e->d_name, link, sizeof link - 1);
-        link[len > 0 ? len : 0] = '\0';
-        if (sscanf(link, "socket:[%lu]", &inode) != 1)
-            continue;
-        for (size_t i = 0; i < l->inodes_len; i++)
-            found = found || l->inodes[i] == inode;
-    }
-    if (dir)
-        closedir(dir);
-    return found;
+    link[len > 0 ? len : 0] = '\0';
+    if (sscanf(link, "socket:[%lu]", &inode) != 1)
+        return false;
+    for (size_t i = 0; i < l->inodes_len; i++)
+        if (l->inodes[i] == inode)
+            return true;
+    return false;
 }
 
 static void
-take_process(struct listener *l, const char *pid)
+take_process(struct listener *l, long pid)
 {
     char path[64], name[32] = "";
 
-    snprintf(path, sizeof path, "/proc/%.20s/comm", pid);
+    snprintf(path, sizeof path, "/proc/%ld/comm", pid);
     FILE *file = fopen(path, "re");
     if (file && !fgets(name, sizeof name, file))
         name[0] = '\0';
     if (file)
         fclose(file);
     name[strcspn(name, "\n")] = '\0';
-    l->pid = strtol(pid, NULL, 10);
+    l->pid = pid;
     text_escape(l->name, sizeof l->name, span_of(name));
     l->is_systemd = span_starts(span_of(name), SPAN("systemd"));
 }
@@ -257,16 +251,18 @@ take_process(struct listener *l, const char *pid)
 static void
 find_listener(struct listener *l, const struct socket_address *a)
 {
+    glob_t found;
+
     *l = (struct listener){.is_systemd = true};
     add_inodes(l, a, a->path ? "/proc/net/unix" : "/proc/net/tcp");
     if (!a->path)
         add_inodes(l, a, "/proc/net/tcp6");
-    DIR *proc = l->inodes_len ? opendir("/proc") : NULL;
-    for (struct dirent *e; proc && l->is_systemd && (e = readdir(proc));)
-        if (e->d_name[0] >= '0' && e->d_name[0] <= '9' && has_inode(l, e->d_name))
-            take_process(l, e->d_name);
-    if (proc)
-        closedir(proc);
+    if (!l->inodes_len || glob("/proc/[0-9]*/fd/*", GLOB_NOSORT, NULL, &found) != 0)
+        return;
+    for (size_t i = 0; i < found.gl_pathc && l->is_systemd; i++)
+        if (has_inode(l, found.gl_pathv[i]))
+            take_process(l, strtol(found.gl_pathv[i] + strlen("/proc/"), NULL, 10));
+    globfree(&found);
 }
 
 // --- ports ----------------------------------------------------------------------------

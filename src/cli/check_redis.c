@@ -138,27 +138,15 @@ info_is(struct span info, const char *name, const char *value)
     return span_is(info_value(info, name), value);
 }
 
-// XTRIM MINID is Redis 6.2's.
-static bool
-is_too_old(struct span version)
-{
-    uint64_t major, minor;
-    struct span rest = version, first = span_cut(&rest, '.'),
-                second = span_cut(&rest, '.');
-
-    if (!text_number(&major, first, 1000) || !text_number(&minor, second, 1000))
-        return false;
-    return major < 6 || (major == 6 && minor < 2);
-}
-
 static void
 check_version(struct inspection *i, struct span info)
 {
     struct span version = info_value(info, "redis_version");
     struct span valkey = info_value(info, "valkey_version");
     struct span shown = valkey.len ? valkey : version;
-    char text[40];
+    char text[40], oldest[40];
 
+    text_escape(oldest, sizeof oldest, version); // Valkey says which Redis it is like
     text_escape(text, sizeof text, shown);
     if (shown.len)
         snprintf(i->version, sizeof i->version, "%sversion %s",
@@ -168,7 +156,7 @@ check_version(struct inspection *i, struct span info)
             i->report, "redis",
             "acrelay is tested with Redis 7.0 and 8.0, and with Valkey 8.0 and 8.1",
             "INFO does not contain its version");
-    else if (is_too_old(version))
+    else if (strverscmp(oldest, "6.2") < 0) // XTRIM MINID
         report_error(i->report, EXIT_CODE_UNAVAILABLE, "redis",
                      "install Redis 7.0 or later",
                      "%s: version %s, but acrelay needs Redis 6.2 (XTRIM MINID)",

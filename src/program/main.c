@@ -81,20 +81,6 @@ program_start(struct options *o, const struct program *p, int argc, char **argv)
     return code;
 }
 
-int
-program_run(const struct options *o, void *context)
-{
-    struct err err = {0};
-    int code = o->command->run(context, &err);
-
-    if (code < 0)
-        code = output_fail(&err);
-    if (output_is_whole() || (code != EXIT_CODE_OK && code != EXIT_CODE_CHANGES))
-        return code;
-    fprintf(stderr, "%s: cannot write its output\n", output.program);
-    return EXIT_CODE_FAILURE;
-}
-
 void
 program_block_signals(sigset_t *signals)
 {

@@ -94,10 +94,6 @@ struct options {
 // gives, and how to log (--log and --verbose) and to print (program/output.h).
 int program_start(struct options *o, const struct program *p, int argc, char **argv);
 
-// program_run runs the command, prints its error, writes out what was printed, and gives the exit
-// code: what could not be printed whole is a failure, whatever was done.
-int program_run(const struct options *o, void *context);
-
 // program_block_signals leaves SIGTERM, SIGINT and SIGHUP to the sigtimedwait(2) of the main
 // thread; before any thread is started.
 void program_block_signals(sigset_t *signals);

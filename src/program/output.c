@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/text.h"
 #include "base/thread.h"
+#include "program/options.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -281,12 +282,6 @@ output_count(uint64_t done, uint64_t total)
 }
 
 void
-output_wait_end(void)
-{
-    wait_for("");
-}
-
-void
 output_wipe(void)
 {
     pthread_mutex_lock(&waiting.lock);
@@ -303,9 +298,18 @@ output_fail(const struct err *err)
     return err->exit ? (int)err->exit : EXIT_CODE_FAILURE;
 }
 
-bool
-output_is_whole(void)
+int
+program_run(const struct options *o, void *context)
 {
+    struct err err = {0};
+    int code = o->command->run(context, &err);
+
+    if (code < 0)
+        code = output_fail(&err);
     buf_release(&document);
-    return fflush(stdout) == 0 && !ferror(stdout) && !is_cut;
+    bool is_whole = fflush(stdout) == 0 && !ferror(stdout) && !is_cut;
+    if (is_whole || (code != EXIT_CODE_OK && code != EXIT_CODE_CHANGES))
+        return code;
+    fprintf(stderr, "%s: cannot write its output\n", output.program);
+    return EXIT_CODE_FAILURE;
 }

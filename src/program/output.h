@@ -57,13 +57,15 @@ void output_line(FILE *to);
 // any more. output_wipe wipes the line before something else is printed; the wait goes on.
 void output_wait(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void output_count(uint64_t done, uint64_t total);
-void output_wait_end(void);
+#define output_wait_end() output_wait("%s", "")
 void output_wipe(void);
 
 // output_fail prints "<program>: <text>" to stderr and gives the exit code.
 int output_fail(const struct err *err);
 
-// output_is_whole writes out what was printed; false when that, or a document, was cut.
-bool output_is_whole(void);
+// program_run runs the command, prints its error, writes out what was printed, and gives the exit
+// code: what could not be printed whole is a failure, whatever was done.
+struct options;
+int program_run(const struct options *o, void *context);
 
 #endif
