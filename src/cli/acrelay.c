@@ -67,18 +67,6 @@ static const struct program program = {
     .commands = tables,
 };
 
-static int
-run(struct cli *c)
-{
-    const struct command *command = c->options->command;
-
-    if (command->needs_config && !cli_read_config(c))
-        return EXIT_CODE_CONFIG;
-    int code = program_run(c->options, c);
-    config_release(c->config);
-    return code;
-}
-
 int
 main(int argc, char **argv)
 {
@@ -91,5 +79,9 @@ main(int argc, char **argv)
         return code;
     struct cli c = {.options = &options,
                     .file = options_text(&options, "config", config_default_path())};
-    return run(&c);
+    if (options.command->needs_config && !cli_read_config(&c))
+        return EXIT_CODE_CONFIG;
+    code = program_run(&options, &c);
+    config_release(c.config);
+    return code;
 }

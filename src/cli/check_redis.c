@@ -93,14 +93,8 @@ ask(struct inspection *i, const char *command, const char *argument)
 static bool
 is_served(const struct redis_reply *reply, struct err *err)
 {
-    struct span text = redis_value(reply).text;
-
-    if (reply && (redis_value(reply).kind != REDIS_ERROR || is_error(reply, "NOPERM") ||
-                  is_error(reply, "ERR unknown command")))
-        return true;
-    if (reply)
-        err_set(err, ERR_INPUT, "Redis says: %.*s", (int)text.len, text.at);
-    return false;
+    return cli_reply(reply, err) || is_error(reply, "NOPERM") ||
+           is_error(reply, "ERR unknown command");
 }
 
 bool
