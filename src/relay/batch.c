@@ -31,11 +31,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-// LINGER: after a small batch the next one waits a little, and so gets larger: each record costs
-// Redis and us less. A post that comes alone finds nobody waiting and is sent at once.
+// LINGER: after a batch that was not full the next one waits, the less the fuller it was, and
+// so gets larger: each record costs Redis and us less. A post that comes alone finds nobody
+// waiting and is sent at once.
 enum {
-    LINGER_MS = 5,
-    LINGER_RECORDS = 32,
+    LINGER_MS = 10,
     WIDEN_MS = 10000,
     REFUSED_TIMES = 5,
     STEP_US = 1000000,
@@ -445,8 +445,8 @@ linger(const struct relay *r)
 {
     size_t records = r->script.records_len; // of the batch before
 
-    if (records > 0 && records < LINGER_RECORDS && !r->has_held)
-        clock_sleep_ms(LINGER_MS - LINGER_MS * (int64_t)records / LINGER_RECORDS);
+    if (records > 0 && records < SCRIPT_RECORDS_MAX && !r->has_held)
+        clock_sleep_ms(LINGER_MS - LINGER_MS * (int64_t)records / SCRIPT_RECORDS_MAX);
 }
 
 enum reply
