@@ -100,60 +100,48 @@ static const char suffix[] = ".body"; // of "<ce_id>.body"
 
 // A ce_id comes from Redis, and becomes part of a path: digits and a dash only.
 static bool
-is_id(struct span id)
+read_id(struct span id, uint64_t *sequence)
 {
-    uint64_t sequence;
+    const size_t dash = JOURNAL_ID_TEXT - 1;
 
-    if (id.len != EVENT_ID_TEXT || id.at[JOURNAL_ID_TEXT - 1] != '-' ||
-        !entry_sequence(&sequence, span_from(id, JOURNAL_ID_TEXT)))
-        return false;
-    for (size_t i = 0; i < JOURNAL_ID_TEXT - 1; i++)
-        if (!strchr("0123456789abcdef", id.at[i]) || !id.at[i])
-            return false;
-    return true;
+    return id.len == EVENT_ID_TEXT && id.at[dash] == '-' &&
+           strspn(id.at, "0123456789abcdef") == dash &&
+           entry_sequence(sequence, span_from(id, dash + 1));
 }
 
 static bool
 make_path(char to[PATH_MAX], const char *directory, struct span id)
 {
-    return is_id(id) && snprintf(to, PATH_MAX, "%s/bad/%.*s%s", directory, (int)id.len,
-                                 id.at, suffix) < PATH_MAX;
+    uint64_t sequence;
+
+    return read_id(id, &sequence) && snprintf(to, PATH_MAX, "%s/bad/%.*s%s", directory,
+                                              (int)id.len, id.at, suffix) < PATH_MAX;
 }
 
-// The ce_id of a file of ours, empty for any other.
-static struct span
-id_of(const char *name)
-{
-    struct span s = span_of(name);
-
-    if (s.len != EVENT_ID_TEXT + sizeof suffix - 1 ||
-        strcmp(name + EVENT_ID_TEXT, suffix) != 0)
-        return SPAN("");
-    s = span_to(s, EVENT_ID_TEXT);
-    return is_id(s) ? s : SPAN("");
-}
-
-static DIR *
-open_bad(const char *directory)
+// sweep removes the files of this journal with a sequence before the given one, and counts the
+// others.
+static void
+sweep(const char *directory, struct span journal_id, uint64_t before, uint64_t *files,
+      uint64_t *bytes)
 {
     char path[PATH_MAX];
-
-    return snprintf(path, sizeof path, "%s/bad", directory) < PATH_MAX ? opendir(path)
-                                                                       : NULL;
-}
-
-static void
-count(const char *directory, uint64_t *files, uint64_t *bytes)
-{
-    DIR *d = open_bad(directory);
+    DIR *d = snprintf(path, sizeof path, "%s/bad", directory) < PATH_MAX ? opendir(path)
+                                                                         : NULL;
     struct stat st;
+    uint64_t sequence;
 
     *files = *bytes = 0;
     if (!d)
         return;
     for (struct dirent *e; (e = readdir(d));) {
-        if (id_of(e->d_name).len == 0 || fstatat(dirfd(d), e->d_name, &st, 0) < 0)
+        struct span name = span_of(e->d_name), id = span_to(name, EVENT_ID_TEXT);
+        if (!read_id(id, &sequence) || !span_is(span_from(name, id.len), suffix) ||
+            fstatat(dirfd(d), e->d_name, &st, 0) < 0)
             continue;
+        if (span_starts(id, journal_id) && sequence < before) {
+            unlinkat(dirfd(d), e->d_name, 0);
+            continue;
+        }
         (*files)++;
         *bytes += (uint64_t)st.st_size;
     }
@@ -180,7 +168,7 @@ aside_keep(const char *directory, struct span id, struct span bytes, struct err 
 
     if (!make_path(path, directory, id))
         return err_set(err, ERR_INPUT, "this ce_id cannot be a file name");
-    count(directory, &files, &used);
+    sweep(directory, SPAN(""), 0, &files, &used);
     if (access(path, F_OK) < 0 &&
         (files >= ASIDE_FILES_MAX || used + bytes.len > ASIDE_BYTES_MAX))
         return 0;
@@ -211,21 +199,8 @@ aside_remove(const char *directory, struct span id)
 bool
 aside_sweep(const char *directory, const char *journal_id, uint64_t before)
 {
-    DIR *d = open_bad(directory);
-    uint64_t sequence;
-    bool left = false;
+    uint64_t files, bytes;
 
-    if (!d)
-        return false;
-    for (struct dirent *e; (e = readdir(d));) {
-        struct span id = id_of(e->d_name);
-        if (id.len && span_starts(id, span_of(journal_id)) &&
-            entry_sequence(&sequence, span_from(id, JOURNAL_ID_TEXT)) &&
-            sequence < before)
-            unlinkat(dirfd(d), e->d_name, 0);
-        else
-            left = left || id.len > 0;
-    }
-    closedir(d);
-    return left;
+    sweep(directory, span_of(journal_id), before, &files, &bytes);
+    return files > 0;
 }
