@@ -5,10 +5,11 @@
 #include "base/clock.h"
 
 #include <errno.h>
-#include <semaphore.h>
-#include <stdatomic.h>
+#include <linux/futex.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 // group_add frames a payload. The checksum needs the salt of the segment, `durable` what was
 // synced when it is written: the committer fills both.
@@ -76,6 +77,58 @@ next_sequence(struct journal *j)
     return j->next++;
 }
 
+// Somebody who sleeps until the fate of a record is known, or no longer. The last one of both
+// sides frees it. All that a group has sleep on one futex word, and are woken by one call: a
+// semaphore for each would cost the committer a call for each.
+struct sleeper {
+    _Atomic(int) users;
+    enum { PENDING, DURABLE, FAILED } _Atomic result;
+    _Atomic(uint32_t) *turn; // the futex word
+};
+
+// With the lock, for a record that was just added.
+static void
+sleeper_join(struct sleeper *s, struct journal *j)
+{
+    s->turn = &j->turns[j->open - j->groups];
+    j->open->has_sleepers = true;
+}
+
+static void
+sleeper_drop(struct sleeper *s)
+{
+    if (atomic_fetch_sub(&s->users, 1) == 1)
+        free(s);
+}
+
+static void
+sleeper_wake(void *sleeper, uint32_t ticket, bool durable)
+{
+    struct sleeper *s = sleeper;
+
+    (void)ticket;
+    s->result = durable ? DURABLE : FAILED;
+    sleeper_drop(s);
+}
+
+static int
+sleeper_wait(struct sleeper *s, int64_t until_us, struct err *err)
+{
+    for (;;) {
+        uint32_t seen = atomic_load(s->turn);
+        int64_t left = until_us - clock_mono_us();
+        if (s->result == DURABLE)
+            return 0;
+        if (s->result == FAILED)
+            return err_set(err, ERR_AGAIN, "journal: cannot be made durable");
+        if (left <= 0)
+            return err_set(err, ERR_AGAIN, "journal: not durable in time");
+        struct timespec wait = {left / 1000000, (long)(left % 1000000) * 1000};
+        syscall(SYS_futex, (void *)(uintptr_t)s->turn, FUTEX_WAIT_PRIVATE, seen, &wait,
+                NULL, 0);
+    }
+}
+
 static int
 append(struct journal *j, struct span payload, int64_t until_us,
        const struct journal_waiter *waiter, uint64_t *sequence, struct err *err)
@@ -88,6 +141,8 @@ append(struct journal *j, struct span payload, int64_t until_us,
         j->last_us = next_receipt(j, clock_now_us());
         *sequence = next_sequence(j);
         group_add(j->open, payload, *sequence, j->last_us, waiter);
+        if (waiter->done == sleeper_wake)
+            sleeper_join(waiter->context, j);
         if (j->idle)
             pthread_cond_signal(&j->work);
         j->idle = false;
@@ -98,58 +153,15 @@ append(struct journal *j, struct span payload, int64_t until_us,
                                  "journal: too many deliveries are waiting for the disk");
 }
 
-// Somebody who sleeps until the fate of a record is known, or no longer. The last one of both
-// sides frees it.
-struct sleeper {
-    sem_t decided;
-    atomic_bool durable; // TSan does not know sem_clockwait
-    _Atomic(int) users;
-};
-
-static void
-sleeper_drop(struct sleeper *s)
-{
-    if (atomic_fetch_sub(&s->users, 1) > 1)
-        return;
-    sem_destroy(&s->decided);
-    free(s);
-}
-
-static void
-sleeper_wake(void *sleeper, uint32_t ticket, bool durable)
-{
-    struct sleeper *s = sleeper;
-
-    (void)ticket;
-    s->durable = durable;
-    sem_post(&s->decided);
-    sleeper_drop(s);
-}
-
-static int
-sleeper_wait(struct sleeper *s, int64_t until_us, struct err *err)
-{
-    struct timespec at = {until_us / 1000000, (long)(until_us % 1000000) * 1000};
-    int result;
-
-    while ((result = sem_clockwait(&s->decided, CLOCK_MONOTONIC, &at)) < 0 &&
-           errno == EINTR)
-        continue;
-    if (result < 0)
-        return err_set(err, ERR_AGAIN, "journal: not durable in time");
-    return s->durable ? 0 : err_set(err, ERR_AGAIN, "journal: cannot be made durable");
-}
-
 static int
 append_and_wait(struct journal *j, struct span payload, int64_t until_us,
                 uint64_t *sequence, struct err *err)
 {
     struct sleeper *s = memory_get(sizeof *s);
+    struct journal_waiter waiter = {sleeper_wake, s, 0};
 
     *s = (struct sleeper){.users = 2};
-    sem_init(&s->decided, 0, 0);
-    int result = append(j, payload, until_us,
-                        &(struct journal_waiter){sleeper_wake, s, 0}, sequence, err);
+    int result = append(j, payload, until_us, &waiter, sequence, err);
     if (result < 0)
         sleeper_drop(s); // the committer's
     else

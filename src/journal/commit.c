@@ -13,9 +13,11 @@
 #include "base/thread.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
@@ -180,6 +182,7 @@ group_clear(struct group *g)
     }
     buf_clear(&g->bytes);
     g->len = 0;
+    g->has_sleepers = false;
     g->first = g->last = 0;
 }
 
@@ -359,6 +362,19 @@ take_group(struct journal *j)
     return full;
 }
 
+static void
+answer(struct journal *j, const struct group *g, bool durable)
+{
+    _Atomic(uint32_t) *turn = &j->turns[g - j->groups];
+
+    for (size_t i = 0; i < g->len; i++)
+        g->waiters[i].done(g->waiters[i].context, g->waiters[i].ticket, durable);
+    atomic_fetch_add(turn, 1);
+    if (g->has_sleepers)
+        syscall(SYS_futex, (void *)(uintptr_t)turn, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL,
+                NULL, 0);
+}
+
 static void *
 committer_run(void *journal)
 {
@@ -367,8 +383,7 @@ committer_run(void *journal)
 
     while ((g = take_group(j))) {
         bool durable = commit(j, g);
-        for (size_t i = 0; i < g->len; i++)
-            g->waiters[i].done(g->waiters[i].context, g->waiters[i].ticket, durable);
+        answer(j, g, durable);
         group_clear(g);
         if (!durable)
             clock_sleep_ms(FAILING_PAUSE_MS);

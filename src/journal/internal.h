@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum {
     RECEIPT_BACK_MAX_US = 1000000, // so far the wall clock may go back unnoticed
@@ -35,6 +36,7 @@ struct group {
     struct buf bytes; // frames (checksum and `durable` still to be filled) and payloads
     struct journal_waiter *waiters;
     size_t len, cap; // of them
+    bool has_sleepers;
     uint64_t first, last;
 };
 
@@ -81,7 +83,9 @@ struct journal {
     pthread_cond_t filled;   // to the committer: maintenance is done with it
     pthread_cond_t read;     // to cursors: more is durable
     struct group groups[2], *open; // the other one is the committer's
-    bool idle;                     // the committer sleeps
+    _Atomic(uint32_t)
+        turns[2]; // futex words: rises when a group in this place is answered
+    bool idle;    // the committer sleeps
     bool stopping;
     uint64_t next, durable, published;
     uint64_t reserved;    // the next group starts after it
