@@ -1,5 +1,5 @@
-// Dates are computed here and not by gmtime_r and timegm: every event writes two and reads one,
-// and libc takes a lock for each and needs ten times as long.
+// Dates are computed here and not by gmtime_r and timegm: every event writes two and
+// reads one, and libc takes a lock for each and needs ten times as long.
 #include "base/clock.h"
 
 #include <fcntl.h>
@@ -46,8 +46,8 @@ put_two(char *to, unsigned value, char after) // '\0': nothing
     return to + (after ? 3 : 2);
 }
 
-// Years begin on 1 March here, so that the leap day is the last of its year; 400 of them are a
-// cycle of 146,097 days. A month of them begins after (153 * month + 2) / 5 days.
+// Years begin on 1 March here, so that the leap day is the last of its year; 400 of them
+// are a cycle of 146,097 days. A month of them begins after (153 * month + 2) / 5 days.
 static char *
 put_date(char *to, uint64_t day, char after)
 {

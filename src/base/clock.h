@@ -8,10 +8,10 @@
 #include <stdint.h>
 #include <time.h>
 
-// clock_read_us reads one of the system's clocks. clock_now_us is the wall clock: it may be
-// wrong by years, and step in both directions. clock_mono_us never steps (CLOCK_MONOTONIC); it
-// stands still while the machine is suspended. clock_boot_us never steps and counts suspended
-// time too (CLOCK_BOOTTIME): ages are measured with it.
+// clock_read_us reads one of the system's clocks. clock_now_us is the wall clock: it may
+// be wrong by years, and step in both directions. clock_mono_us never steps
+// (CLOCK_MONOTONIC); it stands still while the machine is suspended. clock_boot_us never
+// steps and counts suspended time too (CLOCK_BOOTTIME): ages are measured with it.
 int64_t clock_read_us(clockid_t which);
 
 static inline int64_t
@@ -82,19 +82,21 @@ bool clock_is_zone(const char *zone);
 
 // --- waiting ------------------------------------------------------------------------------
 
-// times_ms gives a time of ours that no setting changes, but that tests shorten: the environment
-// variable ACRELAY_TEST_TIMES holds "name=milliseconds" pairs, separated by blanks. Each module
-// asks for its own when it starts, so that a time stands where it is used.
+// times_ms gives a time of ours that no setting changes, but that tests shorten: the
+// environment variable ACRELAY_TEST_TIMES holds "name=milliseconds" pairs, separated by
+// blanks. Each module asks for its own when it starts, so that a time stands where it is
+// used.
 int64_t times_ms(const char *name, int64_t else_ms);
 
-// random_ms gives a random time between both, so that many that wait do not come back together.
-// backoff_ms gives how long to wait before the next attempt: between half of *step_ms and all of
-// it; then *step_ms doubles, up to max_ms. A *step_ms of 0 begins with min_ms.
+// random_ms gives a random time between both, so that many that wait do not come back
+// together. backoff_ms gives how long to wait before the next attempt: between half of
+// *step_ms and all of it; then *step_ms doubles, up to max_ms. A *step_ms of 0 begins
+// with min_ms.
 int64_t random_ms(int64_t from_ms, int64_t to_ms);
 int64_t backoff_ms(int64_t *step_ms, int64_t min_ms, int64_t max_ms);
 
-// A rate limit spreads calls evenly: a token bucket of one token. Pure: the caller gives the time,
-// in microseconds of a clock that never steps.
+// A rate limit spreads calls evenly: a token bucket of one token. Pure: the caller gives
+// the time, in microseconds of a clock that never steps.
 struct rate_limit {
     int64_t interval_us; // between two calls
     int64_t next_us;     // when the next one may be made
@@ -113,8 +115,9 @@ rate_limit_wait(const struct rate_limit *p, int64_t now_us)
     return p->next_us > now_us ? p->next_us - now_us : 0;
 }
 
-// rate_limit_take counts a call that is made now. A call that is a little late does not shift those
-// after it, so that the whole rate is used; time that was not used is not saved up.
+// rate_limit_take counts a call that is made now. A call that is a little late does not
+// shift those after it, so that the whole rate is used; time that was not used is not
+// saved up.
 static inline void
 rate_limit_take(struct rate_limit *p, int64_t now_us)
 {

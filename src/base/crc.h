@@ -1,6 +1,6 @@
-// CRC-32C (Castagnoli, RFC 3720 section 12.1 and appendix B.4). Thirty lines rather than a
-// library: Debian has no small, maintained one. The CPU's instruction (SSE 4.2) does 8 bytes a
-// step; elsewhere a table does half a byte.
+// CRC-32C (Castagnoli, RFC 3720 section 12.1 and appendix B.4). Thirty lines rather than
+// a library: Debian has no small, maintained one. The CPU's instruction (SSE 4.2) does 8
+// bytes a step; elsewhere a table does half a byte.
 #ifndef ACRELAY_BASE_CRC_H
 #define ACRELAY_BASE_CRC_H
 
@@ -8,8 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
-// crc_of_portable is crc_of without the instruction, for machines that lack it and for the test
-// that holds both together.
+// crc_of_portable is crc_of without the instruction, for machines that lack it and for
+// the test that holds both together.
 static inline uint32_t
 crc_of_portable(uint32_t crc, const void *bytes, size_t len)
 {

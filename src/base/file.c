@@ -98,9 +98,9 @@ file_replace(const char *path, struct span content, struct err *err)
 
 // --- secrets -----------------------------------------------------------------------------
 
-// A secret is text of one line. What editors and shells put around it (a byte order mark, line
-// ends) is dropped, since nobody means it; another control byte is a mistake that would show
-// only as a wrong password.
+// A secret is text of one line. What editors and shells put around it (a byte order mark,
+// line ends) is dropped, since nobody means it; another control byte is a mistake that
+// would show only as a wrong password.
 
 // systemd's credentials directory is private to the service, but the files in it may
 // carry mode 0440 with the service's own group.
@@ -128,8 +128,8 @@ is_our_group(gid_t group)
     return group == getegid();
 }
 
-// A secret that Kubernetes mounts is root's, with a group of the process: it cannot be changed
-// to mode 600.
+// A secret that Kubernetes mounts is root's, with a group of the process: it cannot be
+// changed to mode 600.
 static int
 check_mode(int fd, const char *path, struct err *err)
 {

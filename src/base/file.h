@@ -10,12 +10,12 @@
 // ERR_INPUT, one that cannot be opened or read ERR_FATAL.
 int file_read(const char *path, struct buf *to, struct err *err);
 
-// file_read_secret reads a secret: one line of text, in a regular file of ours or root's that
-// others can neither read nor write; where it is root's, one of our own groups may read it. A
-// file below $CREDENTIALS_DIRECTORY may have any mode (systemd keeps that directory to itself).
-// "env:NAME" is a variable of the environment. A byte order mark and line ends at the end are
-// dropped. Fewer than `min` bytes, or other control bytes, is ERR_INPUT; a wrong mode is
-// refused with EXIT_CODE_PERMISSION and the chmod to use.
+// file_read_secret reads a secret: one line of text, in a regular file of ours or root's
+// that others can neither read nor write; where it is root's, one of our own groups may
+// read it. A file below $CREDENTIALS_DIRECTORY may have any mode (systemd keeps that
+// directory to itself). "env:NAME" is a variable of the environment. A byte order mark
+// and line ends at the end are dropped. Fewer than `min` bytes, or other control bytes,
+// is ERR_INPUT; a wrong mode is refused with EXIT_CODE_PERMISSION and the chmod to use.
 int file_read_secret(const char *path, size_t min, struct buf *to, struct err *err);
 
 // file_replace writes content beside path, syncs, renames over path and syncs the
@@ -34,8 +34,8 @@ enum filesystem {
     FILESYSTEM_OVERLAY, // a container's own layer: goes with the container
 };
 
-// filesystem_of classes the file system of a path; of one that does not exist, that of the nearest
-// directory above it that does. What cannot be examined is FILESYSTEM_LOCAL.
+// filesystem_of classes the file system of a path; of one that does not exist, that of
+// the nearest directory above it that does. What cannot be examined is FILESYSTEM_LOCAL.
 enum filesystem filesystem_of(const char *path);
 
 // filesystem_of_type classes the f_type of statfs(2).
@@ -48,8 +48,8 @@ filesystem_is_refused(enum filesystem kind)
     return kind == FILESYSTEM_NETWORK || kind == FILESYSTEM_MEMORY;
 }
 
-// filesystem_problem goes on after "state_dir PATH ": what it is, what that means, and what to
-// do. NULL for FILESYSTEM_LOCAL.
+// filesystem_problem goes on after "state_dir PATH ": what it is, what that means, and
+// what to do. NULL for FILESYSTEM_LOCAL.
 const char *filesystem_problem(enum filesystem kind);
 
 #endif

@@ -2,9 +2,9 @@
 // names its module, then says a sentence with numbers and units. Never bodies, addresses,
 // tokens or secrets: a caller does not pass them. Any thread may log; a line is one write.
 //
-// Where stderr is the journal of systemd ($JOURNAL_STREAM names it), lines start with <n>, the
-// priority of sd-daemon(3), and the journal adds the time; elsewhere they start with time
-// and level; `json` writes objects {"time","level","message"}.
+// Where stderr is the journal of systemd ($JOURNAL_STREAM names it), lines start with
+// <n>, the priority of sd-daemon(3), and the journal adds the time; elsewhere they start
+// with time and level; `json` writes objects {"time","level","message"}.
 #ifndef ACRELAY_BASE_LOG_H
 #define ACRELAY_BASE_LOG_H
 
@@ -22,8 +22,9 @@ enum log_level {
 
 enum log_form { LOG_FORM_AUTO, LOG_FORM_TEXT, LOG_FORM_JOURNAL, LOG_FORM_JSON };
 
-// log_start sets the form of lines and the least important level (the highest number) that is
-// written. Called before the first thread; without it: LOG_FORM_TEXT, LOG_LEVEL_INFO.
+// log_start sets the form of lines and the least important level (the highest number)
+// that is written. Called before the first thread; without it: LOG_FORM_TEXT,
+// LOG_LEVEL_INFO.
 void log_start(enum log_form form, enum log_level max);
 
 void log_write(enum log_level level, const char *format, ...)
@@ -45,11 +46,12 @@ struct once {
 bool once_report(struct once *o, enum log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-// once_clear: the trouble is over. Returns whether one was reported, for a line that says so.
+// once_clear: the trouble is over. Returns whether one was reported, for a line that says
+// so.
 bool once_clear(struct once *o);
 
-// A log limit lets one line through, and the next one only after a pause: what happens a thousand
-// times a second must not write a thousand lines. Any thread.
+// A log limit lets one line through, and the next one only after a pause: what happens a
+// thousand times a second must not write a thousand lines. Any thread.
 struct log_limit {
     pthread_mutex_t lock;
     int64_t pause_ms, next_ms;
@@ -61,9 +63,9 @@ struct log_limit {
         .lock = PTHREAD_MUTEX_INITIALIZER, .pause_ms = (PAUSE_MS), .next_ms = INT64_MIN  \
     }
 
-// log_limit_pass counts `events` (0: only asks whether some are due) and returns whether they may
-// have a line now (now: clock_mono_ms; INT64_MAX at the end). *held_back is then how many
-// went without one before; they are forgotten.
+// log_limit_pass counts `events` (0: only asks whether some are due) and returns whether
+// they may have a line now (now: clock_mono_ms; INT64_MAX at the end). *held_back is then
+// how many went without one before; they are forgotten.
 bool log_limit_pass(struct log_limit *l, uint64_t events, int64_t now_ms,
                     uint64_t *held_back);
 

@@ -1,7 +1,7 @@
-// One list of series, those of a name side by side; it only grows, under one lock that is held
-// for making and for walking, never for changing a value. Values are doubles: exact for counts
-// up to 2^53, and seconds need no second kind. C17 has no atomic addition of doubles, so it is
-// a compare-and-swap loop.
+// One list of series, those of a name side by side; it only grows, under one lock that is
+// held for making and for walking, never for changing a value. Values are doubles: exact
+// for counts up to 2^53, and seconds need no second kind. C17 has no atomic addition of
+// doubles, so it is a compare-and-swap loop.
 //
 // Labels are formatted once, when a series is made: {hook="contacts",code="200"}.
 #include "base/metric.h"
@@ -59,8 +59,8 @@ format_labels(va_list pairs)
     return labels;
 }
 
-// find gives the series, or NULL and in *end the link where it belongs: after those of its name,
-// or at the end.
+// find gives the series, or NULL and in *end the link where it belongs: after those of
+// its name, or at the end.
 static struct metric *
 find(const char *name, const char *labels, struct metric ***end)
 {

@@ -46,13 +46,13 @@ struct metric {
         .kind = METRIC_##KIND, .name = NAME, .help = HELP, .labels = LABELS              \
     }
 
-// metric_show has metric_write write these static metrics from now on; again is fine. Counting
-// works before it too.
+// metric_show has metric_write write these static metrics from now on; again is fine.
+// Counting works before it too.
 void metric_show(struct metric *metrics, size_t len);
 
-// metric_find finds or makes the series of that name and those labels: pairs of name and value,
-// ended by NULL. The same name, kind and labels give the same handle, which stays valid. `name`
-// and `help` are string literals.
+// metric_find finds or makes the series of that name and those labels: pairs of name and
+// value, ended by NULL. The same name, kind and labels give the same handle, which stays
+// valid. `name` and `help` are string literals.
 struct metric *metric_find(enum metric_kind kind, const char *name, const char *help, ...)
     __attribute__((sentinel, returns_nonnull));
 
@@ -74,9 +74,10 @@ metric_read(const struct metric *m) // a histogram: its sum
 }
 
 // metric_before_write has `update` called at each metric_write, to set what is cheaper to
-// read then than to keep up to date (an age, the room on a disk). Called in the writer's thread, one
-// after the other. metric_forget ends it for all updates with this context: when it returns none
-// of them runs and the context may be released; not called from within one.
+// read then than to keep up to date (an age, the room on a disk). Called in the writer's
+// thread, one after the other. metric_forget ends it for all updates with this context:
+// when it returns none of them runs and the context may be released; not called from
+// within one.
 void metric_before_write(void (*update)(void *context), void *context);
 void metric_forget(const void *context);
 

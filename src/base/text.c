@@ -255,7 +255,8 @@ text_duration(char *to, size_t size, int64_t ms)
 
 // --- the nearest word --------------------------------------------------------------------
 
-// The number of single-byte edits between a and b (Levenshtein); inputs over 63 bytes give 64.
+// The number of single-byte edits between a and b (Levenshtein); inputs over 63 bytes
+// give 64.
 static size_t
 distance_of(struct span a, struct span b)
 {

@@ -33,8 +33,8 @@ size_t text_base64(char *to, size_t size, const void *bytes, size_t len, bool ur
 // text_number reads a plain decimal (digits only, no sign, no leading blank) up to max.
 bool text_number(uint64_t *number, struct span s, uint64_t max);
 
-// text_digits writes the last `digits` decimal digits of value, with leading zeros and without
-// a NUL, and returns the place after them.
+// text_digits writes the last `digits` decimal digits of value, with leading zeros and
+// without a NUL, and returns the place after them.
 char *text_digits(char *to, uint64_t value, int digits);
 
 // text_utf8 says how many bytes the UTF-8 sequence at the start of s has (RFC 3629: no

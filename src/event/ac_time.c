@@ -54,10 +54,11 @@ offset_at(int64_t seconds)
     return localtime_r(&at, &local) ? local.tm_gmtoff : 0;
 }
 
-// A wall time near a change of offset was shown twice, once or never, whatever made the change
-// (summer time, or another standard time). So it is read with the offsets of the day before and
-// the day after: the greater gives the earlier time; one that is not in force at its own time
-// was not shown. The seconds are added last: a 60th belongs to its minute.
+// A wall time near a change of offset was shown twice, once or never, whatever made the
+// change (summer time, or another standard time). So it is read with the offsets of the
+// day before and the day after: the greater gives the earlier time; one that is not in
+// force at its own time was not shown. The seconds are added last: a 60th belongs to its
+// minute.
 static int64_t
 local_seconds(const struct tm *wall)
 {

@@ -316,7 +316,8 @@ set_detail(struct event_maker *m, struct event *e, enum event_reason reason,
     return reason;
 }
 
-// find_members looks for the members that R10 names; of one that stands twice the last counts.
+// find_members looks for the members that R10 names; of one that stands twice the last
+// counts.
 static void
 find_members(struct event_maker *m, struct span object)
 {
@@ -366,8 +367,8 @@ make_from_form(struct event_maker *m, struct span body, struct event *e)
     return EVENT_OK;
 }
 
-// The codings of RFC 9110, section 8.4.1, and newer ones, that make of a body other bytes. Any
-// other word is no coding: senders put a charset there.
+// The codings of RFC 9110, section 8.4.1, and newer ones, that make of a body other
+// bytes. Any other word is no coding: senders put a charset there.
 static bool
 is_compressed(struct span encoding)
 {

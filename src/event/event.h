@@ -32,9 +32,9 @@ enum event_reason {
 // event_reason_name gives the word that stands in the dead letter: "empty", "nul", ...
 const char *event_reason_name(enum event_reason reason);
 
-// The event types known from AC: those its /webhook/events names and five more that its own
-// documents and real deliveries show. The list is incomplete by nature: a type that is not in
-// it is passed on, and only warned of in the configuration.
+// The event types known from AC: those its /webhook/events names and five more that its
+// own documents and real deliveries show. The list is incomplete by nature: a type that
+// is not in it is passed on, and only warned of in the configuration.
 extern const char *const event_types[]; // NULL-ended
 
 // What the envelope needs and the body does not say.
@@ -78,11 +78,11 @@ enum event_reason event_make(struct event_maker *m, const struct event_origin *o
 // ERR_INPUT when the system does not know the zone.
 int event_zone_set(const char *zone, struct err *err);
 
-// ac_time_parse reads a time as AC writes it: "2024-02-28T07:16:48-06:00", or without an offset
-// "2013-09-25 15:31:45", then in the zone (NORMAL-FORM.md R10), in microseconds since 1970 UTC.
-// false when s is no time, lies outside 1970 to 9999 in UTC, or has no offset and no zone is
-// set. In an hour that comes twice the earlier is meant; a time in a skipped hour is read with
-// the offset in force before it.
+// ac_time_parse reads a time as AC writes it: "2024-02-28T07:16:48-06:00", or without an
+// offset "2013-09-25 15:31:45", then in the zone (NORMAL-FORM.md R10), in microseconds
+// since 1970 UTC. false when s is no time, lies outside 1970 to 9999 in UTC, or has no
+// offset and no zone is set. In an hour that comes twice the earlier is meant; a time in
+// a skipped hour is read with the offset in force before it.
 bool ac_time_parse(int64_t *us, struct span s);
 
 #endif

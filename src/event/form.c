@@ -1,8 +1,9 @@
-// One pass over the body finds the pieces, decodes them into one block of the arena (decoded
-// is never longer) and records what bytes were met, so that nobody has to read a piece
-// again: only one with bytes above 0x7f is checked as UTF-8, only one with bytes that JSON
-// escapes is written the slow way. Tried and slower: not copying pieces without '%' (a second
-// pass costs more than the copy), and eight bytes at a time (runs are short).
+// One pass over the body finds the pieces, decodes them into one block of the arena
+// (decoded is never longer) and records what bytes were met, so that nobody has to read a
+// piece again: only one with bytes above 0x7f is checked as UTF-8, only one with bytes
+// that JSON escapes is written the slow way. Tried and slower: not copying pieces without
+// '%' (a second pass costs more than the copy), and eight bytes at a time (runs are
+// short).
 #include "event/form.h"
 
 #include "base/text.h"
@@ -151,9 +152,9 @@ __extension__ static const unsigned char class_of[256] = {[0] = NUL,
                                                           [0xe2] = HIGH | SPECIAL,
                                                           [0xe3 ... 0xff] = HIGH};
 
-// A scan is how far a body is read, and where the next decoded byte goes. A key mostly begins like
-// the one before it: `raw_prefix` is the last key up to its last '[' as it was sent, `prefix` the
-// same decoded (both empty when there is no such bracket).
+// A scan is how far a body is read, and where the next decoded byte goes. A key mostly
+// begins like the one before it: `raw_prefix` is the last key up to its last '[' as it
+// was sent, `prefix` the same decoded (both empty when there is no such bracket).
 struct scan {
     const char *at, *end;
     const char *wide_end; // below it, WIDE bytes may be read

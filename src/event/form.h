@@ -1,6 +1,6 @@
-// Inside event_make: the bytes of a form become pairs, the pairs a tree, the tree JSON. Each step
-// is a file (form.c, tree.c, normal.c); what lives as long as one event lives in an arena. One
-// thread.
+// Inside event_make: the bytes of a form become pairs, the pairs a tree, the tree JSON.
+// Each step is a file (form.c, tree.c, normal.c); what lives as long as one event lives
+// in an arena. One thread.
 #ifndef ACRELAY_EVENT_FORM_H
 #define ACRELAY_EVENT_FORM_H
 
@@ -32,8 +32,8 @@ arena_get(struct arena *a, size_t bytes)
     return at;
 }
 
-// arena_reset takes everything back. Blocks beyond 4 MiB in all are freed (a body of 1 MiB with
-// 10,000 pairs takes less).
+// arena_reset takes everything back. Blocks beyond 4 MiB in all are freed (a body of 1
+// MiB with 10,000 pairs takes less).
 void arena_reset(struct arena *a);
 void arena_release(struct arena *a);
 
@@ -48,8 +48,8 @@ struct form_pair {
     // JSON writes every byte as it is (json_add_plain); false may also mean "not known".
     bool key_is_plain, value_is_plain;
     bool has_segments; // false: there is no '[' in the key
-    // So many bytes, up to and with the key's last '[', are those of the pair before, and one
-    // segment without a '[' follows them. 0: it is not so, or not known.
+    // So many bytes, up to and with the key's last '[', are those of the pair before, and
+    // one segment without a '[' follows them. 0: it is not so, or not known.
     size_t same_prefix;
 };
 
@@ -123,8 +123,8 @@ bool tree_is_index(struct span key, uint64_t *index);
 
 // --- normal form ---------------------------------------------------------------------------
 
-// normal_write appends the JSON object that consumers find in `data` (R4 to R7). At the ceiling
-// *to is `full`.
+// normal_write appends the JSON object that consumers find in `data` (R4 to R7). At the
+// ceiling *to is `full`.
 void normal_write(struct buf *to, const struct tree *t);
 
 #endif

@@ -20,12 +20,14 @@ void json_add_plain(struct buf *to, struct span s);
 // many members, not UTF-8, a \u0000.
 const char *json_compact(struct buf *to, struct span body);
 
-// json_next takes the next member off *rest, which at first is a compact object: its name with
-// quotes, and its value. false after the last one. Nested objects are passed over as a whole.
+// json_next takes the next member off *rest, which at first is a compact object: its name
+// with quotes, and its value. false after the last one. Nested objects are passed over as
+// a whole.
 bool json_next(struct span *rest, struct span *name, struct span *value);
 
-// json_text decodes a string (given with its quotes), or takes a whole number as written, into
-// to[size]; what is not ASCII becomes 0xff, a longer text is cut. false for any other value.
+// json_text decodes a string (given with its quotes), or takes a whole number as written,
+// into to[size]; what is not ASCII becomes 0xff, a longer text is cut. false for any
+// other value.
 bool json_text(struct span value, char *to, size_t size, struct span *text);
 
 #endif

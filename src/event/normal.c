@@ -1,9 +1,6 @@
-// A leaf that the form found plain is copied; only others are searched for what JSON escapes.
-// A comma follows each member and each item; what ends the container takes the last one's place.
-//
-// Known paths are functions from key to writer (comparisons with constants, which cost next to
-// nothing, where a table cost a tenth of an event), one level for the root and one for what
-// stands in `contact`, `deal`, `account` and `task`; everything else is written as it was sent.
+// A comma follows each member and each item; what ends the container takes the place of the
+// last one. Known paths are functions from key to writer: comparisons with constants cost
+// next to nothing, a table cost a tenth of an event.
 #include "event/form.h"
 #include "event/json.h"
 
@@ -76,8 +73,8 @@ write_leaf(struct writer *w, const struct node *n)
 
 static write_node write_as_sent;
 
-// A member of an object. One question for room instead of four where it is a plain leaf: this is
-// where most bytes of an event pass.
+// A member of an object. One question for room instead of four where it is a plain leaf:
+// this is where most bytes of an event pass.
 static void
 write_member(struct writer *w, const struct node *n, write_node *value)
 {
@@ -163,8 +160,8 @@ is_plain_list(const struct node *n)
     return scalars && is_counted(n);
 }
 
-// `index` may be added to each item. One with a member `index` of its own could not be told from
-// one that gained it, and an empty list of an array is no object.
+// `index` may be added to each item. One with a member `index` of its own could not be
+// told from one that gained it, and an empty list of an array is no object.
 static bool
 can_gain_index(const struct tree *t, const struct node *n)
 {
@@ -174,8 +171,8 @@ can_gain_index(const struct tree *t, const struct node *n)
     return true;
 }
 
-// One object of a list. A leaf stands under `scalar`; with NULL it is a custom field, whose key is
-// its id or its label. What stands under "value", and a leaf, is written with `value`.
+// One object of a list. A leaf stands under `scalar`; with NULL it is a custom field, known
+// by its id or label. "value", and a leaf, are written with `value`.
 static void
 write_item(struct writer *w, const struct node *n, const char *scalar, bool index,
            write_node *value)

@@ -1,6 +1,7 @@
-// Samples are realistic, made-up bodies, one for every kind of delivery AC makes and some that
-// it does not list (their names have a dot after the type), from samples.txt, which is
-// built into the program. `acrelay send`, the simulator and the tests share them. Read-only; any thread.
+// Samples are realistic, made-up bodies, one for every kind of delivery AC makes and some
+// that it does not list (their names have a dot after the type), from samples.txt, which
+// is built into the program. `acrelay send`, the simulator and the tests share them.
+// Read-only; any thread.
 #ifndef ACRELAY_EVENT_SAMPLES_H
 #define ACRELAY_EVENT_SAMPLES_H
 

@@ -1,5 +1,6 @@
-// AC sends what belongs together in a row, and the form sees it (same_prefix): the container of the
-// last pair is kept, so that `contact[last_name]` after `contact[first_name]` is not searched again.
+// AC sends what belongs together in a row, and the form sees it (same_prefix): the
+// container of the last pair is kept, so that `contact[last_name]` after
+// `contact[first_name]` is not searched again.
 //
 // Small containers are searched along their list; from MANY children on, they are found in
 // one hash table for the whole tree, so that ten thousand siblings cost no more each than
@@ -74,7 +75,8 @@ table_grow(struct tree *t)
     free(old);
 }
 
-// remember puts a container's last child into the table; all of them when it just became large.
+// remember puts a container's last child into the table; all of them when it just became
+// large.
 static void
 remember(struct tree *t, struct node *parent)
 {
@@ -213,8 +215,9 @@ put_beside_last(struct tree *t, const struct form_pair *pair)
     return made && set_leaf(n, pair);
 }
 
-// The container that a pair's key names up to its last '['. NULL: `[]` stands before it (the same
-// bytes mean another container next time), or that bracket is a byte of the last segment.
+// The container that a pair's key names up to its last '['. NULL: `[]` stands before it
+// (the same bytes mean another container next time), or that bracket is a byte of the
+// last segment.
 static struct node *
 container_of(const struct form_path *path, const struct node *leaf)
 {
