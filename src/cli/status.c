@@ -178,7 +178,7 @@ struct hook_seen {
     char error[200];       // why one of them is not known
 };
 
-static const struct redis_reply *
+static struct span
 ask_hook(struct status *s, const char *key, const char *name, struct hook_seen *seen)
 {
     char full[SCRIPT_KEY];
@@ -188,19 +188,7 @@ ask_hook(struct status *s, const char *key, const char *name, struct hook_seen *
     const struct redis_reply *reply = cli_ask(s->redis, &err, "HGET", full, name);
     if (!reply)
         snprintf(seen->error, sizeof seen->error, "%.199s", err.text);
-    return reply;
-}
-
-static void
-ask_about_hook(struct status *s, const char *name, struct hook_seen *seen)
-{
-    const struct redis_reply *reply = ask_hook(s, "last", name, seen);
-
-    if (redis_value(reply).kind == REDIS_TEXT)
-        text_escape(seen->last, sizeof seen->last, redis_value(reply).text);
-    reply = ask_hook(s, "hooks", name, seen);
-    if (redis_value(reply).kind == REDIS_TEXT)
-        state_read(&seen->state, redis_value(reply).text);
+    return redis_value(reply).text;
 }
 
 // By Redis's clock, which made the time: ours may be another.
@@ -294,8 +282,10 @@ show_hooks(struct status *s)
     output_open("hooks", '[');
     for (size_t i = 0; i < c->hooks_len && !redis_is_dead(s->redis); i++) {
         struct hook_seen seen = {.last = ""};
-        ask_about_hook(s, c->hooks[i].name, &seen);
-        print_hook(s, c->hooks[i].name, &seen);
+        const char *name = c->hooks[i].name;
+        text_escape(seen.last, sizeof seen.last, ask_hook(s, "last", name, &seen));
+        state_read(&seen.state, ask_hook(s, "hooks", name, &seen));
+        print_hook(s, name, &seen);
         silent += strcmp(seen.state.name, "silent") == 0;
         unknown += seen.error[0] != '\0';
     }
