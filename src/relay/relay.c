@@ -34,7 +34,7 @@ sleep_interruptible(struct relay *r, int64_t ms, const bool *done)
 
     pthread_mutex_lock(&r->lock);
     while (!r->stopping && !r->next.config && !(done && *done))
-        if (pthread_cond_timedwait(&r->wake, &r->lock, &at) != 0)
+        if (pthread_cond_clockwait(&r->wake, &r->lock, CLOCK_MONOTONIC, &at) != 0)
             break;
     pthread_mutex_unlock(&r->lock);
 }
@@ -298,18 +298,6 @@ release(struct relay *r)
 }
 
 static void
-init_lock(struct relay *r)
-{
-    pthread_condattr_t monotonic;
-
-    pthread_mutex_init(&r->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-}
-
-static void
 init_times(struct relay *r)
 {
     r->times.backoff_min = times_ms("relay-backoff", 50);
@@ -332,7 +320,8 @@ init(struct relay *r, struct journal *j)
 
     r->fd = -1;
     r->journal = j;
-    init_lock(r);
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_cond_init(&r->wake, NULL);
     init_times(r);
     journal_read_status(j, &status);
     r->trim.has_past = status.last > 0;
