@@ -31,11 +31,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-// LINGER: after a batch that was not full the next one waits, the less the fuller it was, and
-// so gets larger: each record costs Redis and us less. A post that comes alone finds nobody
-// waiting and is sent at once.
+// LINGER: after a small batch the next one waits, the less the larger it was, and so gets
+// larger: each record costs Redis and us less. A post that comes alone finds nobody waiting and is
+// sent at once. Larger batches than these save little, and Redis works in longer bursts.
 enum {
-    LINGER_MS = 10,
+    LINGER_MS = 5,
+    LINGER_RECORDS = 64,
     WIDEN_MS = 10000,
     REFUSED_TIMES = 5,
     STEP_US = 1000000,
@@ -445,8 +446,8 @@ linger(const struct relay *r)
 {
     size_t records = r->script.records_len; // of the batch before
 
-    if (records > 0 && records < SCRIPT_RECORDS_MAX && !r->has_held)
-        clock_sleep_ms(LINGER_MS - LINGER_MS * (int64_t)records / SCRIPT_RECORDS_MAX);
+    if (records > 0 && records < LINGER_RECORDS && !r->has_held)
+        clock_sleep_ms(LINGER_MS - LINGER_MS * (int64_t)records / LINGER_RECORDS);
 }
 
 enum reply
