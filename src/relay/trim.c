@@ -255,6 +255,12 @@ show(const char *name, uint64_t length, uint64_t lag, uint64_t gone, uint64_t un
 {
     struct metric *unread_total = &relay_metrics[RELAY_TRIMMED_UNREAD];
 
+    if (unread > 0 && metric_read(unread_total) == 0)
+        log_warn("relay: %llu entries of %s were trimmed before a group had read them; "
+                 "see redis.retain",
+                 (unsigned long long)unread, name);
+    metric_add(unread_total, (double)unread);
+    metric_add(&relay_metrics[RELAY_TRIMMED], (double)gone);
     metric_set(metric_find(METRIC_GAUGE, "acrelay_stream_length_entries",
                            "Entries in a stream.", "stream", name, NULL),
                (double)length);
@@ -262,12 +268,6 @@ show(const char *name, uint64_t length, uint64_t lag, uint64_t gone, uint64_t un
                            "Entries the slowest group has not read.", "stream", name,
                            NULL),
                (double)lag);
-    metric_add(&relay_metrics[RELAY_TRIMMED], (double)gone);
-    if (unread > 0 && metric_read(unread_total) == 0)
-        log_warn("relay: %llu entries of %s were trimmed before a group had read them; "
-                 "see redis.retain",
-                 (unsigned long long)unread, name);
-    metric_add(unread_total, (double)unread);
 }
 
 // trim_stream trims by age where `now_us` is known, else by number only.
