@@ -91,6 +91,12 @@ class Worker:
             secret.chmod(0o600)
         self.config = self.directory / "worker.yaml"
         self.admin = harness.free_port()
+        # Where none runs: at the default ports somebody else's receiver would be asked.
+        extra = extra if "receiver: {" in extra else "receiver: {body_max: 1MiB}\n" + extra
+        for name, value in (("admin", "{}"), ("listen", "[{}]")):
+            if f"{name}:" not in extra:
+                address = value.format(f"'127.0.0.1:{harness.free_port()}'")
+                extra = extra.replace("receiver: {", f"receiver: {{{name}: {address}, ", 1)
         self.config.write_text(
             f"account: {{name: acme, api_url: '{simulator.url}', api_token_file: api-token}}\n"
             f"public_url: {public_url}\n"

@@ -388,7 +388,7 @@ def test_a_setting_that_needs_a_restart_is_refused_by_name(sim, make_worker, run
     worker.config.write_text(worker.config.read_text()
                              .replace(str(worker.admin), str(harness.free_port()))
                              .replace(f":{redis.port}/0", f":{redis.port}/1")
-                             + "receiver: {threads: 8}\n")
+                             .replace("receiver: {", "receiver: {threads: 8, "))
     harness.wait_for("the refusal", lambda: worker.reloads("refused") == 1)
     assert "redis.url, worker.admin" in (worker.directory / "worker.log").read_text()
 
@@ -414,9 +414,10 @@ def test_run_goes_on_without_redis_and_says_so_once(sim, make_worker, running, r
     lists = len(sim.log())
     harness.wait_for("more rounds", lambda: len(sim.log()) > lists + 1)
     redis.start()
-    harness.wait_for("Redis is back", lambda: redis.client.hget("{ac}:hooks", "contacts"))
-    log = (worker.directory / "worker.log").read_text()
-    assert len(re.findall(" warning .*Redis", log)) == 1
+    log = worker.directory / "worker.log"
+    harness.wait_for("Redis is back", lambda: re.search(" info .*Redis", log.read_text()), 60)
+    assert redis.client.hget("{ac}:hooks", "contacts")
+    assert len(re.findall(" warning .*Redis", log.read_text())) == 1
 
 
 def test_silence_is_told_and_repaired_once(sim, make_receiver, make_worker, running, redis):
