@@ -33,10 +33,8 @@ move_to(int dir, int bad, const char *name, char *to, size_t size)
 
     for (int i = 0; i < 100; i++) {
         snprintf(to, size, "%s.%" PRIx64, name, now_us + (uint64_t)i);
-        if (renameat2(dir, name, bad, to, RENAME_NOREPLACE) == 0)
+        if (rename_new(dir, name, bad, to) == 0)
             return 0;
-        if (errno == EINVAL) // file systems without it
-            return renameat(dir, name, bad, to);
         if (errno != EEXIST)
             return -1;
     }

@@ -360,19 +360,11 @@ write_header(int fd, const struct segment_header *h, struct err *err)
     return fdatasync(fd) < 0 ? err_errno(err, "cannot sync a segment's header") : 0;
 }
 
-// A file that is in the way was not understood and could not be set aside: it stays.
-static int
-rename_new(int dir, const char *from, const char *to)
-{
-    if (renameat2(dir, from, dir, to, RENAME_NOREPLACE) == 0)
-        return 0;
-    return errno == EINVAL ? renameat(dir, from, dir, to) : -1; // file systems without it
-}
-
 static int
 name_segment(int dir, const char *from, const char *name, struct err *err)
 {
-    if (rename_new(dir, from, name) < 0)
+    // A file that is in the way was not understood and could not be set aside: it stays.
+    if (rename_new(dir, from, dir, name) < 0)
         return err_errno(err, "cannot name a segment");
     return fsync(dir) < 0 ? err_errno(err, "cannot sync the journal's directory") : 0;
 }

@@ -7,6 +7,7 @@
 #include "journal/journal.h"
 #include "journal/segment.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -132,7 +133,7 @@ struct journal {
     struct cursor *age;   // finds the oldest unpublished record
 };
 
-// --- O_DIRECT -----------------------------------------------------------------------------
+// --- system calls -----------------------------------------------------------------------------
 
 // set_direct turns O_DIRECT of a descriptor on or off. Returns whether it is on.
 static inline bool
@@ -142,6 +143,15 @@ set_direct(int fd, bool on)
 
     return flags >= 0 &&
            fcntl(fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT) == 0 && on;
+}
+
+// rename_new renames a file, and never over another one where the file system can tell.
+static inline int
+rename_new(int from_dir, const char *from, int to_dir, const char *to)
+{
+    if (renameat2(from_dir, from, to_dir, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    return errno == EINVAL ? renameat(from_dir, from, to_dir, to) : -1;
 }
 
 // --- dir.c: the files of a journal's directory: lock, segments, spare, bad/ -------------
@@ -236,10 +246,20 @@ bool retention_make_room(struct journal *j, const struct err *why);
 // retention_read_status sets what concerns room; without the lock.
 void retention_read_status(struct journal *j, struct journal_status *status);
 
-// With the lock: age_mark says that the records from `first` on became durable at boot_us. What
-// stands at or below `published` may be forgotten. age_find gives when (clock_boot_us) a record
-// became durable, never later than it did; 0 when that was before the first mark.
+// age_mark says, with the lock, that the records from `first` on became durable at boot_us. What
+// stands at or below `published` may be forgotten.
 void age_mark(struct age_marks *m, uint64_t first, int64_t boot_us, uint64_t published);
-int64_t age_find(const struct age_marks *m, uint64_t sequence);
+
+// age_find gives when (clock_boot_us) a record became durable, never later than it did; 0 when
+// that was before the first mark. With the lock.
+static inline int64_t
+age_find(const struct age_marks *m, uint64_t sequence)
+{
+    size_t i = m->len;
+
+    while (i > 0 && m->at[i - 1].first > sequence)
+        i--;
+    return i > 0 ? m->at[i - 1].boot_us : 0;
+}
 
 #endif

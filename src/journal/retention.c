@@ -229,16 +229,6 @@ age_mark(struct age_marks *m, uint64_t first, int64_t boot_us, uint64_t publishe
         m->spacing_us = SPACING_MIN_US;
 }
 
-int64_t
-age_find(const struct age_marks *m, uint64_t sequence)
-{
-    size_t i = m->len;
-
-    while (i > 0 && m->at[i - 1].first > sequence)
-        i--;
-    return i > 0 ? m->at[i - 1].boot_us : 0;
-}
-
 // --- removing the oldest --------------------------------------------------------------
 
 enum removal { FOR_KEEP, FOR_ROOM, FOR_SPARE };
