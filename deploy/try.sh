@@ -66,7 +66,7 @@ while true; do
     "$build/acrelayd" --config "$dir/acrelay.yaml" 2>"$dir/log" &
     receiver=$!
     # Its own word: on the admin port another acrelayd may answer.
-    if wait_for $receiver grep -q 'taking posts' "$dir/log"; then break; fi
+    if wait_for $receiver grep -q 'accepting posts' "$dir/log"; then break; fi
     code=0
     wait $receiver || code=$?
     if [ $code != 71 ] || [ $port -gt 8180 ]; then
