@@ -152,4 +152,4 @@ format: ## format all sources with clang-format
 format-check: ## check the format of all sources
 	clang-format --dry-run -Werror $(FORMATTED)
 layers: all ## check includes and circles; print the figures of the source
-	@$(PYTHON) tests/layers.py $(BUILD) $(LAYERS)
+	@$(PYTHON) tests/layers.py $(BUILD)
