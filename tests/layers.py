@@ -4,7 +4,8 @@
 Includes point down: a file of src/X may include headers of X and of the floors X sees; each
 foreign library is included by one file of src/edge only (cJSON by *_json.c files). No file
 is longer than FILE_LINES_MAX. And no two files need each other's functions, straight or
-around corners, by the symbols of the objects in BUILD. Prints lines, files and public functions by folder, bounds beside the totals.
+around corners, by the symbols of the objects in BUILD. Prints lines, files and public
+functions by folder, with bounds beside the totals.
 """
 import pathlib
 import re
