@@ -8,9 +8,7 @@ struct writer {
     struct buf *to; // checked once, at the end: it may be full
     const struct tree *tree;
     // What was changed beyond recognition: written last, as `_relay` (R5).
-    struct span tags; // contact.tags where joining does not give it back
-    bool has_tags;
-    const struct node *updated_values;
+    const struct node *updated_values, *tags;
 };
 
 typedef void write_node(struct writer *w, const struct node *n);
@@ -65,10 +63,7 @@ write_key(struct writer *w, const struct node *n)
 static void
 write_leaf(struct writer *w, const struct node *n)
 {
-    if (n->value_is_plain)
-        json_add_plain(w->to, n->value);
-    else
-        json_add_string(w->to, n->value);
+    (n->value_is_plain ? json_add_plain : json_add_string)(w->to, n->value);
 }
 
 static write_node write_as_sent;
@@ -149,49 +144,62 @@ is_counted(const struct node *n)
     return true;
 }
 
-// Scalars under 0..n-1.
 static bool
-is_plain_list(const struct node *n)
-{
-    bool scalars = !n->is_leaf;
-
-    for (const struct node *c = n->first; c && scalars; c = c->next)
-        scalars = c->is_leaf;
-    return scalars && is_counted(n);
-}
-
-// `index` may be added to each item. One with a member `index` of its own could not be
-// told from one that gained it, and an empty list of an array is no object.
-static bool
-can_gain_index(const struct tree *t, const struct node *n)
+has_only_leaves(const struct node *n)
 {
     for (const struct node *c = n->first; c; c = c->next)
-        if (!c->is_leaf && (c->all_appended || tree_child(t, c, SPAN("index"))))
+        if (!c->is_leaf)
             return false;
     return true;
 }
 
-// One object of a list. A leaf stands under `scalar`; with NULL it is a custom field, known
-// by its id or label. "value", and a leaf, are written with `value`.
+// A scalar, or scalars under 0..n-1.
+static bool
+is_scalars(const struct node *n)
+{
+    return n->is_leaf || (is_counted(n) && has_only_leaves(n));
+}
+
+// An item that is its value alone; a custom field (no `scalar`) may have several.
+static bool
+is_value(const struct node *n, const char *scalar)
+{
+    return scalar ? n->is_leaf : is_scalars(n);
+}
+
+// `index` may be added to each item. One with a member `index` of its own could not be
+// told from one that gained it, and an array has no members.
+static bool
+can_gain_index(const struct tree *t, const struct node *n, const char *scalar)
+{
+    for (const struct node *c = n->first; c; c = c->next)
+        if (!is_value(c, scalar) && (c->all_appended || tree_child(t, c, SPAN("index"))))
+            return false;
+    return true;
+}
+
+// One object of a list. A value stands under `scalar`; with NULL it is a custom field, known
+// by its id or label. "value", and a value, are written with `value`.
 static void
 write_item(struct writer *w, const struct node *n, const char *scalar, bool index,
            write_node *value)
 {
+    bool is_alone = is_value(n, scalar);
     uint64_t id;
 
     add(w, '{');
-    if (n->is_leaf && !scalar) {
+    if (is_alone && !scalar) {
         add_text(w, tree_is_index(n->key, &id) ? SPAN("id") : SPAN("key"), ':');
         add_text(w, n->key, ',');
         scalar = "value";
         index = false;
     }
-    if (n->is_leaf) {
+    if (is_alone) {
         add_text(w, span_of(scalar), ':');
         value(w, n);
         add(w, ',');
     }
-    for (const struct node *c = n->first; c; c = c->next)
+    for (const struct node *c = is_alone ? NULL : n->first; c; c = c->next)
         write_member(w, c, span_is(c->key, "value") ? value : write_as_sent);
     if (index) {
         add_text(w, SPAN("index"), ':');
@@ -205,7 +213,7 @@ write_items(struct writer *w, const struct node *n, const char *scalar, write_no
 {
     bool index = !is_counted(n);
 
-    if (!can_gain_index(w->tree, n)) {
+    if (n->is_leaf || !can_gain_index(w->tree, n, scalar)) {
         write_as_sent(w, n);
         return;
     }
@@ -265,10 +273,7 @@ write_contact_fields(struct writer *w, const struct node *n)
 static void
 write_record_fields(struct writer *w, const struct node *n)
 {
-    if (n->is_leaf)
-        write_leaf(w, n);
-    else
-        write_items(w, n, NULL, write_field_value);
+    write_items(w, n, NULL, write_field_value);
 }
 
 // --- known paths (R6, R7) -----------------------------------------------------------------
@@ -301,12 +306,30 @@ write_list(struct writer *w, const struct node *n)
 }
 
 static void
-write_subscriptions(struct writer *w, const struct node *n)
+write_leaves(struct writer *w, const struct node *n)
 {
-    if (is_plain_list(n))
-        write_array(w, n, write_as_sent);
-    else
-        write_as_sent(w, n);
+    if (n->is_leaf) {
+        write_leaf(w, n);
+        add(w, ',');
+    }
+    for (const struct node *c = n->first; c; c = c->next)
+        write_leaves(w, c);
+}
+
+// All leaves of a node as one array; of an empty scalar, none.
+static void
+write_flat(struct writer *w, const struct node *n)
+{
+    add(w, '[');
+    if (!n->is_leaf || n->value.len > 0)
+        write_leaves(w, n);
+    end(w, ']');
+}
+
+static void
+write_scalars(struct writer *w, const struct node *n)
+{
+    (is_scalars(n) ? write_flat : write_as_sent)(w, n);
 }
 
 static void
@@ -321,15 +344,14 @@ write_note(struct writer *w, const struct node *n)
 static void
 write_updated_fields(struct writer *w, const struct node *n)
 {
-    bool names = n->is_leaf || is_plain_list(n);
-
-    if (!names)
-        w->updated_values = n;
+    if (is_scalars(n) || !has_only_leaves(n)) {
+        write_scalars(w, n);
+        return;
+    }
+    w->updated_values = n;
     add(w, '[');
-    if (n->is_leaf)
-        write_leaf(w, n);
     for (const struct node *c = n->first; c; c = c->next)
-        add_text(w, names ? c->value : c->key, ',');
+        add_text(w, c->key, ',');
     end(w, ']');
 }
 
@@ -344,29 +366,16 @@ has_bare_comma(struct span s)
 }
 
 static void
-write_leaves(struct writer *w, const struct node *n)
-{
-    if (n->is_leaf) {
-        write_leaf(w, n);
-        add(w, ',');
-    }
-    for (const struct node *c = n->first; c; c = c->next)
-        write_leaves(w, c);
-}
-
-static void
 write_tags(struct writer *w, const struct node *n)
 {
-    if (n->is_leaf && n->value.len > 0) {
-        w->has_tags = has_bare_comma(n->value);
-        w->tags = n->value;
-        write_split(w, n->value, w->has_tags ? SPAN(",") : SPAN(", "));
-        return;
-    }
-    add(w, '[');
-    if (!n->is_leaf)
-        write_leaves(w, n);
-    end(w, ']');
+    bool bare_comma = n->is_leaf && has_bare_comma(n->value);
+
+    if (bare_comma || !is_scalars(n))
+        w->tags = n;
+    if (n->is_leaf && n->value.len > 0)
+        write_split(w, n->value, bare_comma ? SPAN(",") : SPAN(", "));
+    else
+        write_flat(w, n);
 }
 
 // A date of all zeros is none.
@@ -437,7 +446,7 @@ known_root(struct span key)
     return span_is(key, "list")                   ? write_list
            : span_is(key, "note")                 ? write_note
            : span_is(key, "updated_fields")       ? write_updated_fields
-           : span_is(key, "active_subscriptions") ? write_subscriptions
+           : span_is(key, "active_subscriptions") ? write_scalars
            : span_is(key, "contact")              ? write_known
            : span_is(key, "deal")                 ? write_known
            : span_is(key, "account")              ? write_known
@@ -449,36 +458,29 @@ known_root(struct span key)
 // --- what is ours (R5) ----------------------------------------------------------------------
 
 static void
-write_rest(struct writer *w)
-{
-    add_text(w, SPAN("rest"), ':');
-    add(w, '[');
-    for (size_t i = 0; i < w->tree->rest_len; i++) {
-        add(w, '[');
-        add_text(w, w->tree->rest[i]->key, ',');
-        add_text(w, w->tree->rest[i]->value, ']');
-        add(w, ',');
-    }
-    end(w, ']');
-    add(w, ',');
-}
-
-static void
 write_relay(struct writer *w)
 {
-    add_text(w, SPAN("_relay"), ':');
-    add(w, '{');
-    if (w->tree->rest_len)
-        write_rest(w);
-    if (w->updated_values) {
-        add_text(w, SPAN("updated_values"), ':');
-        write_object(w, w->updated_values, NULL, write_as_sent); // its keys, always
+    const struct tree *t = w->tree;
+
+    buf_add_text(w->to, "\"_relay\":{");
+    if (t->rest_len > 0) {
+        buf_add_text(w->to, "\"rest\":[");
+        for (size_t i = 0; i < t->rest_len; i++) {
+            add(w, '[');
+            add_text(w, t->rest[i]->key, ',');
+            add_text(w, t->rest[i]->value, ']');
+            add(w, ',');
+        }
+        end(w, ']');
         add(w, ',');
     }
-    if (w->has_tags) {
-        add_text(w, SPAN("tags"), ':');
-        add_text(w, w->tags, ',');
+    if (w->updated_values) {
+        add_text(w, SPAN("updated_values"), ':');
+        write_as_sent(w, w->updated_values);
+        add(w, ',');
     }
+    if (w->tags)
+        write_member(w, w->tags, write_as_sent); // its own key is the name
     end(w, '}');
 }
 
@@ -491,7 +493,7 @@ normal_write(struct buf *to, const struct tree *t)
     write_members(&w, &t->root, known_root, write_as_sent);
     if (!tree_child(t, &t->root, SPAN("list")))
         buf_add_text(to, "\"list\":[],");
-    if (t->rest_len || w.updated_values || w.has_tags)
+    if (t->rest_len || w.updated_values || w.tags)
         write_relay(&w);
     end(&w, '}');
 }

@@ -19,6 +19,10 @@ NASTY = [
     "contact[tags]=a,b, c&type=update&a[b=1&a[b=2&_relay=x",
     "seriesid=1&contact[fields][größe [cm]]=180&list=14",
     "type[]=x&list[id]=3&active_subscriptions[0]=1",
+    "type=deal_update&updated_fields[0][x]=a&deal[fields][3][]=v&account[fields][Label][0]=w",
+    "type=unsubscribe&active_subscriptions=1&updated_fields[][x]=a&contact[tags][3]=a",
+    "type=unsubscribe&active_subscriptions[3]=1&contact[tags][][x]=a&list[][]=1",
+    "type=unsubscribe&active_subscriptions=&contact[tags][0]=a&deal[fields][3][][x]=v",
     "no_type_at_all=1", "type=brand_new_thing&x[y][z]=1&list[]=1&list[]=2",
 ]
 
@@ -84,7 +88,7 @@ def test_whatever_is_sent_fits_the_schema_of_its_type(receiver, entries):
 
 @pytest.mark.parametrize("change", [
     {"list": "0"}, {"contact": {"id": 7}}, {"contact": {"tags": "a, b"}}, {"type": "update"},
-    {"note": "text"}, {"updated_fields": "x"}, {"_relay": {}}, {"_relay": {"other": "x"}},
+    {"note": "text"}, {"updated_fields": "x"}, {"active_subscriptions": "1"}, {"_relay": {}}, {"_relay": {"other": "x"}},
     {"_relay": {"rest": [["a"]]}}, {"anything": 5}, {"anything": {"deep": [True]}},
 ])
 def test_what_the_normal_form_never_holds_does_not_fit(change):

@@ -122,9 +122,13 @@ def is_flat(node):
     return all(isinstance(v, str) for v in node.values())
 
 
-def can_gain_index(node):
-    return not any(isinstance(v, Container) and (v.is_array() or "index" in v)
-                   for v in node.values())
+def is_list_of_leaves(node):
+    return isinstance(node, Container) and is_counted(node) and is_flat(node)
+
+
+def stays_as_sent(items):
+    """One of the items has an `index` of its own or is an array."""
+    return any(isinstance(i, Container) and ("index" in i or i.is_array()) for i in items)
 
 
 def field_value(node):
@@ -145,10 +149,20 @@ def item(key, node, scalar, counted, value):
     return made if counted else {**made, "index": key}
 
 
+def is_value(field):
+    """A custom field sent as its value alone: the key that it stands under names it."""
+    return isinstance(field, str) or is_list_of_leaves(field)
+
+
+def has_items(fields):
+    return (isinstance(fields, Container)
+            and not stays_as_sent(v for v in fields.values() if not is_value(v)))
+
+
 def record_fields(node):
-    if isinstance(node, str) or not can_gain_index(node):
+    if not has_items(node):
         return plain(node)
-    return [{"id" if is_index(k) else "key": k, "value": field_value(v)} if isinstance(v, str)
+    return [{"id" if is_index(k) else "key": k, "value": field_value(v)} if is_value(v)
             else item(k, v, "", is_counted(node), field_value) for k, v in node.items()]
 
 
@@ -157,18 +171,31 @@ def lists(node):
         return [] if node in ("", "0") else [{"id": node}]
     if any(isinstance(v, str) and not is_index(k) for k, v in node.items()):
         return [plain(node)]
-    if not can_gain_index(node):
+    if stays_as_sent(node.values()):
         return plain(node)
     return [item(k, v, "id", is_counted(node), plain) for k, v in node.items()]
 
 
-def updated_fields(node, relay):
+def scalars(node):
+    """The array of a scalar, or of scalars under 0..n-1; None if it is neither."""
     if isinstance(node, str):
-        return [node]
-    if is_counted(node) and is_flat(node):
-        return list(node.values())
-    relay["updated_values"] = {k: plain(v) for k, v in node.items()}
+        return [node] if node else []
+    return list(node.values()) if is_list_of_leaves(node) else None
+
+
+def updated_fields(node, relay):
+    found = scalars(node)
+    if found is not None:
+        return found
+    if not is_flat(node):
+        return plain(node)
+    relay["updated_values"] = plain(node)
     return list(node)
+
+
+def active_subscriptions(node):
+    found = scalars(node)
+    return plain(node) if found is None else found
 
 
 def leaves(node):
@@ -177,6 +204,8 @@ def leaves(node):
 
 def tags(node, relay):
     if not isinstance(node, str):
+        if not is_list_of_leaves(node):
+            relay["tags"] = plain(node)
         return leaves(node)
     if node == "":
         return []
@@ -205,8 +234,7 @@ def tree_to_data(root, rest):
         "list": lists,
         "note": lambda n: {"text": n} if isinstance(n, str) else plain(n),
         "updated_fields": lambda n: updated_fields(n, relay),
-        "active_subscriptions": lambda n: (list(n.values()) if not isinstance(n, str)
-                                           and is_counted(n) and is_flat(n) else plain(n)),
+        "active_subscriptions": active_subscriptions,
         "contact": lambda n: members(n, contact),
         "deal": lambda n: members(n, {"fields": record_fields, "create_date": date}),
         "account": lambda n: members(n, {"fields": record_fields, "created_timestamp": date,
@@ -317,10 +345,11 @@ def normal(media, body, zone=""):
 
 # --- back again -------------------------------------------------------------------------------
 # What R6 calls equal is brought to one shape on both sides: under the paths it reshapes only
-# the values count, a choice counts as its parts, and a label of a custom field as a value.
+# the values count, a choice counts as its parts, and a label of a custom field as a value. Of
+# tags, updated_fields and active_subscriptions the keys count too, where they are not 0..n-1.
 
-RESHAPED = (("list",), ("note",), ("updated_fields",), ("contact", "tags"), ("contact", "fields"),
-            ("deal", "fields"), ("account", "fields"), ("active_subscriptions",))
+RESHAPED = (("list",), ("note",), ("contact", "fields"), ("deal", "fields"), ("account", "fields"))
+SCALARS = ("updated_fields", "active_subscriptions")
 DATES = {("date_time",), ("deal", "create_date"), ("account", "created_timestamp"),
          ("account", "updated_timestamp"), ("task", "duedate"), ("task", "dueDate"),
          ("task", "edate"), ("task", "donedate")}
@@ -333,9 +362,7 @@ def walk(path, node, found):
         return
     start = next((r for r in RESHAPED if path[:len(r)] == r), path)
     parts = [node]
-    if start == ("contact", "tags"):
-        parts = [] if path == start and node == "" else [node]
-    elif start == ("list",) and path == start:
+    if start == ("list",) and path == start:
         parts = [] if node in ("", "0") else [node]
     elif start[-1] == "fields" and isinstance(node, str):
         parts = field_value(node) if isinstance(field_value(node), list) else [node]
@@ -352,11 +379,12 @@ def sent(body):
     for of in ("deal", "account"):
         fields = root[of].get("fields") if isinstance(root.get(of), Container) else None
         if (isinstance(root.get(of), Container) and not root[of].is_array()
-                and isinstance(fields, Container) and can_gain_index(fields)):
-            root[of]["fields"] = [[k, v] if isinstance(v, str) else v for k, v in fields.items()]
+                and has_items(fields)):
+            root[of]["fields"] = [[k, v] if is_value(v) else v for k, v in fields.items()]
     contact = root.get("contact")
-    if isinstance(contact, Container) and isinstance(contact.get("tags"), Container):
+    if isinstance(contact, Container) and is_list_of_leaves(contact.get("tags")):
         contact["tags"] = ", ".join(leaves(contact["tags"]))
+    root.update({of: scalars(root[of]) for of in SCALARS if of in root and scalars(root[of])})
     found = [("rest", *pair) for pair in rest]
     for key, node in root.items():
         before = len(found)
@@ -379,6 +407,7 @@ def flatten(data):
     found = [("rest", *pair) for pair in relay.get("rest", [])]
     if "updated_values" in relay:
         data["updated_fields"] = relay["updated_values"]
+    data.update({of: "" for of in SCALARS if data.get(of) == []})
     if isinstance(data.get("list"), list):
         data["list"] = without_index(data["list"])
     for of in ("deal", "account"):

@@ -263,13 +263,26 @@ Test(event, r6_gives_other_known_paths_one_shape)
         {"updated_fields=x", "\"updated_fields\":[\"x\"]"},
         {"updated_fields[0]=a&updated_fields[1]=b", "\"updated_fields\":[\"a\",\"b\"]"},
         {"updated_fields[]=a", "\"updated_fields\":[\"a\"]"},
+        {"updated_fields=", "\"updated_fields\":[]"},
         {"updated_fields[value]=5", "\"updated_fields\":[\"value\"],\"_relay\":{"
                                     "\"updated_values\":{\"value\":\"5\"}}"},
+        {"updated_fields[1]=a", "\"updated_fields\":[\"1\"],\"_relay\":{"
+                                "\"updated_values\":{\"1\":\"a\"}}"},
         {"contact[tags]=t1, t2", "\"contact\":{\"tags\":[\"t1\",\"t2\"]}"},
         {"contact[tags]=", "\"contact\":{\"tags\":[]}"},
         {"contact[tags]=a,b",
          "\"contact\":{\"tags\":[\"a\",\"b\"]},\"_relay\":{\"tags\":\"a,b\"}"},
         {"contact[tags][0]=a&contact[tags][1]=b", "\"contact\":{\"tags\":[\"a\",\"b\"]}"},
+        {"contact[tags][]=a, b", "\"contact\":{\"tags\":[\"a, b\"]}"},
+        {"contact[tags][3]=a&contact[tags][5]=b",
+         "\"contact\":{\"tags\":[\"a\",\"b\"]},"
+         "\"_relay\":{\"tags\":{\"3\":\"a\",\"5\":\"b\"}}"},
+        {"contact[tags][1]=a&contact[tags][0]=b",
+         "\"contact\":{\"tags\":[\"a\",\"b\"]},"
+         "\"_relay\":{\"tags\":{\"1\":\"a\",\"0\":\"b\"}}"},
+        {"contact[tags][][x]=a&contact[tags][][y]=b",
+         "\"contact\":{\"tags\":[\"a\",\"b\"]},"
+         "\"_relay\":{\"tags\":[{\"x\":\"a\"},{\"y\":\"b\"}]}"},
         {"contact[fields][12]=v&contact[fields][3]=||a||b||",
          "\"contact\":{\"fields\":{\"12\":\"v\",\"3\":[\"a\",\"b\"]}}"},
         {"contact[fields][1]=||&contact[fields][2]=||||&contact[fields][3]=|||",
@@ -280,11 +293,47 @@ Test(event, r6_gives_other_known_paths_one_shape)
         {"account[fields][Label]=v",
          "\"account\":{\"fields\":[{\"key\":\"Label\",\"value\":\"v\"}]}"},
         {"deal[fields][3]=v", "\"deal\":{\"fields\":[{\"id\":\"3\",\"value\":\"v\"}]}"},
+        {"account[fields][Label][0]=v&account[fields][Label][1]=||w||",
+         "\"account\":{\"fields\":[{\"key\":\"Label\",\"value\":[\"v\",[\"w\"]]}]}"},
+        {"deal[fields][3][]=v",
+         "\"deal\":{\"fields\":[{\"id\":\"3\",\"value\":[\"v\"]}]}"},
+        {"deal[fields][3][]=v&deal[fields][7][id]=1",
+         "\"deal\":{\"fields\":[{\"id\":\"3\",\"value\":[\"v\"]},"
+         "{\"id\":\"1\",\"index\":\"7\"}]}"},
+        {"deal[fields][3][5]=v", "\"deal\":{\"fields\":[{\"5\":\"v\",\"index\":\"3\"}]}"},
         {"account[fields][4][key]=K&account[fields][4][value][0]=a",
          "\"account\":{\"fields\":[{\"key\":\"K\",\"value\":[\"a\"],\"index\":\"4\"}]}"},
         {"active_subscriptions[0]=1", "\"active_subscriptions\":[\"1\"]"},
+        {"active_subscriptions=1", "\"active_subscriptions\":[\"1\"]"},
+        {"active_subscriptions=", "\"active_subscriptions\":[]"},
     };
     EXPECT_ALL(cases);
+}
+
+Test(event, r6_leaves_as_sent_what_an_array_would_not_give_back)
+{
+    const char *cases[][2] = {
+        {"updated_fields[0][x]=a", "\"updated_fields\":{\"0\":{\"x\":\"a\"}}"},
+        {"updated_fields[][x]=a", "\"updated_fields\":[{\"x\":\"a\"}]"},
+        {"updated_fields[value][old]=4",
+         "\"updated_fields\":{\"value\":{\"old\":\"4\"}}"},
+        {"updated_fields[0]=a&updated_fields[1][x]=b",
+         "\"updated_fields\":{\"0\":\"a\",\"1\":{\"x\":\"b\"}}"},
+        {"active_subscriptions[3]=1", "\"active_subscriptions\":{\"3\":\"1\"}"},
+        {"active_subscriptions[][]=1", "\"active_subscriptions\":[[\"1\"]]"},
+        {"deal[fields][0][index]=1", "\"deal\":{\"fields\":{\"0\":{\"index\":\"1\"}}}"},
+        {"deal[fields][0][index]=1&deal[fields][3][]=v",
+         "\"deal\":{\"fields\":{\"0\":{\"index\":\"1\"},\"3\":[\"v\"]}}"},
+        {"deal[fields][3][][x]=v&deal[fields][4]=w",
+         "\"deal\":{\"fields\":{\"3\":[{\"x\":\"v\"}],\"4\":\"w\"}}"},
+        {"account[fields][3][][x]=||v||",
+         "\"account\":{\"fields\":{\"3\":[{\"x\":\"||v||\"}]}}"},
+    };
+    EXPECT_ALL(cases);
+    expect("list[0][id]=1&list[0][index]=2",
+           "{\"list\":{\"0\":{\"id\":\"1\",\"index\":\"2\"}}}");
+    expect("list[0]=1&list[1][]=2", "{\"list\":{\"0\":\"1\",\"1\":[\"2\"]}}");
+    expect("list[][]=1", "{\"list\":[[\"1\"]]}");
 }
 
 Test(event, r7_makes_known_zero_dates_null_and_leaves_money)
