@@ -59,7 +59,7 @@ def complaints(path, text):
 
 def prototypes(text):
     """Public functions of a header; one declaration may go over lines."""
-    return re.findall(r"^[a-z][\w *]*\b\w+\([^;{]*\)[^;{]*;", text, re.M)
+    return re.findall(r"^(?!typedef)[a-z][\w *]*\b\w+\([^;{]*\)[^;{]*;", text, re.M)
 
 
 def needs(build, sources):
