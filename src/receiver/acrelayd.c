@@ -269,16 +269,29 @@ log_start_up(const struct receiver *r)
              c->state_dir, c->receiver_admin.text);
 }
 
-// A stop ends the program at once, by the default action, while nothing is admitted yet: the wait
-// for a predecessor's journal may be long. SIGHUP waits.
+// A stop ends the program at once while nothing is admitted yet: the wait for a predecessor's journal
+// may be long. It ends by the signal's default action, which the first process of a container does
+// not have. A log line needs neither a lock nor memory of its own.
+static void
+end_start(int signal)
+{
+    log_info("receiver: stopped before it accepted any post");
+    raise(signal);
+    _exit(128 + signal);
+}
+
 static int
 start_journal(struct receiver *r, struct err *err)
 {
+    struct sigaction end = {.sa_handler = end_start,
+                            .sa_flags = (int)(SA_RESETHAND | SA_NODEFER)};
     sigset_t stops;
 
     sigemptyset(&stops);
     sigaddset(&stops, SIGTERM);
     sigaddset(&stops, SIGINT);
+    sigaction(SIGTERM, &end, NULL);
+    sigaction(SIGINT, &end, NULL);
     sigprocmask(SIG_UNBLOCK, &stops, NULL);
     int result = reload_start(r, err);
     const struct config *c = r->snapshot ? r->snapshot->config : NULL;
@@ -290,7 +303,7 @@ start_journal(struct receiver *r, struct err *err)
         result = open_sockets(r, err);
     if (result == 0)
         result = open_journal(r, err);
-    sigprocmask(SIG_BLOCK, &stops, NULL);
+    sigprocmask(SIG_BLOCK, &stops, NULL); // for good: serve takes them
     return result;
 }
 

@@ -1,6 +1,7 @@
 """From post to stream, as a user sees it."""
 import http.client
 import json
+import os
 import re
 import signal
 import socket
@@ -157,6 +158,7 @@ def test_the_admin_pages_may_be_read_during_a_stop(receiver):
             t.join()
     log = receiver.read_log()
     assert "Sanitizer" not in log
+    assert log.count("all accepted requests have been answered") == 20
 
 
 # --- who may ask ------------------------------------------------------------------------------
@@ -350,22 +352,47 @@ def test_a_second_process_on_one_journal_is_told_who_holds_it(tmp_path, receiver
     assert f"process {receiver.process.pid}" in log
 
 
-def test_a_stop_ends_a_start_that_waits_for_the_journal_and_a_reload_does_not(tmp_path, receiver):
+@pytest.fixture
+def waiting(tmp_path, receiver):
+    """A start that waits for the journal; as the first process of a container where it is asked to."""
     text = receiver.config.read_text().replace(str(receiver.admin), str(harness.free_port()))
     other = tmp_path / "other.yaml"
     other.write_text(text.replace("127.0.0.1:1'", f"127.0.0.1:{harness.free_port()}'")
                      + "journal: {lock_wait: 30s}\n")
-    process = subprocess.Popen([f"{harness.BUILD}/acrelayd", "-c", str(other)],
-                               stderr=subprocess.PIPE, text=True)
-    try:
+    started = []
+
+    def begin(*prefix):
+        process = subprocess.Popen([*prefix, f"{harness.BUILD}/acrelayd", "-c", str(other)],
+                                   stderr=subprocess.PIPE, text=True)
+        started.append(process)
         assert f"process {receiver.process.pid}" in process.stderr.readline()
-        process.send_signal(signal.SIGHUP)
-        process.terminate()
-        assert process.wait(10) == -signal.SIGTERM
-    finally:
+        return process
+
+    yield begin
+    for process in started:
         process.kill()
         process.stderr.close()
         process.wait()
+
+
+def test_a_stop_ends_a_start_that_waits_for_the_journal_and_a_reload_does_not(waiting):
+    process = waiting()
+    process.send_signal(signal.SIGHUP)
+    process.terminate()
+    assert process.wait(10) == -signal.SIGTERM
+    assert "stopped before it accepted any post" in process.stderr.read()
+
+
+IN_A_CONTAINER = ["unshare", "--pid", "--fork", "--kill-child"]
+
+
+@pytest.mark.skipif(subprocess.run([*IN_A_CONTAINER, "true"], capture_output=True).returncode,
+                    reason="no PID namespace can be made")
+def test_a_stop_ends_a_start_of_the_first_process_of_a_container_too(waiting):
+    process = waiting(*IN_A_CONTAINER)
+    children = f"/proc/{process.pid}/task/{process.pid}/children"
+    os.kill(int(open(children, encoding="ascii").read()), signal.SIGTERM)
+    assert process.wait(10) == 128 + signal.SIGTERM
 
 
 def test_a_port_in_use_is_71(tmp_path, receiver):
