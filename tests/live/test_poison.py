@@ -92,7 +92,7 @@ def test_a_redis_that_refuses_everything_makes_no_dead_letters(place, redis, fau
     def heal_after(ship):
         wait_for("cuts", lambda: proxy.cuts >= (7 if fault == "for a while" else 9))
         if fault == "all with a record":
-            wait_for("a dead letter", lambda: ship.said("dead letter"))
+            wait_for("a dead letter", lambda: ship.said("refuses even a dead letter"))
         proxy.heal()
 
     with FaultProxy(redis.port) as proxy:

@@ -124,6 +124,7 @@ def test_rollbacks_and_kill_9_of_redis_that_forgets(place, redis):
             redis.start()
         ship.finish()
         assert numbers(redis) == list(range(1, 1001))
+        assert ship.said("lost data")
 
 
 @pytest.mark.parametrize("direction", ["cut_after", "cut_answer_after"])
@@ -155,7 +156,7 @@ def test_answers_that_never_come(place, redis):
         # From here on, or already with the answer to what is in: both are the case to test.
         proxy.swallow_answers()
         post(ship, 11, 20)
-        wait_for("warning", lambda: ship.said(" warning "))
+        wait_for("the end of patience", lambda: ship.said("no answer in time"))
         proxy.heal()
         proxy.reset()
         ship.finish()
@@ -302,7 +303,7 @@ def test_a_replica_is_not_believed(place):
                  replica.client.info("replication")["master_link_status"] == "up")
         with shipping(place, replica.socket) as ship:
             post(ship, 1, 3)
-            wait_for("warning", lambda: ship.said(" warning "))
+            wait_for("the role", lambda: ship.said("not the master"))
             assert master.client.keys() == []
             replica.client.execute_command("REPLICAOF", "NO", "ONE")
             ship.finish()
@@ -375,6 +376,6 @@ def test_two_relays_with_copies_of_one_journal_do_not_mix(place, redis):
     with contextlib.closing(open(place / "ship.log")):
         copy = Ship(place / "copy", redis.socket).start()
         assert copy.post("type=subscribe&n=6")
-        wait_for("alarm", lambda: copy.said(" alarm "))
+        wait_for("the alarm", lambda: copy.said("belongs to another place"))
         copy.kill()
     assert numbers(redis) == [1, 2, 3, 4, 5]

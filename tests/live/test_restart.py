@@ -49,6 +49,7 @@ def test_a_stop_waits_for_connections_of_a_passed_ipv6_socket(make_receiver, red
         receiver.process.terminate()
         with pytest.raises(subprocess.TimeoutExpired):
             receiver.process.wait(0.5)
+        assert "all accepted requests have been answered" not in receiver.read_log()
         s.sendall(body[9:])
         assert s.recv(1000).startswith(b"HTTP/1.1 200 ")
     assert receiver.process.wait(20) == 0
