@@ -18,7 +18,7 @@
 //
 //   http --record in the open group--> committer --answer (edge/http.h)--> the client
 //   committer --"more is durable"--> relay --journal_publish--> maintenance
-//   main --snapshot (receiver/snapshot.h), config (relay_reload)--> http, relay
+//   main --snapshot (receiver.h), config (relay_reload)--> http, relay
 //   admin (an http thread of the admin listener) --SIGHUP, kill(2)--> main, for POST /reload
 //
 // Locks, none but receiver.lock held across a call into another module:
@@ -95,50 +95,6 @@ open_journal(struct receiver *r, struct err *err)
 
 // --- what the admin listener shows ----------------------------------------------------------
 
-static void
-set(const char *name, const char *help, double value)
-{
-    metric_set(metric_find(METRIC_GAUGE, name, help, NULL), value);
-}
-
-static void
-set_total(const char *name, const char *help, double value)
-{
-    metric_set(metric_find(METRIC_COUNTER, name, help, NULL), value);
-}
-
-static void
-show_journal(const struct journal_status *j)
-{
-    set_total("acrelay_journal_records_total", "Records made durable.",
-              (double)j->records);
-    set_total("acrelay_journal_record_bytes_total",
-              "Bytes of the records, frames included.", (double)j->record_bytes);
-    set("acrelay_journal_bytes", "Size of the journal on disk.", (double)j->bytes);
-    set("acrelay_journal_free_bytes",
-        "Room for records, including the space of published ones.",
-        (double)j->bytes_free);
-    set("acrelay_journal_segments", "Segments on disk.", (double)j->segments);
-    set_total("acrelay_journal_commits_total", "Groups committed.", (double)j->commits);
-    set_total("acrelay_journal_sync_seconds_total", "Time spent in syncs.",
-              (double)j->commit_us / 1e6);
-    set_total("acrelay_journal_sync_errors_total",
-              "Segments abandoned after a failed write.", (double)j->sync_errors);
-    set_total("acrelay_journal_damaged_total", "Damaged ranges that were quarantined.",
-              (double)j->damaged);
-    set_total("acrelay_journal_unconfirmed_removals_total",
-              "Segments removed to make room while Redis did not confirm its cursor.",
-              (double)j->unconfirmed);
-    metric_set(metric_find(METRIC_GAUGE, "acrelay_clock_held",
-                           "Whether a clock stepped and deletion by age is suspended.",
-                           "clock", "wall", NULL),
-               j->clock_held);
-    metric_set(metric_find(METRIC_GAUGE, "acrelay_clock_step_seconds",
-                           "By how much a clock stepped while deletion is suspended.",
-                           "clock", "wall", NULL),
-               (double)j->clock_step_us / 1e6);
-}
-
 // The lock is held while journal and relay are asked, or they could be released meanwhile.
 // Returns false when they are stopped.
 static bool
@@ -178,7 +134,7 @@ is_ready(struct buf *checks, void *receiver)
     return !j.failing;
 }
 
-enum { BUILD_INFO, START_TIME, UPTIME, METRICS };
+enum { BUILD_INFO, START_TIME, UPTIME, JOURNAL, METRICS = JOURNAL + 12 };
 static struct metric metrics[METRICS] = {
     [BUILD_INFO] =
         METRIC_WITH(GAUGE, "acrelay_build_info", "Always 1, labeled with the version.",
@@ -188,6 +144,28 @@ static struct metric metrics[METRICS] = {
     [UPTIME] = METRIC(GAUGE, "acrelay_uptime_seconds",
                       "Time since the start, by a clock that never steps; used by the "
                       "worker's repair."),
+    // In the order of update_metrics.
+    [JOURNAL] = METRIC(COUNTER, "acrelay_journal_records_total", "Records made durable."),
+    METRIC(COUNTER, "acrelay_journal_record_bytes_total",
+           "Bytes of the records, frames included."),
+    METRIC(GAUGE, "acrelay_journal_bytes", "Size of the journal on disk."),
+    METRIC(GAUGE, "acrelay_journal_free_bytes",
+           "Room for records, including the space of published ones."),
+    METRIC(GAUGE, "acrelay_journal_segments", "Segments on disk."),
+    METRIC(COUNTER, "acrelay_journal_commits_total", "Groups committed."),
+    METRIC(COUNTER, "acrelay_journal_sync_seconds_total", "Time spent in syncs."),
+    METRIC(COUNTER, "acrelay_journal_sync_errors_total",
+           "Segments abandoned after a failed write."),
+    METRIC(COUNTER, "acrelay_journal_damaged_total",
+           "Damaged ranges that were quarantined."),
+    METRIC(COUNTER, "acrelay_journal_unconfirmed_removals_total",
+           "Segments removed to make room while Redis did not confirm its cursor."),
+    METRIC_WITH(GAUGE, "acrelay_clock_held",
+                "Whether a clock stepped and deletion by age is suspended.",
+                "clock=\"wall\""),
+    METRIC_WITH(GAUGE, "acrelay_clock_step_seconds",
+                "By how much a clock stepped while deletion is suspended.",
+                "clock=\"wall\""),
 };
 
 static void
@@ -198,8 +176,15 @@ update_metrics(void *receiver)
     struct relay_status relay;
 
     metric_set(&metrics[UPTIME], (double)(clock_boot_us() - r->started_us) / 1e6);
-    if (read_status(r, &j, &relay))
-        show_journal(&j);
+    if (!read_status(r, &j, &relay))
+        return;
+    const double values[METRICS - JOURNAL] = {
+        (double)j.records,         (double)j.record_bytes, (double)j.bytes,
+        (double)j.bytes_free,      (double)j.segments,     (double)j.commits,
+        (double)j.commit_us / 1e6, (double)j.sync_errors,  (double)j.damaged,
+        (double)j.unconfirmed,     j.clock_held,           (double)j.clock_step_us / 1e6};
+    for (size_t i = 0; i < METRICS - JOURNAL; i++)
+        metric_set(&metrics[JOURNAL + i], values[i]);
 }
 
 static int
@@ -379,21 +364,13 @@ watchdog_period(const struct receiver *r)
     return (struct timespec){(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
 }
 
-static void
-notify_watchdog(struct receiver *r)
-{
-    struct journal_status j;
-    struct relay_status relay;
-
-    if (read_status(r, &j, &relay))
-        sockets_notify("WATCHDOG=1");
-}
-
 // Until a stop; the exit code.
 static int
 serve(struct receiver *r, const sigset_t *signals)
 {
     struct timespec period = watchdog_period(r);
+    struct journal_status j;
+    struct relay_status relay;
     int code = EXIT_CODE_OK;
 
     for (;;) {
@@ -408,7 +385,8 @@ serve(struct receiver *r, const sigset_t *signals)
             break;
         }
         intake_report_lost(clock_mono_ms());
-        notify_watchdog(r);
+        if (read_status(r, &j, &relay))
+            sockets_notify("WATCHDOG=1");
     }
     drain(r);
     return code;

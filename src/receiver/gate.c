@@ -1,7 +1,7 @@
 // The token is compared with the tokens of all secrets in constant time, and against a dummy for
 // an unknown name, so that the time of a 404 tells nothing. The answer is the same whichever part
 // was wrong.
-#include "receiver/gate.h"
+#include "receiver/receiver.h"
 
 #include "base/text.h"
 #include "edge/digest.h"
@@ -10,24 +10,24 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-struct entry {
+struct gate_entry {
     struct span name;
     size_t hook;
     char (*tokens)[SECRET_TOKEN_TEXT];
 };
 
 struct gate {
-    struct entry *entries; // by name
+    struct gate_entry *entries; // by name
     size_t entries_len, tokens_len;
     size_t hooks_len; // hooks numbered from here on are former ones
-    struct entry dummy;
+    struct gate_entry dummy;
     uint64_t body_max;
 };
 
 static int
 compare_entries(const void *a, const void *b)
 {
-    const struct entry *x = a, *y = b;
+    const struct gate_entry *x = a, *y = b;
     size_t len = x->name.len < y->name.len ? x->name.len : y->name.len;
     int order = len ? memcmp(x->name.at, y->name.at, len) : 0;
 
@@ -35,10 +35,10 @@ compare_entries(const void *a, const void *b)
 }
 
 static void
-fill_entry(struct gate *g, struct entry *e, struct span name, size_t hook,
+fill_entry(struct gate *g, struct gate_entry *e, struct span name, size_t hook,
            const struct secrets *s)
 {
-    *e = (struct entry){.name = name, .hook = hook};
+    *e = (struct gate_entry){.name = name, .hook = hook};
     e->tokens = memory_get(g->tokens_len * sizeof *e->tokens);
     for (size_t i = 0; i < g->tokens_len; i++)
         secrets_token(s, i, name, e->tokens[i]);
@@ -66,7 +66,7 @@ gate_make(const struct config *c, const struct secrets *s,
 }
 
 static void
-wipe_tokens(const struct gate *g, struct entry *e)
+wipe_tokens(const struct gate *g, struct gate_entry *e)
 {
     explicit_bzero(e->tokens, g->tokens_len * sizeof *e->tokens);
     free(e->tokens);
@@ -91,8 +91,8 @@ find_hook(const struct gate *g, struct span path)
         return SIZE_MAX;
     struct span token = span_from(path, 6);
     struct span name = span_cut(&token, '/');
-    const struct entry wanted = {.name = name};
-    const struct entry *e =
+    const struct gate_entry wanted = {.name = name};
+    const struct gate_entry *e =
         bsearch(&wanted, g->entries, g->entries_len, sizeof wanted, compare_entries);
     unsigned equal = 0;
     if (!e)

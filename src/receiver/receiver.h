@@ -1,16 +1,73 @@
-// The receiver's parts, as main() puts them together. One thread's.
+// The receiver's parts, as main() puts them together. Its own state is one thread's.
 #ifndef ACRELAY_RECEIVER_RECEIVER_H
 #define ACRELAY_RECEIVER_RECEIVER_H
 
 #include "base/log.h"
+#include "base/metric.h"
+#include "config/config.h"
 #include "edge/http.h"
 #include "journal/journal.h"
-#include "receiver/snapshot.h"
 #include "relay/relay.h"
 
 #include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
+
+// --- gate.c: decides on a request by its head alone: which hook, or which answer (DESIGN.md
+// section 3). Pure. A gate is made of a configuration and its secrets, and read-only then. ------
+
+struct gate;
+
+struct gate_verdict {
+    int code;      // 0: let in; else the answer
+    size_t hook;   // index in config->hooks, when the URL is right; else SIZE_MAX
+    size_t former; // index of the former hook whose URL it is; else SIZE_MAX
+    bool chunked;
+    uint64_t length; // of the body, when not chunked
+    bool wants_continue;
+    struct span type, encoding;
+};
+
+// gate_make also knows the names of former hooks (NULL: none), which it does not let in. It
+// borrows all names.
+struct gate *gate_make(const struct config *c, const struct secrets *s,
+                       const struct config_list *former);
+void gate_release(struct gate *g); // NULL is fine
+
+// gate_judge checks in the order of DESIGN.md section 3: 404, 405, 400, 411, 414, 431, 413;
+// but 431 for 64 headers or more comes before 400, as not all of them are known then.
+struct gate_verdict gate_judge(const struct gate *g, const struct http_request *r);
+
+// --- snapshot.c: what the intake goes by: a configuration with its secrets and gate. Read-only
+// once made, shared by requests under way, replaced as a whole by a reload: the last holder of an
+// old one releases it, secrets overwritten. ------------------------------------------------------
+
+struct snapshot {
+    _Atomic(size_t) holders;
+    struct config *config;
+    struct secrets *secrets;
+    struct gate *gate;
+    struct metric **accepted; // by hook: counters of 200
+    struct metric **last;     // by hook: when the last of them came
+    // Hooks of earlier configurations that this one does not have: posts to them are counted by
+    // name, and the first one is logged.
+    struct config_list former;
+    _Atomic(bool) *former_seen;
+};
+
+// snapshot_make takes the configuration and opens its secrets; the caller is the holder. Former
+// hooks are those of `before` and of the configuration `earlier` (NULL: none). On an error the
+// configuration is released.
+struct snapshot *snapshot_make(struct config *c, const struct snapshot *before,
+                               const struct config *earlier, struct err *err);
+void snapshot_drop(struct snapshot *s); // takes a holder away; NULL is fine
+
+// snapshot_count counts an answer; hook and former are what the gate found (SIZE_MAX: none). An
+// answer that the HTTP library gave by itself has no snapshot.
+void snapshot_count(struct snapshot *s, size_t hook, size_t former, int code);
+
+// --- acrelayd.c ---------------------------------------------------------------------------------
 
 enum { SOCKETS_MAX = 64 };
 

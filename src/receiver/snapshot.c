@@ -1,7 +1,6 @@
-#include "receiver/snapshot.h"
+#include "receiver/receiver.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>

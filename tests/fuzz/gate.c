@@ -2,7 +2,7 @@
 // twice, and lets in only a POST whose path is, byte for byte, that of a hook. An input is
 // method, path, query and headers, a line each.
 #include "config/config.h"
-#include "receiver/gate.h"
+#include "receiver/receiver.h"
 
 #include <stdint.h>
 #include <stdio.h>
