@@ -2,9 +2,11 @@
 #include "config/config.h"
 
 #include "base/file.h"
+#include "base/log.h"
 #include "config/value.h"
 #include "edge/yaml.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static bool
@@ -79,6 +81,32 @@ config_read(const char *file, struct buf *text, struct problems *problems)
     if (!text)
         buf_release(&own);
     return c;
+}
+
+const char *
+problem_line(const struct problem *p, char to[PROBLEM_LINE])
+{
+    const char *warning = p->warning ? "warning: " : "";
+
+    if (p->line)
+        snprintf(to, PROBLEM_LINE, "%.350s:%d:%d: %s%s", p->file, p->line, p->column,
+                 warning, p->text);
+    else
+        snprintf(to, PROBLEM_LINE, "%.350s: %s%s", p->file, warning, p->text);
+    return to;
+}
+
+void
+problems_print(const struct problems *p, enum problems_to to)
+{
+    char line[PROBLEM_LINE];
+
+    for (const struct problem *at = p->at; at < p->at + p->len; at++)
+        if (to == PROBLEMS_LOG)
+            log_write(at->warning ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "config: %s",
+                      problem_line(at, line));
+        else if (to == PROBLEMS_STDERR || !at->warning)
+            fprintf(stderr, "%s\n", problem_line(at, line));
 }
 
 const char *

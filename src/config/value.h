@@ -1,8 +1,5 @@
 // What the files of this floor share: the table of settings, the types of their values, and
 // a file that is being read.
-//
-// How they depend on each other, each one on those before it:
-// reading, values, addresses, settings, reader, config; document depends on settings.
 #ifndef ACRELAY_CONFIG_VALUE_H
 #define ACRELAY_CONFIG_VALUE_H
 

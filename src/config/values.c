@@ -8,6 +8,7 @@
 
 #include <ctype.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -15,6 +16,46 @@
 #define LOWER "abcdefghijklmnopqrstuvwxyz"
 #define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS "0123456789"
+
+enum { PROBLEMS_MAX = 2000 }; // more of them say nothing new, and each takes memory
+
+// --- what a reading collects -----------------------------------------------------------------------
+
+void *
+reading_copy(struct reading *r, struct span bytes, size_t more)
+{
+    struct config_block *b = memory_get(sizeof *b + bytes.len + more);
+
+    b->next = r->config->memory;
+    r->config->memory = b;
+    if (bytes.len)
+        memcpy(b->bytes, bytes.at, bytes.len);
+    memset(b->bytes + bytes.len, 0, more);
+    return b->bytes;
+}
+
+void
+problem_add(struct reading *r, enum problem_kind kind, struct place at,
+            const char *format, ...)
+{
+    struct problems *list = r->problems;
+    char raw[700];
+    va_list args;
+
+    r->errors += kind == ERROR;
+    if (list->len == PROBLEMS_MAX)
+        return;
+    list->at = memory_grow(list->at, (list->len + 1) * sizeof *list->at);
+    struct problem *p = &list->at[list->len++];
+    p->file = r->file;
+    p->line = at.line;
+    p->column = at.column;
+    p->warning = kind == WARNING;
+    va_start(args, format);
+    vsnprintf(raw, sizeof raw, format, args);
+    va_end(args);
+    text_escape(p->text, sizeof p->text, span_of(raw));
+}
 
 // --- texts, and lists of them: a char *, a struct config_list -------------------------------------
 
