@@ -6,7 +6,6 @@ so; a suspend is a preload of ours."""
 import datetime
 import glob
 import json
-import re
 import subprocess
 
 import pytest
@@ -86,7 +85,7 @@ def test_a_wall_clock_that_steps_takes_nothing_out_of_the_journal(wall, make_rec
         harness.wait_for("the end of the hold", lambda: not held(receiver))
     found = verify(receiver)
     assert (found["first"], found["last"], found["records"]) == (1, count, count)
-    assert len(re.findall(r" alarm +journal: .*timedatectl", receiver.read_log())) >= 5
+    assert receiver.read_log().count("alarm   journal: the wall clock stepped") == 5
     assert receiver.metric("acrelay_journal_oldest_unpublished_age_seconds") == 0
 
 
@@ -127,7 +126,7 @@ def test_receipts_follow_the_clock_back_also_over_a_restart(wall, make_receiver,
     receiver.stop()
     wall.set("+0")
     receiver.start()
-    assert re.search(r" (warning|alarm) +journal: ", receiver.read_log())
+    assert "the newest record was received at" in receiver.read_log()
     assert receiver.post("type=subscribe&contact[id]=7") == 200
     receiver.wait_shipped()
     days = [(recorded(e) - true_now()).total_seconds() / DAY for e in redis.entries()]

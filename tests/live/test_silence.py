@@ -24,5 +24,6 @@ def test_a_name_server_that_never_answers_holds_up_neither_start_nor_stop(
     receiver.start()
     assert receiver.post("type=subscribe&contact[id]=1") == 200
     assert receiver.metric("acrelay_redis_up") == 0
-    harness.wait_for("the reason", lambda: "redis.example" in receiver.read_log())
+    harness.wait_for("the reason", lambda: "no name server answers in time for redis.example"
+                     in receiver.read_log())
     receiver.stop()
