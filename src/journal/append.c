@@ -2,14 +2,9 @@
 // its fate is known. Who wants to wait leaves a sleeper to be woken.
 #include "journal/internal.h"
 
-#include "base/clock.h"
-
-#include <errno.h>
 #include <linux/futex.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 // group_add frames a payload. The checksum needs the salt of the segment, `durable` what was
 // synced when it is written: the committer fills both.
@@ -45,7 +40,7 @@ wait_for_room(struct journal *j, int64_t until_us)
     struct timespec at = {until_us / 1000000, (long)(until_us % 1000000) * 1000};
 
     while (j->open->bytes.len >= GROUP_BYTES_MAX && !j->stopping)
-        if (pthread_cond_timedwait(&j->taken, &j->lock, &at) == ETIMEDOUT)
+        if (pthread_cond_clockwait(&j->taken, &j->lock, CLOCK_MONOTONIC, &at) == ETIMEDOUT)
             return -1;
     return j->stopping ? -1 : 0;
 }

@@ -1,18 +1,8 @@
 // bad/ keeps what was set aside, within bounds.
 #include "journal/internal.h"
 
-#include "base/clock.h"
-#include "base/log.h"
-
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static const char bad_name[] = "bad";
 

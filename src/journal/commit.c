@@ -8,18 +8,14 @@
 // are never given out again, and the header of the next segment says that they were skipped.
 #include "journal/internal.h"
 
-#include "base/clock.h"
-#include "base/log.h"
 #include "base/thread.h"
 
-#include <errno.h>
 #include <sched.h>
 #include <linux/futex.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
 enum {
     GROUP_BYTES_KEPT = 1 << 20, // a group of more gives its memory back

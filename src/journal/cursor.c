@@ -6,16 +6,11 @@
 // (j->unacked). A reader without journal knows what the records say.
 #include "journal/cursor.h"
 
-#include "base/clock.h"
-#include "base/log.h"
 #include "base/text.h"
 #include "journal/internal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 struct cursor {
     struct journal *journal; // NULL: a reader of another process's directory
@@ -440,7 +435,7 @@ cursor_wait(struct cursor *c, int64_t wait_ms)
 
     pthread_mutex_lock(&j->lock);
     while (!c->woken && !j->stopping && c->after >= j->durable)
-        if (pthread_cond_timedwait(&j->read, &j->lock, &at) != 0)
+        if (pthread_cond_clockwait(&j->read, &j->lock, CLOCK_MONOTONIC, &at) != 0)
             break;
     c->woken = false;
     pthread_mutex_unlock(&j->lock);

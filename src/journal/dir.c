@@ -6,20 +6,13 @@
 // between leaves a `new` that the next start overwrites, or a spare.
 #include "journal/internal.h"
 
-#include "base/clock.h"
 #include "base/file.h"
-#include "base/log.h"
 #include "base/text.h"
 
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum { FILL_PIECE = 1 << 18 };
 

@@ -12,8 +12,6 @@
 // counter that could disagree with the records.
 #include "journal/internal.h"
 
-#include "base/clock.h"
-#include "base/log.h"
 #include "base/text.h"
 #include "base/thread.h"
 #include "journal/cursor.h"
@@ -21,7 +19,6 @@
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
 
 enum { FAILING_REPORTED_US = 10000000 };
 
@@ -220,23 +217,6 @@ set_defaults(struct journal *j)
 }
 
 static void
-init_conditions(struct journal *j)
-{
-    pthread_condattr_t monotonic;
-    pthread_cond_t *all[] = {&j->work, &j->taken, &j->space, &j->filled, &j->read};
-
-    pthread_mutex_init(&j->lock, NULL);
-    pthread_mutex_init(&j->aged, NULL);
-    pthread_mutex_init(&j->removing, NULL);
-    pthread_mutex_init(&j->tail.lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        pthread_cond_init(all[i], &monotonic);
-    pthread_condattr_destroy(&monotonic);
-}
-
-static void
 release(struct journal *j)
 {
     for (int i = 0; i < 2; i++) {
@@ -284,14 +264,25 @@ journal_open(const struct journal_options *options, struct err *err)
 {
     struct journal *j = memory_get(sizeof *j);
 
-    *j = (struct journal){.options = *options, .fd = -1, .lock_fd = -1, .spare_fd = -1};
+    *j = (struct journal){.options = *options,
+                          .lock_fd = -1,
+                          .removing = PTHREAD_MUTEX_INITIALIZER,
+                          .lock = PTHREAD_MUTEX_INITIALIZER,
+                          .work = PTHREAD_COND_INITIALIZER,
+                          .taken = PTHREAD_COND_INITIALIZER,
+                          .space = PTHREAD_COND_INITIALIZER,
+                          .filled = PTHREAD_COND_INITIALIZER,
+                          .read = PTHREAD_COND_INITIALIZER,
+                          .spare_fd = -1,
+                          .tail.lock = PTHREAD_MUTEX_INITIALIZER,
+                          .fd = -1,
+                          .aged = PTHREAD_MUTEX_INITIALIZER};
     j->dir = dir_open(options->directory, options, &j->lock_fd, err);
     if (j->dir < 0)
         goto fail;
     set_defaults(j);
     if (recover(j, err) < 0)
         goto fail;
-    init_conditions(j);
     j->age = cursor_open(j, 0);
     if (start_threads(j, err) < 0)
         goto fail;

@@ -16,15 +16,10 @@
 // lost by 10 minutes more than it, and `max` still bounds.
 #include "journal/internal.h"
 
-#include "base/clock.h"
-#include "base/log.h"
 #include "base/text.h"
 #include "base/thread.h"
 
-#include <errno.h>
 #include <sys/statvfs.h>
-#include <time.h>
-#include <unistd.h>
 
 static const int64_t CLEAN_US = INT64_C(3600) * 1000000,
                      STEADY_US = INT64_C(86400) * 1000000;
@@ -447,7 +442,7 @@ await_next_round(struct journal *j)
 
     pthread_mutex_lock(&j->lock);
     if (!j->stopping)
-        pthread_cond_timedwait(&j->space, &j->lock, &at);
+        pthread_cond_clockwait(&j->space, &j->lock, CLOCK_MONOTONIC, &at);
     bool stopping = j->stopping;
     pthread_mutex_unlock(&j->lock);
     return !stopping;

@@ -3,11 +3,8 @@
 // the chunk start again at that record, and grow when the record is larger.
 #include "journal/internal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum {
     CHUNK = 1 << 20,

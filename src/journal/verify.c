@@ -6,13 +6,9 @@
 #include "journal/internal.h"
 
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <unistd.h>
 
 static uint64_t
 count_bad(int dir)

@@ -28,7 +28,6 @@
 #include "relay/internal.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 // LINGER: after a small batch the next one waits, the less the larger it was, and so gets

@@ -7,7 +7,6 @@
 #include "relay/internal.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <sys/param.h>
 #include <sys/socket.h>
 

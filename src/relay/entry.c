@@ -1,6 +1,5 @@
 #include "relay/entry.h"
 
-#include "base/text.h"
 #include "edge/digest.h"
 
 #include <stdio.h>

@@ -1,11 +1,9 @@
 // A batch as arguments of the script; script.lua holds the script and their order.
 #include "relay/script.h"
 
-#include "base/text.h"
 #include "edge/digest.h"
 
 #include <assert.h>
-#include <stdio.h>
 
 // The assembler takes the file in; the Makefile makes this object depend on it.
 __asm__(".section .rodata\n"

@@ -19,7 +19,6 @@
 #include "relay/internal.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/param.h>
 
