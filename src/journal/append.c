@@ -40,7 +40,8 @@ wait_for_room(struct journal *j, int64_t until_us)
     struct timespec at = {until_us / 1000000, (long)(until_us % 1000000) * 1000};
 
     while (j->open->bytes.len >= GROUP_BYTES_MAX && !j->stopping)
-        if (pthread_cond_clockwait(&j->taken, &j->lock, CLOCK_MONOTONIC, &at) == ETIMEDOUT)
+        if (pthread_cond_clockwait(&j->taken, &j->lock, CLOCK_MONOTONIC, &at) ==
+            ETIMEDOUT)
             return -1;
     return j->stopping ? -1 : 0;
 }

@@ -58,8 +58,8 @@ segment_retire(struct journal *j, uint64_t end)
     close(j->fd);
     j->fd = -1;
     pthread_mutex_lock(&j->lock);
-    if (j->segments_len)
-        j->segments[j->segments_len - 1].bytes = bytes;
+    if (j->segments.len)
+        j->segments.at[j->segments.len - 1].bytes = bytes;
     pthread_mutex_unlock(&j->lock);
 }
 
@@ -70,10 +70,10 @@ next_generation(const struct journal *j, uint64_t first)
 {
     uint32_t generation = 0;
 
-    for (size_t i = 0; i < j->segments_len; i++)
-        if (j->segments[i].header.first == first &&
-            j->segments[i].header.generation >= generation)
-            generation = j->segments[i].header.generation + 1;
+    for (size_t i = 0; i < j->segments.len; i++)
+        if (j->segments.at[i].header.first == first &&
+            j->segments.at[i].header.generation >= generation)
+            generation = j->segments.at[i].header.generation + 1;
     return generation + j->tries;
 }
 
@@ -102,9 +102,9 @@ static int
 take_spare(struct journal *j)
 {
     pthread_mutex_lock(&j->lock);
-    int fd = j->spare_fd;
-    j->spare_fd = -1;
-    j->spare_bytes = 0;
+    int fd = j->segments.spare_fd;
+    j->segments.spare_fd = -1;
+    j->segments.spare_bytes = 0;
     pthread_mutex_unlock(&j->lock);
     return fd;
 }
@@ -140,8 +140,8 @@ segment_rotate(struct journal *j, uint64_t first, struct err *err)
     if (j->zeroed) // the spare is used up: time for another
         pthread_cond_signal(&j->space);
     if (result == 0) {
-        j->segments = memory_grow(j->segments, (j->segments_len + 1) * sizeof s);
-        j->segments[j->segments_len++] = s;
+        j->segments.at = memory_grow(j->segments.at, (j->segments.len + 1) * sizeof s);
+        j->segments.at[j->segments.len++] = s;
     }
     pthread_mutex_unlock(&j->lock);
     if (result < 0)
@@ -230,7 +230,7 @@ record_commit(struct journal *j, const struct group *g, uint64_t sync_us)
     int64_t now_us = clock_boot_us();
 
     pthread_mutex_lock(&j->lock);
-    struct segment *s = &j->segments[j->segments_len - 1];
+    struct segment *s = &j->segments.at[j->segments.len - 1];
     s->since_us = now_us;
     age_mark(&j->ages, g->first, now_us, j->published);
     s->end = j->used;
@@ -287,7 +287,7 @@ is_full(struct journal *j, const struct group *g)
     if (j->zeroed || j->used < EARLY_BYTES)
         return false;
     pthread_mutex_lock(&j->lock);
-    bool has_spare = j->spare_fd >= 0;
+    bool has_spare = j->segments.spare_fd >= 0;
     pthread_mutex_unlock(&j->lock);
     return has_spare;
 }

@@ -90,40 +90,32 @@ cursor_seek(struct cursor *c, uint64_t after)
     c->after = after;
 }
 
-// The segments there are: the journal's own list, under its lock until the snapshot is closed,
-// or what the directory of another process holds.
-struct snapshot {
-    struct segment_list list;
-    struct journal *journal; // NULL: of another process
-};
-
+// The segments there are: the journal's own list, under its lock until it is closed, or what the
+// directory of another process holds.
 static int
-snapshot_open(struct snapshot *s, const struct cursor *c, struct err *err)
+open_list(const struct cursor *c, struct segment_list *list, struct err *err)
 {
-    *s = (struct snapshot){.journal = c->journal};
     if (!c->journal)
-        return dir_list(c->dir, false, &s->list, err);
+        return dir_list(c->dir, false, list, err);
     pthread_mutex_lock(&c->journal->lock);
-    s->list.at = c->journal->segments;
-    s->list.len = c->journal->segments_len;
+    *list = c->journal->segments;
     return 0;
 }
 
 static void
-snapshot_close(struct snapshot *s)
+close_list(const struct cursor *c, struct segment_list *list)
 {
-    if (s->journal)
-        pthread_mutex_unlock(&s->journal->lock);
+    if (c->journal)
+        pthread_mutex_unlock(&c->journal->lock);
     else
-        free(s->list.at);
+        free(list->at);
 }
 
 // The place of the first segment that can hold `wanted`; of those that start at one sequence
 // the first.
 static size_t
-snapshot_pick(const struct snapshot *s, uint64_t wanted)
+pick(const struct segment_list *list, uint64_t wanted)
 {
-    const struct segment_list *list = &s->list;
     size_t i = 0;
 
     while (i + 1 < list->len && list->at[i + 1].header.first <= wanted)
@@ -134,11 +126,11 @@ snapshot_pick(const struct snapshot *s, uint64_t wanted)
 }
 
 static const struct segment *
-snapshot_find(const struct snapshot *s, const char *name)
+find(const struct segment_list *list, const char *name)
 {
-    for (size_t i = s->list.len; i-- > 0;)
-        if (strcmp(s->list.at[i].name, name) == 0)
-            return &s->list.at[i];
+    for (size_t i = list->len; i-- > 0;)
+        if (strcmp(list->at[i].name, name) == 0)
+            return &list->at[i];
     return NULL;
 }
 
@@ -150,24 +142,24 @@ refresh(struct cursor *c, struct err *err)
 {
     const struct segment *s = NULL;
     struct stat st;
-    struct snapshot v;
+    struct segment_list list;
     size_t i = 0;
 
-    if (snapshot_open(&v, c, err) < 0)
+    if (open_list(c, &list, err) < 0)
         return -1;
     if (c->journal)
         c->durable = c->proved = c->journal->durable;
-    if (c->journal && c->scan.fd >= 0 && (s = snapshot_find(&v, c->segment.name)))
+    if (c->journal && c->scan.fd >= 0 && (s = find(&list, c->segment.name)))
         c->scan.end = s->end;
     if (c->scan.fd < 0)
-        i = snapshot_pick(&v, c->after + 1);
+        i = pick(&list, c->after + 1);
     else
-        while (i < v.list.len && !segment_is_after(&v.list.at[i], &c->segment))
+        while (i < list.len && !segment_is_after(&list.at[i], &c->segment))
             i++;
-    c->has_next = i < v.list.len;
+    c->has_next = i < list.len;
     if (c->has_next)
-        c->next = v.list.at[i];
-    snapshot_close(&v);
+        c->next = list.at[i];
+    close_list(c, &list);
     c->scan.next_first = c->has_next ? c->next.header.first : 0;
     if (!c->journal)
         buf_clear(&c->scan.chunk); // its zeros may have become records
@@ -192,12 +184,12 @@ forget(struct journal *j, const char *name)
     bool found = false;
 
     pthread_mutex_lock(&j->lock);
-    for (size_t i = 0; i + 1 < j->segments_len && !found; i++) {
-        found = strcmp(j->segments[i].name, name) == 0;
+    for (size_t i = 0; i + 1 < j->segments.len && !found; i++) {
+        found = strcmp(j->segments.at[i].name, name) == 0;
         if (found) {
-            j->segments_len--;
-            memmove(j->segments + i, j->segments + i + 1,
-                    (j->segments_len - i) * sizeof *j->segments);
+            j->segments.len--;
+            memmove(j->segments.at + i, j->segments.at + i + 1,
+                    (j->segments.len - i) * sizeof *j->segments.at);
             j->counts.damaged++;
         }
     }
@@ -209,10 +201,12 @@ forget(struct journal *j, const char *name)
             name);
 }
 
-// enter_segment goes on in c->next.
+// enter_segment goes on in c->next. 1, 0 when there is none, -1 with *err.
 static int
 enter_segment(struct cursor *c, struct err *err)
 {
+    if (!c->has_next)
+        return 0;
     leave_segment(c);
     c->segment = c->next;
     if (segment_scan_open(&c->scan, c->dir, c->segment.name, &c->segment.header, err) <
@@ -227,7 +221,7 @@ enter_segment(struct cursor *c, struct err *err)
         c->scan.end = c->segment.end;
     c->scan.live = true;
     c->scan.tail = c->journal ? &c->journal->tail : NULL;
-    return 0;
+    return 1;
 }
 
 // What of a range is lost.
@@ -242,28 +236,21 @@ struct loss {
 static int
 judge(struct cursor *c, uint64_t first, uint64_t last, struct loss *loss, struct err *err)
 {
-    struct snapshot v;
+    struct segment_list list;
 
-    if (snapshot_open(&v, c, err) < 0)
+    if (open_list(c, &list, err) < 0)
         return -1;
     *loss = (struct loss){.range = {first, last < c->proved ? last : c->proved},
-                          .kept = v.list.len == 0 || first >= v.list.at[0].header.first,
-                          .in_place = snapshot_find(&v, c->segment.name) != NULL};
+                          .kept = list.len == 0 || first >= list.at[0].header.first,
+                          .in_place = find(&list, c->segment.name) != NULL};
     if (c->journal && c->journal->unacked.first)
         range_trim(&loss->range, c->journal->unacked);
-    segment_list_trim_skipped(&v.list, &loss->range);
-    snapshot_close(&v);
+    segment_list_trim_skipped(&list, &loss->range);
+    close_list(c, &list);
     return 0;
 }
 
-// The time of a gap is that of the last record read; where there is none, now.
-static int64_t
-gap_time(const struct cursor *c)
-{
-    return c->read_us ? c->read_us : clock_now_us();
-}
-
-// give_gap reports what is lost up to `last`. 1 given, 0 nothing is lost, -1 with *err.
+// give_gap reports what is lost up to `last`, with the time of the last record read. 1 given, 0 nothing is lost, -1 with *err.
 static int
 give_gap(struct cursor *c, uint64_t last, struct record *rec, struct err *err)
 {
@@ -275,7 +262,7 @@ give_gap(struct cursor *c, uint64_t last, struct record *rec, struct err *err)
     if (loss.range.first > loss.range.last)
         return 0;
     *rec = (struct record){.sequence = loss.range.last,
-                           .received_us = gap_time(c),
+                           .received_us = c->read_us ? c->read_us : clock_now_us(),
                            .gap_first = loss.range.first,
                            .gap_reason = loss.kept ? "damaged" : "no longer kept"};
     return 1;
@@ -356,15 +343,6 @@ finish(struct cursor *c, struct record *rec, struct err *err)
     return given < 0 ? CURSOR_ERROR : given ? CURSOR_GAP : CURSOR_END;
 }
 
-// go_on_reading enters the next segment. 1, 0 when there is none, -1 with *err.
-static int
-go_on_reading(struct cursor *c, struct err *err)
-{
-    if (!c->has_next)
-        return 0;
-    return enter_segment(c, err) < 0 ? -1 : 1;
-}
-
 // step does one step towards a record after c->after. 1 go on, 0 the end of all, -1 with *err.
 static int
 step(struct cursor *c, enum segment_result r, struct err *err)
@@ -376,7 +354,7 @@ step(struct cursor *c, enum segment_result r, struct err *err)
     case SEGMENT_CHECK:
         return refresh(c, err) < 0 ? -1 : 1;
     case SEGMENT_END:
-        return go_on_reading(c, err);
+        return enter_segment(c, err);
     case SEGMENT_HOLE:
         prove(c, c->scan.hole.proved);
         set_aside(c, &c->scan.hole);
@@ -396,7 +374,7 @@ read_on(struct cursor *c, struct err *err)
     int on = 1;
 
     if (c->scan.fd < 0)
-        on = refresh(c, err) < 0 ? -1 : go_on_reading(c, err);
+        on = refresh(c, err) < 0 ? -1 : enter_segment(c, err);
     for (c->scan.checks = 0; on > 0; on = step(c, r, err)) {
         r = segment_scan_next(&c->scan, err);
         if (r == SEGMENT_RECORD && c->scan.frame.sequence > c->after)

@@ -339,6 +339,7 @@ dir_list(int dir, bool owner, struct segment_list *list, struct err *err)
     list->at = NULL;
     if (list->spare_fd >= 0)
         close(list->spare_fd);
+    list->spare_fd = -1;
     return -1;
 }
 

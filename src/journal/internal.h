@@ -66,6 +66,16 @@ int tail_write(struct tail *t, int fd, struct span bytes, struct err *err);
 // here (any more). The caller knows up to where the segment is synced.
 bool tail_read(struct tail *t, uint64_t salt, uint64_t offset, char *to, size_t len);
 
+// The segments there are, by first sequence, then generation. `at` is the caller's to free.
+struct segment_list {
+    struct segment *at;
+    size_t len;
+    uint64_t foreign;     // named like segments, and none, or with a damaged header
+    uint64_t spare_bytes; // 0: there is no spare
+    int spare_fd;         // the owner holds it open for the next segment; -1: none
+    uint64_t lost;        // the last sequence that files set aside may have held
+};
+
 struct journal {
     struct journal_options options;
     unsigned char id[JOURNAL_ID_BYTES];
@@ -97,14 +107,11 @@ struct journal {
     int64_t published_us;        // clock_boot_us of the last cursor read, 0: none yet
     int64_t wall_base_us;        // wall clock minus boot clock, as believed
     struct age_marks ages;
-    struct segment *segments; // in order; the last one may be the active one
-    size_t segments_len;
-    uint64_t spare_bytes;
+    struct segment_list segments;      // the last one may be the active one
     uint64_t reported[DAMAGE_REPORTS]; // first sequences of damage that is not in bad/
     size_t reports;
     // When the last group failed (clock_mono_us), 0: it was made durable.
     int64_t failed_us;
-    int spare_fd;  // of the spare, held open for the next segment, -1: there is none
     bool filling;  // maintenance makes a spare
     bool creating; // the committer makes a segment
     struct journal_status counts;
@@ -163,16 +170,6 @@ rename_new(int from_dir, const char *from, int to_dir, const char *to)
 // write into it or it is another user's.
 int dir_open(const char *path, const struct journal_options *owner, int *lock_fd,
              struct err *err);
-
-// The segments there are, by first sequence, then generation. `at` is the caller's to free.
-struct segment_list {
-    struct segment *at;
-    size_t len;
-    uint64_t foreign;     // named like segments, and none, or with a damaged header
-    uint64_t spare_bytes; // 0: there is no spare
-    int spare_fd;         // of the owner's list; -1: none
-    uint64_t lost;        // the last sequence that files set aside may have held
-};
 
 // dir_list reads the headers of all segments. The owner's list moves what is foreign to bad/,
 // removes what a process that died has left, and opens the spare.

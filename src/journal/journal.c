@@ -46,8 +46,9 @@ choose_id(const struct segment_list *list)
 
 // Segments of another journal are not ours to read or delete.
 static void
-set_foreign_aside(struct journal *j, struct segment_list *list)
+set_foreign_aside(struct journal *j)
 {
+    struct segment_list *list = &j->segments;
     size_t kept = 0;
 
     for (size_t i = 0; i < list->len; i++) {
@@ -148,8 +149,9 @@ first_to_scan(const struct segment_list *list)
 }
 
 static int
-find_last(struct journal *j, const struct segment_list *list, struct err *err)
+find_last(struct journal *j, struct err *err)
 {
+    const struct segment_list *list = &j->segments;
     struct found found = {0};
     uint64_t highest = 0;
 
@@ -172,26 +174,22 @@ find_last(struct journal *j, const struct segment_list *list, struct err *err)
 static int
 recover(struct journal *j, struct err *err)
 {
-    struct segment_list list;
+    struct segment_list *list = &j->segments;
 
-    if (dir_list(j->dir, true, &list, err) < 0)
+    if (dir_list(j->dir, true, list, err) < 0)
         return -1;
-    j->segments = list.at;
-    j->spare_bytes = list.spare_bytes;
-    j->spare_fd = list.spare_fd;
-    j->counts.damaged = list.foreign;
-    if (list.len > 0)
-        memcpy(j->id, choose_id(&list), sizeof j->id);
+    j->counts.damaged = list->foreign;
+    if (list->len > 0)
+        memcpy(j->id, choose_id(list), sizeof j->id);
     else if (getrandom(j->id, sizeof j->id, 0) != sizeof j->id)
         return err_errno(err, "no random bytes");
     text_hex(j->id_text, sizeof j->id_text, j->id, sizeof j->id);
-    set_foreign_aside(j, &list);
-    j->segments_len = list.len;
-    if (list.len > 0 && find_last(j, &list, err) < 0)
+    set_foreign_aside(j);
+    if (list->len > 0 && find_last(j, err) < 0)
         return -1;
     // What was in the newest segments and cannot be read is a gap, and its numbers are gone.
-    if (list.lost > j->durable)
-        j->durable = list.lost;
+    if (list->lost > j->durable)
+        j->durable = list->lost;
     j->next = j->durable + 1;
     return 0;
 }
@@ -225,9 +223,9 @@ release(struct journal *j)
     }
     free(j->tail.memory);
     cursor_close(j->age);
-    free(j->segments);
-    if (j->spare_fd >= 0)
-        close(j->spare_fd);
+    free(j->segments.at);
+    if (j->segments.spare_fd >= 0)
+        close(j->segments.spare_fd);
     if (j->dir >= 0)
         close(j->dir);
     if (j->lock_fd >= 0)
@@ -273,7 +271,7 @@ journal_open(const struct journal_options *options, struct err *err)
                           .space = PTHREAD_COND_INITIALIZER,
                           .filled = PTHREAD_COND_INITIALIZER,
                           .read = PTHREAD_COND_INITIALIZER,
-                          .spare_fd = -1,
+                          .segments.spare_fd = -1,
                           .tail.lock = PTHREAD_MUTEX_INITIALIZER,
                           .fd = -1,
                           .aged = PTHREAD_MUTEX_INITIALIZER};
@@ -312,7 +310,7 @@ journal_publish(struct journal *j, uint64_t sequence)
     pthread_mutex_lock(&j->lock);
     j->published = sequence;
     j->published_us = clock_boot_us();
-    if (j->spare_fd < 0)
+    if (j->segments.spare_fd < 0)
         pthread_cond_signal(&j->space);
     pthread_mutex_unlock(&j->lock);
 }
@@ -363,8 +361,8 @@ journal_read_status(struct journal *j, struct journal_status *status)
 
     pthread_mutex_lock(&j->lock);
     *status = j->counts;
-    if (j->segments_len && j->segments[0].header.first <= j->durable)
-        status->first = j->segments[0].header.first;
+    if (j->segments.len && j->segments.at[0].header.first <= j->durable)
+        status->first = j->segments.at[0].header.first;
     status->last = j->durable;
     status->published = j->published;
     status->failing =

@@ -120,19 +120,19 @@ clean_bad(struct journal *j)
 static uint64_t
 bytes_used(const struct journal *j)
 {
-    uint64_t bytes = j->filling ? j->options.segment_bytes : j->spare_bytes;
+    uint64_t bytes = j->filling ? j->options.segment_bytes : j->segments.spare_bytes;
 
     bytes += j->creating ? j->options.segment_bytes : 0;
-    for (size_t i = 0; i < j->segments_len; i++)
-        bytes += j->segments[i].bytes;
+    for (size_t i = 0; i < j->segments.len; i++)
+        bytes += j->segments.at[i].bytes;
     return bytes;
 }
 
 static bool
 is_published(const struct journal *j, size_t segment)
 {
-    return segment + 1 < j->segments_len &&
-           j->segments[segment + 1].header.first <= j->published + 1;
+    return segment + 1 < j->segments.len &&
+           j->segments.at[segment + 1].header.first <= j->published + 1;
 }
 
 static uint64_t
@@ -141,7 +141,7 @@ bytes_published(const struct journal *j)
     uint64_t bytes = 0;
 
     for (size_t i = 0; is_published(j, i); i++)
-        bytes += j->segments[i].bytes;
+        bytes += j->segments.at[i].bytes;
     return bytes;
 }
 
@@ -164,8 +164,8 @@ retention_read_status(struct journal *j, struct journal_status *status)
     status->bytes = used;
     status->bytes_max = j->options.bytes_max;
     status->bytes_free = (left < allowed ? left : allowed) + bytes_published(j);
-    status->segments = j->segments_len;
-    status->spares = j->spare_fd >= 0;
+    status->segments = j->segments.len;
+    status->spares = j->segments.spare_fd >= 0;
     pthread_mutex_unlock(&j->lock);
 }
 
@@ -244,7 +244,7 @@ may_remove(const struct journal *j, enum removal why)
         return is_published(j, 0);
     if (j->counts.clock_held || !is_cursor_fresh(j, DUE_FRESH_US))
         return false;
-    return clock_boot_us() - j->segments[0].since_us > j->options.keep_us ||
+    return clock_boot_us() - j->segments.at[0].since_us > j->options.keep_us ||
            bytes_published(j) > j->options.keep_bytes_max;
 }
 
@@ -256,9 +256,9 @@ take_oldest(struct journal *j, enum removal why, struct segment *s)
     pthread_mutex_lock(&j->lock);
     bool taken = may_remove(j, why);
     if (taken) {
-        *s = j->segments[0];
-        j->segments_len--;
-        memmove(j->segments, j->segments + 1, j->segments_len * sizeof *s);
+        *s = j->segments.at[0];
+        j->segments.len--;
+        memmove(j->segments.at, j->segments.at + 1, j->segments.len * sizeof *s);
     }
     pthread_mutex_unlock(&j->lock);
     return taken;
@@ -269,10 +269,10 @@ static void
 put_back(struct journal *j, const struct segment *s)
 {
     pthread_mutex_lock(&j->lock);
-    j->segments = memory_grow(j->segments, (j->segments_len + 1) * sizeof *s);
-    memmove(j->segments + 1, j->segments, j->segments_len * sizeof *s);
-    j->segments[0] = *s;
-    j->segments_len++;
+    j->segments.at = memory_grow(j->segments.at, (j->segments.len + 1) * sizeof *s);
+    memmove(j->segments.at + 1, j->segments.at, j->segments.len * sizeof *s);
+    j->segments.at[0] = *s;
+    j->segments.len++;
     pthread_mutex_unlock(&j->lock);
 }
 
@@ -330,7 +330,7 @@ has_room(struct journal *j)
 {
     pthread_mutex_lock(&j->lock);
     bool fits;
-    while (!(fits = j->spare_fd >= 0 || is_within_bounds(j)) && j->filling)
+    while (!(fits = j->segments.spare_fd >= 0 || is_within_bounds(j)) && j->filling)
         pthread_cond_wait(&j->filled, &j->lock);
     j->creating = fits;
     pthread_mutex_unlock(&j->lock);
@@ -386,8 +386,8 @@ end_filling(struct journal *j, int fd)
 {
     pthread_mutex_lock(&j->lock);
     j->filling = false;
-    j->spare_fd = fd;
-    j->spare_bytes = fd < 0 ? 0 : j->options.segment_bytes;
+    j->segments.spare_fd = fd;
+    j->segments.spare_bytes = fd < 0 ? 0 : j->options.segment_bytes;
     pthread_cond_broadcast(&j->filled);
     pthread_mutex_unlock(&j->lock);
 }
@@ -421,7 +421,7 @@ hold_spare(struct journal *j)
     struct err err;
 
     pthread_mutex_lock(&j->lock);
-    bool held = j->spare_fd >= 0 || j->creating;
+    bool held = j->segments.spare_fd >= 0 || j->creating;
     pthread_mutex_unlock(&j->lock);
     if (held)
         return;
