@@ -120,14 +120,6 @@ record_fd(int fd, void *relay)
     pthread_mutex_unlock(&r->lock);
 }
 
-// A node that is gone or no master is no place to insist on: the next try asks the first one.
-static void
-forget_moved(struct relay *r)
-{
-    r->connection.moved_host[0] = '\0';
-    r->connection.moved_port = 0;
-}
-
 void
 connect_close(struct relay *r)
 {
@@ -171,7 +163,7 @@ open_connection(struct relay *r)
     o.context = r;
     o.connect_ms = r->times.connect;
     o.command_ms = poll_limit_ms(r); // for AUTH and SELECT
-    if (*r->connection.moved_host || r->connection.moved_port) {
+    if (r->connection.moved_port) {
         o.host = *r->connection.moved_host ? r->connection.moved_host : o.host;
         o.path = NULL;
         o.port = r->connection.moved_port;
@@ -179,7 +171,7 @@ open_connection(struct relay *r)
     r->redis = redis_open(&o, &err);
     if (r->redis)
         return REPLY_DONE;
-    forget_moved(r);
+    r->connection.moved_port = 0;
     if (err.kind != ERR_INPUT)
         return connection_lost(r, &err);
     connect_report(r, RELAY_STOPPED, true, "%s; deliveries wait in the journal",
@@ -217,7 +209,7 @@ check_role(struct relay *r, const struct redis_reply *reply)
     struct span role = redis_value(redis_reply_at(reply, 0)).text;
     if (span_is(role, "master"))
         return REPLY_DONE;
-    forget_moved(r);
+    r->connection.moved_port = 0;
     connect_report(r, RELAY_CONNECTING, false, "this Redis is a %.*s, not the master",
                    (int)role.len, role.at);
     return REPLY_ELSEWHERE;

@@ -92,6 +92,8 @@ struct relay {
     // connect.c
     struct redis *redis; // NULL: no connection
     struct {
+        // Where MOVED sent us; "": the same host. A node that is gone or no master is no place to
+        // insist on: then the port is 0, and the next try asks the first one.
         char moved_host[256];
         uint16_t moved_port;
         bool role_hidden;  // Redis does not let us ask for it

@@ -157,15 +157,6 @@ ship_on(struct relay *r)
     return reply;
 }
 
-static void
-set_attempted(struct relay *r)
-{
-    pthread_mutex_lock(&r->lock);
-    r->attempted = true;
-    pthread_cond_broadcast(&r->wake);
-    pthread_mutex_unlock(&r->lock);
-}
-
 static void *
 run(void *relay)
 {
@@ -176,7 +167,10 @@ run(void *relay)
         take_reload(r);
         if (!r->redis)
             reply = connect_check(r);
-        set_attempted(r);
+        pthread_mutex_lock(&r->lock);
+        r->attempted = true;
+        pthread_cond_broadcast(&r->wake);
+        pthread_mutex_unlock(&r->lock);
         bool attached = reply == REPLY_DONE;
         // A change of state is reported when a batch or a quiet moment proves it.
         if (attached && !r->connection.down_ms)
