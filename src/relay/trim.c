@@ -28,30 +28,22 @@ static_assert(RELAY_STREAMS_MAX >= CONFIG_STREAMS_MAX + 2, "dead letters, and an
 
 // --- which streams -----------------------------------------------------------------------------
 
-static bool
-is_name(struct span name)
-{
-    bool ok = name.len > 0 && name.len < RELAY_NAME && name.at[0] != '.';
-
-    for (size_t i = 0; ok && i < name.len; i++)
-        ok = (name.at[i] >= 'a' && name.at[i] <= 'z') ||
-             (name.at[i] >= '0' && name.at[i] <= '9') ||
-             (name.at[i] && strchr("_.-", name.at[i]));
-    return ok;
-}
-
 // add_stream takes a stream while there is room; true when it is new.
 static bool
 add_stream(struct relay *r, struct span name)
 {
     size_t len = r->trim.streams_len;
+    char *to = r->trim.streams[len];
 
     for (size_t i = 0; i < len; i++)
         if (span_is(name, r->trim.streams[i]))
             return false;
-    if (!is_name(name) || len >= RELAY_STREAMS_MAX - 1)
+    if (len >= RELAY_STREAMS_MAX - 1 || name.len == 0 || name.len >= RELAY_NAME ||
+        name.at[0] == '.')
         return false;
-    snprintf(r->trim.streams[len], RELAY_NAME, "%.*s", (int)name.len, name.at);
+    snprintf(to, RELAY_NAME, "%.*s", (int)name.len, name.at);
+    if (strspn(to, "abcdefghijklmnopqrstuvwxyz0123456789_.-") != name.len)
+        return false;
     r->trim.streams_len++;
     return true;
 }
