@@ -226,6 +226,10 @@ void bad_clean(int dir, int64_t now_us);
 // and shrinks its segment, and ends.
 int writer_start(struct journal *j, struct err *err);
 
+// age_mark says, with the lock, that the records from `first` on became durable at boot_us. What
+// stands at or below `published` may be forgotten.
+void age_mark(struct age_marks *m, uint64_t first, int64_t boot_us, uint64_t published);
+
 // --- retention.c -------------------------------------------------------------------------
 
 // retention_start starts the maintenance thread, which ends when journal.stopping is set.
@@ -233,19 +237,12 @@ int retention_start(struct journal *j, struct err *err);
 
 // retention_reserve reserves the room for one more segment until journal.creating is unset;
 // published segments are removed when the journal would grow over its bounds. -1 when there
-// is no room. Without the lock, as the next two.
+// is no room. Without the lock, as the next one.
 int retention_reserve(struct journal *j, struct err *err);
 
 // retention_make_room, after a failure for want of room, removes the oldest published segment
 // or else waits for the spare that is just being made. Returns whether one of that was done.
 bool retention_make_room(struct journal *j, const struct err *why);
-
-// retention_read_status sets what concerns room; without the lock.
-void retention_read_status(struct journal *j, struct journal_status *status);
-
-// age_mark says, with the lock, that the records from `first` on became durable at boot_us. What
-// stands at or below `published` may be forgotten.
-void age_mark(struct age_marks *m, uint64_t first, int64_t boot_us, uint64_t published);
 
 // age_find gives when (clock_boot_us) a record became durable, never later than it did; 0 when
 // that was before the first mark. With the lock.

@@ -1,5 +1,5 @@
-// Opening, closing and figures. Records are taken by append.c and made durable by commit.c;
-// retention.c makes room.
+// Opening and closing. Records are taken by append.c and made durable by commit.c;
+// retention.c makes room, and gives the figures.
 //
 // At opening all state is derived from the files. The id comes from the segments' headers,
 // the next sequence from a scan of the newest one and of those that may overlap it: when a
@@ -19,8 +19,6 @@
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/statvfs.h>
-
-enum { FAILING_REPORTED_US = 10000000 };
 
 // --- recovery -------------------------------------------------------------------------
 
@@ -302,7 +300,7 @@ journal_close(struct journal *j)
     release(j);
 }
 
-// --- progress and figures ---------------------------------------------
+// --- progress --------------------------------------------------------------------------
 
 void
 journal_publish(struct journal *j, uint64_t sequence)
@@ -328,53 +326,4 @@ const char *
 journal_id(const struct journal *j)
 {
     return j->id_text;
-}
-
-// Age of a record that an earlier process wrote: what its receipt says, as far as the wall
-// clock is believed, and at least the time since the opening. The receipt is read from the
-// journal: at most one segment is scanned.
-static int64_t
-read_age(struct journal *j, uint64_t published, int64_t wall_us, int64_t opened_ago_us)
-{
-    struct record rec;
-    int64_t age_us = opened_ago_us;
-
-    pthread_mutex_lock(&j->aged);
-    cursor_seek(j->age, published);
-    if (cursor_next(j->age, &rec, NULL) > 0 && wall_us - rec.received_us > age_us)
-        age_us = wall_us - rec.received_us;
-    pthread_mutex_unlock(&j->aged);
-    return age_us;
-}
-
-// Something that waits is never of age 0, which means that nothing does.
-static int64_t
-age_since(int64_t now_us, int64_t since_us)
-{
-    return now_us > since_us ? now_us - since_us : 1;
-}
-
-void
-journal_read_status(struct journal *j, struct journal_status *status)
-{
-    int64_t now_us = clock_boot_us();
-
-    pthread_mutex_lock(&j->lock);
-    *status = j->counts;
-    if (j->segments.len && j->segments.at[0].header.first <= j->durable)
-        status->first = j->segments.at[0].header.first;
-    status->last = j->durable;
-    status->published = j->published;
-    status->failing =
-        j->failed_us && clock_mono_us() - j->failed_us < FAILING_REPORTED_US;
-    status->first_age_us = j->first_us ? age_since(now_us, j->first_us) : 0;
-    int64_t since_us = age_find(&j->ages, j->published + 1);
-    int64_t wall_us = now_us + j->wall_base_us;
-    pthread_mutex_unlock(&j->lock);
-    retention_read_status(j, status);
-    if (status->published < status->last)
-        status->oldest_unpublished_age_us =
-            since_us ? age_since(now_us, since_us)
-                     : read_age(j, status->published, wall_us,
-                                age_since(now_us, j->opened_us));
 }

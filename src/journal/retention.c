@@ -16,8 +16,8 @@
 // lost by 10 minutes more than it, and `max` still bounds.
 #include "journal/internal.h"
 
-#include "base/text.h"
 #include "base/thread.h"
+#include "journal/cursor.h"
 
 #include <sys/statvfs.h>
 
@@ -27,6 +27,7 @@ enum {
     ROUND_MS = 1000,
     CURSOR_FRESH_MS = 10000,
     DUE_FRESH_US = 2000000,
+    FAILING_REPORTED_US = 10000000,
     BACK_REPORT_US = 600 * 1000000
 };
 
@@ -153,22 +154,6 @@ disk_left(const struct journal *j)
     return fstatvfs(j->dir, &fs) == 0 ? fs.f_frsize * fs.f_bavail : UINT64_MAX;
 }
 
-void
-retention_read_status(struct journal *j, struct journal_status *status)
-{
-    uint64_t left = disk_left(j);
-
-    pthread_mutex_lock(&j->lock);
-    uint64_t used = bytes_used(j),
-             allowed = j->options.bytes_max > used ? j->options.bytes_max - used : 0;
-    status->bytes = used;
-    status->bytes_max = j->options.bytes_max;
-    status->bytes_free = (left < allowed ? left : allowed) + bytes_published(j);
-    status->segments = j->segments.len;
-    status->spares = j->segments.spare_fd >= 0;
-    pthread_mutex_unlock(&j->lock);
-}
-
 // With the lock: one more segment keeps the journal within its bounds.
 static bool
 is_within_bounds(const struct journal *j)
@@ -182,46 +167,62 @@ is_for_want_of_room(const struct err *err)
     return err->error == ENOSPC || err->error == EDQUOT;
 }
 
-// --- how old records are --------------------------------------------------------------
+// --- figures --------------------------------------------------------------------------
 
-enum { SPACING_MIN_US = 1000000 };
-
-// forget drops the marks before the one that the first unpublished record needs.
-static void
-forget(struct age_marks *m, uint64_t published)
+// Age of a record that an earlier process wrote: what its receipt says, as far as the wall
+// clock is believed, and at least the time since the opening. The receipt is read from the
+// journal: at most one segment is scanned.
+static int64_t
+read_age(struct journal *j, uint64_t published, int64_t wall_us, int64_t opened_ago_us)
 {
-    size_t gone = 0;
+    struct record rec;
+    int64_t age_us = opened_ago_us;
 
-    while (gone + 1 < m->len && m->at[gone + 1].first <= published + 1)
-        gone++;
-    m->len -= gone;
-    memmove(m->at, m->at + gone, m->len * sizeof *m->at);
-    if (m->len <= 1)
-        m->spacing_us = SPACING_MIN_US;
+    pthread_mutex_lock(&j->aged);
+    cursor_seek(j->age, published);
+    if (cursor_next(j->age, &rec, NULL) > 0 && wall_us - rec.received_us > age_us)
+        age_us = wall_us - rec.received_us;
+    pthread_mutex_unlock(&j->aged);
+    return age_us;
 }
 
-static void
-thin_out(struct age_marks *m)
+// Something that waits is never of age 0, which means that nothing does.
+static int64_t
+age_since(int64_t now_us, int64_t since_us)
 {
-    size_t kept = 0;
-
-    for (size_t i = 0; i < m->len; i += 2)
-        m->at[kept++] = m->at[i];
-    m->len = kept;
-    m->spacing_us *= 2;
+    return now_us > since_us ? now_us - since_us : 1;
 }
 
 void
-age_mark(struct age_marks *m, uint64_t first, int64_t boot_us, uint64_t published)
+journal_read_status(struct journal *j, struct journal_status *status)
 {
-    if (m->len > 0 && boot_us - m->at[m->len - 1].boot_us < m->spacing_us)
-        return;
-    forget(m, published);
-    if (m->len == AGE_MARKS)
-        thin_out(m);
-    m->at[m->len++] = (struct age_mark){first, boot_us};
-    if (m->spacing_us == 0)
-        m->spacing_us = SPACING_MIN_US;
+    int64_t now_us = clock_boot_us();
+    uint64_t left = disk_left(j);
+
+    pthread_mutex_lock(&j->lock);
+    uint64_t used = bytes_used(j),
+             allowed = j->options.bytes_max > used ? j->options.bytes_max - used : 0;
+    *status = j->counts;
+    if (j->segments.len && j->segments.at[0].header.first <= j->durable)
+        status->first = j->segments.at[0].header.first;
+    status->last = j->durable;
+    status->published = j->published;
+    status->bytes = used;
+    status->bytes_max = j->options.bytes_max;
+    status->bytes_free = (left < allowed ? left : allowed) + bytes_published(j);
+    status->segments = j->segments.len;
+    status->spares = j->segments.spare_fd >= 0;
+    status->failing =
+        j->failed_us && clock_mono_us() - j->failed_us < FAILING_REPORTED_US;
+    status->first_age_us = j->first_us ? age_since(now_us, j->first_us) : 0;
+    int64_t since_us = age_find(&j->ages, j->published + 1);
+    int64_t wall_us = now_us + j->wall_base_us;
+    pthread_mutex_unlock(&j->lock);
+    if (status->published < status->last)
+        status->oldest_unpublished_age_us =
+            since_us ? age_since(now_us, since_us)
+                     : read_age(j, status->published, wall_us,
+                                age_since(now_us, j->opened_us));
 }
 
 // --- removing the oldest --------------------------------------------------------------
