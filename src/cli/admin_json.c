@@ -19,30 +19,15 @@ take_text(char *to, size_t size, const cJSON *in, const char *name)
 static uint64_t
 number_of(const cJSON *in, const char *name)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(in, name);
+    double n = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(in, name));
 
-    return cJSON_IsNumber(item) && item->valuedouble > 0 ? (uint64_t)item->valuedouble
-                                                         : 0;
+    return n > 0 ? (uint64_t)n : 0; // NaN where there is none
 }
 
 static bool
 is_true(const cJSON *in, const char *name)
 {
     return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(in, name));
-}
-
-static void
-take_page(struct admin_state *to, const cJSON *root)
-{
-    const cJSON *details = cJSON_GetObjectItemCaseSensitive(root, "details");
-    const cJSON *reload = cJSON_GetObjectItemCaseSensitive(root, "reload");
-
-    take_text(to->redis_error, sizeof to->redis_error, details, "redis");
-    take_text(to->activecampaign, sizeof to->activecampaign, details, "activecampaign");
-    take_text(to->reload, sizeof to->reload, reload, "message");
-    to->reloads_done = number_of(reload, "done");
-    to->reload_ok = is_true(reload, "ok");
-    to->last_good = is_true(reload, "last_good");
 }
 
 void
@@ -56,6 +41,8 @@ admin_json_fetch(struct admin_state *to, const struct socket_address *admin,
     buf_init(&page, PAGE_MAX);
     int code = admin_fetch(admin, false, "/readyz", &page, &err);
     cJSON *root = code < 0 ? NULL : cJSON_ParseWithLength(page.at, page.len);
+    const cJSON *details = cJSON_GetObjectItemCaseSensitive(root, "details");
+    const cJSON *reload = cJSON_GetObjectItemCaseSensitive(root, "reload");
     if (code < 0) {
         text_escape(to->reason, sizeof to->reason, span_of(err.text));
     } else if (!cJSON_GetObjectItemCaseSensitive(root, "ready")) {
@@ -63,7 +50,13 @@ admin_json_fetch(struct admin_state *to, const struct socket_address *admin,
                     SPAN("another program answers there, not acrelay"));
     } else {
         to->code = code;
-        take_page(to, root);
+        take_text(to->redis_error, sizeof to->redis_error, details, "redis");
+        take_text(to->activecampaign, sizeof to->activecampaign, details,
+                  "activecampaign");
+        take_text(to->reload, sizeof to->reload, reload, "message");
+        to->reloads_done = number_of(reload, "done");
+        to->reload_ok = is_true(reload, "ok");
+        to->last_good = is_true(reload, "last_good");
         if (with_metrics)
             admin_fetch_metrics(&to->metrics, admin);
     }

@@ -438,8 +438,8 @@ static const char *const print_words[] = {"example", "settings", "manual", NULL}
 static const struct option check_options[] = {
     OPTION_IS_FLAG("offline", "check only the file and the secrets"),
     {"print", "WHAT", "print the example file, the settings or the manual instead",
-     OPTION_WORD, print_words},
-    OPTION_END,
+     OPTION_TEXT, print_words},
+    {0},
 };
 
 const struct command cli_check_commands[] = {

@@ -249,40 +249,26 @@ check_keys(struct inspection *i)
 
 // --- rights -----------------------------------------------------------------------------
 
-// The commands of script, trim and attaching; "@name" stands for a key, "@*" for each stream.
-static const char *const rights[] = {"EVALSHA @dead 0 0",
-                                     "HMGET @cursor:x owner sequence check",
-                                     "HSET @cursor:x owner a",
-                                     "TIME",
-                                     "HMGET @seen:state current since",
-                                     "HMGET @seen:1 a",
-                                     "HMGET @seen:2 a",
-                                     "HSET @seen:state a b",
-                                     "HSET @seen:1 a b",
-                                     "HSET @seen:2 a b",
-                                     "UNLINK @seen:state",
-                                     "UNLINK @seen:1",
-                                     "UNLINK @seen:2",
-                                     "PEXPIRE @seen:state 1",
-                                     "PEXPIRE @seen:1 1",
-                                     "PEXPIRE @seen:2 1",
-                                     "HSET @last a b",
-                                     "HKEYS @last",
-                                     "HDEL @last a",
-                                     "UNLINK @streams",
-                                     "SMEMBERS @streams",
-                                     "SADD @streams a",
-                                     "SREM @streams a",
-                                     "XADD @dead * a b",
-                                     "XADD @* * a b",
-                                     "XTRIM @dead MAXLEN ~ 1",
-                                     "XTRIM @* MAXLEN ~ 1",
-                                     "XLEN @dead",
-                                     "XLEN @*",
-                                     "XINFO GROUPS @dead",
-                                     "XINFO GROUPS @*",
-                                     "XINFO STREAM @dead",
-                                     "XINFO STREAM @*"};
+// The commands of script, trim and attaching, the keys each is used with (blanks between them; "*"
+// stands for the streams), and what follows the key.
+static const struct right {
+    const char *command, *keys, *rest;
+} rights[] = {{"EVALSHA", "dead", "0 0"},
+              {"TIME", "", ""},
+              {"HMGET", "cursor:x seen:state seen:1 seen:2", "a"},
+              {"HSET", "cursor:x seen:state seen:1 seen:2 last", "a b"},
+              {"UNLINK", "seen:state seen:1 seen:2 streams", ""},
+              {"PEXPIRE", "seen:state seen:1 seen:2", "1"},
+              {"HKEYS", "last", ""},
+              {"HDEL", "last", "a"},
+              {"SMEMBERS", "streams", ""},
+              {"SADD", "streams", "a"},
+              {"SREM", "streams", "a"},
+              {"XADD", "dead *", "* a b"},
+              {"XTRIM", "dead *", "MAXLEN ~ 1"},
+              {"XLEN", "dead *", ""},
+              {"XINFO GROUPS", "dead *", ""},
+              {"XINFO STREAM", "dead *", ""}};
 
 static const char rights_script[] =
     "if not redis.acl_check_cmd then return 'unknown' end\n"
@@ -301,19 +287,17 @@ static const char rights_script[] =
     "end\n"
     "return {absent, table.concat(lacks, ', ')}\n";
 
-// "XADD @dead * a b" becomes "XADD @{ac}:dead * a b".
+// A line of the script's: "XADD @{ac}:dead * a b".
 static void
-add_right(struct redis_args *args, const struct config *c, const char *right,
-          const char *stream)
+add_right(struct redis_args *args, const struct config *c, const struct right *right,
+          struct span name)
 {
-    struct span rest = span_of(right), before = span_cut(&rest, '@');
-    struct span name = span_cut(&rest, ' ');
     char key[SCRIPT_KEY] = "", line[SCRIPT_KEY + 64];
 
     if (name.len)
-        script_key(key, c->redis_namespace, stream ? span_of(stream) : name);
-    snprintf(line, sizeof line, "%.*s%s%s %.*s", (int)before.len, before.at,
-             name.len ? "@" : "", key, (int)rest.len, rest.at);
+        script_key(key, c->redis_namespace, name);
+    snprintf(line, sizeof line, "%s %s%s %s", right->command, name.len ? "@" : "", key,
+             right->rest);
     redis_args_add(args, span_trim(span_of(line)));
 }
 
@@ -321,9 +305,13 @@ static void
 add_rights(struct redis_args *args, const struct config *c)
 {
     for (size_t i = 0; i < sizeof rights / sizeof *rights; i++) {
-        bool streams = strstr(rights[i], "@*") != NULL;
-        for (size_t k = 0; k < (streams ? c->streams.len : 1); k++)
-            add_right(args, c, rights[i], streams ? c->streams.at[k] : NULL);
+        struct span keys = span_of(rights[i].keys);
+        do {
+            struct span key = span_cut(&keys, ' ');
+            bool streams = span_is(key, "*");
+            for (size_t k = 0; k < (streams ? c->streams.len : 1); k++)
+                add_right(args, c, &rights[i], streams ? span_of(c->streams.at[k]) : key);
+        } while (keys.len > 0);
     }
 }
 

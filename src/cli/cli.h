@@ -93,7 +93,7 @@ void poster_release(struct poster *p);
 // --- a journal --------------------------------------------------------------------------
 
 #define OPTION_DIRECTORY                                                                 \
-    OPTION_IS_FILE("directory", "DIR",                                                   \
+    OPTION_IS_TEXT("directory", "DIR",                                                   \
                    "the journal's directory; default receiver.state_dir")
 #define OPTIONS_RANGE                                                                    \
     OPTION_DIRECTORY, OPTION_IS_NUMBER("from", "first sequence number"),                 \

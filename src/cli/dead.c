@@ -437,15 +437,15 @@ static const char *const reason_words[] = {"empty",     "nul",      "pairs", "js
                                            "multipart", "encoding", "size",  "redis",
                                            "gap",       NULL};
 static const struct option dead_options[] = {
-    {"reason", "WORD", "list only those with this reason", OPTION_WORD, reason_words},
+    {"reason", "WORD", "list only those with this reason", OPTION_TEXT, reason_words},
     OPTION_IS_NUMBER("count", "list at most this many"),
-    OPTION_END,
+    {0},
 };
 
 static const struct option dead_drop_options[] = {
-    {"reason", "WORD", "drop all with this reason", OPTION_WORD, reason_words},
+    {"reason", "WORD", "drop all with this reason", OPTION_TEXT, reason_words},
     OPTION_IS_FLAG("all", "drop all of them"),
-    OPTION_END,
+    {0},
 };
 
 const struct command cli_dead_commands[] = {

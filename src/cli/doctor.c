@@ -487,7 +487,7 @@ run_doctor(void *cli, struct err *err)
 
 static const struct option doctor_options[] = {
     OPTION_IS_FLAG("offline", "contact neither ActiveCampaign nor public_url"),
-    OPTION_END,
+    {0},
 };
 
 const struct command cli_doctor_commands[] = {

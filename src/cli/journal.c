@@ -353,13 +353,13 @@ run_journal_dump(void *cli, struct err *err)
 
 static const struct option journal_options[] = {
     OPTION_DIRECTORY,
-    OPTION_END,
+    {0},
 };
 
 static const struct option dump_options[] = {
     OPTIONS_RANGE,
     OPTION_IS_FLAG("raw", "show the bodies (personal data)"),
-    OPTION_END,
+    {0},
 };
 
 const struct command cli_journal_commands[] = {

@@ -110,24 +110,14 @@ save_record(const struct record *record, void *file, struct err *err)
 }
 
 // The file holds personal data: it is new, and its owner's alone.
-static FILE *
-salvage_create(const char *path, struct err *err)
+static int
+salvage_to_file(struct journal_walk *w, struct cli *c, const char *path, struct err *err)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
 
     if (!file)
-        err_errno(err, "%s: cannot create", path);
-    return file;
-}
-
-static int
-salvage_to_file(struct journal_walk *w, struct cli *c, const char *path, struct err *err)
-{
-    FILE *file = salvage_create(path, err);
-
-    if (!file)
-        return -1;
+        return err_errno(err, "%s: cannot create", path);
     w->each = save_record;
     w->context = file;
     int result = journal_walk(w, c, err);
@@ -138,8 +128,9 @@ salvage_to_file(struct journal_walk *w, struct cli *c, const char *path, struct 
     return result;
 }
 
+// In order, each a new delivery to the receiver, until one is not answered 200.
 struct posting {
-    const struct config *config;
+    const struct cli *cli;
     struct poster poster;
     uint64_t posted, left;
 };
@@ -182,7 +173,7 @@ post_record(const struct record *record, void *context, struct err *err)
 
     if (delivery_decode(&d, record->payload, NULL) < 0)
         why = "it cannot be parsed";
-    else if (!config_find_hook(p->config, d.hook))
+    else if (!config_find_hook(p->cli->config, d.hook))
         why = "its hook is not in the configuration";
     else if (is_refused_alone(code = post_delivery(p, &d, err)))
         why = err->text;
@@ -203,32 +194,24 @@ post_record(const struct record *record, void *context, struct err *err)
     return 0;
 }
 
-// In order, each a new delivery to the receiver, until one is not answered 200.
-static int
-salvage_by_posting(struct journal_walk *w, struct cli *c, struct posting *p,
-                   struct err *err)
-{
-    if (poster_find(&p->poster, c, err) < 0)
-        return -1;
-    p->config = c->config;
-    w->each = post_record;
-    w->context = p;
-    return journal_walk(w, c, err);
-}
-
 static int
 run_journal_salvage(void *cli, struct err *err)
 {
     struct cli *c = cli;
     const char *path = options_text(c->options, "to-file", NULL);
-    struct posting posting = {0};
-    struct journal_walk w = {.has_range = true,
+    struct posting posting = {.cli = c};
+    struct journal_walk w = {.each = post_record,
+                             .context = &posting,
+                             .has_range = true,
                              .segment = options_text(c->options, "segment", NULL)};
+    int result = -1;
 
     if ((path != NULL) == options_has(c->options, "post"))
         return err_exit(err, EXIT_CODE_USAGE, "one of --to-file and --post is required");
-    int result = path ? salvage_to_file(&w, c, path, err)
-                      : salvage_by_posting(&w, c, &posting, err);
+    if (path)
+        result = salvage_to_file(&w, c, path, err);
+    else if (poster_find(&posting.poster, c, err) == 0)
+        result = journal_walk(&w, c, err);
     poster_release(&posting.poster);
     unsigned long long done = path ? w.total.records : posting.posted,
                        left = posting.left, missing = w.total.lost;
@@ -270,17 +253,6 @@ claim(struct cli *c, const char *id, const char *directory, struct err *err)
     return 0;
 }
 
-static void
-show_claim(const char *id, const char *directory)
-{
-    if (output.json)
-        printf("{\"journal\":\"%s\",\"done\":false}\n", id);
-    else
-        printf("journal %s in %s would be claimed for this machine and directory.\nDo "
-               "this only if no other copy of it is running. --yes does it.\n",
-               id, directory);
-}
-
 static int
 run_journal_claim(void *cli, struct err *err)
 {
@@ -292,11 +264,15 @@ run_journal_claim(void *cli, struct err *err)
     if (!cursor)
         return -1;
     cursor_close(cursor);
-    if (!options_has(c->options, "yes")) {
-        show_claim(id, directory);
-        return EXIT_CODE_OK;
-    }
-    return claim(c, id, directory, err) < 0 ? -1 : EXIT_CODE_OK;
+    if (options_has(c->options, "yes"))
+        return claim(c, id, directory, err);
+    if (output.json)
+        printf("{\"journal\":\"%s\",\"done\":false}\n", id);
+    else
+        printf("journal %s in %s would be claimed for this machine and directory.\nDo "
+               "this only if no other copy of it is running. --yes does it.\n",
+               id, directory);
+    return EXIT_CODE_OK;
 }
 
 // --- the command line -------------------------------------------------------------------
@@ -304,23 +280,23 @@ run_journal_claim(void *cli, struct err *err)
 static const struct option replay_options[] = {
     OPTIONS_RANGE,
     OPTION_IS_FLAG("yes", "do it; otherwise only show what would be done"),
-    OPTION_END,
+    {0},
 };
 
 static const struct option salvage_options[] = {
     OPTIONS_RANGE,
-    OPTION_IS_FILE("segment", "FILE",
+    OPTION_IS_TEXT("segment", "FILE",
                    "read only this segment file, for example one from bad/"),
-    OPTION_IS_FILE("to-file", "FILE",
+    OPTION_IS_TEXT("to-file", "FILE",
                    "save the deliveries to this file, one line of JSON each"),
     OPTION_IS_FLAG("post", "post them to the receiver, each as a new delivery"),
-    OPTION_END,
+    {0},
 };
 
 static const struct option claim_options[] = {
     OPTION_DIRECTORY,
     OPTION_IS_FLAG("yes", "do it; otherwise only show what would be done"),
-    OPTION_END,
+    {0},
 };
 
 const struct command cli_repair_commands[] = {

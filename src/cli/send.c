@@ -142,24 +142,17 @@ read_url(struct sending *s, const char *url, struct err *err)
     return 0;
 }
 
-// The receiver as the configuration says: its first listen address.
-static int
-choose_receiver(struct sending *s, struct err *err)
-{
-    struct cli *c = s->cli;
-
-    if (poster_find(&s->poster, c, err) < 0)
-        return -1;
-    s->hook = options_text(c->options, "hook", NULL);
-    return s->hook && !has_hook(c, s->hook, err) ? -1 : 0;
-}
-
 static int
 choose_target(struct sending *s, struct err *err)
 {
     const char *url = options_text(s->cli->options, "url", NULL);
 
-    return url ? read_url(s, url, err) : choose_receiver(s, err);
+    if (url)
+        return read_url(s, url, err);
+    if (poster_find(&s->poster, s->cli, err) < 0)
+        return -1;
+    s->hook = options_text(s->cli->options, "hook", NULL);
+    return s->hook && !has_hook(s->cli, s->hook, err) ? -1 : 0;
 }
 
 // The first hook that asks for the type ("unsubscribe.reason" is an unsubscribe).
@@ -175,29 +168,7 @@ hook_for(const struct config *c, struct span sample)
     return c->hooks[0].name;
 }
 
-static void
-add_path(const struct sending *s, const struct sample *sample, struct buf *path)
-{
-    if (s->url_path)
-        buf_add_text(path, s->url_path);
-    else
-        secrets_url(s->poster.secrets, 0, "",
-                    span_of(s->hook ? s->hook : hook_for(s->cli->config, sample->name)),
-                    path);
-}
-
 // --- sending --------------------------------------------------------------------------
-
-static void
-count_answer(struct sending *s, int code, int64_t took_us)
-{
-    s->sent++;
-    if (code >= 0 && code < 1000)
-        s->codes[code]++;
-    s->ok += code == 200;
-    if (code >= 0 && s->times_len < TIMES_MAX)
-        s->times[s->times_len++] = (uint32_t)took_us;
-}
 
 static int
 send_one(struct sending *s, const struct sample *sample, struct err *err)
@@ -210,12 +181,22 @@ send_one(struct sending *s, const struct sample *sample, struct err *err)
         samples_vary(&body, sample, (uint64_t)clock_now_us());
     else
         buf_add(&body, sample->body);
-    add_path(s, sample, &path);
+    if (s->url_path)
+        buf_add_text(&path, s->url_path);
+    else
+        secrets_url(s->poster.secrets, 0, "",
+                    span_of(s->hook ? s->hook : hook_for(s->cli->config, sample->name)),
+                    &path);
     int64_t start = clock_mono_us();
     struct span type = s->type.len ? s->type : samples_type(sample);
     int code =
         poster_post(&s->poster, buf_text(&path), type, SPAN(""), buf_span(&body), err);
-    count_answer(s, code, clock_mono_us() - start);
+    s->sent++;
+    s->ok += code == 200;
+    if (code >= 0 && code < 1000)
+        s->codes[code]++;
+    if (code >= 0 && s->times_len < TIMES_MAX)
+        s->times[s->times_len++] = (uint32_t)(clock_mono_us() - start);
     buf_release(&path);
     buf_release(&body);
     return code < 0 ? -1 : 0;
@@ -376,7 +357,7 @@ run_token(void *cli, struct err *err)
 
 static const struct option token_options[] = {
     OPTION_IS_FLAG("all", "one URL for each secret, newest first"),
-    OPTION_END,
+    {0},
 };
 
 static const struct option send_options[] = {
@@ -384,14 +365,14 @@ static const struct option send_options[] = {
                    "the hook to post to (default: the first that has the type)"),
     OPTION_IS_TEXT("url", "URL",
                    "post to this URL instead of receiver.listen (http only)"),
-    OPTION_IS_FILE("file", "FILE",
+    OPTION_IS_TEXT("file", "FILE",
                    "post the contents of this file (- for standard input)"),
     OPTION_IS_TEXT("content-type", "TYPE", "else application/x-www-form-urlencoded"),
     OPTION_IS_NUMBER("count",
                      "number of posts, cycling through the types (default: one of each)"),
     OPTION_IS_NUMBER("rate", "maximum number of posts per second"),
     OPTION_IS_FLAG("list", "list the event types"),
-    OPTION_END,
+    {0},
 };
 
 const struct command cli_send_commands[] = {

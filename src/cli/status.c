@@ -325,17 +325,6 @@ show_worker(struct status *s)
 // --- the command ----------------------------------------------------------------------
 
 static void
-ask_admins(struct status *s)
-{
-    const struct config *c = s->cli->config;
-
-    output_wait("asking the receiver (%s)", c->receiver_admin.text);
-    admin_json_fetch(&s->receiver, &c->receiver_admin, true);
-    output_wait("asking the worker (%s)", c->worker_admin.text);
-    admin_json_fetch(&s->worker, &c->worker_admin, true);
-}
-
-static void
 ask_redis(struct status *s)
 {
     uint64_t seconds;
@@ -361,7 +350,10 @@ run_status(void *cli, struct err *err)
     struct status s = {.cli = c};
 
     (void)err;
-    ask_admins(&s);
+    output_wait("asking the receiver (%s)", c->config->receiver_admin.text);
+    admin_json_fetch(&s.receiver, &c->config->receiver_admin, true);
+    output_wait("asking the worker (%s)", c->config->worker_admin.text);
+    admin_json_fetch(&s.worker, &c->config->worker_admin, true);
     ask_redis(&s);
     output_wait_end();
     show_receiver(&s);
@@ -403,19 +395,6 @@ wait_done(uint64_t number, const struct socket_address *admin, struct admin_stat
     }
 }
 
-static void
-print_result(const char *program, const struct admin_state *state)
-{
-    if (!output.json) {
-        printf("%s: %s\n", program, state->reload);
-        return;
-    }
-    output_text("program", span_of(program));
-    output_json("done", "%s", state->reload_ok ? "true" : "false");
-    output_text("text", span_of(state->reload));
-    output_line(stdout);
-}
-
 static int
 run_reload(void *cli, struct err *err)
 {
@@ -437,7 +416,13 @@ run_reload(void *cli, struct err *err)
         err->exit = EXIT_CODE_UNAVAILABLE;
         return -1;
     }
-    print_result(program, &state);
+    output_text("program", span_of(program));
+    output_json("done", "%s", state.reload_ok ? "true" : "false");
+    output_text("text", span_of(state.reload));
+    if (output.json)
+        output_line(stdout);
+    else
+        printf("%s: %s\n", program, state.reload);
     if (state.reload_ok)
         return EXIT_CODE_OK;
     err_exit(err, EXIT_CODE_CONFIG, "the reload was refused; %s keeps its configuration",
@@ -449,7 +434,7 @@ run_reload(void *cli, struct err *err)
 
 static const struct option reload_options[] = {
     OPTION_IS_FLAG("worker", "reload acrelay-worker instead of acrelayd"),
-    OPTION_END,
+    {0},
 };
 
 const struct command cli_status_commands[] = {

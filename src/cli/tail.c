@@ -375,7 +375,7 @@ static const struct option tail_options[] = {
     OPTION_IS_TEXT("hook", "NAME", "only events of this hook"),
     OPTION_IS_NUMBER("count", "stop after this many"),
     OPTION_IS_FLAG("data", "also show the normal form"),
-    OPTION_END,
+    {0},
 };
 
 const struct command cli_tail_commands[] = {

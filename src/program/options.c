@@ -12,15 +12,15 @@
 const char *const options_log_forms[] = {"auto", "text", "journal", "json", NULL};
 
 static const struct option options_common[] = {
-    OPTION_IS_FILE("config", "FILE",
+    OPTION_IS_TEXT("config", "FILE",
                    "configuration; default $ACRELAY_CONFIG or /etc/acrelay/acrelay.yaml"),
     OPTION_IS_FLAG("json", "print JSON"),
     {"log", "FORM", "format of log lines on stderr: auto, text, journal or json",
-     OPTION_WORD, options_log_forms},
+     OPTION_TEXT, options_log_forms},
     OPTION_IS_FLAG("verbose", "log details as well"),
     OPTION_IS_FLAG("help", "print this and exit"),
     OPTION_IS_FLAG("version", "print the version and exit"),
-    OPTION_END,
+    {0},
 };
 
 static const struct span none;

@@ -13,10 +13,8 @@
 
 enum option_kind {
     OPTION_FLAG,   // takes no value
-    OPTION_TEXT,   // any text
-    OPTION_FILE,   // a path; shells complete it
+    OPTION_TEXT,   // any text (shells complete it as a path), or one of `words`
     OPTION_NUMBER, // a plain decimal
-    OPTION_WORD,   // one of `words`
 };
 
 struct option {
@@ -24,13 +22,9 @@ struct option {
     const char *value; // what stands for the value in the help: "N"; NULL for a flag
     const char *sentence;
     enum option_kind kind;
-    const char *const *words; // OPTION_WORD: NULL-ended
+    const char *const *words; // NULL-ended; NULL: any text
 };
 
-#define OPTION_END                                                                       \
-    {                                                                                    \
-        NULL, NULL, NULL, OPTION_FLAG, NULL                                              \
-    }
 #define OPTION_IS_FLAG(name, sentence)                                                   \
     {                                                                                    \
         name, NULL, sentence, OPTION_FLAG, NULL                                          \
@@ -42,10 +36,6 @@ struct option {
 #define OPTION_IS_TEXT(name, value, sentence)                                            \
     {                                                                                    \
         name, value, sentence, OPTION_TEXT, NULL                                         \
-    }
-#define OPTION_IS_FILE(name, value, sentence)                                            \
-    {                                                                                    \
-        name, value, sentence, OPTION_FILE, NULL                                         \
     }
 
 struct command {

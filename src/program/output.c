@@ -7,7 +7,6 @@
 #include "base/thread.h"
 #include "program/options.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -243,32 +242,25 @@ wipe(void)
     }
 }
 
-static void
-wait_for(const char *text)
-{
-    pthread_mutex_lock(&waiting.lock);
-    wipe();
-    snprintf(waiting.text, sizeof waiting.text, "%s", text);
-    waiting.since_ms = clock_mono_ms();
-    waiting.shown_ms = 0;
-    waiting.has_count = false;
-    waiting.total = 0;
-    if (!waiting.started && text[0])
-        start_thread();
-    pthread_mutex_unlock(&waiting.lock);
-}
-
 void
 output_wait(const char *format, ...)
 {
-    char raw[256], text[sizeof waiting.text];
+    char raw[256];
     va_list args;
 
     va_start(args, format);
     vsnprintf(raw, sizeof raw, format, args);
     va_end(args);
-    text_escape(text, sizeof text, span_of(raw));
-    wait_for(text);
+    pthread_mutex_lock(&waiting.lock);
+    wipe();
+    text_escape(waiting.text, sizeof waiting.text, span_of(raw));
+    waiting.since_ms = clock_mono_ms();
+    waiting.shown_ms = 0;
+    waiting.has_count = false;
+    waiting.total = 0;
+    if (!waiting.started && raw[0])
+        start_thread();
+    pthread_mutex_unlock(&waiting.lock);
 }
 
 void

@@ -422,12 +422,12 @@ hold_end(int code, const sigset_t *signals)
 
 static const struct option receiver_options[] = {
     OPTION_IS_FLAG("check", "read the configuration and the secrets, and exit"),
-    OPTION_IS_FILE(
+    OPTION_IS_TEXT(
         "state-dir", "DIR",
         "directory of the last good configuration (default: $STATE_DIRECTORY)"),
     OPTION_IS_FLAG("force", "allow a journal on a network or memory file system, or in a "
                             "directory that others can write to"),
-    OPTION_END,
+    {0},
 };
 
 static const struct program program = {

@@ -478,7 +478,7 @@ import(void *worker, struct err *err)
 static const struct option plan_options[] = {
     OPTION_IS_FLAG("detailed-exitcode",
                    "exit with 0 if there is nothing to do, 2 if there are changes"),
-    OPTION_END,
+    {0},
 };
 
 const struct command worker_show_commands[] = {

@@ -14,14 +14,14 @@ static const char *const shell_words[] = {"bash", "zsh", "fish", NULL};
 static const struct option send_options[] = {
     OPTION_IS_NUMBER("count", "how many"),
     OPTION_IS_NUMBER("rate", "how many a second"),
-    OPTION_IS_FILE("file", "FILE", "post this file"),
+    OPTION_IS_TEXT("file", "FILE", "post this file"),
     OPTION_IS_FLAG("list", "list the types"),
-    OPTION_END,
+    {0},
 };
 
 static const struct option from_options[] = {
     OPTION_IS_TEXT("from", "ID", "start here"),
-    OPTION_END,
+    {0},
 };
 
 static const struct command commands[] = {
@@ -45,7 +45,7 @@ static const struct program program_acrelay = {
 
 static const struct option own_options[] = {
     OPTION_IS_FLAG("force", "do it all the same"),
-    OPTION_END,
+    {0},
 };
 
 static const struct program program_acrelayd = {
