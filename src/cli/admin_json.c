@@ -24,12 +24,6 @@ number_of(const cJSON *in, const char *name)
     return n > 0 ? (uint64_t)n : 0; // NaN where there is none
 }
 
-static bool
-is_true(const cJSON *in, const char *name)
-{
-    return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(in, name));
-}
-
 void
 admin_json_fetch(struct admin_state *to, const struct socket_address *admin,
                  bool with_metrics)
@@ -55,8 +49,9 @@ admin_json_fetch(struct admin_state *to, const struct socket_address *admin,
                   "activecampaign");
         take_text(to->reload, sizeof to->reload, reload, "message");
         to->reloads_done = number_of(reload, "done");
-        to->reload_ok = is_true(reload, "ok");
-        to->last_good = is_true(reload, "last_good");
+        to->reload_ok = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(reload, "ok"));
+        to->last_good =
+            cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(reload, "last_good"));
         if (with_metrics)
             admin_fetch_metrics(&to->metrics, admin);
     }

@@ -50,13 +50,18 @@ report_reply(struct inspection *i, const char *what, const char *before,
     report_text(i->report, what, err->text);
 }
 
+// The reply to a command of one word and an argument (or NULL); NULL when it is reported, or
+// the right to ask is missing.
 static const struct redis_reply *
-unanswered(struct inspection *i, const struct redis_reply *reply, const char *command,
-           struct err *err)
+ask(struct inspection *i, const char *command, const char *argument)
 {
+    struct err err = {0};
+    const struct redis_reply *reply = redis_ask(i->r, &err, command, argument, NULL);
     size_t len = strlen(i->not_allowed);
     char before[40];
 
+    if (reply && redis_value(reply).kind != REDIS_ERROR)
+        return reply;
     snprintf(before, sizeof before, "%s: Redis says: ", command);
     if (is_error(reply, "NOPERM")) {
         if (!strstr(i->not_allowed, command))
@@ -69,22 +74,9 @@ unanswered(struct inspection *i, const struct redis_reply *reply, const char *co
             "%s%.*s", before, (int)redis_value(reply).text.len,
             redis_value(reply).text.at);
     } else {
-        report_reply(i, "redis", before, reply, err);
+        report_reply(i, "redis", before, reply, &err);
     }
     return NULL;
-}
-
-// The reply to a command of one word and an argument (or NULL); NULL when it is reported, or
-// the right to ask is missing.
-static const struct redis_reply *
-ask(struct inspection *i, const char *command, const char *argument)
-{
-    struct err err = {0};
-    const struct redis_reply *reply = redis_ask(i->r, &err, command, argument, NULL);
-
-    if (reply && redis_value(reply).kind != REDIS_ERROR)
-        return reply;
-    return unanswered(i, reply, command, &err);
 }
 
 // --- role and INFO ----------------------------------------------------------------------

@@ -108,12 +108,6 @@ journal_walk(struct journal_walk *w, struct cli *c, struct err *err)
 
 // --- ls -------------------------------------------------------------------------------
 
-static int
-is_shown(const struct dirent *entry)
-{
-    return entry->d_name[0] != '.';
-}
-
 // For people a line, for programs an object in an open array.
 static void
 print_file(const char *name, const struct stat *st)
@@ -138,30 +132,19 @@ static void
 print_files(const char *directory)
 {
     struct dirent **entries;
-    int n = scandir(directory, &entries, is_shown, alphasort);
+    int n = scandir(directory, &entries, NULL, alphasort);
 
     for (int i = 0; i < n; i++) {
         char path[4096], name[512];
         struct stat st;
         snprintf(path, sizeof path, "%s/%s", directory, entries[i]->d_name);
         text_escape(name, sizeof name, span_of(entries[i]->d_name));
-        if (stat(path, &st) == 0) // it may be gone by now
+        if (entries[i]->d_name[0] != '.' && stat(path, &st) == 0) // it may be gone by now
             print_file(name, &st);
         free(entries[i]);
     }
     if (n >= 0)
         free(entries);
-}
-
-static void
-add_time(const char *name, int64_t us)
-{
-    char time[CLOCK_TEXT];
-
-    if (us == 0)
-        return;
-    clock_format_seconds(time, us);
-    output_text(name, span_of(time));
 }
 
 // Both lines for people, and the JSON document, which is open until the caller has added what
@@ -171,6 +154,8 @@ print_total(const struct verify_total *t, int64_t first_us, int64_t last_us)
 {
     char bytes[32], from[CLOCK_TEXT], to[CLOCK_TEXT];
 
+    clock_format_seconds(from, first_us);
+    clock_format_seconds(to, last_us);
     if (output.json) {
         output_text("journal", span_of(t->id));
         output_number("records", t->records);
@@ -179,13 +164,13 @@ print_total(const struct verify_total *t, int64_t first_us, int64_t last_us)
         output_number("last", t->last);
         output_number("gaps", t->gaps);
         output_number("missing", t->lost);
-        add_time("received_first", first_us);
-        add_time("received_last", last_us);
+        if (first_us) {
+            output_text("received_first", span_of(from));
+            output_text("received_last", span_of(to));
+        }
         return;
     }
     text_bytes(bytes, sizeof bytes, t->payload_bytes);
-    clock_format_seconds(from, first_us);
-    clock_format_seconds(to, last_us);
     printf("journal %s: %llu records, %s", t->id, (unsigned long long)t->records, bytes);
     if (t->records)
         printf(", sequences %llu to %llu", (unsigned long long)t->first,

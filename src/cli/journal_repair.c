@@ -154,13 +154,6 @@ post_delivery(struct posting *p, const struct delivery *d, struct err *err)
     return code;
 }
 
-// What the receiver refuses about this delivery, and not about any.
-static bool
-is_refused_alone(int code)
-{
-    return code == 400 || code == 413 || code == 414 || code == 431;
-}
-
 // What cannot be posted as it came is reported and left.
 static int
 post_record(const struct record *record, void *context, struct err *err)
@@ -175,7 +168,10 @@ post_record(const struct record *record, void *context, struct err *err)
         why = "it cannot be parsed";
     else if (!config_find_hook(p->cli->config, d.hook))
         why = "its hook is not in the configuration";
-    else if (is_refused_alone(code = post_delivery(p, &d, err)))
+    else
+        code = post_delivery(p, &d, err);
+    // What the receiver refuses about this delivery, and not about any.
+    if (code == 400 || code == 413 || code == 414 || code == 431)
         why = err->text;
     if (why) {
         fprintf(stderr, "acrelay: sequence %llu is skipped: %s\n", sequence, why);

@@ -92,17 +92,6 @@ print_line(const struct tail *t, const struct redis_reply *fields)
     putchar('\n');
 }
 
-static void
-print_entry(const struct tail *t, struct span id, const struct redis_reply *fields)
-{
-    if (!output.json) {
-        print_line(t, fields);
-        return;
-    }
-    cli_add_entry(id, fields, SPAN(""));
-    output_line(stdout);
-}
-
 // The reply is gone with the next command, so with a group entries are read one by one: each
 // is acknowledged when it is written.
 static int
@@ -120,8 +109,13 @@ take_entries(struct tail *t, const struct redis_reply *entries, struct err *err)
         // acknowledgement was cut off has been shown.
         if (redis_value(fields).len > 0 && is_wanted(t, fields) &&
             !(t->group && span_is(id, t->shown_last))) {
-            print_entry(t, id, fields);
             t->shown++;
+            if (output.json) {
+                cli_add_entry(id, fields, SPAN(""));
+                output_line(stdout);
+            } else {
+                print_line(t, fields);
+            }
         }
         snprintf(t->shown_last, sizeof t->shown_last, "%s", t->last);
     }
@@ -311,12 +305,6 @@ follow(struct tail *t, struct err *err)
     return 0;
 }
 
-static bool
-is_id(const char *text)
-{
-    return *text >= '0' && *text <= '9' && text[strspn(text, "0123456789-")] == '\0';
-}
-
 static int
 prepare(struct tail *t, struct err *err)
 {
@@ -331,7 +319,7 @@ prepare(struct tail *t, struct err *err)
     t->data = options_has(o, "data");
     if (strlen(stream) > 63)
         return err_exit(err, EXIT_CODE_USAGE, "--stream: at most 63 characters");
-    if (from && !is_id(from))
+    if (from && (*from < '0' || *from > '9' || from[strspn(from, "0123456789-")]))
         return err_exit(err, EXIT_CODE_USAGE, "--from requires an entry id, such as 0");
     if (from && t->group)
         return err_exit(err, EXIT_CODE_USAGE, "--from and --group cannot be combined");

@@ -47,18 +47,6 @@ protect_process(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-static void
-start_log(const struct options *o)
-{
-    const char *form = options_text(o, "log", "auto");
-    int i = 0; // the words stand in the order of enum log_form
-
-    while (strcmp(options_log_forms[i], form) != 0)
-        i++;
-    log_start((enum log_form)i,
-              options_has(o, "verbose") ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
-}
-
 static bool
 has_color(bool json)
 {
@@ -75,7 +63,12 @@ program_start(struct options *o, const struct program *p, int argc, char **argv)
     int code = options_parse(o, p, argc, argv);
     if (code >= 0)
         return code;
-    start_log(o);
+    const char *form = options_text(o, "log", "auto");
+    int i = 0; // the words stand in the order of enum log_form
+    while (strcmp(options_log_forms[i], form) != 0)
+        i++;
+    log_start((enum log_form)i,
+              options_has(o, "verbose") ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
     bool json = options_has(o, "json");
     output = (struct output){p->name, json, has_color(json)};
     return code;

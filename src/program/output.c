@@ -73,16 +73,6 @@ add_escaped(struct span s, bool is_string)
     }
 }
 
-static void
-add_base64(struct span s)
-{
-    size_t size = (s.len + 2) / 3 * 4 + 1;
-    char *to = buf_room(&document, size);
-
-    if (to)
-        document.len += text_base64(to, size, s.at, s.len, false);
-}
-
 // Starts a document where there is none, and a member or an element of an array.
 static void
 add_name(const char *name, const char *suffix)
@@ -102,20 +92,16 @@ void
 output_text(const char *name, struct span value)
 {
     bool text = text_is_utf8(value);
+    size_t size = (value.len + 2) / 3 * 4 + 1; // of base64
+    char *to;
 
     add_name(name, text ? "" : "_base64");
     buf_add_byte(&document, '"');
     if (text)
         add_escaped(value, true);
-    else
-        add_base64(value);
+    else if ((to = buf_room(&document, size)))
+        document.len += text_base64(to, size, value.at, value.len, false);
     buf_add_byte(&document, '"');
-}
-
-void
-output_number(const char *name, uint64_t value)
-{
-    output_json(name, "%llu", (unsigned long long)value);
 }
 
 void
@@ -221,18 +207,6 @@ run(void *unused)
     return unused;
 }
 
-// Without a thread nothing is shown, and all else is as it was.
-static void
-start_thread(void)
-{
-    pthread_t thread;
-    struct err err;
-
-    waiting.started = true;
-    if (thread_start(&thread, "output", run, NULL, &err) == 0)
-        pthread_detach(thread);
-}
-
 static void
 wipe(void)
 {
@@ -246,6 +220,8 @@ void
 output_wait(const char *format, ...)
 {
     char raw[256];
+    pthread_t thread;
+    struct err err;
     va_list args;
 
     va_start(args, format);
@@ -258,8 +234,12 @@ output_wait(const char *format, ...)
     waiting.shown_ms = 0;
     waiting.has_count = false;
     waiting.total = 0;
-    if (!waiting.started && raw[0])
-        start_thread();
+    // Without a thread nothing is shown, and all else is as it was.
+    if (!waiting.started && raw[0]) {
+        waiting.started = true;
+        if (thread_start(&thread, "output", run, NULL, &err) == 0)
+            pthread_detach(thread);
+    }
     pthread_mutex_unlock(&waiting.lock);
 }
 

@@ -42,7 +42,7 @@ void output_print(struct span s, size_t width);
 // base64 (RFC 4648 section 4). output_json adds a number, true, false, null, or a value that is
 // JSON already. output_open and output_close add an array or object inside, by '[' or '{'.
 void output_text(const char *name, struct span value);
-void output_number(const char *name, uint64_t value);
+#define output_number(name, value) output_json(name, "%llu", (unsigned long long)(value))
 void output_json(const char *name, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void output_open(const char *name, char bracket);
