@@ -53,10 +53,9 @@ check_file(struct report *r)
 static void
 check_zone(struct report *r)
 {
-    const char *zone = r->cli->config->account_time_zone;
     struct err err = {0};
 
-    if (zone && event_zone_set(zone, &err) < 0)
+    if (event_zone_set(r->cli->config->account_time_zone, &err) < 0)
         report_error(r, EXIT_CODE_CONFIG, "time zone", NULL, "%s", err.text);
 }
 

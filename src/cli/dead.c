@@ -77,26 +77,17 @@ walk(struct dead *d, dead_fn *each, struct err *err)
 
 // --- list and show --------------------------------------------------------------------
 
-// When retain.dead lets it go (by the id, which is Redis's time); "" never.
-static void
-expiry_of(const struct dead *d, const char *id, char *text)
-{
-    int64_t keep_us = d->cli->config->redis_retain_dead_us;
-    long long ms = strtoll(id, NULL, 10);
-
-    text[0] = '\0';
-    if (keep_us > 0 && ms > 0 && ms < INT32_MAX * 1000LL)
-        clock_format_seconds(text, ms * 1000 + keep_us);
-}
-
 static int
 print_letter(struct dead *d, const char *id, const struct redis_reply *fields,
              struct err *err)
 {
-    char size[32], expires[CLOCK_TEXT];
+    int64_t keep_us = d->cli->config->redis_retain_dead_us;
+    long long ms = strtoll(id, NULL, 10); // Redis's time
+    char size[32], expires[CLOCK_TEXT] = "";
 
     (void)err;
-    expiry_of(d, id, expires);
+    if (keep_us > 0 && ms > 0 && ms < INT32_MAX * 1000LL)
+        clock_format_seconds(expires, ms * 1000 + keep_us);
     if (output.json) {
         cli_add_entry(span_of(id), fields, SPAN(""));
         if (expires[0])
@@ -353,8 +344,7 @@ run_dead_replay(void *cli, struct err *err)
     struct cli *c = cli;
     struct dead d;
 
-    if (event_zone_set(c->config->account_time_zone ? c->config->account_time_zone : "",
-                       err) < 0 ||
+    if (event_zone_set(c->config->account_time_zone, err) < 0 ||
         dead_open(&d, c, err) < 0)
         return -1;
     for (int i = 0; i < c->options->arguments_len && !redis_is_dead(d.redis); i++) {
@@ -394,19 +384,6 @@ keep_id(struct dead *d, const char *id, const struct redis_reply *fields, struct
     return buf_add(&d->ids, span_make(id, strlen(id) + 1));
 }
 
-// The ids of one reason are collected first: dropping while walking would skip some.
-static int
-drop_many(struct dead *d, struct err *err)
-{
-    buf_init(&d->ids, 1 << 30);
-    int result = walk(d, keep_id, err);
-    d->found = 0;
-    for (size_t at = 0; result == 0 && at < d->ids.len; at += strlen(d->ids.at + at) + 1)
-        drop(d, d->ids.at + at);
-    buf_release(&d->ids);
-    return result;
-}
-
 static int
 run_dead_drop(void *cli, struct err *err)
 {
@@ -422,8 +399,14 @@ run_dead_drop(void *cli, struct err *err)
     if (dead_open(&d, c, err) < 0)
         return -1;
     d.reason = options_text(o, "reason", NULL);
+    // The ids are collected first: dropping while walking would skip some.
+    buf_init(&d.ids, 1 << 30);
     if (many)
-        result = drop_many(&d, err);
+        result = walk(&d, keep_id, err);
+    d.found = 0;
+    for (size_t at = 0; result == 0 && at < d.ids.len; at += strlen(d.ids.at + at) + 1)
+        drop(&d, d.ids.at + at);
+    buf_release(&d.ids);
     for (int i = 0; i < o->arguments_len; i++)
         drop(&d, o->arguments[i]);
     printf(output.json ? "{\"dropped\":%llu}\n" : "%llu dropped\n",

@@ -23,20 +23,6 @@ struct replaying {
     bool really;
 };
 
-static int
-replay_start(struct replaying *r, struct err *err)
-{
-    const struct config *c = r->cli->config;
-
-    if (!r->maker.events)
-        r->maker = (struct entry_maker){.events = event_maker_open(),
-                                        .account = span_of(c->account_name),
-                                        .journal_id = span_of(r->walk->total.id)};
-    if (!r->redis)
-        r->redis = cli_redis(r->cli, err);
-    return r->redis ? 0 : -1;
-}
-
 // Whether Redis refuses this entry, and would take others.
 static bool
 is_refused_entry(const struct replaying *r, const struct err *err)
@@ -53,8 +39,9 @@ replay_record(const struct record *record, void *context, struct err *err)
     struct entry entry;
 
     if (r->really) {
-        if (replay_start(r, err) < 0)
+        if (!r->redis && !(r->redis = cli_redis(r->cli, err)))
             return -1;
+        r->maker.journal_id = span_of(r->walk->total.id);
         entry_make(&r->maker, record, &entry);
         if (relay_replay(r->redis, r->cli->config->redis_namespace, &entry, err) < 0) {
             err_context(err, "sequence %llu", (unsigned long long)record->sequence);
@@ -73,12 +60,14 @@ static int
 run_journal_replay(void *cli, struct err *err)
 {
     struct cli *c = cli;
-    struct replaying r = {.cli = c, .really = options_has(c->options, "yes")};
+    struct replaying r = {.cli = c,
+                          .maker = {.events = event_maker_open(),
+                                    .account = span_of(c->config->account_name)},
+                          .really = options_has(c->options, "yes")};
     struct journal_walk w = {.each = replay_record, .context = &r, .has_range = true};
-    const char *zone = c->config->account_time_zone;
 
     r.walk = &w;
-    int result = event_zone_set(zone ? zone : "", err);
+    int result = event_zone_set(c->config->account_time_zone, err);
     if (result == 0)
         result = journal_walk(&w, c, err);
     event_maker_close(r.maker.events);

@@ -244,10 +244,12 @@ time_at(const struct sending *s, size_t percent)
 }
 
 static void
-print_summary_json(const struct sending *s, double seconds)
+print_summary(struct sending *s)
 {
+    double seconds = (double)(clock_mono_us() - s->start_us) / 1e6;
     char text[16];
 
+    qsort(s->times, s->times_len, sizeof *s->times, by_time);
     output_number("sent", s->sent);
     output_number("good", s->ok);
     output_json("seconds", "%.3f", seconds);
@@ -260,17 +262,8 @@ print_summary_json(const struct sending *s, double seconds)
             output_number(text, s->codes[code]);
     }
     output_close('{');
-    output_line(stdout);
-}
-
-static void
-print_summary(struct sending *s)
-{
-    double seconds = (double)(clock_mono_us() - s->start_us) / 1e6;
-
-    qsort(s->times, s->times_len, sizeof *s->times, by_time);
     if (output.json) {
-        print_summary_json(s, seconds);
+        output_line(stdout);
         return;
     }
     printf("%llu sent, %s%llu answered 200%s", (unsigned long long)s->sent,

@@ -13,7 +13,7 @@ int
 event_zone_set(const char *zone, struct err *err)
 {
     zone_is_set = false;
-    if (!*zone)
+    if (!zone || !*zone)
         return 0;
     if (!clock_is_zone(zone))
         return err_set(err, ERR_INPUT,

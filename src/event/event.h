@@ -74,7 +74,7 @@ enum event_reason event_make(struct event_maker *m, const struct event_origin *o
                              const struct delivery *d, struct event *e);
 
 // event_zone_set names the time zone of AC's times without offset (IANA name, for example
-// "America/Chicago"), "" for none. Process-wide (tzset): once, before the first thread.
+// "America/Chicago"), "" or NULL for none. Process-wide (tzset): once, before the first thread.
 // ERR_INPUT when the system does not know the zone.
 int event_zone_set(const char *zone, struct err *err);
 

@@ -53,12 +53,14 @@ find_in(const struct option *table, struct span name, struct nearest *near)
     for (; table && table->name; table++) {
         if (span_is(name, table->name))
             return table;
-        nearest_try(near, span_of(table->name));
+        if (near)
+            nearest_try(near, span_of(table->name));
     }
     return NULL;
 }
 
-// Before the command is known (NULL) any command's option of this name is found.
+// Before the command is known (NULL) any command's option of this name is found. `near` may be
+// NULL.
 static const struct option *
 find_option(const struct program *p, const struct command *c, struct span name,
             struct nearest *near)
@@ -97,8 +99,7 @@ is_option(const char *word)
 static const struct option *
 option_before_value(const struct program *p, const char *word)
 {
-    struct nearest unused = nearest_start(none);
-    const struct option *found = find_option(p, NULL, option_name(word), &unused);
+    const struct option *found = find_option(p, NULL, option_name(word), NULL);
 
     return found && found->kind != OPTION_FLAG ? found : NULL;
 }
@@ -458,10 +459,9 @@ options_parse(struct options *o, const struct program *p, int argc, char **argv)
 static size_t
 find_given(const struct options *o, const char *name)
 {
-    struct nearest unused = nearest_start(none);
     size_t found = o->given_len;
 
-    assert(find_option(o->program, o->command, span_of(name), &unused));
+    assert(find_option(o->program, o->command, span_of(name), NULL));
     for (size_t i = 0; i < o->given_len; i++)
         if (strcmp(o->given[i].option->name, name) == 0)
             found = i;

@@ -281,7 +281,7 @@ start_journal(struct receiver *r, struct err *err)
     int result = reload_start(r, err);
     const struct config *c = r->snapshot ? r->snapshot->config : NULL;
     if (result == 0)
-        result = event_zone_set(c->account_time_zone ? c->account_time_zone : "", err);
+        result = event_zone_set(c->account_time_zone, err);
     if (result == 0)
         result = fit_limits(r, err);
     if (result == 0)
