@@ -5,6 +5,7 @@
 #include "edge/admin.h"
 
 #include <cjson/cJSON.h>
+#include <stdlib.h>
 
 enum { PAGE_MAX = 1 << 16 };
 
@@ -22,6 +23,24 @@ number_of(const cJSON *in, const char *name)
     double n = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(in, name));
 
     return n > 0 ? (uint64_t)n : 0; // NaN where there is none
+}
+
+// Posts to what never was a hook stand under hook="-".
+static double
+sum_left(const struct buf *page)
+{
+    struct span rest = buf_span(page);
+    double left = 0;
+
+    while (rest.len > 0) {
+        char line[256];
+        struct span text = span_cut(&rest, '\n');
+        snprintf(line, sizeof line, "%.*s", (int)text.len, text.at);
+        if (span_starts(text, SPAN("acrelay_requests_total{hook=\"")) &&
+            strstr(line, "code=\"404\"") && !strstr(line, "hook=\"-\""))
+            left += strtod(strrchr(line, ' ') + 1, NULL);
+    }
+    return left;
 }
 
 void
@@ -54,6 +73,7 @@ admin_json_fetch(struct admin_state *to, const struct socket_address *admin,
             cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(reload, "last_good"));
         if (with_metrics)
             admin_fetch_metrics(&to->metrics, admin);
+        to->left_posts = sum_left(&to->metrics);
     }
     cJSON_Delete(root);
     buf_release(&page);

@@ -413,7 +413,7 @@ check_all_of_it(struct inspection *i)
     (void)ask(i, "ROLE", NULL); // whether the user may
 
     // A connection that is dead was reported.
-    for (size_t k = 0; k < sizeof checks / sizeof *checks && !redis_is_dead(i->r); k++)
+    for (size_t k = 0; k < sizeof checks / sizeof *checks && !i->r->dead; k++)
         checks[k](i);
     if (i->report->errors == errors)
         report_ok(i->report, "redis", "%s: %s%s%s", i->c->redis_url.text,
@@ -435,7 +435,7 @@ check_redis(struct report *r)
         report_text(r, "redis", err.text);
     } else {
         check_all_of_it(&i);
-        r->redis_usable = !redis_is_dead(i.r);
+        r->redis_usable = !i.r->dead;
     }
     redis_close(i.r);
 }

@@ -64,6 +64,7 @@ struct admin_state {
     char reload[600];          // why the last reload was refused, or what it gave
     char reason[200];
     struct buf metrics; // /metrics; empty: no answer
+    double left_posts;  // of them: to hooks that left the file, answered 404
 };
 
 // admin_json_fetch asks for /readyz, and with_metrics for /metrics (to be released), 5 s each at

@@ -347,7 +347,7 @@ run_dead_replay(void *cli, struct err *err)
     if (event_zone_set(c->config->account_time_zone, err) < 0 ||
         dead_open(&d, c, err) < 0)
         return -1;
-    for (int i = 0; i < c->options->arguments_len && !redis_is_dead(d.redis); i++) {
+    for (int i = 0; i < c->options->arguments_len && !d.redis->dead; i++) {
         const char *id = c->options->arguments[i];
         if (replay(&d, id, err) < 0)
             report_failed(&d, id, err);
@@ -367,7 +367,7 @@ drop(struct dead *d, const char *id)
     struct err err = {0};
     int64_t count = 0;
 
-    if (redis_is_dead(d->redis))
+    if (d->redis->dead)
         return; // reported
     if (check_id(id, &err) == 0 && take_out(d, id, &count, &err) == 0 && count != 1)
         err_set(&err, ERR_INPUT, "there is no dead letter %s", id);

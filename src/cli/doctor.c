@@ -199,7 +199,7 @@ examine_counters(struct report *r)
          "segments were removed to make room while Redis did not confirm what it has",
          "see \"The journal or the disk is full\" in OPERATING.md", true},
     };
-    double left = admin_sum_left(&r->receiver.metrics);
+    double left = r->receiver.left_posts;
 
     if (left > 0)
         report_error(

@@ -29,7 +29,7 @@ is_refused_entry(const struct replaying *r, const struct err *err)
 {
     const char *known = cli_redis_advice(err->text)->in;
 
-    return !redis_is_dead(r->redis) && (!*known || strcmp(known, "WRONGTYPE") == 0);
+    return !r->redis->dead && (!*known || strcmp(known, "WRONGTYPE") == 0);
 }
 
 static int

@@ -86,9 +86,9 @@ show_receiver_figures(const struct status *s)
     figure("requests", "requests", COUNT, metric(s, "acrelay_requests_total"));
     figure("refused", "answered with 503 since start", COUNT,
            metric(s, "acrelay_journal_refused_total"));
-    if (admin_sum_left(page) > 0)
+    if (s->receiver.left_posts > 0)
         figure("left_posts", "404 for hooks not in the file", COUNT,
-               admin_sum_left(page));
+               s->receiver.left_posts);
     figure("entries", "entries added", COUNT, metric(s, "acrelay_relay_entries_total"));
     figure("waiting", known ? "waiting to be published" : "waiting, at most (*)", COUNT,
            metric(s, "acrelay_journal_unpublished_records"));
@@ -147,7 +147,7 @@ show_length(struct status *s, const char *stream, const char *member, const char
         figure(member, label, COUNT, (double)redis_value(reply).number);
         return;
     }
-    s->healthy = s->healthy && !redis_is_dead(s->redis);
+    s->healthy = s->healthy && !s->redis->dead;
     output_json(member, "null");
     if (!output.json)
         printf("  %-26s %s\n", label, err.text);
@@ -280,7 +280,7 @@ show_hooks(struct status *s)
     if (!output.json)
         printf("%shooks%s\n", output_color(OUTPUT_STRONG), output_color(OUTPUT_PLAIN));
     output_open("hooks", '[');
-    for (size_t i = 0; i < c->hooks_len && !redis_is_dead(s->redis); i++) {
+    for (size_t i = 0; i < c->hooks_len && !s->redis->dead; i++) {
         struct hook_seen seen = {.last = ""};
         const char *name = c->hooks[i].name;
         text_escape(seen.last, sizeof seen.last, ask_hook(s, "last", name, &seen));

@@ -249,7 +249,7 @@ read_on(struct tail *t, struct err *err)
 {
     int result = 0;
 
-    if (!t->redis || redis_is_dead(t->redis))
+    if (!t->redis || t->redis->dead)
         return connect_to(t, err);
     if (!t->group) {
         result = step(t, t->last, err);

@@ -376,21 +376,3 @@ admin_find_metric(const struct buf *page, const char *name, double *sum)
     }
     return found;
 }
-
-// Posts to what never was a hook stand under hook="-".
-double
-admin_sum_left(const struct buf *page)
-{
-    struct span rest = buf_span(page);
-    double left = 0;
-
-    while (rest.len > 0) {
-        char line[256];
-        struct span text = span_cut(&rest, '\n');
-        snprintf(line, sizeof line, "%.*s", (int)text.len, text.at);
-        if (span_starts(text, SPAN("acrelay_requests_total{hook=\"")) &&
-            strstr(line, "code=\"404\"") && !strstr(line, "hook=\"-\""))
-            left += strtod(strrchr(line, ' ') + 1, NULL);
-    }
-    return left;
-}

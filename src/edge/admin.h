@@ -68,7 +68,4 @@ admin_sum_metric(const struct buf *page, const char *name)
     return sum;
 }
 
-// admin_sum_left is how many posts came for hooks that left the file, and were answered 404.
-double admin_sum_left(const struct buf *page);
-
 #endif

@@ -213,6 +213,7 @@ fill_request(struct http_request *r, struct mg_connection *conn,
     r->is_whole =
         r->headers_len >= HTTP_HEADERS_MAX || is_whole(r->headers, r->headers_len);
     r->connections = atomic_load(&me->server->connections);
+    r->owes_continue = false;
     r->connection = conn;
 }
 
@@ -270,9 +271,21 @@ set_deadline(int64_t deadline_ms)
     pthread_mutex_unlock(&me->lock);
 }
 
+static void
+send_continue(struct http_request *r)
+{
+    static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
+
+    r->owes_continue = false;
+    deferred_settle(&me->deferred);
+    mg_write(r->connection, interim, sizeof interim - 1);
+}
+
 int64_t
 http_read(struct http_request *r, char *to, size_t len, int64_t deadline_ms)
 {
+    if (r->owes_continue)
+        send_continue(r);
     set_deadline(deadline_ms);
     int64_t n = mg_read(r->connection, to, len);
     set_deadline(0);
@@ -301,15 +314,6 @@ http_defer(struct http_request *r, int64_t now_ms, int64_t wait_ms,
     // A tick early, as the timekeeper may come a tick late; but not at once.
     wait_ms -= wait_ms / 2 < TICK_MS ? wait_ms / 2 : TICK_MS;
     return deferred_next(&me->deferred, me->fd, now_ms + wait_ms, work, ticket);
-}
-
-void
-http_continue(struct http_request *r)
-{
-    static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
-
-    deferred_settle(&me->deferred);
-    mg_write(r->connection, interim, sizeof interim - 1);
 }
 
 // --- answers -------------------------------------------------------------------------------
@@ -414,27 +418,18 @@ start_civetweb(struct http_server *s)
     snprintf(queue, sizeof queue, "%d", o->queue);
     snprintf(timeout, sizeof timeout, "%lld", (long long)o->request_timeout_ms);
     snprintf(idle, sizeof idle, "%lld", (long long)o->idle_ms);
-    const char *settings[] = {"listening_ports",
-                              ports,
-                              "num_threads",
-                              threads,
-                              "request_timeout_ms",
-                              timeout,
-                              "enable_keep_alive",
-                              "yes",
-                              "keep_alive_timeout_ms",
-                              idle,
-                              "connection_queue",
-                              queue,
-                              "tcp_nodelay",
-                              "1",
-                              "decode_url",
-                              "no",
-                              "enable_auth_domain_check",
-                              "no",
-                              NULL};
+    const char *settings[][2] = {{"listening_ports", ports},
+                                 {"num_threads", threads},
+                                 {"request_timeout_ms", timeout},
+                                 {"enable_keep_alive", "yes"},
+                                 {"keep_alive_timeout_ms", idle},
+                                 {"connection_queue", queue},
+                                 {"tcp_nodelay", "1"},
+                                 {"decode_url", "no"},
+                                 {"enable_auth_domain_check", "no"},
+                                 {NULL, NULL}};
     mg_init_library(0);
-    return mg_start(&callbacks, s, settings);
+    return mg_start(&callbacks, s, &settings[0][0]);
 }
 
 struct http_server *

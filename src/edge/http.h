@@ -29,6 +29,7 @@ struct http_request {
     size_t headers_len;
     bool is_whole;      // every line of the head is a header, and each was read
     size_t connections; // that have a thread now, silent ones too
+    bool owes_continue; // false; for http_read
     void *connection;
 };
 
@@ -117,11 +118,9 @@ struct span http_find_header(const struct http_request *r, const char *name,
 
 // http_read reads up to len bytes of the body (chunks decoded) and returns soon after the
 // deadline (clock_mono_ms) at the latest. The number read, 0 at the end of the body, -1 when
-// the connection broke, the chunks are none, or the time was up.
+// the connection broke, the chunks are none, or the time was up. The first one sends the interim
+// answer that `Expect: 100-continue` asks for, if the handler set owes_continue.
 int64_t http_read(struct http_request *r, char *to, size_t len, int64_t deadline_ms);
-
-// http_continue sends the interim answer that `Expect: 100-continue` asks for.
-void http_continue(struct http_request *r);
 
 // http_reply sends the whole answer with one write. `headers` are extra lines, each ended by
 // CRLF, or "". With `close` the connection is closed after it. HEAD gets no body.

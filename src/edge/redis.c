@@ -23,14 +23,6 @@ enum { ASK_MAX = 32, HOST_MAX = 255, ADDRESSES_MAX = 8 };
 // Redis takes no more than 1 GiB of one command.
 static const size_t ARGS_MAX = (size_t)1 << 30;
 
-struct redis {
-    redisContext *context;
-    redisReply *reply; // the last one received
-    struct redis_args head;
-    int64_t command_ms;
-    bool dead;
-};
-
 static struct timeval
 time_of_ms(int64_t ms)
 {
@@ -316,12 +308,6 @@ static const redisReply *
 inner(const struct redis_reply *reply)
 {
     return (const void *)reply;
-}
-
-bool
-redis_is_dead(const struct redis *r)
-{
-    return r->dead;
 }
 
 bool

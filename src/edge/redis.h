@@ -28,7 +28,21 @@ struct redis_options {
     int64_t command_ms; // as redis_set_timeout; 0: 10000
 };
 
-struct redis;
+// redis_args are arguments already in wire form, so that a large command is put together
+// without a copy and can be sent again after another head.
+struct redis_args {
+    struct buf bytes;
+    size_t count;
+};
+
+struct redis {
+    bool dead; // nothing more can be done with it
+    // redis.c's
+    struct redisContext *context;
+    struct redisReply *reply; // the last one received
+    struct redis_args head;
+    int64_t command_ms;
+};
 
 // redis_open connects, authenticates and selects the database. NULL with ERR_AGAIN when
 // the server cannot be reached or is full, ERR_INPUT when it refuses what we say (password,
@@ -36,9 +50,6 @@ struct redis;
 // that is not resolved within connect_ms is ERR_AGAIN too.
 struct redis *redis_open(const struct redis_options *options, struct err *err);
 void redis_close(struct redis *r); // NULL is fine
-
-// redis_is_dead: nothing more can be done with it.
-bool redis_is_dead(const struct redis *r);
 
 // redis_peer_closed says, without waiting, whether the server has closed the connection while
 // nothing was asked (it ended, or its `timeout` for idle connections has passed).
@@ -76,13 +87,6 @@ const struct redis_reply *redis_command(struct redis *r, const struct span *args
 // redis_ask is redis_command for NUL-terminated arguments, ended by NULL.
 const struct redis_reply *redis_ask(struct redis *r, struct err *err, ...)
     __attribute__((sentinel));
-
-// redis_args are arguments already in wire form, so that a large command is put together
-// without a copy and can be sent again after another head.
-struct redis_args {
-    struct buf bytes;
-    size_t count;
-};
 
 void redis_args_add(struct redis_args *a, struct span s);
 

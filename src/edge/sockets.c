@@ -396,8 +396,8 @@ sockets_nowhere(void)
 
 // --- for people and the service manager ---------------------------------------------------
 
-static void
-format_address(const union address *a, char to[SOCKETS_TEXT])
+void
+sockets_format(const union address *a, char to[SOCKETS_TEXT])
 {
     char host[INET6_ADDRSTRLEN] = "?";
 
@@ -412,26 +412,6 @@ format_address(const union address *a, char to[SOCKETS_TEXT])
         snprintf(to, SOCKETS_TEXT, "unix:%s%.107s", abstract ? "@" : "",
                  a->un.sun_path + abstract);
     }
-}
-
-void
-sockets_format(int fd, char to[SOCKETS_TEXT])
-{
-    union address a = address_of(fd);
-
-    format_address(&a, to);
-}
-
-void
-sockets_format_here(const union address *a, char to[SOCKETS_TEXT])
-{
-    union address here = *a;
-
-    if (a->any.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr))
-        here.in6.sin6_addr = in6addr_loopback;
-    else if (a->any.sa_family == AF_INET && a->in.sin_addr.s_addr == 0)
-        here.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    format_address(&here, to);
 }
 
 void

@@ -53,11 +53,9 @@ int sockets_inherited(int *fds, size_t max, size_t *len, struct err *err);
 // stays, and is an error. Non-blocking, close-on-exec.
 int sockets_listen(const struct socket_address *a, struct err *err);
 
-// sockets_format writes a socket's own address as the configuration has it (and [IPv6]:port).
-// sockets_format_here writes the one to connect to: any address (0.0.0.0, [::]) is this machine.
+// sockets_format writes an address as the configuration has it (and [IPv6]:port).
 enum { SOCKETS_TEXT = 128 };
-void sockets_format(int fd, char to[SOCKETS_TEXT]);
-void sockets_format_here(const union address *a, char to[SOCKETS_TEXT]);
+void sockets_format(const union address *a, char to[SOCKETS_TEXT]);
 
 // sockets_find_listener finds this process's listening IPv4 socket with that port,
 // sockets_find_connection its IPv4 connection with that peer and local port (network byte order);

@@ -245,9 +245,13 @@ log_start_up(const struct receiver *r)
 {
     const struct config *c = r->snapshot->config;
     char address[SOCKETS_TEXT];
+    union address at;
 
     for (size_t i = 0; i < r->sockets_len; i++) {
-        sockets_format(r->sockets[i], address);
+        socklen_t size = sizeof at;
+        memset(&at, 0, sizeof at); // a unix path need not end in NUL
+        getsockname(r->sockets[i], &at.any, &size);
+        sockets_format(&at, address);
         log_info("receiver: accepting posts for %zu hooks on %s", c->hooks_len, address);
     }
     log_info("receiver: journal %s in %s, admin on %s", journal_id(r->journal),

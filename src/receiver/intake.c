@@ -312,8 +312,7 @@ take_in(struct intake *i, struct http_request *r, const struct gate_verdict *v,
     const struct config *c = snapshot->config;
     int64_t deadline_ms = start_us / 1000 + c->request_timeout_ms;
 
-    if (v->wants_continue)
-        http_continue(r);
+    r->owes_continue = v->wants_continue;
     int code = read_body(r, v, c, deadline_ms, &b->body);
     if (code == 0)
         code = store(i, r, v, snapshot, b, start_us);

@@ -276,7 +276,7 @@ trim_stream(struct relay *r, const char *name, int64_t age_us, int64_t now_us, b
         gone += trim_by(r, key, "MAXLEN", entries_max, false);
     uint64_t after = gone ? length_of(r, key) : before;
 
-    if (!redis_is_dead(r->redis)) // else these are no figures
+    if (!r->redis->dead) // else these are no figures
         show(name, after, lag, gone,
              after < before ? beyond(lag, after) - beyond(lag, before) : 0);
     return gone;
@@ -464,7 +464,7 @@ trim(struct relay *r)
         if (dead && gone > 0)
             sweep_aside(r);
     }
-    if (redis_is_dead(r->redis))
+    if (r->redis->dead)
         r->trim.exact_ms = 0;
 }
 
