@@ -77,7 +77,7 @@ take_sockets(const struct mg_context *context, struct http_server *s)
     for (size_t i = 0; i < len; i++) {
         s->slots[i] = -1;
         if ((int)i < got)
-            s->slots[i] = sockets_find_listener(htons((uint16_t)ports[i].port));
+            s->slots[i] = sockets_find(htons((uint16_t)ports[i].port), NULL);
         if (s->slots[i] < 0 || dup3(s->sockets[i], s->slots[i], O_CLOEXEC) < 0)
             s->failed = true;
     }
@@ -300,7 +300,7 @@ find_descriptor(const struct mg_request_info *info)
 
     if (inet_pton(AF_INET, info->remote_addr, &peer.sin_addr) != 1)
         return -1;
-    return sockets_find_connection(&peer, htons((uint16_t)info->server_port));
+    return sockets_find(htons((uint16_t)info->server_port), &peer);
 }
 
 struct deferred *
@@ -377,12 +377,29 @@ answer_refusal(struct mg_connection *conn, int code, const char *text)
 
 // --- start and end -------------------------------------------------------------------------
 
+// A listening socket that nobody can know of; -1 with errno.
+static int
+listen_nowhere(void)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct sockaddr_un name = {.sun_family = AF_UNIX}; // the kernel invents one
+
+    if (fd < 0)
+        return -1;
+    if (bind(fd, (struct sockaddr *)&name, sizeof(sa_family_t)) < 0 ||
+        listen(fd, 1) < 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
 static struct http_server *
 make_server(const struct http_options *options, struct err *err)
 {
     struct http_server *s = memory_get(sizeof *s);
 
-    *s = (struct http_server){.options = *options, .nowhere = sockets_nowhere()};
+    *s = (struct http_server){.options = *options, .nowhere = listen_nowhere()};
     for (size_t i = 0; i < options->sockets_len; i++)
         s->sockets[i] = options->sockets[i];
     sem_init(&s->taken, 0, 0);
@@ -465,10 +482,4 @@ http_stop_listening(struct http_server *s, bool shared)
             shutdown(s->slots[i], SHUT_RDWR);
         dup3(s->nowhere, s->slots[i], O_CLOEXEC); // both are open: it cannot fail
     }
-}
-
-bool
-http_is_quiet(const struct http_server *s)
-{
-    return !sockets_have_connections(s->sockets, s->options.sockets_len);
 }

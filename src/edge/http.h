@@ -144,8 +144,4 @@ struct span http_format(char *to, int code, const char *headers, struct span bod
 // queueing for whoever has them; others are closed, their addresses free, when it returns.
 void http_stop_listening(struct http_server *s, bool shared);
 
-// http_is_quiet says whether no connection of these sockets is open any more in this
-// process: neither served nor waiting for a thread.
-bool http_is_quiet(const struct http_server *s);
-
 #endif

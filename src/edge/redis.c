@@ -276,7 +276,7 @@ redis_open(const struct redis_options *o, struct err *err)
         die(r, err);
         goto close;
     }
-    redis_set_timeout(r, o->command_ms ? o->command_ms : COMMAND_MS);
+    r->command_ms = o->command_ms ? o->command_ms : COMMAND_MS;
     if (o->connected)
         o->connected(r->context->fd, o->context);
     if (authenticate(r, o, err) == 0 && select_database(r, o, err) == 0)
@@ -317,17 +317,6 @@ redis_peer_closed(const struct redis *r)
     ssize_t n = recv(r->context->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
     return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
-}
-
-void
-redis_set_timeout(struct redis *r, int64_t ms)
-{
-    if (r->command_ms == ms)
-        return;
-    r->command_ms = ms;
-    // Reads are waited for in redis_receive; this is for writes. It fails only on a socket that
-    // is closed, which the next write reports.
-    (void)redisSetTimeout(r->context, time_of_ms(ms));
 }
 
 struct redis_value
@@ -460,6 +449,16 @@ read_reply(struct redis *r, void **reply, struct err *err)
     }
 }
 
+// Reads are waited for in read_reply; this is for writes. It fails only on a socket that is
+// closed, which the next write reports.
+static void
+limit_writes(struct redis *r)
+{
+    if (r->write_ms != r->command_ms)
+        (void)redisSetTimeout(r->context, time_of_ms(r->command_ms));
+    r->write_ms = r->command_ms;
+}
+
 const struct redis_reply *
 redis_receive(struct redis *r, struct err *err)
 {
@@ -473,6 +472,7 @@ redis_receive(struct redis *r, struct err *err)
     if (r->reply)
         freeReplyObject(r->reply);
     r->reply = NULL;
+    limit_writes(r);
     while (!written)
         if (redisBufferWrite(r->context, &written) != REDIS_OK && die(r, err) < 0)
             return NULL;

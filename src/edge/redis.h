@@ -25,7 +25,7 @@ struct redis_options {
     void (*connected)(int fd, void *context);
     void *context;
     int64_t connect_ms; // 0: 5000
-    int64_t command_ms; // as redis_set_timeout; 0: 10000
+    int64_t command_ms; // of struct redis; 0: 10000
 };
 
 // redis_args are arguments already in wire form, so that a large command is put together
@@ -37,11 +37,14 @@ struct redis_args {
 
 struct redis {
     bool dead; // nothing more can be done with it
+    // May be changed. A reply must be complete within that time after its command was written;
+    // a write that makes no progress for as long fails.
+    int64_t command_ms;
     // redis.c's
     struct redisContext *context;
     struct redisReply *reply; // the last one received
     struct redis_args head;
-    int64_t command_ms;
+    int64_t write_ms; // of the socket
 };
 
 // redis_open connects, authenticates and selects the database. NULL with ERR_AGAIN when
@@ -54,10 +57,6 @@ void redis_close(struct redis *r); // NULL is fine
 // redis_peer_closed says, without waiting, whether the server has closed the connection while
 // nothing was asked (it ended, or its `timeout` for idle connections has passed).
 bool redis_peer_closed(const struct redis *r);
-
-// redis_set_timeout replaces command_ms. A reply must be complete within that time after its
-// command was written; a write that makes no progress for as long fails.
-void redis_set_timeout(struct redis *r, int64_t ms);
 
 // A reply belongs to its connection and is valid until the next redis_receive (or
 // redis_command, redis_ask) on it.

@@ -281,42 +281,35 @@ find_descriptor(bool (*wanted)(int fd, void *context), void *context)
     return found;
 }
 
-static bool
-listens_on_port(int fd, void *port)
-{
-    union address a = address_of(fd);
-
-    return a.any.sa_family == AF_INET && a.in.sin_port == *(const in_port_t *)port &&
-           listens(fd);
-}
-
-int
-sockets_find_listener(in_port_t port)
-{
-    int fd = find_descriptor(listens_on_port, &port);
-
-    return fd < 0 ? -1 : fd;
-}
-
 struct ends {
-    struct sockaddr_in peer;
     in_port_t port;
-    int found; // -1: none yet
+    const struct sockaddr_in *peer; // NULL: it listens
+    int found;                      // -1: none yet
     bool several;
 };
 
-// Looks at all descriptors: with one port on several addresses, one peer may have two.
 static bool
-note_ends(int fd, void *context)
+has_peer(int fd, const struct sockaddr_in *wanted)
 {
-    struct ends *e = context;
     struct sockaddr_in peer = {0};
     socklen_t len = sizeof peer;
 
-    if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0 ||
-        peer.sin_family != AF_INET || peer.sin_port != e->peer.sin_port ||
-        peer.sin_addr.s_addr != e->peer.sin_addr.s_addr ||
-        address_of(fd).in.sin_port != e->port)
+    return getpeername(fd, (struct sockaddr *)&peer, &len) == 0 &&
+           peer.sin_family == AF_INET && peer.sin_port == wanted->sin_port &&
+           peer.sin_addr.s_addr == wanted->sin_addr.s_addr;
+}
+
+// Checks all descriptors: with one port on several addresses, one peer may have two.
+static bool
+record_ends(int fd, void *context)
+{
+    struct ends *e = context;
+    union address a = address_of(fd);
+
+    if (a.any.sa_family != AF_INET || a.in.sin_port != e->port)
+        return false;
+    if (e->peer ? !has_peer(fd, e->peer)
+                : a.in.sin_addr.s_addr != htonl(INADDR_LOOPBACK) || !listens(fd))
         return false;
     e->several = e->found >= 0;
     e->found = fd;
@@ -324,11 +317,11 @@ note_ends(int fd, void *context)
 }
 
 int
-sockets_find_connection(const struct sockaddr_in *peer, in_port_t port)
+sockets_find(in_port_t port, const struct sockaddr_in *peer)
 {
-    struct ends e = {.peer = *peer, .port = port, .found = -1};
+    struct ends e = {.port = port, .peer = peer, .found = -1};
 
-    (void)find_descriptor(note_ends, &e); // its answer stands in e
+    (void)find_descriptor(record_ends, &e); // its answer stands in e
     return e.several ? -1 : e.found;
 }
 
@@ -376,22 +369,6 @@ sockets_have_connections(const int *listening, size_t len)
     struct places places = {listening, len};
 
     return find_descriptor(is_connection, &places) != NONE;
-}
-
-int
-sockets_nowhere(void)
-{
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    struct sockaddr_un name = {.sun_family = AF_UNIX}; // the kernel invents one
-
-    if (fd < 0)
-        return -1;
-    if (bind(fd, (struct sockaddr *)&name, sizeof(sa_family_t)) < 0 ||
-        listen(fd, 1) < 0) {
-        close(fd);
-        return -1;
-    }
-    return fd;
 }
 
 // --- for people and the service manager ---------------------------------------------------

@@ -57,18 +57,15 @@ int sockets_listen(const struct socket_address *a, struct err *err);
 enum { SOCKETS_TEXT = 128 };
 void sockets_format(const union address *a, char to[SOCKETS_TEXT]);
 
-// sockets_find_listener finds this process's listening IPv4 socket with that port,
-// sockets_find_connection its IPv4 connection with that peer and local port (network byte order);
-// -1 when there is none, or more than one connection.
-int sockets_find_listener(in_port_t port);
-int sockets_find_connection(const struct sockaddr_in *peer, in_port_t port);
+// sockets_find finds this process's IPv4 socket with that local port (network byte order): the
+// connection with that peer, or the one that listens on 127.0.0.1 (NULL); -1 when there is none,
+// or more than one.
+int sockets_find(in_port_t port, const struct sockaddr_in *peer);
 
 // sockets_have_connections says whether a connection whose local port or path is that of one of
-// the listening sockets is open in this process; true also when it cannot look.
+// the listening sockets is open in this process, served or waiting for a thread; true also when it
+// cannot look.
 bool sockets_have_connections(const int *listening, size_t len);
-
-// sockets_nowhere makes a listening socket that nobody can know of; -1 with errno.
-int sockets_nowhere(void);
 
 // sockets_notify tells the service manager (sd_notify(3)); nothing when there is none.
 void sockets_notify(const char *state);

@@ -325,7 +325,7 @@ wait_quiet(struct receiver *r)
             return false;
         }
         clock_sleep_ms(5);
-    } while (!http_is_quiet(r->server));
+    } while (sockets_have_connections(r->sockets, r->sockets_len));
     log_info("receiver: all accepted requests have been answered (%lld ms)",
              (long long)(clock_mono_ms() - start));
     return true;

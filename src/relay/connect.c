@@ -150,7 +150,7 @@ limit_wait(struct relay *r)
         limit_ms -= silent_ms;
     if (limit_ms < poll_limit_ms(r))
         limit_ms = poll_limit_ms(r);
-    redis_set_timeout(r->redis, limit_ms);
+    r->redis->command_ms = limit_ms;
 }
 
 static enum reply
@@ -280,7 +280,7 @@ ask(struct relay *r, struct found *f)
         return connection_lost(r, &err);
     for (size_t i = 0; i < 3; i++) {
         int64_t left_ms = until_ms - clock_mono_ms();
-        redis_set_timeout(r->redis, left_ms > 1 ? left_ms : 1);
+        r->redis->command_ms = left_ms > 1 ? left_ms : 1;
         const struct redis_reply *reply = redis_receive(r->redis, &err);
         if (!reply)
             return connection_lost(r, &err);
