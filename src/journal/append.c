@@ -82,11 +82,13 @@ struct sleeper {
     _Atomic(uint32_t) *turn; // the futex word
 };
 
+_Atomic(uint32_t) append_turns[2];
+
 // With the lock, for a record that was just added.
 static void
 sleeper_join(struct sleeper *s, struct journal *j)
 {
-    s->turn = &j->turns[j->open - j->groups];
+    s->turn = &append_turns[j->open - j->groups];
     j->open->has_sleepers = true;
 }
 

@@ -404,7 +404,7 @@ take_group(struct journal *j)
 static void
 answer(struct journal *j, const struct group *g, bool durable)
 {
-    _Atomic(uint32_t) *turn = &j->turns[g - j->groups];
+    _Atomic(uint32_t) *turn = &append_turns[g - j->groups];
 
     for (size_t i = 0; i < g->len; i++)
         g->waiters[i].done(g->waiters[i].context, g->waiters[i].ticket, durable);

@@ -94,9 +94,7 @@ struct journal {
     pthread_cond_t filled;   // to the committer: maintenance is done with it
     pthread_cond_t read;     // to cursors: more is durable
     struct group groups[2], *open; // the other one is the committer's
-    _Atomic(uint32_t)
-        turns[2]; // futex words: rises when a group in this place is answered
-    bool idle;    // the committer sleeps
+    bool idle;                     // the committer sleeps
     bool stopping;
     uint64_t next, durable, published;
     uint64_t reserved;    // the next group starts after it
@@ -219,6 +217,13 @@ int bad_copy(int dir, int fd, const char *name, uint64_t from, uint64_t to,
 // bad_clean removes what was put there more than BAD_KEEP_DAYS before now_us (wall clock).
 // Only files whose names we give are touched.
 void bad_clean(int dir, int64_t now_us);
+
+// --- append.c ----------------------------------------------------------------------------
+
+// The futex words of those who sleep in journal_append, by the place of their group in
+// journal.groups: one rises when that group is answered. They are no journal's own, because a
+// sleeper that looks at its word once more may find the journal closed.
+extern _Atomic(uint32_t) append_turns[2];
 
 // --- commit.c ----------------------------------------------------------------------------
 

@@ -118,6 +118,32 @@ run(void)
         expect(atomic_load(&number_of[s]) == read_of[s], "what was acknowledged is read");
 }
 
+static void *
+append_last(void *returned)
+{
+    struct err err;
+
+    expect(journal_append(journal, SPAN("the last one"), 60000, NULL, NULL, &err) == 0,
+           "an append is durable in a minute");
+    atomic_store_explicit((atomic_bool *)returned, true, memory_order_relaxed);
+    return NULL;
+}
+
+// Who has its answer has left the journal: a receiver's threads are not joined before it closes.
+static void
+close_after_an_append(void)
+{
+    static atomic_bool returned;
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, append_last, &returned))
+        exit(1);
+    while (!atomic_load_explicit(&returned, memory_order_relaxed))
+        clock_sleep_ms(1);
+    journal_close(journal);
+    pthread_join(thread, NULL);
+}
+
 int
 main(void)
 {
@@ -137,7 +163,7 @@ main(void)
     reader = cursor_open(journal, 0);
     run();
     cursor_close(reader);
-    journal_close(journal);
+    close_after_an_append();
     snprintf(command, sizeof command, "rm -rf %s", directory);
     expect(system(command) == 0, "the directory can be removed");
     printf("%d passed, %d failed\n", failed == 0, failed != 0);
