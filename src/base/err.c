@@ -23,23 +23,13 @@ fill(struct err *err, enum err_kind kind, enum exit_code exit, const char *forma
 }
 
 int
-err_set(struct err *err, enum err_kind kind, const char *format, ...)
+err_write(struct err *err, enum err_kind kind, enum exit_code exit, const char *format,
+          ...)
 {
     va_list args;
 
     va_start(args, format);
-    fill(err, kind, EXIT_CODE_FAILURE, format, args);
-    va_end(args);
-    return -1;
-}
-
-int
-err_exit(struct err *err, enum exit_code exit, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    fill(err, ERR_FATAL, exit, format, args);
+    fill(err, kind, exit, format, args);
     va_end(args);
     return -1;
 }

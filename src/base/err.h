@@ -35,12 +35,12 @@ struct err {
 // err_set writes kind and sentence and returns -1, so that `return err_set(...)` reads
 // well. The formatted text is escaped as text_escape() does (bytes from outside may be
 // among the arguments) and cut at the end of `text`. err may be NULL: nothing is kept.
-int err_set(struct err *err, enum err_kind kind, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+#define err_set(err, kind, ...) err_write(err, kind, EXIT_CODE_FAILURE, __VA_ARGS__)
 
 // err_exit is err_set with kind ERR_FATAL and an exit code.
-int err_exit(struct err *err, enum exit_code exit, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+#define err_exit(err, exit, ...) err_write(err, ERR_FATAL, exit, __VA_ARGS__)
+int err_write(struct err *err, enum err_kind kind, enum exit_code exit,
+              const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 // err_errno adds ": " and strerror(errno), keeps errno in `error`, and is ERR_FATAL.
 int err_errno(struct err *err, const char *format, ...)

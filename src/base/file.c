@@ -192,16 +192,13 @@ read_variable(const char *name, struct buf *to, struct err *err)
 }
 
 static void
-strip(struct buf *b, size_t start)
+strip(struct buf *b)
 {
-    static const char mark[] = "\xef\xbb\xbf";
-
-    if (span_starts(span_from(buf_span(b), start), SPAN("\xef\xbb\xbf"))) {
-        memmove(b->at + start, b->at + start + strlen(mark),
-                b->len - start - strlen(mark));
-        b->len -= strlen(mark);
+    if (span_starts(buf_span(b), SPAN("\xef\xbb\xbf"))) {
+        b->len -= 3;
+        memmove(b->at, b->at + 3, b->len);
     }
-    while (b->len > start && (b->at[b->len - 1] == '\n' || b->at[b->len - 1] == '\r'))
+    while (b->len > 0 && (b->at[b->len - 1] == '\n' || b->at[b->len - 1] == '\r'))
         b->len--;
 }
 
@@ -225,20 +222,18 @@ check_bytes(const char *path, struct span s, struct err *err)
 int
 file_read_secret(const char *path, size_t min, struct buf *to, struct err *err)
 {
-    size_t start = to->len;
-    bool variable = strncmp(path, "env:", 4) == 0;
+    int result = strncmp(path, "env:", 4) == 0 ? read_variable(path + 4, to, err)
+                                               : read_secret_file(path, to, err);
 
-    if ((variable ? read_variable(path + 4, to, err) : read_secret_file(path, to, err)) <
-        0)
+    if (result < 0)
         return -1;
-    strip(to, start);
-    struct span found = span_from(buf_span(to), start);
-    if (check_bytes(path, found, err) < 0)
+    strip(to);
+    if (check_bytes(path, buf_span(to), err) < 0)
         return -1;
-    if (found.len < min)
+    if (to->len < min)
         return err_set(err, ERR_INPUT,
                        "%s: the secret has %zu bytes; at least %zu are required", path,
-                       found.len, min);
+                       to->len, min);
     return 0;
 }
 

@@ -10,11 +10,11 @@
 // ERR_INPUT, one that cannot be opened or read ERR_FATAL.
 int file_read(const char *path, struct buf *to, struct err *err);
 
-// file_read_secret reads a secret: one line of text, in a regular file of ours or root's
-// that others can neither read nor write; where it is root's, one of our own groups may
-// read it. A file below $CREDENTIALS_DIRECTORY may have any mode (systemd keeps that
-// directory to itself). "env:NAME" is a variable of the environment. A byte order mark
-// and line ends at the end are dropped. Fewer than `min` bytes, or other control bytes,
+// file_read_secret reads a secret into *to, which is empty: one line of text, in a regular
+// file of ours or root's that others can neither read nor write; where it is root's, one of
+// our own groups may read it. A file below $CREDENTIALS_DIRECTORY may have any mode (systemd
+// keeps that directory to itself). "env:NAME" is a variable of the environment. A byte order
+// mark and line ends at the end are dropped. Fewer than `min` bytes, or other control bytes,
 // is ERR_INPUT; a wrong mode is refused with EXIT_CODE_PERMISSION and the chmod to use.
 int file_read_secret(const char *path, size_t min, struct buf *to, struct err *err);
 
