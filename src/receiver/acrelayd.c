@@ -78,21 +78,6 @@ open_sockets(struct receiver *r, struct err *err)
     return 0;
 }
 
-static int
-open_journal(struct receiver *r, struct err *err)
-{
-    const struct config *c = r->snapshot->config;
-    struct journal_options options = {.directory = c->state_dir,
-                                      .keep_us = c->journal_keep_us,
-                                      .keep_bytes_max = c->journal_keep_max,
-                                      .bytes_max = c->journal_max,
-                                      .lock_wait_ms = c->journal_lock_wait_ms,
-                                      .force = r->force};
-
-    r->journal = journal_open(&options, err);
-    return r->journal ? 0 : -1;
-}
-
 // --- what the admin listener shows ----------------------------------------------------------
 
 // The lock is held while journal and relay are asked, or they could be released meanwhile.
@@ -290,8 +275,17 @@ start_journal(struct receiver *r, struct err *err)
         result = fit_limits(r, err);
     if (result == 0)
         result = open_sockets(r, err);
-    if (result == 0)
-        result = open_journal(r, err);
+    if (result == 0) {
+        r->journal = journal_open(
+            &(struct journal_options){.directory = c->state_dir,
+                                      .keep_us = c->journal_keep_us,
+                                      .keep_bytes_max = c->journal_keep_max,
+                                      .bytes_max = c->journal_max,
+                                      .lock_wait_ms = c->journal_lock_wait_ms,
+                                      .force = r->force},
+            err);
+        result = r->journal ? 0 : -1;
+    }
     sigprocmask(SIG_BLOCK, &stops, NULL); // for good: serve takes them
     return result;
 }
