@@ -62,14 +62,6 @@ struct sum {
     uint64_t files, bytes;
 };
 
-static void
-remove_old(int bad, const char *name)
-{
-    if (unlinkat(bad, name, 0) == 0)
-        log_warn("journal: %s/%s was quarantined more than %d days ago: removed",
-                 bad_name, name, BAD_KEEP_DAYS);
-}
-
 // sweep removes the regular files of ours that are older than `before_s`, and adds up the rest.
 // Their time is that of the last change: renaming a file sets it, and nobody can set it back.
 static struct sum
@@ -90,7 +82,9 @@ sweep(int dir, int64_t before_s)
             !S_ISREG(st.st_mode))
             continue;
         if ((int64_t)st.st_ctim.tv_sec < before_s) {
-            remove_old(fd, e->d_name);
+            if (unlinkat(fd, e->d_name, 0) == 0)
+                log_warn("journal: %s/%s was quarantined more than %d days ago: removed",
+                         bad_name, e->d_name, BAD_KEEP_DAYS);
             continue;
         }
         sum.files++;

@@ -33,7 +33,7 @@ segment_seal(struct journal *j)
     struct segment_frame f = {
         .sequence = j->written, .received_us = j->last_us, .durable = j->written};
 
-    f.crc = segment_frame_crc(j->salt, &f, NULL);
+    f.crc = segment_frame_crc(j->tail.salt, &f, NULL);
     if (tail_write(&j->tail, j->fd, span_make((const char *)&f, SEGMENT_FRAME), NULL) ==
             0 &&
         fdatasync(j->fd) == 0)
@@ -146,7 +146,6 @@ segment_rotate(struct journal *j, uint64_t first, struct err *err)
     pthread_mutex_unlock(&j->lock);
     if (result < 0)
         return -1;
-    j->salt = s.header.salt;
     j->used = SEGMENT_HEADER;
     j->written = first - 1;
     log_debug("journal: segment %s is begun, out of %s", s.name,
@@ -244,7 +243,7 @@ age_mark(struct age_marks *m, uint64_t first, int64_t boot_us, uint64_t publishe
 static int
 write_and_sync(struct journal *j, struct group *g, uint64_t *sync_us, struct err *err)
 {
-    group_finish(g, j->salt, j->durable);
+    group_finish(g, j->tail.salt, j->durable);
     if (tail_write(&j->tail, j->fd, buf_span(&g->bytes), err) < 0)
         return -1;
     int64_t start = clock_mono_us();

@@ -184,14 +184,14 @@ lock_directory(int dir, const char *path, int64_t wait_ms, struct err *err)
 }
 
 int
-dir_open(const char *path, const struct journal_options *owner, int *lock_fd,
-         struct err *err)
+dir_open(const struct journal_options *options, int *lock_fd, struct err *err)
 {
-    int dir = owner ? open_checked(path, owner->force, err) : open_directory(path, err);
+    const char *path = options->directory;
+    int dir = open_checked(path, options->force, err);
 
-    if (dir < 0 || !owner)
-        return dir;
-    *lock_fd = lock_directory(dir, path, owner->lock_wait_ms, err);
+    if (dir < 0)
+        return -1;
+    *lock_fd = lock_directory(dir, path, options->lock_wait_ms, err);
     if (*lock_fd >= 0)
         return dir;
     close(dir);
@@ -340,6 +340,26 @@ dir_list(int dir, bool owner, struct segment_list *list, struct err *err)
     if (list->spare_fd >= 0)
         close(list->spare_fd);
     list->spare_fd = -1;
+    return -1;
+}
+
+int
+dir_open_reader(const char *path, struct segment_list *list, char id[JOURNAL_ID_TEXT],
+                struct err *err)
+{
+    int dir = open_directory(path, err);
+    int result = dir < 0 ? -1 : dir_list(dir, false, list, err);
+
+    if (result == 0 && list->len == 0)
+        result =
+            err_exit(err, EXIT_CODE_DIRECTORY, "%s does not contain a journal", path);
+    if (result == 0) {
+        text_hex(id, JOURNAL_ID_TEXT, list->at[list->len - 1].header.id,
+                 JOURNAL_ID_BYTES);
+        return dir;
+    }
+    if (dir >= 0)
+        close(dir);
     return -1;
 }
 

@@ -51,7 +51,7 @@ struct tail {
     char *bytes; // in memory, aligned to a block
     size_t len, cap;
     uint64_t from; // where bytes[0] is in the file, a multiple of a block
-    uint64_t salt; // of the segment
+    uint64_t salt; // of the segment; the writer sets it
     bool direct;   // the writer's own
 };
 
@@ -118,7 +118,7 @@ struct journal {
 
     // the committer's own
     int fd; // of the active segment, -1: none
-    uint64_t salt, used;
+    uint64_t used;
     uint64_t written;    // last sequence in the active segment
     uint32_t tries;      // segments begun; part of their names
     bool zeroed;         // the active segment was a spare
@@ -162,12 +162,16 @@ rename_new(int from_dir, const char *from, int to_dir, const char *to)
 // --- dir.c: the files of a journal's directory: lock, segments, spare, bad/ -------------
 // All calls take the directory's descriptor; names are ours and never come from outside.
 
-// dir_open opens a directory. For its `owner` (NULL: a reader) it makes it, checks who may
-// write there, and takes the exclusive lock, writing our pid into it and waiting for it as the
-// options say. EXIT_CODE_DIRECTORY, EXIT_CODE_LOCK, or EXIT_CODE_PERMISSION where others can
-// write into it or it is another user's.
-int dir_open(const char *path, const struct journal_options *owner, int *lock_fd,
-             struct err *err);
+// dir_open opens the directory for its owner: it makes it, checks who may write there, and takes
+// the exclusive lock, writing our pid into it and waiting for it as the options say.
+// EXIT_CODE_DIRECTORY, EXIT_CODE_LOCK, or EXIT_CODE_PERMISSION where others can write into it or
+// it is another user's.
+int dir_open(const struct journal_options *options, int *lock_fd, struct err *err);
+
+// dir_open_reader opens and lists a directory for reading only; *id is the journal's.
+// EXIT_CODE_DIRECTORY when it is not one.
+int dir_open_reader(const char *path, struct segment_list *list, char id[JOURNAL_ID_TEXT],
+                    struct err *err);
 
 // dir_list reads the headers of all segments. The owner's list moves what is foreign to bad/,
 // removes what a process that died has left, and opens the spare.

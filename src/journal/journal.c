@@ -273,7 +273,7 @@ journal_open(const struct journal_options *options, struct err *err)
                           .tail.lock = PTHREAD_MUTEX_INITIALIZER,
                           .fd = -1,
                           .aged = PTHREAD_MUTEX_INITIALIZER};
-    j->dir = dir_open(options->directory, options, &j->lock_fd, err);
+    j->dir = dir_open(options, &j->lock_fd, err);
     if (j->dir < 0)
         goto fail;
     set_defaults(j);

@@ -2,7 +2,6 @@
 // header says that it was skipped.
 #include "journal/verify.h"
 
-#include "base/text.h"
 #include "journal/internal.h"
 
 #include <dirent.h>
@@ -30,7 +29,7 @@ count_bad(int dir)
 
 // The verification of one segment of a list.
 struct verify {
-    const struct segment_list *list;
+    struct segment_list list;
     const struct verify_report *report;
     size_t i;
     bool held; // a process may just be writing to the newest segment
@@ -41,7 +40,7 @@ struct verify {
 static bool
 is_newest(const struct verify *v)
 {
-    return v->i + 1 == v->list->len;
+    return v->i + 1 == v->list.len;
 }
 
 // A hole is lost as far as it had been acknowledged.
@@ -50,7 +49,7 @@ count_hole(struct verify *v, const struct segment_hole *hole)
 {
     struct range lost = {hole->first, hole->proved};
 
-    segment_list_trim_skipped(v->list, &lost);
+    segment_list_trim_skipped(&v->list, &lost);
     if (lost.first > lost.last) {
         if (v->found.state == VERIFY_CLEAN)
             v->found.state = VERIFY_TORN;
@@ -109,7 +108,7 @@ scan_all(struct verify *v, struct err *err)
 static int
 verify_one(struct verify *v, int dir, struct err *err)
 {
-    const struct segment *s = &v->list->at[v->i];
+    const struct segment *s = &v->list.at[v->i];
 
     if (segment_scan_open(&v->scan, dir, s->name, &s->header, err) < 0)
         return err->error == ENOENT ? 0 : -1;
@@ -140,7 +139,7 @@ add_up(struct verify_total *total, const struct verify_segment *s)
 static int
 verify_all(struct verify *v, int dir, struct verify_total *total, struct err *err)
 {
-    for (v->i = 0; v->i < v->list->len; v->i++) {
+    for (v->i = 0; v->i < v->list.len; v->i++) {
         int there = verify_one(v, dir, err);
         if (there < 0)
             return -1;
@@ -153,38 +152,20 @@ verify_all(struct verify *v, int dir, struct verify_total *total, struct err *er
     return 0;
 }
 
-static int
-verify_directory(struct verify *v, int dir, const char *directory,
-                 struct verify_total *total, struct err *err)
-{
-    struct segment_list list;
-
-    if (dir_list(dir, false, &list, err) < 0)
-        return -1;
-    if (list.len == 0)
-        return err_exit(err, EXIT_CODE_DIRECTORY, "%s does not contain a journal",
-                        directory);
-    text_hex(total->id, sizeof total->id, list.at[list.len - 1].header.id,
-             JOURNAL_ID_BYTES);
-    total->foreign = list.foreign;
-    total->bad_files = count_bad(dir);
-    v->list = &list;
-    int result = verify_all(v, dir, total, err);
-    free(list.at);
-    return result;
-}
-
 int
 journal_verify(const char *directory, const struct verify_report *report,
                struct verify_total *total, struct err *err)
 {
     struct verify v = {.report = report, .held = journal_is_held(directory)};
-    int dir = dir_open(directory, NULL, NULL, err);
 
     *total = (struct verify_total){0};
+    int dir = dir_open_reader(directory, &v.list, total->id, err);
     if (dir < 0)
         return -1;
-    int result = verify_directory(&v, dir, directory, total, err);
+    total->foreign = v.list.foreign;
+    total->bad_files = count_bad(dir);
+    int result = verify_all(&v, dir, total, err);
+    free(v.list.at);
     close(dir);
     return result;
 }
