@@ -37,7 +37,7 @@ sum_left(const struct buf *page)
         struct span text = span_cut(&rest, '\n');
         snprintf(line, sizeof line, "%.*s", (int)text.len, text.at);
         if (span_starts(text, SPAN("acrelay_requests_total{hook=\"")) &&
-            strstr(line, "code=\"404\"") && !strstr(line, "hook=\"-\""))
+            strstr(line, "code=\"404\"} ") && !strstr(line, "hook=\"-\""))
             left += strtod(strrchr(line, ' ') + 1, NULL);
     }
     return left;

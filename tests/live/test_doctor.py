@@ -101,6 +101,31 @@ def test_a_worker_whose_rounds_fail_is_not_well(idle_installation, redis):
     assert seconds < 12, seconds
 
 
+def test_status_survives_metrics_that_are_not_ours(receiver):
+    """Another program may hold the admin port."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            lines = {"/readyz": b'{"ready":true}',
+                     "/metrics": b'acrelay_requests_total{hook="a",code="404"}5\n'
+                                 b'acrelay_requests_total{hook="b",code="404"} 3\n'}
+            body = lines.get(self.path, b"")
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    text = receiver.config.read_text()
+    receiver.config.write_text(text.replace(f"127.0.0.1:{receiver.admin}",
+                                            f"127.0.0.1:{server.server_port}"))
+    code, [status], _, _ = run(receiver.config, "status")
+    assert code in (0, 69) and status["left_posts"] == 3
+    server.shutdown()
+
+
 def test_doctor_asks_a_silent_account_once(idle_installation, redis):
     """5 s at most, and it says what it asks meanwhile."""
     idle_installation.config.write_text(
