@@ -366,7 +366,7 @@ compare_account(struct report *r, struct worker *w, struct err *err)
     w->redis = (struct worker_redis){.config = w->config, .quiet = true};
     if (r->redis_usable)
         known_load(&w->known, &w->redis); // what AC stores differently
-    struct apply a = worker_apply(w);
+    struct apply a = {.w = w, .prune = w->config->worker_prune};
     int result = apply_plan(&a, err);
     if (result == 0) {
         report_ok(r, "activecampaign", "%s accepts the token; %zu webhooks",

@@ -18,13 +18,6 @@ may_write(void *worker)
 }
 
 static void
-count_progress(size_t done, size_t all, void *context)
-{
-    (void)context;
-    output_count(done, all);
-}
-
-static void
 report_wait(const struct rest_wait *w, void *context)
 {
     static int64_t quiet_ms = QUIET_MS;
@@ -115,9 +108,10 @@ apply(void *worker, struct err *err)
 
     if (lead(w, err) < 0)
         return -1;
-    struct apply a = worker_apply(w);
-    a.progress = count_progress;
-    a.refused = report_refused;
+    struct apply a = {.w = w,
+                      .prune = w->config->worker_prune,
+                      .progress = output_count,
+                      .refused = report_refused};
     output_wait("changes done");
     int result = apply_run(&a, err);
     output_wait_end();
@@ -141,7 +135,7 @@ recreate(void *worker, struct err *err)
     }
     if (lead(w, err) < 0)
         return -1;
-    struct apply a = worker_apply(w);
+    struct apply a = {.w = w, .prune = w->config->worker_prune};
     int result = apply_recreate(&a, name, err);
     apply_release(&a);
     if (result < 0)

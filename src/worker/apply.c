@@ -1,6 +1,5 @@
-#include "worker/apply.h"
+#include "worker/worker.h"
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "edge/admin.h"
 
@@ -31,11 +30,12 @@ static int
 list_and_plan(struct apply *a, bool again, struct err *err)
 {
     plan_release(&a->plan);
-    a->listed = ac_client_list(a->client, again, &a->found, err) == 0 &&
-                known_settle(a->known, a->client, a->wanted, &a->found, err) == 0;
+    a->listed =
+        ac_client_list(a->w->client, again, &a->found, err) == 0 &&
+        known_settle(&a->w->known, a->w->client, &a->w->wanted, &a->found, err) == 0;
     if (!a->listed)
         return -1;
-    plan_make(&a->plan, a->wanted, &a->found, a->prune);
+    plan_make(&a->plan, &a->w->wanted, &a->found, a->prune);
     return 0;
 }
 
@@ -62,17 +62,10 @@ wait_for_list(struct apply *a)
     log_info(
         "worker: ActiveCampaign does not show the changes yet; checking again in %lld ms",
         (long long)ms);
-    return a->client->options.wait(ms, a->client->options.context);
+    return a->w->client->options.wait(ms, a->w->client->options.context);
 }
 
 // --- what was done, and what a list has shown ----------------------------------------------
-
-static void
-save(struct apply *a, const char *name)
-{
-    if (a->redis)
-        known_save(a->known, a->redis, name);
-}
 
 static void
 add_done(struct apply *a, enum step_kind kind, uint64_t id, const struct hook *wanted)
@@ -117,7 +110,7 @@ confirm(struct apply *a)
         a->changed += shown == SHOWN && done->kind == STEP_CHANGE;
         a->removed += shown == SHOWN && done->kind == STEP_REMOVE;
         if (done->wanted)
-            save(a, done->wanted->name);
+            known_save(&a->w->known, &a->w->redis, done->wanted->name);
     }
     a->unconfirmed = left;
 }
@@ -134,9 +127,9 @@ has_name(const struct hook *hook, const char *name)
 static int
 check_taken(const struct apply *a, const struct hook *wanted, struct err *err)
 {
-    const char *path = wanted->url + strlen(a->config->public_url);
+    const char *path = wanted->url + strlen(a->w->config->public_url);
 
-    if (admin_takes(&a->config->receiver_admin, &a->config->listen, path) != 0)
+    if (admin_takes(&a->w->config->receiver_admin, &a->w->config->listen, path) != 0)
         return 0;
     return err_exit(err, EXIT_CODE_CONFIG,
                     "left as it is: the receiver would answer 404 to its new URL. Reload "
@@ -153,15 +146,15 @@ write_hook(struct apply *a, const struct hook *found, const struct hook *wanted,
 
     if (wanted && check_taken(a, wanted, err) < 0)
         return -1;
-    int result = ac_client_write(a->client, found, wanted, &answer, err);
+    int result = ac_client_write(a->w->client, found, wanted, &answer, err);
     if (result == 0)
         add_done(a, kind, found ? found->id : answer.id, wanted);
     if (result == 0 || answer.unclear)
-        known_wrote(a->known, found, wanted, &answer);
+        known_wrote(&a->w->known, found, wanted, &answer);
     else if (found && err->kind == ERR_AGAIN && err->exit == EXIT_CODE_CHANGES)
-        known_wrote(a->known, found, NULL, &answer); // whatever lists go on to show
+        known_wrote(&a->w->known, found, NULL, &answer); // whatever lists go on to show
     if (!found && (result == 0 || answer.unclear))
-        save(a, wanted->name);
+        known_save(&a->w->known, &a->w->redis, wanted->name);
     return result;
 }
 
@@ -179,7 +172,7 @@ find_missing(const struct known *k, const struct hook *wanted)
 static int
 create(struct apply *a, const struct hook *wanted, struct err *err)
 {
-    const struct known_hook *missing = find_missing(a->known, wanted);
+    const struct known_hook *missing = find_missing(&a->w->known, wanted);
 
     if (missing && missing->unclear)
         return err_exit(err, EXIT_CODE_CHANGES,
@@ -211,13 +204,13 @@ remove_twin(struct apply *a, const struct hook *twin, struct err *err)
                 stays && !(a->plan.at[k].kind == STEP_REMOVE && a->plan.at[k].found == h);
         if (!stays)
             continue;
-        enum ac_client_found there = ac_client_get(a->client, h->id, &now, err);
+        enum ac_client_found there = ac_client_get(a->w->client, h->id, &now, err);
         hook_release(&now);
         if (there == AC_CLIENT_ERROR)
             return -1;
         if (there != AC_CLIENT_ABSENT)
             return write_hook(a, twin, NULL, err);
-        known_wrote(a->known, h, NULL, &none);
+        known_wrote(&a->w->known, h, NULL, &none);
     }
     return err_set(err, ERR_AGAIN, "the webhook with the same effect is gone");
 }
@@ -288,7 +281,7 @@ write_plan(struct apply *a, struct err *first, struct err *err)
             continue;
         if (write_step(a, s, err) == 0) {
             if (a->progress)
-                a->progress(i + 1, a->plan.len, a->context);
+                a->progress(i + 1, a->plan.len);
             continue;
         }
         err_context(err, "hook %s", name_of(s));
@@ -316,7 +309,7 @@ report_doubles(struct apply *a)
 
     for (size_t i = 0; i < a->found.len; i++) {
         const struct hook *h = &a->found.at[i],
-                          *like = plan_alike(a->wanted, h, &certain);
+                          *like = plan_alike(&a->w->wanted, h, &certain);
         if (!like || !certain || h->id == like->adopt)
             continue;
         snprintf(text, sizeof text,
@@ -439,9 +432,9 @@ replace(struct apply *a, struct recreation *r, struct err *err)
 
     if (check_taken(a, r->wanted, err) < 0)
         return -1;
-    if (ac_client_write(a->client, NULL, r->wanted, &answer, err) == 0) {
-        known_wrote(a->known, NULL, r->wanted, &answer);
-        save(a, r->wanted->name);
+    if (ac_client_write(a->w->client, NULL, r->wanted, &answer, err) == 0) {
+        known_wrote(&a->w->known, NULL, r->wanted, &answer);
+        known_save(&a->w->known, &a->w->redis, r->wanted->name);
     } else if (err->kind != ERR_AGAIN) {
         return -1; // an unclear answer is no error yet: the list shows it
     }
@@ -451,8 +444,8 @@ replace(struct apply *a, struct recreation *r, struct err *err)
             err) < 0)
         return -1;
     add_done(a, STEP_CREATE, r->id, r->wanted);
-    if (a->recreated)
-        a->recreated(r->wanted->name, a->context);
+    if (a->repair)
+        log_warn("worker: hook %s was silent and was re-created", r->wanted->name);
     if (remove_older(a, r, err) < 0)
         return -1;
     return wait_shown(a, NULL, "ActiveCampaign's list does not show the changes yet",
@@ -484,8 +477,8 @@ apply_recreate(struct apply *a, const char *name, struct err *err)
             err, EXIT_CODE_CHANGES,
             "hook %s does not match the file yet: run `acrelay-worker apply` first",
             name);
-    for (size_t i = 0; i < a->wanted->len && result == 0; i++) {
-        struct recreation r = {.wanted = &a->wanted->at[i], .before = a->found};
+    for (size_t i = 0; i < a->w->wanted.len && result == 0; i++) {
+        struct recreation r = {.wanted = &a->w->wanted.at[i], .before = a->found};
         if (!has_name(r.wanted, name))
             continue;
         plan_release(&a->plan);

@@ -400,13 +400,6 @@ next_repair(struct monitor *m, const struct worker *w)
     return NULL;
 }
 
-static void
-log_recreated(const char *name, void *unused)
-{
-    (void)unused;
-    log_warn("worker: hook %s was silent and was re-created", name);
-}
-
 int
 monitor_repair(struct monitor *m, struct worker *w, struct err *err)
 {
@@ -415,8 +408,7 @@ monitor_repair(struct monitor *m, struct worker *w, struct err *err)
     if (!hook)
         return 0;
     monitor_check(m, w); // writes that it was tried
-    struct apply a = worker_apply(w);
-    a.recreated = log_recreated;
+    struct apply a = {.w = w, .prune = w->config->worker_prune, .repair = true};
     int result = apply_recreate(&a, hook->name, err);
     apply_release(&a);
     return result < 0 ? err_context(err, "hook %s", hook->name) : 0;

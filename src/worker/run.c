@@ -274,13 +274,11 @@ static void
 run_round(struct run *r)
 {
     struct worker *w = r->w;
-    struct apply a = worker_apply(w);
+    struct apply a = {.w = w, .refused = report_refused, .context = r};
     struct err err = {0};
 
     stat_files(r);
     a.prune = w->config->worker_prune && r->files.may_remove;
-    a.refused = report_refused;
-    a.context = r;
     r->leads = leader_take(w->leader, w->config, 0);
     bool other = !r->leads && (!w->config->worker_leader_redis || w->redis.redis);
     if (other && !r->standby)

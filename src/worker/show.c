@@ -284,7 +284,7 @@ plan(void *worker, struct err *err)
     // Without what Redis knows, what AC stores in other words looks like a change.
     w->redis = (struct worker_redis){.config = w->config, .quiet = true};
     known_load(&w->known, &w->redis);
-    struct apply a = worker_apply(w);
+    struct apply a = {.w = w, .prune = w->config->worker_prune};
     int code = apply_plan(&a, err) < 0 ? -1 : EXIT_CODE_OK;
     if (code == EXIT_CODE_OK) {
         warn_of_events(w);

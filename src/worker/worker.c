@@ -100,17 +100,6 @@ worker_load(struct worker *w, const struct ac_client_options *callbacks, struct 
     return w->client ? 0 : -1;
 }
 
-struct apply
-worker_apply(struct worker *w)
-{
-    return (struct apply){.client = w->client,
-                          .config = w->config,
-                          .wanted = &w->wanted,
-                          .known = &w->known,
-                          .redis = w->redis.config ? &w->redis : NULL,
-                          .prune = w->config->worker_prune};
-}
-
 void
 worker_unload(struct worker *w)
 {

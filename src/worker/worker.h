@@ -5,7 +5,8 @@
 
 #include "base/clock.h"
 #include "program/options.h"
-#include "worker/apply.h"
+#include "hook/plan.h"
+#include "worker/known.h"
 
 // --- what is loaded ------------------------------------------------------------------------
 
@@ -33,11 +34,52 @@ void worker_unload(struct worker *w);
 // of hooks, the lease and the pace of requests go on.
 void worker_replace(struct worker *w, const struct worker *fresh);
 
-// worker_apply gives an apply of what is loaded.
-struct apply worker_apply(struct worker *w);
-
 // Commands that only show (show.c), and `run` (run.c).
 extern const struct command worker_show_commands[], worker_run_commands[];
+
+// --- applying ------------------------------------------------------------------------------
+
+// Applying: list, plan, write, and again until a list shows that there is nothing to do. So
+// nothing that is lost or unclear on the way (an answer, the process itself) needs a special
+// case: the next list shows what became of it.
+
+struct apply_done; // a write that was accepted and that no list has shown yet
+
+struct apply {
+    struct worker *w; // the receiver of its configuration is asked, where it runs here
+    bool prune;
+    bool repair; // logs that a list has shown what apply_recreate created
+    // called after each step, with steps done and in all; may be NULL
+    void (*progress)(uint64_t done, uint64_t all);
+    // called for each hook that is not accepted or not created; apply_run needs it
+    void (*refused)(const char *text, void *context);
+    void *context;
+    // results
+    struct hooks found; // as the last list had it; apply_release frees it
+    struct plan plan;   // of `found`
+    bool listed; // whether the last list succeeded; else `found` is not all, and no plan
+    size_t created, changed, removed; // and shown so by a list
+    struct apply_done *done;
+    size_t unconfirmed; // accepted by AC, and not shown by a list
+};
+
+// apply_plan lists and plans, and writes nothing.
+int apply_plan(struct apply *a, struct err *err);
+
+// apply_run makes it so. A URL that the receiver here would answer with 404, because it has not
+// loaded that hook or secret yet, is not written: AC would go on to post to it and lose all. A
+// hook that AC does not accept does not keep the others from being created or changed, but
+// nothing is removed then; -1 with the first such error at the end. ERR_AGAIN: later may work.
+// What is created is missing in two lists. A hook that AC accepted and shows nowhere is not
+// created a second time.
+int apply_run(struct apply *a, struct err *err);
+
+// apply_recreate creates the hooks of this name again, confirms them by a list, only then
+// deletes the old ones, and has that shown by a list too. Refused with EXIT_CODE_CHANGES while
+// apply has something to do for that name: an old one that is on another list, say, would be left.
+int apply_recreate(struct apply *a, const char *name, struct err *err);
+
+void apply_release(struct apply *a);
 
 // --- the files it was loaded from ----------------------------------------------------------
 
