@@ -367,7 +367,7 @@ compare_account(struct report *r, struct worker *w, struct err *err)
     if (r->redis_usable)
         known_load(&w->known, &w->redis); // what AC stores differently
     struct apply a = {.w = w, .prune = w->config->worker_prune};
-    int result = apply_plan(&a, err);
+    int result = apply_plan(&a, false, err);
     if (result == 0) {
         report_ok(r, "activecampaign", "%s accepts the token; %zu webhooks",
                   w->config->account_api_url, a.found.len);

@@ -12,27 +12,6 @@ enum { ATTEMPTS = 5, PATIENCE_MS = 90000 };
 // PAGE is AC's greatest page. A list that shifts while it is read is read again.
 enum { PAGE = 100, PAGE_DEFAULT = 20, PAGES_MAX = 500, ROWS_MAX = 10000, READS_MAX = 6 };
 
-static struct rest *
-open_rest(const struct ac_client_options *o, struct span token)
-{
-    struct rest_options options = {.base = o->api_url,
-                                   .token = token,
-                                   .rate = o->rate,
-                                   .timeout_ms =
-                                       o->once ? AC_CLIENT_ONCE_MS : AC_CLIENT_TIMEOUT_MS,
-                                   .attempts = o->once ? 1 : ATTEMPTS,
-                                   .patience_ms = PATIENCE_MS,
-                                   .total_ms = o->once ? AC_CLIENT_ONCE_MS : 0,
-                                   .wait = o->wait,
-                                   .may_write = o->may_write,
-                                   .count = o->note,
-                                   .report = o->report,
-                                   .is_stopping = o->is_stopping,
-                                   .context = o->context};
-
-    return rest_open(&options);
-}
-
 struct ac_client *
 ac_client_open(const struct ac_client_options *options, struct err *err)
 {
@@ -45,9 +24,14 @@ ac_client_open(const struct ac_client_options *options, struct err *err)
         if (err->exit != EXIT_CODE_PERMISSION)
             err->exit = EXIT_CODE_CONFIG;
     } else {
+        struct rest_options rest = options->rest;
+        rest.token = buf_span(&token);
+        rest.timeout_ms = options->once ? AC_CLIENT_ONCE_MS : AC_CLIENT_TIMEOUT_MS;
+        rest.attempts = options->once ? 1 : ATTEMPTS;
+        rest.patience_ms = PATIENCE_MS;
+        rest.total_ms = options->once ? AC_CLIENT_ONCE_MS : 0;
         a = memory_get(sizeof *a);
-        *a = (struct ac_client){.options = *options,
-                                .rest = open_rest(options, buf_span(&token))};
+        *a = (struct ac_client){.options = *options, .rest = rest_open(&rest)};
     }
     buf_wipe(&token);
     return a;
@@ -83,12 +67,12 @@ ac_client_wait_text(char *to, size_t size, const struct rest_wait *w)
 
 // --- what an answer means ------------------------------------------------------------------
 
+// Of an error that was just set: it may pass.
 static int
-fail(struct err *err, enum err_kind kind, enum exit_code exit, const char *text)
+retryable(struct err *err, int result)
 {
-    err_set(err, kind, "%s", text);
-    err->exit = exit;
-    return -1;
+    err->kind = ERR_AGAIN;
+    return result;
 }
 
 // What is gone answers 404, or 403 with the same message.
@@ -120,10 +104,10 @@ is_from_outside(struct ac_client *a, const struct rest_answer *answer)
            !hook_json_explain(a->message, sizeof a->message, answer->body);
 }
 
+// After is_from_outside.
 static int
 fail_outside(struct ac_client *a, const struct rest_answer *answer, struct err *err)
 {
-    hook_json_explain(a->message, sizeof a->message, answer->body);
     return err_exit(err, EXIT_CODE_UNAVAILABLE,
                     "something in front of ActiveCampaign answers %d with %s: a "
                     "challenge page or a firewall? This does not concern the API token. "
@@ -141,10 +125,11 @@ fail_busy(const struct rest_answer *answer, const char *message, struct err *err
 
     if (answer->retry_after_ms)
         text_duration(later, sizeof later, answer->retry_after_ms);
-    err_set(err, ERR_AGAIN, "ActiveCampaign answers %d (%s): it is busy, try again %s%s",
-            answer->status, message, answer->retry_after_ms ? "in " : "", later);
-    err->exit = EXIT_CODE_UNAVAILABLE;
-    return -1;
+    return retryable(
+        err,
+        err_exit(err, EXIT_CODE_UNAVAILABLE,
+                 "ActiveCampaign answers %d (%s): it is busy, try again %s%s",
+                 answer->status, message, answer->retry_after_ms ? "in " : "", later));
 }
 
 static int
@@ -158,8 +143,8 @@ fail_status(struct ac_client *a, const struct rest_answer *answer, struct err *e
     const char *message = a->message[0] ? a->message : "nothing more";
     // call() has asked: the token is accepted.
     if (status == 401 || (status == 403 && !absent))
-        return fail(
-            err, ERR_FATAL, EXIT_CODE_PERMISSION,
+        return err_exit(
+            err, EXIT_CODE_PERMISSION,
             "ActiveCampaign knows the API token, but its user may not manage "
             "webhooks: give the user's group that permission (Settings, Users and "
             "Groups)");
@@ -192,17 +177,15 @@ check_token(struct ac_client *a, struct err *err)
     if (me.status == 200)
         return 0;
     if (me.status == 401 || me.status == 403)
-        return fail(
-            err, ERR_FATAL, EXIT_CODE_PERMISSION,
+        return err_exit(
+            err, EXIT_CODE_PERMISSION,
             "ActiveCampaign refuses the API token: put the key of Settings, Developer "
             "into account.api_token_file, and check that account.api_url is of the same "
             "account");
-    err_set(err, ERR_AGAIN,
-            "ActiveCampaign refuses a request, and does not say whether the API token is "
-            "valid (%d): try later",
-            me.status);
-    err->exit = EXIT_CODE_UNAVAILABLE;
-    return -1;
+    return retryable(err, err_exit(err, EXIT_CODE_UNAVAILABLE,
+                                   "ActiveCampaign refuses a request, and does not say "
+                                   "whether the API token is valid (%d): try later",
+                                   me.status));
 }
 
 // call makes a request. 403 comes now and then for a good token too, so a refusal (nothing was
@@ -239,10 +222,8 @@ get(struct ac_client *a, const char *path, struct span *body, struct err *err)
 static int
 not_understood(struct err *err)
 {
-    err_context(err, "account.api_url");
-    err->kind = ERR_AGAIN;
     err->exit = EXIT_CODE_CONFIG;
-    return -1;
+    return retryable(err, err_context(err, "account.api_url"));
 }
 
 // --- the list ------------------------------------------------------------------------------
@@ -335,8 +316,9 @@ read_pages(struct ac_client *a, struct hooks *found, bool to_end, struct reading
         struct hooks page = {0};
         bool overlaps = r->count > 1;
         if (n == PAGES_MAX || found->len > ROWS_MAX)
-            return fail(err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
-                        "ActiveCampaign's list of webhooks has no end");
+            return retryable(err,
+                             err_exit(err, EXIT_CODE_UNAVAILABLE,
+                                      "ActiveCampaign's list of webhooks has no end"));
         if (read_page(a, offset, &page, r, err) < 0) {
             hooks_release(&page);
             return -1;
@@ -407,8 +389,9 @@ ac_client_list(struct ac_client *a, bool again, struct hooks *found, struct err 
             return -1;
         now.moves = now.moves || result < 0;
     }
-    return fail(err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
-                "ActiveCampaign's list of webhooks changes while it is read");
+    return retryable(
+        err, err_exit(err, EXIT_CODE_UNAVAILABLE,
+                      "ActiveCampaign's list of webhooks changes while it is read"));
 }
 
 // --- one webhook ---------------------------------------------------------------------------
@@ -451,17 +434,6 @@ ac_client_events(struct ac_client *a, struct string_set *events, struct err *err
     return hook_json_read_events(events, body, err) < 0 ? not_understood(err) : 0;
 }
 
-// A 2xx without a readable body: the list that follows shows what it is.
-static void
-read_answer(struct ac_client_answer *to, struct span body)
-{
-    struct hook now = {0};
-
-    if (hook_json_read_one(&now, body, NULL) == 0)
-        *to = (struct ac_client_answer){.id = now.id, .digest = hook_digest(&now)};
-    hook_release(&now);
-}
-
 int
 ac_client_write(struct ac_client *a, const struct hook *found, const struct hook *wanted,
                 struct ac_client_answer *to, struct err *err)
@@ -469,6 +441,7 @@ ac_client_write(struct ac_client *a, const struct hook *found, const struct hook
     const char *method = !found ? "POST" : wanted ? "PUT" : "DELETE";
     char path[64] = "/api/3/webhooks";
     struct rest_answer answer;
+    struct hook now = {0};
     struct buf body;
 
     *to = (struct ac_client_answer){0};
@@ -485,15 +458,19 @@ ac_client_write(struct ac_client *a, const struct hook *found, const struct hook
     if (result < 0)
         return -1;
     if (!found && answer.status >= 500)
-        return fail(err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
-                    "ActiveCampaign failed while creating a webhook");
+        return retryable(err, err_exit(err, EXIT_CODE_UNAVAILABLE,
+                                       "ActiveCampaign failed while creating a webhook"));
     if (found && is_gone(a, &answer))
-        return !wanted ? 0
-                       : fail(err, ERR_AGAIN, EXIT_CODE_CHANGES,
-                              "the webhook was removed by someone else meanwhile");
+        return !wanted
+                   ? 0
+                   : retryable(err, err_exit(err, EXIT_CODE_CHANGES,
+                                             "the webhook was removed by someone else "
+                                             "meanwhile"));
     if (answer.status < 200 || answer.status >= 300)
         return fail_status(a, &answer, err);
-    if (wanted)
-        read_answer(to, answer.body);
+    // A 2xx without a readable body: the list that follows shows what it is.
+    if (wanted && hook_json_read_one(&now, answer.body, NULL) == 0)
+        *to = (struct ac_client_answer){.id = now.id, .digest = hook_digest(&now)};
+    hook_release(&now);
     return 0;
 }

@@ -19,19 +19,13 @@ enum {
 };
 
 struct ac_client_options {
-    const char *api_url, *token_file; // of the account
-    double rate;                      // requests a second at most
-    const char *public_url;           // hooks below it, or below a previous one, are ours
+    // base, rate, the callbacks and their context; the rest is set here. `wait` is needed.
+    struct rest_options rest;
+    const char *token_file;
+    const char *public_url; // hooks below it, or below a previous one, are ours
     char *const *previous_urls;
     size_t previous_urls_len;
     bool once; // one try of each request, and AC_CLIENT_ONCE_MS for all of them together
-    // As in rest_options. `wait` is needed.
-    bool (*wait)(int64_t ms, void *context);
-    bool (*may_write)(void *context);
-    void (*note)(int status, void *context);
-    void (*report)(const struct rest_wait *wait, void *context);
-    bool (*is_stopping)(void *context);
-    void *context;
 };
 
 struct ac_client {

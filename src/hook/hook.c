@@ -39,10 +39,7 @@ release_set(struct string_set *set)
 struct hook *
 hooks_add(struct hooks *hooks)
 {
-    if (hooks->len == hooks->cap) {
-        hooks->cap = hooks->cap ? hooks->cap * 2 : 16;
-        hooks->at = memory_grow(hooks->at, hooks->cap * sizeof *hooks->at);
-    }
+    hooks->at = memory_grow(hooks->at, (hooks->len + 1) * sizeof *hooks->at);
     hooks->at[hooks->len] = (struct hook){0};
     return &hooks->at[hooks->len++];
 }
@@ -164,15 +161,13 @@ bool
 hook_url_parse(struct hook_url *to, const char *url)
 {
     struct span rest = span_of(url);
-    size_t len = 0;
     struct buf path;
 
     *to = (struct hook_url){.exact = true};
     if (rest.len > URL_MAX || !cut_host(&rest, &to->https, to->host, sizeof to->host))
         return false;
-    while (len < rest.len && rest.at[len] != '?' && rest.at[len] != '#')
-        len++;
-    rest = span_to(rest, len);
+    rest = span_to(rest, span_find(rest, '?'));
+    rest = span_to(rest, span_find(rest, '#'));
     buf_init(&path, URL_MAX);
     add_path(&path, rest);
     to->exact = path.len == rest.len;

@@ -40,11 +40,17 @@ struct hook {
 // The hooks that are wanted, or that were found. Owned.
 struct hooks {
     struct hook *at;
-    size_t len, cap;
+    size_t len;
 };
 
 // string_set_add gives false for a string that is there already.
 bool string_set_add(struct string_set *set, struct span text);
+
+static inline bool
+hook_is_named(const struct hook *hook, const char *name)
+{
+    return hook->name && strcmp(hook->name, name) == 0;
+}
 
 // hooks_add adds an empty hook, which the caller fills; valid until the next one is added.
 struct hook *hooks_add(struct hooks *hooks);

@@ -14,16 +14,10 @@ struct matching {
 };
 
 static bool
-has_name(const struct hook *hook, const char *name)
-{
-    return hook->name && strcmp(hook->name, name) == 0;
-}
-
-static bool
 is_wanted(const struct hooks *wanted, const struct hook *found)
 {
     for (size_t i = 0; i < wanted->len; i++)
-        if (has_name(found, wanted->at[i].name) && wanted->at[i].list == found->list)
+        if (hook_is_named(found, wanted->at[i].name) && wanted->at[i].list == found->list)
             return true;
     return false;
 }
@@ -63,7 +57,7 @@ take_own(struct matching *m, size_t w, bool with_list)
 
     for (size_t i = 0; i < m->found->len; i++) {
         const struct hook *found = &m->found->at[i];
-        if (m->taken_by[i] || !has_name(found, wanted->name) || found->id == 0)
+        if (m->taken_by[i] || !hook_is_named(found, wanted->name) || found->id == 0)
             continue;
         if (with_list ? found->list != wanted->list : is_wanted(m->wanted, found))
             continue;
@@ -78,7 +72,7 @@ static bool
 has_own(const struct matching *m, const struct hook *wanted)
 {
     for (size_t i = 0; i < m->found->len; i++)
-        if (!m->taken_by[i] && has_name(&m->found->at[i], wanted->name) &&
+        if (!m->taken_by[i] && hook_is_named(&m->found->at[i], wanted->name) &&
             m->found->at[i].list == wanted->list)
             return true;
     return false;
@@ -95,7 +89,7 @@ take_written(struct matching *m, size_t w)
         return;
     for (size_t i = 0; i < m->found->len && !m->takes[w]; i++)
         if (!m->taken_by[i] && m->found->at[i].written == digest &&
-            has_name(&m->found->at[i], wanted->name))
+            hook_is_named(&m->found->at[i], wanted->name))
             take(m, w, i);
 }
 
@@ -160,7 +154,7 @@ find_obstacle(const struct hook *wanted, const struct hooks *found, enum step_wh
     for (size_t i = 0; i < found->len; i++) {
         const struct hook *h = &found->at[i];
         *why = h->name ? WHY_UNREADABLE : WHY_ALIKE;
-        if (h->name ? h->id == 0 && has_name(h, wanted->name)
+        if (h->name ? h->id == 0 && hook_is_named(h, wanted->name)
                     : is_alike(wanted, h, &certain))
             return h;
     }
@@ -205,7 +199,7 @@ doubles_kept(const struct matching *m, const struct hook *found)
 {
     for (size_t w = 0; w < m->wanted->len; w++) {
         const struct hook *wanted = &m->wanted->at[w], *taken = m->takes[w];
-        if (taken && taken->list == found->list && has_name(found, wanted->name) &&
+        if (taken && taken->list == found->list && hook_is_named(found, wanted->name) &&
             is_kept(wanted, taken))
             return true;
     }

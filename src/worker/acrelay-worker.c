@@ -251,7 +251,7 @@ main(int argc, char **argv)
     struct worker w = {.options = &options,
                        .file = options_text(&options, "config", config_default_path())};
     struct ac_client_options callbacks = {
-        .may_write = may_write, .report = report_wait, .context = &w};
+        .rest = {.may_write = may_write, .report = report_wait, .context = &w}};
     struct err err = {0};
     bool loads = options.command->needs_config; // `run` loads by itself
     code = loads && worker_load(&w, &callbacks, &err) < 0 ? output_fail(&err)

@@ -26,8 +26,8 @@ apply_release(struct apply *a)
 }
 
 // The plan points into what is found.
-static int
-list_and_plan(struct apply *a, bool again, struct err *err)
+int
+apply_plan(struct apply *a, bool again, struct err *err)
 {
     plan_release(&a->plan);
     a->listed =
@@ -39,30 +39,25 @@ list_and_plan(struct apply *a, bool again, struct err *err)
     return 0;
 }
 
-int
-apply_plan(struct apply *a, struct err *err)
-{
-    return list_and_plan(a, false, err);
-}
-
 // One list may be empty, or lack rows, by mistake: what is created is missing in two.
 static int
 plan_to_write(struct apply *a, struct err *err)
 {
-    if (apply_plan(a, err) < 0)
+    if (apply_plan(a, false, err) < 0)
         return -1;
-    return a->plan.count[STEP_CREATE] ? list_and_plan(a, true, err) : 0;
+    return a->plan.count[STEP_CREATE] ? apply_plan(a, true, err) : 0;
 }
 
 static bool
 wait_for_list(struct apply *a)
 {
+    const struct rest_options *rest = &a->w->client->options.rest;
     int64_t ms = times_ms("worker_lag", KNOWN_LAG_MS);
 
     log_info(
         "worker: ActiveCampaign does not show the changes yet; checking again in %lld ms",
         (long long)ms);
-    return a->w->client->options.wait(ms, a->w->client->options.context);
+    return rest->wait(ms, rest->context);
 }
 
 // --- what was done, and what a list has shown ----------------------------------------------
@@ -116,12 +111,6 @@ confirm(struct apply *a)
 }
 
 // --- writing -------------------------------------------------------------------------------
-
-static bool
-has_name(const struct hook *hook, const char *name)
-{
-    return hook->name && strcmp(hook->name, name) == 0;
-}
 
 // Whether what AC will post to the hook is accepted.
 static int
@@ -198,7 +187,7 @@ remove_twin(struct apply *a, const struct hook *twin, struct err *err)
     for (size_t i = 0; i < a->found.len; i++) {
         const struct hook *h = &a->found.at[i];
         struct hook now = {0};
-        bool stays = h->id && has_name(h, twin->name);
+        bool stays = h->id && hook_is_named(h, twin->name);
         for (size_t k = 0; k < a->plan.len; k++)
             stays =
                 stays && !(a->plan.at[k].kind == STEP_REMOVE && a->plan.at[k].found == h);
@@ -332,7 +321,7 @@ try_once(struct apply *a, int *unclear, int *same, struct err *err)
     if (result < 0)
         return -1;
     if (first.kind != ERR_NONE) {
-        if (apply_plan(a, &ignored) == 0) // what is there now
+        if (apply_plan(a, false, &ignored) == 0) // what is there now
             confirm(a);
         *err = first; // is the one to report
         return -1;
@@ -387,9 +376,9 @@ is_fresh_there(const struct apply *a, const struct recreation *r)
 {
     for (size_t i = 0; i < a->found.len; i++) {
         const struct hook *h = &a->found.at[i];
-        if (r->id
-                ? h->id == r->id
-                : h->id && has_name(h, r->wanted->name) && !hooks_find(&r->before, h->id))
+        if (r->id ? h->id == r->id
+                  : h->id && hook_is_named(h, r->wanted->name) &&
+                        !hooks_find(&r->before, h->id))
             return true;
     }
     return false;
@@ -400,7 +389,7 @@ static int
 wait_shown(struct apply *a, const struct recreation *r, const char *late, struct err *err)
 {
     for (int waits = 0;; waits++) {
-        if (apply_plan(a, err) < 0)
+        if (apply_plan(a, false, err) < 0)
             return -1;
         confirm(a);
         if (r ? is_fresh_there(a, r) : a->unconfirmed == 0)
@@ -417,7 +406,7 @@ remove_older(struct apply *a, const struct recreation *r, struct err *err)
 
     for (size_t i = 0; i < r->before.len; i++) {
         const struct hook *h = &r->before.at[i];
-        if (h->id && has_name(h, r->wanted->name) &&
+        if (h->id && hook_is_named(h, r->wanted->name) &&
             (h->list == r->wanted->list || h->written == digest) &&
             write_hook(a, h, NULL, err) < 0)
             return -1;
@@ -470,7 +459,7 @@ apply_recreate(struct apply *a, const char *name, struct err *err)
     int result = 0;
 
     a->created = a->removed = a->unconfirmed = 0;
-    if (apply_plan(a, err) < 0)
+    if (apply_plan(a, false, err) < 0)
         return -1;
     if (is_pending(&a->plan, name))
         return err_exit(
@@ -479,7 +468,7 @@ apply_recreate(struct apply *a, const char *name, struct err *err)
             name);
     for (size_t i = 0; i < a->w->wanted.len && result == 0; i++) {
         struct recreation r = {.wanted = &a->w->wanted.at[i], .before = a->found};
-        if (!has_name(r.wanted, name))
+        if (!hook_is_named(r.wanted, name))
             continue;
         plan_release(&a->plan);
         a->found = (struct hooks){0};

@@ -25,12 +25,10 @@ known_add(struct known *k, uint64_t id, const char *name)
 {
     struct known_hook *e = find(k, id);
 
-    if (!e && k->len == k->cap) {
-        k->cap = k->cap ? k->cap * 2 : 16;
-        k->at = memory_grow(k->at, k->cap * sizeof *k->at);
-    }
-    if (!e)
+    if (!e) {
+        k->at = memory_grow(k->at, (k->len + 1) * sizeof *k->at);
         e = &k->at[k->len++];
+    }
     *e = (struct known_hook){.id = id, .since_us = clock_boot_us()};
     snprintf(e->name, sizeof e->name, "%s", name);
     return e;
@@ -214,7 +212,7 @@ settle_nameless(struct settling *s, struct known_hook *e)
         e->unclear == 0 || s->now_us - e->since_us < s->unclear_us * (1 << doublings);
     for (size_t i = 0; i < s->found->len && !e->forget; i++) {
         const struct hook *h = &s->found->at[i];
-        e->forget = h->name && strcmp(h->name, e->name) == 0 && !find(s->known, h->id);
+        e->forget = hook_is_named(h, e->name) && !find(s->known, h->id);
     }
     e->forget = e->forget || s->now_us - e->since_us >= hour_us;
 }

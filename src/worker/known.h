@@ -35,7 +35,7 @@ enum {
 
 struct known {
     struct known_hook *at;
-    size_t len, cap;
+    size_t len;
     bool loaded;
 };
 

@@ -120,13 +120,14 @@ set_state(struct worker_redis *r, const char *name, cJSON *root)
 
 // --- writing -------------------------------------------------------------------------------
 
-static void
-add_number(cJSON *to, const char *name, uint64_t number)
+// As a string: many programs read numbers as doubles.
+static cJSON *
+number_json(uint64_t number)
 {
     char text[24];
 
     snprintf(text, sizeof text, "%" PRIu64, number);
-    cJSON_AddStringToObject(to, name, text);
+    return cJSON_CreateString(text);
 }
 
 static void
@@ -140,15 +141,6 @@ add_time(cJSON *to, const char *name, int64_t us)
     cJSON_AddStringToObject(to, name, text);
 }
 
-static void
-add_id(cJSON *ids, uint64_t id)
-{
-    char text[24];
-
-    snprintf(text, sizeof text, "%" PRIu64, id);
-    cJSON_AddItemToArray(ids, cJSON_CreateString(text));
-}
-
 static cJSON *
 add_entry(cJSON *root, const char *name, uint64_t id)
 {
@@ -158,7 +150,7 @@ add_entry(cJSON *root, const char *name, uint64_t id)
     if (!array)
         array = cJSON_AddArrayToObject(root, name);
     cJSON_AddItemToArray(array, entry);
-    add_number(entry, "id", id);
+    cJSON_AddItemToObject(entry, "id", number_json(id));
     return entry;
 }
 
@@ -171,13 +163,6 @@ add_digest(cJSON *to, const char *name, uint64_t digest)
     cJSON_AddStringToObject(to, name, text);
 }
 
-// A list may still show what was there before.
-static bool
-is_fresh(const struct known_hook *e)
-{
-    return clock_boot_us() - e->since_us < INT64_C(3600) * 1000000;
-}
-
 static void
 add_known(cJSON *root, const struct known *known, const char *name)
 {
@@ -185,14 +170,16 @@ add_known(cJSON *root, const struct known *known, const char *name)
         const struct known_hook *e = &known->at[i];
         if (strcmp(e->name, name) != 0 || e->removed)
             continue;
+        int64_t age_us = clock_boot_us() - e->since_us;
         if (!e->listed) {
             cJSON *o = add_entry(root, "created", e->id);
-            add_number(o, "list", e->list);
+            cJSON_AddItemToObject(o, "list", number_json(e->list));
             if (e->unclear)
                 cJSON_AddNumberToObject(o, "unclear", e->unclear);
-            add_time(o, "at", clock_now_us() - (clock_boot_us() - e->since_us));
+            add_time(o, "at", clock_now_us() - age_us);
         }
-        if (e->written && (e->differs || is_fresh(e))) {
+        // For an hour a list may still show what was there before.
+        if (e->written && (e->differs || age_us < INT64_C(3600) * 1000000)) {
             cJSON *o = add_entry(root, "stored", e->id);
             cJSON_AddBoolToObject(o, "differs", e->differs);
             add_digest(o, "written", e->written);
@@ -210,13 +197,14 @@ state_save(const struct state *state, const char *name, const struct hooks *foun
     cJSON_AddStringToObject(root, "state", state->name);
     cJSON *ids = cJSON_AddArrayToObject(root, "ids");
     for (size_t i = 0; i < found->len; i++)
-        if (found->at[i].name && strcmp(found->at[i].name, name) == 0)
-            add_id(ids, found->at[i].id);
+        if (hook_is_named(&found->at[i], name))
+            cJSON_AddItemToArray(ids, number_json(found->at[i].id));
     add_time(root, "checked", state->checked_us);
     add_time(root, "last_event", state->last_us);
     add_time(root, "repaired", state->repaired_us);
     if (state->repaired_boot_us)
-        add_number(root, "repaired_boot", (uint64_t)state->repaired_boot_us / 1000000);
+        cJSON_AddItemToObject(root, "repaired_boot",
+                              number_json((uint64_t)state->repaired_boot_us / 1000000));
     add_known(root, known, name);
     set_state(r, name, root);
 }
@@ -241,7 +229,7 @@ known_save(const struct known *known, struct worker_redis *r, const char *name)
     for (size_t i = 0; i < known->len; i++) {
         const struct known_hook *e = &known->at[i];
         if (strcmp(e->name, name) == 0 && !e->removed && e->listed)
-            add_id(ids, e->id);
+            cJSON_AddItemToArray(ids, number_json(e->id));
     }
     add_known(root, known, name);
     set_state(r, name, root);

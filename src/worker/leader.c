@@ -271,12 +271,6 @@ ask(struct leader *l)
     }
 }
 
-static bool
-has_lease(const struct leader *l)
-{
-    return l->until_ms > now_ms();
-}
-
 bool
 leader_take(struct leader *l, const struct config *c, int64_t wait_ms)
 {
@@ -287,7 +281,7 @@ leader_take(struct leader *l, const struct config *c, int64_t wait_ms)
     for (;;) {
         if (l->by_lease) {
             leader_tick(l);
-            if (has_lease(l))
+            if (l->until_ms > now_ms())
                 return true;
             if (!l->redis->redis)
                 return false; // nobody says who is the leader

@@ -289,7 +289,9 @@ run_round(struct run *r)
     } else {
         known_load(&w->known, &w->redis);
     }
-    int result = r->leads ? write_all(r, &a, &err) : other ? 0 : apply_plan(&a, &err);
+    int result = r->leads ? write_all(r, &a, &err)
+                 : other  ? 0
+                          : apply_plan(&a, false, &err);
     if (a.plan.writes && !r->leads && !r->standby)
         log_warn("worker: %zu changes are waiting until there is a leader",
                  a.plan.writes);
@@ -314,12 +316,12 @@ run_round(struct run *r)
 static int
 load(struct run *r, struct worker *fresh, struct err *err)
 {
-    struct ac_client_options callbacks = {.wait = wait,
-                                          .may_write = may_write,
-                                          .note = count_answer,
-                                          .report = report_wait,
-                                          .is_stopping = is_stopping,
-                                          .context = r};
+    struct ac_client_options callbacks = {.rest = {.wait = wait,
+                                                   .may_write = may_write,
+                                                   .count = count_answer,
+                                                   .report = report_wait,
+                                                   .is_stopping = is_stopping,
+                                                   .context = r}};
 
     fresh->file = r->w->file;
     fresh->options = r->w->options;

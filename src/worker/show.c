@@ -6,6 +6,7 @@
 #include "program/output.h"
 #include "worker/worker.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -285,7 +286,7 @@ plan(void *worker, struct err *err)
     w->redis = (struct worker_redis){.config = w->config, .quiet = true};
     known_load(&w->known, &w->redis);
     struct apply a = {.w = w, .prune = w->config->worker_prune};
-    int code = apply_plan(&a, err) < 0 ? -1 : EXIT_CODE_OK;
+    int code = apply_plan(&a, false, err) < 0 ? -1 : EXIT_CODE_OK;
     if (code == EXIT_CODE_OK) {
         warn_of_events(w);
         if (output.json)
@@ -362,11 +363,8 @@ make_name(char to[NAME], const char *label)
     size_t len = 0;
 
     for (; *label && len + 1 < NAME; label++) {
-        char c = *label;
-        if (c >= 'A' && c <= 'Z')
-            c = (char)(c - 'A' + 'a');
-        if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
-            to[len++] = c;
+        if (isalnum((unsigned char)*label))
+            to[len++] = (char)tolower((unsigned char)*label);
         else if (len > 0 && to[len - 1] != '-')
             to[len++] = '-';
     }

@@ -73,11 +73,11 @@ open_client(const struct config *c, struct ac_client_options options, struct err
                  c->file);
         return NULL;
     }
-    if (!options.wait)
-        options.wait = sleep_for;
-    options.api_url = c->account_api_url;
+    if (!options.rest.wait)
+        options.rest.wait = sleep_for;
+    options.rest.base = c->account_api_url;
+    options.rest.rate = c->worker_api_rate;
     options.token_file = c->account_api_token_file;
-    options.rate = c->worker_api_rate;
     options.public_url = c->public_url;
     options.previous_urls = c->previous_public_urls.at;
     options.previous_urls_len = c->previous_public_urls.len;

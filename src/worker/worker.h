@@ -63,8 +63,8 @@ struct apply {
     size_t unconfirmed; // accepted by AC, and not shown by a list
 };
 
-// apply_plan lists and plans, and writes nothing.
-int apply_plan(struct apply *a, struct err *err);
+// apply_plan lists (`again` as in ac_client_list) and plans, and writes nothing.
+int apply_plan(struct apply *a, bool again, struct err *err);
 
 // apply_run makes it so. A URL that the receiver here would answer with 404, because it has not
 // loaded that hook or secret yet, is not written: AC would go on to post to it and lose all. A
