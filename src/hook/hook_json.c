@@ -13,11 +13,7 @@ enum { SET_MAX = 200 };
 static cJSON *
 set_json(const struct string_set *set)
 {
-    cJSON *array = cJSON_CreateArray();
-
-    for (size_t i = 0; i < set->len; i++)
-        cJSON_AddItemToArray(array, cJSON_CreateString(set->at[i]));
-    return array;
+    return cJSON_CreateStringArray((const char *const *)set->at, (int)set->len);
 }
 
 void
@@ -110,8 +106,7 @@ static uint64_t
 row_digest(const cJSON *object)
 {
     char *text = object ? cJSON_PrintUnformatted(object) : NULL;
-    char *shown = text ? text : (char *)(uintptr_t) "";
-    struct hook row = {.label = shown, .url = shown};
+    struct hook row = {.label = text, .url = text};
     uint64_t digest = hook_digest(&row);
 
     free(text);

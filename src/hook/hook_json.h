@@ -7,7 +7,8 @@
 #include "hook/hook.h"
 
 // hook_json_write appends the body of a POST or PUT: {"webhook":{name,url,events,sources,
-// listid}}. The whole object, because AC does not say whether a PUT is partial.
+// listid}}, of sets that are not empty. The whole object, because AC does not say whether a
+// PUT is partial.
 void hook_json_write(struct buf *to, const struct hook *hook);
 
 // hook_json_read_page adds the hooks of one page of GET /webhooks. *total is meta.total, 0

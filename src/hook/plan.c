@@ -145,32 +145,22 @@ plan_alike(const struct hooks *wanted, const struct hook *found, bool *certain)
     return NULL;
 }
 
-// The hook at AC beside which `wanted` is not created, or NULL.
-static const struct hook *
-find_obstacle(const struct hook *wanted, const struct hooks *found, enum step_why *why)
+// It is created, unless there is a hook at AC beside which it must not be.
+static void
+plan_absent(struct plan *plan, const struct hook *wanted, const struct hooks *found)
 {
     bool certain;
 
     for (size_t i = 0; i < found->len; i++) {
         const struct hook *h = &found->at[i];
-        *why = h->name ? WHY_UNREADABLE : WHY_ALIKE;
-        if (h->name ? h->id == 0 && hook_is_named(h, wanted->name)
-                    : is_alike(wanted, h, &certain))
-            return h;
+        if (h->name ? h->id != 0 || !hook_is_named(h, wanted->name)
+                    : !is_alike(wanted, h, &certain))
+            continue;
+        add_step(plan, (struct step){STEP_REFUSE, h->name ? WHY_UNREADABLE : WHY_ALIKE,
+                                     wanted, h, 0});
+        return;
     }
-    return NULL;
-}
-
-static void
-plan_absent(struct plan *plan, const struct hook *wanted, const struct hooks *found)
-{
-    enum step_why why = WHY_ABSENT;
-    const struct hook *obstacle = find_obstacle(wanted, found, &why);
-
-    if (obstacle)
-        add_step(plan, (struct step){STEP_REFUSE, why, wanted, obstacle, 0});
-    else
-        add_step(plan, (struct step){.kind = STEP_CREATE, .wanted = wanted});
+    add_step(plan, (struct step){.kind = STEP_CREATE, .wanted = wanted});
 }
 
 static bool

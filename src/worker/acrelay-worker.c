@@ -129,10 +129,9 @@ recreate(void *worker, struct err *err)
     struct worker *w = worker;
     const char *name = w->options->arguments[0];
 
-    if (!config_find_hook(w->config, span_of(name))) {
+    if (!config_find_hook(w->config, span_of(name)))
         return err_exit(err, EXIT_CODE_FAILURE, "there is no hook %s in %s", name,
                         w->file);
-    }
     if (lead(w, err) < 0)
         return -1;
     struct apply a = {.w = w, .prune = w->config->worker_prune};

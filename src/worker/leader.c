@@ -123,17 +123,6 @@ find_directory(struct lock *l)
         snprintf(l->directory, sizeof l->directory, "%s", UNIT_DIRECTORY);
 }
 
-// Where neither a directory was given nor a token is in a file: another user could only keep
-// us out by making this first, and would be named.
-static void
-find_own(struct lock *l)
-{
-    snprintf(l->directory, sizeof l->directory, "/tmp/acrelay-worker-%u",
-             (unsigned)geteuid());
-    (void)mkdir(l->directory, 0700);
-    l->is_own = true;
-}
-
 static int
 find_lock(struct lock *l, const struct config *c, struct err *err)
 {
@@ -141,8 +130,14 @@ find_lock(struct lock *l, const struct config *c, struct err *err)
     find_directory(l);
     if (c->account_api_token_file && access(c->account_api_token_file, R_OK) == 0)
         snprintf(l->token, sizeof l->token, "%s", c->account_api_token_file);
-    if (!l->directory[0] && !l->token[0])
-        find_own(l);
+    // Where neither a directory was given nor a token is in a file: another user could only
+    // keep us out by making this first, and would be named.
+    l->is_own = !l->directory[0] && !l->token[0];
+    if (l->is_own) {
+        snprintf(l->directory, sizeof l->directory, "/tmp/acrelay-worker-%u",
+                 (unsigned)geteuid());
+        (void)mkdir(l->directory, 0700);
+    }
     make_name(l->name, sizeof l->name, c->file);
     int fd = l->directory[0] ? open_file(l, err) : -1;
     if (l->directory[0] && fd < 0) {

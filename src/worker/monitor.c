@@ -103,18 +103,6 @@ find(struct monitor *m, const char *name)
     return h;
 }
 
-static void
-rest(struct monitor *m)
-{
-    for (size_t i = 0; i < METRICS; i++)
-        metric_set(&metrics[i], 0);
-    m->listed = m->names_known = false;
-    for (size_t i = 0; i < m->len; i++) {
-        m->at[i].read = false;
-        show_silent(m->at[i].name, false);
-    }
-}
-
 // Of what was found ours.
 static void
 take_found(struct monitor *m, struct hooks *found)
@@ -140,7 +128,13 @@ monitor_record(struct monitor *m, const struct worker *w, struct apply *a)
 
     metric_show(metrics, METRICS);
     if (!a) {
-        rest(m);
+        for (size_t i = 0; i < METRICS; i++)
+            metric_set(&metrics[i], 0);
+        m->listed = m->names_known = false;
+        for (size_t i = 0; i < m->len; i++) {
+            m->at[i].read = false;
+            show_silent(m->at[i].name, false);
+        }
         return;
     }
     take_found(m, &a->found);
@@ -290,18 +284,6 @@ read_names(struct monitor *m, struct worker *w)
 }
 
 static void
-check_one(struct monitor *m, struct monitored *h, struct worker *w,
-          const struct config_hook *hook)
-{
-    if (!h->read && m->clock_known && m->clock.steady)
-        read_repaired(m, h, w);
-    if (m->clock_known && w->redis.redis)
-        check_silence(m, h, w, hook);
-    if (w->redis.redis && h->read)
-        save_state(m, h, w, h->pending ? "pending" : h->silent ? "silent" : "registered");
-}
-
-static void
 read_clock(struct monitor *m, struct worker *w)
 {
     const struct redis_reply *reply =
@@ -345,7 +327,16 @@ monitor_check(struct monitor *m, struct worker *w)
         check_others(m, w);
     for (size_t i = 0; w->redis.redis && i < w->config->hooks_len; i++) {
         const struct config_hook *hook = &w->config->hooks[i];
-        check_one(m, find(m, hook->name), w, hook);
+        struct monitored *h = find(m, hook->name);
+        if (!h->read && m->clock_known && m->clock.steady)
+            read_repaired(m, h, w);
+        if (m->clock_known && w->redis.redis)
+            check_silence(m, h, w, hook);
+        if (w->redis.redis && h->read)
+            save_state(m, h, w,
+                       h->pending  ? "pending"
+                       : h->silent ? "silent"
+                                   : "registered");
     }
     count_states(m, w);
 }
