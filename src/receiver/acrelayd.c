@@ -249,7 +249,13 @@ log_start_up(const struct receiver *r)
 static void
 end_start(int signal)
 {
+    sigset_t it;
+
     log_info("receiver: stopped before it accepted any post");
+    sigemptyset(&it);
+    sigaddset(&it, signal);
+    sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+    sigprocmask(SIG_UNBLOCK, &it, NULL);
     raise(signal);
     _exit(128 + signal);
 }
@@ -257,8 +263,7 @@ end_start(int signal)
 static int
 start_journal(struct receiver *r, struct err *err)
 {
-    struct sigaction end = {.sa_handler = end_start,
-                            .sa_flags = (int)(SA_RESETHAND | SA_NODEFER)};
+    struct sigaction end = {.sa_handler = end_start};
     sigset_t stops;
 
     sigemptyset(&stops);
