@@ -416,7 +416,7 @@ def test_run_goes_on_without_redis_and_says_so_once(sim, make_worker, running, r
     redis.start()
     log = worker.directory / "worker.log"
     harness.wait_for("Redis is back", lambda: re.search(" info .*Redis", log.read_text()), 60)
-    assert redis.client.hget("{ac}:hooks", "contacts")
+    harness.wait_for("its state", lambda: redis.client.hget("{ac}:hooks", "contacts"))
     assert len(re.findall(" warning .*Redis", log.read_text())) == 1
 
 
