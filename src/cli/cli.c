@@ -110,9 +110,8 @@ static const struct redis_advice all[] = {
      "SupplementaryGroups=redis in a drop-in of acrelayd.service and "
      "acrelay-worker.service"},
     {"Address family not supported", CONFIG,
-     "the unit's RestrictAddressFamilies= lacks the family: add AF_INET6 (or AF_UNIX) in "
-     "a "
-     "drop-in"},
+     "the unit's RestrictAddressFamilies= lacks the family: add AF_INET6 (or AF_UNIX) "
+     "in a drop-in"},
     {"Protocol error, got", CONFIG,
      "the server at redis.url is not Redis, or requires TLS"},
     {"not known", AWAY, "the host in redis.url has no address: check DNS"},

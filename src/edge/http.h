@@ -127,7 +127,7 @@ int64_t http_read(struct http_request *r, char *to, size_t len, int64_t deadline
 void http_reply(struct http_request *r, int code, const char *headers, struct span body,
                 bool close);
 
-// http_defer leaves the answer to whoever claims it with the ticket (deferred.h), within
+// http_defer leaves the answer to whoever claims it with the ticket (above), within
 // wait_ms from now_ms (clock_mono_ms). NULL when the handler must answer itself: the connection
 // is new (most carry one request), or not TCP, so that its descriptor cannot be found. Only for
 // answers that keep the connection alive.

@@ -1,5 +1,5 @@
 // Opening and closing. Records are taken by append.c and made durable by commit.c;
-// retention.c makes room, and gives the figures.
+// retention.c makes room.
 //
 // At opening all state is derived from the files. The id comes from the segments' headers,
 // the next sequence from a scan of the newest one and of those that may overlap it: when a
