@@ -1,5 +1,6 @@
-// Deferred answers (http.h). The state is a ticket and what is done for it. A claim compares both, so that the journal's
-// belated result for an answer whose time was up cannot answer the request that came after it.
+// Deferred answers (http.h). The state is a ticket and what is done for it. A claim compares
+// both, so that the journal's belated result for an answer whose time was up cannot answer the
+// request that came after it.
 #include "edge/http.h"
 
 #include <limits.h>

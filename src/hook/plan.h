@@ -48,7 +48,7 @@ struct plan {
     size_t count[STEP_REFUSE + 1]; // steps by kind
 };
 
-// plan_make compares. Names of `found` must be set (hook_name_in) for hooks of ours. Of twins
+// plan_make compares. Names of `found` must be set, as ac_client_list does, for hooks of ours. Of twins
 // the one whose URL is right is kept, else the newest: an older one may have been switched
 // off by AC without a sign ("410 Gone" in AC's webhook page).
 void plan_make(struct plan *plan, const struct hooks *wanted, const struct hooks *found,

@@ -241,7 +241,8 @@ judge(struct cursor *c, uint64_t first, uint64_t last, struct loss *loss, struct
     return 0;
 }
 
-// give_gap reports what is lost up to `last`, with the time of the last record read. 1 given, 0 nothing is lost, -1 with *err.
+// give_gap reports what is lost up to `last`, with the time of the last record read. 1 given,
+// 0 nothing is lost, -1 with *err.
 static int
 give_gap(struct cursor *c, uint64_t last, struct record *rec, struct err *err)
 {

@@ -456,9 +456,9 @@ main(int argc, char **argv)
     receiver.file = options_text(&options, "config", config_default_path());
     receiver.state_dir = options_text(&options, "state-dir", NULL);
     receiver.force = options_has(&options, "force");
-    program_block_signals(&signals);
     if (options_has(&options, "check"))
-        return check(&receiver);
+        return check(&receiver); // a signal ends it
+    program_block_signals(&signals);
     if (start(&receiver, &err) < 0)
         return hold_end(fail(&err), &signals);
     code = serve(&receiver, &signals);

@@ -89,10 +89,8 @@ struct source {
 
 // How many files and connections may be open. Connections never take the last descriptors: the
 // journal could not begin a segment then, and good deliveries would be answered 503.
-enum {
-    LIMITS_RESERVE = 64,
-    LIMITS_QUEUE = 128
-}; // for journal, relay, admin, reload, ...
+// The reserve is for journal, relay, admin, reload, ...
+enum { LIMITS_RESERVE = 64, LIMITS_QUEUE = 128 };
 
 struct limits {
     uint64_t descriptors;

@@ -18,7 +18,7 @@
 // after each cut, shows that it was not executed. Then a dead letter stands in its place: with
 // its bytes where an error refused the event, without them where the connection was cut, or
 // where the whole letter was refused too. They are made durable beside the journal before
-// (aside.c). If even that is refused, nothing is proven: an alarm, and all begins again.
+// (aside_keep). If even that is refused, nothing is proven: an alarm, and all begins again.
 //
 // What comes after such a record and fails alike (the same error; cut, and at least as large)
 // needs one try only, for an hour: many in a row would hold up the rest for long. Two where it

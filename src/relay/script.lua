@@ -39,7 +39,7 @@
 --       and the records, each: its kind where that is another than the record's before: a short
 --       number, and where the kind is new, stream (index in KEYS), duplicates (m mark, d drop,
 --       k keep), arguments of each record, whether query and raw are among them (0 1), source,
---       type (of a dead letter: hook); then its sequence and the fields of script.c that differ
+--       type (of a dead letter: hook); then its sequence and the fields of entry.c that differ
 -- Answer: {word, cursor, duplicates marked, duplicates dropped, notice}
 local KEYS, ARGV, type, tonumber = KEYS, ARGV, type, tonumber
 local key, call = KEYS[1], redis.pcall

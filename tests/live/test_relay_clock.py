@@ -1,4 +1,4 @@
-"""Wall clocks that lie (tests/preload/wall.c) under a relay: the receiver's, and Redis's own."""
+"""Wall clocks that lie (tests/preload/clocks.c) under a relay: the receiver's, and Redis's own."""
 import datetime
 import re
 import time
