@@ -45,17 +45,22 @@ def wait_for(what, condition, seconds=30):
     raise AssertionError(f"{what}: not within {seconds} s")
 
 
+GIVEN_PORTS = set()
+
+
 def free_port():
     """Below the ports that outgoing connections get, so that none of them takes it between
-    a stop and the next start."""
+    a stop and the next start; and never the same one twice, since it is bound later."""
     while True:
         port = random.randrange(10000, 32000)
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", port))
-                return port
             except OSError:
                 continue
+        if port not in GIVEN_PORTS:
+            GIVEN_PORTS.add(port)
+            return port
 
 
 def token(hook, secret=SECRET):
