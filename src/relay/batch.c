@@ -34,8 +34,8 @@
 // larger: each record costs Redis and us less. A post that comes alone finds nobody waiting and is
 // sent at once. Larger batches than these save little, and Redis works in longer bursts.
 enum {
-    LINGER_MS = 5,
-    LINGER_RECORDS = 64,
+    LINGER_MS = 20,
+    LINGER_RECORDS = 256,
     WIDEN_MS = 10000,
     REFUSED_TIMES = 5,
     STEP_US = 1000000,
