@@ -278,19 +278,12 @@ static const char *
 read_address(const struct value *v)
 {
     struct socket_addresses *list = v->field;
-    struct socket_address a;
 
-    if (!v->setting->type->field->is_list)
+    if (!v->setting->type->field->item_size)
         return parse_address(v, v->field);
-    if (list->len == CONFIG_LIST_MAX)
-        return "one too many: at most 64 addresses";
-    const char *error = parse_address(v, &a);
-    if (error)
-        return error;
-    struct span old = span_make((const char *)list->at, list->len * sizeof a);
-    list->at = reading_copy(v->reading, old, sizeof a);
-    list->at[list->len++] = a;
-    return NULL;
+    const char *error = parse_address(v, &list->at[list->len]);
+    list->len += !error;
+    return error;
 }
 
 static bool
@@ -308,10 +301,10 @@ static const struct value_field redis_field = {.size = sizeof(struct redis_url),
                                                .same = value_same_text},
                                 address_field = {.size = sizeof(struct socket_address),
                                                  .same = value_same_text},
-                                addresses_field = {.size =
-                                                       sizeof(struct socket_addresses),
-                                                   .is_list = true,
-                                                   .same = same_addresses};
+                                addresses_field = {
+                                    .size = sizeof(struct socket_addresses),
+                                    .item_size = sizeof(struct socket_address),
+                                    .same = same_addresses};
 
 const struct value_type value_api_url = {
     "https://ACCOUNT.api-us1.com, without user, query or fragment", read_api_url,

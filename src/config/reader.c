@@ -138,19 +138,27 @@ read_setting(struct reading *r, const struct setting *s, const struct yaml_node 
              char *base)
 {
     void *field = base + s->offset;
-    bool is_list = s->type->field->is_list;
+    size_t item_size = s->type->field->item_size, len = n->kind == YAML_LIST ? n->len : 1;
 
-    if (is_list)
-        memset(field, 0, s->type->field->size); // not the default's
-    if (!is_list || n->kind != YAML_LIST) {
-        read_scalar(r, s, n, field);
+    if (item_size && len > CONFIG_LIST_MAX) {
+        problem_add(r, ERROR, place_of(n),
+                    "%s: a list of %zu values; expected at most %d", s->path, len,
+                    CONFIG_LIST_MAX);
         return;
     }
-    if (n->len == 0 && !s->type->may_be_empty)
+    if (item_size) { // not the default's any more
+        void *items = reading_copy(r, SPAN(""), (len + 1) * item_size);
+        memset(field, 0, s->type->field->size);
+        memcpy(field, &items, sizeof items);
+    }
+    if (!item_size || n->kind != YAML_LIST)
+        read_scalar(r, s, n, field);
+    else if (len == 0 && !s->type->may_be_empty)
         problem_add(r, ERROR, place_of(n), "%s: the list is empty; expected %s", s->path,
                     s->type->expected);
-    for (size_t i = 0; i < n->len; i++)
-        read_scalar(r, s, n->items[i], field);
+    else
+        for (size_t i = 0; i < len; i++)
+            read_scalar(r, s, n->items[i], field);
 }
 
 // Defaults are written as in the file: a list is [a, b].
@@ -176,7 +184,7 @@ read_defaults(struct reading *r, const struct setting *table, void *base)
 struct target {
     const struct setting *table;
     void *base;
-    uint64_t seen; // a bit for each setting in the file
+    struct place *places; // of each setting in the file; line 0: not set
 };
 
 // Does the table have settings below this section?
@@ -240,9 +248,7 @@ read_map(struct reading *r, struct target *to, const char *section,
             problem_add(r, ERROR, place_of(p->key), "%s: already set in line %d", path,
                         p->first->line);
         } else if (s) {
-            to->seen |= UINT64_C(1) << (s - to->table);
-            if (to->table == config_settings)
-                r->places[s - to->table] = place_of(p->value);
+            to->places[s - to->table] = place_of(p->value);
             read_setting(r, s, p->value, to->base);
         } else if (to->table == config_settings && strcmp(path, "hooks") == 0) {
             read_hooks(r, p->value);
@@ -261,14 +267,12 @@ read_map(struct reading *r, struct target *to, const char *section,
 
 // Fills a struct from its map.
 static void
-read_struct(struct reading *r, const struct setting *table, const struct yaml_node *map,
-            struct place at, void *base)
+read_struct(struct reading *r, struct target *to, const struct yaml_node *map,
+            struct place at)
 {
-    struct target to = {table, base, 0};
-
-    read_map(r, &to, "", map);
-    for (const struct setting *s = table; s->path; s++)
-        if (s->required && !(to.seen & UINT64_C(1) << (s - table)))
+    read_map(r, to, "", map);
+    for (const struct setting *s = to->table; s->path; s++)
+        if (s->required && !to->places[s - to->table].line)
             problem_add(r, ERROR, at, "%s is missing; expected %s, for example %s",
                         s->path, s->type->expected, s->example);
 }
@@ -280,10 +284,11 @@ read_hook(struct reading *r, const struct yaml_node *n)
 {
     struct config *c = r->config;
     struct config_hook *h = &c->hooks[c->hooks_len++];
+    struct place places[SETTINGS_MAX] = {0};
 
     *h = (struct config_hook){.line = n->line, .column = n->column};
     read_defaults(r, hook_settings, h);
-    read_struct(r, hook_settings, n, place_of(n), h);
+    read_struct(r, &(struct target){hook_settings, h, places}, n, place_of(n));
     if (!h->name)
         return;
     for (const struct config_hook *other = c->hooks; other < h; other++)
@@ -345,7 +350,7 @@ reader_read(struct reading *r, const struct yaml_node *root)
         problem_add(r, ERROR, place_of(root), "expected settings, like public_url: ...");
         return;
     }
-    read_struct(r, config_settings, root, start, c);
+    read_struct(r, &(struct target){config_settings, c, r->places}, root, start);
     if (!r->has_hooks)
         problem_add(
             r, ERROR, start,

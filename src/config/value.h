@@ -21,7 +21,7 @@ struct setting {
 
 extern const struct setting config_settings[], hook_settings[]; // ended by path NULL
 
-enum { SETTINGS_MAX = 64 }; // in one table: bits of a mask
+enum { SETTINGS_MAX = 64 }; // in one table
 
 struct place {
     int line, column;
@@ -46,8 +46,8 @@ struct value {
     struct place place;
 };
 
-// A type of values carries all that is asked of it. A list is read item by item, and has at least
-// one item unless it may be empty.
+// A type of values carries all that is asked of it. A list is read item by item, into memory that
+// has room for all of them and a zeroed one; it has at least one unless it may be empty.
 struct value_type {
     const char *expected;
     const char *(*read)(const struct value *v); // NULL, or what is wrong
@@ -57,10 +57,10 @@ struct value_type {
     void (*format)(char *to, size_t size, double bound); // NULL: it has no bounds
 };
 
-// The field that a type reads into. Zeroed, it is empty.
+// The field that a type reads into. Zeroed, it is empty. A list's begins with its items.
 struct value_field {
     size_t size;
-    bool is_list;
+    size_t item_size;                           // of a list; else 0
     bool (*same)(const void *a, const void *b); // NULL: the bytes are compared
 };
 

@@ -65,24 +65,20 @@ value_store_text(const struct value *v, const char *text)
     char *copy = reading_copy(v->reading, span_of(text), 1);
     struct config_list *list = v->field;
 
-    if (!v->setting->type->field->is_list) {
+    if (!v->setting->type->field->item_size) {
         *(char **)v->field = copy;
         return NULL;
     }
-    if (list->len == CONFIG_LIST_MAX)
-        return "one too many: at most 64 values";
     for (size_t i = 0; i < list->len; i++)
         if (strcmp(list->at[i], text) == 0)
             return "listed twice";
-    struct span old = span_make((const char *)list->at, list->len * sizeof copy);
-    list->at = reading_copy(v->reading, old, 2 * sizeof copy);
     list->at[list->len++] = copy;
     return NULL;
 }
 
 const struct value_field text_field = {.size = sizeof(char *), .same = value_same_text};
 const struct value_field list_field = {.size = sizeof(struct config_list),
-                                       .is_list = true};
+                                       .item_size = sizeof(char *)};
 
 // --- words of certain letters ---------------------------------------------------------------------
 
@@ -257,7 +253,7 @@ read_choice(const struct value *v)
 
     for (int i = 0; choices[i]; i++)
         if (strcmp(v->text, choices[i]) == 0) {
-            if (v->setting->type->field->is_list)
+            if (v->setting->type->field->item_size)
                 return value_store_text(v, v->text);
             *(int *)v->field = i;
             return NULL;
@@ -385,16 +381,12 @@ read_id(const struct value *v)
 
     if (!text_number(&n, span_of(v->text), INT32_MAX))
         return "not a list's id";
-    if (ids->len == CONFIG_LIST_MAX)
-        return "one too many: at most 64 lists";
     for (size_t i = 0; i < ids->len; i++) {
         if (ids->at[i] == n)
             return "listed twice";
         if (ids->at[i] == 0 || n == 0)
             return "combined with 0, which already means all lists";
     }
-    struct span old = span_make((const char *)ids->at, ids->len * sizeof n);
-    ids->at = reading_copy(v->reading, old, sizeof n);
     ids->at[ids->len++] = n;
     return NULL;
 }
@@ -419,7 +411,7 @@ format_number(char *to, size_t size, double number)
 
 static const struct value_field long_field = {.size = sizeof(int64_t)};
 static const struct value_field ids_field = {.size = sizeof(struct config_ids),
-                                             .is_list = true};
+                                             .item_size = sizeof(uint64_t)};
 
 const struct value_type value_duration_us = {"a duration like 250ms, 10s, 5m, 24h, 7d",
                                              read_amount, .field = &long_field,

@@ -1,7 +1,7 @@
 // civetweb opens a placeholder listener per socket; its init_thread callback runs in the
 // thread that polls, before the first poll, and there our socket is put in the placeholder's
 // place with dup3. The poll loop goes by descriptor number, so nothing else is needed, and
-// the same trick gives the sockets back: a listener that nobody knows takes their place.
+// the same trick gives the sockets back: an eventfd that is never readable takes their place.
 //
 // A thread that waits for its record's sync sleeps twice for each request: there, and for the
 // next request. So an answer may be deferred to the thread that knows the outcome, with send(2)
@@ -32,6 +32,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 // NEW: a connection's first requests, for which finding its descriptor does not pay.
@@ -53,9 +54,8 @@ struct http_thread {
 
 struct http_server {
     struct http_options options;
-    int sockets[SERVER_SOCKETS_MAX];
     int slots[SERVER_SOCKETS_MAX]; // the descriptors that civetweb polls
-    int nowhere;                   // takes the sockets' place when they are given back
+    int nothing;                   // takes the sockets' place when they are given back
     sem_t taken;                   // posted when the sockets are in place, or `failed`
     bool failed;
     _Atomic(size_t) connections;
@@ -78,7 +78,7 @@ take_sockets(const struct mg_context *context, struct http_server *s)
         s->slots[i] = -1;
         if ((int)i < got)
             s->slots[i] = sockets_find(htons((uint16_t)ports[i].port), NULL);
-        if (s->slots[i] < 0 || dup3(s->sockets[i], s->slots[i], O_CLOEXEC) < 0)
+        if (s->slots[i] < 0 || dup3(s->options.sockets[i], s->slots[i], O_CLOEXEC) < 0)
             s->failed = true;
     }
     sem_post(&s->taken);
@@ -377,39 +377,6 @@ answer_refusal(struct mg_connection *conn, int code, const char *text)
 
 // --- start and end -------------------------------------------------------------------------
 
-// A listening socket that nobody can know of; -1 with errno.
-static int
-listen_nowhere(void)
-{
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    struct sockaddr_un name = {.sun_family = AF_UNIX}; // the kernel invents one
-
-    if (fd < 0)
-        return -1;
-    if (bind(fd, (struct sockaddr *)&name, sizeof(sa_family_t)) < 0 ||
-        listen(fd, 1) < 0) {
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
-static struct http_server *
-make_server(const struct http_options *options, struct err *err)
-{
-    struct http_server *s = memory_get(sizeof *s);
-
-    *s = (struct http_server){.options = *options, .nowhere = listen_nowhere()};
-    for (size_t i = 0; i < options->sockets_len; i++)
-        s->sockets[i] = options->sockets[i];
-    sem_init(&s->taken, 0, 0);
-    if (s->nowhere >= 0)
-        return s;
-    err_errno(err, "the HTTP server cannot open a socket");
-    free(s);
-    return NULL;
-}
-
 static void
 set_placeholders(char *ports, size_t size, size_t n)
 {
@@ -452,10 +419,16 @@ start_civetweb(struct http_server *s)
 struct http_server *
 http_start(const struct http_options *options, struct err *err)
 {
-    struct http_server *s = make_server(options, err);
+    struct http_server *s = memory_get(sizeof *s);
 
-    if (!s || start_timekeeper(err) < 0)
+    *s = (struct http_server){.options = *options, .nothing = eventfd(0, EFD_CLOEXEC)};
+    sem_init(&s->taken, 0, 0);
+    if (s->nothing < 0)
+        err_errno(err, "the HTTP server cannot open a descriptor");
+    if (s->nothing < 0 || start_timekeeper(err) < 0) {
+        free(s);
         return NULL;
+    }
     if (!start_civetweb(s)) {
         err_exit(err, EXIT_CODE_FAILURE,
                  "the HTTP server cannot start its threads (out of memory, or too many "
@@ -480,6 +453,6 @@ http_stop_listening(struct http_server *s, bool shared)
     for (size_t i = 0; i < s->options.sockets_len; i++) {
         if (!shared)
             shutdown(s->slots[i], SHUT_RDWR);
-        dup3(s->nowhere, s->slots[i], O_CLOEXEC); // both are open: it cannot fail
+        dup3(s->nothing, s->slots[i], O_CLOEXEC); // both are open: it cannot fail
     }
 }

@@ -67,7 +67,7 @@ struct resolved {
 struct lookup {
     char host[HOST_MAX + 1];
     int users;
-    bool done;
+    bool done; // what follows is the thread's until then
     int error; // of getaddrinfo
     struct resolved found;
 };
@@ -78,21 +78,22 @@ static struct {
     struct lookup *running; // the newest, while its thread runs
 } resolver = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL};
 
-static int
-look_up(const char *host, struct resolved *to)
+static void
+look_up(struct lookup *l)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
-    int error = getaddrinfo(host, NULL, &hints, &list);
+    struct resolved *to = &l->found;
 
-    to->len = 0;
-    for (struct addrinfo *a = list; !error && a && to->len < ADDRESSES_MAX;
-         a = a->ai_next)
+    l->error = getaddrinfo(l->host, NULL, &hints, &list);
+    if (l->error)
+        return;
+    for (struct addrinfo *a = list; a && to->len < ADDRESSES_MAX; a = a->ai_next)
         if (getnameinfo(a->ai_addr, a->ai_addrlen, to->addresses[to->len],
                         sizeof *to->addresses, NULL, 0, NI_NUMERICHOST) == 0)
             to->len++;
-    if (list)
-        freeaddrinfo(list);
-    return !error && to->len == 0 ? EAI_NONAME : error;
+    freeaddrinfo(list);
+    if (to->len == 0)
+        l->error = EAI_NONAME;
 }
 
 // With the lock.
@@ -107,12 +108,9 @@ static void *
 run_lookup(void *lookup)
 {
     struct lookup *l = lookup;
-    struct resolved found;
-    int error = look_up(l->host, &found);
 
+    look_up(l);
     pthread_mutex_lock(&resolver.lock);
-    l->error = error;
-    l->found = found;
     l->done = true;
     if (resolver.running == l)
         resolver.running = NULL;
@@ -167,16 +165,17 @@ resolve(const char *host, int64_t until_ms, struct resolved *to, struct err *err
     while (!l->done && pthread_cond_clockwait(&resolver.finished, &resolver.lock,
                                               CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         continue;
-    bool done = l->done;
-    int error = l->error;
-    *to = l->found;
+    int result = 0;
+    if (!l->done)
+        result = err_set(err, ERR_AGAIN, "no name server answers in time for %s", host);
+    else if (l->error)
+        result = err_set(err, ERR_AGAIN, "cannot resolve %s: %s", host,
+                         gai_strerror(l->error));
+    else
+        *to = l->found;
     drop_lookup(l);
     pthread_mutex_unlock(&resolver.lock);
-    if (!done)
-        return err_set(err, ERR_AGAIN, "no name server answers in time for %s", host);
-    return error ? err_set(err, ERR_AGAIN, "cannot resolve %s: %s", host,
-                           gai_strerror(error))
-                 : 0;
+    return result;
 }
 
 // --- connections -----------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "edge/http_client.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -72,25 +73,17 @@ bound(int64_t ms)
 static int64_t
 read_seconds(struct span s)
 {
+    struct span fraction = s, whole = span_cut(&fraction, '.');
     int64_t ms = 0, unit = 1000;
-    bool fraction = false;
 
-    if (s.len == 0 || s.at[0] < '0' || s.at[0] > '9')
+    if (whole.len == 0)
         return -1;
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.at[i] == '.' && !fraction) {
-            fraction = true;
-            continue;
-        }
-        if (s.at[i] < '0' || s.at[i] > '9')
-            return -1;
-        int64_t digit = s.at[i] - '0';
-        if (!fraction)
-            ms = bound(ms * 10 + digit * 1000);
-        else
-            ms += digit * (unit /= 10);
-    }
-    return bound(ms);
+    for (; whole.len && isdigit((unsigned char)*whole.at); whole = span_from(whole, 1))
+        ms = bound(ms * 10 + (*whole.at - '0') * 1000);
+    for (; fraction.len && isdigit((unsigned char)*fraction.at);
+         fraction = span_from(fraction, 1))
+        ms += (*fraction.at - '0') * (unit /= 10);
+    return whole.len || fraction.len ? -1 : bound(ms);
 }
 
 int64_t

@@ -330,16 +330,9 @@ same_place(const union address *a, const union address *b)
 {
     if (a->any.sa_family != b->any.sa_family)
         return false;
-    switch (a->any.sa_family) {
-    case AF_INET:
-        return a->in.sin_port == b->in.sin_port;
-    case AF_INET6: // IPv4 clients of such a listener too
-        return a->in6.sin6_port == b->in6.sin6_port;
-    case AF_UNIX:
+    if (a->any.sa_family == AF_UNIX)
         return memcmp(a->un.sun_path, b->un.sun_path, sizeof a->un.sun_path) == 0;
-    default: // not one of ours; rather held than lost
-        return true;
-    }
+    return a->in.sin_port == b->in.sin_port; // IPv6 has it in the same place
 }
 
 struct places {

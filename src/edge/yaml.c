@@ -100,38 +100,25 @@ scalar_of(struct parsing *p, const yaml_event_t *event)
     }
     struct yaml_node *node = node_make(YAML_SCALAR, event);
     node->text = memory_copy(text);
-    node->quoted = event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
     return node;
-}
-
-// One more element: the arrays double at powers of two, so no capacity is kept.
-static bool
-is_power_of_two(size_t n)
-{
-    return (n & (n - 1)) == 0;
 }
 
 static void
 list_add(struct yaml_node *list, struct yaml_node *item)
 {
-    size_t n = list->len;
-
-    if (is_power_of_two(n))
-        list->items = memory_grow(list->items, (n ? 2 * n : 1) * sizeof *list->items);
+    list->items = memory_grow(list->items, (list->len + 1) * sizeof *list->items);
     list->items[list->len++] = item;
 }
 
 static void
 map_add(struct yaml_node *map, struct yaml_node *key, struct yaml_node *value)
 {
-    size_t n = map->len;
     struct yaml_pair pair = {key, value, NULL};
 
-    for (size_t i = 0; i < n && !pair.first; i++)
+    for (size_t i = 0; i < map->len && !pair.first; i++)
         if (strcmp(map->pairs[i].key->text, key->text) == 0)
             pair.first = map->pairs[i].key;
-    if (is_power_of_two(n))
-        map->pairs = memory_grow(map->pairs, (n ? 2 * n : 1) * sizeof *map->pairs);
+    map->pairs = memory_grow(map->pairs, (map->len + 1) * sizeof *map->pairs);
     map->pairs[map->len++] = pair;
 }
 

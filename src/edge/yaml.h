@@ -21,7 +21,6 @@ struct yaml_node {
     enum yaml_kind kind;
     int line, column;         // of its first character, counted from 1
     char *text;               // YAML_SCALAR: UTF-8 without NUL bytes, NUL-terminated
-    bool quoted;              // YAML_SCALAR: in quotes or a block, so "" is meant as such
     struct yaml_node **items; // YAML_LIST
     struct yaml_pair *pairs;  // YAML_MAP, in the order of the text
     size_t len;               // of items or pairs
