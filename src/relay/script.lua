@@ -94,7 +94,7 @@ if fingerprints > 0 then
   end
 end
 local function near(a, b)
-  return a and math.abs(tonumber(a) - tonumber(b)) <= window
+  return a and a - b <= window and b - a <= window
 end
 
 -- the records; n counts those with a fingerprint, added what is to be remembered of them
@@ -116,12 +116,15 @@ while i <= total do
     i = i + 1
     sequence = ARGV[i]
   end
-  local fingerprint, receipt, known, again
+  local fingerprint, receipt, received, known, again
   if mode ~= 'k' then
     fingerprint, receipt = ARGV[fingerprint_at + n], ARGV[receipt_at + n]
     n = n + 1
     known = seen[fingerprint] or new[n]
-    if known or old[n] then again = near(known, receipt) or near(old[n], receipt) end
+    if known or old[n] then
+      received, known = tonumber(receipt), known and tonumber(known)
+      again = near(known, received) or old[n] and near(tonumber(old[n]), received)
+    end
   end
   r = nil
   if stream == dead then
@@ -135,8 +138,8 @@ while i <= total do
   done, last = sequence, r or last
   if r and fingerprint then
     if again then marked = marked + 1 end
-    if not known or tonumber(receipt) > tonumber(known) then
-      seen[fingerprint] = receipt
+    if not known or received > known then
+      seen[fingerprint] = received or receipt
       add[added + 1], add[added + 2] = fingerprint, receipt
       added = added + 2
     end
