@@ -26,6 +26,7 @@
 #include <assert.h>
 #include <civetweb.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -33,6 +34,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 // NEW: a connection's first requests, for which finding its descriptor does not pay.
@@ -44,7 +46,10 @@ struct http_thread {
     int64_t since_ms;  // of the wait for a request's head
     unsigned requests; // so far
     int fd;            // -1: not known
-    struct deferred_pair deferred;
+    // Used in turn: an answer that is just being sent does not hold up the next request.
+    struct deferred deferred[2];
+    bool turn;
+    uint32_t ticket; // the last one given
     struct http_server *server;
     struct http_thread *next;
     pthread_t id;
@@ -64,6 +69,75 @@ struct http_server {
 static _Atomic(struct http_thread *) all_threads; // of all servers; grows only
 
 static _Thread_local struct http_thread *me;
+
+// --- deferred answers ----------------------------------------------------------------------
+
+// The state of an answer is a ticket and what is done for it. A claim compares both, so that the
+// journal's belated result for an answer whose time was up cannot answer the request that came
+// after it.
+enum { SETTLED, OWED, SENDING, EXPIRING, STATES };
+
+// Wraps after 2^30 requests, long past any belated result.
+static uint32_t
+state_of(uint32_t ticket, uint32_t step)
+{
+    return ticket * STATES + step;
+}
+
+// A signal only makes it check again.
+static void
+wait_settled(struct deferred *d)
+{
+    uint32_t state = atomic_load(&d->state);
+
+    if (state % STATES == SETTLED)
+        return;
+    atomic_store(&d->awaited, true);
+    while ((state = atomic_load(&d->state)) % STATES != SETTLED)
+        syscall(SYS_futex, &d->state, FUTEX_WAIT_PRIVATE, state, NULL, NULL, 0);
+    atomic_store(&d->awaited, false);
+}
+
+// Before the connection's own thread writes to it or closes it.
+static void
+settle_all(void)
+{
+    wait_settled(&me->deferred[0]);
+    wait_settled(&me->deferred[1]);
+}
+
+bool
+deferred_claim(struct deferred *d, uint32_t ticket)
+{
+    uint32_t owed = state_of(ticket, OWED);
+
+    return atomic_compare_exchange_strong(&d->state, &owed, state_of(ticket, SENDING));
+}
+
+void
+deferred_finish(struct deferred *d, struct span answer)
+{
+    uint32_t state = atomic_load(&d->state);
+
+    if (send(d->fd, answer.at, answer.len, MSG_DONTWAIT | MSG_NOSIGNAL) !=
+        (ssize_t)answer.len)
+        shutdown(d->fd, SHUT_RDWR); // its thread sees the end and closes it
+    atomic_store(&d->state, state - state % STATES + SETTLED);
+    if (atomic_load(&d->awaited))
+        syscall(SYS_futex, &d->state, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+static void
+expire_if_late(struct http_thread *t, int64_t now_ms)
+{
+    for (size_t i = 0; i < 2; i++) {
+        struct deferred *d = &t->deferred[i];
+        uint32_t owed = atomic_load(&d->state);
+        if (owed % STATES == OWED && atomic_load(&d->deadline_ms) <= now_ms &&
+            atomic_compare_exchange_strong(&d->state, &owed, owed - OWED + EXPIRING))
+            t->server->options.expire(d);
+    }
+}
 
 // --- threads -------------------------------------------------------------------------------
 
@@ -97,17 +171,9 @@ add_thread(struct http_server *s)
     return t;
 }
 
-// Under load a thread wakes up with each answer that is sent. As SCHED_BATCH it then waits for
+// Under load a worker wakes up with each answer that is sent. As SCHED_BATCH it then waits for
 // its turn instead of taking the core from the thread that sends the others: fewer switches,
 // and larger groups. Where that is refused nothing is lost but this.
-static void
-yield_on_wakeup(void)
-{
-    struct sched_param none = {0};
-
-    (void)sched_setscheduler(0, SCHED_BATCH, &none);
-}
-
 static void *
 init_thread(const struct mg_context *context, int type)
 {
@@ -119,19 +185,10 @@ init_thread(const struct mg_context *context, int type)
         take_sockets(context, s);
     } else if (type == WORKER) {
         pthread_setname_np(pthread_self(), "http");
-        yield_on_wakeup();
+        (void)sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0});
         me = add_thread(s);
     }
     return NULL;
-}
-
-static void
-interrupt_if_late(struct http_thread *t, int64_t now_ms)
-{
-    pthread_mutex_lock(&t->lock);
-    if (t->deadline_ms && t->deadline_ms <= now_ms)
-        pthread_kill(t->id, SIGURG);
-    pthread_mutex_unlock(&t->lock);
 }
 
 // A signal that falls between two polls is lost; the next tick sends another.
@@ -142,8 +199,11 @@ keep_time(void *unused)
         clock_sleep_ms(TICK_MS);
         int64_t now_ms = clock_mono_ms();
         for (struct http_thread *t = atomic_load(&all_threads); t; t = t->next) {
-            interrupt_if_late(t, now_ms);
-            deferred_expire(&t->deferred, now_ms, t->server->options.expire);
+            pthread_mutex_lock(&t->lock);
+            if (t->deadline_ms && t->deadline_ms <= now_ms)
+                pthread_kill(t->id, SIGURG);
+            pthread_mutex_unlock(&t->lock);
+            expire_if_late(t, now_ms);
         }
     }
     return unused; // never
@@ -244,22 +304,8 @@ static void
 end_connection(const struct mg_connection *conn)
 {
     (void)conn;
-    deferred_settle(&me->deferred);
+    settle_all();
     atomic_fetch_sub(&me->server->connections, 1);
-}
-
-struct span
-http_find_header(const struct http_request *r, const char *name, size_t *count)
-{
-    struct span value = {"", 0};
-    size_t found = 0;
-
-    for (size_t i = 0; i < r->headers_len && i < HTTP_HEADERS_MAX; i++)
-        if (span_is_nocase(r->headers[i].name, name) && found++ == 0)
-            value = r->headers[i].value;
-    if (count)
-        *count = found;
-    return value;
 }
 
 // 0: the read is over. One that is late is interrupted.
@@ -271,21 +317,16 @@ set_deadline(int64_t deadline_ms)
     pthread_mutex_unlock(&me->lock);
 }
 
-static void
-send_continue(struct http_request *r)
-{
-    static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
-
-    r->owes_continue = false;
-    deferred_settle(&me->deferred);
-    mg_write(r->connection, interim, sizeof interim - 1);
-}
-
 int64_t
 http_read(struct http_request *r, char *to, size_t len, int64_t deadline_ms)
 {
-    if (r->owes_continue)
-        send_continue(r);
+    static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
+
+    if (r->owes_continue) {
+        settle_all();
+        mg_write(r->connection, interim, sizeof interim - 1);
+    }
+    r->owes_continue = false;
     set_deadline(deadline_ms);
     int64_t n = mg_read(r->connection, to, len);
     set_deadline(0);
@@ -311,53 +352,53 @@ http_defer(struct http_request *r, int64_t now_ms, int64_t wait_ms,
         me->fd = find_descriptor(mg_get_request_info(r->connection));
     if (me->fd < 0)
         return NULL;
+    // Answers that are sent come from one thread, in order. One that expires is another's.
+    struct deferred *last = &me->deferred[me->turn], *d = &me->deferred[!me->turn];
+    if (atomic_load(&last->state) % STATES != SENDING)
+        wait_settled(last);
+    me->turn = !me->turn;
+    wait_settled(d); // its answer was sent before the last one: it never sleeps
+    *ticket = ++me->ticket;
+    d->work = *work;
+    d->fd = me->fd;
     // A tick early, as the timekeeper may come a tick late; but not at once.
     wait_ms -= wait_ms / 2 < TICK_MS ? wait_ms / 2 : TICK_MS;
-    return deferred_next(&me->deferred, me->fd, now_ms + wait_ms, work, ticket);
+    atomic_store(&d->deadline_ms, now_ms + wait_ms);
+    atomic_store(&d->state, state_of(*ticket, OWED));
+    return d;
 }
 
 // --- answers -------------------------------------------------------------------------------
 
-static const char *
-reason_of(int code)
-{
-    return code == 200 ? "OK" : mg_get_response_code_text(NULL, code);
-}
-
 struct span
 http_format(char *to, int code, const char *headers, struct span body, bool close)
 {
-    int len = snprintf(
-        to, HTTP_HEAD_MAX, "HTTP/1.1 %d %s\r\nContent-Length: %zu\r\n%s%s\r\n", code,
-        reason_of(code), body.len, headers, close ? "Connection: close\r\n" : "");
+    int len =
+        snprintf(to, HTTP_HEAD_MAX, "HTTP/1.1 %d %s\r\nContent-Length: %zu\r\n%s%s\r\n",
+                 code, mg_get_response_code_text(NULL, code), body.len, headers,
+                 close ? "Connection: close\r\n" : "");
 
     assert(len > 0 && len < HTTP_HEAD_MAX); // headers are ours
     memcpy(to + len, body.at, body.len);
     return span_make(to, (size_t)len + body.len);
 }
 
-static void
-write_answer(struct mg_connection *conn, int code, const char *headers, struct span body,
-             bool is_head, bool close)
-{
-    char small[HTTP_HEAD_MAX * 2], *to = small;
-
-    if (close)
-        mg_disable_keep_alive(conn);
-    if (body.len > HTTP_HEAD_MAX)
-        to = memory_get(HTTP_HEAD_MAX + body.len);
-    struct span answer = http_format(to, code, headers, body, close);
-    deferred_settle(&me->deferred);
-    mg_write(conn, answer.at, answer.len - (is_head ? body.len : 0));
-    if (to != small)
-        free(to);
-}
-
 void
 http_reply(struct http_request *r, int code, const char *headers, struct span body,
            bool close)
 {
-    write_answer(r->connection, code, headers, body, span_is(r->method, "HEAD"), close);
+    char small[HTTP_HEAD_MAX * 2], *to = small;
+
+    if (close)
+        mg_disable_keep_alive(r->connection);
+    if (body.len > HTTP_HEAD_MAX)
+        to = memory_get(HTTP_HEAD_MAX + body.len);
+    struct span answer = http_format(to, code, headers, body, close);
+    settle_all();
+    bool is_head = span_is(r->method, "HEAD");
+    mg_write(r->connection, answer.at, answer.len - (is_head ? body.len : 0));
+    if (to != small)
+        free(to);
 }
 
 // What civetweb refuses by itself. It says 400 for a head that did not come in time too.
@@ -371,38 +412,32 @@ answer_refusal(struct mg_connection *conn, int code, const char *text)
         code = 408;
     if (o->count_refusal)
         o->count_refusal(code, o->context);
-    write_answer(conn, code, "", SPAN(""), false, true);
+    http_reply(&(struct http_request){.connection = conn}, code, "", SPAN(""), true);
     return 0;
 }
 
 // --- start and end -------------------------------------------------------------------------
 
-static void
-set_placeholders(char *ports, size_t size, size_t n)
-{
-    size_t len = 0;
-
-    for (size_t i = 0; i < n; i++)
-        len += (size_t)snprintf(ports + len, size - len, "%s127.0.0.1:0", i ? "," : "");
-}
-
 static struct mg_context *
 start_civetweb(struct http_server *s)
 {
     const struct http_options *o = &s->options;
-    char ports[SERVER_SOCKETS_MAX * 14], threads[16], queue[16], timeout[24], idle[24];
+    char threads[16], queue[16], timeout[24], idle[24];
+    struct buf ports; // of placeholders
     struct mg_callbacks callbacks = {.begin_request = begin_request,
                                      .init_connection = begin_connection,
                                      .connection_close = end_connection,
                                      .http_error = answer_refusal,
                                      .init_thread = init_thread};
 
-    set_placeholders(ports, sizeof ports, o->sockets_len);
+    buf_init(&ports, 4096);
+    for (size_t i = 0; i < o->sockets_len; i++)
+        buf_add_text(&ports, i ? ",127.0.0.1:0" : "127.0.0.1:0");
     snprintf(threads, sizeof threads, "%d", o->threads);
     snprintf(queue, sizeof queue, "%d", o->queue);
     snprintf(timeout, sizeof timeout, "%lld", (long long)o->request_timeout_ms);
     snprintf(idle, sizeof idle, "%lld", (long long)o->idle_ms);
-    const char *settings[][2] = {{"listening_ports", ports},
+    const char *settings[][2] = {{"listening_ports", buf_text(&ports)},
                                  {"num_threads", threads},
                                  {"request_timeout_ms", timeout},
                                  {"enable_keep_alive", "yes"},
@@ -413,7 +448,9 @@ start_civetweb(struct http_server *s)
                                  {"enable_auth_domain_check", "no"},
                                  {NULL, NULL}};
     mg_init_library(0);
-    return mg_start(&callbacks, s, &settings[0][0]);
+    struct mg_context *context = mg_start(&callbacks, s, &settings[0][0]);
+    buf_release(&ports);
+    return context;
 }
 
 struct http_server *

@@ -37,11 +37,8 @@ struct http_request {
 
 // A deferred answer is sent by another thread than its request's handler, so that the handler's
 // thread can read the connection's next request instead of sleeping. Until it is sent it
-// belongs to whoever claims it: one thread, once.
-//
-// Each connection has a pair, used in turn: an answer that is just being sent does not hold
-// up the next request. No request is taken up while an earlier answer is still owed, so that
-// answers keep the order of their requests.
+// belongs to whoever claims it: one thread, once. No request's answer is deferred while an earlier
+// one is still owed, so that answers keep the order of their requests.
 
 // What who claims the answer must know to give it; all the handler's.
 struct deferred_work {
@@ -53,27 +50,12 @@ struct deferred_work {
 
 struct deferred {
     struct deferred_work work;
-    // deferred.c's
+    // http.c's
     int fd;
     _Atomic(int64_t) deadline_ms;
     _Atomic(uint32_t) state; // futex word
     _Atomic(bool) awaited;
 };
-
-struct deferred_pair {
-    struct deferred at[2];
-    unsigned turn;
-    uint32_t ticket; // the last one given
-};
-
-// deferred_next leaves an answer on the connection `fd` to whoever claims it with that ticket.
-// It waits while an earlier answer is owed. For the connection's own thread.
-struct deferred *deferred_next(struct deferred_pair *p, int fd, int64_t deadline_ms,
-                               const struct deferred_work *work, uint32_t *ticket);
-
-// deferred_settle waits until nothing is owed any more or on its way: before the connection's
-// own thread writes to it or closes it.
-void deferred_settle(struct deferred_pair *p);
 
 // deferred_claim says whether the answer is the caller's to give. False: another thread was
 // faster, or this ticket's answer was given long ago.
@@ -82,11 +64,6 @@ bool deferred_claim(struct deferred *d, uint32_t ticket);
 // deferred_finish sends a claimed answer, with one call that never waits: a client that does
 // not read what it is sent loses its connection. *d is not the caller's any more.
 void deferred_finish(struct deferred *d, struct span answer);
-
-// deferred_expire claims what is owed past its deadline and has `expire` finish it. Called by
-// any one thread.
-void deferred_expire(struct deferred_pair *p, int64_t now_ms,
-                     void (*expire)(struct deferred *d));
 
 // --- the server ----------------------------------------------------------------------------
 
@@ -100,7 +77,7 @@ struct http_options {
     void (*handle)(struct http_request *request, void *context);
     // Counts what was answered without the handler (no HTTP, too slow a head); may be NULL.
     void (*count_refusal)(int code, void *context);
-    // Finishes a deferred answer whose deadline passed; may be NULL where none is deferred.
+    // Finishes a deferred answer whose deadline passed, claimed for it; may be NULL where none is.
     void (*expire)(struct deferred *d);
     void *context;
 };
@@ -113,8 +90,19 @@ struct http_server;
 struct http_server *http_start(const struct http_options *options, struct err *err);
 
 // http_find_header finds a header by name; count (may be NULL) says how often it is there.
-struct span http_find_header(const struct http_request *r, const char *name,
-                             size_t *count);
+static inline struct span
+http_find_header(const struct http_request *r, const char *name, size_t *count)
+{
+    struct span value = {"", 0};
+    size_t found = 0;
+
+    for (size_t i = 0; i < r->headers_len && i < HTTP_HEADERS_MAX; i++)
+        if (span_is_nocase(r->headers[i].name, name) && found++ == 0)
+            value = r->headers[i].value;
+    if (count)
+        *count = found;
+    return value;
+}
 
 // http_read reads up to len bytes of the body (chunks decoded) and returns soon after the
 // deadline (clock_mono_ms) at the latest. The number read, 0 at the end of the body, -1 when
