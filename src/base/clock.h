@@ -38,6 +38,12 @@ clock_boot_us(void)
     return clock_read_us(CLOCK_BOOTTIME);
 }
 
+static inline int64_t
+clock_boot_ms(void)
+{
+    return clock_boot_us() / 1000;
+}
+
 // clock_sleep_ms sleeps; a signal may end it early.
 void clock_sleep_ms(int64_t ms);
 

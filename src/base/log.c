@@ -3,6 +3,7 @@
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/crc.h"
 #include "base/text.h"
 
 #include <stdarg.h>
@@ -87,17 +88,6 @@ log_write(enum log_level level, const char *format, ...)
     write_line(level, raw);
 }
 
-// FNV-1a; never 0.
-static uint64_t
-hash_of(const char *text)
-{
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-
-    for (; *text; text++)
-        hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-    return hash | 1;
-}
-
 bool
 once_report(struct once *o, enum log_level level, const char *format, ...)
 {
@@ -107,7 +97,7 @@ once_report(struct once *o, enum log_level level, const char *format, ...)
     va_start(args, format);
     vsnprintf(raw, sizeof raw, format, args);
     va_end(args);
-    uint64_t text = hash_of(raw);
+    uint64_t text = UINT64_C(1) << 32 | crc_of(0, raw, strlen(raw));
     if (text == o->reported)
         return false;
     o->reported = text;

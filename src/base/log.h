@@ -39,7 +39,7 @@ void log_write(enum log_level level, const char *format, ...)
 // A once keeps a lasting trouble to one line: it is logged when it is met first and when its
 // text changes, and again only after once_clear. Zeroed, nothing was reported. One thread.
 struct once {
-    uint64_t reported; // hash of the text reported last, 0 for none
+    uint64_t reported; // made of the checksum of the text reported last, 0 for none
 };
 
 // once_report logs the line unless it was the last one reported. Returns whether it logged.

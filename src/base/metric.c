@@ -59,43 +59,32 @@ format_labels(va_list pairs)
     return labels;
 }
 
-// find gives the series, or NULL and in *end the link where it belongs: after those of
-// its name, or at the end.
+// With the lock: gives the series of the same name and labels, or links this one in, after
+// those of its name or at the end.
 static struct metric *
-find(const char *name, const char *labels, struct metric ***end)
+find_or_link(struct metric *m)
 {
-    struct metric **at = &first;
+    struct metric **end = NULL, **at = &first;
 
-    for (*end = NULL; *at; at = &(*at)->next) {
-        if (strcmp((*at)->name, name) != 0)
+    for (; *at; at = &(*at)->next) {
+        if (strcmp((*at)->name, m->name) != 0)
             continue;
-        if (strcmp((*at)->labels, labels) == 0)
+        if (strcmp((*at)->labels, m->labels) == 0)
             return *at;
-        *end = &(*at)->next;
+        end = &(*at)->next;
     }
-    if (!*end)
-        *end = at;
-    return NULL;
-}
-
-static void
-link_in(struct metric *m, struct metric **end)
-{
+    end = end ? end : at;
     m->next = *end;
-    *end = m;
+    return *end = m;
 }
 
 void
 metric_show(struct metric *metrics, size_t len)
 {
-    struct metric **end;
-
     pthread_mutex_lock(&lock);
     for (struct metric *m = metrics; m < metrics + len; m++) {
-        const struct metric *known = find(m->name, m->labels, &end);
-        assert(m->bounds_len < METRIC_BUCKETS_MAX && (!known || known == m));
-        if (!known)
-            link_in(m, end);
+        const struct metric *shown = find_or_link(m);
+        assert(m->bounds_len < METRIC_BUCKETS_MAX && shown == m);
     }
     pthread_mutex_unlock(&lock);
 }
@@ -103,23 +92,21 @@ metric_show(struct metric *metrics, size_t len)
 struct metric *
 metric_find(enum metric_kind kind, const char *name, const char *help, ...)
 {
-    struct metric **end;
+    struct metric *fresh = memory_get(sizeof *fresh);
     va_list pairs;
 
     va_start(pairs, help);
     char *labels = format_labels(pairs);
     va_end(pairs);
+    *fresh = (struct metric){.kind = kind, .name = name, .help = help, .labels = labels};
     pthread_mutex_lock(&lock);
-    struct metric *m = find(name, labels, &end);
-    if (m) {
-        assert(m->kind == kind);
-        free(labels);
-    } else {
-        m = memory_get(sizeof *m);
-        *m = (struct metric){.kind = kind, .name = name, .help = help, .labels = labels};
-        link_in(m, end);
-    }
+    struct metric *m = find_or_link(fresh);
     pthread_mutex_unlock(&lock);
+    assert(m->kind == kind);
+    if (m != fresh) {
+        free(labels);
+        free(fresh);
+    }
     return m;
 }
 

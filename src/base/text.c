@@ -163,12 +163,9 @@ text_number(uint64_t *number, struct span s, uint64_t max)
 char *
 text_digits(char *to, uint64_t value, int digits)
 {
-    int i = digits;
-
-    for (; i > 0 && value > 0; value /= 10)
-        to[--i] = (char)('0' + value % 10);
-    while (i > 0)
-        to[--i] = '0';
+    memset(to, '0', (size_t)digits);
+    for (char *at = to + digits; at > to && value > 0; value /= 10)
+        *--at = (char)('0' + value % 10);
     return to + digits;
 }
 

@@ -16,67 +16,47 @@
 
 // --- arena ------------------------------------------------------------------------------
 
-enum { BLOCK = 64 << 10, KEPT = 4 << 20 };
+enum { BLOCK = 256 << 10 };
 
 struct arena_block {
-    struct arena_block *next;
+    struct arena_block *before;
     size_t size;
     _Alignas(max_align_t) char bytes[];
 };
 
-static struct arena_block *
-next_block(struct arena *a, size_t bytes)
-{
-    struct arena_block *b = a->now ? a->now->next : a->first;
-
-    if (b && b->size >= bytes)
-        return b;
-    size_t size = bytes > BLOCK ? bytes : BLOCK;
-    struct arena_block *fresh = memory_get(sizeof *fresh + size);
-    *fresh = (struct arena_block){.next = b, .size = size};
-    if (a->now)
-        a->now->next = fresh;
-    else
-        a->first = fresh;
-    return fresh;
-}
-
 void *
 arena_get_slow(struct arena *a, size_t bytes)
 {
-    a->now = next_block(a, bytes);
-    a->at = a->now->bytes + bytes;
-    a->left = a->now->size - bytes;
-    return a->now->bytes;
+    size_t size = bytes > BLOCK ? bytes : BLOCK;
+    struct arena_block *fresh = memory_get(sizeof *fresh + size);
+
+    *fresh = (struct arena_block){.before = a->now, .size = size};
+    *a = (struct arena){fresh, fresh->bytes + bytes, size - bytes};
+    return fresh->bytes;
 }
 
+// frees the blocks that the one which is kept does not need: all of a large event's but one.
 static void
-free_from(struct arena_block *b)
+free_blocks(struct arena *a, bool keep)
 {
-    while (b) {
-        struct arena_block *next = b->next;
-        free(b);
-        b = next;
+    while (a->now && !(keep && !a->now->before && a->now->size == BLOCK)) {
+        struct arena_block *before = a->now->before;
+        free(a->now);
+        a->now = before;
     }
 }
 
 void
 arena_reset(struct arena *a)
 {
-    struct arena_block **end = &a->first;
-
-    for (size_t left = KEPT; *end && (*end)->size <= left; end = &(*end)->next)
-        left -= (*end)->size;
-    free_from(*end);
-    *end = NULL;
-    a->now = NULL;
-    a->left = 0;
+    free_blocks(a, true);
+    *a = a->now ? (struct arena){a->now, a->now->bytes, BLOCK} : (struct arena){0};
 }
 
 void
 arena_release(struct arena *a)
 {
-    free_from(a->first);
+    free_blocks(a, false);
     *a = (struct arena){0};
 }
 

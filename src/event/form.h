@@ -8,10 +8,10 @@
 
 #include <stddef.h>
 
-// An arena gives memory that never moves and is all taken back at once. It keeps its blocks,
-// so that one event after the other is made without asking malloc.
+// An arena gives memory that never moves and is all taken back at once. It keeps a block, so
+// that most events are made without asking malloc.
 struct arena {
-    struct arena_block *first, *now;
+    struct arena_block *now;
     char *at;    // the next free byte of `now`
     size_t left; // bytes free after it
 };
@@ -32,8 +32,7 @@ arena_get(struct arena *a, size_t bytes)
     return at;
 }
 
-// arena_reset takes everything back. Blocks beyond 4 MiB in all are freed (a body of 1
-// MiB with 10,000 pairs takes less).
+// arena_reset takes everything back.
 void arena_reset(struct arena *a);
 void arena_release(struct arena *a);
 

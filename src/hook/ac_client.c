@@ -67,14 +67,6 @@ ac_client_wait_text(char *to, size_t size, const struct rest_wait *w)
 
 // --- what an answer means ------------------------------------------------------------------
 
-// Of an error that was just set: it may pass.
-static int
-retryable(struct err *err, int result)
-{
-    err->kind = ERR_AGAIN;
-    return result;
-}
-
 // What is gone answers 404, or 403 with the same message.
 static bool
 says_absent(struct ac_client *a, const struct rest_answer *answer)
@@ -125,11 +117,9 @@ fail_busy(const struct rest_answer *answer, const char *message, struct err *err
 
     if (answer->retry_after_ms)
         text_duration(later, sizeof later, answer->retry_after_ms);
-    return retryable(
-        err,
-        err_exit(err, EXIT_CODE_UNAVAILABLE,
-                 "ActiveCampaign answers %d (%s): it is busy, try again %s%s",
-                 answer->status, message, answer->retry_after_ms ? "in " : "", later));
+    return err_write(err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
+                     "ActiveCampaign answers %d (%s): it is busy, try again %s%s",
+                     answer->status, message, answer->retry_after_ms ? "in " : "", later);
 }
 
 static int
@@ -182,10 +172,10 @@ check_token(struct ac_client *a, struct err *err)
             "ActiveCampaign refuses the API token: put the key of Settings, Developer "
             "into account.api_token_file, and check that account.api_url is of the same "
             "account");
-    return retryable(err, err_exit(err, EXIT_CODE_UNAVAILABLE,
-                                   "ActiveCampaign refuses a request, and does not say "
-                                   "whether the API token is valid (%d): try later",
-                                   me.status));
+    return err_write(err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
+                     "ActiveCampaign refuses a request, and does not say whether the API "
+                     "token is valid (%d): try later",
+                     me.status);
 }
 
 // call makes a request. 403 comes now and then for a good token too, so a refusal (nothing was
@@ -222,8 +212,9 @@ get(struct ac_client *a, const char *path, struct span *body, struct err *err)
 static int
 not_understood(struct err *err)
 {
+    err->kind = ERR_AGAIN;
     err->exit = EXIT_CODE_CONFIG;
-    return retryable(err, err_context(err, "account.api_url"));
+    return err_context(err, "account.api_url");
 }
 
 // --- the list ------------------------------------------------------------------------------
@@ -316,9 +307,8 @@ read_pages(struct ac_client *a, struct hooks *found, bool to_end, struct reading
         struct hooks page = {0};
         bool overlaps = r->count > 1;
         if (n == PAGES_MAX || found->len > ROWS_MAX)
-            return retryable(err,
-                             err_exit(err, EXIT_CODE_UNAVAILABLE,
-                                      "ActiveCampaign's list of webhooks has no end"));
+            return err_write(err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
+                             "ActiveCampaign's list of webhooks has no end");
         if (read_page(a, offset, &page, r, err) < 0) {
             hooks_release(&page);
             return -1;
@@ -389,9 +379,8 @@ ac_client_list(struct ac_client *a, bool again, struct hooks *found, struct err 
             return -1;
         now.moves = now.moves || result < 0;
     }
-    return retryable(
-        err, err_exit(err, EXIT_CODE_UNAVAILABLE,
-                      "ActiveCampaign's list of webhooks changes while it is read"));
+    return err_write(err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
+                     "ActiveCampaign's list of webhooks changes while it is read");
 }
 
 // --- one webhook ---------------------------------------------------------------------------
@@ -458,14 +447,12 @@ ac_client_write(struct ac_client *a, const struct hook *found, const struct hook
     if (result < 0)
         return -1;
     if (!found && answer.status >= 500)
-        return retryable(err, err_exit(err, EXIT_CODE_UNAVAILABLE,
-                                       "ActiveCampaign failed while creating a webhook"));
+        return err_write(err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
+                         "ActiveCampaign failed while creating a webhook");
     if (found && is_gone(a, &answer))
-        return !wanted
-                   ? 0
-                   : retryable(err, err_exit(err, EXIT_CODE_CHANGES,
-                                             "the webhook was removed by someone else "
-                                             "meanwhile"));
+        return !wanted ? 0
+                       : err_write(err, ERR_AGAIN, EXIT_CODE_CHANGES,
+                                   "the webhook was removed by someone else meanwhile");
     if (answer.status < 200 || answer.status >= 300)
         return fail_status(a, &answer, err);
     // A 2xx without a readable body: the list that follows shows what it is.

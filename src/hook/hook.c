@@ -211,21 +211,18 @@ entity_code(struct span entity)
         const char *name;
         char c;
     } known[] = {{"amp", '&'}, {"lt", '<'}, {"gt", '>'}, {"quot", '"'}, {"apos", '\''}};
-    char digits[9];
+    char *end;
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (span_is(entity, known[i].name))
             return (unsigned char)known[i].c;
-    if (entity.len < 2 || entity.len > sizeof digits || entity.at[0] != '#')
+    if (entity.len < 2 || entity.at[0] != '#')
         return 0;
-    memcpy(digits, entity.at + 1, entity.len - 1);
-    digits[entity.len - 1] = '\0';
-    bool hex = digits[0] == 'x' || digits[0] == 'X';
-    const char *at = digits + hex;
-    if (strspn(at, hex ? "0123456789abcdefABCDEF" : "0123456789") != strlen(at))
-        return 0;
-    unsigned long code = strtoul(at, NULL, hex ? 16 : 10);
-    return code <= 0x10ffff ? code : 0;
+    bool hex = entity.at[1] == 'x' || entity.at[1] == 'X';
+    const char *at = entity.at + 1 + hex;
+    unsigned long code = strtoul(at, &end, hex ? 16 : 10); // a ';' follows
+    bool is_number = isxdigit((unsigned char)*at) && end == entity.at + entity.len;
+    return is_number && code <= 0x10ffff ? code : 0;
 }
 
 static void

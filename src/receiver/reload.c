@@ -143,7 +143,7 @@ static bool
 is_due(struct receiver *r)
 {
     struct source *s = &r->source;
-    int64_t now_ms = clock_boot_us() / 1000;
+    int64_t now_ms = clock_boot_ms();
 
     if (now_ms < s->check_ms || (!s->is_last_good && s->judged && now_ms > s->until_ms))
         return false;
@@ -308,7 +308,7 @@ reload_keep(struct receiver *r)
         log_info("config: %s is valid and in use again", r->file);
     }
     if (s->until_ms == 0) // the start is over
-        s->until_ms = clock_boot_us() / 1000 + 2 * s->step_ms;
+        s->until_ms = clock_boot_ms() + 2 * s->step_ms;
     keep(r, buf_span(&s->text));
 }
 

@@ -444,7 +444,7 @@ static void
 trim(struct relay *r)
 {
     const struct config *c = r->settings.config;
-    int64_t now_us = believed_time(r), boot_ms = clock_boot_us() / 1000;
+    int64_t now_us = believed_time(r), boot_ms = clock_boot_ms();
     int64_t hour_ms = times_ms("trim-exact", RELAY_HOUR_MS); // suspended ones too
     bool exact = !r->trim.exact_ms || boot_ms - r->trim.exact_ms >= hour_ms;
 

@@ -194,12 +194,6 @@ static const char script[] =
 static const char release_script[] = "if redis.call('GET', KEYS[1]) == ARGV[1] then "
                                      "redis.call('DEL', KEYS[1]) end return 1";
 
-static int64_t
-now_ms(void)
-{
-    return clock_boot_us() / 1000;
-}
-
 struct leader *
 leader_open(const struct config *c, struct worker_redis *redis, struct err *err)
 {
@@ -251,7 +245,7 @@ leader_close(struct leader *l)
 static void
 ask(struct leader *l)
 {
-    int64_t before = now_ms(); // the lease counts from before it was asked for
+    int64_t before = clock_boot_ms(); // the lease counts from before it was asked for
     bool was = l->until_ms > before;
 
     l->asked_ms = before;
@@ -269,21 +263,21 @@ ask(struct leader *l)
 bool
 leader_take(struct leader *l, const struct config *c, int64_t wait_ms)
 {
-    int64_t end = now_ms() + wait_ms;
+    int64_t end = clock_boot_ms() + wait_ms;
 
     if (!l->by_lease && !l->locked)
         (void)find_lock(&l->lock, c, NULL); // as at the start, but for the token's file
     for (;;) {
         if (l->by_lease) {
             leader_tick(l);
-            if (l->until_ms > now_ms())
+            if (l->until_ms > clock_boot_ms())
                 return true;
             if (!l->redis->redis)
                 return false; // nobody says who is the leader
         } else if (lock(&l->lock)) {
             return l->locked = true;
         }
-        if (now_ms() >= end)
+        if (clock_boot_ms() >= end)
             return false;
         clock_sleep_ms(100);
         if (l->by_lease)
@@ -302,7 +296,8 @@ leader_leave(struct leader *l)
 void
 leader_tick(struct leader *l)
 {
-    if (l->by_lease && (l->asked_ms == 0 || now_ms() - l->asked_ms >= l->lease_ms / 3))
+    if (l->by_lease &&
+        (l->asked_ms == 0 || clock_boot_ms() - l->asked_ms >= l->lease_ms / 3))
         ask(l);
 }
 
@@ -312,7 +307,7 @@ leader_may_write(struct leader *l)
     if (!l->by_lease)
         return l->locked;
     leader_tick(l);
-    if (l->until_ms - now_ms() <= l->lease_ms * 2 / 3)
+    if (l->until_ms - clock_boot_ms() <= l->lease_ms * 2 / 3)
         ask(l);
-    return l->until_ms - now_ms() > l->lease_ms * 2 / 3;
+    return l->until_ms - clock_boot_ms() > l->lease_ms * 2 / 3;
 }

@@ -50,12 +50,6 @@ static struct metric metrics[METRICS] = {
 };
 
 // Suspended time counts: after it a round is due.
-static int64_t
-now_ms(void)
-{
-    return clock_boot_us() / 1000;
-}
-
 // --- waiting -------------------------------------------------------------------------------
 
 static void
@@ -222,7 +216,7 @@ static void
 stat_files(struct run *r)
 {
     files_check(&r->files, files_stamp(0, r->w->file), files_secrets(r->w->config),
-                now_ms());
+                clock_boot_ms());
 }
 
 // What the file does not name any more goes in a later round than the one that finds it, and
@@ -246,9 +240,9 @@ announce_removals(struct run *r, const struct plan *plan)
     buf_release(&names);
     if (count && !r->files.announce) { // it only has to stand still
         stat_files(r);
-        r->round_ms = now_ms() + r->files.still_in_ms + SLICE_MS;
+        r->round_ms = clock_boot_ms() + r->files.still_in_ms + SLICE_MS;
     }
-    files_announced(&r->files, now_ms());
+    files_announced(&r->files, clock_boot_ms());
 }
 
 static void
@@ -264,7 +258,7 @@ end_round(struct run *r, const struct apply *a, bool other, const struct err *fa
     atomic_store(&r->ok, !failure);
     metric_set(&metrics[ROUND_OK], !failure);
     metric_set(&metrics[LEADER], r->leads);
-    r->round_ms = now_ms() + next_round_in(r, failure, other);
+    r->round_ms = clock_boot_ms() + next_round_in(r, failure, other);
     if (r->w->config->worker_prune && !a->prune && a->listed)
         announce_removals(r, &a->plan);
 }
@@ -360,7 +354,7 @@ reload(struct run *r, bool asked)
     if (!asked && secrets != r->files.secrets && secrets != r->fresh_secrets) {
         r->fresh_secrets = secrets;
         worker_unload(&fresh);
-        r->files.changed_ms = now_ms();
+        r->files.changed_ms = clock_boot_ms();
         return;
     }
     files_loaded(&r->files, asked);
@@ -434,7 +428,7 @@ start(struct run *r, struct err *err)
     uint64_t stamp = files_stamp(0, w->file); // before it is read
     if (load(r, w, err) < 0)
         return -1;
-    files_check(&r->files, stamp, files_secrets(w->config), now_ms());
+    files_check(&r->files, stamp, files_secrets(w->config), clock_boot_ms());
     files_loaded(&r->files, true);
     atomic_store(&r->ok_us, clock_boot_us());
     w->redis.config = w->config;
@@ -453,13 +447,13 @@ loop(struct run *r)
     while (!r->stopping) {
         check_files(r);
         leader_tick(r->w->leader);
-        if (now_ms() >= r->round_ms) {
+        if (clock_boot_ms() >= r->round_ms) {
             run_round(r);
             r->check_ms = 0;
         }
-        if (!r->stopping && now_ms() >= r->check_ms && !r->standby) {
+        if (!r->stopping && clock_boot_ms() >= r->check_ms && !r->standby) {
             monitor_check(&r->monitor, r->w);
-            r->check_ms = now_ms() + CHECK_MS;
+            r->check_ms = clock_boot_ms() + CHECK_MS;
         }
         sockets_notify("WATCHDOG=1");
         if (!r->hangup)
