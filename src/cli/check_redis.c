@@ -430,7 +430,9 @@ check_redis(struct report *r)
     struct err err = {0};
 
     i.r = cli_redis(r->cli, &err);
-    if (!i.r || !check_redis_role(i.r, &err)) {
+    if (!i.r) {
+        report_text(r, "redis", err.text);
+    } else if (!check_redis_role(i.r, &err)) {
         err_context(&err, "%s", i.c->redis_url.text);
         report_text(r, "redis", err.text);
     } else {

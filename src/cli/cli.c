@@ -161,6 +161,8 @@ cli_redis(const struct cli *c, struct err *err)
 
     if (!r && err->exit == EXIT_CODE_UNAVAILABLE)
         err->exit = cli_redis_advice(err->text)->code;
+    if (!r)
+        err_context(err, "%s", c->config->redis_url.text);
     return r;
 }
 
@@ -214,7 +216,8 @@ poster_find(struct poster *p, struct cli *c, struct err *err)
         return err_exit(
             err, EXIT_CODE_CONFIG,
             "this needs a valid configuration, which has the receiver's address");
-    p->to = c->config->listen.at[0];
+    p->to = &c->config->listen.at[0];
+    p->place = span_of(p->to->text);
     p->secrets = secrets_load(c->config, err);
     return p->secrets ? 0 : -1;
 }
@@ -223,7 +226,7 @@ int
 poster_post(struct poster *p, const char *path, struct span type, struct span encoding,
             struct span body, struct err *err)
 {
-    struct http_call call = {.to = &p->to,
+    struct http_call call = {.to = p->to,
                              .url = path,
                              .method = "POST",
                              .body = body,
@@ -232,7 +235,11 @@ poster_post(struct poster *p, const char *path, struct span type, struct span en
                              .timeout_ms = POST_MS};
     int code = http_client_call(&p->client, &call, NULL, err);
 
-    return code < 0 ? err_context(err, "the receiver") : code;
+    if (code >= 0)
+        return code;
+    return err_exit(err, EXIT_CODE_UNAVAILABLE, "the receiver at %.*s: %s%s",
+                    (int)p->place.len, p->place.at, err->text,
+                    p->client.outcome == HTTP_NOT_SENT ? "; start acrelayd" : "");
 }
 
 void

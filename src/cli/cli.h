@@ -29,8 +29,8 @@ const char *cli_directory(struct cli *c, struct err *err);
 
 // --- Redis ------------------------------------------------------------------------------
 
-// cli_redis connects as the configuration says, 5 s for each step; NULL with *err, whose exit
-// code is what Redis's words mean.
+// cli_redis connects as the configuration says, 5 s for each step; NULL with *err, which names
+// the address, and whose exit code is what Redis's words mean.
 struct redis *cli_redis(const struct cli *c, struct err *err);
 
 // cli_reply gives the reply; NULL when it is missing or an error, and *err says so, with the exit
@@ -78,8 +78,9 @@ int admin_json_reload(uint64_t *number, const struct socket_address *admin,
 
 // A poster posts to the receiver over one connection. Start with {0}.
 struct poster {
-    struct secrets *secrets; // NULL: not to our receiver
-    struct socket_address to;
+    struct secrets *secrets;
+    const struct socket_address *to; // NULL: each path is a whole URL
+    struct span place;               // for messages: where it posts to
     struct http_client client;
 };
 

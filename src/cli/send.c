@@ -1,12 +1,12 @@
-// token prints the URL of a hook: the one command that shows a secret. send posts samples as ActiveCampaign would, to see the way from post to stream with one's
-// own eyes. It posts one after another on one connection; `make bench` is for load.
+// token prints the URL of a hook: the one command that shows a secret. send posts samples as
+// ActiveCampaign would, to see the way from post to stream with one's own eyes. It posts one
+// after another on one connection; `make bench` is for load.
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "cli/cli.h"
 #include "event/samples.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -15,8 +15,8 @@ enum { BODY_MAX = 64 << 20, TIMES_MAX = 100000, SAMPLES_MAX = 128 };
 
 struct sending {
     struct cli *cli;
-    struct poster poster; // without secrets: --url
-    const char *hook, *url_path;
+    struct poster poster;
+    const char *hook, *url;
     struct span type;
     struct sample samples[SAMPLES_MAX];
     size_t samples_len;
@@ -120,25 +120,16 @@ has_hook(const struct cli *c, const char *name, struct err *err)
 static int
 read_url(struct sending *s, const char *url, struct err *err)
 {
-    struct span rest = span_of(url);
-    char full[128];
+    struct span scheme = SPAN("http://");
+    struct span rest = span_from(span_of(url), scheme.len);
+    struct span host = span_to(rest, span_find(rest, '/'));
+    bool has_user = span_find(host, '@') < host.len;
 
-    if (!span_starts(rest, SPAN("http://")))
-        return err_exit(err, EXIT_CODE_USAGE, "--url takes http://ADDRESS:PORT/PATH");
-    rest = span_from(rest, strlen("http://"));
-    struct span place = span_to(rest, span_find(rest, '/'));
-    struct span path = span_from(rest, place.len);
-    bool named = span_starts(place, SPAN("localhost"));
-    struct span after = span_from(place, named ? strlen("localhost") : 0);
-    bool has_port = place.len > 0 && strchr("0123456789", place.at[place.len - 1]) &&
-                    span_find(place, place.at[0] == '[' ? ']' : ':') < place.len;
-    snprintf(full, sizeof full, "%s%.*s%s", named ? "127.0.0.1" : "", (int)after.len,
-             after.at, has_port ? "" : ":80");
-    if (path.len == 0 || sockets_parse(&s->poster.to.at, span_of(full)))
-        return err_exit(err, EXIT_CODE_USAGE,
-                        "--url takes http://ADDRESS:PORT/PATH with an IPv4 address or an "
-                        "IPv6 one in brackets");
-    s->url_path = path.at;
+    if (!span_starts(span_of(url), scheme) || host.len == 0 || host.len == rest.len ||
+        has_user)
+        return err_exit(err, EXIT_CODE_USAGE, "--url requires http://HOST:PORT/PATH");
+    s->url = url;
+    s->poster.place = host;
     return 0;
 }
 
@@ -181,8 +172,8 @@ send_one(struct sending *s, const struct sample *sample, struct err *err)
         samples_vary(&body, sample, (uint64_t)clock_now_us());
     else
         buf_add(&body, sample->body);
-    if (s->url_path)
-        buf_add_text(&path, s->url_path);
+    if (s->url)
+        buf_add_text(&path, s->url);
     else
         secrets_url(s->poster.secrets, 0, "",
                     span_of(s->hook ? s->hook : hook_for(s->cli->config, sample->name)),
@@ -191,7 +182,7 @@ send_one(struct sending *s, const struct sample *sample, struct err *err)
     struct span type = s->type.len ? s->type : samples_type(sample);
     int code =
         poster_post(&s->poster, buf_text(&path), type, SPAN(""), buf_span(&body), err);
-    s->sent++;
+    s->sent += s->poster.client.outcome != HTTP_NOT_SENT;
     s->ok += code == 200;
     if (code >= 0 && code < 1000)
         s->codes[code]++;

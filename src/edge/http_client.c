@@ -145,7 +145,7 @@ set_method(CURL *c, const struct http_call *call)
 {
     bool posts = call->method && strcmp(call->method, "POST") == 0;
 
-    curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, posts && !call->to ? 1L : 0L);
+    curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, posts && call->token.len ? 1L : 0L);
     if (call->body.len || posts) {
         curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body.len);
         curl_easy_setopt(c, CURLOPT_POSTFIELDS, call->body.at);

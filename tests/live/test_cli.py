@@ -176,7 +176,14 @@ def test_send_keeps_to_a_rate(acrelay):
 
 
 def test_send_says_that_nobody_listens(acrelay, receiver):
-    acrelay("send", "open", "--url", f"http://127.0.0.1:{harness.free_port()}/x", code=69)
+    address = f"127.0.0.1:{harness.free_port()}"
+    text = receiver.config.read_text()
+    receiver.config.write_text(text.replace(f"127.0.0.1:{receiver.port}", address))
+    url = f"http://{address}{receiver.path()}"
+    for words in (["send", "open"], ["send", "open", "--url", url]):
+        told = acrelay(*words, code=69)
+        assert address in told and "onnect" in told and "start acrelayd" in told
+        assert harness.token("contacts") not in told and "sent" not in told
 
 
 # --- tail --------------------------------------------------------------------------------

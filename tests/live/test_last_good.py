@@ -37,6 +37,9 @@ class Receiver(harness.Receiver):
         else:
             self.config.write_bytes(text if isinstance(text, bytes) else text.encode())
         self.start()
+        if not self.reloads()["last_good"]:  # ready first, and kept a little later
+            harness.wait_for("the copy", lambda: self.kept().is_file() and
+                             self.kept().read_bytes().endswith(self.config.read_bytes()))
 
     def refuses_with(self, code):
         self.process = self.spawn()

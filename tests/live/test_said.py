@@ -387,6 +387,14 @@ def test_tail_fails_at_once_where_it_never_read(place):
         assert "NOAUTH" in run_acrelay(config, "tail", "--group", "shop", code=77)
 
 
+def test_a_redis_that_is_away_is_named(place):
+    url = f"redis://127.0.0.1:{harness.free_port()}/0"
+    config = place(url)
+    for words in (["tail"], ["dead", "list"], ["status"]):
+        told = run_acrelay(config, *words, code=69)
+        assert url in told and "Connection refused" in told, words
+
+
 # --- dead letters ------------------------------------------------------------------------
 
 def test_a_letter_that_fails_stops_no_other(acrelay, receiver, redis):
