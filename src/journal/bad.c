@@ -58,40 +58,39 @@ is_ours(const char *name)
     return end > 0 && name[end] == '\0';
 }
 
-struct sum {
-    uint64_t files, bytes;
-};
-
-// sweep removes the regular files of ours that are older than `before_s`, and adds up the rest.
-// Their time is that of the last change: renaming a file sets it, and nobody can set it back.
-static struct sum
-sweep(int dir, int64_t before_s)
+// The time of a file is that of its last change: renaming it sets it, and nobody can set it back.
+struct bad_files
+bad_clean(int dir, int64_t now_us)
 {
+    int64_t before_s = now_us / 1000000 - (int64_t)BAD_KEEP_DAYS * 86400;
     int fd = openat(dir, bad_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    struct sum sum = {0};
+    struct bad_files left = {0};
     struct stat st;
 
     if (!d) {
         if (fd >= 0)
             close(fd);
-        return sum;
+        return left;
     }
     for (struct dirent *e; (e = readdir(d));) {
-        if (!is_ours(e->d_name) || fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-            !S_ISREG(st.st_mode))
-            continue;
-        if ((int64_t)st.st_ctim.tv_sec < before_s) {
-            if (unlinkat(fd, e->d_name, 0) == 0)
-                log_warn("journal: %s/%s was quarantined more than %d days ago: removed",
-                         bad_name, e->d_name, BAD_KEEP_DAYS);
+        const char *name = e->d_name;
+        if (!is_ours(name) || fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+            !S_ISREG(st.st_mode)) {
+            left.others += name[0] != '.' && !strstr(name, ".body");
             continue;
         }
-        sum.files++;
-        sum.bytes += (uint64_t)st.st_size;
+        if ((int64_t)st.st_ctim.tv_sec < before_s) {
+            if (unlinkat(fd, name, 0) == 0)
+                log_warn("journal: %s/%s was quarantined more than %d days ago: removed",
+                         bad_name, name, BAD_KEEP_DAYS);
+            continue;
+        }
+        left.ours++;
+        left.bytes += (uint64_t)st.st_size;
     }
     closedir(d);
-    return sum;
+    return left;
 }
 
 static int
@@ -115,14 +114,14 @@ copy_range(int from, int to, uint64_t at, uint64_t end, struct err *err)
 int
 bad_copy(int dir, int fd, const char *name, uint64_t from, uint64_t to, struct err *err)
 {
-    struct sum sum = sweep(dir, INT64_MIN);
+    struct bad_files kept = bad_clean(dir, 0);
     char file[300];
     int result, out = -1, bad = open_bad(dir);
 
     if (bad < 0)
         return err_errno(err, "cannot open bad/");
     snprintf(file, sizeof file, "%s.%" PRIx64, name, from);
-    if (sum.files >= BAD_FILES_MAX || sum.bytes + (to - from) > BAD_BYTES_MAX)
+    if (kept.ours >= BAD_FILES_MAX || kept.bytes + (to - from) > BAD_BYTES_MAX)
         result = err_set(err, ERR_AGAIN, "bad/ is full, so the bytes are not kept");
     else if ((out = openat(bad, file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) < 0)
         result = errno == EEXIST ? 0 : err_errno(err, "cannot make bad/%s", file);
@@ -134,10 +133,4 @@ bad_copy(int dir, int fd, const char *name, uint64_t from, uint64_t to, struct e
         unlinkat(bad, file, 0); // a part would pass for the whole
     close(bad);
     return result;
-}
-
-void
-bad_clean(int dir, int64_t now_us)
-{
-    sweep(dir, now_us / 1000000 - (int64_t)BAD_KEEP_DAYS * 86400);
 }

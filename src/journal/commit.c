@@ -31,7 +31,7 @@ static void
 segment_seal(struct journal *j)
 {
     struct segment_frame f = {
-        .sequence = j->written, .received_us = j->last_us, .durable = j->written};
+        .sequence = j->durable, .received_us = j->last_us, .durable = j->durable};
 
     f.crc = segment_frame_crc(j->tail.salt, &f, NULL);
     if (tail_write(&j->tail, j->fd, span_make((const char *)&f, SEGMENT_FRAME), NULL) ==
@@ -139,15 +139,12 @@ segment_rotate(struct journal *j, uint64_t first, struct err *err)
     j->creating = false;
     if (j->zeroed) // the spare is used up: time for another
         pthread_cond_signal(&j->space);
-    if (result == 0) {
-        j->segments.at = memory_grow(j->segments.at, (j->segments.len + 1) * sizeof s);
-        j->segments.at[j->segments.len++] = s;
-    }
+    if (result == 0)
+        segment_list_insert(&j->segments, j->segments.len, &s);
     pthread_mutex_unlock(&j->lock);
     if (result < 0)
         return -1;
     j->used = SEGMENT_HEADER;
-    j->written = first - 1;
     log_debug("journal: segment %s is begun, out of %s", s.name,
               j->zeroed ? "the spare" : "nothing");
     return 0;
@@ -251,7 +248,6 @@ write_and_sync(struct journal *j, struct group *g, uint64_t *sync_us, struct err
         return err_errno(err, "cannot sync");
     *sync_us = (uint64_t)(clock_mono_us() - start);
     j->used += g->bytes.len;
-    j->written = g->last;
     return 0;
 }
 
@@ -321,10 +317,8 @@ is_lost(const struct journal *j)
 static bool
 is_full(struct journal *j, const struct group *g)
 {
-    if (g->first != j->written + 1)
+    if (g->first != j->durable + 1 || j->used + g->bytes.len > j->options.segment_bytes)
         return true;
-    if (j->used + g->bytes.len > j->options.segment_bytes)
-        return j->used > SEGMENT_HEADER;
     if (j->zeroed || j->used < EARLY_BYTES)
         return false;
     pthread_mutex_lock(&j->lock);
@@ -430,7 +424,7 @@ committer_run(void *journal)
         if (several)
             sched_yield();
     }
-    if (j->fd >= 0 && j->used > SEGMENT_HEADER)
+    if (j->fd >= 0) // and so has a group
         segment_seal(j);
     segment_retire(j, j->used);
     return NULL;

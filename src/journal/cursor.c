@@ -172,17 +172,12 @@ prove(struct cursor *c, uint64_t sequence)
 static void
 forget(struct journal *j, const char *name)
 {
-    bool found = false;
-
     pthread_mutex_lock(&j->lock);
-    for (size_t i = 0; i + 1 < j->segments.len && !found; i++) {
-        found = strcmp(j->segments.at[i].name, name) == 0;
-        if (found) {
-            j->segments.len--;
-            memmove(j->segments.at + i, j->segments.at + i + 1,
-                    (j->segments.len - i) * sizeof *j->segments.at);
-            j->counts.damaged++;
-        }
+    const struct segment *s = find(&j->segments, name);
+    bool found = s && s + 1 < j->segments.at + j->segments.len;
+    if (found) {
+        segment_list_remove(&j->segments, (size_t)(s - j->segments.at));
+        j->counts.damaged++;
     }
     pthread_mutex_unlock(&j->lock);
     if (found)

@@ -200,61 +200,29 @@ dir_open(const struct journal_options *options, int *lock_fd, struct err *err)
 
 // --- what there is --------------------------------------------------------------------
 
-static int
-by_first(const void *a, const void *b)
-{
-    return segment_is_after(a, b) - segment_is_after(b, a);
-}
-
-// A block, or what should locate it, is broken: trying again does not help.
-static bool
-is_damage(int error)
-{
-    return error == EIO || error == EUCLEAN || error == EBADMSG || error == ENODATA;
-}
-
-// read_header reads the header of an open file. 1, 0 when it is no segment of ours and *why
-// says so, -1 when that cannot be found out now (*err).
-static int
-read_header(int fd, struct segment *s, const char **why, struct err *err)
-{
-    struct err reason = {0};
-    struct stat st;
-
-    *why = "is not a segment of this journal";
-    if (fstat(fd, &st) < 0)
-        return err_errno(err, "cannot stat a segment");
-    if (!S_ISREG(st.st_mode))
-        return 0;
-    if (segment_read_header(fd, &s->header, &reason) == 0) {
-        s->bytes = s->end = (uint64_t)st.st_size;
-        s->since_us = clock_boot_us(); // the file's time comes from a wall clock
-        return 1;
-    }
-    if (reason.kind == ERR_INPUT)
-        return 0;
-    *why = "cannot be read";
-    return is_damage(reason.error) ? 0 : err_set(err, ERR_AGAIN, "%s", reason.text);
-}
-
-// read_one reads a segment's header, as read_header does. A file that cannot be opened (whose
-// owner is another, or too many are open) is no damage and must not pass for a foreign one.
+// read_one reads a segment's header. 1, 0 when it is no segment of ours and *why says so, -1 when
+// that cannot be found out now (*err): a file that cannot be opened (whose owner is another, or
+// too many are open) is no damage and must not pass for a foreign one.
 static int
 read_one(int dir, const char *name, struct segment *s, const char **why, struct err *err)
 {
-    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    struct segment_scan scan;
+    struct err reason = {0};
 
     *why = "is not a segment of this journal";
-    if (fd < 0 && (errno == ENOENT || errno == ELOOP || errno == ENXIO))
-        return 0;
-    if (fd < 0)
-        return err_errno(err, "cannot open segment %s", name);
-    int result = read_header(fd, s, why, err);
-    close(fd);
-    if (result < 0)
-        return err_context(err, "segment %s", name);
-    if (result == 0)
-        return 0;
+    if (segment_scan_open(&scan, dir, name, NULL, &reason) < 0) {
+        if (reason.kind == ERR_INPUT && reason.error)
+            *why = "cannot be read";
+        return reason.kind == ERR_INPUT || reason.error == ENOENT ||
+                       reason.error == ELOOP || reason.error == ENXIO
+                   ? 0
+                   : err_set(err, ERR_AGAIN, "%s", reason.text);
+    }
+    *s = (struct segment){.header = scan.header,
+                          .bytes = scan.end,
+                          .end = scan.end,
+                          .since_us = clock_boot_us()}; // the file's: by a wall clock
+    segment_scan_close(&scan);
     segment_name(s->name, &s->header);
     return strcmp(s->name, name) == 0;
 }
@@ -285,8 +253,7 @@ list_segment(int dir, const char *name, bool owner, struct segment_list *list,
     int ok = read_one(dir, name, &s, &why, err);
 
     if (ok > 0) {
-        list->at = memory_grow(list->at, (list->len + 1) * sizeof *list->at);
-        list->at[list->len++] = s;
+        segment_list_insert(list, list->len, &s);
     } else if (ok == 0 && owner) {
         count_lost(dir, name, list);
         bad_set_aside(dir, name, why, &list->foreign);
@@ -318,21 +285,19 @@ list_entry(int dir, const char *name, bool owner, struct segment_list *list,
 int
 dir_list(int dir, bool owner, struct segment_list *list, struct err *err)
 {
-    int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent **entries;
+    int n = scandirat(dir, ".", &entries, NULL, alphasort); // names sort as segments do
     int result = 0;
 
     *list = (struct segment_list){.spare_fd = -1};
-    if (!d) {
-        if (fd >= 0)
-            close(fd);
+    if (n < 0)
         return err_errno(err, "cannot list the journal's directory");
+    for (int i = 0; i < n; i++) {
+        if (result == 0)
+            result = list_entry(dir, entries[i]->d_name, owner, list, err);
+        free(entries[i]);
     }
-    for (struct dirent *e; result == 0 && (e = readdir(d));)
-        result = list_entry(dir, e->d_name, owner, list, err);
-    closedir(d);
-    if (list->len)
-        qsort(list->at, list->len, sizeof *list->at, by_first);
+    free(entries);
     if (result == 0)
         return 0;
     free(list->at);

@@ -76,6 +76,21 @@ struct segment_list {
     uint64_t lost;        // the last sequence that files set aside may have held
 };
 
+static inline void
+segment_list_insert(struct segment_list *list, size_t i, const struct segment *s)
+{
+    list->at = memory_grow(list->at, (list->len + 1) * sizeof *s);
+    memmove(list->at + i + 1, list->at + i, (list->len++ - i) * sizeof *s);
+    list->at[i] = *s;
+}
+
+static inline void
+segment_list_remove(struct segment_list *list, size_t i)
+{
+    list->len--;
+    memmove(list->at + i, list->at + i + 1, (list->len - i) * sizeof *list->at);
+}
+
 struct journal {
     struct journal_options options;
     unsigned char id[JOURNAL_ID_BYTES];
@@ -119,7 +134,6 @@ struct journal {
     // the committer's own
     int fd; // of the active segment, -1: none
     uint64_t used;
-    uint64_t written;    // last sequence in the active segment
     uint32_t tries;      // segments begun; part of their names
     bool zeroed;         // the active segment was a spare
     struct once failing; // the last group could not be made durable
@@ -218,9 +232,13 @@ void bad_set_aside(int dir, const char *name, const char *why, uint64_t *count);
 int bad_copy(int dir, int fd, const char *name, uint64_t from, uint64_t to,
              struct err *err);
 
-// bad_clean removes what was put there more than BAD_KEEP_DAYS before now_us (wall clock).
-// Only files whose names we give are touched.
-void bad_clean(int dir, int64_t now_us);
+// bad_clean removes what was put there more than BAD_KEEP_DAYS before now_us (wall clock; 0:
+// nothing), and counts the rest. Only files whose names we give are touched; `others` are those
+// of people, not the relay's.
+struct bad_files {
+    uint64_t ours, bytes, others;
+};
+struct bad_files bad_clean(int dir, int64_t now_us);
 
 // --- append.c ----------------------------------------------------------------------------
 

@@ -258,8 +258,7 @@ take_oldest(struct journal *j, enum removal why, struct segment *s)
     bool taken = may_remove(j, why);
     if (taken) {
         *s = j->segments.at[0];
-        j->segments.len--;
-        memmove(j->segments.at, j->segments.at + 1, j->segments.len * sizeof *s);
+        segment_list_remove(&j->segments, 0);
     }
     pthread_mutex_unlock(&j->lock);
     return taken;
@@ -270,10 +269,7 @@ static void
 put_back(struct journal *j, const struct segment *s)
 {
     pthread_mutex_lock(&j->lock);
-    j->segments.at = memory_grow(j->segments.at, (j->segments.len + 1) * sizeof *s);
-    memmove(j->segments.at + 1, j->segments.at, j->segments.len * sizeof *s);
-    j->segments.at[0] = *s;
-    j->segments.len++;
+    segment_list_insert(&j->segments, 0, s);
     pthread_mutex_unlock(&j->lock);
 }
 

@@ -146,13 +146,24 @@ read_at(int fd, char *to, size_t len, uint64_t offset)
     return (ssize_t)have;
 }
 
-int
-segment_read_header(int fd, struct segment_header *h, struct err *err)
+// A block, or what should locate it, is broken: trying again does not help.
+static bool
+is_damage(int error)
+{
+    return error == EIO || error == EUCLEAN || error == EBADMSG || error == ENODATA;
+}
+
+static int
+read_header(int fd, struct segment_header *h, struct err *err)
 {
     ssize_t n = read_at(fd, (char *)h, SEGMENT_HEADER, 0);
 
-    if (n < 0)
-        return err_errno(err, "cannot read a segment's header");
+    if (n < 0) {
+        enum err_kind kind = is_damage(errno) ? ERR_INPUT : ERR_AGAIN;
+        err_errno(err, "cannot read a segment's header");
+        err->kind = kind;
+        return -1;
+    }
     if (n < SEGMENT_HEADER || memcmp(h->magic, SEGMENT_MAGIC, sizeof h->magic) != 0 ||
         h->version != SEGMENT_VERSION || h->first == 0 || h->crc != segment_header_crc(h))
         return err_set(err, ERR_INPUT, "not a segment of a known version");
@@ -163,26 +174,28 @@ int
 segment_scan_open(struct segment_scan *s, int dir, const char *name,
                   const struct segment_header *known, struct err *err)
 {
-    struct segment_header h;
     struct stat st;
     int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    int result = 0;
 
-    *s = (struct segment_scan){.fd = -1};
+    *s = (struct segment_scan){.fd = -1, .offset = SEGMENT_HEADER};
     if (fd < 0)
         return err_errno(err, "cannot open segment %s", name);
-    int result = fstat(fd, &st) < 0 ? err_errno(err, "cannot stat") : 0;
-    if (result == 0 && !known)
-        result = segment_read_header(fd, &h, err);
+    if (fstat(fd, &st) < 0)
+        result = err_errno(err, "cannot stat");
+    else if (!S_ISREG(st.st_mode))
+        result = err_set(err, ERR_INPUT, "not a regular file");
+    else if (known)
+        s->header = *known;
+    else
+        result = read_header(fd, &s->header, err);
     if (result < 0) {
         close(fd);
         return err_context(err, "segment %s", name);
     }
-    known = known ? known : &h;
     s->fd = fd;
-    s->salt = known->salt;
-    s->offset = SEGMENT_HEADER;
     s->end = (uint64_t)st.st_size;
-    s->after = known->first - 1;
+    s->after = s->header.first - 1;
     buf_init(&s->chunk, CHUNK_MAX);
     return 0;
 }
@@ -213,7 +226,7 @@ window_fill(struct segment_scan *s, uint64_t len, struct err *err)
     if (!to)
         return 0;
     ssize_t n = (ssize_t)fill;
-    if (!s->tail || !tail_read(s->tail, s->salt, s->offset, to, fill))
+    if (!s->tail || !tail_read(s->tail, s->header.salt, s->offset, to, fill))
         n = read_at(s->fd, to, fill, s->offset);
     if (n < 0)
         return cannot_read(err);
@@ -258,7 +271,7 @@ frame_check(struct segment_scan *s, uint64_t missing, struct err *err)
     there = window_fill(s, (uint64_t)SEGMENT_FRAME + f->length, err);
     if (there <= 0)
         return (enum frame_kind)there;
-    if (f->crc != segment_frame_crc(s->salt, f, window_at(s) + SEGMENT_FRAME))
+    if (f->crc != segment_frame_crc(s->header.salt, f, window_at(s) + SEGMENT_FRAME))
         return FRAME_NONE;
     return f->length ? FRAME_RECORD : FRAME_SEAL;
 }

@@ -149,9 +149,6 @@ segment_header_crc(const struct segment_header *h)
     return crc_of(0, h, SEGMENT_HEADER - sizeof h->crc);
 }
 
-// segment_read_header reads the header of an open file. ERR_INPUT when it is not one we know.
-int segment_read_header(int fd, struct segment_header *h, struct err *err);
-
 // What is missing between two records, before a seal, or at the end of a segment after which
 // another one goes on. Empty (`first` after `last`) when there are only meaningless bytes.
 struct segment_hole {
@@ -167,7 +164,7 @@ struct segment_hole {
 // thread.
 struct segment_scan {
     int fd;
-    uint64_t salt;
+    struct segment_header header;
     uint64_t offset;     // of what comes next
     uint64_t end;        // nothing is read from here on; the caller may move it
     uint64_t after;      // the last sequence passed (or first - 1)
@@ -195,8 +192,9 @@ enum segment_result {
 };
 
 // segment_scan_open opens a file of a directory and begins before its first record. Its header
-// is read, unless it is known. ERR_INPUT when it is not one we know. The rest of *s, after
-// this, is the caller's to set. segment_scan_close is fine for one that is not open (fd -1).
+// is read, unless it is known. ERR_INPUT when it is not one we know, or cannot be read because
+// its block is broken (err->error). The rest of *s, after this, is the caller's to set.
+// segment_scan_close is fine for one that is not open (fd -1).
 int segment_scan_open(struct segment_scan *s, int dir, const char *name,
                       const struct segment_header *known, struct err *err);
 

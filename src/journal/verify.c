@@ -4,28 +4,9 @@
 
 #include "journal/internal.h"
 
-#include <dirent.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/file.h>
-
-static uint64_t
-count_bad(int dir)
-{
-    int fd = openat(dir, "bad", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    uint64_t n = 0;
-
-    if (!d) {
-        if (fd >= 0)
-            close(fd);
-        return 0;
-    }
-    for (struct dirent *e; (e = readdir(d));)
-        n += e->d_name[0] != '.' && !strstr(e->d_name, ".body"); // those are the relay's
-    closedir(d);
-    return n;
-}
 
 // The verification of one segment of a list.
 struct verify {
@@ -163,7 +144,8 @@ journal_verify(const char *directory, const struct verify_report *report,
     if (dir < 0)
         return -1;
     total->foreign = v.list.foreign;
-    total->bad_files = count_bad(dir);
+    struct bad_files bad = bad_clean(dir, 0);
+    total->bad_files = bad.ours + bad.others;
     int result = verify_all(&v, dir, total, err);
     free(v.list.at);
     close(dir);
