@@ -79,9 +79,12 @@ main(int argc, char **argv)
         return code;
     struct cli c = {.options = &options,
                     .file = options_text(&options, "config", config_default_path())};
-    if (options.command->needs_config && !cli_read_config(&c))
+    if (options.command->needs_config && !cli_read_config(&c, false))
         return EXIT_CODE_CONFIG;
     code = program_run(&options, &c);
     config_release(c.config);
+    free(c.problems.at);
+    buf_release(&c.receiver.metrics);
+    buf_release(&c.worker.metrics);
     return code;
 }

@@ -1,13 +1,14 @@
 // What the admin listeners of our programs answer.
 #include "cli/cli.h"
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "edge/admin.h"
 
 #include <cjson/cJSON.h>
 #include <stdlib.h>
 
-enum { PAGE_MAX = 1 << 16 };
+enum { PAGE_MAX = 1 << 16, WAIT_MS = 60000, POLL_MS = 20 };
 
 static void
 take_text(char *to, size_t size, const cJSON *in, const char *name)
@@ -43,9 +44,24 @@ sum_left(const struct buf *page)
     return left;
 }
 
-void
-admin_json_fetch(struct admin_state *to, const struct socket_address *admin,
-                 bool with_metrics)
+static void
+take_answer(struct admin_state *to, const cJSON *root, int code)
+{
+    const cJSON *details = cJSON_GetObjectItemCaseSensitive(root, "details");
+    const cJSON *reload = cJSON_GetObjectItemCaseSensitive(root, "reload");
+
+    to->code = code;
+    take_text(to->journal, sizeof to->journal, details, "journal");
+    take_text(to->redis, sizeof to->redis, details, "redis");
+    take_text(to->activecampaign, sizeof to->activecampaign, details, "activecampaign");
+    take_text(to->reload, sizeof to->reload, reload, "message");
+    to->reloads_done = number_of(reload, "done");
+    to->reload_ok = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(reload, "ok"));
+    to->last_good = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(reload, "last_good"));
+}
+
+static void
+fetch(struct admin_state *to, const struct socket_address *admin)
 {
     struct buf page;
     struct err err = {0};
@@ -54,45 +70,69 @@ admin_json_fetch(struct admin_state *to, const struct socket_address *admin,
     buf_init(&page, PAGE_MAX);
     int code = admin_fetch(admin, false, "/readyz", &page, &err);
     cJSON *root = code < 0 ? NULL : cJSON_ParseWithLength(page.at, page.len);
-    const cJSON *details = cJSON_GetObjectItemCaseSensitive(root, "details");
-    const cJSON *reload = cJSON_GetObjectItemCaseSensitive(root, "reload");
-    if (code < 0) {
-        text_escape(to->reason, sizeof to->reason, span_of(err.text));
-    } else if (!cJSON_GetObjectItemCaseSensitive(root, "ready")) {
-        text_escape(to->reason, sizeof to->reason,
-                    SPAN("another program answers there, not acrelay"));
-    } else {
-        to->code = code;
-        take_text(to->redis_error, sizeof to->redis_error, details, "redis");
-        take_text(to->activecampaign, sizeof to->activecampaign, details,
-                  "activecampaign");
-        take_text(to->reload, sizeof to->reload, reload, "message");
-        to->reloads_done = number_of(reload, "done");
-        to->reload_ok = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(reload, "ok"));
-        to->last_good =
-            cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(reload, "last_good"));
-        if (with_metrics)
-            admin_fetch_metrics(&to->metrics, admin);
-        to->left_posts = sum_left(&to->metrics);
-    }
+    if (code >= 0 && !cJSON_GetObjectItemCaseSensitive(root, "ready"))
+        err_set(&err, ERR_INPUT, "another program answers there, not acrelay");
+    else if (code >= 0)
+        take_answer(to, root, code);
+    text_escape(to->reason, sizeof to->reason, span_of(err.text));
     cJSON_Delete(root);
     buf_release(&page);
 }
 
-int
-admin_json_reload(uint64_t *number, const struct socket_address *admin, struct err *err)
+static void
+fetch_all(struct admin_state *to, const struct socket_address *admin, const char *program)
+{
+    output_wait("asking the %s (%s)", program, admin->text);
+    fetch(to, admin);
+    if (to->code)
+        admin_fetch_metrics(&to->metrics, admin);
+    to->left_posts = sum_left(&to->metrics);
+}
+
+void
+admin_json_fetch(struct cli *c)
+{
+    fetch_all(&c->receiver, &c->config->receiver_admin, "receiver");
+    fetch_all(&c->worker, &c->config->worker_admin, "worker");
+}
+
+// The number of the reload that was asked for; 0 with *err.
+static uint64_t
+ask_reload(const struct socket_address *admin, struct err *err)
 {
     struct buf page;
 
     buf_init(&page, PAGE_MAX);
     int code = admin_fetch(admin, true, "/reload", &page, err);
     cJSON *root = code == 202 ? cJSON_ParseWithLength(page.at, page.len) : NULL;
-    *number = number_of(root, "reload");
-    if (code >= 0 && *number == 0)
+    uint64_t number = number_of(root, "reload");
+    if (code >= 0 && number == 0)
         err_set(err, ERR_AGAIN,
                 "the program there does not support reload (%d): is it an older acrelay?",
                 code);
     cJSON_Delete(root);
     buf_release(&page);
-    return *number ? 0 : -1;
+    return number;
+}
+
+int
+admin_json_reload(struct admin_state *state, const struct socket_address *admin,
+                  struct err *err)
+{
+    int64_t wait_ms = times_ms("reload_wait", WAIT_MS), end = clock_mono_ms() + wait_ms;
+    uint64_t number = ask_reload(admin, err);
+
+    while (number) {
+        fetch(state, admin);
+        if (!state->code)
+            return err_set(err, ERR_AGAIN, "it exited meanwhile: %s", state->reason);
+        if (state->reloads_done >= number)
+            return 0;
+        if (clock_mono_ms() >= end)
+            return err_set(err, ERR_AGAIN,
+                           "it has not reloaded within %lld s: see its log",
+                           (long long)wait_ms / 1000);
+        clock_sleep_ms(POLL_MS);
+    }
+    return -1;
 }

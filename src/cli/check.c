@@ -4,8 +4,9 @@
 
 #include "base/file.h"
 #include "base/text.h"
-#include "config/config.h"
+#include "edge/admin.h"
 #include "event/event.h"
+#include "journal/journal.h"
 #include "journal/verify.h"
 #include "hook/ac_client.h"
 
@@ -13,7 +14,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
-#include <grp.h>
 #include <libgen.h>
 #include <limits.h>
 #include <pwd.h>
@@ -21,9 +21,14 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { DESCRIPTORS_BESIDE = 256 }; // journal, sockets, Redis, admin
+enum {
+    DESCRIPTORS_BESIDE = 256, // journal, sockets, Redis, admin
+    DISK_MIN = 256 << 20,
+    INODES_MIN = 100,
+};
 
 // --- the file -------------------------------------------------------------------------
 
@@ -31,21 +36,18 @@ static void
 check_file(struct report *r)
 {
     struct cli *c = r->cli;
-    struct problems problems = {0};
+    char line[PROBLEM_LINE];
 
-    c->config = config_read(c->file, NULL, &problems);
-    for (size_t i = 0; i < problems.len; i++) {
-        const struct problem *p = &problems.at[i];
-        bool last = i + 1 == problems.len && !p->warning;
-        char line[PROBLEM_LINE];
+    cli_load_config(c, r->deep);
+    for (const struct problem *p = c->problems.at; p < c->problems.at + c->problems.len;
+         p++)
         report_add(r, p->warning ? REPORT_WARNING : REPORT_ERROR, EXIT_CODE_CONFIG,
-                   "configuration",
-                   last ? "fix the file; running programs keep their configuration"
-                        : NULL,
-                   "%s", problem_line(p, line));
-    }
-    free(problems.at);
-    if (c->config)
+                   "configuration", p->warning ? NULL : "fix the file", "%s",
+                   problem_line(p, line));
+    if (c->is_last_good)
+        report_warning(r, "configuration", "fix the file, then run doctor again",
+                       "the rest goes by the last good configuration, %s", c->last_good);
+    else if (c->config)
         report_ok(r, "configuration", "%s: %zu hook%s", c->file, c->config->hooks_len,
                   c->config->hooks_len == 1 ? "" : "s");
 }
@@ -116,20 +118,17 @@ check_owner(struct report *r, const struct stat *st)
     const char *path = r->cli->config->state_dir;
     struct passwd *owner = geteuid() == 0 ? getpwuid(st->st_uid) : NULL;
 
-    if (!S_ISDIR(st->st_mode))
-        report_error(r, EXIT_CODE_DIRECTORY, "state_dir", NULL, "%s is not a directory",
-                     path);
-    else if (st->st_mode & 022)
-        report_error(r, EXIT_CODE_PERMISSION, "state_dir", NULL,
+    if (st->st_mode & 022)
+        report_error(r, EXIT_CODE_PERMISSION, "state_dir", "run chmod 700 on it",
                      "%s: other users can write to it (mode %04o), so acrelayd refuses "
                      "it: chmod 700",
                      path, st->st_mode & 07777);
-    else if (journal_is_held(path) && r->receiver.code)
+    else if (journal_is_held(path) && r->cli->receiver.code)
         report_ok(r, "state_dir", "%s: in use by the running receiver", path);
     else if (geteuid() != 0)
         report_ok(r, "state_dir", "%s", path);
     else if ((st->st_mode & S_IRWXU) != S_IRWXU)
-        report_error(r, EXIT_CODE_DIRECTORY, "state_dir", NULL,
+        report_error(r, EXIT_CODE_DIRECTORY, "state_dir", "run chmod 700 on it",
                      "%s: its owner may not read and write it (mode %03o)", path,
                      st->st_mode & 0777);
     else
@@ -138,35 +137,97 @@ check_owner(struct report *r, const struct stat *st)
                   owner ? owner->pw_name : "a systemd dynamic user");
 }
 
+// acrelayd makes the directory itself, but none above it.
+static void
+check_parent(struct report *r)
+{
+    const char *path = r->cli->config->state_dir;
+    char copy[PATH_MAX];
+
+    snprintf(copy, sizeof copy, "%s", path);
+    const char *parent = dirname(copy);
+    int result = faccessat(AT_FDCWD, parent, W_OK | X_OK, AT_EACCESS);
+    if (result == 0)
+        report_ok(r, "state_dir", "%s will be created%s", path,
+                  geteuid() == 0 ? " (checked as root)" : "");
+    else
+        report_error(r, EXIT_CODE_DIRECTORY, "state_dir",
+                     errno == ENOENT
+                         ? "create it, or correct receiver.state_dir; a disk that is to "
+                           "be mounted there may be missing"
+                         : "create state_dir as root and give it to the receiver's user",
+                     "%s cannot be created in %s: %s", path, parent, strerror(errno));
+}
+
 static void
 check_directory(struct report *r)
 {
     const char *path = r->cli->config->state_dir;
-    char parent[PATH_MAX];
     struct stat st;
-    int reason = 0;
 
     check_filesystem(r);
-    if (faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS) < 0)
-        reason = errno;
     bool is_there = stat(path, &st) == 0;
-    snprintf(parent, sizeof parent, "%s", path);
-    const char *above = dirname(parent);
-    if (is_there && reason == 0)
+    if (!is_there && errno == ENOENT)
+        check_parent(r);
+    else if (!is_there || !S_ISDIR(st.st_mode))
+        report_error(r, EXIT_CODE_DIRECTORY, "state_dir",
+                     "move what is there out of the way, or correct receiver.state_dir",
+                     "%s: %s", path, strerror(is_there ? ENOTDIR : errno));
+    else if (faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS) == 0)
         check_owner(r, &st);
-    else if (is_there && reason == EACCES && S_ISDIR(st.st_mode) &&
-             st.st_uid != geteuid() && st.st_uid != 0)
+    else if (errno == EACCES && st.st_uid != geteuid() && st.st_uid != 0)
         report_warning(
             r, "state_dir", "run check as that user or as root",
             "%s belongs to user %u, and the receiver must run as that user; not checked",
             path, (unsigned)st.st_uid);
-    else if (reason == ENOENT && faccessat(AT_FDCWD, above, W_OK | X_OK, AT_EACCESS) == 0)
-        report_ok(r, "state_dir", "%s will be created%s", path,
-                  geteuid() == 0 ? " (checked as root)" : "");
     else
-        report_error(r, EXIT_CODE_DIRECTORY, "state_dir", NULL,
+        report_error(r, EXIT_CODE_DIRECTORY, "state_dir",
+                     "give it to the receiver's user; on a read-only file system, see "
+                     "dmesg and mount it again",
                      "%s: %s; acrelayd must be able to write there", path,
-                     strerror(reason));
+                     strerror(errno));
+}
+
+// What the journal may still take, against what there is.
+static void
+check_disk(struct report *r)
+{
+    const struct config *c = r->cli->config;
+    const char *path = c->state_dir;
+    struct statvfs st;
+    char copy[PATH_MAX], free_text[32], max_text[32];
+
+    snprintf(copy, sizeof copy, "%s", path);
+    if (statvfs(path, &st) < 0 && statvfs(dirname(copy), &st) < 0)
+        return; // reported with state_dir
+    uint64_t left = st.f_bavail * st.f_frsize, max = c->journal_max;
+    uint64_t half = st.f_blocks * st.f_frsize / 2;
+    if (max == 0)
+        max = half < JOURNAL_BYTES_MAX ? half : JOURNAL_BYTES_MAX;
+    double used = admin_sum_metric(&r->cli->receiver.metrics, "acrelay_journal_bytes");
+    r->disk_is_full = left < JOURNAL_SEGMENT;
+    text_bytes(free_text, sizeof free_text, left);
+    text_bytes(max_text, sizeof max_text, max);
+    if (left < DISK_MIN)
+        report_error(
+            r, EXIT_CODE_DIRECTORY, "disk",
+            "delete or move other files on that file system (df -h, du -x), "
+            "enlarge it, or give state_dir one of its own; never delete files in "
+            "state_dir",
+            "%s below %s: %s free%s; deliveries that cannot be stored are answered "
+            "with 503",
+            r->disk_is_full ? "no space left (ENOSPC)" : "little space left", path,
+            free_text, r->disk_is_full ? ", and a segment takes 16 MiB" : "");
+    else if ((double)left < ((double)max - used) / 2)
+        report_warning(r, "disk", "free some space, or lower journal.max",
+                       "%s free below %s, but the journal may use up to %s in total",
+                       free_text, path, max_text);
+    else
+        report_ok(r, "disk", "%s free below %s; the journal uses at most %s", free_text,
+                  path, max_text);
+    if (st.f_favail > 0 && st.f_favail < INODES_MIN)
+        report_error(r, EXIT_CODE_DIRECTORY, "disk", "delete other files there",
+                     "only %llu inodes are free", (unsigned long long)st.f_favail);
 }
 
 // --- who listens on an address ----------------------------------------------------------
@@ -320,13 +381,13 @@ static void
 check_addresses(struct report *r)
 {
     const struct config *c = r->cli->config;
-    bool runs = r->receiver.code != 0;
+    bool runs = r->cli->receiver.code != 0;
     bool ours = runs && journal_is_held(c->state_dir);
 
     for (size_t i = 0; i < c->listen.len; i++)
         check_address(r, "listen", &c->listen.at[i], runs, ours);
     check_address(r, "admin", &c->receiver_admin, runs, ours);
-    check_address(r, "worker admin", &c->worker_admin, r->worker.code != 0, true);
+    check_address(r, "worker admin", &c->worker_admin, r->cli->worker.code != 0, true);
 }
 
 // The limit of this process; under systemd the unit's counts.
@@ -336,7 +397,7 @@ check_descriptors(struct report *r)
     struct rlimit limit;
     rlim_t needed = (rlim_t)r->cli->config->threads + DESCRIPTORS_BESIDE;
 
-    if (r->receiver.code || getrlimit(RLIMIT_NOFILE, &limit) < 0 ||
+    if (r->cli->receiver.code || getrlimit(RLIMIT_NOFILE, &limit) < 0 ||
         limit.rlim_max >= needed)
         return;
     report_warning(r, "descriptors",
@@ -351,36 +412,9 @@ check_descriptors(struct report *r)
 // --- the running programs, Redis --------------------------------------------------------
 
 static void
-ask_receiver(struct report *r)
+ask_programs(struct report *r)
 {
-    admin_json_fetch(&r->receiver, &r->cli->config->receiver_admin, true);
-}
-
-static void
-ask_worker(struct report *r)
-{
-    admin_json_fetch(&r->worker, &r->cli->config->worker_admin, true);
-}
-
-// Root may connect to any socket, which says nothing of the receiver's user.
-static void
-check_redis_socket(struct report *r)
-{
-    const char *path = r->cli->config->redis_url.path;
-    bool connected = r->receiver.code && !r->receiver.redis_error[0];
-    struct group *group;
-    struct stat st;
-
-    if (!path || geteuid() != 0 || connected || stat(path, &st) < 0 ||
-        (st.st_mode & S_IWOTH))
-        return;
-    group = getgrgid(st.st_gid);
-    report_warning(r, "redis user",
-                   "under systemd: SupplementaryGroups= of that group in a drop-in of "
-                   "acrelayd.service and acrelay-worker.service",
-                   "%s accepts only its owner and group %s (mode %03o); root can "
-                   "connect, but whether the receiver's user can was not checked",
-                   path, group ? group->gr_name : "(without a name)", st.st_mode & 0777);
+    admin_json_fetch(r->cli);
 }
 
 static const struct check checks[] = {
@@ -388,19 +422,34 @@ static const struct check checks[] = {
     {"reading the time zone", check_zone},
     {"reading the secrets", check_secrets},
     // from here on not offline
-    {"asking the receiver's admin address", ask_receiver},
-    {"asking the worker's admin address", ask_worker},
-    {"checking Redis's socket", check_redis_socket},
+    {"asking the running programs", ask_programs},
     {"asking Redis", check_redis},
     {"checking state_dir", check_directory},
+    {"checking the disk", check_disk},
     {"checking the addresses", check_addresses},
     {"checking the limit of descriptors", check_descriptors},
 };
 
-void
-check_all(struct report *r, bool offline)
+static void
+run_checks(struct report *r, const struct check *rows, size_t len)
 {
-    report_run(r, checks, offline ? 3 : sizeof checks / sizeof *checks);
+    for (size_t i = 0; i < len && (i == 0 || r->cli->config); i++) {
+        output_wait("%s", rows[i].asks);
+        rows[i].run(r);
+        output_wait_end();
+    }
+}
+
+int
+report_run(struct report *r, bool offline, const struct check *more, size_t len)
+{
+    run_checks(r, checks, offline ? 3 : sizeof checks / sizeof *checks);
+    if (r->cli->config)
+        run_checks(r, more, len);
+    if (!output.json)
+        printf("%zu wrong, %zu warning%s\n", r->errors, r->warnings,
+               r->warnings == 1 ? "" : "s");
+    return (int)r->code;
 }
 
 // --- the command ----------------------------------------------------------------------
@@ -429,8 +478,7 @@ run_check(void *cli, struct err *err)
     (void)err;
     if (options_has(c->options, "print"))
         return print_document(options_text(c->options, "print", "settings"));
-    check_all(&r, options_has(c->options, "offline"));
-    return report_end(&r);
+    return report_run(&r, options_has(c->options, "offline"), NULL, 0);
 }
 
 static const char *const print_words[] = {"example", "settings", "manual", NULL};

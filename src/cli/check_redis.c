@@ -10,7 +10,10 @@
 #include "base/text.h"
 #include "relay/script.h"
 
+#include <grp.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { CLOCKS_APART_S = 5 };
 
@@ -423,12 +426,34 @@ check_all_of_it(struct inspection *i)
                   i->not_allowed);
 }
 
+// Root may connect to any socket, which says nothing of the receiver's user.
+static void
+check_socket(struct report *r)
+{
+    const char *path = r->cli->config->redis_url.path;
+    bool connected = r->cli->receiver.code && !r->cli->receiver.redis[0];
+    struct group *group;
+    struct stat st;
+
+    if (!path || geteuid() != 0 || connected || stat(path, &st) < 0 ||
+        (st.st_mode & S_IWOTH))
+        return;
+    group = getgrgid(st.st_gid);
+    report_warning(r, "redis user",
+                   "under systemd: SupplementaryGroups= of that group in a drop-in of "
+                   "acrelayd.service and acrelay-worker.service",
+                   "%s accepts only its owner and group %s (mode %03o); root can "
+                   "connect, but whether the receiver's user can was not checked",
+                   path, group ? group->gr_name : "(without a name)", st.st_mode & 0777);
+}
+
 void
 check_redis(struct report *r)
 {
     struct inspection i = {.report = r, .c = r->cli->config};
     struct err err = {0};
 
+    check_socket(r);
     i.r = cli_redis(r->cli, &err);
     if (!i.r) {
         report_text(r, "redis", err.text);

@@ -1,31 +1,81 @@
 #include "cli/cli.h"
 
-#include "base/text.h"
 #include "base/clock.h"
+#include "base/file.h"
+#include "base/text.h"
 #include "event/json.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { REDIS_MS = 5000 };
+enum { REDIS_MS = 5000, LAST_GOOD_MAX = (1 << 20) + PATH_MAX + 100 };
 
 // --- configuration ----------------------------------------------------------------------
 
-// Warnings are for `check`: here only what stops us is printed.
-const struct config *
-cli_read_config(struct cli *c)
+// Beside the journal of an acrelayd that got no other directory.
+static void
+find_last_good(char path[PATH_MAX])
+{
+    const char *given = getenv("STATE_DIRECTORY");
+    const char *directory = given && *given ? given : "/var/lib/acrelay";
+
+    snprintf(path, PATH_MAX, "%.*s/last-good.yaml", (int)strcspn(directory, ":"),
+             directory);
+}
+
+// Its first line, a comment, ends with the path of the file it is a copy of (receiver/reload.c).
+static struct config *
+read_last_good(const char *path, const char *file)
 {
     struct problems problems = {0};
+    struct config *c = NULL;
+    struct err err;
+    struct buf text;
 
+    buf_init(&text, LAST_GOOD_MAX);
+    int result = file_read(path, &text, &err);
+    struct span rest = buf_span(&text), line = span_cut(&rest, '\n');
+    bool is_version_1 = span_starts(line, SPAN("# acrelay last good configuration 1 "));
+    for (int words = 0; words < 8; words++)
+        span_cut(&line, ' ');
+    if (result == 0 && is_version_1 && span_is(line, file))
+        c = config_parse(file, buf_span(&text), &problems);
+    free(problems.at);
+    buf_release(&text);
+    return c;
+}
+
+const struct config *
+cli_load_config(struct cli *c, bool or_last_good)
+{
+    if (!c->config)
+        c->config = config_read(c->file, NULL, &c->problems);
+    if (!c->config && or_last_good) {
+        find_last_good(c->last_good);
+        c->config = read_last_good(c->last_good, c->file);
+        c->is_last_good = c->config != NULL;
+    }
+    return c->config;
+}
+
+// Warnings are for `check`: here only what stops us is printed.
+const struct config *
+cli_read_config(struct cli *c, bool or_last_good)
+{
     if (c->config)
         return c->config;
-    c->config = config_read(c->file, NULL, &problems);
-    problems_print(&problems, PROBLEMS_STDERR_ERRORS);
-    free(problems.at);
-    if (!c->config)
-        fprintf(stderr, "acrelay: this command needs a valid file: fix it; running "
-                        "programs keep their configuration\n");
+    cli_load_config(c, or_last_good);
+    problems_print(&c->problems, PROBLEMS_STDERR_ERRORS);
+    if (c->is_last_good)
+        fprintf(stderr, "acrelay: going on with the last good configuration, %s\n",
+                c->last_good);
+    else if (!c->config)
+        fprintf(stderr, "acrelay: this command needs a valid file: fix it%s%s%s\n",
+                or_last_good ? "; there is no last good configuration of it (" : "",
+                c->last_good,
+                or_last_good ? "; STATE_DIRECTORY names another directory)" : "");
     return c->config;
 }
 
@@ -34,7 +84,7 @@ cli_directory(struct cli *c, struct err *err)
 {
     const char *given = options_text(c->options, "directory", NULL);
 
-    if (given || cli_read_config(c))
+    if (given || cli_read_config(c, false))
         return given ? given : c->config->state_dir;
     err_exit(err, EXIT_CODE_CONFIG, "without a valid configuration, use --directory");
     return NULL;
@@ -157,6 +207,12 @@ cli_reply(const struct redis_reply *reply, struct err *err)
 struct redis *
 cli_redis(const struct cli *c, struct err *err)
 {
+    // Whoever is the receiver's user could name any file of root's in that copy.
+    if (c->is_last_good && c->config->redis_password_file && geteuid() == 0) {
+        err_exit(err, EXIT_CODE_CONFIG,
+                 "not asked: root sends no password by the last good configuration");
+        return NULL;
+    }
     struct redis *r = config_redis(c->config, times_ms("cli_redis", REDIS_MS), err);
 
     if (!r && err->exit == EXIT_CODE_UNAVAILABLE)
@@ -212,7 +268,7 @@ enum { POST_MS = 30000 };
 int
 poster_find(struct poster *p, struct cli *c, struct err *err)
 {
-    if (!cli_read_config(c))
+    if (!cli_read_config(c, false))
         return err_exit(
             err, EXIT_CODE_CONFIG,
             "this needs a valid configuration, which has the receiver's address");
@@ -283,25 +339,4 @@ report_add(struct report *r, enum report_level level, enum exit_code code,
     if (advice)
         printf("%-23s -> %s\n", "", advice);
     fflush(stdout); // what comes next may take a while
-}
-
-void
-report_run(struct report *r, const struct check *checks, size_t len)
-{
-    for (size_t i = 0; i < len && (i == 0 || r->cli->config); i++) {
-        output_wait("%s", checks[i].asks);
-        checks[i].run(r);
-        output_wait_end();
-    }
-}
-
-int
-report_end(struct report *r)
-{
-    buf_release(&r->receiver.metrics);
-    buf_release(&r->worker.metrics);
-    if (!output.json)
-        printf("%zu wrong, %zu warning%s\n", r->errors, r->warnings,
-               r->warnings == 1 ? "" : "s");
-    return (int)r->code;
 }

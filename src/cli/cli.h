@@ -9,19 +9,44 @@
 #include "program/options.h"
 #include "program/output.h"
 
+#include <limits.h>
+
+// Less room than for one segment: deliveries are, or soon will be, answered with 503.
+enum { JOURNAL_SEGMENT = 16 << 20 };
+
+// A program of ours as its admin listener shows it.
+struct admin_state {
+    int code; // of /readyz; 0: no answer, see `reason`
+    char journal[600], redis[600],
+        activecampaign[600]; // why the check is false; "" it is not
+    uint64_t reloads_done;
+    bool reload_ok, last_good; // last_good: it does not use the file, which is not valid
+    char reload[600];          // why the last reload was refused, or what it gave
+    char reason[200];
+    struct buf metrics; // /metrics; empty: no answer
+    double left_posts;  // of them: to hooks that left the file, answered 404
+};
+
 struct cli {
     const struct options *options;
-    const char *file;      // configuration
-    struct config *config; // read before the command runs; NULL where it needs none
+    const char *file;         // configuration
+    struct config *config;    // read before the command runs; NULL where it needs none
+    struct problems problems; // of the file
+    bool is_last_good; // `config` is the last good one, because the file is invalid
+    char last_good[PATH_MAX];            // where that is looked for
+    struct admin_state receiver, worker; // once asked
 };
 
 extern const struct command cli_check_commands[], cli_doctor_commands[],
     cli_send_commands[], cli_tail_commands[], cli_status_commands[],
     cli_journal_commands[], cli_repair_commands[], cli_dead_commands[];
 
-// cli_read_config reads the configuration if that is not done yet, and prints its mistakes on
-// stderr; NULL when there are some.
-const struct config *cli_read_config(struct cli *c);
+// cli_load_config reads the configuration if that is not done yet; NULL when it has mistakes, which
+// are then in c->problems. With or_last_good, the last good configuration is used instead, if
+// acrelayd keeps one in $STATE_DIRECTORY (/var/lib/acrelay). cli_read_config prints the mistakes
+// too, and what is used, on stderr.
+const struct config *cli_load_config(struct cli *c, bool or_last_good);
+const struct config *cli_read_config(struct cli *c, bool or_last_good);
 
 // cli_directory is --directory, else receiver.state_dir (reading the configuration if that
 // is not done yet); NULL with *err when it has mistakes.
@@ -55,25 +80,13 @@ struct span cli_field(const struct redis_reply *fields, const char *name);
 
 // --- the running programs ---------------------------------------------------------------
 
-// A program of ours as its admin listener shows it.
-struct admin_state {
-    int code;                                   // of /readyz; 0: no answer, see `reason`
-    char redis_error[600], activecampaign[600]; // why the check is false; "" it is not
-    uint64_t reloads_done;
-    bool reload_ok, last_good; // last_good: it does not use the file, which is not valid
-    char reload[600];          // why the last reload was refused, or what it gave
-    char reason[200];
-    struct buf metrics; // /metrics; empty: no answer
-    double left_posts;  // of them: to hooks that left the file, answered 404
-};
+// admin_json_fetch asks both programs for /readyz and /metrics, 5 s each at most, and says on
+// stderr whom it asks.
+void admin_json_fetch(struct cli *c);
 
-// admin_json_fetch asks for /readyz, and with_metrics for /metrics (to be released), 5 s each at
-// most.
-void admin_json_fetch(struct admin_state *to, const struct socket_address *admin,
-                      bool with_metrics);
-
-// admin_json_reload asks for a reload and gives its number; -1 with *err.
-int admin_json_reload(uint64_t *number, const struct socket_address *admin,
+// admin_json_reload asks for a reload, waits until it is done, and gives the state with its result;
+// -1 with *err.
+int admin_json_reload(struct admin_state *state, const struct socket_address *admin,
                       struct err *err);
 
 // A poster posts to the receiver over one connection. Start with {0}.
@@ -128,8 +141,7 @@ struct report {
     bool deep;           // doctor: also what is no matter of configuration
     enum exit_code code; // of the first error
     size_t errors, warnings;
-    bool redis_usable;
-    struct admin_state receiver, worker;
+    bool redis_usable, disk_is_full;
 };
 
 // report_add prints a finding at once. `advice` says what to do, NULL when the sentence does;
@@ -146,21 +158,16 @@ void report_add(struct report *r, enum report_level level, enum exit_code code,
 #define report_error(r, code, what, advice, ...)                                         \
     report_add(r, REPORT_ERROR, code, what, advice, __VA_ARGS__)
 
-// A check looks at one thing; `asks` is shown while it takes a while. report_run runs one after
-// the other; the first may find that there is no configuration, and is the last one then.
+// A check looks at one thing; `asks` is shown while it takes a while.
 struct check {
     const char *asks;
     void (*run)(struct report *r);
 };
 
-void report_run(struct report *r, const struct check *checks, size_t len);
-
-// report_end prints the sum, releases, and returns the exit code.
-int report_end(struct report *r);
-
-// check_all looks at file, secrets, Redis, directory and ports (the last three not when
-// offline) and leaves the configuration in r->cli->config, NULL when it has mistakes.
-void check_all(struct report *r, bool offline);
+// report_run runs the checks of `check` (file, secrets, Redis, directory and ports; the last three
+// not when offline) and then `more`, one after the other as long as there is a configuration,
+// prints the sum, and returns the exit code.
+int report_run(struct report *r, bool offline, const struct check *more, size_t len);
 
 // check_redis looks at all that the relay needs of Redis, and writes nothing there.
 void check_redis(struct report *r);

@@ -5,56 +5,19 @@
 
 #include "base/text.h"
 #include "edge/admin.h"
-#include "journal/journal.h"
 #include "worker/worker.h"
 
-#include <inttypes.h>
 #include <stdio.h>
-#include <sys/statvfs.h>
 #include <sys/timex.h>
 
-enum { LAG_S = 60, THROTTLES = 10, SEGMENT = 16 << 20, PROBE_MS = 5000, LOST_SHOWN = 5 };
+enum { LAG_S = 60, PROBE_MS = 5000, LOST_SHOWN = 5 };
 
+// No metric is of both programs.
 static double
-metric(const struct admin_state *program, const char *name)
+metric(const struct report *r, const char *name)
 {
-    return admin_sum_metric(&program->metrics, name);
-}
-
-// --- disk and clock -------------------------------------------------------------------------
-
-static void
-examine_disk(struct report *r)
-{
-    const struct config *c = r->cli->config;
-    struct statvfs st;
-    char free_text[32], max_text[32];
-
-    if (statvfs(c->state_dir, &st) < 0)
-        return; // reported by check
-    uint64_t left = st.f_bavail * st.f_frsize;
-    uint64_t half = st.f_blocks * st.f_frsize / 2, max = c->journal_max;
-    if (max == 0)
-        max = half < JOURNAL_BYTES_MAX ? half : JOURNAL_BYTES_MAX;
-    double grows = (double)max - metric(&r->receiver, "acrelay_journal_bytes");
-    text_bytes(free_text, sizeof free_text, left);
-    text_bytes(max_text, sizeof max_text, max);
-    if (left < 256 << 20)
-        report_error(r, EXIT_CODE_DIRECTORY, "disk",
-                     "free some space, or give state_dir a file system of its own",
-                     "only %s free below %s: soon deliveries cannot be stored and will "
-                     "be answered with 503",
-                     free_text, c->state_dir);
-    else if ((double)left < grows / 2)
-        report_warning(r, "disk", "free some space, or lower journal.max",
-                       "%s free below %s, but the journal may use up to %s in total",
-                       free_text, c->state_dir, max_text);
-    else
-        report_ok(r, "disk", "%s free below %s; the journal uses at most %s", free_text,
-                  c->state_dir, max_text);
-    if (st.f_favail > 0 && st.f_favail < 100)
-        report_error(r, EXIT_CODE_DIRECTORY, "disk", "remove files there",
-                     "only %" PRIu64 " inodes are free", (uint64_t)st.f_favail);
+    return admin_sum_metric(&r->cli->receiver.metrics, name) +
+           admin_sum_metric(&r->cli->worker.metrics, name);
 }
 
 static void
@@ -62,11 +25,12 @@ examine_clock(struct report *r)
 {
     struct timex now = {.modes = 0};
 
-    bool is_set = adjtimex(&now) != TIME_ERROR && !(now.status & STA_UNSYNC);
-    report_add(r, is_set ? REPORT_OK : REPORT_WARNING, EXIT_CODE_OK, "clock",
-               is_set ? NULL
-                      : "run systemd-timesyncd or chrony: receipt times use this clock",
-               "the system clock is %ssynchronized", is_set ? "" : "not ");
+    if (adjtimex(&now) != TIME_ERROR && !(now.status & STA_UNSYNC))
+        report_ok(r, "clock", "the system clock is synchronized");
+    else
+        report_warning(r, "clock",
+                       "run systemd-timesyncd or chrony: receipt times use this clock",
+                       "the system clock is not synchronized");
 }
 
 // --- the running programs -------------------------------------------------------------------
@@ -75,25 +39,28 @@ examine_clock(struct report *r)
 static void
 examine_journal(struct report *r)
 {
-    double room = metric(&r->receiver, "acrelay_journal_free_bytes");
+    const struct admin_state *a = &r->cli->receiver;
+    double room = metric(r, "acrelay_journal_free_bytes");
+    const char *advice = r->disk_is_full ? "free room on the disk, as said above (disk)"
+                         : room < JOURNAL_SEGMENT
+                             ? "start Redis: what is published makes room; or raise "
+                               "journal.max and restart the receiver"
+                             : "see the receiver's log for the cause; check the disk "
+                               "(dmesg)";
     char text[32];
 
     text_bytes(text, sizeof text, room > 0 ? (uint64_t)room : 0);
-    if (r->receiver.code == 503)
-        report_error(r, EXIT_CODE_UNAVAILABLE, "journal",
-                     room < SEGMENT
-                         ? "start Redis, raise journal.max and restart the receiver, or "
-                           "free some space if the disk is full"
-                         : "see the receiver's log for the cause; check the disk (dmesg)",
-                     "deliveries cannot be stored and are answered with 503; room left "
-                     "for records: %s",
-                     text);
-    else if (room < SEGMENT)
-        report_warning(r, "journal",
-                       "start Redis, or raise journal.max and restart the receiver",
+    if (a->code == 503)
+        report_error(
+            r, EXIT_CODE_UNAVAILABLE, "journal", advice,
+            "deliveries cannot be stored and are answered with 503%s%s; room left "
+            "for records: %s",
+            a->journal[0] ? ": " : "", a->journal, text);
+    else if (a->journal[0] || room < JOURNAL_SEGMENT)
+        report_warning(r, "journal", advice,
                        "only %s of room left for records; after that, deliveries are "
-                       "answered with 503",
-                       text);
+                       "answered with 503%s%s",
+                       text, a->journal[0] ? ": " : "", a->journal);
     else
         report_ok(r, "journal", "deliveries are being stored; room left for records: %s",
                   text);
@@ -105,10 +72,8 @@ examine_reload(struct report *r, const char *program, const struct admin_state *
 {
     if (state->last_good)
         report_error(r, EXIT_CODE_CONFIG, "settings",
-                     "fix the file; it is then loaded automatically",
-                     "%s is running with the last good configuration, because the file "
-                     "is invalid: %s",
-                     program, state->reload);
+                     "fix the file; it is then loaded automatically", "%s: %s", program,
+                     state->reload);
     else if (state->code && !state->reload_ok)
         report_error(r, EXIT_CODE_CONFIG, "settings",
                      "fix it and reload again, or restart if a setting requires it",
@@ -145,122 +110,49 @@ examine_urls(struct report *r)
 static void
 examine_relay(struct report *r)
 {
-    const char *words = r->receiver.redis_error;
-    double waiting = metric(&r->receiver, "acrelay_journal_unpublished_records");
-    double age = metric(&r->receiver, "acrelay_journal_oldest_unpublished_age_seconds");
-    bool up = metric(&r->receiver, "acrelay_redis_up") > 0;
+    const char *words = r->cli->receiver.redis;
+    double waiting = metric(r, "acrelay_journal_unpublished_records");
+    double age = metric(r, "acrelay_journal_oldest_unpublished_age_seconds");
+    bool up = metric(r, "acrelay_redis_up") > 0;
     char text[32];
 
     text_duration(text, sizeof text, (int64_t)(age * 1000));
-    if (metric(&r->receiver, "acrelay_relay_shipping") == 0)
+    if (metric(r, "acrelay_relay_shipping") == 0)
         report_error(r, EXIT_CODE_UNAVAILABLE, "relay", cli_redis_advice(words)->advice,
-                     "%s (%s); %.0f deliveries wait in the journal, the oldest for %s",
+                     "%s (%s); waiting: %.0f, the oldest for %s",
                      up ? "the relay has stopped" : "deliveries are not reaching Redis",
                      words[0] ? words : "no reason given", waiting, text);
     else if (age > LAG_S)
         report_warning(r, "relay",
                        "it will catch up unless Redis is too slow: check again",
-                       "%.0f deliveries are waiting, the oldest for %s", waiting, text);
+                       "deliveries that wait: %.0f, the oldest for %s", waiting, text);
     else
         report_ok(r, "relay", "deliveries are being published; %.0f on the way", waiting);
-}
-
-// What is held or paused until somebody acts, and counters that should be 0 since the start.
-static void
-examine_counters(struct report *r)
-{
-    static const struct {
-        const char *metric, *means, *advice;
-        bool is_count;
-    } counters[] = {
-        {"acrelay_clock_held{clock=\"wall\"}",
-         "the system clock stepped: nothing is removed from the journal by age",
-         "see \"The clock stepped\" in OPERATING.md", false},
-        {"acrelay_clock_held{clock=\"redis\"}",
-         "Redis's clock stepped: no entry is trimmed by age",
-         "see \"Redis's clock stepped\" in OPERATING.md", false},
-        {"acrelay_duplicates_paused",
-         "duplicates.max has been reached: new duplicates are not detected",
-         "raise duplicates.max, or shorten duplicates.window", false},
-        {"acrelay_journal_refused_total",
-         "deliveries were answered with 503 and may be lost",
-         "see \"503s seen\" in OPERATING.md", true},
-        {"acrelay_journal_sync_errors_total", "writes or syncs of the journal failed",
-         "check the health of the disk (dmesg, smartctl)", true},
-        {"acrelay_journal_damaged_total", "ranges of the journal were damaged",
-         "run acrelay journal verify and acrelay dead list --reason gap", true},
-        {"acrelay_stream_trimmed_unread_total",
-         "entries were trimmed before a consumer group had read them",
-         "start the consumers, delete unused groups, or raise redis.retain", true},
-        {"acrelay_dead_letters_trimmed_total",
-         "dead letters were trimmed before anyone handled them",
-         "check acrelay dead list more often, or raise redis.retain.dead", true},
-        {"acrelay_journal_unconfirmed_removals_total",
-         "segments were removed to make room while Redis did not confirm what it has",
-         "see \"The journal or the disk is full\" in OPERATING.md", true},
-    };
-    double left = r->receiver.left_posts;
-
-    if (left > 0)
-        report_error(
-            r, EXIT_CODE_FAILURE, "hooks",
-            "see \"A hook left the file and is still posted to\" in OPERATING.md",
-            "%.0f posts for hooks that left the file were answered with 404 and are lost",
-            left);
-    for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
-        double n = metric(&r->receiver, counters[i].metric);
-        if (n > 0 && counters[i].is_count)
-            report_error(r, EXIT_CODE_FAILURE, "since start", counters[i].advice,
-                         "%s: %.0f", counters[i].means, n);
-        else if (n > 0)
-            report_warning(r, "receiver", counters[i].advice, "%s", counters[i].means);
-    }
 }
 
 static void
 examine_receiver(struct report *r)
 {
-    if (r->receiver.code == 0) {
+    if (r->cli->receiver.code == 0) {
         report_error(r, EXIT_CODE_UNAVAILABLE, "receiver",
                      "see systemctl status acrelayd; with the socket unit posts wait "
                      "until it is running, without it they are lost",
                      "acrelayd does not answer on %s: %s",
-                     r->cli->config->receiver_admin.text, r->receiver.reason);
+                     r->cli->config->receiver_admin.text, r->cli->receiver.reason);
         return;
     }
-    examine_reload(r, "the receiver", &r->receiver);
-    examine_urls(r);
+    examine_reload(r, "the receiver", &r->cli->receiver);
+    if (!r->cli->is_last_good)
+        examine_urls(r);
     examine_journal(r);
     examine_relay(r);
-    examine_counters(r);
-}
-
-static void
-examine_hook_metrics(struct report *r, const struct admin_state *w)
-{
-    double silent = metric(w, "acrelay_hook_silent");
-    double throttled = metric(w, "acrelay_api_throttles_total");
-
-    if (silent > 0)
-        report_error(r, EXIT_CODE_FAILURE, "hooks",
-                     "acrelay status names them; acrelay-worker recreate HOOK re-creates "
-                     "a webhook",
-                     "%.0f hooks have been silent for longer than expect_every", silent);
-    if (throttled > THROTTLES)
-        report_warning(r, "api rate",
-                       "lower worker.api_rate, or find out what else uses the account's "
-                       "API: ActiveCampaign allows 5 requests a second in total",
-                       "ActiveCampaign throttled %.0f requests", throttled);
-    else
-        report_ok(r, "api rate", "at most %g requests a second; %.0f were throttled",
-                  r->cli->config->worker_api_rate, throttled);
 }
 
 static void
 examine_worker(struct report *r)
 {
     const struct config *c = r->cli->config;
-    const struct admin_state *w = &r->worker;
+    const struct admin_state *w = &r->cli->worker;
 
     if (!c->account_api_url)
         return;
@@ -279,14 +171,81 @@ examine_worker(struct report *r)
                      "goes unnoticed; see activecampaign below",
                      "%s",
                      w->activecampaign[0] ? w->activecampaign : "its last round failed");
-    else if (metric(w, "acrelay_worker_leader") == 0)
+    else if (metric(r, "acrelay_worker_leader") == 0)
         report_warning(
             r, "worker", "check the worker that is the leader",
             "on standby: another worker is the leader, or the leader is unknown");
     else
         report_ok(r, "worker", "its last round found the webhooks in sync");
     if (w->code)
-        examine_hook_metrics(r, w);
+        report_ok(r, "api rate", "at most %g requests a second", c->worker_api_rate);
+}
+
+// --- counters -------------------------------------------------------------------------------
+
+// What is held or paused until somebody acts, and counters that should be low since the start.
+static const struct {
+    const char *metric;
+    double max;
+    enum report_level level;
+    const char *what, *means, *advice;
+} counters[] = {
+    {"acrelay_clock_held{clock=\"wall\"}", 0, REPORT_WARNING, "receiver",
+     "the system clock stepped: nothing is removed from the journal by age",
+     "see \"The clock stepped\" in OPERATING.md"},
+    {"acrelay_clock_held{clock=\"redis\"}", 0, REPORT_WARNING, "receiver",
+     "Redis's clock stepped: no entry is trimmed by age",
+     "see \"Redis's clock stepped\" in OPERATING.md"},
+    {"acrelay_duplicates_paused", 0, REPORT_WARNING, "receiver",
+     "duplicates.max has been reached: new duplicates are not detected",
+     "raise duplicates.max, or shorten duplicates.window"},
+    {"acrelay_journal_refused_total", 0, REPORT_ERROR, "since start",
+     "deliveries answered with 503, which may be lost",
+     "see \"503s seen\" in OPERATING.md"},
+    {"acrelay_journal_sync_errors_total", 0, REPORT_ERROR, "since start",
+     "failed writes or syncs of the journal", NULL},
+    {"acrelay_journal_damaged_total", 0, REPORT_ERROR, "since start",
+     "damaged ranges of the journal",
+     "run acrelay journal verify and acrelay dead list --reason gap"},
+    {"acrelay_stream_trimmed_unread_total", 0, REPORT_ERROR, "since start",
+     "entries trimmed before a consumer group had read them",
+     "start the consumers, delete unused groups, or raise redis.retain"},
+    {"acrelay_dead_letters_trimmed_total", 0, REPORT_ERROR, "since start",
+     "dead letters trimmed before anyone handled them",
+     "check acrelay dead list more often, or raise redis.retain.dead"},
+    {"acrelay_journal_unconfirmed_removals_total", 0, REPORT_ERROR, "since start",
+     "segments removed to make room while Redis did not confirm what it has",
+     "see \"The journal or the disk is full\" in OPERATING.md"},
+    {"acrelay_hook_silent", 0, REPORT_ERROR, "hooks",
+     "hooks silent for longer than expect_every",
+     "acrelay status names them; acrelay-worker recreate HOOK re-creates a webhook"},
+    {"acrelay_api_throttles_total", 10, REPORT_WARNING, "api rate",
+     "requests that ActiveCampaign throttled",
+     "lower worker.api_rate, or find out what else uses the account's API: "
+     "ActiveCampaign allows 5 requests a second in total"},
+};
+
+static void
+examine_counters(struct report *r)
+{
+    // A full disk makes writes fail, too.
+    const char *on_sync = r->disk_is_full
+                              ? "free room on the disk, as said above (disk)"
+                              : "check the health of the disk (dmesg, smartctl)";
+    double left = r->cli->receiver.left_posts;
+
+    if (left > 0)
+        report_error(
+            r, EXIT_CODE_FAILURE, "hooks",
+            "see \"A hook left the file and is still posted to\" in OPERATING.md",
+            "posts for hooks that left the file, answered with 404 and lost: %.0f", left);
+    for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
+        double n = metric(r, counters[i].metric);
+        if (n > counters[i].max)
+            report_add(r, counters[i].level, EXIT_CODE_FAILURE, counters[i].what,
+                       counters[i].advice ? counters[i].advice : on_sync, "%s: %.0f",
+                       counters[i].means, n);
+    }
 }
 
 // --- ActiveCampaign -------------------------------------------------------------------------
@@ -315,7 +274,7 @@ report_lost(struct report *r, const struct hooks *found)
     const struct config *c = r->cli->config;
     size_t lost = 0;
 
-    for (size_t i = 0; r->receiver.code && i < found->len; i++) {
+    for (size_t i = 0; r->cli->receiver.code && i < found->len; i++) {
         const struct hook *h = &found->at[i];
         const char *path = h->name ? strstr(h->url, "/hook/") : NULL;
         if (!path || admin_takes(&c->receiver_admin, &c->listen, path) != 0 ||
@@ -385,17 +344,23 @@ examine_account(struct report *r)
     struct cli *c = r->cli;
     struct worker w = {.options = c->options, .file = c->file, .config = c->config};
     struct err err = {0};
+    char renew[500];
 
+    if (c->is_last_good) // root would send the token where the receiver's user says
+        return;
     if (c->config->account_api_url && c->config->account_api_token_file)
         w.secrets = secrets_load(c->config, &err);
     if (!w.secrets)
         return; // reported by check
+    snprintf(renew, sizeof renew,
+             "deliveries are not affected, but the webhooks cannot be managed: create a "
+             "new token in ActiveCampaign under Settings, Developer, and put it into %s",
+             c->config->account_api_token_file);
     if (compare_account(r, &w, &err) < 0)
         report_error(
             r, err.exit ? err.exit : EXIT_CODE_FAILURE, "activecampaign",
             err.exit == EXIT_CODE_PERMISSION
-                ? "create a new token in ActiveCampaign under Settings, Developer, and "
-                  "put it into account.api_token_file"
+                ? renew
                 : "deliveries are not affected, but the webhooks cannot be managed",
             "%s", err.text);
     w.config = NULL; // ours
@@ -427,13 +392,13 @@ examine_public_url(struct report *r)
     snprintf(url, sizeof url,
              "%s/hook/acrelay-doctor/0000000000000000000000000000000000000000000",
              c->public_url);
-    double before = r->receiver.code ? strangers(c) : 0;
+    double before = r->cli->receiver.code ? strangers(c) : 0;
     struct http_call call = {.url = url,
                              .method = "POST",
                              .body = SPAN("type=doctor"),
                              .timeout_ms = PROBE_MS};
     int status = http_client_once(&call, NULL, &err);
-    bool came = r->receiver.code && strangers(c) > before;
+    bool came = r->cli->receiver.code && strangers(c) > before;
     if (status < 0)
         report_error(r, EXIT_CODE_UNAVAILABLE, "public_url",
                      "check DNS, firewall, certificate and proxy; from inside a network "
@@ -464,10 +429,10 @@ examine_public_url(struct report *r)
 
 static const struct check checks[] = {
     {"examining the receiver", examine_receiver},
-    {"checking the disk", examine_disk},
-    {"checking the clock", examine_clock},
     {"examining the worker", examine_worker},
-    // from here on not offline
+    {"examining the counters", examine_counters},
+    {"checking the clock", examine_clock},
+    // from here on not offline, and by a file that is valid
     {"asking ActiveCampaign", examine_account},
     {"posting to public_url", examine_public_url},
 };
@@ -479,10 +444,7 @@ run_doctor(void *cli, struct err *err)
     struct report r = {.cli = c, .deep = true};
 
     (void)err;
-    check_all(&r, false);
-    if (c->config)
-        report_run(&r, checks, options_has(c->options, "offline") ? 4 : 6);
-    return report_end(&r);
+    return report_run(&r, false, checks, options_has(c->options, "offline") ? 4 : 6);
 }
 
 static const struct option doctor_options[] = {

@@ -1,7 +1,6 @@
 // status: everything in one screen, from the admin listeners' metrics and from Redis. What
 // does not answer is said, and the rest is shown. reload: asks the receiver (or the worker) to
-// read configuration and secrets again, waits, and says what became of it; the answer is to
-// this request and no other (edge/admin.h).
+// read configuration and secrets again, and says what became of it.
 #include "cli/cli.h"
 
 #include "base/clock.h"
@@ -11,11 +10,9 @@
 #include "worker/known.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 struct status {
     struct cli *cli;
-    struct admin_state receiver, worker;
     struct redis *redis; // NULL: not usable, redis_err says why
     struct err redis_err;
     int64_t redis_us; // Redis's time, which its times are compared with; 0: not known
@@ -54,82 +51,96 @@ figure(const char *member, const char *label, enum unit unit, double value)
         printf("  %-26s %s\n", label, text);
 }
 
-static double
-metric(const struct status *s, const char *name)
-{
-    return admin_sum_metric(&s->receiver.metrics, name);
-}
-
 // --- receiver -------------------------------------------------------------------------
 
 static void
-show_reload(struct status *s, const struct admin_state *state)
+show_reload(const char *member, const struct admin_state *state)
 {
-    if (state->last_good || (state->code && !state->reload_ok)) {
-        output_text(state == &s->worker ? "worker_reload" : "reload",
-                    span_of(state->reload));
-        if (!output.json)
-            printf("  %s%s: %s%s\n", output_color(OUTPUT_BAD),
-                   state->last_good ? "runs with the last good configuration"
-                                    : "refused the last reload",
-                   state->reload, output_color(OUTPUT_PLAIN));
-    }
+    if (state->code == 0 || (state->reload_ok && !state->last_good))
+        return;
+    output_text(member, span_of(state->reload));
+    if (!output.json)
+        printf("  %s%s%s%s\n", output_color(OUTPUT_BAD),
+               state->last_good ? "" : "refused the last reload: ", state->reload,
+               output_color(OUTPUT_PLAIN));
 }
 
 static void
-show_receiver_figures(const struct status *s)
+show_figures(const struct admin_state *r)
 {
-    const struct buf *page = &s->receiver.metrics;
-    bool known = metric(s, "acrelay_relay_cursor_known") > 0;
-    double age;
+    static const struct {
+        const char *member, *label;
+        enum unit unit;
+        const char *metric, *plus; // another metric, or NULL
+    } figures[] = {
+        {"requests", "requests", COUNT, "acrelay_requests_total", NULL},
+        {"refused", "answered with 503 since start", COUNT,
+         "acrelay_journal_refused_total", NULL},
+        {"entries", "entries confirmed by Redis", COUNT, "acrelay_relay_entries_total",
+         NULL},
+        {"waiting", "waiting to be published", COUNT,
+         "acrelay_journal_unpublished_records", NULL},
+        {"waiting_seconds", "the oldest of them for", SECONDS,
+         "acrelay_journal_oldest_unpublished_age_seconds", NULL},
+        {"repeats", "duplicates marked or dropped", COUNT,
+         "acrelay_relay_repeats_marked_total", "acrelay_relay_repeats_dropped_total"},
+        {"dead_letters", "dead letters since start", COUNT, "acrelay_dead_letters_total",
+         NULL},
+        {"journal_bytes", "journal on disk", BYTES, "acrelay_journal_bytes", NULL},
+        {"journal_free_bytes", "room left for records", BYTES,
+         "acrelay_journal_free_bytes", NULL},
+    };
+    double value, plus = 0;
 
-    figure("requests", "requests", COUNT, metric(s, "acrelay_requests_total"));
-    figure("refused", "answered with 503 since start", COUNT,
-           metric(s, "acrelay_journal_refused_total"));
-    if (s->receiver.left_posts > 0)
-        figure("left_posts", "404 for hooks not in the file", COUNT,
-               s->receiver.left_posts);
-    figure("entries", "entries added", COUNT, metric(s, "acrelay_relay_entries_total"));
-    figure("waiting", known ? "waiting to be published" : "waiting, at most (*)", COUNT,
-           metric(s, "acrelay_journal_unpublished_records"));
-    if (!known)
-        output_json("waiting_at_most", "true");
-    if (admin_find_metric(page, "acrelay_journal_oldest_unpublished_age_seconds", &age))
-        figure("waiting_seconds", "the oldest of them for", SECONDS, age);
-    figure("repeats", "duplicates marked or dropped", COUNT,
-           metric(s, "acrelay_relay_repeats_marked_total") +
-               metric(s, "acrelay_relay_repeats_dropped_total"));
-    figure("dead_letters", "dead letters since start", COUNT,
-           metric(s, "acrelay_dead_letters_total"));
-    figure("journal_bytes", "journal on disk", BYTES, metric(s, "acrelay_journal_bytes"));
-    figure("journal_free_bytes", "room left for records", BYTES,
-           metric(s, "acrelay_journal_free_bytes"));
-    if (!known && !output.json)
-        puts("  (*) all records in the journal: only Redis knows which are published");
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
+        bool found = admin_find_metric(&r->metrics, figures[i].metric, &value);
+        if (!found && figures[i].unit == SECONDS) // nothing waits
+            continue;
+        if (figures[i].plus)
+            plus = admin_sum_metric(&r->metrics, figures[i].plus);
+        figure(figures[i].member, figures[i].label, figures[i].unit, value + plus);
+        plus = 0;
+    }
+    if (r->left_posts > 0)
+        figure("left_posts", "404 for hooks not in the file", COUNT, r->left_posts);
+    if (admin_sum_metric(&r->metrics, "acrelay_relay_cursor_known") > 0)
+        return;
+    output_json("waiting_at_most", "true");
+    if (!output.json)
+        puts("  waiting: all records in the journal, at most: only Redis knows which are "
+             "published");
 }
 
 static void
 show_receiver(struct status *s)
 {
-    const struct admin_state *r = &s->receiver;
-    bool refuses = r->code == 503, ships = metric(s, "acrelay_relay_shipping") > 0;
+    const struct admin_state *r = &s->cli->receiver;
     char text[1024] = "accepts and publishes deliveries";
+    double room;
+    bool full = admin_find_metric(&r->metrics, "acrelay_journal_free_bytes", &room) &&
+                room < JOURNAL_SEGMENT;
+    const char *why = r->journal[0] ? r->journal
+                      : full ? "no space left on the disk, or journal.max is reached"
+                             : "see its log";
 
-    s->healthy = r->code && ships && !refuses;
+    s->healthy = false;
     if (!r->code)
         snprintf(text, sizeof text, "does not answer on its admin address: %s",
                  r->reason);
-    else if (refuses)
+    else if (r->code == 503)
         snprintf(text, sizeof text,
-                 "REFUSES deliveries (503) because they cannot be stored, see its log");
-    else if (!ships)
-        snprintf(text, sizeof text, "accepts deliveries, which wait in the journal: %s",
-                 r->redis_error[0] ? r->redis_error : "see its log");
+                 "REFUSES deliveries (503) because they cannot be stored: %s", why);
+    else if (r->journal[0] || full)
+        snprintf(text, sizeof text, "has no room for more deliveries: %s", why);
+    else if (admin_sum_metric(&r->metrics, "acrelay_relay_shipping") == 0)
+        snprintf(text, sizeof text, "accepts deliveries, but does not publish them: %s",
+                 r->redis[0] ? r->redis : why);
+    else
+        s->healthy = true;
     title("receiver", s->healthy, text);
-    if (!r->code)
-        return;
-    show_reload(s, r);
-    show_receiver_figures(s);
+    show_reload("reload", r);
+    if (r->code)
+        show_figures(r);
 }
 
 // --- streams --------------------------------------------------------------------------
@@ -157,9 +168,13 @@ static void
 show_streams(struct status *s)
 {
     const struct config *c = s->cli->config;
-    char member[96], label[96];
+    char member[96], label[96], text[1024];
 
-    title("redis", s->redis != NULL, s->redis ? "answers" : s->redis_err.text);
+    if (s->redis)
+        snprintf(text, sizeof text, "%s answers", c->redis_url.text);
+    else
+        snprintf(text, sizeof text, "%s: %s", c->redis_url.text, s->redis_err.text);
+    title("redis", s->redis != NULL, text);
     s->healthy = s->healthy && s->redis;
     for (size_t i = 0; s->redis && i < c->streams.len; i++) {
         snprintf(member, sizeof member, "stream_%s", c->streams.at[i]);
@@ -212,6 +227,7 @@ print_hook(struct status *s, const char *name, const struct hook_seen *seen)
 {
     bool silent = strcmp(seen->state.name, "silent") == 0;
     bool left = strcmp(seen->state.name, "left") == 0;
+    bool bad = silent || left || seen->error[0];
     char age[48];
 
     output_open(NULL, '{');
@@ -224,24 +240,17 @@ print_hook(struct status *s, const char *name, const struct hook_seen *seen)
     output_close('{');
     if (output.json)
         return;
-    printf("  %-26s ", name);
-    if (seen->last[0])
-        printf("last event %.19s%s", seen->last, age);
-    else if (!seen->error[0] && !left)
-        printf("%sno event yet%s", output_color(OUTPUT_FAINT),
-               output_color(OUTPUT_PLAIN));
-    if (seen->error[0])
-        printf("  %s%s%s", output_color(OUTPUT_BAD), seen->error,
-               output_color(OUTPUT_PLAIN));
-    if (silent || left)
-        printf("  %s%s%s", output_color(OUTPUT_BAD),
-               silent ? "silent for longer than expect_every"
-                      : "left: not in the file any more, but ActiveCampaign still posts "
-                        "to it and gets 404",
-               output_color(OUTPUT_PLAIN));
-    else if (seen->state.name[0])
-        printf("  %s", seen->state.name);
-    putchar('\n');
+    printf("  %-26s %s%.19s%s", name, seen->last[0] ? "last event " : "",
+           seen->last[0] ? seen->last
+           : bad         ? ""
+                         : "no event yet",
+           age);
+    printf("  %s%s%s%s\n", output_color(bad ? OUTPUT_BAD : OUTPUT_PLAIN), seen->error,
+           silent ? "silent for longer than expect_every"
+           : left ? "left: not in the file any more, but ActiveCampaign still posts to "
+                    "it and gets 404"
+                  : seen->state.name,
+           output_color(OUTPUT_PLAIN));
 }
 
 // Those that the worker knows of at ActiveCampaign and the file names no more.
@@ -301,14 +310,13 @@ show_hooks(struct status *s)
 static void
 show_worker(struct status *s)
 {
-    const struct admin_state *w = &s->worker;
+    const struct admin_state *w = &s->cli->worker;
     const struct config *c = s->cli->config;
-    bool wanted = c->account_api_url && c->account_api_token_file;
-    bool leads = admin_sum_metric(&s->worker.metrics, "acrelay_worker_leader") > 0;
+    bool leads = admin_sum_metric(&w->metrics, "acrelay_worker_leader") > 0;
     bool ok = w->code == 200 && !w->activecampaign[0];
     char reason[300];
 
-    if (!w->code && !wanted)
+    if (!w->code && !(c->account_api_url && c->account_api_token_file))
         return;
     snprintf(reason, sizeof reason, "does not answer on its admin address: %s",
              w->reason);
@@ -318,7 +326,7 @@ show_worker(struct status *s)
           : !ok                  ? "its last round failed"
           : leads                ? "keeps the webhooks in sync"
                                  : "on standby: another worker is the leader");
-    show_reload(s, w);
+    show_reload("worker_reload", w);
     s->healthy = s->healthy && ok;
 }
 
@@ -346,54 +354,30 @@ ask_redis(struct status *s)
 static int
 run_status(void *cli, struct err *err)
 {
-    struct cli *c = cli;
-    struct status s = {.cli = c};
+    struct status s = {.cli = cli};
+    char line[PROBLEM_LINE];
 
     (void)err;
-    output_wait("asking the receiver (%s)", c->config->receiver_admin.text);
-    admin_json_fetch(&s.receiver, &c->config->receiver_admin, true);
-    output_wait("asking the worker (%s)", c->config->worker_admin.text);
-    admin_json_fetch(&s.worker, &c->config->worker_admin, true);
+    if (!cli_read_config(s.cli, true))
+        return EXIT_CODE_CONFIG;
+    admin_json_fetch(s.cli);
     ask_redis(&s);
     output_wait_end();
+    if (s.cli->is_last_good) // people have it on stderr
+        output_text("configuration", span_of(problems_first(&s.cli->problems, line)));
     show_receiver(&s);
     show_streams(&s);
     show_hooks(&s);
     show_worker(&s);
+    s.healthy = s.healthy && !s.cli->is_last_good;
     output_json("healthy", "%s", s.healthy ? "true" : "false");
     if (output.json)
         output_line(stdout);
     redis_close(s.redis);
-    buf_release(&s.receiver.metrics);
-    buf_release(&s.worker.metrics);
     return s.healthy ? EXIT_CODE_OK : EXIT_CODE_UNAVAILABLE;
 }
 
 // --- reload -----------------------------------------------------------------------------
-
-enum { WAIT_MS = 60000, POLL_MS = 20 };
-
-// 0 when it is done, and *state says with what result.
-static int
-wait_done(uint64_t number, const struct socket_address *admin, struct admin_state *state,
-          struct err *err)
-{
-    int64_t end = clock_mono_ms() + times_ms("reload_wait", WAIT_MS);
-
-    for (;;) {
-        admin_json_fetch(state, admin, false);
-        if (state->code && state->reloads_done >= number)
-            return 0;
-        if (!state->code)
-            return err_exit(err, EXIT_CODE_UNAVAILABLE, "it exited meanwhile: %s",
-                            state->reason);
-        if (clock_mono_ms() >= end)
-            return err_exit(err, EXIT_CODE_UNAVAILABLE,
-                            "it has not reloaded within %lld s: see its log",
-                            (long long)times_ms("reload_wait", WAIT_MS) / 1000);
-        clock_sleep_ms(POLL_MS);
-    }
-}
 
 static int
 run_reload(void *cli, struct err *err)
@@ -401,15 +385,14 @@ run_reload(void *cli, struct err *err)
     struct cli *c = cli;
     bool worker = options_has(c->options, "worker");
     const char *program = worker ? "acrelay-worker" : "acrelayd";
+    struct admin_state state;
+
+    if (!cli_read_config(c, true))
+        return EXIT_CODE_CONFIG;
     const struct socket_address *admin =
         worker ? &c->config->worker_admin : &c->config->receiver_admin;
-    struct admin_state state = {.reload_ok = false};
-    uint64_t number;
-
     output_wait("%s reloads", program);
-    int result = admin_json_reload(&number, admin, err);
-    if (result == 0)
-        result = wait_done(number, admin, &state, err);
+    int result = admin_json_reload(&state, admin, err);
     output_wait_end();
     if (result < 0) {
         err_context(err, "%s on %s", program, admin->text);
@@ -425,12 +408,9 @@ run_reload(void *cli, struct err *err)
         printf("%s: %s\n", program, state.reload);
     if (state.reload_ok)
         return EXIT_CODE_OK;
-    err_exit(err, EXIT_CODE_CONFIG, "the reload was refused; %s keeps its configuration",
-             program);
-    return -1;
+    return err_exit(err, EXIT_CODE_CONFIG,
+                    "the reload was refused; %s keeps its configuration", program);
 }
-
-// --- the command line -------------------------------------------------------------------
 
 static const struct option reload_options[] = {
     OPTION_IS_FLAG("worker", "reload acrelay-worker instead of acrelayd"),
@@ -438,9 +418,9 @@ static const struct option reload_options[] = {
 };
 
 const struct command cli_status_commands[] = {
-    {"status", "", "show everything on one screen", 0, 0, NULL, run_status, true, NULL},
+    {"status", "", "show everything on one screen", 0, 0, NULL, run_status, false, NULL},
     {"reload", "",
      "make acrelayd read its configuration and secrets again, and report the result", 0,
-     0, reload_options, run_reload, true, NULL},
+     0, reload_options, run_reload, false, NULL},
     {0},
 };

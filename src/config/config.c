@@ -96,6 +96,16 @@ problem_line(const struct problem *p, char to[PROBLEM_LINE])
     return to;
 }
 
+const char *
+problems_first(const struct problems *p, char to[PROBLEM_LINE])
+{
+    const struct problem *at = p->at;
+
+    while (at->warning)
+        at++;
+    return problem_line(at, to);
+}
+
 void
 problems_print(const struct problems *p, enum problems_to to)
 {

@@ -123,9 +123,11 @@ struct config *config_parse(const char *file, struct span text,
                             struct problems *problems);
 
 // problem_line writes "FILE:LINE:COLUMN: [warning: ]what is wrong; what was expected".
+// problems_first writes the line of the first mistake, before which warnings may stand.
 // problems_print writes a line for each to the log, to stderr, or only errors to stderr.
 enum { PROBLEM_LINE = 1200 };
 const char *problem_line(const struct problem *p, char to[PROBLEM_LINE]);
+const char *problems_first(const struct problems *p, char to[PROBLEM_LINE]);
 enum problems_to { PROBLEMS_LOG, PROBLEMS_STDERR, PROBLEMS_STDERR_ERRORS };
 void problems_print(const struct problems *p, enum problems_to to);
 

@@ -162,20 +162,19 @@ read_file(struct receiver *r, struct err *err)
 {
     struct source *s = &r->source;
     struct problems problems = {0};
+    char line[PROBLEM_LINE];
 
     s->seen = stat_file(r->file);
     s->judged = true;
     buf_release(&s->text);
     struct config *c = config_read(r->file, &s->text, &problems);
     s->is_valid = c != NULL;
-    if (!c && problems.at[0].line == 0) { // it cannot be read
-        err_exit(err, EXIT_CODE_CONFIG, "%s: %s", r->file, problems.at[0].text);
-    } else {
+    // A file that cannot be read has no line.
+    if (c || problems.at[0].line)
         problems_print(&problems, PROBLEMS_LOG);
-        if (!c)
-            err_exit(err, EXIT_CODE_CONFIG,
-                     "%s is invalid: `acrelay check` names each mistake", r->file);
-    }
+    if (!c)
+        err_exit(err, EXIT_CODE_CONFIG, "the file is invalid: %.400s",
+                 problems_first(&problems, line));
     free(problems.at);
     return c;
 }
@@ -264,8 +263,8 @@ start_last_good(struct receiver *r, const struct config *earlier, int64_t kept_u
     }
     clock_format_seconds(when, kept_us);
     snprintf(text, sizeof text,
-             "%s; until then the last good configuration, of %s, is used", err->text,
-             when);
+             "%s; until it is fixed the last good configuration, of %s, is used",
+             err->text, when);
     log_alarm("config: %s", text);
     r->source.is_last_good = true;
     admin_use_last_good(text);

@@ -385,3 +385,83 @@ def test_posts_to_a_hook_that_left_are_told_without_a_worker(receiver):
             if result == "WRONG" and advice and re.search(r"\b1\b", text)]
     _, [status], _, _ = run(receiver.config, "status")
     assert status["left_posts"] == 1
+
+
+def fill(place):
+    """Another program takes all that is left, to the last byte."""
+    with open(place / "filler", "ab", buffering=0) as filler:
+        for size in (1 << 20, 1 << 12, 1):
+            try:
+                while filler.write(b"x" * size):
+                    pass
+            except OSError:
+                pass
+
+
+def test_a_full_disk_is_named(small_disk, make_receiver, redis):
+    """Before a start, after a start without room, and while deliveries are refused."""
+    receiver = make_receiver()
+    receiver.kill()
+    receiver.force = True  # it may be a tmpfs
+    receiver.config.write_text(receiver.config.read_text().replace(
+        f"{receiver.directory}/state", f"{small_disk}/state"))
+    receiver.start()
+    assert receiver.post("type=subscribe") == 200
+    receiver.wait_shipped()
+    receiver.kill()
+    fill(small_disk)
+
+    def room_is_named(found):
+        [(result, text, advice)] = told(found, "disk")
+        return (result, "ENOSPC" in text, "delete" in advice, "Redis" in advice) == \
+            ("WRONG", True, True, False)
+
+    assert room_is_named(run(receiver.config, "check")[1])
+    receiver.start()
+    code, [status], _, _ = run(receiver.config, "status")
+    assert code == 69 and "no space left" in status["receiver"].lower()
+    while receiver.post("type=subscribe&x=" + "x" * (1 << 18)) == 200:
+        pass
+    code, [status], _, _ = run(receiver.config, "status")
+    assert code == 69 and "503" in status["receiver"]
+    assert "no space left" in status["receiver"].lower()
+    _, findings = doctor(receiver.config, "--offline")
+    assert room_is_named(findings)
+    for what in ("journal", "since start"):
+        for result, text, advice in told(findings, what):
+            assert result == "WRONG" and "smartctl" not in advice and "start Redis" not in advice
+
+
+@pytest.mark.parametrize("place, named, advised", [
+    ("file", "Not a directory", "receiver.state_dir"),
+    ("file/state", "Not a directory", "receiver.state_dir"),
+    ("no/such/state", "no/such: No such file", "create"),
+])
+def test_a_state_dir_that_cannot_be_is_named(receiver, place, named, advised):
+    receiver.kill()
+    (receiver.directory / "file").write_text("")
+    receiver.config.write_text(receiver.config.read_text().replace(
+        f"{receiver.directory}/state", f"{receiver.directory}/{place}"))
+    code, findings, _, _ = run(receiver.config, "check")
+    [(result, text, advice)] = told(findings, "state_dir")
+    assert result == "WRONG" and named in text and advised in advice and code != 0
+
+
+def test_a_refused_token_is_no_matter_of_deliveries(idle_installation, redis):
+    token = idle_installation.directory / "api-token"
+    token.write_text("another token, which the account does not know")
+    code, findings = doctor(idle_installation.config)
+    [(result, _, advice)] = told(findings, "activecampaign")
+    assert result == "WRONG" and str(token) in advice and "deliveries" in advice and code == 77
+
+
+def test_status_names_redis_and_says_each_thing_once(receiver, redis):
+    redis.kill()
+    assert receiver.post("type=subscribe") == 200
+    harness.wait_for("the loss", lambda: "refused" in receiver.get("/readyz")[1])
+    code, [status], _, _ = run(receiver.config, "status")
+    assert code == 69 and f"redis://127.0.0.1:{redis.port}/0" in status["redis"]
+    assert status["receiver"].count("wait in the journal") == 1
+    _, findings = doctor(receiver.config, "--offline")
+    [(_, text, _)] = told(findings, "relay")
+    assert text.count("journal") == 1 and "1 deliveries" not in text

@@ -1,5 +1,6 @@
 """A receiver that starts while its file is not valid goes on with the last good configuration:
 nothing is lost, nothing that the file removed is accepted, and it heals by itself."""
+import json
 import os
 import signal
 import subprocess
@@ -318,3 +319,55 @@ def test_reloads_free_what_they_replace(receiver, good):
     before = resident()
     reload_times(30)
     assert resident() - before < 8192, "KiB; 30 kept ones would be 21 MiB"
+
+
+def test_the_command_line_goes_on_with_the_last_good_configuration_too(receiver, good, server):
+    """At night, with a mistake in the file: what runs is shown all the same, after the mistake."""
+    def run(*words, **more):
+        done = subprocess.run([harness.BUILD / "acrelay", *words, "--json", "-c", receiver.config],
+                              capture_output=True, text=True, timeout=60,
+                              env={**os.environ, "STATE_DIRECTORY": f"{receiver.kept().parent}:/x", **more})
+        return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+    receiver.write(good + "nonsense: 1\n")
+    mistake = f"{receiver.config}:{len(good.splitlines()) + 1}:1: "
+    code, [status], said = run("status")
+    assert code == 69 and not status["healthy"] and mistake in status["configuration"]
+    assert said.startswith(mistake) and str(receiver.kept()) in said
+    assert "accepts" in status["receiver"] and len(status["hooks"]) == 2
+    code, findings, _ = run("doctor", "--offline")
+    assert code == 78 and mistake in findings[0]["text"]
+    assert str(receiver.kept()) in findings[1]["text"] and findings[1]["result"] == "warning"
+    assert {"receiver", "journal", "relay", "disk"} & {f["what"] for f in findings} >= {"journal", "disk"}
+    assert not [f for f in findings if "running programs" in f.get("do", "")]
+    code, _, said = run("reload")
+    assert code == 78 and mistake in said
+    assert mistake in receiver.reloads()["message"], "the alarm names the first mistake"
+    code, findings, _ = run("check")
+    assert code == 78 and len(findings) == 1
+    # The same while the receiver runs with that configuration, after a start.
+    receiver.restart_with(good + "nonsense: 1\n")
+    assert receiver.reloads()["last_good"] and mistake in receiver.reloads()["message"]
+    code, [status], _ = run("status")
+    assert code == 69 and "accepts" in status["receiver"]
+    # Of another file, or none: only the mistake.
+    code, found, said = run("status", STATE_DIRECTORY="/nowhere")
+    assert (code, found) == (78, []) and said.startswith(mistake) and "/nowhere" in said
+    receiver.kept().write_text(receiver.kept().read_text().replace("acrelay.yaml", "other.yaml", 1))
+    assert run("status")[:2] == (78, []) and len(run("doctor")[1]) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root reads what another user wrote")
+def test_root_sends_no_password_that_another_users_copy_names(receiver, good, server):
+    """Whoever has become the receiver's user could name any file of root's there."""
+    password = receiver.directory / "redis-password"
+    password.write_text("of root")
+    password.chmod(0o600)
+    text = receiver.kept().read_text()
+    receiver.kept().write_text(text.replace("/0'}", "/0', password_file: redis-password}", 1))
+    receiver.write("nonsense: 1\n")
+    done = subprocess.run([harness.BUILD / "acrelay", "status", "--json", "-c", receiver.config],
+                          capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "STATE_DIRECTORY": str(receiver.kept().parent)})
+    status = json.loads(done.stdout)
+    assert done.returncode == 69 and "password" in status["redis"] and "AUTH" not in status["redis"]

@@ -155,26 +155,6 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """80 MiB, loop-mounted; a tmpfs where there are no loop devices."""
-    place, image = tmp_path / "disk", tmp_path / "image"
-    place.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    subprocess.run(["truncate", "-s", "80M", image], check=True)
-    made = shutil.which("mkfs.ext4") and subprocess.run(
-        ["mkfs.ext4", "-q", "-m", "0", image], capture_output=True).returncode == 0
-    if not made or subprocess.run(["mount", "-o", "loop", image, place],
-                                  capture_output=True).returncode != 0:
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80M", "none", place],
-                              capture_output=True, text=True)
-        if done.returncode != 0:
-            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
-
-
-@pytest.fixture
 def receiver(small_disk, make_receiver, redis):
     made = make_receiver(extra="journal: {max: 8GiB}\n")
     made.kill()
