@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define DELIVERIES_GO_ON "Deliveries go on meanwhile; webhooks are not kept in sync"
+
 enum { ATTEMPTS = 5, PATIENCE_MS = 90000 };
 // PAGE is AC's greatest page. A list that shifts while it is read is read again.
 enum { PAGE = 100, PAGE_DEFAULT = 20, PAGES_MAX = 500, ROWS_MAX = 10000, READS_MAX = 6 };
@@ -135,9 +137,10 @@ fail_status(struct ac_client *a, const struct rest_answer *answer, struct err *e
     if (status == 401 || (status == 403 && !absent))
         return err_exit(
             err, EXIT_CODE_PERMISSION,
-            "ActiveCampaign knows the API token, but its user may not manage "
+            "ActiveCampaign knows the API token in %s, but its user may not manage "
             "webhooks: give the user's group that permission (Settings, Users and "
-            "Groups)");
+            "Groups). " DELIVERIES_GO_ON,
+            a->options.token_file);
     if (status == 429 || status >= 500)
         return fail_busy(answer, message, err);
     if (status >= 300 && status < 400)
@@ -169,9 +172,10 @@ check_token(struct ac_client *a, struct err *err)
     if (me.status == 401 || me.status == 403)
         return err_exit(
             err, EXIT_CODE_PERMISSION,
-            "ActiveCampaign refuses the API token: put the key of Settings, Developer "
-            "into account.api_token_file, and check that account.api_url is of the same "
-            "account");
+            "ActiveCampaign refuses the API token in %s: put the key of "
+            "Settings, Developer there, and check that account.api_url is of the "
+            "same account. " DELIVERIES_GO_ON,
+            a->options.token_file);
     return err_write(err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
                      "ActiveCampaign refuses a request, and does not say whether the API "
                      "token is valid (%d): try later",

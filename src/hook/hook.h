@@ -27,6 +27,7 @@ struct hook {
     struct string_set events, sources;
     uint64_t list;            // 0: all lists
     uint64_t adopt;           // wanted: the id of the hook to turn into this one, 0: none
+    uint64_t digest;          // wanted: hook_digest of it
     struct string_set tokens; // wanted: those of its name under every secret
 
     // found

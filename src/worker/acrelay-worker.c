@@ -31,13 +31,6 @@ report_wait(const struct rest_wait *w, void *context)
     fprintf(stderr, "acrelay-worker: %s\n", text);
 }
 
-static void
-report_refused(const char *text, void *context)
-{
-    (void)context;
-    log_error("worker: %s", text);
-}
-
 // --- apply and recreate -------------------------------------------------------------------
 
 static int
@@ -91,14 +84,13 @@ print_applied(const struct apply *a, bool done)
     printf("%zu created, %zu changed, %zu removed, %zu of ours left alone; ", a->created,
            a->changed, a->removed, a->plan.count[STEP_LEAVE]);
     if (a->listed)
-        printf("%zu webhooks in the account, ", a->found.len);
+        printf("%zu webhook%s in the account, ", a->found.len, PLURAL(a->found.len));
     printf("%s as %s\n", done ? "all" : "NOT all",
            a->plan.count[STEP_KEEP] ? "ActiveCampaign stores what the file says"
                                     : "the file says");
     if (a->unconfirmed)
-        printf("%zu changes were accepted, but no list has shown them yet: run apply "
-               "again\n",
-               a->unconfirmed);
+        printf("%zu change%s accepted, but not shown by any list yet: run apply again\n",
+               a->unconfirmed, PLURAL(a->unconfirmed));
 }
 
 static int
@@ -108,13 +100,14 @@ apply(void *worker, struct err *err)
 
     if (lead(w, err) < 0)
         return -1;
-    struct apply a = {.w = w,
-                      .prune = w->config->worker_prune,
-                      .progress = output_count,
-                      .refused = report_refused};
+    struct apply a = {.w = w, .prune = w->config->worker_prune};
     output_wait("changes done");
     int result = apply_run(&a, err);
     output_wait_end();
+    for (struct span rest = buf_span(&a.refused), line; rest.len;) {
+        line = span_cut(&rest, '\n');
+        log_error("worker: %.*s", (int)line.len, line.at);
+    }
     if (output.json)
         add_applied(&a, result == 0);
     else
@@ -145,7 +138,7 @@ recreate(void *worker, struct err *err)
         output_number("removed", a.removed);
         output_line(stdout);
     } else {
-        printf("%s: %zu created, %zu old ones removed\n", name, a.created, a.removed);
+        printf("%s: %zu created, %zu old removed\n", name, a.created, a.removed);
     }
     return EXIT_CODE_OK;
 }
@@ -191,11 +184,12 @@ print_uses(const struct config *c, const size_t *uses, size_t len)
             printf(
                 ": no longer used by any webhook at ActiveCampaign; you can remove it\n");
         else
-            printf(": %zu hooks%s\n", uses[i], i == 0 ? " (newest)" : "");
+            printf(": %zu hook%s%s\n", uses[i], PLURAL(uses[i]),
+                   i == 0 ? " (newest)" : "");
     }
     if (uses[len])
-        printf("%zu webhooks use none of these secrets: their posts get 404; run apply\n",
-               uses[len]);
+        printf("%zu webhook%s with none of these secrets: posts get 404; run apply\n",
+               uses[len], PLURAL(uses[len]));
 }
 
 static int

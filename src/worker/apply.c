@@ -2,13 +2,14 @@
 
 #include "base/log.h"
 #include "edge/admin.h"
+#include "program/output.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 // WAITS_MAX: lists, KNOWN_LAG_MS apart, that may still not show what was done.
-enum { UNCLEAR_MAX = 20, SAME_MAX = 3, WAITS_MAX = 3 };
+enum { UNCLEAR_MAX = 20, SAME_MAX = 3, WAITS_MAX = 3, REFUSED_MAX = 1 << 20 };
 
 struct apply_done {
     enum step_kind kind;
@@ -21,6 +22,7 @@ apply_release(struct apply *a)
 {
     plan_release(&a->plan);
     hooks_release(&a->found);
+    buf_release(&a->refused);
     free(a->done);
     a->done = NULL;
 }
@@ -269,8 +271,7 @@ write_plan(struct apply *a, struct err *first, struct err *err)
         if (s->kind == STEP_REMOVE && (first->kind != ERR_NONE || result))
             continue;
         if (write_step(a, s, err) == 0) {
-            if (a->progress)
-                a->progress(i + 1, a->plan.len);
+            output_count(i + 1, a->plan.len);
             continue;
         }
         err_context(err, "hook %s", name_of(s));
@@ -282,7 +283,7 @@ write_plan(struct apply *a, struct err *first, struct err *err)
         }
         if (!is_about_one_hook(err))
             return -1;
-        a->refused(err->text, a->context);
+        buf_add_format(&a->refused, "%s\n", err->text);
         if (first->kind == ERR_NONE)
             *first = *err;
     }
@@ -293,7 +294,6 @@ write_plan(struct apply *a, struct err *first, struct err *err)
 static void
 report_doubles(struct apply *a)
 {
-    char text[300];
     bool certain;
 
     for (size_t i = 0; i < a->found.len; i++) {
@@ -301,13 +301,13 @@ report_doubles(struct apply *a)
                           *like = plan_alike(&a->w->wanted, h, &certain);
         if (!like || !certain || h->id == like->adopt)
             continue;
-        snprintf(text, sizeof text,
-                 "hook %s: webhook #%" PRIu64
-                 " posts to another address with our token; if that address also leads "
-                 "here, every event arrives twice. Add the address to "
-                 "previous_public_urls, or remove the webhook",
-                 like->name, h->id);
-        a->refused(text, a->context);
+        buf_add_format(
+            &a->refused,
+            "hook %s: webhook #%" PRIu64
+            " posts to another address with our token; if that address also leads "
+            "here, every event arrives twice. Add the address to "
+            "previous_public_urls, or remove the webhook\n",
+            like->name, h->id);
     }
 }
 
@@ -348,7 +348,7 @@ apply_run(struct apply *a, struct err *err)
 {
     int unclear = 0, same = 0, waits = 0, result = 1;
 
-    a->created = a->changed = a->removed = a->unconfirmed = 0;
+    buf_init(&a->refused, REFUSED_MAX);
     while (result > 0) {
         if (plan_to_write(a, err) < 0)
             return -1;
@@ -402,12 +402,10 @@ wait_shown(struct apply *a, const struct recreation *r, const char *late, struct
 static int
 remove_older(struct apply *a, const struct recreation *r, struct err *err)
 {
-    uint64_t digest = hook_digest(r->wanted);
-
     for (size_t i = 0; i < r->before.len; i++) {
         const struct hook *h = &r->before.at[i];
         if (h->id && hook_is_named(h, r->wanted->name) &&
-            (h->list == r->wanted->list || h->written == digest) &&
+            (h->list == r->wanted->list || h->written == r->wanted->digest) &&
             write_hook(a, h, NULL, err) < 0)
             return -1;
     }
@@ -433,8 +431,6 @@ replace(struct apply *a, struct recreation *r, struct err *err)
             err) < 0)
         return -1;
     add_done(a, STEP_CREATE, r->id, r->wanted);
-    if (a->repair)
-        log_warn("worker: hook %s was silent and was re-created", r->wanted->name);
     if (remove_older(a, r, err) < 0)
         return -1;
     return wait_shown(a, NULL, "ActiveCampaign's list does not show the changes yet",
@@ -458,7 +454,6 @@ apply_recreate(struct apply *a, const char *name, struct err *err)
 {
     int result = 0;
 
-    a->created = a->removed = a->unconfirmed = 0;
     if (apply_plan(a, false, err) < 0)
         return -1;
     if (is_pending(&a->plan, name))

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const int64_t hour_us = INT64_C(3600) * 1000000;
+enum { HOUR_MS = 3600 * 1000 };
 
 static struct known_hook *
 find(const struct known *k, uint64_t id)
@@ -46,7 +46,7 @@ void
 known_forget(struct known *k, bool only_unlisted)
 {
     for (size_t i = 0; i < k->len; i++)
-        k->at[i].forget = !only_unlisted || !k->at[i].listed;
+        k->at[i].forget = !only_unlisted || !(k->at[i].listed || k->at[i].removed);
     forget_marked(k);
     if (only_unlisted)
         return;
@@ -87,7 +87,7 @@ known_wrote(struct known *k, const struct hook *found, const struct hook *wanted
     if (!wanted)
         return;
     e->list = wanted->list;
-    e->written = hook_digest(wanted);
+    e->written = wanted->digest;
     e->before = found ? hook_digest(found) : 0;
     e->answered = answer->digest;
 }
@@ -98,16 +98,20 @@ struct settling {
     struct known *known;
     struct ac_client *client;
     const struct hooks *wanted;
-    uint64_t *digests; // of wanted
     struct hooks *found;
-    int64_t now_us, lag_us, gone_us, unclear_us;
 };
+
+static bool
+is_past(const struct known_hook *e, int64_t ms)
+{
+    return clock_boot_us() - e->since_us >= ms * 1000;
+}
 
 static const struct hook *
 find_wanted(const struct settling *s, uint64_t digest)
 {
     for (size_t i = 0; i < s->wanted->len; i++)
-        if (s->digests[i] == digest)
+        if (s->wanted->at[i].digest == digest)
             return &s->wanted->at[i];
     return NULL;
 }
@@ -162,10 +166,10 @@ report(const struct hook *wanted, const struct hook *found, unsigned differs)
 // may be late; one that looks neither as before nor as AC answered was changed since, or AC
 // answers what it does not store: it is written once more, and then it is as before.
 static bool
-is_made_of_it(const struct settling *s, const struct known_hook *e, uint64_t now)
+is_made_of_it(const struct known_hook *e, uint64_t now)
 {
     if (now == e->before)
-        return s->now_us - e->since_us >= s->lag_us;
+        return is_past(e, 2 * times_ms("worker_lag", KNOWN_LAG_MS));
     return e->answered == 0 || now == e->answered;
 }
 
@@ -180,10 +184,11 @@ judge(struct settling *s, struct known_hook *e, const struct hook *now)
 
     if (e->written == 0 || digest == e->stored)
         return;
-    if (first && differs && digest == e->before && !is_made_of_it(s, e, digest))
+    if (first && differs && digest == e->before && !is_made_of_it(e, digest))
         return; // late
-    if (!first || (differs && !is_made_of_it(s, e, digest))) {
+    if (!first || (differs && !is_made_of_it(e, digest))) {
         e->written = e->stored = 0; // somebody changed it since
+        e->forget = !now->name;     // it is of others now
         return;
     }
     e->stored = digest;
@@ -209,12 +214,13 @@ settle_nameless(struct settling *s, struct known_hook *e)
     unsigned doublings = e->unclear < 4 ? 2 * (e->unclear - 1) : 6; // to 16 minutes
 
     e->gone =
-        e->unclear == 0 || s->now_us - e->since_us < s->unclear_us * (1 << doublings);
+        e->unclear == 0 ||
+        !is_past(e, times_ms("worker_unclear", KNOWN_UNCLEAR_MS) * (1 << doublings));
     for (size_t i = 0; i < s->found->len && !e->forget; i++) {
         const struct hook *h = &s->found->at[i];
         e->forget = hook_is_named(h, e->name) && !find(s->known, h->id);
     }
-    e->forget = e->forget || s->now_us - e->since_us >= hour_us;
+    e->forget = e->forget || is_past(e, HOUR_MS);
 }
 
 // Whether one of this name and list was created and lost before.
@@ -231,17 +237,18 @@ is_second(const struct known *k, const struct known_hook *e)
 static void
 settle_absent(struct settling *s, struct known_hook *e, struct hook *row)
 {
-    int64_t age_us = s->now_us - e->since_us;
-
     if (row) {
         hook_release(row);
         *row = s->found->at[--s->found->len];
     }
-    if (e->removed)
+    if (e->removed) {
+        e->listed = false;
         return;
-    e->lost = !e->listed && age_us >= s->gone_us && !is_second(s->known, e);
+    }
+    e->lost = !e->listed && is_past(e, times_ms("worker_gone", KNOWN_GONE_MS)) &&
+              !is_second(s->known, e);
     e->gone = !e->listed && !e->lost;
-    e->forget = e->listed || age_us >= hour_us;
+    e->forget = e->listed || is_past(e, HOUR_MS);
 }
 
 static int
@@ -251,8 +258,8 @@ settle_one(struct settling *s, struct known_hook *e, struct err *err)
 
     if (e->id == 0)
         return settle_nameless(s, e), 0;
-    e->listed = e->listed || row;
-    if (e->removed && s->now_us - e->since_us >= hour_us)
+    e->listed = row || (e->listed && !e->removed);
+    if (e->removed && is_past(e, HOUR_MS))
         e->forget = true;
     if (!row && e->removed)
         return 0;
@@ -310,6 +317,8 @@ take_over(struct settling *s)
         }
         if (e && !h->name && e->stored == hook_digest(h) && find_wanted(s, e->written))
             h->name = memory_copy(span_of(e->name)); // AC made its URL of ours
+        if (e && h->name)
+            snprintf(e->name, sizeof e->name, "%s", h->name);
         h->written = e ? e->written : 0;
         h->settled = e && e->stored && e->stored == hook_digest(h);
     }
@@ -319,26 +328,14 @@ int
 known_settle(struct known *k, struct ac_client *client, const struct hooks *wanted,
              struct hooks *found, struct err *err)
 {
-    struct settling s = {k,
-                         client,
-                         wanted,
-                         NULL,
-                         found,
-                         clock_boot_us(),
-                         2000 * times_ms("worker_lag", KNOWN_LAG_MS),
-                         1000 * times_ms("worker_gone", KNOWN_GONE_MS),
-                         1000 * times_ms("worker_unclear", KNOWN_UNCLEAR_MS)};
+    struct settling s = {k, client, wanted, found};
     int result = 0;
 
     if (has_lost(k, found) && ac_client_list(client, true, found, err) < 0)
         return -1;
-    s.digests = memory_get((wanted->len + 1) * sizeof *s.digests);
-    for (size_t i = 0; i < wanted->len; i++)
-        s.digests[i] = hook_digest(&wanted->at[i]);
     for (size_t i = 0; i < k->len && result == 0; i++)
         result = settle_one(&s, &k->at[i], err);
     forget_marked(k);
     take_over(&s);
-    free(s.digests);
     return result;
 }

@@ -13,7 +13,7 @@ struct known_hook {
     uint64_t id;          // 0: the answer to its creation did not say
     char name[HOOK_NAME]; // in our URLs
     uint64_t list;        // that was asked for
-    bool listed;          // a list has shown it
+    bool listed;          // a list has shown it; of a removed one: the last list did
     bool gone;            // neither a list nor GET shows it, though it was just created
     bool lost;    // so for longer than AC may be late: once, another may be created
     bool removed; // we deleted it: not again for an hour, whatever AC shows
@@ -79,7 +79,8 @@ const struct redis_reply *worker_redis_command(struct worker_redis *r,
                                                const struct span *more, size_t more_len);
 
 // known_load reads what Redis has of the hooks of this configuration, once; known_save writes
-// what concerns one name. Where Redis is away nothing is read or written.
+// what concerns one name, beside the state that is there. Where Redis is away nothing is read or
+// written.
 void known_load(struct known *k, struct worker_redis *r);
 void known_save(const struct known *k, struct worker_redis *r, const char *name);
 
@@ -98,10 +99,10 @@ struct state {
     int64_t repaired_boot_us;                 // the same by the boot clock
 };
 
-// state_save writes the state of a hook, with the ids of the found hooks of this name and what
-// is known of them. state_read reads one; only name and repaired times.
-void state_save(const struct state *state, const char *name, const struct hooks *found,
-                const struct known *known, struct worker_redis *r);
+// state_save writes the state of a hook, and what is known of those of this name; state_read
+// reads the state alone.
+void state_save(const struct state *state, const char *name, const struct known *known,
+                struct worker_redis *r);
 void state_read(struct state *to, struct span json);
 
 #endif

@@ -105,19 +105,6 @@ get_state(struct worker_redis *r, const char *name)
     return worker_redis_command(r, "HGET", "hooks", &field, 1);
 }
 
-// Takes the object.
-static void
-set_state(struct worker_redis *r, const char *name, cJSON *root)
-{
-    char *text = cJSON_PrintUnformatted(root);
-
-    struct span args[] = {span_of(name), span_of(text)};
-    if (args[1].len <= JSON_MAX) // else it is not kept
-        (void)worker_redis_command(r, "HSET", "hooks", args, 2);
-    free(text);
-    cJSON_Delete(root);
-}
-
 // --- writing -------------------------------------------------------------------------------
 
 // As a string: many programs read numbers as doubles.
@@ -166,9 +153,15 @@ add_digest(cJSON *to, const char *name, uint64_t digest)
 static void
 add_known(cJSON *root, const struct known *known, const char *name)
 {
+    cJSON *ids = cJSON_AddArrayToObject(root, "ids");
+
     for (size_t i = 0; i < known->len; i++) {
         const struct known_hook *e = &known->at[i];
-        if (strcmp(e->name, name) != 0 || e->removed)
+        if (strcmp(e->name, name) != 0)
+            continue;
+        if (e->listed)
+            cJSON_AddItemToArray(ids, number_json(e->id));
+        if (e->removed)
             continue;
         int64_t age_us = clock_boot_us() - e->since_us;
         if (!e->listed) {
@@ -189,50 +182,38 @@ add_known(cJSON *root, const struct known *known, const char *name)
 }
 
 void
-state_save(const struct state *state, const char *name, const struct hooks *found,
-           const struct known *known, struct worker_redis *r)
+state_save(const struct state *state, const char *name, const struct known *known,
+           struct worker_redis *r)
 {
     cJSON *root = cJSON_CreateObject();
 
-    cJSON_AddStringToObject(root, "state", state->name);
-    cJSON *ids = cJSON_AddArrayToObject(root, "ids");
-    for (size_t i = 0; i < found->len; i++)
-        if (hook_is_named(&found->at[i], name))
-            cJSON_AddItemToArray(ids, number_json(found->at[i].id));
+    if (state->name[0])
+        cJSON_AddStringToObject(root, "state", state->name);
     add_time(root, "checked", state->checked_us);
     add_time(root, "last_event", state->last_us);
     add_time(root, "repaired", state->repaired_us);
-    if (state->repaired_boot_us)
+    if (state->repaired_boot_us > 0) // else it was before this boot
         cJSON_AddItemToObject(root, "repaired_boot",
                               number_json((uint64_t)state->repaired_boot_us / 1000000));
     add_known(root, known, name);
-    set_state(r, name, root);
+    char *text = cJSON_PrintUnformatted(root);
+    struct span args[] = {span_of(name), span_of(text)};
+    if (args[1].len <= JSON_MAX) // else it is not kept
+        (void)worker_redis_command(r, "HSET", "hooks", args, 2);
+    free(text);
+    cJSON_Delete(root);
 }
 
 void
 known_save(const struct known *known, struct worker_redis *r, const char *name)
 {
     const struct redis_reply *reply = get_state(r, name);
-    struct span before = redis_value(reply).text;
+    struct state state;
 
     if (!reply)
         return;
-    cJSON *root = cJSON_ParseWithLength(before.at, before.len);
-    if (!cJSON_IsObject(root)) {
-        cJSON_Delete(root);
-        root = cJSON_CreateObject();
-    }
-    cJSON_DeleteItemFromObjectCaseSensitive(root, "ids");
-    cJSON_DeleteItemFromObjectCaseSensitive(root, "created");
-    cJSON_DeleteItemFromObjectCaseSensitive(root, "stored");
-    cJSON *ids = cJSON_AddArrayToObject(root, "ids");
-    for (size_t i = 0; i < known->len; i++) {
-        const struct known_hook *e = &known->at[i];
-        if (strcmp(e->name, name) == 0 && !e->removed && e->listed)
-            cJSON_AddItemToArray(ids, number_json(e->id));
-    }
-    add_known(root, known, name);
-    set_state(r, name, root);
+    state_read(&state, redis_value(reply).text);
+    state_save(&state, name, known, r);
 }
 
 // --- reading -------------------------------------------------------------------------------
@@ -252,16 +233,22 @@ number_of(uint64_t *to, const cJSON *object, const char *name)
     return text_number(to, text_of(object, name), INT64_MAX);
 }
 
+static int64_t
+time_of(const cJSON *object, const char *name)
+{
+    int64_t us;
+
+    return clock_parse(&us, text_of(object, name)) ? us : 0;
+}
+
+// 0 for anything else.
 static uint64_t
 digest_of(const cJSON *object, const char *name)
 {
-    unsigned char bytes[8];
     uint64_t digest = 0;
+    struct span text = text_of(object, name);
 
-    if (text_unhex(bytes, sizeof bytes, text_of(object, name)))
-        for (size_t i = 0; i < sizeof bytes; i++)
-            digest = digest << 8 | bytes[i];
-    return digest;
+    return text.len == 16 && sscanf(text.at, "%16" SCNx64, &digest) == 1 ? digest : 0;
 }
 
 static struct known_hook *
@@ -278,13 +265,11 @@ find_or_add(struct known *known, const char *name, uint64_t id)
 // By the wall clock, since this is of another process: where that is wrong, the list and GET
 // still have to agree that the hook is not there before it is created.
 static int64_t
-since_of(struct span at)
+since_of(const cJSON *entry)
 {
-    int64_t us, age = 0;
+    int64_t us = time_of(entry, "at"), now = clock_now_us();
 
-    if (clock_parse(&us, at) && clock_now_us() > us)
-        age = clock_now_us() - us;
-    return clock_boot_us() - age;
+    return clock_boot_us() - (us && now > us ? now - us : 0);
 }
 
 static void
@@ -300,7 +285,7 @@ read_created(struct known *known, const char *name, const cJSON *entry)
     e->list = list;
     if (cJSON_IsNumber(unclear) && unclear->valueint > 0)
         e->unclear = (unsigned)unclear->valueint;
-    e->since_us = since_of(text_of(entry, "at"));
+    e->since_us = since_of(entry);
 }
 
 static void
@@ -364,8 +349,9 @@ state_read(struct state *to, struct span json)
 
     *to = (struct state){0};
     text_escape(to->name, sizeof to->name, text_of(root, "state"));
-    if (!clock_parse(&to->repaired_us, text_of(root, "repaired")))
-        to->repaired_us = 0;
+    to->checked_us = time_of(root, "checked");
+    to->last_us = time_of(root, "last_event");
+    to->repaired_us = time_of(root, "repaired");
     if (text_number(&boot_s, text_of(root, "repaired_boot"), INT32_MAX))
         to->repaired_boot_us = (int64_t)boot_s * 1000000;
     cJSON_Delete(root);

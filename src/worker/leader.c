@@ -26,9 +26,10 @@
 #define UNIT_DIRECTORY "/run/acrelay-worker"
 
 struct lock {
-    char directory[256], name[32], token[4096]; // "" where there is none
-    bool is_own;                                // the directory, made by us
-    int fds[2];                                 // -1: not taken
+    char directory[256], name[32]; // "" where there is none
+    const char *token;             // a path of the configuration; NULL: none
+    bool is_own;                   // the directory, made by us
+    int fds[2];                    // -1: not taken
 };
 
 struct leader {
@@ -36,8 +37,7 @@ struct leader {
     int64_t lease_ms; // redis: renewed after a third; no write begins in the last two
     struct worker_redis *redis;
     struct lock lock; // local
-    bool locked;
-    char self[33]; // redis: who we are
+    char self[33];    // redis: who we are
     // On the clock that goes on in suspended machines: the lease does so too.
     int64_t until_ms; // redis: end of the lease, 0: not the leader
     int64_t asked_ms;
@@ -123,31 +123,22 @@ find_directory(struct lock *l)
         snprintf(l->directory, sizeof l->directory, "%s", UNIT_DIRECTORY);
 }
 
-static int
-find_lock(struct lock *l, const struct config *c, struct err *err)
+static void
+find_lock(struct lock *l, const struct config *c)
 {
     *l = (struct lock){.fds = {-1, -1}};
     find_directory(l);
     if (c->account_api_token_file && access(c->account_api_token_file, R_OK) == 0)
-        snprintf(l->token, sizeof l->token, "%s", c->account_api_token_file);
+        l->token = c->account_api_token_file;
     // Where neither a directory was given nor a token is in a file: another user could only
     // keep us out by making this first, and would be named.
-    l->is_own = !l->directory[0] && !l->token[0];
+    l->is_own = !l->directory[0] && !l->token;
     if (l->is_own) {
         snprintf(l->directory, sizeof l->directory, "/tmp/acrelay-worker-%u",
                  (unsigned)geteuid());
         (void)mkdir(l->directory, 0700);
     }
     make_name(l->name, sizeof l->name, c->file);
-    int fd = l->directory[0] ? open_file(l, err) : -1;
-    if (l->directory[0] && fd < 0) {
-        if (err)
-            err->exit = EXIT_CODE_DIRECTORY;
-        return -1;
-    }
-    if (fd >= 0)
-        close(fd);
-    return 0;
 }
 
 static void
@@ -158,6 +149,12 @@ unlock(struct lock *l)
             close(l->fds[i]);
         l->fds[i] = -1;
     }
+}
+
+static bool
+has_lock(const struct lock *l)
+{
+    return l->fds[0] >= 0 || l->fds[1] >= 0;
 }
 
 // false: another one has it. What cannot be locked at all keeps nobody out.
@@ -171,12 +168,11 @@ take(int fd)
 static bool
 lock(struct lock *l)
 {
-    unlock(l);
     if (l->directory[0])
         l->fds[0] = open_file(l, NULL);
-    if (l->token[0])
+    if (l->token)
         l->fds[1] = open(l->token, O_RDONLY | O_CLOEXEC);
-    if ((l->fds[0] >= 0 || l->fds[1] >= 0) && take(l->fds[0]) && take(l->fds[1]))
+    if (has_lock(l) && take(l->fds[0]) && take(l->fds[1]))
         return true;
     unlock(l);
     return false;
@@ -211,10 +207,16 @@ leader_open(const struct config *c, struct worker_redis *redis, struct err *err)
         return NULL;
     }
     text_hex(l->self, sizeof l->self, random, sizeof random);
-    if (l->by_lease || find_lock(&l->lock, c, err) == 0)
+    if (l->by_lease)
         return l;
-    free(l);
-    return NULL;
+    find_lock(&l->lock, c);
+    if (l->lock.directory[0] && (l->lock.fds[0] = open_file(&l->lock, err)) < 0) {
+        err->exit = EXIT_CODE_DIRECTORY;
+        free(l);
+        return NULL;
+    }
+    unlock(&l->lock);
+    return l;
 }
 
 static bool
@@ -260,37 +262,37 @@ ask(struct leader *l)
     }
 }
 
+static bool
+try_to_take(struct leader *l)
+{
+    if (!l->by_lease)
+        return lock(&l->lock);
+    leader_tick(l);
+    return l->until_ms > clock_boot_ms();
+}
+
 bool
 leader_take(struct leader *l, const struct config *c, int64_t wait_ms)
 {
     int64_t end = clock_boot_ms() + wait_ms;
 
-    if (!l->by_lease && !l->locked)
-        (void)find_lock(&l->lock, c, NULL); // as at the start, but for the token's file
-    for (;;) {
-        if (l->by_lease) {
-            leader_tick(l);
-            if (l->until_ms > clock_boot_ms())
-                return true;
-            if (!l->redis->redis)
-                return false; // nobody says who is the leader
-        } else if (lock(&l->lock)) {
-            return l->locked = true;
-        }
-        if (clock_boot_ms() >= end)
+    if (!l->by_lease)
+        find_lock(&l->lock, c); // as at the start, but for the token's file
+    while (!try_to_take(l)) {
+        if (clock_boot_ms() >= end ||
+            (l->by_lease && !l->redis->redis)) // nobody says who leads
             return false;
         clock_sleep_ms(100);
-        if (l->by_lease)
-            l->asked_ms = 0;
+        l->asked_ms = 0;
     }
+    return true;
 }
 
 void
 leader_leave(struct leader *l)
 {
-    if (l->locked)
+    if (!l->by_lease)
         unlock(&l->lock);
-    l->locked = false;
 }
 
 void
@@ -305,7 +307,7 @@ bool
 leader_may_write(struct leader *l)
 {
     if (!l->by_lease)
-        return l->locked;
+        return has_lock(&l->lock);
     leader_tick(l);
     if (l->until_ms - clock_boot_ms() <= l->lease_ms * 2 / 3)
         ask(l);

@@ -16,7 +16,6 @@ struct monitored {
     struct state state;
     struct silence silence;
     bool pending, silent, read; // read: what Redis knew of repairs was taken over
-    int64_t repaired_us;        // by boot clock; 0: never
 };
 
 enum { REGISTERED, PENDING, SILENT, LEFT, FOREIGN, METRICS };
@@ -103,28 +102,11 @@ find(struct monitor *m, const char *name)
     return h;
 }
 
-// Of what was found ours.
-static void
-take_found(struct monitor *m, struct hooks *found)
-{
-    size_t ours = 0;
-
-    for (size_t i = 0; i < found->len; i++)
-        if (found->at[i].name)
-            found->at[ours++] = found->at[i];
-        else
-            hook_release(&found->at[i]);
-    metric_set(&metrics[FOREIGN], (double)(found->len - ours));
-    hooks_release(&m->found);
-    m->found = *found;
-    m->found.len = ours;
-    *found = (struct hooks){0};
-}
-
 void
-monitor_record(struct monitor *m, const struct worker *w, struct apply *a)
+monitor_record(struct monitor *m, const struct worker *w, const struct apply *a)
 {
     int64_t now = clock_now_us();
+    size_t foreign = 0;
 
     metric_show(metrics, METRICS);
     if (!a) {
@@ -137,10 +119,13 @@ monitor_record(struct monitor *m, const struct worker *w, struct apply *a)
         }
         return;
     }
-    take_found(m, &a->found);
     m->listed = true;
-    for (size_t i = 0; i < m->found.len; i++)
-        (void)find(m, m->found.at[i].name);
+    for (size_t i = 0; i < a->found.len; i++)
+        if (a->found.at[i].name)
+            (void)find(m, a->found.at[i].name);
+        else
+            foreign++;
+    metric_set(&metrics[FOREIGN], (double)foreign);
     for (size_t i = 0; i < w->config->hooks_len; i++) {
         struct monitored *h = find(m, w->config->hooks[i].name);
         h->pending = false;
@@ -211,7 +196,6 @@ read_repaired(struct monitor *m, struct monitored *h, struct worker *w)
         return;
     state_read(&kept, redis_value(reply).text);
     h->state.repaired_us = kept.repaired_us;
-    h->state.repaired_boot_us = kept.repaired_boot_us;
     h->read = true;
     if (kept.repaired_us == 0)
         return;
@@ -221,21 +205,21 @@ read_repaired(struct monitor *m, struct monitored *h, struct worker *w)
             age = m->clock.redis_us - kept.repaired_us;
     if (then && then <= boot && boot - then < age)
         age = boot - then;
-    h->repaired_us = boot - (age > 0 ? age : 0);
+    h->state.repaired_boot_us = boot - (age > 0 ? age : 0);
 }
 
 static void
-save_state(struct monitor *m, struct monitored *h, struct worker *w, const char *name)
+save_state(struct monitored *h, struct worker *w, const char *name)
 {
     snprintf(h->state.name, sizeof h->state.name, "%s", name);
-    state_save(&h->state, h->name, &m->found, &w->known, &w->redis);
+    state_save(&h->state, h->name, &w->known, &w->redis);
 }
 
 static bool
-is_found(const struct hooks *found, const char *name)
+is_listed(const struct known *known, const char *name)
 {
-    for (size_t i = 0; i < found->len; i++)
-        if (strcmp(found->at[i].name, name) == 0)
+    for (size_t i = 0; i < known->len; i++)
+        if (known->at[i].listed && strcmp(known->at[i].name, name) == 0)
             return true;
     return false;
 }
@@ -250,17 +234,18 @@ check_others(struct monitor *m, struct worker *w)
         struct span name = span_of(h->name);
         if (config_find_hook(w->config, name))
             continue;
+        bool listed = is_listed(&w->known, h->name);
         show_silent(h->name, false);
         if (!h->read && m->clock_known && m->clock.steady)
             read_repaired(m, h, w); // it may come back into the file today
-        if (m->listed && is_found(&m->found, h->name))
-            save_state(m, h, w, "left");
+        if (m->listed && listed)
+            save_state(h, w, "left");
         else if (m->listed)
             (void)worker_redis_command(&w->redis, "HDEL", "hooks", &name,
                                        1); // logged there
         if (!w->redis.redis)
             return;
-        if (m->listed && !is_found(&m->found, h->name))
+        if (m->listed && !listed)
             m->at[i] = m->at[--m->len];
     }
 }
@@ -333,7 +318,7 @@ monitor_check(struct monitor *m, struct worker *w)
         if (m->clock_known && w->redis.redis)
             check_silence(m, h, w, hook);
         if (w->redis.redis && h->read)
-            save_state(m, h, w,
+            save_state(h, w,
                        h->pending  ? "pending"
                        : h->silent ? "silent"
                                    : "registered");
@@ -366,7 +351,8 @@ static bool
 needs_repair(const struct monitor *m, const struct monitored *h, const struct worker *w,
              const struct config_hook *hook)
 {
-    bool today = h->repaired_us && clock_boot_us() - h->repaired_us < day_us;
+    bool today =
+        h->state.repaired_us && clock_boot_us() - h->state.repaired_boot_us < day_us;
     int64_t watched_us;
 
     (void)silence_us(&h->silence, &m->clock, &watched_us);
@@ -385,7 +371,7 @@ next_repair(struct monitor *m, const struct worker *w)
         if (!needs_repair(m, h, w, hook))
             continue;
         h->state.repaired_us = m->clock.redis_us;
-        h->repaired_us = h->state.repaired_boot_us = clock_boot_us();
+        h->state.repaired_boot_us = clock_boot_us();
         return hook;
     }
     return NULL;
@@ -399,8 +385,10 @@ monitor_repair(struct monitor *m, struct worker *w, struct err *err)
     if (!hook)
         return 0;
     monitor_check(m, w); // writes that it was tried
-    struct apply a = {.w = w, .prune = w->config->worker_prune, .repair = true};
+    struct apply a = {.w = w, .prune = w->config->worker_prune};
     int result = apply_recreate(&a, hook->name, err);
+    if (a.created + a.unconfirmed) // what it created was shown
+        log_warn("worker: hook %s was silent and was re-created", hook->name);
     apply_release(&a);
     return result < 0 ? err_context(err, "hook %s", hook->name) : 0;
 }

@@ -13,24 +13,23 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { SLICE_MS = 1000, CHECK_MS = 10000, AGAIN_MS = 30000, LINES_MAX = 1 << 20 };
+enum { SLICE_MS = 1000, CHECK_MS = 10000, AGAIN_MS = 30000 };
 
 struct run {
     struct worker *w;
     struct monitor monitor;
     sigset_t signals;
-    bool stopping, hangup, standby;
-    bool leads; // in this round
+    bool stopping, hangup;
+    bool leads; // in this round; true before the first one
     struct files files;
     uint64_t fresh_secrets;     // of a new file, not watched before
     bool missing;               // the file, and that was reported
     int64_t round_ms, check_ms; // when they are due
     int64_t backoff_ms;
     struct once failure;
-    bool failed;                        // since the last round that wrote all
-    bool wait_reported;                 // since the last round that succeeded
-    struct buf refused, refused_before; // lines of this round, and of the one before
-    _Atomic(bool) ok;                   // the last round
+    bool failed;            // since the last round that wrote all
+    bool wait_reported;     // since the last round that succeeded
+    struct buf refused;     // lines of the last round
     _Atomic(int64_t) ok_us; // when it was, or another worker's was not ours to report
 };
 
@@ -135,25 +134,28 @@ count_answer(int status, void *run)
 // --- a round -------------------------------------------------------------------------------
 
 static bool
-has_line(const struct buf *lines, const char *text)
+has_line(const struct buf *lines, struct span text)
 {
     struct span rest = buf_span(lines);
 
     while (rest.len)
-        if (span_is(span_cut(&rest, '\n'), text))
+        if (span_equal(span_cut(&rest, '\n'), text))
             return true;
     return false;
 }
 
 // What was refused in the round before too is not logged again.
 static void
-report_refused(const char *text, void *run)
+report_refused(struct run *r, struct apply *a)
 {
-    struct run *r = run;
-
-    buf_add_format(&r->refused, "%s\n", text);
-    if (!has_line(&r->refused_before, text))
-        log_alarm("worker: %s", text);
+    for (struct span rest = buf_span(&a->refused), line; rest.len;) {
+        line = span_cut(&rest, '\n');
+        if (!has_line(&r->refused, line))
+            log_alarm("worker: %.*s", (int)line.len, line.at);
+    }
+    buf_release(&r->refused);
+    r->refused = a->refused;
+    a->refused = (struct buf){0};
 }
 
 static void
@@ -164,7 +166,7 @@ report_failure(struct run *r, const struct err *err)
     clock_format_seconds(time, clock_now_us());
     snprintf(text, sizeof text, "its last round failed at %s: %s", time, err->text);
     admin_set_detail("activecampaign", text);
-    if (!has_line(&r->refused, err->text))
+    if (!has_line(&r->refused, span_of(err->text)))
         once_report(&r->failure, LOG_LEVEL_ERROR, "worker: %s", err->text);
     r->failed = true;
 }
@@ -174,17 +176,18 @@ write_all(struct run *r, struct apply *a, struct err *err)
 {
     int result = apply_run(a, err);
 
+    report_refused(r, a);
     if (a->created + a->changed + a->removed)
-        log_info("worker: %zu hooks created, %zu changed, %zu removed%s", a->created,
+        log_info("worker: hooks: %zu created, %zu changed, %zu removed%s", a->created,
                  a->changed, a->removed,
                  result == 0 ? "" : "; not everything matches the file yet");
     if (a->unconfirmed)
-        log_warn("worker: %zu changes were accepted, but no list has shown them yet; the "
-                 "next round checks again",
-                 a->unconfirmed);
-    if (result == 0 && r->failed)
-        log_info("worker: the webhooks at ActiveCampaign match the file again");
+        log_warn("worker: %zu change%s accepted, but not shown by any list yet; the next "
+                 "round checks again",
+                 a->unconfirmed, PLURAL(a->unconfirmed));
     if (result == 0) {
+        if (r->failed)
+            log_info("worker: the webhooks at ActiveCampaign match the file again");
         r->failed = false;
         once_clear(&r->failure);
     }
@@ -199,16 +202,15 @@ next_round_in(struct run *r, bool failed, bool other)
     int64_t usual = c->worker_interval_ms, again = usual,
             held = rest_held_ms(r->w->client->rest);
 
-    if (!failed)
-        r->backoff_ms = 0;
-    if (failed)
+    if (failed) {
         again = backoff_ms(&r->backoff_ms, times_ms("round-again", AGAIN_MS), usual);
-    else if (other && c->worker_leader_redis)
-        again = LEADER_RENEW_MS;
-    if (again > usual)
-        again = usual;
-    if (!failed)
+        again = again < usual ? again : usual;
+    } else {
+        r->backoff_ms = 0;
+        if (other && c->worker_leader_redis && usual > LEADER_RENEW_MS)
+            again = LEADER_RENEW_MS;
         again = random_ms(again - again / 10, again + again / 10);
+    }
     return again > held ? again : held;
 }
 
@@ -234,9 +236,9 @@ announce_removals(struct run *r, const struct plan *plan)
             buf_add_format(&names, "%s%s #%" PRIu64, count++ ? ", " : "", h->name, h->id);
         }
     if (count && r->files.announce)
-        log_warn("worker: %zu webhooks are no longer in the file: %s. They are removed "
-                 "in a later round; SIGHUP removes them now",
-                 count, buf_text(&names));
+        log_warn("worker: %zu webhook%s no longer in the file: %s. A later round removes "
+                 "what is not in the file; SIGHUP removes it now",
+                 count, PLURAL(count), buf_text(&names));
     buf_release(&names);
     if (count && !r->files.announce) { // it only has to stand still
         stat_files(r);
@@ -255,7 +257,6 @@ end_round(struct run *r, const struct apply *a, bool other, const struct err *fa
         atomic_store(&r->ok_us, clock_boot_us());
         r->wait_reported = false;
     }
-    atomic_store(&r->ok, !failure);
     metric_set(&metrics[ROUND_OK], !failure);
     metric_set(&metrics[LEADER], r->leads);
     r->round_ms = clock_boot_ms() + next_round_in(r, failure, other);
@@ -268,14 +269,15 @@ static void
 run_round(struct run *r)
 {
     struct worker *w = r->w;
-    struct apply a = {.w = w, .refused = report_refused, .context = r};
+    struct apply a = {.w = w};
     struct err err = {0};
 
     stat_files(r);
     a.prune = w->config->worker_prune && r->files.may_remove;
+    bool led = r->leads;
     r->leads = leader_take(w->leader, w->config, 0);
     bool other = !r->leads && (!w->config->worker_leader_redis || w->redis.redis);
-    if (other && !r->standby)
+    if (other && led)
         log_info("worker: another worker is the leader; on standby");
     if (other) { // what was known here is the leader's to know now
         monitor_record(&r->monitor, w, NULL);
@@ -286,18 +288,13 @@ run_round(struct run *r)
     int result = r->leads ? write_all(r, &a, &err)
                  : other  ? 0
                           : apply_plan(&a, false, &err);
-    if (a.plan.writes && !r->leads && !r->standby)
-        log_warn("worker: %zu changes are waiting until there is a leader",
-                 a.plan.writes);
-    r->standby = !r->leads;
+    if (a.plan.writes && !r->leads && led)
+        log_warn("worker: %zu change%s waiting until there is a leader", a.plan.writes,
+                 PLURAL(a.plan.writes));
     if (result == 0 || (!r->stopping && !r->hangup)) // else it was broken off
         end_round(r, &a, other, result < 0 ? &err : NULL);
     if (a.listed)
         monitor_record(&r->monitor, w, &a);
-    struct buf before = r->refused_before;
-    r->refused_before = r->refused;
-    r->refused = before;
-    buf_clear(&r->refused);
     apply_release(&a);
     if (r->leads && result == 0 && monitor_repair(&r->monitor, w, &err) < 0 &&
         !r->stopping && !r->hangup)
@@ -328,8 +325,8 @@ use(struct run *r, struct worker *fresh)
     const struct config *c = fresh->config;
     char text[80];
 
-    snprintf(text, sizeof text, "reloaded, %zu hooks, %zu secrets", c->hooks_len,
-             fresh->secrets->len);
+    snprintf(text, sizeof text, "reloaded, %zu hook%s, %zu secret%s", c->hooks_len,
+             PLURAL(c->hooks_len), fresh->secrets->len, PLURAL(fresh->secrets->len));
     worker_replace(r->w, fresh);
     admin_set_hosts(c->admin_hosts.at, c->admin_hosts.len);
     r->round_ms = r->backoff_ms = 0;
@@ -388,8 +385,9 @@ check_files(struct run *r)
 static bool
 is_ready(struct buf *checks, void *run)
 {
-    bool ok = atomic_load(&((struct run *)run)->ok);
+    bool ok = metric_read(&metrics[ROUND_OK]) > 0;
 
+    (void)run;
     buf_add_format(checks, "\"activecampaign\":%s", ok ? "true" : "false");
     return ok;
 }
@@ -435,8 +433,9 @@ start(struct run *r, struct err *err)
     w->leader = leader_open(w->config, &w->redis, err);
     if (!w->leader || start_admin(r, err) < 0)
         return -1;
-    log_info("worker: started for %zu hooks at %s, admin on %s", w->config->hooks_len,
-             w->config->account_api_url, w->config->worker_admin.text);
+    log_info("worker: started for %zu hook%s at %s, admin on %s", w->config->hooks_len,
+             PLURAL(w->config->hooks_len), w->config->account_api_url,
+             w->config->worker_admin.text);
     sockets_notify("READY=1");
     return 0;
 }
@@ -451,7 +450,7 @@ loop(struct run *r)
             run_round(r);
             r->check_ms = 0;
         }
-        if (!r->stopping && clock_boot_ms() >= r->check_ms && !r->standby) {
+        if (!r->stopping && clock_boot_ms() >= r->check_ms && r->leads) {
             monitor_check(&r->monitor, r->w);
             r->check_ms = clock_boot_ms() + CHECK_MS;
         }
@@ -467,9 +466,8 @@ run(void *worker, struct err *err)
     static struct run r;
 
     r.w = worker;
+    r.leads = true;
     r.monitor.clock.watch.settle_us = times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000;
-    buf_init(&r.refused, LINES_MAX);
-    buf_init(&r.refused_before, LINES_MAX);
     program_block_signals(&r.signals);
     if (start(&r, err) < 0) {
         log_error("worker: %s", err->text);

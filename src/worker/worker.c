@@ -52,6 +52,7 @@ add_wanted(struct worker *w, const struct config_hook *from, size_t list)
     }
     hook->list = from->lists.at[list];
     hook->adopt = list == 0 ? from->adopt : 0;
+    hook->digest = hook_digest(hook);
     buf_release(&url);
 }
 

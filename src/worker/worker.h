@@ -8,6 +8,8 @@
 #include "hook/plan.h"
 #include "worker/known.h"
 
+#define PLURAL(count) ((count) == 1 ? "" : "s")
+
 // --- what is loaded ------------------------------------------------------------------------
 
 struct worker {
@@ -48,12 +50,6 @@ struct apply_done; // a write that was accepted and that no list has shown yet
 struct apply {
     struct worker *w; // the receiver of its configuration is asked, where it runs here
     bool prune;
-    bool repair; // logs that a list has shown what apply_recreate created
-    // called after each step, with steps done and in all; may be NULL
-    void (*progress)(uint64_t done, uint64_t all);
-    // called for each hook that is not accepted or not created; apply_run needs it
-    void (*refused)(const char *text, void *context);
-    void *context;
     // results
     struct hooks found; // as the last list had it; apply_release frees it
     struct plan plan;   // of `found`
@@ -61,6 +57,8 @@ struct apply {
     size_t created, changed, removed; // and shown so by a list
     struct apply_done *done;
     size_t unconfirmed; // accepted by AC, and not shown by a list
+    struct buf
+        refused; // of apply_run: a line for each hook that is not accepted or not created
 };
 
 // apply_plan lists (`again` as in ac_client_list) and plans, and writes nothing.
@@ -188,17 +186,16 @@ int64_t silence_us(const struct silence *s, const struct silence_clock *c,
 struct monitor {
     struct monitored *at;
     size_t len;
-    struct hooks found;         // ours of the last round
     struct silence_clock clock; // set its watch.settle_us, the rest is zero at first
     bool clock_known;           // it was read in this check
     bool names_known;           // those that Redis has
-    bool listed;                // `found` is AC's list
+    bool listed;                // what is known are AC's lists
 };
 
-// monitor_record takes over what a round found (which it takes) and what is still to be done.
+// monitor_record takes over what a round found and what is still to be done.
 // a NULL: this worker is not the leader; its metrics go to 0, and what another one may change
 // meanwhile is read again by the next monitor_check.
-void monitor_record(struct monitor *m, const struct worker *w, struct apply *a);
+void monitor_record(struct monitor *m, const struct worker *w, const struct apply *a);
 
 // monitor_check reads the hooks' last events from Redis, reports a new silence once, and writes
 // the states into {namespace}:hooks.

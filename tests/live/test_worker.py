@@ -55,6 +55,13 @@ def test_plan_shows_what_apply_would_do_and_writes_nothing(sim, make_worker):
     assert {hook["url"] for hook in ours(sim)} == {url("contacts"), url("deals")}
 
 
+def test_one_is_not_a_plural(sim, make_worker):
+    worker = make_worker()
+    assert "; 1 webhook in the account" in worker.run("apply")
+    sim.add("twin", url("contacts"))
+    assert ": 2 hooks (newest)" in worker.run("secrets")
+
+
 def test_an_imported_hook_becomes_ours_in_place(sim, make_worker):
     there = sim.add("My Hook", "https://old.example/x", ["sent", "open"], ["system"], 3)
     worker = make_worker()
@@ -108,6 +115,7 @@ def test_pages_that_shift_and_repeat_are_read_again(sim, make_worker):
 
 @pytest.mark.parametrize("switches, said, code", [
     ({"forbid": 1}, "may not manage webhooks", 77),
+    ({"forbid": 1}, "Deliveries go on", 77),
     ({"reject_422": 1}, "The name is not accepted (name)", 78),
     ({"reject_absent": 1}, "No Result found for List with id 5", 78),
 ])
@@ -128,7 +136,8 @@ def test_the_token_is_blamed_only_when_activecampaign_refuses_it(sim, make_worke
     sim.switch(forbid=1, me_status=404)
     make_worker().run("plan", code=69)
     sim.switch(me_status=401)
-    make_worker().run("plan", code=77)
+    said = make_worker().run("plan", code=77)
+    assert str(sim.token) in said and "Deliveries go on" in said
 
 
 def test_what_others_hooks_hold_is_not_shown(sim, make_worker):
