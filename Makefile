@@ -11,6 +11,8 @@ SAN     ?=
 # WERROR= lets a build go on with warnings
 WERROR  ?= -Werror
 PYTHON  ?= /usr/bin/python3
+# by version: each formats in its own way, and Debian 12 and 13 both have this one
+CLANG_FORMAT ?= clang-format-19
 VERSION := 0.1.0
 
 # --- flags ----------------------------------------------------------------------------

@@ -148,8 +148,8 @@ soak-worker: all tools ## run the worker with random faults; WORKER_RUNS= seeds
 # --- form -----------------------------------------------------------------------------
 FORMATTED = $(wildcard src/*/*.[ch] tests/*/*.[ch])
 format: ## format all sources with clang-format
-	clang-format -i $(FORMATTED)
+	$(CLANG_FORMAT) -i $(FORMATTED)
 format-check: ## check the format of all sources
-	clang-format --dry-run -Werror $(FORMATTED)
+	$(CLANG_FORMAT) --dry-run -Werror $(FORMATTED)
 layers: all ## check includes and circles; print the figures of the source
 	@$(PYTHON) tests/layers.py $(BUILD)

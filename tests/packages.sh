@@ -8,7 +8,7 @@ build='gcc:compiler make:build pkg-config:build libc6-dev:build libcivetweb-dev:
 libcjson-dev:JSON libhiredis-dev:Redis-client libcurl4-openssl-dev:API-client
 libyaml-dev:configuration libssl-dev:HMAC-and-SHA-256 tzdata:time-zones
 redis-server:streams curl:posting-by-hand openssl:hook-tokens-by-hand'
-tests='clang:second-compiler-and-fuzzing libclang-rt-14-dev:sanitizers clang-format:formatting
+tests='clang:second-compiler-and-fuzzing libclang-rt-dev:sanitizers clang-format-19:formatting
 clang-tidy:analysis libcriterion-dev:unit-tests python3:live-tests python3-pytest:live-tests
 python3-pytest-xdist:tests-side-by-side
 python3-redis:real-consumer python3-jsonschema:schemas python3-yaml:reading-documents

@@ -59,9 +59,7 @@ struct log_limit {
 };
 
 #define LOG_LIMIT(PAUSE_MS)                                                              \
-    {                                                                                    \
-        .lock = PTHREAD_MUTEX_INITIALIZER, .pause_ms = (PAUSE_MS), .next_ms = INT64_MIN  \
-    }
+    {.lock = PTHREAD_MUTEX_INITIALIZER, .pause_ms = (PAUSE_MS), .next_ms = INT64_MIN}
 
 // log_limit_pass counts `events` (0: only asks whether some are due) and returns whether
 // they may have a line now (now: clock_mono_ms; INT64_MAX at the end). *held_back is then

@@ -42,9 +42,7 @@ struct metric {
 // METRIC initialises a static metric, METRIC_WITH one with labels ("clock=\"wall\"").
 #define METRIC(KIND, NAME, HELP) METRIC_WITH(KIND, NAME, HELP, "")
 #define METRIC_WITH(KIND, NAME, HELP, LABELS)                                            \
-    {                                                                                    \
-        .kind = METRIC_##KIND, .name = NAME, .help = HELP, .labels = LABELS              \
-    }
+    {.kind = METRIC_##KIND, .name = NAME, .help = HELP, .labels = LABELS}
 
 // metric_show has metric_write write these static metrics from now on; again is fine.
 // Counting works before it too.

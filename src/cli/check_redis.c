@@ -408,7 +408,7 @@ check_dead(struct inspection *i)
 static void
 check_all_of_it(struct inspection *i)
 {
-    static void (*const checks[])(struct inspection * i) = {
+    static void (*const checks[])(struct inspection *i) = {
         check_info,    check_keys, check_writing, check_rights,
         check_evalsha, check_time, check_dead};
     size_t errors = i->report->errors;

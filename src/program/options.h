@@ -25,18 +25,9 @@ struct option {
     const char *const *words; // NULL-ended; NULL: any text
 };
 
-#define OPTION_IS_FLAG(name, sentence)                                                   \
-    {                                                                                    \
-        name, NULL, sentence, OPTION_FLAG, NULL                                          \
-    }
-#define OPTION_IS_NUMBER(name, sentence)                                                 \
-    {                                                                                    \
-        name, "N", sentence, OPTION_NUMBER, NULL                                         \
-    }
-#define OPTION_IS_TEXT(name, value, sentence)                                            \
-    {                                                                                    \
-        name, value, sentence, OPTION_TEXT, NULL                                         \
-    }
+#define OPTION_IS_FLAG(name, sentence) {name, NULL, sentence, OPTION_FLAG, NULL}
+#define OPTION_IS_NUMBER(name, sentence) {name, "N", sentence, OPTION_NUMBER, NULL}
+#define OPTION_IS_TEXT(name, value, sentence) {name, value, sentence, OPTION_TEXT, NULL}
 
 struct command {
     const char *name;                           // "send" or "journal ls"

@@ -117,8 +117,8 @@ add_new_rows(cJSON *rows, size_t limit)
 {
     for (size_t i = 0; i < limit; i++) {
         struct sim_hook h = {.id = sim.next_id++,
-                             .name = (char *)(uintptr_t) "endless",
-                             .url = (char *)(uintptr_t) "https://endless.example/"};
+                             .name = (char *)(uintptr_t)"endless",
+                             .url = (char *)(uintptr_t)"https://endless.example/"};
         cJSON_AddItemToArray(rows, account_hook_json(&h));
     }
 }

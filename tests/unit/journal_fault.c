@@ -32,7 +32,7 @@ static struct {
     uint64_t acked[NUMBERS]; // the sequence of each acknowledged number, or 0
     uint64_t published;      // sequence
     char complaint[256];
-} * shared;
+} *shared;
 
 static enum fault
 strike(void)
