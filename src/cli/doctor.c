@@ -43,7 +43,7 @@ examine_journal(struct report *r)
     const struct admin_state *a = &r->cli->receiver;
     double room = metric(r, "acrelay_journal_free_bytes");
     const char *advice = r->disk_is_full ? "free room on the disk, as said above (disk)"
-                         : room < JOURNAL_SEGMENT
+                         : room < (double)JOURNAL_SEGMENT
                              ? "start Redis: what is published makes room; or raise "
                                "journal.max and restart the receiver"
                              : "see the receiver's log for the cause; check the disk "
@@ -57,7 +57,7 @@ examine_journal(struct report *r)
             "deliveries cannot be stored and are answered with 503%s%s; room left "
             "for records: %s",
             a->journal[0] ? ": " : "", a->journal, text);
-    else if (a->journal[0] || room < JOURNAL_SEGMENT)
+    else if (a->journal[0] || room < (double)JOURNAL_SEGMENT)
         report_warning(r, "journal", advice,
                        "only %s of room left for records; after that, deliveries are "
                        "answered with 503%s%s",

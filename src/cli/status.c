@@ -118,7 +118,7 @@ show_receiver(struct status *s)
     char text[1024] = "accepts and publishes deliveries";
     double room;
     bool full = admin_find_metric(&r->metrics, "acrelay_journal_free_bytes", &room) &&
-                room < JOURNAL_SEGMENT;
+                room < (double)JOURNAL_SEGMENT;
     const char *why = r->journal[0] ? r->journal
                       : full ? "no space left on the disk, or journal.max is reached"
                              : "see its log";
