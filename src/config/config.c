@@ -86,13 +86,11 @@ config_read(const char *file, struct buf *text, struct problems *problems)
 const char *
 problem_line(const struct problem *p, char to[PROBLEM_LINE])
 {
-    const char *warning = p->warning ? "warning: " : "";
+    char place[32] = "";
 
     if (p->line)
-        snprintf(to, PROBLEM_LINE, "%.350s:%d:%d: %s%s", p->file, p->line, p->column,
-                 warning, p->text);
-    else
-        snprintf(to, PROBLEM_LINE, "%.350s: %s%s", p->file, warning, p->text);
+        snprintf(place, sizeof place, ":%d:%d", p->line, p->column);
+    snprintf(to, PROBLEM_LINE, "%.350s%s: %s", p->file, place, p->text);
     return to;
 }
 
@@ -116,7 +114,8 @@ problems_print(const struct problems *p, enum problems_to to)
             log_write(at->warning ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "config: %s",
                       problem_line(at, line));
         else if (to == PROBLEMS_STDERR || !at->warning)
-            fprintf(stderr, "%s\n", problem_line(at, line));
+            fprintf(stderr, "%s%s\n", at->warning ? "warning: " : "",
+                    problem_line(at, line));
 }
 
 const char *

@@ -122,7 +122,7 @@ struct config *config_read(const char *file, struct buf *text, struct problems *
 struct config *config_parse(const char *file, struct span text,
                             struct problems *problems);
 
-// problem_line writes "FILE:LINE:COLUMN: [warning: ]what is wrong; what was expected".
+// problem_line writes "FILE:LINE:COLUMN: what is wrong; what was expected".
 // problems_first writes the line of the first mistake, before which warnings may stand.
 // problems_print writes a line for each to the log, to stderr, or only errors to stderr.
 enum { PROBLEM_LINE = 1200 };

@@ -138,8 +138,11 @@ read_event(const struct value *v)
         return error;
     const char *near = find_nearest_event(v->text);
     if (!near || strcmp(near, v->text) != 0)
-        problem_add(v->reading, WARNING, v->place, "unknown event type %s%s%s%s", v->text,
-                    near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+        problem_add(v->reading, WARNING, v->place,
+                    "unknown event type %s%s%s%s: if ActiveCampaign does not know it "
+                    "either, it never triggers this hook",
+                    v->text, near ? " (did you mean " : "", near ? near : "",
+                    near ? "?)" : "");
     return value_store_text(v, v->text);
 }
 

@@ -14,6 +14,7 @@
 
 struct parsing {
     yaml_parser_t parser;
+    struct span text;
     size_t nodes;
     bool part;  // keep what stands before a fault
     bool fails; // a node that was kept so was just given
@@ -42,11 +43,13 @@ report_parser(struct parsing *p)
 
     if (y->error == YAML_MEMORY_ERROR)
         memory_none();
-    bool tab = strstr(problem, "cannot start any token") != NULL;
-
-    report(p, &y->problem_mark, "not YAML: %s%s%s%s", y->context ? y->context : "",
-           y->context ? ", " : "", problem,
-           tab ? " (a tab cannot indent; a value with this character needs quotes)" : "");
+    const char *context = y->context ? y->context : "", *hint = "";
+    if (strstr(problem, "cannot start any token"))
+        hint = " (a tab cannot indent; a value with this character needs quotes)";
+    else if (strstr(context, "flow") && memmem(p->text.at, p->text.len, "${", 2))
+        hint = " (in { } and [ ] a value like ${NAME} needs quotes: \"${NAME}\")";
+    report(p, &y->problem_mark, "not YAML: %s%s%s%s", context, *context ? ", " : "",
+           problem, hint);
 }
 
 static bool
@@ -271,7 +274,7 @@ document_of(struct parsing *p)
 struct yaml_node *
 yaml_parse(struct span text, bool part, struct yaml_fault *fault)
 {
-    struct parsing p = {.fault = fault, .part = part};
+    struct parsing p = {.text = text, .fault = fault, .part = part};
 
     *fault = (struct yaml_fault){0};
     if (text.len > YAML_BYTES_MAX) {

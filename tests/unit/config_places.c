@@ -190,3 +190,20 @@ Test(config_places, takes_names_of_the_admin_listener)
     buf_release(&problems);
     expect_wrong("admin_hosts: ['%s']", "a:80", "not a host name");
 }
+
+Test(config_places, lists_have_at_most_64_values)
+{
+    struct buf listen;
+
+    buf_init(&listen, 4096);
+    for (int port = 1; port <= 64; port++)
+        buf_add_format(&listen, "%s127.0.0.1:%d", port > 1 ? ", " : "[", port);
+    struct config *c = read_line("receiver: {listen: %s]}", buf_text(&listen));
+    cr_assert_not_null(c, "%s", buf_text(&problems));
+    cr_expect_eq(c->listen.len, 64);
+    config_release(c);
+    cr_assert_null(read_line("receiver: {listen: %s, 127.0.0.1:65]}", buf_text(&listen)));
+    expect_problem("1:20: receiver.listen: a list of 65 values; expected at most 64");
+    buf_release(&listen);
+    buf_release(&problems);
+}

@@ -16,7 +16,8 @@ write_problems(const struct problems *found)
     char line[PROBLEM_LINE];
 
     for (size_t i = 0; i < found->len; i++)
-        buf_add_format(&problems, "%s\n", problem_line(&found->at[i], line));
+        buf_add_format(&problems, "%s%s\n", found->at[i].warning ? "warning: " : "",
+                       problem_line(&found->at[i], line));
 }
 
 static inline struct config *
@@ -37,13 +38,25 @@ read_text(const char *text)
 }
 
 static inline void
-expect_problem(const char *place_and_text)
+expect_line(const char *level, const char *place_and_text)
 {
     char wanted[300];
 
-    snprintf(wanted, sizeof wanted, "%s:%s", path, place_and_text);
+    snprintf(wanted, sizeof wanted, "%s%s:%s", level, path, place_and_text);
     cr_expect_not_null(strstr(buf_text(&problems), wanted), "no \"%s\" in\n%s", wanted,
                        buf_text(&problems));
+}
+
+static inline void
+expect_problem(const char *place_and_text)
+{
+    expect_line("", place_and_text);
+}
+
+static inline void
+expect_warning(const char *place_and_text)
+{
+    expect_line("warning: ", place_and_text);
 }
 
 static const char least[] = "account: {name: acme}\n"

@@ -41,7 +41,6 @@ Test(config_values, come_from_the_environment)
     expect_label("'$T_NAME $5 $ {x}'", "$T_NAME $5 $ {x}");
 }
 
-// What stands in a variable is text, whatever it looks like.
 Test(config_values, may_begin_with_a_byte_order_mark)
 {
     struct buf text;
@@ -56,6 +55,21 @@ Test(config_values, may_begin_with_a_byte_order_mark)
     config_release(c);
 }
 
+Test(config_values, need_quotes_in_braces_where_they_are_variables)
+{
+    static const char hint[] = "in { } and [ ] a value like ${NAME} needs quotes: "
+                               "\"${NAME}\"";
+
+    cr_assert_null(read_text("account: {name: ${NAME}}\n"));
+    expect_problem("1:18: not YAML: ");
+    cr_expect_not_null(strstr(buf_text(&problems), hint), "%s", buf_text(&problems));
+    cr_assert_null(read_text("account: {name: a b: c}\n"));
+    expect_problem("1:2");
+    cr_expect_null(strstr(buf_text(&problems), hint), "%s", buf_text(&problems));
+    buf_release(&problems);
+}
+
+// What stands in a variable is text, whatever it looks like.
 Test(config_values, never_are_structure)
 {
     setenv("T_YAML", "x', list: 7, y: 'z}", 1);
