@@ -96,6 +96,29 @@ file_replace(const char *path, struct span content, struct err *err)
     return file_sync_parent(path, err);
 }
 
+uint64_t
+file_stamp(const char *path)
+{
+    struct stat st;
+    uint64_t hash = UINT64_C(0xcbf29ce484222325); // FNV-1a, a byte at a time
+
+    if (stat(path, &st) < 0)
+        return 0;
+    uint64_t values[] = {st.st_dev,
+                         st.st_ino,
+                         st.st_mode,
+                         st.st_uid,
+                         st.st_gid,
+                         (uint64_t)st.st_size,
+                         (uint64_t)st.st_mtim.tv_sec,
+                         (uint64_t)st.st_mtim.tv_nsec,
+                         (uint64_t)st.st_ctim.tv_sec,
+                         (uint64_t)st.st_ctim.tv_nsec};
+    for (size_t i = 0; i < sizeof values; i++)
+        hash = (hash ^ ((unsigned char *)values)[i]) * UINT64_C(0x100000001b3);
+    return hash | 1;
+}
+
 // --- secrets -----------------------------------------------------------------------------
 
 // A secret is text of one line. What editors and shells put around it (a byte order mark,

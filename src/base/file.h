@@ -6,6 +6,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+#include <stdint.h>
+
 // file_read appends the file's bytes to *to; a file larger than the room left in *to is
 // ERR_INPUT, one that cannot be opened or read ERR_FATAL.
 int file_read(const char *path, struct buf *to, struct err *err);
@@ -24,6 +26,10 @@ int file_replace(const char *path, struct span content, struct err *err);
 
 // file_sync_parent makes the directory entry of path durable.
 int file_sync_parent(const char *path, struct err *err);
+
+// file_stamp is a number that changes when the file does, by all that stat(2) says of it but when
+// it was read last; 0 when there is none.
+uint64_t file_stamp(const char *path);
 
 // What kind of file system holds a directory, as far as durability goes: whether what was
 // synced there is on a disk of this machine.

@@ -380,9 +380,7 @@ serve(struct receiver *r, const sigset_t *signals)
         int signal = sigtimedwait(signals, NULL, &period);
         if (signal == SIGTERM || signal == SIGINT)
             break;
-        if (signal == SIGHUP)
-            reload_run(r);
-        if (reload_follow(r)) {
+        if (reload_run(r, signal == SIGHUP)) {
             log_warn("receiver: exiting, so that a restart loads the file");
             code = EXIT_CODE_LOCK;
             break;

@@ -12,7 +12,6 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/stat.h>
 
 // --- gate.c: decides on a request by its head alone: which hook, or which answer (DESIGN.md
 // section 3). Pure. A gate is made of a configuration and its secrets, and read-only then. ------
@@ -81,8 +80,8 @@ struct source {
     bool is_valid;            // the file, when it was read last
     struct buf text;          // of the file, as read last
     struct buf good;          // while is_last_good: its text
-    struct stat seen;
-    bool judged; // the file as `seen` was read
+    uint64_t seen;            // its stamp
+    bool judged;              // the file as `seen` was read
     int64_t step_ms, check_ms, until_ms;
     struct once trouble; // with a file that was read by itself
 };
@@ -128,12 +127,10 @@ struct snapshot *reload_read(struct receiver *r, struct err *err);
 // failure is logged, and the receiver goes on without.
 void reload_keep(struct receiver *r);
 
-// reload_run reads the file (SIGHUP); all or nothing.
-void reload_run(struct receiver *r);
-
-// reload_follow reads the file by itself where that is due. True when only a restart takes it
-// over, so that the last good configuration is used no longer than it must.
-bool reload_follow(struct receiver *r);
+// reload_run reads the file and takes it over, all or nothing: where asked (SIGHUP), else where it
+// is due. True when it was due and only a restart takes it over, so that the last good
+// configuration is used no longer than it must.
+bool reload_run(struct receiver *r, bool asked);
 
 // --- intake.c: takes a request through the gate into the journal and answers it -----------------
 

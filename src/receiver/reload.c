@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { KEPT_MAX = (1 << 20) + PATH_MAX + 100, CHECK_MS = 5000 };
@@ -119,25 +120,6 @@ keep(const struct receiver *r, struct span text)
 
 // --- the file ------------------------------------------------------------------------------------
 
-static bool
-is_same(const struct stat *a, const struct stat *b)
-{
-    return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
-           a->st_mode == b->st_mode && a->st_uid == b->st_uid && a->st_gid == b->st_gid &&
-           a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
-           a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
-           a->st_ctim.tv_sec == b->st_ctim.tv_sec &&
-           a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
-}
-
-static struct stat
-stat_file(const char *file)
-{
-    struct stat now;
-
-    return stat(file, &now) == 0 ? now : (struct stat){0};
-}
-
 // Is the file to be read now? It was the same at two checks then.
 static bool
 is_due(struct receiver *r)
@@ -148,8 +130,8 @@ is_due(struct receiver *r)
     if (now_ms < s->check_ms || (!s->is_last_good && s->judged && now_ms > s->until_ms))
         return false;
     s->check_ms = now_ms + s->step_ms;
-    struct stat now = stat_file(r->file);
-    if (is_same(&now, &s->seen))
+    uint64_t now = file_stamp(r->file);
+    if (now == s->seen)
         return !s->judged;
     s->seen = now;
     s->judged = false;
@@ -164,7 +146,7 @@ read_file(struct receiver *r, struct err *err)
     struct problems problems = {0};
     char line[PROBLEM_LINE];
 
-    s->seen = stat_file(r->file);
+    s->seen = file_stamp(r->file);
     s->judged = true;
     buf_release(&s->text);
     struct config *c = config_read(r->file, &s->text, &problems);
@@ -329,7 +311,7 @@ take_over(struct receiver *r, struct snapshot *fresh, struct buf *removed,
 }
 
 // Reads the file and takes it over; all or nothing. The names of hooks that are gone with it are
-// appended to *removed (NULL: not).
+// appended to *removed.
 static int
 read_again(struct receiver *r, bool *restart, struct buf *removed, struct err *err)
 {
@@ -362,55 +344,59 @@ narrow_again(struct receiver *r, const struct err *why)
     admin_use_last_good(why->text);
 }
 
-void
-reload_run(struct receiver *r)
+// Says what became of a reload; `asked`: to those that wait for it, too.
+static void
+report_reload(struct receiver *r, bool asked, struct buf *removed)
+{
+    char text[400];
+
+    snprintf(text, sizeof text, "reloaded, %zu hooks, %zu secrets%s%s%s",
+             r->snapshot->config->hooks_len, r->snapshot->secrets->len,
+             removed->len ? "; no longer served: " : "", buf_text(removed),
+             removed->full ? ", and others" : "");
+    once_clear(&r->source.trouble);
+    log_info("receiver: %s", text);
+    if (asked)
+        admin_reload_end(true, text);
+}
+
+static void
+report_failure(struct receiver *r, bool asked, const struct err *err)
+{
+    struct once *once = &r->source.trouble;
+
+    if (asked)
+        once_clear(once);
+    once_report(once, LOG_LEVEL_ERROR,
+                "receiver: reload failed, keeping the running configuration: %s",
+                err->text);
+    if (asked || !r->source.is_last_good)
+        admin_reload_end(false, err->text);
+    if (r->source.is_last_good && !r->source.is_valid)
+        narrow_again(r, err);
+}
+
+bool
+reload_run(struct receiver *r, bool asked)
 {
     struct err err = {0};
     struct buf removed;
     bool restart;
 
+    if (!asked && !is_due(r))
+        return false;
     buf_init(&removed, 300);
-    admin_reload_begin();
-    sockets_notify("RELOADING=1");
-    if (read_again(r, &restart, &removed, &err) < 0) {
-        log_error("receiver: reload failed, keeping the running configuration: %s",
-                  err.text);
-        admin_reload_end(false, err.text);
-        if (r->source.is_last_good && !r->source.is_valid)
-            narrow_again(r, &err);
-    } else {
-        char text[400];
-        snprintf(text, sizeof text, "reloaded, %zu hooks, %zu secrets%s%s%s",
-                 r->snapshot->config->hooks_len, r->snapshot->secrets->len,
-                 removed.len ? "; no longer served: " : "", buf_text(&removed),
-                 removed.full ? ", and others" : "");
-        log_info("receiver: %s", text);
-        admin_reload_end(true, text);
+    if (asked) {
+        admin_reload_begin();
+        sockets_notify("RELOADING=1");
     }
+    bool ok = read_again(r, &restart, &removed, &err) == 0;
+    if (ok)
+        report_reload(r, asked, &removed);
+    else
+        report_failure(r, asked, &err);
+    if (asked)
+        sockets_notify("READY=1");
     buf_release(&removed);
-    sockets_notify("READY=1");
-}
-
-bool
-reload_follow(struct receiver *r)
-{
-    struct err err = {0};
-    bool restart;
-
-    if (!is_due(r))
-        return false;
-    if (read_again(r, &restart, NULL, &err) == 0) {
-        once_clear(&r->source.trouble);
-        log_info("receiver: reloaded, %zu hooks, %zu secrets",
-                 r->snapshot->config->hooks_len, r->snapshot->secrets->len);
-        return false;
-    }
-    once_report(&r->source.trouble, LOG_LEVEL_ERROR,
-                "receiver: reload failed, keeping the running configuration: %s",
-                err.text);
-    if (!r->source.is_last_good)
-        admin_reload_end(false, err.text);
-    else if (!r->source.is_valid)
-        narrow_again(r, &err);
-    return restart && r->source.is_last_good;
+    return !asked && !ok && restart && r->source.is_last_good;
 }

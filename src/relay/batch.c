@@ -108,10 +108,8 @@ make_letter(struct relay *r, const struct record *record, struct entry *e)
         int kept =
             aside_keep(r->settings.config->state_dir, e->event.id, e->event.raw, &err);
         if (kept < 0) {
-            connect_report(r, RELAY_CONNECTING, true,
-                           "the body of a refused record cannot be kept: %s; deliveries "
-                           "wait in the journal",
-                           err.text);
+            connect_report(r, REPLY_STOP,
+                           "the body of a refused record cannot be kept: %s", err.text);
             return -1;
         }
         e->event.raw = SPAN("");
@@ -133,12 +131,11 @@ refuse(struct relay *r, bool by_cut, const char *message)
     if (!is_suspect(r))
         *s = (struct suspect){.after = r->cursor};
     if (s->letter == LETTER_EMPTY) { // nothing is proven
-        connect_report(r, RELAY_STOPPED, true,
-                       "Redis refuses even a dead letter for the record after %llu: %s; "
-                       "deliveries wait in the journal",
-                       (unsigned long long)r->cursor, message);
         *s = (struct suspect){0};
-        return REPLY_STOP;
+        return connect_report(
+            r, REPLY_STOP,
+            "Redis refuses even a dead letter for the record after %llu: %s",
+            (unsigned long long)r->cursor, message);
     }
     s->tries++;
     s->probed = false;
@@ -151,8 +148,7 @@ refuse(struct relay *r, bool by_cut, const char *message)
     bool first = by_cut && s->tries == 1;
     s->wait_ms = first || is_enough(r) ? 0 : r->times.refused_wait;
     if (!first && !is_alike(r))
-        connect_report(r, RELAY_CONNECTING, false,
-                       "Redis refuses the record after %llu: %s",
+        connect_report(r, REPLY_REFUSED, "Redis refuses the record after %llu: %s",
                        (unsigned long long)r->cursor, message);
     return REPLY_REFUSED;
 }
@@ -167,14 +163,11 @@ cut(struct relay *r, const char *message, bool timed_out)
         return refuse(r, true, message);
     r->batch.records_max = records > 1 ? records / 2 : 1;
     r->batch.narrowed_ms = clock_mono_ms();
-    if (timed_out || records == 1) {
-        connect_report(r, RELAY_CONNECTING, false, "%s; deliveries wait in the journal",
-                       message);
-    } else {
-        log_debug("relay: the connection failed while sending %zu records: %s", records,
-                  message);
-        r->backoff_ms = 0; // halving is soon done
-    }
+    if (timed_out || records == 1)
+        return connect_report(r, REPLY_UNKNOWN, "%s", message);
+    log_debug("relay: the connection failed while sending %zu records: %s", records,
+              message);
+    r->backoff_ms = 0; // halving is soon done
     return REPLY_UNKNOWN;
 }
 
@@ -292,7 +285,7 @@ add_record(struct relay *r, enum cursor_result found, const struct record *recor
 
     if (r->script.records_len == 0) {
         bool back = went_back(r->received_us, receipt(record));
-        script_begin(&r->script, r->cursor, r->batch.forgets || in_doubt || back);
+        r->script.forgets = r->batch.forgets || in_doubt || back;
         r->batch.received_us = r->received_us;
     }
     if (!record->gap_first)
@@ -326,7 +319,7 @@ gather(struct relay *r)
             return true;
         enum cursor_result found = next_record(r, &record, &err);
         if (found == CURSOR_ERROR && r->script.records_len == 0)
-            connect_report(r, RELAY_CONNECTING, false, "%s", err.text);
+            connect_report(r, REPLY_UNKNOWN, "%s", err.text);
         if (found == CURSOR_END || found == CURSOR_ERROR)
             return found == CURSOR_END || r->script.records_len > 0;
         if (!fits(r, &record)) {
@@ -390,18 +383,6 @@ report_dead(uint64_t dead)
                  metric_read(&relay_metrics[RELAY_DEAD_LETTERS]));
 }
 
-// move_to takes over where the cursor stands, by Redis's word.
-static void
-move_to(struct relay *r, uint64_t cursor, const char *check)
-{
-    r->cursor = cursor;
-    memcpy(r->check, check, strlen(check) + 1);
-    journal_publish(r->journal, cursor);
-    pthread_mutex_lock(&r->lock);
-    r->status.cursor = cursor;
-    pthread_mutex_unlock(&r->lock);
-}
-
 static enum reply
 batch_done(struct relay *r, const struct script_answer *a)
 {
@@ -413,7 +394,7 @@ batch_done(struct relay *r, const struct script_answer *a)
     report_notice(r, a->notice);
     passed(r);
     r->connection.heard_ms = clock_mono_ms();
-    move_to(r, a->cursor, r->batch.check);
+    connect_move(r, a->cursor, r->batch.check);
     r->received_us = r->batch.received_us;
     r->batch.forgets = false;
     return REPLY_DONE;
@@ -430,7 +411,7 @@ not_done(struct relay *r, const struct script_answer *a)
     if (a->reply == REPLY_AT)
         return REPLY_AT;
     if (a->has_cursor && a->cursor > r->cursor && a->reply != REPLY_ELSEWHERE)
-        move_to(r, a->cursor, ""); // the records before the one that failed
+        connect_move(r, a->cursor, ""); // the records before the one that failed
     enum reply reply = connect_refusal(r, a);
     if (reply == REPLY_REFUSED)
         return refuse(r, false, a->message);

@@ -19,10 +19,10 @@ struct found {
 
 // --- reports -----------------------------------------------------------------------------
 
-void
-connect_report(struct relay *r, enum relay_state state, bool alarm, const char *format,
-               ...)
+enum reply
+connect_report(struct relay *r, enum reply reply, const char *format, ...)
 {
+    bool stop = reply == REPLY_STOP, fenced = reply == REPLY_FENCED;
     char raw[256], message[sizeof r->status.message];
     va_list args;
 
@@ -31,13 +31,15 @@ connect_report(struct relay *r, enum relay_state state, bool alarm, const char *
     va_end(args);
     text_escape(message, sizeof message, span_of(raw));
     pthread_mutex_lock(&r->lock);
-    r->status.state = state;
+    r->status.state = fenced ? RELAY_FENCED : stop ? RELAY_STOPPED : RELAY_CONNECTING;
     memcpy(r->status.message, message, sizeof message);
     pthread_mutex_unlock(&r->lock);
     if (!r->connection.down_ms)
         r->connection.down_ms = clock_mono_ms();
-    once_report(&r->connection.trouble, alarm ? LOG_LEVEL_ALARM : LOG_LEVEL_WARN,
-                "relay: %s", raw);
+    once_report(&r->connection.trouble, stop || fenced ? LOG_LEVEL_ALARM : LOG_LEVEL_WARN,
+                "relay: %s; deliveries wait in the journal for Redis at %s", raw,
+                r->connection.address);
+    return reply;
 }
 
 static void
@@ -49,18 +51,11 @@ count_error(const char *word)
                1);
 }
 
+// report_error reports an error of Redis's. What to do next; where MOVED sends us is kept.
 static enum reply
-connection_lost(struct relay *r, const struct err *err)
+report_error(struct relay *r, enum reply reply, struct span message)
 {
-    connect_report(r, RELAY_CONNECTING, false, "%s; deliveries wait in the journal",
-                   err->text);
-    return REPLY_UNKNOWN;
-}
-
-// follow keeps the place where MOVED sends us.
-static enum reply
-follow(struct relay *r, enum reply reply, struct span message)
-{
+    connect_report(r, reply, "Redis says: %.*s", (int)message.len, message.at);
     if (reply == REPLY_MOVED &&
         !reply_moved(message, r->connection.moved_host, sizeof r->connection.moved_host,
                      &r->connection.moved_port))
@@ -71,38 +66,26 @@ follow(struct relay *r, enum reply reply, struct span message)
 enum reply
 connect_refusal(struct relay *r, const struct script_answer *a)
 {
-    bool stop = a->reply == REPLY_STOP, fenced = a->reply == REPLY_FENCED;
-    enum relay_state state = fenced ? RELAY_FENCED
-                             : stop ? RELAY_STOPPED
-                                    : RELAY_CONNECTING;
-
     count_error(a->word);
     if (a->reply == REPLY_REFUSED || a->reply == REPLY_UNKNOWN)
         return a->reply;
     if (*a->wrong_key)
-        connect_report(r, state, true,
-                       "the key %s has another type in Redis (WRONGTYPE): rename it or "
-                       "choose another redis.namespace; deliveries wait in the journal",
-                       a->wrong_key);
-    else
-        connect_report(r, state, stop || fenced,
-                       "Redis says: %.110s; deliveries wait in the journal", a->message);
-    return follow(r, a->reply, span_of(a->message));
+        return connect_report(r, a->reply,
+                              "the key %s has another type in Redis (WRONGTYPE): rename "
+                              "it or choose another redis.namespace",
+                              a->wrong_key);
+    return report_error(r, a->reply, span_of(a->message));
 }
 
-// error_reply classes an error reply to a question, reports it, and returns what to do.
+// error_reply classes an error reply to a question.
 static enum reply
 error_reply(struct relay *r, struct span message)
 {
     char word[REPLY_WORD];
     enum reply reply = reply_of(message, false, word);
-    bool stop = reply == REPLY_STOP;
 
     count_error(word);
-    connect_report(r, stop ? RELAY_STOPPED : RELAY_CONNECTING, stop,
-                   "Redis says: %.*s; deliveries wait in the journal", (int)message.len,
-                   message.at);
-    return reply == REPLY_DONE ? REPLY_UNKNOWN : follow(r, reply, message);
+    return report_error(r, reply == REPLY_DONE ? REPLY_UNKNOWN : reply, message);
 }
 
 // --- the connection ------------------------------------------------------------------------
@@ -153,6 +136,17 @@ limit_wait(struct relay *r)
     r->redis->command_ms = limit_ms;
 }
 
+static void
+write_address(const struct redis_options *o, char to[RELAY_ADDRESS])
+{
+    bool brackets = o->host && strchr(o->host, ':');
+
+    if (o->path)
+        snprintf(to, RELAY_ADDRESS, "%s", o->path);
+    else
+        snprintf(to, RELAY_ADDRESS, brackets ? "[%s]:%u" : "%s:%u", o->host, o->port);
+}
+
 static enum reply
 open_connection(struct relay *r)
 {
@@ -168,15 +162,13 @@ open_connection(struct relay *r)
         o.path = NULL;
         o.port = r->connection.moved_port;
     }
+    write_address(&o, r->connection.address);
     r->redis = redis_open(&o, &err);
     if (r->redis)
         return REPLY_DONE;
     r->connection.moved_port = 0;
-    if (err.kind != ERR_INPUT)
-        return connection_lost(r, &err);
-    connect_report(r, RELAY_STOPPED, true, "%s; deliveries wait in the journal",
-                   err.text);
-    return REPLY_STOP;
+    return connect_report(r, err.kind == ERR_INPUT ? REPLY_STOP : REPLY_UNKNOWN, "%s",
+                          err.text);
 }
 
 // --- what is read from Redis -------------------------------------------------------------------
@@ -210,9 +202,8 @@ check_role(struct relay *r, const struct redis_reply *reply)
     if (span_is(role, "master"))
         return REPLY_DONE;
     r->connection.moved_port = 0;
-    connect_report(r, RELAY_CONNECTING, false, "this Redis is a %.*s, not the master",
-                   (int)role.len, role.at);
-    return REPLY_ELSEWHERE;
+    return connect_report(r, REPLY_ELSEWHERE, "this Redis is a %.*s, not the master",
+                          (int)role.len, role.at);
 }
 
 static enum reply
@@ -226,11 +217,10 @@ check_eviction(struct relay *r, const struct redis_reply *reply)
         struct span line = span_cut(&text, '\n');
         if (!span_starts(line, SPAN("maxmemory_policy:allkeys-")))
             continue;
-        connect_report(r, RELAY_STOPPED, true,
-                       "Redis may evict any key (%.*s), including the cursor: set "
-                       "maxmemory-policy noeviction",
-                       (int)line.len - 1, line.at);
-        return REPLY_STOP;
+        return connect_report(r, REPLY_STOP,
+                              "Redis may evict any key (%.*s), including the cursor: set "
+                              "maxmemory-policy noeviction",
+                              (int)line.len - 1, line.at);
     }
     return REPLY_DONE;
 }
@@ -277,13 +267,13 @@ ask(struct relay *r, struct found *f)
     struct err err;
 
     if (send_questions(r, &err) < 0)
-        return connection_lost(r, &err);
+        return connect_report(r, REPLY_UNKNOWN, "%s", err.text);
     for (size_t i = 0; i < 3; i++) {
         int64_t left_ms = until_ms - clock_mono_ms();
         r->redis->command_ms = left_ms > 1 ? left_ms : 1;
         const struct redis_reply *reply = redis_receive(r->redis, &err);
         if (!reply)
-            return connection_lost(r, &err);
+            return connect_report(r, REPLY_UNKNOWN, "%s", err.text);
         if (result == REPLY_DONE)
             result = i == 0   ? check_role(r, reply)
                      : i == 1 ? check_eviction(r, reply)
@@ -301,7 +291,7 @@ connect_probe(struct relay *r, uint64_t at)
 
     script_begin(&r->script, at, false);
     if (script_call(&r->script, r->redis, "", &answer, &err) < 0)
-        return connection_lost(r, &err);
+        return connect_report(r, REPLY_UNKNOWN, "%s", err.text);
     if (answer.reply == REPLY_DONE && answer.cursor == at)
         return REPLY_DONE;
     if (answer.reply == REPLY_DONE || answer.reply == REPLY_AT)
@@ -328,11 +318,11 @@ probe_role(struct relay *r, const struct found *f)
 static enum reply
 stop_for_copy(struct relay *r, uint64_t sequence)
 {
-    connect_report(r, RELAY_STOPPED, true,
-                   "record %llu differs from the one in Redis: a copy of this journal "
-                   "was or is in use; see \"A backup of the journal was restored\"",
-                   (unsigned long long)sequence);
-    return REPLY_STOP;
+    return connect_report(
+        r, REPLY_STOP,
+        "record %llu differs from the one in Redis: a copy of this journal "
+        "was or is in use; see \"A backup of the journal was restored\"",
+        (unsigned long long)sequence);
 }
 
 // go_to puts the reader after `sequence` and compares our record there with the cursor's check,
@@ -351,7 +341,7 @@ go_to(struct relay *r, uint64_t sequence, struct span check)
         return REPLY_DONE;
     enum cursor_result found = cursor_next(r->reader, &record, &err);
     if (found == CURSOR_ERROR)
-        return connection_lost(r, &err);
+        return connect_report(r, REPLY_UNKNOWN, "%s", err.text);
     if (found == CURSOR_END || record.sequence != sequence) {
         // It is not kept any more, or never was ours: nothing to compare.
         cursor_seek(r->reader, sequence);
@@ -392,18 +382,32 @@ is_among_new(const struct relay *r, uint64_t sequence,
            sequence > status->last - status->records;
 }
 
+// handle_rewind reports what Redis has lost. That a new journal has no cursor is no loss.
 static void
 handle_rewind(struct relay *r, uint64_t sequence, bool absent,
               const struct journal_status *status)
 {
-    uint64_t before = r->status.known ? r->cursor : absent ? status->last : sequence;
+    const char *redis = r->connection.address;
 
-    if (sequence >= before)
+    if (r->status.known ? sequence >= r->cursor : !absent)
         return;
-    log_warn("relay: Redis %s: going back to %llu; %llu records are sent again as far as "
-             "the journal has them",
-             absent ? "has no cursor" : "lost data", (unsigned long long)sequence,
-             (unsigned long long)(before - sequence));
+    if (!r->status.known && !r->trim.has_past) {
+        log_info("relay: Redis at %s has no cursor of this new journal: publishing "
+                 "begins with its first record",
+                 redis);
+        return;
+    }
+    if (r->status.known)
+        log_warn("relay: Redis at %s %s: going back to %llu; %llu records are sent again "
+                 "as far as the journal has them",
+                 redis, absent ? "has no cursor" : "lost data",
+                 (unsigned long long)sequence,
+                 (unsigned long long)(r->cursor - sequence));
+    else
+        log_warn("relay: Redis at %s has no cursor of this journal: it is another Redis, "
+                 "or lost its data; all %llu records that the journal has are published, "
+                 "some perhaps for the second time",
+                 redis, (unsigned long long)(status->last - status->first + 1));
     metric_add(&relay_metrics[RELAY_REWINDS], 1);
 }
 
@@ -415,52 +419,56 @@ is_as_known(const struct relay *r, const struct found *f, uint64_t sequence)
            strcmp(f->check, r->check) == 0;
 }
 
-static void
-set_cursor(struct relay *r, uint64_t sequence, const char *check)
+void
+connect_move(struct relay *r, uint64_t sequence, const char *check)
 {
     r->cursor = sequence;
     snprintf(r->check, sizeof r->check, "%.*s", ENTRY_CHECK - 1, check);
-    r->placed = true;
     pthread_mutex_lock(&r->lock);
     r->status.cursor = sequence;
     r->status.known = true;
     pthread_mutex_unlock(&r->lock);
+    journal_publish(r->journal, sequence);
+}
+
+// place puts the reader where the cursor is, unless Redis has what this journal cannot have.
+static enum reply
+place(struct relay *r, const struct found *f, uint64_t sequence)
+{
+    struct journal_status status;
+    enum reply reply = REPLY_DONE;
+
+    journal_read_status(r->journal, &status);
+    if (sequence > status.last && !(r->status.known && sequence == r->cursor))
+        reply = handle_cursor_ahead(r, sequence, &status);
+    else if (is_among_new(r, sequence, &status))
+        reply = stop_for_copy(r, sequence);
+    if (reply == REPLY_DONE)
+        reply = go_to(r, sequence, span_of(f->check));
+    if (reply != REPLY_DONE)
+        return reply;
+    handle_rewind(r, sequence, !*f->sequence, &status);
+    r->connection.waiting = status.last > sequence ? status.last - sequence : 0;
+    r->placed = true;
+    return REPLY_DONE;
 }
 
 static enum reply
 take_cursor(struct relay *r, const struct found *f)
 {
-    struct journal_status status;
-    enum reply reply = REPLY_DONE;
     uint64_t sequence = 0;
 
-    if (*f->owner && strcmp(f->owner, r->owner) != 0) {
-        connect_report(r, RELAY_FENCED, true,
-                       "the cursor belongs to another place (%s); if nothing publishes "
-                       "from there any more, run acrelay journal claim",
-                       f->owner);
-        return REPLY_FENCED;
-    }
-    if (*f->sequence && !entry_sequence(&sequence, span_of(f->sequence))) {
-        connect_report(r, RELAY_STOPPED, true, "the cursor in Redis is not a sequence");
-        return REPLY_STOP;
-    }
-    if (!is_as_known(r, f, sequence)) {
-        journal_read_status(r->journal, &status);
-        if (sequence > status.last && !(r->status.known && sequence == r->cursor))
-            reply = handle_cursor_ahead(r, sequence, &status);
-        else if (is_among_new(r, sequence, &status))
-            reply = stop_for_copy(r, sequence);
-        if (reply == REPLY_DONE)
-            reply = go_to(r, sequence, span_of(f->check));
-        if (reply != REPLY_DONE)
-            return reply;
-        handle_rewind(r, sequence, !*f->sequence, &status);
-        set_cursor(r, sequence, f->check);
-        r->connection.waiting = status.last > sequence ? status.last - sequence : 0;
-    }
-    journal_publish(r->journal, sequence);
-    return REPLY_DONE;
+    if (*f->owner && strcmp(f->owner, r->owner) != 0)
+        return connect_report(r, REPLY_FENCED,
+                              "the cursor belongs to another place (%s); if nothing "
+                              "publishes from there any more, run acrelay journal claim",
+                              f->owner);
+    if (*f->sequence && !entry_sequence(&sequence, span_of(f->sequence)))
+        return connect_report(r, REPLY_STOP, "the cursor in Redis is not a sequence");
+    enum reply reply = is_as_known(r, f, sequence) ? REPLY_DONE : place(r, f, sequence);
+    if (reply == REPLY_DONE)
+        connect_move(r, sequence, f->check);
+    return reply;
 }
 
 static enum reply

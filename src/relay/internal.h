@@ -11,7 +11,12 @@
 #include <pthread.h>
 
 // Of the configuration, and of the metrics' table in tools.c.
-enum { RELAY_STREAMS_MAX = 128, RELAY_NAME = 64, RELAY_HOUR_MS = 3600000 };
+enum {
+    RELAY_STREAMS_MAX = 128,
+    RELAY_NAME = 64,
+    RELAY_ADDRESS = 264,
+    RELAY_HOUR_MS = 3600000
+};
 
 enum relay_metric {
     RELAY_BATCHES,
@@ -94,6 +99,7 @@ struct relay {
     struct {
         // Where MOVED sent us; "": the same host. A node that is gone or no master is no place to
         // insist on: then the port is 0, and the next try asks the first one.
+        char address[RELAY_ADDRESS]; // of the Redis that was asked last, for people
         char moved_host[256];
         uint16_t moved_port;
         bool role_hidden;  // Redis does not let us ask for it
@@ -153,9 +159,12 @@ enum reply connect_probe(struct relay *r, uint64_t at);
 // connect_refusal counts an answer that is an error, and reports it where it is not about one
 // record; what to do next.
 enum reply connect_refusal(struct relay *r, const struct script_answer *a);
-// connect_report logs once why nothing is published, and keeps it in the status.
-void connect_report(struct relay *r, enum relay_state state, bool alarm,
-                    const char *format, ...) __attribute__((format(printf, 4, 5)));
+// connect_move takes over where the cursor stands, by Redis's word.
+void connect_move(struct relay *r, uint64_t sequence, const char *check);
+// connect_report logs once why nothing is published, as an alarm where an operator must act
+// (REPLY_STOP, REPLY_FENCED), and keeps it in the status. Returns `reply`.
+enum reply connect_report(struct relay *r, enum reply reply, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 // batch.c: batch_ship sends what waits, one batch; REPLY_DONE when there was nothing or it is in.
 // The relay must be placed.

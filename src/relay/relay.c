@@ -123,7 +123,9 @@ report_resumed(struct relay *r)
 {
     r->backoff_ms = 0;
     if (r->connection.down_ms)
-        log_info("relay: resumed after %lld ms, %llu records queued",
+        log_info("relay: publishing to Redis at %s resumed after %lld ms, %llu records "
+                 "queued",
+                 r->connection.address,
                  (long long)(clock_mono_ms() - r->connection.down_ms),
                  (unsigned long long)r->connection.waiting);
     r->connection.down_ms = 0;

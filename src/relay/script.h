@@ -54,7 +54,7 @@ script_key(char to[SCRIPT_KEY], const char *namespace, struct span name)
 }
 
 // A script holds one batch under construction. It belongs to one thread; who has it may read the
-// fields up to records_len, and set duplicates_max at any time.
+// fields up to records_len, set duplicates_max at any time, and forgets after script_begin.
 struct script {
     char keys[SCRIPT_KEYS_FIXED + SCRIPT_RECORDS_MAX][SCRIPT_KEY]; // cursor, .., streams
     size_t keys_len;

@@ -91,27 +91,26 @@ static void
 sync_streams(struct relay *r)
 {
     char set[SCRIPT_KEY], key[SCRIPT_KEY];
-    struct err err;
 
     // version 0.1.0 kept fingerprints there
     make_key(r, set, "seen:a");
     make_key(r, key, "seen:b");
-    redis_ask(r->redis, &err, "UNLINK", set, key, NULL);
+    redis_ask(r->redis, NULL, "UNLINK", set, key, NULL);
     make_key(r, set, "streams");
-    const struct redis_reply *known = redis_ask(r->redis, &err, "SMEMBERS", set, NULL);
+    const struct redis_reply *known = redis_ask(r->redis, NULL, "SMEMBERS", set, NULL);
     for (size_t i = 0; i < redis_value(known).len; i++)
         add_stream(r, redis_value(redis_reply_at(known, i)).text);
     for (size_t i = 1; i < r->trim.streams_len; i++) {
         const char *change = "SADD", *name = r->trim.streams[i];
         make_key(r, key, name);
         if (i >= r->trim.configured_len) {
-            const struct redis_reply *len = redis_ask(r->redis, &err, "XLEN", key, NULL);
+            const struct redis_reply *len = redis_ask(r->redis, NULL, "XLEN", key, NULL);
             change = redis_value(len).kind != REDIS_NUMBER ? NULL
                      : redis_value(len).number             ? "SADD"
                                                            : "SREM";
         }
         if (change)
-            redis_ask(r->redis, &err, change, set, name, NULL);
+            redis_ask(r->redis, NULL, change, set, name, NULL);
     }
 }
 
@@ -122,11 +121,10 @@ forget_hooks(struct relay *r)
     char names[FORGET_MAX][DELIVERY_NAME_MAX + 1], *key = r->script.keys[5];
     const struct config *c = r->settings.config;
     size_t len = 0;
-    struct err err;
 
     if (c->hooks_len == 0)
         return;
-    const struct redis_reply *found = redis_ask(r->redis, &err, "HKEYS", key, NULL);
+    const struct redis_reply *found = redis_ask(r->redis, NULL, "HKEYS", key, NULL);
     // The names live as long as the reply.
     for (size_t i = 0; i < redis_value(found).len && len < FORGET_MAX; i++) {
         struct span name = redis_value(redis_reply_at(found, i)).text;
@@ -134,7 +132,7 @@ forget_hooks(struct relay *r)
             snprintf(names[len++], sizeof *names, "%.*s", (int)name.len, name.at);
     }
     for (size_t i = 0; i < len; i++)
-        redis_ask(r->redis, &err, "HDEL", key, names[i], NULL);
+        redis_ask(r->redis, NULL, "HDEL", key, names[i], NULL);
 }
 
 // --- a stream ------------------------------------------------------------------------------------
@@ -152,26 +150,21 @@ field_of(const struct redis_reply *about, const char *name)
 static const struct redis_reply *
 stream_field(struct relay *r, const char *key, const char *name)
 {
-    struct err err;
-
-    return field_of(redis_ask(r->redis, &err, "XINFO", "STREAM", key, NULL), name);
+    return field_of(redis_ask(r->redis, NULL, "XINFO", "STREAM", key, NULL), name);
 }
 
 static uint64_t
 length_of(struct relay *r, const char *key)
 {
-    struct err err;
-
-    return (uint64_t)redis_value(redis_ask(r->redis, &err, "XLEN", key, NULL)).number;
+    return (uint64_t)redis_value(redis_ask(r->redis, NULL, "XLEN", key, NULL)).number;
 }
 
 static uint64_t
 max_lag(struct relay *r, const char *key)
 {
-    struct err err;
     int64_t max = 0, read = -1; // read: by the slowest group of unknown lag
     const struct redis_reply *groups =
-        redis_ask(r->redis, &err, "XINFO", "GROUPS", key, NULL);
+        redis_ask(r->redis, NULL, "XINFO", "GROUPS", key, NULL);
 
     for (size_t i = 0; i < redis_value(groups).len; i++) {
         const struct redis_reply *lag = field_of(redis_reply_at(groups, i), "lag");
@@ -208,11 +201,10 @@ trim_once(struct relay *r, const char *key, const char *how, const char *sign,
           uint64_t bound)
 {
     char number[24];
-    struct err err;
 
     snprintf(number, sizeof number, "%llu", (unsigned long long)bound);
     const struct redis_reply *reply =
-        redis_ask(r->redis, &err, "XTRIM", key, how, sign, number, NULL);
+        redis_ask(r->redis, NULL, "XTRIM", key, how, sign, number, NULL);
     report_refused(r, reply);
     return redis_value(reply).number;
 }
@@ -287,9 +279,8 @@ trim_stream(struct relay *r, const char *name, int64_t age_us, int64_t now_us, b
 static int64_t
 redis_time(struct relay *r)
 {
-    struct err err;
     uint64_t seconds, us;
-    const struct redis_reply *reply = redis_ask(r->redis, &err, "TIME", NULL);
+    const struct redis_reply *reply = redis_ask(r->redis, NULL, "TIME", NULL);
 
     report_refused(r, reply);
     if (!text_number(&seconds, redis_value(redis_reply_at(reply, 0)).text,

@@ -1,6 +1,7 @@
 // The loop: rounds of list, plan and write; between them, signals, the file, the lease and
 // the hooks' silence are checked every second or ten. One thread does it all, so that what
 // it knows needs no lock; civetweb's threads only read metrics.
+#include "base/file.h"
 #include "base/log.h"
 #include "base/metric.h"
 #include "edge/admin.h"
@@ -217,7 +218,7 @@ next_round_in(struct run *r, bool failed, bool other)
 static void
 stat_files(struct run *r)
 {
-    files_check(&r->files, files_stamp(0, r->w->file), files_secrets(r->w->config),
+    files_check(&r->files, file_stamp(r->w->file), files_secrets(r->w->config),
                 clock_boot_ms());
 }
 
@@ -423,7 +424,7 @@ start(struct run *r, struct err *err)
     struct worker *w = r->w;
 
     r->files.still_ms = times_ms("file-still", FILES_STILL_MS);
-    uint64_t stamp = files_stamp(0, w->file); // before it is read
+    uint64_t stamp = file_stamp(w->file); // before it is read
     if (load(r, w, err) < 0)
         return -1;
     files_check(&r->files, stamp, files_secrets(w->config), clock_boot_ms());

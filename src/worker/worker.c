@@ -1,10 +1,10 @@
 #include "worker/worker.h"
 
+#include "base/file.h"
 #include "program/output.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 // --- what is loaded ------------------------------------------------------------------------
 
@@ -136,29 +136,14 @@ worker_replace(struct worker *w, const struct worker *fresh)
 // --- the files it was loaded from ----------------------------------------------------------
 
 uint64_t
-files_stamp(uint64_t seed, const char *path)
-{
-    struct stat st;
-    uint64_t hash = seed ^ UINT64_C(0xcbf29ce484222325); // FNV-1a, a byte at a time
-
-    if (stat(path, &st) < 0)
-        return 0;
-    uint64_t values[] = {st.st_dev, st.st_ino, (uint64_t)st.st_size,
-                         (uint64_t)st.st_mtim.tv_sec, (uint64_t)st.st_mtim.tv_nsec};
-    for (size_t i = 0; i < sizeof values; i++)
-        hash = (hash ^ ((unsigned char *)values)[i]) * UINT64_C(0x100000001b3);
-    return hash | 1;
-}
-
-uint64_t
 files_secrets(const struct config *c)
 {
     uint64_t all = 0;
 
     for (size_t i = 0; i < c->secret_files.len; i++)
-        all = all * 31 + files_stamp(i, c->secret_files.at[i]);
+        all = all * 31 + file_stamp(c->secret_files.at[i]);
     if (c->account_api_token_file)
-        all = all * 31 + files_stamp(0, c->account_api_token_file);
+        all = all * 31 + file_stamp(c->account_api_token_file);
     return all;
 }
 

@@ -82,14 +82,13 @@ void apply_release(struct apply *a);
 // --- the files it was loaded from ----------------------------------------------------------
 
 // The configuration and the secrets it names. A change counts when all of them have stood still,
-// because half a file may be valid too, and deletes hooks. Pure but for files_stamp: the caller
-// gives the time.
+// because half a file may be valid too, and deletes hooks. The caller gives stamps and time.
 enum { FILES_STILL_MS = 5000 };
 
 struct files {
     int64_t still_ms;   // so long nothing may have changed; set before the first check
     int64_t changed_ms; // when the last change was seen
-    uint64_t config, secrets; // as seen last; config 0: it is not there
+    uint64_t config, secrets; // stamps as seen last; config 0: it is not there
     uint64_t loaded;          // the configuration in use
     bool announce;            // what it removes has not been announced yet
     int64_t announced_ms;
@@ -100,10 +99,6 @@ struct files {
         may_remove; // what is loaded is what is there, stands still, and what it removes was asked
                     // for, or announced twice still_ms ago: a writer may pause
 };
-
-// files_stamp makes a number of the file's inode, size and time, mixed into `seed`; 0 when it
-// is not there.
-uint64_t files_stamp(uint64_t seed, const char *path);
 
 // files_secrets is a stamp of all secrets that a configuration names.
 uint64_t files_secrets(const struct config *c);

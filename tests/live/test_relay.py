@@ -127,6 +127,33 @@ def test_rollbacks_and_kill_9_of_redis_that_forgets(place, redis):
         assert ship.said("lost data")
 
 
+def test_an_empty_redis_is_a_loss_only_for_a_journal_with_a_past(place, redis):
+    redis.kill()
+    with shipping(place, redis.socket) as ship:
+        post(ship, 1, 2)
+        redis.start()
+        ship.finish()
+        assert ship.said("begins with its first record") and not ship.said("lost")
+    redis.client.flushall()
+    with shipping(place, redis.socket) as ship:
+        ship.finish()
+        assert ship.said("all 2 records that the journal has are published")
+    assert numbers(redis) == [1, 2]
+
+
+def test_lines_about_redis_name_its_address(place):
+    with Redis(password="of-acrelay") as redis:
+        to = redis.port
+        with shipping(place, to, SHIP_USER="default", SHIP_PASSWORD="of-acrelay") as ship:
+            post(ship, 1, 1)
+            redis.kill()
+            wait_for("the loss", lambda: ship.said(f"wait in the journal for Redis at 127.0.0.1:{to}"))
+            redis.start()
+            wait_for("the return", lambda: ship.said(f"Redis at 127.0.0.1:{to} resumed after"))
+            ship.finish()
+            assert not ship.said("of-acrelay")
+
+
 @pytest.mark.parametrize("direction", ["cut_after", "cut_answer_after"])
 def test_a_connection_cut_after_each_number_of_bytes(place, redis, direction):
     """Of the requests or of the answers: before, within, and after a batch."""

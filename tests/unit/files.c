@@ -1,4 +1,5 @@
 // When a change of the configuration counts, and when it may remove hooks.
+#include "base/file.h"
 #include "worker/worker.h"
 
 #include <criterion/criterion.h>
@@ -127,23 +128,26 @@ Test(files, a_start_removes_nothing_before_the_file_stood_still, .init = start)
     cr_assert(removes(5));
 }
 
-Test(files, a_stamp_tells_size_time_and_inode)
+Test(files, a_stamp_tells_size_time_mode_and_inode)
 {
     char path[] = "/var/tmp/acrelay-files-XXXXXX", other[64];
     int fd = mkstemp(path);
 
-    uint64_t first = files_stamp(0, path);
+    uint64_t first = file_stamp(path);
     cr_assert_neq(first, 0);
-    cr_assert_eq(files_stamp(0, path), first);
+    cr_assert_eq(file_stamp(path), first);
     cr_assert_eq(write(fd, "x", 1), 1);
-    uint64_t second = files_stamp(0, path);
+    uint64_t second = file_stamp(path);
     cr_assert_neq(second, first);
     struct timespec times[2] = {{1, 0}, {1, 0}};
     cr_assert_eq(futimens(fd, times), 0);
-    cr_assert_neq(files_stamp(0, path), second);
+    uint64_t third = file_stamp(path);
+    cr_assert_neq(third, second);
+    cr_assert_eq(fchmod(fd, 0640), 0);
+    cr_assert_neq(file_stamp(path), third);
     snprintf(other, sizeof other, "%s.new", path);
     cr_assert_eq(rename(path, other), 0);
-    cr_assert_eq(files_stamp(0, path), 0);
+    cr_assert_eq(file_stamp(path), 0);
     close(fd);
     unlink(other);
 }
