@@ -92,20 +92,31 @@ is_served(const struct redis_reply *reply, struct err *err)
            is_error(reply, "ERR unknown command");
 }
 
-bool
-check_redis_role(struct redis *r, struct err *err)
+static bool
+is_master(struct redis *r, struct err *err)
 {
     if (!is_served(redis_ask(r, err, "PING", NULL), err))
         return false;
     const struct redis_reply *reply = redis_ask(r, err, "ROLE", NULL);
+    struct span role = redis_value(redis_reply_at(reply, 0)).text;
     if (!is_served(reply, err))
         return false;
-    struct span role = redis_value(redis_reply_at(reply, 0)).text;
-    if (role.len == 0 || span_is(role, "master"))
-        return true;
-    return err_set(err, ERR_AGAIN, "this Redis is a %.*s, not the master", (int)role.len,
-                   role.at),
-           false;
+    if (role.len > 0 && !span_is(role, "master"))
+        err_set(err, ERR_AGAIN, "this Redis is a %.*s, not the master", (int)role.len,
+                role.at);
+    return role.len == 0 || span_is(role, "master");
+}
+
+struct redis *
+check_redis_open(const struct cli *c, struct err *err)
+{
+    struct redis *r = cli_redis(c, err);
+
+    if (!r || is_master(r, err))
+        return r;
+    redis_close(r);
+    err_context(err, "%s", c->config->redis_url.text);
+    return NULL;
 }
 
 // The value of "name:value" in INFO.
@@ -454,15 +465,12 @@ check_redis(struct report *r)
     struct err err = {0};
 
     check_socket(r);
-    i.r = cli_redis(r->cli, &err);
+    i.r = check_redis_open(r->cli, &err);
     if (!i.r) {
         report_text(r, "redis", err.text);
-    } else if (!check_redis_role(i.r, &err)) {
-        err_context(&err, "%s", i.c->redis_url.text);
-        report_text(r, "redis", err.text);
-    } else {
-        check_all_of_it(&i);
-        r->redis_usable = !i.r->dead;
+        return;
     }
+    check_all_of_it(&i);
+    r->redis_usable = !i.r->dead;
     redis_close(i.r);
 }

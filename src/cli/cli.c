@@ -320,11 +320,16 @@ report_add(struct report *r, enum report_level level, enum exit_code code,
     vsnprintf(raw, sizeof raw, format, args);
     va_end(args);
     text_escape(text, sizeof text, span_of(raw));
-    output_wipe();
+    if (level > r->worst_level || !r->worst[0])
+        memcpy(r->worst, text, sizeof text);
+    r->worst_level = level > r->worst_level ? level : r->worst_level;
     r->errors += level == REPORT_ERROR;
     r->warnings += level == REPORT_WARNING;
     if (level == REPORT_ERROR && r->code == EXIT_CODE_OK)
         r->code = code;
+    if (r->is_silent)
+        return;
+    output_wipe();
     if (output.json) {
         output_text("result", span_of(words[level]));
         output_text("what", span_of(what));

@@ -134,6 +134,8 @@ void journal_add_delivery(const struct record *record, bool raw);
 
 // --- check and doctor -------------------------------------------------------------------
 
+enum report_level { REPORT_OK, REPORT_WARNING, REPORT_ERROR };
+
 // What `check` and `doctor` found: each finding is good, a warning or wrong, with what it is
 // about, a sentence, and for what is not good what to do.
 struct report {
@@ -142,11 +144,13 @@ struct report {
     enum exit_code code; // of the first error
     size_t errors, warnings;
     bool redis_usable, disk_is_full;
+    bool is_silent;   // nothing is printed
+    char worst[1024]; // the first sentence of the worst level
+    enum report_level worst_level;
 };
 
 // report_add prints a finding at once. `advice` says what to do, NULL when the sentence does;
 // `code` is the exit code when this is the first error.
-enum report_level { REPORT_OK, REPORT_WARNING, REPORT_ERROR };
 void report_add(struct report *r, enum report_level level, enum exit_code code,
                 const char *what, const char *advice, const char *format, ...)
     __attribute__((format(printf, 6, 7)));
@@ -172,8 +176,12 @@ int report_run(struct report *r, bool offline, const struct check *more, size_t 
 // check_redis looks at all that the relay needs of Redis, and writes nothing there.
 void check_redis(struct report *r);
 
-// check_redis_role asks whether it answers, and as a master. False with *err, which holds Redis's
-// own words. What the user may not ask (NOPERM) is not held against it.
-bool check_redis_role(struct redis *r, struct err *err);
+// check_redis_open is cli_redis, if it answers, and as a master; else NULL with *err, which holds
+// Redis's own words. What the user may not ask (NOPERM) is not held against it.
+struct redis *check_redis_open(const struct cli *c, struct err *err);
+
+// doctor_receiver and doctor_worker judge a program by what it answered.
+void doctor_receiver(struct report *r);
+void doctor_worker(struct report *r);
 
 #endif

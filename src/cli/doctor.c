@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <sys/timex.h>
 
+#define ON_DISK "free room on the disk: see `disk`"
+
 enum { PROBE_MS = 5000, LOST_SHOWN = 5 };
 static const double LAG_S = 60; // compared with a metric
 
@@ -42,32 +44,100 @@ examine_journal(struct report *r)
 {
     const struct admin_state *a = &r->cli->receiver;
     double room = metric(r, "acrelay_journal_free_bytes");
-    const char *advice = r->disk_is_full ? "free room on the disk, as said above (disk)"
-                         : room < (double)JOURNAL_SEGMENT
-                             ? "start Redis: what is published makes room; or raise "
-                               "journal.max and restart the receiver"
-                             : "see the receiver's log for the cause; check the disk "
-                               "(dmesg)";
+    bool full = room < (double)JOURNAL_SEGMENT;
+    const char *why = a->journal[0] ? a->journal
+                      : full ? "no space left on the disk, or journal.max is reached"
+                             : "see its log";
     char text[32];
 
     text_bytes(text, sizeof text, room > 0 ? (uint64_t)room : 0);
-    if (a->code == 503)
-        report_error(
-            r, EXIT_CODE_UNAVAILABLE, "journal", advice,
-            "deliveries cannot be stored and are answered with 503%s%s; room left "
-            "for records: %s",
-            a->journal[0] ? ": " : "", a->journal, text);
-    else if (a->journal[0] || room < (double)JOURNAL_SEGMENT)
-        report_warning(r, "journal", advice,
-                       "only %s of room left for records; after that, deliveries are "
-                       "answered with 503%s%s",
-                       text, a->journal[0] ? ": " : "", a->journal);
+    if (a->code == 503 || a->journal[0] || full)
+        report_error(r, EXIT_CODE_UNAVAILABLE, "journal",
+                     r->disk_is_full ? ON_DISK
+                     : full          ? "start Redis: what is published makes room; or "
+                                       "raise journal.max and restart the receiver"
+                                     : "check the disk (dmesg)",
+                     "deliveries %s stored and are answered with 503: %s; room left "
+                     "for records: %s",
+                     a->code == 503 ? "cannot be" : "will soon not be", why, text);
     else
         report_ok(r, "journal", "deliveries are being stored; room left for records: %s",
                   text);
 }
 
-// What a running program has loaded, against the file.
+// In the receiver's own words: what this command sees of Redis may be something else.
+static void
+examine_relay(struct report *r)
+{
+    const char *words = r->cli->receiver.redis;
+    double waiting = metric(r, "acrelay_journal_unpublished_records");
+    double age = metric(r, "acrelay_journal_oldest_unpublished_age_seconds");
+    bool up = metric(r, "acrelay_redis_up") > 0;
+    char text[32];
+
+    text_duration(text, sizeof text, (int64_t)(age * 1000));
+    if (metric(r, "acrelay_relay_shipping") == 0)
+        report_error(r, EXIT_CODE_UNAVAILABLE, "relay", cli_redis_advice(words)->advice,
+                     "%s (%s); waiting: %.0f, the oldest for %s",
+                     up ? "the relay has stopped" : "deliveries are not reaching Redis",
+                     words[0] ? words : "no reason given", waiting, text);
+    else if (age > LAG_S)
+        report_warning(r, "relay",
+                       "it will catch up unless Redis is too slow: check again",
+                       "deliveries that wait: %.0f, the oldest for %s", waiting, text);
+    else
+        report_ok(r, "relay", "deliveries are being published; %.0f on the way", waiting);
+}
+
+void
+doctor_receiver(struct report *r)
+{
+    if (r->cli->receiver.code == 0) {
+        report_error(r, EXIT_CODE_UNAVAILABLE, "receiver",
+                     "see systemctl status acrelayd; with the socket unit posts wait "
+                     "until it is running, without it they are lost",
+                     "acrelayd does not answer on %s: %s",
+                     r->cli->config->receiver_admin.text, r->cli->receiver.reason);
+        return;
+    }
+    examine_journal(r);
+    examine_relay(r);
+}
+
+void
+doctor_worker(struct report *r)
+{
+    const struct config *c = r->cli->config;
+    const struct admin_state *w = &r->cli->worker;
+
+    if (!c->account_api_url)
+        return;
+    if (w->code == 0)
+        report_warning(r, "worker",
+                       "see systemctl status acrelay-worker; until it is running, a "
+                       "webhook that ActiveCampaign disables goes unnoticed",
+                       "acrelay-worker does not answer on %s: %s", c->worker_admin.text,
+                       w->reason);
+    else if (strstr(w->activecampaign, "first round"))
+        report_warning(r, "worker", "check again in a minute", "%s", w->activecampaign);
+    else if (w->code != 200 || w->activecampaign[0])
+        report_error(r, EXIT_CODE_UNAVAILABLE, "worker",
+                     "until a round succeeds, a webhook that ActiveCampaign disables "
+                     "goes unnoticed; see activecampaign below",
+                     "%s",
+                     w->activecampaign[0] ? w->activecampaign : "its last round failed");
+    else if (metric(r, "acrelay_worker_leader") == 0)
+        report_warning(
+            r, "worker", "check the worker that is the leader",
+            "on standby: another worker is the leader, or the leader is unknown");
+    else
+        report_ok(r, "worker", "its last round found the webhooks in sync");
+    if (w->code)
+        report_ok(r, "api rate", "at most %g requests a second", c->worker_api_rate);
+}
+
+// --- what the running programs have loaded --------------------------------------------------
+
 static void
 examine_reload(struct report *r, const char *program, const struct admin_state *state)
 {
@@ -75,7 +145,7 @@ examine_reload(struct report *r, const char *program, const struct admin_state *
         report_error(r, EXIT_CODE_CONFIG, "settings",
                      "fix the file; it is then loaded automatically", "%s: %s", program,
                      state->reload);
-    else if (state->code && !state->reload_ok)
+    else if (!state->reload_ok)
         report_error(r, EXIT_CODE_CONFIG, "settings",
                      "fix it and reload again, or restart if a setting requires it",
                      "%s refused the last reload and kept its configuration: %s", program,
@@ -107,79 +177,13 @@ examine_urls(struct report *r)
     secrets_release(s);
 }
 
-// In the receiver's own words: what this command sees of Redis may be something else.
 static void
-examine_relay(struct report *r)
+examine_settings(struct report *r)
 {
-    const char *words = r->cli->receiver.redis;
-    double waiting = metric(r, "acrelay_journal_unpublished_records");
-    double age = metric(r, "acrelay_journal_oldest_unpublished_age_seconds");
-    bool up = metric(r, "acrelay_redis_up") > 0;
-    char text[32];
-
-    text_duration(text, sizeof text, (int64_t)(age * 1000));
-    if (metric(r, "acrelay_relay_shipping") == 0)
-        report_error(r, EXIT_CODE_UNAVAILABLE, "relay", cli_redis_advice(words)->advice,
-                     "%s (%s); waiting: %.0f, the oldest for %s",
-                     up ? "the relay has stopped" : "deliveries are not reaching Redis",
-                     words[0] ? words : "no reason given", waiting, text);
-    else if (age > LAG_S)
-        report_warning(r, "relay",
-                       "it will catch up unless Redis is too slow: check again",
-                       "deliveries that wait: %.0f, the oldest for %s", waiting, text);
-    else
-        report_ok(r, "relay", "deliveries are being published; %.0f on the way", waiting);
-}
-
-static void
-examine_receiver(struct report *r)
-{
-    if (r->cli->receiver.code == 0) {
-        report_error(r, EXIT_CODE_UNAVAILABLE, "receiver",
-                     "see systemctl status acrelayd; with the socket unit posts wait "
-                     "until it is running, without it they are lost",
-                     "acrelayd does not answer on %s: %s",
-                     r->cli->config->receiver_admin.text, r->cli->receiver.reason);
-        return;
-    }
     examine_reload(r, "the receiver", &r->cli->receiver);
+    examine_reload(r, "the worker", &r->cli->worker);
     if (!r->cli->is_last_good)
         examine_urls(r);
-    examine_journal(r);
-    examine_relay(r);
-}
-
-static void
-examine_worker(struct report *r)
-{
-    const struct config *c = r->cli->config;
-    const struct admin_state *w = &r->cli->worker;
-
-    if (!c->account_api_url)
-        return;
-    examine_reload(r, "the worker", w);
-    if (w->code == 0)
-        report_warning(r, "worker",
-                       "see systemctl status acrelay-worker; until it is running, a "
-                       "webhook that ActiveCampaign disables goes unnoticed",
-                       "acrelay-worker does not answer on %s: %s", c->worker_admin.text,
-                       w->reason);
-    else if (strstr(w->activecampaign, "first round"))
-        report_warning(r, "worker", "check again in a minute", "%s", w->activecampaign);
-    else if (w->code != 200 || w->activecampaign[0])
-        report_error(r, EXIT_CODE_UNAVAILABLE, "worker",
-                     "until a round succeeds, a webhook that ActiveCampaign disables "
-                     "goes unnoticed; see activecampaign below",
-                     "%s",
-                     w->activecampaign[0] ? w->activecampaign : "its last round failed");
-    else if (metric(r, "acrelay_worker_leader") == 0)
-        report_warning(
-            r, "worker", "check the worker that is the leader",
-            "on standby: another worker is the leader, or the leader is unknown");
-    else
-        report_ok(r, "worker", "its last round found the webhooks in sync");
-    if (w->code)
-        report_ok(r, "api rate", "at most %g requests a second", c->worker_api_rate);
 }
 
 // --- counters -------------------------------------------------------------------------------
@@ -230,9 +234,8 @@ static void
 examine_counters(struct report *r)
 {
     // A full disk makes writes fail, too.
-    const char *on_sync = r->disk_is_full
-                              ? "free room on the disk, as said above (disk)"
-                              : "check the health of the disk (dmesg, smartctl)";
+    const char *on_sync =
+        r->disk_is_full ? ON_DISK : "check the health of the disk (dmesg, smartctl)";
     double left = r->cli->receiver.left_posts;
 
     if (left > 0)
@@ -429,8 +432,9 @@ examine_public_url(struct report *r)
 // --- the command ----------------------------------------------------------------------------
 
 static const struct check checks[] = {
-    {"examining the receiver", examine_receiver},
-    {"examining the worker", examine_worker},
+    {"examining the receiver", doctor_receiver},
+    {"examining the worker", doctor_worker},
+    {"examining what they have loaded", examine_settings},
     {"examining the counters", examine_counters},
     {"checking the clock", examine_clock},
     // from here on not offline, and by a file that is valid
@@ -445,7 +449,7 @@ run_doctor(void *cli, struct err *err)
     struct report r = {.cli = c, .deep = true};
 
     (void)err;
-    return report_run(&r, false, checks, options_has(c->options, "offline") ? 4 : 6);
+    return report_run(&r, false, checks, options_has(c->options, "offline") ? 5 : 7);
 }
 
 static const struct option doctor_options[] = {

@@ -10,6 +10,7 @@
 #include "worker/known.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 struct status {
     struct cli *cli;
@@ -51,7 +52,7 @@ figure(const char *member, const char *label, enum unit unit, double value)
         printf("  %-26s %s\n", label, text);
 }
 
-// --- receiver -------------------------------------------------------------------------
+// --- the programs ---------------------------------------------------------------------
 
 static void
 show_reload(const char *member, const struct admin_state *state)
@@ -65,82 +66,82 @@ show_reload(const char *member, const struct admin_state *state)
                output_color(OUTPUT_PLAIN));
 }
 
+// What it counts itself: entries that Redis added and could not confirm are not among them.
+static const struct {
+    const char *member, *label;
+    enum unit unit;
+    const char *metric;
+} figures[] = {
+    {"requests", "requests", COUNT, "acrelay_requests_total"},
+    {"refused", "answered with 503", COUNT, "acrelay_journal_refused_total"},
+    {"entries", "entries confirmed by Redis", COUNT, "acrelay_relay_entries_total"},
+    {"waiting", "waiting to be published", COUNT, "acrelay_journal_unpublished_records"},
+    {"waiting_seconds", "the oldest of them for", SECONDS,
+     "acrelay_journal_oldest_unpublished_age_seconds"},
+    {"dead_letters", "dead letters", COUNT, "acrelay_dead_letters_total"},
+    {"journal_bytes", "journal on disk", BYTES, "acrelay_journal_bytes"},
+    {"journal_free_bytes", "room left for records", BYTES, "acrelay_journal_free_bytes"},
+};
+
 static void
 show_figures(const struct admin_state *r)
 {
-    static const struct {
-        const char *member, *label;
-        enum unit unit;
-        const char *metric, *plus; // another metric, or NULL
-    } figures[] = {
-        {"requests", "requests", COUNT, "acrelay_requests_total", NULL},
-        {"refused", "answered with 503 since start", COUNT,
-         "acrelay_journal_refused_total", NULL},
-        {"entries", "entries confirmed by Redis", COUNT, "acrelay_relay_entries_total",
-         NULL},
-        {"waiting", "waiting to be published", COUNT,
-         "acrelay_journal_unpublished_records", NULL},
-        {"waiting_seconds", "the oldest of them for", SECONDS,
-         "acrelay_journal_oldest_unpublished_age_seconds", NULL},
-        {"repeats", "duplicates marked or dropped", COUNT,
-         "acrelay_relay_repeats_marked_total", "acrelay_relay_repeats_dropped_total"},
-        {"dead_letters", "dead letters since start", COUNT, "acrelay_dead_letters_total",
-         NULL},
-        {"journal_bytes", "journal on disk", BYTES, "acrelay_journal_bytes", NULL},
-        {"journal_free_bytes", "room left for records", BYTES,
-         "acrelay_journal_free_bytes", NULL},
-    };
-    double value, plus = 0;
+    const struct buf *page = &r->metrics;
+    double value;
 
-    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
-        bool found = admin_find_metric(&r->metrics, figures[i].metric, &value);
-        if (!found && figures[i].unit == SECONDS) // nothing waits
-            continue;
-        if (figures[i].plus)
-            plus = admin_sum_metric(&r->metrics, figures[i].plus);
-        figure(figures[i].member, figures[i].label, figures[i].unit, value + plus);
-        plus = 0;
-    }
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
+        if (admin_find_metric(page, figures[i].metric, &value) ||
+            figures[i].unit != SECONDS)
+            figure(figures[i].member, figures[i].label, figures[i].unit, value);
+    figure("repeats", "duplicates marked or dropped", COUNT,
+           admin_sum_metric(page, "acrelay_relay_repeats_marked_total") +
+               admin_sum_metric(page, "acrelay_relay_repeats_dropped_total"));
     if (r->left_posts > 0)
         figure("left_posts", "404 for hooks not in the file", COUNT, r->left_posts);
-    if (admin_sum_metric(&r->metrics, "acrelay_relay_cursor_known") > 0)
+    if (admin_sum_metric(page, "acrelay_relay_cursor_known") > 0)
         return;
     output_json("waiting_at_most", "true");
     if (!output.json)
-        puts("  waiting: all records in the journal, at most: only Redis knows which are "
+        puts("  waiting, at most: all records in the journal, until Redis says which are "
              "published");
+}
+
+// As doctor judges it.
+static void
+show_program(struct status *s, const char *name, void (*examine)(struct report *r),
+             bool ok, const char *good)
+{
+    struct report r = {.cli = s->cli, .is_silent = true};
+
+    examine(&r);
+    ok = ok && r.errors == 0;
+    title(name, ok, r.errors + r.warnings ? r.worst : good);
+    s->healthy = s->healthy && ok;
 }
 
 static void
 show_receiver(struct status *s)
 {
     const struct admin_state *r = &s->cli->receiver;
-    char text[1024] = "accepts and publishes deliveries";
-    double room;
-    bool full = admin_find_metric(&r->metrics, "acrelay_journal_free_bytes", &room) &&
-                room < (double)JOURNAL_SEGMENT;
-    const char *why = r->journal[0] ? r->journal
-                      : full ? "no space left on the disk, or journal.max is reached"
-                             : "see its log";
 
-    s->healthy = false;
-    if (!r->code)
-        snprintf(text, sizeof text, "does not answer on its admin address: %s",
-                 r->reason);
-    else if (r->code == 503)
-        snprintf(text, sizeof text,
-                 "REFUSES deliveries (503) because they cannot be stored: %s", why);
-    else if (r->journal[0] || full)
-        snprintf(text, sizeof text, "has no room for more deliveries: %s", why);
-    else if (admin_sum_metric(&r->metrics, "acrelay_relay_shipping") == 0)
-        snprintf(text, sizeof text, "accepts deliveries, but does not publish them: %s",
-                 r->redis[0] ? r->redis : why);
-    else
-        s->healthy = true;
-    title("receiver", s->healthy, text);
+    show_program(s, "receiver", doctor_receiver, true,
+                 "accepts and publishes deliveries");
     show_reload("reload", r);
     if (r->code)
         show_figures(r);
+}
+
+static void
+show_worker(struct status *s)
+{
+    const struct admin_state *w = &s->cli->worker;
+    const struct config *c = s->cli->config;
+
+    if (!w->code && !(c->account_api_url && c->account_api_token_file))
+        return;
+    show_program(s, "worker", doctor_worker, w->code == 200 && !w->activecampaign[0],
+                 "keeps the webhooks in sync");
+    show_reload("worker_reload", w);
 }
 
 // --- streams --------------------------------------------------------------------------
@@ -168,13 +169,10 @@ static void
 show_streams(struct status *s)
 {
     const struct config *c = s->cli->config;
-    char member[96], label[96], text[1024];
+    char member[96], label[96], answers[sizeof s->redis_err.text];
 
-    if (s->redis)
-        snprintf(text, sizeof text, "%s answers", c->redis_url.text);
-    else
-        snprintf(text, sizeof text, "%s: %s", c->redis_url.text, s->redis_err.text);
-    title("redis", s->redis != NULL, text);
+    snprintf(answers, sizeof answers, "%s answers", c->redis_url.text);
+    title("redis", s->redis != NULL, s->redis ? answers : s->redis_err.text);
     s->healthy = s->healthy && s->redis;
     for (size_t i = 0; s->redis && i < c->streams.len; i++) {
         snprintf(member, sizeof member, "stream_%s", c->streams.at[i]);
@@ -188,23 +186,10 @@ show_streams(struct status *s)
 // --- hooks ----------------------------------------------------------------------------
 
 struct hook_seen {
+    const char *name;
     char last[CLOCK_TEXT]; // time of the last event, "" none
     struct state state;    // as the worker says
-    char error[200];       // why one of them is not known
 };
-
-static struct span
-ask_hook(struct status *s, const char *key, const char *name, struct hook_seen *seen)
-{
-    char full[SCRIPT_KEY];
-    struct err err = {0};
-
-    script_key(full, s->cli->config->redis_namespace, span_of(key));
-    const struct redis_reply *reply = cli_ask(s->redis, &err, "HGET", full, name);
-    if (!reply)
-        snprintf(seen->error, sizeof seen->error, "%.199s", err.text);
-    return redis_value(reply).text;
-}
 
 // By Redis's clock, which made the time: ours may be another.
 static void
@@ -222,112 +207,94 @@ add_age(struct status *s, const struct hook_seen *seen, char *text, size_t size)
     snprintf(text, size, ", %s ago", age);
 }
 
-static void
-print_hook(struct status *s, const char *name, const struct hook_seen *seen)
+static bool
+is_in(const struct hook_seen *seen, const char *state)
 {
-    bool silent = strcmp(seen->state.name, "silent") == 0;
-    bool left = strcmp(seen->state.name, "left") == 0;
-    bool bad = silent || left || seen->error[0];
+    return strcmp(seen->state.name, state) == 0;
+}
+
+static void
+print_hook(struct status *s, const struct hook_seen *seen)
+{
+    bool silent = is_in(seen, "silent"), left = is_in(seen, "left");
     char age[48];
 
     output_open(NULL, '{');
-    output_text("name", span_of(name));
+    output_text("name", span_of(seen->name));
     output_text("last_event", span_of(seen->last));
     output_text("state", span_of(seen->state.name));
-    if (seen->error[0])
-        output_text("error", span_of(seen->error));
     add_age(s, seen, age, sizeof age);
     output_close('{');
-    if (output.json)
-        return;
-    printf("  %-26s %s%.19s%s", name, seen->last[0] ? "last event " : "",
-           seen->last[0] ? seen->last
-           : bad         ? ""
-                         : "no event yet",
-           age);
-    printf("  %s%s%s%s\n", output_color(bad ? OUTPUT_BAD : OUTPUT_PLAIN), seen->error,
-           silent ? "silent for longer than expect_every"
-           : left ? "left: not in the file any more, but ActiveCampaign still posts to "
-                    "it and gets 404"
-                  : seen->state.name,
-           output_color(OUTPUT_PLAIN));
+    s->healthy = s->healthy && !silent && !left;
+    if (!output.json)
+        printf("  %-26s %s%.19s%s  %s%s%s\n", seen->name,
+               seen->last[0] ? "last event "
+               : left        ? ""
+                             : "no event yet",
+               seen->last, age, output_color(silent || left ? OUTPUT_BAD : OUTPUT_PLAIN),
+               silent ? "silent for longer than expect_every"
+               : left ? "left: not in the file any more, but ActiveCampaign still posts "
+                        "to it and gets 404"
+                      : seen->state.name,
+               output_color(OUTPUT_PLAIN));
 }
 
-// Those that the worker knows of at ActiveCampaign and the file names no more.
-static size_t
-show_left(struct status *s)
+// NULL when it is not known, which is said.
+static const struct redis_reply *
+ask_hooks(struct status *s, const char *name)
 {
-    char key[SCRIPT_KEY], name[128];
+    char key[SCRIPT_KEY];
     struct err err = {0};
-    size_t left = 0;
 
-    script_key(key, s->cli->config->redis_namespace, SPAN("hooks"));
+    script_key(key, s->cli->config->redis_namespace, span_of(name));
     const struct redis_reply *all = cli_ask(s->redis, &err, "HGETALL", key);
-    if (!all && !output.json)
-        printf("  hooks that left the file: not checked: %s\n", err.text);
-    for (size_t i = 0; i + 1 < redis_value(all).len; i += 2) {
-        struct span raw = redis_value(redis_reply_at(all, i)).text;
-        struct hook_seen seen = {.last = ""};
-        state_read(&seen.state, redis_value(redis_reply_at(all, i + 1)).text);
-        if (strcmp(seen.state.name, "left") != 0 || config_find_hook(s->cli->config, raw))
-            continue;
-        text_escape(name, sizeof name, raw);
-        print_hook(s, name, &seen);
-        left++;
-    }
-    return left;
+    if (all)
+        return all;
+    s->healthy = false;
+    output_text("hooks_error", span_of(err.text));
+    if (!output.json)
+        printf("  %s%s: %s%s\n", output_color(OUTPUT_BAD), key, err.text,
+               output_color(OUTPUT_PLAIN));
+    return NULL;
 }
 
+// Those of the file, and those that the worker knows of at ActiveCampaign and the file names no
+// more. The first reply is gone with the second.
 static void
 show_hooks(struct status *s)
 {
     const struct config *c = s->cli->config;
-    size_t silent = 0, unknown = 0;
+    struct hook_seen *seen = calloc(c->hooks_len, sizeof *seen), gone = {.last = ""};
+    size_t silent = 0, left = 0;
+    char name[128];
 
-    if (!s->redis)
-        return;
     if (!output.json)
         printf("%shooks%s\n", output_color(OUTPUT_STRONG), output_color(OUTPUT_PLAIN));
+    const struct redis_reply *all = ask_hooks(s, "last");
+    for (size_t i = 0; i < c->hooks_len; i++)
+        text_escape(seen[i].last, CLOCK_TEXT, cli_field(all, c->hooks[i].name));
+    all = ask_hooks(s, "hooks");
     output_open("hooks", '[');
-    for (size_t i = 0; i < c->hooks_len && !s->redis->dead; i++) {
-        struct hook_seen seen = {.last = ""};
-        const char *name = c->hooks[i].name;
-        text_escape(seen.last, sizeof seen.last, ask_hook(s, "last", name, &seen));
-        state_read(&seen.state, ask_hook(s, "hooks", name, &seen));
-        print_hook(s, name, &seen);
-        silent += strcmp(seen.state.name, "silent") == 0;
-        unknown += seen.error[0] != '\0';
+    for (size_t i = 0; i < c->hooks_len; i++) {
+        seen[i].name = c->hooks[i].name;
+        state_read(&seen[i].state, cli_field(all, seen[i].name));
+        print_hook(s, &seen[i]);
+        silent += is_in(&seen[i], "silent");
     }
-    size_t left = show_left(s);
+    for (size_t i = 0; i + 1 < redis_value(all).len; i += 2) {
+        struct span raw = redis_value(redis_reply_at(all, i)).text;
+        state_read(&gone.state, redis_value(redis_reply_at(all, i + 1)).text);
+        if (!is_in(&gone, "left") || config_find_hook(c, raw))
+            continue;
+        text_escape(name, sizeof name, raw);
+        gone.name = name;
+        print_hook(s, &gone);
+        left++;
+    }
     output_close('[');
     output_number("hooks_silent", silent);
     output_number("hooks_left", left);
-    s->healthy = s->healthy && silent == 0 && left == 0 && unknown == 0;
-}
-
-// --- worker ---------------------------------------------------------------------------
-
-static void
-show_worker(struct status *s)
-{
-    const struct admin_state *w = &s->cli->worker;
-    const struct config *c = s->cli->config;
-    bool leads = admin_sum_metric(&w->metrics, "acrelay_worker_leader") > 0;
-    bool ok = w->code == 200 && !w->activecampaign[0];
-    char reason[300];
-
-    if (!w->code && !(c->account_api_url && c->account_api_token_file))
-        return;
-    snprintf(reason, sizeof reason, "does not answer on its admin address: %s",
-             w->reason);
-    title("worker", ok,
-          !w->code               ? reason
-          : w->activecampaign[0] ? w->activecampaign
-          : !ok                  ? "its last round failed"
-          : leads                ? "keeps the webhooks in sync"
-                                 : "on standby: another worker is the leader");
-    show_reload("worker_reload", w);
-    s->healthy = s->healthy && ok;
+    free(seen);
 }
 
 // --- the command ----------------------------------------------------------------------
@@ -339,11 +306,7 @@ ask_redis(struct status *s)
     struct err err;
 
     output_wait("asking Redis (%s)", s->cli->config->redis_url.text);
-    s->redis = cli_redis(s->cli, &s->redis_err);
-    if (s->redis && !check_redis_role(s->redis, &s->redis_err)) {
-        redis_close(s->redis);
-        s->redis = NULL;
-    }
+    s->redis = check_redis_open(s->cli, &s->redis_err);
     if (!s->redis)
         return;
     const struct redis_reply *now = redis_ask(s->redis, &err, "TIME", NULL);
@@ -354,7 +317,7 @@ ask_redis(struct status *s)
 static int
 run_status(void *cli, struct err *err)
 {
-    struct status s = {.cli = cli};
+    struct status s = {.cli = cli, .healthy = true};
     char line[PROBLEM_LINE];
 
     (void)err;
@@ -367,7 +330,8 @@ run_status(void *cli, struct err *err)
         output_text("configuration", span_of(problems_first(&s.cli->problems, line)));
     show_receiver(&s);
     show_streams(&s);
-    show_hooks(&s);
+    if (s.redis && !s.redis->dead)
+        show_hooks(&s);
     show_worker(&s);
     s.healthy = s.healthy && !s.cli->is_last_good;
     output_json("healthy", "%s", s.healthy ? "true" : "false");
