@@ -9,45 +9,38 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-// Each shell asks the program itself what may stand there.
+// Each shell asks the program itself what may stand there. In the order of shell_words.
+static const char *const shell_words[] = {"bash", "zsh", "fish", NULL};
+static const char *const shell_scripts[] = {
+    "_acrelay() {\n"
+    "    local IFS=$'\\n' cur=\"${COMP_WORDS[COMP_CWORD]}\"\n"
+    "    COMPREPLY=($(compgen -W \"$(\"${COMP_WORDS[0]}\" --complete \\\n"
+    "        \"${COMP_WORDS[@]:1:COMP_CWORD}\" 2>/dev/null | cut -f 1)\" -- \"$cur\"))\n"
+    "}\n"
+    "complete -o default -F _acrelay acrelayd acrelay-worker acrelay\n",
+    "#compdef acrelayd acrelay-worker acrelay\n"
+    "local -a found\n"
+    "found=(\"${(@f)$(\"${words[1]}\" --complete \"${(@)words[2,CURRENT]}\" "
+    "2>/dev/null)}\")\n"
+    "if [[ -n \"$found\" ]]; then compadd -- \"${(@)found%%$'\\t'*}\"; else _files; fi\n",
+    "for program in acrelayd acrelay-worker acrelay\n"
+    "    complete -c $program -a \"($program --complete (commandline -opc)[2..] "
+    "(commandline -ct))\"\n"
+    "end\n"};
+
 static int
 run_completion(void *cli, struct err *err)
 {
-    static const char bash[] =
-        "_acrelay() {\n"
-        "    local IFS=$'\\n' cur=\"${COMP_WORDS[COMP_CWORD]}\"\n"
-        "    COMPREPLY=($(compgen -W \"$(\"${COMP_WORDS[0]}\" --complete \\\n"
-        "        \"${COMP_WORDS[@]:1:COMP_CWORD}\" 2>/dev/null | cut -f 1)\" -- "
-        "\"$cur\"))\n"
-        "}\n"
-        "complete -o default -F _acrelay acrelayd acrelay-worker acrelay\n";
-    static const char zsh[] = "#compdef acrelayd acrelay-worker acrelay\n"
-                              "local -a found\n"
-                              "found=(\"${(@f)$(\"${words[1]}\" --complete "
-                              "\"${(@)words[2,CURRENT]}\" 2>/dev/null)}\")\n"
-                              "if [[ -n \"$found\" ]]; then compadd -- "
-                              "\"${(@)found%%$'\\t'*}\"; else _files; fi\n";
-    static const char fish[] =
-        "for program in acrelayd acrelay-worker acrelay\n"
-        "    complete -c $program -a \"($program --complete (commandline -opc)[2..] "
-        "(commandline -ct))\"\n"
-        "end\n";
-    struct cli *c = cli;
-    const char *shell = c->options->arguments[0];
-    const char *text = strcmp(shell, "bash") == 0   ? bash
-                       : strcmp(shell, "zsh") == 0  ? zsh
-                       : strcmp(shell, "fish") == 0 ? fish
-                                                    : NULL;
+    const char *shell = ((struct cli *)cli)->options->arguments[0];
 
-    (void)err;
-    if (text)
-        fputs(text, stdout);
-    else
-        fprintf(stderr, "acrelay: completions are available for bash, zsh and fish\n");
-    return text ? EXIT_CODE_OK : EXIT_CODE_USAGE;
+    for (size_t i = 0; shell_words[i]; i++)
+        if (strcmp(shell, shell_words[i]) == 0) {
+            fputs(shell_scripts[i], stdout);
+            return EXIT_CODE_OK;
+        }
+    return err_exit(err, EXIT_CODE_USAGE,
+                    "completions are available for bash, zsh and fish");
 }
-
-static const char *const shell_words[] = {"bash", "zsh", "fish", NULL};
 
 static const struct command completion_commands[] = {
     {"completion", "<shell>", "print the completion script for bash, zsh or fish", 1, 1,

@@ -217,25 +217,22 @@ run_journal_salvage(void *cli, struct err *err)
 static int
 claim(struct cli *c, const char *id, const char *directory, struct err *err)
 {
-    struct redis_options redis;
-    struct buf password;
-    uint64_t cursor = 0;
-    int result = config_redis_options(&redis, c->config, &password, err);
+    uint64_t cursor = 0; // where there is none
 
     output_wait("asking Redis (%s)", c->config->redis_url.text);
-    if (result == 0 && relay_claim(&redis, c->config->redis_namespace, id, directory,
-                                   &cursor, err) < 0) {
-        err->exit = cli_redis_advice(err->text)->code;
-        result = -1;
-    }
+    struct redis *r = cli_redis(c, err);
+    const struct redis_reply *reply =
+        r ? cli_reply(relay_claim(r, c->config->redis_namespace, id, directory, err), err)
+          : NULL;
     output_wait_end();
-    buf_wipe(&password);
-    if (result < 0)
-        return -1;
-    printf(output.json ? "{\"journal\":\"%s\",\"cursor\":%llu,\"done\":true}\n"
-                       : "journal %s is now published from here; its cursor is at %llu\n",
-           id, (unsigned long long)cursor);
-    return 0;
+    int result = reply ? 0 : -1;
+    (void)entry_sequence(&cursor, redis_value(reply).text);
+    redis_close(r);
+    if (result == 0 && !output.json)
+        printf("journal %s is now published from here; its cursor is at %llu\n", id,
+               (unsigned long long)cursor);
+    output_number("cursor", cursor);
+    return result;
 }
 
 static int
@@ -243,17 +240,18 @@ run_journal_claim(void *cli, struct err *err)
 {
     struct cli *c = cli;
     const char *directory = cli_directory(c, err);
+    bool really = options_has(c->options, "yes");
     char id[JOURNAL_ID_TEXT];
     struct cursor *cursor = cursor_open_reader(directory, 0, id, err);
 
-    if (!cursor)
-        return -1;
     cursor_close(cursor);
-    if (options_has(c->options, "yes"))
-        return claim(c, id, directory, err);
+    if (!cursor || (really && claim(c, id, directory, err) < 0))
+        return -1;
+    output_text("journal", span_of(id));
+    output_json("done", really ? "true" : "false");
     if (output.json)
-        printf("{\"journal\":\"%s\",\"done\":false}\n", id);
-    else
+        output_line(stdout);
+    else if (!really)
         printf("journal %s in %s would be claimed for this machine and directory.\nDo "
                "this only if no other copy of it is running. --yes does it.\n",
                id, directory);

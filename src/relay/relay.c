@@ -225,34 +225,20 @@ make_owner(char to[SCRIPT_OWNER], const char *directory)
     free(real);
 }
 
-int
-relay_claim(const struct redis_options *redis, const char *namespace,
-            const char *journal_id, const char *directory, uint64_t *cursor,
-            struct err *err)
+const struct redis_reply *
+relay_claim(struct redis *r, const char *namespace, const char *journal_id,
+            const char *directory, struct err *err)
 {
     char key[SCRIPT_KEY], name[7 + JOURNAL_ID_TEXT], owner[SCRIPT_OWNER];
-    struct redis *r = redis_open(redis, err);
-    const struct redis_reply *reply;
-    int result = -1;
 
-    if (!r)
-        return -1;
     snprintf(name, sizeof name, "cursor:%s", journal_id);
     script_key(key, namespace, span_of(name));
     make_owner(owner, directory);
-    reply = redis_ask(r, err, "HSET", key, "owner", owner, "check", "", NULL);
-    if (reply && redis_value(reply).kind != REDIS_ERROR)
-        reply = redis_ask(r, err, "HGET", key, "sequence", NULL);
-    struct span text = redis_value(reply).text;
-    if (redis_value(reply).kind == REDIS_ERROR)
-        err_set(err, ERR_INPUT, "Redis says: %.*s", (int)text.len, text.at);
-    else if (reply)
-        result = 0;
-    *cursor = 0;
-    if (result == 0)
-        (void)entry_sequence(cursor, text); // stays 0 when there is none
-    redis_close(r);
-    return result;
+    const struct redis_reply *reply =
+        redis_ask(r, err, "HSET", key, "owner", owner, "check", "", NULL);
+    if (!reply || redis_value(reply).kind == REDIS_ERROR)
+        return reply;
+    return redis_ask(r, err, "HGET", key, "sequence", NULL);
 }
 
 // --- start and stop --------------------------------------------------------------------------

@@ -48,11 +48,11 @@ void relay_read_status(struct relay *r, struct relay_status *status);
 // --- what an operator's command does -------------------------------------------------------
 
 // relay_claim makes the cursor of this journal the place's, whosever it was, and forgets its
-// check: the operator's word that no other copy of the journal ships any more. *cursor is
-// where it stands (0: there was none).
-int relay_claim(const struct redis_options *redis, const char *namespace,
-                const char *journal_id, const char *directory, uint64_t *cursor,
-                struct err *err);
+// check: the operator's word that no other copy of the journal ships any more. The reply is the
+// sequence where it stands (nil: there was none), or Redis's error; NULL with *err.
+const struct redis_reply *relay_claim(struct redis *r, const char *namespace,
+                                      const char *journal_id, const char *directory,
+                                      struct err *err);
 
 // relay_replay adds the entry once more, with ce_replay (its time) at the end: an
 // operator's act outside the cursor. -1: refused (ERR_INPUT) or the connection is dead.
