@@ -161,7 +161,7 @@ secret_of(const struct secrets *s, const struct hook *hook)
 }
 
 static void
-add_uses(const size_t *uses, size_t len)
+show_uses(const struct config *c, const size_t *uses, size_t len)
 {
     output_open("secrets", '[');
     for (size_t i = 0; i < len; i++) {
@@ -169,16 +169,8 @@ add_uses(const size_t *uses, size_t len)
         output_number("number", i + 1);
         output_number("hooks", uses[i]);
         output_close('{');
-    }
-    output_close('[');
-    output_number("unknown", uses[len]);
-    output_line(stdout);
-}
-
-static void
-print_uses(const struct config *c, const size_t *uses, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
+        if (output.json)
+            continue;
         output_print(span_of(c->secret_files.at[i]), 299);
         if (uses[i] == 0 && i > 0)
             printf(
@@ -187,7 +179,11 @@ print_uses(const struct config *c, const size_t *uses, size_t len)
             printf(": %zu hook%s%s\n", uses[i], PLURAL(uses[i]),
                    i == 0 ? " (newest)" : "");
     }
-    if (uses[len])
+    output_close('[');
+    output_number("unknown", uses[len]);
+    if (output.json)
+        output_line(stdout);
+    else if (uses[len])
         printf("%zu webhook%s with none of these secrets: posts get 404; run apply\n",
                uses[len], PLURAL(uses[len]));
 }
@@ -204,10 +200,7 @@ show_secrets(void *worker, struct err *err)
     for (size_t i = 0; i < found.len; i++)
         if (found.at[i].name)
             uses[secret_of(w->secrets, &found.at[i])]++;
-    if (output.json)
-        add_uses(uses, w->secrets->len);
-    else
-        print_uses(w->config, uses, w->secrets->len);
+    show_uses(w->config, uses, w->secrets->len);
     hooks_release(&found);
     return EXIT_CODE_OK;
 }

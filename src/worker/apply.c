@@ -366,22 +366,21 @@ apply_run(struct apply *a, struct err *err)
 
 struct recreation {
     const struct hook *wanted;
-    uint64_t id;         // of the new one, 0: the answer did not say
-    struct hooks before; // what was there
+    uint64_t id;    // of the new one, 0: the answer did not say
+    uint64_t older; // the newest id before it
 };
 
-// Whether the list shows the new one: that id, or where the answer did not say, one more.
-static bool
-is_fresh_there(const struct apply *a, const struct recreation *r)
+// The new one, if the list shows it: that id, or where the answer did not say, one more.
+static const struct hook *
+find_fresh(const struct apply *a, const struct recreation *r)
 {
     for (size_t i = 0; i < a->found.len; i++) {
         const struct hook *h = &a->found.at[i];
         if (r->id ? h->id == r->id
-                  : h->id && hook_is_named(h, r->wanted->name) &&
-                        !hooks_find(&r->before, h->id))
-            return true;
+                  : hook_is_named(h, r->wanted->name) && h->id > r->older)
+            return h;
     }
-    return false;
+    return NULL;
 }
 
 // Lists until one shows the new one (r), or all that was done (NULL).
@@ -392,7 +391,7 @@ wait_shown(struct apply *a, const struct recreation *r, const char *late, struct
         if (apply_plan(a, false, err) < 0)
             return -1;
         confirm(a);
-        if (r ? is_fresh_there(a, r) : a->unconfirmed == 0)
+        if (r ? find_fresh(a, r) != NULL : a->unconfirmed == 0)
             return 0;
         if (waits == WAITS_MAX || !wait_for_list(a))
             return err_set(err, ERR_AGAIN, "%s", late);
@@ -402,9 +401,11 @@ wait_shown(struct apply *a, const struct recreation *r, const char *late, struct
 static int
 remove_older(struct apply *a, const struct recreation *r, struct err *err)
 {
-    for (size_t i = 0; i < r->before.len; i++) {
-        const struct hook *h = &r->before.at[i];
-        if (h->id && hook_is_named(h, r->wanted->name) &&
+    uint64_t fresh = find_fresh(a, r)->id;
+
+    for (size_t i = 0; i < a->found.len; i++) {
+        const struct hook *h = &a->found.at[i];
+        if (h->id && h->id != fresh && hook_is_named(h, r->wanted->name) &&
             (h->list == r->wanted->list || h->written == r->wanted->digest) &&
             write_hook(a, h, NULL, err) < 0)
             return -1;
@@ -462,13 +463,12 @@ apply_recreate(struct apply *a, const char *name, struct err *err)
             "hook %s does not match the file yet: run `acrelay-worker apply` first",
             name);
     for (size_t i = 0; i < a->w->wanted.len && result == 0; i++) {
-        struct recreation r = {.wanted = &a->w->wanted.at[i], .before = a->found};
-        if (!hook_is_named(r.wanted, name))
-            continue;
-        plan_release(&a->plan);
-        a->found = (struct hooks){0};
-        result = replace(a, &r, err);
-        hooks_release(&r.before);
+        struct recreation r = {.wanted = &a->w->wanted.at[i]};
+        for (size_t k = 0; k < a->found.len; k++)
+            if (a->found.at[k].id > r.older)
+                r.older = a->found.at[k].id;
+        if (hook_is_named(r.wanted, name))
+            result = replace(a, &r, err);
     }
     return result;
 }

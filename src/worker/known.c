@@ -11,19 +11,10 @@
 
 enum { HOUR_MS = 3600 * 1000 };
 
-static struct known_hook *
-find(const struct known *k, uint64_t id)
-{
-    for (size_t i = 0; id && i < k->len; i++)
-        if (k->at[i].id == id)
-            return &k->at[i];
-    return NULL;
-}
-
 struct known_hook *
 known_add(struct known *k, uint64_t id, const char *name)
 {
-    struct known_hook *e = find(k, id);
+    struct known_hook *e = known_find(k, id);
 
     if (!e) {
         k->at = memory_grow(k->at, (k->len + 1) * sizeof *k->at);
@@ -218,7 +209,7 @@ settle_nameless(struct settling *s, struct known_hook *e)
         !is_past(e, times_ms("worker_unclear", KNOWN_UNCLEAR_MS) * (1 << doublings));
     for (size_t i = 0; i < s->found->len && !e->forget; i++) {
         const struct hook *h = &s->found->at[i];
-        e->forget = hook_is_named(h, e->name) && !find(s->known, h->id);
+        e->forget = hook_is_named(h, e->name) && !known_find(s->known, h->id);
     }
     e->forget = e->forget || is_past(e, HOUR_MS);
 }
@@ -309,7 +300,7 @@ take_over(struct settling *s)
 {
     for (size_t i = 0; i < s->found->len; i++) {
         struct hook *h = &s->found->at[i];
-        struct known_hook *e = find(s->known, h->id);
+        struct known_hook *e = known_find(s->known, h->id);
         if (!e && h->name && h->id) {
             e = known_add(s->known, h->id, h->name);
             e->list = h->list;

@@ -54,6 +54,16 @@ void known_wrote(struct known *k, const struct hook *found, const struct hook *w
 int known_settle(struct known *k, struct ac_client *client, const struct hooks *wanted,
                  struct hooks *found, struct err *err);
 
+// known_find finds an entry; NULL: there is none, or its id is 0.
+static inline struct known_hook *
+known_find(const struct known *k, uint64_t id)
+{
+    for (size_t i = 0; id && i < k->len; i++)
+        if (k->at[i].id == id)
+            return &k->at[i];
+    return NULL;
+}
+
 // known_add gives a new entry in place of that of this id; valid until the next one is added.
 struct known_hook *known_add(struct known *k, uint64_t id, const char *name);
 
@@ -72,11 +82,11 @@ struct worker_redis {
 
 void worker_redis_close(struct worker_redis *r); // it may be used on, with another config
 
-// worker_redis_command sends one command; NULL when Redis is away or refuses it. The first
-// argument is `command`, the second, when `key` is not NULL, "{namespace}:<key>".
-const struct redis_reply *worker_redis_command(struct worker_redis *r,
-                                               const char *command, const char *key,
-                                               const struct span *more, size_t more_len);
+// worker_redis_ask sends one command: after it "{namespace}:<key>", when `key` is not NULL, and
+// further arguments, ended by NULL. NULL when Redis is away or refuses it.
+const struct redis_reply *worker_redis_ask(struct worker_redis *r, const char *command,
+                                           const char *key, ...)
+    __attribute__((sentinel));
 
 // known_load reads what Redis has of the hooks of this configuration, once; known_save writes
 // what concerns one name, beside the state that is there. Where Redis is away nothing is read or

@@ -8,6 +8,7 @@
 
 #include <cjson/cJSON.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -67,13 +68,13 @@ report_refused(struct worker_redis *r, const char *command, struct span text)
 }
 
 const struct redis_reply *
-worker_redis_command(struct worker_redis *r, const char *command, const char *key,
-                     const struct span *more, size_t more_len)
+worker_redis_ask(struct worker_redis *r, const char *command, const char *key, ...)
 {
     struct span args[ARGS_MAX] = {span_of(command)};
     char name[128];
     size_t n = 1;
     struct err err = {0};
+    va_list more;
 
     if (!connect_to(r))
         return NULL;
@@ -81,8 +82,10 @@ worker_redis_command(struct worker_redis *r, const char *command, const char *ke
         snprintf(name, sizeof name, "{%s}:%s", r->config->redis_namespace, key);
         args[n++] = span_of(name);
     }
-    for (size_t i = 0; i < more_len && n < ARGS_MAX; i++)
-        args[n++] = more[i];
+    va_start(more, key);
+    for (const char *arg; n < ARGS_MAX && (arg = va_arg(more, const char *));)
+        args[n++] = span_of(arg);
+    va_end(more);
     const struct redis_reply *reply = redis_command(r->redis, args, n, &err);
     if (!reply) {
         fail(r, &err);
@@ -95,14 +98,6 @@ worker_redis_command(struct worker_redis *r, const char *command, const char *ke
     if (r->refused && strcmp(r->refused, command) == 0)
         r->refused = NULL;
     return reply;
-}
-
-static const struct redis_reply *
-get_state(struct worker_redis *r, const char *name)
-{
-    struct span field = span_of(name);
-
-    return worker_redis_command(r, "HGET", "hooks", &field, 1);
 }
 
 // --- writing -------------------------------------------------------------------------------
@@ -197,9 +192,8 @@ state_save(const struct state *state, const char *name, const struct known *know
                               number_json((uint64_t)state->repaired_boot_us / 1000000));
     add_known(root, known, name);
     char *text = cJSON_PrintUnformatted(root);
-    struct span args[] = {span_of(name), span_of(text)};
-    if (args[1].len <= JSON_MAX) // else it is not kept
-        (void)worker_redis_command(r, "HSET", "hooks", args, 2);
+    if (strlen(text) <= JSON_MAX) // else it is not kept
+        (void)worker_redis_ask(r, "HSET", "hooks", name, text, NULL);
     free(text);
     cJSON_Delete(root);
 }
@@ -207,7 +201,7 @@ state_save(const struct state *state, const char *name, const struct known *know
 void
 known_save(const struct known *known, struct worker_redis *r, const char *name)
 {
-    const struct redis_reply *reply = get_state(r, name);
+    const struct redis_reply *reply = worker_redis_ask(r, "HGET", "hooks", name, NULL);
     struct state state;
 
     if (!reply)
@@ -252,14 +246,11 @@ digest_of(const cJSON *object, const char *name)
 }
 
 static struct known_hook *
-find_or_add(struct known *known, const char *name, uint64_t id)
+add_new(struct known *known, const char *name, uint64_t id)
 {
-    for (size_t i = 0; i < known->len; i++)
-        if (id && known->at[i].id == id)
-            return NULL; // this process knows better
-    if (known->len >= KNOWN_MAX)
-        return NULL;
-    return known_add(known, id, name);
+    bool knows = known_find(known, id); // this process knows better
+
+    return knows || known->len >= KNOWN_MAX ? NULL : known_add(known, id, name);
 }
 
 // By the wall clock, since this is of another process: where that is wrong, the list and GET
@@ -280,7 +271,7 @@ read_created(struct known *known, const char *name, const cJSON *entry)
     uint64_t id, list;
 
     if (!number_of(&id, entry, "id") || !number_of(&list, entry, "list") ||
-        !(e = find_or_add(known, name, id)))
+        !(e = add_new(known, name, id)))
         return;
     e->list = list;
     if (cJSON_IsNumber(unclear) && unclear->valueint > 0)
@@ -291,18 +282,15 @@ read_created(struct known *known, const char *name, const cJSON *entry)
 static void
 read_stored(struct known *known, const cJSON *entry)
 {
-    uint64_t id;
+    uint64_t id = 0;
 
-    if (!number_of(&id, entry, "id"))
+    (void)number_of(&id, entry, "id");
+    struct known_hook *e = known_find(known, id);
+    if (!e || e->written)
         return;
-    for (size_t i = 0; i < known->len; i++) {
-        struct known_hook *e = &known->at[i];
-        if (e->id != id || e->written)
-            continue;
-        e->written = digest_of(entry, "written");
-        e->stored = digest_of(entry, "as");
-        e->differs = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(entry, "differs"));
-    }
+    e->written = digest_of(entry, "written");
+    e->stored = digest_of(entry, "as");
+    e->differs = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(entry, "differs"));
 }
 
 static void
@@ -319,7 +307,7 @@ read_known(struct known *known, const char *name, struct span json)
     {
         if (cJSON_IsString(item) &&
             text_number(&id, span_of(item->valuestring), INT64_MAX) &&
-            (e = find_or_add(known, name, id)))
+            (e = add_new(known, name, id)))
             e->listed = true;
     }
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(root, "stored"))
@@ -333,10 +321,12 @@ known_load(struct known *known, struct worker_redis *r)
     const struct config *c = r->config;
 
     for (size_t i = 0; i < c->hooks_len && !known->loaded; i++) {
-        const struct redis_reply *reply = get_state(r, c->hooks[i].name);
+        const char *name = c->hooks[i].name;
+        const struct redis_reply *reply =
+            worker_redis_ask(r, "HGET", "hooks", name, NULL);
         if (!reply)
             return; // another time
-        read_known(known, c->hooks[i].name, redis_value(reply).text);
+        read_known(known, name, redis_value(reply).text);
     }
     known->loaded = true;
 }

@@ -226,10 +226,8 @@ run_script(struct leader *l, const char *text)
 
     snprintf(key, sizeof key, "{%s}:leader", l->redis->config->redis_namespace);
     snprintf(ms, sizeof ms, "%lld", (long long)l->lease_ms);
-    struct span args[] = {span_of(text), SPAN("1"), span_of(key), span_of(l->self),
-                          span_of(ms)};
     const struct redis_reply *reply =
-        worker_redis_command(l->redis, "EVAL", NULL, args, 5);
+        worker_redis_ask(l->redis, "EVAL", NULL, text, "1", key, l->self, ms, NULL);
     return reply && redis_value(reply).number == 1;
 }
 

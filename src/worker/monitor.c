@@ -15,7 +15,7 @@ struct monitored {
     char name[HOOK_NAME];
     struct state state;
     struct silence silence;
-    bool pending, silent, read; // read: what Redis knew of repairs was taken over
+    bool pending, silent;
 };
 
 enum { REGISTERED, PENDING, SILENT, LEFT, FOREIGN, METRICS };
@@ -112,11 +112,9 @@ monitor_record(struct monitor *m, const struct worker *w, const struct apply *a)
     if (!a) {
         for (size_t i = 0; i < METRICS; i++)
             metric_set(&metrics[i], 0);
-        m->listed = m->names_known = false;
-        for (size_t i = 0; i < m->len; i++) {
-            m->at[i].read = false;
+        m->listed = m->states_known = false;
+        for (size_t i = 0; i < m->len; i++)
             show_silent(m->at[i].name, false);
-        }
         return;
     }
     m->listed = true;
@@ -163,9 +161,8 @@ static void
 check_silence(struct monitor *m, struct monitored *h, struct worker *w,
               const struct config_hook *hook)
 {
-    struct span name = span_of(h->name);
     const struct redis_reply *reply =
-        worker_redis_command(&w->redis, "HGET", "last", &name, 1);
+        worker_redis_ask(&w->redis, "HGET", "last", h->name, NULL);
     int64_t last_us = 0, watched_us;
 
     if (!reply)
@@ -185,33 +182,32 @@ check_silence(struct monitor *m, struct monitored *h, struct worker *w,
 }
 
 static void
-read_repaired(struct monitor *m, struct monitored *h, struct worker *w)
+take_repaired(const struct monitor *m, struct monitored *h, const struct state *kept)
 {
-    struct span name = span_of(h->name);
-    const struct redis_reply *reply =
-        worker_redis_command(&w->redis, "HGET", "hooks", &name, 1);
-    struct state kept;
-
-    if (!reply)
-        return;
-    state_read(&kept, redis_value(reply).text);
-    h->state.repaired_us = kept.repaired_us;
-    h->read = true;
-    if (kept.repaired_us == 0)
+    h->state.repaired_us = kept->repaired_us;
+    if (kept->repaired_us == 0)
         return;
     // The shorter age counts: Redis's clock may have stepped since, and a boot clock that is
     // less is of another boot. From here on it is the boot clock's of this process.
-    int64_t boot = m->clock.boot_us, then = kept.repaired_boot_us,
-            age = m->clock.redis_us - kept.repaired_us;
+    int64_t boot = m->clock.boot_us, then = kept->repaired_boot_us,
+            age = m->clock.redis_us - kept->repaired_us;
     if (then && then <= boot && boot - then < age)
         age = boot - then;
     h->state.repaired_boot_us = boot - (age > 0 ? age : 0);
 }
 
-static void
-save_state(struct monitored *h, struct worker *w, const char *name)
+static int
+state_of(const struct monitored *h)
 {
-    snprintf(h->state.name, sizeof h->state.name, "%s", name);
+    return h->pending ? PENDING : h->silent ? SILENT : REGISTERED;
+}
+
+static void
+save_state(struct monitored *h, struct worker *w, int state)
+{
+    static const char *const names[] = {"registered", "pending", "silent", "left"};
+
+    snprintf(h->state.name, sizeof h->state.name, "%s", names[state]);
     state_save(&h->state, h->name, &w->known, &w->redis);
 }
 
@@ -231,18 +227,14 @@ check_others(struct monitor *m, struct worker *w)
 {
     for (size_t i = m->len; i-- > 0;) {
         struct monitored *h = &m->at[i];
-        struct span name = span_of(h->name);
-        if (config_find_hook(w->config, name))
+        if (config_find_hook(w->config, span_of(h->name)))
             continue;
         bool listed = is_listed(&w->known, h->name);
         show_silent(h->name, false);
-        if (!h->read && m->clock_known && m->clock.steady)
-            read_repaired(m, h, w); // it may come back into the file today
         if (m->listed && listed)
-            save_state(h, w, "left");
+            save_state(h, w, LEFT);
         else if (m->listed)
-            (void)worker_redis_command(&w->redis, "HDEL", "hooks", &name,
-                                       1); // logged there
+            (void)worker_redis_ask(&w->redis, "HDEL", "hooks", h->name, NULL);
         if (!w->redis.redis)
             return;
         if (m->listed && !listed)
@@ -250,12 +242,13 @@ check_others(struct monitor *m, struct worker *w)
     }
 }
 
-// Names from an earlier start of this process, or from another leader.
+// From an earlier start of this process, or from another leader. One that is not in the file may
+// come back into it.
 static void
-read_names(struct monitor *m, struct worker *w)
+read_states(struct monitor *m, struct worker *w)
 {
-    const struct redis_reply *reply =
-        worker_redis_command(&w->redis, "HKEYS", "hooks", NULL, 0);
+    const struct redis_reply *reply = worker_redis_ask(&w->redis, "HKEYS", "hooks", NULL);
+    struct state kept;
 
     for (size_t i = 0; i < redis_value(reply).len; i++) {
         struct span name = redis_value(redis_reply_at(reply, i)).text;
@@ -265,14 +258,19 @@ read_names(struct monitor *m, struct worker *w)
         snprintf(text, sizeof text, "%.*s", (int)name.len, name.at);
         (void)find(m, text);
     }
-    m->names_known = reply != NULL;
+    for (size_t i = 0; reply && i < m->len; i++) {
+        reply = worker_redis_ask(&w->redis, "HGET", "hooks", m->at[i].name, NULL);
+        state_read(&kept, redis_value(reply).text);
+        if (reply)
+            take_repaired(m, &m->at[i], &kept);
+    }
+    m->states_known = reply != NULL;
 }
 
 static void
 read_clock(struct monitor *m, struct worker *w)
 {
-    const struct redis_reply *reply =
-        worker_redis_command(&w->redis, "TIME", NULL, NULL, 0);
+    const struct redis_reply *reply = worker_redis_ask(&w->redis, "TIME", NULL, NULL);
     uint64_t part[2];
 
     m->clock_known = redis_value(reply).len == 2;
@@ -294,7 +292,7 @@ count_states(struct monitor *m, const struct worker *w)
 
     for (size_t i = 0; i < w->config->hooks_len; i++) {
         const struct monitored *h = find(m, w->config->hooks[i].name);
-        count[h->pending ? PENDING : h->silent ? SILENT : REGISTERED]++;
+        count[state_of(h)]++;
         show_silent(h->name, h->silent);
     }
     for (size_t i = REGISTERED; i <= SILENT; i++)
@@ -306,22 +304,17 @@ void
 monitor_check(struct monitor *m, struct worker *w)
 {
     read_clock(m, w);
-    if (w->redis.redis && !m->names_known)
-        read_names(m, w);
-    if (w->redis.redis)
+    if (m->clock_known && m->clock.steady && !m->states_known)
+        read_states(m, w);
+    if (w->redis.redis && m->states_known)
         check_others(m, w);
     for (size_t i = 0; w->redis.redis && i < w->config->hooks_len; i++) {
         const struct config_hook *hook = &w->config->hooks[i];
         struct monitored *h = find(m, hook->name);
-        if (!h->read && m->clock_known && m->clock.steady)
-            read_repaired(m, h, w);
-        if (m->clock_known && w->redis.redis)
+        if (m->clock_known)
             check_silence(m, h, w, hook);
-        if (w->redis.redis && h->read)
-            save_state(h, w,
-                       h->pending  ? "pending"
-                       : h->silent ? "silent"
-                                   : "registered");
+        if (w->redis.redis && m->states_known)
+            save_state(h, w, state_of(h));
     }
     count_states(m, w);
 }
@@ -356,7 +349,7 @@ needs_repair(const struct monitor *m, const struct monitored *h, const struct wo
     int64_t watched_us;
 
     (void)silence_us(&h->silence, &m->clock, &watched_us);
-    return hook->repair && h->silent && !h->pending && h->read && !today &&
+    return hook->repair && h->silent && !h->pending && m->states_known && !today &&
            watched_us >= hook->expect_every_us && is_believable(w, hook);
 }
 

@@ -24,7 +24,7 @@ struct run {
     bool leads; // in this round; true before the first one
     struct files files;
     uint64_t fresh_secrets;     // of a new file, not watched before
-    bool missing;               // the file, and that was reported
+    struct once missing;        // the file
     int64_t round_ms, check_ms; // when they are due
     int64_t backoff_ms;
     struct once failure;
@@ -371,14 +371,16 @@ check_files(struct run *r)
     stat_files(r);
     bool still = r->files.still_in_ms == 0, missing = r->files.config == 0;
 
+    if (!missing)
+        once_clear(&r->missing);
     if (r->hangup)
         reload(r, true);
     else if (r->files.want_reload)
         reload(r, false);
-    else if (missing && still && !r->missing)
-        log_warn("worker: %s does not exist; keeping the running configuration",
-                 r->w->file);
-    r->missing = missing && (still || r->missing);
+    else if (missing && still)
+        once_report(&r->missing, LOG_LEVEL_WARN,
+                    "worker: %s does not exist; keeping the running configuration",
+                    r->w->file);
 }
 
 // --- start and end -------------------------------------------------------------------------

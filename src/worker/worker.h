@@ -183,7 +183,7 @@ struct monitor {
     size_t len;
     struct silence_clock clock; // set its watch.settle_us, the rest is zero at first
     bool clock_known;           // it was read in this check
-    bool names_known;           // those that Redis has
+    bool states_known;          // those that Redis has were taken over
     bool listed;                // what is known are AC's lists
 };
 
