@@ -201,6 +201,18 @@ text_utf8(struct span s, uint32_t *code)
     return len;
 }
 
+char *
+text_put_utf8(char *to, uint32_t code)
+{
+    static const unsigned char first[] = {0, 0xc0, 0xe0, 0xf0};
+    int more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+
+    *to++ = (char)(first[more] | code >> (6 * more));
+    while (more-- > 0)
+        *to++ = (char)(0x80 | (code >> (6 * more) & 0x3f));
+    return to;
+}
+
 bool
 text_is_utf8(struct span s)
 {

@@ -41,6 +41,10 @@ char *text_digits(char *to, uint64_t value, int digits);
 // surrogates, no overlong forms, at most U+10FFFF), or 0 when there is none. Sets *code.
 size_t text_utf8(struct span s, uint32_t *code);
 
+// text_put_utf8 writes a code point, at most 4 bytes, without a NUL, and returns the place
+// after it.
+char *text_put_utf8(char *to, uint32_t code);
+
 // text_is_utf8 says whether all of s is valid UTF-8.
 bool text_is_utf8(struct span s);
 

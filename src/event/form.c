@@ -77,22 +77,6 @@ static const unsigned char hex_of[256] = {
     ['c'] = 0x1c, ['d'] = 0x1d, ['e'] = 0x1e, ['f'] = 0x1f, ['A'] = 0x1a, ['B'] = 0x1b,
     ['C'] = 0x1c, ['D'] = 0x1d, ['E'] = 0x1e, ['F'] = 0x1f};
 
-static char *
-put_utf8(char *to, uint32_t code)
-{
-    if (code < 0x80) {
-        *to++ = (char)code;
-    } else if (code < 0x800) {
-        *to++ = (char)(0xc0 | code >> 6);
-        *to++ = (char)(0x80 | (code & 0x3f));
-    } else {
-        *to++ = (char)(0xe0 | code >> 12);
-        *to++ = (char)(0x80 | (code >> 6 & 0x3f));
-        *to++ = (char)(0x80 | (code & 0x3f));
-    }
-    return to;
-}
-
 static struct span
 read_as_1252(struct span s, struct arena *arena)
 {
@@ -100,10 +84,8 @@ read_as_1252(struct span s, struct arena *arena)
 
     for (size_t i = 0; i < s.len; i++) {
         unsigned char byte = (unsigned char)s.at[i];
-        uint32_t code = byte;
-        if (byte >= 0x80 && byte < 0xa0)
-            code = windows_1252[byte - 0x80];
-        to = put_utf8(to, code);
+        bool other = byte >= 0x80 && byte < 0xa0; // than in Latin-1
+        to = text_put_utf8(to, other ? windows_1252[byte - 0x80] : byte);
     }
     return span_make(start, (size_t)(to - start));
 }

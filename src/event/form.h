@@ -44,7 +44,7 @@ enum { FORM_SEGMENTS_MAX = 16 };
 
 struct form_pair {
     struct span key, value; // UTF-8, without NUL
-    // JSON writes every byte as it is (json_add_plain); false may also mean "not known".
+    // JSON writes every byte as it is (json_put_plain); false may also mean "not known".
     bool key_is_plain, value_is_plain;
     bool has_segments; // false: there is no '[' in the key
     // So many bytes, up to and with the key's last '[', are those of the pair before, and

@@ -21,24 +21,22 @@ add_escape(struct buf *to, unsigned char c)
                               6));
 }
 
-// The bytes at the start of s that stand in JSON as they are.
-static size_t
-plain_len(struct span s)
+static bool
+is_plain(struct span s)
 {
     size_t i = 0;
 
     while (i < s.len && !is_special[(unsigned char)s.at[i]])
         i++;
-    return i;
+    return i == s.len;
 }
 
 static void
-add_escaped(struct buf *to, struct span s, size_t plain)
+add_escaped(struct buf *to, struct span s)
 {
     size_t from = 0;
 
-    buf_add_byte(to, '"');
-    for (size_t i = plain; i < s.len; i++) {
+    for (size_t i = 0; i < s.len; i++) {
         unsigned char c = (unsigned char)s.at[i];
         if (!is_special[c])
             continue;
@@ -56,33 +54,22 @@ add_escaped(struct buf *to, struct span s, size_t plain)
         from = i + 1;
     }
     buf_add(to, span_make(s.at + from, s.len - from));
-    buf_add_byte(to, '"');
 }
 
 // A failed add leaves the buf full; the caller checks that once, at the end.
 void
-json_add_plain(struct buf *to, struct span s)
+json_add_string(struct buf *to, struct span s, bool plain, char after)
 {
-    char *at = buf_room(to, s.len + 2);
+    char *at = plain || is_plain(s) ? buf_room(to, s.len + 3) : NULL;
 
-    if (!at)
+    if (at) {
+        to->len += (size_t)(json_put_plain(at, s, after) - at);
         return;
-    at[0] = '"';
-    if (s.len)
-        memcpy(at + 1, s.at, s.len);
-    at[s.len + 1] = '"';
-    to->len += s.len + 2;
-}
-
-void
-json_add_string(struct buf *to, struct span s)
-{
-    size_t plain = plain_len(s);
-
-    if (plain == s.len)
-        json_add_plain(to, s);
-    else
-        add_escaped(to, s, plain);
+    }
+    buf_add_byte(to, '"');
+    add_escaped(to, s);
+    buf_add_byte(to, '"');
+    buf_add_byte(to, after);
 }
 
 // --- checking and compacting ------------------------------------------------------------

@@ -8,12 +8,23 @@
 
 enum { JSON_DEPTH_MAX = 32, JSON_MEMBERS_MAX = 10000 };
 
-// json_add_string appends s (valid UTF-8) with its quotes. Escaped are '"', '\\', bytes
-// below 0x20, U+2028 and U+2029, nothing else.
-void json_add_string(struct buf *to, struct span s);
+// json_add_string appends s (valid UTF-8) with its quotes, and a byte after it. Escaped are
+// '"', '\\', bytes below 0x20, U+2028 and U+2029, nothing else; with `plain` it is known that
+// there is none of these.
+void json_add_string(struct buf *to, struct span s, bool plain, char after);
 
-// json_add_plain appends a string of which is known that nothing in it is escaped.
-void json_add_plain(struct buf *to, struct span s);
+// json_put_plain writes a string of which is known that nothing in it is escaped, where there
+// is room for it, and a byte after it; returns the place after that.
+static inline char *
+json_put_plain(char *to, struct span s, char after)
+{
+    to[0] = '"';
+    if (s.len)
+        memcpy(to + 1, s.at, s.len);
+    to[s.len + 1] = '"';
+    to[s.len + 2] = after;
+    return to + s.len + 3;
+}
 
 // json_compact appends the object in `body` without insignificant white space. Returns NULL,
 // or what is wrong with it (a constant sentence): not valid JSON, no object, too deep, too

@@ -1,5 +1,5 @@
-// A comma follows each member and each item; what ends the container takes the place of the
-// last one. Known paths are functions from key to writer: comparisons with constants cost
+// Whatever writes a value writes a comma after it; what ends the container takes the place of
+// the last one. Known paths are functions from key to writer: comparisons with constants cost
 // next to nothing, a table cost a tenth of an event.
 #include "event/form.h"
 #include "event/json.h"
@@ -25,45 +25,29 @@ add(struct writer *w, char c)
 }
 
 static void
-end(struct writer *w, char c)
+drop_comma(struct writer *w)
 {
     if (!w->to->full && w->to->at[w->to->len - 1] == ',')
         w->to->len--;
-    add(w, c);
+}
+
+static void
+end(struct writer *w, char bracket)
+{
+    drop_comma(w);
+    buf_add(w->to, span_make((char[]){bracket, ','}, 2));
 }
 
 static void
 add_text(struct writer *w, struct span text, char after)
 {
-    json_add_string(w->to, text);
-    add(w, after);
-}
-
-static char *
-put_plain(char *to, struct span s, char after)
-{
-    to[0] = '"';
-    memcpy(to + 1, s.at, s.len);
-    to[s.len + 1] = '"';
-    to[s.len + 2] = after;
-    return to + s.len + 3;
-}
-
-static void
-write_key(struct writer *w, const struct node *n)
-{
-    char *at = n->key_is_plain ? buf_room(w->to, n->key.len + 3) : NULL;
-
-    if (at)
-        w->to->len += (size_t)(put_plain(at, n->key, ':') - at);
-    else
-        add_text(w, n->key, ':');
+    json_add_string(w->to, text, false, after);
 }
 
 static void
 write_leaf(struct writer *w, const struct node *n)
 {
-    (n->value_is_plain ? json_add_plain : json_add_string)(w->to, n->value);
+    json_add_string(w->to, n->value, n->value_is_plain, ',');
 }
 
 static write_node write_as_sent;
@@ -78,12 +62,12 @@ write_member(struct writer *w, const struct node *n, write_node *value)
     char *at = plain ? buf_room(w->to, n->key.len + n->value.len + 6) : NULL;
 
     if (at) {
-        w->to->len += (size_t)(put_plain(put_plain(at, n->key, ':'), n->value, ',') - at);
+        w->to->len +=
+            (size_t)(json_put_plain(json_put_plain(at, n->key, ':'), n->value, ',') - at);
         return;
     }
-    write_key(w, n);
+    json_add_string(w->to, n->key, n->key_is_plain, ':');
     value(w, n);
-    add(w, ',');
 }
 
 static void
@@ -109,10 +93,8 @@ static void
 write_array(struct writer *w, const struct node *n, write_node *value)
 {
     add(w, '[');
-    for (const struct node *c = n->first; c; c = c->next) {
+    for (const struct node *c = n->first; c; c = c->next)
         value(w, c);
-        add(w, ',');
-    }
     end(w, ']');
 }
 
@@ -197,7 +179,6 @@ write_item(struct writer *w, const struct node *n, const char *scalar, bool inde
     if (is_alone) {
         add_text(w, span_of(scalar), ':');
         value(w, n);
-        add(w, ',');
     }
     for (const struct node *c = is_alone ? NULL : n->first; c; c = c->next)
         write_member(w, c, span_is(c->key, "value") ? value : write_as_sent);
@@ -218,10 +199,8 @@ write_items(struct writer *w, const struct node *n, const char *scalar, write_no
         return;
     }
     add(w, '[');
-    for (const struct node *c = n->first; c; c = c->next) {
+    for (const struct node *c = n->first; c; c = c->next)
         write_item(w, c, scalar, index, value);
-        add(w, ',');
-    }
     end(w, ']');
 }
 
@@ -252,7 +231,7 @@ write_field_value(struct writer *w, const struct node *n)
     if (is_choice && s.len > 4)
         write_split(w, span_make(s.at + 2, s.len - 4), SPAN("||"));
     else if (is_choice || span_is(s, "||"))
-        buf_add_text(w->to, "[]");
+        buf_add_text(w->to, "[],");
     else if (n->is_leaf)
         write_leaf(w, n);
     else if (n->all_appended || is_counted(n))
@@ -302,16 +281,14 @@ write_list(struct writer *w, const struct node *n)
         write_as_sent(w, n);
     else if (n->value.len > 0 && !span_is(n->value, "0"))
         write_item(w, n, "id", false, write_as_sent);
-    add(w, ']');
+    end(w, ']');
 }
 
 static void
 write_leaves(struct writer *w, const struct node *n)
 {
-    if (n->is_leaf) {
+    if (n->is_leaf)
         write_leaf(w, n);
-        add(w, ',');
-    }
     for (const struct node *c = n->first; c; c = c->next)
         write_leaves(w, c);
 }
@@ -387,7 +364,7 @@ write_date(struct writer *w, const struct node *n)
     for (size_t i = 0; is_zero && i < n->value.len; i++)
         is_zero = memchr("0-: T+Z.", n->value.at[i], 8);
     if (is_zero)
-        buf_add_text(w->to, "null");
+        buf_add_text(w->to, "null,");
     else
         write_as_sent(w, n);
 }
@@ -468,16 +445,14 @@ write_relay(struct writer *w)
         for (size_t i = 0; i < t->rest_len; i++) {
             add(w, '[');
             add_text(w, t->rest[i]->key, ',');
-            add_text(w, t->rest[i]->value, ']');
-            add(w, ',');
+            add_text(w, t->rest[i]->value, ',');
+            end(w, ']');
         }
         end(w, ']');
-        add(w, ',');
     }
     if (w->updated_values) {
         add_text(w, SPAN("updated_values"), ':');
         write_as_sent(w, w->updated_values);
-        add(w, ',');
     }
     if (w->tags)
         write_member(w, w->tags, write_as_sent); // its own key is the name
@@ -495,5 +470,6 @@ normal_write(struct buf *to, const struct tree *t)
         buf_add_text(to, "\"list\":[],");
     if (t->rest_len || w.updated_values || w.tags)
         write_relay(&w);
-    end(&w, '}');
+    drop_comma(&w);
+    add(&w, '}');
 }

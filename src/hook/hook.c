@@ -192,19 +192,8 @@ is_same_url(const char *a, const char *b)
 
 // --- labels --------------------------------------------------------------------------------
 
-static void
-add_utf8(struct buf *to, unsigned long code)
-{
-    static const unsigned char first[] = {0, 0xc0, 0xe0, 0xf0};
-    int more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
-
-    buf_add_byte(to, (char)(first[more] | code >> (6 * more)));
-    while (more-- > 0)
-        buf_add_byte(to, (char)(0x80 | (code >> (6 * more) & 0x3f)));
-}
-
 // The code point of an entity without & and ;, 0 for none that is known here.
-static unsigned long
+static uint32_t
 entity_code(struct span entity)
 {
     static const struct {
@@ -222,18 +211,20 @@ entity_code(struct span entity)
     const char *at = entity.at + 1 + hex;
     unsigned long code = strtoul(at, &end, hex ? 16 : 10); // a ';' follows
     bool is_number = isxdigit((unsigned char)*at) && end == entity.at + entity.len;
-    return is_number && code <= 0x10ffff ? code : 0;
+    return is_number && code <= 0x10ffff ? (uint32_t)code : 0;
 }
 
 static void
 add_decoded(struct buf *to, struct span text)
 {
+    char utf8[4];
+
     for (size_t i = 0; i < text.len; i++) {
         struct span rest = span_from(text, i + 1);
         size_t end = text.at[i] == '&' ? span_find(rest, ';') : rest.len;
-        unsigned long code = end < rest.len ? entity_code(span_to(rest, end)) : 0;
+        uint32_t code = end < rest.len ? entity_code(span_to(rest, end)) : 0;
         if (code) {
-            add_utf8(to, code);
+            buf_add(to, span_make(utf8, (size_t)(text_put_utf8(utf8, code) - utf8)));
             i += end + 1;
         } else {
             buf_add_byte(to, text.at[i]);

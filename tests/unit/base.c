@@ -133,6 +133,20 @@ Test(text, reads_utf8_as_rfc_3629_says)
     }
 }
 
+Test(text, writes_the_utf8_it_reads)
+{
+    static const uint32_t codes[] = {0,     0x7f,   0x80,    0x7ff,
+                                     0x800, 0xffff, 0x10000, 0x10ffff};
+
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+        char bytes[4];
+        uint32_t code = 1;
+        size_t len = (size_t)(text_put_utf8(bytes, codes[i]) - bytes);
+        cr_assert_eq(text_utf8(span_make(bytes, len), &code), len);
+        cr_assert_eq(code, codes[i]);
+    }
+}
+
 Test(text, writes_hex_and_base64url)
 {
     char to[64];
