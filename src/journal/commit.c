@@ -58,6 +58,7 @@ segment_retire(struct journal *j, uint64_t end)
     close(j->fd);
     j->fd = -1;
     pthread_mutex_lock(&j->lock);
+    j->active = false;
     if (j->segments.len)
         j->segments.at[j->segments.len - 1].bytes = bytes;
     pthread_mutex_unlock(&j->lock);
@@ -137,6 +138,7 @@ segment_rotate(struct journal *j, uint64_t first, struct err *err)
         tail_begin(&j->tail, j->fd, &s.header, j->zeroed);
     pthread_mutex_lock(&j->lock);
     j->creating = false;
+    j->active = result == 0;
     if (j->zeroed) // the spare is used up: time for another
         pthread_cond_signal(&j->space);
     if (result == 0)
@@ -276,6 +278,7 @@ record_commit(struct journal *j, const struct group *g, uint64_t sync_us)
     settle_unacked(j, g);
     j->durable = g->last;
     j->failed_us = 0;
+    j->no_room.kind = ERR_NONE;
     if (j->counts.records == 0)
         j->first_us = now_us;
     j->counts.records += g->last - g->first + 1;
@@ -289,11 +292,12 @@ record_commit(struct journal *j, const struct group *g, uint64_t sync_us)
 }
 
 static void
-record_failure(struct journal *j, const struct group *g)
+record_failure(struct journal *j, const struct group *g, const struct err *why)
 {
     pthread_mutex_lock(&j->lock);
     j->unacked = range_cover(j->unacked, (struct range){g->first, g->last});
     j->failed_us = clock_mono_us();
+    j->failed = *why;
     pthread_mutex_unlock(&j->lock);
 }
 
@@ -368,7 +372,7 @@ commit(struct journal *j, struct group *g)
         once_report(&j->failing, LOG_LEVEL_ALARM,
                     "journal: cannot make deliveries durable (answering 503): %s",
                     err.text);
-    record_failure(j, g);
+    record_failure(j, g, &err);
     return false;
 }
 

@@ -410,8 +410,10 @@ fill(int fd, uint64_t bytes, struct err *err)
     return 0;
 }
 
-int
-dir_make_spare(int dir, uint64_t bytes, struct err *err)
+// make_filled makes the file `fill` of so many bytes. What is there of it when that fails only
+// takes room.
+static int
+make_filled(int dir, uint64_t bytes, struct err *err)
 {
     int fd = openat(dir, fill_name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     int result;
@@ -424,13 +426,36 @@ dir_make_spare(int dir, uint64_t bytes, struct err *err)
         result = err_errno(err, "cannot size a spare segment");
     else
         result = fill(fd, bytes, err);
-    if (result == 0 && renameat(dir, fill_name, dir, spare_name) < 0)
-        result = err_errno(err, "cannot name a spare segment");
     if (result == 0)
         return fd;
     close(fd);
-    unlinkat(dir, fill_name, 0); // what is there of it only takes room
+    unlinkat(dir, fill_name, 0);
     return -1;
+}
+
+int
+dir_make_spare(int dir, uint64_t bytes, struct err *err)
+{
+    int fd = make_filled(dir, bytes, err);
+
+    if (fd < 0 || renameat(dir, fill_name, dir, spare_name) == 0)
+        return fd;
+    err_errno(err, "cannot name a spare segment");
+    close(fd);
+    unlinkat(dir, fill_name, 0);
+    return -1;
+}
+
+int
+dir_check_room(int dir, struct err *err)
+{
+    int fd = make_filled(dir, 4096, err);
+
+    if (fd < 0)
+        return -1;
+    close(fd);
+    unlinkat(dir, fill_name, 0);
+    return 0;
 }
 
 int

@@ -123,10 +123,13 @@ struct journal {
     struct segment_list segments;      // the last one may be the active one
     uint64_t reported[DAMAGE_REPORTS]; // first sequences of damage that is not in bad/
     size_t reports;
-    // When the last group failed (clock_mono_us), 0: it was made durable.
+    // When the last group failed (clock_mono_us), and why; 0: it was made durable.
     int64_t failed_us;
-    bool filling;  // maintenance makes a spare
-    bool creating; // the committer makes a segment
+    struct err failed;
+    struct err no_room; // ERR_NONE unless maintenance found that no segment can be begun
+    bool filling;       // maintenance makes a spare
+    bool creating;      // the committer makes a segment
+    bool active;        // and has one
     struct journal_status counts;
 
     struct tail tail; // of the active segment; locks by itself
@@ -140,6 +143,7 @@ struct journal {
 
     // maintenance's own
     struct once spareless;    // no spare can be made
+    struct once roomless;     // nor a segment be begun
     struct clock_watch watch; // of the wall clock
     int64_t round_us;         // between its rounds
     int64_t fresh_us;         // room is made without an alarm by a cursor read so old
@@ -213,6 +217,9 @@ int dir_create_segment(int dir, struct segment *s, int spare, bool *zeroed,
 // is held until the spare is used (so that a segment can begin when no other descriptor is
 // left), or -1.
 int dir_make_spare(int dir, uint64_t bytes, struct err *err);
+
+// dir_check_room tries whether a block can be written. -1 with *err.
+int dir_check_room(int dir, struct err *err);
 
 // dir_remove removes a segment, and syncs the directory so that removals keep their order. One
 // that is not there is fine. With `recycle` the next dir_make_spare overwrites it instead, and

@@ -105,8 +105,10 @@ struct journal_status {
     int64_t clock_step_us; // by so much; 0 unless held
     // Deliveries cannot be made durable: a group failed in the last 10 s and none was made
     // durable since. Then it is no longer reported, or a balancer that went away would never
-    // bring the delivery that shows that it works again.
+    // bring the delivery that shows that it works again. What can be found out without one, that
+    // there is no room (also at a start on a full disk), is reported for as long as it lasts.
     bool failing;
+    char reason[504]; // why it is failing, with the errno's name; "": it is not
 };
 void journal_read_status(struct journal *j, struct journal_status *status);
 

@@ -212,8 +212,11 @@ journal_read_status(struct journal *j, struct journal_status *status)
     status->bytes_free = (left < allowed ? left : allowed) + bytes_published(j);
     status->segments = j->segments.len;
     status->spares = j->segments.spare_fd >= 0;
-    status->failing =
-        j->failed_us && clock_mono_us() - j->failed_us < FAILING_REPORTED_US;
+    bool failed = j->failed_us && clock_mono_us() - j->failed_us < FAILING_REPORTED_US;
+    status->failing = failed || j->no_room.kind;
+    if (status->failing)
+        memcpy(status->reason, failed ? j->failed.text : j->no_room.text,
+               sizeof status->reason);
     status->first_age_us = j->first_us ? age_since(now_us, j->first_us) : 0;
     int64_t since_us = age_find(&j->ages, j->published + 1);
     int64_t wall_us = now_us + j->wall_base_us;
@@ -264,15 +267,6 @@ take_oldest(struct journal *j, enum removal why, struct segment *s)
     return taken;
 }
 
-// put_back undoes take_oldest.
-static void
-put_back(struct journal *j, const struct segment *s)
-{
-    pthread_mutex_lock(&j->lock);
-    segment_list_insert(&j->segments, 0, s);
-    pthread_mutex_unlock(&j->lock);
-}
-
 // report_room: a segment was removed for room, whatever speaks against it. With `removing`.
 static void
 report_room(struct journal *j)
@@ -303,11 +297,14 @@ remove_oldest(struct journal *j, enum removal why, struct err *err)
     pthread_mutex_lock(&j->removing);
     if (take_oldest(j, why, &s)) {
         result = dir_remove(j->dir, s.name, why == FOR_SPARE, err);
+        if (result < 0) {
+            pthread_mutex_lock(&j->lock);
+            segment_list_insert(&j->segments, 0, &s);
+            pthread_mutex_unlock(&j->lock);
+        }
         if (result == 0)
             once_clear(&j->stuck);
-        else
-            put_back(j, &s);
-        if (result < 0 && why != FOR_SPARE)
+        else if (why != FOR_SPARE)
             once_report(&j->stuck, LOG_LEVEL_WARN,
                         "journal: %s: its space cannot be freed, so keep does not apply",
                         err->text);
@@ -334,6 +331,9 @@ has_room(struct journal *j)
     return fits;
 }
 
+static const char full[] =
+    "the journal is full (journal.max) and none of it has been published";
+
 int
 retention_reserve(struct journal *j, struct err *err)
 {
@@ -341,9 +341,7 @@ retention_reserve(struct journal *j, struct err *err)
 
     while (!has_room(j))
         if (remove_oldest(j, FOR_ROOM, &reason) < 0)
-            return err_set(
-                err, ERR_AGAIN,
-                "the journal is full (journal.max) and none of it has been published");
+            return err_set(err, ERR_AGAIN, full);
     return 0;
 }
 
@@ -362,22 +360,6 @@ retention_make_room(struct journal *j, const struct err *why)
     return filling;
 }
 
-// begin_filling reserves the room for a spare. *fits: a new file is within the bounds, and does
-// not take the room on the disk in which the active segment still grows: that would be refused
-// though the records fit.
-static bool
-begin_filling(struct journal *j, bool *fits)
-{
-    uint64_t left = disk_left(j);
-
-    pthread_mutex_lock(&j->lock);
-    *fits = left >= j->options.segment_bytes + GROUP_BYTES_MAX && is_within_bounds(j);
-    j->filling = *fits || is_published(j, 0);
-    bool filling = j->filling;
-    pthread_mutex_unlock(&j->lock);
-    return filling;
-}
-
 static void
 end_filling(struct journal *j, int fd)
 {
@@ -389,18 +371,22 @@ end_filling(struct journal *j, int fd)
     pthread_mutex_unlock(&j->lock);
 }
 
-// make_spare makes a new file, or, where that would go over the bounds or the disk is full,
-// makes the oldest published segment the spare.
+// make_spare makes a new file where that is within the bounds, and does not take the room on the
+// disk in which the active segment still grows: that would be refused though the records fit.
+// Otherwise the oldest published segment becomes the spare.
 static int
 make_spare(struct journal *j, struct err *err)
 {
-    bool fits;
+    uint64_t left = disk_left(j);
     int made = -1;
 
-    if (!begin_filling(j, &fits))
-        return err_set(err, ERR_AGAIN,
-                       "there is no room for one, and nothing has been published");
-    err_set(err, ERR_AGAIN, "there is no room for one");
+    pthread_mutex_lock(&j->lock);
+    bool fits = left >= j->options.segment_bytes + GROUP_BYTES_MAX && is_within_bounds(j);
+    bool published = is_published(j, 0);
+    j->filling = fits || published;
+    pthread_mutex_unlock(&j->lock);
+    err_set(err, ERR_AGAIN, "there is no room for one%s",
+            published ? "" : ", and nothing has been published");
     if (fits)
         made = dir_make_spare(j->dir, j->options.segment_bytes, err);
     if (made < 0 && (!fits || is_for_want_of_room(err)) &&
@@ -427,6 +413,35 @@ hold_spare(struct journal *j)
                     "journal: there is no spare segment: %s", err.text);
     else if (once_clear(&j->spareless))
         log_info("journal: there is a spare segment again");
+}
+
+// check_room finds out before a delivery does whether one could be stored, while there is neither
+// a segment to write to nor a spare: at a start on a full disk, and after a failure.
+static void
+check_room(struct journal *j)
+{
+    struct err err = {0};
+
+    pthread_mutex_lock(&j->lock);
+    bool known =
+             j->active || j->creating || j->segments.spare_fd >= 0 || is_published(j, 0),
+         fits = is_within_bounds(j), reported = j->failed_us;
+    pthread_mutex_unlock(&j->lock);
+    if (!known && !fits)
+        err_set(&err, ERR_AGAIN, full);
+    else if (!known && dir_check_room(j->dir, &err) < 0)
+        err_set(&err, ERR_AGAIN, "nothing can be written to state_dir: %s",
+                strerror(err.error));
+    pthread_mutex_lock(&j->lock);
+    j->no_room = j->active ? (struct err){0} : err;
+    pthread_mutex_unlock(&j->lock);
+    if (err.kind && !reported)
+        once_report(
+            &j->roomless, LOG_LEVEL_ALARM,
+            "journal: no delivery can be stored (they will be answered with 503): %s",
+            err.text);
+    else if (!err.kind && once_clear(&j->roomless))
+        log_info("journal: there is room for deliveries again");
 }
 
 // --- the thread -----------------------------------------------------------------------
@@ -456,6 +471,7 @@ maintenance_run(void *journal)
         while (remove_oldest(j, FOR_KEEP, &err) == 0)
             continue;
         hold_spare(j);
+        check_room(j);
         clean_bad(j);
     } while (await_next_round(j));
     return NULL;

@@ -116,10 +116,11 @@ is_ready(struct buf *checks, void *receiver)
                    j.failing ? "false" : "true", r.up ? "true" : "false",
                    r.state == RELAY_SHIPPING ? "true" : "false");
     admin_set_detail("redis", r.message);
+    admin_set_detail("journal", j.reason);
     return !j.failing;
 }
 
-enum { BUILD_INFO, START_TIME, UPTIME, JOURNAL, METRICS = JOURNAL + 12 };
+enum { BUILD_INFO, START_TIME, UPTIME, FAILING, JOURNAL, METRICS = JOURNAL + 12 };
 static struct metric metrics[METRICS] = {
     [BUILD_INFO] =
         METRIC_WITH(GAUGE, "acrelay_build_info", "Always 1, labeled with the version.",
@@ -129,6 +130,8 @@ static struct metric metrics[METRICS] = {
     [UPTIME] = METRIC(GAUGE, "acrelay_uptime_seconds",
                       "Time since the start, by a clock that never steps; used by the "
                       "worker's repair."),
+    [FAILING] = METRIC(GAUGE, "acrelay_journal_failing",
+                       "Whether deliveries cannot be made durable; /readyz says why."),
     // In the order of update_metrics.
     [JOURNAL] = METRIC(COUNTER, "acrelay_journal_records_total", "Records made durable."),
     METRIC(COUNTER, "acrelay_journal_record_bytes_total",
@@ -163,6 +166,7 @@ update_metrics(void *receiver)
     metric_set(&metrics[UPTIME], (double)(clock_boot_us() - r->started_us) / 1e6);
     if (!read_status(r, &j, &relay))
         return;
+    metric_set(&metrics[FAILING], j.failing);
     const double values[METRICS - JOURNAL] = {
         (double)j.records,         (double)j.record_bytes, (double)j.bytes,
         (double)j.bytes_free,      (double)j.segments,     (double)j.commits,

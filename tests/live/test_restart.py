@@ -210,7 +210,9 @@ def test_without_redis_all_room_is_used_then_503_and_it_goes_on_by_itself(
     assert free(small_disk) < 16 * MIB, "no room for one more segment"
     for _ in range(20):
         receiver.post("type=subscribe&x=" + "x" * (MIB // 4))
-    assert receiver.get("/readyz")[0] == 503
+    status, page = receiver.get("/readyz")
+    assert status == 503 and "No space left on device" in page
+    assert receiver.metric("acrelay_journal_failing") == 1
     refused = receiver.metric('acrelay_requests_total{hook="contacts",code="503"}')
     assert refused >= 2
     harness.wait_for("word of each 503", lambda: sum(told_lost(receiver)) == refused)

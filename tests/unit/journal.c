@@ -634,6 +634,62 @@ fill_disk(struct journal *j)
     return records;
 }
 
+// What the status says once it fails, or does not, as is wished.
+static void
+await_failing(struct journal *j, bool wished, struct journal_status *status)
+{
+    do
+        journal_read_status(j, status);
+    while (status->failing != wished);
+}
+
+Test(journal, says_before_the_first_record_that_a_disk_is_full)
+{
+    static char block[4096];
+    char path[128];
+
+    if (!mount_small_disk())
+        cr_skip_test("mounting a small file system needs root");
+    struct journal_options o = options();
+    struct journal_status status;
+    o.force = true; // it is only memory
+    snprintf(path, sizeof path, "%s/filler", directory);
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    while (write(fd, block, sizeof block) > 0)
+        continue;
+    struct journal *j = must_open(&o);
+    await_failing(j, true, &status);
+    cr_assert(strstr(status.reason, strerror(ENOSPC)), "%s", status.reason);
+    cr_assert_eq(ftruncate(fd, 0), 0);
+    await_failing(j, false, &status);
+    cr_assert_str_empty(status.reason);
+    must_append(j, "there is room again");
+    close(fd);
+    journal_close(j);
+    cr_assert_eq(umount(directory), 0);
+}
+
+Test(journal, says_before_the_first_record_that_its_bounds_are_reached)
+{
+    struct journal_options o = options();
+    struct journal_status status;
+
+    static char large[4000];
+
+    o.bytes_max = 5 << 16;
+    struct journal *j = must_open(&o);
+    while (journal_append(j, span_make(large, sizeof large), 5000, NULL, NULL, NULL) == 0)
+        continue;
+    journal_close(j);
+    j = must_open(&o);
+    await_failing(j, true, &status);
+    cr_assert(strstr(status.reason, "journal.max"), "%s", status.reason);
+    journal_publish(j, status.last);
+    await_failing(j, false, &status);
+    must_append(j, "in the room of published ones");
+    journal_close(j);
+}
+
 Test(journal, uses_the_room_of_a_small_disk_before_it_refuses)
 {
     if (!mount_small_disk())
@@ -644,6 +700,9 @@ Test(journal, uses_the_room_of_a_small_disk_before_it_refuses)
     struct journal *j = must_open(&o);
     int records = fill_disk(j);
     cr_assert_geq(records, 4 * (DISK_MIB - 1), "refused after %d KiB", records * 256);
+    struct journal_status status;
+    await_failing(j, true, &status);
+    cr_assert(strstr(status.reason, strerror(ENOSPC)), "%s", status.reason);
     journal_close(j);
     cr_assert_eq(umount(directory), 0);
 }
