@@ -4,7 +4,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "config/value.h"
-#include "edge/yaml.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,14 +32,11 @@ struct config *
 config_parse(const char *file, struct span text, struct problems *problems)
 {
     struct reading r = {.file = file, .problems = problems};
-    struct yaml_fault fault = {0};
+    struct yaml_fault fault;
     struct yaml_node *root = yaml_parse(text, false, &fault);
 
     if (!root)
-        problem_add(
-            &r, ERROR,
-            (struct place){fault.line ? fault.line : 1, fault.column ? fault.column : 1},
-            "%s", fault.text);
+        problem_add(&r, ERROR, fault.at, "%s", fault.text);
     reader_read(&r, root);
     yaml_release(root);
     if (r.errors == 0) {
@@ -88,8 +84,8 @@ problem_line(const struct problem *p, char to[PROBLEM_LINE])
 {
     char place[32] = "";
 
-    if (p->line)
-        snprintf(place, sizeof place, ":%d:%d", p->line, p->column);
+    if (p->at.line)
+        snprintf(place, sizeof place, ":%d:%d", p->at.line, p->at.column);
     snprintf(to, PROBLEM_LINE, "%.350s%s: %s", p->file, place, p->text);
     return to;
 }
@@ -169,11 +165,7 @@ mark_tail(struct yaml_node *node)
 {
     while (node) {
         node->cut = true;
-        if (node->len == 0)
-            node = NULL;
-        else
-            node = node->kind == YAML_LIST ? node->items[node->len - 1]
-                                           : node->pairs[node->len - 1].value;
+        node = node->len ? node->items[node->len - 1] : NULL;
     }
 }
 
@@ -183,13 +175,12 @@ find_whole(const struct yaml_node *root, const char *name)
 {
     const struct yaml_node *found = NULL;
 
-    for (size_t i = 0; i < root->len; i++) {
-        const struct yaml_pair *p = &root->pairs[i];
-        if (strcmp(p->key->text, name) != 0)
+    for (size_t i = 0; i < root->len; i += 2) {
+        if (strcmp(root->items[i]->text, name) != 0)
             continue;
-        if (p->first || p->value->cut)
+        if (found || root->items[i + 1]->cut)
             return NULL;
-        found = p->value;
+        found = root->items[i + 1];
     }
     bool empty = found && found->kind == YAML_SCALAR && !*found->text;
     return empty ? NULL : found;

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "edge/redis.h"
 #include "edge/sockets.h"
+#include "edge/yaml.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
@@ -48,8 +49,8 @@ struct config_hook {
     bool include_raw;
     int64_t expect_every_us; // 0: not set
     bool repair;
-    uint64_t adopt;   // id of a hook at AC to turn into this one; 0: none
-    int line, column; // in the file
+    uint64_t adopt;  // id of a hook at AC to turn into this one; 0: none
+    struct place at; // in the file
 };
 
 struct config {
@@ -105,7 +106,7 @@ struct config {
 // come with a configuration too.
 struct problem {
     const char *file; // as given to config_read
-    int line, column; // 0: it concerns the file as a whole
+    struct place at;  // line 0: it concerns the file as a whole
     bool warning;
     char text[800]; // escaped
 };

@@ -3,7 +3,6 @@
 #include "config/value.h"
 
 #include "base/text.h"
-#include "edge/yaml.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -11,12 +10,6 @@
 #include <stdlib.h>
 
 enum { VALUE_MAX = 1 << 16 };
-
-static struct place
-place_of(const struct yaml_node *n)
-{
-    return (struct place){n->line, n->column};
-}
 
 // --- variables ------------------------------------------------------------------------------------
 
@@ -98,7 +91,7 @@ report_value(struct reading *r, const struct setting *s, const struct yaml_node 
     bool bounds = s->min != 0 || s->max != 0;
 
     if (!may_be_shown(n->text)) {
-        problem_add(r, ERROR, place_of(n), "%s: this is %s; expected %s", s->path, error,
+        problem_add(r, ERROR, n->at, "%s: this is %s; expected %s", s->path, error,
                     s->type->expected);
         return;
     }
@@ -106,8 +99,8 @@ report_value(struct reading *r, const struct setting *s, const struct yaml_node 
         s->type->format(min, sizeof min, s->min);
         s->type->format(max, sizeof max, s->max);
     }
-    problem_add(r, ERROR, place_of(n), "%s: \"%.200s\" is %s; expected %s%s%s%s%s",
-                s->path, n->text, error, s->type->expected, bounds ? ", from " : "",
+    problem_add(r, ERROR, n->at, "%s: \"%.200s\" is %s; expected %s%s%s%s%s", s->path,
+                n->text, error, s->type->expected, bounds ? ", from " : "",
                 bounds ? min : "", bounds ? " to " : "", bounds ? max : "");
 }
 
@@ -115,7 +108,7 @@ static void
 read_scalar(struct reading *r, const struct setting *s, const struct yaml_node *n,
             void *field)
 {
-    struct value v = {.field = field, .setting = s, .reading = r, .place = place_of(n)};
+    struct value v = {.field = field, .setting = s, .reading = r, .place = n->at};
     struct buf text;
 
     if (n->kind != YAML_SCALAR) {
@@ -141,9 +134,8 @@ read_setting(struct reading *r, const struct setting *s, const struct yaml_node 
     size_t item_size = s->type->field->item_size, len = n->kind == YAML_LIST ? n->len : 1;
 
     if (item_size && len > CONFIG_LIST_MAX) {
-        problem_add(r, ERROR, place_of(n),
-                    "%s: a list of %zu values; expected at most %d", s->path, len,
-                    CONFIG_LIST_MAX);
+        problem_add(r, ERROR, n->at, "%s: a list of %zu values; expected at most %d",
+                    s->path, len, CONFIG_LIST_MAX);
         return;
     }
     if (item_size) { // not the default's any more
@@ -154,7 +146,7 @@ read_setting(struct reading *r, const struct setting *s, const struct yaml_node 
     if (!item_size || n->kind != YAML_LIST)
         read_scalar(r, s, n, field);
     else if (len == 0 && !s->type->may_be_empty)
-        problem_add(r, ERROR, place_of(n), "%s: the list is empty; expected %s", s->path,
+        problem_add(r, ERROR, n->at, "%s: the list is empty; expected %s", s->path,
                     s->type->expected);
     else
         for (size_t i = 0; i < len; i++)
@@ -173,7 +165,7 @@ read_defaults(struct reading *r, const struct setting *table, void *base)
         snprintf(text, sizeof text, "v: %s\n", s->fallback);
         struct yaml_node *n = yaml_parse(span_of(text), false, &fault);
         assert(n);
-        read_setting(r, s, n->pairs[0].value, base);
+        read_setting(r, s, n->items[1], base);
         yaml_release(n);
     }
 }
@@ -216,7 +208,7 @@ report_unknown(struct reading *r, const struct setting *table, const char *path,
 
     if (strcmp(path, "receiver.trusted_proxies") == 0) {
         problem_add(
-            r, ERROR, place_of(key),
+            r, ERROR, key->at,
             "%s: this setting no longer exists and never had an effect: remove it", path);
         return;
     }
@@ -227,40 +219,52 @@ report_unknown(struct reading *r, const struct setting *table, const char *path,
     }
     if (table == config_settings)
         nearest_try(&near, SPAN("hooks"));
-    problem_add(r, ERROR, place_of(key), "%s: there is no such setting%s%.*s%s", path,
+    problem_add(r, ERROR, key->at, "%s: there is no such setting%s%.*s%s", path,
                 near.word.len ? "; did you mean " : "", (int)near.word.len,
                 near.word.len ? near.word.at : "", near.word.len ? "?" : "");
 }
 
 static void read_hooks(struct reading *r, const struct yaml_node *n);
 
+// The first key of the map that reads so.
+static const struct yaml_node *
+find_key(const struct yaml_node *map, const char *text)
+{
+    size_t i = 0;
+
+    while (strcmp(map->items[i]->text, text) != 0)
+        i += 2;
+    return map->items[i];
+}
+
 static void
 read_map(struct reading *r, struct target *to, const char *section,
          const struct yaml_node *map)
 {
-    for (size_t i = 0; i < map->len; i++) {
-        const struct yaml_pair *p = &map->pairs[i];
+    for (size_t i = 0; i < map->len; i += 2) {
+        const struct yaml_node *key = map->items[i], *value = map->items[i + 1];
+        const struct yaml_node *first = find_key(map, key->text);
         char path[160];
         snprintf(path, sizeof path, "%s%s%.100s", section, *section ? "." : "",
-                 p->key->text);
+                 key->text);
         const struct setting *s = find(to->table, path);
-        if (p->first) {
-            problem_add(r, ERROR, place_of(p->key), "%s: already set in line %d", path,
-                        p->first->line);
+        if (first != key) {
+            problem_add(r, ERROR, key->at, "%s: already set in line %d", path,
+                        first->at.line);
         } else if (s) {
-            to->places[s - to->table] = place_of(p->value);
-            read_setting(r, s, p->value, to->base);
+            to->places[s - to->table] = value->at;
+            read_setting(r, s, value, to->base);
         } else if (to->table == config_settings && strcmp(path, "hooks") == 0) {
-            read_hooks(r, p->value);
+            read_hooks(r, value);
         } else if (!is_section(to->table, path)) {
-            report_unknown(r, to->table, path, p->key);
-        } else if (p->value->kind == YAML_SCALAR && !*p->value->text) {
+            report_unknown(r, to->table, path, key);
+        } else if (value->kind == YAML_SCALAR && !*value->text) {
             continue; // a section whose settings are all commented out
-        } else if (p->value->kind != YAML_MAP) {
-            problem_add(r, ERROR, place_of(p->value),
+        } else if (value->kind != YAML_MAP) {
+            problem_add(r, ERROR, value->at,
                         "%s: settings belong here, each on a line of its own", path);
         } else {
-            read_map(r, to, path, p->value);
+            read_map(r, to, path, value);
         }
     }
 }
@@ -286,16 +290,16 @@ read_hook(struct reading *r, const struct yaml_node *n)
     struct config_hook *h = &c->hooks[c->hooks_len++];
     struct place places[SETTINGS_MAX] = {0};
 
-    *h = (struct config_hook){.line = n->line, .column = n->column};
+    *h = (struct config_hook){.at = n->at};
     read_defaults(r, hook_settings, h);
-    read_struct(r, &(struct target){hook_settings, h, places}, n, place_of(n));
+    read_struct(r, &(struct target){hook_settings, h, places}, n, n->at);
     if (!h->name)
         return;
     for (const struct config_hook *other = c->hooks; other < h; other++)
         if (other->name && strcmp(other->name, h->name) == 0)
-            problem_add(r, ERROR, place_of(n),
+            problem_add(r, ERROR, n->at,
                         "hooks: the name %s is already used by the hook in line %d",
-                        h->name, other->line);
+                        h->name, other->at.line);
     if (!h->label) {
         h->label = reading_copy(r, SPAN("acrelay "), strlen(h->name) + 1);
         strcat(h->label, h->name);
@@ -307,7 +311,7 @@ read_hooks(struct reading *r, const struct yaml_node *n)
 {
     r->has_hooks = true;
     if (n->kind != YAML_LIST || n->len == 0 || n->len > CONFIG_HOOKS_MAX) {
-        problem_add(r, ERROR, place_of(n), "hooks: expected a list of 1 to %d hooks",
+        problem_add(r, ERROR, n->at, "hooks: expected a list of 1 to %d hooks",
                     CONFIG_HOOKS_MAX);
         return;
     }
@@ -317,7 +321,7 @@ read_hooks(struct reading *r, const struct yaml_node *n)
         if (n->items[i]->kind == YAML_MAP)
             read_hook(r, n->items[i]);
         else
-            problem_add(r, ERROR, place_of(n->items[i]),
+            problem_add(r, ERROR, n->items[i]->at,
                         "hooks: expected settings of a hook, like name: contacts");
 }
 
@@ -347,7 +351,7 @@ reader_read(struct reading *r, const struct yaml_node *root)
     if (!root)
         return;
     if (root->kind != YAML_MAP) {
-        problem_add(r, ERROR, place_of(root), "expected settings, like public_url: ...");
+        problem_add(r, ERROR, root->at, "expected settings, like public_url: ...");
         return;
     }
     read_struct(r, &(struct target){config_settings, c, r->places}, root, start);

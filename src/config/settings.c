@@ -206,8 +206,7 @@ check_addresses(struct reading *r, const struct config *c)
 static void
 report_hook(struct reading *r, const struct config_hook *hook, const char *text)
 {
-    problem_add(r, ERROR, (struct place){hook->line, hook->column}, "hook %s: %s",
-                hook->name, text);
+    problem_add(r, ERROR, hook->at, "hook %s: %s", hook->name, text);
 }
 
 static void

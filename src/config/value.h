@@ -23,10 +23,6 @@ extern const struct setting config_settings[], hook_settings[]; // ended by path
 
 enum { SETTINGS_MAX = 64 }; // in one table
 
-struct place {
-    int line, column;
-};
-
 // A file that is being read.
 struct reading {
     const char *file;
@@ -105,7 +101,6 @@ void settings_check(struct reading *r);
 
 // reader_read reads all that can be read of a tree (NULL: defaults only) into r->config, which it
 // makes; the caller is the holder.
-struct yaml_node;
 void reader_read(struct reading *r, const struct yaml_node *root);
 
 #endif

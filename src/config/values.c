@@ -48,8 +48,7 @@ problem_add(struct reading *r, enum problem_kind kind, struct place at,
     list->at = memory_grow(list->at, (list->len + 1) * sizeof *list->at);
     struct problem *p = &list->at[list->len++];
     p->file = r->file;
-    p->line = at.line;
-    p->column = at.column;
+    p->at = at;
     p->warning = kind == WARNING;
     va_start(args, format);
     vsnprintf(raw, sizeof raw, format, args);

@@ -16,7 +16,8 @@ take_header(char *at, size_t size, size_t n, void *call)
 {
     const struct http_call *c = call;
 
-    c->header(span_make(at, size * n), c->context);
+    if (c->header)
+        c->header(span_make(at, size * n), c->context);
     return size * n;
 }
 
@@ -27,7 +28,7 @@ watch(void *call, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
     const struct http_call *of = call;
 
     (void)a, (void)b, (void)c, (void)d;
-    return of->stop(of->context);
+    return of->stop && of->stop(of->context);
 }
 
 static enum http_outcome
@@ -180,15 +181,11 @@ http_client_call(struct http_client *client, const struct http_call *call,
     curl_easy_setopt(c, CURLOPT_MAXFILESIZE, (long)HTTP_ANSWER_MAX);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_body);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, page);
-    if (call->header) {
-        curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, take_header);
-        curl_easy_setopt(c, CURLOPT_HEADERDATA, call);
-    }
-    if (call->stop) {
-        curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
-        curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, watch);
-        curl_easy_setopt(c, CURLOPT_XFERINFODATA, call);
-    }
+    curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, take_header);
+    curl_easy_setopt(c, CURLOPT_HEADERDATA, call);
+    curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, watch);
+    curl_easy_setopt(c, CURLOPT_XFERINFODATA, call);
     CURLcode code = curl_easy_perform(c);
     curl_slist_free_all(headers);
     client->outcome = outcome_of(code);
@@ -199,8 +196,7 @@ http_client_call(struct http_client *client, const struct http_call *call,
     err_exit(err, EXIT_CODE_UNAVAILABLE, "%s%s",
              code == CURLE_COULDNT_CONNECT && call->to ? "cannot connect: " : "",
              call->to ? explain(c, code) : curl_easy_strerror(code));
-    if (err)
-        err->kind = ERR_AGAIN;
+    err->kind = ERR_AGAIN;
     return -1;
 }
 

@@ -235,29 +235,21 @@ expect_ok(struct redis *r, const struct span *args, size_t n, struct err *err)
 }
 
 static int
-authenticate(struct redis *r, const struct redis_options *o, struct err *err)
-{
-    struct span args[3] = {SPAN("AUTH")};
-    size_t n = 1;
-
-    if (o->password.len == 0)
-        return 0;
-    if (o->user && *o->user)
-        args[n++] = span_of(o->user);
-    args[n++] = o->password;
-    return expect_ok(r, args, n, err);
-}
-
-static int
-select_database(struct redis *r, const struct redis_options *o, struct err *err)
+log_in(struct redis *r, const struct redis_options *o, struct err *err)
 {
     char number[16];
+    struct span auth[3] = {SPAN("AUTH")};
+    size_t n = 1;
 
-    if (o->database == 0)
-        return 0;
     snprintf(number, sizeof number, "%d", o->database);
-    struct span args[] = {SPAN("SELECT"), span_of(number)};
-    return expect_ok(r, args, 2, err);
+    if (o->user && *o->user)
+        auth[n++] = span_of(o->user);
+    auth[n++] = o->password;
+    if (o->password.len && expect_ok(r, auth, n, err) < 0)
+        return -1;
+    return o->database
+               ? expect_ok(r, (struct span[]){SPAN("SELECT"), span_of(number)}, 2, err)
+               : 0;
 }
 
 struct redis *
@@ -278,7 +270,7 @@ redis_open(const struct redis_options *o, struct err *err)
     r->command_ms = o->command_ms ? o->command_ms : COMMAND_MS;
     if (o->connected)
         o->connected(r->context->fd, o->context);
-    if (authenticate(r, o, err) == 0 && select_database(r, o, err) == 0)
+    if (log_in(r, o, err) == 0)
         return r;
     if (o->connected)
         o->connected(-1, o->context);

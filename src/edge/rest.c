@@ -104,23 +104,14 @@ rest_retry_after_ms(struct span value, struct span date)
 
 // --- headers -------------------------------------------------------------------------------
 
-static bool
-is_header(struct span *line, const char *name)
-{
-    struct span rest = *line, key = span_cut(&rest, ':');
-
-    if (!span_is_nocase(span_trim(key), name))
-        return false;
-    while (rest.len && (rest.at[rest.len - 1] == '\n' || rest.at[rest.len - 1] == '\r'))
-        rest.len--;
-    *line = span_trim(rest);
-    return true;
-}
-
 static void
 take_header(struct span line, void *rest)
 {
     struct rest *r = rest;
+    struct span value = span_cut(&line, '\n');
+    value = span_cut(&value, '\r');
+    struct span key = span_trim(span_cut(&value, ':'));
+    value = span_trim(value);
     const struct {
         const char *name;
         char *value;
@@ -130,8 +121,8 @@ take_header(struct span line, void *rest)
         {"RateLimit-Reset", r->reset},         {"X-RateLimit-Reset", r->reset}};
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (is_header(&line, known[i].name))
-            snprintf(known[i].value, HEADER_MAX, "%.*s", (int)line.len, line.at);
+        if (span_is_nocase(key, known[i].name))
+            snprintf(known[i].value, HEADER_MAX, "%.*s", (int)value.len, value.at);
 }
 
 static bool

@@ -140,18 +140,25 @@ sockets_inherited(int *fds, size_t max, size_t *len, struct err *err)
     return 0;
 }
 
+// Closes it (-1: none) and leaves errno as it is.
 static int
-refuse(struct err *err, const struct socket_address *a, int fd)
+drop(int fd)
 {
     int why = errno;
 
     if (fd >= 0)
         close(fd);
     errno = why;
+    return -1;
+}
+
+static int
+refuse(struct err *err, const struct socket_address *a, int fd)
+{
+    drop(fd);
     err_errno(err, "cannot listen on %s%s", a->text,
-              why == EADDRINUSE ? " (ss -ltnp shows which process)" : "");
-    if (err)
-        err->exit = why == EACCES ? EXIT_CODE_PERMISSION : EXIT_CODE_PORT;
+              errno == EADDRINUSE ? " (ss -ltnp shows which process)" : "");
+    err->exit = err->error == EACCES ? EXIT_CODE_PERMISSION : EXIT_CODE_PORT;
     return -1;
 }
 
@@ -218,12 +225,7 @@ bind_tcp(const struct socket_address *a)
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (a->at.any.sa_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
-    if (bind(fd, &a->at.any, length_of(&a->at)) == 0)
-        return fd;
-    int why = errno;
-    close(fd);
-    errno = why;
-    return -1;
+    return bind(fd, &a->at.any, length_of(&a->at)) == 0 ? fd : drop(fd);
 }
 
 int
@@ -259,23 +261,19 @@ sockets_try(const struct socket_address *a)
 // --- descriptors ---------------------------------------------------------------------------
 
 // /proc/self/fd lists what is open. A descriptor may be closed by another thread between the
-// listing and the check: then it has no address, and is passed over.
-enum { NONE = -1, UNKNOWN = -2 };
-
-// find_descriptor returns the first open descriptor that is wanted, or NONE, or UNKNOWN when
-// it cannot look (no descriptor is left for the listing).
-static int
-find_descriptor(bool (*wanted)(int fd, void *context), void *context)
+// listing and the check: then it has no address, and is passed over. any_descriptor says whether
+// one is wanted; true also when it cannot look (no descriptor is left for the listing).
+static bool
+any_descriptor(bool (*wanted)(int fd, void *context), void *context)
 {
     DIR *d = opendir("/proc/self/fd");
-    int found = NONE;
+    bool found = false;
 
     if (!d)
-        return UNKNOWN;
-    for (struct dirent *e; found == NONE && (e = readdir(d));) {
+        return true;
+    for (struct dirent *e; !found && (e = readdir(d));) {
         int fd = atoi(e->d_name);
-        if (e->d_name[0] != '.' && fd != dirfd(d) && wanted(fd, context))
-            found = fd;
+        found = e->d_name[0] != '.' && fd != dirfd(d) && wanted(fd, context);
     }
     closedir(d);
     return found;
@@ -321,7 +319,7 @@ sockets_find(in_port_t port, const struct sockaddr_in *peer)
 {
     struct ends e = {.port = port, .peer = peer, .found = -1};
 
-    (void)find_descriptor(record_ends, &e); // its answer stands in e
+    (void)any_descriptor(record_ends, &e); // its answer stands in e
     return e.several ? -1 : e.found;
 }
 
@@ -361,7 +359,7 @@ sockets_have_connections(const int *listening, size_t len)
 {
     struct places places = {listening, len};
 
-    return find_descriptor(is_connection, &places) != NONE;
+    return any_descriptor(is_connection, &places);
 }
 
 // --- for people and the service manager ---------------------------------------------------

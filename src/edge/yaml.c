@@ -21,8 +21,14 @@ struct parsing {
     struct yaml_fault *fault;
 };
 
+static struct place
+place_of(yaml_mark_t mark)
+{
+    return (struct place){(int)mark.line + 1, (int)mark.column + 1};
+}
+
 __attribute__((format(printf, 3, 4))) static void
-report(struct parsing *p, const yaml_mark_t *at, const char *format, ...)
+report(struct parsing *p, struct place at, const char *format, ...)
 {
     char raw[sizeof p->fault->text];
     va_list args;
@@ -31,8 +37,7 @@ report(struct parsing *p, const yaml_mark_t *at, const char *format, ...)
     vsnprintf(raw, sizeof raw, format, args);
     va_end(args);
     text_escape(p->fault->text, sizeof p->fault->text, span_of(raw));
-    p->fault->line = (int)at->line + 1;
-    p->fault->column = (int)at->column + 1;
+    p->fault->at = at;
 }
 
 static void
@@ -48,8 +53,8 @@ report_parser(struct parsing *p)
         hint = " (a tab cannot indent; a value with this character needs quotes)";
     else if (strstr(context, "flow") && memmem(p->text.at, p->text.len, "${", 2))
         hint = " (in { } and [ ] a value like ${NAME} needs quotes: \"${NAME}\")";
-    report(p, &y->problem_mark, "not YAML: %s%s%s%s", context, *context ? ", " : "",
-           problem, hint);
+    report(p, place_of(y->problem_mark), "not YAML: %s%s%s%s", context,
+           *context ? ", " : "", problem, hint);
 }
 
 static bool
@@ -66,9 +71,7 @@ node_make(enum yaml_kind kind, const yaml_event_t *event)
 {
     struct yaml_node *node = memory_get(sizeof *node);
 
-    *node = (struct yaml_node){.kind = kind,
-                               .line = (int)event->start_mark.line + 1,
-                               .column = (int)event->start_mark.column + 1};
+    *node = (struct yaml_node){.kind = kind, .at = place_of(event->start_mark)};
     return node;
 }
 
@@ -77,16 +80,9 @@ yaml_release(struct yaml_node *node)
 {
     if (!node)
         return;
-    for (size_t i = 0; i < node->len; i++) {
-        if (node->kind == YAML_LIST) {
-            yaml_release(node->items[i]);
-        } else {
-            yaml_release(node->pairs[i].key);
-            yaml_release(node->pairs[i].value);
-        }
-    }
+    for (size_t i = 0; i < node->len; i++)
+        yaml_release(node->items[i]);
     free(node->items);
-    free(node->pairs);
     free(node->text);
     free(node);
 }
@@ -98,7 +94,7 @@ scalar_of(struct parsing *p, const yaml_event_t *event)
     struct span text = {value, event->data.scalar.length};
 
     if (span_find(text, '\0') < text.len) {
-        report(p, &event->start_mark, "a value contains a NUL byte");
+        report(p, place_of(event->start_mark), "a value contains a NUL byte");
         return NULL;
     }
     struct yaml_node *node = node_make(YAML_SCALAR, event);
@@ -106,38 +102,7 @@ scalar_of(struct parsing *p, const yaml_event_t *event)
     return node;
 }
 
-static void
-list_add(struct yaml_node *list, struct yaml_node *item)
-{
-    list->items = memory_grow(list->items, (list->len + 1) * sizeof *list->items);
-    list->items[list->len++] = item;
-}
-
-static void
-map_add(struct yaml_node *map, struct yaml_node *key, struct yaml_node *value)
-{
-    struct yaml_pair pair = {key, value, NULL};
-
-    for (size_t i = 0; i < map->len && !pair.first; i++)
-        if (strcmp(map->pairs[i].key->text, key->text) == 0)
-            pair.first = map->pairs[i].key;
-    map->pairs = memory_grow(map->pairs, (map->len + 1) * sizeof *map->pairs);
-    map->pairs[map->len++] = pair;
-}
-
 static struct yaml_node *node_of(struct parsing *p, const yaml_event_t *event, int depth);
-
-// What there is of a list or map after which the text cannot be read: it, or NULL.
-static struct yaml_node *
-keep_part(struct parsing *p, struct yaml_node *node)
-{
-    if (p->part) {
-        node->cut = p->fails = true;
-        return node;
-    }
-    yaml_release(node);
-    return NULL;
-}
 
 // Reads the next node; *end is set (and NULL returned) where `closing` stands instead.
 static struct yaml_node *
@@ -154,56 +119,54 @@ next_node(struct parsing *p, yaml_event_type_t closing, int depth, bool *end)
     return node;
 }
 
+// What there is of a list or map after which the text cannot be read: it, or NULL. A key without
+// a value is none.
 static struct yaml_node *
-list_of(struct parsing *p, const yaml_event_t *start, int depth)
+keep_part(struct parsing *p, struct yaml_node *node)
 {
-    struct yaml_node *list = node_make(YAML_LIST, start);
-    bool end;
-
-    for (;;) {
-        struct yaml_node *item = next_node(p, YAML_SEQUENCE_END_EVENT, depth, &end);
-        if (end)
-            return list;
-        if (item)
-            list_add(list, item);
-        if (!item || p->fails)
-            return keep_part(p, list);
+    if (!p->part) {
+        yaml_release(node);
+        return NULL;
     }
+    if (node->kind == YAML_MAP && node->len % 2)
+        yaml_release(node->items[--node->len]);
+    node->cut = p->fails = true;
+    return node;
 }
 
 static bool
 check_key(struct parsing *p, const struct yaml_node *map, const struct yaml_node *key)
 {
-    yaml_mark_t at = {.line = (size_t)key->line - 1, .column = (size_t)key->column - 1};
-
     if (key->kind != YAML_SCALAR)
-        report(p, &at, "a key must be a word, not a list or a map");
-    else if (map->len == YAML_PAIRS_MAX)
-        report(p, &at, "more than %d keys in one map", YAML_PAIRS_MAX);
+        report(p, key->at, "a key must be a word, not a list or a map");
+    else if (map->len == 2 * YAML_PAIRS_MAX)
+        report(p, key->at, "more than %d keys in one map", YAML_PAIRS_MAX);
     else
         return true;
     return false;
 }
 
+// A list, or a map.
 static struct yaml_node *
-map_of(struct parsing *p, const yaml_event_t *start, int depth)
+items_of(struct parsing *p, const yaml_event_t *start, int depth)
 {
-    struct yaml_node *map = node_make(YAML_MAP, start), *key;
-    bool end;
+    bool is_map = start->type == YAML_MAPPING_START_EVENT, end;
+    struct yaml_node *node = node_make(is_map ? YAML_MAP : YAML_LIST, start);
 
     for (;;) {
-        key = next_node(p, YAML_MAPPING_END_EVENT, depth, &end);
+        struct yaml_node *item = next_node(
+            p, is_map ? YAML_MAPPING_END_EVENT : YAML_SEQUENCE_END_EVENT, depth, &end);
         if (end)
-            return map;
-        struct yaml_node *value = NULL;
-        if (key && !p->fails && check_key(p, map, key))
-            value = next_node(p, YAML_NO_EVENT, depth, &end);
-        if (value)
-            map_add(map, key, value);
-        else
-            yaml_release(key);
-        if (!value || p->fails)
-            return keep_part(p, map);
+            return node;
+        if (!item)
+            return keep_part(p, node);
+        bool is_key = is_map && node->len % 2 == 0;
+        bool ok = !p->fails && (!is_key || check_key(p, node, item));
+        if ((node->len & (node->len - 1)) == 0) // it doubles at powers of two
+            node->items = memory_grow(node->items, (2 * node->len + 1) * sizeof item);
+        node->items[node->len++] = item;
+        if (!ok)
+            return keep_part(p, node);
     }
 }
 
@@ -225,20 +188,20 @@ has_extras(const yaml_event_t *event)
 static struct yaml_node *
 node_of(struct parsing *p, const yaml_event_t *event, int depth)
 {
+    struct place at = place_of(event->start_mark);
+
     if (has_extras(event))
-        report(p, &event->start_mark,
+        report(p, at,
                "anchors (&), aliases (*) and tags (!) are not supported: write the value "
                "out, or in quotes");
     else if (depth == YAML_DEPTH_MAX)
-        report(p, &event->start_mark, "nested deeper than %d levels", YAML_DEPTH_MAX);
+        report(p, at, "nested deeper than %d levels", YAML_DEPTH_MAX);
     else if (p->nodes++ == YAML_NODES_MAX)
-        report(p, &event->start_mark, "more than %d values", YAML_NODES_MAX);
+        report(p, at, "more than %d values", YAML_NODES_MAX);
     else if (event->type == YAML_SCALAR_EVENT)
         return scalar_of(p, event);
-    else if (event->type == YAML_SEQUENCE_START_EVENT)
-        return list_of(p, event, depth + 1);
     else
-        return map_of(p, event, depth + 1);
+        return items_of(p, event, depth + 1);
     return NULL;
 }
 
@@ -259,7 +222,8 @@ document_of(struct parsing *p)
         if (type == YAML_STREAM_END_EVENT && !root)
             root = node_make(YAML_MAP, &event);
         else if (root && !mark)
-            report(p, &event.start_mark, "a second document: only one is allowed");
+            report(p, place_of(event.start_mark),
+                   "a second document: only one is allowed");
         else if (!mark)
             ok = (root = node_of(p, &event, 0)) != NULL;
         yaml_event_delete(&event);
@@ -276,7 +240,7 @@ yaml_parse(struct span text, bool part, struct yaml_fault *fault)
 {
     struct parsing p = {.text = text, .fault = fault, .part = part};
 
-    *fault = (struct yaml_fault){0};
+    *fault = (struct yaml_fault){.at = {1, 1}};
     if (text.len > YAML_BYTES_MAX) {
         snprintf(fault->text, sizeof fault->text, "larger than %d bytes", YAML_BYTES_MAX);
         return NULL;

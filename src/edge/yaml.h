@@ -15,29 +15,22 @@ enum {
 
 enum yaml_kind { YAML_SCALAR, YAML_LIST, YAML_MAP };
 
-struct yaml_pair;
+struct place {
+    int line, column; // counted from 1
+};
 
 struct yaml_node {
     enum yaml_kind kind;
-    int line, column;         // of its first character, counted from 1
+    struct place at;          // of its first character
     char *text;               // YAML_SCALAR: UTF-8 without NUL bytes, NUL-terminated
-    struct yaml_node **items; // YAML_LIST
-    struct yaml_pair *pairs;  // YAML_MAP, in the order of the text
-    size_t len;               // of items or pairs
+    struct yaml_node **items; // YAML_LIST; YAML_MAP: each key, a scalar, before its value
+    size_t len;               // of items
     bool cut; // more of it may have stood after a fault (`part` of yaml_parse)
 };
 
-// A key is always a scalar. `first` is the earlier key of the same map that reads the
-// same, NULL when there is none: the tree keeps both, and the reader reports it.
-struct yaml_pair {
-    struct yaml_node *key, *value;
-    const struct yaml_node *first;
-};
-
-// What is wrong with a text that is not YAML, or more than we take. line is 0 when it
-// concerns the file as a whole. The text is escaped.
+// What is wrong with a text that is not YAML, or more than we take. The text is escaped.
 struct yaml_fault {
-    int line, column;
+    struct place at;
     char text[256];
 };
 

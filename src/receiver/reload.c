@@ -152,7 +152,7 @@ read_file(struct receiver *r, struct err *err)
     struct config *c = config_read(r->file, &s->text, &problems);
     s->is_valid = c != NULL;
     // A file that cannot be read has no line.
-    if (c || problems.at[0].line)
+    if (c || problems.at[0].at.line)
         problems_print(&problems, PROBLEMS_LOG);
     if (!c)
         err_exit(err, EXIT_CODE_CONFIG, "the file is invalid: %.400s",
