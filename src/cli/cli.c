@@ -189,15 +189,12 @@ cli_redis_advice(const char *text)
 const struct redis_reply *
 cli_reply(const struct redis_reply *reply, struct err *err)
 {
-    struct span text = redis_value(reply).text;
-
     if (!reply) {
         err->exit = EXIT_CODE_UNAVAILABLE;
         return NULL;
     }
-    if (redis_value(reply).kind != REDIS_ERROR)
+    if (redis_check(reply, err))
         return reply;
-    err_set(err, ERR_INPUT, "Redis says: %.*s", (int)text.len, text.at);
     const struct redis_advice *known = cli_redis_advice(err->text);
     if (known->in[0])
         err->exit = known->code;

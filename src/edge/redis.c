@@ -365,6 +365,17 @@ redis_ask(struct redis *r, struct err *err, ...)
     return redis_command(r, args, n, err);
 }
 
+const struct redis_reply *
+redis_check(const struct redis_reply *reply, struct err *err)
+{
+    struct redis_value v = redis_value(reply);
+
+    if (v.kind != REDIS_ERROR)
+        return reply;
+    err_set(err, ERR_INPUT, "Redis says: %.*s", (int)v.text.len, v.text.at);
+    return NULL;
+}
+
 // add_count writes a type byte, a number and the line's end: "$12\r\n".
 static void
 add_count(struct buf *b, char type, size_t count)

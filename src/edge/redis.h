@@ -87,6 +87,10 @@ const struct redis_reply *redis_command(struct redis *r, const struct span *args
 const struct redis_reply *redis_ask(struct redis *r, struct err *err, ...)
     __attribute__((sentinel));
 
+// redis_check returns the reply, or NULL where it is an error: *err (ERR_INPUT) has Redis's words.
+// NULL stays NULL.
+const struct redis_reply *redis_check(const struct redis_reply *reply, struct err *err);
+
 void redis_args_add(struct redis_args *a, struct span s);
 
 static inline void

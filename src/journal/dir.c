@@ -10,6 +10,7 @@
 #include "base/text.h"
 
 #include <dirent.h>
+#include <libgen.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -28,6 +29,24 @@ refuse_directory(struct err *err, const char *what, const char *path)
     if (err)
         err->exit = EXIT_CODE_DIRECTORY;
     return -1;
+}
+
+// The path ends before the directory: where its parent is missing, or a file is in the way.
+static int
+refuse_path(struct err *err, const char *path)
+{
+    bool missing = errno == ENOENT;
+    char part[PATH_MAX], *at = part;
+
+    snprintf(part, sizeof part, "%s", path);
+    if (missing)
+        at = dirname(part);
+    while (!missing && access(at, F_OK) < 0)
+        at = dirname(part);
+    return err_exit(err, EXIT_CODE_DIRECTORY,
+                    "state_dir %s: %s: %s, or correct receiver.state_dir", path, at,
+                    missing ? "No such file or directory: create it"
+                            : "Not a directory: move this file out of the way");
 }
 
 // The entry of the directory is synced, whoever made it: an acknowledged record must not
@@ -97,14 +116,19 @@ open_directory(const char *path, struct err *err)
 {
     int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-    return dir < 0 ? refuse_directory(err, "cannot open it", path) : dir;
+    if (dir < 0)
+        return errno == ENOTDIR ? refuse_path(err, path)
+                                : refuse_directory(err, "cannot open it", path);
+    return dir;
 }
 
 static int
 open_checked(const char *path, bool force, struct err *err)
 {
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        return refuse_directory(err, "cannot create it", path);
+        return errno == ENOENT || errno == ENOTDIR
+                   ? refuse_path(err, path)
+                   : refuse_directory(err, "cannot create it", path);
     int dir = open_directory(path, err);
     if (dir >= 0 && check_directory(dir, path, force, err) < 0) {
         close(dir);

@@ -265,7 +265,28 @@ end_start(int signal)
 }
 
 static int
-start_journal(struct receiver *r, struct err *err)
+open_parts(struct receiver *r, struct err *err)
+{
+    if (reload_start(r, err) < 0)
+        return -1;
+    const struct config *c = r->snapshot->config;
+    if (event_zone_set(c->account_time_zone, err) < 0 || fit_limits(r, err) < 0 ||
+        open_sockets(r, err) < 0)
+        return -1;
+    r->journal =
+        journal_open(&(struct journal_options){.directory = c->state_dir,
+                                               .keep_us = c->journal_keep_us,
+                                               .keep_bytes_max = c->journal_keep_max,
+                                               .bytes_max = c->journal_max,
+                                               .lock_wait_ms = c->journal_lock_wait_ms,
+                                               .force = r->force},
+                     err);
+    return r->journal ? 0 : -1;
+}
+
+// The parts that may have to be waited for: a stop ends the program meanwhile.
+static int
+open_interruptible(struct receiver *r, struct err *err)
 {
     struct sigaction end = {.sa_handler = end_start};
     sigset_t stops;
@@ -276,25 +297,7 @@ start_journal(struct receiver *r, struct err *err)
     sigaction(SIGTERM, &end, NULL);
     sigaction(SIGINT, &end, NULL);
     sigprocmask(SIG_UNBLOCK, &stops, NULL);
-    int result = reload_start(r, err);
-    const struct config *c = r->snapshot ? r->snapshot->config : NULL;
-    if (result == 0)
-        result = event_zone_set(c->account_time_zone, err);
-    if (result == 0)
-        result = fit_limits(r, err);
-    if (result == 0)
-        result = open_sockets(r, err);
-    if (result == 0) {
-        r->journal = journal_open(
-            &(struct journal_options){.directory = c->state_dir,
-                                      .keep_us = c->journal_keep_us,
-                                      .keep_bytes_max = c->journal_keep_max,
-                                      .bytes_max = c->journal_max,
-                                      .lock_wait_ms = c->journal_lock_wait_ms,
-                                      .force = r->force},
-            err);
-        result = r->journal ? 0 : -1;
-    }
+    int result = open_parts(r, err);
     sigprocmask(SIG_BLOCK, &stops, NULL); // for good: serve takes them
     return result;
 }
@@ -302,7 +305,7 @@ start_journal(struct receiver *r, struct err *err)
 static int
 start(struct receiver *r, struct err *err)
 {
-    if (start_journal(r, err) < 0)
+    if (open_interruptible(r, err) < 0)
         return -1;
     r->relay = relay_start(r->snapshot->config, r->journal, err);
     if (!r->relay || start_admin(r, err) < 0 || start_server(r, err) < 0)

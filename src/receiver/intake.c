@@ -244,7 +244,7 @@ static void
 end_deferred(void *deferred, uint32_t ticket, bool durable)
 {
     if (deferred_claim(deferred, ticket))
-        finish(deferred, durable ? 200 : 503, "cannot be stored");
+        finish(deferred, durable ? 200 : 503, "journal: cannot be made durable");
 }
 
 // Its deadline has passed.
@@ -271,8 +271,10 @@ store_deferred(struct intake *i, struct http_request *r, struct snapshot *snapsh
     if (!d)
         return false;
     if (journal_append(i->journal, record, wait_ms,
-                       &(struct journal_waiter){end_deferred, d, ticket}, NULL, &err) < 0)
-        end_deferred(d, ticket, false);
+                       &(struct journal_waiter){end_deferred, d, ticket}, NULL,
+                       &err) < 0 &&
+        deferred_claim(d, ticket))
+        finish(d, 503, err.text);
     return true;
 }
 

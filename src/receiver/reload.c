@@ -71,7 +71,8 @@ read_kept(const struct receiver *r, struct buf *text, int64_t *kept_us, struct e
 
     if (!*path)
         return err_set(err, ERR_INPUT,
-                       "there is no directory for the last good configuration");
+                       "none is kept without --state-dir (or $STATE_DIRECTORY, which "
+                       "systemd sets)");
     buf_init(&whole, KEPT_MAX);
     buf_init(&line, KEPT_MAX);
     int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);

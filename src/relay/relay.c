@@ -43,26 +43,16 @@ sleep_interruptible(struct relay *r, int64_t ms, const bool *done)
 static bool
 wait_before_retry(struct relay *r, enum reply reply)
 {
-    switch (reply) {
-    case REPLY_DONE:
-    case REPLY_AT:
+    if (reply == REPLY_DONE || reply == REPLY_AT)
         return true;
-    case REPLY_REFUSED:
+    if (reply == REPLY_REFUSED) {
         sleep_interruptible(r, r->batch.suspect.wait_ms, NULL);
         return !r->batch.suspect.by_cut;
-    case REPLY_STOP:
-    case REPLY_FENCED:
-        sleep_interruptible(r, r->times.stop_wait, NULL);
-        return false;
-    case REPLY_WAIT:
-    case REPLY_NOSCRIPT: // twice in a row: somebody flushes scripts
-    case REPLY_ELSEWHERE:
-    case REPLY_MOVED:
-    case REPLY_UNKNOWN:
-        break;
     }
+    bool stop = reply == REPLY_STOP || reply == REPLY_FENCED;
+    int64_t min = r->times.backoff_min, max = r->times.backoff_max;
     sleep_interruptible(
-        r, backoff_ms(&r->backoff_ms, r->times.backoff_min, r->times.backoff_max), NULL);
+        r, stop ? r->times.stop_wait : backoff_ms(&r->backoff_ms, min, max), NULL);
     return reply == REPLY_WAIT;
 }
 

@@ -371,11 +371,11 @@ static const struct {
 static void
 copy_word(char to[REPLY_WORD], struct span word)
 {
-    bool ok = word.len > 0 && word.len < REPLY_WORD;
+    size_t len = 0;
 
-    for (size_t i = 0; ok && i < word.len; i++)
-        ok = word.at[i] >= 'A' && word.at[i] <= 'Z';
-    if (!ok)
+    while (len < word.len && word.at[len] >= 'A' && word.at[len] <= 'Z')
+        len++;
+    if (len != word.len || len == 0 || len >= REPLY_WORD)
         word = SPAN("other");
     memcpy(to, word.at, word.len);
     to[word.len] = '\0';

@@ -79,12 +79,8 @@ relay_replay(struct redis *r, const char *namespace, const struct entry *e,
     }
     args[n++] = SPAN("ce_replay");
     args[n++] = span_of(now);
-    const struct redis_reply *reply = redis_command(r, args, n, err);
-    if (!reply)
+    if (!redis_check(redis_command(r, args, n, err), err))
         return -1;
-    struct span text = redis_value(reply).text;
-    if (redis_value(reply).kind == REDIS_ERROR)
-        return err_set(err, ERR_INPUT, "Redis says: %.*s", (int)text.len, text.at);
     // So that it is trimmed, if no hook names it any more. No right to do so is no failure.
     script_key(key, namespace, SPAN("streams"));
     if (event)

@@ -371,22 +371,15 @@ believed_time(struct relay *r)
 
     if (now_us == 0)
         return 0;
-    switch (clock_watch_check(w, now_us, clock_boot_us())) {
-    case CLOCK_STEADY:
-        break;
-    case CLOCK_STEPPED:
+    enum clock_watch_result step = clock_watch_check(w, now_us, clock_boot_us());
+    if (step == CLOCK_STEPPED)
         log_alarm("relay: Redis's clock stepped by %lld s: no entry is trimmed by age "
                   "until that clock has been stable for %lld s. Synchronize the clock of "
                   "Redis's machine",
                   (long long)w->step_us / 1000000, (long long)w->settle_us / 1000000);
-        break;
-    case CLOCK_HELD:
-        break;
-    case CLOCK_UNDONE:
-    case CLOCK_SETTLED:
+    if (step == CLOCK_UNDONE || step == CLOCK_SETTLED) {
         log_info("relay: Redis's clock is stable: entries are trimmed by age again");
         r->trim.exact_ms = 0;
-        break;
     }
     metric_set(&relay_metrics[RELAY_CLOCK_HELD], w->holding);
     metric_set(&relay_metrics[RELAY_CLOCK_STEP],

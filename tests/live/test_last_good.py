@@ -257,7 +257,7 @@ def test_without_a_directory_it_is_78(receiver, good):
     receiver.config.write_text("")
     done = subprocess.run([f"{harness.BUILD}/acrelayd", "-c", receiver.config], timeout=20,
                           capture_output=True)
-    assert done.returncode == 78
+    assert done.returncode == 78 and b"--state-dir" in done.stderr
     done = subprocess.run([f"{harness.BUILD}/acrelayd", "-c", receiver.config], timeout=20,
                           capture_output=True, env={**os.environ, "STATE_DIRECTORY": "/nowhere"})
     assert done.returncode == 78

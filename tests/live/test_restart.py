@@ -217,6 +217,7 @@ def test_without_redis_all_room_is_used_then_503_and_it_goes_on_by_itself(
     assert refused >= 2
     harness.wait_for("word of each 503", lambda: sum(told_lost(receiver)) == refused)
     assert told_lost(receiver)[0] < refused, "not a line for each"
+    assert "may be lost: journal: " in receiver.read_log(), "with the reason"
     redis.start()
     receiver.wait_shipped()
     harness.wait_for("room", lambda: receiver.post("type=subscribe&contact[id]=z") == 200)

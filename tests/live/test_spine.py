@@ -436,6 +436,20 @@ def test_a_directory_that_cannot_be_written_is_73(tmp_path, receiver):
     assert start(other)[0] == 73
 
 
+@pytest.mark.parametrize("state, culprit, reason", [
+    ("file", "file", "Not a directory"), ("file/a/b", "file", "Not a directory"),
+    ("none/a/b", "none/a", "No such file or directory")])
+def test_a_state_dir_that_cannot_be_is_73_and_names_what_is_wrong(
+        tmp_path, receiver, state, culprit, reason):
+    (tmp_path / "file").write_text("")
+    other = tmp_path / "other.yaml"
+    other.write_text(receiver.config.read_text().replace(
+        f"{tmp_path}/state", f"{tmp_path}/{state}").replace(
+        "127.0.0.1:1'", f"127.0.0.1:{harness.free_port()}'"))
+    code, log = start(other)
+    assert code == 73 and f": {tmp_path}/{culprit}: {reason}: " in log
+
+
 def test_reload_takes_over_a_hook_and_refuses_a_new_port(redis, receiver):
     text = receiver.config.read_text()
     receiver.config.write_text(text + "  - {name: deals, events: [deal_add]}\n")
