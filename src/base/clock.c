@@ -2,13 +2,12 @@
 // reads one, and libc takes a lock for each and needs ten times as long.
 #include "base/clock.h"
 
-#include <fcntl.h>
+#include "base/file.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 int64_t
 clock_read_us(clockid_t which)
@@ -161,34 +160,23 @@ clock_utc_seconds(const struct tm *wall)
 
 // --- zones ------------------------------------------------------------------------------
 
-static bool
-is_zone_name(const char *zone)
-{
-    for (const char *c = zone; *c; c++)
-        if (!((*c >= 'A' && *c <= 'Z') || (*c >= 'a' && *c <= 'z') ||
-              (*c >= '0' && *c <= '9') || strchr("_+-/", *c)))
-            return false;
-    return zone[0] && zone[0] != '/' && !strstr(zone, "//");
-}
-
 // RFC 9636: a file of zone data begins with these four bytes.
 bool
 clock_is_zone(const char *zone)
 {
-    static const char begin[] = "TZif";
-    char path[256], bytes[sizeof begin - 1];
-    struct stat st;
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                  "0123456789_+-/";
+    bool is_name = zone[0] && zone[0] != '/' && !zone[strspn(zone, letters)];
+    char path[256];
+    struct buf data;
 
-    if (!is_zone_name(zone) ||
+    if (!is_name || strstr(zone, "//") ||
         snprintf(path, sizeof path, "/usr/share/zoneinfo/%s", zone) >= (int)sizeof path)
         return false;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return false;
-    bool is = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-              read(fd, bytes, sizeof bytes) == sizeof bytes &&
-              memcmp(bytes, begin, sizeof bytes) == 0;
-    close(fd);
+    buf_init(&data, 1 << 20);
+    bool is =
+        file_read(path, &data, NULL) == 0 && span_starts(buf_span(&data), SPAN("TZif"));
+    buf_release(&data);
     return is;
 }
 

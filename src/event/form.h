@@ -39,9 +39,7 @@ void arena_release(struct arena *a);
 // --- form ----------------------------------------------------------------------------------
 
 // A form is the pairs in a body of application/x-www-form-urlencoded, decoded
-// (NORMAL-FORM.md R1 and R2), and the path that a key names (R3).
-enum { FORM_SEGMENTS_MAX = 16 };
-
+// (NORMAL-FORM.md R1 and R2).
 struct form_pair {
     struct span key, value; // UTF-8, without NUL
     // JSON writes every byte as it is (json_put_plain); false may also mean "not known".
@@ -65,21 +63,9 @@ enum form_result form_parse(struct form *f, struct span body, size_t pairs_max,
                             struct arena *arena);
 void form_release(struct form *f);
 
-// The path in a key: `contact[fields][12]` is root "contact", segments "fields", "12".
-struct form_path {
-    struct span root;
-    struct span segments[FORM_SEGMENTS_MAX];
-    size_t len;
-};
-
-// form_path_parse splits a decoded key. false: the pair belongs to rest (an empty root or
-// more than FORM_SEGMENTS_MAX segments). A key that does not follow the grammar is one
-// literal root.
-bool form_path_parse(struct form_path *path, struct span key);
-
 // --- tree ----------------------------------------------------------------------------------
 
-// A tree is the pairs of a form put where their keys say (R4, R5): containers keep their
+// A tree is the pairs of a form put where their keys say (R3 to R5): containers keep their
 // children in order of first appearance; what collides goes to rest, in order.
 struct node {
     struct span key;   // never empty, but for the root

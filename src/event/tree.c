@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MANY = 12, TABLE_MIN = 256, INDEX_TEXT = 24 };
+enum { MANY = 12, TABLE_MIN = 256, INDEX_TEXT = 24, SEGMENTS_MAX = 16 };
 
 void
 tree_release(struct tree *t)
@@ -185,13 +185,59 @@ append(struct tree *t, struct node *parent, bool *made)
 static struct node *
 step(struct tree *t, struct node *parent, struct span segment, bool is_plain, bool *made)
 {
-    if (segment.len == 0) // a root is never empty: form_path_parse
+    if (segment.len == 0) // a root is never empty: parse_path
         return append(t, parent, made);
     struct node *n = *made ? NULL : find(t, parent, segment);
     if (n)
         return n;
     *made = true;
     return add_child(t, parent, segment, false, is_plain);
+}
+
+// --- paths (R3) ---------------------------------------------------------------------------
+
+// The path in a key: `contact[fields][12]` is root "contact", segments "fields", "12".
+struct path {
+    struct span root;
+    struct span segments[SEGMENTS_MAX];
+    size_t len;
+};
+
+// The segment that opens at key[at] == '[' ends at the first ']' that another '[' or the end
+// follows. Returns its end, or 0 when there is none.
+static size_t
+segment_end(struct span key, size_t at)
+{
+    for (size_t i = at + 1; i < key.len; i++)
+        if (key.at[i] == ']' && (i + 1 == key.len || key.at[i + 1] == '['))
+            return i;
+    return 0;
+}
+
+// Splits a decoded key. false: the pair belongs to rest (an empty root or more than
+// SEGMENTS_MAX segments). A key that does not follow the grammar is one literal root.
+static bool
+parse_path(struct path *path, struct span key)
+{
+    size_t at = span_find(key, '[');
+    bool too_deep = false;
+
+    path->root = span_to(key, at);
+    path->len = 0;
+    while (at < key.len) {
+        size_t end = segment_end(key, at);
+        if (end == 0) {
+            path->root = key;
+            path->len = 0;
+            return true;
+        }
+        if (path->len < SEGMENTS_MAX)
+            path->segments[path->len++] = span_make(key.at + at + 1, end - at - 1);
+        else
+            too_deep = true;
+        at = end + 1;
+    }
+    return path->root.len > 0 && !too_deep;
 }
 
 static bool
@@ -219,7 +265,7 @@ put_beside_last(struct tree *t, const struct form_pair *pair)
 // (the same bytes mean another container next time), or that bracket is a byte of the
 // last segment.
 static struct node *
-container_of(const struct form_path *path, const struct node *leaf)
+container_of(const struct path *path, const struct node *leaf)
 {
     const struct span *last = &path->segments[path->len - 1];
 
@@ -232,10 +278,10 @@ container_of(const struct form_path *path, const struct node *leaf)
 static bool
 put_path(struct tree *t, const struct form_pair *pair)
 {
-    struct form_path path;
+    struct path path;
     bool made = false;
 
-    if (!form_path_parse(&path, pair->key) || span_is(path.root, "_relay"))
+    if (!parse_path(&path, pair->key) || span_is(path.root, "_relay"))
         return false;
     struct node *n = step(t, &t->root, path.root, pair->key_is_plain, &made);
     for (size_t i = 0; i < path.len; i++) {
