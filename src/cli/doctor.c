@@ -326,7 +326,6 @@ compare_account(struct report *r, struct worker *w, struct err *err)
 {
     if (worker_load(w, &(struct ac_client_options){.once = true}, err) < 0)
         return -1;
-    w->redis = (struct worker_redis){.config = w->config, .quiet = true};
     if (r->redis_usable)
         known_load(&w->known, &w->redis); // what AC stores differently
     struct apply a = {.w = w, .prune = w->config->worker_prune};

@@ -39,18 +39,18 @@ lead(struct worker *w, struct err *err)
     bool by_redis = w->config->worker_leader_redis;
     int64_t wait_ms = times_ms("lead-wait", LEAD_WAIT_MS);
 
-    w->redis = (struct worker_redis){.config = w->config, .quiet = !by_redis};
+    w->redis.quiet = !by_redis;
     known_load(&w->known, &w->redis);
-    w->leader = leader_open(w->config, &w->redis, err);
+    w->leader = leader_open(&w->redis, err);
     if (!w->leader)
         return -1;
-    if (leader_take(w->leader, w->config, LEAD_SILENT_MS))
+    if (leader_take(w->leader, LEAD_SILENT_MS))
         return 0;
     if (!by_redis || w->redis.redis)
         fprintf(stderr,
                 "acrelay-worker: another acrelay-worker writes; waiting up to %d s\n",
                 (int)(wait_ms / 1000));
-    if (leader_take(w->leader, w->config, wait_ms))
+    if (leader_take(w->leader, wait_ms))
         return 0;
     if (by_redis && !w->redis.redis)
         return err_exit(err, EXIT_CODE_UNAVAILABLE,
@@ -62,7 +62,7 @@ lead(struct worker *w, struct err *err)
 }
 
 static void
-add_applied(const struct apply *a, bool done)
+show_applied(const struct apply *a, bool done)
 {
     output_number("created", a->created);
     output_number("changed", a->changed);
@@ -75,12 +75,10 @@ add_applied(const struct apply *a, bool done)
     else
         output_json("found", "null");
     output_json("done", done ? "true" : "false");
-    output_line(stdout);
-}
-
-static void
-print_applied(const struct apply *a, bool done)
-{
+    if (output.json) {
+        output_line(stdout);
+        return;
+    }
     printf("%zu created, %zu changed, %zu removed, %zu of ours left alone; ", a->created,
            a->changed, a->removed, a->plan.count[STEP_LEAVE]);
     if (a->listed)
@@ -108,10 +106,7 @@ apply(void *worker, struct err *err)
         line = span_cut(&rest, '\n');
         log_error("worker: %.*s", (int)line.len, line.at);
     }
-    if (output.json)
-        add_applied(&a, result == 0);
-    else
-        print_applied(&a, result == 0);
+    show_applied(&a, result == 0);
     apply_release(&a);
     return result < 0 ? -1 : EXIT_CODE_OK;
 }
@@ -132,14 +127,13 @@ recreate(void *worker, struct err *err)
     apply_release(&a);
     if (result < 0)
         return -1;
-    if (output.json) {
-        output_text("hook", span_of(name));
-        output_number("created", a.created);
-        output_number("removed", a.removed);
+    output_text("hook", span_of(name));
+    output_number("created", a.created);
+    output_number("removed", a.removed);
+    if (output.json)
         output_line(stdout);
-    } else {
+    else
         printf("%s: %zu created, %zu old removed\n", name, a.created, a.removed);
-    }
     return EXIT_CODE_OK;
 }
 

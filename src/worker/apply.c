@@ -166,10 +166,10 @@ create(struct apply *a, const struct hook *wanted, struct err *err)
     const struct known_hook *missing = find_missing(&a->w->known, wanted);
 
     if (missing && missing->unclear)
-        return err_exit(err, EXIT_CODE_CHANGES,
-                        "ActiveCampaign did not say whether it was created, and does not "
-                        "list it: it is created again only after further lists"),
-               err->kind = ERR_AGAIN, -1;
+        return err_write(
+            err, ERR_AGAIN, EXIT_CODE_CHANGES,
+            "ActiveCampaign did not say whether it was created, and does not "
+            "list it: it is created again only after further lists");
     if (missing)
         return err_exit(
             err, EXIT_CODE_CHANGES,

@@ -102,14 +102,17 @@ worker_redis_ask(struct worker_redis *r, const char *command, const char *key, .
 
 // --- writing -------------------------------------------------------------------------------
 
-// As a string: many programs read numbers as doubles.
-static cJSON *
-number_json(uint64_t number)
+// As a string: many programs read numbers as doubles. Without a name it goes into an array.
+static void
+add_number(cJSON *to, const char *name, uint64_t number, bool hex)
 {
     char text[24];
 
-    snprintf(text, sizeof text, "%" PRIu64, number);
-    return cJSON_CreateString(text);
+    snprintf(text, sizeof text, hex ? "%016" PRIx64 : "%" PRIu64, number);
+    if (name)
+        cJSON_AddStringToObject(to, name, text);
+    else
+        cJSON_AddItemToArray(to, cJSON_CreateString(text));
 }
 
 static void
@@ -132,17 +135,8 @@ add_entry(cJSON *root, const char *name, uint64_t id)
     if (!array)
         array = cJSON_AddArrayToObject(root, name);
     cJSON_AddItemToArray(array, entry);
-    cJSON_AddItemToObject(entry, "id", number_json(id));
+    add_number(entry, "id", id, false);
     return entry;
-}
-
-static void
-add_digest(cJSON *to, const char *name, uint64_t digest)
-{
-    char text[24];
-
-    snprintf(text, sizeof text, "%016" PRIx64, digest);
-    cJSON_AddStringToObject(to, name, text);
 }
 
 static void
@@ -155,13 +149,13 @@ add_known(cJSON *root, const struct known *known, const char *name)
         if (strcmp(e->name, name) != 0)
             continue;
         if (e->listed)
-            cJSON_AddItemToArray(ids, number_json(e->id));
+            add_number(ids, NULL, e->id, false);
         if (e->removed)
             continue;
         int64_t age_us = clock_boot_us() - e->since_us;
         if (!e->listed) {
             cJSON *o = add_entry(root, "created", e->id);
-            cJSON_AddItemToObject(o, "list", number_json(e->list));
+            add_number(o, "list", e->list, false);
             if (e->unclear)
                 cJSON_AddNumberToObject(o, "unclear", e->unclear);
             add_time(o, "at", clock_now_us() - age_us);
@@ -170,8 +164,8 @@ add_known(cJSON *root, const struct known *known, const char *name)
         if (e->written && (e->differs || age_us < INT64_C(3600) * 1000000)) {
             cJSON *o = add_entry(root, "stored", e->id);
             cJSON_AddBoolToObject(o, "differs", e->differs);
-            add_digest(o, "written", e->written);
-            add_digest(o, "as", e->stored);
+            add_number(o, "written", e->written, true);
+            add_number(o, "as", e->stored, true);
         }
     }
 }
@@ -188,8 +182,8 @@ state_save(const struct state *state, const char *name, const struct known *know
     add_time(root, "last_event", state->last_us);
     add_time(root, "repaired", state->repaired_us);
     if (state->repaired_boot_us > 0) // else it was before this boot
-        cJSON_AddItemToObject(root, "repaired_boot",
-                              number_json((uint64_t)state->repaired_boot_us / 1000000));
+        add_number(root, "repaired_boot", (uint64_t)state->repaired_boot_us / 1000000,
+                   false);
     add_known(root, known, name);
     char *text = cJSON_PrintUnformatted(root);
     if (strlen(text) <= JSON_MAX) // else it is not kept

@@ -191,14 +191,14 @@ static const char release_script[] = "if redis.call('GET', KEYS[1]) == ARGV[1] t
                                      "redis.call('DEL', KEYS[1]) end return 1";
 
 struct leader *
-leader_open(const struct config *c, struct worker_redis *redis, struct err *err)
+leader_open(struct worker_redis *redis, struct err *err)
 {
     struct leader *l = memory_get(sizeof *l);
     unsigned char random[16];
 
     static_assert(LEADER_LEASE_MS * 2 / 3 >= AC_CLIENT_TIMEOUT_MS,
                   "a request ends in time");
-    *l = (struct leader){.by_lease = c->worker_leader_redis,
+    *l = (struct leader){.by_lease = redis->config->worker_leader_redis,
                          .lease_ms = times_ms("lease", LEADER_LEASE_MS),
                          .redis = redis};
     if (getrandom(random, sizeof random, 0) != sizeof random) {
@@ -209,7 +209,7 @@ leader_open(const struct config *c, struct worker_redis *redis, struct err *err)
     text_hex(l->self, sizeof l->self, random, sizeof random);
     if (l->by_lease)
         return l;
-    find_lock(&l->lock, c);
+    find_lock(&l->lock, redis->config);
     if (l->lock.directory[0] && (l->lock.fds[0] = open_file(&l->lock, err)) < 0) {
         err->exit = EXIT_CODE_DIRECTORY;
         free(l);
@@ -270,12 +270,12 @@ try_to_take(struct leader *l)
 }
 
 bool
-leader_take(struct leader *l, const struct config *c, int64_t wait_ms)
+leader_take(struct leader *l, int64_t wait_ms)
 {
     int64_t end = clock_boot_ms() + wait_ms;
 
     if (!l->by_lease)
-        find_lock(&l->lock, c); // as at the start, but for the token's file
+        find_lock(&l->lock, l->redis->config); // the token's file may be another one now
     while (!try_to_take(l)) {
         if (clock_boot_ms() >= end ||
             (l->by_lease && !l->redis->redis)) // nobody says who leads

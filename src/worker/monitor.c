@@ -231,13 +231,13 @@ check_others(struct monitor *m, struct worker *w)
             continue;
         bool listed = is_listed(&w->known, h->name);
         show_silent(h->name, false);
-        if (m->listed && listed)
+        if (listed)
             save_state(h, w, LEFT);
-        else if (m->listed)
+        else
             (void)worker_redis_ask(&w->redis, "HDEL", "hooks", h->name, NULL);
         if (!w->redis.redis)
             return;
-        if (m->listed && !listed)
+        if (!listed)
             m->at[i] = m->at[--m->len];
     }
 }
@@ -306,7 +306,7 @@ monitor_check(struct monitor *m, struct worker *w)
     read_clock(m, w);
     if (m->clock_known && m->clock.steady && !m->states_known)
         read_states(m, w);
-    if (w->redis.redis && m->states_known)
+    if (w->redis.redis && m->states_known && m->listed)
         check_others(m, w);
     for (size_t i = 0; w->redis.redis && i < w->config->hooks_len; i++) {
         const struct config_hook *hook = &w->config->hooks[i];

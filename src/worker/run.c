@@ -49,7 +49,6 @@ static struct metric metrics[METRICS] = {
                          "Requests throttled by ActiveCampaign."),
 };
 
-// Suspended time counts: after it a round is due.
 // --- waiting -------------------------------------------------------------------------------
 
 static void
@@ -276,7 +275,7 @@ run_round(struct run *r)
     stat_files(r);
     a.prune = w->config->worker_prune && r->files.may_remove;
     bool led = r->leads;
-    r->leads = leader_take(w->leader, w->config, 0);
+    r->leads = leader_take(w->leader, 0);
     bool other = !r->leads && (!w->config->worker_leader_redis || w->redis.redis);
     if (other && led)
         log_info("worker: another worker is the leader; on standby");
@@ -432,8 +431,8 @@ start(struct run *r, struct err *err)
     files_check(&r->files, stamp, files_secrets(w->config), clock_boot_ms());
     files_loaded(&r->files, true);
     atomic_store(&r->ok_us, clock_boot_us());
-    w->redis.config = w->config;
-    w->leader = leader_open(w->config, &w->redis, err);
+    w->redis.quiet = false;
+    w->leader = leader_open(&w->redis, err);
     if (!w->leader || start_admin(r, err) < 0)
         return -1;
     log_info("worker: started for %zu hook%s at %s, admin on %s", w->config->hooks_len,

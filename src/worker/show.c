@@ -283,7 +283,6 @@ plan(void *worker, struct err *err)
     struct worker *w = worker;
 
     // Without what Redis knows, what AC stores in other words looks like a change.
-    w->redis = (struct worker_redis){.config = w->config, .quiet = true};
     known_load(&w->known, &w->redis);
     struct apply a = {.w = w, .prune = w->config->worker_prune};
     int code = apply_plan(&a, false, err) < 0 ? -1 : EXIT_CODE_OK;
@@ -416,33 +415,28 @@ print_flow(const char *name, const struct string_set *set)
 }
 
 static void
-print_import(const struct hook *found)
+show_import(const struct hook *found)
 {
-    char name[NAME];
+    char name[NAME], label[4 * 200 + 1];
 
     make_name(name, found->label);
+    if (output.json) {
+        text_escape(label, sizeof label, span_of(found->label));
+        output_text("name", span_of(name));
+        output_text("label", span_of(label));
+        add_set("events", &found->events);
+        add_set("sources", &found->sources);
+        add_number("list", found->list);
+        add_number("adopt", found->id);
+        output_line(stdout);
+        return;
+    }
     printf("  - name: %s\n    label: ", name);
     print_quoted(found->label);
     putchar('\n');
     print_flow("events", &found->events);
     print_flow("sources", &found->sources);
     printf("    list: %" PRIu64 "\n    adopt: %" PRIu64 "\n", found->list, found->id);
-}
-
-static void
-add_import(const struct hook *found)
-{
-    char name[NAME], label[4 * 200 + 1];
-
-    make_name(name, found->label);
-    text_escape(label, sizeof label, span_of(found->label));
-    output_text("name", span_of(name));
-    output_text("label", span_of(label));
-    add_set("events", &found->events);
-    add_set("sources", &found->sources);
-    add_number("list", found->list);
-    add_number("adopt", found->id);
-    output_line(stdout);
 }
 
 static int
@@ -468,7 +462,7 @@ import(void *worker, struct err *err)
         err_exit(err, EXIT_CODE_FAILURE, "webhook %s is already ours: it is the hook %s",
                  text, hook->name);
     else
-        (output.json ? add_import : print_import)(hook);
+        show_import(hook);
     hooks_release(&found);
     return err->kind != ERR_NONE ? -1 : EXIT_CODE_OK;
 }

@@ -97,6 +97,7 @@ worker_load(struct worker *w, const struct ac_client_options *callbacks, struct 
     for (size_t i = 0; i < w->config->hooks_len; i++)
         for (size_t list = 0; list < w->config->hooks[i].lists.len; list++)
             add_wanted(w, &w->config->hooks[i], list);
+    w->redis = (struct worker_redis){.config = w->config, .quiet = true};
     w->client = open_client(w->config, *callbacks, err);
     return w->client ? 0 : -1;
 }

@@ -20,7 +20,7 @@ struct worker {
     struct hooks wanted; // one for each hook and list of the file
     struct known known;  // outlives a reload
     struct ac_client *client;
-    struct worker_redis redis; // its config is set by who uses it
+    struct worker_redis redis; // quiet, unless who needs it says otherwise
     struct leader *leader;
 };
 
@@ -57,8 +57,7 @@ struct apply {
     size_t created, changed, removed; // and shown so by a list
     struct apply_done *done;
     size_t unconfirmed; // accepted by AC, and not shown by a list
-    struct buf
-        refused; // of apply_run: a line for each hook that is not accepted or not created
+    struct buf refused; // by apply_run: a line for each hook that was
 };
 
 // apply_plan lists (`again` as in ac_client_list) and plans, and writes nothing.
@@ -95,9 +94,9 @@ struct files {
     // set by files_check
     int64_t still_in_ms; // until they stand still if nothing changes any more, 0 now
     bool want_reload;    // there is a change, and it stands still
-    bool
-        may_remove; // what is loaded is what is there, stands still, and what it removes was asked
-                    // for, or announced twice still_ms ago: a writer may pause
+    // What is loaded is what is there, stands still, and what it removes was asked for, or
+    // announced twice still_ms ago: a writer may pause.
+    bool may_remove;
 };
 
 // files_secrets is a stamp of all secrets that a configuration names.
@@ -125,13 +124,12 @@ enum { LEADER_LEASE_MS = 15000, LEADER_RENEW_MS = 5000 };
 
 struct leader;
 // EXIT_CODE_DIRECTORY when there is no place for the lock, or one is not private.
-struct leader *leader_open(const struct config *c, struct worker_redis *redis,
-                           struct err *err);
+struct leader *leader_open(struct worker_redis *redis, struct err *err);
 void leader_close(struct leader *l); // gives the lease back; NULL is fine
 
-// leader_take tries to be the leader, up to wait_ms; with another configuration of the same file,
-// where it was loaded. leader_leave ends a round: it gives locks back and keeps a lease.
-bool leader_take(struct leader *l, const struct config *c, int64_t wait_ms);
+// leader_take tries to be the leader, up to wait_ms. leader_leave ends a round: it gives locks
+// back and keeps a lease.
+bool leader_take(struct leader *l, int64_t wait_ms);
 void leader_leave(struct leader *l);
 
 // leader_tick renews the lease when it is time; call it at least every second.
@@ -151,7 +149,7 @@ struct silence_clock {
     struct clock_watch watch; // its settle_us is set before the first reading
     int64_t redis_us, boot_us;
     int64_t
-        step_us; // by boot clock: times from before cannot be compared with now; 0: none
+        step_us; // by boot clock, 0: none; times from before cannot be compared with now
     bool steady;
 };
 
