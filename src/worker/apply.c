@@ -41,15 +41,6 @@ apply_plan(struct apply *a, bool again, struct err *err)
     return 0;
 }
 
-// One list may be empty, or lack rows, by mistake: what is created is missing in two.
-static int
-plan_to_write(struct apply *a, struct err *err)
-{
-    if (apply_plan(a, false, err) < 0)
-        return -1;
-    return a->plan.count[STEP_CREATE] ? apply_plan(a, true, err) : 0;
-}
-
 static bool
 wait_for_list(struct apply *a)
 {
@@ -245,14 +236,6 @@ write_step(struct apply *a, const struct step *s, struct err *err)
     return 0;
 }
 
-// What concerns one hook only: AC does not accept it as it is, or we do not write it.
-static bool
-is_about_one_hook(const struct err *err)
-{
-    return err->kind != ERR_AGAIN &&
-           (err->exit == EXIT_CODE_CONFIG || err->exit == EXIT_CODE_CHANGES);
-}
-
 static const char *
 name_of(const struct step *s)
 {
@@ -281,7 +264,8 @@ write_plan(struct apply *a, struct err *first, struct err *err)
                 break;
             continue; // this one is gone; the others are not
         }
-        if (!is_about_one_hook(err))
+        // Else it concerns one hook only: AC does not accept it as it is, or we do not write it.
+        if (err->exit != EXIT_CODE_CONFIG && err->exit != EXIT_CODE_CHANGES)
             return -1;
         buf_add_format(&a->refused, "%s\n", err->text);
         if (first->kind == ERR_NONE)
@@ -326,14 +310,14 @@ try_once(struct apply *a, int *unclear, int *same, struct err *err)
         *err = first; // is the one to report
         return -1;
     }
-    if (a->plan.writes == 0)
+    if (a->plan.writes == 0) {
         report_doubles(a);
-    if (a->plan.writes == 0 && a->unconfirmed == 0)
-        return 0;
-    if (a->plan.writes == 0)
-        return err_exit(err, EXIT_CODE_FAILURE,
-                        "ActiveCampaign accepted changes that its list does not show: "
-                        "see acrelay-worker list");
+        return a->unconfirmed
+                   ? err_exit(err, EXIT_CODE_FAILURE,
+                              "ActiveCampaign accepted changes that its list does not "
+                              "show: see `acrelay-worker list`")
+                   : 0;
+    }
     if (result > 0)
         return ++*unclear < UNCLEAR_MAX && wait_for_list(a) ? 1 : -1;
     if (++*same < SAME_MAX)
@@ -350,7 +334,10 @@ apply_run(struct apply *a, struct err *err)
 
     buf_init(&a->refused, REFUSED_MAX);
     while (result > 0) {
-        if (plan_to_write(a, err) < 0)
+        if (apply_plan(a, false, err) < 0)
+            return -1;
+        // One list may be empty, or lack rows, by mistake: what is created is missing in two.
+        if (a->plan.count[STEP_CREATE] && apply_plan(a, true, err) < 0)
             return -1;
         confirm(a);
         // A list that is late is waited for, not corrected.

@@ -250,15 +250,14 @@ settle_one(struct settling *s, struct known_hook *e, struct err *err)
     if (e->id == 0)
         return settle_nameless(s, e), 0;
     e->listed = row || (e->listed && !e->removed);
-    if (e->removed && is_past(e, HOUR_MS))
-        e->forget = true;
-    if (!row && e->removed)
+    e->forget = e->removed && is_past(e, HOUR_MS);
+    if (e->removed && !row)
         return 0;
-    if (row && !e->removed && e->written == 0) {
+    if (!e->removed && row && e->written == 0) {
         e->forget = !row->name; // of others now
         return 0;
     }
-    if (row && !e->removed && is_as_written(s, e, row)) {
+    if (!e->removed && row && is_as_written(s, e, row)) {
         e->stored = hook_digest(row);
         e->gone = e->lost = false;
         return 0;

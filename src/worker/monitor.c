@@ -163,13 +163,12 @@ check_silence(struct monitor *m, struct monitored *h, struct worker *w,
 {
     const struct redis_reply *reply =
         worker_redis_ask(&w->redis, "HGET", "last", h->name, NULL);
-    int64_t last_us = 0, watched_us;
+    int64_t last_us, watched_us;
 
     if (!reply)
         return; // nothing is known
-    if (redis_value(reply).kind == REDIS_TEXT &&
-        !clock_parse(&last_us, redis_value(reply).text))
-        last_us = 0;
+    if (!clock_parse(&last_us, redis_value(reply).text))
+        last_us = 0; // none, or no time
     silence_record(&h->silence, &m->clock, last_us);
     h->state.last_us = h->silence.last_us;
     if (hook->expect_every_us == 0) {
@@ -275,8 +274,8 @@ read_clock(struct monitor *m, struct worker *w)
 
     m->clock_known = redis_value(reply).len == 2;
     for (size_t i = 0; i < 2 && m->clock_known; i++)
-        m->clock_known =
-            text_number(&part[i], redis_value(redis_reply_at(reply, i)).text, INT64_MAX);
+        m->clock_known = text_number(&part[i], redis_value(redis_reply_at(reply, i)).text,
+                                     INT64_MAX / 2000000);
     if (m->clock_known &&
         silence_clock_set(&m->clock, (int64_t)(part[0] * 1000000 + part[1]),
                           clock_boot_us()))

@@ -61,6 +61,7 @@ take_signal(struct run *r, int64_t ms)
         r->hangup = true;
     else if (signal > 0)
         r->stopping = true;
+    sockets_notify("WATCHDOG=1");
 }
 
 // In slices, so that the lease is kept while calls wait for their turn. A SIGHUP ends the round:
@@ -76,7 +77,6 @@ wait(int64_t ms, void *run)
         take_signal(r, left < SLICE_MS ? left : SLICE_MS);
         if (r->leads)
             leader_tick(r->w->leader);
-        sockets_notify("WATCHDOG=1");
     }
     return !r->stopping && !r->hangup;
 }
@@ -87,7 +87,6 @@ is_stopping(void *run)
     struct run *r = run;
 
     take_signal(r, 0);
-    sockets_notify("WATCHDOG=1");
     return r->stopping;
 }
 
@@ -456,9 +455,7 @@ loop(struct run *r)
             monitor_check(&r->monitor, r->w);
             r->check_ms = clock_boot_ms() + CHECK_MS;
         }
-        sockets_notify("WATCHDOG=1");
-        if (!r->hangup)
-            take_signal(r, SLICE_MS);
+        take_signal(r, r->hangup ? 0 : SLICE_MS);
     }
 }
 

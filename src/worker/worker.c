@@ -118,18 +118,16 @@ worker_unload(struct worker *w)
 void
 worker_replace(struct worker *w, const struct worker *fresh)
 {
+    worker_redis_close(&w->redis);
     struct worker old = *w;
-
     rest_follow(fresh->client->rest, old.client->rest);
     *w = *fresh;
     w->known = old.known;
     known_forget(&w->known, true);
     w->leader = old.leader;
     w->redis = old.redis;
-    worker_redis_close(&w->redis);
     w->redis.config = w->config;
     old.known = (struct known){0};
-    old.redis = (struct worker_redis){0};
     old.leader = NULL;
     worker_unload(&old);
 }
