@@ -60,23 +60,34 @@ take_answer(struct admin_state *to, const cJSON *root, int code)
     to->last_good = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(reload, "last_good"));
 }
 
+// The status, or -1; *root is NULL where no JSON came.
+static int
+fetch_json(const struct socket_address *admin, bool posts, const char *path, cJSON **root,
+           struct err *err)
+{
+    struct buf page;
+
+    buf_init(&page, PAGE_MAX);
+    int code = admin_fetch(admin, posts, path, &page, err);
+    *root = code < 0 ? NULL : cJSON_ParseWithLength(page.at, page.len);
+    buf_release(&page);
+    return code;
+}
+
 static void
 fetch(struct admin_state *to, const struct socket_address *admin)
 {
-    struct buf page;
     struct err err = {0};
+    cJSON *root;
 
     *to = (struct admin_state){.reload_ok = true};
-    buf_init(&page, PAGE_MAX);
-    int code = admin_fetch(admin, false, "/readyz", &page, &err);
-    cJSON *root = code < 0 ? NULL : cJSON_ParseWithLength(page.at, page.len);
+    int code = fetch_json(admin, false, "/readyz", &root, &err);
     if (code >= 0 && !cJSON_GetObjectItemCaseSensitive(root, "ready"))
         err_set(&err, ERR_INPUT, "another program answers there, not acrelay");
     else if (code >= 0)
         take_answer(to, root, code);
     text_escape(to->reason, sizeof to->reason, span_of(err.text));
     cJSON_Delete(root);
-    buf_release(&page);
 }
 
 static void
@@ -96,33 +107,24 @@ admin_json_fetch(struct cli *c)
     fetch_all(&c->worker, &c->config->worker_admin, "worker");
 }
 
-// The number of the reload that was asked for; 0 with *err.
-static uint64_t
-ask_reload(const struct socket_address *admin, struct err *err)
-{
-    struct buf page;
-
-    buf_init(&page, PAGE_MAX);
-    int code = admin_fetch(admin, true, "/reload", &page, err);
-    cJSON *root = code == 202 ? cJSON_ParseWithLength(page.at, page.len) : NULL;
-    uint64_t number = number_of(root, "reload");
-    if (code >= 0 && number == 0)
-        err_set(err, ERR_AGAIN,
-                "the program there does not support reload (%d): is it an older acrelay?",
-                code);
-    cJSON_Delete(root);
-    buf_release(&page);
-    return number;
-}
-
 int
 admin_json_reload(struct admin_state *state, const struct socket_address *admin,
                   struct err *err)
 {
     int64_t wait_ms = times_ms("reload_wait", WAIT_MS), end = clock_mono_ms() + wait_ms;
-    uint64_t number = ask_reload(admin, err);
+    cJSON *root;
+    int code = fetch_json(admin, true, "/reload", &root, err);
+    uint64_t number = number_of(root, "reload");
 
-    while (number) {
+    cJSON_Delete(root);
+    if (code < 0)
+        return -1;
+    if (number == 0)
+        return err_set(
+            err, ERR_AGAIN,
+            "the program there does not support reload (%d): is it an older acrelay?",
+            code);
+    for (;;) {
         fetch(state, admin);
         if (!state->code)
             return err_set(err, ERR_AGAIN, "it exited meanwhile: %s", state->reason);
@@ -134,5 +136,4 @@ admin_json_reload(struct admin_state *state, const struct socket_address *admin,
                            (long long)wait_ms / 1000);
         clock_sleep_ms(POLL_MS);
     }
-    return -1;
 }

@@ -70,13 +70,11 @@ check_secret(struct report *r, const char *what, const char *path, size_t min)
     struct err err = {0};
 
     buf_init(&secret, 4096);
-    if (file_read_secret(path, min, &secret, &err) < 0) {
-        bool mode = err.exit == EXIT_CODE_PERMISSION;
-        report_error(r, mode ? EXIT_CODE_PERMISSION : EXIT_CODE_CONFIG, what, NULL, "%s",
-                     err.text);
-    } else {
+    if (file_read_secret(path, min, &secret, &err) == 0)
         report_ok(r, what, "%s%s", path, geteuid() == 0 ? " (read as root)" : "");
-    }
+    else
+        report_error(r, err.exit == EXIT_CODE_PERMISSION ? err.exit : EXIT_CODE_CONFIG,
+                     what, NULL, "%s", err.text);
     buf_wipe(&secret);
 }
 
@@ -123,9 +121,7 @@ check_owner(struct report *r, const struct stat *st)
                      "%s: other users can write to it (mode %04o), so acrelayd refuses "
                      "it: chmod 700",
                      path, st->st_mode & 07777);
-    else if (journal_is_held(path) && r->cli->receiver.code)
-        report_ok(r, "state_dir", "%s: in use by the running receiver", path);
-    else if (geteuid() != 0)
+    else if (geteuid() != 0 || (journal_is_held(path) && r->cli->receiver.code))
         report_ok(r, "state_dir", "%s", path);
     else if ((st->st_mode & S_IRWXU) != S_IRWXU)
         report_error(r, EXIT_CODE_DIRECTORY, "state_dir", "run chmod 700 on it",
@@ -234,15 +230,19 @@ check_disk(struct report *r)
 
 // /proc/net/tcp, tcp6 and unix (proc(5)) have the inodes of sockets that listen; each is a link
 // in the /proc/PID/fd of who has it, as far as /proc shows that to us (to root: always).
-enum { INODES_MAX = 16, LISTENING = 0x0a, LISTENING_UNIX = 0x10000 };
+enum { LISTENING = 0x0a, LISTENING_UNIX = 0x10000 };
 
 struct listener {
-    unsigned long inodes[INODES_MAX];
-    size_t inodes_len;
-    long pid;        // 0: not seen
-    char name[32];   // of the process, escaped
-    bool is_systemd; // a socket unit's
+    char inodes[256]; // "[1234][5678]", as those links show them
+    long pid;         // 0: not seen
+    char name[32];    // of the process, escaped
 };
+
+static bool
+is_systemd(const struct listener *l)
+{
+    return span_starts(span_of(l->name), SPAN("systemd"));
+}
 
 // One line of a table: the address is a path, or any with the port.
 static bool
@@ -267,44 +267,30 @@ add_inodes(struct listener *l, const struct socket_address *a, const char *table
     char line[4096];
     unsigned long inode;
 
-    while (file && fgets(line, sizeof line, file))
-        if (is_listening(a, line, &inode) && inode && l->inodes_len < INODES_MAX)
-            l->inodes[l->inodes_len++] = inode;
+    while (file && fgets(line, sizeof line, file)) {
+        size_t len = strlen(l->inodes);
+        if (is_listening(a, line, &inode) && inode && len + 24 < sizeof l->inodes)
+            snprintf(l->inodes + len, 24, "[%lu]", inode);
+    }
     if (file)
         fclose(file);
-}
-
-static bool
-has_inode(const struct listener *l, const char *path)
-{
-    char link[64];
-    unsigned long inode;
-    ssize_t len = readlink(path, link, sizeof link - 1);
-
-    link[len > 0 ? len : 0] = '\0';
-    if (sscanf(link, "socket:[%lu]", &inode) != 1)
-        return false;
-    for (size_t i = 0; i < l->inodes_len; i++)
-        if (l->inodes[i] == inode)
-            return true;
-    return false;
 }
 
 static void
-take_process(struct listener *l, long pid)
+take_process(struct listener *l, const char *link)
 {
-    char path[64], name[32] = "";
+    char to[64] = "", path[64];
+    struct buf name;
 
-    snprintf(path, sizeof path, "/proc/%ld/comm", pid);
-    FILE *file = fopen(path, "re");
-    if (file && !fgets(name, sizeof name, file))
-        name[0] = '\0';
-    if (file)
-        fclose(file);
-    name[strcspn(name, "\n")] = '\0';
-    l->pid = pid;
-    text_escape(l->name, sizeof l->name, span_of(name));
-    l->is_systemd = span_starts(span_of(name), SPAN("systemd"));
+    if (readlink(link, to, sizeof to - 1) < 0 || strncmp(to, "socket:", 7) != 0 ||
+        !strstr(l->inodes, to + 7))
+        return;
+    l->pid = strtol(link + strlen("/proc/"), NULL, 10);
+    snprintf(path, sizeof path, "/proc/%ld/comm", l->pid);
+    buf_init(&name, 256);
+    file_read(path, &name, NULL);
+    text_escape(l->name, sizeof l->name, span_trim(buf_span(&name)));
+    buf_release(&name);
 }
 
 // Of several (a socket unit's and its service) the one that is not systemd.
@@ -313,15 +299,13 @@ find_listener(struct listener *l, const struct socket_address *a)
 {
     glob_t found;
 
-    *l = (struct listener){.is_systemd = true};
     add_inodes(l, a, a->path ? "/proc/net/unix" : "/proc/net/tcp");
     if (!a->path)
         add_inodes(l, a, "/proc/net/tcp6");
-    if (!l->inodes_len || glob("/proc/[0-9]*/fd/*", GLOB_NOSORT, NULL, &found) != 0)
+    if (!l->inodes[0] || glob("/proc/[0-9]*/fd/*", GLOB_NOSORT, NULL, &found) != 0)
         return;
-    for (size_t i = 0; i < found.gl_pathc && l->is_systemd; i++)
-        if (has_inode(l, found.gl_pathv[i]))
-            take_process(l, strtol(found.gl_pathv[i] + strlen("/proc/"), NULL, 10));
+    for (size_t i = 0; i < found.gl_pathc && (!l->pid || is_systemd(l)); i++)
+        take_process(l, found.gl_pathv[i]);
     globfree(&found);
 }
 
@@ -331,15 +315,15 @@ find_listener(struct listener *l, const struct socket_address *a)
 static void
 report_listener(struct report *r, const char *what, const struct socket_address *a)
 {
-    struct listener l;
+    struct listener l = {.pid = 0};
 
     find_listener(&l, a);
-    if (l.pid && l.is_systemd && strcmp(what, "listen") == 0)
+    if (is_systemd(&l) && strcmp(what, "listen") == 0)
         report_ok(r, what,
                   "%s is held by systemd's socket unit, where posts wait until acrelayd "
                   "is running",
                   a->text);
-    else if (l.pid && span_starts(span_of(l.name), SPAN("acrelay")))
+    else if (span_starts(span_of(l.name), SPAN("acrelay")))
         report_error(r, EXIT_CODE_PORT, what,
                      "it hangs, or has another admin address: see its log",
                      "%s is held by %s (process %ld), which does not answer on its admin "

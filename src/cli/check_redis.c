@@ -43,13 +43,13 @@ report_text(struct report *r, const char *what, const char *text)
 
 // Reports an error reply in Redis's own words, or that there was none.
 static void
-report_reply(struct inspection *i, const char *what, const char *before,
+report_reply(struct inspection *i, const char *what, const char *asked,
              const struct redis_reply *reply, struct err *err)
 {
     struct span text = redis_value(reply).text;
 
     if (reply)
-        err_set(err, ERR_INPUT, "%s%.*s", before, (int)text.len, text.at);
+        err_set(err, ERR_INPUT, "%s: Redis says: %.*s", asked, (int)text.len, text.at);
     report_text(i->report, what, err->text);
 }
 
@@ -61,24 +61,19 @@ ask(struct inspection *i, const char *command, const char *argument)
     struct err err = {0};
     const struct redis_reply *reply = redis_ask(i->r, &err, command, argument, NULL);
     size_t len = strlen(i->not_allowed);
-    char before[40];
 
     if (reply && redis_value(reply).kind != REDIS_ERROR)
         return reply;
-    snprintf(before, sizeof before, "%s: Redis says: ", command);
-    if (is_error(reply, "NOPERM")) {
-        if (!strstr(i->not_allowed, command))
-            snprintf(i->not_allowed + len, sizeof i->not_allowed - len, "%s%s",
-                     len ? ", " : "", command);
-    } else if (is_error(reply, "ERR unknown command")) { // the relay can do without
+    if (is_error(reply, "ERR unknown command")) // the relay can do without
         report_warning(
             i->report, "redis",
             "undo the renaming of this command, so that its answer can be checked",
-            "%s%.*s", before, (int)redis_value(reply).text.len,
-            redis_value(reply).text.at);
-    } else {
-        report_reply(i, "redis", before, reply, &err);
-    }
+            "%s: Redis does not know this command", command);
+    else if (!is_error(reply, "NOPERM"))
+        report_reply(i, "redis", command, reply, &err);
+    else if (!strstr(i->not_allowed, command))
+        snprintf(i->not_allowed + len, sizeof i->not_allowed - len, "%s%s",
+                 len ? ", " : "", command);
     return NULL;
 }
 
@@ -222,7 +217,7 @@ check_writing(struct inspection *i)
     const struct redis_reply *reply =
         redis_ask(i->r, &err, "XADD", key, "NOMKSTREAM", "none", "a", "b", NULL);
     if (!is_error(reply, "ERR Invalid stream ID") && !is_error(reply, "NOPERM"))
-        report_reply(i, "redis", "a write would be refused: ", reply, &err);
+        report_reply(i, "redis", "a write would be refused", reply, &err);
 }
 
 static void
@@ -364,7 +359,7 @@ check_rights(struct inspection *i)
          redis_value(redis_reply_at(reply, 1)).kind == REDIS_TEXT))
         report_rights(i, reply);
     else
-        report_reply(i, "redis rights", "EVAL: Redis says: ", reply, &err);
+        report_reply(i, "redis rights", "EVAL", reply, &err);
 }
 
 // A script nobody has: that is the right answer.
@@ -376,7 +371,7 @@ check_evalsha(struct inspection *i)
         i->r, &err, "EVALSHA", "0000000000000000000000000000000000000000", "0", NULL);
 
     if (!is_error(reply, "NOSCRIPT"))
-        report_reply(i, "redis rights", "EVALSHA: Redis says: ", reply, &err);
+        report_reply(i, "redis rights", "EVALSHA", reply, &err);
 }
 
 // --- doctor ---------------------------------------------------------------------------

@@ -78,7 +78,7 @@ examine_relay(struct report *r)
     text_duration(text, sizeof text, (int64_t)(age * 1000));
     if (metric(r, "acrelay_relay_shipping") == 0)
         report_error(r, EXIT_CODE_UNAVAILABLE, "relay", cli_redis_advice(words)->advice,
-                     "%s (%s); waiting: %.0f, the oldest for %s",
+                     "%s (%s); waiting in the journal: %.0f, the oldest for %s",
                      up ? "the relay has stopped" : "deliveries are not reaching Redis",
                      words[0] ? words : "no reason given", waiting, text);
     else if (age > LAG_S)
@@ -260,8 +260,8 @@ report_plan(struct report *r, const struct plan *plan, size_t found)
     if (plan->writes + plan->count[STEP_REFUSE] > 0)
         report_error(r, EXIT_CODE_CHANGES, "hooks",
                      "acrelay-worker plan shows them, apply makes them",
-                     "%zu changes are needed to bring the webhooks in sync with the "
-                     "file; %zu of them need a person to decide",
+                     "changes needed to bring the webhooks in sync with the file: %zu; "
+                     "of these, a person must decide: %zu",
                      plan->writes + plan->count[STEP_REFUSE], plan->count[STEP_REFUSE]);
     else
         report_ok(r, "hooks", "%zu webhooks at ActiveCampaign (of %zu) match the file%s",
@@ -347,7 +347,7 @@ examine_account(struct report *r)
     struct cli *c = r->cli;
     struct worker w = {.options = c->options, .file = c->file, .config = c->config};
     struct err err = {0};
-    char renew[500];
+    char advice[600];
 
     if (c->is_last_good) // root would send the token where the receiver's user says
         return;
@@ -355,17 +355,17 @@ examine_account(struct report *r)
         w.secrets = secrets_load(c->config, &err);
     if (!w.secrets)
         return; // reported by check
-    snprintf(renew, sizeof renew,
-             "deliveries are not affected, but the webhooks cannot be managed: create a "
-             "new token in ActiveCampaign under Settings, Developer, and put it into %s",
-             c->config->account_api_token_file);
-    if (compare_account(r, &w, &err) < 0)
-        report_error(
-            r, err.exit ? err.exit : EXIT_CODE_FAILURE, "activecampaign",
-            err.exit == EXIT_CODE_PERMISSION
-                ? renew
-                : "deliveries are not affected, but the webhooks cannot be managed",
-            "%s", err.text);
+    if (compare_account(r, &w, &err) < 0) {
+        bool refused = err.exit == EXIT_CODE_PERMISSION;
+        snprintf(advice, sizeof advice,
+                 "deliveries are not affected, but the webhooks cannot be managed%s%s",
+                 refused ? ": create a new token in ActiveCampaign under Settings, "
+                           "Developer, and put it into "
+                         : "",
+                 refused ? c->config->account_api_token_file : "");
+        report_error(r, err.exit ? err.exit : EXIT_CODE_FAILURE, "activecampaign", advice,
+                     "%s", err.text);
+    }
     w.config = NULL; // ours
     worker_unload(&w);
 }

@@ -16,7 +16,8 @@ struct status {
     struct cli *cli;
     struct redis *redis; // NULL: not usable, redis_err says why
     struct err redis_err;
-    int64_t redis_us; // Redis's time, which its times are compared with; 0: not known
+    int64_t redis_us;    // Redis's time, which its times are compared with; 0: not known
+    size_t silent, left; // hooks
     bool healthy;
 };
 
@@ -53,18 +54,6 @@ figure(const char *member, const char *label, enum unit unit, double value)
 }
 
 // --- the programs ---------------------------------------------------------------------
-
-static void
-show_reload(const char *member, const struct admin_state *state)
-{
-    if (state->code == 0 || (state->reload_ok && !state->last_good))
-        return;
-    output_text(member, span_of(state->reload));
-    if (!output.json)
-        printf("  %s%s%s%s\n", output_color(OUTPUT_BAD),
-               state->last_good ? "" : "refused the last reload: ", state->reload,
-               output_color(OUTPUT_PLAIN));
-}
 
 // What it counts itself: entries that Redis added and could not confirm are not among them.
 static const struct {
@@ -106,42 +95,39 @@ show_figures(const struct admin_state *r)
              "published");
 }
 
-// As doctor judges it.
+// What doctor finds of it, and what became of its last reload. `member` is of the latter.
 static void
-show_program(struct status *s, const char *name, void (*examine)(struct report *r),
-             bool ok, const char *good)
+show_program(struct status *s, const char *name, const struct admin_state *state,
+             void (*examine)(struct report *r), const char *good, const char *member)
 {
     struct report r = {.cli = s->cli, .is_silent = true};
 
     examine(&r);
-    ok = ok && r.errors == 0;
+    bool ok = state->code == 200 && !state->activecampaign[0] && r.errors == 0;
     title(name, ok, r.errors + r.warnings ? r.worst : good);
     s->healthy = s->healthy && ok;
-}
-
-static void
-show_receiver(struct status *s)
-{
-    const struct admin_state *r = &s->cli->receiver;
-
-    show_program(s, "receiver", doctor_receiver, true,
-                 "accepts and publishes deliveries");
-    show_reload("reload", r);
-    if (r->code)
-        show_figures(r);
-}
-
-static void
-show_worker(struct status *s)
-{
-    const struct admin_state *w = &s->cli->worker;
-    const struct config *c = s->cli->config;
-
-    if (!w->code && !(c->account_api_url && c->account_api_token_file))
+    if (state->reload_ok && !state->last_good)
         return;
-    show_program(s, "worker", doctor_worker, w->code == 200 && !w->activecampaign[0],
-                 "keeps the webhooks in sync");
-    show_reload("worker_reload", w);
+    output_text(member, span_of(state->reload));
+    if (!output.json)
+        printf("  %s%s%s%s\n", output_color(OUTPUT_BAD),
+               state->last_good ? "" : "refused the last reload: ", state->reload,
+               output_color(OUTPUT_PLAIN));
+}
+
+static void
+show_programs(struct status *s)
+{
+    const struct config *c = s->cli->config;
+    const struct admin_state *receiver = &s->cli->receiver, *worker = &s->cli->worker;
+
+    show_program(s, "receiver", receiver, doctor_receiver,
+                 "accepts and publishes deliveries", "reload");
+    if (receiver->code)
+        show_figures(receiver);
+    if (worker->code || (c->account_api_url && c->account_api_token_file))
+        show_program(s, "worker", worker, doctor_worker, "keeps the webhooks in sync",
+                     "worker_reload");
 }
 
 // --- streams --------------------------------------------------------------------------
@@ -185,21 +171,15 @@ show_streams(struct status *s)
 
 // --- hooks ----------------------------------------------------------------------------
 
-struct hook_seen {
-    const char *name;
-    char last[CLOCK_TEXT]; // time of the last event, "" none
-    struct state state;    // as the worker says
-};
-
 // By Redis's clock, which made the time: ours may be another.
 static void
-add_age(struct status *s, const struct hook_seen *seen, char *text, size_t size)
+add_age(struct status *s, const char *last, char *text, size_t size)
 {
     char age[32];
     int64_t us;
 
     text[0] = '\0';
-    if (s->redis_us == 0 || !clock_parse(&us, span_of(seen->last)))
+    if (s->redis_us == 0 || !clock_parse(&us, span_of(last)))
         return;
     int64_t ms = (s->redis_us - us) / 1000;
     output_json("last_event_age_seconds", "%lld", (long long)ms / 1000);
@@ -207,35 +187,31 @@ add_age(struct status *s, const struct hook_seen *seen, char *text, size_t size)
     snprintf(text, size, ", %s ago", age);
 }
 
-static bool
-is_in(const struct hook_seen *seen, const char *state)
-{
-    return strcmp(seen->state.name, state) == 0;
-}
-
+// One that the worker knows of at ActiveCampaign and the file names no more has no `last`.
 static void
-print_hook(struct status *s, const struct hook_seen *seen)
+show_hook(struct status *s, const char *name, const char *last, const char *state)
 {
-    bool silent = is_in(seen, "silent"), left = is_in(seen, "left");
+    bool silent = strcmp(state, "silent") == 0, left = strcmp(state, "left") == 0;
     char age[48];
 
     output_open(NULL, '{');
-    output_text("name", span_of(seen->name));
-    output_text("last_event", span_of(seen->last));
-    output_text("state", span_of(seen->state.name));
-    add_age(s, seen, age, sizeof age);
+    output_text("name", span_of(name));
+    output_text("last_event", span_of(last));
+    output_text("state", span_of(state));
+    add_age(s, last, age, sizeof age);
     output_close('{');
-    s->healthy = s->healthy && !silent && !left;
+    s->silent += silent;
+    s->left += left;
     if (!output.json)
-        printf("  %-26s %s%.19s%s  %s%s%s\n", seen->name,
-               seen->last[0] ? "last event "
-               : left        ? ""
-                             : "no event yet",
-               seen->last, age, output_color(silent || left ? OUTPUT_BAD : OUTPUT_PLAIN),
+        printf("  %-26s %s%.19s%s  %s%s%s\n", name,
+               last[0] ? "last event "
+               : left  ? ""
+                       : "no event yet",
+               last, age, output_color(silent || left ? OUTPUT_BAD : OUTPUT_PLAIN),
                silent ? "silent for longer than expect_every"
                : left ? "left: not in the file any more, but ActiveCampaign still posts "
                         "to it and gets 404"
-                      : seen->state.name,
+                      : state,
                output_color(OUTPUT_PLAIN));
 }
 
@@ -258,43 +234,37 @@ ask_hooks(struct status *s, const char *name)
     return NULL;
 }
 
-// Those of the file, and those that the worker knows of at ActiveCampaign and the file names no
-// more. The first reply is gone with the second.
+// The first reply is gone with the second.
 static void
 show_hooks(struct status *s)
 {
     const struct config *c = s->cli->config;
-    struct hook_seen *seen = calloc(c->hooks_len, sizeof *seen), gone = {.last = ""};
-    size_t silent = 0, left = 0;
-    char name[128];
+    char(*last)[CLOCK_TEXT] = calloc(c->hooks_len, sizeof *last), name[128];
+    struct state state;
 
     if (!output.json)
         printf("%shooks%s\n", output_color(OUTPUT_STRONG), output_color(OUTPUT_PLAIN));
     const struct redis_reply *all = ask_hooks(s, "last");
     for (size_t i = 0; i < c->hooks_len; i++)
-        text_escape(seen[i].last, CLOCK_TEXT, cli_field(all, c->hooks[i].name));
+        text_escape(last[i], sizeof last[i], cli_field(all, c->hooks[i].name));
     all = ask_hooks(s, "hooks");
     output_open("hooks", '[');
     for (size_t i = 0; i < c->hooks_len; i++) {
-        seen[i].name = c->hooks[i].name;
-        state_read(&seen[i].state, cli_field(all, seen[i].name));
-        print_hook(s, &seen[i]);
-        silent += is_in(&seen[i], "silent");
+        state_read(&state, cli_field(all, c->hooks[i].name));
+        show_hook(s, c->hooks[i].name, last[i], state.name);
     }
     for (size_t i = 0; i + 1 < redis_value(all).len; i += 2) {
         struct span raw = redis_value(redis_reply_at(all, i)).text;
-        state_read(&gone.state, redis_value(redis_reply_at(all, i + 1)).text);
-        if (!is_in(&gone, "left") || config_find_hook(c, raw))
-            continue;
+        state_read(&state, redis_value(redis_reply_at(all, i + 1)).text);
         text_escape(name, sizeof name, raw);
-        gone.name = name;
-        print_hook(s, &gone);
-        left++;
+        if (strcmp(state.name, "left") == 0 && !config_find_hook(c, raw))
+            show_hook(s, name, "", state.name);
     }
     output_close('[');
-    output_number("hooks_silent", silent);
-    output_number("hooks_left", left);
-    free(seen);
+    output_number("hooks_silent", s->silent);
+    output_number("hooks_left", s->left);
+    s->healthy = s->healthy && s->silent + s->left == 0;
+    free(last);
 }
 
 // --- the command ----------------------------------------------------------------------
@@ -328,11 +298,10 @@ run_status(void *cli, struct err *err)
     output_wait_end();
     if (s.cli->is_last_good) // people have it on stderr
         output_text("configuration", span_of(problems_first(&s.cli->problems, line)));
-    show_receiver(&s);
+    show_programs(&s);
     show_streams(&s);
     if (s.redis && !s.redis->dead)
         show_hooks(&s);
-    show_worker(&s);
     s.healthy = s.healthy && !s.cli->is_last_good;
     output_json("healthy", "%s", s.healthy ? "true" : "false");
     if (output.json)
