@@ -416,8 +416,15 @@ def test_a_full_disk_is_named(small_disk, make_receiver, redis):
         return (result, "ENOSPC" in text, "delete" in advice, "Redis" in advice) == \
             ("WRONG", True, True, False)
 
+    def answers():
+        try:
+            return receiver.get("/readyz")
+        except OSError:
+            return None
+
     assert room_is_named(run(receiver.config, "check")[1])
-    receiver.start()
+    receiver.process = receiver.spawn()  # it may answer 503 from the start
+    harness.wait_for("the admin listener", answers)
     code, [status], _, _ = run(receiver.config, "status")
     assert code == 69 and "no space left" in status["receiver"].lower()
     while receiver.post("type=subscribe&x=" + "x" * (1 << 18)) == 200:
