@@ -115,14 +115,16 @@ check_owner(struct report *r, const struct stat *st)
 {
     const char *path = r->cli->config->state_dir;
     struct passwd *owner = geteuid() == 0 ? getpwuid(st->st_uid) : NULL;
+    bool in_use = r->cli->receiver.code && journal_is_held(path);
 
     if (st->st_mode & 022)
-        report_error(r, EXIT_CODE_PERMISSION, "state_dir", "run chmod 700 on it",
-                     "%s: other users can write to it (mode %04o), so acrelayd refuses "
-                     "it: chmod 700",
-                     path, st->st_mode & 07777);
-    else if (geteuid() != 0 || (journal_is_held(path) && r->cli->receiver.code))
-        report_ok(r, "state_dir", "%s", path);
+        report_error(
+            r, EXIT_CODE_PERMISSION, "state_dir", "run chmod 700 on it",
+            "%s: other users can write to it (mode %04o), so acrelayd refuses it", path,
+            st->st_mode & 07777);
+    else if (geteuid() != 0 || in_use)
+        report_ok(r, "state_dir", "%s%s", path,
+                  in_use ? ": in use by the running receiver" : "");
     else if ((st->st_mode & S_IRWXU) != S_IRWXU)
         report_error(r, EXIT_CODE_DIRECTORY, "state_dir", "run chmod 700 on it",
                      "%s: its owner may not read and write it (mode %03o)", path,
