@@ -276,18 +276,26 @@ poster_find(struct poster *p, struct cli *c, struct err *err)
 }
 
 int
-poster_post(struct poster *p, const char *path, struct span type, struct span encoding,
-            struct span body, struct err *err)
+poster_post(struct poster *p, const struct delivery *d, struct err *err)
 {
+    struct buf url;
+
+    buf_init(&url, 4096 + d->query.len);
+    if (p->url)
+        buf_add_text(&url, p->url);
+    else
+        secrets_url(p->secrets, 0, "", d->hook, &url);
+    if (d->query.len)
+        buf_add_format(&url, "?%.*s", (int)d->query.len, d->query.at);
     struct http_call call = {.to = p->to,
-                             .url = path,
+                             .url = buf_text(&url),
                              .method = "POST",
-                             .body = body,
-                             .type = type,
-                             .encoding = encoding,
+                             .body = d->body,
+                             .type = d->type,
+                             .encoding = d->encoding,
                              .timeout_ms = POST_MS};
     int code = http_client_call(&p->client, &call, NULL, err);
-
+    buf_release(&url);
     if (code >= 0)
         return code;
     return err_exit(err, EXIT_CODE_UNAVAILABLE, "the receiver at %.*s: %s%s",

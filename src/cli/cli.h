@@ -5,6 +5,7 @@
 
 #include "config/config.h"
 #include "edge/http_client.h"
+#include "event/delivery.h"
 #include "journal/verify.h"
 #include "program/options.h"
 #include "program/output.h"
@@ -92,17 +93,16 @@ int admin_json_reload(struct admin_state *state, const struct socket_address *ad
 // A poster posts to the receiver over one connection. Start with {0}.
 struct poster {
     struct secrets *secrets;
-    const struct socket_address *to; // NULL: each path is a whole URL
-    struct span place;               // for messages: where it posts to
+    const struct socket_address *to; // NULL: to `url`, whatever the hook
+    const char *url;
+    struct span place; // for messages: where it posts to
     struct http_client client;
 };
 
 // poster_find finds the receiver by the configuration (its first listen address) and loads the
-// secrets. poster_post posts a body to a path; `encoding` is its Content-Encoding, empty for
-// none. The status code, or -1.
+// secrets. poster_post posts a delivery; the status code, or -1.
 int poster_find(struct poster *p, struct cli *c, struct err *err);
-int poster_post(struct poster *p, const char *path, struct span type,
-                struct span encoding, struct span body, struct err *err);
+int poster_post(struct poster *p, const struct delivery *d, struct err *err);
 void poster_release(struct poster *p);
 
 // --- a journal --------------------------------------------------------------------------

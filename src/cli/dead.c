@@ -123,10 +123,11 @@ walk_named(struct dead *d, dead_fn *each)
             continue;
         int code = output_fail(&err);
         d->code = d->code ? d->code : code;
+        if (!output.json)
+            continue;
         output_text("failed", span_of(o->arguments[i]));
         output_text("error", span_of(err.text));
-        if (output.json)
-            output_line(stdout);
+        output_line(stdout);
     }
 }
 

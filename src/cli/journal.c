@@ -39,10 +39,15 @@ take_record(const struct record *record, void *walk, struct err *err)
 static void
 print_gap(uint64_t first, uint64_t last, const char *reason)
 {
-    fflush(stdout);
-    printf(output.json ? "{\"gap_first\":%llu,\"gap_last\":%llu,\"reason\":\"%s\"}\n"
-                       : "gap: %llu to %llu, %s\n",
-           (unsigned long long)first, (unsigned long long)last, reason);
+    if (!output.json) {
+        printf("gap: %llu to %llu, %s\n", (unsigned long long)first,
+               (unsigned long long)last, reason);
+        return;
+    }
+    output_number("gap_first", first);
+    output_number("gap_last", last);
+    output_text("reason", span_of(reason));
+    output_line(stdout);
 }
 
 // Without --from a walk begins at what is kept: that there was more before is no damage.
@@ -171,14 +176,15 @@ print_total(const struct verify_total *t, int64_t first_us, int64_t last_us)
         return;
     }
     text_bytes(bytes, sizeof bytes, t->payload_bytes);
-    printf("journal %s: %llu records, %s", t->id, (unsigned long long)t->records, bytes);
+    printf("journal %s: %llu record%s, %s", t->id, (unsigned long long)t->records,
+           t->records == 1 ? "" : "s", bytes);
     if (t->records)
         printf(", sequences %llu to %llu", (unsigned long long)t->first,
                (unsigned long long)t->last);
     if (first_us)
         printf(", received %s to %s", from, to);
     if (t->gaps)
-        printf("; %s%llu gaps, %llu records missing%s", output_color(OUTPUT_BAD),
+        printf("; %sgaps: %llu, missing records: %llu%s", output_color(OUTPUT_BAD),
                (unsigned long long)t->gaps, (unsigned long long)t->lost,
                output_color(OUTPUT_PLAIN));
     putchar('\n');
@@ -223,13 +229,18 @@ verify_segment(const struct verify_segment *s, void *records)
     if (s->state == VERIFY_CLEAN)
         return;
     output_wipe();
-    printf(output.json ? "{\"segment\":\"%s\",\"state\":\"%s\",\"records\":%llu,"
-                         "\"missing\":%llu}\n"
-                       : "segment %s: %s, %llu records, %llu missing",
-           s->name, torn ? "torn" : "damaged", (unsigned long long)s->records,
-           (unsigned long long)s->lost);
-    if (!output.json)
-        puts(torn ? " (its tail was never acknowledged: nothing is lost)" : "");
+    if (output.json) {
+        output_text("segment", span_of(s->name));
+        output_text("state", span_of(torn ? "torn" : "damaged"));
+        output_number("records", s->records);
+        output_number("missing", s->lost);
+        output_line(stdout);
+    } else if (torn)
+        printf("segment %s is torn: its tail was never acknowledged, nothing is lost\n",
+               s->name);
+    else
+        printf("segment %s is damaged: records: %llu, missing: %llu\n", s->name,
+               (unsigned long long)s->records, (unsigned long long)s->lost);
 }
 
 static void
@@ -242,11 +253,11 @@ print_files_beside(const struct verify_total *t)
         return;
     }
     if (t->foreign)
-        printf("%llu more files are named like segments, but their headers cannot be "
-               "read: their contents are not counted\n",
+        printf("files with a segment's name and an unreadable header: %llu; their "
+               "contents are not counted\n",
                (unsigned long long)t->foreign);
     if (t->bad_files)
-        printf("bad/ has %llu quarantined files; journal salvage --segment recovers what "
+        printf("quarantined files in bad/: %llu; journal salvage --segment recovers what "
                "is readable of a segment\n",
                (unsigned long long)t->bad_files);
 }

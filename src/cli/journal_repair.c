@@ -72,20 +72,21 @@ run_journal_replay(void *cli, struct err *err)
         result = journal_walk(&w, c, err);
     event_maker_close(r.maker.events);
     redis_close(r.redis);
-    unsigned long long added = r.added, failed = r.failed;
+    output_number("replayed", r.added);
+    output_number("failed", r.failed);
+    output_json("done", r.really ? "true" : "false");
     if (output.json)
-        printf("{\"replayed\":%llu,\"failed\":%llu,\"done\":%s}\n", added, failed,
-               r.really ? "true" : "false");
+        output_line(stdout);
     else if (r.really)
-        printf("%llu entries added, marked with ce_replay; %llu refused\n", added,
-               failed);
+        printf("entries added, marked with ce_replay: %llu; refused: %llu\n",
+               (unsigned long long)r.added, (unsigned long long)r.failed);
     else if (result == 0)
-        printf("%llu deliveries would be added again, whether or not they are in their "
-               "streams; --yes does it\n",
-               added);
+        printf("deliveries that would be added again, whether or not they are in their "
+               "streams: %llu; --yes does it\n",
+               (unsigned long long)r.added);
     if (result < 0)
         return -1;
-    return failed ? EXIT_CODE_FAILURE : w.total.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
+    return r.failed ? EXIT_CODE_FAILURE : w.total.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
 
 // --- salvage --------------------------------------------------------------------------
@@ -124,25 +125,6 @@ struct posting {
     uint64_t posted, left;
 };
 
-static int
-post_delivery(struct posting *p, const struct delivery *d, struct err *err)
-{
-    struct buf path;
-
-    buf_init(&path, 4096);
-    secrets_url(p->poster.secrets, 0, "", d->hook, &path);
-    if (d->query.len) {
-        buf_add_byte(&path, '?');
-        buf_add(&path, d->query);
-    }
-    int code =
-        poster_post(&p->poster, buf_text(&path), d->type, d->encoding, d->body, err);
-    buf_release(&path);
-    if (code >= 0 && code != 200)
-        err_exit(err, EXIT_CODE_UNAVAILABLE, "the receiver answers %d", code);
-    return code;
-}
-
 // What cannot be posted as it came is reported and left.
 static int
 post_record(const struct record *record, void *context, struct err *err)
@@ -157,8 +139,8 @@ post_record(const struct record *record, void *context, struct err *err)
         why = "it cannot be parsed";
     else if (!config_find_hook(p->cli->config, d.hook))
         why = "its hook is not in the configuration";
-    else
-        code = post_delivery(p, &d, err);
+    else if ((code = poster_post(&p->poster, &d, err)) >= 0 && code != 200)
+        err_exit(err, EXIT_CODE_UNAVAILABLE, "the receiver answers %d", code);
     // What the receiver refuses about this delivery, and not about any.
     if (code == 400 || code == 413 || code == 414 || code == 431)
         why = err->text;
@@ -167,16 +149,15 @@ post_record(const struct record *record, void *context, struct err *err)
         p->left++;
         return 0;
     }
-    if (code != 200) {
-        err_context(err, "sequence %llu", sequence);
-        fprintf(stderr,
-                "acrelay: continue with --from %llu; if it was stored after all, it "
-                "becomes a duplicate\n",
-                sequence);
-        return -1;
+    if (code == 200) {
+        p->posted++;
+        return 0;
     }
-    p->posted++;
-    return 0;
+    fprintf(stderr,
+            "acrelay: continue with --from %llu; if it was stored after all, it becomes "
+            "a duplicate\n",
+            sequence);
+    return err_context(err, "sequence %llu", sequence);
 }
 
 static int
@@ -198,18 +179,20 @@ run_journal_salvage(void *cli, struct err *err)
     else if (poster_find(&posting.poster, c, err) == 0)
         result = journal_walk(&w, c, err);
     poster_release(&posting.poster);
-    unsigned long long done = path ? w.total.records : posting.posted,
-                       left = posting.left, missing = w.total.lost;
+    uint64_t done = path ? w.total.records : posting.posted;
     const char *word = path ? "saved" : "posted";
+    output_number(word, done);
+    output_number("left", posting.left);
+    output_number("missing", w.total.lost);
     if (output.json)
-        printf("{\"%s\":%llu,\"left\":%llu,\"missing\":%llu}\n", word, done, left,
-               missing);
+        output_line(stdout);
     else
-        printf("%llu deliveries %s, %llu skipped, %llu records missing\n", done, word,
-               left, missing);
+        printf("deliveries %s: %llu, skipped: %llu, missing: %llu\n", word,
+               (unsigned long long)done, (unsigned long long)posting.left,
+               (unsigned long long)w.total.lost);
     if (result < 0)
         return -1;
-    return w.total.gaps || left ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
+    return w.total.gaps || posting.left ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
 
 // --- claim ----------------------------------------------------------------------------

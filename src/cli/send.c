@@ -11,19 +11,19 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { BODY_MAX = 64 << 20, TIMES_MAX = 100000, SAMPLES_MAX = 128 };
+enum { BODY_MAX = 64 << 20, TIMES_MAX = 100000, SAMPLES_MAX = 128, CODES = 1000 };
 
 struct sending {
     struct cli *cli;
     struct poster poster;
-    const char *hook, *url;
+    const char *hook;
     struct span type;
     struct sample samples[SAMPLES_MAX];
     size_t samples_len;
     bool vary; // samples are, a file is not
 
     uint64_t sent, ok;
-    uint64_t codes[1000];
+    uint64_t codes[CODES];
     int64_t start_us;
     uint32_t times[TIMES_MAX]; // microseconds of the first answers
     size_t times_len;
@@ -46,36 +46,35 @@ list_samples(void)
     return EXIT_CODE_OK;
 }
 
-// "; did you mean X?", or nothing.
-static const char *
-suggestion(char text[100], const struct nearest *near)
+// fail_unknown says what is not there, and which word is near.
+static int
+fail_unknown(struct err *err, enum exit_code code, const struct nearest *near,
+             const char *what, const char *where)
 {
-    snprintf(text, 100, "%s%.*s%s", near->word.len ? "; did you mean " : "",
-             (int)near->word.len, near->word.len ? near->word.at : "",
-             near->word.len ? "?" : "");
-    return text;
+    bool has_near = near->word.len > 0;
+
+    return err_exit(err, code, "there is no %s %.*s in %s%s%.*s%s", what,
+                    (int)near->asked.len, near->asked.at, where,
+                    has_near ? "; did you mean " : "", (int)near->word.len,
+                    has_near ? near->word.at : "", has_near ? "?" : "");
 }
 
 static int
 add_named(struct sending *s, const char *name, struct err *err)
 {
     struct nearest near = nearest_start(span_of(name));
-    bool all = strcmp(name, "all") == 0, found = false;
+    bool all = strcmp(name, "all") == 0;
+    size_t before = s->samples_len;
     struct sample sample;
-    char text[100];
 
     for (size_t at = 0; s->samples_len < SAMPLES_MAX && samples_next(&sample, &at);) {
         nearest_try(&near, sample.name);
-        if (!all && !span_is(sample.name, name))
-            continue;
-        s->samples[s->samples_len++] = sample;
-        found = true;
+        if (all || span_is(sample.name, name))
+            s->samples[s->samples_len++] = sample;
     }
-    return found || s->samples_len == SAMPLES_MAX
+    return s->samples_len > before || before == SAMPLES_MAX
                ? 0
-               : err_exit(err, EXIT_CODE_USAGE,
-                          "there is no sample of type %s%s; see --list", name,
-                          suggestion(text, &near));
+               : fail_unknown(err, EXIT_CODE_USAGE, &near, "sample", "send --list");
 }
 
 static int
@@ -106,14 +105,12 @@ static bool
 has_hook(const struct cli *c, const char *name, struct err *err)
 {
     struct nearest near = nearest_start(span_of(name));
-    char text[100];
 
-    if (config_find_hook(c->config, span_of(name)))
+    if (config_find_hook(c->config, near.asked))
         return true;
     for (size_t i = 0; i < c->config->hooks_len; i++)
         nearest_try(&near, span_of(c->config->hooks[i].name));
-    err_exit(err, EXIT_CODE_FAILURE, "there is no hook %s in %s%s", name, c->file,
-             suggestion(text, &near));
+    fail_unknown(err, EXIT_CODE_FAILURE, &near, "hook", c->file);
     return false;
 }
 
@@ -128,7 +125,7 @@ read_url(struct sending *s, const char *url, struct err *err)
     if (!span_starts(span_of(url), scheme) || host.len == 0 || host.len == rest.len ||
         has_user)
         return err_exit(err, EXIT_CODE_USAGE, "--url requires http://HOST:PORT/PATH");
-    s->url = url;
+    s->poster.url = url;
     s->poster.place = host;
     return 0;
 }
@@ -164,33 +161,28 @@ hook_for(const struct config *c, struct span sample)
 static int
 send_one(struct sending *s, const struct sample *sample, struct err *err)
 {
-    struct buf body, path;
+    struct delivery d = {.type = s->type.len ? s->type : samples_type(sample)};
+    struct buf body;
 
     buf_init(&body, BODY_MAX + 64);
-    buf_init(&path, 4096);
     if (s->vary)
         samples_vary(&body, sample, (uint64_t)clock_now_us());
     else
         buf_add(&body, sample->body);
-    if (s->url)
-        buf_add_text(&path, s->url);
-    else
-        secrets_url(s->poster.secrets, 0, "",
-                    span_of(s->hook ? s->hook : hook_for(s->cli->config, sample->name)),
-                    &path);
+    d.body = buf_span(&body);
+    if (!s->poster.url)
+        d.hook = span_of(s->hook ? s->hook : hook_for(s->cli->config, sample->name));
     int64_t start = clock_mono_us();
-    struct span type = s->type.len ? s->type : samples_type(sample);
-    int code =
-        poster_post(&s->poster, buf_text(&path), type, SPAN(""), buf_span(&body), err);
-    s->sent += s->poster.client.outcome != HTTP_NOT_SENT;
-    s->ok += code == 200;
-    if (code >= 0 && code < 1000)
-        s->codes[code]++;
-    if (code >= 0 && s->times_len < TIMES_MAX)
-        s->times[s->times_len++] = (uint32_t)(clock_mono_us() - start);
-    buf_release(&path);
+    int code = poster_post(&s->poster, &d, err);
     buf_release(&body);
-    return code < 0 ? -1 : 0;
+    s->sent += s->poster.client.outcome != HTTP_NOT_SENT;
+    if (code < 0)
+        return -1;
+    s->ok += code == 200;
+    s->codes[code < CODES ? code : 0]++;
+    if (s->times_len < TIMES_MAX)
+        s->times[s->times_len++] = (uint32_t)(clock_mono_us() - start);
+    return 0;
 }
 
 static int
@@ -247,7 +239,7 @@ print_summary(struct sending *s)
     output_json("p50_ms", "%.3f", time_at(s, 50));
     output_json("p99_ms", "%.3f", time_at(s, 99));
     output_open("codes", '{');
-    for (size_t code = 0; code < 1000; code++) {
+    for (size_t code = 0; code < CODES; code++) {
         snprintf(text, sizeof text, "%zu", code);
         if (s->codes[code])
             output_number(text, s->codes[code]);
@@ -260,7 +252,7 @@ print_summary(struct sending *s)
     printf("%llu sent, %s%llu answered 200%s", (unsigned long long)s->sent,
            output_color(s->ok == s->sent ? OUTPUT_OK : OUTPUT_BAD),
            (unsigned long long)s->ok, output_color(OUTPUT_PLAIN));
-    for (size_t code = 0; code < 1000; code++)
+    for (size_t code = 0; code < CODES; code++)
         if (s->codes[code] && code != 200)
             printf(", %llu answered %zu", (unsigned long long)s->codes[code], code);
     printf(" (%.2f s, p50 %.1f ms, p99 %.1f ms)\n", seconds, time_at(s, 50),
