@@ -55,19 +55,19 @@ figure(const char *member, const char *label, enum unit unit, double value)
 
 // --- the programs ---------------------------------------------------------------------
 
-// What it counts itself: entries that Redis added and could not confirm are not among them.
+// As the receiver counts: an entry whose answer was lost (Redis hung) is not among `entries`.
 static const struct {
     const char *member, *label;
     enum unit unit;
     const char *metric;
 } figures[] = {
     {"requests", "requests", COUNT, "acrelay_requests_total"},
-    {"refused", "answered with 503", COUNT, "acrelay_journal_refused_total"},
+    {"refused", "answered with 503 since start", COUNT, "acrelay_journal_refused_total"},
     {"entries", "entries confirmed by Redis", COUNT, "acrelay_relay_entries_total"},
     {"waiting", "waiting to be published", COUNT, "acrelay_journal_unpublished_records"},
     {"waiting_seconds", "the oldest of them for", SECONDS,
      "acrelay_journal_oldest_unpublished_age_seconds"},
-    {"dead_letters", "dead letters", COUNT, "acrelay_dead_letters_total"},
+    {"dead_letters", "dead letters since start", COUNT, "acrelay_dead_letters_total"},
     {"journal_bytes", "journal on disk", BYTES, "acrelay_journal_bytes"},
     {"journal_free_bytes", "room left for records", BYTES, "acrelay_journal_free_bytes"},
 };
