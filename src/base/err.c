@@ -56,18 +56,15 @@ err_errno(struct err *err, const char *format, ...)
 int
 err_context(struct err *err, const char *format, ...)
 {
-    char joined[sizeof err->text];
-    struct err context;
+    char context[200], joined[sizeof context + 2 + sizeof err->text];
     va_list args;
 
     if (!err)
         return -1;
     va_start(args, format);
-    fill(&context, err->kind, err->exit, format, args);
+    vsnprintf(context, sizeof context, format, args);
     va_end(args);
-    int len = snprintf(joined, sizeof joined, "%.200s: %s", context.text, err->text);
-    if (len < 0)
-        return -1;
-    memcpy(err->text, joined, sizeof joined);
+    snprintf(joined, sizeof joined, "%s: %s", context, err->text);
+    text_escape(err->text, sizeof err->text, span_of(joined)); // never cut inside UTF-8
     return -1;
 }

@@ -84,7 +84,6 @@ struct event_maker {
     struct buf data;
     char head[HEAD_MAX]; // the envelope's values, one after the other
     char *to;            // where the next one goes
-    char detail[160];
     // A JSON body: the values of the members that R10 names, and one decoded.
     bool is_json;
     struct span members[NAMES];
@@ -308,11 +307,9 @@ set_envelope(struct event_maker *m, const struct event_origin *origin, struct sp
 // --- bodies -----------------------------------------------------------------------------------
 
 static enum event_reason
-set_detail(struct event_maker *m, struct event *e, enum event_reason reason,
-           const char *detail)
+set_detail(struct event *e, enum event_reason reason, const char *detail)
 {
-    text_escape(m->detail, sizeof m->detail, span_of(detail));
-    e->detail = span_of(m->detail);
+    e->detail = span_of(detail);
     return reason;
 }
 
@@ -338,9 +335,9 @@ make_from_json(struct event_maker *m, struct span body, struct event *e)
     const char *error = json_compact(&m->data, body);
 
     if (error)
-        return set_detail(m, e, EVENT_JSON, error);
+        return set_detail(e, EVENT_JSON, error);
     if (m->data.full)
-        return set_detail(m, e, EVENT_SIZE, "the event is larger than 8 MiB");
+        return set_detail(e, EVENT_SIZE, "the event is larger than 8 MiB");
     e->data = buf_span(&m->data);
     find_members(m, e->data);
     m->is_json = true;
@@ -353,16 +350,16 @@ make_from_form(struct event_maker *m, struct span body, struct event *e)
     arena_reset(&m->arena);
     switch (form_parse(&m->form, body, EVENT_PAIRS_MAX, &m->arena)) {
     case FORM_NUL:
-        return set_detail(m, e, EVENT_NUL, "a NUL in a key or a value");
+        return set_detail(e, EVENT_NUL, "a NUL in a key or a value");
     case FORM_TOO_MANY:
-        return set_detail(m, e, EVENT_PAIRS, "more than 10000 pairs");
+        return set_detail(e, EVENT_PAIRS, "more than 10000 pairs");
     case FORM_OK:
         break;
     }
     tree_fill(&m->tree, &m->form);
     normal_write(&m->data, &m->tree);
     if (m->data.full)
-        return set_detail(m, e, EVENT_SIZE, "the event is larger than 8 MiB");
+        return set_detail(e, EVENT_SIZE, "the event is larger than 8 MiB");
     e->data = buf_span(&m->data);
     return EVENT_OK;
 }
@@ -391,12 +388,11 @@ make_from_body(struct event_maker *m, const struct delivery *d, struct event *e)
     bool json = is_json_type(media);
 
     if (is_compressed(d->encoding))
-        return set_detail(m, e, EVENT_ENCODING,
-                          "the body is compressed (Content-Encoding)");
+        return set_detail(e, EVENT_ENCODING, "the body is compressed (Content-Encoding)");
     if (media.len >= 10 && span_is_nocase(span_to(media, 10), "multipart/"))
-        return set_detail(m, e, EVENT_MULTIPART, "the body is multipart");
+        return set_detail(e, EVENT_MULTIPART, "the body is multipart");
     if (d->body.len == 0)
-        return set_detail(m, e, EVENT_EMPTY, "the body is empty");
+        return set_detail(e, EVENT_EMPTY, "the body is empty");
     bool form = span_is_nocase(media, "application/x-www-form-urlencoded");
     if (json || (!form && starts_with_brace(d->body))) {
         enum event_reason reason = make_from_json(m, d->body, e);

@@ -46,8 +46,8 @@ struct event_origin {
     struct span fingerprint; // 32 hex digits: SHA-256(hook NUL body), first 128 bits
 };
 
-// Every value is a span into the event_maker's buffers or into the delivery, valid until
-// the next event_make with that maker.
+// Every value is constant, or a span into the event_maker's buffers or into the delivery, valid
+// until the next event_make with that maker.
 struct event {
     struct span id;       // ce_id
     struct span source;   // ce_source
@@ -59,7 +59,7 @@ struct event {
     struct span data;     // normal form, compact UTF-8 JSON
     struct span query;
     struct span raw;    // the body, or empty
-    struct span detail; // for a dead letter: one escaped sentence, else empty
+    struct span detail; // for a dead letter: one sentence, else empty
 };
 
 // An event_maker keeps the memory of event_make warm: it belongs to one thread.

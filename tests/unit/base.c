@@ -133,6 +133,20 @@ Test(text, reads_utf8_as_rfc_3629_says)
     }
 }
 
+Test(err, a_long_text_with_context_is_cut_between_characters)
+{
+    char long_text[501] = "";
+    struct err err;
+
+    for (size_t at = 0; at + 2 < sizeof long_text; at += 2)
+        memcpy(long_text + at, "\xc3\xbc", 3);
+    for (int i = 0; i < 2; i++) {
+        err_set(&err, ERR_INPUT, "%s%s", i ? "x" : "", long_text);
+        err_context(&err, "a file");
+        cr_assert(text_is_utf8(span_of(err.text)), "%s", err.text);
+    }
+}
+
 Test(text, writes_the_utf8_it_reads)
 {
     static const uint32_t codes[] = {0,     0x7f,   0x80,    0x7ff,
