@@ -273,14 +273,13 @@ open_parts(struct receiver *r, struct err *err)
     if (event_zone_set(c->account_time_zone, err) < 0 || fit_limits(r, err) < 0 ||
         open_sockets(r, err) < 0)
         return -1;
-    r->journal =
-        journal_open(&(struct journal_options){.directory = c->state_dir,
-                                               .keep_us = c->journal_keep_us,
-                                               .keep_bytes_max = c->journal_keep_max,
-                                               .bytes_max = c->journal_max,
-                                               .lock_wait_ms = c->journal_lock_wait_ms,
-                                               .force = r->force},
-                     err);
+    struct journal_options options = {.directory = c->state_dir,
+                                      .keep_us = c->journal_keep_us,
+                                      .keep_bytes_max = c->journal_keep_max,
+                                      .bytes_max = c->journal_max,
+                                      .lock_wait_ms = c->journal_lock_wait_ms,
+                                      .force = r->force};
+    r->journal = journal_open(&options, err);
     return r->journal ? 0 : -1;
 }
 

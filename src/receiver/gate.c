@@ -17,10 +17,9 @@ struct gate_entry {
 };
 
 struct gate {
-    struct gate_entry *entries; // by name
+    struct gate_entry *entries; // by name, and after them the dummy
     size_t entries_len, tokens_len;
     size_t hooks_len; // hooks numbered from here on are former ones
-    struct gate_entry dummy;
     uint64_t body_max;
 };
 
@@ -54,8 +53,8 @@ gate_make(const struct config *c, const struct secrets *s,
                        .tokens_len = s->len,
                        .hooks_len = c->hooks_len,
                        .body_max = c->body_max};
-    g->entries = memory_get(g->entries_len * sizeof *g->entries);
-    fill_entry(g, &g->dummy, SPAN("-"), SIZE_MAX, s);
+    g->entries = memory_get((g->entries_len + 1) * sizeof *g->entries);
+    fill_entry(g, &g->entries[g->entries_len], SPAN("-"), SIZE_MAX, s);
     for (size_t i = 0; i < g->entries_len; i++) {
         const char *name =
             i < c->hooks_len ? c->hooks[i].name : former->at[i - c->hooks_len];
@@ -65,21 +64,15 @@ gate_make(const struct config *c, const struct secrets *s,
     return g;
 }
 
-static void
-wipe_tokens(const struct gate *g, struct gate_entry *e)
-{
-    explicit_bzero(e->tokens, g->tokens_len * sizeof *e->tokens);
-    free(e->tokens);
-}
-
 void
 gate_release(struct gate *g)
 {
     if (!g)
         return;
-    for (size_t i = 0; i < g->entries_len; i++)
-        wipe_tokens(g, &g->entries[i]);
-    wipe_tokens(g, &g->dummy);
+    for (size_t i = 0; i <= g->entries_len; i++) {
+        explicit_bzero(g->entries[i].tokens, g->tokens_len * sizeof *g->entries->tokens);
+        free(g->entries[i].tokens);
+    }
     free(g->entries);
     free(g);
 }
@@ -96,7 +89,7 @@ find_hook(const struct gate *g, struct span path)
         bsearch(&wanted, g->entries, g->entries_len, sizeof wanted, compare_entries);
     unsigned equal = 0;
     if (!e)
-        e = &g->dummy;
+        e = &g->entries[g->entries_len];
     if (token.len != SECRET_TOKEN)
         return SIZE_MAX;
     for (size_t i = 0; i < g->tokens_len; i++)

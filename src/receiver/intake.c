@@ -331,11 +331,8 @@ answer_health(struct intake *i, struct http_request *r)
     bool asks = span_is(r->method, "GET") || span_is(r->method, "HEAD");
 
     journal_read_status(i->journal, &j);
-    http_reply(r,
-               !asks       ? 405
-               : j.failing ? 503
-                           : 200,
-               asks ? "" : "Allow: GET\r\n", SPAN(""), true);
+    int code = !asks ? 405 : j.failing ? 503 : 200;
+    http_reply(r, code, asks ? "" : "Allow: GET\r\n", SPAN(""), true);
 }
 
 static void

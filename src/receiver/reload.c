@@ -182,17 +182,12 @@ parse_good(const struct receiver *r)
     return c;
 }
 
-static bool
-is_beginning(struct span text, struct span of)
-{
-    return text.len < of.len && span_starts(of, text);
-}
-
 // The last good configuration, without what the file, which is not valid, shows to be removed.
 static struct snapshot *
 narrow(struct receiver *r, const struct config *earlier, struct err *err)
 {
-    struct span text = buf_span(&r->source.text);
+    struct span text = buf_span(&r->source.text), good = buf_span(&r->source.good);
+    bool is_torn = text.len < good.len && span_starts(good, text);
     struct config *c = parse_good(r);
 
     if (!c) {
@@ -200,7 +195,7 @@ narrow(struct receiver *r, const struct config *earlier, struct err *err)
         return NULL;
     }
     // A copy of it that is not written to its end removes nothing.
-    if (!is_beginning(text, buf_span(&r->source.good)))
+    if (!is_torn)
         config_narrow(c, text);
     if (c->hooks_len > 0 && c->secret_files.len > 0)
         return snapshot_make(c, r->snapshot, earlier, err);

@@ -12,9 +12,11 @@
 
 enum { AHEAD_MAX = 1000000 };
 
-// The cursor as Redis gives it; empty: it has none.
+// The cursor as Redis gives it; absent: it has none, and sequence is 0.
 struct found {
-    char owner[64], sequence[32], check[ENTRY_CHECK + 1];
+    char owner[64], check[ENTRY_CHECK + 1];
+    uint64_t sequence;
+    bool absent;
 };
 
 // --- reports -----------------------------------------------------------------------------
@@ -228,17 +230,19 @@ check_eviction(struct relay *r, const struct redis_reply *reply)
 static enum reply
 read_found(struct relay *r, const struct redis_reply *reply, struct found *f)
 {
-    char *to[] = {f->owner, f->sequence, f->check};
-    size_t sizes[] = {sizeof f->owner, sizeof f->sequence, sizeof f->check};
+    struct span owner = redis_value(redis_reply_at(reply, 0)).text;
+    struct span sequence = redis_value(redis_reply_at(reply, 1)).text;
+    struct span check = redis_value(redis_reply_at(reply, 2)).text;
 
     if (redis_value(reply).kind == REDIS_ERROR)
         return error_reply(r, redis_value(reply).text);
     if (redis_value(reply).len != 3)
         return REPLY_UNKNOWN;
-    for (size_t i = 0; i < 3; i++) {
-        struct span text = redis_value(redis_reply_at(reply, i)).text;
-        snprintf(to[i], sizes[i], "%.*s", (int)text.len, text.at);
-    }
+    *f = (struct found){.absent = sequence.len == 0};
+    snprintf(f->owner, sizeof f->owner, "%.*s", (int)owner.len, owner.at);
+    snprintf(f->check, sizeof f->check, "%.*s", (int)check.len, check.at);
+    if (!f->absent && !entry_sequence(&f->sequence, sequence))
+        return connect_report(r, REPLY_STOP, "the cursor in Redis is not a sequence");
     return REPLY_DONE;
 }
 
@@ -303,13 +307,9 @@ connect_probe(struct relay *r, uint64_t at)
 static enum reply
 probe_role(struct relay *r, const struct found *f)
 {
-    uint64_t sequence = 0;
     bool ours = !*f->owner || strcmp(f->owner, r->owner) == 0;
 
-    if (!r->connection.role_hidden || !ours ||
-        (*f->sequence && !entry_sequence(&sequence, span_of(f->sequence))))
-        return REPLY_DONE; // or take_cursor reports what is wrong
-    return connect_probe(r, sequence);
+    return r->connection.role_hidden && ours ? connect_probe(r, f->sequence) : REPLY_DONE;
 }
 
 // --- the cursor ------------------------------------------------------------------------------
@@ -384,12 +384,12 @@ is_among_new(const struct relay *r, uint64_t sequence,
 
 // handle_rewind reports what Redis has lost. That a new journal has no cursor is no loss.
 static void
-handle_rewind(struct relay *r, uint64_t sequence, bool absent,
-              const struct journal_status *status)
+handle_rewind(struct relay *r, const struct found *f, const struct journal_status *status)
 {
     const char *redis = r->connection.address;
+    uint64_t sequence = f->sequence;
 
-    if (r->status.known ? sequence >= r->cursor : !absent)
+    if (r->status.known ? sequence >= r->cursor : !f->absent)
         return;
     if (!r->status.known && !r->trim.has_past) {
         log_info("relay: Redis at %s has no cursor of this new journal: publishing "
@@ -400,7 +400,7 @@ handle_rewind(struct relay *r, uint64_t sequence, bool absent,
     if (r->status.known)
         log_warn("relay: Redis at %s %s: going back to %llu; %llu records are sent again "
                  "as far as the journal has them",
-                 redis, absent ? "has no cursor" : "lost data",
+                 redis, f->absent ? "has no cursor" : "lost data",
                  (unsigned long long)sequence,
                  (unsigned long long)(r->cursor - sequence));
     else
@@ -413,9 +413,9 @@ handle_rewind(struct relay *r, uint64_t sequence, bool absent,
 
 // Nothing has changed since the cursor was read or moved last.
 static bool
-is_as_known(const struct relay *r, const struct found *f, uint64_t sequence)
+is_as_known(const struct relay *r, const struct found *f)
 {
-    return r->placed && sequence == r->cursor && strcmp(f->owner, r->owner) == 0 &&
+    return r->placed && f->sequence == r->cursor && strcmp(f->owner, r->owner) == 0 &&
            strcmp(f->check, r->check) == 0;
 }
 
@@ -433,8 +433,9 @@ connect_move(struct relay *r, uint64_t sequence, const char *check)
 
 // place puts the reader where the cursor is, unless Redis has what this journal cannot have.
 static enum reply
-place(struct relay *r, const struct found *f, uint64_t sequence)
+place(struct relay *r, const struct found *f)
 {
+    uint64_t sequence = f->sequence;
     struct journal_status status;
     enum reply reply = REPLY_DONE;
 
@@ -447,7 +448,7 @@ place(struct relay *r, const struct found *f, uint64_t sequence)
         reply = go_to(r, sequence, span_of(f->check));
     if (reply != REPLY_DONE)
         return reply;
-    handle_rewind(r, sequence, !*f->sequence, &status);
+    handle_rewind(r, f, &status);
     r->connection.waiting = status.last > sequence ? status.last - sequence : 0;
     r->placed = true;
     return REPLY_DONE;
@@ -456,18 +457,14 @@ place(struct relay *r, const struct found *f, uint64_t sequence)
 static enum reply
 take_cursor(struct relay *r, const struct found *f)
 {
-    uint64_t sequence = 0;
-
     if (*f->owner && strcmp(f->owner, r->owner) != 0)
         return connect_report(r, REPLY_FENCED,
                               "the cursor belongs to another place (%s); if nothing "
                               "publishes from there any more, run acrelay journal claim",
                               f->owner);
-    if (*f->sequence && !entry_sequence(&sequence, span_of(f->sequence)))
-        return connect_report(r, REPLY_STOP, "the cursor in Redis is not a sequence");
-    enum reply reply = is_as_known(r, f, sequence) ? REPLY_DONE : place(r, f, sequence);
+    enum reply reply = is_as_known(r, f) ? REPLY_DONE : place(r, f);
     if (reply == REPLY_DONE)
-        connect_move(r, sequence, f->check);
+        connect_move(r, f->sequence, f->check);
     return reply;
 }
 

@@ -9,6 +9,7 @@
 #include "relay/relay.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 // Of the configuration, and of the metrics' table in tools.c.
 enum {
@@ -67,7 +68,8 @@ struct relay {
     pthread_t thread;
     pthread_mutex_t lock; // for what follows, up to the thread's own
     pthread_cond_t wake;  // stop, reload, or the first attempt to read the cursor is over
-    bool stopping, attempted;   // attempted: to read the cursor
+    _Atomic(bool) stopping;     // set with the lock
+    bool attempted;             // to read the cursor
     int fd;                     // of the live connection, -1: none
     struct relay_status status; // written by the thread only
     struct relay_settings next; // of a reload

@@ -15,15 +15,6 @@ enum { IDLE_MS = 1000, FIRST_MS = 500 };
 
 // --- waiting ---------------------------------------------------------------------------------
 
-static bool
-is_stopping(struct relay *r)
-{
-    pthread_mutex_lock(&r->lock);
-    bool stopping = r->stopping;
-    pthread_mutex_unlock(&r->lock);
-    return stopping;
-}
-
 // sleep_interruptible waits, unless the relay is stopped or reloaded meanwhile, or `done` (NULL:
 // nothing) is.
 static void
@@ -133,7 +124,7 @@ ship_on(struct relay *r)
 {
     enum reply reply = REPLY_DONE;
 
-    while (reply == REPLY_DONE && !is_stopping(r)) {
+    while (reply == REPLY_DONE && !r->stopping) {
         bool idle = false;
         take_reload(r);
         reply = connect_check(r);
@@ -154,7 +145,7 @@ run(void *relay)
 {
     struct relay *r = relay;
 
-    while (!is_stopping(r)) {
+    while (!r->stopping) {
         enum reply reply = REPLY_DONE;
         take_reload(r);
         if (!r->redis)

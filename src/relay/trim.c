@@ -162,24 +162,22 @@ length_of(struct relay *r, const char *key)
 static uint64_t
 max_lag(struct relay *r, const char *key)
 {
-    int64_t max = 0, read = -1; // read: by the slowest group of unknown lag
+    int64_t max = 0, slowest = -1; // slowest: entries read by a group of unknown lag
     const struct redis_reply *groups =
         redis_ask(r->redis, NULL, "XINFO", "GROUPS", key, NULL);
 
     for (size_t i = 0; i < redis_value(groups).len; i++) {
-        const struct redis_reply *lag = field_of(redis_reply_at(groups, i), "lag");
-        const struct redis_reply *so_far =
-            field_of(redis_reply_at(groups, i), "entries-read");
-        int64_t number = redis_value(lag).number;
-        max = MAX(number, max);
-        number = redis_value(so_far).number;
-        if (redis_value(lag).kind == REDIS_NIL &&
-            redis_value(so_far).kind == REDIS_NUMBER && (read < 0 || number < read))
-            read = number;
+        const struct redis_reply *group = redis_reply_at(groups, i);
+        struct redis_value lag = redis_value(field_of(group, "lag"));
+        struct redis_value read = redis_value(field_of(group, "entries-read"));
+        max = MAX(max, lag.number);
+        if (lag.kind == REDIS_NIL && read.kind == REDIS_NUMBER &&
+            (slowest < 0 || read.number < slowest))
+            slowest = read.number;
     }
-    if (read >= 0) {
-        int64_t lag = redis_value(stream_field(r, key, "entries-added")).number - read;
-        max = MAX(lag, max);
+    if (slowest >= 0) {
+        int64_t added = redis_value(stream_field(r, key, "entries-added")).number;
+        max = MAX(max, added - slowest);
     }
     return (uint64_t)max;
 }
