@@ -142,7 +142,8 @@ def entry(number, **changes):
 def pending(redis, consumer):
     try:
         return redis.client.xpending_range("{ac}:events", consumer.group, "-", "+", 100)
-    except redis_py.ResponseError:  # no group yet
+    except redis_py.ResponseError as error:
+        assert "NOGROUP" in str(error)  # not yet
         return []
 
 

@@ -55,6 +55,7 @@ def samples():
 def test_the_schemas_are_schemas_and_name_every_type():
     for schema in (EVENT, ENTRY):
         jsonschema.Draft202012Validator.check_schema(schema)
+    assert len(samples()) > 30
     for name, _ in samples():
         if name.split(".")[-1] in ("unlisted", "unknown", "json"):
             continue  # not in AC's list
