@@ -136,7 +136,7 @@ def test_the_log_says_how_many_had_waited_when_redis_is_back(receiver, redis):
     harness.wait_for("the loss", lambda: receiver.metric("acrelay_redis_up") == 0)
     redis.start()
     receiver.wait_shipped()
-    harness.wait_for("the line", lambda: re.search(r" info +relay: .*\b5\b", receiver.read_log()))
+    harness.wait_for("the line", lambda: re.search(r" info +relay: .*\b5 records queued", receiver.read_log()))
 
 
 # --- token and send ----------------------------------------------------------------------

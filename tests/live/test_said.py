@@ -153,8 +153,8 @@ def must_be_told(config, words, code, not_good=("redis", "redis rights")):
 def test_any_error_is_told_in_redis_own_words(place, answer, code):
     config = place(f"redis://127.0.0.1:{FakeRedis({'*': answer + chr(13) + chr(10)}).port}/0")
     must_be_told(config, answer[1:], code)
-    out = run_acrelay(config, "status", code=69)
-    assert answer[1:] in out and "answers" not in out.replace("answers 404", "").split("redis ")[1]
+    [figures] = findings(run_acrelay(config, "status", "--json", code=69))
+    assert answer[1:] in figures["redis"] and not figures["healthy"]
 
 
 def test_a_version_that_lacks_what_the_script_needs(place):

@@ -99,7 +99,9 @@ Test(hook_json, one_odd_row_does_not_hide_the_others)
         const char *unreadable = hooks.at[0].unreadable ? hooks.at[0].unreadable : "",
                    *expected = cases[i].unreadable ? cases[i].unreadable : "";
         cr_expect_str_eq(unreadable, expected, "%s", cases[i].row);
-        cr_expect(hooks.at[0].id == 5 || hooks.at[0].row >> 63, "%s", cases[i].row);
+        bool has_id = strcmp(expected, "id") != 0;
+        cr_expect(has_id ? hooks.at[0].id == 5 : hooks.at[0].row >> 63, "%s",
+                  cases[i].row);
         hooks_release(&hooks);
     }
 }
