@@ -84,14 +84,6 @@ struct sleeper {
 
 _Atomic(uint32_t) append_turns[2];
 
-// With the lock, for a record that was just added.
-static void
-sleeper_join(struct sleeper *s, struct journal *j)
-{
-    s->turn = &append_turns[j->open - j->groups];
-    j->open->has_sleepers = true;
-}
-
 static void
 sleeper_drop(struct sleeper *s)
 {
@@ -139,8 +131,11 @@ append(struct journal *j, struct span payload, int64_t until_us,
         j->last_us = next_receipt(j, clock_now_us());
         *sequence = next_sequence(j);
         group_add(j->open, payload, *sequence, j->last_us, waiter);
-        if (waiter->done == sleeper_wake)
-            sleeper_join(waiter->context, j);
+        if (waiter->done == sleeper_wake) {
+            ((struct sleeper *)waiter->context)->turn =
+                &append_turns[j->open - j->groups];
+            j->open->has_sleepers = true;
+        }
         if (j->idle)
             pthread_cond_signal(&j->work);
         j->idle = false;

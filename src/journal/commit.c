@@ -233,8 +233,6 @@ age_mark(struct age_marks *m, uint64_t first, int64_t boot_us, uint64_t publishe
     if (m->len == AGE_MARKS)
         thin_out(m);
     m->at[m->len++] = (struct age_mark){first, boot_us};
-    if (m->spacing_us == 0)
-        m->spacing_us = SPACING_MIN_US;
 }
 
 // --- committing -----------------------------------------------------------------------

@@ -30,9 +30,11 @@ cursor_make(struct journal *j, int dir, uint64_t after)
 {
     struct cursor *c = memory_get(sizeof *c);
 
-    *c = (struct cursor){.journal = j, .dir = dir, .after = after, .scan.fd = -1};
-    if (!j)
-        c->durable = UINT64_MAX;
+    *c = (struct cursor){.journal = j,
+                         .dir = dir,
+                         .after = after,
+                         .durable = j ? 0 : UINT64_MAX,
+                         .scan.fd = -1};
     return c;
 }
 
@@ -330,43 +332,34 @@ finish(struct cursor *c, struct record *rec, struct err *err)
     return given < 0 ? CURSOR_ERROR : given ? CURSOR_GAP : CURSOR_END;
 }
 
-// step does one step towards a record after c->after. 1 go on, 0 the end of all, -1 with *err.
-static int
-step(struct cursor *c, enum segment_result r, struct err *err)
-{
-    switch (r) {
-    case SEGMENT_ERROR: // report where, for the person who checks the disk
-        return err_context(err, "segment %s, byte %llu", c->segment.name,
-                           (unsigned long long)c->scan.offset);
-    case SEGMENT_CHECK:
-        return refresh(c, err) < 0 ? -1 : 1;
-    case SEGMENT_END:
-        return enter_segment(c, err);
-    case SEGMENT_HOLE:
-        prove(c, c->scan.hole.proved);
-        set_aside(c, &c->scan.hole);
-        return 1;
-    case SEGMENT_RECORD:
-        prove(c, c->scan.frame.durable);
-        c->read_us = c->scan.frame.received_us;
-    }
-    return 1;
-}
-
-// read_on reads until a record after c->after is found. 1, 0 at the end of all, -1.
+// read_on reads until a record after c->after is found. 1, 0 at the end of all, -1 with *err.
 static int
 read_on(struct cursor *c, struct err *err)
 {
-    enum segment_result r;
-    int on = 1;
+    int on = c->scan.fd >= 0 ? 1 : refresh(c, err) < 0 ? -1 : enter_segment(c, err);
 
-    if (c->scan.fd < 0)
-        on = refresh(c, err) < 0 ? -1 : enter_segment(c, err);
-    for (c->scan.checks = 0; on > 0; on = step(c, r, err)) {
-        r = segment_scan_next(&c->scan, err);
-        if (r == SEGMENT_RECORD && c->scan.frame.sequence > c->after)
-            return step(c, r, err);
-    }
+    c->scan.checks = 0;
+    while (on > 0)
+        switch (segment_scan_next(&c->scan, err)) {
+        case SEGMENT_ERROR: // report where, for the person who checks the disk
+            return err_context(err, "segment %s, byte %llu", c->segment.name,
+                               (unsigned long long)c->scan.offset);
+        case SEGMENT_CHECK:
+            on = refresh(c, err) < 0 ? -1 : 1;
+            break;
+        case SEGMENT_END:
+            on = enter_segment(c, err);
+            break;
+        case SEGMENT_HOLE:
+            prove(c, c->scan.hole.proved);
+            set_aside(c, &c->scan.hole);
+            break;
+        case SEGMENT_RECORD:
+            prove(c, c->scan.frame.durable);
+            c->read_us = c->scan.frame.received_us;
+            if (c->scan.frame.sequence > c->after)
+                return 1;
+        }
     return on;
 }
 

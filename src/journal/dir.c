@@ -122,31 +122,6 @@ open_directory(const char *path, struct err *err)
     return dir;
 }
 
-static int
-open_checked(const char *path, bool force, struct err *err)
-{
-    if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        return errno == ENOENT || errno == ENOTDIR
-                   ? refuse_path(err, path)
-                   : refuse_directory(err, "cannot create it", path);
-    int dir = open_directory(path, err);
-    if (dir >= 0 && check_directory(dir, path, force, err) < 0) {
-        close(dir);
-        return -1;
-    }
-    return dir;
-}
-
-static int
-read_pid(int fd)
-{
-    char text[16] = "";
-
-    if (pread(fd, text, sizeof text - 1, 0) < 0)
-        return 0;
-    return atoi(text);
-}
-
 // The lock is ours alone: who can open it can hold it. A link is not followed: what it leads
 // to is not ours to write.
 static int
@@ -188,7 +163,8 @@ lock_directory(int dir, const char *path, int64_t wait_ms, struct err *err)
 
     while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
         int64_t waited = clock_mono_ms() - start;
-        int pid = read_pid(fd);
+        char text[16] = "";
+        int pid = pread(fd, text, sizeof text - 1, 0) < 0 ? 0 : atoi(text);
         if (waited >= wait_ms) {
             close(fd);
             return err_exit(
@@ -211,11 +187,17 @@ int
 dir_open(const struct journal_options *options, int *lock_fd, struct err *err)
 {
     const char *path = options->directory;
-    int dir = open_checked(path, options->force, err);
 
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        return errno == ENOENT || errno == ENOTDIR
+                   ? refuse_path(err, path)
+                   : refuse_directory(err, "cannot create it", path);
+    int dir = open_directory(path, err);
     if (dir < 0)
         return -1;
-    *lock_fd = lock_directory(dir, path, options->lock_wait_ms, err);
+    *lock_fd = check_directory(dir, path, options->force, err) < 0
+                   ? -1
+                   : lock_directory(dir, path, options->lock_wait_ms, err);
     if (*lock_fd >= 0)
         return dir;
     close(dir);
@@ -363,15 +345,6 @@ write_header(int fd, const struct segment_header *h, struct err *err)
     return fdatasync(fd) < 0 ? err_errno(err, "cannot sync a segment's header") : 0;
 }
 
-static int
-name_segment(int dir, const char *from, const char *name, struct err *err)
-{
-    // A file that is in the way was not understood and could not be set aside: it stays.
-    if (rename_new(dir, from, dir, name) < 0)
-        return err_errno(err, "cannot name a segment");
-    return fsync(dir) < 0 ? err_errno(err, "cannot sync the journal's directory") : 0;
-}
-
 // Whether a descriptor is of what the name `spare` still leads to.
 static bool
 is_the_spare(int dir, int fd)
@@ -397,8 +370,13 @@ dir_create_segment(int dir, struct segment *s, int spare, bool *zeroed, struct e
     if (fd < 0)
         return err_errno(err, "cannot create a segment");
     segment_name(s->name, &s->header);
-    if (write_header(fd, &s->header, err) == 0 &&
-        name_segment(dir, *zeroed ? spare_name : new_name, s->name, err) == 0)
+    // A file that is in the way was not understood and could not be set aside: it stays.
+    int result = write_header(fd, &s->header, err);
+    if (result == 0 && rename_new(dir, *zeroed ? spare_name : new_name, dir, s->name) < 0)
+        result = err_errno(err, "cannot name a segment");
+    if (result == 0 && fsync(dir) < 0)
+        result = err_errno(err, "cannot sync the journal's directory");
+    if (result == 0)
         return fd;
     close(fd);
     if (*zeroed)

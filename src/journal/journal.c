@@ -67,27 +67,14 @@ struct found {
     struct range torn;
 };
 
-// prove: a frame says that all up to `durable` was acknowledged.
-static void
-prove(struct found *found, uint64_t durable)
-{
-    if (found->torn.last <= durable)
-        found->torn = (struct range){0};
-    else if (found->torn.first && found->torn.first <= durable)
-        found->torn.first = durable + 1;
-}
-
-static void
-take_hole(struct found *found, const struct segment_hole *hole)
-{
-    if (hole->first <= hole->last)
-        found->torn = range_cover(found->torn, (struct range){hole->first, hole->last});
-}
-
+// take_frame: all up to its `durable` was acknowledged.
 static void
 take_frame(struct found *found, const struct segment_frame *f)
 {
-    prove(found, f->durable);
+    if (found->torn.last <= f->durable)
+        found->torn = (struct range){0};
+    else if (found->torn.first && found->torn.first <= f->durable)
+        found->torn.first = f->durable + 1;
     found->last = f->sequence;
     found->last_us = f->received_us;
 }
@@ -120,10 +107,11 @@ scan_segment(int dir, const struct segment *s, struct found *found, struct err *
     found->last = s->header.first - 1;
     found->torn = (struct range){0};
     while ((r = segment_scan_next(&scan, &why)) > SEGMENT_END)
-        if (r == SEGMENT_HOLE)
-            take_hole(found, &scan.hole);
-        else
+        if (r == SEGMENT_RECORD)
             take_frame(found, &scan.frame);
+        else if (scan.hole.first <= scan.hole.last)
+            found->torn =
+                range_cover(found->torn, (struct range){scan.hole.first, scan.hole.last});
     if (scan.sealed)
         take_frame(found, &scan.frame);
     if (r == SEGMENT_ERROR)
@@ -135,25 +123,18 @@ scan_segment(int dir, const struct segment *s, struct found *found, struct err *
     return result;
 }
 
-// The oldest segment that may overlap the newest: the first one that starts before it.
-static size_t
-first_to_scan(const struct segment_list *list)
-{
-    size_t i = list->len - 1;
-
-    while (i > 0 && list->at[i].header.first == list->at[list->len - 1].header.first)
-        i--;
-    return i;
-}
-
 static int
 find_last(struct journal *j, struct err *err)
 {
     const struct segment_list *list = &j->segments;
     struct found found = {0};
     uint64_t highest = 0;
+    size_t i = list->len - 1;
 
-    for (size_t i = first_to_scan(list); i < list->len; i++) {
+    // Those that may overlap the newest begin with the first one that starts before it.
+    while (i > 0 && list->at[i].header.first == list->at[list->len - 1].header.first)
+        i--;
+    for (; i < list->len; i++) {
         if (scan_segment(j->dir, &list->at[i], &found, err) < 0)
             return -1;
         if (found.last > highest)

@@ -360,17 +360,6 @@ retention_make_room(struct journal *j, const struct err *why)
     return filling;
 }
 
-static void
-end_filling(struct journal *j, int fd)
-{
-    pthread_mutex_lock(&j->lock);
-    j->filling = false;
-    j->segments.spare_fd = fd;
-    j->segments.spare_bytes = fd < 0 ? 0 : j->options.segment_bytes;
-    pthread_cond_broadcast(&j->filled);
-    pthread_mutex_unlock(&j->lock);
-}
-
 // make_spare makes a new file where that is within the bounds, and does not take the room on the
 // disk in which the active segment still grows: that would be refused though the records fit.
 // Otherwise the oldest published segment becomes the spare.
@@ -392,7 +381,12 @@ make_spare(struct journal *j, struct err *err)
     if (made < 0 && (!fits || is_for_want_of_room(err)) &&
         remove_oldest(j, FOR_SPARE, err) == 0)
         made = dir_make_spare(j->dir, j->options.segment_bytes, err);
-    end_filling(j, made);
+    pthread_mutex_lock(&j->lock);
+    j->filling = false;
+    j->segments.spare_fd = made;
+    j->segments.spare_bytes = made < 0 ? 0 : j->options.segment_bytes;
+    pthread_cond_broadcast(&j->filled);
+    pthread_mutex_unlock(&j->lock);
     return made < 0 ? -1 : 0;
 }
 

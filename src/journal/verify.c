@@ -60,24 +60,19 @@ has_remains(const struct segment_scan *s)
     return false;
 }
 
-static void
-count_record(struct verify *v, const struct segment_frame *f)
-{
-    v->found.records++;
-    v->found.payload_bytes += f->length;
-    v->found.last = f->sequence;
-}
-
 static int
 scan_all(struct verify *v, struct err *err)
 {
     enum segment_result r;
 
     while ((r = segment_scan_next(&v->scan, err)) > SEGMENT_END)
-        if (r == SEGMENT_HOLE)
+        if (r == SEGMENT_HOLE) {
             count_hole(v, &v->scan.hole);
-        else
-            count_record(v, &v->scan.frame);
+        } else {
+            v->found.records++;
+            v->found.payload_bytes += v->scan.frame.length;
+            v->found.last = v->scan.frame.sequence;
+        }
     // Remains in the newest segment may be what is just being written.
     if (v->found.state == VERIFY_CLEAN && !v->scan.sealed && !(is_newest(v) && v->held) &&
         has_remains(&v->scan))
