@@ -64,20 +64,6 @@ segment_retire(struct journal *j, uint64_t end)
     pthread_mutex_unlock(&j->lock);
 }
 
-// With the lock. Two segments that start at one sequence differ in `generation`, and so does
-// one that was begun and could not be finished.
-static uint32_t
-next_generation(const struct journal *j, uint64_t first)
-{
-    uint32_t generation = 0;
-
-    for (size_t i = 0; i < j->segments.len; i++)
-        if (j->segments.at[i].header.first == first &&
-            j->segments.at[i].header.generation >= generation)
-            generation = j->segments.at[i].header.generation + 1;
-    return generation + j->tries;
-}
-
 static int
 make_header(struct journal *j, uint64_t first, struct segment_header *h, struct err *err)
 {
@@ -87,7 +73,11 @@ make_header(struct journal *j, uint64_t first, struct segment_header *h, struct 
         return err_errno(err, "no random bytes");
     memcpy(h->id, j->id, sizeof h->id);
     pthread_mutex_lock(&j->lock);
-    h->generation = next_generation(j, first);
+    // Two segments that start at one sequence differ in `generation`, and so does one that was
+    // begun and could not be finished.
+    h->generation = j->tries;
+    if (j->segments.len && j->segments.at[j->segments.len - 1].header.first == first)
+        h->generation += j->segments.at[j->segments.len - 1].header.generation + 1;
     if (j->unacked.first && j->unacked.first < first) {
         uint64_t last = j->unacked.last < first ? j->unacked.last : first - 1;
         uint64_t count = last - j->unacked.first + 1;
@@ -99,23 +89,18 @@ make_header(struct journal *j, uint64_t first, struct segment_header *h, struct 
     return 0;
 }
 
-static int
-take_spare(struct journal *j)
-{
-    pthread_mutex_lock(&j->lock);
-    int fd = j->segments.spare_fd;
-    j->segments.spare_fd = -1;
-    j->segments.spare_bytes = 0;
-    pthread_mutex_unlock(&j->lock);
-    return fd;
-}
-
-// segment_create makes the file; on a full disk out of the room of published segments.
+// segment_create makes the file, out of the spare if there is one; on a full disk out of the room
+// of published segments.
 static int
 segment_create(struct journal *j, struct segment *s, struct err *err)
 {
     do {
-        j->fd = dir_create_segment(j->dir, s, take_spare(j), &j->zeroed, err);
+        pthread_mutex_lock(&j->lock);
+        int spare = j->segments.spare_fd;
+        j->segments.spare_fd = -1;
+        j->segments.spare_bytes = 0;
+        pthread_mutex_unlock(&j->lock);
+        j->fd = dir_create_segment(j->dir, s, spare, &j->zeroed, err);
     } while (j->fd < 0 && retention_make_room(j, err));
     j->tries += j->fd < 0;
     return j->fd < 0 ? -1 : 0;
@@ -162,17 +147,11 @@ group_init(struct group *g)
 }
 
 static void
-group_release(struct group *g)
-{
-    buf_release(&g->bytes);
-    free(g->waiters);
-}
-
-static void
 group_clear(struct group *g)
 {
     if (g->bytes.cap > GROUP_BYTES_KEPT) {
-        group_release(g);
+        buf_release(&g->bytes);
+        free(g->waiters);
         group_init(g);
     }
     buf_clear(&g->bytes);
@@ -283,8 +262,6 @@ record_commit(struct journal *j, const struct group *g, uint64_t sync_us)
     j->counts.record_bytes += g->bytes.len;
     j->counts.commits++;
     j->counts.commit_us += sync_us;
-    if (sync_us > j->counts.commit_us_max)
-        j->counts.commit_us_max = sync_us;
     pthread_cond_broadcast(&j->read);
     pthread_mutex_unlock(&j->lock);
 }

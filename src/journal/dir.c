@@ -308,10 +308,7 @@ dir_list(int dir, bool owner, struct segment_list *list, struct err *err)
         return 0;
     free(list->at);
     list->at = NULL;
-    if (list->spare_fd >= 0)
-        close(list->spare_fd);
-    list->spare_fd = -1;
-    return -1;
+    return -1; // a spare is the owner's to close
 }
 
 int

@@ -91,14 +91,12 @@ struct journal_status {
     // Age of the first record above `published`, 0 when there is none. By CLOCK_BOOTTIME; of a
     // record of an earlier process at least the time since the opening.
     int64_t oldest_unpublished_age_us;
-    uint64_t bytes; // on disk, spares included
-    uint64_t bytes_max;
+    uint64_t bytes;       // on disk, spares included
     uint64_t bytes_free;  // that records can still take, in place of published ones too
     int64_t first_age_us; // of the first record since start, 0: none yet
     uint64_t segments, spares, damaged; // damaged: ranges set aside since start
     uint64_t records, record_bytes;     // appended since start
     uint64_t commits, commit_us; // groups since start, and the time their syncs took
-    uint64_t commit_us_max;
     uint64_t sync_errors;
     uint64_t unconfirmed;  // segments removed for room, with no cursor read for 10 s
     bool clock_held;       // the wall clock stepped: `keep` and `keep_max` wait

@@ -208,7 +208,6 @@ journal_read_status(struct journal *j, struct journal_status *status)
     status->last = j->durable;
     status->published = j->published;
     status->bytes = used;
-    status->bytes_max = j->options.bytes_max;
     status->bytes_free = (left < allowed ? left : allowed) + bytes_published(j);
     status->segments = j->segments.len;
     status->spares = j->segments.spare_fd >= 0;
@@ -317,20 +316,6 @@ remove_oldest(struct journal *j, enum removal why, struct err *err)
 
 // --- spares ---------------------------------------------------------------------------
 
-// has_room reserves the room for one more segment, if there is any: out of the
-// spare, also one that is just being filled, or within the bounds.
-static bool
-has_room(struct journal *j)
-{
-    pthread_mutex_lock(&j->lock);
-    bool fits;
-    while (!(fits = j->segments.spare_fd >= 0 || is_within_bounds(j)) && j->filling)
-        pthread_cond_wait(&j->filled, &j->lock);
-    j->creating = fits;
-    pthread_mutex_unlock(&j->lock);
-    return fits;
-}
-
 static const char full[] =
     "the journal is full (journal.max) and none of it has been published";
 
@@ -339,10 +324,19 @@ retention_reserve(struct journal *j, struct err *err)
 {
     struct err reason;
 
-    while (!has_room(j))
+    for (;;) {
+        bool
+            fits; // out of the spare, also one that is just being filled, or within the bounds
+        pthread_mutex_lock(&j->lock);
+        while (!(fits = j->segments.spare_fd >= 0 || is_within_bounds(j)) && j->filling)
+            pthread_cond_wait(&j->filled, &j->lock);
+        j->creating = fits;
+        pthread_mutex_unlock(&j->lock);
+        if (fits)
+            return 0;
         if (remove_oldest(j, FOR_ROOM, &reason) < 0)
             return err_set(err, ERR_AGAIN, full);
-    return 0;
+    }
 }
 
 bool

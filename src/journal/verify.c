@@ -112,22 +112,6 @@ add_up(struct verify_total *total, const struct verify_segment *s)
         total->state = s->state;
 }
 
-static int
-verify_all(struct verify *v, int dir, struct verify_total *total, struct err *err)
-{
-    for (v->i = 0; v->i < v->list.len; v->i++) {
-        int there = verify_one(v, dir, err);
-        if (there < 0)
-            return -1;
-        if (!there)
-            continue;
-        add_up(total, &v->found);
-        if (v->report->segment)
-            v->report->segment(&v->found, v->report->context);
-    }
-    return 0;
-}
-
 int
 journal_verify(const char *directory, const struct verify_report *report,
                struct verify_total *total, struct err *err)
@@ -141,10 +125,18 @@ journal_verify(const char *directory, const struct verify_report *report,
     total->foreign = v.list.foreign;
     struct bad_files bad = bad_clean(dir, 0);
     total->bad_files = bad.ours + bad.others;
-    int result = verify_all(&v, dir, total, err);
+    int result = 0;
+    for (; result >= 0 && v.i < v.list.len; v.i++) {
+        result = verify_one(&v, dir, err);
+        if (result <= 0)
+            continue;
+        add_up(total, &v.found);
+        if (report->segment)
+            report->segment(&v.found, report->context);
+    }
     free(v.list.at);
     close(dir);
-    return result;
+    return result < 0 ? -1 : 0;
 }
 
 // What a salvage gives out, and to whom.
