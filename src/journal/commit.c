@@ -266,16 +266,6 @@ record_commit(struct journal *j, const struct group *g, uint64_t sync_us)
     pthread_mutex_unlock(&j->lock);
 }
 
-static void
-record_failure(struct journal *j, const struct group *g, const struct err *why)
-{
-    pthread_mutex_lock(&j->lock);
-    j->unacked = range_cover(j->unacked, (struct range){g->first, g->last});
-    j->failed_us = clock_mono_us();
-    j->failed = *why;
-    pthread_mutex_unlock(&j->lock);
-}
-
 // is_lost: somebody removed the active segment, or cut it short: what is written
 // there now would go with it.
 static bool
@@ -347,7 +337,11 @@ commit(struct journal *j, struct group *g)
         once_report(&j->failing, LOG_LEVEL_ALARM,
                     "journal: cannot make deliveries durable (answering 503): %s",
                     err.text);
-    record_failure(j, g, &err);
+    pthread_mutex_lock(&j->lock);
+    j->unacked = range_cover(j->unacked, (struct range){g->first, g->last});
+    j->failed_us = clock_mono_us();
+    j->failed = err;
+    pthread_mutex_unlock(&j->lock);
     return false;
 }
 

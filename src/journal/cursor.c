@@ -238,23 +238,23 @@ judge(struct cursor *c, uint64_t first, uint64_t last, struct loss *loss, struct
     return 0;
 }
 
-// give_gap reports what is lost up to `last`, with the time of the last record read. 1 given,
-// 0 nothing is lost, -1 with *err.
-static int
+// give_gap reports what is lost up to `last`, with the time of the last record read. CURSOR_END:
+// nothing is lost.
+static enum cursor_result
 give_gap(struct cursor *c, uint64_t last, struct record *rec, struct err *err)
 {
     struct loss loss;
 
     if (judge(c, c->after + 1, last, &loss, err) < 0)
-        return -1;
+        return CURSOR_ERROR;
     c->after = last;
     if (loss.range.first > loss.range.last)
-        return 0;
+        return CURSOR_END;
     *rec = (struct record){.sequence = loss.range.last,
                            .received_us = c->read_us ? c->read_us : clock_now_us(),
                            .gap_first = loss.range.first,
                            .gap_reason = loss.kept ? "damaged" : "no longer kept"};
-    return 1;
+    return CURSOR_GAP;
 }
 
 // give hands out the record that was read, or first the gap before it.
@@ -267,9 +267,9 @@ give(struct cursor *c, struct record *rec, struct err *err)
     if (f->sequence > c->durable)
         return CURSOR_END;
     if (f->sequence > c->after + 1) {
-        int given = give_gap(c, f->sequence - 1, rec, err);
-        if (given != 0)
-            return given < 0 ? CURSOR_ERROR : CURSOR_GAP;
+        enum cursor_result gap = give_gap(c, f->sequence - 1, rec, err);
+        if (gap != CURSOR_END)
+            return gap;
     }
     c->pending = false;
     c->after = f->sequence;
@@ -322,16 +322,6 @@ set_aside(struct cursor *c, const struct segment_hole *hole)
     pthread_mutex_unlock(&c->journal->lock);
 }
 
-// All segments are read. What was acknowledged and none of them holds is lost.
-static enum cursor_result
-finish(struct cursor *c, struct record *rec, struct err *err)
-{
-    if (c->after >= c->proved)
-        return CURSOR_END;
-    int given = give_gap(c, c->proved, rec, err);
-    return given < 0 ? CURSOR_ERROR : given ? CURSOR_GAP : CURSOR_END;
-}
-
 // read_on reads until a record after c->after is found. 1, 0 at the end of all, -1 with *err.
 static int
 read_on(struct cursor *c, struct err *err)
@@ -381,7 +371,10 @@ cursor_next(struct cursor *c, struct record *rec, struct err *err)
         found = read_on(c, err); // a segment was removed between finding and opening it
     if (found < 0)
         return CURSOR_ERROR;
-    return found ? give(c, rec, err) : finish(c, rec, err);
+    if (found)
+        return give(c, rec, err);
+    // All segments are read. What was acknowledged and none of them holds is lost.
+    return c->after < c->proved ? give_gap(c, c->proved, rec, err) : CURSOR_END;
 }
 
 void

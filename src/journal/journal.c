@@ -224,18 +224,6 @@ stop_threads(struct journal *j)
     pthread_mutex_unlock(&j->lock);
 }
 
-static int
-start_threads(struct journal *j, struct err *err)
-{
-    if (writer_start(j, err) < 0)
-        return -1;
-    if (retention_start(j, err) == 0)
-        return 0;
-    stop_threads(j);
-    pthread_join(j->committer, NULL);
-    return -1;
-}
-
 struct journal *
 journal_open(const struct journal_options *options, struct err *err)
 {
@@ -261,9 +249,12 @@ journal_open(const struct journal_options *options, struct err *err)
     if (recover(j, err) < 0)
         goto fail;
     j->age = cursor_open(j, 0);
-    if (start_threads(j, err) < 0)
+    if (writer_start(j, err) < 0)
         goto fail;
-    return j;
+    if (retention_start(j, err) == 0)
+        return j;
+    stop_threads(j);
+    pthread_join(j->committer, NULL);
 
 fail:
     release(j);

@@ -114,22 +114,18 @@ make_path(char to[PATH_MAX], const char *directory, struct span id)
                                               (int)id.len, id.at, suffix) < PATH_MAX;
 }
 
-// sweep removes the files of this journal with a sequence before the given one, and counts the
-// others.
-static void
-sweep(const char *directory, struct span journal_id, uint64_t before, uint64_t *files,
-      uint64_t *bytes)
+// sweep removes the files of this journal with a sequence before the given one. Returns how many
+// are left, and adds up their *bytes.
+static uint64_t
+sweep(const char *directory, struct span journal_id, uint64_t before, uint64_t *bytes)
 {
     char path[PATH_MAX];
     DIR *d = snprintf(path, sizeof path, "%s/bad", directory) < PATH_MAX ? opendir(path)
                                                                          : NULL;
     struct stat st;
-    uint64_t sequence;
+    uint64_t sequence, files = 0;
 
-    *files = *bytes = 0;
-    if (!d)
-        return;
-    for (struct dirent *e; (e = readdir(d));) {
+    for (struct dirent *e; d && (e = readdir(d));) {
         struct span name = span_of(e->d_name), id = span_to(name, EVENT_ID_TEXT);
         if (!read_id(id, &sequence) || !span_is(span_from(name, id.len), suffix) ||
             fstatat(dirfd(d), e->d_name, &st, 0) < 0)
@@ -138,10 +134,12 @@ sweep(const char *directory, struct span journal_id, uint64_t before, uint64_t *
             unlinkat(dirfd(d), e->d_name, 0);
             continue;
         }
-        (*files)++;
+        files++;
         *bytes += (uint64_t)st.st_size;
     }
-    closedir(d);
+    if (d)
+        closedir(d);
+    return files;
 }
 
 static int
@@ -160,13 +158,12 @@ int
 aside_keep(const char *directory, struct span id, struct span bytes, struct err *err)
 {
     char path[PATH_MAX];
-    uint64_t files, used;
+    uint64_t used = bytes.len;
 
     if (!make_path(path, directory, id))
         return err_set(err, ERR_INPUT, "this ce_id cannot be a file name");
-    sweep(directory, SPAN(""), 0, &files, &used);
-    if (access(path, F_OK) < 0 &&
-        (files >= ASIDE_FILES_MAX || used + bytes.len > ASIDE_BYTES_MAX))
+    uint64_t files = sweep(directory, SPAN(""), 0, &used);
+    if (access(path, F_OK) < 0 && (files >= ASIDE_FILES_MAX || used > ASIDE_BYTES_MAX))
         return 0;
     if (make_bad(directory, err) < 0 || file_replace(path, bytes, err) < 0)
         return -1;
@@ -195,8 +192,7 @@ aside_remove(const char *directory, struct span id)
 bool
 aside_sweep(const char *directory, const char *journal_id, uint64_t before)
 {
-    uint64_t files, bytes;
+    uint64_t bytes = 0;
 
-    sweep(directory, span_of(journal_id), before, &files, &bytes);
-    return files > 0;
+    return sweep(directory, span_of(journal_id), before, &bytes) > 0;
 }
