@@ -322,13 +322,11 @@ report_rights(struct inspection *i, const struct redis_reply *reply)
     const char *user = i->c->redis_user ? i->c->redis_user : "default";
     struct span lacks = redis_value(redis_reply_at(reply, 1)).text;
 
-    if (redis_value(reply).kind == REDIS_TEXT) {
+    if (redis_value(reply).kind == REDIS_TEXT)
         report_warning(i->report, "redis rights",
                        "upgrade to Redis 7.0 or later to have this checked",
                        "not checked: this Redis cannot report what user %s may do", user);
-        return;
-    }
-    if (lacks.len && redis_value(redis_reply_at(reply, 0)).number)
+    else if (lacks.len && redis_value(redis_reply_at(reply, 0)).number)
         report_error(i->report, EXIT_CODE_CONFIG, "redis rights",
                      cli_redis_advice("unknown command")->advice,
                      "not available in Redis, or not allowed for user %s: %.*s", user,
@@ -379,7 +377,7 @@ check_evalsha(struct inspection *i)
 static void
 check_time(struct inspection *i)
 {
-    const struct redis_reply *reply = i->report->deep ? ask(i, "TIME", NULL) : NULL;
+    const struct redis_reply *reply = ask(i, "TIME", NULL);
     uint64_t seconds;
 
     if (!reply ||
@@ -398,14 +396,12 @@ check_dead(struct inspection *i)
 {
     char key[SCRIPT_KEY];
 
-    if (!i->report->deep)
-        return;
     script_key(key, i->c->redis_namespace, SPAN("dead"));
     const struct redis_reply *reply = ask(i, "XLEN", key);
     if (redis_value(reply).number > 0)
         report_warning(i->report, "dead letters",
                        "check them with acrelay dead list, then dead replay or dead drop",
-                       "%lld deliveries could not be parsed and are kept as dead letters",
+                       "deliveries that could not be parsed, kept as dead letters: %lld",
                        (long long)redis_value(reply).number);
 }
 
@@ -416,13 +412,14 @@ check_all_of_it(struct inspection *i)
 {
     static void (*const checks[])(struct inspection *i) = {
         check_info,    check_keys, check_writing, check_rights,
-        check_evalsha, check_time, check_dead};
+        check_evalsha, check_time, check_dead}; // the last two are doctor's
+    size_t len = i->report->deep ? 7 : 5;
     size_t errors = i->report->errors;
 
     (void)ask(i, "ROLE", NULL); // whether the user may
 
     // A connection that is dead was reported.
-    for (size_t k = 0; k < sizeof checks / sizeof *checks && !i->r->dead; k++)
+    for (size_t k = 0; k < len && !i->r->dead; k++)
         checks[k](i);
     if (i->report->errors == errors)
         report_ok(i->report, "redis", "%s: %s%s%s", i->c->redis_url.text,

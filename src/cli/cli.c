@@ -14,33 +14,21 @@ enum { REDIS_MS = 5000, LAST_GOOD_MAX = (1 << 20) + PATH_MAX + 100 };
 
 // --- configuration ----------------------------------------------------------------------
 
-// Beside the journal of an acrelayd that got no other directory.
-static void
-find_last_good(char path[PATH_MAX])
-{
-    const char *given = getenv("STATE_DIRECTORY");
-    const char *directory = given && *given ? given : "/var/lib/acrelay";
-
-    snprintf(path, PATH_MAX, "%.*s/last-good.yaml", (int)strcspn(directory, ":"),
-             directory);
-}
-
 // Its first line, a comment, ends with the path of the file it is a copy of (receiver/reload.c).
 static struct config *
 read_last_good(const char *path, const char *file)
 {
     struct problems problems = {0};
     struct config *c = NULL;
-    struct err err;
     struct buf text;
 
     buf_init(&text, LAST_GOOD_MAX);
-    int result = file_read(path, &text, &err);
+    bool is_copy = file_read(path, &text, NULL) == 0;
     struct span rest = buf_span(&text), line = span_cut(&rest, '\n');
-    bool is_version_1 = span_starts(line, SPAN("# acrelay last good configuration 1 "));
+    is_copy &= span_starts(line, SPAN("# acrelay last good configuration 1 "));
     for (int words = 0; words < 8; words++)
         span_cut(&line, ' ');
-    if (result == 0 && is_version_1 && span_is(line, file))
+    if (is_copy && span_is(line, file))
         c = config_parse(file, buf_span(&text), &problems);
     free(problems.at);
     buf_release(&text);
@@ -50,13 +38,17 @@ read_last_good(const char *path, const char *file)
 const struct config *
 cli_load_config(struct cli *c, bool or_last_good)
 {
+    const char *given = getenv("STATE_DIRECTORY");
+    const char *directory = given && *given ? given : "/var/lib/acrelay";
+
     if (!c->config)
         c->config = config_read(c->file, NULL, &c->problems);
-    if (!c->config && or_last_good) {
-        find_last_good(c->last_good);
-        c->config = read_last_good(c->last_good, c->file);
-        c->is_last_good = c->config != NULL;
-    }
+    if (c->config || !or_last_good)
+        return c->config;
+    snprintf(c->last_good, sizeof c->last_good, "%.*s/last-good.yaml",
+             (int)strcspn(directory, ":"), directory);
+    c->config = read_last_good(c->last_good, c->file);
+    c->is_last_good = c->config != NULL;
     return c->config;
 }
 
