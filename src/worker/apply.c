@@ -140,34 +140,28 @@ write_hook(struct apply *a, const struct hook *found, const struct hook *wanted,
     return result;
 }
 
-// A creation that AC accepted and shows nowhere, within the last hour.
-static const struct known_hook *
-find_missing(const struct known *k, const struct hook *wanted)
-{
-    for (size_t i = 0; i < k->len; i++)
-        if (k->at[i].gone && k->at[i].list == wanted->list &&
-            strcmp(k->at[i].name, wanted->name) == 0)
-            return &k->at[i];
-    return NULL;
-}
-
+// Not while one was created in the last hour that AC shows nowhere.
 static int
 create(struct apply *a, const struct hook *wanted, struct err *err)
 {
-    const struct known_hook *missing = find_missing(&a->w->known, wanted);
+    const struct known *k = &a->w->known;
 
-    if (missing && missing->unclear)
-        return err_write(
-            err, ERR_AGAIN, EXIT_CODE_CHANGES,
-            "ActiveCampaign did not say whether it was created, and does not "
-            "list it: it is created again only after further lists");
-    if (missing)
+    for (size_t i = 0; i < k->len; i++) {
+        const struct known_hook *e = &k->at[i];
+        if (!e->gone || e->list != wanted->list || strcmp(e->name, wanted->name) != 0)
+            continue;
+        if (e->unclear)
+            return err_write(
+                err, ERR_AGAIN, EXIT_CODE_CHANGES,
+                "ActiveCampaign did not say whether it was created, and does "
+                "not list it: it is created again only after further lists");
         return err_exit(
             err, EXIT_CODE_CHANGES,
             "ActiveCampaign created it as #%" PRIu64
             " and shows it nowhere. It is not created a second time for an hour, or "
             "until a reload: check the webhooks on ActiveCampaign's own page",
-            missing->id);
+            e->id);
+    }
     return write_hook(a, NULL, wanted, err);
 }
 

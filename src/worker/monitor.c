@@ -272,13 +272,13 @@ read_clock(struct monitor *m, struct worker *w)
     const struct redis_reply *reply = worker_redis_ask(&w->redis, "TIME", NULL, NULL);
     uint64_t part[2];
 
-    m->clock_known = redis_value(reply).len == 2;
-    for (size_t i = 0; i < 2 && m->clock_known; i++)
-        m->clock_known = text_number(&part[i], redis_value(redis_reply_at(reply, i)).text,
-                                     INT64_MAX / 2000000);
-    if (m->clock_known &&
-        silence_clock_set(&m->clock, (int64_t)(part[0] * 1000000 + part[1]),
-                          clock_boot_us()))
+    bool ok = redis_value(reply).len == 2;
+    for (size_t i = 0; i < 2 && ok; i++)
+        ok = text_number(&part[i], redis_value(redis_reply_at(reply, i)).text,
+                         INT64_MAX / 2000000);
+    m->clock.steady = false;
+    if (ok && silence_clock_set(&m->clock, (int64_t)(part[0] * 1000000 + part[1]),
+                                clock_boot_us()))
         log_alarm("worker: the clock of Redis stepped by %lld s: silent hooks are not "
                   "reported until it is stable again",
                   (long long)(m->clock.watch.step_us / 1000000));
@@ -303,15 +303,14 @@ void
 monitor_check(struct monitor *m, struct worker *w)
 {
     read_clock(m, w);
-    if (m->clock_known && m->clock.steady && !m->states_known)
+    if (m->clock.steady && !m->states_known)
         read_states(m, w);
     if (w->redis.redis && m->states_known && m->listed)
         check_others(m, w);
     for (size_t i = 0; w->redis.redis && i < w->config->hooks_len; i++) {
         const struct config_hook *hook = &w->config->hooks[i];
         struct monitored *h = find(m, hook->name);
-        if (m->clock_known)
-            check_silence(m, h, w, hook);
+        check_silence(m, h, w, hook);
         if (w->redis.redis && m->states_known)
             save_state(h, w, state_of(h));
     }
@@ -355,7 +354,7 @@ needs_repair(const struct monitor *m, const struct monitored *h, const struct wo
 static const struct config_hook *
 next_repair(struct monitor *m, const struct worker *w)
 {
-    if (!m->clock_known || !m->clock.steady || !w->redis.redis)
+    if (!m->clock.steady || !w->redis.redis)
         return NULL;
     for (size_t i = 0; i < w->config->hooks_len; i++) {
         const struct config_hook *hook = &w->config->hooks[i];

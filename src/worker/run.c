@@ -118,7 +118,7 @@ count_answer(int status, void *run)
     char code[12] = "other";
 
     // Where answers are slow nothing waits for its turn, and a round may still be long.
-    (void)is_stopping(run);
+    take_signal(run, 0);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (known[i] == status)
             snprintf(code, sizeof code, "%d", status);

@@ -150,7 +150,7 @@ struct silence_clock {
     int64_t redis_us, boot_us;
     int64_t
         step_us; // by boot clock, 0: none; times from before cannot be compared with now
-    bool steady;
+    bool steady; // and just read
 };
 
 // The last event of a hook; times by Redis, and by boot clock when this process saw it.
@@ -180,7 +180,6 @@ struct monitor {
     struct monitored *at;
     size_t len;
     struct silence_clock clock; // set its watch.settle_us, the rest is zero at first
-    bool clock_known;           // it was read in this check
     bool states_known;          // those that Redis has were taken over
     bool listed;                // what is known are AC's lists
 };
