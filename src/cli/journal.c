@@ -121,11 +121,9 @@ print_file(const char *name, const struct stat *st)
 
     text_bytes(size, sizeof size, (uint64_t)st->st_size);
     clock_format_seconds(time, (int64_t)st->st_mtime * 1000000);
-    if (!output.json) {
+    if (!output.json)
         printf("  %-28s %10s  %s\n", name, S_ISDIR(st->st_mode) ? "directory" : size,
                time);
-        return;
-    }
     output_open(NULL, '{');
     output_text("name", span_of(name));
     output_number("bytes", (uint64_t)st->st_size);
@@ -199,13 +197,11 @@ run_journal_ls(void *cli, struct err *err)
     if (journal_walk(&w, c, err) < 0)
         return -1;
     print_total(&w.total, w.first_us, w.last_us);
-    if (output.json)
-        output_open("files", '[');
+    output_open("files", '[');
     print_files(cli_directory(c, err));
-    if (output.json) {
-        output_close('[');
+    output_close('[');
+    if (output.json)
         output_line(stdout);
-    }
     return w.total.gaps ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
 }
 

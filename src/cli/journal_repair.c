@@ -23,15 +23,6 @@ struct replaying {
     bool really;
 };
 
-// Whether Redis refuses this entry, and would take others.
-static bool
-is_refused_entry(const struct replaying *r, const struct err *err)
-{
-    const char *known = cli_redis_advice(err->text)->in;
-
-    return !r->redis->dead && (!*known || strcmp(known, "WRONGTYPE") == 0);
-}
-
 static int
 replay_record(const struct record *record, void *context, struct err *err)
 {
@@ -44,8 +35,10 @@ replay_record(const struct record *record, void *context, struct err *err)
         r->maker.journal_id = span_of(r->walk->total.id);
         entry_make(&r->maker, record, &entry);
         if (relay_replay(r->redis, r->cli->config->redis_namespace, &entry, err) < 0) {
+            const char *known = cli_redis_advice(err->text)->in;
             err_context(err, "sequence %llu", (unsigned long long)record->sequence);
-            if (!is_refused_entry(r, err))
+            // An error that is not known, or WRONGTYPE: others may be taken.
+            if (r->redis->dead || (*known && strcmp(known, "WRONGTYPE") != 0))
                 return -1;
             (void)output_fail(err);
             r->failed++;

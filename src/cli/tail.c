@@ -52,15 +52,13 @@ static bool
 is_wanted(const struct tail *t, const struct redis_reply *fields)
 {
     struct span source = cli_field(fields, "ce_source");
+    struct span type = cli_field(fields, "ce_type");
 
-    if (t->type && !span_is(without_prefix(cli_field(fields, "ce_type")), t->type) &&
-        !span_is(cli_field(fields, "ce_type"), t->type))
-        return false;
-    if (!t->hook)
-        return true;
     while (span_find(source, '/') < source.len)
         source = span_from(source, span_find(source, '/') + 1);
-    return span_is(source, t->hook);
+    return (!t->type || span_is(without_prefix(type), t->type) ||
+            span_is(type, t->type)) &&
+           (!t->hook || span_is(source, t->hook));
 }
 
 static void
@@ -247,18 +245,13 @@ connect_to(struct tail *t, struct err *err)
 static int
 read_on(struct tail *t, struct err *err)
 {
-    int result = 0;
-
     if (!t->redis || t->redis->dead)
         return connect_to(t, err);
-    if (!t->group) {
-        result = step(t, t->last, err);
-        return result == 0 ? check_end(t, err) : result;
-    }
-    result = step(t, t->pending ? t->last : ">", err);
-    if (result == 0)
-        t->pending = false;
-    return result;
+    int result = step(t, t->group && !t->pending ? ">" : t->last, err);
+    if (result != 0)
+        return result;
+    t->pending = false;
+    return t->group ? 0 : check_end(t, err);
 }
 
 // After trouble: the group may be gone with its stream, which no waiting mends.
