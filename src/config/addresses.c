@@ -298,9 +298,9 @@ same_addresses(const void *a, const void *b)
 }
 
 static const struct value_field redis_field = {.size = sizeof(struct redis_url),
-                                               .same = value_same_text},
+                                               .is_text = true},
                                 address_field = {.size = sizeof(struct socket_address),
-                                                 .same = value_same_text},
+                                                 .is_text = true},
                                 addresses_field = {
                                     .size = sizeof(struct socket_addresses),
                                     .item_size = sizeof(struct socket_address),

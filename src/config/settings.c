@@ -243,10 +243,15 @@ settings_check(struct reading *r)
 static bool
 same_setting(const struct setting *s, const struct config *a, const struct config *b)
 {
-    const char *x = (const char *)a + s->offset, *y = (const char *)b + s->offset;
     const struct value_field *field = s->type->field;
+    const char *x = (const char *)a + s->offset, *y = (const char *)b + s->offset;
+    const char *const *text = (const void *)x, *const *other = (const void *)y;
 
-    return field->same ? field->same(x, y) : memcmp(x, y, field->size) == 0;
+    if (field->same)
+        return field->same(x, y);
+    if (!field->is_text)
+        return memcmp(x, y, field->size) == 0;
+    return *text == *other || (*text && *other && strcmp(*text, *other) == 0);
 }
 
 static bool

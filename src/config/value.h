@@ -56,8 +56,9 @@ struct value_type {
 // The field that a type reads into. Zeroed, it is empty. A list's begins with its items.
 struct value_field {
     size_t size;
-    size_t item_size;                           // of a list; else 0
-    bool (*same)(const void *a, const void *b); // NULL: the bytes are compared
+    size_t item_size; // of a list; else 0
+    bool is_text;     // or begins with one, as written; else its bytes are compared
+    bool (*same)(const void *a, const void *b); // of a list
 };
 
 extern const struct value_type value_name, value_zone, value_api_url, value_file,
@@ -71,15 +72,6 @@ extern const struct value_type value_name, value_zone, value_api_url, value_file
 // and adds to the other; NULL, or what is wrong.
 extern const struct value_field text_field, list_field;
 const char *value_store_text(const struct value *v, const char *text);
-
-// value_same_text also compares structs whose first member is a char *.
-static inline bool
-value_same_text(const void *a, const void *b)
-{
-    const char *const *x = a, *const *y = b;
-
-    return *x == *y || (*x && *y && strcmp(*x, *y) == 0);
-}
 
 struct config_block {
     struct config_block *next;

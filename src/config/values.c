@@ -75,7 +75,7 @@ value_store_text(const struct value *v, const char *text)
     return NULL;
 }
 
-const struct value_field text_field = {.size = sizeof(char *), .same = value_same_text};
+const struct value_field text_field = {.size = sizeof(char *), .is_text = true};
 const struct value_field list_field = {.size = sizeof(struct config_list),
                                        .item_size = sizeof(char *)};
 
@@ -117,16 +117,6 @@ read_stream(const struct value *v)
 }
 
 static const char *
-find_nearest_event(const char *text)
-{
-    struct nearest near = nearest_start(span_of(text));
-
-    for (const char *const *e = event_types; *e; e++)
-        nearest_try(&near, span_of(*e));
-    return near.word.at;
-}
-
-static const char *
 read_event(const struct value *v)
 {
     if (strcmp(v->text, "all") == 0 || strcmp(v->text, "*") == 0)
@@ -135,13 +125,15 @@ read_event(const struct value *v)
     const char *error = check_letters(v->text, v->setting->type->with);
     if (error)
         return error;
-    const char *near = find_nearest_event(v->text);
-    if (!near || strcmp(near, v->text) != 0)
+    struct nearest near = nearest_start(span_of(v->text));
+    for (const char *const *e = event_types; *e; e++)
+        nearest_try(&near, span_of(*e));
+    if (!span_is(near.word, v->text))
         problem_add(v->reading, WARNING, v->place,
-                    "unknown event type %s%s%s%s: if ActiveCampaign does not know it "
+                    "unknown event type %s%s%.*s%s: if ActiveCampaign does not know it "
                     "either, it never triggers this hook",
-                    v->text, near ? " (did you mean " : "", near ? near : "",
-                    near ? "?)" : "");
+                    v->text, near.word.len ? " (did you mean " : "", (int)near.word.len,
+                    near.word.len ? near.word.at : "", near.word.len ? "?)" : "");
     return value_store_text(v, v->text);
 }
 
@@ -200,38 +192,30 @@ read_path(const struct value *v)
     return value_store_text(v, v->text);
 }
 
-// A file is in $CREDENTIALS_DIRECTORY, else beside the configuration.
+// In $CREDENTIALS_DIRECTORY, else beside the configuration.
 static const char *
-resolve(const struct value *v, char *path)
+read_file(const struct value *v)
 {
     static const struct letters variable = {LOWER UPPER "_", LOWER UPPER DIGITS "_", 255,
                                             "not the name of an environment variable"};
     const char *credentials = getenv("CREDENTIALS_DIRECTORY"), *text = v->text;
+    const char *file = v->reading->file, *slash = strrchr(file, '/');
+    char path[PATH_MAX];
 
     if (!*text)
         return "an empty path";
     if (strncmp(text, "env:", 4) == 0) {
-        snprintf(path, PATH_MAX, "%s", text);
-        return check_letters(text + 4, &variable);
+        const char *error = check_letters(text + 4, &variable);
+        return error ? error : value_store_text(v, text);
     }
     if (text[0] != '/' && credentials &&
-        snprintf(path, PATH_MAX, "%s/%s", credentials, text) < PATH_MAX &&
+        snprintf(path, sizeof path, "%s/%s", credentials, text) < PATH_MAX &&
         access(path, F_OK) == 0)
-        return NULL;
-    const char *file = v->reading->file, *slash = strrchr(file, '/');
+        return value_store_text(v, path);
     int keep = text[0] == '/' || !slash ? 0 : (int)(slash - file + 1);
-    if (snprintf(path, PATH_MAX, "%.*s%s", keep, file, text) >= PATH_MAX)
+    if (snprintf(path, sizeof path, "%.*s%s", keep, file, text) >= PATH_MAX)
         return "a path that is too long";
-    return NULL;
-}
-
-static const char *
-read_file(const struct value *v)
-{
-    char path[PATH_MAX];
-    const char *error = resolve(v, path);
-
-    return error ? error : value_store_text(v, path);
+    return value_store_text(v, path);
 }
 
 const struct value_type value_label = {"a label of 1 to 200 bytes", read_label,

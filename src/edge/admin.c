@@ -310,20 +310,6 @@ admin_fetch(const struct socket_address *to, bool posts, const char *path,
     return http_client_once(&call, page, err);
 }
 
-// Does a program of ours answer there?
-static bool
-is_running(const struct socket_address *to)
-{
-    struct buf page;
-    struct err err;
-
-    buf_init(&page, 1 << 16);
-    bool runs = admin_fetch(to, false, "/version", &page, &err) == 200 &&
-                strstr(buf_text(&page), "\"version\"");
-    buf_release(&page);
-    return runs;
-}
-
 int
 admin_takes(const struct socket_address *to, const struct socket_addresses *listen,
             const char *path)
@@ -332,10 +318,10 @@ admin_takes(const struct socket_address *to, const struct socket_addresses *list
     struct buf page;
     struct err err;
 
-    if (!is_running(to))
-        return -1;
     buf_init(&page, 1 << 16);
-    for (size_t i = 0; i < listen->len && takes < 0; i++) {
+    bool runs = admin_fetch(to, false, "/version", &page, &err) == 200 &&
+                strstr(buf_text(&page), "\"version\""); // a program of ours
+    for (size_t i = 0; runs && i < listen->len && takes < 0; i++) {
         int code = admin_fetch(&listen->at[i], false, path, &page, &err);
         takes = code == 405 ? 1 : code == 404 ? 0 : -1;
     }

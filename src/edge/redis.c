@@ -293,14 +293,6 @@ redis_close(struct redis *r)
     free(r);
 }
 
-// A struct redis_reply is a redisReply under another name, so that no foreign type stands
-// in the header and nothing is copied.
-static const redisReply *
-inner(const struct redis_reply *reply)
-{
-    return (const void *)reply;
-}
-
 bool
 redis_peer_closed(const struct redis *r)
 {
@@ -310,39 +302,31 @@ redis_peer_closed(const struct redis *r)
     return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
+// A struct redis_reply is a redisReply under another name, so that no foreign type stands
+// in the header and nothing is copied. What does not apply is zero in it.
 struct redis_value
 redis_value(const struct redis_reply *reply)
 {
-    struct redis_value v = {.kind = REDIS_NIL, .text = {"", 0}};
-    const redisReply *r = inner(reply);
+    static const enum redis_kind kinds[] = {
+        [REDIS_REPLY_STRING] = REDIS_TEXT, [REDIS_REPLY_STATUS] = REDIS_TEXT,
+        [REDIS_REPLY_ERROR] = REDIS_ERROR, [REDIS_REPLY_INTEGER] = REDIS_NUMBER,
+        [REDIS_REPLY_ARRAY] = REDIS_ARRAY, [REDIS_REPLY_NIL] = REDIS_NIL};
+    const redisReply *r = (const void *)reply;
 
-    if (!r)
-        return v;
-    switch (r->type) {
-    case REDIS_REPLY_STRING:
-    case REDIS_REPLY_STATUS:
-    case REDIS_REPLY_ERROR:
-        v.kind = r->type == REDIS_REPLY_ERROR ? REDIS_ERROR : REDIS_TEXT;
-        v.text = span_make(r->str, r->len);
-        break;
-    case REDIS_REPLY_INTEGER:
-        v.kind = REDIS_NUMBER;
-        v.number = r->integer;
-        break;
-    case REDIS_REPLY_ARRAY:
-        v.kind = REDIS_ARRAY;
-        v.len = r->elements;
-        break;
-    default:
-        break;
-    }
-    return v;
+    if (!r || (size_t)r->type >= sizeof kinds / sizeof *kinds)
+        return (struct redis_value){.kind = REDIS_NIL, .text = SPAN("")};
+    return (struct redis_value){.kind = kinds[r->type],
+                                .text = r->str ? span_make(r->str, r->len) : SPAN(""),
+                                .number = r->integer,
+                                .len = r->elements};
 }
 
 const struct redis_reply *
 redis_reply_at(const struct redis_reply *reply, size_t i)
 {
-    return i < redis_value(reply).len ? (const void *)inner(reply)->element[i] : NULL;
+    const redisReply *r = (const void *)reply;
+
+    return i < redis_value(reply).len ? (const void *)r->element[i] : NULL;
 }
 
 const struct redis_reply *
@@ -402,13 +386,6 @@ redis_args_add(struct redis_args *a, struct span s)
     a->count++;
 }
 
-static int
-queue(struct redis *r, struct span bytes)
-{
-    return bytes.len ? redisAppendFormattedCommand(r->context, bytes.at, bytes.len)
-                     : REDIS_OK;
-}
-
 int
 redis_send(struct redis *r, const struct span *head, size_t n,
            const struct redis_args *rest, struct err *err)
@@ -423,10 +400,10 @@ redis_send(struct redis *r, const struct span *head, size_t n,
         redis_args_add(&r->head, head[i]);
     if (bytes->full || (rest && rest->bytes.full))
         return err_set(err, ERR_INPUT, "redis: a command is larger than 1 GiB");
-    if (queue(r, buf_span(bytes)) != REDIS_OK ||
-        (rest && queue(r, buf_span(&rest->bytes)) != REDIS_OK))
-        return die(r, err);
-    return 0;
+    int result = redisAppendFormattedCommand(r->context, bytes->at, bytes->len);
+    if (result == REDIS_OK && rest && rest->bytes.len)
+        result = redisAppendFormattedCommand(r->context, rest->bytes.at, rest->bytes.len);
+    return result == REDIS_OK ? 0 : die(r, err);
 }
 
 // read_reply reads until a reply is complete: one deadline, however slowly its bytes come.

@@ -40,14 +40,16 @@ report(struct parsing *p, struct place at, const char *format, ...)
     p->fault->at = at;
 }
 
-static void
-report_parser(struct parsing *p)
+static bool
+next_event(struct parsing *p, yaml_event_t *event)
 {
     const yaml_parser_t *y = &p->parser;
-    const char *problem = y->problem ? y->problem : "cannot be read";
 
+    if (yaml_parser_parse(&p->parser, event))
+        return true;
     if (y->error == YAML_MEMORY_ERROR)
         memory_none();
+    const char *problem = y->problem ? y->problem : "cannot be read";
     const char *context = y->context ? y->context : "", *hint = "";
     if (strstr(problem, "cannot start any token"))
         hint = " (a tab cannot indent; a value with this character needs quotes)";
@@ -55,14 +57,6 @@ report_parser(struct parsing *p)
         hint = " (in { } and [ ] a value like ${NAME} needs quotes: \"${NAME}\")";
     report(p, place_of(y->problem_mark), "not YAML: %s%s%s%s", context,
            *context ? ", " : "", problem, hint);
-}
-
-static bool
-next_event(struct parsing *p, yaml_event_t *event)
-{
-    if (yaml_parser_parse(&p->parser, event))
-        return true;
-    report_parser(p);
     return false;
 }
 
