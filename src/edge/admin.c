@@ -99,16 +99,6 @@ is_allowed_host(const struct http_request *r)
 
 // --- reloads -------------------------------------------------------------------------------
 
-static unsigned long long
-ask_reload(void)
-{
-    pthread_mutex_lock(&admin.lock);
-    unsigned long long asked = ++admin.asked;
-    pthread_mutex_unlock(&admin.lock);
-    kill(getpid(), SIGHUP);
-    return asked;
-}
-
 void
 admin_reload_begin(void)
 {
@@ -247,7 +237,11 @@ reply_reload(struct http_request *r)
         http_reply(r, 415, "", SPAN("Content-Type: application/json\n"), true);
         return;
     }
-    int len = snprintf(text, sizeof text, "{\"reload\":%llu}\n", ask_reload());
+    pthread_mutex_lock(&admin.lock);
+    unsigned long long asked = ++admin.asked;
+    pthread_mutex_unlock(&admin.lock);
+    kill(getpid(), SIGHUP);
+    int len = snprintf(text, sizeof text, "{\"reload\":%llu}\n", asked);
     reply_page(r, 202, "application/json", span_make(text, (size_t)len));
 }
 
