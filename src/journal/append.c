@@ -146,23 +146,6 @@ append(struct journal *j, struct span payload, int64_t until_us,
                                  "journal: too many deliveries are waiting for the disk");
 }
 
-static int
-append_and_wait(struct journal *j, struct span payload, int64_t until_us,
-                uint64_t *sequence, struct err *err)
-{
-    struct sleeper *s = memory_get(sizeof *s);
-    struct journal_waiter waiter = {sleeper_wake, s, 0};
-
-    *s = (struct sleeper){.users = 2};
-    int result = append(j, payload, until_us, &waiter, sequence, err);
-    if (result < 0)
-        sleeper_drop(s); // the committer's
-    else
-        result = sleeper_wait(s, until_us, err);
-    sleeper_drop(s);
-    return result;
-}
-
 int
 journal_append(struct journal *j, struct span payload, int64_t wait_ms,
                const struct journal_waiter *waiter, uint64_t *sequence, struct err *err)
@@ -171,6 +154,16 @@ journal_append(struct journal *j, struct span payload, int64_t wait_ms,
     uint64_t own;
 
     sequence = sequence ? sequence : &own;
-    return waiter ? append(j, payload, until_us, waiter, sequence, err)
-                  : append_and_wait(j, payload, until_us, sequence, err);
+    if (waiter)
+        return append(j, payload, until_us, waiter, sequence, err);
+    struct sleeper *s = memory_get(sizeof *s);
+    *s = (struct sleeper){.users = 2};
+    int result = append(j, payload, until_us,
+                        &(struct journal_waiter){sleeper_wake, s, 0}, sequence, err);
+    if (result < 0)
+        sleeper_drop(s); // the committer's
+    else
+        result = sleeper_wait(s, until_us, err);
+    sleeper_drop(s);
+    return result;
 }

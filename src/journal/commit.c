@@ -230,16 +230,6 @@ write_and_sync(struct journal *j, struct group *g, uint64_t *sync_us, struct err
     return 0;
 }
 
-// With the lock. What was skipped before this group stands in its segment's header now.
-static void
-settle_unacked(struct journal *j, const struct group *g)
-{
-    if (j->unacked.last < g->first)
-        j->unacked = (struct range){0};
-    else if (j->unacked.first < g->first)
-        j->unacked.first = g->last + 1;
-}
-
 static void
 record_commit(struct journal *j, const struct group *g, uint64_t sync_us)
 {
@@ -252,7 +242,11 @@ record_commit(struct journal *j, const struct group *g, uint64_t sync_us)
     s->end = j->used;
     if (s->bytes < j->used)
         s->bytes = j->used;
-    settle_unacked(j, g);
+    // What was skipped before this group stands in its segment's header now.
+    if (j->unacked.last < g->first)
+        j->unacked = (struct range){0};
+    else if (j->unacked.first < g->first)
+        j->unacked.first = g->last + 1;
     j->durable = g->last;
     j->failed_us = 0;
     j->no_room.kind = ERR_NONE;
