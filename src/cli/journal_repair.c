@@ -198,8 +198,7 @@ claim(struct cli *c, const char *id, const char *directory, struct err *err)
     output_wait("asking Redis (%s)", c->config->redis_url.text);
     struct redis *r = cli_redis(c, err);
     const struct redis_reply *reply =
-        r ? cli_reply(relay_claim(r, c->config->redis_namespace, id, directory, err), err)
-          : NULL;
+        r ? cli_reply(relay_claim(r, c->config, id, directory, err), err) : NULL;
     output_wait_end();
     int result = reply ? 0 : -1;
     (void)entry_sequence(&cursor, redis_value(reply).text);

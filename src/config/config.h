@@ -77,6 +77,7 @@ struct config {
     struct socket_addresses listen;
     struct socket_address receiver_admin;
     char *state_dir;
+    char *instance; // the owner of the cursor is derived from it; NULL when not set
     uint64_t body_max;
     int threads;
     int64_t request_timeout_ms, ack_timeout_ms;

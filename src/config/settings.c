@@ -61,6 +61,11 @@ const struct setting config_settings[] = {
     {"receiver.state_dir", AT(state_dir), &value_path,
      "Directory of the journal, on a local disk.", .fallback = "/var/lib/acrelay",
      .restart = true},
+    {"receiver.instance", AT(instance), &value_name,
+     "Name of this installation: with state_dir it owns the cursor in Redis, so that a "
+     "copied state_dir publishes nothing elsewhere. The default is the machine id, or "
+     "the host name where there is none. A change needs acrelay journal claim.",
+     .example = "receiver-0", .restart = true},
     {"receiver.body_max", AT(body_max), &value_size,
      "Larger bodies are answered with 413.", .fallback = "1MiB", .min = 1024,
      .max = 16777216},

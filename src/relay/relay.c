@@ -186,18 +186,22 @@ read_machine(struct buf *id)
         buf_add_text(id, host);
 }
 
-// make_owner names the place: the first 32 hex digits of SHA-256 over machine id and the real path
-// of the directory. Without a machine id the host's name stands for it. The place, not the process:
-// a restart must not fence itself off, a copy of the volume on another machine must.
+// make_owner names the place: the first 32 hex digits of SHA-256 over receiver.instance and the
+// real path of the directory. Where that is not set, the machine id stands for it, or the host's
+// name. The place, not the process: a restart must not fence itself off, a copy of the volume on
+// another machine must. So nothing of it is kept in the volume.
 static void
-make_owner(char to[SCRIPT_OWNER], const char *directory)
+make_owner(char to[SCRIPT_OWNER], const char *instance, const char *directory)
 {
     unsigned char sum[DIGEST_BYTES];
     char *real = realpath(directory, NULL);
     struct buf id;
 
     buf_init(&id, 256);
-    read_machine(&id);
+    if (instance)
+        buf_add_text(&id, instance);
+    else
+        read_machine(&id);
     digest_of(
         (struct span[]){buf_span(&id), SPAN("\n"), span_of(real ? real : directory)}, 3,
         sum);
@@ -207,14 +211,14 @@ make_owner(char to[SCRIPT_OWNER], const char *directory)
 }
 
 const struct redis_reply *
-relay_claim(struct redis *r, const char *namespace, const char *journal_id,
+relay_claim(struct redis *r, const struct config *c, const char *journal_id,
             const char *directory, struct err *err)
 {
     char key[SCRIPT_KEY], name[7 + JOURNAL_ID_TEXT], owner[SCRIPT_OWNER];
 
     snprintf(name, sizeof name, "cursor:%s", journal_id);
-    script_key(key, namespace, span_of(name));
-    make_owner(owner, directory);
+    script_key(key, c->redis_namespace, span_of(name));
+    make_owner(owner, c->instance, directory);
     const struct redis_reply *reply =
         redis_ask(r, err, "HSET", key, "owner", owner, "check", "", NULL);
     if (!reply || redis_value(reply).kind == REDIS_ERROR)
@@ -293,7 +297,7 @@ init(struct relay *r, struct journal *j)
     buf_init(&r->batch.last_payload, JOURNAL_RECORD_MAX);
     buf_init(&r->batch.held_payload, JOURNAL_RECORD_MAX);
     r->batch.records_max = SCRIPT_RECORDS_MAX;
-    make_owner(r->owner, c->state_dir);
+    make_owner(r->owner, c->instance, c->state_dir);
     r->reader = cursor_open(j, 0);
     snprintf(r->account, sizeof r->account, "%s", c->account_name);
     r->maker = (struct entry_maker){.events = event_maker_open(),

@@ -50,7 +50,7 @@ void relay_read_status(struct relay *r, struct relay_status *status);
 // relay_claim makes the cursor of this journal the place's, whosever it was, and forgets its
 // check: the operator's word that no other copy of the journal ships any more. The reply is the
 // sequence where it stands (nil: there was none), or Redis's error; NULL with *err.
-const struct redis_reply *relay_claim(struct redis *r, const char *namespace,
+const struct redis_reply *relay_claim(struct redis *r, const struct config *c,
                                       const char *journal_id, const char *directory,
                                       struct err *err);
 

@@ -15,7 +15,7 @@ Test(relay_cursor, is_fenced_by_another_owner_until_it_is_claimed)
     until(s.state == RELAY_FENCED);
     stream_is("events", 1, 2);
     const struct redis_reply *reply =
-        relay_claim(look, "t", journal_id(journal), directory, &err);
+        relay_claim(look, &config, journal_id(journal), directory, &err);
     cr_assert(span_is(redis_value(reply).text, "00000000000000000002"));
     until(s.cursor == 4);
     stream_is("events", 1, 4);
