@@ -77,15 +77,16 @@ find_option(const struct program *p, const struct command *c, struct span name,
     return found;
 }
 
-// -c, -v and -h stand for the options that people type most.
+// -c, -v, -h and -V stand for the options that people type most.
 static struct span
 option_name(const char *word)
 {
-    static const char *const letters[] = {"config", "verbose", "help"};
+    static const char letters[] = "cvhV";
+    static const char *const names[] = {"config", "verbose", "help", "version"};
+    const char *at = word[0] == '-' && word[1] && !word[2] ? strchr(letters, word[1]) : 0;
 
-    for (size_t i = 0; word[0] == '-' && word[1] && !word[2] && i < 3; i++)
-        if (word[1] == letters[i][0])
-            return span_of(letters[i]);
+    if (at)
+        return span_of(names[at - letters]);
     return word[0] == '-' && word[1] == '-' ? span_of(word + 2) : none;
 }
 
@@ -208,7 +209,7 @@ write_commands(FILE *to, const struct program *p, struct span group)
     for (size_t i = 0; (c = command_at(p, i)); i++)
         if (!group.len || span_equal(first_word(c->name, &second), group))
             write_row(to, "", c->name, c->arguments, c->sentence);
-    fprintf(to, "\n`%s COMMAND --help` describes a command.\n", p->name);
+    fprintf(to, "\n`%s help COMMAND` describes a command.\n", p->name);
 }
 
 static void
@@ -276,7 +277,8 @@ write_completions(FILE *to, const struct program *p, const char *const *words,
     struct nearest unused = nearest_start(none);
     struct place at;
 
-    find_place(&at, p, last, words, 0);
+    bool help = last > 0 && strcmp(words[0], "help") == 0;
+    find_place(&at, p, last, words, help);
     const struct command *c = find_command(p, &at, &unused);
     const struct option *before =
         last > 0 ? option_before_value(p, words[last - 1]) : NULL;
@@ -412,19 +414,22 @@ print_version(const struct options *o)
     return end_output(stdout, EXIT_CODE_OK);
 }
 
+// `acrelay help send` is `acrelay send --help`.
 static bool
-asks_for_help(int argc, char **argv)
+asks_for_help(int argc, char **argv, int from)
 {
-    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
-        if (span_is(option_name(argv[i]), "help"))
-            return true;
-    return false;
+    bool asked = from > 1;
+
+    for (int i = from; i < argc && strcmp(argv[i], "--") != 0; i++)
+        asked = asked || span_is(option_name(argv[i]), "help");
+    return asked;
 }
 
 int
 options_parse(struct options *o, const struct program *p, int argc, char **argv)
 {
     const char *const *words = (const char *const *)(void *)argv;
+    int from = argc > 1 && strcmp(argv[1], "help") == 0 ? 2 : 1;
     struct place at;
 
     *o = (struct options){.program = p};
@@ -432,12 +437,12 @@ options_parse(struct options *o, const struct program *p, int argc, char **argv)
         write_completions(stdout, p, words + 2, argc - 2);
         return end_output(stdout, EXIT_CODE_OK);
     }
-    find_place(&at, p, argc, words, 1);
+    find_place(&at, p, argc, words, from);
     struct nearest near = nearest_start(span_of(at.name));
     o->command = find_command(p, &at, &near);
     if (!o->command && at.name[0])
         return refuse(o, "unknown command", "", near.asked, near.word);
-    if (asks_for_help(argc, argv)) {
+    if (asks_for_help(argc, argv, from)) {
         write_help(stdout, p, o->command, at.group);
         return end_output(stdout, EXIT_CODE_OK);
     }

@@ -109,7 +109,7 @@ Test(options, takes_what_stands_behind_two_dashes_as_arguments)
     cr_assert_str_eq(o.arguments[0], "--count");
 }
 
-Test(options, knows_three_letters)
+Test(options, knows_four_letters)
 {
     struct options o;
 
@@ -117,6 +117,9 @@ Test(options, knows_three_letters)
     cr_assert_str_eq(o.command->name, "tail");
     cr_assert_str_eq(options_text(&o, "config", ""), "a.yaml");
     cr_assert(options_has(&o, "verbose"));
+    cr_assert_eq(PARSE(&o, &program_acrelay, "-V"), 0);
+    cr_assert(options_has(&o, "version"));
+    cr_assert_eq(PARSE(&o, &program_acrelay, "-x"), 64);
 }
 
 Test(options, keeps_the_last_of_a_repeated_option)
@@ -260,6 +263,24 @@ Test(options, help_names_everything_in_the_tables)
     }
 }
 
+Test(options, help_is_a_command_too, .init = cr_redirect_stdout)
+{
+    struct options o;
+
+    for (const char *const *name = (const char *const[]){"send", "journal", NULL}; *name;
+         name++) {
+        char *help =
+            strdup(printed((const char *const[]){"program", "help", *name, NULL}));
+        cr_assert_str_eq(printed((const char *const[]){"program", *name, "--help", NULL}),
+                         help);
+        free(help);
+    }
+    cr_assert(
+        strstr(printed((const char *const[]){"program", "help", NULL}), "Commands:"));
+    cr_assert_eq(PARSE(&o, &program_acrelayd, "help"), 0);
+    cr_assert_eq(PARSE(&o, &program_acrelay, "help", "sned"), 64);
+}
+
 #define COMPLETE(...)                                                                    \
     printed((const char *const[]){"program", "--complete", __VA_ARGS__, NULL})
 
@@ -276,6 +297,8 @@ Test(options, completes_commands_groups_options_and_words)
                      "auto\t\ntext\t\njournal\t\njson\t\n");
     cr_assert_str_eq(COMPLETE("tail", "--from", ""), "", "any text");
     cr_assert_str_eq(COMPLETE("token", ""), "");
+    cr_assert_str_eq(COMPLETE("help", "dead", ""),
+                     "show\tshow one\nreplay\tsend again\n");
     const char *options = COMPLETE("journal", "replay", "--");
     cr_assert(strstr(options, "--from\tstart here\n") == options);
     cr_assert_not_null(strstr(options, "\n--json\t"));
