@@ -40,7 +40,8 @@ struct cli {
 
 extern const struct command cli_check_commands[], cli_doctor_commands[],
     cli_send_commands[], cli_tail_commands[], cli_status_commands[],
-    cli_journal_commands[], cli_repair_commands[], cli_dead_commands[];
+    cli_journal_commands[], cli_repair_commands[], cli_dead_commands[],
+    cli_init_commands[];
 
 // cli_load_config reads the configuration if that is not done yet; NULL when it has mistakes, which
 // are then in c->problems. With or_last_good, the last good configuration is used instead, if

@@ -158,6 +158,14 @@ int config_check_reload(const struct config *now, const struct config *next,
 enum config_document { CONFIG_EXAMPLE, CONFIG_MANUAL, CONFIG_HELP };
 int config_write(enum config_document document, struct buf *to);
 
+// config_write_lines writes a file with these settings (ended by a path of NULL) in the table's
+// order, each under its sentence; a value is plain text, of a list its only item. The hooks are
+// the caller's to add.
+struct config_line {
+    const char *path, *value; // value NULL: left out
+};
+void config_write_lines(const struct config_line *lines, struct buf *to);
+
 // config_default_path is $ACRELAY_CONFIG, or /etc/acrelay/acrelay.yaml.
 const char *config_default_path(void);
 

@@ -7,6 +7,7 @@
 
 #define AT(field) offsetof(struct config, field)
 #define DAY_US 86400e6
+#define WORD "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
 
 const struct setting config_settings[] = {
     {"account.name", AT(account_name), &value_name,
@@ -341,6 +342,50 @@ write_example(struct buf *to)
     buf_add_text(to, "\nhooks:\n  -\n");
     for (const struct setting *s = hook_settings; s->path; s++)
         write_line(to, 4, s->path, s);
+}
+
+static const char *
+find_value(const struct config_line *lines, const char *path)
+{
+    while (lines->path && strcmp(lines->path, path) != 0)
+        lines++;
+    return lines->path ? lines->value : NULL;
+}
+
+// Quoted where YAML could take it for anything but a plain word.
+static void
+write_value(struct buf *to, const char *value)
+{
+    size_t len = strlen(value), plain = strspn(value, WORD "/:.-");
+    const char *quote = len && plain == len && value[len - 1] != ':' ? "" : "'";
+
+    buf_add_text(to, quote);
+    for (const char *c = value; *c; c++) {
+        buf_add_byte(to, *c);
+        if (*quote && *c == '\'')
+            buf_add_byte(to, *c);
+    }
+    buf_add_text(to, quote);
+}
+
+void
+config_write_lines(const struct config_line *lines, struct buf *to)
+{
+    const char *before = "";
+    int indent;
+
+    for (const struct setting *s = config_settings; s->path; s++) {
+        const char *value = find_value(lines, s->path);
+        bool is_list = s->type->field->item_size > 0;
+        if (!value)
+            continue;
+        const char *name = open_sections(to, before, s->path, &indent);
+        buf_add_format(to, "%*s# %s\n%*s%s: %s", indent, "", s->sentence, indent, "",
+                       name, is_list ? "[" : "");
+        write_value(to, value);
+        buf_add_text(to, is_list ? "]\n" : "\n");
+        before = s->path;
+    }
 }
 
 // Text in mdoc: a sentence begins a line, a line has at most 78 bytes and does not begin with

@@ -345,3 +345,27 @@ Test(secret, gives_the_token_that_anyone_can_compute)
     buf_release(&url);
     buf_release(&problems);
 }
+Test(config, writes_a_file_of_some_settings_that_reads_as_meant)
+{
+    struct config_line lines[] = {{"redis.url", "unix:///run/it's here?db=2"},
+                                  {"public_url", "https://hooks.acme.example"},
+                                  {"account.name", "acme"},
+                                  {"account.time_zone", NULL},
+                                  {"secret_files", "hook-secret"},
+                                  {0}};
+    struct buf text;
+
+    buf_init(&text, 1 << 16);
+    config_write_lines(lines, &text);
+    buf_add_text(&text, "hooks: [{name: a, events: [subscribe]}]\n");
+    struct config *c = read_text(buf_text(&text));
+    cr_assert(c, "%s%s", buf_text(&problems), buf_text(&text));
+    cr_expect_str_eq(c->redis_url.path, "/run/it's here");
+    cr_expect_eq(c->redis_url.database, 2);
+    cr_expect_str_eq(c->public_url, "https://hooks.acme.example");
+    cr_expect_eq(c->secret_files.len, 1u);
+    cr_expect_null(c->account_time_zone);
+    cr_expect_null(strstr(buf_text(&text), "namespace"));
+    config_release(c);
+    buf_release(&text);
+}

@@ -1,0 +1,62 @@
+#include "program/terminal.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <termios.h>
+#include <unistd.h>
+
+bool
+terminal_is_there(void)
+{
+    return isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+}
+
+static volatile sig_atomic_t caught;
+
+static void
+catch_signal(int number)
+{
+    caught = number;
+}
+
+// A terminal gives one line for each read(2), which a signal ends.
+static ssize_t
+read_hidden(const char *question, char *to, size_t size)
+{
+    static const int ending[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction catcher = {.sa_handler = catch_signal}, before[3];
+    struct termios normal;
+
+    tcgetattr(STDIN_FILENO, &normal);
+    struct termios silent = normal;
+    silent.c_lflag = (normal.c_lflag & ~(tcflag_t)ECHO) | ECHONL;
+    for (int i = 0; i < 3; i++)
+        sigaction(ending[i], &catcher, &before[i]);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
+    fputs(question, stderr);
+    ssize_t n = read(STDIN_FILENO, to, size);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &normal);
+    for (int i = 0; i < 3; i++)
+        sigaction(ending[i], &before[i], NULL);
+    if (caught)
+        raise(caught);
+    return n;
+}
+
+int
+terminal_read(const char *question, struct buf *to, bool echo, struct err *err)
+{
+    char *room = buf_room(to, to->max);
+
+    if (echo)
+        fputs(question, stderr);
+    ssize_t n =
+        echo ? read(STDIN_FILENO, room, to->max) : read_hidden(question, room, to->max);
+
+    if (n <= 0)
+        return err_exit(err, EXIT_CODE_USAGE, "the input ended before all was answered");
+    to->len = (size_t)n - 1;
+    return room[n - 1] == '\n' ? 0
+                               : err_exit(err, EXIT_CODE_USAGE,
+                                          "an answer longer than %zu bytes", to->max - 1);
+}
