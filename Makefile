@@ -133,8 +133,9 @@ uninstall: ## remove what install put there
 	rm -f $(BASH_TO)/acrelay $(ZSH_TO)/_acrelay $(FISH_TO)/acrelay.fish
 	rm -rf $(DOC) $(DESTDIR)$(PREFIX)/share/acrelay
 
-# a Debian package, built as any user; needs dpkg-dev
+# a Debian package, built as any user
 deb: ## a Debian package in build/deb; VERSION=
+	@sh tests/packages.sh deb
 	@sh deploy/debian/build.sh $(VERSION) build/deb
 
 clean: ## remove build/

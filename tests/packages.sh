@@ -1,26 +1,30 @@
 #!/bin/sh
 # Installs the Debian packages that building, running and testing need, if any is missing:
 # as root, or through sudo. Says what and why; does nothing, and needs no network, when all
-# are there. Usage: tests/packages.sh [run]   (run: only what `make run` needs)
+# are there. Usage: tests/packages.sh [run|deb]   (only what `make run`, `make deb` needs)
 set -eu
 
 build='gcc:compiler make:build pkg-config:build libc6-dev:build libcivetweb-dev:HTTP-server
 libcjson-dev:JSON libhiredis-dev:Redis-client libcurl4-openssl-dev:API-client
-libyaml-dev:configuration libssl-dev:HMAC-and-SHA-256 tzdata:time-zones
-redis-server:streams curl:posting-by-hand openssl:hook-tokens-by-hand'
+libyaml-dev:configuration libssl-dev:HMAC-and-SHA-256 tzdata:time-zones'
+run='redis-server:streams curl:posting-by-hand openssl:hook-tokens-by-hand'
+deb='dpkg-dev:package'
 tests='clang:second-compiler-and-fuzzing libclang-rt-dev:sanitizers clang-format-19:formatting
 clang-tidy:analysis libcriterion-dev:unit-tests python3:live-tests python3-pytest:live-tests
 python3-pytest-xdist:tests-side-by-side
 python3-redis:real-consumer python3-jsonschema:schemas python3-yaml:reading-documents
-valgrind:instruction-counts procps:processes strace:failing-syncs mandoc:manual-pages
-systemd:unit-checks systemd-container:booted-machine nginx-light:proxy-tests haproxy:proxy-tests
-git:tree-checks
+valgrind:instruction-counts procps:processes e2fsprogs:small-disk
+strace:failing-syncs mandoc:manual-pages systemd:unit-checks systemd-container:booted-machine
+nginx-light:proxy-tests haproxy:proxy-tests git:tree-checks
 webdis:benchmark-peer wrk:load prometheus:metric-and-alert-checks nodejs:second-consumer
 node-redis:second-consumer node-qs:benchmark-peer php-cli:benchmark-peer
-iproute2:test-networks faketime:clocks-that-lie lintian:package-checks dpkg-dev:package'
+iproute2:test-networks faketime:clocks-that-lie lintian:package-checks'
 
-want=$build
-[ "${1:-}" = run ] || want="$build $tests"
+case ${1:-all} in
+run) want="$build $run" ;;
+deb) want="$build $deb" ;;
+*) want="$build $run $deb $tests" ;;
+esac
 missing=
 for item in $want; do
     package=${item%%:*}

@@ -76,6 +76,7 @@ def cases(token_path, other_token):
     yield "chunked-1.0", post(version=b"HTTP/1.0", length=[b"Transfer-Encoding: chunked"],
                               body=whole() + END)
     yield "chunk-extension", chunks(b"1c;a=b\r\n" + BODY + b"\r\n", END)
+    yield "chunk-extension-line-feed", chunks(b"1c;a\nb\r\n" + BODY + b"\r\n", END)
     yield "chunk-upper-hex", chunks(b"1C\r\n" + BODY + b"\r\n", END)
     yield "chunk-zeros", chunks(b"000000000000001c\r\n" + BODY + b"\r\n", END)
     yield "chunk-no-hex", chunks(b"zz\r\n" + BODY + b"\r\n", END)
