@@ -10,6 +10,12 @@ set -eu
 mode=${1:-run}
 build=${BUILD:-build}
 
+# Ctrl-C on a terminal is for all its foreground processes, make among them, which would call it an
+# error. Under job control this script is all there is in the foreground.
+if [ "$mode" = run ] && [ -t 0 ] && [ -z "${ACRELAY_TRY-}" ]; then
+    ACRELAY_TRY=1 exec sh -mc 'sh deploy/try.sh run; exit $?'
+fi
+
 dir=$(mktemp -d /var/tmp/acrelay-try-XXXXXX)
 pids=
 finish() {
@@ -19,7 +25,8 @@ finish() {
     rm -rf "$dir"
 }
 trap finish EXIT
-trap 'finish; exit 130' INT TERM
+trap 'finish; exit 143' TERM
+trap 'finish; [ "$mode" = run ] || exit 130; echo; echo "stopped; nothing is left"; exit 0' INT
 
 secret() {
     head -c 32 /dev/urandom | base64 >"$dir/$1"
@@ -28,7 +35,8 @@ secret() {
 secret hook-secret
 secret api-token
 
-redis-server --port 0 --unixsocket "$dir/redis.sock" --save '' --dir "$dir" \
+# in a session of its own: Ctrl-C is not for it
+setsid redis-server --port 0 --unixsocket "$dir/redis.sock" --save '' --dir "$dir" \
     --logfile "$dir/redis.log" &
 pids="$pids $!"
 redis() { redis-cli -s "$dir/redis.sock" "$@"; }
@@ -129,7 +137,7 @@ echo "  stream  redis-cli -s $dir/redis.sock XRANGE '{ac}:events' - +"
 echo "  figures http://127.0.0.1:$admin/metrics"
 echo "  config  $dir/acrelay.yaml"
 echo
-acrelay tail --from 0 --data &
+"$build/acrelay" --config "$dir/acrelay.yaml" tail --from 0 --data & # not the function: its pid is wanted
 pids="$! $pids"
 wait $! || true
 echo "it has exited:" >&2
