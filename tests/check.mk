@@ -1,7 +1,8 @@
 # Tests and other checks, included by the Makefile. `make test` runs tests/run.py, which calls most
 # of these targets; each can also be run on its own.
 .PHONY: tools unit units threads live bench bench-journal bench-normal bench-backlog fuzz analyse memcheck \
-    coverage reference soak soak-normal soak-malloc soak-worker test-systemd prism format format-check layers
+    coverage reference soak soak-normal soak-malloc soak-worker test-systemd test-roots prism format \
+    format-check layers
 
 TOOLS    := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c))
 PRELOADS := $(patsubst tests/preload/%.c,$(BUILD)/preload/%.so,$(wildcard tests/preload/*.c))
@@ -131,6 +132,11 @@ soak: all tools ## run the ledger with random faults; SEEDS=
 # installs the package on a booted machine with a real systemd, under load; needs root
 test-systemd: deps ## test the package on a booted machine at full scale; as root
 	$(PYTHON) -m pytest -q -ra -p no:cacheprovider tests/systemd --whole
+
+# in clean roots of Debian 13 and 12; needs root, debootstrap and the package archive. ROOTS= is a
+# directory for them (build/roots), ONLY= words as "trixie root test"
+test-roots: ## run `make demo`, `run`, `deb`, `test` in clean Debians; ROOTS= ONLY=; as root
+	ROOTS=$(ROOTS) $(PYTHON) tests/roots/run.py $(ONLY)
 
 # a proxy that validates the worker's requests; needs npm and a network
 prism: ## install the proxy that validates API requests (npm)
