@@ -27,6 +27,8 @@ INCLUDE = "ca-certificates,git,make,sudo"
 
 SUITES = ("trixie", "bookworm")
 USERS = {"ann": ("demo", "run", "deb"), "root": ("demo", "run", "deb", "test")}
+EVENT = r"/activecampaign/acme/\w+"  # the source of each that `make run` shows
+NEVER = r"(?!)"
 # the seconds that a command may take, packages included, and what it says at its end
 COMMANDS = {
     "demo": (900, r"^sent \d+,.*"),
@@ -74,7 +76,8 @@ def make_base(suite, place):
     wanted = sources(suite)
     archive = next(uri for uri, release, _ in wanted if release == suite)
     with open(place / "debootstrap.log", "wb") as log:
-        subprocess.run(["debootstrap", "--variant=minbase", f"--include={INCLUDE}", suite, new, archive],
+        subprocess.run(["debootstrap", "--variant=minbase", f"--include={INCLUDE}",
+                        suite, new, archive],
                        check=True, stdout=log, stderr=log, timeout=900)
     furnish(new, wanted)
     new.rename(base)
@@ -109,8 +112,7 @@ def make_root(suite, user):
 # --- a command ------------------------------------------------------------------------------
 
 class Terminal:
-    """A command in a root, on a terminal of its own, in front of a person with patience until
-    `ends`."""
+    """A command in a root, on a terminal of its own; nobody waits for it after `ends`."""
 
     def __init__(self, root, user, command, seconds):
         self.ends = time.monotonic() + seconds
@@ -147,16 +149,15 @@ class Terminal:
 
 
 def run(root, user, command):
-    """Returns whether it passed, and what it said."""
+    """Returns whether it passed, and what it said at its end."""
     seconds, said = COMMANDS[command]
     terminal = Terminal(root, user, ["make", command], seconds)
     if command == "run":
-        if terminal.read(r"(?s)com\.activecampaign\..*\n.*com\.activecampaign\..*\n"):
-            terminal.press(b"\x03")
-        events = len(re.findall(r"com\.activecampaign\.", terminal.text))
-        terminal.read(r"\Z(?!)")
-        terminal.text += f"{events} events shown\n"
-    terminal.read(r"\Z(?!)")
+        if terminal.read(rf"(?s){EVENT}.*{EVENT}"):
+            terminal.press(b"\x03")  # Ctrl-C
+        terminal.read(NEVER)
+        terminal.text += f"\n{len(re.findall(EVENT, terminal.text))} events shown\n"
+    terminal.read(NEVER)
     code = terminal.close()
     (root.parent / f"{user}-{command}.log").write_text(terminal.text)
     found = re.findall(said, terminal.text, re.M)
