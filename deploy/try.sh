@@ -20,8 +20,10 @@ dir=$(mktemp -d /var/tmp/acrelay-try-XXXXXX)
 pids=
 finish() {
     trap - EXIT INT TERM
-    for pid in $pids; do kill "$pid" 2>/dev/null || true; done
-    for pid in $pids; do wait "$pid" 2>/dev/null || true; done
+    for pid in $pids; do # the last that was started first, so that none misses another
+        kill "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
     rm -rf "$dir"
 }
 trap finish EXIT

@@ -15,8 +15,9 @@ mount -t tmpfs tmpfs "$root/run"
 mount --bind "$packages" "$root/var/cache/apt/archives"
 home=/home/$user
 [ "$user" = root ] && home=/root
-# not exec: this shell waits for the processes that lose their parent
-chroot "$root" setpriv --reuid="$user" --regid="$user" --init-groups \
+# A session of its own, which owns the terminal: Ctrl-C is for the command alone. Not exec: this
+# shell waits for the processes that lose their parent.
+setsid --ctty chroot "$root" setpriv --reuid="$user" --regid="$user" --init-groups \
     env -i HOME="$home" USER="$user" LOGNAME="$user" TERM=dumb SHELL=/bin/sh \
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     sh -c 'cd ~/acrelay && exec "$@"' sh "$@"

@@ -15,7 +15,6 @@ import pty
 import re
 import select
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -117,11 +116,12 @@ class Terminal:
     def __init__(self, root, user, command, seconds):
         self.ends = time.monotonic() + seconds
         self.text = ""
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.execvp("unshare", ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh",
-                                  str(HERE / "enter.sh"), str(root), str(root.parent / "packages"),
-                                  user, *command])
+        self.fd, inside = pty.openpty()
+        self.process = subprocess.Popen(
+            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", HERE / "enter.sh",
+             root, root.parent / "packages", user, *command],
+            stdin=inside, stdout=inside, stderr=inside, start_new_session=True)
+        os.close(inside)
 
     def read(self, until):
         """Reads until the pattern has come. False: the command ended, or time is up."""
@@ -140,12 +140,11 @@ class Terminal:
         os.write(self.fd, key)
 
     def close(self):
-        """Waits for the end. Returns the exit code, -1 for a command that took too long."""
+        """Waits for the end. Returns the exit code; one that took too long is killed."""
         if time.monotonic() >= self.ends:
-            os.kill(self.pid, signal.SIGKILL)
-        _, status = os.waitpid(self.pid, 0)
+            self.process.kill()
         os.close(self.fd)
-        return os.waitstatus_to_exitcode(status)
+        return self.process.wait()
 
 
 def run(root, user, command):
