@@ -13,11 +13,16 @@ mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/tmp" # as on Debian 13
 mount -t tmpfs tmpfs "$root/run"
 mount --bind "$packages" "$root/var/cache/apt/archives"
+cd "$root" # not chroot: in one no user has namespaces of its own
+pivot_root . mnt
+umount -l /mnt
 home=/home/$user
-[ "$user" = root ] && home=/root
-# A session of its own, which owns the terminal: Ctrl-C is for the command alone. Not exec: this
-# shell waits for the processes that lose their parent.
-setsid --ctty chroot "$root" setpriv --reuid="$user" --regid="$user" --init-groups \
+[ "$user" != root ] || home=/root
+terminal=
+[ ! -t 0 ] || terminal=--ctty
+# A session of its own, which owns the terminal, if there is one: Ctrl-C is for the command
+# alone. Not exec: this shell waits for the processes that lose their parent.
+setsid $terminal setpriv --reuid="$user" --regid="$user" --init-groups \
     env -i HOME="$home" USER="$user" LOGNAME="$user" TERM=dumb SHELL=/bin/sh \
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     sh -c 'cd ~/acrelay && exec "$@"' sh "$@"
