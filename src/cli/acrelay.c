@@ -76,8 +76,7 @@ main(int argc, char **argv)
     int code = program_start(&options, &program, argc, argv);
     if (code >= 0)
         return code;
-    struct cli c = {.options = &options,
-                    .file = options_text(&options, "config", config_default_path())};
+    struct cli c = {.options = &options, .file = program_config(&options)};
     if (options.command->needs_config && !cli_read_config(&c, false))
         return EXIT_CODE_CONFIG;
     code = program_run(&options, &c);

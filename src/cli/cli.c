@@ -39,14 +39,18 @@ const struct config *
 cli_load_config(struct cli *c, bool or_last_good)
 {
     const char *given = getenv("STATE_DIRECTORY");
-    const char *directory = given && *given ? given : "/var/lib/acrelay";
+    char suffix[CONFIG_SUFFIX];
 
     if (!c->config)
         c->config = config_read(c->file, NULL, &c->problems);
     if (c->config || !or_last_good)
         return c->config;
-    snprintf(c->last_good, sizeof c->last_good, "%.*s/last-good.yaml",
-             (int)strcspn(directory, ":"), directory);
+    if (given && *given)
+        snprintf(c->last_good, sizeof c->last_good, "%.*s/last-good.yaml",
+                 (int)strcspn(given, ":"), given);
+    else
+        snprintf(c->last_good, sizeof c->last_good, "/var/lib/acrelay%s/last-good.yaml",
+                 config_suffix(c->file, suffix));
     c->config = read_last_good(c->last_good, c->file);
     c->is_last_good = c->config != NULL;
     return c->config;

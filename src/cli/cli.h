@@ -45,7 +45,7 @@ extern const struct command cli_check_commands[], cli_doctor_commands[],
 
 // cli_load_config reads the configuration if that is not done yet; NULL when it has mistakes, which
 // are then in c->problems. With or_last_good, the last good configuration is used instead, if
-// acrelayd keeps one in $STATE_DIRECTORY (/var/lib/acrelay). cli_read_config prints the mistakes
+// acrelayd keeps one in $STATE_DIRECTORY (else the default of receiver.state_dir). cli_read_config prints the mistakes
 // too, and what is used, on stderr.
 const struct config *cli_load_config(struct cli *c, bool or_last_good);
 const struct config *cli_read_config(struct cli *c, bool or_last_good);

@@ -385,7 +385,7 @@ show_file(const struct new_file *f, const char *what)
 static void
 show_next(const struct init *in)
 {
-    bool is_usual = strcmp(in->config.path, config_default_path()) == 0;
+    bool is_usual = strcmp(in->config.path, "/etc/acrelay/acrelay.yaml") == 0;
     char next[PATH_MAX + 64];
 
     if (is_usual)

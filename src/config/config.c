@@ -114,14 +114,6 @@ problems_print(const struct problems *p, enum problems_to to)
                     problem_line(at, line));
 }
 
-const char *
-config_default_path(void)
-{
-    const char *path = getenv("ACRELAY_CONFIG");
-
-    return path && *path ? path : "/etc/acrelay/acrelay.yaml";
-}
-
 struct config *
 config_hold(struct config *c)
 {

@@ -148,6 +148,12 @@ void config_release(struct config *c);
 // config_find_hook finds a hook by name, NULL when there is none.
 const struct config_hook *config_find_hook(const struct config *c, struct span name);
 
+// config_suffix gives "-NAME" for a file /etc/acrelay/NAME.yaml, as --account and the units of an
+// account have it, and "" for acrelay.yaml and files elsewhere. Directories that two accounts must
+// not share by default end with it: /var/lib/acrelay-NAME is that of the journal.
+enum { CONFIG_SUFFIX = 64 };
+const char *config_suffix(const char *file, char to[CONFIG_SUFFIX]);
+
 // config_check_reload: -1 with *err when settings differ that take effect only with a restart,
 // of all sections or of those that begin so (NULL-ended: {"redis.", "worker.", NULL}).
 int config_check_reload(const struct config *now, const struct config *next,
@@ -165,9 +171,6 @@ struct config_line {
     const char *path, *value; // value NULL: left out
 };
 void config_write_lines(const struct config_line *lines, struct buf *to);
-
-// config_default_path is $ACRELAY_CONFIG, or /etc/acrelay/acrelay.yaml.
-const char *config_default_path(void);
 
 // --- secrets ---------------------------------------------------------------------------------
 

@@ -338,6 +338,18 @@ split_families(struct socket_addresses *listen)
                 listen->at[i].only_ipv6 = true;
 }
 
+// The default that is not the same for each file.
+static void
+set_state_dir(struct reading *r)
+{
+    char suffix[CONFIG_SUFFIX];
+
+    config_suffix(r->file, suffix);
+    r->config->state_dir =
+        reading_copy(r, span_of(r->config->state_dir), strlen(suffix) + 1);
+    strcat(r->config->state_dir, suffix);
+}
+
 void
 reader_read(struct reading *r, const struct yaml_node *root)
 {
@@ -348,6 +360,7 @@ reader_read(struct reading *r, const struct yaml_node *root)
     r->config = c;
     c->file = reading_copy(r, span_of(r->file), 1);
     read_defaults(r, config_settings, c);
+    set_state_dir(r);
     if (!root)
         return;
     if (root->kind != YAML_MAP) {

@@ -60,8 +60,10 @@ const struct setting config_settings[] = {
      "Address of the receiver's health checks and metrics; must not be public.",
      .fallback = "127.0.0.1:9180", .restart = true},
     {"receiver.state_dir", AT(state_dir), &value_path,
-     "Directory of the journal, on a local disk.", .fallback = "/var/lib/acrelay",
-     .restart = true},
+     "Directory of the journal, on a local disk; for /etc/acrelay/NAME.yaml the default "
+     "is "
+     "/var/lib/acrelay-NAME.",
+     .fallback = "/var/lib/acrelay", .restart = true},
     {"receiver.instance", AT(instance), &value_name,
      "Name of this installation: with state_dir it owns the cursor in Redis, so that a "
      "copied state_dir publishes nothing elsewhere. The default is the machine id, or "

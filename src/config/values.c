@@ -229,6 +229,24 @@ const struct value_type value_file = {"the path of a file, or env:NAME", read_fi
 const struct value_type value_files = {"paths of files, or env:NAME", read_file,
                                        .field = &list_field};
 
+const char *
+config_suffix(const char *file, char to[CONFIG_SUFFIX])
+{
+    static const char type[] = ".yaml";
+    const char *slash = strrchr(file, '/'), *name = slash ? slash + 1 : file;
+    char directory[PATH_MAX], real[PATH_MAX];
+    size_t len = strlen(name), end = sizeof type - 1;
+
+    snprintf(directory, sizeof directory, "%.*s", slash ? (int)(slash - file) : 1,
+             slash ? file : ".");
+    *to = '\0';
+    if (strcmp(realpath(directory, real) ? real : directory, "/etc/acrelay") == 0 &&
+        len > end && len - end < CONFIG_SUFFIX - 1 &&
+        strcmp(name + len - end, type) == 0 && strcmp(name, "acrelay.yaml") != 0)
+        snprintf(to, CONFIG_SUFFIX, "-%.*s", (int)(len - end), name);
+    return to;
+}
+
 // --- one of several -------------------------------------------------------------------------------
 
 // Of a list the words are kept, else the index.

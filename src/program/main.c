@@ -3,6 +3,7 @@
 #include "program/output.h"
 
 #include "base/log.h"
+#include "base/text.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -56,11 +57,65 @@ has_color(bool json)
            !(term && strcmp(term, "dumb") == 0);
 }
 
+// --- the configuration -----------------------------------------------------------------------
+
+enum { ACCOUNT_MAX = 32 };
+#define ACCOUNT_LETTERS "abcdefghijklmnopqrstuvwxyz0123456789"
+
+// acrelay.yaml is the file of the units without a name: another state_dir is theirs.
+static bool
+is_account(const char *name)
+{
+    size_t len = strlen(name);
+
+    return len >= 1 && len <= ACCOUNT_MAX && name[0] != '-' &&
+           strspn(name, ACCOUNT_LETTERS "-") == len && strcmp(name, "acrelay") != 0;
+}
+
+static int
+check_account(const struct options *o)
+{
+    const char *name = options_text(o, "account", NULL);
+    char shown[128]; // it may hold anything
+
+    if (name && options_has(o, "config")) {
+        fprintf(stderr,
+                "%s: --config and --account both name the configuration: give one\n",
+                o->program->name);
+        return EXIT_CODE_USAGE;
+    }
+    if (!name || is_account(name))
+        return -1;
+    text_escape(shown, sizeof shown, span_of(name));
+    fprintf(stderr,
+            "%s: --account does not accept %s: a name has lower-case letters, digits and "
+            "'-', at most %d; acrelay.yaml is used without --account\n",
+            o->program->name, shown, ACCOUNT_MAX);
+    return EXIT_CODE_USAGE;
+}
+
+const char *
+program_config(const struct options *o)
+{
+    static char path[sizeof "/etc/acrelay/.yaml" + ACCOUNT_MAX];
+    const char *name = options_text(o, "account", NULL), *file = getenv("ACRELAY_CONFIG");
+
+    if (name) {
+        snprintf(path, sizeof path, "/etc/acrelay/%s.yaml", name);
+        return path;
+    }
+    return options_text(o, "config", file && *file ? file : "/etc/acrelay/acrelay.yaml");
+}
+
+// --- the start ---------------------------------------------------------------------------------
+
 int
 program_start(struct options *o, const struct program *p, int argc, char **argv)
 {
     protect_process();
     int code = options_parse(o, p, argc, argv);
+    if (code < 0)
+        code = check_account(o);
     if (code >= 0)
         return code;
     const char *form = options_text(o, "log", "auto");

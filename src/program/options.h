@@ -49,7 +49,8 @@ struct program {
     const char *more; // last paragraph of the help, before the exit codes
 };
 
-// Beside its own options every program has --config --json --log --verbose --help --version.
+// Beside its own options every program has --config --account --json --log --verbose --help
+// --version.
 extern const char *const options_log_forms[]; // of --log, in the order of enum log_form
 
 enum { OPTIONS_MAX = 32 };
@@ -74,6 +75,11 @@ struct options {
 // is meant for them; reading and writing there still fails. Then options_parse, whose result it
 // gives, and how to log (--log and --verbose) and to print (program/output.h).
 int program_start(struct options *o, const struct program *p, int argc, char **argv);
+
+// program_config is the path of the configuration: --config, the file that --account names, else
+// $ACRELAY_CONFIG, else /etc/acrelay/acrelay.yaml. program_start refused a name that is none, and
+// both at once.
+const char *program_config(const struct options *o);
 
 // program_block_signals leaves SIGTERM, SIGINT and SIGHUP to the sigtimedwait(2) of the main
 // thread; before any thread is started.

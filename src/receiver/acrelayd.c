@@ -457,7 +457,7 @@ main(int argc, char **argv)
     int code = program_start(&options, &program, argc, argv);
     if (code >= 0)
         return code;
-    receiver.file = options_text(&options, "config", config_default_path());
+    receiver.file = program_config(&options);
     receiver.state_dir = options_text(&options, "state-dir", NULL);
     receiver.force = options_has(&options, "force");
     if (options_has(&options, "check"))

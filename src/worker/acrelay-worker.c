@@ -228,8 +228,7 @@ main(int argc, char **argv)
 
     if (code >= 0)
         return code;
-    struct worker w = {.options = &options,
-                       .file = options_text(&options, "config", config_default_path())};
+    struct worker w = {.options = &options, .file = program_config(&options)};
     struct ac_client_options callbacks = {
         .rest = {.may_write = may_write, .report = report_wait, .context = &w}};
     struct err err = {0};

@@ -1,9 +1,9 @@
 // The files of the local lock are opened each time, so that a token that was replaced, or a
 // directory that the service manager made again, is the one that others see too. It is a file of
 // mode 600 in $RUNTIME_DIRECTORY or $STATE_DIRECTORY, as systemd gives them to the unit, else in
-// /run/acrelay-worker: that is the unit's, so that root finds it by hand. The file with the API
-// token is locked as well: anyone who may run a worker can read it, nobody else can open it, and
-// workers outside of units have it in common, whatever user they run as.
+// /run/acrelay-worker, or -NAME of an account: that is the unit's, so that root finds it by hand.
+// The file with the API token is locked as well: anyone who may run a worker can read it, nobody
+// else can open it, and workers outside of units have it in common, whatever user they run as.
 #include "worker/worker.h"
 
 #include "base/file.h"
@@ -106,9 +106,10 @@ open_file(const struct lock *l, struct err *err)
 }
 
 static void
-find_directory(struct lock *l)
+find_directory(struct lock *l, const char *file)
 {
     const char *given = getenv("RUNTIME_DIRECTORY");
+    char unit[sizeof UNIT_DIRECTORY + CONFIG_SUFFIX], suffix[CONFIG_SUFFIX];
 
     if (!given || !*given)
         given = getenv("STATE_DIRECTORY");
@@ -117,17 +118,18 @@ find_directory(struct lock *l)
                  given);
         return;
     }
+    snprintf(unit, sizeof unit, UNIT_DIRECTORY "%s", config_suffix(file, suffix));
     if (geteuid() == 0)
-        (void)mkdir(UNIT_DIRECTORY, 0700); // the unit makes it its own when it starts
-    if (access(UNIT_DIRECTORY, W_OK | X_OK) == 0)
-        snprintf(l->directory, sizeof l->directory, "%s", UNIT_DIRECTORY);
+        (void)mkdir(unit, 0700); // the unit makes it its own when it starts
+    if (access(unit, W_OK | X_OK) == 0)
+        snprintf(l->directory, sizeof l->directory, "%s", unit);
 }
 
 static void
 find_lock(struct lock *l, const struct config *c)
 {
     *l = (struct lock){.fds = {-1, -1}};
-    find_directory(l);
+    find_directory(l, c->file);
     if (c->account_api_token_file && access(c->account_api_token_file, R_OK) == 0)
         l->token = c->account_api_token_file;
     // Where neither a directory was given nor a token is in a file: another user could only

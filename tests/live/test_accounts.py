@@ -61,3 +61,29 @@ def test_another_instance_ships_only_once_it_has_claimed_the_journal(make_receiv
     receiver.wait_shipped()
     assert [json.loads(entry["data"])["contact"]["id"] for entry in redis.entries()] == ["1", "2"]
     assert cursor(redis)[b"owner"] == owner("receiver-1", receiver)
+
+
+# --- --account ----------------------------------------------------------------------------------
+
+COMMANDS = [["acrelay", "check"], ["acrelayd", "--check"], ["acrelay-worker", "secrets"]]
+
+
+def ran(command, *words):
+    return subprocess.run([harness.BUILD / command[0], *command[1:], *words],
+                          capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_an_account_is_a_file_of_its_name(command):
+    done = ran(command, "--account", "no-such-account-0")
+    assert done.returncode == 78
+    assert "/etc/acrelay/no-such-account-0.yaml" in done.stdout + done.stderr
+    both = ran(command, "--account", "beta", "--config", "/etc/acrelay/beta.yaml")
+    assert both.returncode == 64 and "--config" in both.stderr
+    for name in ("", "-beta", "Beta", "a_b", "../beta", "a.b", "a\n", "x" * 33, "acrelay"):
+        done = ran(command, f"--account={name}")
+        assert done.returncode == 64 and "--account" in done.stderr, name
+        assert done.stderr.count("\n") == 1, name
+    assert ran(command, f"--account={'x' * 32}").returncode == 78
+    assert "/etc/acrelay/NAME.yaml" in ran(command, "--help").stdout
+    assert "--account\t" in ran([command[0], "--complete", "--acc"]).stdout

@@ -207,3 +207,25 @@ Test(config_places, lists_have_at_most_64_values)
     buf_release(&listen);
     buf_release(&problems);
 }
+
+static void
+expect_state_dir(const char *file, const char *wanted)
+{
+    struct problems found = {0};
+    struct config *c = config_parse(file, span_of(least), &found);
+
+    cr_assert_not_null(c, "%s", file);
+    cr_expect_str_eq(c->state_dir, wanted, "%s: %s", file, c->state_dir);
+    config_release(c);
+    free(found.at);
+}
+
+Test(config_places, has_a_state_dir_of_its_own_for_each_account)
+{
+    expect_state_dir("/etc/acrelay/acrelay.yaml", "/var/lib/acrelay");
+    expect_state_dir("/etc/acrelay/beta.yaml", "/var/lib/acrelay-beta");
+    expect_state_dir("/etc/acrelay/sub/beta.yaml", "/var/lib/acrelay");
+    expect_state_dir("/srv/beta.yaml", "/var/lib/acrelay");
+    expect_state_dir("beta.yaml", "/var/lib/acrelay");
+    expect_state_dir("/etc/acrelay/beta", "/var/lib/acrelay");
+}

@@ -306,6 +306,23 @@ Test(options, completes_commands_groups_options_and_words)
     cr_assert_null(strstr(COMPLETE("dead", "replay", "--"), "--from"));
 }
 
+Test(program, finds_the_configuration)
+{
+    struct options o;
+
+    unsetenv("ACRELAY_CONFIG");
+    cr_assert_eq(PARSE(&o, &program_acrelayd, "--json"), -1);
+    cr_expect_str_eq(program_config(&o), "/etc/acrelay/acrelay.yaml");
+    setenv("ACRELAY_CONFIG", "", 1);
+    cr_expect_str_eq(program_config(&o), "/etc/acrelay/acrelay.yaml");
+    setenv("ACRELAY_CONFIG", "/srv/a.yaml", 1);
+    cr_expect_str_eq(program_config(&o), "/srv/a.yaml");
+    cr_assert_eq(PARSE(&o, &program_acrelayd, "--config", "b.yaml"), -1);
+    cr_expect_str_eq(program_config(&o), "b.yaml");
+    cr_assert_eq(PARSE(&o, &program_acrelayd, "--account", "beta"), -1);
+    cr_expect_str_eq(program_config(&o), "/etc/acrelay/beta.yaml");
+}
+
 #ifndef __SANITIZE_ADDRESS__
 // A limit of core files alone does not stop a core_pattern that is a pipe.
 Test(program, leaves_no_core_dump)
