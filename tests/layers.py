@@ -21,9 +21,11 @@ SEES = {
     "hook": ["base", "edge"],
     "config": ["base", "event", "edge"],
     "relay": ["base", "event", "journal", "edge", "config"],
+    "command": ["base", "event", "edge"],
     "receiver": ["base", "program", "event", "journal", "edge", "config", "relay"],
-    "worker": ["base", "program", "event", "edge", "hook", "config", "relay"],
-    "cli": ["base", "program", "event", "journal", "edge", "hook", "config", "relay", "worker"],
+    "worker": ["base", "program", "event", "edge", "hook", "config", "relay", "command"],
+    "cli": ["base", "program", "event", "journal", "edge", "hook", "config", "relay", "command",
+            "worker"],
 }
 FOREIGN = {
     "civetweb.h": r"src/edge/http\.c",
