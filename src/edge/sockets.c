@@ -1,5 +1,6 @@
 #include "edge/sockets.h"
 
+#include "base/clock.h"
 #include "base/text.h"
 
 #include <arpa/inet.h>
@@ -17,8 +18,8 @@
 
 enum { BACKLOG = 4096, FIRST_PASSED = 3 };
 
-static union address
-address_of(int fd)
+union address
+sockets_address(int fd)
 {
     union address a;
     socklen_t len = sizeof a;
@@ -302,7 +303,7 @@ static bool
 record_ends(int fd, void *context)
 {
     struct ends *e = context;
-    union address a = address_of(fd);
+    union address a = sockets_address(fd);
 
     if (a.any.sa_family != AF_INET || a.in.sin_port != e->port)
         return false;
@@ -342,12 +343,12 @@ static bool
 is_connection(int fd, void *context)
 {
     struct places *places = context;
-    union address a = address_of(fd);
+    union address a = sockets_address(fd);
 
     if (a.any.sa_family == AF_UNSPEC || listens(fd))
         return false;
     for (size_t i = 0; i < places->len; i++) {
-        union address place = address_of(places->listening[i]);
+        union address place = sockets_address(places->listening[i]);
         if (same_place(&a, &place))
             return true;
     }
@@ -401,4 +402,20 @@ sockets_notify(const char *state)
     // A manager that does not listen is no reason to stop.
     (void)sendto(fd, state, strlen(state), 0, (struct sockaddr *)&address, len);
     close(fd);
+}
+
+void
+sockets_notify_status(const char *text)
+{
+    static char shown[504];
+    static int64_t next_ms;
+    char line[sizeof shown] = "STATUS=";
+    size_t len = strlen(line);
+
+    text_escape(line + len, sizeof line - len, span_of(text));
+    if (strcmp(line, shown) == 0 || clock_mono_ms() < next_ms)
+        return;
+    next_ms = clock_mono_ms() + times_ms("status", 3000);
+    memcpy(shown, line, sizeof shown);
+    sockets_notify(line);
 }

@@ -53,6 +53,9 @@ int sockets_inherited(int *fds, size_t max, size_t *len, struct err *err);
 // stays, and is an error. Non-blocking, close-on-exec.
 int sockets_listen(const struct socket_address *a, struct err *err);
 
+// sockets_address is where this descriptor is bound; AF_UNSPEC: it is no socket.
+union address sockets_address(int fd);
+
 // sockets_format writes an address as the configuration has it (and [IPv6]:port).
 enum { SOCKETS_TEXT = 128 };
 void sockets_format(const union address *a, char to[SOCKETS_TEXT]);
@@ -69,5 +72,9 @@ bool sockets_have_connections(const int *listening, size_t len);
 
 // sockets_notify tells the service manager (sd_notify(3)); nothing when there is none.
 void sockets_notify(const char *state);
+
+// sockets_notify_status gives the line that `systemctl status` shows. Call it every second or so:
+// it is sent when it is another one, and at most every 3 s. One thread.
+void sockets_notify_status(const char *text);
 
 #endif

@@ -237,9 +237,7 @@ log_start_up(const struct receiver *r)
     union address at;
 
     for (size_t i = 0; i < r->sockets_len; i++) {
-        socklen_t size = sizeof at;
-        memset(&at, 0, sizeof at); // a unix path need not end in NUL
-        getsockname(r->sockets[i], &at.any, &size);
+        at = sockets_address(r->sockets[i]);
         sockets_format(&at, address);
         log_info("receiver: accepting posts for %zu hooks on %s", c->hooks_len, address);
     }
@@ -279,6 +277,7 @@ open_parts(struct receiver *r, struct err *err)
                                       .bytes_max = c->journal_max,
                                       .lock_wait_ms = c->journal_lock_wait_ms,
                                       .force = r->force};
+    sockets_notify("STATUS=Opening the journal; posts wait until it is open");
     r->journal = journal_open(&options, err);
     return r->journal ? 0 : -1;
 }
@@ -339,7 +338,7 @@ wait_quiet(struct receiver *r)
 static void
 drain(struct receiver *r)
 {
-    sockets_notify("STOPPING=1");
+    sockets_notify("STOPPING=1\nSTATUS=Stopping: answering what was accepted");
     intake_drain(r->intake);
     http_stop_listening(r->server, true);
     bool quiet = wait_quiet(r);
@@ -383,6 +382,10 @@ serve(struct receiver *r, const sigset_t *signals)
     int code = EXIT_CODE_OK;
 
     for (;;) {
+        if (read_status(r, &j, &relay)) {
+            sockets_notify("WATCHDOG=1");
+            status_notify(r, &j, &relay);
+        }
         int signal = sigtimedwait(signals, NULL, &period);
         if (signal == SIGTERM || signal == SIGINT)
             break;
@@ -392,8 +395,6 @@ serve(struct receiver *r, const sigset_t *signals)
             break;
         }
         intake_report_lost(clock_mono_ms());
-        if (read_status(r, &j, &relay))
-            sockets_notify("WATCHDOG=1");
     }
     drain(r);
     return code;

@@ -152,6 +152,13 @@ void intake_drain(struct intake *i);
 // called now and then, and with INT64_MAX at the end.
 void intake_report_lost(int64_t now_ms);
 
+// --- status.c ----------------------------------------------------------------------------------
+
+// status_notify has `systemctl status` show where posts are accepted, how many deliveries were
+// stored and published, and what waits and why.
+void status_notify(const struct receiver *r, const struct journal_status *j,
+                   const struct relay_status *relay);
+
 // --- limits.c ----------------------------------------------------------------------------------
 
 // limits_fit fits the threads that are wished for into so many descriptors (0: the soft limit of

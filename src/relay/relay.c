@@ -369,4 +369,5 @@ relay_read_status(struct relay *r, struct relay_status *status)
     pthread_mutex_lock(&r->lock);
     *status = r->status;
     pthread_mutex_unlock(&r->lock);
+    status->entries = (uint64_t)metric_read(&relay_metrics[RELAY_ENTRIES]);
 }

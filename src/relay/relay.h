@@ -40,6 +40,7 @@ struct relay_status {
     char message[128]; // escaped: why it does not ship; "" while it does
     uint64_t cursor;   // last sequence known to be in its stream
     bool known;        // read from Redis since the start; until then it is 0
+    uint64_t entries;  // confirmed by Redis since the start
 };
 
 // relay_read_status copies it; any thread.

@@ -317,6 +317,33 @@ monitor_check(struct monitor *m, struct worker *w)
     count_states(m, w);
 }
 
+void
+monitor_notify(const struct worker *w, bool leads, const char *trouble, int64_t round_ms)
+{
+    double silent = metric_read(&metrics[SILENT]),
+           good = metric_read(&metrics[REGISTERED]) + silent,
+           all = good + metric_read(&metrics[PENDING]);
+    int64_t in_ms = round_ms - clock_boot_ms();
+    char time[CLOCK_TEXT] = "now";
+    struct buf text;
+
+    buf_init(&text, 1000);
+    if (in_ms > 0)
+        clock_format_seconds(time, clock_now_us() + in_ms * 1000);
+    if (trouble[0])
+        buf_add_text(&text, trouble);
+    else if (leads)
+        buf_add_format(&text, "leader; %.0f of %.0f hooks as the file says, %.0f silent",
+                       good, all, silent);
+    else
+        buf_add_text(&text, w->config->worker_leader_redis && !w->redis.redis
+                                ? "no worker leads while Redis is away; changes wait"
+                                : "on standby: another worker is the leader");
+    buf_add_format(&text, "; next round: %s", time);
+    sockets_notify_status(buf_text(&text));
+    buf_release(&text);
+}
+
 // --- repair --------------------------------------------------------------------------------
 
 // The silence is believed only when the receiver was there to hear, and all it heard is in

@@ -28,6 +28,7 @@ struct run {
     int64_t round_ms, check_ms; // when they are due
     int64_t backoff_ms;
     struct once failure;
+    char trouble[600];      // of the last round, "" for none
     bool failed;            // since the last round that wrote all
     bool wait_reported;     // since the last round that succeeded
     struct buf refused;     // lines of the last round
@@ -62,6 +63,7 @@ take_signal(struct run *r, int64_t ms)
     else if (signal > 0)
         r->stopping = true;
     sockets_notify("WATCHDOG=1");
+    monitor_notify(r->w, r->leads, r->trouble, r->round_ms);
 }
 
 // In slices, so that the lease is kept while calls wait for their turn. A SIGHUP ends the round:
@@ -94,12 +96,11 @@ static void
 report_wait(const struct rest_wait *wait, void *run)
 {
     struct run *r = run;
-    char text[300];
 
-    ac_client_wait_text(text, sizeof text, wait);
-    admin_set_detail("activecampaign", text);
+    ac_client_wait_text(r->trouble, sizeof r->trouble, wait);
+    admin_set_detail("activecampaign", r->trouble);
     if (!r->wait_reported)
-        log_warn("worker: %s", text);
+        log_warn("worker: %s", r->trouble);
     r->wait_reported = true;
 }
 
@@ -160,11 +161,12 @@ report_refused(struct run *r, struct apply *a)
 static void
 report_failure(struct run *r, const struct err *err)
 {
-    char time[CLOCK_TEXT], text[sizeof err->text + 64];
+    char time[CLOCK_TEXT];
 
     clock_format_seconds(time, clock_now_us());
-    snprintf(text, sizeof text, "its last round failed at %s: %s", time, err->text);
-    admin_set_detail("activecampaign", text);
+    snprintf(r->trouble, sizeof r->trouble, "its last round failed at %s: %s", time,
+             err->text);
+    admin_set_detail("activecampaign", r->trouble);
     if (!has_line(&r->refused, span_of(err->text)))
         once_report(&r->failure, LOG_LEVEL_ERROR, "worker: %s", err->text);
     r->failed = true;
@@ -252,6 +254,7 @@ end_round(struct run *r, const struct apply *a, bool other, const struct err *fa
     if (failure) {
         report_failure(r, failure);
     } else {
+        r->trouble[0] = '\0';
         admin_set_detail("activecampaign", "");
         atomic_store(&r->ok_us, clock_boot_us());
         r->wait_reported = false;
@@ -411,7 +414,8 @@ start_admin(struct run *r, struct err *err)
     metric_show(metrics, METRICS);
     metric_set(&metrics[BUILD], 1);
     metric_before_write(set_age, r);
-    admin_set_detail("activecampaign", "its first round is not done yet");
+    snprintf(r->trouble, sizeof r->trouble, "its first round is not done yet");
+    admin_set_detail("activecampaign", r->trouble);
     admin_set_hosts(r->w->config->admin_hosts.at, r->w->config->admin_hosts.len);
     struct http_server *server = admin_start(socket, is_ready, r, err);
     close(socket);
@@ -473,7 +477,7 @@ run(void *worker, struct err *err)
         return err->exit ? (int)err->exit : EXIT_CODE_FAILURE;
     }
     loop(&r);
-    sockets_notify("STOPPING=1");
+    sockets_notify("STOPPING=1\nSTATUS=Stopping");
     log_info("worker: stopping");
     worker_unload(r.w);
     // Not exit(3): civetweb's threads are still there and use what it would take down.

@@ -193,6 +193,11 @@ void monitor_record(struct monitor *m, const struct worker *w, const struct appl
 // the states into {namespace}:hooks.
 void monitor_check(struct monitor *m, struct worker *w);
 
+// monitor_notify has `systemctl status` show how the hooks are, who leads, and when the next round
+// is (boot clock). trouble: of the last round, "" for none.
+void monitor_notify(const struct worker *w, bool leads, const char *trouble,
+                    int64_t round_ms);
+
 // monitor_repair re-creates a silent hook whose `repair` is on: at most once a day (a failure too
 // is tried again tomorrow), and only when the silence can be believed: this process watched all
 // of it, Redis is there and its clock steady, the relay has nothing waiting, and the receiver has

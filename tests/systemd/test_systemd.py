@@ -192,6 +192,13 @@ def test_restarts_lose_nothing(world):
         world.wait_answered()
 
 
+def test_systemctl_status_shows_what_the_receiver_does(world):
+    def shown():
+        return re.match(r"accepting posts on 127\.0\.0\.1:8080; [1-9]\d* stored, ",
+                        world.state(what="StatusText"))
+    wait_for("its status", shown)
+
+
 def test_a_reload_that_is_refused_fails_the_command(world):
     assert world.systemctl("reload", "acrelayd") == 0
     for wrong in (world.good.replace("secret_files", "secret_file"),
