@@ -118,8 +118,8 @@ class Terminal:
         self.text = ""
         self.fd, inside = pty.openpty()
         self.process = subprocess.Popen(
-            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", HERE / "enter.sh",
-             root, root.parent / "packages", user, *command],
+            ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child",
+             "sh", HERE / "enter.sh", root, root.parent / "packages", user, *command],
             stdin=inside, stdout=inside, stderr=inside, start_new_session=True)
         os.close(inside)
 
@@ -141,7 +141,9 @@ class Terminal:
 
     def close(self):
         """Waits for the end. Returns the exit code; one that took too long is killed."""
-        if time.monotonic() >= self.ends:
+        try:
+            self.process.wait(max(0, self.ends - time.monotonic()))
+        except subprocess.TimeoutExpired:
             self.process.kill()
         os.close(self.fd)
         return self.process.wait()
@@ -151,13 +153,12 @@ def run(root, user, command):
     """Returns whether it passed, and what it said at its end."""
     seconds, said = COMMANDS[command]
     terminal = Terminal(root, user, ["make", command], seconds)
-    if command == "run":
-        if terminal.read(rf"(?s){EVENT}.*{EVENT}"):
-            terminal.press(b"\x03")  # Ctrl-C
-        terminal.read(NEVER)
-        terminal.text += f"\n{len(re.findall(EVENT, terminal.text))} events shown\n"
+    if command == "run" and terminal.read(rf"(?s){EVENT}.*{EVENT}"):
+        terminal.press(b"\x03")  # Ctrl-C
     terminal.read(NEVER)
     code = terminal.close()
+    if command == "run":
+        terminal.text += f"\n{len(re.findall(EVENT, terminal.text))} events shown\n"
     (root.parent / f"{user}-{command}.log").write_text(terminal.text)
     found = re.findall(said, terminal.text, re.M)
     if code != 0 or not found:
