@@ -112,6 +112,9 @@ STEPS = [
     sanitized("live-tsan", "tsan", "TSAN_OPTIONS=exitcode=66"),
     Step("systemd", "systemd", pytest_command("systemd", "tests/systemd", *SYSTEMD),
          junit("systemd"), 600),
+    Step("container", "container", pytest_command(
+        "container", "tests/container", "--ignore", "tests/container/test_image.py"),
+         junit("container"), 200),
     Step("fuzz", "fuzz", make("fuzz", "SECONDS=2"), plain, 300),
     Step("reference", "reference", make("reference"), plain, 120),
     Step("soak", "soak", [PYTHON, "tests/live/soak.py", "--seeds", "2", "--faults", "8"],
