@@ -93,7 +93,8 @@ deps: ## install what building and testing need
 	@sh tests/packages.sh
 
 # manual pages; the settings in acrelay.yaml(5) are printed from the table itself
-MANUALS := acrelay.1 acrelay.yaml.5 acrelay-stream.7 acrelayd.8 acrelay-worker.8
+MANUALS := acrelay.1 acrelay.yaml.5 acrelay-commands.7 acrelay-stream.7 \
+           acrelayd.8 acrelay-worker.8
 man: $(MANUALS:%=$(BUILD)/man/%) ## manual pages in build/man
 $(BUILD)/man/%: deploy/man/%
 	@mkdir -p $(@D)

@@ -8,6 +8,8 @@ import pytest
 SCHEMAS = harness.ROOT / "conf" / "schemas"
 EVENT = json.loads((SCHEMAS / "event-v1.json").read_text())
 ENTRY = json.loads((SCHEMAS / "entry-v1.json").read_text())
+COMMAND = json.loads((SCHEMAS / "command.json").read_text())
+RESULT = json.loads((SCHEMAS / "result.json").read_text())
 PREFIX = "com.activecampaign."
 
 NASTY = [
@@ -53,7 +55,7 @@ def samples():
 
 
 def test_the_schemas_are_schemas_and_name_every_type():
-    for schema in (EVENT, ENTRY):
+    for schema in (EVENT, ENTRY, COMMAND, RESULT):
         jsonschema.Draft202012Validator.check_schema(schema)
     assert len(samples()) > 30
     for name, _ in samples():
@@ -97,3 +99,44 @@ def test_what_the_normal_form_never_holds_does_not_fit(change):
     validator("type_subscribe").validate(good)
     with pytest.raises(jsonschema.ValidationError):
         validator("type_subscribe").validate({**good, **change})
+
+
+# --- commands ------------------------------------------------------------------------------
+
+GOOD = {"ce_specversion": "1.0", "ce_id": "order-4711", "ce_source": "shop",
+        "ce_type": PREFIX + "command.Contact_updateContact", "ce_subject": "contacts/66",
+        "content-type": "application/json", "data": '{"contact":{}}'}
+
+
+def is_command(**changes):
+    return jsonschema.Draft202012Validator(COMMAND).is_valid({**GOOD, **changes})
+
+
+def operation(name, subject, **more):
+    return {"ce_type": f"{PREFIX}command.{name}", "ce_subject": subject, **more}
+
+
+@pytest.mark.parametrize("change", [
+    {}, {"priority": "high"}, {"not_after": "2026-03-02T09:15:04.5-06:00"}, {"replace": "1"},
+    {"anything": "else"}, operation("Deal_updateNote", "deals/3/notes/7"),
+    operation("Tracking_enableDisableSite", "siteTracking"),
+    operation("Outcome_updateTaskOutcome", "taskOutccomes/4"),
+    operation("Deal_updateStage", "dealStages/4", query="reorder=1"),
+    operation("Schema_updateSchema", "customObjects/schemas/a-b_c.d", query="showFields=all",
+              validateOnly="1"),
+])
+def test_a_command_fits_the_schema_of_commands(change):
+    assert is_command(**change)
+
+
+@pytest.mark.parametrize("change", [
+    {"ce_id": ""}, {"ce_id": "x" * 129}, {"ce_subject": "contacts"}, {"ce_subject": "deals/66"},
+    {"ce_subject": "contacts/66/"}, {"ce_subject": "contacts/a%2fb"}, {"ce_subject": "contacts/.."},
+    {"ce_subject": "contacts/" + "6" * 65}, {"priority": "urgent"}, {"not_after": "tomorrow"},
+    {"query": "reorder=1"}, {"validateOnly": "1"}, {"replace": "yes"}, {"data": 5},
+    operation("Webhook_updateExisting", "webhooks/1"), operation("Contact_delete", "contacts/66"),
+    operation("Deal_updateStage", "dealStages/4", query="limit=1"),
+])
+def test_what_is_no_command_does_not_fit(change):
+    assert is_command()
+    assert not is_command(**change)
