@@ -1,0 +1,90 @@
+#!/usr/bin/env node
+// A complete producer of commands with node-redis (4.x): each change reaches ActiveCampaign, or is
+// reported. Environment variables: REDIS_URL, NAMESPACE, SERVICE.
+//
+// Each line of the input is a command: its id, operation, subject and body, separated by blanks:
+//
+//     order-4711 Contact_updateContact contacts/66 {"contact":{"firstName":"Ann"}}
+//
+// The id names the change, not the attempt. Whenever it is not known whether a command is in the
+// stream (the connection broke, Redis lost its last second of writes), it is added again with the
+// same id, and acrelay carries it out once. So a service keeps a command (here in `waiting`; in a
+// real one, in its database) until the result is there.
+'use strict';
+const fs = require('fs');
+const { createClient, commandOptions, ErrorReply } = require('redis');
+
+const namespace = process.env.NAMESPACE || 'ac';
+const service = process.env.SERVICE || 'crm';
+const commands = `{${namespace}}:commands:${service}`;
+const results = `{${namespace}}:results:${service}`;
+const silenceMs = 600000; // without any result, after which commands are added again
+const client = createClient({
+    url: process.env.REDIS_URL || 'redis://127.0.0.1:6379/0', disableOfflineQueue: true,
+});
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const waiting = new Map(); // by id
+let after = null; // the result that was read last
+
+function readCommands() {
+    for (const line of fs.readFileSync(0, 'utf8').split('\n').filter((text) => text.trim())) {
+        const [, id, operation, subject, body] = line.match(/^(\S+) (\S+) (\S+) (.*)$/);
+        JSON.parse(body); // a mistake shows here, not as a result
+        waiting.set(id, { id, operation, subject, body });
+    }
+}
+
+function add({ id, operation, subject, body }) {
+    return client.xAdd(commands, '*', {
+        ce_specversion: '1.0', ce_id: id, ce_source: 'producer.js',
+        ce_type: `com.activecampaign.command.${operation}`, ce_subject: subject,
+        'content-type': 'application/json', data: body,
+    });
+}
+
+function take(result) {
+    if (!waiting.delete(result.ce_id)) return;
+    console.log(result.ce_id, result.outcome, result.status, result.detail);
+    if (result.outcome !== 'ok') process.exitCode = 1;
+}
+
+// Takes what comes within some seconds; whether anything came.
+async function read() {
+    const found = await client.xRead(commandOptions({ isolated: true }),
+        { key: results, id: after }, { COUNT: 100, BLOCK: 5000 });
+    for (const { id, message } of found ? found[0].messages : []) {
+        after = id;
+        take(message);
+    }
+    return Boolean(found);
+}
+
+// Adds what waits for its result, and reads until all are there, or none for too long.
+async function turn() {
+    if (after === null) { // what is there already is not ours
+        const [newest] = await client.xRevRange(results, '+', '-', { COUNT: 1 });
+        after = newest ? newest.id : '0';
+    }
+    for (const command of waiting.values()) await add(command);
+    let end = Date.now() + silenceMs;
+    while (waiting.size > 0 && Date.now() < end) if (await read()) end = Date.now() + silenceMs;
+}
+
+async function main() {
+    readCommands();
+    client.on('error', (error) => console.error(`Redis: ${error.message}`));
+    await client.connect();
+    while (waiting.size > 0) {
+        try {
+            await turn();
+        } catch (error) {
+            const isFinal = error instanceof ErrorReply && !error.message.startsWith('LOADING');
+            if (isFinal) throw error; // a right is missing, for example
+            console.error(`${error.message}; adding again`);
+            await pause(1000);
+        }
+    }
+    await client.quit();
+}
+
+main();
