@@ -45,6 +45,7 @@ SIMULATOR := $(patsubst tests/simulator/%.c,$(BUILD)/simulator/%.o,$(wildcard te
 $(BUILD)/simulator/%.o: tests/simulator/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -iquote tests/simulator -MMD -MP -c $< -o $@
+$(BUILD)/simulator/operations.o: tests/simulator/operations.txt
 $(BUILD)/acsim: $(SIMULATOR) $(ARCHIVES)
 	$(call LINK,$(SIMULATOR)) -o $@
 

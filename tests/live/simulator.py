@@ -29,11 +29,11 @@ class Simulator:
                 self.url + path, data, method=method), timeout=60) as answer:
             return answer.read().decode()
 
-    def api(self, method, path, value=None, token=TOKEN):
+    def api(self, method, path, value=None, token=TOKEN, headers=None):
         """status, headers and parsed or raw body of an API request."""
         data = None if value is None else json.dumps(value).encode()
         request = urllib.request.Request(self.url + "/api/3" + path, data, method=method,
-                                         headers={"Api-Token": token})
+                                         headers={"Api-Token": token, **(headers or {})})
         try:
             answer = urllib.request.urlopen(request, timeout=20)
         except urllib.error.HTTPError as error:
@@ -47,10 +47,11 @@ class Simulator:
     def switch(self, **switches):
         self.call("/sim/switch", {name: int(value) for name, value in switches.items()})
 
-    def answer(self, status, body="", count=1, **headers):
-        """What the next requests are answered, whatever they ask."""
+    def answer(self, status, body="", count=1, path="", **headers):
+        """What the next requests are answered, whatever they ask, or those of a path. Status 0
+        ends the connection."""
         self.call("/sim/answer", {
-            "status": status, "body": body, "count": count, "headers": "".join(
+            "status": status, "body": body, "count": count, "path": path, "headers": "".join(
                 f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())})
 
     def figures(self):
@@ -61,6 +62,27 @@ class Simulator:
 
     def log(self):
         return [json.loads(line) for line in self.call("/sim/log").splitlines()]
+
+    def objects(self):
+        """What the PUT operations changed, by path: {"contacts/66": {...}}."""
+        return json.loads(self.call("/sim/objects"))
+
+    def set_object(self, path, fields):
+        self.call("/sim/objects/" + path, fields, "PUT")
+
+    def remove_object(self, path):
+        self.call("/sim/objects/" + path, method="DELETE")
+
+    def calls(self):
+        """Requests by operation, and the most in any second."""
+        return json.loads(self.call("/sim/calls"))
+
+    def writes(self):
+        """The operations that were done, in order."""
+        return [json.loads(line) for line in self.call("/sim/writes").splitlines()]
+
+    def forget_calls(self):
+        self.call("/sim/calls", method="DELETE")
 
     def add(self, name, url, events=("subscribe",), sources=("public",), list=0):
         return json.loads(self.call("/sim/hooks", {

@@ -29,9 +29,12 @@ static const struct option options_own[] = {
 
 static const struct program program_acsim = {
     .name = "acsim",
-    .sentence = "Simulates an ActiveCampaign account: its webhook API, and the events.",
+    .sentence = "Simulates an ActiveCampaign account: webhooks, PUT operations, events.",
     .options = options_own,
-    .more = "GET /sim/figures, /sim/hooks, /sim/log; POST /sim/switch, /sim/fire.\n",
+    .more =
+        "GET /sim/figures, /sim/hooks, /sim/log, /sim/objects, /sim/calls, /sim/writes;\n"
+        "POST /sim/switch, /sim/answer, /sim/fire; tests/simulator/control.c has them "
+        "all.\n",
 };
 
 // --- requests ------------------------------------------------------------------------------
@@ -53,6 +56,7 @@ write_answer(struct mg_connection *conn, const struct answer *a, enum fault faul
 {
     char limits[80] = "";
     char *made = a->json ? cJSON_PrintUnformatted(a->json) : NULL;
+    int status = fault == FAULT_524 ? 524 : a->status;
     struct span body = span_of(made ? made : a->text ? a->text : "");
     const char *type = body.len && *body.at == '<' ? "text/html" : "application/json";
 
@@ -60,6 +64,12 @@ write_answer(struct mg_connection *conn, const struct answer *a, enum fault faul
         body = SPAN("<!DOCTYPE html><html><body>Just a moment...</body></html>");
         type = "text/html";
     }
+    if (fault == FAULT_524) {
+        body = SPAN("<!DOCTYPE html><html><title>524: A timeout occurred</title></html>");
+        type = "text/html";
+    }
+    if (fault == FAULT_EMPTY)
+        body.len = 0;
     if (fault == FAULT_TRUNCATE)
         mg_disable_keep_alive(conn);
     if (sim.switches.limit > 0)
@@ -68,8 +78,8 @@ write_answer(struct mg_connection *conn, const struct answer *a, enum fault faul
                  sim.switches.limit, sim.remaining);
     mg_printf(conn,
               "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%s%s\r\n",
-              a->status, mg_get_response_code_text(conn, a->status), type, body.len,
-              limits, a->headers);
+              status, mg_get_response_code_text(conn, status), type, body.len, limits,
+              a->headers);
     mg_write(conn, body.at, fault == FAULT_TRUNCATE ? body.len / 2 : body.len);
     free(made);
 }
@@ -101,23 +111,31 @@ static void
 answer_api(struct mg_connection *conn, const struct mg_request_info *info,
            struct span body)
 {
+    const char *trial = mg_get_header(conn, "validateOnly");
+    struct request r = {.method = info->request_method,
+                        .path = info->request_uri + 6,
+                        .query = info->query_string,
+                        .body = body,
+                        .is_write = strcmp(info->request_method, "GET") != 0,
+                        .validate_only = trial && strcmp(trial, "true") == 0};
     struct answer a = {0};
     int slow_ms = 0;
-    int64_t start = clock_mono_us();
-    bool is_write = strcmp(info->request_method, "GET") != 0;
 
     pthread_mutex_lock(&sim.lock);
+    int64_t start = clock_mono_us();
+    struct operation *op = calls_count(&r);
     sim.figures.requests++;
-    sim.figures.writes += is_write;
-    enum fault fault = faults_pick(is_write, &a, &slow_ms);
+    sim.figures.writes += r.is_write;
+    enum fault fault = faults_pick(&r, &a, &slow_ms);
     if (a.status == 0 && !has_token(conn)) {
         sim.figures.refused_token++;
         a.status = 403;
         a.text = "{\"message\":\"Forbidden\"}";
     }
-    if (a.status == 0 && fault != FAULT_CUT_BEFORE)
-        api_answer(&a, info->request_method, info->request_uri + 6, info->query_string,
-                   body);
+    if (a.status == 0 && fault != FAULT_CUT_BEFORE) {
+        api_answer(&a, &r);
+        calls_answered(op, &r, &a, slow_ms ? FAULT_SLOW : fault);
+    }
     bool cut = fault == FAULT_CUT_BEFORE || fault == FAULT_CUT_AFTER;
     log_request(conn, info, cut ? 0 : a.status, start);
     pthread_mutex_unlock(&sim.lock);
@@ -258,7 +276,10 @@ main(int argc, char **argv)
     sigaddset(&signals, SIGINT);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     buf_init(&sim.log, LOG_MAX);
-    sim.switches = (struct switches){.limit = 5, .retry_after = 1, .seed = 1};
+    sim.switches =
+        (struct switches){.limit = 5, .retry_after = 1, .seed = 1, .ids = 1000000};
+    operations_load();
+    changes_start();
     sim.time_factor = (double)options_number(&o, "time-factor", 1);
     sim.deliver = (struct socket_address){
         .at.in = {.sin_family = AF_INET,

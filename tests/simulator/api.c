@@ -10,15 +10,14 @@
 
 enum { PAGE_PRESET = 20, PAGE_MOST = 100 };
 
-static void
+void
 say(struct answer *a, int status, const char *text)
 {
     a->status = status;
     a->text = text;
 }
 
-// The value of a query parameter, not decoded; empty when it is not there.
-static struct span
+struct span
 parameter(const char *query, const char *name)
 {
     struct span rest = span_of(query ? query : "");
@@ -126,8 +125,8 @@ missing_field(const cJSON *webhook)
     return NULL;
 }
 
-static void
-refuse_field(struct answer *a, const char *field)
+void
+refuse_field(struct answer *a, const char *field, const char *title)
 {
     char pointer[60];
 
@@ -136,9 +135,10 @@ refuse_field(struct answer *a, const char *field)
     a->json = cJSON_CreateObject();
     cJSON *error = cJSON_CreateObject();
     cJSON_AddItemToArray(cJSON_AddArrayToObject(a->json, "errors"), error);
-    cJSON_AddStringToObject(error, "title", "The field is required");
+    cJSON_AddStringToObject(error, "title", title);
     cJSON_AddStringToObject(error, "detail", "");
-    cJSON_AddStringToObject(error, "code", "field_missing");
+    cJSON_AddStringToObject(
+        error, "code", strstr(title, "required") ? "field_missing" : "field_invalid");
     cJSON_AddStringToObject(cJSON_AddObjectToObject(error, "source"), "pointer", pointer);
 }
 
@@ -148,7 +148,7 @@ create(struct answer *a, const cJSON *webhook)
     const char *missing = missing_field(webhook);
 
     if (missing)
-        refuse_field(a, missing);
+        refuse_field(a, missing, "The field is required");
     else
         show_written(a, 201, account_add(webhook), webhook);
     if (!missing && sim.switches.no_id > 0) {
@@ -251,10 +251,12 @@ webhooks(struct answer *a, const char *method, const char *path, const char *que
 }
 
 void
-api_answer(struct answer *a, const char *method, const char *path, const char *query,
-           struct span body)
+api_answer(struct answer *a, const struct request *r)
 {
-    cJSON *root = body.len ? cJSON_ParseWithLength(body.at, body.len) : NULL;
+    const char *method = r->method, *path = r->path;
+    cJSON *root = r->body.len ? cJSON_ParseWithLength(r->body.at, r->body.len) : NULL;
+    const struct operation *op = operations_find(path);
+    bool is_put = strcmp(method, "PUT") == 0, is_get = strcmp(method, "GET") == 0;
 
     if (strcmp(path, "/users/me") == 0 && sim.switches.me_status)
         say(a, sim.switches.me_status, "{}");
@@ -265,10 +267,12 @@ api_answer(struct answer *a, const char *method, const char *path, const char *q
     else if (sim.switches.forbid)
         say(a, 403,
             "{\"message\":\"You don't have permission to access this resource\"}");
-    else if (strcmp(path, "/webhook/events") == 0 && strcmp(method, "GET") == 0)
+    else if (strcmp(path, "/webhook/events") == 0 && is_get)
         events(a);
     else if (strncmp(path, "/webhooks", 9) == 0)
-        webhooks(a, method, path + 9, query, cJSON_GetObjectItem(root, "webhook"));
+        webhooks(a, method, path + 9, r->query, cJSON_GetObjectItem(root, "webhook"));
+    else if (op && (is_put || is_get))
+        operations_answer(a, r, op, root);
     else
         say(a, 404, "<!DOCTYPE html><html><body>Not Found</body></html>");
     cJSON_Delete(root);

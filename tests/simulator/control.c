@@ -1,8 +1,21 @@
 // What a test asks of the simulator, and AC does not have:
 //   POST /sim/switch {"cut_after":1,...}     GET /sim/figures    GET /sim/log (JSON lines)
-//   POST /sim/answer {"count":2,"status":403,"body":"...","headers":"Name: value\r\n"}
+//   POST /sim/answer {"count":2,"status":403,"body":"...","headers":"Name: value\r\n"}, for all
+//     or with "path":"contacts/66" for one; a "status" of 0 ends the connection, not done
 //   GET /sim/hooks, POST /sim/hooks {webhook}, PUT or DELETE /sim/hooks/ID (drift)
 //   POST /sim/odd [rows] (JSON that lists hold as it is)
+// Of the PUT operations:
+//   GET /sim/objects {"contacts/66":{...}}: what they changed; null: removed
+//   PUT /sim/objects/contacts/66 {fields} sets one, DELETE removes it: 404 from then on
+//   GET /sim/calls {"all":{"requests":9,"max_per_second":5},"commands":{...},
+//     "operations":{"Contact_updateContact":{"requests":3,"accepted":2},...}}; "commands" are all
+//     operations but that of webhooks; max_per_second: the most in any second (time-factor
+//     counts), refused ones included
+//   GET /sim/writes: what was done, in order, a JSON line each: n, operation, path, query, body,
+//     status, fault ("", or what became of the answer), us (monotonic), time
+//   DELETE /sim/calls forgets both
+// An accepted change is posted as the event that AC makes of it to the hooks that ask for it from
+// source api; figures: caused, and waiting until they are posted.
 #include "sim.h"
 
 #include "base/text.h"
@@ -52,6 +65,8 @@ show_figures(struct answer *a)
     add(a->json, "doubled", f->doubled);
     add(a->json, "ok", f->ok);
     add(a->json, "other", f->other);
+    add(a->json, "caused", f->caused);
+    add(a->json, "waiting", f->waiting);
     add(a->json, "hooks", sim.hooks_len);
 }
 
@@ -93,19 +108,74 @@ text_in(const cJSON *root, const char *name)
     return cJSON_IsString(item) ? item->valuestring : "";
 }
 
+static struct canned *
+find_canned(const char *path)
+{
+    struct canned *free = NULL;
+
+    for (size_t i = CANNED_MAX; i-- > 0;) {
+        struct canned *c = &sim.canned[i];
+        if (strcmp(c->path, path) == 0)
+            return c;
+        if (c->count <= 0)
+            free = c;
+    }
+    return free;
+}
+
 static void
 set_canned(struct answer *a, const cJSON *root)
 {
-    struct canned *c = &sim.canned;
+    const char *path = text_in(root, "path");
+    struct canned *c = find_canned(path);
     const cJSON *status = cJSON_GetObjectItem(root, "status"),
                 *count = cJSON_GetObjectItem(root, "count");
 
+    if (!c) {
+        a->status = 400;
+        a->text = "too many paths have answers\n";
+        return;
+    }
+    snprintf(c->path, sizeof c->path, "%s", path);
     c->status = status ? status->valueint : 200;
     c->count = count ? count->valueint : 1;
     snprintf(c->body, sizeof c->body, "%s", text_in(root, "body"));
     snprintf(c->headers, sizeof c->headers, "%s", text_in(root, "headers"));
     a->status = 200;
     a->text = "{}";
+}
+
+static void
+show(struct answer *a, cJSON *json)
+{
+    a->status = 200;
+    a->json = json;
+}
+
+// The pages of the PUT operations; false for others.
+static bool
+answer_operations(struct answer *a, const char *method, const char *path,
+                  const cJSON *root)
+{
+    bool is_get = strcmp(method, "GET") == 0, is_delete = strcmp(method, "DELETE") == 0;
+
+    if (strcmp(path, "/objects") == 0 && is_get) {
+        show(a, objects_json());
+    } else if (strcmp(path, "/calls") == 0 && is_get) {
+        show(a, calls_json());
+    } else if (strcmp(path, "/writes") == 0 && is_get) {
+        say(a, 200, buf_text(&calls_writes));
+    } else if (strcmp(path, "/calls") == 0 && is_delete) {
+        calls_forget();
+        say(a, 200, "{}");
+    } else if (strncmp(path, "/objects/", 9) == 0 &&
+               (is_delete || cJSON_IsObject(root))) {
+        objects_set(path + 9, is_delete ? NULL : cJSON_Duplicate(root, true));
+        say(a, 200, "{}");
+    } else {
+        return false;
+    }
+    return true;
 }
 
 void
@@ -135,7 +205,7 @@ control_answer(struct answer *a, const char *method, const char *path, struct sp
         a->text = "{}";
     } else if (strncmp(path, "/hooks/", 7) == 0) {
         change_hook(a, method, path + 7, root);
-    } else {
+    } else if (!answer_operations(a, method, path, root)) {
         a->status = 404;
         a->text = "unknown page of the simulator\n";
     }

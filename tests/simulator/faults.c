@@ -3,6 +3,7 @@
 #include "base/clock.h"
 
 #include <stdio.h>
+#include <time.h>
 
 int *
 switches_find(const char *name)
@@ -63,7 +64,12 @@ switches_find(const char *name)
                  {"add_to_total", &s->add_to_total},
                  {"fail_offset", &s->fail_offset},
                  {"endless", &s->endless},
-                 {"no_id", &s->no_id}};
+                 {"no_id", &s->no_id},
+                 {"ids", &s->ids},
+                 {"html_522", &s->html_522},
+                 {"html_524", &s->html_524},
+                 {"empty_ok", &s->empty_ok},
+                 {"retry_dates", &s->retry_dates}};
 
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (strcmp(table[i].name, name) == 0)
@@ -100,12 +106,38 @@ refuse(struct answer *a, int status, const char *text)
 }
 
 static void
+write_date(char *to, size_t size, int seconds)
+{
+    time_t when = time(NULL) + seconds;
+    struct tm utc;
+
+    gmtime_r(&when, &utc);
+    strftime(to, size, "%a, %d %b %Y %H:%M:%S GMT", &utc);
+}
+
+// The proxy before AC did not reach it.
+static void
+refuse_522(struct answer *a)
+{
+    refuse(a, 522,
+           "<!DOCTYPE html><html><title>522: Connection timed out</title></html>");
+}
+
+static void
 refuse_later(struct answer *a, int status)
 {
     int seconds = (int)(sim.switches.retry_after / sim.time_factor);
+    char now[40], then[40];
 
     refuse(a, status, status == 429 ? "{\"message\":\"Too Many Requests\"}" : "");
-    snprintf(a->headers, sizeof a->headers, "Retry-After: %d\r\n", seconds);
+    if (sim.switches.retry_dates == 0 ||
+        (int)(random_next() % 1000) >= sim.switches.retry_dates) {
+        snprintf(a->headers, sizeof a->headers, "Retry-After: %d\r\n", seconds);
+        return;
+    }
+    write_date(now, sizeof now, 0);
+    write_date(then, sizeof then, seconds);
+    snprintf(a->headers, sizeof a->headers, "Date: %s\r\nRetry-After: %s\r\n", now, then);
 }
 
 // AC allows 5 requests in any second for the whole account.
@@ -135,7 +167,7 @@ chaos(bool is_write, struct answer *a, int *slow_ms)
         *slow_ms = sim.switches.slow_ms; // done, but answered too late
         return FAULT_NONE;
     }
-    switch (random_next() % (is_write ? 7 : 5)) {
+    switch (random_next() % (is_write ? 9 : 6)) {
     case 0:
         refuse_later(a, 429);
         return FAULT_NONE;
@@ -150,21 +182,45 @@ chaos(bool is_write, struct answer *a, int *slow_ms)
         refuse(a, 500, "{}");
         return FAULT_NONE;
     case 5:
+        refuse_522(a);
+        return FAULT_NONE;
+    case 6:
         return FAULT_CUT_BEFORE;
-    default:
+    case 7:
         return FAULT_CUT_AFTER;
+    default:
+        return FAULT_524;
     }
 }
 
+static struct canned *
+find_canned(const char *path)
+{
+    for (size_t i = 0; i < CANNED_MAX; i++)
+        if ((*sim.canned[i].path == '\0' || strcmp(sim.canned[i].path, path + 1) == 0) &&
+            takes(&sim.canned[i].count))
+            return &sim.canned[i];
+    return NULL;
+}
+
+static enum fault
+answer_canned(struct answer *a, const struct canned *c)
+{
+    refuse(a, c->status, c->body);
+    snprintf(a->headers, sizeof a->headers, "%s", c->headers);
+    return c->status ? FAULT_NONE : FAULT_CUT_BEFORE;
+}
+
 enum fault
-faults_pick(bool is_write, struct answer *a, int *slow_ms)
+faults_pick(const struct request *r, struct answer *a, int *slow_ms)
 {
     struct switches *s = &sim.switches;
+    const struct canned *canned = find_canned(r->path);
+    bool is_write = r->is_write;
 
     *slow_ms = takes(&s->slow) ? s->slow_ms : 0;
-    if (takes(&sim.canned.count)) {
-        refuse(a, sim.canned.status, sim.canned.body);
-        snprintf(a->headers, sizeof a->headers, "%s", sim.canned.headers);
+    if (canned) {
+        return answer_canned(a, canned);
     } else if (is_over_limit()) {
         sim.figures.throttled++;
         refuse_later(a, s->limit_503 ? 503 : 429);
@@ -183,6 +239,12 @@ faults_pick(bool is_write, struct answer *a, int *slow_ms)
                "{\"errors\":[{\"title\":\"The name is not accepted\",\"detail\":\"\","
                "\"code\":\"field_invalid\",\"source\":{\"pointer\":"
                "\"/data/attributes/name\"}}]}");
+    } else if (takes(&s->html_522)) {
+        refuse_522(a);
+    } else if (is_write && takes(&s->html_524)) {
+        return FAULT_524;
+    } else if (is_write && takes(&s->empty_ok)) {
+        return FAULT_EMPTY;
     } else if (is_write && takes(&s->cut_before)) {
         return FAULT_CUT_BEFORE;
     } else if (is_write && takes(&s->cut_after)) {

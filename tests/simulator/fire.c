@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static bool
-has(const cJSON *words, const char *word)
+bool
+words_have(const cJSON *words, const char *word)
 {
     const cJSON *item;
 
@@ -38,7 +38,8 @@ knows_lists(const char *type)
 static bool
 wants(const struct sim_hook *h, const struct firing *f)
 {
-    return !h->dead && has(h->events, f->type) && has(h->sources, f->source) &&
+    return !h->dead && words_have(h->events, f->type) &&
+           words_have(h->sources, f->source) &&
            (h->list == 0 || !knows_lists(f->type) || h->list == f->list);
 }
 
@@ -115,7 +116,9 @@ fire(const struct firing *f)
     size_t posts = 0, len = find_targets(f, &targets, &number);
 
     buf_init(&body, 1 << 20);
-    if (samples_find(&sample, span_of(f->type)))
+    if (f->body.len)
+        sample = (struct sample){span_of(f->type), f->body};
+    if (f->body.len || samples_find(&sample, span_of(f->type)))
         samples_vary(&body, &sample, number);
     for (size_t i = 0; i < len; i++) {
         for (int n = 0; n < targets[i].times; n++, posts++)

@@ -61,16 +61,26 @@ struct switches {
     int fail_offset; // pages that begin behind so many rows are 500
     int endless;     // a page is always full of new rows
     int no_id;       // a count: a 201 without a body
+    // what the operations meet (operations.c)
+    int ids; // objects with numbers from 1 to this are there from the start
+    int html_522,
+        html_524;    // counts: pages of the proxy before AC: not done, and done (writes)
+    int empty_ok;    // a count: writes that are done are answered 200 without a body
+    int retry_dates; // so many of 1,000 Retry-After are dates
 };
 
 struct figures {
-    uint64_t requests, writes, refused_token, throttled, fired, doubled, ok, other;
+    uint64_t requests, writes, refused_token, throttled, fired, doubled, ok, other,
+        caused, waiting; // events by changes; those not posted yet
 };
 
-// What the next `count` API requests are answered, whatever they ask: POST /sim/answer.
+// What the next `count` API requests are answered, whatever they ask, or those of one path:
+// POST /sim/answer. Status 0: the connection ends.
+enum { CANNED_MAX = 16 };
+
 struct canned {
     int count, status;
-    char body[1024], headers[256];
+    char path[200], body[1024], headers[256];
 };
 
 struct sim {
@@ -88,10 +98,16 @@ struct sim {
     double time_factor;
     size_t remaining; // of the limit, after the request under way
     struct socket_address deliver;
-    struct canned canned;
+    struct canned canned[CANNED_MAX];
 };
 
 extern struct sim sim;
+
+struct request {
+    const char *method, *path, *query; // the path after /api/3
+    struct span body;
+    bool is_write, validate_only;
+};
 
 // An answer under construction.
 struct answer {
@@ -99,15 +115,25 @@ struct answer {
     cJSON *json;      // taken, or NULL
     const char *text; // used when json is NULL
     char headers[400];
+    bool is_trial; // accepted, and nothing changed
 };
 
-enum fault { FAULT_NONE, FAULT_CUT_BEFORE, FAULT_CUT_AFTER, FAULT_TRUNCATE, FAULT_HTML };
+enum fault {
+    FAULT_NONE,
+    FAULT_CUT_BEFORE,
+    FAULT_CUT_AFTER,
+    FAULT_TRUNCATE,
+    FAULT_HTML,
+    FAULT_524,   // done, answered by the proxy before AC
+    FAULT_EMPTY, // done, answered without a body
+    FAULT_SLOW   // done, answered late
+};
 
 // faults.c, with the lock
 int *switches_find(const char *name);
 uint64_t random_next(void);
 // faults_pick says what goes wrong with this request; may fill *a with a refusal.
-enum fault faults_pick(bool is_write, struct answer *a, int *slow_ms);
+enum fault faults_pick(const struct request *r, struct answer *a, int *slow_ms);
 
 // account.c, with the lock
 struct sim_hook *account_find(uint64_t id);
@@ -125,9 +151,50 @@ cJSON *rows_listed(void);     // what a list shows
 cJSON *rows_one(uint64_t id); // what GET of one shows, NULL: nothing
 void rows_page(cJSON *root, cJSON *rows, size_t offset, size_t limit);
 
+// operations.c, with the lock: the PUT operations. A row of operations.txt, and how often it
+// was asked for and done.
+struct operation {
+    struct span id, path, codes, event, parameters;
+    char *envelope;
+    bool needs_envelope;
+    uint64_t requests, accepted;
+};
+
+extern struct operation operations[];
+extern size_t operations_len;
+void operations_load(void);
+struct operation *operations_find(const char *path); // NULL: none has this path
+void operations_answer(struct answer *a, const struct request *r,
+                       const struct operation *op, const cJSON *root);
+
+// objects.c, with the lock
+bool objects_has(const char *path);
+cJSON *objects_get(const char *path); // a copy; empty when nothing was changed yet
+void objects_set(const char *path, cJSON *fields); // NULL: removed
+// objects_move sets the member of all below the prefix that have `from`, and shows them.
+cJSON *objects_move(const char *prefix, const char *member, struct span from,
+                    const cJSON *to);
+cJSON *objects_json(void);
+
+// calls.c, with the lock: what was asked for, how fast, and what was done
+struct operation *calls_count(const struct request *r);
+void calls_answered(struct operation *op, const struct request *r, const struct answer *a,
+                    enum fault fault);
+cJSON *calls_json(void);
+void calls_forget(void);
+extern struct buf calls_writes; // JSON lines
+
+// changes.c, with the lock: a change fires the event ("update:id") at the hooks that ask for
+// it from source api, after the answer and in order. `fields` is the object, `sent` the change.
+void changes_cause(struct span event, const cJSON *fields, const cJSON *sent);
+void changes_start(void);
+
 // api.c, control.c: answer a request, with the lock
-void api_answer(struct answer *a, const char *method, const char *path, const char *query,
-                struct span body);
+void api_answer(struct answer *a, const struct request *r);
+void say(struct answer *a, int status, const char *text);
+void refuse_field(struct answer *a, const char *field, const char *title);
+// The value of a query parameter, not decoded; empty when it is not there.
+struct span parameter(const char *query, const char *name);
 void control_answer(struct answer *a, const char *method, const char *path,
                     struct span body);
 
@@ -136,8 +203,10 @@ struct firing {
     const char *type, *source;
     uint64_t list;
     int double_per_mille;
+    struct span body; // empty: that of the type's sample
 };
 size_t fire(const struct firing *f);
+bool words_have(const cJSON *words, const char *word);
 void fire_start(double rate); // for ever, in a thread
 
 #endif
