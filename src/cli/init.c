@@ -36,7 +36,7 @@ static const struct {
     [PUBLIC_URL] = {"public_url", "public-url",
                     "Public URL of this machine, to which ActiveCampaign posts "
                     "(https://HOST)",
-                    "https://hooks.acme.example"},
+                    "https://hooks.acme.example", .has_default = false},
     [REDIS_URL] = {"redis.url", "redis-url", "Redis URL", "redis://127.0.0.1:6379/0",
                    .has_default = true},
 };
@@ -404,7 +404,7 @@ make_all(struct init *in, struct err *err)
 {
     if (check_place(in, err) < 0)
         return -1;
-    for (int i = 0; i < ANSWERS; i++)
+    for (enum answer i = 0; i < ANSWERS; i++)
         if (answer(in, i, err) < 0 || (i == API_URL && take_token(in, err) < 0))
             return -1;
     if (make_secret(&in->secret, err) < 0 || make_config(in, err) < 0)

@@ -118,8 +118,8 @@ class Terminal:
         self.text = ""
         self.fd, inside = pty.openpty()
         self.process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child",
-             "sh", HERE / "enter.sh", root, root.parent / "packages", user, *command],
+            ["setpriv", "--pdeathsig", "KILL",
+             "unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", HERE / "enter.sh", root, root.parent / "packages", user, *command],
             stdin=inside, stdout=inside, stderr=inside, start_new_session=True)
         os.close(inside)
 
