@@ -119,7 +119,8 @@ class Terminal:
         self.fd, inside = pty.openpty()
         self.process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL",
-             "unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", HERE / "enter.sh", root, root.parent / "packages", user, *command],
+             "unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", HERE / "enter.sh",
+             root, root.parent / "packages", user, *command],
             stdin=inside, stdout=inside, stderr=inside, start_new_session=True)
         os.close(inside)
 
