@@ -42,23 +42,23 @@ run_completion(void *cli, struct err *err)
                     "completions are available for bash, zsh and fish");
 }
 
-static const struct command completion_commands[] = {
+static const struct subcommand completion_commands[] = {
     {"completion", "<shell>", "print the completion script for bash, zsh or fish", 1, 1,
      NULL, run_completion, false, shell_words},
     {0},
 };
 
-static const struct command *const tables[] = {cli_init_commands,
-                                               cli_check_commands,
-                                               cli_doctor_commands,
-                                               cli_send_commands,
-                                               cli_tail_commands,
-                                               cli_status_commands,
-                                               cli_journal_commands,
-                                               cli_repair_commands,
-                                               cli_dead_commands,
-                                               completion_commands,
-                                               NULL};
+static const struct subcommand *const tables[] = {cli_init_commands,
+                                                  cli_check_commands,
+                                                  cli_doctor_commands,
+                                                  cli_send_commands,
+                                                  cli_tail_commands,
+                                                  cli_status_commands,
+                                                  cli_journal_commands,
+                                                  cli_repair_commands,
+                                                  cli_dead_commands,
+                                                  completion_commands,
+                                                  NULL};
 
 static const struct program program = {
     .name = "acrelay",

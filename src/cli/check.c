@@ -475,7 +475,7 @@ static const struct option check_options[] = {
     {0},
 };
 
-const struct command cli_check_commands[] = {
+const struct subcommand cli_check_commands[] = {
     {"check", "", "check the configuration, secrets, Redis, directory and ports", 0, 0,
      check_options, run_check, false, NULL},
     {0},

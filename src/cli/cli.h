@@ -38,7 +38,7 @@ struct cli {
     struct admin_state receiver, worker; // once asked
 };
 
-extern const struct command cli_check_commands[], cli_doctor_commands[],
+extern const struct subcommand cli_check_commands[], cli_doctor_commands[],
     cli_send_commands[], cli_tail_commands[], cli_status_commands[],
     cli_journal_commands[], cli_repair_commands[], cli_dead_commands[],
     cli_init_commands[];

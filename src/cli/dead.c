@@ -395,7 +395,7 @@ static const struct option dead_drop_options[] = {
     {0},
 };
 
-const struct command cli_dead_commands[] = {
+const struct subcommand cli_dead_commands[] = {
     {"dead list", "", "list the dead letters", 0, 0, dead_options, run_dead_list, true,
      NULL},
     {"dead show", "<entry id>", "show one dead letter with its bytes", 1, 1, NULL,

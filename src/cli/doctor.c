@@ -456,7 +456,7 @@ static const struct option doctor_options[] = {
     {0},
 };
 
-const struct command cli_doctor_commands[] = {
+const struct subcommand cli_doctor_commands[] = {
     {"doctor", "", "examine the whole installation, and say what to do", 0, 0,
      doctor_options, run_doctor, false, NULL},
     {0},

@@ -450,7 +450,7 @@ static const struct option init_options[] = {
     {0},
 };
 
-const struct command cli_init_commands[] = {
+const struct subcommand cli_init_commands[] = {
     {"init", "", "create the configuration, the secret and the API key's file", 0, 0,
      init_options, run_init, false, NULL},
     {0},

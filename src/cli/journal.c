@@ -354,7 +354,7 @@ static const struct option dump_options[] = {
     {0},
 };
 
-const struct command cli_journal_commands[] = {
+const struct subcommand cli_journal_commands[] = {
     {"journal ls", "", "show what the journal contains", 0, 0, journal_options,
      run_journal_ls, false, NULL},
     {"journal dump", "", "show the deliveries in the journal", 0, 0, dump_options,

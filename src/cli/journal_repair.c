@@ -257,7 +257,7 @@ static const struct option claim_options[] = {
     {0},
 };
 
-const struct command cli_repair_commands[] = {
+const struct subcommand cli_repair_commands[] = {
     {"journal replay", "", "add deliveries to their streams again", 0, 0, replay_options,
      run_journal_replay, true, NULL},
     {"journal salvage", "", "save every readable delivery to a file, or post it", 0, 0,

@@ -351,7 +351,7 @@ static const struct option send_options[] = {
     {0},
 };
 
-const struct command cli_send_commands[] = {
+const struct subcommand cli_send_commands[] = {
     {"token", "<hook>", "print a hook's URL, which is a password", 1, 1, token_options,
      run_token, true, NULL},
     {"send", "[<type>...|all]", "post realistic sample events to the receiver", 0, 64,

@@ -350,7 +350,7 @@ static const struct option reload_options[] = {
     {0},
 };
 
-const struct command cli_status_commands[] = {
+const struct subcommand cli_status_commands[] = {
     {"status", "", "show everything on one screen", 0, 0, NULL, run_status, false, NULL},
     {"reload", "",
      "make acrelayd read its configuration and secrets again, and report the result", 0,

@@ -359,7 +359,7 @@ static const struct option tail_options[] = {
     {0},
 };
 
-const struct command cli_tail_commands[] = {
+const struct subcommand cli_tail_commands[] = {
     {"tail", "", "show events as they reach the stream", 0, 0, tail_options, run_tail,
      true, NULL},
     {0},

@@ -28,11 +28,11 @@ static const struct span none;
 
 // --- the tables -------------------------------------------------------------------------
 
-static const struct command *
+static const struct subcommand *
 command_at(const struct program *p, size_t n)
 {
-    for (const struct command *const *table = p->commands; table && *table; table++)
-        for (const struct command *c = *table; c->name; c++)
+    for (const struct subcommand *const *table = p->commands; table && *table; table++)
+        for (const struct subcommand *c = *table; c->name; c++)
             if (n-- == 0)
                 return c;
     return NULL;
@@ -63,11 +63,11 @@ find_in(const struct option *table, struct span name, struct nearest *near)
 // Before the command is known (NULL) any command's option of this name is found. `near` may be
 // NULL.
 static const struct option *
-find_option(const struct program *p, const struct command *c, struct span name,
+find_option(const struct program *p, const struct subcommand *c, struct span name,
             struct nearest *near)
 {
     const struct option *found = find_in(options_common, name, near);
-    const struct command *any;
+    const struct subcommand *any;
 
     if (!found)
         found = find_in(p->options, name, near);
@@ -130,7 +130,7 @@ next_word(const struct program *p, int argc, const char *const *argv, int from)
 static bool
 is_group(const struct program *p, struct span word)
 {
-    const struct command *c;
+    const struct subcommand *c;
     const char *second;
 
     for (size_t i = 0; (c = command_at(p, i)); i++)
@@ -158,10 +158,10 @@ find_place(struct place *at, const struct program *p, int argc, const char *cons
         snprintf(at->name, sizeof at->name, "%s %s", argv[at->first], argv[at->second]);
 }
 
-static const struct command *
+static const struct subcommand *
 find_command(const struct program *p, const struct place *at, struct nearest *near)
 {
-    const struct command *c;
+    const struct subcommand *c;
     const char *second;
 
     for (size_t i = 0; (c = command_at(p, i)); i++) {
@@ -203,7 +203,7 @@ write_options(FILE *to, const char *title, const struct option *table)
 static void
 write_commands(FILE *to, const struct program *p, struct span group)
 {
-    const struct command *c;
+    const struct subcommand *c;
     const char *second;
 
     fputs("\nCommands:\n", to);
@@ -214,7 +214,8 @@ write_commands(FILE *to, const struct program *p, struct span group)
 }
 
 static void
-write_help(FILE *to, const struct program *p, const struct command *c, struct span group)
+write_help(FILE *to, const struct program *p, const struct subcommand *c,
+           struct span group)
 {
     if (c) {
         fprintf(to, "Usage: %s %s [OPTION]...%s%s\n\n%s: %s.\n", p->name, c->name,
@@ -256,7 +257,7 @@ static void
 offer_commands(FILE *to, const struct program *p, struct span group)
 {
     struct span before = none;
-    const struct command *c;
+    const struct subcommand *c;
     const char *second;
 
     for (size_t i = 0; (c = command_at(p, i)); i++) {
@@ -280,7 +281,7 @@ write_completions(FILE *to, const struct program *p, const char *const *words,
 
     bool help = last > 0 && strcmp(words[0], "help") == 0;
     find_place(&at, p, last, words, help);
-    const struct command *c = find_command(p, &at, &unused);
+    const struct subcommand *c = find_command(p, &at, &unused);
     const struct option *before =
         last > 0 ? option_before_value(p, words[last - 1]) : NULL;
     if (before) {
@@ -394,7 +395,7 @@ read_words(struct options *o, int argc, char **argv, const struct place *at)
 static int
 check_count(const struct options *o)
 {
-    const struct command *c = o->command;
+    const struct subcommand *c = o->command;
     int min = c ? c->min : 0, max = c ? c->max : 0;
 
     if (o->arguments_len > max)

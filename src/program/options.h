@@ -29,7 +29,7 @@ struct option {
 #define OPTION_IS_NUMBER(name, sentence) {name, "N", sentence, OPTION_NUMBER, NULL}
 #define OPTION_IS_TEXT(name, value, sentence) {name, value, sentence, OPTION_TEXT, NULL}
 
-struct command {
+struct subcommand {
     const char *name;                           // "send" or "journal ls"
     const char *arguments;                      // "<type>..." in the help; "" for none
     const char *sentence;                       // one line, no full stop
@@ -44,8 +44,8 @@ struct command {
 struct program {
     const char *name;
     const char *sentence;
-    const struct command *const *commands; // tables of them; NULL-ended
-    const struct option *options;          // its own, beside those every program has
+    const struct subcommand *const *commands; // tables of them; NULL-ended
+    const struct option *options;             // its own, beside those every program has
     const char *more; // last paragraph of the help, before the exit codes
 };
 
@@ -58,7 +58,7 @@ enum { OPTIONS_MAX = 32 };
 // What was asked for. Texts are argv's own, valid as long as it.
 struct options {
     const struct program *program;
-    const struct command *command; // NULL where the program has none
+    const struct subcommand *command; // NULL where the program has none
     const char **arguments;
     int arguments_len;
     struct {

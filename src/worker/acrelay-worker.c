@@ -201,7 +201,7 @@ show_secrets(void *worker, struct err *err)
 
 // --- main ----------------------------------------------------------------------------------
 
-static const struct command commands[] = {
+static const struct subcommand commands[] = {
     {"apply", "", "make the webhooks at ActiveCampaign match the file", 0, 0, NULL, apply,
      true, NULL},
     {"recreate", "<hook>", "re-create a hook, then delete the old one", 1, 1, NULL,
@@ -211,8 +211,8 @@ static const struct command commands[] = {
     {0},
 };
 
-static const struct command *const tables[] = {worker_show_commands, commands,
-                                               worker_run_commands, NULL};
+static const struct subcommand *const tables[] = {worker_show_commands, commands,
+                                                  worker_run_commands, NULL};
 
 static const struct program program = {
     .name = "acrelay-worker",

@@ -484,7 +484,7 @@ run(void *worker, struct err *err)
     _exit(EXIT_CODE_OK);
 }
 
-const struct command worker_run_commands[] = {
+const struct subcommand worker_run_commands[] = {
     {"run", "", "keep them in sync: monitor, repair, report", 0, 0, NULL, run, false,
      NULL},
     {0},

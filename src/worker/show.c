@@ -473,7 +473,7 @@ static const struct option plan_options[] = {
     {0},
 };
 
-const struct command worker_show_commands[] = {
+const struct subcommand worker_show_commands[] = {
     {"plan", "", "show what apply would change at ActiveCampaign", 0, 0, plan_options,
      plan, true, NULL},
     {"list", "", "list every webhook of the account, ours and others'", 0, 0, NULL, list,

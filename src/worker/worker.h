@@ -37,7 +37,7 @@ void worker_unload(struct worker *w);
 void worker_replace(struct worker *w, const struct worker *fresh);
 
 // Commands that only show (show.c), and `run` (run.c).
-extern const struct command worker_show_commands[], worker_run_commands[];
+extern const struct subcommand worker_show_commands[], worker_run_commands[];
 
 // --- applying ------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ static const struct option from_options[] = {
     {0},
 };
 
-static const struct command commands[] = {
+static const struct subcommand commands[] = {
     {"status", "", "show everything", 0, 0, NULL, NULL, false, NULL},
     {"send", "[<type>...]", "post samples", 0, 64, send_options, NULL, false, NULL},
     {"tail", "", "show events", 0, 0, from_options, NULL, false, NULL},
@@ -38,7 +38,7 @@ static const struct command commands[] = {
     {0},
 };
 
-static const struct command *const tables[] = {commands, NULL};
+static const struct subcommand *const tables[] = {commands, NULL};
 
 static const struct program program_acrelay = {
     .name = "acrelay", .sentence = "Has commands.", .commands = tables};
@@ -248,7 +248,7 @@ check_width(const char *text)
 
 Test(options, help_names_everything_in_the_tables)
 {
-    for (const struct command *c = commands; c->name; c++) {
+    for (const struct subcommand *c = commands; c->name; c++) {
         char name[64];
         snprintf(name, sizeof name, "%s", c->name);
         char *second = strchr(name, ' ');
