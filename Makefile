@@ -110,11 +110,16 @@ BASH_TO  = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 ZSH_TO   = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 FISH_TO  = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 MAN_TO   = $(DESTDIR)$(PREFIX)/share/man
+# the plain units, and with @ those of one of several accounts, made from them
+SYSTEMD    := acrelayd.socket acrelayd.service acrelay-worker.service
+SYSTEMD_AT := acrelayd@.socket acrelayd@.service acrelay-worker@.service
 install: all man ## DESTDIR= PREFIX=; configuration goes to /etc/acrelay
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(PROGRAMS)
 	install -d $(UNITS_TO) $(BASH_TO) $(ZSH_TO) $(FISH_TO)
-	for unit in deploy/systemd/*; do \
-	    sed 's|/usr/local|$(PREFIX)|' $$unit >$(UNITS_TO)/$${unit##*/} || exit 1; done
+	for unit in $(SYSTEMD); do \
+	    sed 's|/usr/local|$(PREFIX)|' deploy/systemd/$$unit >$(UNITS_TO)/$$unit && \
+	    sed -f deploy/systemd/account.sed $(UNITS_TO)/$$unit \
+	        >$(UNITS_TO)/$${unit%.*}@.$${unit##*.} || exit 1; done
 	for page in $(MANUALS); do \
 	    install -D -m 644 $(BUILD)/man/$$page $(MAN_TO)/man$${page##*.}/$$page || exit 1; done
 	install -D -m 644 -t $(DOC) README.md LICENSE conf/acrelay.yaml deploy/CHANGELOG.md deploy/OPERATING.md
@@ -129,7 +134,7 @@ install: all man ## DESTDIR= PREFIX=; configuration goes to /etc/acrelay
 	$(BUILD)/acrelay completion fish >$(FISH_TO)/acrelay.fish
 uninstall: ## remove what install put there
 	rm -f $(PROGRAMS:$(BUILD)/%=$(DESTDIR)$(PREFIX)/bin/%)
-	rm -f $(patsubst deploy/systemd/%,$(UNITS_TO)/%,$(wildcard deploy/systemd/*))
+	rm -f $(addprefix $(UNITS_TO)/,$(SYSTEMD) $(SYSTEMD_AT))
 	rm -f $(foreach page,$(MANUALS),$(MAN_TO)/man$(lastword $(subst ., ,$(page)))/$(page))
 	rm -f $(BASH_TO)/acrelay $(ZSH_TO)/_acrelay $(FISH_TO)/acrelay.fish
 	rm -rf $(DOC) $(DESTDIR)$(PREFIX)/share/acrelay

@@ -79,7 +79,8 @@ if [ "$1" = configure ]; then
     if [ -d /run/systemd/system ]; then
         systemctl --system daemon-reload || true
         if [ -n "$2" ]; then
-            deb-systemd-invoke try-restart acrelayd.service acrelay-worker.service || true
+            deb-systemd-invoke try-restart acrelayd.service acrelay-worker.service \
+                'acrelayd@*.service' 'acrelay-worker@*.service' || true
         fi
     fi
     if [ ! -e /etc/acrelay/acrelay.yaml ]; then
@@ -98,7 +99,8 @@ cat >"$root/DEBIAN/prerm" <<'END'
 #!/bin/sh
 set -e
 if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
-    deb-systemd-invoke stop acrelayd.socket acrelayd.service acrelay-worker.service || true
+    deb-systemd-invoke stop acrelayd.socket 'acrelayd@*.socket' acrelayd.service \
+        'acrelayd@*.service' acrelay-worker.service 'acrelay-worker@*.service' || true
 fi
 END
 cat >"$root/DEBIAN/postrm" <<'END'
@@ -108,8 +110,10 @@ if [ "$1" = purge ]; then
     if command -v deb-systemd-helper >/dev/null; then
         deb-systemd-helper purge acrelayd.socket acrelayd.service acrelay-worker.service || true
     fi
-    # the journal; configuration and secrets in /etc/acrelay are yours and stay
-    rm -rf /var/lib/acrelay /var/lib/private/acrelay
+    # of the units of several accounts, which that does not know
+    find /etc/systemd/system -path '*.wants/acrelay*@*' -type l -delete 2>/dev/null || true
+    # the journals; configuration and secrets in /etc/acrelay are yours and stay
+    rm -rf /var/lib/acrelay /var/lib/acrelay-* /var/lib/private/acrelay /var/lib/private/acrelay-*
     if [ -n "$(ls -A /etc/acrelay 2>/dev/null)" ]; then
         echo "acrelay: left: /etc/acrelay (your configuration and secrets)"
     fi

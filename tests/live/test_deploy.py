@@ -43,11 +43,26 @@ def test_install_and_uninstall_leave_nothing_behind(installed):
     assert [path for path in installed.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.parametrize("unit, own", [("acrelayd.socket", 2), ("acrelayd.service", 8),
+                                       ("acrelay-worker.service", 8)])
+def test_the_units_of_an_account_have_its_name_in_all_that_two_must_not_share(installed, unit,
+                                                                              own):
+    units = installed / "usr/lib/systemd/system"
+    plain = (units / unit).read_text().splitlines()
+    named = (units / unit.replace(".", "@.")).read_text().splitlines()
+    others = [line for line in named if line not in plain and line[0] != "#"]
+    assert len(others) == own and all("%i" in line for line in others), others
+    # what is the plain unit's alone: paths, ports, a user
+    alone = (r"8080|/acrelay\.yaml|acrelayd\.socket|^User=|Directory=[a-z-]*$"
+             r"|/etc/acrelay/[a-z]|Credential=[a-z]")
+    assert [line for line in named if re.search(alone, line)] == []
+
+
 @needs_systemd
 def test_units_are_clean_and_little_exposed(tmp_path):
     make("install", f"DESTDIR={tmp_path}", f"PREFIX={tmp_path}/usr")
     units = sorted((tmp_path / f"{tmp_path}/usr/lib/systemd/system".lstrip("/")).iterdir())
-    assert len(units) == 3
+    assert len(units) == 6
     for unit in units:  # the programs are where the units say
         unit.write_text(unit.read_text().replace(f"{tmp_path}/usr/bin", str(harness.BUILD)))
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", *units],
@@ -55,7 +70,7 @@ def test_units_are_clean_and_little_exposed(tmp_path):
     told = [line for line in done.stderr.splitlines() if "acrelay" in line]
     assert done.returncode == 0 and told == [], done.stderr
     services = [unit for unit in units if unit.suffix == ".service"]
-    assert len(services) == 2
+    assert len(services) == 4
     for unit in services:
         done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager",
                                unit], capture_output=True, text=True, timeout=60)

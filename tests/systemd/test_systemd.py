@@ -303,6 +303,79 @@ def test_a_busy_journal_loses_nothing(world):
     world.assert_healed()
 
 
+# --- several accounts -----------------------------------------------------------------------------
+
+API = {"north": 8090, "south": 8091}  # where each account's simulator answers
+NAMED = ("acrelayd@{}.socket", "acrelayd@{}.service", "acrelay-worker@{}.service")
+LISTEN = "/etc/systemd/system/acrelayd@south.socket.d/listen.conf"
+
+
+def account(box, name, listen, admin):
+    box.write(f"/etc/acrelay/{name}.yaml", (
+        f"account: {{name: {name}, api_url: 'http://127.0.0.1:{API[name]}',"
+        f" api_token_file: {name}-api-token}}\n"
+        f"public_url: https://{name}.example\n"
+        f"secret_files: [{name}-hook-secret]\n"
+        f"redis: {{namespace: {name}}}\n"
+        f"receiver: {{listen: ['{listen}'], admin: '127.0.0.1:{admin}'}}\n"
+        f"worker: {{admin: '127.0.0.1:{admin + 1}'}}\n"
+        "hooks:\n  - {name: contacts, events: [subscribe]}\n"))
+    box.write(f"/etc/acrelay/{name}-hook-secret", f"{name}, with thirty-two bytes and more\n",
+              0o600)
+    box.write(f"/etc/acrelay/{name}-api-token", f"token-of-{name}-0123456789\n", 0o600)
+
+
+@pytest.fixture
+def simulators(world, tmp_path):
+    """One for each account; that of `south` delivers to its port."""
+    started = []
+    for name, port in API.items():
+        token = tmp_path / name
+        token.write_text(f"token-of-{name}-0123456789\n")
+        token.chmod(0o600)
+        started.append(subprocess.Popen(
+            world.box.outside(str(harness.BUILD / "acsim"), "--port", str(port), "--token-file",
+                              str(token), "--deliver-to", "8082"),
+            stdout=subprocess.PIPE, text=True, preexec_fn=machine.die_with_parent))
+        assert "http://" in started[-1].stdout.readline()
+    yield
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def named(*names):
+    return [unit.format(name) for name in names for unit in NAMED]
+
+
+def test_two_accounts_run_beside_the_plain_units(world, simulators):
+    box = world.box
+
+    def redis(*words):
+        return box.run("redis-cli", *words).stdout.strip()
+    account(box, "north", "unix:/run/acrelay/north.sock", 9280)
+    account(box, "south", "127.0.0.1:8082", 9380)
+    box.run("mkdir", "-p", os.path.dirname(LISTEN))
+    box.write(LISTEN, "[Socket]\nListenStream=\nListenStream=127.0.0.1:8082\n")
+    world.systemctl("daemon-reload")
+    assert world.systemctl("enable", "--now", *named(*API)) == 0
+    for name in API:
+        wait_for("the webhook", lambda: '"registered"' in redis("hget", f"{{{name}}}:hooks",
+                                                                "contacts"))
+        assert box.run("acrelay", "check", "--account", name).returncode == 0
+        shown = box.run("systemctl", "status", "--no-pager", *named(name)).stdout
+        assert shown.count("Active: active") == 3 and shown.count(f"({name})") >= 3, shown
+        print(shown)
+    box.run("acrelay", "send", "subscribe", "--account", "north")
+    box.run("curl", "-sf", "-d", '{"type": "subscribe"}', f"http://127.0.0.1:{API['south']}/sim/fire")
+    for name in API:
+        wait_for("its event", lambda: redis("xlen", f"{{{name}}}:events") == "1")
+        assert f"/activecampaign/{name}/contacts" in redis("xrange", f"{{{name}}}:events", "-", "+")
+        box.run("test", "-s", f"/var/lib/acrelay-{name}/last-good.yaml")
+        assert world.systemctl("reload", *named(name)[1:]) == 0
+
+
 # --- stop, upgrade, boot ------------------------------------------------------------------------
 
 MANUAL = (harness.ROOT / "deploy/OPERATING.md").read_text()
@@ -350,9 +423,11 @@ def next_package(world, package, directory):
 
 
 def test_an_upgrade_loses_nothing(world, package, tmp_path):
-    pid = world.state(what="MainPID")
+    services = ["acrelayd", *named(*API)[1::3]]
+    pids = [world.state(unit, "MainPID") for unit in services]
     installed(world.box, next_package(world, package, tmp_path))
-    assert world.state(what="MainPID") not in ("0", pid)
+    for unit, pid in zip(services, pids):
+        assert world.state(unit, "MainPID") not in ("0", pid)
     world.wait_answered()
     assert world.systemctl("is-enabled", "acrelayd.socket", "acrelayd") == 0
     version = world.box.run("dpkg-query", "-W", "-f", "${Version}", "acrelay").stdout
@@ -373,6 +448,8 @@ def boot_again(world):
 def test_a_boot_serves(world):
     boot_again(world)
     world.wait_answered()
+    for unit in named(*API)[1::3]:
+        assert world.state(unit) == "active"
 
 
 def test_a_boot_with_a_broken_file_loses_nothing(world):
@@ -453,6 +530,8 @@ def test_a_purge_leaves_what_it_says_and_no_more(world):
     assert "left: /etc/acrelay" in said
     links = box.run("find", "/etc/systemd/system", "-name", "*acrelay*", "-type", "l").stdout
     assert links == ""
-    box.run("test", "!", "-e", "/var/lib/private/acrelay", "-a", "!", "-e", "/var/lib/acrelay")
+    assert box.run("sh", "-c", "ls -d /var/lib/acrelay* /var/lib/private/acrelay*",
+                   check=False).stdout == ""
     box.run("test", "-s", SECRET)
-    assert world.systemctl("is-active", "acrelayd.socket") != 0
+    for unit in (*UNITS, *named(*API)):
+        assert world.systemctl("is-active", unit) != 0
