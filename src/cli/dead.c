@@ -249,7 +249,7 @@ restore(struct dead *dead, struct buf *stored, struct record *record, struct err
     struct delivery d = {.hook = field(dead, "hook"),
                          .type = field(dead, "content-type"),
                          .query = field(dead, "query")};
-    const struct config_hook *hook = config_find_hook(c, d.hook);
+    const struct config_hook *hook = config_find_served(c, d.hook);
     const char *why = NULL;
 
     if (read_raw(dead, &d.body, err) < 0)

@@ -130,7 +130,7 @@ post_record(const struct record *record, void *context, struct err *err)
 
     if (delivery_decode(&d, record->payload, NULL) < 0)
         why = "it cannot be parsed";
-    else if (!config_find_hook(p->cli->config, d.hook))
+    else if (!config_find_served(p->cli->config, d.hook))
         why = "its hook is not in the configuration";
     else if ((code = poster_post(&p->poster, &d, err)) >= 0 && code != 200)
         err_exit(err, EXIT_CODE_UNAVAILABLE, "the receiver answers %d", code);

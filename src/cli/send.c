@@ -106,7 +106,7 @@ has_hook(const struct cli *c, const char *name, struct err *err)
 {
     struct nearest near = nearest_start(span_of(name));
 
-    if (config_find_hook(c->config, near.asked))
+    if (config_find_served(c->config, near.asked))
         return true;
     for (size_t i = 0; i < c->config->hooks_len; i++)
         nearest_try(&near, span_of(c->config->hooks[i].name));

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "config/value.h"
+#include "event/delivery.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,6 +129,23 @@ config_find_hook(const struct config *c, struct span name)
         if (span_is(name, c->hooks[i].name))
             return &c->hooks[i];
     return NULL;
+}
+
+const struct config_hook *
+config_served(const struct config *c, size_t i)
+{
+    static char name[] = CONFIG_TEST_HOOK;
+    static const struct config_hook test = {
+        .name = name, .stream = name, .duplicates = DELIVERY_KEEP};
+
+    return i < c->hooks_len ? &c->hooks[i] : &test;
+}
+
+const struct config_hook *
+config_find_served(const struct config *c, struct span name)
+{
+    return span_is(name, CONFIG_TEST_HOOK) ? config_served(c, c->hooks_len)
+                                           : config_find_hook(c, name);
 }
 
 void

@@ -154,6 +154,17 @@ const struct config_hook *config_find_hook(const struct config *c, struct span n
 enum { CONFIG_SUFFIX = 64 };
 const char *config_suffix(const char *file, char to[CONFIG_SUFFIX]);
 
+// The receiver also serves the test hook, so that the way from public_url to a stream can be tried at
+// any time: it is in no file, and never registered at ActiveCampaign; its stream of the same name is
+// for nobody but who tries, and is trimmed to some CONFIG_TEST_ENTRIES.
+#define CONFIG_TEST_HOOK "acrelay-test"
+enum { CONFIG_TEST_ENTRIES = 1000 };
+
+// config_served is hook i of those that are served: the file's hooks_len, and then the test hook.
+// config_find_served finds one of them by name.
+const struct config_hook *config_served(const struct config *c, size_t i);
+const struct config_hook *config_find_served(const struct config *c, struct span name);
+
 // config_check_reload: -1 with *err when settings differ that take effect only with a restart,
 // of all sections or of those that begin so (NULL-ended: {"redis.", "worker.", NULL}).
 int config_check_reload(const struct config *now, const struct config *next,

@@ -108,12 +108,21 @@ read_word(const struct value *v)
 static const char *
 read_stream(const struct value *v)
 {
-    static const char *const taken[] = {"dead", "hooks", "last", "leader"};
+    static const char *const taken[] = {"dead", "hooks", "last", "leader",
+                                        CONFIG_TEST_HOOK};
 
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
         if (strcmp(v->text, taken[i]) == 0)
             return "the name of a key that acrelay uses";
     return read_word(v);
+}
+
+static const char *
+read_hook_name(const struct value *v)
+{
+    return strcmp(v->text, CONFIG_TEST_HOOK) == 0
+               ? "the name of the hook that is always there to test the installation"
+               : read_word(v);
 }
 
 static const char *
@@ -150,8 +159,8 @@ const struct value_type value_name = {"letters, digits, '_', '.' and '-', at mos
                                       read_word, .field = &text_field,
                                       .with = &name_letters};
 const struct value_type value_hook_name = {
-    "lower-case letters, digits and '-', at most 63", read_word, .field = &text_field,
-    .with = &hook_letters};
+    "lower-case letters, digits and '-', at most 63", read_hook_name,
+    .field = &text_field, .with = &hook_letters};
 const struct value_type value_namespace = {
     "lower-case letters, digits, '_' and '-', at most 32", read_word,
     .field = &text_field, .with = &space_letters};

@@ -49,15 +49,15 @@ gate_make(const struct config *c, const struct secrets *s,
 {
     struct gate *g = memory_get(sizeof *g);
 
-    *g = (struct gate){.entries_len = c->hooks_len + (former ? former->len : 0),
+    *g = (struct gate){.entries_len = c->hooks_len + 1 + (former ? former->len : 0),
                        .tokens_len = s->len,
-                       .hooks_len = c->hooks_len,
+                       .hooks_len = c->hooks_len + 1,
                        .body_max = c->body_max};
     g->entries = memory_get((g->entries_len + 1) * sizeof *g->entries);
     fill_entry(g, &g->entries[g->entries_len], SPAN("-"), SIZE_MAX, s);
     for (size_t i = 0; i < g->entries_len; i++) {
         const char *name =
-            i < c->hooks_len ? c->hooks[i].name : former->at[i - c->hooks_len];
+            i < g->hooks_len ? config_served(c, i)->name : former->at[i - g->hooks_len];
         fill_entry(g, &g->entries[i], span_of(name), i, s);
     }
     qsort(g->entries, g->entries_len, sizeof *g->entries, compare_entries);

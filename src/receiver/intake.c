@@ -233,7 +233,7 @@ finish(struct deferred *d, int code, const char *why)
         observe_ack(d->work.start_us);
     } else {
         answer = http_format(text, code, "", span_of(body_of(code)), false);
-        report_lost(snapshot->config->hooks[d->work.index].name, why);
+        report_lost(config_served(snapshot->config, d->work.index)->name, why);
     }
     snapshot_count(snapshot, d->work.index, SIZE_MAX, code);
     deferred_finish(d, answer);
@@ -282,7 +282,7 @@ static int
 store(struct intake *i, struct http_request *r, const struct gate_verdict *v,
       struct snapshot *snapshot, struct buffers *b, int64_t start_us)
 {
-    const struct config_hook *hook = &snapshot->config->hooks[v->hook];
+    const struct config_hook *hook = config_served(snapshot->config, v->hook);
     struct err err;
     struct delivery d = {.hook = span_of(hook->name),
                          .stream = span_of(hook->stream),

@@ -44,10 +44,10 @@ make_metrics(struct snapshot *s)
 {
     const struct config *c = s->config;
 
-    s->accepted = memory_get(c->hooks_len * sizeof(struct metric *));
-    s->last = memory_get(c->hooks_len * sizeof(struct metric *));
-    for (size_t i = 0; i < c->hooks_len; i++) {
-        const char *hook = c->hooks[i].name;
+    s->accepted = memory_get((c->hooks_len + 1) * sizeof(struct metric *));
+    s->last = memory_get((c->hooks_len + 1) * sizeof(struct metric *));
+    for (size_t i = 0; i <= c->hooks_len; i++) {
+        const char *hook = config_served(c, i)->name;
         s->accepted[i] = request_counter(hook, 200);
         s->last[i] =
             metric_find(METRIC_GAUGE, "acrelay_hook_last_event_timestamp_seconds",
@@ -124,7 +124,7 @@ snapshot_count(struct snapshot *s, size_t hook, size_t former, int code)
         return;
     }
     if (hook != SIZE_MAX)
-        name = s->config->hooks[hook].name;
+        name = config_served(s->config, hook)->name;
     else if (former != SIZE_MAX)
         name = former_name(s, former);
     metric_add(request_counter(name, code), 1);

@@ -255,7 +255,10 @@ show(const char *name, uint64_t length, uint64_t lag, uint64_t gone, uint64_t un
 static uint64_t
 trim_stream(struct relay *r, const char *name, int64_t age_us, int64_t now_us, bool exact)
 {
-    uint64_t entries_max = r->settings.config->redis_retain_entries, gone = 0;
+    bool is_test = strcmp(name, CONFIG_TEST_HOOK) == 0;
+    uint64_t entries_max =
+        is_test ? CONFIG_TEST_ENTRIES : r->settings.config->redis_retain_entries;
+    uint64_t gone = 0;
     char key[SCRIPT_KEY];
 
     make_key(r, key, name);

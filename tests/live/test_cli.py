@@ -159,6 +159,13 @@ def test_send_and_tail_show_samples(acrelay, receiver, redis):
     assert "subscribe" in acrelay("send", "--list").splitlines()
 
 
+def test_send_takes_the_test_hook(acrelay, receiver, redis):
+    acrelay("send", "subscribe", "--hook", "acrelay-test")
+    receiver.wait_shipped()
+    assert len(redis.entries("{ac}:acrelay-test")) == 1 and redis.entries() == []
+    assert "/hook/acrelay-test/" in acrelay("token", "acrelay-test")
+
+
 def test_send_posts_a_file_to_a_url(acrelay, receiver, redis, tmp_path):
     body = tmp_path / "body"
     body.write_bytes(b"type=subscribe&contact[id]=77")

@@ -42,6 +42,17 @@ def test_the_log_names_the_socket_that_is_served_not_the_one_in_the_file(receive
     assert "on 127.0.0.1:1\n" not in receiver.read_log()
 
 
+def test_the_test_hook_takes_the_whole_way_to_a_stream_of_its_own(redis, receiver):
+    assert receiver.post("type=subscribe&contact[id]=7", "acrelay-test") == 200
+    assert receiver.post("type=subscribe&contact[id]=8") == 200
+    receiver.wait_shipped()
+    [tried], [event] = redis.entries("{ac}:acrelay-test"), redis.entries()
+    assert tried["ce_source"] == b"/activecampaign/acme/acrelay-test"
+    assert (tried["ce_subject"], event["ce_subject"]) == (b"contact/7", b"contact/8")
+    assert receiver.metric('acrelay_requests_total{hook="acrelay-test",code="200"}') == 1
+    assert receiver.reload() and receiver.post("type=update", "acrelay-test") == 200
+
+
 def test_every_sample_arrives_as_json_of_its_type(redis, receiver):
     wanted = list(samples())
     for name, body in wanted:

@@ -75,6 +75,13 @@ def test_an_imported_hook_becomes_ours_in_place(sim, make_worker):
     worker.run("import", "999", code=1)
 
 
+def test_the_test_hook_is_never_registered(sim, make_worker):
+    worker = make_worker(stanza("contacts"))
+    worker.apply()
+    assert [hook["name"] for hook in sim.hooks()] == ["acrelay contacts"]
+    assert "there is no hook acrelay-test" in worker.run("recreate", "acrelay-test", code=1)
+
+
 def test_recreate_makes_a_switched_off_hook_anew(sim, make_worker):
     worker = make_worker()
     worker.run("apply")

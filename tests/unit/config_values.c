@@ -144,6 +144,26 @@ Test(config_values, name_places_of_secrets)
     buf_release(&problems);
 }
 
+Test(config_values, leave_the_name_of_the_test_hook_alone)
+{
+    struct config *c =
+        read_text("account: {name: acme}\npublic_url: https://h.example\nsecret_files: "
+                  "[s]\nhooks:\n"
+                  "  - {name: acrelay-test, events: [subscribe]}\n"
+                  "  - {name: a, events: [subscribe], stream: acrelay-test}\n");
+
+    cr_expect_null(c);
+    expect_problem("5:12: name: \"acrelay-test\" is the name of the hook that is always");
+    expect_problem(
+        "6:44: stream: \"acrelay-test\" is the name of a key that acrelay uses");
+    c = read_text(least);
+    cr_assert(c);
+    cr_expect_null(config_find_hook(c, SPAN(CONFIG_TEST_HOOK)));
+    cr_expect_str_eq(config_find_served(c, SPAN(CONFIG_TEST_HOOK))->stream,
+                     CONFIG_TEST_HOOK);
+    config_release(c);
+}
+
 Test(config_values, have_no_word_for_all_events)
 {
     char text[600];

@@ -39,6 +39,17 @@ Test(relay_trim, trims_the_streams_that_a_reload_names)
     until(shows("other") && length("other") < 200);
 }
 
+Test(relay_trim, keeps_few_entries_of_the_test_hook)
+{
+    trim_to(1000000, 0, "trim=20");
+    relay_up();
+    for (int i = 0; i < CONFIG_TEST_ENTRIES + 500; i++)
+        post_to(CONFIG_TEST_HOOK, DELIVERY_KEEP, "event 1");
+    until(s.cursor == CONFIG_TEST_ENTRIES + 500);
+    until(length(CONFIG_TEST_HOOK) < CONFIG_TEST_ENTRIES + 200);
+    cr_expect_geq(length(CONFIG_TEST_HOOK), CONFIG_TEST_ENTRIES);
+}
+
 Test(relay_trim, trims_more_than_one_call_can)
 {
     struct span args[] = {
