@@ -1,5 +1,6 @@
 #include "program/terminal.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <termios.h>
@@ -19,25 +20,33 @@ catch_signal(int number)
     caught = number;
 }
 
-// A terminal gives one line for each read(2), which a signal ends.
+// Signals come only while it waits for a line, which ppoll(2) ends, and not between a look at
+// `caught` and the wait.
 static ssize_t
 read_hidden(const char *question, char *to, size_t size)
 {
     static const int ending[] = {SIGINT, SIGTERM, SIGHUP};
     struct sigaction catcher = {.sa_handler = catch_signal}, before[3];
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
     struct termios normal;
+    sigset_t blocked, open;
 
+    sigemptyset(&blocked);
+    for (int i = 0; i < 3; i++) {
+        sigaddset(&blocked, ending[i]);
+        sigaction(ending[i], &catcher, &before[i]);
+    }
+    sigprocmask(SIG_BLOCK, &blocked, &open);
     tcgetattr(STDIN_FILENO, &normal);
     struct termios silent = normal;
     silent.c_lflag = (normal.c_lflag & ~(tcflag_t)ECHO) | ECHONL;
-    for (int i = 0; i < 3; i++)
-        sigaction(ending[i], &catcher, &before[i]);
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
     fputs(question, stderr);
-    ssize_t n = read(STDIN_FILENO, to, size);
+    ssize_t n = ppoll(&input, 1, NULL, &open) > 0 ? read(STDIN_FILENO, to, size) : -1;
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &normal);
     for (int i = 0; i < 3; i++)
         sigaction(ending[i], &before[i], NULL);
+    sigprocmask(SIG_SETMASK, &open, NULL);
     if (caught)
         raise(caught);
     return n;
