@@ -76,11 +76,16 @@ def make(*words):
     return ["make", "-s", JOBS, *words]
 
 
+HOLES = ("tests/live/test_attacks.py::"
+         "test_acrelay_does_not_reach_the_known_holes_of_civetweb")
+
+
 def sanitized(name, kind, *env):
     """The spine, with real processes, under a sanitizer."""
     return Step(name, kind,
                 ["env", f"ACRELAY_BUILD={ROOT}/build/{kind}", *env,
-                 *pytest_command(name, "-n", "3", "tests/live/test_spine.py")], junit(name), 300)
+                 *pytest_command(name, "-n", "3", "tests/live/test_spine.py", HOLES)],
+                junit(name), 300)
 
 
 class Step(typing.NamedTuple):

@@ -31,6 +31,8 @@ def whole(body=BODY):
 
 
 END = b"0\r\n\r\n"
+TO_DIRECTORY = b"/" * 8000 + b".?" + b"q" * 500
+FORM_WITH_NUL = b"type=subscribe&a=\0"
 SECOND = post(body=EVIL)
 
 
@@ -172,6 +174,9 @@ def cases(token_path, other_token):
             ("name-none", b"/hook//" + token), ("token-case", t.swapcase().replace(b"/HOOK/CONTACTS", b"/hook/contacts")),
             ("root", b"/"), ("favicon", b"/favicon.ico"), ("metrics", b"/metrics"), ("etc-passwd", b"/../../etc/passwd")):
         yield f"path-{label}", post(target=target)
+    # --- known holes of civetweb
+    yield "cve-2025-55763-directory", post(target=TO_DIRECTORY, method=b"GET", length=[], body=b"")
+    yield "cve-2025-9648-form", post(body=FORM_WITH_NUL)
     # --- several requests
     yield "pipelined", post() + post(body=b"type=update&contact[id]=8")
     yield "pipelined-get", post() + post(method=b"GET", body=b"")

@@ -78,6 +78,43 @@ def test_every_attack_has_its_answer_and_stores_nothing_else(redis, receiver, th
     assert receiver.post("type=subscribe&contact[id]=7") == 200
 
 
+# --- known holes of the library --------------------------------------------------------------------
+
+@pytest.fixture
+def holes(tmp_path):
+    """A server with the parts of civetweb that have them; its port."""
+    program = tmp_path / "civetweb_holes"
+    subprocess.run(["cc", "-o", program, pathlib.Path(__file__).with_name("civetweb_holes.c"),
+                    "-lcivetweb"], check=True)
+    with subprocess.Popen([program, tmp_path], stdout=subprocess.PIPE) as process:
+        yield int(process.stdout.readline())
+        process.kill()
+
+
+def test_acrelay_does_not_reach_the_known_holes_of_civetweb(holes, receiver, redis):
+    """CVE-2025-55763 (an overflow in the redirect to a directory) and CVE-2025-9648 (a form with a
+    NUL is read for ever): the same bytes get there in a server that serves files and reads forms.
+    One whose package is mended answers, too."""
+    to_directory = attacks.post(target=attacks.TO_DIRECTORY, method=b"GET", length=[], body=b"")
+
+    def form(target):
+        return attacks.post(target=target, body=attacks.FORM_WITH_NUL, headers=[
+            b"Content-Type: application/x-www-form-urlencoded"])
+    assert attacks.codes(attacks.talk(holes, to_directory)) in ("301", "-")
+    assert attacks.codes(attacks.talk(holes, form(b"/form"), seconds=2)) in ("200", "-")
+
+    for _ in range(5):
+        assert attacks.codes(attacks.talk(receiver.port, to_directory)) == "404"
+        assert attacks.codes(attacks.talk(receiver.port, form(receiver.path().encode()))) == "200"
+    receiver.wait_shipped()
+    assert [entry["reason"] for entry in redis.entries("{ac}:dead")] == [b"nul"] * 5
+    receiver.stop()
+    assert "Sanitizer" not in receiver.read_log()
+    used = subprocess.run(["nm", "-D", "--undefined-only", harness.BUILD / "acrelayd"],
+                          capture_output=True, text=True, check=True).stdout
+    assert "mg_start" in used and not re.search(r"mg_\w*(form|upload|file)", used)
+
+
 # --- slow and silent ------------------------------------------------------------------------------
 
 def open_many(port, count, data):
