@@ -420,11 +420,10 @@ print_version(const struct options *o)
 static bool
 asks_for_help(int argc, char **argv, int from)
 {
-    bool asked = from > 1;
-
     for (int i = from; i < argc && strcmp(argv[i], "--") != 0; i++)
-        asked = asked || span_is(option_name(argv[i]), "help");
-    return asked;
+        if (span_is(option_name(argv[i]), "help"))
+            return true;
+    return from > 1;
 }
 
 int
