@@ -44,6 +44,23 @@ def reduced(description):
     } for o in description["operations"]}
 
 
+def openapi():
+    """The operations as an OpenAPI document: what AC describes, and that the envelope is there."""
+    paths = {}
+    for name, facts in OPERATIONS.items():
+        key, answers = facts["envelope"], {str(code): {"description": ""} for code in facts["codes"]}
+        body = facts["schema"] or {"type": "object", "properties": {
+            key: {"type": "object"}} if key else {}}
+        paths["/api/3" + facts["path"]] = {"put": {
+            "operationId": name, "responses": answers,
+            "parameters": [{"in": where, "name": parameter, "required": where == "path",
+                            "schema": {"type": kind}} for where, parameter, kind in facts["params"]],
+            "requestBody": {"required": True, "content": {"application/json": {
+                "schema": body | ({"required": [key]} if key else {})}}}}}
+    return {"openapi": "3.0.3", "info": {"title": "PUT operations", "version": "3"},
+            "paths": paths}
+
+
 OPERATIONS = json.loads(pathlib.Path(__file__).with_name("operations.json").read_text())
 
 

@@ -33,7 +33,9 @@ class Simulator:
         """status, headers and parsed or raw body of an API request."""
         data = None if value is None else json.dumps(value).encode()
         request = urllib.request.Request(self.url + "/api/3" + path, data, method=method,
-                                         headers={"Api-Token": token, **(headers or {})})
+                                         headers={"Api-Token": token,
+                                                  "Content-Type": "application/json",
+                                                  **(headers or {})})
         try:
             answer = urllib.request.urlopen(request, timeout=20)
         except urllib.error.HTTPError as error:

@@ -24,12 +24,16 @@ needs = [pytest.mark.skipif(not PRISM.exists(), reason="prism is not installed: 
          pytest.mark.skipif(not OPENAPI.exists(), reason=f"no OpenAPI description: {OPENAPI}")]
 
 
+def hooks_document():
+    """The description's paths are below /api/3, which Prism wants in the paths."""
+    document = yaml.safe_load(OPENAPI.read_text())
+    del document["servers"]
+    document["paths"] = {"/api/3" + path: item for path, item in document["paths"].items()}
+    return document
+
+
 class Proxy:
-    def __init__(self, directory, upstream):
-        """The description's paths are below /api/3, which Prism wants in the paths."""
-        document = yaml.safe_load(OPENAPI.read_text())
-        del document["servers"]
-        document["paths"] = {"/api/3" + path: item for path, item in document["paths"].items()}
+    def __init__(self, directory, upstream, document):
         file = directory / "openapi.yml"
         file.write_text(yaml.safe_dump(document))
         self.log = directory / "prism.log"
@@ -55,7 +59,7 @@ class Proxy:
 @pytest.fixture
 def both(tmp_path):
     sim = Simulator(tmp_path)
-    proxy = Proxy(tmp_path, sim.url)
+    proxy = Proxy(tmp_path, sim.url, hooks_document())
     yield sim, proxy
     proxy.stop()
     sim.stop()

@@ -1,5 +1,5 @@
-"""The simulator's answers to the 38 PUT operations: held against ActiveCampaign's description as
-facts (operations.json beside this file) and, where it is installed, by Prism."""
+"""The simulator's answers to the 38 PUT operations, held against ActiveCampaign's description: its
+facts (operations.json beside this file), and Prism as the judge where it is installed."""
 import http.client
 import http.server
 import json
@@ -13,8 +13,9 @@ from email.utils import parsedate_to_datetime
 import harness
 import jsonschema
 import pytest
-from operations import DESCRIPTION, OPERATIONS, bodies, made, path, reduced
+from operations import DESCRIPTION, OPERATIONS, bodies, made, openapi, path, reduced
 from simulator import Simulator
+from test_dialect import PRISM, Proxy
 
 COMMANDS = [name for name in OPERATIONS if name != "Webhook_updateExisting"]
 WITH_ID = [name for name in COMMANDS if "{" in OPERATIONS[name]["path"]]
@@ -471,3 +472,59 @@ def test_examples_fit_their_schemas_or_are_known_not_to(sim, name):
     body = made(OPERATIONS[name]["schema"])
     validator.validate(body)
     assert sim.api("PUT", path(name), body)[0] == success(name)
+
+
+def fitting(name):
+    """A body that fits what is described."""
+    schema = OPERATIONS[name]["schema"]
+    return made(schema) if schema else bodies(name)[0]
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    """A simulator behind Prism, whose answers say what is not as described."""
+    directory = tmp_path_factory.mktemp("prism")
+    sim = Simulator(directory)
+    sim.switch(limit=0)
+    proxy = Proxy(directory, sim.url, openapi())
+    sim.direct, sim.through = sim.url, f"http://127.0.0.1:{proxy.port}"
+    yield sim
+    proxy.stop()
+    sim.stop()
+
+
+def put(sim, *request):
+    """The status, and what Prism finds wrong: [("request", "body", ...), ("response", ...)]."""
+    sim.url = sim.through
+    try:
+        status, headers, _ = sim.api("PUT", *request)
+    finally:
+        sim.url = sim.direct
+    return status, [violation["location"] for violation
+                    in json.loads(headers.get("sl-violations", "[]"))]
+
+
+needs_prism = pytest.mark.skipif(not PRISM.exists(), reason="prism is not installed: make prism")
+
+
+@needs_prism
+@pytest.mark.parametrize("name", list(OPERATIONS))
+def test_prism_finds_request_and_answer_as_described(judged, name):
+    if name == "Webhook_updateExisting":
+        judged.add("a", "https://x.example/a")
+    number = 1 if name == "Webhook_updateExisting" else 7
+    assert put(judged, path(name, number), fitting(name)) == (success(name), [])
+    if not OPERATIONS[name]["envelope"] or name == "Webhook_updateExisting":
+        return  # any object will do; and a hook's refusal is bare text
+    code = 422 if 422 in OPERATIONS[name]["codes"] else 400
+    status, wrong = put(judged, path(name, number), {"another": {}})
+    assert status == code and wrong[0][:2] == ["request", "body"]
+    undescribed = code not in OPERATIONS[name]["codes"]
+    assert (["response"] in [place[:1] for place in wrong]) == undescribed
+
+
+@needs_prism
+@pytest.mark.parametrize("name", sorted(CONTRADICTING))
+def test_prism_sees_that_examples_contradict_their_schemas(judged, name):
+    status, wrong = put(judged, path(name), bodies(name)[0])
+    assert status == success(name) and wrong[0][:2] == ["request", "body"]

@@ -1,6 +1,7 @@
 // acsim, a simulator of ActiveCampaign (AC): an account in a process, for tests and for people
 // without an account. It behaves as AC's documents say, quirks included; what goes wrong is
-// set by switches (faults.c). Everything is under one lock; nothing is kept on disk.
+// set by switches (faults.c), and control.c lists what a test can ask. Everything is under one
+// lock; nothing is kept on disk.
 #ifndef ACRELAY_TESTS_SIMULATOR_SIM_H
 #define ACRELAY_TESTS_SIMULATOR_SIM_H
 
