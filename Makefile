@@ -31,7 +31,7 @@ ALL_LDFLAGS = $(LDFLAGS) $(SAN_$(SAN)) -pie -pthread -Wl,--as-needed -Wl,-z,relr
 LIBS := -lcivetweb -lcjson -lhiredis -lcurl -lyaml -lcrypto
 
 # --- floors: an archive each; a floor may include only what stands left of it -----------
-FLOORS   := base program event journal edge hook config relay command receiver worker cli
+FLOORS   := base program event journal edge hook command config relay receiver worker cli
 MAINS    := src/receiver/acrelayd.c src/worker/acrelay-worker.c src/cli/acrelay.c
 sources   = $(filter-out $(MAINS),$(wildcard src/$(1)/*.c))
 objects   = $(patsubst src/%.c,$(BUILD)/%.o,$(1))

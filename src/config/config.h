@@ -17,6 +17,7 @@ enum {
     CONFIG_HOOKS_MAX = 1000,
     CONFIG_STREAMS_MAX = 62, // different ones
     CONFIG_LIST_MAX = 64,    // values in any other list
+    CONFIG_SERVICES_MAX = 64,
 };
 
 // A NULL-ended list of strings and its length.
@@ -50,6 +51,14 @@ struct config_hook {
     int64_t expect_every_us; // 0: not set
     bool repair;
     uint64_t adopt;  // id of a hook at AC to turn into this one; 0: none
+    struct place at; // in the file
+};
+
+// A service that may send commands.
+struct config_service {
+    char *name;               // [a-z0-9][a-z0-9-]{0,62}
+    struct config_list allow; // first segments of paths, or operationIds
+    int weight;
     struct place at; // in the file
 };
 
@@ -95,6 +104,13 @@ struct config {
     double worker_api_rate;
     bool worker_prune;
     int worker_leader_redis; // 1: leader is redis, 0: local
+
+    double commands_rate; // at most worker_api_rate, whatever the file says
+    uint64_t commands_max;
+    int64_t commands_retain_age_us, commands_retain_dead_us;
+    uint64_t commands_retain_entries;
+    struct config_service *services; // none: there are no commands
+    size_t services_len;
 
     struct config_hook *hooks;
     size_t hooks_len;

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define SERVICES "commands.services"
+
 enum { VALUE_MAX = 1 << 16 };
 
 // --- variables ------------------------------------------------------------------------------------
@@ -217,14 +219,17 @@ report_unknown(struct reading *r, const struct setting *table, const char *path,
         for (const char *dot = s->path; (dot = strchr(dot + 1, '.'));) // its sections
             nearest_try(&near, span_make(s->path, (size_t)(dot - s->path)));
     }
-    if (table == config_settings)
+    if (table == config_settings) {
         nearest_try(&near, SPAN("hooks"));
+        nearest_try(&near, SPAN(SERVICES));
+    }
     problem_add(r, ERROR, key->at, "%s: there is no such setting%s%.*s%s", path,
                 near.word.len ? "; did you mean " : "", (int)near.word.len,
                 near.word.len ? near.word.at : "", near.word.len ? "?" : "");
 }
 
 static void read_hooks(struct reading *r, const struct yaml_node *n);
+static void read_services(struct reading *r, const struct yaml_node *n);
 
 // The first key of the map that reads so.
 static const struct yaml_node *
@@ -256,6 +261,8 @@ read_map(struct reading *r, struct target *to, const char *section,
             read_setting(r, s, value, to->base);
         } else if (to->table == config_settings && strcmp(path, "hooks") == 0) {
             read_hooks(r, value);
+        } else if (to->table == config_settings && strcmp(path, SERVICES) == 0) {
+            read_services(r, value);
         } else if (!is_section(to->table, path)) {
             report_unknown(r, to->table, path, key);
         } else if (value->kind == YAML_SCALAR && !*value->text) {
@@ -323,6 +330,43 @@ read_hooks(struct reading *r, const struct yaml_node *n)
         else
             problem_add(r, ERROR, n->items[i]->at,
                         "hooks: expected settings of a hook, like name: contacts");
+}
+
+// --- services -------------------------------------------------------------------------------------
+
+static void
+read_service(struct reading *r, const struct yaml_node *n)
+{
+    struct config *c = r->config;
+    struct config_service *s = &c->services[c->services_len++];
+    struct place places[SETTINGS_MAX] = {0};
+
+    *s = (struct config_service){.at = n->at};
+    read_defaults(r, service_settings, s);
+    read_struct(r, &(struct target){service_settings, s, places}, n, n->at);
+    for (const struct config_service *other = c->services; s->name && other < s; other++)
+        if (other->name && strcmp(other->name, s->name) == 0)
+            problem_add(r, ERROR, n->at,
+                        SERVICES
+                        ": the name %s is already used by the service in line %d",
+                        s->name, other->at.line);
+}
+
+static void
+read_services(struct reading *r, const struct yaml_node *n)
+{
+    if (n->kind != YAML_LIST || n->len == 0 || n->len > CONFIG_SERVICES_MAX) {
+        problem_add(r, ERROR, n->at, SERVICES ": expected a list of 1 to %d services",
+                    CONFIG_SERVICES_MAX);
+        return;
+    }
+    r->config->services = reading_copy(r, SPAN(""), n->len * sizeof *r->config->services);
+    for (size_t i = 0; i < n->len; i++)
+        if (n->items[i]->kind == YAML_MAP)
+            read_service(r, n->items[i]);
+        else
+            problem_add(r, ERROR, n->items[i]->at,
+                        SERVICES ": expected settings of a service, like name: crm");
 }
 
 // --- the whole ------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
-// The table of settings, from which come the reader, the example file, the manual's list and that
-// of `check --print settings`; the rules over more than one setting, and over a reload.
+// The table of settings, from which come the reader and the documents (documents.c); the rules over
+// more than one setting, and over a reload.
 #include "config/value.h"
 
 #include <stddef.h>
@@ -7,7 +7,6 @@
 
 #define AT(field) offsetof(struct config, field)
 #define DAY_US 86400e6
-#define WORD "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
 
 const struct setting config_settings[] = {
     {"account.name", AT(account_name), &value_name,
@@ -115,6 +114,39 @@ const struct setting config_settings[] = {
     {"worker.leader", AT(worker_leader_redis), &value_leader,
      "How several workers elect a leader: local (a file lock) or redis (a lease).",
      .fallback = "local", .restart = true},
+    {"commands.rate", AT(commands_rate), &value_rate,
+     "API requests per second, of worker.api_rate, that commands of services may use.",
+     .fallback = "3", .min = 0.01, .max = 5},
+    {"commands.max", AT(commands_max), &value_count,
+     "How many commands of a service may wait; beyond this, the newest are refused.",
+     .fallback = "100000", .min = 1, .max = 1000000},
+    {"commands.retain.age", AT(commands_retain_age_us), &value_duration_us,
+     "Results older than this are trimmed.", .fallback = "7d", .min = 60e6,
+     .max = 3650 * DAY_US},
+    {"commands.retain.entries", AT(commands_retain_entries), &value_count,
+     "The results of each service are trimmed to this many, and so are the dead commands "
+     "of all.",
+     .fallback = "100000", .min = 1000, .max = 1e9},
+    {"commands.retain.dead", AT(commands_retain_dead_us), &value_duration_us,
+     "Dead commands older than this are trimmed.", .fallback = "90d", .min = 60e6,
+     .max = 3650 * DAY_US},
+    {0}};
+
+#undef AT
+#define AT(field) offsetof(struct config_service, field)
+
+const struct setting service_settings[] = {
+    {"name", AT(name), &value_service_name,
+     "Name of the service: its commands are in {ac}:commands:NAME, its results in "
+     "{ac}:results:NAME.",
+     .example = "crm", .required = true},
+    {"allow", AT(allow), &value_operations,
+     "What it may update: first segments of paths, or operations (`acrelay put --list` "
+     "shows both).",
+     .example = "[contacts, fieldValues, Deal_updateStage]"},
+    {"weight", AT(weight), &value_int,
+     "Its share of the rate while other services have commands waiting too.",
+     .fallback = "1", .min = 1, .max = 100},
     {0}};
 
 #undef AT
@@ -151,16 +183,26 @@ const struct setting hook_settings[] = {
 
 // --- what fits together ---------------------------------------------------------------------------
 
+// Where a setting stands; line 0: it is not set.
+static struct place
+place_of(const struct reading *r, const char *path)
+{
+    size_t i = 0;
+
+    while (strcmp(config_settings[i].path, path) != 0)
+        i++;
+    return r->places[i];
+}
+
 // At the place of a setting, or at the start of the file where it is not set.
 static void
 report(struct reading *r, enum problem_kind kind, const char *path, const char *value,
        const char *text)
 {
-    struct place at = {1, 1};
+    struct place at = place_of(r, path);
 
-    for (size_t i = 0; config_settings[i].path; i++)
-        if (strcmp(config_settings[i].path, path) == 0 && r->places[i].line)
-            at = r->places[i];
+    if (!at.line)
+        at = (struct place){1, 1};
     problem_add(r, kind, at, "%s: %s%s", path, value, text);
 }
 
@@ -231,12 +273,30 @@ check_hook(struct reading *r, const struct config *c, const struct config_hook *
             report_hook(r, hook, "another hook already adopts that id");
 }
 
+// The rate is limited, and not refused: api_rate may be lowered alone.
+static void
+check_commands(struct reading *r, struct config *c)
+{
+    if (c->commands_rate > c->worker_api_rate) {
+        if (place_of(r, "commands.rate").line)
+            report(r, WARNING, "commands.rate", "",
+                   "more than worker.api_rate, which limits all requests together");
+        c->commands_rate = c->worker_api_rate;
+    }
+    for (size_t i = 0; i < c->services_len; i++)
+        if (c->services[i].allow.len == 0)
+            problem_add(r, WARNING, c->services[i].at,
+                        "service %s: allow is not set, so all its commands are refused",
+                        c->services[i].name);
+}
+
 void
 settings_check(struct reading *r)
 {
-    const struct config *c = r->config;
+    struct config *c = r->config;
 
     check_partners(r, c);
+    check_commands(r, c);
     check_addresses(r, c);
     if (c->streams.len > CONFIG_STREAMS_MAX)
         report_hook(r, &c->hooks[c->hooks_len - 1],
@@ -287,178 +347,4 @@ config_check_reload(const struct config *now, const struct config *next,
             : err_set(err, ERR_INPUT, "a change of %s needs a restart", buf_text(&names));
     buf_release(&names);
     return result;
-}
-
-// --- documents ---------------------------------------------------------------------------------
-
-// Required settings are live lines; the rest is commented out, with its default or an example.
-static void
-write_line(struct buf *to, int indent, const char *name, const struct setting *s)
-{
-    const char *value = s->example ? s->example : s->fallback ? s->fallback : "[]";
-
-    buf_add_format(to, "%*s# %s\n", indent, "", s->sentence);
-    buf_add_format(to, "%*s# Expected: %s.%s%s%s\n", indent, "", s->type->expected,
-                   s->fallback ? " Default: " : "", s->fallback ? s->fallback : "",
-                   s->fallback ? "." : "");
-    buf_add_format(to, "%*s%s%s: %s\n", indent, "", s->required ? "" : "#", name, value);
-}
-
-// Opens the sections of a path that differ from the one before and returns its last name.
-static const char *
-open_sections(struct buf *to, const char *before, const char *path, int *indent)
-{
-    const char *name = path, *dot;
-
-    *indent = 0;
-    while ((dot = strchr(name, '.'))) {
-        size_t len = (size_t)(dot + 1 - path);
-        if (strncmp(before, path, len) != 0)
-            buf_add_format(to, "%s%*s%.*s:\n", *indent ? "" : "\n", *indent, "",
-                           (int)(dot - name), name);
-        *indent += 2;
-        name = dot + 1;
-    }
-    if (*indent == 0)
-        buf_add_text(to, "\n");
-    return name;
-}
-
-static void
-write_example(struct buf *to)
-{
-    const char *before = "";
-    int indent;
-
-    buf_add_text(
-        to,
-        "# acrelay: example configuration, generated from the table of settings.\n"
-        "# A setting that is commented out shows its default, or an example if it "
-        "has none.\n"
-        "# ${NAME} and ${NAME:-text} in a value are replaced from the environment.\n");
-    for (const struct setting *s = config_settings; s->path; s++) {
-        const char *name = open_sections(to, before, s->path, &indent);
-        write_line(to, indent, name, s);
-        before = s->path;
-    }
-    buf_add_text(to, "\nhooks:\n  -\n");
-    for (const struct setting *s = hook_settings; s->path; s++)
-        write_line(to, 4, s->path, s);
-}
-
-static const char *
-find_value(const struct config_line *lines, const char *path)
-{
-    while (lines->path && strcmp(lines->path, path) != 0)
-        lines++;
-    return lines->path ? lines->value : NULL;
-}
-
-// Quoted where YAML could take it for anything but a plain word.
-static void
-write_value(struct buf *to, const char *value)
-{
-    size_t len = strlen(value), plain = strspn(value, WORD "/:.-");
-    const char *quote = len && plain == len && value[len - 1] != ':' ? "" : "'";
-
-    buf_add_text(to, quote);
-    for (const char *c = value; *c; c++) {
-        buf_add_byte(to, *c);
-        if (*quote && *c == '\'')
-            buf_add_byte(to, *c);
-    }
-    buf_add_text(to, quote);
-}
-
-void
-config_write_lines(const struct config_line *lines, struct buf *to)
-{
-    const char *before = "";
-    int indent;
-
-    for (const struct setting *s = config_settings; s->path; s++) {
-        const char *value = find_value(lines, s->path);
-        bool is_list = s->type->field->item_size > 0;
-        if (!value)
-            continue;
-        const char *name = open_sections(to, before, s->path, &indent);
-        buf_add_format(to, "%*s# %s\n%*s%s: %s", indent, "", s->sentence, indent, "",
-                       name, is_list ? "[" : "");
-        write_value(to, value);
-        buf_add_text(to, is_list ? "]\n" : "\n");
-        before = s->path;
-    }
-}
-
-// Text in mdoc: a sentence begins a line, a line has at most 78 bytes and does not begin with
-// what would be a macro.
-static void
-write_mdoc(struct buf *to, struct span text)
-{
-    size_t column = 0;
-
-    while (text.len > 0) {
-        struct span word = span_cut(&text, ' ');
-        if (column > 0 && column + 1 + word.len > 78)
-            column = 0, buf_add_byte(to, '\n');
-        else if (column > 0)
-            column++, buf_add_byte(to, ' ');
-        if (column == 0 && (span_starts(word, SPAN(".")) || span_starts(word, SPAN("'"))))
-            buf_add_text(to, "\\&");
-        buf_add(to, word);
-        column += word.len;
-        if (word.len > 0 && word.at[word.len - 1] == '.' && !span_is(word, "..."))
-            column = 0, buf_add_byte(to, '\n');
-    }
-    if (column > 0)
-        buf_add_byte(to, '\n');
-}
-
-static void
-write_manual_table(struct buf *to, const struct setting *table, const char *prefix)
-{
-    for (const struct setting *s = table; s->path; s++) {
-        char expected[512];
-        snprintf(expected, sizeof expected, "Expected: %s.", s->type->expected);
-        buf_add_format(to, ".It Ic %s%s\n", prefix, s->path);
-        write_mdoc(to, span_of(s->sentence));
-        write_mdoc(to, span_of(expected));
-        if (s->fallback)
-            buf_add_format(to, "Default: %s.\n", s->fallback);
-        if (s->required)
-            buf_add_text(to, "Required.\n");
-        if (s->restart)
-            buf_add_text(to, "A change needs a restart.\n");
-    }
-}
-
-static void
-write_manual(struct buf *to)
-{
-    buf_add_text(to, ".Bl -tag -width Ds\n");
-    write_manual_table(to, config_settings, "");
-    write_manual_table(to, hook_settings, "hooks[].");
-    buf_add_text(to, ".El\n");
-}
-
-static void
-write_help(struct buf *to)
-{
-    for (const struct setting *s = config_settings; s->path; s++)
-        buf_add_format(to, "  %-28s %s\n", s->path, s->sentence);
-    for (const struct setting *s = hook_settings; s->path; s++)
-        buf_add_format(to, "  hooks[].%-20s %s\n", s->path, s->sentence);
-}
-
-int
-config_write(enum config_document document, struct buf *to)
-{
-    static void (*const writers[])(struct buf *) = {
-        [CONFIG_EXAMPLE] = write_example,
-        [CONFIG_MANUAL] = write_manual,
-        [CONFIG_HELP] = write_help,
-    };
-
-    writers[document](to);
-    return to->full ? -1 : 0;
 }

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "command/operation.h"
 #include "event/event.h"
 
 #include <ctype.h>
@@ -152,6 +153,7 @@ static const struct letters
     hook_letters = {LOWER DIGITS, LOWER DIGITS "-", 63, "not a hook name"},
     space_letters = {LOWER DIGITS "_-", LOWER DIGITS "_-", 32, "not a namespace"},
     stream_letters = {LOWER DIGITS, LOWER DIGITS "_.-", 63, "not a stream name"},
+    service_letters = {LOWER DIGITS, LOWER DIGITS "-", 63, "not a name of a service"},
     host_letters = {LOWER UPPER DIGITS, LOWER UPPER DIGITS "._-", 253, "not a host name"},
     event_letters = {LOWER, LOWER DIGITS "_", 64, "not an event type"};
 
@@ -161,6 +163,9 @@ const struct value_type value_name = {"letters, digits, '_', '.' and '-', at mos
 const struct value_type value_hook_name = {
     "lower-case letters, digits and '-', at most 63", read_hook_name,
     .field = &text_field, .with = &hook_letters};
+const struct value_type value_service_name = {
+    "lower-case letters, digits and '-', at most 63", read_word, .field = &text_field,
+    .with = &service_letters};
 const struct value_type value_namespace = {
     "lower-case letters, digits, '_' and '-', at most 32", read_word,
     .field = &text_field, .with = &space_letters};
@@ -171,6 +176,42 @@ const struct value_type value_hosts = {"host names", read_word, .field = &list_f
                                        .with = &host_letters, .may_be_empty = true};
 const struct value_type value_events = {"event types like subscribe", read_event,
                                         .field = &list_field, .with = &event_letters};
+
+// --- operations of commands -----------------------------------------------------------------------
+
+static void
+try_operation(struct nearest *near, const struct operation *o)
+{
+    struct span path = span_of(o->path);
+
+    nearest_try(near, span_of(o->id));
+    nearest_try(near, span_cut(&path, '/'));
+}
+
+static const char *
+read_operation(const struct value *v)
+{
+    struct nearest near = nearest_start(span_of(v->text));
+
+    for (const struct operation *o = operations; o->id; o++) {
+        try_operation(&near, o);
+        if (operation_is_allowed(o, v->text) && o->refused)
+            return "not for commands: webhooks are the worker's (plan and apply)";
+    }
+    if (operation_is_word(v->text))
+        return value_store_text(v, v->text);
+    problem_add(
+        v->reading, ERROR, v->place,
+        "allow: \"%.100s\" is neither an operation nor the first segment of one's "
+        "path%s%.*s%s",
+        v->text, near.word.len ? "; did you mean " : "", (int)near.word.len,
+        near.word.len ? near.word.at : "", near.word.len ? "?" : "");
+    return NULL;
+}
+
+const struct value_type value_operations = {
+    "operations like Contact_updateContact, or first segments of paths like contacts",
+    read_operation, .field = &list_field, .may_be_empty = true};
 
 // --- labels, zones, paths -------------------------------------------------------------------------
 

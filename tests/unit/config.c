@@ -369,3 +369,75 @@ Test(config, writes_a_file_of_some_settings_that_reads_as_meant)
     config_release(c);
     buf_release(&text);
 }
+
+// --- commands ------------------------------------------------------------------------------
+
+#define WITH_COMMANDS(LINES)                                                             \
+    "account: {name: acme}\npublic_url: https://hooks.acme.example/\n"                   \
+    "secret_files: [hook-secret]\nhooks: [{name: a, events: [subscribe]}]\n"             \
+    "commands:\n" LINES
+
+Test(config, has_no_commands_unless_services_are_named)
+{
+    struct config *c = read_text(least);
+
+    cr_assert_not_null(c, "%s", buf_text(&problems));
+    cr_expect_eq(c->services_len, 0);
+    cr_expect_eq(c->commands_rate, 3);
+    cr_expect_eq(c->commands_max, 100000);
+    config_release(c);
+    buf_release(&problems);
+}
+
+Test(config, reads_services_with_rights_and_weights)
+{
+    struct config *c =
+        read_text(WITH_COMMANDS("  rate: 2.5\n"
+                                "  services:\n"
+                                "    - name: crm\n"
+                                "      allow: [contacts, Deal_updateStage]\n"
+                                "      weight: 3\n"
+                                "    - {name: shop-2, allow: ecomOrders}\n"));
+
+    cr_assert_not_null(c, "%s", buf_text(&problems));
+    cr_expect_eq(problems.len, 0, "%s", buf_text(&problems));
+    cr_expect_eq(c->services_len, 2);
+    cr_expect_eq(c->commands_rate, 2.5);
+    cr_expect_str_eq(c->services[0].name, "crm");
+    cr_expect_str_eq(c->services[0].allow.at[1], "Deal_updateStage");
+    cr_expect_eq(c->services[0].weight, 3);
+    cr_expect_eq(c->services[1].weight, 1);
+    config_release(c);
+    buf_release(&problems);
+}
+
+Test(config, reports_mistakes_of_services)
+{
+    cr_expect_null(read_text(WITH_COMMANDS("  services:\n"
+                                           "    - {name: crm, allow: [contact]}\n"
+                                           "    - {name: crm, weight: 0}\n"
+                                           "    - {name: C_R, allow: [webhooks]}\n"
+                                           "    - {allow: [tags], wait: 1}\n")));
+    expect_problem("7:27: allow: \"contact\" is neither an operation nor the first "
+                   "segment of one's path; did you mean contacts?");
+    expect_problem("8:27: weight: \"0\" is too small");
+    expect_problem("8:7: commands.services: the name crm is already used by the service "
+                   "in line 7");
+    expect_problem("9:14: name: \"C_R\" is not a name of a service");
+    expect_problem("9:27: allow: \"webhooks\" is not for commands");
+    expect_problem("10:7: name is missing");
+    buf_release(&problems);
+}
+
+Test(config, limits_the_rate_of_commands_to_that_of_all)
+{
+    struct config *c = read_text(WITH_COMMANDS("  rate: 5\n"
+                                               "  services: [{name: crm}]\n"));
+
+    cr_assert_not_null(c, "%s", buf_text(&problems));
+    expect_warning("6:9: commands.rate: more than worker.api_rate");
+    expect_warning("7:14: service crm: allow is not set");
+    cr_expect_eq(c->commands_rate, 4);
+    config_release(c);
+    buf_release(&problems);
+}
