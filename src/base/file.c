@@ -96,6 +96,26 @@ file_replace(const char *path, struct span content, struct err *err)
     return file_sync_parent(path, err);
 }
 
+int
+file_create(const char *path, struct span content, unsigned mode, struct err *err)
+{
+    char fresh[PATH_MAX];
+
+    if (snprintf(fresh, sizeof fresh, "%s.made", path) >= (int)sizeof fresh)
+        return err_set(err, ERR_INPUT, "%s: path too long", path);
+    if (file_replace(fresh, content, err) < 0)
+        return -1;
+    int result = chmod(fresh, mode) < 0 || link(fresh, path) < 0
+                     ? err_errno(err, "%s: cannot create", path)
+                     : 0;
+    unlink(fresh); // the file has its own name now, or none
+    if (result == 0 && file_sync_parent(path, err) < 0) {
+        unlink(path);
+        return -1;
+    }
+    return result;
+}
+
 uint64_t
 file_stamp(const char *path)
 {

@@ -24,6 +24,10 @@ int file_read_secret(const char *path, size_t min, struct buf *to, struct err *e
 // directory: after a crash the file has the old content or the new.
 int file_replace(const char *path, struct span content, struct err *err);
 
+// file_create is file_replace for a file that is not there yet: one that is stays, and is an error
+// (link(2) never replaces). Unlike file_replace, it may be read by others (0644).
+int file_create(const char *path, struct span content, unsigned mode, struct err *err);
+
 // file_sync_parent makes the directory entry of path durable.
 int file_sync_parent(const char *path, struct err *err);
 

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { ANSWER_MAX = 512, TOKEN_MAX = 4096, FILE_MAX = 64 << 10, SECRET_RANDOM = 32 };
+enum {
+    ANSWER_MAX = 512,
+    TOKEN_MAX = 4096,
+    FILE_MAX = 64 << 10,
+    SECRET_RANDOM = 32,
+    ADMIN_PORT = 9182
+};
 
 // In the order in which they are asked.
 enum answer { API_URL, NAME, PUBLIC_URL, REDIS_URL, ANSWERS };
@@ -60,9 +67,13 @@ struct new_file {
     bool exists, is_made;
 };
 
+enum { ADDRESS_MAX = 80 };
+
 struct init {
     struct cli *cli;
     bool asks; // a person is at a terminal
+    // of one of several accounts; "" for acrelay.yaml
+    char account[CONFIG_SUFFIX], listen[ADDRESS_MAX], admin[2][ADDRESS_MAX];
     char answers[ANSWERS][ANSWER_MAX];
     struct new_file secret, token, config; // in the order in which they are made
 };
@@ -74,6 +85,7 @@ static void
 write_config(const struct init *in, const char *const answers[ANSWERS], bool has_token,
              struct buf *to)
 {
+    bool is_account = *in->account;
     char secret[PATH_MAX], token[PATH_MAX];
 
     snprintf(secret, sizeof secret, "%s", in->secret.path);
@@ -85,6 +97,10 @@ write_config(const struct init *in, const char *const answers[ANSWERS], bool has
         {"public_url", answers[PUBLIC_URL]},
         {"secret_files", basename(secret)},
         {"redis.url", answers[REDIS_URL]},
+        {"redis.namespace", is_account ? in->account : NULL},
+        {"receiver.listen", is_account ? in->listen : NULL},
+        {"receiver.admin", is_account ? in->admin[0] : NULL},
+        {"worker.admin", is_account ? in->admin[1] : NULL},
         {0}};
 
     buf_add_text(to,
@@ -95,28 +111,38 @@ write_config(const struct init *in, const char *const answers[ANSWERS], bool has
     buf_add_text(to, hooks);
 }
 
-// What the reader of the configuration says of an answer, the others being valid.
+// Whether the reader of the configuration takes what these answers give. `about` (NULL: no more)
+// is what its warnings are about.
+static bool
+is_config(const struct init *in, const char *const answers[ANSWERS], bool has_token,
+          const char *about, struct buf *file, struct err *err)
+{
+    struct problems problems = {0};
+
+    write_config(in, answers, has_token, file);
+    struct config *c = config_parse(in->config.path, buf_span(file), &problems);
+    for (size_t i = 0; i < problems.len; i++)
+        if (!problems.at[i].warning)
+            err_exit(err, EXIT_CODE_CONFIG, "%s", problems.at[i].text);
+        else if (c && about)
+            fprintf(stderr, "warning: %s: %s\n", about, problems.at[i].text);
+    bool ok = c != NULL;
+    config_release(c);
+    free(problems.at);
+    return ok;
+}
+
+// The other answers being valid.
 static bool
 is_valid(const struct init *in, enum answer which, const char *text, struct err *err)
 {
     const char *answers[ANSWERS];
-    struct problems problems = {0};
     struct buf file;
 
-    for (int i = 0; i < ANSWERS; i++)
-        answers[i] = i == (int)which ? text : questions[i].example;
+    for (enum answer i = 0; i < ANSWERS; i++)
+        answers[i] = i == which ? text : questions[i].example;
     buf_init(&file, FILE_MAX);
-    write_config(in, answers, true, &file);
-    struct config *c = config_parse(in->config.path, buf_span(&file), &problems);
-    for (size_t i = 0; i < problems.len; i++)
-        if (!problems.at[i].warning)
-            err_exit(err, EXIT_CODE_CONFIG, "%s", problems.at[i].text);
-        else if (c)
-            fprintf(stderr, "warning: %s: %s\n", questions[which].path,
-                    problems.at[i].text);
-    bool ok = c != NULL;
-    config_release(c);
-    free(problems.at);
+    bool ok = is_config(in, answers, true, questions[which].path, &file, err);
     buf_release(&file);
     return ok;
 }
@@ -262,12 +288,51 @@ name_file(struct new_file *f, const struct init *in, const char *name, mode_t mo
 
     snprintf(copy, sizeof copy, "%s", in->cli->file);
     if (name)
-        snprintf(f->path, sizeof f->path, "%.3800s/%s", dirname(copy), name);
+        snprintf(f->path, sizeof f->path, "%.3800s/%s%s%s", dirname(copy), in->account,
+                 *in->account ? "-" : "", name);
     else
         snprintf(f->path, sizeof f->path, "%.3900s", in->cli->file);
     f->mode = mode;
     buf_init(&f->content, name ? TOKEN_MAX : FILE_MAX);
     f->exists = access(f->path, F_OK) == 0 || errno != ENOENT;
+}
+
+// Whether any configuration beside this one has that text.
+static bool
+is_mentioned(const char *text)
+{
+    glob_t found;
+    bool result = false;
+
+    if (glob("/etc/acrelay/*.yaml", 0, NULL, &found) != 0)
+        return false;
+    for (size_t i = 0; i < found.gl_pathc && !result; i++) {
+        struct buf file;
+        buf_init(&file, YAML_BYTES_MAX);
+        result = file_read(found.gl_pathv[i], &file, NULL) == 0 &&
+                 strstr(buf_text(&file), text);
+        buf_release(&file);
+    }
+    globfree(&found);
+    return result;
+}
+
+// What two accounts on one machine must not share: see deploy/systemd/account.sed for the socket.
+static void
+choose_addresses(struct init *in)
+{
+    int port = ADMIN_PORT;
+
+    snprintf(in->account, sizeof in->account, "%s",
+             config_suffix(in->cli->file, in->listen));
+    memmove(in->account, in->account + (*in->account == '-'), strlen(in->account) + 1);
+    snprintf(in->listen, sizeof in->listen, "unix:/run/acrelay/%s.sock", in->account);
+    for (int i = 0; i < 2; port++) {
+        struct socket_address a = {.text = in->admin[i]};
+        snprintf(in->admin[i], ADDRESS_MAX, "127.0.0.1:%d", port);
+        sockets_parse(&a.at, span_of(a.text));
+        i += port == 65535 || (!is_mentioned(a.text) && sockets_try(&a) == 0);
+    }
 }
 
 // What can be known before the first question.
@@ -313,37 +378,13 @@ static int
 make_config(struct init *in, struct err *err)
 {
     const char *answers[ANSWERS];
-    struct problems problems = {0};
-    char line[PROBLEM_LINE];
 
-    for (int i = 0; i < ANSWERS; i++)
+    for (enum answer i = 0; i < ANSWERS; i++)
         answers[i] = in->answers[i];
-    write_config(in, answers, *answers[API_URL] != '\0', &in->config.content);
-    struct config *c =
-        config_parse(in->config.path, buf_span(&in->config.content), &problems);
-    int result =
-        c ? 0 : err_exit(err, EXIT_CODE_CONFIG, "%s", problems_first(&problems, line));
-    config_release(c);
-    free(problems.at);
-    return result;
-}
-
-static int
-make_file(struct new_file *f, struct err *err)
-{
-    char fresh[PATH_MAX + 8];
-
-    if (f->exists || f->content.len == 0)
-        return 0;
-    snprintf(fresh, sizeof fresh, "%s.init", f->path);
-    if (file_replace(fresh, buf_span(&f->content), err) < 0)
-        return -1;
-    int result = chmod(fresh, f->mode) < 0 || link(fresh, f->path) < 0
-                     ? err_errno(err, "%s", f->path)
-                     : 0;
-    f->is_made = result == 0;
-    unlink(fresh); // it was a second name
-    return result < 0 ? -1 : file_sync_parent(f->path, err);
+    return is_config(in, answers, *answers[API_URL] != '\0', NULL, &in->config.content,
+                     err)
+               ? 0
+               : -1;
 }
 
 static int
@@ -352,9 +393,13 @@ make_files(struct init *in, struct err *err)
     struct new_file *const files[] = {&in->secret, &in->token, &in->config};
 
     for (int i = 0; i < 3; i++) {
-        if (i < 2 && !files[i]->exists && files[i]->content.len > 0)
-            buf_add_byte(&files[i]->content, '\n');
-        if (make_file(files[i], err) == 0)
+        struct new_file *f = files[i];
+        if (f->exists || f->content.len == 0)
+            continue;
+        if (f != &in->config)
+            buf_add_byte(&f->content, '\n');
+        f->is_made = file_create(f->path, buf_span(&f->content), f->mode, err) == 0;
+        if (f->is_made)
             continue;
         for (; i >= 0; i--)
             if (files[i]->is_made)
@@ -385,18 +430,12 @@ show_file(const struct new_file *f, const char *what)
 static void
 show_next(const struct init *in)
 {
-    bool is_usual = strcmp(in->config.path, "/etc/acrelay/acrelay.yaml") == 0;
-    char next[PATH_MAX + 64];
-
-    if (is_usual)
-        snprintf(next, sizeof next, "acrelay setup");
+    if (*in->account)
+        printf("Next: acrelay setup --account %s\n", in->account);
+    else if (strcmp(in->config.path, "/etc/acrelay/acrelay.yaml") == 0)
+        puts("Next: acrelay setup");
     else
-        snprintf(next, sizeof next, "acrelay check --config %s", in->config.path);
-    output_text("next", span_of(next));
-    if (output.json)
-        output_line(stdout);
-    else
-        printf("Next: %s\n", next);
+        printf("Next: acrelay check --config %s\n", in->config.path);
 }
 
 static int
@@ -418,7 +457,8 @@ make_all(struct init *in, struct err *err)
     show_file(&in->secret, "secret of the hooks' URLs");
     show_file(&in->token, "API key");
     show_file(&in->config, "configuration");
-    show_next(in);
+    if (!output.json)
+        show_next(in);
     return 0;
 }
 
@@ -429,6 +469,7 @@ run_init(void *cli, struct err *err)
 
     in.cli = cli;
     in.asks = terminal_is_there();
+    choose_addresses(&in);
     name_file(&in.secret, &in, "hook-secret", 0600);
     name_file(&in.token, &in, "api-token", 0600);
     name_file(&in.config, &in, NULL, 0644);

@@ -103,10 +103,31 @@ def test_print_writes_nothing(place):
 
 def test_a_file_that_cannot_be_made_takes_the_others_with_it(place):
     """The last name is taken while it is asked: as if somebody else made it."""
-    (place.directory / "acrelay.yaml.init").mkdir()
+    (place.directory / "acrelay.yaml.made").mkdir()
     said = place.run("init", *OPTIONS, "--token-file", "-", code=73)
     assert "nothing was written" in said
-    assert place.files() == ["acrelay.yaml.init"]
+    assert place.files() == ["acrelay.yaml.made"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="writes below /etc in a namespace of its own")
+def test_two_accounts_share_neither_names_nor_addresses():
+    script = ("mkdir -p /etc/acrelay; mount -t tmpfs none /etc/acrelay; cd /etc/acrelay;"
+              "printf %s 0123456789 >k; chmod 600 k; for a in beta gamma; do"
+              f" {harness.BUILD}/acrelay init --account $a --public-url https://$a.example"
+              " --api-url https://x.api-us1.com --token-file k;"
+              f" {harness.BUILD}/acrelay check --account $a --offline; done; ls; cat *.yaml")
+    done = subprocess.run(["unshare", "--mount", "sh", "-ec", script], capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout
+    assert "Next: acrelay setup --account gamma" in said
+    for name in ("beta", "gamma"):
+        for line in (f"{name}-hook-secret\n", f"{name}-api-token\n", f"namespace: {name}\n",
+                     f"listen: [unix:/run/acrelay/{name}.sock]\n"):
+            assert line in said, line
+    admins = re.findall(r"admin: (\S+)", said)
+    assert len(admins) == len(set(admins)) == 4
+    assert not {"127.0.0.1:9180", "127.0.0.1:9181"} & set(admins)
 
 
 class Terminal:
