@@ -41,7 +41,7 @@ struct cli {
 extern const struct subcommand cli_check_commands[], cli_doctor_commands[],
     cli_send_commands[], cli_tail_commands[], cli_status_commands[],
     cli_journal_commands[], cli_repair_commands[], cli_dead_commands[],
-    cli_init_commands[];
+    cli_init_commands[], cli_put_commands[];
 
 // cli_load_config reads the configuration if that is not done yet; NULL when it has mistakes, which
 // are then in c->problems. With or_last_good, the last good configuration is used instead, if
@@ -79,6 +79,10 @@ const struct redis_advice *cli_redis_advice(const char *text);
 // place of that field. cli_field finds a field's value, empty when it is not there.
 void cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw);
 struct span cli_field(const struct redis_reply *fields, const char *name);
+
+// cli_print_result prints the result of a command (acrelay-commands(7)), and ActiveCampaign's
+// answer `with_data`; JSON has that always.
+void cli_print_result(struct span id, const struct redis_reply *fields, bool with_data);
 
 // --- the running programs ---------------------------------------------------------------
 

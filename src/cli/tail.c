@@ -1,4 +1,4 @@
-// tail: events as they reach the stream. Without --group it only reads (XREAD); with --group
+// tail: events as they reach the stream; results: what became of commands, in the same way. Without --group it only reads (XREAD); with --group
 // it is a consumer like any other, acknowledges what it has shown, and takes over first what
 // it had read before and not acknowledged.
 //
@@ -26,6 +26,8 @@ struct tail {
     bool reads;               // has read once: from here on trouble is waited for
     bool pending;  // of a group: what was read before and not acknowledged comes first
     bool anchored; // `last` is an entry's that was there
+    bool results;  // it is a stream of them
+    bool ends;     // where nothing more has come yet
     const char *group, *type, *hook;
     uint64_t shown, max;
     bool data;
@@ -90,6 +92,51 @@ print_line(const struct tail *t, const struct redis_reply *fields)
     putchar('\n');
 }
 
+void
+cli_print_result(struct span id, const struct redis_reply *fields, bool with_data)
+{
+    struct span type = cli_field(fields, "ce_type"), prefix = SPAN("result.");
+    bool ok = span_is(cli_field(fields, "outcome"), "ok");
+
+    if (output.json) {
+        cli_add_entry(id, fields, SPAN(""));
+        output_line(stdout);
+        return;
+    }
+    type = without_prefix(type);
+    type = span_starts(type, prefix) ? span_from(type, prefix.len) : type;
+    print_cell(OUTPUT_FAINT, span_to(cli_field(fields, "ce_time"), 19), 19);
+    print_cell(ok ? OUTPUT_OK : OUTPUT_BAD, cli_field(fields, "outcome"), 10);
+    print_cell(OUTPUT_PLAIN, cli_field(fields, "status"), 3);
+    print_cell(OUTPUT_STRONG, type, 24);
+    print_cell(OUTPUT_PLAIN, cli_field(fields, "ce_subject"), 14);
+    output_print(cli_field(fields, "ce_id"), 80);
+    if (span_is(cli_field(fields, "repeat"), "1"))
+        printf("  %srepeat%s", output_color(OUTPUT_WARNING), output_color(OUTPUT_PLAIN));
+    if (cli_field(fields, "detail").len) {
+        fputs("\n    ", stdout);
+        output_print(cli_field(fields, "detail"), 0);
+    }
+    if (with_data && cli_field(fields, "data").len) {
+        fputs("\n    ", stdout);
+        output_print(cli_field(fields, "data"), 0);
+    }
+    putchar('\n');
+}
+
+static void
+print_entry(const struct tail *t, struct span id, const struct redis_reply *fields)
+{
+    if (t->results) {
+        cli_print_result(id, fields, t->data);
+    } else if (output.json) {
+        cli_add_entry(id, fields, SPAN(""));
+        output_line(stdout);
+    } else {
+        print_line(t, fields);
+    }
+}
+
 // The reply is gone with the next command, so with a group entries are read one by one: each
 // is acknowledged when it is written.
 static int
@@ -108,12 +155,7 @@ take_entries(struct tail *t, const struct redis_reply *entries, struct err *err)
         if (redis_value(fields).len > 0 && is_wanted(t, fields) &&
             !(t->group && span_is(id, t->shown_last))) {
             t->shown++;
-            if (output.json) {
-                cli_add_entry(id, fields, SPAN(""));
-                output_line(stdout);
-            } else {
-                print_line(t, fields);
-            }
+            print_entry(t, id, fields);
         }
         snprintf(t->shown_last, sizeof t->shown_last, "%s", t->last);
     }
@@ -130,8 +172,8 @@ read_next(struct tail *t, const char *from, struct err *err)
     char consumer[80];
 
     if (!t->group)
-        return redis_ask(t->redis, err, "XREAD", "COUNT", "100", "BLOCK", "1000",
-                         "STREAMS", t->key, from, NULL);
+        return redis_ask(t->redis, err, "XREAD", "COUNT", "100", "BLOCK",
+                         t->ends ? "1" : "1000", "STREAMS", t->key, from, NULL);
     snprintf(consumer, sizeof consumer, "acrelay-tail-%lu", (unsigned long)getuid());
     return redis_ask(t->redis, err, "XREADGROUP", "GROUP", t->group, consumer, "COUNT",
                      "1", "BLOCK", "1000", "STREAMS", t->key, from, NULL);
@@ -288,8 +330,10 @@ follow(struct tail *t, struct err *err)
             fprintf(stderr, "acrelay: Redis is back\n");
             last_error.text[0] = '\0';
         }
-        if (result < 0 && !stopped && (!t->reads || ferror(stdout)))
+        if (result < 0 && !stopped && (!t->reads || t->ends || ferror(stdout)))
             return -1;
+        if (result == 0 && t->ends && t->reads)
+            return 0;
         if (result < 0 && is_gone(err) && make_group(t, err) == 0)
             continue;
         if (result < 0)
@@ -298,8 +342,22 @@ follow(struct tail *t, struct err *err)
     return 0;
 }
 
+// `from` NULL: only what is new.
 static int
-prepare(struct tail *t, struct err *err)
+start(struct tail *t, const char *stream, const char *from, struct err *err)
+{
+    if (from && (*from < '0' || *from > '9' || from[strspn(from, "0123456789-")]))
+        return err_exit(err, EXIT_CODE_USAGE, "--from requires an entry id, such as 0");
+    snprintf(t->last, sizeof t->last, "%s", from ? from : "");
+    script_key(t->key, t->cli->config->redis_namespace, span_of(stream));
+    output_wait("asking Redis (%s)", t->cli->config->redis_url.text);
+    int result = connect_to(t, err);
+    output_wait_end();
+    return result;
+}
+
+static int
+prepare_tail(struct tail *t, struct err *err)
 {
     const struct options *o = t->cli->options;
     const char *stream = options_text(o, "stream", "events");
@@ -312,26 +370,35 @@ prepare(struct tail *t, struct err *err)
     t->data = options_has(o, "data");
     if (strlen(stream) > 63)
         return err_exit(err, EXIT_CODE_USAGE, "--stream: at most 63 characters");
-    if (from && (*from < '0' || *from > '9' || from[strspn(from, "0123456789-")]))
-        return err_exit(err, EXIT_CODE_USAGE, "--from requires an entry id, such as 0");
     if (from && t->group)
         return err_exit(err, EXIT_CODE_USAGE, "--from and --group cannot be combined");
     if (t->group && (t->type || t->hook))
         return err_exit(err, EXIT_CODE_USAGE,
                         "--group cannot be combined with --type or --hook: events they "
                         "hide would be acknowledged without being shown");
-    snprintf(t->last, sizeof t->last, "%s", from ? from : "");
-    script_key(t->key, t->cli->config->redis_namespace, span_of(stream));
-    output_wait("asking Redis (%s)", t->cli->config->redis_url.text);
-    int result = connect_to(t, err);
-    output_wait_end();
-    return result;
+    return start(t, stream, from, err);
 }
 
 static int
-run_tail(void *cli, struct err *err)
+prepare_results(struct tail *t, struct err *err)
 {
-    struct cli *c = cli;
+    const struct options *o = t->cli->options;
+    const char *service = options_text(o, "service", "cli");
+    char stream[80];
+
+    t->results = true;
+    t->ends = !options_has(o, "follow");
+    t->max = options_number(o, "count", UINT64_MAX);
+    t->data = options_has(o, "data");
+    if (strlen(service) > 63)
+        return err_exit(err, EXIT_CODE_USAGE, "--service: at most 63 characters");
+    snprintf(stream, sizeof stream, "results:%s", service);
+    return start(t, stream, options_text(o, "from", "0"), err);
+}
+
+static int
+run(struct cli *c, int prepare(struct tail *t, struct err *err), struct err *err)
+{
     struct tail t = {.cli = c};
     struct sigaction action = {.sa_handler = stop};
 
@@ -340,6 +407,18 @@ run_tail(void *cli, struct err *err)
     int result = prepare(&t, err) < 0 || follow(&t, err) < 0 ? -1 : 0;
     redis_close(t.redis);
     return result < 0 ? -1 : EXIT_CODE_OK;
+}
+
+static int
+run_tail(void *cli, struct err *err)
+{
+    return run(cli, prepare_tail, err);
+}
+
+static int
+run_results(void *cli, struct err *err)
+{
+    return run(cli, prepare_results, err);
 }
 
 // --- the command line -------------------------------------------------------------------
@@ -359,8 +438,19 @@ static const struct option tail_options[] = {
     {0},
 };
 
+static const struct option results_options[] = {
+    OPTION_IS_TEXT("service", "NAME", "of this service (default: cli)"),
+    OPTION_IS_TEXT("from", "ID", "start after this entry id (default: the oldest)"),
+    OPTION_IS_FLAG("follow", "keep on, and show results as they come"),
+    OPTION_IS_NUMBER("count", "stop after this many"),
+    OPTION_IS_FLAG("data", "also show ActiveCampaign's answers"),
+    {0},
+};
+
 const struct subcommand cli_tail_commands[] = {
     {"tail", "", "show events as they reach the stream", 0, 0, tail_options, run_tail,
      true, NULL},
+    {"results", "", "show what became of a service's commands", 0, 0, results_options,
+     run_results, true, NULL},
     {0},
 };

@@ -103,7 +103,7 @@ option_before_value(const struct program *p, const char *word)
 {
     const struct option *found = find_option(p, NULL, option_name(word), NULL);
 
-    return found && found->kind != OPTION_FLAG ? found : NULL;
+    return found && found->kind >= OPTION_TEXT ? found : NULL;
 }
 
 // --- which command ----------------------------------------------------------------------
@@ -361,7 +361,7 @@ read_option(struct options *o, int argc, char **argv, int *i)
         return refuse(o, "unknown option", "--", name, near.word);
     if (option->kind == OPTION_FLAG && joined)
         return refuse(o, "no value is allowed for", "--", name, none);
-    if (option->kind != OPTION_FLAG && !joined) {
+    if (option->kind >= OPTION_TEXT && !joined) {
         if (*i + 1 >= argc)
             return refuse(o, "a value is required for", "--", name, none);
         text = argv[++*i];

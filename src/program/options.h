@@ -12,7 +12,9 @@
 #include <stdint.h>
 
 enum option_kind {
-    OPTION_FLAG,   // takes no value
+    OPTION_FLAG,  // takes no value
+    OPTION_MAYBE, // any text in the same word (--name=value), or none
+    // From here on a value is required, in the same word or the next.
     OPTION_TEXT,   // any text (shells complete it as a path), or one of `words`
     OPTION_NUMBER, // a plain decimal
 };
@@ -63,7 +65,7 @@ struct options {
     int arguments_len;
     struct {
         const struct option *option;
-        const char *value; // NULL for a flag
+        const char *value; // NULL for a flag, or where none was given
     } given[OPTIONS_MAX];
     size_t given_len;
 };

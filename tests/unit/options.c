@@ -21,6 +21,7 @@ static const struct option send_options[] = {
 
 static const struct option from_options[] = {
     OPTION_IS_TEXT("from", "ID", "start here"),
+    {"wait", "[=TIME]", "wait for it", OPTION_MAYBE, NULL},
     {0},
 };
 
@@ -128,6 +129,19 @@ Test(options, keeps_the_last_of_a_repeated_option)
 
     cr_assert_eq(PARSE(&o, &program_acrelay, "tail", "--from", "0", "--from", "7-1"), -1);
     cr_assert_str_eq(options_text(&o, "from", NULL), "7-1");
+}
+
+Test(options, takes_a_value_that_may_be_missing_from_the_same_word_only)
+{
+    struct options o;
+
+    cr_assert_eq(PARSE(&o, &program_acrelay, "tail", "--wait", "--from", "0"), -1);
+    cr_assert(options_has(&o, "wait"));
+    cr_assert_null(options_text(&o, "wait", NULL));
+    cr_assert_eq(PARSE(&o, &program_acrelay, "tail", "--wait=30s"), -1);
+    cr_assert_str_eq(options_text(&o, "wait", NULL), "30s");
+    cr_assert_eq(PARSE(&o, &program_acrelay, "token", "--wait"), EXIT_CODE_USAGE);
+    cr_assert_eq(PARSE(&o, &program_acrelay, "tail", "--wait", "30s"), EXIT_CODE_USAGE);
 }
 
 static void

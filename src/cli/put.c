@@ -1,0 +1,448 @@
+// put: a command to ActiveCampaign, added to its stream as a service does it
+// (acrelay-commands(7)), and with --wait its result. What the worker would refuse is refused
+// here, before anything is written.
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "cli/cli.h"
+#include "command/command.h"
+#include "relay/script.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+enum { ID_TEXT = 64, LEADERLESS_MS = 60000 };
+
+struct put {
+    struct cli *cli;
+    struct redis *redis;
+    const struct config_service *service;
+    struct span fields[COMMAND_FIELDS];
+    struct buf data;
+    struct command command;
+    char type[160], random_id[33];
+    char commands[SCRIPT_KEY], results[SCRIPT_KEY];
+    char entry[ID_TEXT], last[ID_TEXT]; // the command; the result that was read last
+    bool waits;
+    int64_t wait_ms; // 0: for as long as it takes
+    bool is_ok;
+};
+
+// --- the operations ---------------------------------------------------------------------
+
+static void
+print_operation(const struct operation *o)
+{
+    char envelope[64] = "{...}";
+
+    if (o->envelope)
+        snprintf(envelope, sizeof envelope, "{\"%s\":{...}}", o->envelope);
+    printf("%-36s %-34s %s%s%s%s%s\n", o->id, o->path, o->refused ? "no command: " : "",
+           o->refused ? o->refused : envelope, o->query ? "  ?" : "",
+           o->query ? o->query : "", o->query ? "=" : "");
+}
+
+static int
+list_operations(void)
+{
+    for (const struct operation *o = operations; o->id; o++) {
+        const struct {
+            const char *name, *value;
+        } members[] = {{"operation", o->id},    {"path", o->path},
+                       {"summary", o->summary}, {"envelope", o->envelope},
+                       {"query", o->query},     {"header", o->header},
+                       {"refused", o->refused}};
+        for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+            if (members[i].value)
+                output_text(members[i].name, span_of(members[i].value));
+        if (output.json)
+            output_line(stdout);
+        else
+            print_operation(o);
+    }
+    return EXIT_CODE_OK;
+}
+
+static int
+fail_unknown(struct err *err, const char *what, const struct nearest *near)
+{
+    return err_exit(err, EXIT_CODE_USAGE,
+                    "there is no operation with the %s %.*s; %s%.*s%sacrelay put --list "
+                    "shows all",
+                    what, (int)near->asked.len, near->asked.at,
+                    near->word.len ? "did you mean " : "", (int)near->word.len,
+                    near->word.at, near->word.len ? "? " : "");
+}
+
+static int
+check_type(const char *type, struct err *err)
+{
+    struct nearest near = nearest_start(span_of(type));
+
+    if (operation_find(near.asked))
+        return 0;
+    for (const struct operation *o = operations; o->id; o++)
+        nearest_try(&near, span_of(o->id));
+    return fail_unknown(err, "name", &near);
+}
+
+// No two operations have the same path.
+static const char *
+type_of(struct span subject, struct err *err)
+{
+    const struct operation *found = operation_match(subject);
+    struct nearest near = nearest_start(span_to(subject, span_find(subject, '/')));
+
+    if (found)
+        return found->id;
+    for (const struct operation *o = operations; o->id; o++) {
+        struct span path = span_of(o->path);
+        nearest_try(&near, span_cut(&path, '/'));
+    }
+    near.asked = subject;
+    fail_unknown(err, "path", &near);
+    return NULL;
+}
+
+// --- what is given ----------------------------------------------------------------------
+
+// "30", "30s", "5m" or "2h".
+static bool
+read_duration(int64_t *ms, struct span text)
+{
+    static const struct {
+        char letter;
+        int64_t ms;
+    } units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}};
+    int64_t unit = 1000;
+    uint64_t number = 0;
+
+    for (size_t i = 0; text.len && i < sizeof units / sizeof *units; i++)
+        if (text.at[text.len - 1] == units[i].letter) {
+            unit = units[i].ms;
+            text = span_to(text, text.len - 1);
+            break;
+        }
+    bool ok = text_number(&number, text, 1000000) && number > 0;
+    *ms = (int64_t)number * unit;
+    return ok;
+}
+
+static int
+read_wait(struct put *p, struct err *err)
+{
+    const char *wait = options_text(p->cli->options, "wait", NULL);
+
+    p->waits = options_has(p->cli->options, "wait");
+    if (wait && !read_duration(&p->wait_ms, span_of(wait)))
+        return err_exit(err, EXIT_CODE_USAGE,
+                        "--wait=%s: expected a duration like 30s, 5m or 2h", wait);
+    return 0;
+}
+
+static int
+read_data(struct put *p, struct err *err)
+{
+    const char *path = options_text(p->cli->options, "data", NULL);
+
+    if (!path)
+        return err_exit(err, EXIT_CODE_USAGE,
+                        "put requires --data FILE with the body (- for standard input)");
+    return file_read(strcmp(path, "-") == 0 ? "/dev/stdin" : path, &p->data, err);
+}
+
+static int
+make_id(struct put *p, struct err *err)
+{
+    unsigned char random[16];
+
+    if (getrandom(random, sizeof random, 0) != sizeof random)
+        return err_errno(err, "no random bytes");
+    text_hex(p->random_id, sizeof p->random_id, random, sizeof random);
+    return 0;
+}
+
+static int
+find_service(struct put *p, struct err *err)
+{
+    const struct config *c = p->cli->config;
+    const char *name = options_text(p->cli->options, "service", "cli");
+
+    for (size_t i = 0; i < c->services_len; i++)
+        if (strcmp(c->services[i].name, name) == 0)
+            p->service = &c->services[i];
+    if (p->service)
+        return 0;
+    return err_exit(err, EXIT_CODE_CONFIG,
+                    "%s has no service %s in commands.services, so that the worker would "
+                    "not read its commands; add it with what it may use, or name another "
+                    "with --service",
+                    c->file, name);
+}
+
+static void
+fill_fields(struct put *p, const char *type)
+{
+    const struct options *o = p->cli->options;
+
+    snprintf(p->type, sizeof p->type, COMMAND_TYPE "%s", type);
+    p->fields[COMMAND_SPECVERSION] = SPAN("1.0");
+    p->fields[COMMAND_SOURCE] = SPAN("acrelay put");
+    p->fields[COMMAND_ID] = span_of(options_text(o, "id", p->random_id));
+    p->fields[COMMAND_TYPE_FIELD] = span_of(p->type);
+    p->fields[COMMAND_SUBJECT] = span_of(o->arguments[0]);
+    p->fields[COMMAND_CONTENT_TYPE] = SPAN("application/json");
+    p->fields[COMMAND_PRIORITY] = span_of(options_text(o, "priority", ""));
+    p->fields[COMMAND_NOT_AFTER] = span_of(options_text(o, "not-after", ""));
+    p->fields[COMMAND_QUERY] = span_of(options_text(o, "query", ""));
+    p->fields[COMMAND_REPLACE] = span_of(options_has(o, "replace") ? "1" : "");
+    p->fields[COMMAND_VALIDATE_ONLY] =
+        span_of(options_has(o, "validate-only") ? "1" : "");
+    p->fields[COMMAND_DATA] = buf_span(&p->data);
+}
+
+// As the worker would: what passes here is refused there only if its configuration is another.
+static int
+prepare(struct put *p, struct err *err)
+{
+    const struct options *o = p->cli->options;
+    const char *type = options_text(o, "type", NULL);
+
+    if (o->arguments_len != 1)
+        return err_exit(err, EXIT_CODE_USAGE, "put requires a path, such as contacts/66");
+    if (type ? check_type(type, err) < 0
+             : !(type = type_of(span_of(o->arguments[0]), err)))
+        return -1;
+    if (read_wait(p, err) < 0 || find_service(p, err) < 0 || read_data(p, err) < 0 ||
+        make_id(p, err) < 0)
+        return -1;
+    fill_fields(p, type);
+    return command_read(&p->command, p->fields, p->service->allow.at, err);
+}
+
+// --- adding it --------------------------------------------------------------------------
+
+// Whether a worker leads; believed where this user may not ask. -1: no answer.
+static int
+has_leader(struct put *p, struct err *err)
+{
+    char key[SCRIPT_KEY];
+
+    script_key(key, p->cli->config->redis_namespace, SPAN("leader"));
+    struct redis_value v = redis_value(redis_ask(p->redis, err, "GET", key, NULL));
+    if (p->redis->dead) {
+        err->exit = EXIT_CODE_UNAVAILABLE;
+        return -1;
+    }
+    return v.kind != REDIS_NIL;
+}
+
+static int
+check_leader(struct put *p, struct err *err)
+{
+    int leads = has_leader(p, err);
+
+    if (leads == 0 && p->waits)
+        return err_exit(err, EXIT_CODE_UNAVAILABLE,
+                        "no worker leads, so that nobody would carry it out: nothing was "
+                        "written. Start acrelay-worker, or leave out --wait");
+    if (leads == 0)
+        fputs("acrelay: no worker leads: the command waits until one does\n", stderr);
+    return leads < 0 ? -1 : 0;
+}
+
+// What is in the stream of results already is not ours.
+static int
+find_end(struct put *p, struct err *err)
+{
+    const struct redis_reply *reply =
+        cli_ask(p->redis, err, "XREVRANGE", p->results, "+", "-", "COUNT", "1");
+    struct span id = redis_value(redis_reply_at(redis_reply_at(reply, 0), 0)).text;
+
+    snprintf(p->last, sizeof p->last, "%.*s", id.len ? (int)id.len : 1,
+             id.len ? id.at : "0");
+    return reply ? 0 : -1;
+}
+
+static int
+add(struct put *p, struct err *err)
+{
+    struct span args[3 + 2 * COMMAND_FIELDS] = {SPAN("XADD"), span_of(p->commands),
+                                                SPAN("*")};
+    size_t n = 3;
+
+    p->fields[COMMAND_DATA] = buf_span(&p->command.body); // compact
+    for (size_t i = 0; i < COMMAND_FIELDS; i++)
+        if (p->fields[i].len) {
+            args[n++] = span_of(command_fields[i]);
+            args[n++] = p->fields[i];
+        }
+    const struct redis_reply *reply =
+        cli_reply(redis_command(p->redis, args, n, err), err);
+    struct span id = redis_value(reply).text;
+    snprintf(p->entry, sizeof p->entry, "%.*s", (int)id.len, id.at);
+    if (p->redis->dead)
+        err_context(err, "whether it was added is not known; try again with --id %.*s",
+                    (int)p->fields[COMMAND_ID].len, p->fields[COMMAND_ID].at);
+    return reply ? 0 : -1;
+}
+
+static void
+print_added(const struct put *p)
+{
+    output_text("id", span_of(p->entry));
+    output_text("stream", span_of(p->commands));
+    for (size_t i = 0; i < COMMAND_DATA; i++)
+        if (p->fields[i].len)
+            output_text(command_fields[i], p->fields[i]);
+    if (output.json) {
+        output_line(stdout);
+        return;
+    }
+    printf("%s  %s  added as %s with the ce_id ", p->entry, p->command.operation->id,
+           p->service->name);
+    output_print(p->fields[COMMAND_ID], 0);
+    putchar('\n');
+}
+
+// --- waiting for the result -------------------------------------------------------------
+
+// 1 when it was there and is printed, 0 when not within a second, -1.
+static int
+read_results(struct put *p, struct err *err)
+{
+    const struct redis_reply *reply =
+        cli_ask(p->redis, err, "XREAD", "COUNT", "100", "BLOCK", "1000", "STREAMS",
+                p->results, p->last);
+    const struct redis_reply *entries = redis_reply_at(redis_reply_at(reply, 0), 1);
+
+    for (size_t i = 0; i < redis_value(entries).len; i++) {
+        const struct redis_reply *entry = redis_reply_at(entries, i);
+        const struct redis_reply *fields = redis_reply_at(entry, 1);
+        struct span id = redis_value(redis_reply_at(entry, 0)).text;
+        snprintf(p->last, sizeof p->last, "%.*s", (int)id.len, id.at);
+        if (!span_is(cli_field(fields, "ce_command"), p->entry))
+            continue;
+        output_wait_end();
+        cli_print_result(id, fields, true);
+        p->is_ok = span_is(cli_field(fields, "outcome"), "ok");
+        return 1;
+    }
+    return reply ? 0 : -1;
+}
+
+static int
+fail_waiting(const struct put *p, const char *why, struct err *err)
+{
+    return err_exit(
+        err, EXIT_CODE_UNAVAILABLE,
+        "%s; the command is in the stream as %s: acrelay results --service %s "
+        "--from %s shows its result once it is there",
+        why, p->entry, p->service->name, p->last);
+}
+
+static void
+show_progress(struct put *p, bool leads, bool *was_led)
+{
+    const struct redis_reply *reply =
+        redis_ask(p->redis, &(struct err){0}, "XLEN", p->commands, NULL);
+
+    if (leads != *was_led)
+        output_wait(leads ? "waiting for the result; commands of %s that wait"
+                          : "no worker leads; commands of %s that wait",
+                    p->service->name);
+    output_count((uint64_t)redis_value(reply).number, 0);
+    *was_led = leads;
+}
+
+static int
+wait_for_result(struct put *p, struct err *err)
+{
+    int64_t start = clock_mono_ms(), led_ms = start;
+    bool was_led = false;
+
+    for (int found; (found = read_results(p, err)) <= 0;) {
+        int leads = found < 0 ? -1 : has_leader(p, err);
+        struct err cause = *err;
+        if (leads < 0)
+            return fail_waiting(p, cause.text, err);
+        int64_t now = clock_mono_ms();
+        led_ms = leads ? now : led_ms;
+        if (now - led_ms >= times_ms("put_leaderless", LEADERLESS_MS))
+            return fail_waiting(p, "no worker leads", err);
+        if (p->wait_ms && now - start >= p->wait_ms)
+            return fail_waiting(p, "no result yet", err);
+        show_progress(p, leads, &was_led);
+    }
+    return 0;
+}
+
+// --- the command line -------------------------------------------------------------------
+
+static int
+carry_out(struct put *p, struct err *err)
+{
+    const char *namespace = p->cli->config->redis_namespace;
+    char name[80];
+
+    snprintf(name, sizeof name, "commands:%s", p->service->name);
+    script_key(p->commands, namespace, span_of(name));
+    snprintf(name, sizeof name, "results:%s", p->service->name);
+    script_key(p->results, namespace, span_of(name));
+    output_wait("asking Redis (%s)", p->cli->config->redis_url.text);
+    p->redis = cli_redis(p->cli, err);
+    if (!p->redis || check_leader(p, err) < 0 || (p->waits && find_end(p, err) < 0) ||
+        add(p, err) < 0)
+        return -1;
+    if (p->waits)
+        return wait_for_result(p, err);
+    output_wait_end();
+    print_added(p);
+    p->is_ok = true;
+    return 0;
+}
+
+static int
+run_put(void *cli, struct err *err)
+{
+    struct put p = {.cli = cli};
+
+    if (options_has(p.cli->options, "list"))
+        return list_operations();
+    if (!cli_read_config(p.cli, false))
+        return EXIT_CODE_CONFIG;
+    buf_init(&p.data, COMMAND_BODY_MAX);
+    int result = prepare(&p, err) < 0 || carry_out(&p, err) < 0 ? -1 : 0;
+    redis_close(p.redis);
+    command_release(&p.command);
+    buf_release(&p.data);
+    if (result < 0)
+        return -1;
+    return p.is_ok ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
+}
+
+static const struct option put_options[] = {
+    OPTION_IS_TEXT("data", "FILE", "the body, a JSON object (- for standard input)"),
+    OPTION_IS_TEXT("type", "OPERATION", "the operation, if the path is to be checked"),
+    OPTION_IS_TEXT("query", "QUERY", "the query of the request, as in reorder=1"),
+    OPTION_IS_TEXT(
+        "id", "ID",
+        "idempotency key: the same one again is not sent again (default: new)"),
+    {"priority", "WORD", "high, normal or low", OPTION_TEXT, command_priorities},
+    OPTION_IS_TEXT("not-after", "TIME", "expires then, as in 2026-03-02T11:20:00Z"),
+    OPTION_IS_FLAG("replace", "a newer command with --replace may take its place"),
+    OPTION_IS_FLAG("validate-only", "only have it checked, where the operation can"),
+    OPTION_IS_TEXT("service", "NAME",
+                   "as this service of commands.services (default: cli)"),
+    {"wait", "[=DURATION]", "wait for the result, for 30s, 5m, 2h at most", OPTION_MAYBE,
+     NULL},
+    OPTION_IS_FLAG("list", "list the operations"),
+    {0},
+};
+
+const struct subcommand cli_put_commands[] = {
+    {"put", "<path>", "change something at ActiveCampaign, by a command to the worker", 0,
+     1, put_options, run_put, false, NULL},
+    {0},
+};

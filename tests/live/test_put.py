@@ -1,0 +1,233 @@
+"""acrelay put and results: a command as a service would write it, with its result; and what is
+refused before anything is written."""
+import json
+import pathlib
+import re
+import signal
+import subprocess
+
+import harness
+import jsonschema
+import pytest
+from lane_double import LaneDouble
+
+SCHEMAS = harness.ROOT / "conf" / "schemas"
+COMMANDS, RESULTS = "{ac}:commands:cli", "{ac}:results:cli"
+BODY = '{ "contact": {"firstName": "Ann"} }'
+SERVICES = ("commands:\n  services:\n"
+            "    - {name: cli, allow: [contacts, Deal_updateStage, customObjects]}\n"
+            "    - {name: crm, allow: [contacts]}\n")
+
+
+@pytest.fixture
+def config(tmp_path, redis):
+    secret = tmp_path / "hook-secret"
+    secret.write_bytes(harness.SECRET)
+    secret.chmod(0o600)
+    path = tmp_path / "acrelay.yaml"
+    path.write_text(
+        "account: {name: acme}\npublic_url: https://hooks.acme.example\n"
+        f"secret_files: [hook-secret]\nredis: {{url: 'redis://127.0.0.1:{redis.port}/0'}}\n"
+        + SERVICES + "hooks:\n  - {name: contacts, events: [subscribe]}\n")
+    return path
+
+
+@pytest.fixture
+def acrelay(config):
+    def run(*words, code=0, body=BODY, **environment):
+        done = subprocess.run([harness.BUILD / "acrelay", "-c", config, *words], input=body,
+                              capture_output=True, text=True, timeout=60,
+                              env={"PATH": "/usr/bin:/bin", **environment})
+        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        return done.stdout + done.stderr
+    return run
+
+
+@pytest.fixture
+def lane(redis):
+    double = LaneDouble(redis.port, "cli")
+    yield double
+    double.stop()
+
+
+def put(acrelay, *words, path="contacts/66", **more):
+    return acrelay("put", path, "--data", "-", *words, **more)
+
+
+def must_fit(schema, fields):
+    jsonschema.Draft202012Validator(json.loads((SCHEMAS / schema).read_text())).validate(fields)
+
+
+# --- the operations --------------------------------------------------------------------------
+
+def test_the_list_has_every_operation_and_agrees_with_the_schema(acrelay):
+    rows = [json.loads(line) for line in acrelay("put", "--list", "--json").splitlines()]
+    assert len(rows) == 38
+    shapes = json.loads((SCHEMAS / "command.json").read_text())["$defs"]
+    assert {row["operation"] for row in rows if "refused" not in row} == set(shapes)
+    for row in rows:
+        if "refused" in row:
+            assert row["path"] == "webhooks/{id}"
+            continue
+        shape = shapes[row["operation"]]["properties"]
+        pattern = re.sub(r"\{\w+\}", lambda _: "[A-Za-z0-9._~-]{1,64}", row["path"])
+        assert shape["ce_subject"]["pattern"] == f"^{pattern}$"
+        assert shape["data"]["contentSchema"].get("required", [None]) == [row.get("envelope")]
+        assert ("query" in row) == bool(shape["query"])
+        assert ("header" in row) == ("validateOnly" not in shape)
+    assert "taskOutccomes/{id}" in acrelay("put", "--list")
+
+
+# --- adding a command ------------------------------------------------------------------------
+
+def test_a_command_is_added_as_its_schema_says(acrelay, redis):
+    said = put(acrelay, "--id", "order-1", "--priority", "high", "--not-after",
+               "2099-03-02T11:20:00Z", "--replace", "--json")
+    [command] = redis.entries(COMMANDS)
+    command = {name: value.decode() for name, value in command.items()}
+    must_fit("command.json", command)
+    assert command["ce_type"] == "com.activecampaign.command.Contact_updateContact"
+    assert command["data"] == '{"contact":{"firstName":"Ann"}}'
+    assert (command["priority"], command["replace"]) == ("high", "1")
+    added = json.loads(said.splitlines()[0])
+    assert added["ce_id"] == "order-1" and added["stream"] == COMMANDS
+    assert "no worker leads" in said
+
+
+def test_each_command_has_an_id_of_its_own_unless_one_is_given(acrelay, redis):
+    for _ in range(2):
+        put(acrelay)
+    first, second = redis.entries(COMMANDS)
+    assert first["ce_id"] != second["ce_id"] and len(first["ce_id"]) == 32
+
+
+def test_queries_and_headers_go_with_their_operations(acrelay, redis):
+    put(acrelay, "--query", "reorder=1", path="dealStages/4", body='{"dealStage":{}}')
+    put(acrelay, "--validate-only", path="customObjects/schemas/a-b", body='{"schema":{}}')
+    stage, schema = redis.entries(COMMANDS)
+    assert stage["query"] == b"reorder=1" and schema["validateOnly"] == b"1"
+
+
+@pytest.mark.parametrize("words, path, body, code, said", [
+    ((), "contact/66", BODY, 64, "did you mean contacts?"),
+    ((), "contacts/66/tags", BODY, 64, "put --list"),
+    (("--type", "Contact_updateContcat"), "contacts/66", BODY, 64, "Contact_updateContact?"),
+    (("--type", "Deal_updateStage"), "contacts/66", BODY, 1, "does not fit"),
+    (("--priority", "urgent"), "contacts/66", BODY, 64, "--priority"),
+    (("--wait=soon",), "contacts/66", BODY, 64, "30s"),
+    (("--service", "shop"), "contacts/66", BODY, 78, "has no service shop"),
+    (("--service", "crm"), "dealStages/4", '{"dealStage":{}}', 1, "may not use"),
+    (("--not-after", "tomorrow"), "contacts/66", BODY, 1, "not_after"),
+    (("--query", "limit=1"), "contacts/66", BODY, 1, "takes no query"),
+    (("--validate-only",), "contacts/66", BODY, 1, "takes no validateOnly"),
+    (("--id", "x" * 129), "contacts/66", BODY, 1, "129 bytes"),
+    ((), "contacts/66", "[]", 1, "not a JSON object"),
+    ((), "contacts/66", '{"deal":{}}', 1, '{"contact":{...}}'),
+    pytest.param((), "contacts/66", "x" * (1 << 20) + "x", 1, "larger than", id="large"),
+    ((), "webhooks/1", '{"webhook":{}}', 1, "webhooks are the worker's"),
+])
+def test_what_would_be_refused_is_refused_before_it_is_written(acrelay, redis, words, path, body,
+                                                               code, said):
+    assert said in put(acrelay, *words, path=path, body=body, code=code)
+    assert redis.client.keys("*") == []
+
+
+def test_a_body_and_a_path_are_needed(acrelay):
+    assert "--data" in acrelay("put", "contacts/66", code=64)
+    assert "contacts/66" in acrelay("put", "--data", "-", code=64)
+    assert "No such file" in acrelay("put", "contacts/66", "--data", "/nowhere", code=1)
+
+
+def test_a_file_without_commands_is_said(acrelay, config):
+    config.write_text(config.read_text().replace(SERVICES, ""))
+    assert "no service cli" in put(acrelay, code=78)
+
+
+# --- its result ------------------------------------------------------------------------------
+
+def test_the_result_is_waited_for_and_shown(acrelay, lane):
+    said = put(acrelay, "--wait", "--id", "order-1")
+    assert "ok" in said and "200" in said and '{"contact":{"firstName":"Ann"}}' in said
+    result = json.loads(put(acrelay, "--wait=30s", "--id", "order-1", "--json"))
+    assert (result["ce_id"], result["outcome"], result["repeat"]) == ("order-1", "ok", "1")
+    assert result["data"] == {"contact": {"firstName": "Ann"}}
+
+
+@pytest.mark.parametrize("outcome", ["failed", "refused", "expired", "superseded"])
+def test_any_other_outcome_is_a_failure(acrelay, lane, outcome):
+    lane.outcomes["order-1"] = outcome, "0", "that is why"
+    said = put(acrelay, "--wait", "--id", "order-1", code=1)
+    assert outcome in said and "that is why" in said
+
+
+def test_without_a_leader_nobody_waits_and_nothing_is_written(acrelay, redis):
+    assert "nothing was written" in put(acrelay, "--wait", code=69)
+    assert redis.client.keys("*") == []
+
+
+def test_a_wait_ends_and_says_where_the_result_will_be(acrelay, redis):
+    redis.client.set("{ac}:leader", "a worker that is busy")
+    said = put(acrelay, "--wait=3s", code=69)
+    assert "no result yet" in said and "acrelay results --service cli --from 0" in said
+    assert "waiting for the result" in said, "progress, for whoever watches"
+    assert redis.client.xlen(COMMANDS) == 1
+
+
+def test_a_wait_ends_when_no_worker_leads_any_more(acrelay, redis):
+    redis.client.set("{ac}:leader", "a worker", px=500)
+    said = put(acrelay, "--wait", code=69, ACRELAY_TEST_TIMES="put_leaderless=1000")
+    assert "no worker leads; the command is in the stream" in said
+
+
+def test_a_redis_that_is_away_is_said(acrelay, redis):
+    redis.kill()
+    assert "Connection refused" in put(acrelay, code=69)
+    assert "Connection refused" in acrelay("results", code=69)
+
+
+def test_a_redis_that_goes_away_while_waiting_is_said(acrelay, config, redis):
+    redis.client.set("{ac}:leader", "a worker that is busy")
+    process = subprocess.Popen(
+        [harness.BUILD / "acrelay", "-c", config, "put", "contacts/66", "--data", "-", "--wait"],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdin.write(BODY)
+    process.stdin.close()
+    harness.wait_for("the command", lambda: redis.client.xlen(COMMANDS) == 1)
+    redis.kill()
+    assert process.wait(30) == 69
+    assert "the command is in the stream as" in process.stderr.read()
+
+
+# --- results ---------------------------------------------------------------------------------
+
+def test_results_are_listed_from_any_place(acrelay, lane, redis):
+    assert acrelay("results") == ""
+    lane.outcomes["two"] = "failed", "422", "no such stage"
+    for name in ("one", "two", "three"):
+        put(acrelay, "--wait", "--id", name, code=int(name == "two"))
+    rows = [json.loads(line) for line in acrelay("results", "--json").splitlines()]
+    assert [row["ce_id"] for row in rows] == ["one", "two", "three"]
+    rest = acrelay("results", "--from", rows[0]["id"], "--count", "1")
+    assert "two" in rest and "no such stage" in rest and "one" not in rest
+    assert acrelay("results", "--service", "crm") == ""
+
+
+def test_results_are_followed_over_a_restart_of_redis(config, acrelay, redis, tmp_path):
+    path = pathlib.Path(tmp_path / "followed")
+    with open(path, "w") as out:
+        process = subprocess.Popen(
+            [harness.BUILD / "acrelay", "-c", config, "results", "--follow", "--json"],
+            stdout=out, stderr=subprocess.DEVNULL)
+    try:
+        for name in ("one", "two"):
+            lane = LaneDouble(redis.port, "cli")
+            put(acrelay, "--wait", "--id", name)
+            lane.stop()
+            harness.wait_for("its line", lambda: f'"ce_id":"{name}"' in path.read_text(), 60)
+            redis.kill()
+            redis.start()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
