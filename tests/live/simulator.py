@@ -50,11 +50,16 @@ class Simulator:
         self.call("/sim/switch", {name: int(value) for name, value in switches.items()})
 
     def answer(self, status, body="", count=1, path="", **headers):
-        """What the next requests are answered, whatever they ask, or those of a path. Status 0
-        ends the connection."""
+        """What the next requests are answered, whatever they ask, or those of a path."""
         self.call("/sim/answer", {
             "status": status, "body": body, "count": count, "path": path, "headers": "".join(
                 f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())})
+
+    def fail(self, fault, path="", count=1, slow_ms=0):
+        """What becomes of the next requests, or of those of a path: "cut_before", "cut_after",
+        "truncate", "html", "html_524", "empty_ok", "slow"."""
+        self.call("/sim/answer", {"fault": fault, "path": path, "count": count,
+                                  "slow_ms": slow_ms})
 
     def figures(self):
         return json.loads(self.call("/sim/figures"))

@@ -273,7 +273,7 @@ def test_retry_after_may_be_a_date(sim):
 
 def test_an_answer_may_be_for_one_path_alone(sim):
     sim.answer(503, "busy", count=2, path="tags/1")
-    sim.answer(0, count=1, path="tags/2")
+    sim.fail("cut_before", path="tags/2")
     assert sim.api("PUT", "/tags/3", TAG[2])[0] == 200
     assert sim.api(*TAG)[::2] == (503, "busy")
     with pytest.raises(BROKEN):
@@ -282,6 +282,26 @@ def test_an_answer_may_be_for_one_path_alone(sim):
     sim.answer(502, count=1)
     assert [sim.api("PUT", "/tags/2", TAG[2])[0] for _ in range(2)] == [502, 200]
     assert [w["path"] for w in sim.writes()] == ["tags/3", "tags/1", "tags/2"]
+
+
+@pytest.mark.parametrize("fault", ["cut_after", "truncate", "html", "html_524", "empty_ok", "slow"])
+def test_a_fault_may_be_of_one_path_alone(sim, fault):
+    sim.fail(fault, path="tags/1", slow_ms=300 if fault == "slow" else 0)
+    assert sim.api("PUT", "/tags/2", TAG[2])[0] == 200
+    start = time.monotonic()
+    if fault in ("cut_after", "truncate"):
+        with pytest.raises(BROKEN):
+            sim.api(*TAG)
+    else:
+        status, _, answer = sim.api(*TAG)
+        assert status == (524 if fault == "html_524" else 200)
+        assert isinstance(answer, dict) == (fault == "slow")
+    assert (time.monotonic() - start >= 0.3) == (fault == "slow")
+    assert sim.api(*TAG)[0] == 200
+    assert [(w["path"], w["fault"]) for w in sim.writes()] == [
+        ("tags/2", ""), ("tags/1", fault), ("tags/1", "")]
+    with pytest.raises(urllib.error.HTTPError):
+        sim.fail("no such fault")
 
 
 def chaos(directory, seed):

@@ -78,19 +78,10 @@ void
 calls_answered(struct operation *op, const struct request *r, const struct answer *a,
                enum fault fault)
 {
-    static const char *const names[] = {[FAULT_NONE] = "",
-                                        [FAULT_CUT_BEFORE] = "cut_before",
-                                        [FAULT_CUT_AFTER] = "cut_after",
-                                        [FAULT_TRUNCATE] = "truncate",
-                                        [FAULT_HTML] = "html",
-                                        [FAULT_524] = "html_524",
-                                        [FAULT_EMPTY] = "empty_ok",
-                                        [FAULT_SLOW] = "slow"};
-
     if (!op || a->status < 200 || a->status > 299 || a->is_trial)
         return;
     op->accepted++;
-    write_down(op, r, a, names[fault]);
+    write_down(op, r, a, fault_names[fault]);
 }
 
 static void

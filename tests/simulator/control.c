@@ -1,7 +1,8 @@
 // What a test asks of the simulator, and AC does not have:
 //   POST /sim/switch {"cut_after":1,...}     GET /sim/figures    GET /sim/log (JSON lines)
 //   POST /sim/answer {"count":2,"status":403,"body":"...","headers":"Name: value\r\n"}, for all
-//     or with "path":"contacts/66" for one; a "status" of 0 ends the connection, not done
+//     or with "path":"contacts/66" for one; or what becomes of them: "fault" instead of "status":
+//     cut_before, cut_after, truncate, html, html_524, empty_ok, slow with "slow_ms"
 //   GET /sim/hooks, POST /sim/hooks {webhook}, PUT or DELETE /sim/hooks/ID (drift)
 //   POST /sim/odd [rows] (JSON that lists hold as it is)
 // Of the PUT operations:
@@ -123,26 +124,38 @@ find_canned(const char *path)
     return free;
 }
 
+static int
+find_fault(const char *name)
+{
+    int fault = FAULT_NONE;
+
+    while (fault < FAULTS && strcmp(fault_names[fault], name) != 0)
+        fault++;
+    return fault;
+}
+
 static void
 set_canned(struct answer *a, const cJSON *root)
 {
     const char *path = text_in(root, "path");
     struct canned *c = find_canned(path);
+    int fault = find_fault(text_in(root, "fault"));
     const cJSON *status = cJSON_GetObjectItem(root, "status"),
-                *count = cJSON_GetObjectItem(root, "count");
+                *count = cJSON_GetObjectItem(root, "count"),
+                *slow_ms = cJSON_GetObjectItem(root, "slow_ms");
 
-    if (!c) {
-        a->status = 400;
-        a->text = "too many paths have answers\n";
+    if (!c || fault == FAULTS) {
+        say(a, 400, c ? "no such fault\n" : "too many paths have answers\n");
         return;
     }
+    c->fault = fault;
+    c->slow_ms = slow_ms ? slow_ms->valueint : 0;
     snprintf(c->path, sizeof c->path, "%s", path);
     c->status = status ? status->valueint : 200;
     c->count = count ? count->valueint : 1;
     snprintf(c->body, sizeof c->body, "%s", text_in(root, "body"));
     snprintf(c->headers, sizeof c->headers, "%s", text_in(root, "headers"));
-    a->status = 200;
-    a->text = "{}";
+    say(a, 200, "{}");
 }
 
 static void

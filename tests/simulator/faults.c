@@ -5,6 +5,17 @@
 #include <stdio.h>
 #include <time.h>
 
+const char *const fault_names[FAULTS] = {
+    [FAULT_NONE] = "",
+    [FAULT_CUT_BEFORE] = "cut_before",
+    [FAULT_CUT_AFTER] = "cut_after",
+    [FAULT_TRUNCATE] = "truncate",
+    [FAULT_HTML] = "html",
+    [FAULT_524] = "html_524",
+    [FAULT_EMPTY] = "empty_ok",
+    [FAULT_SLOW] = "slow",
+};
+
 int *
 switches_find(const char *name)
 {
@@ -204,11 +215,14 @@ find_canned(const char *path)
 }
 
 static enum fault
-answer_canned(struct answer *a, const struct canned *c)
+answer_canned(struct answer *a, const struct canned *c, int *slow_ms)
 {
+    *slow_ms = c->slow_ms;
+    if (c->fault)
+        return (enum fault)c->fault;
     refuse(a, c->status, c->body);
     snprintf(a->headers, sizeof a->headers, "%s", c->headers);
-    return c->status ? FAULT_NONE : FAULT_CUT_BEFORE;
+    return FAULT_NONE;
 }
 
 enum fault
@@ -220,7 +234,7 @@ faults_pick(const struct request *r, struct answer *a, int *slow_ms)
 
     *slow_ms = takes(&s->slow) ? s->slow_ms : 0;
     if (canned) {
-        return answer_canned(a, canned);
+        return answer_canned(a, canned, slow_ms);
     } else if (is_over_limit()) {
         sim.figures.throttled++;
         refuse_later(a, s->limit_503 ? 503 : 429);

@@ -75,12 +75,12 @@ struct figures {
         caused, waiting; // events by changes; those not posted yet
 };
 
-// What the next `count` API requests are answered, whatever they ask, or those of one path:
-// POST /sim/answer. Status 0: the connection ends.
+// What the next `count` API requests are answered, whatever they ask, or those of one path; or
+// what becomes of them: POST /sim/answer.
 enum { CANNED_MAX = 16 };
 
 struct canned {
-    int count, status;
+    int count, status, fault, slow_ms;
     char path[200], body[1024], headers[256];
 };
 
@@ -127,8 +127,11 @@ enum fault {
     FAULT_HTML,
     FAULT_524,   // done, answered by the proxy before AC
     FAULT_EMPTY, // done, answered without a body
-    FAULT_SLOW   // done, answered late
+    FAULT_SLOW,  // done, answered late
+    FAULTS
 };
+
+extern const char *const fault_names[FAULTS];
 
 // faults.c, with the lock
 int *switches_find(const char *name);
