@@ -1,0 +1,313 @@
+#include "command/lane.h"
+
+#include <stdlib.h>
+
+const struct lane_times lane_default_times = {.backoff_min = 1000,
+                                              .backoff_max = 60000,
+                                              .pause_min = 1000,
+                                              .pause_max = 30000,
+                                              .stop_after = 60000,
+                                              .probe_min = 5000,
+                                              .probe_max = 60000};
+
+struct lane *
+lane_open(size_t services, uint64_t max, uint64_t seed)
+{
+    struct lane *l = memory_get(sizeof *l);
+
+    *l = (struct lane){.times = lane_default_times,
+                       .services = memory_get(services * sizeof *l->services),
+                       .len = services,
+                       .max = max,
+                       .random = seed | 1,
+                       .expiry_ms = INT64_MAX};
+    for (size_t i = 0; i < services; i++)
+        l->services[i] = (struct lane_share){.weight = 1};
+    return l;
+}
+
+void
+lane_close(struct lane *l)
+{
+    if (!l)
+        return;
+    for (size_t i = 0; i < l->len; i++)
+        queue_release(&l->services[i].queue);
+    while (l->decided) {
+        struct queued *after = l->decided->after;
+        free(l->decided);
+        l->decided = after;
+    }
+    free(l->services);
+    free(l);
+}
+
+size_t
+lane_waiting(const struct lane *l)
+{
+    size_t waiting = 0;
+
+    for (size_t i = 0; i < l->len; i++)
+        waiting += l->services[i].queue.len;
+    for (const struct queued *c = l->decided; c; c = c->after)
+        waiting++;
+    return waiting;
+}
+
+// --- what is decided without a call ----------------------------------------------------------
+
+static void
+decide(struct lane *l, struct queued *c, enum command_outcome outcome, bool dead)
+{
+    queue_remove(&l->services[c->service].queue, c);
+    c->decided = true;
+    c->outcome = outcome;
+    c->dead = dead;
+    if (l->decided)
+        l->decided_last->after = c;
+    else
+        l->decided = c;
+    l->decided_last = c;
+}
+
+static bool
+is_superseded(const struct queued *old, const struct queued *by)
+{
+    return old->replace && by->replace && !old->tried &&
+           old->operation == by->operation && old->manner == by->manner;
+}
+
+struct queued *
+lane_add(struct lane *l, size_t service, struct span subject, const struct queued *read)
+{
+    struct queue *q = &l->services[service].queue;
+
+    if (q->len >= l->max)
+        return NULL;
+    struct queued *c = memory_get(sizeof *c);
+    *c = *read;
+    c->service = service;
+    c->number = l->number++;
+    c->tried = c->attempts > 0;
+    struct queued *before = queue_add(q, subject, c);
+    if (before && is_superseded(before, c))
+        decide(l, before, COMMAND_SUPERSEDED, false);
+    if (c->not_after_ms && c->not_after_ms < l->expiry_ms)
+        l->expiry_ms = c->not_after_ms;
+    return c;
+}
+
+struct sweep {
+    struct lane *lane;
+    int64_t wall_ms, next_ms;
+};
+
+static void
+expire(struct queued *c, void *context)
+{
+    struct sweep *s = context;
+
+    if (!c->not_after_ms)
+        return;
+    if (c->not_after_ms <= s->wall_ms)
+        decide(s->lane, c, COMMAND_EXPIRED, true);
+    else if (c->not_after_ms < s->next_ms)
+        s->next_ms = c->not_after_ms;
+}
+
+static void
+expire_all(struct lane *l, int64_t wall_ms)
+{
+    struct sweep s = {.lane = l, .wall_ms = wall_ms, .next_ms = INT64_MAX};
+
+    if (wall_ms < l->expiry_ms)
+        return;
+    for (size_t i = 0; i < l->len; i++)
+        queue_each(&l->services[i].queue, expire, &s);
+    l->expiry_ms = s.next_ms;
+}
+
+// --- whose turn it is ----------------------------------------------------------------------
+
+// Smooth round robin: who has something to do earns its weight, the richest is next and pays
+// for all.
+static struct queued *
+pick(struct lane *l, int64_t now_ms, int64_t *due_ms)
+{
+    struct lane_share *next = NULL;
+    struct queued *picked = NULL;
+    int64_t total = 0;
+
+    for (size_t i = 0; i < l->len; i++) {
+        struct lane_share *s = &l->services[i];
+        struct queued *c = queue_next(&s->queue, now_ms, due_ms);
+        if (s->queue.len == 0)
+            s->credit = 0; // nothing is saved up
+        if (!c)
+            continue;
+        s->credit += s->weight;
+        total += s->weight;
+        if (!next || s->credit > next->credit) {
+            next = s;
+            picked = c;
+        }
+    }
+    if (next)
+        next->credit -= total;
+    return picked;
+}
+
+struct lane_step
+lane_next(struct lane *l, int64_t now_ms, int64_t wall_ms)
+{
+    struct lane_step step = {.kind = LANE_WAIT, .due_ms = INT64_MAX};
+    bool waiting = l->stopped && !l->trial;
+
+    expire_all(l, wall_ms);
+    if (l->decided)
+        return (struct lane_step){.kind = LANE_FINISH, .command = l->decided};
+    if (lane_waiting(l) == 0) {
+        l->trouble_ms = 0; // of an idle lane nothing is known
+        return step;
+    }
+    if (waiting && now_ms >= l->probe_ms)
+        return (struct lane_step){.kind = LANE_PROBE};
+    step.due_ms = waiting ? l->probe_ms : l->pause_until_ms;
+    if (step.due_ms > now_ms)
+        return step;
+    step.due_ms = INT64_MAX;
+    step.command = pick(l, now_ms, &step.due_ms);
+    if (step.command) {
+        step.kind = LANE_SEND;
+        step.command->tried = true;
+    }
+    return step;
+}
+
+void
+lane_remove(struct lane *l, struct queued *c)
+{
+    if (l->decided != c) {
+        queue_remove(&l->services[c->service].queue, c);
+    } else {
+        l->decided = c->after;
+    }
+    free(c);
+}
+
+// --- what becomes of a call ----------------------------------------------------------------
+
+static int64_t
+random_between(struct lane *l, int64_t from, int64_t to) // xorshift64
+{
+    l->random ^= l->random << 13;
+    l->random ^= l->random >> 7;
+    l->random ^= l->random << 17;
+    return to > from ? from + (int64_t)(l->random % (uint64_t)(to - from + 1)) : from;
+}
+
+static int64_t
+back_off(struct lane *l, int64_t *step, int64_t min, int64_t max)
+{
+    *step = *step ? *step * 2 : min;
+    if (*step > max)
+        *step = max;
+    return random_between(l, *step / 2, *step);
+}
+
+static void
+stop(struct lane *l, int64_t now_ms)
+{
+    l->probe_ms =
+        now_ms + back_off(l, &l->probe_step_ms, l->times.probe_min, l->times.probe_max);
+    l->stopped = true;
+    l->trial = false;
+}
+
+static void
+passed(struct lane *l)
+{
+    l->passed++;
+    l->trouble_ms = l->pause_step_ms = l->probe_step_ms = 0;
+    l->stopped = l->trial = false;
+}
+
+static void
+failed(struct lane *l, int64_t now_ms)
+{
+    if (!l->trouble_ms)
+        l->trouble_ms = now_ms;
+    if (l->stopped || now_ms - l->trouble_ms >= l->times.stop_after)
+        stop(l, now_ms);
+}
+
+static bool
+use_attempt(struct lane *l, struct queued *c, int64_t now_ms)
+{
+    int64_t step = 0, ms = 0;
+
+    c->attempts++;
+    for (unsigned i = 0; i < c->attempts; i++)
+        ms = back_off(l, &step, l->times.backoff_min, l->times.backoff_max);
+    c->retry_ms = now_ms + ms;
+    c->dead = c->decided = c->attempts >= COMMAND_ATTEMPTS_MAX;
+    if (c->decided)
+        c->outcome = COMMAND_FAILED;
+    return c->decided;
+}
+
+// A 503 that others do not meet is the command's own: it does not hold up the others. After any
+// other the rest has its turn first, so that this can be seen.
+static bool
+busy(struct lane *l, struct queued *c, int status, int64_t retry_after_ms, int64_t now_ms)
+{
+    bool is_own = status == 503 && c->met_503 && l->passed > c->passed;
+    int64_t ms = retry_after_ms;
+
+    if (status == 503) {
+        c->met_503 = true;
+        c->passed = l->passed;
+    }
+    if (is_own)
+        return use_attempt(l, c, now_ms);
+    if (ms <= 0)
+        ms = back_off(l, &l->pause_step_ms, l->times.pause_min, l->times.pause_max);
+    l->pause_until_ms = now_ms + ms;
+    if (status == 503)
+        c->retry_ms = l->pause_until_ms + random_between(l, 1, l->times.backoff_min);
+    failed(l, now_ms);
+    return false;
+}
+
+bool
+lane_answered(struct lane *l, struct queued *c, enum command_verdict verdict, int status,
+              int64_t retry_after_ms, int64_t now_ms)
+{
+    if (verdict == COMMAND_BUSY)
+        return busy(l, c, status, retry_after_ms, now_ms);
+    if (verdict == COMMAND_AGAIN || verdict == COMMAND_IN_DOUBT) {
+        failed(l, now_ms);
+        return use_attempt(l, c, now_ms);
+    }
+    passed(l);
+    c->decided = true;
+    c->outcome = verdict == COMMAND_DONE ? COMMAND_OK : COMMAND_FAILED;
+    return true;
+}
+
+void
+lane_probed(struct lane *l, bool answered, int64_t now_ms)
+{
+    if (answered)
+        l->trial = true;
+    else
+        stop(l, now_ms);
+}
+
+void
+lane_refused(struct lane *l, int64_t now_ms)
+{
+    if (!l->trouble_ms)
+        l->trouble_ms = now_ms;
+    stop(l, now_ms);
+}
