@@ -1,48 +1,50 @@
 #!/bin/sh
-# Tries acrelay: a private redis-server, a simulated ActiveCampaign account, acrelayd, and the
+# Tries acrelay: a private redis-server, acrelayd, a simulated ActiveCampaign account, and the
 # worker that registers the hooks there; events are fired and shown as they reach the stream.
 # Everything is in a throw-away directory, and everything that is started here is ended here.
 #
-#   deploy/try.sh run    until Ctrl-C
+#   deploy/try.sh run    until Ctrl-C, which ends it with exit code 0
 #   deploy/try.sh demo   every type once and some posts wrong on purpose, then a summary;
 #                        exit code 0 only if the figures agree
 set -eu
 mode=${1:-run}
 build=${BUILD:-build}
-
-# Ctrl-C on a terminal is for all its foreground processes, make among them, which would call it an
-# error. Under job control this script is all there is in the foreground.
-if [ "$mode" = run ] && [ -t 0 ] && [ -z "${ACRELAY_TRY-}" ]; then
-    ACRELAY_TRY=1 exec sh -mc 'sh deploy/try.sh run; exit $?'
-fi
+case $build in /*) ;; *) build=$PWD/$build ;; esac
+# On a terminal: a process group of our own in its foreground. Ctrl-C then reaches only this script
+# (`make`, which waits for it, would end with an error), and each program is ended by it in turn.
+if [ -t 0 ] && [ -t 1 ]; then set -m; fi
 
 dir=$(mktemp -d /var/tmp/acrelay-try-XXXXXX)
 pids=
 finish() {
-    trap - EXIT INT TERM
-    for pid in $pids; do # the last that was started first, so that none misses another
+    trap '' INT TERM HUP PIPE
+    trap - EXIT
+    for pid in $pids; do
         kill "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done
     rm -rf "$dir"
 }
-trap finish EXIT
-trap 'finish; exit 143' TERM
-trap 'finish; [ "$mode" = run ] || exit 130; echo; echo "stopped; nothing is left"; exit 0' INT
-
-secret() {
-    head -c 32 /dev/urandom | base64 >"$dir/$1"
-    chmod 600 "$dir/$1"
+stop() {
+    echo
+    say "Stopping all of it and removing $dir"
+    finish
+    exit "$1"
 }
-secret hook-secret
-secret api-token
+trap finish EXIT
+if [ "$mode" = run ]; then trap 'stop 0' INT; else trap 'stop 130' INT; fi
+trap 'stop 143' TERM HUP PIPE
 
-# in a session of its own: Ctrl-C is not for it
-setsid redis-server --port 0 --unixsocket "$dir/redis.sock" --save '' --dir "$dir" \
-    --logfile "$dir/redis.log" &
-pids="$pids $!"
-redis() { redis-cli -s "$dir/redis.sock" "$@"; }
-
+say() { printf '\n==> %s\n' "$*"; }
+# Starts a program whose output goes to $dir/NAME.log, and ends it before those that are there.
+# start NAME COMMAND...
+start() {
+    log=$dir/$1.log
+    shift
+    "$@" >"$log" 2>&1 </dev/null &
+    started=$!
+    pids="$started $pids"
+}
 # Waits for a command to succeed, as long as the process lives. wait_for PID COMMAND...
 wait_for() {
     pid=$1 tries=0
@@ -53,10 +55,28 @@ wait_for() {
         sleep 0.05
     done
 }
+fail() {
+    echo "$1:" >&2
+    cat "$log" >&2
+    exit 1
+}
 get() { curl -sf --max-time 5 "$@"; }
+
+secret() {
+    head -c 32 /dev/urandom | base64 >"$dir/$1"
+    chmod 600 "$dir/$1"
+}
+secret hook-secret
+secret api-token
+
+say "Starting a Redis of its own, on the socket $dir/redis.sock"
+start redis redis-server --port 0 --unixsocket "$dir/redis.sock" --save '' --dir "$dir"
+redis() { redis-cli -s "$dir/redis.sock" "$@"; }
+wait_for "$started" redis ping || fail "redis-server did not become ready"
 
 events=$(sed -n 's/^\([a-z_]*\)\t.*/\1/p' src/event/samples.txt | grep -v '^automation$' |
     sort -u | tr '\n' ',' | sed 's/,$//')
+account=http://127.0.0.1:1 port=8080 admin=9180 worker_admin=9181
 write_config() {
     cat >"$dir/acrelay.yaml" <<END
 account: {name: acme, api_url: '$account', api_token_file: api-token, time_zone: America/Chicago}
@@ -64,48 +84,60 @@ public_url: https://hooks.acme.example
 secret_files: [hook-secret]
 redis: {url: 'unix://$dir/redis.sock'}
 receiver: {listen: ['127.0.0.1:$port'], admin: '127.0.0.1:$admin', state_dir: $dir/state}
+worker: {admin: '127.0.0.1:$worker_admin'}
 hooks:
   - {name: contacts, events: [$events]}
 END
 }
+# Starts one of our programs, on the next ports where these are in use (exit code 71), and waits for
+# its own word: on its admin port another one may answer. start_ours NAME WORDS COMMAND...
+start_ours() {
+    name=$1 words=$2
+    shift 2
+    while true; do
+        write_config
+        start "$name" "$@" --config "$dir/acrelay.yaml"
+        if wait_for "$started" grep -q "$words" "$log"; then return; fi
+        code=0
+        wait "$started" || code=$?
+        if [ $code != 71 ] || [ $worker_admin -gt 9399 ] || [ $port -gt 8180 ]; then
+            fail "$name did not become ready"; fi
+        pids=${pids#"$started "}
+        if [ "$name" = acrelayd ]; then
+            port=$((port + 1)) admin=$((admin + 2))
+        else
+            worker_admin=$((worker_admin + 2))
+        fi
+    done
+}
 
-# Exit code 71 says that a port is in use: then the next ones are tried.
-account=http://127.0.0.1:1 port=8080 admin=9180
-while true; do
-    write_config
-    "$build/acrelayd" --config "$dir/acrelay.yaml" 2>"$dir/log" &
-    receiver=$!
-    # Its own word: on the admin port another acrelayd may answer.
-    if wait_for $receiver grep -q 'accepting posts' "$dir/log"; then break; fi
-    code=0
-    wait $receiver || code=$?
-    if [ $code != 71 ] || [ $port -gt 8180 ]; then
-        echo "acrelayd did not become ready:" >&2
-        cat "$dir/log" >&2
-        exit 1
-    fi
-    port=$((port + 1)) admin=$((admin + 2)) # 9181 is the worker's
-done
-pids="$receiver $pids"
+say "Starting the receiver: acrelayd, with its journal in $dir/state"
+start_ours acrelayd 'accepting posts' "$build/acrelayd"
+receiver=$started
+echo "It accepts posts on 127.0.0.1:$port; its metrics are on http://127.0.0.1:$admin/metrics"
 
+say "Starting a simulated ActiveCampaign account"
 rate=0
 [ "$mode" = demo ] || rate=60
-"$build/acsim" --token-file "$dir/api-token" --deliver-to "$port" --fire "$rate" >"$dir/acsim" &
-pids="$! $pids"
-wait_for $! grep -q http "$dir/acsim"
-account=$(sed 's/.* //' "$dir/acsim")
+start acsim "$build/acsim" --token-file "$dir/api-token" --deliver-to "$port" --fire "$rate"
+wait_for "$started" grep -q http "$log" || fail "acsim did not become ready"
+account=$(sed 's/.* //' "$log")
 write_config
+echo "Its API is on $account"
 acrelay() { "$build/acrelay" --config "$dir/acrelay.yaml" "$@"; }
-worker() { "$build/acrelay-worker" --config "$dir/acrelay.yaml" "$@"; }
+
+say "What the worker would change there: acrelay-worker plan"
+"$build/acrelay-worker" plan --config "$dir/acrelay.yaml" | cut -c1-150
+
+say "Starting the worker, which does it and keeps it so: acrelay-worker run"
+start_ours worker 'hooks: [0-9]* created' "$build/acrelay-worker" run
+sed -n 's/.*worker: \(hooks: .*\)/\1/p' "$log"
 url=http://127.0.0.1:$port$(acrelay token contacts | sed 's|https://[^/]*||')
 
-echo "The simulated ActiveCampaign runs on $account. What the worker would change there:"
-worker plan
-worker apply
-
-if [ "$mode" = demo ]; then
+demo() {
     fire() { get -o "$dir/fired" -d "{\"type\":\"$1\",\"source\":\"admin\"}" "$account/sim/fire"; }
     post() { curl -s -o /dev/null -w '%{http_code}\n' --data-binary "$1" "$url"; }
+    say "Firing each event type once; then a repeat, an automation, and a post that cannot be read"
     for type in $(echo "$events" | tr ',' ' '); do fire "$type"; done
     {
         post 'type=subscribe&contact[id]=1'
@@ -119,7 +151,9 @@ if [ "$mode" = demo ]; then
     length() { redis XLEN "{ac}:$1"; }
     all_there() { [ $(($(length events) + $(length dead))) -ge "$sent" ]; }
     wait_for "$receiver" all_there || true
+    say "What consumers see in the stream: acrelay tail --from 0 --data"
     acrelay tail --from 0 --count "$(length events)" --data | cut -c1-150
+    say "What could not be read: acrelay dead list"
     acrelay dead list
     in_stream=$(length events) dead=$(length dead)
     repeats=$(redis --raw XRANGE '{ac}:events' - + | grep -A1 '^ce_repeat$' | grep -c '^1$' || true)
@@ -127,21 +161,36 @@ if [ "$mode" = demo ]; then
     echo "sent $sent, answered 200 $good, in the stream $in_stream, duplicates $repeats," \
         "dead letters $dead"
     [ "$good" = "$sent" ] && [ $((in_stream + dead)) = "$sent" ] && [ "$repeats" = 1 ] &&
-        [ "$dead" = 1 ] || exit 1
+        [ "$dead" = 1 ]
+}
+if [ "$mode" = demo ]; then
+    demo || exit 1
     exit 0
 fi
 
-echo
-echo "acrelay is running. Stop it with Ctrl-C."
-echo "  hook    $url"
-echo "  try     curl -d 'type=subscribe&contact[id]=7&contact[email]=ann@example.com' $url"
-echo "  stream  redis-cli -s $dir/redis.sock XRANGE '{ac}:events' - +"
-echo "  figures http://127.0.0.1:$admin/metrics"
-echo "  config  $dir/acrelay.yaml"
-echo
-"$build/acrelay" --config "$dir/acrelay.yaml" tail --from 0 --data & # not the function: its pid is wanted
+say "acrelay is running; Ctrl-C stops and removes all of it. To look at it, in another terminal:"
+cat <<END
+    export ACRELAY_CONFIG=$dir/acrelay.yaml PATH=$build:\$PATH
+    acrelay status                            # the figures on one screen
+    acrelay tail --from 0 --data              # the events
+    acrelay send subscribe                    # post a sample
+    acrelay-worker list                       # the webhooks at the account
+    curl -s http://127.0.0.1:$admin/metrics   # the receiver's metrics
+    curl -s http://127.0.0.1:$worker_admin/metrics   # the worker's
+    redis-cli -s $dir/redis.sock XREVRANGE '{ac}:events' + - COUNT 1
+    tail -f $dir/acrelayd.log $dir/worker.log
+    curl -d 'type=subscribe&contact[id]=7&contact[email]=ann@example.com' $url
+
+END
+"$build/acrelay" tail --config "$dir/acrelay.yaml" --from 0 --data &
 pids="$! $pids"
-wait $! || true
-echo "it has exited:" >&2
-cat "$dir/log" >&2
+all_live() {
+    for pid in $pids; do kill -0 "$pid" 2>/dev/null || return 1; done
+}
+while all_live; do
+    sleep 1 &
+    wait $! || true
+done
+echo "one of the programs has exited; their logs:" >&2
+cat "$dir"/*.log >&2
 exit 1

@@ -265,15 +265,20 @@ warn_of_events(struct worker *w)
     struct hook known = {0};
     struct err err = {0};
     bool listed = ac_client_events(w->client, &known.events, &err) == 0;
+    struct buf unknown;
 
+    buf_init(&unknown, 300);
     for (size_t i = 0; listed && i < w->wanted.len; i++)
         for (size_t k = 0; k < w->wanted.at[i].events.len; k++) {
             const char *event = w->wanted.at[i].events.at[k];
             if (string_set_add(&known.events, span_of(event)))
-                log_warn("worker: event %s is not in ActiveCampaign's own list (which is "
-                         "incomplete); requesting it anyway",
-                         event);
+                buf_add_format(&unknown, "%s%s", unknown.len ? ", " : "", event);
         }
+    if (unknown.len)
+        log_warn("worker: not in ActiveCampaign's own list of events, which is "
+                 "incomplete: %s%s; requested anyway",
+                 buf_text(&unknown), unknown.full ? " and more" : "");
+    buf_release(&unknown);
     hook_release(&known);
 }
 

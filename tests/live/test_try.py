@@ -1,0 +1,100 @@
+"""`make run` as a newcomer meets it: on a terminal, with Ctrl-C at its end."""
+import os
+import pathlib
+import pty
+import re
+import signal
+import subprocess
+
+import harness
+
+
+class Terminal:
+    def __init__(self, *command):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(harness.ROOT)
+            os.execvp(command[0], command)
+        os.set_blocking(self.fd, False)
+        self.text = ""
+
+    def read(self):
+        try:
+            self.text += os.read(self.fd, 65536).decode(errors="replace").replace("\r\n", "\n")
+        except OSError:  # nothing now, or nobody writes any more
+            pass
+        return self.text
+
+    def wait_for(self, pattern, seconds=60):
+        try:
+            return harness.wait_for(pattern, lambda: re.search(pattern, self.read(), re.M), seconds)
+        except AssertionError as error:
+            raise AssertionError(self.text[-3000:]) from error
+
+    def exit_code(self, seconds=30):
+        def code():
+            self.read()
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            return [os.waitstatus_to_exitcode(status)] if pid else None
+        return harness.wait_for("the end", code, seconds)[0]
+
+
+def processes_of(directory):
+    """Command line by pid."""
+    found = {}
+    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it has ended
+            continue
+        if directory in words:
+            found[int(path.parent.name)] = words
+    return found
+
+
+def run_as_shown(text, command, directory):
+    """One of the commands that are there to be copied, in a shell of its own."""
+    export = re.search(rf"^ +(export ACRELAY_CONFIG={directory}/.*)$", text, re.M)[1]
+    shown = re.search(rf"^ +({command}.*)$", text, re.M)[1]
+    done = subprocess.run(["sh", "-c", f"{export}; {shown}"], capture_output=True, text=True,
+                          timeout=30, cwd="/")
+    assert done.returncode == 0, (shown, done.stdout, done.stderr)
+    return done.stdout
+
+
+def test_make_run_says_what_it_does_and_how_to_look_and_ends_well(tmp_path):
+    terminal = Terminal("make", "run", f"BUILD={harness.BUILD}")
+    try:
+        directory = terminal.wait_for(r"on the socket (/var/tmp/acrelay-try-\w+)/")[1]
+        for step in ("receiver: acrelayd", "simulated ActiveCampaign", "acrelay-worker plan",
+                     "acrelay-worker run", "hooks: 1 created", "Ctrl-C stops"):
+            terminal.wait_for(step)
+        assert terminal.text.count("warning") == 1, "folded"
+        terminal.wait_for(r"/activecampaign/acme/contacts(?s:.*)/activecampaign/acme/contacts")
+        assert "keeps the webhooks in sync" in run_as_shown(terminal.text, "acrelay status", directory)
+        assert "acrelay contacts" in run_as_shown(terminal.text, "acrelay-worker list", directory)
+        assert "acrelay_requests_total" in run_as_shown(terminal.text, "curl -s", directory)
+        assert "ok" in run_as_shown(terminal.text, "curl -d", directory)
+        assert "ce_id" in run_as_shown(terminal.text, "redis-cli", directory)
+        assert any("acrelay-worker run" in words for words in processes_of(directory).values())
+        os.write(terminal.fd, b"\x03")
+        assert terminal.exit_code() == 0, terminal.text[-2000:]
+        assert "Error" not in terminal.text
+        assert processes_of(directory) == {} and not os.path.exists(directory)
+    finally:
+        os.close(terminal.fd)  # hangs up: what is still there ends
+
+
+def test_a_program_that_ends_ends_it_with_its_log():
+    process = subprocess.Popen(["sh", "deploy/try.sh", "run"], cwd=harness.ROOT, text=True,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, env={**os.environ, "BUILD": str(harness.BUILD)})
+    text = ""
+    while "Ctrl-C" not in text:
+        text += process.stdout.readline()
+    directory = re.search(r"/var/tmp/acrelay-try-\w+", text)[0]
+    [receiver] = [pid for pid, words in processes_of(directory).items() if "/acrelayd " in words]
+    os.kill(receiver, signal.SIGKILL)
+    rest = process.communicate(timeout=60)[0]
+    assert process.returncode == 1 and "has exited" in rest and "accepting posts" in rest
+    assert processes_of(directory) == {} and not os.path.exists(directory)
