@@ -296,7 +296,7 @@ def test_a_fault_may_be_of_one_path_alone(sim, fault):
         status, _, answer = sim.api(*TAG)
         assert status == (524 if fault == "html_524" else 200)
         assert isinstance(answer, dict) == (fault == "slow")
-    assert (time.monotonic() - start >= 0.3) == (fault == "slow")
+    assert fault != "slow" or time.monotonic() - start >= 0.3
     assert sim.api(*TAG)[0] == 200
     assert [(w["path"], w["fault"]) for w in sim.writes()] == [
         ("tags/2", ""), ("tags/1", fault), ("tags/1", "")]
@@ -330,6 +330,11 @@ def test_chaos_is_the_same_for_the_same_seed(tmp_path):
 
 # --- counting ------------------------------------------------------------------------------------
 
+def most_in_a_second(log):
+    times = [entry["us"] for entry in log]
+    return max(sum(last - 10**6 < us <= last for us in times) for last in times)
+
+
 def test_the_most_requests_in_any_second_are_counted(sim):
     for burst, pause in ((3, 1.05), (6, 1.05), (2, 0)):
         for n in range(burst):
@@ -337,8 +342,11 @@ def test_the_most_requests_in_any_second_are_counted(sim):
             sim.api("PUT", f"/contacts/{n + 1}", {"contact": {"phone": "1"}})
         time.sleep(pause)
     calls = sim.calls()
-    assert calls["all"] == {"requests": 22, "max_per_second": 12}
-    assert calls["commands"] == {"requests": 11, "max_per_second": 6}
+    log = sim.log()
+    commands = [entry for entry in log if entry["method"] == "PUT"]
+    assert calls["all"] == {"requests": 22, "max_per_second": most_in_a_second(log)}
+    assert calls["commands"] == {"requests": 11, "max_per_second": most_in_a_second(commands)}
+    assert calls["all"]["max_per_second"] <= 12, "the bursts are more than a second apart"
     sim.forget_calls()
     assert sim.calls()["all"] == {"requests": 0, "max_per_second": 0} and sim.writes() == []
 
