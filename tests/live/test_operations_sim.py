@@ -4,6 +4,7 @@ import http.client
 import http.server
 import json
 import pathlib
+import subprocess
 import threading
 import time
 import urllib.error
@@ -59,6 +60,20 @@ def test_the_simulator_knows_the_same_operations():
         assert (place, codes) == (expected, ",".join(map(str, facts["codes"])))
         assert envelope == (facts["envelope"] or "config?")
         assert more == [":".join(p) for p in facts["params"] if p[0] != "path"]
+
+
+def test_acrelay_knows_the_same_operations():
+    listed = subprocess.run([harness.BUILD / "acrelay", "put", "--list", "--json"],
+                            capture_output=True, text=True, check=True).stdout
+    rows = {row["operation"]: row for row in map(json.loads, listed.splitlines())}
+    assert list(rows) == list(OPERATIONS)
+    for name, row in rows.items():
+        facts = OPERATIONS[name]
+        assert (row["path"], row.get("envelope")) == (facts["path"][1:], facts["envelope"]) or (
+            "refused" in row and name == "Webhook_updateExisting")
+        for where in ("query", "header"):  # but the message's fields, which are not headers
+            described = [p for kind, p, _ in facts["params"] if kind == where and "." not in p]
+            assert row.get(where) in (described or [None])
 
 
 # --- each operation -------------------------------------------------------------------------------
