@@ -405,15 +405,21 @@ check_dead(struct inspection *i)
                        (long long)redis_value(reply).number);
 }
 
+static void
+check_commands(struct inspection *i)
+{
+    commands_report(i->report, i->r);
+}
+
 // --- all of it ------------------------------------------------------------------------
 
 static void
 check_all_of_it(struct inspection *i)
 {
     static void (*const checks[])(struct inspection *i) = {
-        check_info,    check_keys, check_writing, check_rights,
-        check_evalsha, check_time, check_dead}; // the last two are doctor's
-    size_t len = i->report->deep ? 7 : 5;
+        check_info, check_keys, check_writing, check_rights, check_evalsha,
+        check_time, check_dead, check_commands}; // the last three are doctor's
+    size_t len = i->report->deep ? 8 : 5;
     size_t errors = i->report->errors;
 
     (void)ask(i, "ROLE", NULL); // whether the user may

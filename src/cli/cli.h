@@ -84,6 +84,21 @@ struct span cli_field(const struct redis_reply *fields, const char *name);
 // answer `with_data`; JSON has that always.
 void cli_print_result(struct span id, const struct redis_reply *fields, bool with_data);
 
+// --- commands -------------------------------------------------------------------------------
+
+// What a service's stream of commands holds.
+struct commands_state {
+    int64_t waiting;
+    int64_t oldest_ms; // when the oldest was added, by Redis's clock; 0: none waits
+};
+
+// commands_read asks Redis for it; -1 with *err.
+int commands_read(struct redis *r, const struct config *c, const char *service,
+                  struct commands_state *s, struct err *err);
+
+// commands_have_leader says whether a worker leads: 1, 0, or -1 with *err when Redis does not say.
+int commands_have_leader(struct redis *r, const struct config *c, struct err *err);
+
 // --- the running programs ---------------------------------------------------------------
 
 // admin_json_fetch asks both programs for /readyz and /metrics, 5 s each at most, and says on
@@ -180,6 +195,9 @@ int report_run(struct report *r, bool offline, const struct check *more, size_t 
 
 // check_redis looks at all that the relay needs of Redis, and writes nothing there.
 void check_redis(struct report *r);
+
+// commands_report judges what waits for the worker, where the file has services.
+void commands_report(struct report *r, struct redis *redis);
 
 // check_redis_open is cli_redis, if it answers, and as a master; else NULL with *err, which holds
 // Redis's own words. What the user may not ask (NOPERM) is not held against it.

@@ -223,25 +223,10 @@ prepare(struct put *p, struct err *err)
 
 // --- adding it --------------------------------------------------------------------------
 
-// Whether a worker leads; believed where this user may not ask. -1: no answer.
-static int
-has_leader(struct put *p, struct err *err)
-{
-    char key[SCRIPT_KEY];
-
-    script_key(key, p->cli->config->redis_namespace, SPAN("leader"));
-    struct redis_value v = redis_value(redis_ask(p->redis, err, "GET", key, NULL));
-    if (p->redis->dead) {
-        err->exit = EXIT_CODE_UNAVAILABLE;
-        return -1;
-    }
-    return v.kind != REDIS_NIL;
-}
-
 static int
 check_leader(struct put *p, struct err *err)
 {
-    int leads = has_leader(p, err);
+    int leads = commands_have_leader(p->redis, p->cli->config, err);
 
     if (leads == 0 && p->waits)
         return err_exit(err, EXIT_CODE_UNAVAILABLE,
@@ -249,7 +234,7 @@ check_leader(struct put *p, struct err *err)
                         "written. Start acrelay-worker, or leave out --wait");
     if (leads == 0)
         fputs("acrelay: no worker leads: the command waits until one does\n", stderr);
-    return leads < 0 ? -1 : 0;
+    return p->redis->dead ? -1 : 0; // without the right to ask, it is believed
 }
 
 // What is in the stream of results already is not ours.
@@ -363,17 +348,17 @@ wait_for_result(struct put *p, struct err *err)
     bool was_led = false;
 
     for (int found; (found = read_results(p, err)) <= 0;) {
-        int leads = found < 0 ? -1 : has_leader(p, err);
+        int leads = found < 0 ? -1 : commands_have_leader(p->redis, p->cli->config, err);
         struct err cause = *err;
-        if (leads < 0)
+        if (found < 0 || p->redis->dead)
             return fail_waiting(p, cause.text, err);
         int64_t now = clock_mono_ms();
-        led_ms = leads ? now : led_ms;
+        led_ms = leads != 0 ? now : led_ms;
         if (now - led_ms >= times_ms("put_leaderless", LEADERLESS_MS))
             return fail_waiting(p, "no worker leads", err);
         if (p->wait_ms && now - start >= p->wait_ms)
             return fail_waiting(p, "no result yet", err);
-        show_progress(p, leads, &was_led);
+        show_progress(p, leads != 0, &was_led);
     }
     return 0;
 }

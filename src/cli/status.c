@@ -169,6 +169,57 @@ show_streams(struct status *s)
         show_length(s, "dead", "stream_dead", "dead letters kept");
 }
 
+// --- commands -------------------------------------------------------------------------
+
+static void
+show_service(struct status *s, const char *name)
+{
+    struct commands_state state;
+    struct err err = {0};
+    char age[32] = "";
+
+    output_open(NULL, '{');
+    output_text("name", span_of(name));
+    bool ok = commands_read(s->redis, s->cli->config, name, &state, &err) == 0;
+    int64_t ms = s->redis_us / 1000 - state.oldest_ms;
+    if (ok)
+        output_json("waiting", "%lld", (long long)state.waiting);
+    else
+        output_text("error", span_of(err.text));
+    if (state.oldest_ms && s->redis_us) {
+        text_duration(age, sizeof age, ms > 0 ? ms : 0);
+        output_json("oldest_seconds", "%lld", (long long)(ms > 0 ? ms / 1000 : 0));
+    }
+    output_close('{');
+    s->healthy = s->healthy && ok;
+    if (!output.json && ok)
+        printf("  %-26s %lld waiting%s%s\n", name, (long long)state.waiting,
+               age[0] ? ", the oldest for " : "", age);
+    else if (!output.json)
+        printf("  %-26s %s\n", name, err.text);
+}
+
+static void
+show_commands(struct status *s)
+{
+    const struct config *c = s->cli->config;
+    bool here = admin_sum_metric(&s->cli->worker.metrics, "acrelay_worker_leader") > 0;
+    struct err err = {0};
+    int leads = here ? 1 : commands_have_leader(s->redis, c, &err);
+
+    title("commands", leads > 0,
+          here        ? "the worker here leads"
+          : leads > 0 ? "another worker leads"
+          : leads < 0 ? err.text
+                      : "no worker leads: they wait");
+    s->healthy = s->healthy && leads != 0 && !s->redis->dead;
+    output_open("services", '[');
+    for (size_t i = 0; i < c->services_len && !s->redis->dead; i++)
+        show_service(s, c->services[i].name);
+    output_close('[');
+    show_length(s, "commands.dead", "commands_dead", "dead letters of commands");
+}
+
 // --- hooks ----------------------------------------------------------------------------
 
 // By Redis's clock, which made the time: ours may be another.
@@ -300,6 +351,8 @@ run_status(void *cli, struct err *err)
         output_text("configuration", span_of(problems_first(&s.cli->problems, line)));
     show_programs(&s);
     show_streams(&s);
+    if (s.redis && !s.redis->dead && s.cli->config->services_len > 0)
+        show_commands(&s);
     if (s.redis && !s.redis->dead)
         show_hooks(&s);
     s.healthy = s.healthy && !s.cli->is_last_good;

@@ -28,7 +28,9 @@ def config(tmp_path, redis):
     path.write_text(
         "account: {name: acme}\npublic_url: https://hooks.acme.example\n"
         f"secret_files: [hook-secret]\nredis: {{url: 'redis://127.0.0.1:{redis.port}/0'}}\n"
-        + SERVICES + "hooks:\n  - {name: contacts, events: [subscribe]}\n")
+        f"receiver: {{listen: ['127.0.0.1:{harness.free_port()}'],"
+        f" admin: '127.0.0.1:{harness.free_port()}', state_dir: '{tmp_path}/state'}}\n"
+        f"worker: {{admin: '127.0.0.1:{harness.free_port()}'}}\n" + SERVICES + "hooks:\n  - {name: contacts, events: [subscribe]}\n")
     return path
 
 
@@ -231,3 +233,48 @@ def test_results_are_followed_over_a_restart_of_redis(config, acrelay, redis, tm
     finally:
         process.kill()
         process.wait()
+
+
+# --- status and doctor -----------------------------------------------------------------------
+
+def status(acrelay):
+    """What status shows; nothing else of the installation runs here."""
+    return json.loads(acrelay("status", "--json", code=69).splitlines()[0])
+
+
+def of_commands(acrelay):
+    """What doctor finds of commands."""
+    text = acrelay("doctor", "--offline", "--json", code=69)
+    rows = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    return [(row["result"], row["text"]) for row in rows if row["what"] == "commands"]
+
+
+def test_status_and_doctor_tell_what_waits_and_who_leads(acrelay, redis):
+    assert "no worker leads" in status(acrelay)["commands"]
+    [(result, text)] = of_commands(acrelay)
+    assert result == "WRONG" and text.endswith("waiting: 0")
+    put(acrelay)
+    redis.client.set("{ac}:leader", "a worker that is busy")
+    redis.client.xadd("{ac}:commands:crm", {"ce_id": "old"}, id="1-0")
+    shown = status(acrelay)
+    assert shown["commands"] == "another worker leads"
+    cli, crm = shown["services"]
+    assert (cli["name"], cli["waiting"], crm["name"], crm["waiting"]) == ("cli", 1, "crm", 1)
+    assert cli["oldest_seconds"] < 60 < 10**9 < crm["oldest_seconds"]
+    [(warning, old), (good, sum_)] = of_commands(acrelay)
+    assert warning == "warning" and old.startswith("commands of crm that wait: 1, the oldest for")
+    assert good == "good" and sum_.endswith("2 services that wait: 2")
+
+
+def test_dead_letters_of_commands_are_told(acrelay, redis):
+    redis.client.set("{ac}:leader", "a worker")
+    redis.client.xadd("{ac}:commands.dead", {"ce_id": "1"})
+    assert status(acrelay)["commands_dead"] == 1
+    assert ("warning", "commands that failed or expired, kept as dead letters: 1") in \
+        of_commands(acrelay)
+
+
+def test_a_file_without_services_shows_nothing_of_commands(acrelay, config):
+    config.write_text(config.read_text().replace(SERVICES, ""))
+    assert not {"commands", "services", "commands_dead"} & set(status(acrelay))
+    assert of_commands(acrelay) == []

@@ -1,0 +1,106 @@
+// What Redis has of commands and the worker that carries them out: for put, status and doctor.
+#include "base/text.h"
+#include "cli/cli.h"
+#include "relay/script.h"
+
+#include <stdlib.h>
+
+enum { OLD_S = 600 };
+
+int
+commands_have_leader(struct redis *r, const struct config *c, struct err *err)
+{
+    char key[SCRIPT_KEY];
+
+    script_key(key, c->redis_namespace, SPAN("leader"));
+    const struct redis_reply *reply = cli_ask(r, err, "GET", key);
+    return reply ? redis_value(reply).kind != REDIS_NIL : -1;
+}
+
+int
+commands_read(struct redis *r, const struct config *c, const char *service,
+              struct commands_state *s, struct err *err)
+{
+    char name[80], key[SCRIPT_KEY];
+
+    snprintf(name, sizeof name, "commands:%s", service);
+    script_key(key, c->redis_namespace, span_of(name));
+    *s = (struct commands_state){0};
+    const struct redis_reply *reply = cli_ask(r, err, "XLEN", key);
+    s->waiting = redis_value(reply).number;
+    if (s->waiting == 0)
+        return reply ? 0 : -1;
+    reply = cli_ask(r, err, "XRANGE", key, "-", "+", "COUNT", "1");
+    // An id begins with the milliseconds of Redis's clock.
+    struct span id = redis_value(redis_reply_at(redis_reply_at(reply, 0), 0)).text;
+    s->oldest_ms = id.len ? strtoll(id.at, NULL, 10) : 0;
+    return reply ? 0 : -1;
+}
+
+// --- doctor -----------------------------------------------------------------------------
+
+static void
+report_waiting(struct report *r, const char *service, const struct commands_state *s,
+               int64_t now_ms)
+{
+    char age[32];
+    int64_t old_ms = now_ms - s->oldest_ms;
+
+    if (s->waiting == 0 || now_ms == 0 || old_ms < OLD_S * 1000)
+        return;
+    text_duration(age, sizeof age, old_ms);
+    report_warning(r, "commands",
+                   "see its log: does ActiveCampaign throttle, or is it away? Or raise "
+                   "commands.rate, or let the service send less",
+                   "commands of %s that wait: %lld, the oldest for %s", service,
+                   (long long)s->waiting, age);
+}
+
+static void
+report_dead(struct report *r, struct redis *redis)
+{
+    char key[SCRIPT_KEY];
+
+    script_key(key, r->cli->config->redis_namespace, SPAN("commands.dead"));
+    int64_t n = redis_value(cli_ask(redis, &(struct err){0}, "XLEN", key)).number;
+    if (n > 0)
+        report_warning(
+            r, "commands",
+            "check them with acrelay dead list --commands, then dead replay or "
+            "dead drop",
+            "commands that failed or expired, kept as dead letters: %lld", (long long)n);
+}
+
+void
+commands_report(struct report *r, struct redis *redis)
+{
+    const struct config *c = r->cli->config;
+    struct commands_state s;
+    struct err err = {0};
+    int64_t waiting = 0;
+    uint64_t seconds = 0;
+
+    if (c->services_len == 0)
+        return;
+    const struct redis_reply *now = cli_ask(redis, &err, "TIME");
+    text_number(&seconds, redis_value(redis_reply_at(now, 0)).text, INT32_MAX);
+    for (size_t i = 0; i < c->services_len && !redis->dead; i++) {
+        if (commands_read(redis, c, c->services[i].name, &s, &err) < 0)
+            continue; // a missing right, which is not held against it
+        report_waiting(r, c->services[i].name, &s, (int64_t)seconds * 1000);
+        waiting += s.waiting;
+    }
+    int leads = redis->dead ? -1 : commands_have_leader(redis, c, &err);
+    if (leads == 0)
+        report_error(
+            r, EXIT_CODE_UNAVAILABLE, "commands",
+            "start acrelay-worker; if it runs, its log shows why it does not lead",
+            "no worker leads: nobody carries out commands; waiting: %lld",
+            (long long)waiting);
+    else if (!redis->dead)
+        report_ok(r, "commands", "%s; commands of %zu service%s that wait: %lld",
+                  leads > 0 ? "a worker leads" : err.text, c->services_len,
+                  c->services_len == 1 ? "" : "s", (long long)waiting);
+    if (!redis->dead)
+        report_dead(r, redis);
+}
