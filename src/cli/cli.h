@@ -3,12 +3,14 @@
 #ifndef ACRELAY_CLI_CLI_H
 #define ACRELAY_CLI_CLI_H
 
+#include "command/command.h"
 #include "config/config.h"
 #include "edge/http_client.h"
 #include "event/delivery.h"
 #include "journal/verify.h"
 #include "program/options.h"
 #include "program/output.h"
+#include "relay/script.h"
 
 #include <limits.h>
 
@@ -85,6 +87,20 @@ struct span cli_field(const struct redis_reply *fields, const char *name);
 void cli_print_result(struct span id, const struct redis_reply *fields, bool with_data);
 
 // --- commands -------------------------------------------------------------------------------
+
+// commands_key writes the key of a service's stream: "commands" or "results".
+void commands_key(char to[SCRIPT_KEY], const struct config *c, const char *stream,
+                  struct span service);
+
+// commands_find_service finds one of the file; NULL with *err.
+const struct config_service *commands_find_service(const struct cli *c, struct span name,
+                                                   struct err *err);
+
+// commands_add adds a command to the service's stream and gives its entry id; -1 with *err.
+enum { COMMANDS_ENTRY = 64 };
+int commands_add(struct redis *r, const char *key,
+                 const struct span fields[COMMAND_FIELDS], char entry[COMMANDS_ENTRY],
+                 struct err *err);
 
 // What a service's stream of commands holds.
 struct commands_state {

@@ -1,4 +1,4 @@
-// What Redis has of commands and the worker that carries them out: for put, status and doctor.
+// Commands in Redis, and the worker that carries them out: what put, dead, status and doctor share.
 #include "base/text.h"
 #include "cli/cli.h"
 #include "relay/script.h"
@@ -6,6 +6,47 @@
 #include <stdlib.h>
 
 enum { OLD_S = 600 };
+
+void
+commands_key(char to[SCRIPT_KEY], const struct config *c, const char *stream,
+             struct span service)
+{
+    char name[80];
+
+    snprintf(name, sizeof name, "%s:%.*s", stream, (int)service.len, service.at);
+    script_key(to, c->redis_namespace, span_of(name));
+}
+
+const struct config_service *
+commands_find_service(const struct cli *c, struct span name, struct err *err)
+{
+    for (size_t i = 0; i < c->config->services_len; i++)
+        if (span_is(name, c->config->services[i].name))
+            return &c->config->services[i];
+    err_exit(err, EXIT_CODE_CONFIG,
+             "%s has no service %.*s in commands.services, so that the worker would not "
+             "read its commands; add it with what it may use",
+             c->file, (int)name.len, name.at);
+    return NULL;
+}
+
+int
+commands_add(struct redis *r, const char *key, const struct span fields[COMMAND_FIELDS],
+             char entry[COMMANDS_ENTRY], struct err *err)
+{
+    struct span args[3 + 2 * COMMAND_FIELDS] = {SPAN("XADD"), span_of(key), SPAN("*")};
+    size_t n = 3;
+
+    for (size_t i = 0; i < COMMAND_FIELDS; i++)
+        if (fields[i].len) {
+            args[n++] = span_of(command_fields[i]);
+            args[n++] = fields[i];
+        }
+    const struct redis_reply *reply = cli_reply(redis_command(r, args, n, err), err);
+    struct span id = redis_value(reply).text;
+    snprintf(entry, COMMANDS_ENTRY, "%.*s", (int)id.len, id.at);
+    return reply ? 0 : -1;
+}
 
 int
 commands_have_leader(struct redis *r, const struct config *c, struct err *err)
@@ -21,10 +62,9 @@ int
 commands_read(struct redis *r, const struct config *c, const char *service,
               struct commands_state *s, struct err *err)
 {
-    char name[80], key[SCRIPT_KEY];
+    char key[SCRIPT_KEY];
 
-    snprintf(name, sizeof name, "commands:%s", service);
-    script_key(key, c->redis_namespace, span_of(name));
+    commands_key(key, c, "commands", span_of(service));
     *s = (struct commands_state){0};
     const struct redis_reply *reply = cli_ask(r, err, "XLEN", key);
     s->waiting = redis_value(reply).number;

@@ -1,6 +1,7 @@
 // dead: letters that could not become events. Their stream holds the bytes as received, so
 // that one which a newer version understands can be sent through again. Bytes that Redis does
-// not take lie beside the receiver's journal (aside_read).
+// not take lie beside the receiver's journal (aside_read). With --commands: the letters of
+// commands that failed or expired, which hold the command's fields and what became of it.
 #include "base/clock.h"
 #include "base/text.h"
 #include "cli/cli.h"
@@ -15,6 +16,7 @@ struct dead {
     struct cli *cli;
     struct redis *redis;
     char key[SCRIPT_KEY];
+    bool commands;
     const char *reason;
     uint64_t found, max, dropped;
     int code; // of the first letter that failed
@@ -32,12 +34,24 @@ static int
 dead_open(struct dead *d, struct cli *c, struct err *err)
 {
     *d = (struct dead){.cli = c, .max = UINT64_MAX};
+    d->commands = options_has(c->options, "commands");
     buf_init(&d->body, STORED_MAX);
-    script_key(d->key, c->config->redis_namespace, SPAN("dead"));
+    script_key(d->key, c->config->redis_namespace,
+               d->commands ? SPAN("commands.dead") : SPAN("dead"));
     output_wait("asking Redis (%s)", c->config->redis_url.text);
     d->redis = cli_redis(c, err);
     output_wait_end();
     return d->redis ? 0 : -1;
+}
+
+static int
+read_reason(struct dead *d, struct err *err)
+{
+    d->reason = options_text(d->cli->options, "reason", NULL);
+    if (d->reason && d->commands)
+        return err_exit(err, EXIT_CODE_USAGE,
+                        "--reason and --commands cannot be combined");
+    return 0;
 }
 
 static int
@@ -133,12 +147,43 @@ walk_named(struct dead *d, dead_fn *each)
 
 // --- list and show --------------------------------------------------------------------
 
+static void
+print_command(const struct dead *d)
+{
+    output_print(field(d, "service"), 63);
+    printf("  %s", output_color(OUTPUT_BAD));
+    output_print(field(d, "outcome"), 20);
+    printf("%s  ", output_color(OUTPUT_PLAIN));
+    output_print(field(d, "status"), 3);
+    fputs("  ", stdout);
+    output_print(field(d, "ce_subject"), 60);
+    fputs("  ", stdout);
+    output_print(field(d, "detail"), 200);
+}
+
+static void
+print_delivery(const struct dead *d)
+{
+    char size[32];
+
+    text_bytes(size, sizeof size, field(d, "raw").len);
+    fputs(output_color(OUTPUT_FAINT), stdout);
+    output_print(span_to(field(d, "ce_recordedtime"), 19), 0);
+    printf("%s  ", output_color(OUTPUT_PLAIN));
+    output_print(field(d, "hook"), 63);
+    printf("  %s", output_color(OUTPUT_BAD));
+    output_print(field(d, "reason"), 20);
+    printf("%s  %s  ", output_color(OUTPUT_PLAIN), size);
+    output_print(field(d, "detail"), 200);
+}
+
 static int
 print_letter(struct dead *d, struct err *err)
 {
-    int64_t keep_us = d->cli->config->redis_retain_dead_us;
+    const struct config *c = d->cli->config;
+    int64_t keep_us = d->commands ? c->commands_retain_dead_us : c->redis_retain_dead_us;
     long long ms = strtoll(d->id, NULL, 10); // Redis's time
-    char size[32], expires[CLOCK_TEXT] = "";
+    char expires[CLOCK_TEXT] = "";
 
     (void)err;
     if (keep_us > 0 && ms > 0 && ms < INT32_MAX * 1000LL)
@@ -150,15 +195,11 @@ print_letter(struct dead *d, struct err *err)
         output_line(stdout);
         return 0;
     }
-    text_bytes(size, sizeof size, field(d, "raw").len);
-    printf("%-20s  %s", d->id, output_color(OUTPUT_FAINT));
-    output_print(span_to(field(d, "ce_recordedtime"), 19), 0);
-    printf("%s  ", output_color(OUTPUT_PLAIN));
-    output_print(field(d, "hook"), 63);
-    printf("  %s", output_color(OUTPUT_BAD));
-    output_print(field(d, "reason"), 20);
-    printf("%s  %s  ", output_color(OUTPUT_PLAIN), size);
-    output_print(field(d, "detail"), 200);
+    printf("%-20s  ", d->id);
+    if (d->commands)
+        print_command(d);
+    else
+        print_delivery(d);
     printf("%s%.10s\n", expires[0] ? "  until " : "", expires);
     return 0;
 }
@@ -171,9 +212,8 @@ run_dead_list(void *cli, struct err *err)
 
     if (dead_open(&d, c, err) < 0)
         return -1;
-    d.reason = options_text(c->options, "reason", NULL);
     d.max = options_number(c->options, "count", UINT64_MAX);
-    int result = walk(&d, PAGE, print_letter, err);
+    int result = read_reason(&d, err) < 0 ? -1 : walk(&d, PAGE, print_letter, err);
     if (result == 0 && d.found == 0 && !output.json)
         puts("no dead letters");
     return dead_close(&d, result);
@@ -313,7 +353,8 @@ drop(struct dead *d, struct err *err)
     if (!reply)
         return -1;
     d->dropped += (uint64_t)redis_value(reply).number;
-    aside_remove(d->cli->config->state_dir, span_of(d->ce_id));
+    if (!d->commands)
+        aside_remove(d->cli->config->state_dir, span_of(d->ce_id));
     return 0;
 }
 
@@ -339,6 +380,39 @@ replay(struct dead *d, struct err *err)
     return 0;
 }
 
+// A new command with a new id, which the letter's own gives: replayed twice, because killed
+// before the letter was dropped, it is carried out once. Its time is over, so it has none.
+static int
+replay_command(struct dead *d, struct err *err)
+{
+    const struct config_service *service =
+        commands_find_service(d->cli, field(d, "service"), err);
+    struct span fields[COMMAND_FIELDS];
+    char key[SCRIPT_KEY], id[ID_TEXT + 8], source[256], entry[COMMANDS_ENTRY];
+
+    if (!service)
+        return err_context(err, "%s", d->id);
+    for (size_t i = 0; i < COMMAND_FIELDS; i++)
+        fields[i] = field(d, command_fields[i]);
+    snprintf(id, sizeof id, "replay-%s", d->id);
+    snprintf(source, sizeof source, "acrelay dead replay of %.*s",
+             (int)field(d, "ce_id").len, field(d, "ce_id").at);
+    fields[COMMAND_ID] = span_of(id);
+    fields[COMMAND_SOURCE] = span_of(source);
+    fields[COMMAND_NOT_AFTER] = SPAN("");
+    commands_key(key, d->cli->config, "commands", span_of(service->name));
+    if (commands_add(d->redis, key, fields, entry, err) < 0 || drop(d, err) < 0)
+        return err_context(err, "%s", d->id);
+    output_text("replayed", span_of(d->id));
+    output_text("entry", span_of(entry));
+    output_text("ce_id", span_of(id));
+    if (output.json)
+        output_line(stdout);
+    else
+        printf("%s was added as command %s with the ce_id %s\n", d->id, entry, id);
+    return 0;
+}
+
 static int
 run_dead_replay(void *cli, struct err *err)
 {
@@ -348,7 +422,7 @@ run_dead_replay(void *cli, struct err *err)
     if (event_zone_set(c->config->account_time_zone, err) < 0 ||
         dead_open(&d, c, err) < 0)
         return -1;
-    walk_named(&d, replay);
+    walk_named(&d, d.commands ? replay_command : replay);
     return dead_close(&d, 0);
 }
 
@@ -366,9 +440,8 @@ run_dead_drop(void *cli, struct err *err)
                         "dead drop requires entry ids, --reason WORD or --all");
     if (dead_open(&d, c, err) < 0)
         return -1;
-    d.reason = options_text(o, "reason", NULL);
     if (many)
-        result = walk(&d, 1, drop, err);
+        result = read_reason(&d, err) < 0 ? -1 : walk(&d, 1, drop, err);
     walk_named(&d, drop);
     output_number("dropped", d.dropped);
     if (output.json)
@@ -383,24 +456,33 @@ run_dead_drop(void *cli, struct err *err)
 static const char *const reason_words[] = {"empty",     "nul",      "pairs", "json",
                                            "multipart", "encoding", "size",  "redis",
                                            "gap",       NULL};
+#define OPTION_COMMANDS                                                                  \
+    OPTION_IS_FLAG("commands", "dead letters of commands, not of deliveries")
 static const struct option dead_options[] = {
+    OPTION_COMMANDS,
+    {0},
+};
+
+static const struct option dead_list_options[] = {
+    OPTION_COMMANDS,
     {"reason", "WORD", "list only those with this reason", OPTION_TEXT, reason_words},
     OPTION_IS_NUMBER("count", "list at most this many"),
     {0},
 };
 
 static const struct option dead_drop_options[] = {
+    OPTION_COMMANDS,
     {"reason", "WORD", "drop all with this reason", OPTION_TEXT, reason_words},
     OPTION_IS_FLAG("all", "drop all of them"),
     {0},
 };
 
 const struct subcommand cli_dead_commands[] = {
-    {"dead list", "", "list the dead letters", 0, 0, dead_options, run_dead_list, true,
-     NULL},
-    {"dead show", "<entry id>", "show one dead letter with its bytes", 1, 1, NULL,
+    {"dead list", "", "list the dead letters", 0, 0, dead_list_options, run_dead_list,
+     true, NULL},
+    {"dead show", "<entry id>", "show one dead letter with its bytes", 1, 1, dead_options,
      run_dead_show, true, NULL},
-    {"dead replay", "<entry id>...", "process dead letters again", 1, 1000, NULL,
+    {"dead replay", "<entry id>...", "process dead letters again", 1, 1000, dead_options,
      run_dead_replay, true, NULL},
     {"dead drop", "[<entry id>...]", "delete dead letters", 0, 1000, dead_drop_options,
      run_dead_drop, true, NULL},

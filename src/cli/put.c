@@ -5,14 +5,12 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "cli/cli.h"
-#include "command/command.h"
-#include "relay/script.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
-enum { ID_TEXT = 64, LEADERLESS_MS = 60000 };
+enum { LEADERLESS_MS = 60000 };
 
 struct put {
     struct cli *cli;
@@ -23,7 +21,8 @@ struct put {
     struct command command;
     char type[160], random_id[33];
     char commands[SCRIPT_KEY], results[SCRIPT_KEY];
-    char entry[ID_TEXT], last[ID_TEXT]; // the command; the result that was read last
+    char entry[COMMANDS_ENTRY],
+        last[COMMANDS_ENTRY]; // the command; the result that was read last
     bool waits;
     int64_t wait_ms; // 0: for as long as it takes
     bool is_ok;
@@ -163,24 +162,6 @@ make_id(struct put *p, struct err *err)
     return 0;
 }
 
-static int
-find_service(struct put *p, struct err *err)
-{
-    const struct config *c = p->cli->config;
-    const char *name = options_text(p->cli->options, "service", "cli");
-
-    for (size_t i = 0; i < c->services_len; i++)
-        if (strcmp(c->services[i].name, name) == 0)
-            p->service = &c->services[i];
-    if (p->service)
-        return 0;
-    return err_exit(err, EXIT_CODE_CONFIG,
-                    "%s has no service %s in commands.services, so that the worker would "
-                    "not read its commands; add it with what it may use, or name another "
-                    "with --service",
-                    c->file, name);
-}
-
 static void
 fill_fields(struct put *p, const char *type)
 {
@@ -214,7 +195,9 @@ prepare(struct put *p, struct err *err)
     if (type ? check_type(type, err) < 0
              : !(type = type_of(span_of(o->arguments[0]), err)))
         return -1;
-    if (read_wait(p, err) < 0 || find_service(p, err) < 0 || read_data(p, err) < 0 ||
+    p->service =
+        commands_find_service(p->cli, span_of(options_text(o, "service", "cli")), err);
+    if (!p->service || read_wait(p, err) < 0 || read_data(p, err) < 0 ||
         make_id(p, err) < 0)
         return -1;
     fill_fields(p, type);
@@ -253,24 +236,13 @@ find_end(struct put *p, struct err *err)
 static int
 add(struct put *p, struct err *err)
 {
-    struct span args[3 + 2 * COMMAND_FIELDS] = {SPAN("XADD"), span_of(p->commands),
-                                                SPAN("*")};
-    size_t n = 3;
-
     p->fields[COMMAND_DATA] = buf_span(&p->command.body); // compact
-    for (size_t i = 0; i < COMMAND_FIELDS; i++)
-        if (p->fields[i].len) {
-            args[n++] = span_of(command_fields[i]);
-            args[n++] = p->fields[i];
-        }
-    const struct redis_reply *reply =
-        cli_reply(redis_command(p->redis, args, n, err), err);
-    struct span id = redis_value(reply).text;
-    snprintf(p->entry, sizeof p->entry, "%.*s", (int)id.len, id.at);
+    if (commands_add(p->redis, p->commands, p->fields, p->entry, err) == 0)
+        return 0;
     if (p->redis->dead)
         err_context(err, "whether it was added is not known; try again with --id %.*s",
                     (int)p->fields[COMMAND_ID].len, p->fields[COMMAND_ID].at);
-    return reply ? 0 : -1;
+    return -1;
 }
 
 static void
@@ -368,14 +340,11 @@ wait_for_result(struct put *p, struct err *err)
 static int
 carry_out(struct put *p, struct err *err)
 {
-    const char *namespace = p->cli->config->redis_namespace;
-    char name[80];
+    const struct config *c = p->cli->config;
 
-    snprintf(name, sizeof name, "commands:%s", p->service->name);
-    script_key(p->commands, namespace, span_of(name));
-    snprintf(name, sizeof name, "results:%s", p->service->name);
-    script_key(p->results, namespace, span_of(name));
-    output_wait("asking Redis (%s)", p->cli->config->redis_url.text);
+    commands_key(p->commands, c, "commands", span_of(p->service->name));
+    commands_key(p->results, c, "results", span_of(p->service->name));
+    output_wait("asking Redis (%s)", c->redis_url.text);
     p->redis = cli_redis(p->cli, err);
     if (!p->redis || check_leader(p, err) < 0 || (p->waits && find_end(p, err) < 0) ||
         add(p, err) < 0)

@@ -278,3 +278,36 @@ def test_a_file_without_services_shows_nothing_of_commands(acrelay, config):
     config.write_text(config.read_text().replace(SERVICES, ""))
     assert not {"commands", "services", "commands_dead"} & set(status(acrelay))
     assert of_commands(acrelay) == []
+
+
+# --- dead letters of commands ----------------------------------------------------------------
+
+LETTER = {"ce_specversion": "1.0", "ce_id": "order-" + "9" * 100, "ce_source": "shop",
+          "ce_type": "com.activecampaign.command.Contact_updateContact",
+          "ce_subject": "contacts/66", "content-type": "application/json", "priority": "high",
+          "not_after": "2026-03-02T11:20:00Z", "data": '{"contact":{}}', "service": "crm",
+          "outcome": "expired", "status": "0", "attempts": "0", "detail": "it came too late"}
+
+
+def test_dead_commands_are_listed_shown_replayed_and_dropped(acrelay, redis):
+    first = redis.client.xadd("{ac}:commands.dead", LETTER).decode()
+    second = redis.client.xadd("{ac}:commands.dead", {**LETTER, "service": "gone"}).decode()
+    redis.client.xadd("{ac}:dead", {"reason": "json"})
+    listed = acrelay("dead", "list", "--commands")
+    assert first in listed and "expired" in listed and "it came too late" in listed
+    assert len(listed.splitlines()) == 2, "and no delivery"
+    shown = json.loads(acrelay("dead", "show", first, "--commands", "--json"))
+    assert shown["service"] == "crm" and shown["data"] == {"contact": {}}
+    said = acrelay("dead", "replay", first, second, "--commands", code=78)
+    assert "no service gone" in said
+    [command] = redis.entries("{ac}:commands:crm")
+    command = {name: value.decode() for name, value in command.items()}
+    must_fit("command.json", command)
+    assert command == {**{k: v for k, v in LETTER.items() if k in command},
+                       "ce_id": f"replay-{first}",
+                       "ce_source": f"acrelay dead replay of {LETTER['ce_id']}"}
+    assert "not_after" not in command and command["priority"] == "high"
+    assert "cannot be combined" in acrelay("dead", "drop", "--reason", "json", "--commands", code=64)
+    acrelay("dead", "drop", "--all", "--commands")
+    assert redis.client.xlen("{ac}:commands.dead") == 0
+    assert redis.client.xlen("{ac}:dead") == 1
