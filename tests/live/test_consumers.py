@@ -278,9 +278,15 @@ def test_the_operators_user_is_enough_for_the_command_line(tmp_path, guarded, ma
     test_the_receivers_user_is_enough_for_the_receiver(tmp_path, guarded, make_receiver)
     (tmp_path / "redis-password").write_text("CHANGE-ME-3\n")
     text = (tmp_path / "acrelay.yaml").read_text().replace("acrelay-receiver", "acrelay-operator")
-    (tmp_path / "acrelay.yaml").write_text(text)
+    (tmp_path / "acrelay.yaml").write_text(
+        text + "commands: {services: [{name: cli, allow: [contacts]}]}\n")
+    (tmp_path / "body").write_text('{"contact":{}}')
+    guarded.client.set("{ac}:leader", "a worker")
+    letter = guarded.client.xadd("{ac}:commands.dead", {"service": "cli"})
     for command in (["status"], ["tail", "--from", "0", "--count", "2"], ["dead", "list"],
-                    ["tail", "--group", "me", "--count", "2"]):
+                    ["tail", "--group", "me", "--count", "2"], ["results"],
+                    ["put", "contacts/66", "--data", tmp_path / "body"],
+                    ["dead", "replay", "--commands", letter.decode()]):
         done = subprocess.run([harness.BUILD / "acrelay", "--config", tmp_path / "acrelay.yaml",
                                *command], capture_output=True, text=True, timeout=30)
         assert done.returncode == 0, (command, done.stderr)
