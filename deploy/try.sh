@@ -178,6 +178,7 @@ cat <<END
     curl -s http://127.0.0.1:$admin/metrics   # the receiver's metrics
     curl -s http://127.0.0.1:$worker_admin/metrics   # the worker's
     redis-cli -s $dir/redis.sock XREVRANGE '{ac}:events' + - COUNT 1
+    $PWD/deploy/consumers/consumer.py --url unix://$dir/redis.sock --database $dir/shop.db
     tail -f $dir/acrelayd.log $dir/worker.log
     curl -d 'type=subscribe&contact[id]=7&contact[email]=ann@example.com' $url
 

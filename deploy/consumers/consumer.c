@@ -3,11 +3,16 @@
 //     cc -o consumer consumer.c -lhiredis
 //     ./consumer [HOST [PORT [STREAM [GROUP [NAME [CLAIM-AFTER-MS]]]]]]
 //
+// It needs hiredis (apt install gcc libhiredis-dev), and prints a line for each event.
+//
 // The effect is a field in a hash of our own, {ac}:<GROUP>, with ce_id as its name, so the same
 // event again changes nothing. The order is: effect, check the reply, acknowledge. (Not in a MULTI:
 // Redis does not roll back, and would acknowledge even if the effect failed.) An event that cannot
 // be parsed never will be: it is reported, stored in {ac}:<GROUP>-aside, and only then
 // acknowledged. If Redis refuses the effect, the event stays pending until it succeeds.
+#if !__has_include(<hiredis/hiredis.h>)
+#error "hiredis is not there: apt install libhiredis-dev"
+#endif
 #include <hiredis/hiredis.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -69,15 +74,20 @@ is_done(const char *entry, redisReply *reply)
     return done;
 }
 
-// The work itself.
+// The work itself. HSET answers 0 where the field is there already.
 static int
 take_effect(const char *entry, const redisReply *fields)
 {
     const redisReply *id = value_of(fields, "ce_id"), *type = value_of(fields, "ce_type");
 
-    if (id && id->len > 0 && type)
-        return is_done(entry, redisCommand(redis, "HSET {ac}:%s %b %b", group, id->str,
-                                           id->len, type->str, type->len));
+    if (id && id->len > 0 && type) {
+        redisReply *reply = redisCommand(redis, "HSET {ac}:%s %b %b", group, id->str,
+                                         id->len, type->str, type->len);
+        if (reply && reply->type == REDIS_REPLY_INTEGER)
+            printf("%s: %s: %s\n", entry, type->str,
+                   reply->integer ? "stored" : "was there already");
+        return is_done(entry, reply);
+    }
     fprintf(stderr, "%s: set aside: it has no ce_id or no ce_type\n", entry);
     return is_done(entry, redisCommand(redis, "HSET {ac}:%s-aside %s %s", group, entry,
                                        "it has no ce_id or no ce_type"));
@@ -166,6 +176,10 @@ main(int argc, char **argv)
     claim_after_ms = argc > 6 ? argv[6] : claim_after_ms;
     sigaction(SIGINT, &end, NULL);
     sigaction(SIGTERM, &end, NULL);
+    setlinebuf(stdout);
+    printf("reading %s as %s of group %s; effects go into the hashes {ac}:%s and {ac}:%s-aside "
+           "of the same Redis\n",
+           stream, name, group, group, group);
     while (!stopping) {
         if (!redis)
             redis = open_redis();

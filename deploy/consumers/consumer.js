@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // A complete consumer of acrelay's events with node-redis (4.x): each event takes effect exactly
-// once. Environment variables: REDIS_URL, STREAM, GROUP, NAME, CLAIM_AFTER_MS, RESULTS.
+// once. Environment variables: REDIS_URL, STREAM, GROUP, NAME, CLAIM_AFTER_MS, RESULTS. It needs
+// node-redis (apt install nodejs node-redis), and prints a line for each event.
 //
 // The effect is a field in a hash of our own in the same Redis, with ce_id as its name, so the same
 // event again changes nothing. The order is: effect, check the reply, acknowledge. (Not in a MULTI:
@@ -9,7 +10,18 @@
 // If Redis refuses the effect, the event stays pending until it succeeds.
 'use strict';
 const os = require('os');
-const { createClient, commandOptions, ErrorReply } = require('redis');
+
+function load(name) {
+    try {
+        return require(name);
+    } catch (error) {
+        if (error.code !== 'MODULE_NOT_FOUND') throw error;
+        console.error(`consumer.js: node-redis is not there for ${process.execPath}: apt install `
+            + 'nodejs node-redis, and run /usr/bin/node; or npm install redis@4');
+        return process.exit(1);
+    }
+}
+const { createClient, commandOptions, ErrorReply } = load('redis');
 
 const stream = process.env.STREAM || '{ac}:events';
 const group = process.env.GROUP || 'shop-js';
@@ -46,7 +58,7 @@ async function newEntries(blockMs) {
     return found ? found[0].messages : [];
 }
 
-// What the event becomes: [hash, field, value]. Pure: whatever fails here will fail again.
+// What the event becomes: [hash, field, value]. Whatever fails here will fail again.
 function readEvent(id, event) {
     try {
         if (!event.ce_id) throw new Error('it has no ce_id');
@@ -62,7 +74,12 @@ function readEvent(id, event) {
 // One entry. What had no effect stays pending and comes again after CLAIM_AFTER_MS.
 async function work({ id, message: event }) {
     try {
-        await client.hSet(...readEvent(id, event));
+        const effect = readEvent(id, event);
+        const added = await client.hSet(...effect);
+        if (effect[0] === results) {
+            console.log(`${id}: ${event.ce_type} ${event.ce_subject}: `
+                + (added ? 'stored' : 'was there already'));
+        }
     } catch (error) {
         if (!(error instanceof ErrorReply)) throw error; // the connection
         console.error(`${id}: no effect yet: ${error.message}; it comes again`);
@@ -85,6 +102,8 @@ async function main() {
     client.on('error', (error) => console.error(`Redis: ${error.message}`));
     for (const sign of ['SIGINT', 'SIGTERM']) process.on(sign, () => { stopping = true; });
     await client.connect();
+    console.log(`reading ${stream} as ${name} of group ${group}; effects go into the hashes `
+        + `${results} and ${aside} of the same Redis`);
     while (!stopping) {
         try {
             await makeGroup(); // Redis may have been emptied

@@ -13,17 +13,24 @@ consumer reports it, stores it in the table `set_aside`, and only then acknowled
 database fails (locked, full, unreachable), the event stays pending, for an hour or a day, until it
 can be processed. Nothing else is ever acknowledged.
 
+It needs redis-py (apt install python3-redis), and prints a line for each event.
+
 Start as many consumers as you like, each with its own name. Ctrl-C or SIGTERM lets one finish the
 current event and exit."""
 import argparse
 import json
+import os
 import signal
 import socket
 import sqlite3
 import sys
 import time
 
-import redis
+try:
+    import redis
+except ImportError:
+    sys.exit(f"consumer.py: redis-py is not there for {sys.executable}: apt install python3-redis, "
+             "and run /usr/bin/python3")
 
 
 def arguments():
@@ -76,21 +83,23 @@ class Consumer:
         return self.database
 
     def take_effect(self, entry_id, event):
-        """The work itself, committed when this returns."""
+        """The work itself, committed when this returns; what was done."""
         with self.open_database() as database:
             try:
-                database.execute("INSERT OR IGNORE INTO contacts_seen VALUES (?, ?, ?, ?)",
-                                 read_event(event))
+                row = read_event(event)
+                added = database.execute("INSERT OR IGNORE INTO contacts_seen VALUES (?, ?, ?, ?)",
+                                         row).rowcount
+                return f"{row[1]} {row[2]}: {'stored' if added else 'was there already'}"
             except WrongEvent as wrong:
-                print(f"{entry_id}: set aside, {event.get('ce_id')}: {wrong}", file=sys.stderr)
                 database.execute("INSERT OR IGNORE INTO set_aside VALUES (?, ?, ?)",
                                  (entry_id, str(wrong), json.dumps(event)))
+                return f"set aside, {event.get('ce_id')}: {wrong}"
 
     def work(self, entry_id, event):
         """One entry. What had no effect stays pending and comes again after --claim-after."""
         if event:  # else it was trimmed from the stream before anyone read it
             try:
-                self.take_effect(entry_id, event)
+                print(f"{entry_id}: {self.take_effect(entry_id, event)}", flush=True)
             except sqlite3.Error as error:
                 print(f"{entry_id}: no effect yet: {error}; it comes again", file=sys.stderr)
                 if self.database:
@@ -135,6 +144,9 @@ class Consumer:
         self.failed = False
 
     def run(self):
+        given = self.given
+        print(f"reading {given.stream} as {given.name} of group {given.group}; effects go into "
+              f"{os.path.abspath(given.database)}, tables contacts_seen and set_aside", flush=True)
         while not self.stopping:
             try:
                 self.make_group()  # Redis may have been emptied

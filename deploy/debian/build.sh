@@ -41,7 +41,6 @@ for program in acrelayd acrelay-worker acrelay; do
     strip --strip-unneeded --remove-section=.comment --remove-section=.note "$root/usr/bin/$program"
 done
 find "$root" -type d -exec chmod 755 {} +
-chmod 755 "$doc/examples/consumers/"*.py "$doc/examples/consumers/"*.js "$doc/examples/consumers/"*.sh
 
 # dpkg-shlibdeps looks for a source package around it
 printf 'Source: acrelay\n\nPackage: acrelay\nArchitecture: any\nDescription: x\n' \

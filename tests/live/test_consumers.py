@@ -1,6 +1,7 @@
 """What a consumer lives by: the programs in deploy/consumers as they stand, killed in the middle
 of their work; the users in deploy/redis; the AsyncAPI document."""
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -21,7 +22,7 @@ class Python:
 
     def __init__(self, directory, redis):
         self.directory, self.redis = directory, redis
-        self.database = directory / "shop.db"
+        self.place = self.database = directory / "shop.db"
 
     def command(self, name):
         return ["/usr/bin/python3", CONSUMERS / "consumer.py", "--name", name, "--claim-after",
@@ -40,6 +41,7 @@ class Python:
 
 class Node:
     group = "shop-js"
+    place = "{ac}:shop-js"
     events = 3000
 
     def __init__(self, directory, redis):
@@ -58,6 +60,7 @@ class Node:
 
 class C:
     group = "shop-c"
+    place = "{ac}:shop-c"
     events = 3000
 
     def __init__(self, directory, redis):
@@ -131,6 +134,28 @@ def test_a_consumer_that_dies_in_the_middle_loses_and_repeats_nothing(
     assert sorted(consumer.results()) == sorted(wanted)
     second.terminate()
     assert second.wait(20) == 0, "ends when asked to"
+    first_line, *lines = (tmp_path / "second.log").read_text().splitlines()
+    assert "effects go into" in first_line and str(consumer.place) in first_line
+    assert any(re.fullmatch(r"\d+-\d+: com.activecampaign.subscribe.*: stored", line)
+               for line in lines)
+    assert sum(line.endswith(": was there already") for line in lines) >= 5
+
+
+@pytest.mark.parametrize("command, needs", [
+    (["/usr/bin/python3", "-I", "-S", "consumer.py"], "apt install python3-redis"),
+    (["/usr/bin/node", "--require", "{no_redis}", "consumer.js"],
+     "apt install nodejs node-redis"),
+    (["cc", "-E", "-nostdinc", "-I.", "consumer.c"], "apt install libhiredis-dev")],
+    ids=["python", "node", "c"])
+def test_a_consumer_says_what_it_needs_when_it_is_missing(tmp_path, command, needs):
+    no_redis = tmp_path / "no_redis.js"  # node as it is where no package is installed
+    no_redis.write_text('const load = require("module")._load; require("module")._load = '
+                        '(name, ...rest) => { if (name !== "redis") return load(name, ...rest); '
+                        'throw Object.assign(new Error(name), { code: "MODULE_NOT_FOUND" }); };')
+    done = subprocess.run([word.format(no_redis=no_redis) for word in command], cwd=CONSUMERS,
+                          capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1 and needs in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and "    at " not in done.stderr
 
 
 def entry(number, **changes):

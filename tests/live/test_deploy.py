@@ -37,6 +37,9 @@ def test_install_and_uninstall_leave_nothing_behind(installed):
                               text=True)
         assert done.stdout.startswith(name)
     assert "complete" in (installed / "usr/share/bash-completion/completions/acrelay").read_text()
+    for name in ("consumer.py", "consumer.js"):
+        assert os.access(installed / "usr/share/doc/acrelay/consumers" / name, os.X_OK)
+        assert os.access(harness.ROOT / "deploy/consumers" / name, os.X_OK)
     unit = (installed / "usr/lib/systemd/system/acrelayd.service").read_text()
     assert "ExecStart=/usr/bin/acrelayd " in unit
     make("uninstall", f"DESTDIR={installed}", "PREFIX=/usr")
