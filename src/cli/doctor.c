@@ -224,6 +224,12 @@ static const struct {
     {"acrelay_hook_silent", 0, REPORT_ERROR, "hooks",
      "hooks silent for longer than expect_every",
      "acrelay status names them; acrelay-worker recreate HOOK re-creates a webhook"},
+    {"acrelay_commands_stopped", 0, REPORT_ERROR, "commands",
+     "nothing gets through to ActiveCampaign: all commands wait, and none is lost",
+     "see \"Commands wait\" in OPERATING.md"},
+    {"acrelay_commands_paused", 0, REPORT_WARNING, "commands",
+     "ActiveCampaign asked for a pause of all commands",
+     "check again in a minute; if it stays, lower commands.rate"},
     {"acrelay_api_throttles_total", 10, REPORT_WARNING, "api rate",
      "requests that ActiveCampaign throttled",
      "lower worker.api_rate, or find out what else uses the account's API: "

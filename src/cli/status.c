@@ -191,7 +191,7 @@ show_service(struct status *s, const char *name)
         output_json("oldest_seconds", "%lld", (long long)(ms > 0 ? ms / 1000 : 0));
     }
     output_close('{');
-    s->healthy = s->healthy && ok;
+    s->healthy = s->healthy && !s->redis->dead;
     if (!output.json && ok)
         printf("  %-26s %lld waiting%s%s\n", name, (long long)state.waiting,
                age[0] ? ", the oldest for " : "", age);
@@ -199,20 +199,38 @@ show_service(struct status *s, const char *name)
         printf("  %-26s %s\n", name, err.text);
 }
 
+// Who carries them out, and whether that goes on. By the metrics of the worker here, if it leads.
+static const char *
+lane_text(const struct status *s, bool *ok, struct err *err)
+{
+    const struct buf *here = &s->cli->worker.metrics;
+    int leads = admin_sum_metric(here, "acrelay_worker_leader") > 0
+                    ? 2
+                    : commands_have_leader(s->redis, s->cli->config, err);
+
+    *ok = leads != 0;
+    if (leads < 2)
+        return leads > 0   ? "another worker leads"
+               : leads < 0 ? err->text
+                           : "no worker leads: they wait";
+    *ok = admin_sum_metric(here, "acrelay_commands_stopped") == 0;
+    if (!*ok)
+        return "the worker here leads; stopped: nothing gets through to ActiveCampaign";
+    if (admin_sum_metric(here, "acrelay_commands_paused") > 0)
+        return "the worker here leads; paused, as ActiveCampaign asked";
+    return "the worker here leads";
+}
+
 static void
 show_commands(struct status *s)
 {
     const struct config *c = s->cli->config;
-    bool here = admin_sum_metric(&s->cli->worker.metrics, "acrelay_worker_leader") > 0;
     struct err err = {0};
-    int leads = here ? 1 : commands_have_leader(s->redis, c, &err);
+    bool ok;
+    const char *text = lane_text(s, &ok, &err);
 
-    title("commands", leads > 0,
-          here        ? "the worker here leads"
-          : leads > 0 ? "another worker leads"
-          : leads < 0 ? err.text
-                      : "no worker leads: they wait");
-    s->healthy = s->healthy && leads != 0 && !s->redis->dead;
+    title("commands", ok, text);
+    s->healthy = s->healthy && ok && !s->redis->dead;
     output_open("services", '[');
     for (size_t i = 0; i < c->services_len && !s->redis->dead; i++)
         show_service(s, c->services[i].name);
