@@ -405,6 +405,7 @@ ask_programs(struct report *r)
 
 static const struct check checks[] = {
     {"reading the configuration", check_file},
+    {"reading the other configurations", check_others},
     {"reading the time zone", check_zone},
     {"reading the secrets", check_secrets},
     // from here on not offline
@@ -429,7 +430,7 @@ run_checks(struct report *r, const struct check *rows, size_t len)
 int
 report_run(struct report *r, bool offline, const struct check *more, size_t len)
 {
-    run_checks(r, checks, offline ? 3 : sizeof checks / sizeof *checks);
+    run_checks(r, checks, offline ? 4 : sizeof checks / sizeof *checks);
     if (r->cli->config)
         run_checks(r, more, len);
     if (!output.json)

@@ -240,12 +240,30 @@ check_keys(struct inspection *i)
     static const char *const others[][2] = {{"dead", "stream"}, {"seen:state", "hash"},
                                             {"seen:1", "hash"}, {"seen:2", "hash"},
                                             {"last", "hash"},   {"streams", "set"},
-                                            {"hooks", "hash"}};
+                                            {"hooks", "hash"},  {"account", "string"}};
 
     for (size_t k = 0; k < i->c->streams.len; k++)
         check_type(i, i->c->streams.at[k], "stream");
     for (size_t k = 0; k < sizeof others / sizeof *others; k++)
         check_type(i, others[k][0], others[k][1]);
+}
+
+// Of an account that is not ours nothing may be written there.
+static void
+check_account(struct inspection *i)
+{
+    char key[SCRIPT_KEY];
+    const char *ours = i->c->account_name, *namespace = i->c->redis_namespace;
+
+    script_key(key, namespace, SPAN("account"));
+    const struct redis_reply *reply = ask(i, "GET", key);
+    struct span account = redis_value(reply).text;
+    if (account.len > 0 && !span_is(account, ours))
+        report_error(i->report, EXIT_CODE_CONFIG, "account",
+                     cli_redis_advice("belongs to account")->advice,
+                     "redis.namespace %s belongs to account %.*s, not to %s: nothing of "
+                     "this file's is written there",
+                     namespace, (int)account.len, account.at, ours);
 }
 
 // --- rights -----------------------------------------------------------------------------
@@ -256,6 +274,8 @@ static const struct right {
     const char *command, *keys, *rest;
 } rights[] = {{"EVALSHA", "dead", "0 0"},
               {"TIME", "", ""},
+              {"GET", "account", ""},
+              {"SET", "account", "a"},
               {"HMGET", "cursor:x seen:state seen:1 seen:2", "a"},
               {"HSET", "cursor:x seen:state seen:1 seen:2 last", "a b"},
               {"UNLINK", "seen:state seen:1 seen:2 streams", ""},
@@ -416,10 +436,13 @@ check_commands(struct inspection *i)
 static void
 check_all_of_it(struct inspection *i)
 {
-    static void (*const checks[])(struct inspection *i) = {
-        check_info, check_keys, check_writing, check_rights, check_evalsha,
-        check_time, check_dead, check_commands}; // the last three are doctor's
-    size_t len = i->report->deep ? 8 : 5;
+    static void (*const checks[])(
+        struct inspection *i) = {check_info,    check_keys,
+                                 check_account, check_writing,
+                                 check_rights,  check_evalsha,
+                                 check_time,    check_dead,
+                                 check_commands}; // the last three are doctor's
+    size_t len = i->report->deep ? 9 : 6;
     size_t errors = i->report->errors;
 
     (void)ask(i, "ROLE", NULL); // whether the user may

@@ -142,6 +142,10 @@ static const struct redis_advice all[] = {
     {"WRONGTYPE", CONFIG,
      "another program uses one of acrelay's keys: choose another redis.namespace"},
     {"may evict any key", CONFIG, "set maxmemory-policy noeviction in Redis"},
+    {"belongs to account", EXIT_CODE_CONFIG,
+     "choose another redis.namespace (and restart); if the account was renamed, run "
+     "acrelay "
+     "journal claim --namespace"},
     {"another place", EXIT_CODE_LOCK,
      "another machine or directory publishes this journal; if it no longer does, run "
      "acrelay journal claim"},

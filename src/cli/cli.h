@@ -204,10 +204,14 @@ struct check {
     void (*run)(struct report *r);
 };
 
-// report_run runs the checks of `check` (file, secrets, Redis, directory and ports; the last three
+// report_run runs the checks of `check` (files, secrets, Redis, directory and ports; the last three
 // not when offline) and then `more`, one after the other as long as there is a configuration,
 // prints the sum, and returns the exit code.
 int report_run(struct report *r, bool offline, const struct check *more, size_t len);
+
+// check_others compares the file with the other configurations in its directory: no two accounts
+// may share a state_dir, an address, or a namespace of one Redis.
+void check_others(struct report *r);
 
 // check_redis looks at all that the relay needs of Redis, and writes nothing there.
 void check_redis(struct report *r);

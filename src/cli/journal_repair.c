@@ -190,22 +190,36 @@ run_journal_salvage(void *cli, struct err *err)
 
 // --- claim ----------------------------------------------------------------------------
 
+// The account was renamed: the namespace is still its own.
+static bool
+claim_namespace(struct redis *r, const struct config *c, struct err *err)
+{
+    char key[SCRIPT_KEY];
+
+    script_key(key, c->redis_namespace, SPAN("account"));
+    return cli_ask(r, err, "SET", key, c->account_name) != NULL;
+}
+
 static int
 claim(struct cli *c, const char *id, const char *directory, struct err *err)
 {
+    bool with_namespace = options_has(c->options, "namespace");
     uint64_t cursor = 0; // where there is none
 
     output_wait("asking Redis (%s)", c->config->redis_url.text);
     struct redis *r = cli_redis(c, err);
     const struct redis_reply *reply =
-        r ? cli_reply(relay_claim(r, c->config, id, directory, err), err) : NULL;
+        r && (!with_namespace || claim_namespace(r, c->config, err))
+            ? cli_reply(relay_claim(r, c->config, id, directory, err), err)
+            : NULL;
     output_wait_end();
     int result = reply ? 0 : -1;
     (void)entry_sequence(&cursor, redis_value(reply).text);
     redis_close(r);
     if (result == 0 && !output.json)
-        printf("journal %s is now published from here; its cursor is at %llu\n", id,
-               (unsigned long long)cursor);
+        printf("journal %s is now published from here; its cursor is at %llu%s\n", id,
+               (unsigned long long)cursor,
+               with_namespace ? "; redis.namespace now belongs to this account" : "");
     output_number("cursor", cursor);
     return result;
 }
@@ -227,9 +241,12 @@ run_journal_claim(void *cli, struct err *err)
     if (output.json)
         output_line(stdout);
     else if (!really)
-        printf("journal %s in %s would be claimed for this machine and directory.\nDo "
+        printf("journal %s in %s would be claimed for this machine and directory%s.\nDo "
                "this only if no other copy of it is running. --yes does it.\n",
-               id, directory);
+               id, directory,
+               options_has(c->options, "namespace")
+                   ? ", and redis.namespace for this account"
+                   : "");
     return EXIT_CODE_OK;
 }
 
@@ -253,6 +270,8 @@ static const struct option salvage_options[] = {
 
 static const struct option claim_options[] = {
     OPTION_DIRECTORY,
+    OPTION_IS_FLAG("namespace",
+                   "redis.namespace too: it stays this account's, which was renamed"),
     OPTION_IS_FLAG("yes", "do it; otherwise only show what would be done"),
     {0},
 };

@@ -109,8 +109,8 @@ read_word(const struct value *v)
 static const char *
 read_stream(const struct value *v)
 {
-    static const char *const taken[] = {"dead", "hooks", "last", "leader",
-                                        CONFIG_TEST_HOOK};
+    static const char *const taken[] = {"account", "dead",   "hooks",
+                                        "last",    "leader", CONFIG_TEST_HOOK};
 
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
         if (strcmp(v->text, taken[i]) == 0)

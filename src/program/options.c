@@ -3,7 +3,6 @@
 // command is one word, or two where its first names a group.
 #include "program/options.h"
 
-#include "base/err.h"
 #include "base/text.h"
 
 #include <assert.h>

@@ -10,7 +10,12 @@
 #include <sys/param.h>
 #include <sys/socket.h>
 
-enum { AHEAD_MAX = 1000000 };
+enum { AHEAD_MAX = 1000000, QUESTIONS = 4 };
+
+// Its key is {namespace}:account, its argument our account; the answer is whose namespace it is.
+static const char account_script[] = "local account = redis.call('GET', KEYS[1]) "
+                                     "if account then return account end "
+                                     "redis.call('SET', KEYS[1], ARGV[1]) return ARGV[1]";
 
 // The cursor as Redis gives it; absent: it has none, and sequence is 0.
 struct found {
@@ -25,7 +30,7 @@ enum reply
 connect_report(struct relay *r, enum reply reply, const char *format, ...)
 {
     bool stop = reply == REPLY_STOP, fenced = reply == REPLY_FENCED;
-    char raw[256], message[sizeof r->status.message];
+    char raw[400], message[sizeof r->status.message];
     va_list args;
 
     va_start(args, format);
@@ -44,15 +49,6 @@ connect_report(struct relay *r, enum reply reply, const char *format, ...)
     return reply;
 }
 
-static void
-count_error(const char *word)
-{
-    metric_add(metric_find(METRIC_COUNTER, "acrelay_redis_errors_total",
-                           "Error replies from Redis by their first word.", "word", word,
-                           NULL),
-               1);
-}
-
 // report_error reports an error of Redis's. What to do next; where MOVED sends us is kept.
 static enum reply
 report_error(struct relay *r, enum reply reply, struct span message)
@@ -68,7 +64,7 @@ report_error(struct relay *r, enum reply reply, struct span message)
 enum reply
 connect_refusal(struct relay *r, const struct script_answer *a)
 {
-    count_error(a->word);
+    relay_count_error(a->word);
     if (a->reply == REPLY_REFUSED || a->reply == REPLY_UNKNOWN)
         return a->reply;
     if (*a->wrong_key)
@@ -86,7 +82,7 @@ error_reply(struct relay *r, struct span message)
     char word[REPLY_WORD];
     enum reply reply = reply_of(message, false, word);
 
-    count_error(word);
+    relay_count_error(word);
     return report_error(r, reply == REPLY_DONE ? REPLY_UNKNOWN : reply, message);
 }
 
@@ -138,17 +134,6 @@ limit_wait(struct relay *r)
     r->redis->command_ms = limit_ms;
 }
 
-static void
-write_address(const struct redis_options *o, char to[RELAY_ADDRESS])
-{
-    bool brackets = o->host && strchr(o->host, ':');
-
-    if (o->path)
-        snprintf(to, RELAY_ADDRESS, "%s", o->path);
-    else
-        snprintf(to, RELAY_ADDRESS, brackets ? "[%s]:%u" : "%s:%u", o->host, o->port);
-}
-
 static enum reply
 open_connection(struct relay *r)
 {
@@ -164,7 +149,7 @@ open_connection(struct relay *r)
         o.path = NULL;
         o.port = r->connection.moved_port;
     }
-    write_address(&o, r->connection.address);
+    relay_address(&o, r->connection.address);
     r->redis = redis_open(&o, &err);
     if (r->redis)
         return REPLY_DONE;
@@ -227,6 +212,20 @@ check_eviction(struct relay *r, const struct redis_reply *reply)
     return REPLY_DONE;
 }
 
+// Two accounts in one namespace would mix their streams.
+static enum reply
+check_account(struct relay *r, const struct redis_reply *reply)
+{
+    struct span account = redis_value(reply).text;
+
+    if (redis_value(reply).kind == REDIS_ERROR)
+        return no_answer(r, account, &r->connection.no_account, "GET and SET");
+    if (span_is(account, r->account))
+        return REPLY_DONE;
+    return connect_report(r, REPLY_STOP, RELAY_ACCOUNT_IS_OTHER, r->script.namespace,
+                          (int)account.len, account.at, r->account);
+}
+
 static enum reply
 read_found(struct relay *r, const struct redis_reply *reply, struct found *f)
 {
@@ -249,14 +248,17 @@ read_found(struct relay *r, const struct redis_reply *reply, struct found *f)
 static int
 send_questions(struct relay *r, struct err *err)
 {
-    const struct span questions[3][5] = {{SPAN("ROLE")},
-                                         {SPAN("INFO"), SPAN("memory")},
-                                         {SPAN("HMGET"), span_of(r->script.keys[0]),
-                                          SPAN("owner"), SPAN("sequence"),
-                                          SPAN("check")}};
-    const size_t lens[] = {1, 2, 5};
+    char key[SCRIPT_KEY];
+    const struct span questions[QUESTIONS][5] = {
+        {SPAN("ROLE")},
+        {SPAN("INFO"), SPAN("memory")},
+        {SPAN("EVAL"), span_of(account_script), SPAN("1"),
+         script_key(key, r->script.namespace, SPAN("account")), span_of(r->account)},
+        {SPAN("HMGET"), span_of(r->script.keys[0]), SPAN("owner"), SPAN("sequence"),
+         SPAN("check")}};
+    const size_t lens[QUESTIONS] = {1, 2, 5, 5};
 
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < QUESTIONS; i++)
         if (redis_send(r->redis, questions[i], lens[i], NULL, err) < 0)
             return -1;
     return 0;
@@ -272,7 +274,7 @@ ask(struct relay *r, struct found *f)
 
     if (send_questions(r, &err) < 0)
         return connect_report(r, REPLY_UNKNOWN, "%s", err.text);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < QUESTIONS; i++) {
         int64_t left_ms = until_ms - clock_mono_ms();
         r->redis->command_ms = left_ms > 1 ? left_ms : 1;
         const struct redis_reply *reply = redis_receive(r->redis, &err);
@@ -281,6 +283,7 @@ ask(struct relay *r, struct found *f)
         if (result == REPLY_DONE)
             result = i == 0   ? check_role(r, reply)
                      : i == 1 ? check_eviction(r, reply)
+                     : i == 2 ? check_account(r, reply)
                               : read_found(r, reply, f);
     }
     limit_wait(r);

@@ -42,6 +42,10 @@ enum relay_metric {
 };
 extern struct metric relay_metrics[RELAY_METRICS];
 
+// tools.c: an error reply of Redis by its first word; and an address for people.
+void relay_count_error(const char *word);
+void relay_address(const struct redis_options *o, char to[RELAY_ADDRESS]);
+
 // A configuration that is held, and what is made of it.
 struct relay_settings {
     struct config *config; // NULL: none
@@ -109,7 +113,7 @@ struct relay {
         int64_t heard_ms;  // when it last answered a poll or a batch
         int64_t down_ms;   // since when nothing is published, 0: it is
         uint64_t waiting;  // records after the cursor when Redis was back
-        struct once trouble, no_role, no_info;
+        struct once trouble, no_role, no_info, no_account;
     } connection;
 
     // batch.c

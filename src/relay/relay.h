@@ -37,7 +37,7 @@ enum relay_state {
 struct relay_status {
     enum relay_state state;
     bool up;           // Redis answered last
-    char message[128]; // escaped: why it does not ship; "" while it does
+    char message[256]; // escaped: why it does not ship; "" while it does
     uint64_t cursor;   // last sequence known to be in its stream
     bool known;        // read from Redis since the start; until then it is 0
     uint64_t entries;  // confirmed by Redis since the start
@@ -45,6 +45,12 @@ struct relay_status {
 
 // relay_read_status copies it; any thread.
 void relay_read_status(struct relay *r, struct relay_status *status);
+
+// {namespace}:account has the name of the account that the namespace belongs to. Relay and worker
+// write theirs where there is none, and nothing else where it is another's: namespace, its, ours.
+#define RELAY_ACCOUNT_IS_OTHER                                                           \
+    "redis.namespace %s belongs to account %.*s, not to %s: choose another namespace; "  \
+    "if the account was renamed, run acrelay journal claim --namespace"
 
 // --- what an operator's command does -------------------------------------------------------
 

@@ -46,11 +46,12 @@ enum {
     SCRIPT_KEYS_FIXED = 6, // cursor, dead letters, fingerprints (3), last events
 };
 
-// script_key writes "{namespace}:name".
-static inline void
+// script_key writes "{namespace}:name", and gives it.
+static inline struct span
 script_key(char to[SCRIPT_KEY], const char *namespace, struct span name)
 {
     snprintf(to, SCRIPT_KEY, "{%s}:%.*s", namespace, (int)name.len, name.at);
+    return span_of(to);
 }
 
 // A script holds one batch under construction. It belongs to one thread; who has it may read the

@@ -57,6 +57,28 @@ struct metric relay_metrics[RELAY_METRICS] = {
                "cursor is not known, only records since the start count."),
 };
 
+void
+relay_count_error(const char *word)
+{
+    metric_add(metric_find(METRIC_COUNTER, "acrelay_redis_errors_total",
+                           "Error replies from Redis by their first word.", "word", word,
+                           NULL),
+               1);
+}
+
+// --- for people ------------------------------------------------------------------------------
+
+void
+relay_address(const struct redis_options *o, char to[RELAY_ADDRESS])
+{
+    bool brackets = o->host && strchr(o->host, ':');
+
+    if (o->path)
+        snprintf(to, RELAY_ADDRESS, "%s", o->path);
+    else
+        snprintf(to, RELAY_ADDRESS, brackets ? "[%s]:%u" : "%s:%u", o->host, o->port);
+}
+
 // --- an entry once more --------------------------------------------------------------------
 
 int

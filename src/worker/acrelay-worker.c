@@ -40,11 +40,14 @@ lead(struct worker *w, struct err *err)
     int64_t wait_ms = times_ms("lead-wait", LEAD_WAIT_MS);
 
     w->redis.quiet = !by_redis;
-    known_load(&w->known, &w->redis);
     w->leader = leader_open(&w->redis, err);
     if (!w->leader)
         return -1;
-    if (leader_take(w->leader, LEAD_SILENT_MS))
+    bool leads = leader_take(w->leader, LEAD_SILENT_MS);
+    if (leader_refused(w->leader))
+        return err_exit(err, EXIT_CODE_CONFIG, "%s", leader_refused(w->leader));
+    known_load(&w->known, &w->redis);
+    if (leads)
         return 0;
     if (!by_redis || w->redis.redis)
         fprintf(stderr,

@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "edge/digest.h"
 #include "edge/redis.h"
+#include "relay/relay.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -36,8 +37,9 @@ struct leader {
     bool by_lease;
     int64_t lease_ms; // redis: renewed after a third; no write begins in the last two
     struct worker_redis *redis;
-    struct lock lock; // local
-    char self[33];    // redis: who we are
+    struct lock lock;  // local
+    char self[33];     // redis: who we are
+    char refused[400]; // why it may not lead at all; "": it may
     // On the clock that goes on in suspended machines: the lease does so too.
     int64_t until_ms; // redis: end of the lease, 0: not the leader
     int64_t asked_ms;
@@ -244,6 +246,24 @@ leader_close(struct leader *l)
     free(l);
 }
 
+// Whose namespace it is; ours from now on where it was nobody's. Where Redis does not answer that is
+// not known, and nobody is kept out: hooks can do without Redis.
+static void
+check_account(struct leader *l)
+{
+    const char *ours = l->redis->config->account_name;
+    const struct redis_reply *reply = worker_redis_ask(l->redis, "GET", "account", NULL);
+
+    if (reply && redis_value(reply).kind == REDIS_NIL &&
+        worker_redis_ask(l->redis, "SET", "account", ours, "NX", NULL))
+        reply = worker_redis_ask(l->redis, "GET", "account", NULL);
+    struct span account = redis_value(reply).text;
+    l->refused[0] = '\0';
+    if (account.len > 0 && !span_is(account, ours))
+        snprintf(l->refused, sizeof l->refused, RELAY_ACCOUNT_IS_OTHER,
+                 l->redis->config->redis_namespace, (int)account.len, account.at, ours);
+}
+
 static void
 ask(struct leader *l)
 {
@@ -251,7 +271,10 @@ ask(struct leader *l)
     bool was = l->until_ms > before;
 
     l->asked_ms = before;
-    if (run_script(l, script)) {
+    check_account(l);
+    if (l->refused[0])
+        l->until_ms = 0;
+    else if (run_script(l, script)) {
         l->until_ms = before + l->lease_ms;
         if (!was)
             log_info("worker: this is the leader now");
@@ -266,7 +289,7 @@ static bool
 try_to_take(struct leader *l)
 {
     if (!l->by_lease)
-        return lock(&l->lock);
+        return !l->refused[0] && lock(&l->lock);
     leader_tick(l);
     return l->until_ms > clock_boot_ms();
 }
@@ -276,16 +299,24 @@ leader_take(struct leader *l, int64_t wait_ms)
 {
     int64_t end = clock_boot_ms() + wait_ms;
 
-    if (!l->by_lease)
+    if (!l->by_lease) {
         find_lock(&l->lock, l->redis->config); // the token's file may be another one now
+        check_account(l);
+    }
     while (!try_to_take(l)) {
-        if (clock_boot_ms() >= end ||
+        if (clock_boot_ms() >= end || l->refused[0] ||
             (l->by_lease && !l->redis->redis)) // nobody says who leads
             return false;
         clock_sleep_ms(100);
         l->asked_ms = 0;
     }
     return true;
+}
+
+const char *
+leader_refused(const struct leader *l)
+{
+    return l->refused[0] ? l->refused : NULL;
 }
 
 void

@@ -168,7 +168,9 @@ report_failure(struct run *r, const struct err *err)
              err->text);
     admin_set_detail("activecampaign", r->trouble);
     if (!has_line(&r->refused, span_of(err->text)))
-        once_report(&r->failure, LOG_LEVEL_ERROR, "worker: %s", err->text);
+        once_report(&r->failure,
+                    leader_refused(r->w->leader) ? LOG_LEVEL_ALARM : LOG_LEVEL_ERROR,
+                    "worker: %s", err->text);
     r->failed = true;
 }
 
@@ -278,18 +280,22 @@ run_round(struct run *r)
     a.prune = w->config->worker_prune && r->files.may_remove;
     bool led = r->leads;
     r->leads = leader_take(w->leader, 0);
-    bool other = !r->leads && (!w->config->worker_leader_redis || w->redis.redis);
+    const char *refused = leader_refused(w->leader);
+    bool other =
+        !r->leads && !refused && (!w->config->worker_leader_redis || w->redis.redis);
     if (other && led)
         log_info("worker: another worker is the leader; on standby");
     if (other) { // what was known here is the leader's to know now
         monitor_record(&r->monitor, w, NULL);
         known_forget(&w->known, false);
-    } else {
+    } else if (!refused) {
         known_load(&w->known, &w->redis);
     }
     int result = r->leads ? write_all(r, &a, &err)
                  : other  ? 0
                           : apply_plan(&a, false, &err);
+    if (result == 0 && refused)
+        result = err_exit(&err, EXIT_CODE_CONFIG, "%s", refused);
     if (a.plan.writes && !r->leads && led)
         log_warn("worker: %zu change%s waiting until there is a leader", a.plan.writes,
                  PLURAL(a.plan.writes));

@@ -128,8 +128,10 @@ struct leader *leader_open(struct worker_redis *redis, struct err *err);
 void leader_close(struct leader *l); // gives the lease back; NULL is fine
 
 // leader_take tries to be the leader, up to wait_ms. leader_leave ends a round: it gives locks
-// back and keeps a lease.
+// back and keeps a lease. leader_refused says why this worker may not lead at all, because in Redis
+// the namespace is another account's; NULL: it may.
 bool leader_take(struct leader *l, int64_t wait_ms);
+const char *leader_refused(const struct leader *l);
 void leader_leave(struct leader *l);
 
 // leader_tick renews the lease when it is time; call it at least every second.

@@ -161,7 +161,8 @@ def test_a_version_that_lacks_what_the_script_needs(place):
     def with_version(version):
         return place("redis://127.0.0.1:%d/0" % FakeRedis({
             "*": "-ERR Invalid stream ID\r\n", "PING": "+PONG\r\n", "ROLE": MASTER,
-            "TYPE": "+none\r\n", "EVAL": "*2\r\n:0\r\n" + text(""), "EVALSHA": "-NOSCRIPT\r\n",
+            "TYPE": "+none\r\n", "GET": "$-1\r\n", "EVALSHA": "-NOSCRIPT\r\n",
+            "EVAL": "*2\r\n:0\r\n" + text(""),
             "INFO": text(f"redis_version:{version}\r\nrole:master\r\n")}).port)
 
     for version in ("5.0.14", "6.0.16", "6.1.240"):
@@ -252,7 +253,8 @@ def receiver_rights():
     return line.split()[4:]
 
 
-KEYS = {"dead", "seen:state", "seen:1", "seen:2", "last", "events", "streams", "cursor:*"}
+KEYS = {"dead", "seen:state", "seen:1", "seen:2", "last", "events", "streams", "account",
+        "cursor:*"}
 
 
 def test_each_right_of_the_receiver_is_looked_at(place):
