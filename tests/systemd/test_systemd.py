@@ -27,10 +27,11 @@ SHORT = ("[Service]\nWatchdogSec=3\nRestartSec=100ms\n"
          "Environment='ACRELAY_TEST_TIMES=start_hold=500 config_look=200'\n")
 
 
-def configuration(lock_wait, redis="redis://127.0.0.1:6379/0"):
+def configuration(lock_wait, redis="redis://127.0.0.1:6379/0", admin="127.0.0.1:9180"):
     return ("account: {name: acme}\npublic_url: https://hooks.acme.example\n"
             f"secret_files: [hook-secret]\nredis: {{url: '{redis}'}}\n"
-            f"receiver: {{state_dir: /var/lib/acrelay}}\njournal: {{lock_wait: {lock_wait}}}\n"
+            f"receiver: {{state_dir: /var/lib/acrelay, admin: '{admin}'}}\n"
+            f"journal: {{lock_wait: {lock_wait}}}\n"
             "hooks:\n  - {name: contacts, events: [subscribe]}\n")
 
 
@@ -391,7 +392,12 @@ def test_what_the_manual_calls_stop_stops(world):
                             check=False).returncode
     assert refused == 7
     assert world.state() == "inactive" and world.state(what="MainPID") == "0"
+    drop_in = "/etc/systemd/system/acrelayd.socket.d/ipv6.conf"  # one more address, from here on
+    world.box.run("mkdir", "-p", os.path.dirname(drop_in))
+    world.box.write(drop_in, "[Socket]\nListenStream=[::1]:8080\n")
+    world.systemctl("daemon-reload")
     assert world.systemctl("start", "acrelayd.socket", "acrelayd") == 0
+    world.box.run("curl", "-gsf", "-m", "60", "http://[::1]:8080/healthz")
     world.send()
     world.wait_answered()
 
@@ -466,21 +472,20 @@ def test_a_boot_with_a_broken_file_loses_nothing(world):
 
 # --- Redis elsewhere, the worker ------------------------------------------------------------------
 
-def shipped_through(world, url):
+def shipped_through(world, url, admin="127.0.0.1:9180"):
     """With Redis there, what is posted comes to its stream."""
-    world.box.write(CONFIG, configuration("1s", url))
+    world.box.write(CONFIG, configuration("1s", url, admin))
     assert world.systemctl("restart", "acrelayd") == 0
     world.wait_answered()
     def published():
-        page = world.box.run("curl", "-s", "http://127.0.0.1:9180/metrics", check=False).stdout
+        page = world.box.run("curl", "-gs", f"http://{admin}/metrics", check=False).stdout
         return "acrelay_redis_up 1\n" in page
     wait_for(f"Redis at {url}", published)
 
 
 def test_redis_by_ipv6_and_by_a_unix_socket_of_its_group(world):
-    if not world.whole:
-        pytest.skip("in `make test-systemd`")
-    shipped_through(world, "redis://ip6-localhost:6379/0")
+    shipped_through(world, "redis://ip6-localhost:6379/0", "[::1]:9180")
+    shipped_through(world, "redis://[::1]:6379/0")
     drop_in = "/etc/systemd/system/acrelayd.service.d/redis.conf"
     world.box.run("mkdir", "-p", os.path.dirname(drop_in))
     world.box.write(drop_in, "[Service]\nSupplementaryGroups=redis\n")
