@@ -371,6 +371,7 @@ def test_two_accounts_run_beside_the_plain_units(world, simulators):
     box.run("acrelay", "send", "subscribe", "--account", "north")
     box.run("curl", "-sf", "-d", '{"type": "subscribe"}', f"http://127.0.0.1:{API['south']}/sim/fire")
     for name in API:
+        assert redis("get", f"{{{name}}}:account") == name
         wait_for("its event", lambda: redis("xlen", f"{{{name}}}:events") == "1")
         assert f"/activecampaign/{name}/contacts" in redis("xrange", f"{{{name}}}:events", "-", "+")
         box.run("test", "-s", f"/var/lib/acrelay-{name}/last-good.yaml")
