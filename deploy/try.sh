@@ -29,6 +29,7 @@ stop() {
     echo
     say "Stopping all of it and removing $dir"
     finish
+    echo "stopped; nothing is left"
     exit "$1"
 }
 trap finish EXIT

@@ -2,12 +2,9 @@
 judged by the tool that will read it. Containers are in tests/container."""
 import json
 import os
-import pty
 import re
-import select
 import shutil
 import subprocess
-import time
 import urllib.request
 
 import harness
@@ -153,30 +150,6 @@ def test_the_package_is_built_and_lintian_finds_no_error(tmp_path):
     for name in ("./usr/bin/acrelayd", "./usr/lib/systemd/system/acrelayd.socket",
                  "./usr/share/man/man5/acrelay.yaml.5.gz", "./etc/acrelay/"):
         assert name in held
-
-
-# --- trying -------------------------------------------------------------------------------
-
-def read_until(fd, wanted, seconds):
-    """What is shown on a terminal until `wanted`, or until nobody has it open any more."""
-    shown, ends = b"", time.monotonic() + seconds
-    while wanted not in shown and select.select([fd], [], [], max(0, ends - time.monotonic()))[0]:
-        try:
-            shown += os.read(fd, 65536)
-        except OSError:
-            break
-    return shown
-
-
-def test_ctrl_c_ends_make_run_with_0():
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(harness.ROOT)
-        os.execvp("make", ["make", "run"])
-    assert b"/activecampaign/acme/" in read_until(terminal, b"/activecampaign/acme/", 90)
-    os.write(terminal, b"\x03")
-    assert b"stopped; nothing is left" in read_until(terminal, b"only its end ends it", 30)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 # --- monitoring -----------------------------------------------------------------------------

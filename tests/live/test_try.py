@@ -79,7 +79,7 @@ def test_make_run_says_what_it_does_and_how_to_look_and_ends_well(tmp_path):
         assert any("acrelay-worker run" in words for words in processes_of(directory).values())
         os.write(terminal.fd, b"\x03")
         assert terminal.exit_code() == 0, terminal.text[-2000:]
-        assert "Error" not in terminal.text
+        assert "Error" not in terminal.text and "stopped; nothing is left" in terminal.text
         assert processes_of(directory) == {} and not os.path.exists(directory)
     finally:
         os.close(terminal.fd)  # hangs up: what is still there ends
