@@ -1,7 +1,8 @@
 # Tests and other checks, included by the Makefile. `make test` runs tests/run.py, which calls most
 # of these targets; each can also be run on its own.
 .PHONY: tools unit units threads live bench bench-journal bench-normal bench-backlog fuzz analyse memcheck \
-    coverage reference soak soak-normal soak-malloc soak-worker test-systemd test-roots prism format \
+    coverage reference soak soak-normal soak-malloc soak-worker test-systemd test-roots test-container \
+    kubernetes-api prism format \
     format-check layers
 
 TOOLS    := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c))
@@ -138,6 +139,16 @@ test-systemd: deps ## test the package on a booted machine at full scale; as roo
 # directory for them (build/roots), ONLY= words as "trixie root test"
 test-roots: ## run `make demo`, `run`, `deb`, `test` in clean Debians; ROOTS= ONLY=; as root
 	ROOTS=$(ROOTS) $(PYTHON) tests/roots/run.py $(ONLY)
+
+# in build/container: Debian's root and packages, which stay. Needs root, buildah, debootstrap, the
+# package archive, and npm
+DEBIAN ?= 13
+test-container: all tools kubernetes-api ## build and run the container image; DEBIAN=12; as root
+	DEBIAN=$(DEBIAN) $(PYTHON) -m pytest -q -s -ra -p no:cacheprovider tests/container
+kubernetes-api: ## install Kubernetes' published API, for checks of the manifests (npm)
+	@test -e build/kubernetes/node_modules/typescript || { mkdir -p build/kubernetes && \
+	    cd build/kubernetes && npm install --no-audit --no-fund --silent \
+	    kubernetes-models@4.5.1 typescript@5; }
 
 # a proxy that validates the worker's requests; needs npm and a network
 prism: ## install the proxy that validates API requests (npm)

@@ -118,7 +118,7 @@ STEPS = [
     Step("systemd", "systemd", pytest_command("systemd", "tests/systemd", *SYSTEMD),
          junit("systemd"), 600),
     Step("container", "container", pytest_command(
-        "container", "tests/container", "--ignore", "tests/container/test_image.py"),
+        "container", "-n", "2", "tests/container", "--ignore", "tests/container/test_image.py"),
          junit("container"), 200),
     Step("fuzz", "fuzz", make("fuzz", "SECONDS=2"), plain, 300),
     Step("reference", "reference", make("reference"), plain, 120),

@@ -46,7 +46,7 @@ def test_the_receiver_is_run_as_the_image_says():
     [_, *check] = SERVICES["receiver"]["healthcheck"]["test"]
     assert check == instruction("HEALTHCHECK")
     [home] = instruction("CMD")[-1:]
-    assert f"VOLUME {home}\n" in CONTAINERFILE
+    assert f"-o acrelay -g acrelay {home} " in CONTAINERFILE
     assert f"journal:{home}" in SERVICES["receiver"]["volumes"]
 
 
