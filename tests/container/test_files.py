@@ -1,5 +1,8 @@
 """Containerfile and compose.yaml agree with each other, with the tree and with acrelay. What they
 do when they are run is in test_image.py."""
+import concurrent.futures
+import http.client
+import http.server
 import json
 import shutil
 import subprocess
@@ -66,7 +69,10 @@ def test_the_sample_configuration_is_right(tmp_path):
     assert SERVICES["proxy"]["environment"]["ACRELAY_UPSTREAM"] == "receiver:8080"
 
 
-@pytest.mark.skipif(not shutil.which("caddy"), reason="caddy is not installed")
+needs_caddy = pytest.mark.skipif(not shutil.which("caddy"), reason="caddy is not installed")
+
+
+@needs_caddy
 def test_caddy_reads_its_file_with_and_without_the_environment():
     for more in ({}, {"ACRELAY_HOST": "hooks.other.example", "ACRELAY_UPSTREAM": "receiver:8080"}):
         done = subprocess.run(
@@ -75,3 +81,50 @@ def test_caddy_reads_its_file_with_and_without_the_environment():
         assert done.returncode == 0, done.stderr
         for name in more.values() or ("hooks.acme.example", "127.0.0.1:8080"):
             assert f'"{name}"' in done.stdout
+
+
+class Upstream(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@needs_caddy
+def test_caddy_keeps_a_delivery_until_the_receiver_listens(tmp_path):
+    """With its body: without a buffer Caddy answers 502 at the first attempt that succeeds."""
+    port, upstream, admin = (harness.free_port() for _ in range(3))
+    with open(tmp_path / "log", "wb") as log:
+        caddy = subprocess.Popen(
+            ["caddy", "run", "--adapter", "caddyfile", "--config",
+             harness.ROOT / "deploy" / "proxy" / "Caddyfile"], stdout=log, stderr=log, env={
+                 "PATH": "/usr/bin", "HOME": str(tmp_path), "CADDY_ADMIN": f"localhost:{admin}",
+                 "ACRELAY_HOST": f"http://localhost:{port}",
+                 "ACRELAY_UPSTREAM": f"127.0.0.1:{upstream}"})
+    try:
+        harness.wait_for("caddy", lambda: answer(port, "GET", "/") == (404, b""))
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            waiting = pool.submit(answer, port, "POST", "/hook/contacts/x", b"type=subscribe")
+            with pytest.raises(concurrent.futures.TimeoutError):
+                waiting.result(1)
+            with http.server.HTTPServer(("127.0.0.1", upstream), Upstream) as server:
+                server.handle_request()
+            assert waiting.result(10) == (200, b"type=subscribe")
+    finally:
+        caddy.kill()
+        caddy.wait()
+
+
+def answer(port, method, path, body=None):
+    try:
+        connection = http.client.HTTPConnection("localhost", port, timeout=20)
+        connection.request(method, path, body)
+        found = connection.getresponse()
+        return found.status, found.read()
+    except OSError:
+        return None
