@@ -113,6 +113,8 @@ MAN_TO   = $(DESTDIR)$(PREFIX)/share/man
 # the plain units, and with @ those of one of several accounts, made from them
 SYSTEMD    := acrelayd.socket acrelayd.service acrelay-worker.service
 SYSTEMD_AT := acrelayd@.socket acrelayd@.service acrelay-worker@.service
+# one for all of them
+HTTPS      := acrelay-https.service
 install: all man ## DESTDIR= PREFIX=; configuration goes to /etc/acrelay
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(PROGRAMS)
 	install -d $(UNITS_TO) $(BASH_TO) $(ZSH_TO) $(FISH_TO)
@@ -120,6 +122,7 @@ install: all man ## DESTDIR= PREFIX=; configuration goes to /etc/acrelay
 	    sed 's|/usr/local|$(PREFIX)|' deploy/systemd/$$unit >$(UNITS_TO)/$$unit && \
 	    sed -f deploy/systemd/account.sed $(UNITS_TO)/$$unit \
 	        >$(UNITS_TO)/$${unit%.*}@.$${unit##*.} || exit 1; done
+	cp deploy/systemd/$(HTTPS) $(UNITS_TO)/$(HTTPS)
 	for page in $(MANUALS); do \
 	    install -D -m 644 $(BUILD)/man/$$page $(MAN_TO)/man$${page##*.}/$$page || exit 1; done
 	install -D -m 644 -t $(DOC) README.md LICENSE conf/acrelay.yaml deploy/CHANGELOG.md deploy/OPERATING.md
@@ -135,7 +138,7 @@ install: all man ## DESTDIR= PREFIX=; configuration goes to /etc/acrelay
 	$(BUILD)/acrelay completion fish >$(FISH_TO)/acrelay.fish
 uninstall: ## remove what install put there
 	rm -f $(PROGRAMS:$(BUILD)/%=$(DESTDIR)$(PREFIX)/bin/%)
-	rm -f $(addprefix $(UNITS_TO)/,$(SYSTEMD) $(SYSTEMD_AT))
+	rm -f $(addprefix $(UNITS_TO)/,$(SYSTEMD) $(SYSTEMD_AT) $(HTTPS))
 	rm -f $(foreach page,$(MANUALS),$(MAN_TO)/man$(lastword $(subst ., ,$(page)))/$(page))
 	rm -f $(BASH_TO)/acrelay $(ZSH_TO)/_acrelay $(FISH_TO)/acrelay.fish
 	rm -rf $(DOC) $(DESTDIR)$(PREFIX)/share/acrelay

@@ -15,7 +15,8 @@ python3-pytest-xdist:tests-side-by-side
 python3-redis:real-consumer python3-jsonschema:schemas python3-yaml:reading-documents
 valgrind:instruction-counts procps:processes e2fsprogs:small-disk
 strace:failing-syncs mandoc:manual-pages systemd:unit-checks systemd-container:booted-machine
-nginx-light:proxy-tests haproxy:proxy-tests git:tree-checks
+nginx-light:proxy-tests haproxy:proxy-tests
+caddy:setup-test pebble:ACME-server git:tree-checks
 webdis:benchmark-peer wrk:load prometheus:metric-and-alert-checks nodejs:second-consumer
 node-redis:second-consumer node-qs:benchmark-peer php-cli:benchmark-peer
 iproute2:test-networks faketime:clocks-that-lie lintian:package-checks'

@@ -54,7 +54,7 @@ Maintainer: The acrelay developers <acrelay@example.com>
 Installed-Size: $(du -sk --exclude=DEBIAN "$root" | cut -f1)
 Depends: $depends, tzdata
 Recommends: redis-server
-Suggests: nginx | haproxy | caddy
+Suggests: caddy | nginx | haproxy
 Section: net
 Priority: optional
 Description: publish webhooks from ActiveCampaign to Redis Streams
@@ -69,7 +69,7 @@ cat >"$root/DEBIAN/postinst" <<'END'
 set -e
 if [ "$1" = configure ]; then
     # which links an administrator made, so that purge removes them
-    for unit in acrelayd.socket acrelayd.service acrelay-worker.service; do
+    for unit in acrelayd.socket acrelayd.service acrelay-worker.service acrelay-https.service; do
         deb-systemd-helper unmask $unit >/dev/null || true
         deb-systemd-helper update-state $unit >/dev/null || true
     done
@@ -85,11 +85,9 @@ if [ "$1" = configure ]; then
     if [ ! -e /etc/acrelay/acrelay.yaml ]; then
         cat <<'STEPS'
 acrelay: installed; nothing runs yet. Next, as root:
-  1. write /etc/acrelay/acrelay.yaml (see /usr/share/doc/acrelay/examples/acrelay.yaml),
-     (umask 077; head -c 32 /dev/urandom | base64 >/etc/acrelay/hook-secret), and
-     ActiveCampaign's API key into /etc/acrelay/api-token (mode 600), for the worker
-  2. acrelay check
-  3. systemctl enable --now acrelayd.socket acrelayd acrelay-worker; acrelay doctor
+  acrelay init     asks for account, URLs and API key, and writes /etc/acrelay/acrelay.yaml
+  acrelay setup    goes from there to the first event over HTTPS (with Debian's caddy; or
+                   --no-https and a proxy of your own, see /usr/share/doc/acrelay/examples/proxy)
 STEPS
     fi
 fi
@@ -98,7 +96,7 @@ cat >"$root/DEBIAN/prerm" <<'END'
 #!/bin/sh
 set -e
 if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
-    deb-systemd-invoke stop acrelayd.socket 'acrelayd@*.socket' acrelayd.service \
+    deb-systemd-invoke stop acrelay-https.service acrelayd.socket 'acrelayd@*.socket' acrelayd.service \
         'acrelayd@*.service' acrelay-worker.service 'acrelay-worker@*.service' || true
 fi
 END
@@ -107,12 +105,14 @@ cat >"$root/DEBIAN/postrm" <<'END'
 set -e
 if [ "$1" = purge ]; then
     if command -v deb-systemd-helper >/dev/null; then
-        deb-systemd-helper purge acrelayd.socket acrelayd.service acrelay-worker.service || true
+        deb-systemd-helper purge acrelayd.socket acrelayd.service acrelay-worker.service \
+            acrelay-https.service || true
     fi
     # of the units of several accounts, which that does not know
     find /etc/systemd/system -path '*.wants/acrelay*@*' -type l -delete 2>/dev/null || true
     # the journals; configuration and secrets in /etc/acrelay are yours and stay
-    rm -rf /var/lib/acrelay /var/lib/acrelay-* /var/lib/private/acrelay /var/lib/private/acrelay-*
+    rm -rf /var/lib/acrelay /var/lib/acrelay-* /var/lib/private/acrelay /var/lib/private/acrelay-* \
+        /var/lib/caddy-acrelay /var/lib/private/caddy-acrelay
     if [ -n "$(ls -A /etc/acrelay 2>/dev/null)" ]; then
         echo "acrelay: left: /etc/acrelay (your configuration and secrets)"
     fi

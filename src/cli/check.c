@@ -291,7 +291,8 @@ take_process(struct listener *l, const char *link)
     snprintf(path, sizeof path, "/proc/%ld/comm", l->pid);
     buf_init(&name, 256);
     file_read(path, &name, NULL);
-    text_escape(l->name, sizeof l->name, span_trim(buf_span(&name)));
+    struct span line = buf_span(&name);
+    text_escape(l->name, sizeof l->name, span_cut(&line, '\n'));
     buf_release(&name);
 }
 
@@ -309,6 +310,18 @@ find_listener(struct listener *l, const struct socket_address *a)
     for (size_t i = 0; i < found.gl_pathc && (!l->pid || is_systemd(l)); i++)
         take_process(l, found.gl_pathv[i]);
     globfree(&found);
+}
+
+void
+check_holder(const struct socket_address *a, char to[CHECK_HOLDER])
+{
+    struct listener l = {.pid = 0};
+
+    find_listener(&l, a);
+    if (l.pid)
+        snprintf(to, CHECK_HOLDER, "%s (process %ld)", l.name, l.pid);
+    else
+        snprintf(to, CHECK_HOLDER, "another process");
 }
 
 // --- ports ----------------------------------------------------------------------------

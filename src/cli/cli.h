@@ -43,7 +43,7 @@ struct cli {
 extern const struct subcommand cli_check_commands[], cli_doctor_commands[],
     cli_send_commands[], cli_tail_commands[], cli_status_commands[],
     cli_journal_commands[], cli_repair_commands[], cli_dead_commands[],
-    cli_init_commands[], cli_put_commands[];
+    cli_init_commands[], cli_setup_commands[], cli_put_commands[];
 
 // cli_load_config reads the configuration if that is not done yet; NULL when it has mistakes, which
 // are then in c->problems. With or_last_good, the last good configuration is used instead, if
@@ -212,6 +212,10 @@ int report_run(struct report *r, bool offline, const struct check *more, size_t 
 // check_others compares the file with the other configurations in its directory: no two accounts
 // may share a state_dir, an address, or a namespace of one Redis.
 void check_others(struct report *r);
+
+// check_holder says which process listens on an address: "nginx (process 123)".
+enum { CHECK_HOLDER = 64 };
+void check_holder(const struct socket_address *a, char to[CHECK_HOLDER]);
 
 // check_redis looks at all that the relay needs of Redis, and writes nothing there.
 void check_redis(struct report *r);

@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/text.h"
-#include "cli/cli.h"
+#include "cli/setup.h"
 #include "event/samples.h"
 
 #include <stdio.h>
@@ -265,6 +265,14 @@ print_summary(struct sending *s)
 }
 
 static int
+send_public(struct cli *c, struct err *err)
+{
+    if (!cli_read_config(c, false))
+        return err_exit(err, EXIT_CODE_CONFIG, "this needs a valid configuration");
+    return trial_run(c, 0, err) < 0 ? -1 : EXIT_CODE_OK;
+}
+
+static int
 run_send(void *cli, struct err *err)
 {
     struct cli *c = cli;
@@ -273,6 +281,8 @@ run_send(void *cli, struct err *err)
 
     if (options_has(c->options, "list"))
         return list_samples();
+    if (options_has(c->options, "public"))
+        return send_public(c, err);
     s.cli = c;
     s.type = span_of(options_text(c->options, "content-type", ""));
     buf_init(&file, BODY_MAX);
@@ -341,6 +351,9 @@ static const struct option send_options[] = {
                    "the hook to post to (default: the first that has the type)"),
     OPTION_IS_TEXT("url", "URL",
                    "post to this URL instead of receiver.listen (http only)"),
+    OPTION_IS_FLAG("public",
+                   "post a sample to public_url, for the test hook, and look for "
+                   "it in that hook's stream"),
     OPTION_IS_TEXT("file", "FILE",
                    "post the contents of this file (- for standard input)"),
     OPTION_IS_TEXT("content-type", "TYPE", "else application/x-www-form-urlencoded"),

@@ -69,3 +69,18 @@ terminal_read(const char *question, struct buf *to, bool echo, struct err *err)
                                : err_exit(err, EXIT_CODE_USAGE,
                                           "an answer longer than %zu bytes", to->max - 1);
 }
+
+bool
+terminal_confirm(const char *question)
+{
+    struct buf line;
+    struct err err;
+
+    fputs(question, stderr);
+    buf_init(&line, 64);
+    bool yes =
+        terminal_read(" [y/N] ", &line, true, &err) == 0 &&
+        (span_is_nocase(buf_span(&line), "y") || span_is_nocase(buf_span(&line), "yes"));
+    buf_release(&line);
+    return yes;
+}

@@ -15,4 +15,7 @@ bool terminal_is_there(void);
 // sets the terminal right. EXIT_CODE_USAGE when the input ends, or the line is longer than the buf.
 int terminal_read(const char *question, struct buf *to, bool echo, struct err *err);
 
+// terminal_confirm asks what is answered with yes or no; anything else is no.
+bool terminal_confirm(const char *question);
+
 #endif

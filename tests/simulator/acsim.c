@@ -19,7 +19,8 @@ struct sim sim = {.lock = PTHREAD_MUTEX_INITIALIZER, .next_id = 1, .next_number 
 static const struct option options_own[] = {
     {"port", "N", "on 127.0.0.1; 0, the preset, for any", OPTION_NUMBER, NULL},
     {"token-file", "FILE", "the API token that is accepted", OPTION_TEXT, NULL},
-    {"deliver-to", "PORT", "where events go, on 127.0.0.1, whatever host a URL names",
+    {"deliver-to", "PORT",
+     "where events go, on 127.0.0.1, whatever host a URL names; 0: to the URL",
      OPTION_NUMBER, NULL},
     {"fire", "N", "fire so many life-like events a minute", OPTION_NUMBER, NULL},
     {"time-factor", "N", "how many times faster time goes; 1 unless given", OPTION_NUMBER,

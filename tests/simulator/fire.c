@@ -49,13 +49,15 @@ path_of(const char *url)
     const char *host = strstr(url, "://");
     const char *path = host ? strchr(host + 3, '/') : NULL;
 
+    if (!sim.deliver.at.in.sin_port)
+        return url;
     return path ? path : "/";
 }
 
 static int
 post_once(const char *path, struct span body)
 {
-    struct http_call call = {.to = &sim.deliver,
+    struct http_call call = {.to = sim.deliver.at.in.sin_port ? &sim.deliver : NULL,
                              .url = path,
                              .method = "POST",
                              .body = body,

@@ -1,4 +1,9 @@
+import pathlib
+import subprocess
+
 import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
 def pytest_addoption(parser):
@@ -17,3 +22,12 @@ def pytest_runtest_makereport(item):
         done = world.box.run("journalctl", "--no-pager", "-o", "short-monotonic", "-n", "80",
                              check=False)
         report.sections.append(("journal", done.stdout + done.stderr))
+
+
+@pytest.fixture(scope="session")
+def package(request):
+    if given := request.config.getoption("--package"):
+        return given
+    subprocess.run(["make", "-s", "deb"], cwd=ROOT, check=True, timeout=300)
+    [built] = (ROOT / "build/deb").glob("*.deb")
+    return built

@@ -162,3 +162,8 @@ class Machine:
             self.process.kill()  # its child, PID 1 of the machine, is killed with it
             self.process.wait()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def installed(box, package):
+    box.copy_in(package, "/var/tmp/acrelay.deb")
+    return box.run("dpkg", "-i", "/var/tmp/acrelay.deb").stdout

@@ -1,0 +1,386 @@
+// One Caddy serves all accounts of the machine: the Caddyfile has what concerns Caddy itself, and
+// imports a site of each account beside it. Both begin with a line by which setup knows them as
+// its own: what lacks it is the operator's, and is left as it is.
+#include "cli/setup.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <glob.h>
+#include <netdb.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define UNIT "acrelay-https.service"
+#define CADDY "/usr/bin/caddy"
+#define DIRECTORY "/etc/acrelay"
+#define CADDYFILE DIRECTORY "/Caddyfile"
+#define OURS                                                                             \
+    "# Written by acrelay setup, which writes it anew unless this line is removed.\n"
+
+enum { FILE_MAX = 64 << 10, PROBE_MS = 5000, HOST_MAX = 256 };
+
+// --- where the name leads -------------------------------------------------------------------
+
+static void
+read_host(const struct setup *s, char host[HOST_MAX])
+{
+    struct span rest = span_of(strstr(s->c->public_url, "://") + 3);
+    bool brackets = span_starts(rest, SPAN("["));
+
+    rest = span_from(rest, brackets);
+    rest = span_to(rest, span_find(rest, brackets ? ']' : ':'));
+    snprintf(host, HOST_MAX, "%.*s", (int)rest.len, rest.at);
+}
+
+// An address of this machine is one that a socket can have.
+static bool
+is_here(const struct addrinfo *a)
+{
+    union address local = {.any = {0}};
+    int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    memcpy(&local, a->ai_addr,
+           a->ai_addrlen < sizeof local ? a->ai_addrlen : sizeof local);
+    local.in.sin_port = 0; // both families have it in the same place
+    bool here = fd >= 0 && bind(fd, &local.any, a->ai_addrlen) == 0;
+    if (fd >= 0)
+        close(fd);
+    return here;
+}
+
+static bool
+arrives(int listener, const unsigned char *sent, size_t len)
+{
+    struct pollfd p = {.fd = listener, .events = POLLIN};
+    unsigned char got[32];
+
+    while (poll(&p, 1, PROBE_MS) > 0) {
+        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        struct timeval wait = {.tv_sec = 1};
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
+        bool same = recv(fd, got, len, MSG_WAITALL) == (ssize_t)len &&
+                    memcmp(got, sent, len) == 0;
+        close(fd);
+        if (same)
+            return true;
+    }
+    return false;
+}
+
+// Behind a NAT the name has another machine's address: what is sent to port 443 there must arrive
+// at a socket that listens here for a moment.
+static bool
+leads_here(const struct addrinfo *a, const struct socket_address *port)
+{
+    unsigned char nonce[32];
+    union address to = {.any = {0}};
+    struct timeval wait = {.tv_sec = PROBE_MS / 1000};
+    int listener = sockets_listen(port, NULL);
+    int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    memcpy(&to, a->ai_addr, a->ai_addrlen < sizeof to ? a->ai_addrlen : sizeof to);
+    to.in.sin_port = port->at.in.sin_port;
+    if (fd >= 0)
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
+    bool found = listener >= 0 && fd >= 0 &&
+                 getrandom(nonce, sizeof nonce, 0) == sizeof nonce &&
+                 connect(fd, &to.any, a->ai_addrlen) == 0 &&
+                 send(fd, nonce, sizeof nonce, MSG_NOSIGNAL) == sizeof nonce &&
+                 arrives(listener, nonce, sizeof nonce);
+    if (fd >= 0)
+        close(fd);
+    if (listener >= 0)
+        close(listener);
+    return found;
+}
+
+static int
+check_name(const char *host, const struct socket_address *port, struct err *err)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *all = NULL;
+    char shown[SOCKETS_TEXT] = "";
+    union address first = {.any = {0}};
+
+    output_wait("asking for the address of %s", host);
+    int failed = getaddrinfo(host, NULL, &hints, &all);
+    output_wait_end();
+    if (failed)
+        return err_exit(err, EXIT_CODE_UNAVAILABLE,
+                        "%s has no address (%s): create a DNS record (A or AAAA) that "
+                        "leads to this machine, or correct public_url",
+                        host, gai_strerror(failed));
+    bool here = false;
+    for (const struct addrinfo *a = all; a && !here; a = a->ai_next)
+        here = is_here(a);
+    for (const struct addrinfo *a = all; a && !here; a = a->ai_next)
+        here = leads_here(a, port);
+    memcpy(&first, all->ai_addr, all->ai_addrlen);
+    freeaddrinfo(all);
+    sockets_format(&first, shown);
+    *strrchr(shown, ':') = '\0';
+    if (!here)
+        return err_exit(
+            err, EXIT_CODE_CONFIG,
+            "%s leads to %s, which is not this machine: correct its DNS record or "
+            "public_url, or, where a proxy there passes posts on, use --no-https",
+            host, shown);
+    setup_show("good", "name", "%s leads to this machine (%s)", host, shown);
+    return 0;
+}
+
+// --- port 443 -------------------------------------------------------------------------------
+
+static int
+check_port(const struct socket_address *port, struct err *err)
+{
+    char holder[CHECK_HOLDER];
+    int reason = sockets_try(port);
+
+    if (reason == 0) {
+        setup_show("good", "port", "%s is free", port->text);
+        return 0;
+    }
+    if (reason != EADDRINUSE)
+        return err_exit(err, EXIT_CODE_PORT, "%s: %s", port->text, strerror(reason));
+    check_holder(port, holder);
+    bool is_caddy = span_starts(span_of(holder), SPAN("caddy"));
+    return err_exit(
+        err, EXIT_CODE_PORT,
+        "port 443 is held by %s: %s, or let it pass /hook/ on to the receiver "
+        "(see /usr/share/doc/acrelay/examples/proxy) and use --no-https",
+        holder,
+        is_caddy ? "if that is Debian's caddy.service and serves nothing you "
+                   "need, systemctl disable --now caddy"
+                 : "stop it");
+}
+
+int
+https_check(const struct setup *s, struct err *err)
+{
+    struct socket_address port = {.text = (char[]){"[::]:443"}};
+    char host[HOST_MAX];
+
+    if (strncmp(s->c->public_url, "https://", 8) != 0)
+        return err_exit(err, EXIT_CODE_CONFIG,
+                        "public_url is not https: correct it, or use --no-https");
+    if (access(CADDY, X_OK) < 0)
+        return err_exit(
+            err, EXIT_CODE_UNAVAILABLE,
+            "Caddy is not installed: apt install caddy (and systemctl disable "
+            "--now caddy, if it serves nothing else), or use --no-https with a "
+            "proxy of your own");
+    if (setup_is_running(UNIT))
+        return 0;
+    sockets_parse(&port.at, span_of(port.text));
+    if (sockets_try(&port) == EAFNOSUPPORT) {
+        port.text = (char[]){"0.0.0.0:443"};
+        sockets_parse(&port.at, span_of(port.text));
+    }
+    read_host(s, host);
+    return check_port(&port, err) < 0 ? -1 : check_name(host, &port, err);
+}
+
+// --- the files ------------------------------------------------------------------------------
+
+static void
+add_main(const struct setup *s, struct buf *to)
+{
+    const char *acme = options_text(s->cli->options, "acme", NULL);
+    const char *root = options_text(s->cli->options, "acme-root", NULL);
+
+    buf_add_text(to, OURS "{\n\tadmin unix//run/acrelay-https/admin.sock\n"
+                          "\tauto_https disable_redirects\n\tgrace_period 30s\n");
+    if (acme)
+        buf_add_format(to, "\tacme_ca %s\n", acme);
+    if (root)
+        buf_add_format(to, "\tacme_ca_root %s\n", root);
+    // the path of a hook is a password
+    buf_add_text(to,
+                 "\tlog {\n\t\tlevel ERROR\n\t\tformat filter {\n\t\t\twrap json\n"
+                 "\t\t\tfields {\n\t\t\t\trequest>uri delete\n\t\t\t}\n\t\t}\n\t}\n}\n"
+                 "import " DIRECTORY "/*.caddy\n");
+}
+
+static void
+add_site(const struct setup *s, struct buf *to)
+{
+    const struct socket_address *a = &s->c->listen.at[0];
+    char upstream[SOCKETS_TEXT + 8];
+    union address at = a->at;
+
+    if (!a->path && at.any.sa_family == AF_INET6 &&
+        IN6_IS_ADDR_UNSPECIFIED(&at.in6.sin6_addr))
+        at.in6.sin6_addr = in6addr_loopback;
+    else if (!a->path && at.any.sa_family == AF_INET && at.in.sin_addr.s_addr == 0)
+        at.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (a->path)
+        snprintf(upstream, sizeof upstream, "unix/%s", a->path);
+    else
+        sockets_format(&at, upstream);
+    buf_add_format(to,
+                   OURS "%s {\n\trequest_body {\n\t\tmax_size %llu\n\t}\n"
+                        "\thandle /hook/* {\n\t\treverse_proxy %s {\n\t\t\tlb_retries 0\n"
+                        "\t\t\ttransport http {\n\t\t\t\tkeepalive off\n"
+                        "\t\t\t\tdial_timeout 30s\n\t\t\t\tresponse_header_timeout 60s\n"
+                        "\t\t\t}\n\t\t}\n\t}\n\thandle {\n\t\trespond 404\n\t}\n}\n",
+                   s->c->public_url, (unsigned long long)s->c->body_max, upstream);
+}
+
+enum written { WRITTEN_ERROR = -1, WRITTEN_ALREADY, WRITTEN_DONE };
+
+// Caddy's user must be able to read it.
+static enum written
+write_file(const char *path, struct buf *content, struct err *err)
+{
+    struct buf now;
+    enum written result = WRITTEN_ALREADY;
+
+    buf_init(&now, FILE_MAX);
+    bool is_there = access(path, F_OK) == 0;
+    if (is_there && file_read(path, &now, err) < 0)
+        result = WRITTEN_ERROR;
+    else if (is_there && !span_starts(buf_span(&now), SPAN(OURS)))
+        setup_show("kept", "https", "%s is yours, and stays as it is", path);
+    else if (!span_equal(buf_span(&now), buf_span(content))) {
+        unlink(path);
+        result = file_create(path, buf_span(content), 0644, err) < 0 ? WRITTEN_ERROR
+                                                                     : WRITTEN_DONE;
+        if (result == WRITTEN_DONE)
+            setup_show("done", "https", "%s written", path);
+    }
+    buf_release(&now);
+    return result;
+}
+
+static void
+site_path(const struct setup *s, char to[PATH_MAX])
+{
+    snprintf(to, PATH_MAX, DIRECTORY "/%s.caddy", *s->account ? s->account : "acrelay");
+}
+
+static enum written
+write_files(const struct setup *s, struct err *err)
+{
+    char site[PATH_MAX];
+    struct buf text;
+
+    site_path(s, site);
+    buf_init(&text, FILE_MAX);
+    add_main(s, &text);
+    enum written first = write_file(CADDYFILE, &text, err);
+    buf_clear(&text);
+    add_site(s, &text);
+    enum written second = first < 0 ? first : write_file(site, &text, err);
+    buf_release(&text);
+    return second < 0 ? second : first || second;
+}
+
+// --- the unit -------------------------------------------------------------------------------
+
+// What Caddy says of its file, its last line.
+static int
+check_files(struct err *err)
+{
+    static const char *const adapt[] = {CADDY, "adapt", "--config", CADDYFILE, NULL};
+    struct buf said;
+
+    buf_init(&said, 1 << 20);
+    int code = setup_run(&said, err, adapt);
+    struct span rest = buf_span(&said), line = rest, last = rest;
+    while (code > 0 && rest.len > 0)
+        if ((line = span_cut(&rest, '\n')).len > 0)
+            last = line;
+    if (code > 0)
+        err_exit(err, EXIT_CODE_CONFIG, "Caddy refuses %s: %.*s", CADDYFILE,
+                 (int)(last.len < 300 ? last.len : 300), last.at);
+    buf_release(&said);
+    return code == 0 ? 0 : -1;
+}
+
+// Any answer shows that there is a certificate.
+static bool
+has_certificate(const struct setup *s)
+{
+    struct http_call call = {.url = s->c->public_url, .timeout_ms = PROBE_MS};
+    struct err why;
+
+    return http_client_once(&call, NULL, &why) > 0;
+}
+
+// `verb`: reload takes new files over, and restart asks for a certificate at once, for which Caddy
+// waits longer after each failure.
+static int
+change_running(const char *verb, struct err *err)
+{
+    const char *words[] = {"systemctl", verb, UNIT, NULL};
+    struct buf said;
+
+    buf_init(&said, 1 << 16);
+    int code = setup_run(&said, err, words);
+    buf_release(&said);
+    if (code > 0)
+        err_exit(err, EXIT_CODE_UNAVAILABLE,
+                 UNIT " refuses to %s: `journalctl -u acrelay-https` shows why", verb);
+    if (code == 0)
+        setup_show("done", "https", UNIT ": %s", verb);
+    return code == 0 ? 0 : -1;
+}
+
+int
+https_start(const struct setup *s, struct err *err)
+{
+    bool was_running = setup_is_running(UNIT);
+    struct err ignored;
+
+    enum written written = write_files(s, err);
+    if (written < 0 || check_files(err) < 0 ||
+        (!was_running && setup_start(UNIT, err) < 0)) {
+        https_stop(s, &ignored); // *err has the reason
+        return -1;
+    }
+    if (!was_running)
+        return 0;
+    if (!has_certificate(s))
+        return change_running("restart", err);
+    if (written == WRITTEN_DONE)
+        return change_running("reload", err);
+    setup_show("already", "unit", UNIT " runs");
+    return 0;
+}
+
+static void
+remove_file(const char *path)
+{
+    struct buf now;
+
+    buf_init(&now, FILE_MAX);
+    if (file_read(path, &now, NULL) == 0 && span_starts(buf_span(&now), SPAN(OURS)) &&
+        unlink(path) == 0)
+        setup_show("removed", "https", "%s", path);
+    buf_release(&now);
+}
+
+int
+https_stop(const struct setup *s, struct err *err)
+{
+    char site[PATH_MAX];
+    glob_t others;
+
+    site_path(s, site);
+    remove_file(site);
+    if (glob(DIRECTORY "/*.caddy", 0, NULL, &others) == 0) {
+        globfree(&others);
+        return setup_is_running(UNIT) ? change_running("reload", err) : 0;
+    }
+    if (setup_stop(UNIT, err) < 0)
+        return -1;
+    remove_file(CADDYFILE);
+    return 0;
+}

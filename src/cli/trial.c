@@ -1,0 +1,164 @@
+#include "cli/setup.h"
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "event/samples.h"
+#include "relay/script.h"
+
+#include <stdio.h>
+#include <sys/random.h>
+
+enum {
+    TRIAL_ID = 64,
+    POST_MS = 10000,
+    AGAIN_MS = 1000,
+    SHIPPED_MS = 15000,
+    LOOK_MS = 100,
+    NONCE = 12
+};
+
+struct trial {
+    const struct cli *cli;
+    struct buf url; // a password
+    struct buf body;
+    char nonce[2 * NONCE + 1]; // in the query, by which the entry is known
+    char key[SCRIPT_KEY];
+};
+
+// What is wrong with the answer; NULL: it is the receiver's.
+static const char *
+explain(int status, const char *why)
+{
+    if (status == 200)
+        return NULL;
+    if (status < 0 && (strcasestr(why, "ssl") || strcasestr(why, "certificate")))
+        return "there is no certificate that is trusted: the ACME server must reach this "
+               "machine on port 443 (DNS, firewall); `journalctl -u acrelay-https` shows "
+               "its reasons";
+    if (status < 0)
+        return "check DNS, the firewall and the proxy";
+    if (status == 404)
+        return "it leads to another machine, or the proxy does not pass /hook/ on as it "
+               "is";
+    return "see the proxy's log, and acrelay doctor";
+}
+
+// Until an answer comes that waiting does not change.
+static int
+post(struct trial *t, int64_t patience_ms, struct err *err)
+{
+    const char *public_url = t->cli->config->public_url;
+    int64_t until = clock_mono_ms() + patience_ms;
+    struct http_call call = {.url = buf_text(&t->url),
+                             .method = "POST",
+                             .body = buf_span(&t->body),
+                             .type = SPAN("application/x-www-form-urlencoded"),
+                             .timeout_ms = POST_MS};
+    const char *advice;
+    int status;
+
+    output_wait("posting a sample to %s", public_url);
+    for (;;) {
+        struct err why = {0};
+        status = http_client_once(&call, NULL, &why);
+        advice = explain(status, why.text);
+        bool may_change = status < 0 || status == 502 || status == 503 || status == 504;
+        if (!advice)
+            return 0;
+        if (!may_change || clock_mono_ms() > until)
+            return status < 0 ? err_exit(err, EXIT_CODE_UNAVAILABLE, "%s: %s; %s",
+                                         public_url, why.text, advice)
+                              : err_exit(err, EXIT_CODE_UNAVAILABLE, "%s answers %d: %s",
+                                         public_url, status, advice);
+        output_wait("waiting for a certificate and an answer of %s", public_url);
+        clock_sleep_ms(AGAIN_MS);
+    }
+}
+
+// The last entry's id, "-" where there is none.
+static int
+find_last(struct trial *t, struct redis *r, char id[TRIAL_ID], struct err *err)
+{
+    const struct redis_reply *reply =
+        cli_ask(r, err, "XREVRANGE", t->key, "+", "-", "COUNT", "1");
+    struct span found = redis_value(redis_reply_at(redis_reply_at(reply, 0), 0)).text;
+
+    snprintf(id, TRIAL_ID, "%s%.*s", found.len ? "(" : "-", (int)found.len, found.at);
+    return reply ? 0 : -1;
+}
+
+static bool
+is_ours(const struct trial *t, const struct redis_reply *entry)
+{
+    return span_is(cli_field(redis_reply_at(entry, 1), "query"), t->nonce);
+}
+
+static int
+find_entry(struct trial *t, struct redis *r, char id[TRIAL_ID], struct err *err)
+{
+    char after[TRIAL_ID];
+
+    snprintf(after, sizeof after, "%s", id);
+    output_wait("looking for it in %s", t->key);
+    for (int64_t until = clock_mono_ms() + SHIPPED_MS; clock_mono_ms() < until;) {
+        const struct redis_reply *all =
+            cli_ask(r, err, "XRANGE", t->key, after, "+", "COUNT", "1000");
+        if (!all)
+            return -1;
+        for (size_t i = 0; i < redis_value(all).len; i++) {
+            const struct redis_reply *entry = redis_reply_at(all, i);
+            struct span found = redis_value(redis_reply_at(entry, 0)).text;
+            if (!is_ours(t, entry))
+                continue;
+            snprintf(id, TRIAL_ID, "%.*s", (int)found.len, found.at);
+            return 0;
+        }
+        clock_sleep_ms(LOOK_MS);
+    }
+    return err_exit(err, EXIT_CODE_UNAVAILABLE,
+                    "%s answered 200, but the sample is not in %s: either the name leads "
+                    "to another machine, or the relay does not publish (acrelay status)",
+                    t->cli->config->public_url, t->key);
+}
+
+static int
+make_post(struct trial *t, struct err *err)
+{
+    unsigned char bytes[NONCE];
+    struct sample sample = {.body = {"", 0}};
+    struct secrets *secrets = secrets_load(t->cli->config, err);
+
+    if (!secrets || getrandom(bytes, sizeof bytes, 0) != sizeof bytes)
+        return -1;
+    text_hex(t->nonce, sizeof t->nonce, bytes, sizeof bytes);
+    secrets_url(secrets, 0, t->cli->config->public_url, SPAN(CONFIG_TEST_HOOK), &t->url);
+    buf_add_format(&t->url, "?%s", t->nonce);
+    secrets_release(secrets);
+    samples_find(&sample, SPAN("subscribe"));
+    samples_vary(&t->body, &sample, (uint64_t)clock_now_us());
+    script_key(t->key, t->cli->config->redis_namespace, SPAN(CONFIG_TEST_HOOK));
+    return 0;
+}
+
+int
+trial_run(const struct cli *c, int64_t patience_ms, struct err *err)
+{
+    char id[TRIAL_ID];
+    struct trial t = {.cli = c};
+    struct redis *r = cli_redis(c, err);
+
+    buf_init(&t.url, 4096);
+    buf_init(&t.body, 1 << 16);
+    int result = r && make_post(&t, err) == 0 && find_last(&t, r, id, err) == 0 &&
+                         post(&t, patience_ms, err) == 0
+                     ? find_entry(&t, r, id, err)
+                     : -1;
+    output_wait_end();
+    if (result == 0)
+        setup_show("good", "path", "a sample posted to %s is entry %s of %s",
+                   c->config->public_url, id, t.key);
+    redis_close(r);
+    buf_wipe(&t.url);
+    buf_release(&t.body);
+    return result;
+}

@@ -1,0 +1,195 @@
+"""From an installed package to an event that came over HTTPS: `acrelay init`, `acrelay setup`, a
+certificate from Debian's pebble, and the simulator as ActiveCampaign, which posts to the public name.
+Before that, what setup says where something is in the way; after it, once more, and undone."""
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import machine
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "live"))
+import harness  # noqa: E402
+from machine import installed, wait_for  # noqa: E402
+
+NAME, API, ACME = "hooks.acme.example", "http://127.0.0.1:8090", "https://localhost:14000/dir"
+UNITS = ("acrelayd.socket", "acrelayd.service", "acrelay-worker.service", "acrelay-https.service")
+TOKEN = "token-of-acme-0123456789"
+ACME_ROOT = "/etc/acrelay/acme-root.pem"
+
+
+class World:
+    def __init__(self, box):
+        self.box = box
+        self.processes = []
+
+    def start(self, *words, **options):
+        self.processes.append(subprocess.Popen(words, preexec_fn=machine.die_with_parent,
+                                               **options))
+        return self.processes[-1]
+
+    def run_in(self, unit, *words):
+        """A transient unit of the machine, which `systemctl stop` ends."""
+        self.box.run("systemd-run", "--quiet", "--collect", f"--unit={unit}", *words)
+
+    def simulator(self, unit, token):
+        self.box.write("/root/sim-token", token + "\n", 0o600)
+        self.run_in(unit, "/root/acsim", "--port", "8090", "--token-file", "/root/sim-token",
+                    "--deliver-to", "0")
+        wait_for("acsim", lambda: not self.box.run("curl", "-sf", API + "/sim/figures",
+                                                   check=False).returncode)
+
+    def certify_acme(self, directory):
+        """What pebble itself is known by."""
+        cert, key = directory / "cert.pem", directory / "key.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+                        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+                        "-keyout", key, "-out", cert], check=True, capture_output=True)
+        (directory / "pebble.json").write_text(json.dumps({"pebble": {
+            "listenAddress": "127.0.0.1:14000", "managementListenAddress": "127.0.0.1:15000",
+            "certificate": str(cert), "privateKey": str(key), "httpPort": 80, "tlsPort": 443}}))
+        self.box.write(ACME_ROOT, cert.read_text())
+
+    def acme(self, directory):
+        """pebble, which finds every name at 127.0.0.1, and whose root this machine trusts."""
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.start(*self.box.outside("pebble-challtestsrv", "-defaultIPv6", "", "-http01", "", "-https01", "",
+                   "-tlsalpn01", "", "-dns01", "127.0.0.1:8053", "-management", "127.0.0.1:8055"),
+                   **quiet)
+        self.start(*self.box.outside("env", "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=0", "pebble", "-config",
+                   str(directory / "pebble.json"), "-dnsserver", "127.0.0.1:8053"), **quiet)
+        root = wait_for("pebble", lambda: self.box.run(
+            "curl", "-sk", "https://127.0.0.1:15000/roots/0", check=False).stdout)
+        self.box.run("sh", "-c", "cat >>/etc/ssl/certs/ca-certificates.crt", input=root)
+
+    # --- what it says
+    def setup(self, *words, code=0, times="setup-path=1000"):
+        done = self.box.run("env", f"ACRELAY_TEST_TIMES={times}", "acrelay", "setup", "--yes",
+                            "--acme", ACME, "--acme-root", ACME_ROOT, *words, check=False)
+        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        return done.stdout + done.stderr
+
+    def active(self):
+        return [unit for unit in UNITS if self.box.run(
+            "systemctl", "is-active", unit, check=False).stdout.strip() == "active"]
+
+    def curl(self, path, *words):
+        return self.box.run("curl", "-sf", *words, API + path).stdout
+
+    def hooks(self):
+        return [hook["name"] for hook in json.loads(self.curl("/sim/hooks"))]
+
+    def leads_to(self, address):
+        self.box.write("/etc/hosts", f"127.0.0.1 localhost\n{address} {NAME}\n")
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return tmp_path_factory.mktemp("acme")
+
+
+@pytest.fixture(scope="module")
+def world(request, package, directory):
+    lower = request.config.getoption("--root")
+    place, lacks = machine.find_place(lower)
+    lacking = [tool for tool in ("caddy", "pebble", "pebble-challtestsrv") if not shutil.which(tool)]
+    if not place or lacking:
+        pytest.skip(lacks or f"not installed: {' '.join(lacking)}")
+    found = World(machine.Machine(place, lower))
+    box = found.box
+    try:
+        box.boot()
+        box.run("sh", "-c", "rm -rf /var/lib/redis/*; systemctl enable --now redis-server")
+        assert "acrelay init" in installed(box, package)
+        box.copy_in(harness.BUILD / "acsim", "/root/acsim")
+        box.run("chmod", "755", "/root/acsim")
+        box.write("/root/token", TOKEN + "\n", 0o600)
+        found.certify_acme(directory)
+        found.leads_to("127.0.0.1")
+        yield found
+    except machine.CannotBoot as reason:
+        pytest.skip(str(reason))
+    finally:
+        for process in found.processes:
+            process.kill()
+            process.wait()
+        box.destroy()
+
+
+def test_init_is_asked_for_first(world):
+    assert "acrelay init creates it" in world.setup(code=78)
+    said = world.box.run("acrelay", "init", "--api-url", API, "--token-file", "/root/token",
+                         "--name", "acme", "--public-url", f"https://{NAME}").stdout
+    assert said.endswith("Next: acrelay setup\n")
+    modes = world.box.run("stat", "-c", "%a %U", "/etc/acrelay/acrelay.yaml",
+                          "/etc/acrelay/hook-secret", "/etc/acrelay/api-token").stdout
+    assert modes.split("\n")[:3] == ["644 root", "600 root", "600 root"]
+
+
+def test_what_is_in_the_way_is_one_sentence_and_nothing_is_started(world):
+    def refused(code, sentence):
+        said = world.setup(code=code)
+        assert sentence in said.splitlines()[-1], said
+        assert world.active() == []
+
+    refused(69, f"{API} does not answer")  # no account answers there
+    world.simulator("other-account", "another-token-0123456789")
+    refused(77, "ActiveCampaign refuses the API token")
+    world.box.run("systemctl", "stop", "other-account")
+    world.simulator("account", TOKEN)
+    world.leads_to("203.0.113.5")
+    refused(78, "leads to 203.0.113.5, which is not this machine")
+    world.box.write("/etc/hosts", "127.0.0.1 localhost\n")
+    refused(69, f"{NAME} has no address")
+    world.leads_to("127.0.0.1")
+    world.run_in("holder", "python3", "-m", "http.server", "443")
+    wait_for("the holder", lambda: world.box.run("ss", "-Hltn", "sport = :443").stdout)
+    refused(71, "port 443 is held by python3 (process")
+    world.box.run("systemctl", "stop", "holder")
+    world.box.run("mv", "/etc/acrelay/api-token", "/root/api-token")
+    refused(78, "/etc/acrelay/api-token: cannot open")
+    world.box.run("mv", "/root/api-token", "/etc/acrelay/api-token")
+
+
+def test_without_a_certificate_nothing_is_registered(world):
+    said = world.setup(code=69)
+    assert "there is no certificate that is trusted" in said.splitlines()[-1], said
+    assert world.active() == list(UNITS[:2] + UNITS[3:]) and world.hooks() == []
+
+
+def test_setup_goes_through_to_an_event_over_https(world, directory):
+    world.acme(directory)
+    going = world.start(*world.box.command(
+        "acrelay", "setup", "--yes", "--acme", ACME, "--acme-root", ACME_ROOT), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_for("the webhook", lambda: going.poll() is not None or world.hooks())
+    if going.poll() is None:
+        wait_for("the worker", lambda: going.poll() is not None or len(world.active()) == 4)
+        world.curl("/sim/fire", "-d", '{"type": "subscribe"}')
+    said, _ = going.communicate(timeout=60)
+    assert going.returncode == 0, said
+    assert "com.activecampaign.subscribe of contact/" in said.splitlines()[-1], said
+    assert json.loads(world.curl("/sim/figures"))["ok"] == 1
+    print(said)
+    issuer = world.box.run("sh", "-c", f"openssl s_client -connect {NAME}:443 -servername {NAME} "
+                           "</dev/null 2>/dev/null | openssl x509 -noout -issuer").stdout
+    assert "Pebble" in issuer
+    entries = world.box.run("redis-cli", "--json", "xrange", "{ac}:events", "-", "+").stdout
+    assert len(json.loads(entries)) == 1  # the sample went to the test hook's own stream
+    assert world.active() == list(UNITS) and world.hooks() == ["acrelay contacts"]
+
+
+def test_once_more_there_is_nothing_to_do(world):
+    said = world.setup()
+    assert "done " not in said and said.count("already") >= 5, said
+    assert "entry" in world.box.run("acrelay", "send", "--public").stdout
+    assert "/hook/" not in said + world.box.run("journalctl", "-u", "acrelay-https").stdout
+
+
+def test_undo_takes_back_what_setup_did(world):
+    world.setup("--undo")
+    assert world.active() == [] and world.hooks() == []
+    left = world.box.run("ls", "/etc/acrelay").stdout.split()
+    assert left == ["acme-root.pem", "acrelay.yaml", "api-token", "hook-secret"]
+    assert world.setup("--undo").count("\n") == 1  # what is kept
