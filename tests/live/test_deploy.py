@@ -62,7 +62,7 @@ def test_the_units_of_an_account_have_its_name_in_all_that_two_must_not_share(in
 def test_units_are_clean_and_little_exposed(tmp_path):
     make("install", f"DESTDIR={tmp_path}", f"PREFIX={tmp_path}/usr")
     units = sorted((tmp_path / f"{tmp_path}/usr/lib/systemd/system".lstrip("/")).iterdir())
-    assert len(units) == 6
+    assert len(units) == 7
     for unit in units:  # the programs are where the units say
         unit.write_text(unit.read_text().replace(f"{tmp_path}/usr/bin", str(harness.BUILD)))
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", *units],
@@ -70,7 +70,7 @@ def test_units_are_clean_and_little_exposed(tmp_path):
     told = [line for line in done.stderr.splitlines() if "acrelay" in line]
     assert done.returncode == 0 and told == [], done.stderr
     services = [unit for unit in units if unit.suffix == ".service"]
-    assert len(services) == 4
+    assert len(services) == 5
     for unit in services:
         done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager",
                                unit], capture_output=True, text=True, timeout=60)
