@@ -67,7 +67,7 @@ struct new_file {
     bool exists, is_made;
 };
 
-enum { ADDRESS_MAX = 80 };
+enum { ADDRESS_MAX = 96 };
 
 struct init {
     struct cli *cli;
