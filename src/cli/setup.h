@@ -38,4 +38,9 @@ int https_stop(const struct setup *s, struct err *err);
 // takes a while.
 int trial_run(const struct cli *c, int64_t patience_ms, struct err *err);
 
+// contact_json.c: writes a contact's own first name to it again, which changes nothing, and which
+// ActiveCampaign reports as an `update` by the API.
+struct rest;
+int contact_touch(struct rest *r, uint64_t id, struct err *err);
+
 #endif

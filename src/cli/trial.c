@@ -100,7 +100,8 @@ find_entry(struct trial *t, struct redis *r, char id[TRIAL_ID], struct err *err)
 
     snprintf(after, sizeof after, "%s", id);
     output_wait("looking for it in %s", t->key);
-    for (int64_t until = clock_mono_ms() + SHIPPED_MS; clock_mono_ms() < until;) {
+    for (int64_t until = clock_mono_ms() + times_ms("trial-shipped", SHIPPED_MS);
+         clock_mono_ms() < until;) {
         const struct redis_reply *all =
             cli_ask(r, err, "XRANGE", t->key, after, "+", "COUNT", "1000");
         if (!all)

@@ -187,6 +187,18 @@ def test_once_more_there_is_nothing_to_do(world):
     assert "/hook/" not in said + world.box.run("journalctl", "-u", "acrelay-https").stdout
 
 
+def test_a_contact_of_ones_own_provokes_an_event(world):
+    world.box.run("redis-cli", "del", "{ac}:events")
+    world.curl("/sim/objects/contacts/7", "-X", "PUT", "-d", '{"firstName": "Ann \\u00e9"}')
+    world.curl("/sim/objects/contacts/8", "-X", "DELETE")
+    said = world.setup("--contact", "8", "--wait", "0", code=1)
+    assert "answers 404 to GET /api/3/contacts/8" in said, said
+    said = world.setup("--contact", "7", "--wait", "0")
+    assert "the first name of contact 7 written again" in said and "none yet" in said
+    assert '"PUT"' in world.curl("/sim/log").splitlines()[-1]
+    assert json.loads(world.curl("/sim/objects"))["contacts/7"]["firstName"] == "Ann \u00e9"
+
+
 def test_undo_takes_back_what_setup_did(world):
     world.setup("--undo")
     assert world.active() == [] and world.hooks() == []
