@@ -51,6 +51,7 @@ $(BUILD)/%.o: src/%.c Makefile
 
 $(BUILD)/event/samples.o: src/event/samples.txt
 $(BUILD)/relay/script.o: src/relay/script.lua
+$(BUILD)/worker/commands_redis.o: src/worker/commands.lua
 
 # what carries the version is made again when the version is another
 $(BUILD)/version: FORCE

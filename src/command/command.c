@@ -263,6 +263,6 @@ command_answer(int status, struct span body, struct span *data,
                  body.len);
     else if (!json && body.len)
         text_escape(detail, COMMAND_DETAIL_MAX, body);
-    else if (status >= 300)
+    else if (status < 200 || status >= 300)
         snprintf(detail, COMMAND_DETAIL_MAX, "ActiveCampaign answers %d", status);
 }

@@ -158,7 +158,7 @@ pick(struct lane *l, int64_t now_ms, int64_t *due_ms)
 }
 
 struct lane_step
-lane_next(struct lane *l, int64_t now_ms, int64_t wall_ms)
+lane_next(struct lane *l, int64_t now_ms, int64_t wall_ms, int64_t call_ms)
 {
     struct lane_step step = {.kind = LANE_WAIT, .due_ms = INT64_MAX};
     bool waiting = l->stopped && !l->trial;
@@ -170,11 +170,13 @@ lane_next(struct lane *l, int64_t now_ms, int64_t wall_ms)
         l->trouble_ms = 0; // of an idle lane nothing is known
         return step;
     }
-    if (waiting && now_ms >= l->probe_ms)
-        return (struct lane_step){.kind = LANE_PROBE};
     step.due_ms = waiting ? l->probe_ms : l->pause_until_ms;
+    if (step.due_ms < call_ms)
+        step.due_ms = call_ms;
     if (step.due_ms > now_ms)
         return step;
+    if (waiting)
+        return (struct lane_step){.kind = LANE_PROBE};
     step.due_ms = INT64_MAX;
     step.command = pick(l, now_ms, &step.due_ms);
     if (step.command) {

@@ -3,7 +3,7 @@
 // clock and does no I/O: times come in, steps come out. One thread.
 //
 //     for (;;) {
-//         struct lane_step step = lane_next(lane, now_ms, wall_ms);
+//         struct lane_step step = lane_next(lane, now_ms, wall_ms, call_ms);
 //         LANE_SEND:   call ActiveCampaign; if lane_answered(...), write the result and lane_remove
 //         LANE_FINISH: write the result without a call, and lane_remove
 //         LANE_PROBE:  ask /users/me, and lane_probed
@@ -63,8 +63,10 @@ struct lane_step {
     int64_t due_ms;         // of LANE_WAIT; INT64_MAX: until one is added
 };
 
-// lane_next gives the next step. now_ms never steps; wall_ms is what not_after is compared with.
-struct lane_step lane_next(struct lane *l, int64_t now_ms, int64_t wall_ms);
+// lane_next gives the next step. now_ms never steps; wall_ms is what not_after is compared with;
+// before call_ms no call may be made, whoever used up the rate.
+struct lane_step lane_next(struct lane *l, int64_t now_ms, int64_t wall_ms,
+                           int64_t call_ms);
 
 // lane_answered takes what became of a call. true: the command's outcome is decided.
 bool lane_answered(struct lane *l, struct queued *c, enum command_verdict verdict,

@@ -31,6 +31,15 @@ watch(void *call, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
     return of->stop && of->stop(of->context);
 }
 
+// Right before a request is sent. The second time is libcurl's own, after a connection that was
+// kept turned out to be cut.
+static int
+count_sent(void *sent, char *a, char *b, int c, int d)
+{
+    (void)a, (void)b, (void)c, (void)d;
+    return ++*(int *)sent > 1 ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+
 static enum http_outcome
 outcome_of(CURLcode code)
 {
@@ -103,6 +112,8 @@ make_headers(const struct http_call *call)
         list = add_header(list, "Api-Token", call->token);
         list = curl_slist_append(list, "Accept: application/json");
     }
+    if (call->line)
+        list = curl_slist_append(list, call->line);
     return list;
 }
 
@@ -160,6 +171,7 @@ http_client_call(struct http_client *client, const struct http_call *call,
                  struct buf *page, struct err *err)
 {
     long status = 0;
+    int sent = 0;
 
     client->outcome = HTTP_NOT_SENT;
     curl_global_init(CURL_GLOBAL_DEFAULT);
@@ -186,8 +198,14 @@ http_client_call(struct http_client *client, const struct http_call *call,
     curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, watch);
     curl_easy_setopt(c, CURLOPT_XFERINFODATA, call);
+    if (call->once) {
+        curl_easy_setopt(c, CURLOPT_PREREQFUNCTION, count_sent);
+        curl_easy_setopt(c, CURLOPT_PREREQDATA, &sent);
+    }
     CURLcode code = curl_easy_perform(c);
     curl_slist_free_all(headers);
+    if (sent > 1)
+        code = CURLE_GOT_NOTHING; // to the first
     client->outcome = outcome_of(code);
     if (code == CURLE_OK) {
         curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);

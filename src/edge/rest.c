@@ -196,8 +196,8 @@ time_left(const struct rest *r)
 
 // An answer is whole, or it is none: a status without its body says too little.
 static void
-try_once(struct rest *r, const char *method, const char *path, struct span body,
-         struct rest_answer *a)
+try_once(struct rest *r, const char *method, const char *path, const char *line,
+         bool once, struct span body, struct rest_answer *a)
 {
     int64_t left_ms = time_left(r);
     struct buf url;
@@ -212,6 +212,8 @@ try_once(struct rest *r, const char *method, const char *path, struct span body,
                              .body = body,
                              .type = SPAN("application/json"),
                              .token = buf_span(&r->token),
+                             .line = line,
+                             .once = once,
                              .timeout_ms = left_ms > 0 ? left_ms : 1,
                              .header = take_header,
                              .stop = watch_request,
@@ -238,9 +240,16 @@ is_failure(const struct rest_answer *a)
     return a->status == 0 || a->status == 429 || a->status >= 500;
 }
 
-// The lane is held as the answer's headers say.
+void
+rest_hold(struct rest *r, int64_t ms)
+{
+    rate_limit_hold(&r->rate, clock_mono_us() + ms * 1000);
+}
+
+// What the answer's headers say: of a failure how long to wait, else whether the rate is used up,
+// which holds the lane.
 static void
-obey_limits(struct rest *r, struct rest_answer *a)
+read_limits(struct rest *r, struct rest_answer *a)
 {
     int64_t now = clock_mono_us();
     struct span remaining = span_of(r->remaining);
@@ -248,7 +257,6 @@ obey_limits(struct rest *r, struct rest_answer *a)
     if (is_failure(a)) {
         int64_t ms = rest_retry_after_ms(span_of(r->retry_after), span_of(r->date));
         a->retry_after_ms = ms > 0 ? ms : 0;
-        rate_limit_hold(&r->rate, now + a->retry_after_ms * 1000);
     } else if (span_is(span_trim(span_cut(&remaining, ',')), "0")) {
         // AC does not say when there will be more: half a turn is given to the others.
         int64_t ms = rest_retry_after_ms(span_of(r->reset), SPAN(""));
@@ -345,10 +353,11 @@ rest_call(struct rest *r, const char *method, const char *path, struct span body
         if (r->options.may_write && strcmp(method, "GET") != 0 &&
             !r->options.may_write(r->options.context))
             return err_set(err, ERR_FATAL, "another worker is the leader now");
-        try_once(r, method, path, body, a);
+        try_once(r, method, path, NULL, false, body, a);
         if (r->client.outcome == HTTP_STOPPED)
             return stopped(r, err);
-        obey_limits(r, a);
+        read_limits(r, a);
+        rest_hold(r, a->retry_after_ms);
         r->answered = r->answered || a->status;
         r->trouble_ms = !is_failure(a) ? 0 : r->trouble_ms ? r->trouble_ms : r->start_ms;
         int64_t ms = backoff_ms(&step_ms, r->backoff_ms, BACKOFF_MAX_MS);
@@ -358,4 +367,20 @@ rest_call(struct rest *r, const char *method, const char *path, struct span body
             return a->status ? 0 : give_up(r, err);
         hold_and_report(r, a, next, ms);
     }
+}
+
+int
+rest_try(struct rest *r, const char *method, const char *path, const char *line,
+         struct span body, struct rest_answer *a, struct err *err)
+{
+    *a = (struct rest_answer){.stopped = !wait_for_turn(r, false)};
+    if (a->stopped)
+        return stopped(r, err);
+    try_once(r, method, path, line, true, body, a);
+    a->stopped = r->client.outcome == HTTP_STOPPED;
+    if (a->stopped)
+        return stopped(r, err);
+    read_limits(r, a);
+    r->answered = r->answered || a->status;
+    return a->status ? 0 : give_up(r, err);
 }

@@ -54,6 +54,7 @@ int64_t rest_held_ms(const struct rest *r);
 
 struct rest_answer {
     int status;             // 0: none came
+    bool stopped;           // without an answer: the caller wants to end
     bool maybe_done;        // without an answer: the request may have been carried out
     int64_t retry_after_ms; // 0: it says nothing of it
     struct span body;       // valid until the next call
@@ -67,6 +68,14 @@ struct rest_answer {
 // EXIT_CODE_UNAVAILABLE) when attempts or patience ended without one.
 int rest_call(struct rest *r, const char *method, const char *path, struct span body,
               struct rest_answer *answer, struct err *err);
+
+// rest_try waits for its turn and makes one attempt, whatever becomes of it; `line` is one more
+// header, or NULL. Neither may_write nor attempts count, and a failure holds nothing: the
+// caller decides what it means, and may have all calls wait with rest_hold. 0 with an answer, -1
+// without one.
+int rest_try(struct rest *r, const char *method, const char *path, const char *line,
+             struct span body, struct rest_answer *answer, struct err *err);
+void rest_hold(struct rest *r, int64_t ms);
 
 // rest_retry_after_ms gives how long to wait by a Retry-After header (RFC 9110 10.2.3: whole
 // seconds, or a date in one of the three forms of 5.6.7): at most REST_RETRY_AFTER_MAX_MS, 0 for a

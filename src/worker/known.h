@@ -75,7 +75,8 @@ struct worker_redis {
     const struct config *config;
     bool quiet; // of a command that can do without: nothing is logged, and once Redis did
                 // not answer it is not asked again
-    struct redis *redis; // NULL: not connected, or away
+    struct redis *redis;  // NULL: not connected, or away
+    unsigned connections; // that were made
     bool away;
     const char *refused; // the command whose refusal was logged, NULL: none
 };
@@ -87,6 +88,13 @@ void worker_redis_close(struct worker_redis *r); // it may be used on, with anot
 const struct redis_reply *worker_redis_ask(struct worker_redis *r, const char *command,
                                            const char *key, ...)
     __attribute__((sentinel));
+
+// worker_redis_connect connects where it is not: false, Redis is away. worker_redis_send sends one
+// command, `head` and `more` (may be NULL), as worker_redis_ask does; `what` is for people.
+bool worker_redis_connect(struct worker_redis *r);
+const struct redis_reply *worker_redis_send(struct worker_redis *r, const char *what,
+                                            const struct span *head, size_t n,
+                                            const struct redis_args *more);
 
 // known_load reads what Redis has of the hooks of this configuration, once; known_save writes
 // what concerns one name, beside the state that is there. Where Redis is away nothing is read or

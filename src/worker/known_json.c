@@ -29,13 +29,13 @@ fail(struct worker_redis *r, const struct err *err)
     worker_redis_close(r);
     if (!r->away && !r->quiet)
         log_warn(
-            "worker: Redis is down (%s): hook states are not written until it is back",
-            err->text);
+            "worker: Redis is down (%s): hook states are not written%s until it is back",
+            err->text, r->config->services_len ? ", and commands wait," : "");
     r->away = true;
 }
 
-static bool
-connect_to(struct worker_redis *r)
+bool
+worker_redis_connect(struct worker_redis *r)
 {
     struct err err = {0};
 
@@ -48,6 +48,7 @@ connect_to(struct worker_redis *r)
         fail(r, &err);
         return false;
     }
+    r->connections++;
     if (r->away)
         log_info("worker: Redis is back");
     r->away = false;
@@ -67,17 +68,44 @@ report_refused(struct worker_redis *r, const char *command, struct span text)
     r->refused = command;
 }
 
+// `what` is a literal.
+static const struct redis_reply *
+take_reply(struct worker_redis *r, const char *what, const struct redis_reply *reply,
+           const struct err *err)
+{
+    if (!reply) {
+        fail(r, err);
+        return NULL;
+    }
+    if (redis_value(reply).kind == REDIS_ERROR) {
+        report_refused(r, what, redis_value(reply).text);
+        return NULL;
+    }
+    if (r->refused && strcmp(r->refused, what) == 0)
+        r->refused = NULL;
+    return reply;
+}
+
+const struct redis_reply *
+worker_redis_send(struct worker_redis *r, const char *what, const struct span *head,
+                  size_t n, const struct redis_args *more)
+{
+    struct err err = {0};
+
+    if (!worker_redis_connect(r))
+        return NULL;
+    bool sent = redis_send(r->redis, head, n, more, &err) == 0;
+    return take_reply(r, what, sent ? redis_receive(r->redis, &err) : NULL, &err);
+}
+
 const struct redis_reply *
 worker_redis_ask(struct worker_redis *r, const char *command, const char *key, ...)
 {
     struct span args[ARGS_MAX] = {span_of(command)};
     char name[128];
     size_t n = 1;
-    struct err err = {0};
     va_list more;
 
-    if (!connect_to(r))
-        return NULL;
     if (key) {
         snprintf(name, sizeof name, "{%s}:%s", r->config->redis_namespace, key);
         args[n++] = span_of(name);
@@ -86,18 +114,7 @@ worker_redis_ask(struct worker_redis *r, const char *command, const char *key, .
     for (const char *arg; n < ARGS_MAX && (arg = va_arg(more, const char *));)
         args[n++] = span_of(arg);
     va_end(more);
-    const struct redis_reply *reply = redis_command(r->redis, args, n, &err);
-    if (!reply) {
-        fail(r, &err);
-        return NULL;
-    }
-    if (redis_value(reply).kind == REDIS_ERROR) {
-        report_refused(r, command, redis_value(reply).text);
-        return NULL;
-    }
-    if (r->refused && strcmp(r->refused, command) == 0)
-        r->refused = NULL;
-    return reply;
+    return worker_redis_send(r, command, args, n, NULL);
 }
 
 // --- writing -------------------------------------------------------------------------------

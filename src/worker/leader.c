@@ -38,10 +38,11 @@ struct leader {
     int64_t lease_ms; // redis: renewed after a third; no write begins in the last two
     struct worker_redis *redis;
     struct lock lock;  // local
-    char self[33];     // redis: who we are
+    char self[33];     // of the lease: who we are
+    unsigned term;     // how often it was taken
     char refused[400]; // why it may not lead at all; "": it may
     // On the clock that goes on in suspended machines: the lease does so too.
-    int64_t until_ms; // redis: end of the lease, 0: not the leader
+    int64_t until_ms; // end of the lease, 0: not the leader
     int64_t asked_ms;
 };
 
@@ -276,6 +277,7 @@ ask(struct leader *l)
         l->until_ms = 0;
     else if (run_script(l, script)) {
         l->until_ms = before + l->lease_ms;
+        l->term += !was;
         if (!was)
             log_info("worker: this is the leader now");
     } else if (l->redis->redis) {
@@ -326,12 +328,35 @@ leader_leave(struct leader *l)
         unlock(&l->lock);
 }
 
+static bool
+wants_lease(const struct leader *l)
+{
+    return l->by_lease || l->redis->config->services_len;
+}
+
 void
 leader_tick(struct leader *l)
 {
-    if (l->by_lease &&
+    if (wants_lease(l) &&
         (l->asked_ms == 0 || clock_boot_ms() - l->asked_ms >= l->lease_ms / 3))
         ask(l);
+}
+
+// With enough left for a request.
+static bool
+has_lease(struct leader *l)
+{
+    return l->until_ms - clock_boot_ms() > l->lease_ms * 2 / 3;
+}
+
+bool
+leader_may_command(struct leader *l)
+{
+    leader_tick(l);
+    if (!has_lease(l) &&
+        l->until_ms > clock_boot_ms()) // a standby asks in leader_tick only
+        ask(l);
+    return has_lease(l);
 }
 
 bool
@@ -340,7 +365,19 @@ leader_may_write(struct leader *l)
     if (!l->by_lease)
         return has_lock(&l->lock);
     leader_tick(l);
-    if (l->until_ms - clock_boot_ms() <= l->lease_ms * 2 / 3)
+    if (!has_lease(l))
         ask(l);
-    return l->until_ms - clock_boot_ms() > l->lease_ms * 2 / 3;
+    return has_lease(l);
+}
+
+const char *
+leader_self(const struct leader *l)
+{
+    return l->self;
+}
+
+unsigned
+leader_term(const struct leader *l)
+{
+    return l->term;
 }

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "edge/admin.h"
+#include "worker/commands.h"
 #include "worker/worker.h"
 
 #include <inttypes.h>
@@ -19,6 +20,7 @@ enum { SLICE_MS = 1000, CHECK_MS = 10000, AGAIN_MS = 30000 };
 struct run {
     struct worker *w;
     struct monitor monitor;
+    struct commands *commands;
     sigset_t signals;
     bool stopping, hangup;
     bool leads; // in this round; true before the first one
@@ -335,6 +337,7 @@ use(struct run *r, struct worker *fresh)
 
     snprintf(text, sizeof text, "reloaded, %zu hook%s, %zu secret%s", c->hooks_len,
              PLURAL(c->hooks_len), fresh->secrets->len, PLURAL(fresh->secrets->len));
+    commands_reset(r->commands);
     worker_replace(r->w, fresh);
     admin_set_hosts(c->admin_hosts.at, c->admin_hosts.len);
     r->round_ms = r->backoff_ms = 0;
@@ -442,6 +445,7 @@ start(struct run *r, struct err *err)
     atomic_store(&r->ok_us, clock_boot_us());
     w->redis.quiet = false;
     w->leader = leader_open(&w->redis, err);
+    r->commands = commands_open(w);
     if (!w->leader || start_admin(r, err) < 0)
         return -1;
     log_info("worker: started for %zu hook%s at %s, admin on %s", w->config->hooks_len,
@@ -465,7 +469,8 @@ loop(struct run *r)
             monitor_check(&r->monitor, r->w);
             r->check_ms = clock_boot_ms() + CHECK_MS;
         }
-        take_signal(r, r->hangup ? 0 : SLICE_MS);
+        int64_t ms = r->stopping ? 0 : commands_work(r->commands);
+        take_signal(r, r->hangup ? 0 : ms);
     }
 }
 
@@ -485,6 +490,7 @@ run(void *worker, struct err *err)
     loop(&r);
     sockets_notify("STOPPING=1\nSTATUS=Stopping");
     log_info("worker: stopping");
+    commands_close(r.commands);
     worker_unload(r.w);
     // Not exit(3): civetweb's threads are still there and use what it would take down.
     _exit(EXIT_CODE_OK);

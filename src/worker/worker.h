@@ -140,6 +140,14 @@ void leader_tick(struct leader *l);
 // leader_may_write says whether a write may begin now.
 bool leader_may_write(struct leader *l);
 
+// Commands go by the lease alone, which a local leader holds beside its locks where there are
+// services that may send some: all that is written of them compares it. leader_may_command says
+// whether one may be sent now. leader_self is what stands in the lease; leader_term counts how
+// often it was taken anew: another worker may have had it in between.
+bool leader_may_command(struct leader *l);
+const char *leader_self(const struct leader *l);
+unsigned leader_term(const struct leader *l);
+
 // --- silence -------------------------------------------------------------------------------
 
 // How long a hook has been silent. Its last event has Redis's time, so "now" is Redis's too, and

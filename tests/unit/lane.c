@@ -46,7 +46,7 @@ open_lane(size_t services)
 static struct lane_step
 next(void)
 {
-    return lane_next(lane, now, wall);
+    return lane_next(lane, now, wall, 0);
 }
 
 // The entry of the next command that is sent, 0: none is.

@@ -1,0 +1,227 @@
+#include "worker/commands.h"
+
+#include "base/log.h"
+#include "base/metric.h"
+#include "base/text.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    IDLE_MS = 1000,
+    TIDY_MS = 60000,  // between trimmings
+    TRIAL_MS = 10000, // of a Redis that is away
+};
+
+enum { PAUSED, STOPPED, METRICS };
+static struct metric metrics[METRICS] = {
+    [PAUSED] = METRIC(GAUGE, "acrelay_commands_paused",
+                      "Whether ActiveCampaign has asked for a pause of all commands."),
+    [STOPPED] = METRIC(GAUGE, "acrelay_commands_stopped",
+                       "Whether commands wait because nothing gets through."),
+};
+
+// --- opening -------------------------------------------------------------------------------
+
+struct commands *
+commands_open(struct worker *w)
+{
+    struct commands *c = memory_get(sizeof *c);
+
+    *c = (struct commands){.w = w};
+    return c;
+}
+
+static struct metric *
+find_metric(enum metric_kind kind, const char *name, const char *help,
+            const struct commands_service *s)
+{
+    return metric_find(kind, name, help, "service", s->config->name, NULL);
+}
+
+static void
+find_metrics(struct commands_service *s)
+{
+    s->waiting = find_metric(METRIC_GAUGE, "acrelay_commands_waiting",
+                             "Commands that have no result yet.", s);
+    s->oldest = find_metric(METRIC_GAUGE, "acrelay_commands_oldest_age_seconds",
+                            "Age of the oldest command that has no result yet.", s);
+    s->calls = find_metric(METRIC_COUNTER, "acrelay_commands_calls_total",
+                           "Requests to ActiveCampaign for commands.", s);
+    for (int i = 0; i < COMMAND_OUTCOMES; i++)
+        s->outcomes[i] =
+            metric_find(METRIC_COUNTER, "acrelay_commands_total", "Commands by outcome.",
+                        "service", s->config->name, "outcome", command_outcomes[i], NULL);
+}
+
+static void
+set_times(struct lane_times *t)
+{
+    t->backoff_min = times_ms("command-backoff", t->backoff_min);
+    t->backoff_max = times_ms("command-backoff-max", t->backoff_max);
+    t->pause_min = times_ms("command-pause", t->pause_min);
+    t->stop_after = times_ms("command-stop", t->stop_after);
+    t->probe_min = times_ms("command-probe", t->probe_min);
+    t->probe_max = times_ms("command-probe-max", t->probe_max);
+}
+
+static void
+open_lane(struct commands *c)
+{
+    const struct config *config = c->w->config;
+    int64_t next_us = c->rate.next_us;
+
+    // only jitter is made of the seed
+    c->lane = lane_open(config->services_len, config->commands_max,
+                        (uint64_t)random_ms(1, INT64_C(1) << 40));
+    c->was_stopped = false;
+    set_times(&c->lane->times);
+    for (size_t i = 0; i < config->services_len; i++) {
+        c->services[i] =
+            (struct commands_service){.config = &config->services[i], .after = "0"};
+        c->lane->services[i].weight = config->services[i].weight;
+        find_metrics(&c->services[i]);
+    }
+    // A little less, so that what the network delays is within the rate all the same.
+    rate_limit_init(&c->rate, config->commands_rate * 0.95);
+    rate_limit_hold(&c->rate, next_us);
+    metric_show(metrics, METRICS);
+    metric_set(&metrics[STOPPED], 0);
+    c->poll_ms = c->later_ms = c->metrics_ms = 0;
+}
+
+void
+commands_close(struct commands *c)
+{
+    if (!c)
+        return;
+    commands_reset(c);
+    buf_release(&c->args.bytes);
+    buf_release(&c->step.bytes);
+    free(c);
+}
+
+static void
+report_state(struct commands *c)
+{
+    const struct lane *l = c->lane;
+
+    if (l->stopped && !c->was_stopped)
+        log_alarm(
+            "worker: commands: nothing gets through to ActiveCampaign (%s): %zu "
+            "command%s wait%s, and none is lost. It is asked again and again; check "
+            "the API token and ActiveCampaign's status page",
+            c->message, lane_waiting(l), PLURAL(lane_waiting(l)),
+            lane_waiting(l) == 1 ? "s" : "");
+    if (!l->stopped && c->was_stopped)
+        log_info("worker: commands: they get through to ActiveCampaign again");
+    c->was_stopped = l->stopped;
+    metric_set(&metrics[STOPPED], l->stopped);
+}
+
+// --- the whole -----------------------------------------------------------------------------
+
+static int64_t
+work(struct commands *c)
+{
+    int64_t now_ms = clock_boot_ms(),
+            rate_ms = (rate_limit_wait(&c->rate, clock_mono_us()) + 999) / 1000,
+            held_ms = rest_held_ms(c->w->client->rest);
+
+    if (c->unwritten) {
+        commands_write_again(c);
+        return 0;
+    }
+    struct lane_step step = lane_next(c->lane, now_ms, commands_redis_now_us(c) / 1000,
+                                      now_ms + (rate_ms > held_ms ? rate_ms : held_ms));
+    if (step.kind == LANE_WAIT)
+        return step.due_ms - now_ms;
+    commands_step(c, &step);
+    return 0;
+}
+
+static void
+tidy(struct commands *c)
+{
+    const struct config *config = c->w->config;
+    const struct redis_reply *reply;
+    char age[24], entries[24], dead[24];
+
+    if (clock_boot_ms() < c->tidy_ms)
+        return;
+    c->tidy_ms = clock_boot_ms() + TIDY_MS;
+    snprintf(age, sizeof age, "%" PRId64, config->commands_retain_age_us / 1000);
+    snprintf(entries, sizeof entries, "%" PRIu64, config->commands_retain_entries);
+    snprintf(dead, sizeof dead, "%" PRId64, config->commands_retain_dead_us / 1000);
+    for (size_t i = 0; c->lane && i < c->lane->len; i++) {
+        redis_args_clear(&c->step);
+        redis_args_add(&c->step, span_of(age));
+        redis_args_add(&c->step, span_of(entries));
+        redis_args_add(&c->step, span_of(dead));
+        enum commands_reply result =
+            commands_run(c, &c->services[i], "tidy", &c->step, &reply);
+        struct span trimmed = redis_value(redis_reply_at(reply, 2)).text;
+        if (result == COMMANDS_OK && !span_is(trimmed, "0"))
+            log_alarm("worker: commands: %.*s dead commands older than "
+                      "commands.retain.dead were trimmed",
+                      (int)trimmed.len, trimmed.at);
+    }
+}
+
+static void
+update_metrics(struct commands *c)
+{
+    if (clock_boot_ms() < c->metrics_ms)
+        return;
+    c->metrics_ms = clock_boot_ms() + IDLE_MS;
+    for (size_t i = 0; i < c->lane->len; i++) {
+        const struct queue *q = &c->lane->services[i].queue;
+        uint64_t oldest = queue_oldest_ms(q);
+        double age = (double)commands_redis_now_us(c) / 1e6 - (double)oldest / 1e3;
+        metric_set(c->services[i].waiting, (double)q->len);
+        metric_set(c->services[i].oldest, oldest && age > 0 ? age : 0);
+        if (q->len < c->lane->max)
+            once_clear(&c->services[i].full);
+    }
+    metric_set(&metrics[PAUSED], c->lane->pause_until_ms > clock_boot_ms());
+}
+
+static bool
+open_again(struct commands *c)
+{
+    int64_t now = clock_boot_ms();
+
+    commands_reset(c);
+    if (now < c->open_ms)
+        return false;
+    if (commands_connect(c))
+        open_lane(c);
+    else if (c->w->redis.away)
+        c->open_ms = now + TRIAL_MS;
+    return c->lane;
+}
+
+int64_t
+commands_work(struct commands *c)
+{
+    int64_t ms = IDLE_MS, now = clock_boot_ms();
+
+    if (c->w->config->services_len == 0)
+        return IDLE_MS;
+    if ((!c->lane || !commands_is_current(c)) && !open_again(c))
+        return IDLE_MS;
+    if (now < c->later_ms)
+        return c->later_ms - now;
+    commands_take(c);
+    tidy(c);
+    if (c->lane)
+        ms = work(c);
+    if (c->lane) {
+        report_state(c);
+        update_metrics(c);
+    }
+    int64_t poll = c->poll_ms - clock_boot_ms();
+    ms = ms < poll ? ms : poll;
+    return ms < 0 ? 0 : ms < IDLE_MS ? ms : IDLE_MS;
+}

@@ -1,0 +1,131 @@
+// Commands: what services want to have changed at ActiveCampaign (DESIGN.md section 14). The worker
+// that holds the lease reads their streams into a lane, makes the calls, and writes one result for
+// each entry. Nothing here has to survive: whatever ends, entries that have no result are pending
+// in Redis, and are read again before anything new. One thread.
+#ifndef ACRELAY_WORKER_COMMANDS_H
+#define ACRELAY_WORKER_COMMANDS_H
+
+#include "base/log.h"
+#include "command/lane.h"
+#include "worker/worker.h"
+
+struct commands;
+struct commands *commands_open(struct worker *w);
+void commands_close(struct commands *c); // NULL is fine
+
+// commands_work does what is due, one call at most, and returns in how many ms it wants to be
+// called again, 1000 at most.
+int64_t commands_work(struct commands *c);
+
+// commands_reset forgets what was read; before the configuration becomes another one, too.
+void commands_reset(struct commands *c);
+
+// --- what the files share ----------------------------------------------------------------------
+
+enum {
+    COMMANDS_TAKE = 32, // entries that are read at once, of at most 1 MiB each
+    COMMANDS_LATER_MS = 1000,
+    COMMANDS_ENTRY = 44, // "18446744073709551615-18446744073709551615"
+};
+
+struct commands_service {
+    const struct config_service *config;
+    bool is_read; // what was pending
+    char after[COMMANDS_ENTRY];
+    int64_t later_ms; // not read before
+    struct once full;
+    struct metric *waiting, *oldest, *calls, *outcomes[COMMAND_OUTCOMES];
+};
+
+struct commands {
+    struct worker *w;
+    struct lane *lane; // NULL: another worker leads, or Redis is away
+    struct commands_service services[CONFIG_SERVICES_MAX];
+    // What was read is worth nothing any more when the connection or the count of finished
+    // entries is another one (Redis may have lost its last second), or the lease was taken anew
+    // (another worker may have had it).
+    unsigned connections, term;
+    char finished[24]; // as Redis counts them; "": not known
+    struct rate_limit rate;
+    int64_t redis_us; // Redis's clock, less that of boot
+    int64_t open_ms, poll_ms, later_ms, tidy_ms, metrics_ms; // not before
+    struct queued *unwritten; // its outcome is decided, `args` would write it
+    struct redis_args args, step;
+    char message[COMMAND_DETAIL_MAX]; // of the last failure
+    struct once forgotten;
+    bool was_stopped;
+};
+
+static inline int64_t
+commands_redis_now_us(const struct commands *c)
+{
+    return clock_boot_us() + c->redis_us;
+}
+
+// commands_take reads what is new in the streams, and what is pending before that
+// (commands_take.c).
+void commands_take(struct commands *c);
+
+// commands_step does a step of the lane that is no LANE_WAIT (commands_send.c).
+void commands_step(struct commands *c, const struct lane_step *step);
+
+// commands_write_again writes c->unwritten.
+void commands_write_again(struct commands *c);
+
+// --- Redis (commands_redis.c) ----------------------------------------------------------------
+
+// commands_connect begins anew; false: Redis is away or another worker leads.
+bool commands_connect(struct commands *c);
+bool commands_is_current(const struct commands *c);
+
+enum commands_reply {
+    COMMANDS_OK,
+    COMMANDS_GONE,  // the entry is not there any more
+    COMMANDS_LOST,  // what was read is forgotten
+    COMMANDS_LATER, // Redis refuses: the same can be sent again, after COMMANDS_LATER_MS
+};
+
+// commands_run runs a step of commands.lua for a service, with what is the step's own; *reply is
+// valid until the next command.
+enum commands_reply commands_run(struct commands *c, const struct commands_service *s,
+                                 const char *step, const struct redis_args *args,
+                                 const struct redis_reply **reply);
+
+struct command_result {
+    const struct commands_service *service;
+    const char *entry;
+    const struct command *command;
+    enum command_outcome outcome;
+    int status;
+    unsigned attempts;
+    bool repeat;
+    const char *dead; // why a copy goes to the dead commands; NULL: none does
+    const char *detail;
+    struct span data;
+};
+
+// commands_format_result sets `to` to what the step "finish" needs, which writes a result and
+// forgets the entry; commands_write_result runs it. A result that is neither refused nor a repeat is
+// remembered by the command's id.
+void commands_format_result(const struct commands *c, struct redis_args *to,
+                            const struct command_result *result);
+enum commands_reply commands_write_result(struct commands *c,
+                                          const struct commands_service *s,
+                                          enum command_outcome outcome,
+                                          const struct redis_args *args);
+
+// commands_read_fields takes those of an entry in a reply.
+void commands_read_fields(struct span to[COMMAND_FIELDS],
+                          const struct redis_reply *entry);
+
+// What is remembered of an id.
+struct command_memory {
+    bool same; // it was the same command
+    enum command_outcome outcome;
+    int status;
+    unsigned attempts;
+};
+bool commands_read_memory(struct command_memory *to, struct span text,
+                          const struct command *c);
+
+#endif

@@ -1,0 +1,145 @@
+-- What the worker does with commands in Redis, each in one step that first compares the lease.
+-- KEYS: leader, commands:<service>, results:<service>, commands.ids, commands.order, commands.tried,
+--   commands.dead, commands.count
+-- ARGV: the step, who holds the lease, how many entries were finished ('': not known), then the
+--   step's own.
+-- Answers begin with a word: LOST (another worker leads, or Redis lost what was finished), GONE (the
+-- entry is not there), or OK and how many entries were finished.
+--
+-- commands.count  entries finished: a Redis that went back, behind a proxy say, has another one
+-- commands.ids    hash: SHA-1 of service and ce_id -> "<us> <digest> <outcome> <status> <attempts>"
+-- commands.order  sorted set of the same, by time: the oldest go first
+-- commands.tried  hash: "<service> <entry>" -> attempts begun, while the entry waits
+local GROUP, DAY_US = 'acrelay', 86400000000
+local leader, stream, results, ids, order, tried, dead, finished = unpack(KEYS)
+local step, self = ARGV[1], ARGV[2]
+
+if redis.call('GET', leader) ~= self then return {'LOST'} end
+local count = redis.call('GET', finished) or '0'
+if ARGV[3] ~= '' and ARGV[3] ~= count then return {'LOST'} end
+local time = redis.call('TIME')
+local us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local now = string.format('%.0f', us)
+
+-- Known fields alone, in the order of command.h, each cut one byte over its bound.
+local NAMES = {'ce_specversion', 'ce_source', 'ce_id', 'ce_type', 'ce_subject', 'content-type',
+  'priority', 'not_after', 'query', 'replace', 'validateOnly', 'data'}
+local function known(entry)
+  local has, out = {}, {entry[1]}
+  for i = 1, #entry[2], 2 do has[entry[2][i]] = entry[2][i + 1] end
+  for i, name in ipairs(NAMES) do
+    out[i + 1] = string.sub(has[name] or '', 1, name == 'data' and 1048577 or 2048)
+  end
+  return out
+end
+
+local service = string.match(stream, ':commands:(.*)$')
+local function field(entry) return service .. ' ' .. entry end
+local function key(id) return redis.sha1hex(service .. '\0' .. id) end
+
+-- take <after, or '>'> <count> -> now, entries, each with the attempts begun at the end
+local function take()
+  local function read()
+    return redis.pcall('XREADGROUP', 'GROUP', GROUP, 'worker', 'COUNT', ARGV[5], 'STREAMS',
+      stream, ARGV[4])
+  end
+  local reply = read()
+  if reply and reply.err then
+    if not string.find(reply.err, 'NOGROUP') then return reply end
+    redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
+    reply = read()
+    if reply and reply.err then return reply end
+  end
+  local out = {'OK', count, now}
+  for _, entry in ipairs(reply and reply[1][2] or {}) do
+    if entry[2] then
+      local one = known(entry)
+      one[#one + 1] = redis.call('HGET', tried, field(entry[1])) or '0'
+      out[#out + 1] = one
+    else -- somebody deleted it while it waited
+      redis.call('XACK', stream, GROUP, entry[1])
+      redis.call('HDEL', tried, field(entry[1]))
+      out[#out + 1] = {entry[1]}
+    end
+  end
+  return out
+end
+
+-- begin <entry> <attempt, '': no call will be made> -> what is known of its ce_id or '', the fields.
+-- The id of an entry that was tried is not looked up: what it did may be its own.
+local function begin()
+  local entry = redis.call('XRANGE', stream, ARGV[4], ARGV[4])[1]
+  if not entry then
+    redis.call('XACK', stream, GROUP, ARGV[4])
+    redis.call('HDEL', tried, field(ARGV[4]))
+    return {'GONE'}
+  end
+  local fields, memory = known(entry), ''
+  if ARGV[5] ~= '' then
+    local was = redis.call('HGET', tried, field(ARGV[4]))
+    memory = not was and redis.call('HGET', ids, key(fields[4])) or ''
+    if memory ~= '' and us - tonumber(string.match(memory, '^%d+')) > DAY_US then memory = '' end
+    if memory == '' then redis.call('HSET', tried, field(ARGV[4]), ARGV[5]) end
+  end
+  return {'OK', count, memory, fields}
+end
+
+local function is_stream(key)
+  local type = redis.call('TYPE', key).ok
+  return type == 'stream' or type == 'none'
+end
+
+-- finish <entry> <reason for the dead, ''> <1: remember, ''> <what> <ids max> <entries>
+--   <name> <value> ... of the result -> ids forgotten before their time.
+-- What can fail comes first: a script is not undone.
+local function finish()
+  local entry, reason, remember = ARGV[4], ARGV[5], ARGV[6] ~= ''
+  if #redis.call('XPENDING', stream, GROUP, entry, entry, 1) == 0 then
+    redis.call('HDEL', tried, field(entry))
+    return {'GONE'}
+  end
+  if not (is_stream(results) and is_stream(dead)) then
+    return redis.error_reply('WRONGTYPE ' .. results .. ' or ' .. dead .. ' is no stream')
+  end
+  redis.call('XADD', results, 'MAXLEN', '~', ARGV[9], '*', unpack(ARGV, 10))
+  local kept = reason ~= '' and redis.call('XRANGE', stream, entry, entry)[1]
+  if kept then
+    local values, letter = known(kept), {}
+    for i, name in ipairs(NAMES) do
+      letter[#letter + 1] = name
+      letter[#letter + 1] = values[i + 1]
+    end
+    redis.call('XADD', dead, 'MAXLEN', '~', ARGV[9], '*', 'service', service, 'ce_command', entry,
+      'reason', reason, 'ce_time', ARGV[23], 'outcome', ARGV[25], 'status', ARGV[27],
+      'attempts', ARGV[29], 'detail', ARGV[33], unpack(letter))
+  end
+  local forgotten, id = 0, key(ARGV[13])
+  if remember and redis.pcall('HSETNX', ids, id, now .. ' ' .. ARGV[7]) == 1 then
+    redis.pcall('ZADD', order, now, id)
+    local over = tonumber(redis.call('ZCARD', order)) - tonumber(ARGV[8])
+    local oldest = over > 0 and redis.call('ZPOPMIN', order, math.min(over, 1000)) or {}
+    for i = 1, #oldest, 2 do redis.call('HDEL', ids, oldest[i]) end
+    forgotten = #oldest / 2
+  end
+  redis.call('XACK', stream, GROUP, entry)
+  redis.call('XDEL', stream, entry)
+  redis.call('HDEL', tried, field(entry))
+  return {'OK', tostring(redis.call('INCR', finished)), tostring(forgotten)}
+end
+
+-- tidy <results' age in ms> <entries> <dead ones' age in ms> -> dead ones that were trimmed
+local function tidy()
+  local function minid(age) return string.format('%.0f-0', math.max(0, us / 1000 - tonumber(age))) end
+  redis.call('XTRIM', results, 'MINID', minid(ARGV[4]))
+  redis.call('XTRIM', results, 'MAXLEN', '~', ARGV[5])
+  local trimmed = redis.call('XTRIM', dead, 'MINID', minid(ARGV[6]))
+  local old = redis.call('ZRANGEBYSCORE', order, '-inf', string.format('%.0f', us - DAY_US),
+    'LIMIT', 0, 1000)
+  for _, id in ipairs(old) do
+    redis.call('ZREM', order, id)
+    redis.call('HDEL', ids, id)
+  end
+  return {'OK', count, tostring(trimmed)}
+end
+
+return ({take = take, begin = begin, finish = finish, tidy = tidy})[step]()

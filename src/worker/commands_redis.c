@@ -1,0 +1,269 @@
+// commands.lua and its arguments.
+#include "worker/commands.h"
+
+#include "base/log.h"
+#include "base/metric.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { IDS_MAX = 1000000, KEYS = 8 };
+
+// The assembler takes the file in; the Makefile makes this object depend on it.
+__asm__(".section .rodata\n"
+        ".global commands_lua\n"
+        ".global commands_lua_end\n"
+        "commands_lua:\n"
+        ".incbin \"src/worker/commands.lua\"\n"
+        "commands_lua_end:\n"
+        ".previous\n");
+
+extern const char commands_lua[], commands_lua_end[];
+
+bool
+commands_connect(struct commands *c)
+{
+    struct worker *w = c->w;
+
+    if (!leader_may_command(w->leader) || !worker_redis_connect(&w->redis))
+        return false;
+    c->connections = w->redis.connections;
+    c->term = leader_term(w->leader);
+    c->finished[0] = '\0';
+    return true;
+}
+
+bool
+commands_is_current(const struct commands *c)
+{
+    return c->w->redis.redis && c->connections == c->w->redis.connections &&
+           c->term == leader_term(c->w->leader);
+}
+
+void
+commands_reset(struct commands *c)
+{
+    for (size_t i = 0; c->lane && i < c->lane->len; i++) {
+        metric_set(c->services[i].waiting, 0);
+        metric_set(c->services[i].oldest, 0);
+    }
+    lane_close(c->lane);
+    c->lane = NULL;
+    c->unwritten = NULL;
+}
+
+static void
+add_text(struct redis_args *to, const char *text)
+{
+    redis_args_add(to, span_of(text));
+}
+
+static void
+add_number(struct redis_args *to, int64_t number)
+{
+    char text[24];
+
+    snprintf(text, sizeof text, "%lld", (long long)number);
+    add_text(to, text);
+}
+
+// The keys of a service, NUL-terminated, one after the other in *text.
+static void
+add_keys(const struct commands *c, const char *service, struct span *keys,
+         struct buf *text)
+{
+    static const char *const names[KEYS] = {
+        "leader",         "commands:",      "results:",      "commands.ids",
+        "commands.order", "commands.tried", "commands.dead", "commands.count"};
+
+    for (size_t i = 0; i < KEYS; i++) {
+        bool is_own = names[i][strlen(names[i]) - 1] == ':';
+        size_t from = text->len;
+        buf_add_format(text, "{%s}:%s%s", c->w->config->redis_namespace, names[i],
+                       is_own ? service : "");
+        keys[i] = span_make(NULL, text->len - from);
+    }
+    for (size_t i = 0, at = 0; i < KEYS; at += keys[i++].len)
+        keys[i].at = text->at + at;
+}
+
+// EVAL, its keys, and the three arguments that every step has.
+static const struct redis_reply *
+run(struct commands *c, const char *service, const char *step,
+    const struct redis_args *args)
+{
+    struct span head[3 + KEYS + 3] = {
+        SPAN("EVAL"), span_make(commands_lua, (size_t)(commands_lua_end - commands_lua)),
+        SPAN("8")};
+    struct buf keys;
+
+    buf_init(&keys, KEYS * 128);
+    add_keys(c, service, head + 3, &keys);
+    head[3 + KEYS] = span_of(step);
+    head[3 + KEYS + 1] = span_of(leader_self(c->w->leader));
+    head[3 + KEYS + 2] = span_of(c->finished);
+    const struct redis_reply *reply =
+        worker_redis_send(&c->w->redis, "EVAL for commands", head, 3 + KEYS + 3, args);
+    buf_release(&keys);
+    return reply;
+}
+
+static enum commands_reply
+read_word(struct commands *c, const struct redis_reply *reply)
+{
+    struct span word = redis_value(redis_reply_at(reply, 0)).text,
+                count = redis_value(redis_reply_at(reply, 1)).text;
+
+    if (span_is(word, "OK")) {
+        snprintf(c->finished, sizeof c->finished, "%.*s", (int)count.len, count.at);
+        return COMMANDS_OK;
+    }
+    if (span_is(word, "GONE"))
+        return COMMANDS_GONE;
+    return c->w->redis.redis && !reply ? COMMANDS_LATER : COMMANDS_LOST;
+}
+
+enum commands_reply
+commands_run(struct commands *c, const struct commands_service *s, const char *step,
+             const struct redis_args *args, const struct redis_reply **reply)
+{
+    enum commands_reply result = COMMANDS_LOST;
+
+    *reply = NULL;
+    if (commands_is_current(c)) {
+        *reply = run(c, s->config->name, step, args);
+        result = read_word(c, *reply);
+    }
+    if (result == COMMANDS_LOST)
+        commands_reset(c);
+    return result;
+}
+
+// --- a result ------------------------------------------------------------------------------
+
+static void
+add_memory(struct redis_args *to, const struct command_result *r)
+{
+    bool remember = !r->repeat && r->outcome != COMMAND_REFUSED;
+    char digest[DIGEST_TEXT], text[200];
+
+    text_hex(digest, sizeof digest, r->command->digest, DIGEST_BYTES);
+    snprintf(text, sizeof text, "%s %s %d %u", digest, command_outcomes[r->outcome],
+             r->status, r->attempts);
+    add_text(to, remember ? "1" : "");
+    add_text(to, text);
+    add_number(to, IDS_MAX);
+}
+
+static void add_field(struct redis_args *to, const char *name, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void
+add_field(struct redis_args *to, const char *name, const char *format, ...)
+{
+    char value[COMMAND_DETAIL_MAX + 100];
+    va_list list;
+
+    va_start(list, format);
+    vsnprintf(value, sizeof value, format, list);
+    va_end(list);
+    add_text(to, name);
+    add_text(to, value);
+}
+
+static void
+add_span(struct redis_args *to, const char *name, struct span value)
+{
+    add_text(to, name);
+    redis_args_add(to, value);
+}
+
+void
+commands_format_result(const struct commands *c, struct redis_args *to,
+                       const struct command_result *result)
+{
+    const struct config *config = c->w->config;
+    const struct command *command = result->command;
+    char time[CLOCK_TEXT];
+
+    redis_args_clear(to);
+    add_text(to, result->entry);
+    add_text(to, result->dead ? result->dead : "");
+    add_memory(to, result);
+    add_number(to, (int64_t)config->commands_retain_entries);
+    clock_format_us(time, commands_redis_now_us(c));
+    add_field(to, "ce_specversion", "1.0");
+    add_span(to, "ce_id", command->id);
+    add_field(to, "ce_command", "%s", result->entry);
+    add_field(to, "ce_type", COMMAND_RESULT_TYPE "%s",
+              command->operation ? command->operation->id : "unknown");
+    add_field(to, "ce_source", "/activecampaign/%s/commands/%s", config->account_name,
+              result->service->config->name);
+    add_span(to, "ce_subject", command->subject);
+    add_field(to, "ce_time", "%s", time);
+    add_field(to, "outcome", "%s", command_outcomes[result->outcome]);
+    add_field(to, "status", "%d", result->status);
+    add_field(to, "attempts", "%u", result->attempts);
+    add_field(to, "repeat", "%d", result->repeat);
+    add_field(to, "detail", "%s", result->detail);
+    add_field(to, "content-type", "%s", result->data.len ? "application/json" : "");
+    add_span(to, "data", result->data);
+}
+
+static void
+report_forgotten(struct commands *c, struct span count)
+{
+    if (!span_is(count, "0"))
+        once_report(
+            &c->forgotten, LOG_LEVEL_WARN,
+            "worker: commands: more than 1,000,000 ids of commands in 24 h: the "
+            "oldest are forgotten earlier, so a command that is added again after "
+            "that is carried out again");
+}
+
+enum commands_reply
+commands_write_result(struct commands *c, const struct commands_service *s,
+                      enum command_outcome outcome, const struct redis_args *args)
+{
+    const struct redis_reply *reply;
+    enum commands_reply result = commands_run(c, s, "finish", args, &reply);
+
+    if (result == COMMANDS_OK) {
+        metric_add(s->outcomes[outcome], 1);
+        report_forgotten(c, redis_value(redis_reply_at(reply, 2)).text);
+    }
+    return result;
+}
+
+// --- an entry ------------------------------------------------------------------------------
+
+void
+commands_read_fields(struct span to[COMMAND_FIELDS], const struct redis_reply *entry)
+{
+    for (size_t i = 0; i < COMMAND_FIELDS; i++)
+        to[i] = redis_value(redis_reply_at(entry, i + 1)).text;
+}
+
+// "<us> <digest> <outcome> <status> <attempts>"
+bool
+commands_read_memory(struct command_memory *to, struct span text, const struct command *c)
+{
+    char digest[DIGEST_TEXT];
+    uint64_t status = 0, attempts = 0;
+
+    text_hex(digest, sizeof digest, c->digest, DIGEST_BYTES);
+    (void)span_cut(&text, ' ');
+    to->same = span_is(span_cut(&text, ' '), digest);
+    struct span outcome = span_cut(&text, ' ');
+    bool ok = text_number(&status, span_cut(&text, ' '), 999) &&
+              text_number(&attempts, text, 1000);
+    to->status = (int)status;
+    to->attempts = (unsigned)attempts;
+    for (int i = 0; i < COMMAND_OUTCOMES; i++)
+        if (span_is(outcome, command_outcomes[i])) {
+            to->outcome = (enum command_outcome)i;
+            return ok;
+        }
+    return false;
+}

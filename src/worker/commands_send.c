@@ -1,0 +1,268 @@
+// Steps of the lane: a call and what becomes of it, or a result without one.
+#include "worker/commands.h"
+
+#include "base/metric.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+// --- results -------------------------------------------------------------------------------
+
+static const char *
+format_entry(char to[COMMANDS_ENTRY], const struct queued *q)
+{
+    snprintf(to, COMMANDS_ENTRY, "%" PRIu64 "-%" PRIu64, q->entry_ms, q->entry_number);
+    return to;
+}
+
+void
+commands_write_again(struct commands *c)
+{
+    struct queued *q = c->unwritten;
+    enum commands_reply result =
+        commands_write_result(c, &c->services[q->service], q->outcome, &c->args);
+
+    if (result == COMMANDS_LATER)
+        c->later_ms = clock_boot_ms() + COMMANDS_LATER_MS;
+    if (result != COMMANDS_OK && result != COMMANDS_GONE)
+        return; // the lane may be another one now
+    c->unwritten = NULL;
+    lane_remove(c->lane, q);
+}
+
+static void
+finish(struct commands *c, struct queued *q, const struct command *command, int status,
+       const char *detail, struct span data)
+{
+    char entry[COMMANDS_ENTRY];
+    bool asked = q->outcome == COMMAND_OK || (q->outcome == COMMAND_FAILED && !q->dead);
+    struct command_result result = {
+        .service = &c->services[q->service],
+        .entry = format_entry(entry, q),
+        .command = command,
+        .outcome = q->outcome,
+        .status = status,
+        .attempts = q->attempts + asked,
+        .dead = !q->dead                        ? NULL
+                : q->outcome == COMMAND_EXPIRED ? "expired"
+                                                : "attempts",
+        .detail = detail,
+        .data = data,
+    };
+
+    commands_format_result(c, &c->args, &result);
+    c->unwritten = q;
+    commands_write_again(c);
+}
+
+// --- one call ------------------------------------------------------------------------------
+
+// What a step of the lane works on: the entry as it stands in Redis.
+struct work {
+    struct queued *queued;
+    struct command command;
+    char *text; // what the command borrows
+    struct command_memory memory;
+    bool is_known; // memory is
+};
+
+// A reply is gone with the next command, which a wait may send.
+static char *
+keep_fields(struct span fields[COMMAND_FIELDS])
+{
+    size_t len = 1;
+
+    for (size_t i = 0; i < COMMAND_DATA; i++)
+        len += fields[i].len;
+    char *text = memory_get(len), *at = text;
+    for (size_t i = 0; i < COMMAND_DATA; i++) {
+        if (fields[i].len)
+            memcpy(at, fields[i].at, fields[i].len);
+        fields[i].at = at;
+        at += fields[i].len;
+    }
+    return text;
+}
+
+// Reads the entry, before a call or instead of one; false: there is nothing to be done now.
+static bool
+begin(struct commands *c, struct work *w, bool calls)
+{
+    struct commands_service *s = &c->services[w->queued->service];
+    const struct redis_reply *reply;
+    struct span fields[COMMAND_FIELDS];
+    char entry[COMMANDS_ENTRY], attempt[12] = "";
+
+    if (calls)
+        snprintf(attempt, sizeof attempt, "%u", w->queued->attempts + 1);
+    redis_args_clear(&c->step);
+    redis_args_add(&c->step, span_of(format_entry(entry, w->queued)));
+    redis_args_add(&c->step, span_of(attempt));
+    enum commands_reply result = commands_run(c, s, "begin", &c->step, &reply);
+    if (result == COMMANDS_GONE) // Redis lost it, or somebody deleted it
+        lane_remove(c->lane, w->queued);
+    if (result == COMMANDS_LATER)
+        c->later_ms = clock_boot_ms() + COMMANDS_LATER_MS;
+    if (result != COMMANDS_OK)
+        return false;
+    commands_read_fields(fields, redis_reply_at(reply, 3));
+    w->text = keep_fields(fields);
+    (void)command_read(&w->command, fields, NULL, NULL); // it was taken
+    w->is_known = commands_read_memory(
+        &w->memory, redis_value(redis_reply_at(reply, 2)).text, &w->command);
+    return true;
+}
+
+static void
+end(struct work *w)
+{
+    command_release(&w->command);
+    free(w->text);
+}
+
+// Superseded or expired.
+static void
+finish_without_call(struct commands *c, struct queued *q)
+{
+    struct work w = {.queued = q};
+
+    if (!begin(c, &w, false))
+        return;
+    finish(c, q, &w.command, 0,
+           q->outcome == COMMAND_EXPIRED ? "not_after has passed"
+                                         : "a newer command of its subject replaces it",
+           SPAN(""));
+    end(&w);
+}
+
+// The rate holds for any second: a call that is late shifts those after it.
+static void
+take_turn(struct commands *c)
+{
+    int64_t now = clock_mono_us();
+
+    rate_limit_take(&c->rate, now);
+    rate_limit_hold(&c->rate, now + c->rate.interval_us);
+}
+
+// Whether the account answers with this token: 1, 0: it refuses the token, -1: not clear.
+static int
+ask_account(struct commands *c)
+{
+    struct rest_answer answer;
+
+    take_turn(c);
+    if (rest_try(c->w->client->rest, "GET", "/api/3/users/me", NULL, SPAN(""), &answer,
+                 NULL) < 0)
+        return -1;
+    enum command_verdict verdict = command_judge(answer.status, answer.body);
+    return verdict == COMMAND_DONE ? 1 : verdict == COMMAND_IN_DOUBT ? 0 : -1;
+}
+
+static void
+probe(struct commands *c)
+{
+    lane_probed(c->lane, ask_account(c) == 1, clock_boot_ms());
+}
+
+// Everything waits, the hooks' requests too: the account is one.
+static void
+hold_all(struct commands *c)
+{
+    int64_t ms = c->lane->pause_until_ms - clock_boot_ms();
+
+    if (ms > 0)
+        rest_hold(c->w->client->rest, ms);
+}
+
+static void
+make_call(struct commands *c, struct work *w)
+{
+    struct queued *q = w->queued;
+    struct rest_answer answer;
+    struct err err = {0};
+    struct span data;
+    struct buf path, kept;
+
+    buf_init(&path, 1024);
+    buf_init(&kept, COMMAND_ANSWER_MAX);
+    command_path(&w->command, &path);
+    take_turn(c);
+    metric_add(c->services[q->service].calls, 1);
+    int result = rest_try(c->w->client->rest, "PUT", buf_text(&path),
+                          w->command.validate_only ? "validateOnly: true" : NULL,
+                          buf_span(&w->command.body), &answer, &err);
+    buf_release(&path);
+    if (result < 0)
+        snprintf(c->message, sizeof c->message, "%s", err.text);
+    else
+        command_answer(answer.status, answer.body, &data, c->message);
+    if (result == 0)
+        buf_add(&kept, data); // fits
+    enum command_verdict verdict = command_judge(answer.status, answer.body);
+    int account = verdict == COMMAND_IN_DOUBT ? ask_account(c) : -1;
+    if (account == 1)
+        verdict = COMMAND_FINAL;
+    if (answer.stopped)
+        ; // it is pending, and sent again
+    else if (account == 0)
+        lane_refused(c->lane, clock_boot_ms());
+    else if (lane_answered(c->lane, q, verdict, answer.status, answer.retry_after_ms,
+                           clock_boot_ms()))
+        finish(c, q, &w->command, answer.status, c->message, buf_span(&kept));
+    buf_release(&kept);
+}
+
+static void
+finish_known(struct commands *c, struct work *w)
+{
+    struct queued *q = w->queued;
+    char entry[COMMANDS_ENTRY];
+    bool same = w->memory.same;
+    struct command_result result = {
+        .service = &c->services[q->service],
+        .entry = format_entry(entry, q),
+        .command = &w->command,
+        .outcome = same ? w->memory.outcome : COMMAND_REFUSED,
+        .status = same ? w->memory.status : 0,
+        .attempts = same ? w->memory.attempts : 0,
+        .repeat = same,
+        .detail = !same ? "this ce_id was used for another command: choose a new one"
+                  : w->memory.outcome == COMMAND_OK
+                      ? ""
+                      : "an earlier command with this ce_id had this outcome",
+    };
+
+    q->outcome = result.outcome;
+    commands_format_result(c, &c->args, &result);
+    c->unwritten = q;
+    commands_write_again(c);
+}
+
+static void
+send_command(struct commands *c, struct queued *q)
+{
+    struct work w = {.queued = q};
+
+    if (!leader_may_command(c->w->leader) || !begin(c, &w, true))
+        return;
+    if (w.is_known)
+        finish_known(c, &w);
+    else
+        make_call(c, &w);
+    end(&w);
+    if (c->lane)
+        hold_all(c);
+}
+
+void
+commands_step(struct commands *c, const struct lane_step *step)
+{
+    if (step->kind == LANE_SEND)
+        send_command(c, step->command);
+    else if (step->kind == LANE_FINISH)
+        finish_without_call(c, step->command);
+    else
+        probe(c);
+}
