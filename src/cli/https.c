@@ -314,12 +314,12 @@ has_certificate(const struct setup *s)
     return http_client_once(&call, NULL, &why) > 0;
 }
 
-// `verb`: reload takes new files over, and restart asks for a certificate at once, for which Caddy
-// waits longer after each failure.
+// A reload takes new files over, and asks for a certificate at once, for which Caddy waits longer
+// after each failure. Other accounts' posts go on meanwhile.
 static int
-change_running(const char *verb, struct err *err)
+reload(struct err *err)
 {
-    const char *words[] = {"systemctl", verb, UNIT, NULL};
+    static const char *const words[] = {"systemctl", "reload", UNIT, NULL};
     struct buf said;
 
     buf_init(&said, 1 << 16);
@@ -327,9 +327,9 @@ change_running(const char *verb, struct err *err)
     buf_release(&said);
     if (code > 0)
         err_exit(err, EXIT_CODE_UNAVAILABLE,
-                 UNIT " refuses to %s: `journalctl -u acrelay-https` shows why", verb);
+                 UNIT " refuses to reload: `journalctl -u acrelay-https` shows why");
     if (code == 0)
-        setup_show("done", "https", UNIT ": %s", verb);
+        setup_show("done", "unit", UNIT " reloaded");
     return code == 0 ? 0 : -1;
 }
 
@@ -347,10 +347,8 @@ https_start(const struct setup *s, struct err *err)
     }
     if (!was_running)
         return 0;
-    if (!has_certificate(s))
-        return change_running("restart", err);
-    if (written == WRITTEN_DONE)
-        return change_running("reload", err);
+    if (written == WRITTEN_DONE || !has_certificate(s))
+        return reload(err);
     setup_show("already", "unit", UNIT " runs");
     return 0;
 }
@@ -377,7 +375,7 @@ https_stop(const struct setup *s, struct err *err)
     remove_file(site);
     if (glob(DIRECTORY "/*.caddy", 0, NULL, &others) == 0) {
         globfree(&others);
-        return setup_is_running(UNIT) ? change_running("reload", err) : 0;
+        return setup_is_running(UNIT) ? reload(err) : 0;
     }
     if (setup_stop(UNIT, err) < 0)
         return -1;

@@ -34,11 +34,11 @@ class World:
         """A transient unit of the machine, which `systemctl stop` ends."""
         self.box.run("systemd-run", "--quiet", "--collect", f"--unit={unit}", *words)
 
-    def simulator(self, unit, token):
-        self.box.write("/root/sim-token", token + "\n", 0o600)
-        self.run_in(unit, "/root/acsim", "--port", "8090", "--token-file", "/root/sim-token",
+    def simulator(self, unit, token, port="8090"):
+        self.box.write(f"/root/{unit}", token + "\n", 0o600)
+        self.run_in(unit, "/root/acsim", "--port", port, "--token-file", f"/root/{unit}",
                     "--deliver-to", "0")
-        wait_for("acsim", lambda: not self.box.run("curl", "-sf", API + "/sim/figures",
+        wait_for("acsim", lambda: not self.box.run("curl", "-sf", f"http://127.0.0.1:{port}/sim/figures",
                                                    check=False).returncode)
 
     def certify_acme(self, directory):
@@ -197,6 +197,24 @@ def test_a_contact_of_ones_own_provokes_an_event(world):
     assert "the first name of contact 7 written again" in said and "none yet" in said
     assert '"PUT"' in world.curl("/sim/log").splitlines()[-1]
     assert json.loads(world.curl("/sim/objects"))["contacts/7"]["firstName"] == "Ann \u00e9"
+
+
+def test_another_account_shares_the_https_unit(world):
+    """And its undo leaves the first as it was."""
+    box, beta = world.box, ("--account", "beta")
+    box.write("/etc/hosts", f"127.0.0.1 localhost {NAME} hooks.beta.example\n")
+    world.simulator("account-beta", TOKEN, "8091")
+    box.run("acrelay", "init", *beta, "--api-url", "http://127.0.0.1:8091", "--token-file",
+            "/root/token", "--name", "beta", "--public-url", "https://hooks.beta.example")
+    said = world.setup(*beta, "--wait", "0", times="setup-path=30000")
+    assert "{beta}:acrelay-test" in said and "acrelay-https.service reloaded" in said, said
+    for account in ((), beta):
+        box.run("acrelay", "send", "--public", *account)
+    world.setup(*beta, "--undo")
+    assert "[]" in box.run("curl", "-sf", "http://127.0.0.1:8091/sim/hooks").stdout
+    assert world.hooks() == ["acrelay contacts"] and world.active() == list(UNITS)
+    box.run("acrelay", "send", "--public")
+    box.run("sh", "-c", "rm /etc/acrelay/beta*")
 
 
 def test_undo_takes_back_what_setup_did(world):
