@@ -91,17 +91,6 @@ open_lane(struct commands *c)
     c->poll_ms = c->later_ms = c->metrics_ms = 0;
 }
 
-void
-commands_close(struct commands *c)
-{
-    if (!c)
-        return;
-    commands_reset(c);
-    buf_release(&c->args.bytes);
-    buf_release(&c->step.bytes);
-    free(c);
-}
-
 static void
 report_state(struct commands *c)
 {

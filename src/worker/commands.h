@@ -11,7 +11,6 @@
 
 struct commands;
 struct commands *commands_open(struct worker *w);
-void commands_close(struct commands *c); // NULL is fine
 
 // commands_work does what is due, one call at most, and returns in how many ms it wants to be
 // called again, 1000 at most.

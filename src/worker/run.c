@@ -348,8 +348,7 @@ use(struct run *r, struct worker *fresh)
 static void
 reload(struct run *r, bool asked)
 {
-    static const char *const ours[] = {"redis.", "worker.",
-                                       NULL}; // others: the receiver's
+    static const char *const ours[] = {"redis.", "worker.", NULL}; // not receiver.
     struct worker fresh = {0};
     struct err err = {0};
 
@@ -469,8 +468,7 @@ loop(struct run *r)
             monitor_check(&r->monitor, r->w);
             r->check_ms = clock_boot_ms() + CHECK_MS;
         }
-        int64_t ms = r->stopping ? 0 : commands_work(r->commands);
-        take_signal(r, r->hangup ? 0 : ms);
+        take_signal(r, r->stopping || r->hangup ? 0 : commands_work(r->commands));
     }
 }
 
@@ -490,7 +488,6 @@ run(void *worker, struct err *err)
     loop(&r);
     sockets_notify("STOPPING=1\nSTATUS=Stopping");
     log_info("worker: stopping");
-    commands_close(r.commands);
     worker_unload(r.w);
     // Not exit(3): civetweb's threads are still there and use what it would take down.
     _exit(EXIT_CODE_OK);
