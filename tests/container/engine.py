@@ -67,8 +67,11 @@ class Store:
 
     def __init__(self, directory):
         self.directory = pathlib.Path(directory)
-        self.words = ["buildah", "--root", str(self.directory / "store"), "--runroot",
-                      str(self.directory / "run"), "--storage-driver", "vfs"]
+        temporary = self.directory / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
+        self.words = ["env", f"TMPDIR={temporary}", "buildah", "--storage-driver", "vfs",
+                      "--root", str(self.directory / "store"),
+                      "--runroot", str(self.directory / "run")]
         self.options = ["--isolation", "chroot", "--network", "host"]
 
     def run(self, *words, seconds=300, log=None):
@@ -109,7 +112,9 @@ class Store:
         self.run("rm", container)
 
     def command(self, container, *words, options=()):
-        return [*self.words, "run", *self.options, "--no-hosts", *options, container, "--", *words]
+        """In processes of its own: all of them end when buildah does, or is killed."""
+        return ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *self.words, "run",
+                *self.options, "--no-hosts", *options, container, "--", *words]
 
 
 def before_exec(namespace, no_new_privileges):
@@ -147,11 +152,11 @@ class Process:
 
     def pid(self):
         """Of the process that the image or the service names: the last of the chain, once it is
-        the fourth (buildah, its runtime, the one that enters the root, the process)."""
+        the fifth (unshare, buildah, its runtime, the one that enters the root, the process)."""
         chain = [self.outer.pid]
         while more := children(chain[-1]):
             chain.append(more[0])
-        return chain[3] if len(chain) > 3 else None
+        return chain[4] if len(chain) > 4 else None
 
     def send(self, number):
         pid = harness.wait_for("the container's process", self.pid)

@@ -6,11 +6,9 @@ import http.client
 import itertools
 import json
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 
@@ -32,10 +30,14 @@ OWNER = 980
 
 @pytest.fixture(scope="module")
 def place():
-    """On a disk, and gone afterwards, whatever happened."""
-    engine.PLACE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="run-", dir=engine.PLACE) as directory:
-        yield pathlib.Path(directory)
+    """On a disk, and gone afterwards; those of runs that were killed are removed too."""
+    for old in engine.PLACE.glob("run-*"):
+        if not os.path.exists(f"/proc/{old.name.partition('-')[2]}"):
+            shutil.rmtree(old)
+    directory = engine.PLACE / f"run-{os.getpid()}"
+    directory.mkdir(parents=True)
+    yield directory
+    shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="module")
