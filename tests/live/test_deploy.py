@@ -159,6 +159,9 @@ def page_of(port):
         return answer.read().decode()
 
 
+COMMANDS = "commands: {services: [{name: crm, allow: [contacts]}]}\n"
+
+
 @pytest.fixture
 def metrics(tmp_path, redis, make_receiver):
     """The pages of a receiver and a worker that have done something."""
@@ -168,11 +171,13 @@ def metrics(tmp_path, redis, make_receiver):
     receiver.wait_shipped()
     sim = Simulator(tmp_path)
     worker = Worker(tmp_path, sim, "  - {name: contacts, events: [subscribe], expect_every: 1d}\n",
-                    redis_port=redis.port)
+                    redis_port=redis.port, extra=COMMANDS)
+    redis.client.xadd("{ac}:commands:crm", {"ce_id": "refused"})
     process = worker.start(tmp_path / "worker.log")
     try:
         harness.wait_for("the worker's round", lambda: process.poll() is None and
-                         redis.client.hget("{ac}:hooks", "contacts"))
+                         redis.client.hget("{ac}:hooks", "contacts") and
+                         redis.client.xlen("{ac}:results:crm"))
         harness.wait_for("its figures", lambda: 'state="registered"' in page_of(worker.admin))
         yield {"receiver": receiver.get("/metrics")[1], "worker": page_of(worker.admin)}
     finally:

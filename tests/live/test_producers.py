@@ -1,5 +1,6 @@
 """The producers in deploy/consumers as they stand: each command reaches the stream as the schema
-says, each result is printed, and what is not known to be there is added again with its id."""
+says, each result is printed, and what is not known to be there is added again with its id. The worker and
+the simulator do the rest."""
 import json
 import os
 import subprocess
@@ -7,7 +8,6 @@ import subprocess
 import harness
 import jsonschema
 import pytest
-from lane_double import LaneDouble
 from test_consumers import NODE_MODULES
 
 PRODUCERS = harness.ROOT / "deploy" / "consumers"
@@ -36,10 +36,11 @@ def c(tmp_path, port):
 
 
 @pytest.fixture
-def lane(redis):
-    double = LaneDouble(redis.port)
-    yield double
-    double.stop()
+def carry_out(redis, make_worker, running):
+    """Starts the worker, which carries out what waits."""
+    worker = make_worker(redis_port=redis.port, extra=(
+        "commands: {rate: 5, services: [{name: crm, allow: [contacts, deals, siteTracking]}]}\n"))
+    return lambda: running(worker)
 
 
 @pytest.fixture
@@ -68,43 +69,65 @@ def must_fit(schema, entries):
         validator.validate(fields)
 
 
+def entries(redis, stream):
+    return [{name: value.decode() for name, value in fields.items()}
+            for fields in redis.entries(f"{{ac}}:{stream}:crm")]
+
+
+def wait_for_commands(redis):
+    """Waits until each is there, some perhaps twice."""
+    wanted = {"order-1", "order-2", "order-3"}
+    harness.wait_for("the commands", lambda: {command["ce_id"] for command in entries(
+        redis, "commands")} == wanted, 60)
+    return entries(redis, "commands")
+
+
+def puts(sim):
+    """How many requests reached ActiveCampaign for commands."""
+    return sum(line["method"] == "PUT" for line in sim.log())
+
+
 @pytest.mark.parametrize("kind", [python, node, c])
-def test_each_command_is_added_and_its_result_printed(kind, lane, redis, start):
-    lane.outcomes["order-2"] = "failed", "404", "there is no such note"
+def test_each_command_is_added_and_its_result_printed(kind, redis, sim, carry_out, start):
+    sim.remove_object("deals/3/notes/7")
     process = start(kind)
-    assert process.wait(60) == 1, "one of them failed"
-    assert process.stdout.read().splitlines() == [
-        "order-1 ok 200 ", "order-2 failed 404 there is no such note", "order-3 ok 200 "]
-    must_fit("command.json", lane.seen)
-    must_fit("result.json", [fields for _, fields in lane.client.xrange(lane.results)])
-    assert [command["data"] for command in lane.seen] == [
+    commands = wait_for_commands(redis)
+    must_fit("command.json", commands)
+    assert [command["data"] for command in commands] == [
         line.split(" ", 3)[3] for line in INPUT.splitlines()]
+    carry_out()
+    assert process.wait(60) == 1, "one of them failed"
+    assert sorted(process.stdout.read().splitlines()) == [
+        "order-1 ok 200 ", "order-2 failed 404 ActiveCampaign answers 404", "order-3 ok 200 "]
+    assert sim.objects()["contacts/66"]["firstName"] == "Ann Bel"
+    assert start(kind).wait(60) == 1, "the same again"
+    must_fit("result.json", entries(redis, "results"))
+    assert [result["repeat"] for result in entries(redis, "results")] == list("000111")
+    assert puts(sim) == 3
 
 
 @pytest.mark.parametrize("kind", [python, node, c])
-def test_what_redis_lost_is_added_again_with_its_id(kind, redis, start):
+def test_what_redis_lost_is_added_again_with_its_id(kind, redis, sim, carry_out, start):
     process = start(kind)
-    harness.wait_for("the commands", lambda: redis.client.xlen("{ac}:commands:crm") == 3)
+    wait_for_commands(redis)
     redis.kill()
     redis.start()  # empty, as nothing was saved
-    harness.wait_for("the commands again", lambda: redis.client.xlen("{ac}:commands:crm") == 3, 60)
-    lane = LaneDouble(redis.port)
+    wait_for_commands(redis)
+    carry_out()
     assert process.wait(60) == 0
-    lane.stop()
-    assert [command["ce_id"] for command in lane.seen] == ["order-1", "order-2", "order-3"]
+    assert puts(sim) == 3
 
 
-def test_a_command_with_redis_cli(lane, redis):
-    def run(name, code):
+def test_a_command_with_redis_cli(redis, carry_out):
+    def run(subject, code):
         done = subprocess.run(
-            [PRODUCERS / "producer.sh", "crm", name, "Contact_updateContact", "contacts/66",
+            [PRODUCERS / "producer.sh", "crm", subject, "Contact_updateContact", subject,
              '{"contact":{"firstName":"Ann Bel"}}'], capture_output=True, text=True, timeout=60,
             env={**os.environ, "REDIS": f"redis-cli -p {redis.port}"})
         assert done.returncode == code, done.stderr
         return dict(line.split("\t") for line in done.stdout.splitlines())
-    lane.outcomes["order-2"] = "refused", "0", "not allowed"
-    first, second = run("order-1", 0), run("order-2", 1)
-    assert first["ce_id"] == "order-1" and first["outcome"] == "ok"
-    assert second["detail"] == "not allowed"
-    must_fit("command.json", lane.seen)
+    carry_out()
+    first, second = run("contacts/66", 0), run("deals/66", 1)
+    assert first["ce_id"] == "contacts/66" and first["outcome"] == "ok"
+    assert second["outcome"] == "refused" and "does not fit" in second["detail"]
     must_fit("result.json", [first, second])

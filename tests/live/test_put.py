@@ -9,7 +9,7 @@ import subprocess
 import harness
 import jsonschema
 import pytest
-from lane_double import LaneDouble
+import simulator
 
 SCHEMAS = harness.ROOT / "conf" / "schemas"
 COMMANDS, RESULTS = "{ac}:commands:cli", "{ac}:results:cli"
@@ -20,18 +20,13 @@ SERVICES = ("commands:\n  services:\n"
 
 
 @pytest.fixture
-def config(tmp_path, redis):
-    secret = tmp_path / "hook-secret"
-    secret.write_bytes(harness.SECRET)
-    secret.chmod(0o600)
-    path = tmp_path / "acrelay.yaml"
-    path.write_text(
-        "account: {name: acme}\npublic_url: https://hooks.acme.example\n"
-        f"secret_files: [hook-secret]\nredis: {{url: 'redis://127.0.0.1:{redis.port}/0'}}\n"
-        f"receiver: {{listen: ['127.0.0.1:{harness.free_port()}'],"
-        f" admin: '127.0.0.1:{harness.free_port()}', state_dir: '{tmp_path}/state'}}\n"
-        f"worker: {{admin: '127.0.0.1:{harness.free_port()}'}}\n" + SERVICES + "hooks:\n  - {name: contacts, events: [subscribe]}\n")
-    return path
+def worker(redis, make_worker):
+    return make_worker(redis_port=redis.port, extra=SERVICES)
+
+
+@pytest.fixture
+def config(worker):
+    return worker.config
 
 
 @pytest.fixture
@@ -46,10 +41,16 @@ def acrelay(config):
 
 
 @pytest.fixture
-def lane(redis):
-    double = LaneDouble(redis.port, "cli")
-    yield double
-    double.stop()
+def lane(worker, running, redis):
+    """The worker, which carries out what is added."""
+    process = running(worker)
+    harness.wait_for("its lease", lambda: redis.client.get("{ac}:leader"))
+    return process
+
+
+def puts(sim):
+    """How many requests reached ActiveCampaign for commands."""
+    return sum(line["method"] == "PUT" for line in sim.log())
 
 
 def put(acrelay, *words, path="contacts/66", **more):
@@ -147,19 +148,25 @@ def test_a_file_without_commands_is_said(acrelay, config):
 
 # --- its result ------------------------------------------------------------------------------
 
-def test_the_result_is_waited_for_and_shown(acrelay, lane):
+def test_the_result_is_waited_for_and_shown(acrelay, lane, sim):
     said = put(acrelay, "--wait", "--id", "order-1")
-    assert "ok" in said and "200" in said and '{"contact":{"firstName":"Ann"}}' in said
+    assert "ok" in said and "200" in said and '"firstName":"Ann"' in said
+    assert sim.objects()["contacts/66"]["firstName"] == "Ann"
     result = json.loads(put(acrelay, "--wait=30s", "--id", "order-1", "--json"))
+    must_fit("result.json", {name: result[name] for name in result if name != "id"})
     assert (result["ce_id"], result["outcome"], result["repeat"]) == ("order-1", "ok", "1")
-    assert result["data"] == {"contact": {"firstName": "Ann"}}
+    assert puts(sim) == 1
 
 
-@pytest.mark.parametrize("outcome", ["failed", "refused", "expired", "superseded"])
-def test_any_other_outcome_is_a_failure(acrelay, lane, outcome):
-    lane.outcomes["order-1"] = outcome, "0", "that is why"
+def test_any_other_outcome_is_a_failure(acrelay, lane, sim):
+    sim.remove_object("contacts/66")
     said = put(acrelay, "--wait", "--id", "order-1", code=1)
-    assert outcome in said and "that is why" in said
+    assert "failed" in said and "404" in said
+    said = put(acrelay, "--wait", "--id", "order-1", code=1, body='{"contact":{"a":"other"}}')
+    assert "refused" in said
+    said = put(acrelay, "--wait", "--not-after", "2026-03-02T11:20:00Z", code=1)
+    assert "expired" in said
+    assert puts(sim) == 1
 
 
 def test_without_a_leader_nobody_waits_and_nothing_is_written(acrelay, redis):
@@ -200,21 +207,43 @@ def test_a_redis_that_goes_away_while_waiting_is_said(acrelay, config, redis):
     assert "the command is in the stream as" in process.stderr.read()
 
 
+def test_the_echo_of_a_change_is_known_by_its_origin_and_values(tmp_path, redis, make_receiver,
+                                                                running):
+    """As acrelay-commands(7) says: an event of the subject, from the API, with the values."""
+    receiver = make_receiver(hooks="  - {name: contacts, events: [update]}\n")
+    sim = simulator.Simulator(tmp_path, deliver_to=receiver.port)
+    try:
+        worker = simulator.Worker(tmp_path, sim, simulator.stanza("contacts", "[update]"),
+                                  redis_port=redis.port, extra=SERVICES)
+        running(worker)
+        harness.wait_for("the webhook", sim.hooks)
+        subprocess.run([harness.BUILD / "acrelay", "-c", worker.config, "put", "contacts/66",
+                        "--data", "-", "--wait"], input=BODY, text=True, check=True, timeout=60)
+        harness.wait_for("its event", redis.entries)
+    finally:
+        sim.stop()
+    [event] = redis.entries()
+    data = json.loads(event["data"])
+    assert event["ce_subject"] == b"contact/66" and data["initiated_from"] == "api"
+    assert data["contact"]["first_name"] == "Ann"
+
+
 # --- results ---------------------------------------------------------------------------------
 
-def test_results_are_listed_from_any_place(acrelay, lane, redis):
+def test_results_are_listed_from_any_place(acrelay, lane, sim):
     assert acrelay("results") == ""
-    lane.outcomes["two"] = "failed", "422", "no such stage"
+    sim.remove_object("contacts/67")
     for name in ("one", "two", "three"):
-        put(acrelay, "--wait", "--id", name, code=int(name == "two"))
+        put(acrelay, "--wait", "--id", name, path=f"contacts/{66 + (name == 'two')}",
+            code=int(name == "two"))
     rows = [json.loads(line) for line in acrelay("results", "--json").splitlines()]
     assert [row["ce_id"] for row in rows] == ["one", "two", "three"]
     rest = acrelay("results", "--from", rows[0]["id"], "--count", "1")
-    assert "two" in rest and "no such stage" in rest and "one" not in rest
+    assert "two" in rest and "ActiveCampaign answers 404" in rest and "one" not in rest
     assert acrelay("results", "--service", "crm") == ""
 
 
-def test_results_are_followed_over_a_restart_of_redis(config, acrelay, redis, tmp_path):
+def test_results_are_followed_over_a_restart_of_redis(config, acrelay, redis, tmp_path, lane):
     path = pathlib.Path(tmp_path / "followed")
     with open(path, "w") as out:
         process = subprocess.Popen(
@@ -222,9 +251,8 @@ def test_results_are_followed_over_a_restart_of_redis(config, acrelay, redis, tm
             stdout=out, stderr=subprocess.DEVNULL)
     try:
         for name in ("one", "two"):
-            lane = LaneDouble(redis.port, "cli")
+            harness.wait_for("a leader", lambda: redis.client.get("{ac}:leader"))
             put(acrelay, "--wait", "--id", name)
-            lane.stop()
             harness.wait_for("its line", lambda: f'"ce_id":"{name}"' in path.read_text(), 60)
             redis.kill()
             redis.start()
@@ -238,7 +266,7 @@ def test_results_are_followed_over_a_restart_of_redis(config, acrelay, redis, tm
 # --- status and doctor -----------------------------------------------------------------------
 
 def status(acrelay):
-    """What status shows; nothing else of the installation runs here."""
+    """What status shows; no receiver runs here."""
     return json.loads(acrelay("status", "--json", code=69).splitlines()[0])
 
 
@@ -264,6 +292,10 @@ def test_status_and_doctor_tell_what_waits_and_who_leads(acrelay, redis):
     [(warning, old), (good, sum_)] = of_commands(acrelay)
     assert warning == "warning" and old.startswith("commands of crm that wait: 1, the oldest for")
     assert good == "good" and sum_.endswith("2 services that wait: 2")
+
+
+def test_status_names_the_worker_here(acrelay, lane):
+    harness.wait_for("its metrics", lambda: status(acrelay)["commands"] == "the worker here leads")
 
 
 def test_dead_letters_of_commands_are_told(acrelay, redis):
@@ -311,3 +343,13 @@ def test_dead_commands_are_listed_shown_replayed_and_dropped(acrelay, redis):
     acrelay("dead", "drop", "--all", "--commands")
     assert redis.client.xlen("{ac}:commands.dead") == 0
     assert redis.client.xlen("{ac}:dead") == 1
+
+
+def test_a_command_that_expired_is_replayed_and_carried_out(acrelay, lane, sim):
+    put(acrelay, "--wait", "--not-after", "2026-03-02T11:20:00Z", code=1)
+    letter = json.loads(acrelay("dead", "list", "--commands", "--json"))
+    assert (letter["service"], letter["outcome"]) == ("cli", "expired")
+    acrelay("dead", "replay", "--commands", letter["id"])
+    harness.wait_for("its result", lambda: f"replay-{letter['id']}" in acrelay("results"))
+    assert sim.objects()["contacts/66"]["firstName"] == "Ann"
+    assert acrelay("dead", "list", "--commands") == "no dead letters\n"
