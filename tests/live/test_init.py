@@ -96,6 +96,10 @@ def test_without_a_terminal_it_says_what_it_needs(place):
     assert "api-token" not in said and place.files() == ["acrelay.yaml", "hook-secret"]
 
 
+def test_setup_is_for_the_files_of_the_units(place):
+    assert "/etc/acrelay/acrelay.yaml" in place.run("setup", "--yes", code=64)
+
+
 def test_print_writes_nothing(place):
     assert "hooks:\n" in place.run("init", *OPTIONS, "--token-file", "-", "--print")
     assert place.files() == []

@@ -120,6 +120,8 @@ def world(request, package, directory):
 
 def test_init_is_asked_for_first(world):
     assert "acrelay init creates it" in world.setup(code=78)
+    silent = world.box.run("acrelay", "setup", check=False)
+    assert silent.returncode == 64 and "--yes agrees" in silent.stderr
     said = world.box.run("acrelay", "init", "--api-url", API, "--token-file", "/root/token",
                          "--name", "acme", "--public-url", f"https://{NAME}").stdout
     assert said.endswith("Next: acrelay setup\n")
@@ -218,6 +220,10 @@ def test_another_account_shares_the_https_unit(world):
 
 
 def test_undo_takes_back_what_setup_did(world):
+    asked = world.box.run("script", "-qec", "acrelay setup --undo", "/dev/null", input="n\n",
+                          check=False)
+    assert asked.returncode == 2 and "nothing was changed" in asked.stdout, asked.stdout
+    assert world.active() == list(UNITS)
     world.setup("--undo")
     assert world.active() == [] and world.hooks() == []
     left = world.box.run("ls", "/etc/acrelay").stdout.split()
