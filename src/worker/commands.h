@@ -104,8 +104,8 @@ struct command_result {
 };
 
 // commands_format_result sets `to` to what the step "finish" needs, which writes a result and
-// forgets the entry; commands_write_result runs it. A result that is neither refused nor a repeat is
-// remembered by the command's id.
+// forgets the entry; commands_write_result runs it. What was refused or
+// expired may come again with the same id; any other outcome but a repeat's is remembered by it.
 void commands_format_result(const struct commands *c, struct redis_args *to,
                             const struct command_result *result);
 enum commands_reply commands_write_result(struct commands *c,

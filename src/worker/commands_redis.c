@@ -145,7 +145,8 @@ commands_run(struct commands *c, const struct commands_service *s, const char *s
 static void
 add_memory(struct redis_args *to, const struct command_result *r)
 {
-    bool remember = !r->repeat && r->outcome != COMMAND_REFUSED;
+    bool remember =
+        !r->repeat && r->outcome != COMMAND_REFUSED && r->outcome != COMMAND_EXPIRED;
     char digest[DIGEST_TEXT], text[200];
 
     text_hex(digest, sizeof digest, r->command->digest, DIGEST_BYTES);

@@ -325,15 +325,25 @@ def test_the_workers_user_is_enough_for_the_worker(tmp_path, guarded):
     password.write_text("CHANGE-ME-2\n")
     password.chmod(0o600)
     sim = simulator.Simulator(tmp_path)
+    sim.switch(ids=100)
     worker = simulator.Worker(
         tmp_path, sim, "  - {name: contacts, events: [subscribe], expect_every: 1h}\n",
-        redis_port=guarded.port, worker=", leader: redis")
+        redis_port=guarded.port, worker=", leader: redis",
+        extra="commands: {services: [{name: crm, allow: [contacts]}]}\n")
     worker.config.write_text(worker.config.read_text().replace(
         "/0'}", "/0', user: acrelay-worker, password_file: redis-password}"))
     process = worker.start(tmp_path / "worker.log")
     try:
         harness.wait_for("its state", lambda: guarded.client.hget("{ac}:hooks", "contacts"))
         assert guarded.client.get("{ac}:leader")
+        service = as_user(guarded, "service-crm", 5)
+        for more in ({}, {}, {"not_after": "2020-01-01T00:00:00Z"}, {"ce_type": "odd"}):
+            service.xadd("{ac}:commands:crm", {
+                "ce_id": "1", "ce_subject": "contacts/1", "data": '{"contact":{}}',
+                "ce_type": "com.activecampaign.command.Contact_updateContact", **more})
+        harness.wait_for("their results", lambda: len(service.xrange("{ac}:results:crm")) == 4)
+        outcomes = [fields[b"outcome"] for _, fields in service.xrange("{ac}:results:crm")]
+        assert sorted(outcomes) == [b"expired", b"ok", b"ok", b"refused"]
         process.terminate()
         assert process.wait(20) == 0
     finally:
@@ -343,6 +353,28 @@ def test_the_workers_user_is_enough_for_the_worker(tmp_path, guarded):
     denied = [entry for entry in guarded.client.acl_log()
               if entry["username"] == "acrelay-worker"]
     assert denied == [], denied
+
+
+def test_a_service_can_add_commands_and_read_results_and_nothing_else(guarded):
+    service = as_user(guarded, "service-crm", 5)
+    guarded.client.xadd("{ac}:results:crm", {"outcome": "ok"})
+    guarded.client.xadd("{ac}:results:shop", {"outcome": "ok"})
+    assert service.xadd("{ac}:commands:crm", {"ce_id": "1"})
+    assert len(service.xread({"{ac}:results:crm": "0"})[0][1]) == 1
+    assert len(service.xrevrange("{ac}:results:crm", count=1)) == 1
+    for command in (["XADD", "{ac}:commands:shop", "*", "a", "b"],
+                    ["XADD", "{ac}:commands.dead", "*", "a", "b"],
+                    ["XADD", "{ac}:results:crm", "*", "a", "b"],
+                    ["XADD", "{ac}:events", "*", "a", "b"],
+                    ["XRANGE", "{ac}:commands:crm", "-", "+"],
+                    ["XRANGE", "{ac}:results:shop", "-", "+"],
+                    ["XREAD", "STREAMS", "{ac}:events", "0"],
+                    ["XDEL", "{ac}:commands:crm", "0-1"], ["DEL", "{ac}:commands:crm"],
+                    ["XTRIM", "{ac}:commands:crm", "MAXLEN", "0"], ["GET", "{ac}:leader"],
+                    ["XGROUP", "CREATE", "{ac}:commands:crm", "mine", "0"],
+                    ["EVAL", "return 1", "0"], ["CONFIG", "GET", "*"], ["FLUSHALL"]):
+        with pytest.raises(redis_py.exceptions.NoPermissionError):
+            service.execute_command(*command)
 
 
 def test_a_consumer_can_read_and_acknowledge_and_nothing_else(guarded):
