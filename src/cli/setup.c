@@ -312,6 +312,9 @@ undo(struct setup *s, struct err *err)
         !terminal_confirm(
             "Remove acrelay's webhooks at ActiveCampaign, and stop its units?"))
         return err_exit(err, EXIT_CODE_CHANGES, "nothing was changed");
+    // While that cannot be done, nothing is.
+    if (has_account(s) && check_account(s, err) < 0)
+        return -1;
     unit_name(s, "acrelay-worker", "service", unit);
     if (setup_stop(unit, err) < 0 || (has_account(s) && remove_hooks(s, err) < 0) ||
         https_stop(s, err) < 0 || change_receiver(s, setup_stop, err) < 0)

@@ -224,8 +224,12 @@ def test_undo_takes_back_what_setup_did(world):
                           check=False)
     assert asked.returncode == 2 and "nothing was changed" in asked.stdout, asked.stdout
     assert world.active() == list(UNITS)
+    world.box.run("mv", "/etc/acrelay/api-token", "/root/api-token")
+    assert "cannot open" in world.setup("--undo", code=78)
+    world.box.run("mv", "/root/api-token", "/etc/acrelay/api-token")
+    assert world.active() == list(UNITS)
     world.setup("--undo")
     assert world.active() == [] and world.hooks() == []
     left = world.box.run("ls", "/etc/acrelay").stdout.split()
     assert left == ["acme-root.pem", "acrelay.yaml", "api-token", "hook-secret"]
-    assert world.setup("--undo").count("\n") == 1  # what is kept
+    assert world.setup("--undo").count("\n") == 2  # the account answers, and what is kept
