@@ -1,0 +1,176 @@
+"""Whatever dies, and wherever: each command entry that Redis kept has exactly one result, and what
+ActiveCampaign did is in order for each service and subject. A request may be made again, then
+together with all that came after it (a suffix), so that its effect is the same."""
+import pytest
+
+import harness
+from commands import Commands
+from fault_proxy import FaultProxy
+
+LEASE = 900  # ms: a test may wait for one
+COMMANDS = 3  # of each of two subjects
+REPLIES = 32  # of Redis to a worker, from its start: more than it takes to carry them out
+GROUPS = 4
+
+
+def fold(done):
+    """Effects in order: one that is made again takes back those after it."""
+    kept = []
+    for number in done:
+        while kept and kept[-1] >= number:
+            kept.pop()
+        assert len(kept) == number, f"{number} after {kept}: {done}"
+        kept.append(number)
+    return kept
+
+
+class Scene(Commands):
+    """The worker reaches Redis through a proxy."""
+
+    def __init__(self, directory, *redis_options, **more):
+        super().__init__(directory, lease=LEASE, redis_options=redis_options,
+                         times="command-backoff=20 command-backoff-max=100", **more)
+        self.proxy = FaultProxy(self.redis.port)
+        self.worker.config.write_text(self.worker.config.read_text().replace(
+            f":{self.redis.port}/0", f":{self.proxy.port}/0"))
+        self.entries_of = {}
+
+    def __exit__(self, *_):
+        super().__exit__()
+        self.proxy.__exit__()
+
+    def add(self, count=COMMANDS, subjects=("contacts/1", "contacts/2")):
+        self.entries_of = {subject: [] for subject in subjects}
+        for number in range(count):
+            for subject in subjects:
+                self.entries_of[subject].append(
+                    self.put(subject, {"contact": {"n": number}}))
+
+    def forget(self):
+        self.redis.client.flushall()
+        self.simulator.forget_calls()
+
+    def check(self):
+        wanted = sorted(entry for entries in self.entries_of.values() for entry in entries)
+        harness.wait_for("all results", lambda: len(self.results()) >= len(wanted))
+        harness.wait_for("an empty stream",
+                         lambda: self.redis.client.xlen("{ac}:commands:crm") == 0)
+        assert sorted(r["ce_command"] for r in self.results()) == wanted
+        assert {r["outcome"] for r in self.results()} == {"ok"}
+        for subject, entries in self.entries_of.items():
+            done = [body["contact"]["n"] for body in self.done(subject)]
+            assert fold(done) == list(range(len(entries)))
+        self.check_nothing_is_left()
+
+    def start_second(self):
+        """Another worker of the same configuration, with an admin address of its own."""
+        config, admin = self.worker.config, harness.free_port()
+        self.worker.config = config.with_name("second.yaml")
+        self.worker.config.write_text(config.read_text().replace(
+            f"admin: '127.0.0.1:{self.worker.admin}'", f"admin: '127.0.0.1:{admin}'"))
+        process = self.start()
+        self.worker.config = config
+        return process
+
+    def stop(self, process):
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def scene(tmp_path):
+    with Scene(tmp_path) as scene:
+        yield scene
+
+
+def run(scene, n, fault, kill):
+    scene.forget()
+    scene.add()
+    scene.proxy.fault_reply(n, fault)
+    process = scene.start()
+    harness.wait_for("the fault", scene.proxy.healthy)
+    if kill:
+        scene.stop(process)
+        process = scene.start()
+    scene.proxy.heal()
+    try:
+        scene.check()
+    except AssertionError as e:
+        raise AssertionError(f"reply {n}, {fault}, kill {kill}: {e}\n{scene.log()}") from e
+    scene.stop(process)
+
+
+@pytest.mark.parametrize("group", range(GROUPS))
+@pytest.mark.parametrize("kill", [False, True], ids=["cut", "kill"])
+def test_any_reply_of_redis_may_be_cut_and_the_worker_die_then(scene, group, kill):
+    for n in range(1 + group, REPLIES, GROUPS):
+        run(scene, n, "cut", kill)
+
+
+@pytest.mark.parametrize("error", [
+    b"-OOM command not allowed when used memory > 'maxmemory'.\r\n",
+    b"-READONLY You can't write against a read only replica.\r\n"], ids=["oom", "readonly"])
+def test_redis_may_refuse_any_step(scene, error):
+    for n in range(8, REPLIES, 5):
+        run(scene, n, error, False)
+
+
+@pytest.mark.parametrize("fault", ["cut_before", "cut_after", "slow"])
+def test_the_worker_may_die_around_a_call(scene, fault):
+    scene.simulator.fail(fault, "contacts/1", 1, 600)
+    scene.add()
+    process = scene.start()
+    harness.wait_for("the call", lambda: scene.simulator.calls()["commands"]["requests"] >= 1)
+    scene.stop(process)
+    scene.start()
+    scene.check()
+
+
+def test_redis_may_die(tmp_path):
+    with Scene(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as scene:
+        scene.add(6)
+        scene.start()
+        for count in (1, 4, 7):
+            harness.wait_for("results", lambda: len(scene.results()) >= count)
+            scene.redis.kill()
+            scene.redis.start()
+        scene.check()
+
+
+def test_redis_may_go_back_behind_a_connection_that_stays(scene):
+    scene.add(4)
+    scene.start()
+    harness.wait_for("a result", lambda: len(scene.results()) >= 1)
+    scene.redis.rollback(lambda: harness.wait_for(
+        "more results", lambda: len(scene.results()) >= 4))
+    scene.check()
+
+
+def test_a_new_leader_takes_over_what_the_old_one_held(tmp_path):
+    with Scene(tmp_path, worker=", leader: redis") as scene:
+        scene.add(5)
+        first = scene.start()
+        harness.wait_for("a result", lambda: len(scene.results()) >= 1)
+        first.send_signal(19)  # stands still, and holds what it read
+        held = scene.redis.client.get("{ac}:leader")
+        second = scene.start_second()
+        harness.wait_for("another leader", lambda: scene.redis.client.get("{ac}:leader") not in (
+            held, None))
+        first.send_signal(18)
+        scene.check()
+        assert second.poll() is None and first.poll() is None
+
+
+def test_only_the_leader_works_the_lane(tmp_path):
+    with Scene(tmp_path, worker=", leader: redis") as scene:
+        first = scene.start()
+        harness.wait_for("a leader", lambda: scene.redis.client.get("{ac}:leader"))
+        second = scene.start_second()
+        scene.add()
+        scene.check()
+        first.terminate()
+        assert first.wait(20) == 0
+        later = scene.put("contacts/1", {"contact": {"n": COMMANDS}})
+        assert scene.result(later)["outcome"] == "ok"
+        second.terminate()
+        assert second.wait(20) == 0
