@@ -255,9 +255,10 @@ check_account(struct leader *l)
     const char *ours = l->redis->config->account_name;
     const struct redis_reply *reply = worker_redis_ask(l->redis, "GET", "account", NULL);
 
-    if (reply && redis_value(reply).kind == REDIS_NIL &&
-        worker_redis_ask(l->redis, "SET", "account", ours, "NX", NULL))
+    if (reply && redis_value(reply).kind == REDIS_NIL) {
+        (void)worker_redis_ask(l->redis, "SET", "account", ours, "NX", NULL);
         reply = worker_redis_ask(l->redis, "GET", "account", NULL);
+    }
     struct span account = redis_value(reply).text;
     l->refused[0] = '\0';
     if (account.len > 0 && !span_is(account, ours))

@@ -234,3 +234,29 @@ def test_metrics_by_service(lane):
                      lambda: metric('acrelay_commands_waiting{service="crm"}') == 0)
     assert metric('acrelay_commands_total{service="crm",outcome="ok"}') == 2
     assert metric('acrelay_commands_calls_total{service="crm"}') == 3
+
+
+def test_a_flood_leaves_the_others_their_share_and_the_rate_is_used(tmp_path):
+    services = ("[{name: crm, allow: [contacts]}, {name: shop, allow: [contacts], weight: 2},"
+                " {name: mail, allow: [contacts]}]")
+    with Commands(tmp_path, services, "rate: 3", rate=4) as lane:
+        pipe = lane.redis.client.pipeline(transaction=False)
+        for n in range(10000):
+            pipe.xadd("{ac}:commands:crm", {
+                "ce_id": f"flood-{n}", "ce_subject": f"contacts/{n % 900 + 1}",
+                "ce_type": "com.activecampaign.command.Contact_updateContact",
+                "data": '{"contact":{}}'})
+        pipe.execute()
+        for n in range(40):
+            lane.put(f"contacts/{n + 1}", service="shop")
+            lane.put(f"contacts/{n + 1}", service="mail")
+        lane.start()
+        lane.wait_for_results(1)
+        names, start = ("crm", "shop", "mail"), time.monotonic()
+        before = [len(lane.results(name)) for name in names]
+        lane.wait_for_results(before[1] + 20, "shop")
+        seconds = time.monotonic() - start
+        crm, shop, mail = (len(lane.results(n)) - b for n, b in zip(names, before))
+        assert shop == 20 and abs(crm - 10) <= 1 and abs(mail - 10) <= 1
+        assert (crm + shop + mail) / seconds > 0.9 * 3
+        assert lane.simulator.calls()["commands"]["max_per_second"] <= 3
