@@ -37,7 +37,7 @@ FOREIGN = {
 }
 FILE_LINES_MAX = 500
 # Of the whole of src. A feature may raise them, in the commit that needs it.
-LINES_MAX, FILES_MAX, FUNCTIONS_MAX = 34500, 150, 410
+LINES_MAX, FILES_MAX, FUNCTIONS_MAX = 36000, 155, 425
 
 
 def complaints(path, text):

