@@ -184,7 +184,7 @@ apply_hooks(const struct setup *s, struct err *err)
     if (changes)
         code = run_worker(s, "apply", NULL, err);
     if (code > 0)
-        return err_exit(err, code,
+        return err_exit(err, (enum exit_code)code,
                         "acrelay-worker says above why; then give setup again");
     setup_show(changes ? "done" : "already", "hooks",
                "the webhooks at ActiveCampaign are as %s says", s->cli->file);
