@@ -188,5 +188,4 @@ class Container:
 
     def end(self):
         if self.is_running():
-            self.outer.kill()  # process 1 is killed with it
-            self.outer.wait()
+            self.kill()  # a process that has changed its user does not end with its parent

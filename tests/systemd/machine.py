@@ -159,7 +159,10 @@ class Machine:
 
     def destroy(self):
         if self.process and self.process.poll() is None:
-            self.process.kill()  # its child, PID 1 of the machine, is killed with it
+            pid = self.find_pid()
+            if pid:  # it does not always end with systemd-nspawn
+                os.kill(pid, signal.SIGKILL)
+            self.process.kill()
             self.process.wait()
         shutil.rmtree(self.directory, ignore_errors=True)
 
