@@ -4,6 +4,7 @@ import pathlib
 import pty
 import re
 import select
+import signal
 import subprocess
 import time
 
@@ -140,6 +141,7 @@ class Terminal:
     def __init__(self, words):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored in what a script starts with &
             os.execv(words[0], [str(word) for word in words])
         self.seen = ""
 

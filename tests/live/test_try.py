@@ -13,6 +13,7 @@ class Terminal:
     def __init__(self, *command):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored in what a script starts with &
             os.chdir(harness.ROOT)
             os.execvp(command[0], command)
         os.set_blocking(self.fd, False)
