@@ -427,11 +427,13 @@ def test_a_full_disk_is_named(small_disk, make_receiver, redis):
     harness.wait_for("the admin listener", answers)
     code, [status], _, _ = run(receiver.config, "status")
     assert code == 69 and "no space left" in status["receiver"].lower()
+    redis.kill()  # while it is up, published segments make room again
     while receiver.post("type=subscribe&x=" + "x" * (1 << 18)) == 200:
         pass
     code, [status], _, _ = run(receiver.config, "status")
     assert code == 69 and "503" in status["receiver"]
-    assert "no space left" in status["receiver"].lower()
+    # of a small file system the journal may have its half by then
+    assert re.search("no space left|journal.max", status["receiver"].lower())
     _, findings = doctor(receiver.config, "--offline")
     assert room_is_named(findings)
     for what in ("journal", "since start"):
