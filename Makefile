@@ -112,14 +112,14 @@ ZSH_TO   = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 FISH_TO  = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 MAN_TO   = $(DESTDIR)$(PREFIX)/share/man
 # the plain units, and with @ those of one of several accounts, made from them
-SYSTEMD    := acrelayd.socket acrelayd.service acrelay-worker.service
-SYSTEMD_AT := acrelayd@.socket acrelayd@.service acrelay-worker@.service
+SERVICES    := acrelayd.socket acrelayd.service acrelay-worker.service
+SERVICES_AT := acrelayd@.socket acrelayd@.service acrelay-worker@.service
 # one for all of them
 HTTPS      := acrelay-https.service
 install: all man ## DESTDIR= PREFIX=; configuration goes to /etc/acrelay
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(PROGRAMS)
 	install -d $(UNITS_TO) $(BASH_TO) $(ZSH_TO) $(FISH_TO)
-	for unit in $(SYSTEMD); do \
+	for unit in $(SERVICES); do \
 	    sed 's|/usr/local|$(PREFIX)|' deploy/systemd/$$unit >$(UNITS_TO)/$$unit && \
 	    sed -f deploy/systemd/account.sed $(UNITS_TO)/$$unit \
 	        >$(UNITS_TO)/$${unit%.*}@.$${unit##*.} || exit 1; done
@@ -139,7 +139,7 @@ install: all man ## DESTDIR= PREFIX=; configuration goes to /etc/acrelay
 	$(BUILD)/acrelay completion fish >$(FISH_TO)/acrelay.fish
 uninstall: ## remove what install put there
 	rm -f $(PROGRAMS:$(BUILD)/%=$(DESTDIR)$(PREFIX)/bin/%)
-	rm -f $(addprefix $(UNITS_TO)/,$(SYSTEMD) $(SYSTEMD_AT) $(HTTPS))
+	rm -f $(addprefix $(UNITS_TO)/,$(SERVICES) $(SERVICES_AT) $(HTTPS))
 	rm -f $(foreach page,$(MANUALS),$(MAN_TO)/man$(lastword $(subst ., ,$(page)))/$(page))
 	rm -f $(BASH_TO)/acrelay $(ZSH_TO)/_acrelay $(FISH_TO)/acrelay.fish
 	rm -rf $(DOC) $(DESTDIR)$(PREFIX)/share/acrelay

@@ -25,6 +25,7 @@ const client = createClient({
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const waiting = new Map(); // by id
 let after = null; // the result that was read last
+let isLost = false; // the connection, since the commands were added
 
 function readCommands() {
     for (const line of fs.readFileSync(0, 'utf8').split('\n').filter((text) => text.trim())) {
@@ -59,20 +60,26 @@ async function read() {
     return Boolean(found);
 }
 
-// Adds what waits for its result, and reads until all are there, or none for too long.
+// Adds what waits for its result, and reads until all are there, none comes for too long, or the
+// connection was lost.
 async function turn() {
     if (after === null) { // what is there already is not ours
         const [newest] = await client.xRevRange(results, '+', '-', { COUNT: 1 });
         after = newest ? newest.id : '0';
     }
+    isLost = false;
     for (const command of waiting.values()) await add(command);
     let end = Date.now() + silenceMs;
-    while (waiting.size > 0 && Date.now() < end) if (await read()) end = Date.now() + silenceMs;
+    while (waiting.size > 0 && !isLost && Date.now() < end)
+        if (await read()) end = Date.now() + silenceMs;
 }
 
 async function main() {
     readCommands();
-    client.on('error', (error) => console.error(`Redis: ${error.message}`));
+    client.on('error', (error) => {
+        isLost = true; // a read on its own connection may wait through it
+        console.error(`Redis: ${error.message}`);
+    });
     await client.connect();
     while (waiting.size > 0) {
         try {
