@@ -58,8 +58,10 @@ struct log_limit {
     uint64_t held_back; // events without a line
 };
 
+// clang-format off
 #define LOG_LIMIT(PAUSE_MS)                                                              \
     {.lock = PTHREAD_MUTEX_INITIALIZER, .pause_ms = (PAUSE_MS), .next_ms = INT64_MIN}
+// clang-format on
 
 // log_limit_pass counts `events` (0: only asks whether some are due) and returns whether
 // they may have a line now (now: clock_mono_ms; INT64_MAX at the end). *held_back is then

@@ -41,8 +41,10 @@ struct metric {
 
 // METRIC initialises a static metric, METRIC_WITH one with labels ("clock=\"wall\"").
 #define METRIC(KIND, NAME, HELP) METRIC_WITH(KIND, NAME, HELP, "")
+// clang-format off
 #define METRIC_WITH(KIND, NAME, HELP, LABELS)                                            \
     {.kind = METRIC_##KIND, .name = NAME, .help = HELP, .labels = LABELS}
+// clang-format on
 
 // metric_show has metric_write write these static metrics from now on; again is fine.
 // Counting works before it too.

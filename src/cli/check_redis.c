@@ -433,15 +433,15 @@ check_commands(struct inspection *i)
 
 // --- all of it ------------------------------------------------------------------------
 
+typedef void check_fn(struct inspection *i);
+
 static void
 check_all_of_it(struct inspection *i)
 {
-    static void (*const checks[])(
-        struct inspection *i) = {check_info,    check_keys,
-                                 check_account, check_writing,
-                                 check_rights,  check_evalsha,
-                                 check_time,    check_dead,
-                                 check_commands}; // the last three are doctor's
+    // the last three are doctor's
+    static check_fn *const checks[] = {check_info,    check_keys,   check_account,
+                                       check_writing, check_rights, check_evalsha,
+                                       check_time,    check_dead,   check_commands};
     size_t len = i->report->deep ? 9 : 6;
     size_t errors = i->report->errors;
 

@@ -27,9 +27,11 @@ struct option {
     const char *const *words; // NULL-ended; NULL: any text
 };
 
+// clang-format off
 #define OPTION_IS_FLAG(name, sentence) {name, NULL, sentence, OPTION_FLAG, NULL}
 #define OPTION_IS_NUMBER(name, sentence) {name, "N", sentence, OPTION_NUMBER, NULL}
 #define OPTION_IS_TEXT(name, value, sentence) {name, value, sentence, OPTION_TEXT, NULL}
+// clang-format on
 
 struct subcommand {
     const char *name;                           // "send" or "journal ls"

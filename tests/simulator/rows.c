@@ -115,10 +115,10 @@ double_rows(cJSON *rows)
 static void
 add_new_rows(cJSON *rows, size_t limit)
 {
+    static char name[] = "endless", url[] = "https://endless.example/";
+
     for (size_t i = 0; i < limit; i++) {
-        struct sim_hook h = {.id = sim.next_id++,
-                             .name = (char *)(uintptr_t)"endless",
-                             .url = (char *)(uintptr_t)"https://endless.example/"};
+        struct sim_hook h = {.id = sim.next_id++, .name = name, .url = url};
         cJSON_AddItemToArray(rows, account_hook_json(&h));
     }
 }

@@ -26,13 +26,14 @@ static bool fault_stays; // and at every later step
 enum { BEFORE = 10, DURING = 24, NUMBERS = 64, PAD = 700 };
 
 // Shared with the child process in which the faults strike.
-static struct {
+struct shared {
     bool fired;
     uint64_t tried;          // numbers below were handed to journal_append
     uint64_t acked[NUMBERS]; // the sequence of each acknowledged number, or 0
     uint64_t published;      // sequence
     char complaint[256];
-} *shared;
+};
+static struct shared *shared;
 
 static enum fault
 strike(void)
