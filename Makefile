@@ -86,7 +86,7 @@ demo: ## the same for a fixed number of deliveries, then a summary
 	@sh tests/packages.sh run
 	@$(MAKE) -s all $(BUILD)/acsim
 	@sh deploy/try.sh demo
-test: deps ## every check, in some 5 minutes
+test: deps ## every check, in some 6 minutes
 	$(PYTHON) tests/run.py
 test-long: deps ## soaks, benchmarks and analyses; says how long it takes
 	$(PYTHON) tests/run.py --long
