@@ -148,6 +148,35 @@ config_find_served(const struct config *c, struct span name)
                                            : config_find_hook(c, name);
 }
 
+int
+config_partitions(const struct config *c)
+{
+    return c->redis_partitions > 1 ? c->redis_partitions : 1;
+}
+
+const char *
+config_tag(const struct config *c, int i, char to[CONFIG_TAG])
+{
+    if (config_partitions(c) == 1)
+        snprintf(to, CONFIG_TAG, "%s", c->redis_namespace);
+    else
+        snprintf(to, CONFIG_TAG, "%s.%d", c->redis_namespace, i);
+    return to;
+}
+
+int
+config_partition_of(struct span subject, int n)
+{
+    unsigned crc = 0;
+
+    for (size_t i = 0; i < subject.len; i++) {
+        crc ^= (unsigned)(unsigned char)subject.at[i] << 8;
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc << 1 ^ (crc & 0x8000 ? 0x1021 : 0);
+    }
+    return (int)(crc & 16383) % n;
+}
+
 void
 config_release(struct config *c)
 {

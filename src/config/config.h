@@ -18,7 +18,11 @@ enum {
     CONFIG_STREAMS_MAX = 62, // different ones
     CONFIG_LIST_MAX = 64,    // values in any other list
     CONFIG_SERVICES_MAX = 64,
+    CONFIG_PARTITIONS_MAX = 64,
 };
+
+// When a record is safe in Redis: a number above 0 is that of replicas that must have it.
+enum config_confirm { CONFIG_CONFIRM_MEMORY = 0, CONFIG_CONFIRM_AOF = -1 };
 
 // A NULL-ended list of strings and its length.
 struct config_list {
@@ -80,6 +84,8 @@ struct config {
     char *redis_user;          // or NULL
     char *redis_password_file; // resolved path, or NULL
     char *redis_namespace;
+    int redis_partitions; // 0 is 1
+    int redis_confirm;    // by so many replicas; or one of enum config_confirm
     int64_t redis_retain_age_us, redis_retain_dead_us;
     uint64_t redis_retain_entries;
 
@@ -163,6 +169,19 @@ void config_release(struct config *c);
 
 // config_find_hook finds a hook by name, NULL when there is none.
 const struct config_hook *config_find_hook(const struct config *c, struct span name);
+
+// Streams, cursors and all else of the relay lie under one hash tag, redis.namespace ({ac}), or with
+// redis.partitions N under {ac.0} to {ac.N-1}; so the keys of a call share a slot. The worker's keys
+// and the commands are in {ac} always. config_tag writes tag i, without braces, and gives it.
+enum { CONFIG_TAG = 40 };
+int config_partitions(const struct config *c); // 1 or more
+const char *config_tag(const struct config *c, int i, char to[CONFIG_TAG]);
+
+// config_partition_of gives which of n partitions has the entries of a ce_subject (those of a dead
+// letter: "hook/" and its name): the slot of Redis Cluster that a key of that name has
+// (CRC-16/XMODEM & 16383), modulo n. That hash, because every cluster client has it: a consumer
+// finds the partition of a contact with its client's keySlot(subject) % n, without code of ours.
+int config_partition_of(struct span subject, int n);
 
 // config_suffix gives "-NAME" for a file /etc/acrelay/NAME.yaml, as --account and the units of an
 // account have it, and "" for acrelay.yaml and files elsewhere. Directories that two accounts must

@@ -43,6 +43,14 @@ const struct setting config_settings[] = {
      "File with the Redis password.", .example = "redis-password", .restart = true},
     {"redis.namespace", AT(redis_namespace), &value_namespace,
      "Hash tag of all Redis keys, as in {ac}:events.", .fallback = "ac", .restart = true},
+    {"redis.partitions", AT(redis_partitions), &value_int,
+     "Spread events by subject over so many partitions, each with keys of its own, as in "
+     "{ac.0}:events; 1 is {ac}:events. May be changed at any time, in both directions.",
+     .fallback = "1", .min = 1, .max = CONFIG_PARTITIONS_MAX, .restart = true},
+    {"redis.confirm", AT(redis_confirm), &value_confirm,
+     "When the journal may let go of a record: once it is in the memory of Redis, of so "
+     "many replicas, or in the append-only file (Redis 7.2 and Valkey).",
+     .fallback = "memory", .example = "replicas=1", .restart = true},
     {"redis.retain.age", AT(redis_retain_age_us), &value_duration_us,
      "Stream entries older than this are trimmed (by the clock of Redis, to the hour).",
      .fallback = "7d", .min = 60e6, .max = 3650 * DAY_US},

@@ -144,6 +144,84 @@ Test(config_values, name_places_of_secrets)
     buf_release(&problems);
 }
 
+static struct config *
+read_redis(const char *settings)
+{
+    char text[400];
+
+    snprintf(text, sizeof text, "redis: {%s}\n%s", settings, least);
+    return read_text(text);
+}
+
+Test(config_values, say_when_a_record_is_safe)
+{
+    static const struct {
+        const char *written;
+        int read;
+    } good[] = {{"", CONFIG_CONFIRM_MEMORY},
+                {"confirm: memory", CONFIG_CONFIRM_MEMORY},
+                {"confirm: aof", CONFIG_CONFIRM_AOF},
+                {"confirm: replicas=2", 2}};
+    static const char *const bad[] = {"replicas",    "replicas=0", "replicas=101",
+                                      "replicas=-1", "disk",       "aof=1"};
+
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        struct config *c = read_redis(good[i].written);
+        cr_assert_not_null(c, "%s: %s", good[i].written, buf_text(&problems));
+        cr_expect_eq(c->redis_confirm, good[i].read, "%s", good[i].written);
+        config_release(c);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char text[60];
+        snprintf(text, sizeof text, "confirm: '%s'", bad[i]);
+        cr_expect_null(read_redis(text), "%s", text);
+        expect_problem("1:18: redis.confirm: ");
+        buf_release(&problems);
+    }
+}
+
+Test(config_values, name_the_tags_of_partitions)
+{
+    static const char *const names[] = {"ac.0", "ac.1", "ac.2"};
+    struct config *c = read_redis("partitions: 3");
+    char tag[CONFIG_TAG];
+
+    cr_assert_not_null(c);
+    cr_assert_eq(config_partitions(c), 3);
+    for (int i = 0; i < 3; i++)
+        cr_expect_str_eq(config_tag(c, i, tag), names[i]);
+    config_release(c);
+    c = read_redis("partitions: 1");
+    cr_assert_not_null(c);
+    cr_assert_eq(config_partitions(c), 1);
+    cr_expect_str_eq(config_tag(c, 0, tag), "ac");
+    config_release(c);
+    cr_expect_null(read_redis("partitions: 65"));
+    expect_problem("1:21: redis.partitions: ");
+    buf_release(&problems);
+}
+
+// "123456789" is the specification's own example of CRC-16/XMODEM; the other slots are what
+// CLUSTER KEYSLOT answers.
+Test(config_values, spread_subjects_by_the_slots_of_redis_cluster)
+{
+    cr_expect_eq(config_partition_of(SPAN("123456789"), 16384), 0x31c3);
+    cr_expect_eq(config_partition_of(SPAN("foo"), 16384), 12182);
+    cr_expect_eq(config_partition_of(SPAN("foo"), 5), 12182 % 5);
+    cr_expect_eq(config_partition_of(SPAN(""), 64), 0);
+    for (int n = 1; n <= CONFIG_PARTITIONS_MAX; n *= 4) {
+        int found[CONFIG_PARTITIONS_MAX] = {0}, subjects = 10000;
+        char subject[32];
+        for (int i = 0; i < subjects; i++) {
+            snprintf(subject, sizeof subject, "contact/%d", i);
+            found[config_partition_of(span_of(subject), n)]++;
+        }
+        for (int i = 0; i < n; i++)
+            cr_expect(abs(found[i] - subjects / n) <= subjects / n / 5, "%d of %d: %d", i,
+                      n, found[i]);
+    }
+}
+
 Test(config_values, leave_the_name_of_the_test_hook_alone)
 {
     struct config *c =
