@@ -1,9 +1,32 @@
 // The table of settings, from which come the reader and the documents (documents.c); the rules over
 // more than one setting, and over a reload.
+#include "base/text.h"
 #include "config/value.h"
 
 #include <stddef.h>
 #include <stdio.h>
+
+// memory, aof, or replicas=N.
+static const char *
+read_confirm(const struct value *v)
+{
+    struct span text = span_of(v->text), name = span_cut(&text, '=');
+    uint64_t replicas = 0;
+
+    if (strcmp(v->text, "aof") == 0)
+        *(int *)v->field = CONFIG_CONFIRM_AOF;
+    else if (strcmp(v->text, "memory") == 0)
+        *(int *)v->field = CONFIG_CONFIRM_MEMORY;
+    else if (!span_is(name, "replicas") || !text_number(&replicas, text, 100) ||
+             replicas == 0)
+        return "not one of the choices";
+    else
+        *(int *)v->field = (int)replicas;
+    return NULL;
+}
+
+const struct value_type value_confirm = {"memory, aof or replicas=N (1 to 100)",
+                                         read_confirm, .field = &int_field};
 
 #define AT(field) offsetof(struct config, field)
 #define DAY_US 86400e6

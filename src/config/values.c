@@ -335,27 +335,6 @@ static const char *const leaders[] = {"local", "redis", NULL};
 static const char *const duplicates[] = {"mark", "drop", "keep", NULL};
 static const char *const sources[] = {"public", "admin", "api", "system", NULL};
 
-// memory, aof, or replicas=N.
-static const char *
-read_confirm(const struct value *v)
-{
-    struct span text = span_of(v->text), name = span_cut(&text, '=');
-    uint64_t replicas = 0;
-
-    if (strcmp(v->text, "aof") == 0)
-        *(int *)v->field = CONFIG_CONFIRM_AOF;
-    else if (strcmp(v->text, "memory") == 0)
-        *(int *)v->field = CONFIG_CONFIRM_MEMORY;
-    else if (!span_is(name, "replicas") || !text_number(&replicas, text, 100) ||
-             replicas == 0)
-        return "not one of the choices";
-    else
-        *(int *)v->field = (int)replicas;
-    return NULL;
-}
-
-const struct value_type value_confirm = {"memory, aof or replicas=N (1 to 100)",
-                                         read_confirm, .field = &int_field};
 const struct value_type value_bool = {"true or false", read_bool, .field = &bool_field};
 const struct value_type value_leader = {"local or redis", read_choice,
                                         .field = &int_field, .with = leaders};
