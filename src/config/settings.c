@@ -25,8 +25,9 @@ read_confirm(const struct value *v)
     return NULL;
 }
 
-const struct value_type value_confirm = {"memory, aof or replicas=N (1 to 100)",
-                                         read_confirm, .field = &int_field};
+static const struct value_field confirm_field = {.size = sizeof(int)};
+static const struct value_type value_confirm = {"memory, aof or replicas=N (1 to 100)",
+                                                read_confirm, .field = &confirm_field};
 
 #define AT(field) offsetof(struct config, field)
 #define DAY_US 86400e6
