@@ -101,35 +101,63 @@ int64_t times_ms(const char *name, int64_t else_ms);
 int64_t random_ms(int64_t from_ms, int64_t to_ms);
 int64_t backoff_ms(int64_t *step_ms, int64_t min_ms, int64_t max_ms);
 
-// A rate limit spreads calls evenly: a token bucket of one token. Pure: the caller gives
-// the time, in microseconds of a clock that never steps.
+// A rate limit spreads calls evenly, and no second has more of them than the rate, where they
+// arrive too: how long a call is under way is not known, only that it had arrived when its answer
+// was here. So whoever may make 4 a second makes the fifth a second after the first one's answer.
+// Pure: the caller gives the time, in microseconds of a clock that never steps.
+enum { RATE_LIMIT_CALLS = 8 };
+
 struct rate_limit {
     int64_t interval_us; // between two calls
     int64_t next_us;     // when the next one may be made
+    int64_t window_us;   // which has at most `calls`
+    size_t calls, at;
+    int64_t ended_us[RATE_LIMIT_CALLS]; // the last ones, the oldest `at`
 };
 
+// rate_limit_init: second_us is 1,000,000 but in tests.
 static inline void
-rate_limit_init(struct rate_limit *p, double calls_per_second)
+rate_limit_init(struct rate_limit *p, double calls_per_second, int64_t second_us)
 {
-    *p = (struct rate_limit){.interval_us = (int64_t)(1e6 / calls_per_second)};
+    size_t calls = 1;
+
+    while (calls < RATE_LIMIT_CALLS && (double)calls < calls_per_second)
+        calls++;
+    *p = (struct rate_limit){
+        .interval_us = (int64_t)((double)second_us / calls_per_second),
+        .window_us = (int64_t)((double)calls * (double)second_us / calls_per_second),
+        .calls = calls};
+    for (size_t i = 0; i < calls; i++)
+        p->ended_us[i] = -p->window_us;
 }
 
 // rate_limit_wait says how long to wait before the next call, 0 for not at all.
 static inline int64_t
 rate_limit_wait(const struct rate_limit *p, int64_t now_us)
 {
-    return p->next_us > now_us ? p->next_us - now_us : 0;
+    int64_t free_us = p->ended_us[p->at] + p->window_us,
+            due_us = p->next_us > free_us ? p->next_us : free_us;
+
+    return due_us > now_us ? due_us - now_us : 0;
 }
 
-// rate_limit_take counts a call that is made now. A call that is a little late does not
-// shift those after it, so that the whole rate is used; time that was not used is not
-// saved up.
+// rate_limit_take counts a call that is made now, rate_limit_end that it has its answer, or none.
+// A call that is a little late does not shift those after it, so that the whole rate is used; time
+// that was not used is not saved up.
 static inline void
 rate_limit_take(struct rate_limit *p, int64_t now_us)
 {
     int64_t on_time = p->next_us + p->interval_us;
 
     p->next_us = on_time > now_us ? on_time : now_us + p->interval_us;
+    p->ended_us[p->at] = now_us;
+    p->at = (p->at + 1) % p->calls;
+}
+
+static inline void
+rate_limit_end(struct rate_limit *p, int64_t now_us)
+{
+    p->ended_us[(p->at + p->calls - 1) % p->calls] = now_us;
 }
 
 // rate_limit_hold allows no call before `until_us`.
@@ -138,6 +166,20 @@ rate_limit_hold(struct rate_limit *p, int64_t until_us)
 {
     if (p->next_us < until_us)
         p->next_us = until_us;
+}
+
+// rate_limit_follow lets p go on where `before` stands, whose rate may be another one.
+static inline void
+rate_limit_follow(struct rate_limit *p, const struct rate_limit *before)
+{
+    size_t last = (before->at + before->calls - 1) % before->calls;
+
+    if (p->interval_us == before->interval_us) {
+        *p = *before;
+        return;
+    }
+    rate_limit_hold(p, before->next_us);
+    rate_limit_hold(p, before->ended_us[last] + before->window_us);
 }
 
 // --- a clock that is watched --------------------------------------------------------------

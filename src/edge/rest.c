@@ -149,7 +149,7 @@ rest_open(const struct rest_options *options)
                        .opened_ms = clock_mono_ms(),
                        .backoff_ms = times_ms("api-backoff", BACKOFF_MIN_MS)};
     buf_init(&r->answer, REST_ANSWER_MAX);
-    rate_limit_init(&r->rate, options->rate);
+    rate_limit_init(&r->rate, options->rate, times_ms("api-second", 1000) * 1000);
     buf_init(&r->token, options->token.len + 1);
     buf_add(&r->token, options->token);
     return r;
@@ -170,7 +170,7 @@ rest_close(struct rest *r)
 void
 rest_follow(struct rest *r, const struct rest *before)
 {
-    rate_limit_hold(&r->rate, before->rate.next_us);
+    rate_limit_follow(&r->rate, &before->rate);
     r->answered = before->answered;
     r->trouble_ms = before->trouble_ms;
 }
@@ -220,6 +220,7 @@ try_once(struct rest *r, const char *method, const char *path, const char *line,
                              .context = r};
     rate_limit_take(&r->rate, clock_mono_us());
     int status = http_client_call(&r->client, &call, &r->answer, &r->err);
+    rate_limit_end(&r->rate, clock_mono_us());
     buf_release(&url);
     if (clock_mono_ms() - r->start_ms < SLOW_MS)
         r->slow = false;

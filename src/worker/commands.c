@@ -70,7 +70,7 @@ static void
 open_lane(struct commands *c)
 {
     const struct config *config = c->w->config;
-    int64_t next_us = c->rate.next_us;
+    struct rate_limit before = c->rate;
 
     // only jitter is made of the seed
     c->lane = lane_open(config->services_len, config->commands_max,
@@ -83,9 +83,13 @@ open_lane(struct commands *c)
         c->lane->services[i].weight = config->services[i].weight;
         find_metrics(&c->services[i]);
     }
-    // A little less, so that what the network delays is within the rate all the same.
-    rate_limit_init(&c->rate, config->commands_rate * 0.95);
-    rate_limit_hold(&c->rate, next_us);
+    rate_limit_init(&c->rate, config->commands_rate, times_ms("api-second", 1000) * 1000);
+    if (before.calls)
+        rate_limit_follow(&c->rate, &before);
+    // whoever led until now may have made calls in the last second
+    if (c->paced_term != c->term)
+        rate_limit_hold(&c->rate, clock_mono_us() + c->rate.window_us);
+    c->paced_term = c->term;
     metric_show(metrics, METRICS);
     metric_set(&metrics[STOPPED], 0);
     c->poll_ms = c->later_ms = c->metrics_ms = 0;

@@ -46,7 +46,8 @@ struct commands {
     unsigned connections, term;
     char finished[24]; // as Redis counts them; "": not known
     struct rate_limit rate;
-    int64_t redis_us; // Redis's clock, less that of boot
+    unsigned paced_term; // that `rate` knows the calls of
+    int64_t redis_us;    // Redis's clock, less that of boot
     int64_t open_ms, poll_ms, later_ms, tidy_ms, metrics_ms; // not before
     struct queued *unwritten; // its outcome is decided, `args` would write it
     struct redis_args args, step;

@@ -136,14 +136,14 @@ finish_without_call(struct commands *c, struct queued *q)
     end(&w);
 }
 
-// The rate holds for any second: a call that is late shifts those after it.
-static void
-take_turn(struct commands *c)
+static int
+request(struct commands *c, const char *method, const char *path, const char *line,
+        struct span body, struct rest_answer *answer, struct err *err)
 {
-    int64_t now = clock_mono_us();
-
-    rate_limit_take(&c->rate, now);
-    rate_limit_hold(&c->rate, now + c->rate.interval_us);
+    rate_limit_take(&c->rate, clock_mono_us());
+    int result = rest_try(c->w->client->rest, method, path, line, body, answer, err);
+    rate_limit_end(&c->rate, clock_mono_us());
+    return result;
 }
 
 // Whether the account answers with this token: 1, 0: it refuses the token, -1: not clear.
@@ -152,9 +152,7 @@ ask_account(struct commands *c)
 {
     struct rest_answer answer;
 
-    take_turn(c);
-    if (rest_try(c->w->client->rest, "GET", "/api/3/users/me", NULL, SPAN(""), &answer,
-                 NULL) < 0)
+    if (request(c, "GET", "/api/3/users/me", NULL, SPAN(""), &answer, NULL) < 0)
         return -1;
     enum command_verdict verdict = command_judge(answer.status, answer.body);
     return verdict == COMMAND_DONE ? 1 : verdict == COMMAND_IN_DOUBT ? 0 : -1;
@@ -188,11 +186,10 @@ make_call(struct commands *c, struct work *w)
     buf_init(&path, 1024);
     buf_init(&kept, COMMAND_ANSWER_MAX);
     command_path(&w->command, &path);
-    take_turn(c);
     metric_add(c->services[q->service].calls, 1);
-    int result = rest_try(c->w->client->rest, "PUT", buf_text(&path),
-                          w->command.validate_only ? "validateOnly: true" : NULL,
-                          buf_span(&w->command.body), &answer, &err);
+    int result = request(c, "PUT", buf_text(&path),
+                         w->command.validate_only ? "validateOnly: true" : NULL,
+                         buf_span(&w->command.body), &answer, &err);
     buf_release(&path);
     if (result < 0)
         snprintf(c->message, sizeof c->message, "%s", err.text);

@@ -150,5 +150,5 @@ commands_take(struct commands *c)
     for (size_t i = 0; c->lane && i < c->lane->len; i++)
         if (clock_boot_ms() >= c->services[i].later_ms)
             more = take(c, i) || more;
-    c->poll_ms = more ? 0 : clock_boot_ms() + POLL_MS;
+    c->poll_ms = more ? 0 : clock_boot_ms() + times_ms("command-poll", POLL_MS);
 }

@@ -207,17 +207,28 @@ def test_a_flood_is_refused_beyond_the_maximum_and_others_keep_their_share(tmp_p
 
 def test_commands_and_hooks_keep_within_the_rate(tmp_path):
     with Commands(tmp_path, rate=4, settings="rate: 3", worker=", interval: 1s") as lane:
-        lane.start()
-        start = time.monotonic()
-        for n in range(15):
+        for n in range(60):
             lane.put(f"contacts/{n + 1}")
-        lane.wait_for_results(15)
-        seconds = time.monotonic() - start
-        # a busy machine may hold up one call, and so bring it nearer to the next
-        assert lane.simulator.calls()["commands"]["max_per_second"] <= 4
-        assert 14 / seconds <= 3
-        assert lane.simulator.calls()["all"]["max_per_second"] <= 5
-        assert seconds < 15 / 3 / 0.75 + 2
+        lane.start()
+        lane.wait_for_results(60)
+        calls = lane.simulator.calls()
+        assert calls["commands"]["max_per_second"] <= 3
+        assert calls["all"]["max_per_second"] <= 4
+        assert calls["all"]["requests"] >= 60 + 4, "the hooks were looked after meanwhile"
+
+
+def test_a_worker_that_follows_another_keeps_its_rate(tmp_path):
+    with Commands(tmp_path, settings="rate: 3", second=500) as lane:
+        for n in range(12):
+            lane.put(f"contacts/{n + 1}")
+        for count in (3, 6, 9):
+            process = lane.start()
+            lane.wait_for_results(count)
+            process.terminate()
+            assert process.wait(20) == 0
+        lane.start()
+        lane.wait_for_results(12)
+        assert lane.simulator.calls()["commands"]["max_per_second"] <= 3
 
 
 def test_metrics_by_service(lane):
@@ -241,7 +252,7 @@ def test_metrics_by_service(lane):
 def test_a_flood_leaves_the_others_their_share_and_the_rate_is_used(tmp_path):
     services = ("[{name: crm, allow: [contacts]}, {name: shop, allow: [contacts], weight: 2},"
                 " {name: mail, allow: [contacts]}]")
-    with Commands(tmp_path, services, "rate: 3", rate=4) as lane:
+    with Commands(tmp_path, services, "rate: 3", rate=4, second=500) as lane:
         pipe = lane.redis.client.pipeline(transaction=False)
         for n in range(10000):
             pipe.xadd("{ac}:commands:crm", {
@@ -260,7 +271,5 @@ def test_a_flood_leaves_the_others_their_share_and_the_rate_is_used(tmp_path):
         seconds = time.monotonic() - start
         crm, shop, mail = (len(lane.results(n)) - b for n, b in zip(names, before))
         assert shop == 20 and abs(crm - 10) <= 1 and abs(mail - 10) <= 1
-        assert (crm + shop + mail) / seconds > 0.9 * 3
-        # a busy machine may hold up one call, and so bring it nearer to the next
-        assert lane.simulator.calls()["commands"]["max_per_second"] <= 4
-        assert (crm + shop + mail - 1) / seconds <= 3
+        assert (crm + shop + mail) / seconds > 0.9 * 3 / 0.5
+        assert lane.simulator.calls()["commands"]["max_per_second"] <= 3

@@ -92,13 +92,13 @@ time_of_calls(int calls, double rate, int64_t late_us)
     struct rate_limit p;
     int64_t now = 1000000;
 
-    rate_limit_init(&p, rate);
+    rate_limit_init(&p, rate, 1000000);
     for (int i = 0; i < calls; i++) {
-        now += rate_limit_wait(&p, now);
+        now += rate_limit_wait(&p, now) + late_us;
         rate_limit_take(&p, now);
-        now += i + 1 < calls ? late_us : 0;
+        rate_limit_end(&p, now);
     }
-    return now - 1000000;
+    return now - late_us - 1000000;
 }
 
 Test(rate_limit, spreads_calls_evenly)
@@ -106,16 +106,60 @@ Test(rate_limit, spreads_calls_evenly)
     cr_assert_eq(time_of_calls(9, 4, 0), 2000000);
 }
 
-Test(rate_limit, uses_the_whole_rate_although_each_call_takes_time)
+Test(rate_limit, uses_the_whole_rate_although_each_call_is_late)
 {
-    cr_assert_eq(time_of_calls(9, 4, 200000), 2000000);
+    cr_assert_eq(time_of_calls(9, 4, 200), 2000000 + 2 * 200);
+}
+
+// Requests arrive at any time between their start and their answer.
+static void
+check_arrivals(double rate, size_t most, int64_t window_us, int64_t took_max_us)
+{
+    enum { CALLS = 1000 };
+    struct rate_limit p;
+    int64_t now = 0, at[CALLS];
+
+    rate_limit_init(&p, rate, 1000000);
+    for (size_t i = 0; i < CALLS; i++) {
+        now += rate_limit_wait(&p, now) + random() % 20000;
+        rate_limit_take(&p, now);
+        int64_t took_us = random() % took_max_us;
+        at[i] = now + random() % (took_us + 1);
+        now += took_us;
+        rate_limit_end(&p, now);
+        if (i >= most)
+            cr_assert_geq(at[i] - at[i - most], window_us, "call %zu", i);
+    }
+}
+
+Test(rate_limit, holds_in_every_second_where_calls_arrive)
+{
+    check_arrivals(5, 5, 1000000, 190000);
+    check_arrivals(3, 3, 1000000, 900000);
+    check_arrivals(2.5, 3, 1200000, 300000);
+    check_arrivals(0.5, 1, 2000000, 300000);
+}
+
+Test(rate_limit, goes_on_where_another_one_stands)
+{
+    struct rate_limit before, same, other;
+
+    rate_limit_init(&before, 2, 1000000);
+    rate_limit_take(&before, 0);
+    rate_limit_end(&before, 100000);
+    rate_limit_init(&same, 2, 1000000);
+    rate_limit_follow(&same, &before);
+    cr_assert_eq(rate_limit_wait(&same, 100000), 400000);
+    rate_limit_init(&other, 4, 1000000);
+    rate_limit_follow(&other, &before);
+    cr_assert_eq(rate_limit_wait(&other, 100000), 1000000, "all calls are a second ago");
 }
 
 Test(rate_limit, does_not_save_up_what_was_not_used)
 {
     struct rate_limit p;
 
-    rate_limit_init(&p, 4);
+    rate_limit_init(&p, 4, 1000000);
     rate_limit_take(&p, 0);
     rate_limit_take(&p, 60000000);
     cr_assert_eq(rate_limit_wait(&p, 60000000), 250000);
@@ -125,7 +169,7 @@ Test(rate_limit, holds_until_it_is_told)
 {
     struct rate_limit p;
 
-    rate_limit_init(&p, 4);
+    rate_limit_init(&p, 4, 1000000);
     rate_limit_hold(&p, 30000000);
     cr_assert_eq(rate_limit_wait(&p, 1000000), 29000000);
     rate_limit_hold(&p, 2000000);
