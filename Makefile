@@ -128,8 +128,8 @@ install: all man ## DESTDIR= PREFIX=; configuration goes to /etc/acrelay
 	    install -D -m 644 $(BUILD)/man/$$page $(MAN_TO)/man$${page##*.}/$$page || exit 1; done
 	install -D -m 644 -t $(DOC) README.md LICENSE conf/acrelay.yaml deploy/CHANGELOG.md deploy/OPERATING.md
 	install -D -m 644 -t $(DOC)/proxy deploy/proxy/*
-	install -D -m 644 -t $(DOC)/consumers deploy/consumers/*.c
-	install -D -m 755 -t $(DOC)/consumers $(filter-out %.c,$(wildcard deploy/consumers/*))
+	install -D -m 644 -t $(DOC)/consumers $(wildcard deploy/consumers/*.c deploy/consumers/*.md)
+	install -D -m 755 -t $(DOC)/consumers $(filter-out %.c %.md,$(wildcard deploy/consumers/*))
 	install -D -m 644 -t $(DOC)/redis deploy/redis/*
 	install -D -m 644 -t $(DOC)/monitoring deploy/monitoring/*
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/acrelay/schemas conf/schemas/*.json

@@ -2,7 +2,7 @@
 # of these targets; each can also be run on its own.
 .PHONY: tools unit units threads live bench bench-journal bench-normal bench-backlog fuzz analyse memcheck \
     coverage reference soak soak-normal soak-malloc soak-worker test-systemd test-roots test-container \
-    kubernetes-api prism format \
+    kubernetes-api prism cloudevents format \
     format-check layers
 
 TOOLS    := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c))
@@ -154,6 +154,12 @@ kubernetes-api: ## install Kubernetes' published API, for checks of the manifest
 prism: ## install the proxy that validates API requests (npm)
 	@mkdir -p build/prism
 	cd build/prism && npm install --no-audit --no-fund --silent @stoplight/prism-cli@5
+# a test installs it itself, so side by side with others, and where there may be no network
+cloudevents: ## install the CloudEvents SDK that reads entries in a test (npm)
+	@mkdir -p build/cloudevents
+	@cd build/cloudevents && flock . sh -c 'test -e node_modules/cloudevents/package.json || \
+	    npm install --no-audit --no-fund --silent --fetch-retries=1 --fetch-timeout=20000 \
+	    cloudevents@10.0.0'
 # makes every allocation of acrelayd fail in turn; `make test` tries two dozen
 MALLOC_FAULTS ?= 600
 soak-malloc: all tools ## make allocations fail; MALLOC_FAULTS=

@@ -62,7 +62,9 @@ async function newEntries(blockMs) {
 function readEvent(id, event) {
     try {
         if (!event.ce_id) throw new Error('it has no ce_id');
-        const { contact } = JSON.parse(event.data);
+        const structured = event['content-type'] === 'application/cloudevents+json';
+        const data = JSON.parse(event.data);
+        const { contact } = structured ? data.data : data;
         const email = contact && typeof contact.email === 'string' ? contact.email : '';
         return [results, event.ce_id, `${event.ce_type} ${event.ce_subject} ${email}`];
     } catch (error) {

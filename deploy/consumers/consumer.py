@@ -51,7 +51,10 @@ class WrongEvent(Exception):
 def read_event(event):
     """The row that the event becomes. Pure: whatever fails here will fail again."""
     try:
-        contact = json.loads(event["data"]).get("contact")
+        data = json.loads(event["data"])
+        if event.get("content-type") == "application/cloudevents+json":  # format: structured
+            data = data["data"]
+        contact = data.get("contact")
         email = contact.get("email") if isinstance(contact, dict) else None
         row = (event["ce_id"], event["ce_type"], event["ce_subject"], email)
     except (ValueError, KeyError, AttributeError, RecursionError) as error:

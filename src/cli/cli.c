@@ -249,13 +249,44 @@ cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw)
     }
 }
 
-struct span
-cli_field(const struct redis_reply *fields, const char *name)
+static struct span
+find_field(const struct redis_reply *fields, const char *name)
 {
     for (size_t i = 0; i + 1 < redis_value(fields).len; i += 2)
         if (span_is(redis_value(redis_reply_at(fields, i)).text, name))
             return redis_value(redis_reply_at(fields, i + 1)).text;
     return (struct span){"", 0};
+}
+
+// What stands between the quotes of a string.
+static struct span
+unquote(struct span s)
+{
+    return s.len > 1 && s.at[0] == '"' ? span_make(s.at + 1, s.len - 2) : s;
+}
+
+// An attribute of a structured event; nothing is escaped in those that acrelay writes.
+static struct span
+find_attribute(struct span event, const char *attribute)
+{
+    struct span name, value;
+
+    while (json_next(&event, &name, &value))
+        if (span_is(unquote(name), attribute))
+            return unquote(value);
+    return (struct span){"", 0};
+}
+
+struct span
+cli_field(const struct redis_reply *fields, const char *name)
+{
+    struct span value = find_field(fields, name);
+    bool inside = value.len == 0 && strncmp(name, "ce_", 3) == 0 &&
+                  span_is(find_field(fields, "content-type"), ENTRY_STRUCTURED_TYPE);
+    struct span event = inside ? find_field(fields, "data") : value;
+
+    // What somebody else put there may be anything.
+    return inside && is_json(event) ? find_attribute(event, name + 3) : value;
 }
 
 // --- posting ----------------------------------------------------------------------------

@@ -78,7 +78,8 @@ const struct redis_advice *cli_redis_advice(const char *text);
 
 // cli_add_entry adds the members of an entry of a stream (fields: name, value, name, value ...)
 // to the JSON document, its id first; `data` as the JSON that it is, and `raw`, if not empty, in
-// place of that field. cli_field finds a field's value, empty when it is not there.
+// place of that field. cli_field finds a field's value, empty when it is not there; of a structured
+// event "ce_source" and the like are found in its JSON.
 void cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw);
 struct span cli_field(const struct redis_reply *fields, const char *name);
 

@@ -317,6 +317,7 @@ restore(struct dead *dead, struct buf *stored, struct record *record, struct err
         return err_set(err, ERR_INPUT, "%s", why);
     d.stream = span_of(hook->stream);
     d.include_raw = hook->include_raw;
+    d.structured = hook->format == CONFIG_STRUCTURED;
     if (delivery_encode(stored, &d) < 0)
         return err_set(err, ERR_INPUT, "it is too large");
     record->payload = buf_span(stored);

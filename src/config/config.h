@@ -24,6 +24,9 @@ enum {
 // When a record is safe in Redis: a number above 0 is that of replicas that must have it.
 enum config_confirm { CONFIG_CONFIRM_MEMORY = 0, CONFIG_CONFIRM_AOF = -1 };
 
+// How events stand in a stream: CloudEvents in binary or in structured mode.
+enum config_format { CONFIG_BINARY, CONFIG_STRUCTURED };
+
 // A NULL-ended list of strings and its length.
 struct config_list {
     char **at;
@@ -50,6 +53,7 @@ struct config_hook {
     struct config_list sources; // public admin api system
     struct config_ids lists;    // one or more; {0} is all lists
     char *stream;               // "events"
+    int format;                 // enum config_format, the same for all hooks of a stream
     int duplicates;             // enum delivery_duplicates: 0 mark, 1 drop, 2 keep
     bool include_raw;
     int64_t expect_every_us; // 0: not set

@@ -198,6 +198,11 @@ const struct setting hook_settings[] = {
      .fallback = "0"},
     {"stream", AT(stream), &value_stream,
      "Stream to which the events are added, as in {ac}:events.", .fallback = "events"},
+    {"format", AT(format), &value_format,
+     "CloudEvents mode of the entries of that stream: binary (a field for each "
+     "attribute) or "
+     "structured (the event as one JSON document). Hooks of one stream need the same.",
+     .fallback = "binary"},
     {"duplicates", AT(duplicates), &value_duplicates,
      "What to do with duplicates: mark, drop or keep them.", .fallback = "mark"},
     {"include_raw", AT(include_raw), &value_bool,
@@ -300,6 +305,12 @@ check_hook(struct reading *r, const struct config *c, const struct config_hook *
         report_hook(
             r, hook,
             "adopt names a single webhook at ActiveCampaign, but list has several ids");
+    for (const struct config_hook *h = c->hooks; h < hook; h++)
+        if (h->format != hook->format && strcmp(h->stream, hook->stream) == 0) {
+            report_hook(r, hook,
+                        "format differs from that of another hook of its stream");
+            break;
+        }
     for (const struct config_hook *h = c->hooks; hook->adopt && h < hook; h++)
         if (h->adopt == hook->adopt)
             report_hook(r, hook, "another hook already adopts that id");

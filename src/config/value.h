@@ -67,7 +67,7 @@ extern const struct value_type value_name, value_zone, value_api_url, value_file
     value_duration_us, value_duration_ms, value_size, value_count, value_int, value_rate,
     value_bool, value_address, value_addresses, value_path, value_hosts, value_leader,
     value_hook_name, value_service_name, value_operations, value_label, value_events,
-    value_sources, value_lists, value_stream, value_duplicates;
+    value_sources, value_lists, value_stream, value_duplicates, value_format;
 
 // The two fields that hold text, a char * and a struct config_list. value_store_text sets the one
 // and adds to the other; NULL, or what is wrong.

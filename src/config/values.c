@@ -333,11 +333,14 @@ static const struct value_field bool_field = {.size = sizeof(bool)};
 static const struct value_field int_field = {.size = sizeof(int)};
 static const char *const leaders[] = {"local", "redis", NULL};
 static const char *const duplicates[] = {"mark", "drop", "keep", NULL};
+static const char *const formats[] = {"binary", "structured", NULL};
 static const char *const sources[] = {"public", "admin", "api", "system", NULL};
 
 const struct value_type value_bool = {"true or false", read_bool, .field = &bool_field};
 const struct value_type value_leader = {"local or redis", read_choice,
                                         .field = &int_field, .with = leaders};
+const struct value_type value_format = {"binary or structured", read_choice,
+                                        .field = &int_field, .with = formats};
 const struct value_type value_duplicates = {"mark, drop or keep", read_choice,
                                             .field = &int_field, .with = duplicates};
 const struct value_type value_sources = {"public, admin, api, system", read_choice,

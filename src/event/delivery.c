@@ -27,7 +27,8 @@ delivery_encode(struct buf *to, const struct delivery *d)
     assert(d->stream.len >= 1 && d->stream.len <= DELIVERY_NAME_MAX);
     assert(d->type.len <= DELIVERY_TYPE_MAX && d->encoding.len <= DELIVERY_TYPE_MAX);
     assert(d->query.len <= DELIVERY_QUERY_MAX && d->body.len <= UINT32_MAX);
-    fixed[1] = (unsigned char)(d->include_raw | (unsigned)d->duplicates << 1);
+    fixed[1] = (unsigned char)(d->include_raw | (unsigned)d->duplicates << 1 |
+                               (unsigned)d->structured << 3);
     fixed[2] = (unsigned char)d->hook.len;
     fixed[3] = (unsigned char)d->stream.len;
     put16(fixed + 4, d->type.len);
@@ -64,7 +65,7 @@ delivery_decode(struct delivery *d, struct span stored, struct err *err)
     static const size_t max[] = {DELIVERY_NAME_MAX, DELIVERY_NAME_MAX, DELIVERY_TYPE_MAX,
                                  DELIVERY_TYPE_MAX, DELIVERY_QUERY_MAX};
     size_t body = get16(f + 10) | get16(f + 12) << 16, sum = FIXED + body;
-    bool ok = f[1] <= 5 && lens[0] > 0 && lens[1] > 0;
+    bool ok = (f[1] & ~8) <= 5 && lens[0] > 0 && lens[1] > 0;
     for (size_t i = 0; i < sizeof lens / sizeof *lens; i++) {
         sum += lens[i];
         ok = ok && lens[i] <= max[i];
@@ -73,7 +74,8 @@ delivery_decode(struct delivery *d, struct span stored, struct err *err)
         return err_set(err, ERR_INPUT, "a stored delivery whose lengths do not add up");
     struct span rest = span_from(stored, FIXED);
     d->include_raw = f[1] & 1;
-    d->duplicates = (enum delivery_duplicates)(f[1] >> 1);
+    d->duplicates = (enum delivery_duplicates)(f[1] >> 1 & 3);
+    d->structured = f[1] & 8;
     d->hook = take(&rest, lens[0]);
     d->stream = take(&rest, lens[1]);
     d->type = take(&rest, lens[2]);

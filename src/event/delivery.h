@@ -4,7 +4,8 @@
 // Format of a stored delivery, version 1 (little endian, no padding):
 //
 //     u8  version          1
-//     u8  flags            bit 0: include_raw; bits 1-2: enum delivery_duplicates
+//     u8  flags            bit 0: include_raw; bits 1-2: enum delivery_duplicates;
+//                          bit 3: structured (a version without it takes the record for damaged)
 //     u8  hook_len         1 to 63
 //     u8  stream_len       1 to 63
 //     u16 type_len         at most DELIVERY_TYPE_MAX
@@ -13,8 +14,8 @@
 //     u32 body_len
 //     hook, stream, content type, content encoding, query, body: the bytes, in this order
 //
-// Stream, duplicates and include_raw stand in it as they were at receipt, so that a record
-// sent again after a change of the configuration is the same entry.
+// Stream, duplicates, include_raw and structured stand in it as they were at receipt, so that a
+// record sent again after a change of the configuration is the same entry.
 // To change the format: add a version, keep decoding this one, and say so in the CHANGELOG;
 // readers know the newest version and the one before.
 #ifndef ACRELAY_EVENT_DELIVERY_H
@@ -37,6 +38,7 @@ struct delivery {
     struct span body;
     enum delivery_duplicates duplicates;
     bool include_raw;
+    bool structured; // `format: structured`
 };
 
 // delivery_encode appends the stored form to *to. -1 when *to is full. Lengths beyond the

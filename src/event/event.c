@@ -48,7 +48,13 @@ const char *const event_types[] = {"account_add",
 
 // The ceilings of an envelope's values, and of all together: a subject is the longest of
 // "pipeline/" or "hook/" and a word, and a time needs room for a NUL.
-enum { ACCOUNT_MAX = 63, WORD_MAX = 64, SEQUENCE = 20, TEXT_MAX = 128 };
+enum {
+    ACCOUNT_MAX = 63,
+    WORD_MAX = 64,
+    SEQUENCE = 20,
+    TEXT_MAX = 128,
+    STRUCTURED_MORE = 4096 // beside `data`
+};
 enum {
     HEAD_MAX = EVENT_ID_TEXT + CLOCK_US + sizeof SOURCE_PREFIX + ACCOUNT_MAX +
                DELIVERY_NAME_MAX + sizeof TYPE_PREFIX + WORD_MAX + CLOCK_SECONDS +
@@ -81,7 +87,7 @@ struct event_maker {
     struct arena arena;
     struct form form;
     struct tree tree;
-    struct buf data;
+    struct buf data, structured;
     char head[HEAD_MAX]; // the envelope's values, one after the other
     char *to;            // where the next one goes
     // A JSON body: the values of the members that R10 names, and one decoded.
@@ -112,6 +118,7 @@ event_maker_open(void)
         seed = (uint64_t)(uintptr_t)m;
     m->tree = (struct tree){.arena = &m->arena, .seed = seed};
     buf_init(&m->data, EVENT_DATA_MAX);
+    buf_init(&m->structured, EVENT_DATA_MAX + STRUCTURED_MORE);
     return m;
 }
 
@@ -124,6 +131,7 @@ event_maker_close(struct event_maker *m)
     form_release(&m->form);
     arena_release(&m->arena);
     buf_release(&m->data);
+    buf_release(&m->structured);
     free(m);
 }
 
@@ -404,6 +412,37 @@ make_from_body(struct event_maker *m, const struct delivery *d, struct event *e)
     return make_from_form(m, d->body, e);
 }
 
+// The envelope's values are words, paths and times: nothing in them is escaped.
+static void
+write_structured(struct event_maker *m, const struct event_origin *origin,
+                 struct event *e)
+{
+    const struct {
+        const char *name;
+        struct span value;
+    } attributes[] = {{"id", e->id},
+                      {"source", e->source},
+                      {"type", e->type},
+                      {"subject", e->subject},
+                      {"time", e->time},
+                      {"recordedtime", e->recorded},
+                      {"sequence", e->sequence},
+                      {"dataschema", SPAN(EVENT_SCHEMA)},
+                      {"fingerprint", origin->fingerprint},
+                      {"datacontenttype", SPAN("application/json")}};
+    struct buf *to = &m->structured;
+
+    buf_clear(to);
+    buf_add_text(to, EVENT_STRUCTURED_START);
+    for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++)
+        buf_add_format(to, ",\"%s\":\"%.*s\"", attributes[i].name,
+                       (int)attributes[i].value.len, attributes[i].value.at);
+    buf_add_text(to, ",\"data\":");
+    buf_add(to, e->data);
+    buf_add_byte(to, '}');
+    e->structured = buf_span(to);
+}
+
 static void
 set_origin(struct event_maker *m, const struct event_origin *origin,
            const struct delivery *d, struct event *e)
@@ -431,6 +470,7 @@ event_make(struct event_maker *m, const struct event_origin *origin,
                         .subject = nothing,
                         .time = nothing,
                         .data = nothing,
+                        .structured = nothing,
                         .raw = nothing,
                         .detail = nothing};
     set_origin(m, origin, d, e);
@@ -440,6 +480,8 @@ event_make(struct event_maker *m, const struct event_origin *origin,
         set_envelope(m, origin, d->hook, e);
     else
         e->data = nothing;
+    if (reason == EVENT_OK && d->structured)
+        write_structured(m, origin, e);
     if (reason != EVENT_OK || d->include_raw)
         e->raw = d->body;
     return reason;

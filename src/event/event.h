@@ -8,6 +8,12 @@
 
 #include <stdint.h>
 
+// How the JSON of a structured event begins: script.lua marks a duplicate there. After it come the
+// other attributes, and `data` as an object.
+#define EVENT_STRUCTURED_START "{\"specversion\":\"1.0\",\"repeat\":\"0\""
+
+#define EVENT_SCHEMA "urn:acrelay:event:v1"
+
 enum {
     EVENT_PAIRS_MAX = 10000,
     EVENT_DATA_MAX = 8 << 20, // bytes of `data`
@@ -57,6 +63,9 @@ struct event {
     struct span recorded; // ce_recordedtime, microseconds
     struct span sequence; // ce_sequence, 20 digits
     struct span data;     // normal form, compact UTF-8 JSON
+    struct span
+        structured; // all but query and raw as one JSON object, where the delivery is
+                    // structured; else empty
     struct span query;
     struct span raw;    // the body, or empty
     struct span detail; // for a dead letter: one sentence, else empty

@@ -291,7 +291,8 @@ store(struct intake *i, struct http_request *r, const struct gate_verdict *v,
                          .query = r->query,
                          .body = buf_span(&b->body),
                          .duplicates = (enum delivery_duplicates)hook->duplicates,
-                         .include_raw = hook->include_raw};
+                         .include_raw = hook->include_raw,
+                         .structured = hook->format == CONFIG_STRUCTURED};
 
     if (delivery_encode(&b->record, &d) < 0)
         return 413;

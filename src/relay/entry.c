@@ -15,11 +15,20 @@
     F("ce_time", RECORD, "", e->event.time)                                              \
     F("ce_recordedtime", RECORD, "", e->event.recorded)                                  \
     F("ce_sequence", LUA, "sequence", e->event.sequence)                                 \
-    F("ce_dataschema", LUA, "'urn:acrelay:event:v1'", SPAN("urn:acrelay:event:v1"))      \
+    F("ce_dataschema", LUA, "'" EVENT_SCHEMA "'", SPAN(EVENT_SCHEMA))                    \
     F("ce_fingerprint", RECORD, "", span_of(e->fingerprint_text))                        \
     F("ce_repeat", LUA, "again and '1' or '0'", SPAN("0"))                               \
     F("content-type", LUA, "'application/json'", SPAN("application/json"))               \
     F("data", RECORD, "", e->event.data)                                                 \
+    F("query", RARE, "", e->event.query)                                                 \
+    F("raw", RARE, "", e->event.raw)
+
+#define STRUCTURED_FIELDS(F)                                                             \
+    F("ce_id", LUA, "id .. sequence", e->event.id)                                       \
+    F("ce_type", KIND, "kind_type", e->event.type)                                       \
+    F("ce_subject", RECORD, "", e->event.subject)                                        \
+    F("content-type", LUA, "'" ENTRY_STRUCTURED_TYPE "'", SPAN(ENTRY_STRUCTURED_TYPE))   \
+    F("data", RECORD, "marked_event", e->event.structured)                               \
     F("query", RARE, "", e->event.query)                                                 \
     F("raw", RARE, "", e->event.raw)
 
@@ -38,18 +47,27 @@
 #define VALUE(NAME, HOW, LUA, VALUE) VALUE,
 
 const struct entry_field entry_event_fields[] = {EVENT_FIELDS(FIELD)};
+const struct entry_field entry_structured_fields[] = {STRUCTURED_FIELDS(FIELD)};
 const struct entry_field entry_dead_fields[] = {DEAD_FIELDS(FIELD)};
 
 const struct entry_field *
 entry_fields(const struct entry *e, struct span values[ENTRY_EVENT_FIELDS], size_t *len)
 {
     const struct span of_event[] = {EVENT_FIELDS(VALUE)},
+                      of_structured[] = {STRUCTURED_FIELDS(VALUE)},
                       of_dead[] = {DEAD_FIELDS(VALUE)};
-    bool dead = e->reason != EVENT_OK;
+    const struct {
+        const struct entry_field *fields;
+        const struct span *values;
+        size_t len;
+    } kinds[] = {{entry_event_fields, of_event, ENTRY_EVENT_FIELDS},
+                 {entry_structured_fields, of_structured, ENTRY_STRUCTURED_FIELDS},
+                 {entry_dead_fields, of_dead, ENTRY_DEAD_FIELDS}};
+    size_t kind = e->reason != EVENT_OK ? 2 : e->event.structured.len > 0;
 
-    *len = dead ? ENTRY_DEAD_FIELDS : ENTRY_EVENT_FIELDS;
-    memcpy(values, dead ? of_dead : of_event, *len * sizeof *values);
-    return dead ? entry_dead_fields : entry_event_fields;
+    *len = kinds[kind].len;
+    memcpy(values, kinds[kind].values, *len * sizeof *values);
+    return kinds[kind].fields;
 }
 
 static void

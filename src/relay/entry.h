@@ -12,8 +12,12 @@ enum {
     ENTRY_SEQUENCE = 21,    // 20 digits and a NUL
     ENTRY_CHECK = 17,       // 16 hex digits and a NUL
     ENTRY_EVENT_FIELDS = 15,
+    ENTRY_STRUCTURED_FIELDS = 7,
     ENTRY_DEAD_FIELDS = 9,
 };
+
+// The content type of a structured entry, by which readers know one.
+#define ENTRY_STRUCTURED_TYPE "application/cloudevents+json"
 
 struct entry {
     uint64_t sequence;
@@ -32,13 +36,14 @@ struct entry_field {
     enum {
         ENTRY_LUA,  // the script has the value, and it is this Lua
         ENTRY_KIND, // it is sent once for all records of a kind, and is in this variable
-        ENTRY_RECORD, // it is sent with each record
+        ENTRY_RECORD, // it is sent with each record; Lua, if any, is a function of it
         ENTRY_RARE,   // the same, where the record has a query or a raw body at all
     } how;
     const char *lua;
 };
 
 extern const struct entry_field entry_event_fields[ENTRY_EVENT_FIELDS],
+    entry_structured_fields[ENTRY_STRUCTURED_FIELDS],
     entry_dead_fields[ENTRY_DEAD_FIELDS];
 
 // entry_fields gives the fields of this entry with their values, as spans of *e.

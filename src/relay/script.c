@@ -30,7 +30,9 @@ write_fields(struct buf *to, const struct entry_field *fields, size_t len)
     for (size_t i = 0; i < len; i++) {
         buf_add_format(to, "%s'%s', ", i ? ",\n      " : "", fields[i].name);
         if (fields[i].how == ENTRY_RECORD)
-            buf_add_format(to, "ARGV[i + %d]", at++);
+            buf_add_format(to,
+                           *fields[i].lua ? "%s(ARGV[i + %d], again)" : "%sARGV[i + %d]",
+                           fields[i].lua, at++);
         else if (fields[i].how == ENTRY_RARE)
             buf_add_format(to, "whole and ARGV[i + %d] or ''", at++);
         else
@@ -46,11 +48,12 @@ write_text(struct buf *to)
         const struct entry_field *fields;
         size_t len;
     } parts[] = {{"DEAD_FIELDS", entry_dead_fields, ENTRY_DEAD_FIELDS},
+                 {"STRUCTURED_FIELDS", entry_structured_fields, ENTRY_STRUCTURED_FIELDS},
                  {"EVENT_FIELDS", entry_event_fields, ENTRY_EVENT_FIELDS}};
     const char *from = script_lua;
 
     buf_init(to, 1 << 20);
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         const char *mark = memmem(from, (size_t)(script_lua_end - from), parts[i].name,
                                   strlen(parts[i].name));
         assert(mark);
@@ -199,6 +202,8 @@ script_add(struct script *s, const struct entry *e, bool in_doubt)
     redis_args_add(&s->kind, span_make(&mode, 1));
     add_number(&s->kind, width);
     add_number(&s->kind, whole);
+    if (event && e->event.structured.len)
+        redis_args_add(&s->kind, SPAN("")); // in the place of a source
     for (size_t i = 0; i < len; i++)
         if (fields[i].how == ENTRY_KIND)
             redis_args_add(&s->kind, values[i]);

@@ -38,8 +38,9 @@
 --       the receipts of these records,
 --       and the records, each: its kind where that is another than the record's before: a short
 --       number, and where the kind is new, stream (index in KEYS), duplicates (m mark, d drop,
---       k keep), arguments of each record, whether query and raw are among them (0 1), source,
---       type (of a dead letter: hook); then its sequence and the fields of entry.c that differ
+--       k keep), arguments of each record, whether query and raw are among them (0 1), source
+--       (empty: the event is structured), type (of a dead letter: hook); then its sequence and the
+--       fields of entry.c that differ
 -- Answer: {word, cursor, duplicates marked, duplicates dropped, notice}
 local KEYS, ARGV, type, tonumber = KEYS, ARGV, type, tonumber
 local key, call = KEYS[1], redis.pcall
@@ -97,6 +98,11 @@ local function near(a, b)
   return a and a - b <= window and b - a <= window
 end
 
+-- a structured event, which says itself whether it is a duplicate: at its start
+local function marked_event(event, again)
+  return again and '{"specversion":"1.0","repeat":"1"' .. event:sub(34) or event
+end
+
 -- the records; n counts those with a fingerprint, added what is to be remembered of them
 local id, dead, kinds, seen, add = ARGV[8], KEYS[2], {}, {}, {}
 local word, marked, dropped, n, added = 'OK', 0, 0, 0, 0
@@ -131,6 +137,8 @@ while i <= total do
     r = call('XADD', stream, '*', DEAD_FIELDS)
   elseif again and mode == 'd' then
     dropped = dropped + 1
+  elseif source == '' then
+    r = call('XADD', stream, '*', STRUCTURED_FIELDS)
   else
     r = call('XADD', stream, '*', EVENT_FIELDS)
   end

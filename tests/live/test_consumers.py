@@ -237,6 +237,23 @@ def test_an_event_that_cannot_be_read_is_set_aside_and_holds_up_nobody(
 
 
 @pytest.mark.parametrize("kind", [Python, Node])
+def test_a_structured_event_takes_the_same_effect(kind, tmp_path, redis, start):
+    consumer = kind(tmp_path, redis)
+    data = '{"specversion":"1.0","data":{"contact":{"email":"a@b.example"}}}'
+    redis.client.xadd("{ac}:events", entry(1, data=data, **{
+        "content-type": "application/cloudevents+json"}))
+    redis.client.xadd("{ac}:events", entry(2))
+    start(consumer, "one")
+    harness.wait_for("both", lambda: is_idle(redis, consumer), 30)
+    if kind is Python:
+        with sqlite3.connect(consumer.database) as database:
+            emails = [row[0] for row in database.execute("SELECT email FROM contacts_seen")]
+    else:
+        emails = [value.split()[-1].decode() for value in redis.client.hvals("{ac}:shop-js")]
+    assert emails == ["a@b.example"] * 2
+
+
+@pytest.mark.parametrize("kind", [Python, Node])
 def test_an_entry_that_stays_pending_holds_up_nobody(kind, tmp_path, redis, start):
     """A hundred of them: as many as are claimed at a time."""
     consumer = kind(tmp_path, redis)

@@ -631,7 +631,8 @@ Test(event, stores_a_delivery_and_reads_it_back)
                          .query = SPAN("x=1"),
                          .body = SPAN("type=sent"),
                          .duplicates = DELIVERY_KEEP,
-                         .include_raw = true};
+                         .include_raw = true,
+                         .structured = true};
     struct delivery back;
     struct buf b;
     struct err err;
@@ -642,10 +643,34 @@ Test(event, stores_a_delivery_and_reads_it_back)
     cr_assert(span_equal(back.hook, d.hook) && span_equal(back.stream, d.stream));
     cr_assert(span_equal(back.type, d.type) && span_equal(back.encoding, d.encoding));
     cr_assert(span_equal(back.query, d.query) && span_equal(back.body, d.body));
-    cr_assert(back.include_raw && back.duplicates == DELIVERY_KEEP);
+    cr_assert(back.include_raw && back.duplicates == DELIVERY_KEEP && back.structured);
     for (size_t len = 0; len < b.len; len++)
         cr_assert_eq(delivery_decode(&back, span_make(b.at, len), &err), -1);
     buf_release(&b);
+}
+
+Test(event, keeps_every_combination_of_its_flags)
+{
+    struct delivery d = {.hook = SPAN("h"), .stream = SPAN("s")}, back;
+    struct buf b;
+    struct err err;
+
+    for (unsigned flags = 0; flags < 16; flags++) {
+        bool known = (flags & 6) != 6;
+        d.include_raw = flags & 1;
+        d.duplicates = known ? flags >> 1 & 3 : DELIVERY_KEEP;
+        d.structured = flags & 8;
+        buf_init(&b, 1000);
+        cr_assert_eq(delivery_encode(&b, &d), 0);
+        b.at[1] = (char)flags;
+        cr_assert_eq(delivery_decode(&back, buf_span(&b), &err), known ? 0 : -1, "%u",
+                     flags);
+        cr_assert(!known || (back.include_raw == d.include_raw &&
+                             back.duplicates == d.duplicates &&
+                             back.structured == d.structured),
+                  "%u", flags);
+        buf_release(&b);
+    }
 }
 
 Test(event, makes_sense_of_every_sample)

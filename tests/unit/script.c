@@ -121,6 +121,80 @@ Test(script, sets_the_cursor_with_owner_and_check)
     cr_expect_eq(number("XLEN", "{t}:other"), 1);
 }
 
+static void
+add_structured(uint64_t sequence, const char *stream, const char *body)
+{
+    struct delivery d = {.hook = SPAN("h"),
+                         .stream = span_of(stream),
+                         .body = span_of(body),
+                         .query = SPAN("q"),
+                         .structured = true};
+    struct record record = {.sequence = sequence, .received_us = 1};
+    struct buf stored;
+    struct entry e;
+
+    buf_init(&stored, 1000);
+    cr_assert(delivery_encode(&stored, &d) == 0);
+    record.payload = buf_span(&stored);
+    entry_make(&maker, &record, &e);
+    script_add(script, &e, false);
+    buf_release(&stored);
+}
+
+// entry_field gives a field of entry i of {t}:s, valid until the next command.
+static struct span
+entry_field(size_t i, const char *name)
+{
+    const struct redis_reply *all =
+        redis_ask(redis, NULL, "XRANGE", "{t}:s", "-", "+", NULL);
+    const struct redis_reply *fields = redis_reply_at(redis_reply_at(all, i), 1);
+
+    for (size_t f = 0; f + 1 < redis_value(fields).len; f += 2)
+        if (span_is(redis_value(redis_reply_at(fields, f)).text, name))
+            return redis_value(redis_reply_at(fields, f + 1)).text;
+    return SPAN("(none)");
+}
+
+Test(script, writes_structured_and_binary_events_and_dead_letters_in_one_batch)
+{
+    const char rest[] = ",\"id\":\"" JOURNAL "-00000000000000000002\"";
+
+    script_begin(script, 0, false);
+    add(1, "events", DELIVERY_MARK, "type=sent");
+    add_structured(2, "s", "type=sent&campaign[id]=7");
+    add_structured(3, "s", "type=sent&campaign[id]=7");
+    add_structured(4, "s", ""); // a dead letter, as ever
+    add(5, "events", DELIVERY_MARK, "type=open");
+    cr_assert_eq(call(), REPLY_DONE, "%s", answer.message);
+    cr_expect_eq(answer.marked, 1u);
+    cr_expect_eq(number("XLEN", "{t}:events"), 2);
+    cr_expect_eq(number("XLEN", "{t}:dead"), 1);
+    cr_assert_eq(number("XLEN", "{t}:s"), 2);
+    cr_expect(span_is(entry_field(0, "ce_id"), JOURNAL "-00000000000000000002"));
+    cr_expect(span_is(entry_field(0, "ce_type"), "com.activecampaign.sent"));
+    cr_expect(span_is(entry_field(0, "ce_subject"), "campaign/7"));
+    cr_expect(span_is(entry_field(0, "content-type"), ENTRY_STRUCTURED_TYPE));
+    cr_expect(span_is(entry_field(0, "query"), "q"));
+    cr_expect(span_is(entry_field(0, "ce_source"), "(none)"));
+    struct span event = entry_field(0, "data");
+    cr_expect(span_starts(event, SPAN(EVENT_STRUCTURED_START)));
+    cr_expect(
+        span_starts(span_from(event, strlen(EVENT_STRUCTURED_START)), span_of(rest)));
+    char before[2000];
+    size_t len = event.len;
+    cr_assert(len < sizeof before);
+    memcpy(before, event.at, len);
+    event = entry_field(1, "data");
+    cr_assert_eq(event.len, len);
+    size_t differ =
+        0; // the digit of the mark, and that of the sequence in id and sequence
+    for (size_t i = 0; i < len; i++)
+        differ += before[i] != event.at[i];
+    cr_expect_eq(differ, 3u);
+    cr_expect_eq(before[strlen(EVENT_STRUCTURED_START) - 2], '0');
+    cr_expect_eq(event.at[strlen(EVENT_STRUCTURED_START) - 2], '1');
+}
+
 Test(script, writes_nothing_when_the_cursor_is_before_prev_or_anothers)
 {
     script_begin(script, 5, false);
