@@ -85,6 +85,8 @@ check_secrets(struct report *r)
 
     for (size_t i = 0; i < c->secret_files.len; i++)
         check_secret(r, "secret", c->secret_files.at[i], SECRET_BYTES_MIN);
+    if (c->redis_url_file)
+        check_secret(r, "redis url", c->redis_url_file, 1);
     if (c->redis_password_file)
         check_secret(r, "redis password", c->redis_password_file, 1);
     if (c->account_api_token_file)

@@ -28,8 +28,10 @@ is_same(const char *a, const char *b)
 static bool
 is_same_redis(const struct redis_url *a, const struct redis_url *b)
 {
-    return is_same(a->host, b->host) && a->port == b->port && is_same(a->path, b->path) &&
-           a->database == b->database;
+    const struct redis_host *x = &a->hosts[0], *y = &b->hosts[0];
+
+    return strcmp(x->name, y->name) == 0 && x->port == y->port &&
+           strcmp(a->path, b->path) == 0 && a->database == b->database;
 }
 
 static const struct socket_address *

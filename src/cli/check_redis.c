@@ -467,7 +467,7 @@ check_socket(struct report *r)
     struct group *group;
     struct stat st;
 
-    if (!path || geteuid() != 0 || connected || stat(path, &st) < 0 ||
+    if (!*path || geteuid() != 0 || connected || stat(path, &st) < 0 ||
         (st.st_mode & S_IWOTH))
         return;
     group = getgrgid(st.st_gid);

@@ -1,5 +1,4 @@
-// URLs and addresses: of the API, of ourselves as ActiveCampaign sees us, of Redis, to listen
-// on. A text that may hold a password is never shown (reader.c).
+// URLs and addresses: of the API, of ourselves as ActiveCampaign sees us, to listen on. A text that may hold a password is never shown (reader.c).
 #include "base/text.h"
 #include "config/value.h"
 
@@ -14,16 +13,8 @@ struct url {
     bool other_port; // than the scheme's own
 };
 
-// A URL's host is a name, an IPv4 address, or an IPv6 one in brackets; its port may be missing.
-struct host {
-    struct span name; // without brackets
-    struct span port; // digits, or empty
-    bool is_address;
-    union address address;
-};
-
 static bool
-is_loopback(const struct host *h)
+is_loopback(const struct url_host *h)
 {
     if (!h->is_address)
         return span_is_nocase(h->name, "localhost");
@@ -46,16 +37,15 @@ check_name(struct span name)
     return NULL;
 }
 
-// Reads HOST[:PORT] whole.
-static const char *
-read_host(struct host *h, struct span text)
+const char *
+url_read_host(struct url_host *h, struct span text)
 {
     char full[300];
     uint64_t number;
     size_t close = span_find(text, ']');
     bool brackets = text.len > 0 && text.at[0] == '[' && close < text.len;
 
-    *h = (struct host){.port = text};
+    *h = (struct url_host){.port = text};
     if (brackets) {
         h->name = span_make(text.at + 1, close - 1);
         h->port = span_from(text, close + 1);
@@ -78,8 +68,8 @@ read_host(struct host *h, struct span text)
     return NULL;
 }
 
-static bool
-take_scheme(struct span *url, const char *scheme)
+bool
+url_take_scheme(struct span *url, const char *scheme)
 {
     size_t len = strlen(scheme);
 
@@ -91,7 +81,7 @@ take_scheme(struct span *url, const char *scheme)
 
 // Writes it in one spelling.
 static void
-write_url(struct url *u, struct host *h, bool brackets)
+write_url(struct url *u, struct url_host *h, bool brackets)
 {
     while (h->port.len > 1 && h->port.at[0] == '0')
         h->port = span_from(h->port, 1);
@@ -111,12 +101,12 @@ static const char *
 read_url(struct url *u, const char *text, const char *suffix)
 {
     struct span url = span_of(text);
-    struct host h;
+    struct url_host h;
 
     if (strpbrk(text, "@?#") || strpbrk(text, " \t\"<>\\"))
         return "a URL with user, query, fragment or blanks";
-    u->https = take_scheme(&url, "https://");
-    if (!u->https && !take_scheme(&url, "http://"))
+    u->https = url_take_scheme(&url, "https://");
+    if (!u->https && !url_take_scheme(&url, "http://"))
         return "not a URL that begins with https://";
     while (url.len > 0 && url.at[url.len - 1] == '/')
         url.len--;
@@ -125,7 +115,7 @@ read_url(struct url *u, const char *text, const char *suffix)
         url.len -= end;
     if (url.len == 0 || span_find(url, '/') < url.len || url.len + 16 >= sizeof u->text)
         return "a URL without a host, or with a path";
-    const char *error = read_host(&h, url);
+    const char *error = url_read_host(&h, url);
     if (error)
         return error;
     u->loopback = is_loopback(&h);
@@ -165,78 +155,6 @@ read_public_url(const struct value *v)
         problem_add(v->reading, WARNING, v->place,
                     "ActiveCampaign cannot reach a private address");
     return value_store_text(v, u.text);
-}
-
-// --- Redis -------------------------------------------------------------------------------------
-
-static const char *
-read_database(struct redis_url *u, struct span digits)
-{
-    uint64_t number = 0;
-
-    if (digits.len > 0 && !text_number(&number, digits, 1000))
-        return "a Redis URL whose database is not a number";
-    u->database = (int)number;
-    return NULL;
-}
-
-static const char *
-read_redis_host(const struct value *v, struct span rest)
-{
-    struct redis_url *u = v->field;
-    uint64_t port = 6379;
-    struct host h;
-
-    if (span_find(rest, '?') < rest.len)
-        return "a Redis URL with a query: only unix:///PATH?db=N may have one";
-    struct span address = span_cut(&rest, '/');
-    char here[32];
-    if (address.len < 8 && (address.len == 0 || address.at[0] == ':')) { // this machine
-        snprintf(here, sizeof here, "127.0.0.1%.*s", (int)address.len, address.at);
-        address = span_of(here);
-    }
-    const char *error = read_host(&h, address);
-    if (!error)
-        error = read_database(u, rest);
-    if (error)
-        return error;
-    if (h.port.len > 0)
-        text_number(&port, h.port, 65535);
-    u->port = (uint16_t)port;
-    u->host = reading_copy(v->reading, h.name, 1);
-    return NULL;
-}
-
-static const char *
-read_redis_path(const struct value *v, struct span rest)
-{
-    struct redis_url *u = v->field;
-    struct span path = span_cut(&rest, '?');
-
-    if (!span_starts(path, SPAN("/")) || path.len > 100)
-        return "not the path of a unix socket";
-    if (rest.len > 0 && !span_starts(rest, SPAN("db=")))
-        return "a Redis URL with a query other than ?db=N";
-    u->path = reading_copy(v->reading, path, 1);
-    return read_database(u, span_from(rest, 3));
-}
-
-static const char *
-read_redis_url(const struct value *v)
-{
-    struct redis_url *u = v->field;
-    struct span url = span_of(v->text);
-
-    *u = (struct redis_url){.text = reading_copy(v->reading, url, 1)};
-    if (strchr(v->text, '@'))
-        return "a user or password in the URL: use redis.user and redis.password_file";
-    if (take_scheme(&url, "rediss://"))
-        return "TLS to Redis, which is not supported: use a local proxy or a unix socket";
-    if (take_scheme(&url, "redis://"))
-        return read_redis_host(v, url);
-    if (take_scheme(&url, "unix://") || take_scheme(&url, "unix:"))
-        return read_redis_path(v, url);
-    return v->text[0] == '/' ? "a path: unix:// belongs before it" : "not a Redis URL";
 }
 
 // --- listeners ---------------------------------------------------------------------------------
@@ -297,9 +215,7 @@ same_addresses(const void *a, const void *b)
     return same;
 }
 
-static const struct value_field redis_field = {.size = sizeof(struct redis_url),
-                                               .is_text = true},
-                                address_field = {.size = sizeof(struct socket_address),
+static const struct value_field address_field = {.size = sizeof(struct socket_address),
                                                  .is_text = true},
                                 addresses_field = {
                                     .size = sizeof(struct socket_addresses),
@@ -313,9 +229,6 @@ const struct value_type value_public_url = {"https://HOST, without a path",
                                             read_public_url, .field = &text_field};
 const struct value_type value_public_urls = {"URLs like https://HOST", read_public_url,
                                              .field = &list_field, .may_be_empty = true};
-const struct value_type value_redis_url = {
-    "redis://HOST:PORT/DATABASE or unix:///PATH?db=DATABASE", read_redis_url,
-    .field = &redis_field};
 const struct value_type value_address = {
     "an address like 127.0.0.1:9180, [::1]:9180 or unix:/PATH", read_address,
     .field = &address_field};

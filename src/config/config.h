@@ -38,14 +38,6 @@ struct config_ids {
     size_t len;
 };
 
-struct redis_url {
-    char *text; // as written (it cannot hold a password)
-    char *host; // or NULL for a unix socket
-    uint16_t port;
-    char *path; // or NULL
-    int database;
-};
-
 struct config_hook {
     char *name;                 // [a-z0-9][a-z0-9-]{0,62}
     char *label;                // as AC shows it; "acrelay <name>" unless set
@@ -84,9 +76,13 @@ struct config {
     struct config_list secret_files; // resolved paths, newest first
     struct config_list admin_hosts;
 
-    struct redis_url redis_url;
-    char *redis_user;          // or NULL
-    char *redis_password_file; // resolved path, or NULL
+    struct redis_url redis_url; // without hosts and path when redis_url_file is set
+    char *redis_url_file;       // resolved path of a secret, or NULL
+    char *redis_user;           // or NULL
+    char *redis_password_file;  // resolved path, or NULL
+    char *redis_tls_ca_file, *redis_tls_cert_file,
+        *redis_tls_key_file;     // resolved paths, or NULL
+    char *redis_tls_server_name; // or NULL
     char *redis_namespace;
     int redis_partitions; // 0 is 1
     int redis_confirm;    // by so many replicas; or one of enum config_confirm
@@ -249,9 +245,10 @@ int secrets_url(const struct secrets *s, size_t i, const char *base, struct span
 // (0: redis.h's own). NULL with *err; its exit code is EXIT_CODE_UNAVAILABLE, unless it was the password file.
 struct redis *config_redis(const struct config *c, int64_t wait_ms, struct err *err);
 
-// config_redis_options fills *o; *password must live as long as o is used, and is the
-// caller's to wipe (buf_wipe), whatever the result.
+// config_redis_options fills *o; *secret (the password, or the whole of redis.url_file) and the
+// configuration must live as long as o is used. *secret is the caller's to wipe (buf_wipe),
+// whatever the result. -1: EXIT_CODE_CONFIG, or EXIT_CODE_PERMISSION for a secret's mode.
 int config_redis_options(struct redis_options *o, const struct config *c,
-                         struct buf *password, struct err *err);
+                         struct buf *secret, struct err *err);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "config/value.h"
 #include "edge/digest.h"
 #include "edge/redis.h"
 
@@ -84,20 +85,110 @@ secrets_url(const struct secrets *s, size_t i, const char *base, struct span hoo
 
 // --- Redis --------------------------------------------------------------------------------------
 
-int
-config_redis_options(struct redis_options *o, const struct config *c,
-                     struct buf *password, struct err *err)
+// Decodes %XX in place, within the bytes that `text` borrows, and ends them with a NUL: there is room
+// for it, since ':' or '@' stands behind them.
+static int
+decode_percent(struct span *text)
 {
-    buf_init(password, 4096);
-    if (c->redis_password_file &&
-        file_read_secret(c->redis_password_file, 1, password, err) < 0)
+    char *bytes = (char *)(uintptr_t)text->at, *to = bytes;
+
+    for (size_t i = 0; i < text->len; i++, to++) {
+        *to = bytes[i];
+        if (bytes[i] != '%')
+            continue;
+        if (!text_unhex(to, 1, span_to(span_from(*text, i + 1), 2)) || !*to)
+            return -1;
+        i += 2;
+    }
+    *to = '\0';
+    text->len = (size_t)(to - bytes);
+    return 0;
+}
+
+// Nothing of the URL is shown.
+static int
+refuse_url(const char *file, const char *why, struct err *err)
+{
+    err_exit(err, EXIT_CODE_CONFIG, "%s does not hold a URL that can be used: it is %s",
+             file, why);
+    return -1;
+}
+
+static int
+read_url_file(struct redis_options *o, const struct config *c, struct buf *secret,
+              struct err *err)
+{
+    const char *file = c->redis_url_file;
+    struct span user = {0};
+
+    if (file_read_secret(file, 1, secret, err) < 0)
         return -1;
-    *o = (struct redis_options){.host = c->redis_url.host,
-                                .port = c->redis_url.port,
-                                .path = c->redis_url.path,
-                                .database = c->redis_url.database,
-                                .user = c->redis_user,
-                                .password = buf_span(password)};
+    const char *error = redis_url_read(&o->url, buf_span(secret), &user, &o->password);
+    if (error)
+        return refuse_url(file, error, err);
+    o->url.text = c->redis_url.text;
+    if (user.len + o->password.len > 0 && c->redis_password_file)
+        return refuse_url(
+            file,
+            "a URL with a user or password beside redis.password_file: only "
+            "one of them can be used",
+            err);
+    if (user.len > 0 && o->password.len == 0)
+        return refuse_url(file, "a URL with a user but no password", err);
+    if (decode_percent(&user) < 0 || decode_percent(&o->password) < 0)
+        return refuse_url(
+            file,
+            "a URL whose user or password has a '%' that is not followed by two "
+            "hexadecimal digits: write '%' itself as %25",
+            err);
+    if (user.len > 0)
+        o->user = user.at;
+    return 0;
+}
+
+static int
+read_password_file(struct redis_options *o, const struct config *c, struct buf *secret,
+                   struct err *err)
+{
+    if (file_read_secret(c->redis_password_file, 1, secret, err) < 0)
+        return -1;
+    o->password = buf_span(secret);
+    return 0;
+}
+
+// A secret of Redis that cannot be used is a mistake in the configuration, or its mode is.
+static int
+explain_redis(const char *setting, struct err *err)
+{
+    if (err->exit != EXIT_CODE_PERMISSION)
+        err->exit = EXIT_CODE_CONFIG;
+    return err_context(err, "%s", setting);
+}
+
+static bool
+has_tls_files(const struct redis_tls *t)
+{
+    return t->ca_file || t->cert_file || t->key_file || t->server_name;
+}
+
+int
+config_redis_options(struct redis_options *o, const struct config *c, struct buf *secret,
+                     struct err *err)
+{
+    buf_init(secret, SECRET_BYTES_MAX);
+    *o = (struct redis_options){.url = c->redis_url,
+                                .tls = {c->redis_tls_ca_file, c->redis_tls_cert_file,
+                                        c->redis_tls_key_file, c->redis_tls_server_name},
+                                .user = c->redis_user};
+    if (c->redis_url_file && read_url_file(o, c, secret, err) < 0)
+        return explain_redis("redis.url_file", err);
+    if (c->redis_password_file && read_password_file(o, c, secret, err) < 0)
+        return explain_redis("redis.password_file", err);
+    if (has_tls_files(&o->tls) && !o->url.tls)
+        return err_exit(
+            err, EXIT_CODE_CONFIG,
+            "redis.tls is set, but the URL in redis.url_file is not one of TLS: "
+            "write rediss:// there, or remove redis.tls");
     return 0;
 }
 
@@ -105,19 +196,15 @@ struct redis *
 config_redis(const struct config *c, int64_t wait_ms, struct err *err)
 {
     struct redis_options options;
-    struct buf password;
+    struct buf secret;
     struct redis *r = NULL;
 
-    if (config_redis_options(&options, c, &password, err) == 0) {
+    if (config_redis_options(&options, c, &secret, err) == 0) {
         options.connect_ms = options.command_ms = wait_ms;
         r = redis_open(&options, err);
         if (!r)
             err->exit = EXIT_CODE_UNAVAILABLE;
-    } else {
-        err_context(err, "redis.password_file");
-        if (err->exit != EXIT_CODE_PERMISSION)
-            err->exit = EXIT_CODE_CONFIG;
     }
-    buf_wipe(&password);
+    buf_wipe(&secret);
     return r;
 }

@@ -59,12 +59,30 @@ const struct setting config_settings[] = {
      "Host names that the admin listeners answer to, besides IP addresses and localhost.",
      .example = "[receiver]"},
     {"redis.url", AT(redis_url), &value_redis_url,
-     "redis://HOST:PORT/DATABASE, or unix:///PATH?db=DATABASE.",
+     "redis://HOST:PORT/DATABASE, or rediss:// for TLS; unix:///PATH?db=DATABASE; "
+     "redis+sentinel://HOST:PORT,HOST:PORT/MASTER or redis+cluster://HOST:PORT,HOST:PORT "
+     "(rediss+ for TLS).",
      .fallback = "redis://127.0.0.1:6379/0", .restart = true},
+    {"redis.url_file", AT(redis_url_file), &value_file,
+     "File with the URL, instead of redis.url: one with a user and password in it, as "
+     "hosted services give it.",
+     .example = "redis-url", .restart = true},
     {"redis.user", AT(redis_user), &value_name, "Redis ACL user; requires password_file.",
      .example = "acrelay", .restart = true},
     {"redis.password_file", AT(redis_password_file), &value_file,
      "File with the Redis password.", .example = "redis-password", .restart = true},
+    {"redis.tls.ca_file", AT(redis_tls_ca_file), &value_pem,
+     "File with the certificate authorities (PEM) that sign the server's certificate, "
+     "instead of those of the system.",
+     .example = "/etc/acrelay/redis-ca.pem", .restart = true},
+    {"redis.tls.cert_file", AT(redis_tls_cert_file), &value_pem,
+     "Client certificate (PEM), where the server asks for one.",
+     .example = "redis-client.pem", .restart = true},
+    {"redis.tls.key_file", AT(redis_tls_key_file), &value_pem,
+     "Private key (PEM) of cert_file.", .example = "redis-client.key", .restart = true},
+    {"redis.tls.server_name", AT(redis_tls_server_name), &value_host,
+     "Name that must be in the server's certificate, where it is not the URL's host.",
+     .example = "redis.acme.example", .restart = true},
     {"redis.namespace", AT(redis_namespace), &value_namespace,
      "Hash tag of all Redis keys, as in {ac}:events.", .fallback = "ac", .restart = true},
     {"redis.partitions", AT(redis_partitions), &value_int,
@@ -244,6 +262,28 @@ report(struct reading *r, enum problem_kind kind, const char *path, const char *
 }
 
 static void
+check_redis_url(struct reading *r, struct config *c)
+{
+    static const char *const tls[] = {"redis.tls.ca_file", "redis.tls.cert_file",
+                                      "redis.tls.key_file", "redis.tls.server_name"};
+    static char in_file[] = "the URL in redis.url_file";
+
+    if (c->redis_url_file && place_of(r, "redis.url").line)
+        report(r, ERROR, "redis.url_file", "",
+               "redis.url is set too; keep one of the two");
+    if (c->redis_url_file)
+        c->redis_url = (struct redis_url){.text = in_file};
+    for (size_t i = 0; i < sizeof tls / sizeof *tls; i++)
+        if (!c->redis_url_file && !c->redis_url.tls && place_of(r, tls[i]).line)
+            report(r, ERROR, tls[i], "",
+                   "redis.url is not one of TLS, and would be used without it: write "
+                   "rediss:// there");
+    if (!c->redis_tls_cert_file != !c->redis_tls_key_file)
+        report(r, ERROR, c->redis_tls_cert_file ? tls[1] : tls[2], "",
+               "cert_file and key_file require each other");
+}
+
+static void
 check_partners(struct reading *r, const struct config *c)
 {
     if (c->redis_user && !c->redis_password_file)
@@ -338,6 +378,7 @@ settings_check(struct reading *r)
 {
     struct config *c = r->config;
 
+    check_redis_url(r, c);
     check_partners(r, c);
     check_commands(r, c);
     check_addresses(r, c);

@@ -63,16 +63,36 @@ struct value_field {
 };
 
 extern const struct value_type value_name, value_zone, value_api_url, value_file,
-    value_files, value_public_url, value_public_urls, value_redis_url, value_namespace,
-    value_duration_us, value_duration_ms, value_size, value_count, value_int, value_rate,
-    value_bool, value_address, value_addresses, value_path, value_hosts, value_leader,
-    value_hook_name, value_service_name, value_operations, value_label, value_events,
-    value_sources, value_lists, value_stream, value_duplicates, value_format;
+    value_pem, value_files, value_public_url, value_public_urls, value_redis_url,
+    value_namespace, value_duration_us, value_duration_ms, value_size, value_count,
+    value_int, value_rate, value_bool, value_address, value_addresses, value_path,
+    value_host, value_hosts, value_leader, value_hook_name, value_service_name,
+    value_operations, value_label, value_events, value_sources, value_lists, value_stream,
+    value_duplicates, value_format;
 
 // The two fields that hold text, a char * and a struct config_list. value_store_text sets the one
 // and adds to the other; NULL, or what is wrong.
 extern const struct value_field text_field, list_field;
 const char *value_store_text(const struct value *v, const char *text);
+
+// A URL's host is a name, an IPv4 address, or an IPv6 one in brackets; its port may be missing.
+struct url_host {
+    struct span name; // without brackets
+    struct span port; // digits, or empty
+    bool is_address;
+    union address address;
+};
+
+// url_read_host reads HOST[:PORT] whole. NULL, or what is wrong. url_take_scheme drops "scheme://"
+// where the URL begins so.
+const char *url_read_host(struct url_host *h, struct span text);
+bool url_take_scheme(struct span *url, const char *scheme);
+
+// redis_url_read reads a URL of Redis (DESIGN.md section 13) but for its text. NULL, or what is
+// wrong. "user:password@" is cut out of it into *user and *password, as written; where they are NULL
+// it is refused.
+const char *redis_url_read(struct redis_url *u, struct span url, struct span *user,
+                           struct span *password);
 
 struct config_block {
     struct config_block *next;

@@ -172,6 +172,8 @@ const struct value_type value_namespace = {
 const struct value_type value_stream = {
     "lower-case letters, digits, '_', '.' and '-', at most 63", read_stream,
     .field = &text_field, .with = &stream_letters};
+const struct value_type value_host = {"a host name", read_word, .field = &text_field,
+                                      .with = &host_letters};
 const struct value_type value_hosts = {"host names", read_word, .field = &list_field,
                                        .with = &host_letters, .may_be_empty = true};
 const struct value_type value_events = {"event types like subscribe", read_event,
@@ -268,6 +270,13 @@ read_file(const struct value *v)
     return value_store_text(v, path);
 }
 
+static const char *
+read_pem(const struct value *v)
+{
+    return strncmp(v->text, "env:", 4) == 0 ? "a variable, and this must be a file"
+                                            : read_file(v);
+}
+
 const struct value_type value_label = {"a label of 1 to 200 bytes", read_label,
                                        .field = &text_field};
 const struct value_type value_zone = {"an IANA name like America/Chicago", read_zone,
@@ -276,6 +285,8 @@ const struct value_type value_path = {"an absolute path", read_path,
                                       .field = &text_field};
 const struct value_type value_file = {"the path of a file, or env:NAME", read_file,
                                       .field = &text_field};
+const struct value_type value_pem = {"the path of a PEM file", read_pem,
+                                     .field = &text_field};
 const struct value_type value_files = {"paths of files, or env:NAME", read_file,
                                        .field = &list_field};
 

@@ -189,15 +189,19 @@ connect_to(const struct redis_options *o, struct err *err)
     struct resolved to = {.len = 0};
     redisContext *c = NULL;
 
-    if (o->path)
-        c = redisConnectUnixWithTimeout(o->path, time_of_ms(limit_ms));
-    else if (resolve(o->host, until_ms, &to, err) < 0)
+    if (o->url.kind != REDIS_PLAIN || o->url.tls) {
+        err_set(err, ERR_INPUT, "%s: not supported yet", o->url.text);
+        return NULL;
+    }
+    if (o->url.hosts_len == 0)
+        c = redisConnectUnixWithTimeout(o->url.path, time_of_ms(limit_ms));
+    else if (resolve(o->url.hosts[0].name, until_ms, &to, err) < 0)
         return NULL;
     for (size_t i = 0; i < to.len && (!c || (c->err && left_ms > 0)); i++) {
         if (c)
             redisFree(c);
         left_ms = until_ms - clock_mono_ms();
-        c = redisConnectWithTimeout(to.addresses[i], o->port,
+        c = redisConnectWithTimeout(to.addresses[i], o->url.hosts[0].port,
                                     time_of_ms(left_ms > 1 ? left_ms : 1));
     }
     if (!c)
@@ -241,13 +245,13 @@ log_in(struct redis *r, const struct redis_options *o, struct err *err)
     struct span auth[3] = {SPAN("AUTH")};
     size_t n = 1;
 
-    snprintf(number, sizeof number, "%d", o->database);
+    snprintf(number, sizeof number, "%d", o->url.database);
     if (o->user && *o->user)
         auth[n++] = span_of(o->user);
     auth[n++] = o->password;
     if (o->password.len && expect_ok(r, auth, n, err) < 0)
         return -1;
-    return o->database
+    return o->url.database
                ? expect_ok(r, (struct span[]){SPAN("SELECT"), span_of(number)}, 2, err)
                : 0;
 }

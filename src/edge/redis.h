@@ -12,12 +12,40 @@
 
 #include <stdint.h>
 
-struct redis_options {
-    const char *host; // or NULL for a unix socket
+enum { REDIS_HOSTS_MAX = 16, REDIS_HOST = 256, REDIS_PATH = 108, REDIS_MASTER = 128 };
+
+struct redis_host {
+    char name[REDIS_HOST]; // or an address, without brackets
     uint16_t port;
-    const char *path; // unix socket, or NULL
-    int database;     // SELECTed when not 0
-    const char *user; // NULL or "": the default user
+};
+
+// What a URL says: where Redis is, or where to ask for it. It holds no password.
+struct redis_url {
+    char *text; // to show
+    enum redis_url_kind {
+        REDIS_PLAIN,    // one server
+        REDIS_SENTINEL, // the hosts are its sentinels, which know the master
+        REDIS_CLUSTER,  // the hosts are some of its nodes
+    } kind;
+    bool tls;
+    struct redis_host hosts[REDIS_HOSTS_MAX];
+    size_t hosts_len;          // 0: a unix socket
+    char path[REDIS_PATH];     // of the unix socket
+    char master[REDIS_MASTER]; // name of the master, of REDIS_SENTINEL
+    int database;              // SELECTed when not 0; REDIS_CLUSTER has none other
+};
+
+// Files in PEM, read for each connection, so that a renewed certificate is taken. All may be NULL.
+struct redis_tls {
+    const char *ca_file;              // instead of the system's certificate authorities
+    const char *cert_file, *key_file; // of the client, where the server asks for one
+    const char *server_name;          // in the certificate, instead of the host
+};
+
+struct redis_options {
+    struct redis_url url;
+    struct redis_tls tls; // where url.tls is set
+    const char *user;     // NULL or "": the default user
     struct span password;
     // Called with the socket once it is connected, before the first command, so that another thread
     // can end a blocked call with shutdown(2); and -1 before redis_open closes it, when it

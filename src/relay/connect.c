@@ -145,9 +145,10 @@ open_connection(struct relay *r)
     o.connect_ms = r->times.connect;
     o.command_ms = poll_limit_ms(r); // for AUTH and SELECT
     if (r->connection.moved_port) {
-        o.host = *r->connection.moved_host ? r->connection.moved_host : o.host;
-        o.path = NULL;
-        o.port = r->connection.moved_port;
+        o.url.hosts_len = 1;
+        o.url.hosts[0].port = r->connection.moved_port;
+        if (*r->connection.moved_host)
+            snprintf(o.url.hosts[0].name, REDIS_HOST, "%s", r->connection.moved_host);
     }
     relay_address(&o, r->connection.address);
     r->redis = redis_open(&o, &err);

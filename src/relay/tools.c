@@ -71,12 +71,14 @@ relay_count_error(const char *word)
 void
 relay_address(const struct redis_options *o, char to[RELAY_ADDRESS])
 {
-    bool brackets = o->host && strchr(o->host, ':');
+    const struct redis_host *host = &o->url.hosts[0];
+    bool brackets = strchr(host->name, ':');
 
-    if (o->path)
-        snprintf(to, RELAY_ADDRESS, "%s", o->path);
+    if (o->url.hosts_len == 0)
+        snprintf(to, RELAY_ADDRESS, "%s", o->url.path);
     else
-        snprintf(to, RELAY_ADDRESS, brackets ? "[%s]:%u" : "%s:%u", o->host, o->port);
+        snprintf(to, RELAY_ADDRESS, brackets ? "[%s]:%u" : "%s:%u", host->name,
+                 host->port);
 }
 
 // --- an entry once more --------------------------------------------------------------------

@@ -149,7 +149,7 @@ static void
 ship(struct journal *j, char *directory, char *to, char *namespace, bool drain)
 {
     bool tcp = to[0] != '/';
-    char account[] = "acme", host[] = "127.0.0.1", password[] = "env:SHIP_PASSWORD";
+    char account[] = "acme", password[] = "env:SHIP_PASSWORD";
     char events[] = "events", *streams[] = {events, NULL};
     struct config c = {.holders = 1,
                        .account_name = account,
@@ -164,9 +164,10 @@ ship(struct journal *j, char *directory, char *to, char *namespace, bool drain)
     struct journal_status status;
     struct err err;
 
-    c.redis_url.path = tcp ? NULL : to;
-    c.redis_url.host = tcp ? host : NULL;
-    c.redis_url.port = (uint16_t)(tcp ? atoi(to) : 0);
+    c.redis_url.hosts_len = tcp;
+    c.redis_url.hosts[0] = (struct redis_host){"127.0.0.1", (uint16_t)atoi(to)};
+    if (!tcp)
+        snprintf(c.redis_url.path, REDIS_PATH, "%s", to);
     set_times();
     int64_t started = clock_mono_us(), cpu = cpu_us();
     struct relay *r = relay_start(&c, j, &err);

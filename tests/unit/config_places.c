@@ -21,12 +21,11 @@ expect_redis(const char *url, const char *host, int port, const char *socket,
     struct config *c = read_line("redis: {url: '%s'}", url);
 
     cr_assert_not_null(c, "%s: %s", url, buf_text(&problems));
-    cr_expect_str_eq(c->redis_url.host ? c->redis_url.host : "", host ? host : "", "%s",
-                     url);
-    cr_expect_str_eq(c->redis_url.path ? c->redis_url.path : "", socket ? socket : "",
-                     "%s", url);
+    const struct redis_host *first = &c->redis_url.hosts[0];
+    cr_expect_str_eq(first->name, host ? host : "", "%s", url);
+    cr_expect_str_eq(c->redis_url.path, socket ? socket : "", "%s", url);
     if (host)
-        cr_expect_eq(c->redis_url.port, port, "%s: %d", url, c->redis_url.port);
+        cr_expect_eq(first->port, port, "%s: %d", url, first->port);
     cr_expect_eq(c->redis_url.database, database, "%s", url);
     config_release(c);
     buf_release(&problems);
@@ -76,6 +75,110 @@ Test(config_places, says_what_is_wrong_with_a_redis)
                  "redis://r\xc3\xa9"
                  "dis:6379",
                  "punycode");
+}
+
+Test(config_places, takes_tls_sentinels_and_clusters)
+{
+    struct config *c = read_line("redis: {url: '%s'}",
+                                 "rediss+sentinel://s1:1,[::1],s_3:3/my-master.1/5");
+    const struct redis_url *u = &c->redis_url;
+
+    cr_assert(u->tls && u->kind == REDIS_SENTINEL && u->hosts_len == 3);
+    cr_expect_str_eq(u->hosts[1].name, "::1");
+    cr_expect_eq(u->hosts[1].port, 26379);
+    cr_expect_str_eq(u->hosts[2].name, "s_3");
+    cr_expect_eq(u->hosts[2].port, 3);
+    cr_expect_str_eq(u->master, "my-master.1");
+    cr_expect_eq(u->database, 5);
+    config_release(c);
+    c = read_line("redis: {url: '%s'}", "redis+cluster://a,b:7001");
+    u = &c->redis_url;
+    cr_assert(!u->tls && u->kind == REDIS_CLUSTER && u->hosts_len == 2);
+    cr_expect_eq(u->hosts[0].port, 6379);
+    cr_expect_eq(u->hosts[1].port, 7001);
+    config_release(c);
+    c = read_line("redis: {url: '%s'}", "rediss://r.example:6380/2");
+    cr_assert(c->redis_url.tls && c->redis_url.kind == REDIS_PLAIN);
+    cr_expect_eq(c->redis_url.hosts[0].port, 6380);
+    config_release(c);
+    buf_release(&problems);
+}
+
+Test(config_places, says_what_is_wrong_with_sentinels_clusters_and_tls)
+{
+    static const char line[] = "redis: {url: '%s'}";
+
+    expect_wrong(line, "redis+cluster://h/2", "a cluster has only database 0");
+    expect_wrong(line, "redis+cluster://a,,b", "invalid host");
+    expect_wrong(line, "redis+sentinel://a,b", "without the name of its master");
+    expect_wrong(line, "redis+sentinel://a/my name", "without the name of its master");
+    expect_wrong(line, "redis://a,b", "a Redis URL with several hosts");
+    expect_wrong(line, "redis+cluster://a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q",
+                 "more than 16");
+    expect_wrong(line, "rediss://me:pw@h", "redis.url_file");
+    expect_wrong("redis: {url: 'redis://h', url_file: %s}", "u", "redis.url is set too");
+    expect_wrong("redis: {tls: {ca_file: %s}}", "ca.pem", "write rediss:// there");
+    expect_wrong("redis: {url: 'rediss://h', tls: {cert_file: %s}}", "c.pem",
+                 "require each other");
+    expect_wrong("redis: {tls: {ca_file: '%s'}}", "env:CA", "must be a file");
+}
+
+// The URL that a file holds, or what is wrong with it.
+static struct redis_options
+read_secret_url(const char *url, const char *more, struct buf *secret, struct err *err)
+{
+    char line[200];
+
+    setenv("T_URL", url, 1);
+    snprintf(line, sizeof line, "redis: {url_file: 'env:T_URL'%s%%s}", more);
+    struct config *c = read_line(line, "");
+    cr_assert_not_null(c, "%s", buf_text(&problems));
+    struct redis_options o;
+    *err = (struct err){0};
+    (void)config_redis_options(&o, c, secret, err);
+    o.url.text = NULL; // the configuration's
+    config_release(c);
+    return o;
+}
+
+Test(config_places, takes_a_redis_with_its_password_from_a_file)
+{
+    struct buf secret;
+    struct err err;
+    struct redis_options o =
+        read_secret_url("rediss://default:p%40ss%2f%25@h.example:1/2", "", &secret, &err);
+
+    cr_assert_str_eq(err.text, "");
+    cr_expect_str_eq(o.user, "default");
+    cr_expect(span_is(o.password, "p@ss/%"));
+    cr_expect_str_eq(o.url.hosts[0].name, "h.example");
+    cr_expect(o.url.tls && o.url.database == 2 && o.url.hosts[0].port == 1);
+    buf_wipe(&secret);
+    o = read_secret_url("redis://:only@h", "", &secret, &err);
+    cr_expect(!o.user && span_is(o.password, "only"));
+    buf_wipe(&secret);
+}
+
+Test(config_places, shows_nothing_of_a_url_in_a_file)
+{
+    static const char *const urls[][3] = {
+        {"http://me:hunter2@h", "", "not a Redis URL"},
+        {"redis://me:hunter2%4@h", "", "%25"},
+        {"redis://me:hun/ter2@h", "", "write '/' as %2F"},
+        {"redis://hunter2@h", "", "a user but no password"},
+        {"redis://me:hunter2@h/x", "", "is not a number"},
+        {"redis://me:hunter2@h", ", password_file: p", "only one"},
+        {"redis://me:hunter2@h", ", tls: {server_name: n}", "rediss://"}};
+
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+        struct buf secret;
+        struct err err;
+        (void)read_secret_url(urls[i][0], urls[i][1], &secret, &err);
+        cr_expect(strstr(err.text, urls[i][2]), "%s: %s", urls[i][0], err.text);
+        cr_expect(!strstr(err.text, "ter2"), "%s", err.text);
+        cr_expect_eq(err.exit, EXIT_CODE_CONFIG);
+        buf_wipe(&secret);
+    }
 }
 
 static void

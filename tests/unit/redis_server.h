@@ -23,8 +23,10 @@ struct redis_server {
 static inline struct redis_options
 redis_server_options(const struct redis_server *s)
 {
-    return (struct redis_options){
-        .path = s->socket, .connect_ms = 2000, .command_ms = 3000};
+    struct redis_options o = {.connect_ms = 2000, .command_ms = 3000};
+
+    snprintf(o.url.path, REDIS_PATH, "%s", s->socket);
+    return o;
 }
 
 static inline struct redis *

@@ -141,7 +141,7 @@ set_up(void)
     config = (struct config){.holders = 1,
                              .account_name = account,
                              .redis_namespace = namespace,
-                             .redis_url = {.path = server.socket},
+                             .redis_url = redis_server_options(&server).url,
                              .state_dir = directory,
                              .duplicates_window_us = HOUR_US,
                              .duplicates_max = 10000};

@@ -1,0 +1,40 @@
+"""Certificates for tests of TLS, made with openssl: a Certificates holds a CA and issues from it."""
+import pathlib
+import subprocess
+
+
+def openssl(*words):
+    subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+
+
+class Certificates:
+    """A CA in a directory: `ca` is its certificate; issue() makes another pair of files."""
+
+    def __init__(self, directory, name="test CA"):
+        self.directory = pathlib.Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.ca, self.ca_key = self.directory / "ca.crt", self.directory / "ca.key"
+        self.make_key(self.ca_key)
+        openssl("req", "-x509", "-new", "-key", self.ca_key, "-subj", f"/CN={name}", "-days", 3650,
+                "-addext", "basicConstraints=critical,CA:TRUE",
+                "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-out", self.ca)
+
+    @staticmethod
+    def make_key(path):
+        openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", path)
+        path.chmod(0o600)
+
+    def issue(self, name, names="DNS:localhost,IP:127.0.0.1,IP:::1", days=30, usage="serverAuth"):
+        """(certificate, key) for these names; it expired a day ago if days is negative."""
+        certificate, key = (self.directory / f"{name}.{end}" for end in ("crt", "key"))
+        request, extensions = (self.directory / f"{name}.{end}" for end in ("csr", "ext"))
+        self.make_key(key)
+        openssl("req", "-new", "-key", key, "-subj", f"/CN={name}", "-out", request)
+        extensions.write_text(f"extendedKeyUsage={usage}\n"
+                              + (f"subjectAltName={names}\n" if names else ""))
+        openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self.ca_key,
+                "-CAcreateserial", "-days", days, "-extfile", extensions, "-out", certificate)
+        return certificate, key
+
+    def client(self, name="client", **more):
+        return self.issue(name, names="", usage="clientAuth", **more)
