@@ -133,10 +133,16 @@ static const struct redis_advice all[] = {
      "Redis cannot write to its disk and refuses writes: check its log and disk"},
     {"NOREPLICAS", AWAY,
      "too few replicas are connected for min-replicas-to-write: bring them back"},
+    {"does not know a master named", CONFIG,
+     "correct the name after the hosts in redis.url (SENTINEL MASTERS shows the names)"},
     {"MOVED", EXIT_CODE_OK,
-     "the relay follows the redirection; put that node into redis.url to have it "
-     "checked"},
-    {"CLUSTERDOWN", AWAY, "restore the missing slots of the Redis cluster"},
+     "the relay follows the redirection; write redis.url as redis+cluster:// to have the "
+     "node checked that has the keys"},
+    {"ASK", AWAY, "the slot of the keys is being moved to another node: wait"},
+    {"TRYAGAIN", AWAY, "the slot of the keys is being moved to another node: wait"},
+    {"CLUSTERDOWN", AWAY,
+     "no node serves the slot of the keys: restore the Redis Cluster (CLUSTER NODES); "
+     "deliveries wait in the journal"},
     {"CROSSSLOT", CONFIG,
      "all keys of a namespace must be in one slot: does a proxy rewrite keys?"},
     {"WRONGTYPE", CONFIG,
@@ -210,7 +216,8 @@ cli_redis(const struct cli *c, struct err *err)
                  "not asked: root sends no password by the last good configuration");
         return NULL;
     }
-    struct redis *r = config_redis(c->config, times_ms("cli_redis", REDIS_MS), err);
+    struct redis *r =
+        config_redis(c->config, NULL, NULL, times_ms("cli_redis", REDIS_MS), err);
 
     if (!r && err->exit == EXIT_CODE_UNAVAILABLE)
         err->exit = cli_redis_advice(err->text)->code;

@@ -6,7 +6,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "edge/redis.h"
+#include "edge/redis_find.h"
 #include "edge/sockets.h"
 #include "edge/yaml.h"
 
@@ -80,6 +80,7 @@ struct config {
     char *redis_url_file;       // resolved path of a secret, or NULL
     char *redis_user;           // or NULL
     char *redis_password_file;  // resolved path, or NULL
+    char *redis_sentinel_user, *redis_sentinel_password_file; // the same
     char *redis_tls_ca_file, *redis_tls_cert_file,
         *redis_tls_key_file;     // resolved paths, or NULL
     char *redis_tls_server_name; // or NULL
@@ -242,13 +243,20 @@ int secrets_url(const struct secrets *s, size_t i, const char *base, struct span
                 struct buf *to);
 
 // config_redis connects as the configuration says, in `wait_ms` at most and for each command
-// (0: redis.h's own). NULL with *err; its exit code is EXIT_CODE_UNAVAILABLE, unless it was the password file.
-struct redis *config_redis(const struct config *c, int64_t wait_ms, struct err *err);
+// (0: redis.h's own): to the server that has the keys of `tag` (NULL: redis.namespace). NULL with
+// *err; its exit code is EXIT_CODE_UNAVAILABLE, unless it was a secret. `find` is what is kept from
+// one connection to the next (redis_find.h), NULL: nothing.
+struct redis *config_redis(const struct config *c, const char *tag,
+                           struct redis_find *find, int64_t wait_ms, struct err *err);
 
-// config_redis_options fills *o; *secret (the password, or the whole of redis.url_file) and the
-// configuration must live as long as o is used. *secret is the caller's to wipe (buf_wipe),
-// whatever the result. -1: EXIT_CODE_CONFIG, or EXIT_CODE_PERMISSION for a secret's mode.
+// config_redis_options fills *o; *secrets and the configuration must live as long as o is used.
+// *secrets is the caller's to wipe, whatever the result. -1: EXIT_CODE_CONFIG, or
+// EXIT_CODE_PERMISSION for a secret's mode.
+struct redis_secrets {
+    struct buf url, password, sentinel;
+};
 int config_redis_options(struct redis_options *o, const struct config *c,
-                         struct buf *secret, struct err *err);
+                         struct redis_secrets *secrets, struct err *err);
+void redis_secrets_wipe(struct redis_secrets *s);
 
 #endif

@@ -7,6 +7,7 @@
 #include "edge/redis.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -147,12 +148,12 @@ read_url_file(struct redis_options *o, const struct config *c, struct buf *secre
 }
 
 static int
-read_password_file(struct redis_options *o, const struct config *c, struct buf *secret,
-                   struct err *err)
+read_password(struct span *password, const char *file, struct buf *secret,
+              struct err *err)
 {
-    if (file_read_secret(c->redis_password_file, 1, secret, err) < 0)
+    if (file_read_secret(file, 1, secret, err) < 0)
         return -1;
-    o->password = buf_span(secret);
+    *password = buf_span(secret);
     return 0;
 }
 
@@ -172,18 +173,27 @@ has_tls_files(const struct redis_tls *t)
 }
 
 int
-config_redis_options(struct redis_options *o, const struct config *c, struct buf *secret,
-                     struct err *err)
+config_redis_options(struct redis_options *o, const struct config *c,
+                     struct redis_secrets *secrets, struct err *err)
 {
-    buf_init(secret, SECRET_BYTES_MAX);
+    const char *password = c->redis_password_file,
+               *sentinel = c->redis_sentinel_password_file;
+
+    buf_init(&secrets->url, SECRET_BYTES_MAX);
+    buf_init(&secrets->password, SECRET_BYTES_MAX);
+    buf_init(&secrets->sentinel, SECRET_BYTES_MAX);
     *o = (struct redis_options){.url = c->redis_url,
                                 .tls = {c->redis_tls_ca_file, c->redis_tls_cert_file,
                                         c->redis_tls_key_file, c->redis_tls_server_name},
-                                .user = c->redis_user};
-    if (c->redis_url_file && read_url_file(o, c, secret, err) < 0)
+                                .user = c->redis_user,
+                                .sentinel_user = c->redis_sentinel_user};
+    if (c->redis_url_file && read_url_file(o, c, &secrets->url, err) < 0)
         return explain_redis("redis.url_file", err);
-    if (c->redis_password_file && read_password_file(o, c, secret, err) < 0)
+    if (password && read_password(&o->password, password, &secrets->password, err) < 0)
         return explain_redis("redis.password_file", err);
+    if (sentinel &&
+        read_password(&o->sentinel_password, sentinel, &secrets->sentinel, err) < 0)
+        return explain_redis("redis.sentinel.password_file", err);
     if (has_tls_files(&o->tls) && !o->url.tls)
         return err_exit(
             err, EXIT_CODE_CONFIG,
@@ -192,19 +202,32 @@ config_redis_options(struct redis_options *o, const struct config *c, struct buf
     return 0;
 }
 
+void
+redis_secrets_wipe(struct redis_secrets *s)
+{
+    buf_wipe(&s->url);
+    buf_wipe(&s->password);
+    buf_wipe(&s->sentinel);
+}
+
 struct redis *
-config_redis(const struct config *c, int64_t wait_ms, struct err *err)
+config_redis(const struct config *c, const char *tag, struct redis_find *find,
+             int64_t wait_ms, struct err *err)
 {
     struct redis_options options;
-    struct buf secret;
+    struct redis_find once = {.first = 0};
+    struct redis_secrets secrets;
     struct redis *r = NULL;
+    char key[CONFIG_TAG + sizeof "{}:account"];
 
-    if (config_redis_options(&options, c, &secret, err) == 0) {
+    if (config_redis_options(&options, c, &secrets, err) == 0) {
+        snprintf(key, sizeof key, "{%s}:account", tag ? tag : c->redis_namespace);
+        options.key = key;
         options.connect_ms = options.command_ms = wait_ms;
-        r = redis_open(&options, err);
+        r = redis_find(find ? find : &once, &options, err);
         if (!r)
             err->exit = EXIT_CODE_UNAVAILABLE;
     }
-    buf_wipe(&secret);
+    redis_secrets_wipe(&secrets);
     return r;
 }

@@ -71,6 +71,12 @@ const struct setting config_settings[] = {
      .example = "acrelay", .restart = true},
     {"redis.password_file", AT(redis_password_file), &value_file,
      "File with the Redis password.", .example = "redis-password", .restart = true},
+    {"redis.sentinel.user", AT(redis_sentinel_user), &value_name,
+     "ACL user at the sentinels; requires sentinel.password_file.", .example = "acrelay",
+     .restart = true},
+    {"redis.sentinel.password_file", AT(redis_sentinel_password_file), &value_file,
+     "File with the password of the sentinels, which redis.password_file is not sent to.",
+     .example = "sentinel-password", .restart = true},
     {"redis.tls.ca_file", AT(redis_tls_ca_file), &value_pem,
      "File with the certificate authorities (PEM) that sign the server's certificate, "
      "instead of those of the system.",
@@ -288,6 +294,13 @@ check_partners(struct reading *r, const struct config *c)
 {
     if (c->redis_user && !c->redis_password_file)
         report(r, ERROR, "redis.user", "", "a user also requires redis.password_file");
+    if (c->redis_sentinel_user && !c->redis_sentinel_password_file)
+        report(r, ERROR, "redis.sentinel.user", "",
+               "a user also requires redis.sentinel.password_file");
+    if (c->redis_sentinel_password_file && !c->redis_url_file &&
+        c->redis_url.kind != REDIS_SENTINEL)
+        report(r, ERROR, "redis.sentinel.password_file", "",
+               "redis.url has no sentinels: redis+sentinel://HOST:PORT,HOST:PORT/MASTER");
     if (c->account_api_token_file && !c->account_api_url)
         report(r, ERROR, "account.api_token_file", "",
                "a token also requires account.api_url");

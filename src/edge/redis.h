@@ -47,6 +47,9 @@ struct redis_options {
     struct redis_tls tls; // where url.tls is set
     const char *user;     // NULL or "": the default user
     struct span password;
+    const char *key; // of REDIS_CLUSTER: one of ours, whose node is meant
+    const char *sentinel_user;
+    struct span sentinel_password;
     // Called with the socket once it is connected, before the first command, so that another thread
     // can end a blocked call with shutdown(2); and -1 before redis_open closes it, when it
     // fails after that. May be NULL.

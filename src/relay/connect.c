@@ -45,7 +45,7 @@ connect_report(struct relay *r, enum reply reply, const char *format, ...)
         r->connection.down_ms = clock_mono_ms();
     once_report(&r->connection.trouble, stop || fenced ? LOG_LEVEL_ALARM : LOG_LEVEL_WARN,
                 "relay: %s; deliveries wait in the journal for Redis at %s", raw,
-                r->connection.address);
+                r->connection.find.address);
     return reply;
 }
 
@@ -54,9 +54,7 @@ static enum reply
 report_error(struct relay *r, enum reply reply, struct span message)
 {
     connect_report(r, reply, "Redis says: %.*s", (int)message.len, message.at);
-    if (reply == REPLY_MOVED &&
-        !reply_moved(message, r->connection.moved_host, sizeof r->connection.moved_host,
-                     &r->connection.moved_port))
+    if (reply == REPLY_MOVED && !redis_find_follow(&r->connection.find, message))
         return REPLY_UNKNOWN;
     return reply;
 }
@@ -138,23 +136,17 @@ static enum reply
 open_connection(struct relay *r)
 {
     struct redis_options o = r->settings.redis;
+    char key[SCRIPT_KEY];
     struct err err;
 
     o.connected = record_fd;
     o.context = r;
     o.connect_ms = r->times.connect;
     o.command_ms = poll_limit_ms(r); // for AUTH and SELECT
-    if (r->connection.moved_port) {
-        o.url.hosts_len = 1;
-        o.url.hosts[0].port = r->connection.moved_port;
-        if (*r->connection.moved_host)
-            snprintf(o.url.hosts[0].name, REDIS_HOST, "%s", r->connection.moved_host);
-    }
-    relay_address(&o, r->connection.address);
-    r->redis = redis_open(&o, &err);
+    o.key = script_key(key, r->script.namespace, SPAN("account")).at;
+    r->redis = redis_find(&r->connection.find, &o, &err);
     if (r->redis)
         return REPLY_DONE;
-    r->connection.moved_port = 0;
     return connect_report(r, err.kind == ERR_INPUT ? REPLY_STOP : REPLY_UNKNOWN, "%s",
                           err.text);
 }
@@ -189,7 +181,6 @@ check_role(struct relay *r, const struct redis_reply *reply)
     struct span role = redis_value(redis_reply_at(reply, 0)).text;
     if (span_is(role, "master"))
         return REPLY_DONE;
-    r->connection.moved_port = 0;
     return connect_report(r, REPLY_ELSEWHERE, "this Redis is a %.*s, not the master",
                           (int)role.len, role.at);
 }
@@ -390,7 +381,7 @@ is_among_new(const struct relay *r, uint64_t sequence,
 static void
 handle_rewind(struct relay *r, const struct found *f, const struct journal_status *status)
 {
-    const char *redis = r->connection.address;
+    const char *redis = r->connection.find.address;
     uint64_t sequence = f->sequence;
 
     if (r->status.known ? sequence >= r->cursor : !f->absent)

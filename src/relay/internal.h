@@ -12,12 +12,7 @@
 #include <stdatomic.h>
 
 // Of the configuration, and of the metrics' table in tools.c.
-enum {
-    RELAY_STREAMS_MAX = 128,
-    RELAY_NAME = 64,
-    RELAY_ADDRESS = 264,
-    RELAY_HOUR_MS = 3600000
-};
+enum { RELAY_STREAMS_MAX = 128, RELAY_NAME = 64, RELAY_HOUR_MS = 3600000 };
 
 enum relay_metric {
     RELAY_BATCHES,
@@ -42,15 +37,14 @@ enum relay_metric {
 };
 extern struct metric relay_metrics[RELAY_METRICS];
 
-// tools.c: an error reply of Redis by its first word; and an address for people.
+// tools.c: an error reply of Redis by its first word.
 void relay_count_error(const char *word);
-void relay_address(const struct redis_options *o, char to[RELAY_ADDRESS]);
 
 // A configuration that is held, and what is made of it.
 struct relay_settings {
     struct config *config; // NULL: none
     struct redis_options redis;
-    struct buf password;
+    struct redis_secrets secrets;
 };
 
 // What is sent in the place of a record that Redis does not take.
@@ -103,11 +97,7 @@ struct relay {
     // connect.c
     struct redis *redis; // NULL: no connection
     struct {
-        // Where MOVED sent us; "": the same host. A node that is gone or no master is no place to
-        // insist on: then the port is 0, and the next try asks the first one.
-        char address[RELAY_ADDRESS]; // of the Redis that was asked last, for people
-        char moved_host[256];
-        uint16_t moved_port;
+        struct redis_find find;
         bool role_hidden;  // Redis does not let us ask for it
         int64_t polled_ms; // when Redis was polled last, 0: it must be
         int64_t heard_ms;  // when it last answered a poll or a batch

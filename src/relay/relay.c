@@ -62,8 +62,8 @@ wait_for_records(struct relay *r)
 static int
 read_settings(struct relay_settings *s, struct config *c, struct err *err)
 {
-    if (config_redis_options(&s->redis, c, &s->password, err) < 0) {
-        buf_wipe(&s->password);
+    if (config_redis_options(&s->redis, c, &s->secrets, err) < 0) {
+        redis_secrets_wipe(&s->secrets);
         return -1;
     }
     s->config = config_hold(c);
@@ -74,7 +74,7 @@ static void
 release_settings(struct relay_settings *s)
 {
     config_release(s->config);
-    buf_wipe(&s->password);
+    redis_secrets_wipe(&s->secrets);
     *s = (struct relay_settings){0};
 }
 
@@ -106,7 +106,7 @@ report_resumed(struct relay *r)
     if (r->connection.down_ms)
         log_info("relay: publishing to Redis at %s resumed after %lld ms, %llu records "
                  "queued",
-                 r->connection.address,
+                 r->connection.find.address,
                  (long long)(clock_mono_ms() - r->connection.down_ms),
                  (unsigned long long)r->connection.waiting);
     r->connection.down_ms = 0;

@@ -352,7 +352,7 @@ static const struct {
     {"NOREPLICAS", REPLY_WAIT},
     {"CLUSTERDOWN", REPLY_WAIT},
     {"TRYAGAIN", REPLY_WAIT},
-    // A slot on its way to another node: MOVED follows when it has arrived.
+    // A slot on its way to another node (redis_find.c): MOVED follows when it has arrived.
     {"ASK", REPLY_WAIT},
     {"READONLY", REPLY_ELSEWHERE},
     {"MASTERDOWN", REPLY_ELSEWHERE},
@@ -401,25 +401,4 @@ reply_of(struct span text, bool inside, char to[REPLY_WORD])
             return replies[i].reply;
     }
     return inside && span_is(word, "ERR") ? REPLY_REFUSED : REPLY_UNKNOWN;
-}
-
-bool
-reply_moved(struct span text, char *host, size_t host_size, uint16_t *port)
-{
-    uint64_t number;
-
-    if (!span_is(span_cut(&text, ' '), "MOVED"))
-        return false;
-    (void)span_cut(&text, ' '); // the slot
-    // The last colon: an IPv6 address has colons of its own.
-    size_t colon = text.len;
-    while (colon > 0 && text.at[colon - 1] != ':')
-        colon--;
-    if (colon == 0 || colon > host_size ||
-        !text_number(&number, span_from(text, colon), UINT16_MAX) || number == 0)
-        return false;
-    memcpy(host, text.at, colon - 1);
-    host[colon - 1] = '\0';
-    *port = (uint16_t)number;
-    return true;
 }

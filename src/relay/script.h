@@ -32,10 +32,6 @@ enum reply {
 enum { REPLY_WORD = 32 };
 enum reply reply_of(struct span text, bool inside, char word[REPLY_WORD]);
 
-// reply_moved reads "MOVED slot host:port" into host[host_size] and port; an empty host
-// means the one we are connected to. False when it is anything else.
-bool reply_moved(struct span text, char *host, size_t host_size, uint16_t *port);
-
 enum {
     SCRIPT_RECORDS_MAX = 256,
     SCRIPT_BYTES_MAX =

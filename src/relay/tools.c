@@ -66,21 +66,6 @@ relay_count_error(const char *word)
                1);
 }
 
-// --- for people ------------------------------------------------------------------------------
-
-void
-relay_address(const struct redis_options *o, char to[RELAY_ADDRESS])
-{
-    const struct redis_host *host = &o->url.hosts[0];
-    bool brackets = strchr(host->name, ':');
-
-    if (o->url.hosts_len == 0)
-        snprintf(to, RELAY_ADDRESS, "%s", o->url.path);
-    else
-        snprintf(to, RELAY_ADDRESS, brackets ? "[%s]:%u" : "%s:%u", host->name,
-                 host->port);
-}
-
 // --- an entry once more --------------------------------------------------------------------
 
 int

@@ -75,7 +75,8 @@ struct worker_redis {
     const struct config *config;
     bool quiet; // of a command that can do without: nothing is logged, and once Redis did
                 // not answer it is not asked again
-    struct redis *redis;  // NULL: not connected, or away
+    struct redis *redis; // NULL: not connected, or away
+    struct redis_find find;
     unsigned connections; // that were made
     bool away;
     const char *refused; // the command whose refusal was logged, NULL: none

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "edge/redis.h"
+#include "relay/script.h"
 
 #include <cjson/cJSON.h>
 #include <inttypes.h>
@@ -43,7 +44,7 @@ worker_redis_connect(struct worker_redis *r)
         return true;
     if (r->quiet && r->away)
         return false;
-    r->redis = config_redis(r->config, 0, &err);
+    r->redis = config_redis(r->config, NULL, &r->find, 0, &err);
     if (!r->redis) {
         fail(r, &err);
         return false;
@@ -86,16 +87,35 @@ take_reply(struct worker_redis *r, const char *what, const struct redis_reply *r
     return reply;
 }
 
+// is_elsewhere: another server is to be asked (after a failover, or the move of a slot), and nothing
+// was executed. MOVED says which one.
+static bool
+is_elsewhere(struct worker_redis *r, const struct redis_reply *reply)
+{
+    struct span text = redis_value(reply).text;
+
+    if (redis_value(reply).kind != REDIS_ERROR)
+        return false;
+    enum reply means = reply_of(text, false, NULL);
+    return means == REPLY_MOVED ? redis_find_follow(&r->find, text)
+                                : means == REPLY_ELSEWHERE;
+}
+
 const struct redis_reply *
 worker_redis_send(struct worker_redis *r, const char *what, const struct span *head,
                   size_t n, const struct redis_args *more)
 {
+    const struct redis_reply *reply = NULL;
     struct err err = {0};
 
-    if (!worker_redis_connect(r))
-        return NULL;
-    bool sent = redis_send(r->redis, head, n, more, &err) == 0;
-    return take_reply(r, what, sent ? redis_receive(r->redis, &err) : NULL, &err);
+    for (int tries = 0; tries < 2 && worker_redis_connect(r); tries++) {
+        bool sent = redis_send(r->redis, head, n, more, &err) == 0;
+        reply = sent ? redis_receive(r->redis, &err) : NULL;
+        if (tries > 0 || !is_elsewhere(r, reply))
+            return take_reply(r, what, reply, &err);
+        worker_redis_close(r);
+    }
+    return NULL;
 }
 
 const struct redis_reply *

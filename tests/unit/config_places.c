@@ -125,7 +125,8 @@ Test(config_places, says_what_is_wrong_with_sentinels_clusters_and_tls)
 
 // The URL that a file holds, or what is wrong with it.
 static struct redis_options
-read_secret_url(const char *url, const char *more, struct buf *secret, struct err *err)
+read_secret_url(const char *url, const char *more, struct redis_secrets *secret,
+                struct err *err)
 {
     char line[200];
 
@@ -143,7 +144,7 @@ read_secret_url(const char *url, const char *more, struct buf *secret, struct er
 
 Test(config_places, takes_a_redis_with_its_password_from_a_file)
 {
-    struct buf secret;
+    struct redis_secrets secret;
     struct err err;
     struct redis_options o =
         read_secret_url("rediss://default:p%40ss%2f%25@h.example:1/2", "", &secret, &err);
@@ -153,10 +154,10 @@ Test(config_places, takes_a_redis_with_its_password_from_a_file)
     cr_expect(span_is(o.password, "p@ss/%"));
     cr_expect_str_eq(o.url.hosts[0].name, "h.example");
     cr_expect(o.url.tls && o.url.database == 2 && o.url.hosts[0].port == 1);
-    buf_wipe(&secret);
+    redis_secrets_wipe(&secret);
     o = read_secret_url("redis://:only@h", "", &secret, &err);
     cr_expect(!o.user && span_is(o.password, "only"));
-    buf_wipe(&secret);
+    redis_secrets_wipe(&secret);
 }
 
 Test(config_places, shows_nothing_of_a_url_in_a_file)
@@ -171,13 +172,13 @@ Test(config_places, shows_nothing_of_a_url_in_a_file)
         {"redis://me:hunter2@h", ", tls: {server_name: n}", "rediss://"}};
 
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
-        struct buf secret;
+        struct redis_secrets secret;
         struct err err;
         (void)read_secret_url(urls[i][0], urls[i][1], &secret, &err);
         cr_expect(strstr(err.text, urls[i][2]), "%s: %s", urls[i][0], err.text);
         cr_expect(!strstr(err.text, "ter2"), "%s", err.text);
         cr_expect_eq(err.exit, EXIT_CODE_CONFIG);
-        buf_wipe(&secret);
+        redis_secrets_wipe(&secret);
     }
 }
 

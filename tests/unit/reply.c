@@ -77,23 +77,3 @@ Test(reply, word_is_safe_to_count_by)
     reply_of(SPAN("ABCDEFGHIJABCDEFGHIJABCDEFGHIJAB"), false, word);
     cr_expect_str_eq(word, "other");
 }
-
-Test(reply, moved_says_where_to)
-{
-    char host[32];
-    uint16_t port = 0;
-
-    cr_assert(reply_moved(SPAN("MOVED 3999 10.0.0.7:6381"), host, sizeof host, &port));
-    cr_expect_str_eq(host, "10.0.0.7");
-    cr_expect_eq(port, 6381);
-    cr_assert(reply_moved(SPAN("MOVED 1 fe80::1:7000"), host, sizeof host, &port));
-    cr_expect_str_eq(host, "fe80::1");
-    cr_assert(reply_moved(SPAN("MOVED 1 :7000"), host, sizeof host, &port));
-    cr_expect_str_eq(host, "");
-    cr_expect_not(reply_moved(SPAN("MOVED 1 host"), host, sizeof host, &port));
-    cr_expect_not(reply_moved(SPAN("MOVED 1 host:0"), host, sizeof host, &port));
-    cr_expect_not(reply_moved(SPAN("MOVED 1 host:65536"), host, sizeof host, &port));
-    cr_expect_not(reply_moved(SPAN("ASK 1 host:6379"), host, sizeof host, &port));
-    cr_expect_not(reply_moved(SPAN("MOVED 1 a-name-that-is-longer-than-the-room:6379"),
-                              host, sizeof host, &port));
-}
