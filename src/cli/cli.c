@@ -208,8 +208,10 @@ cli_reply(const struct redis_reply *reply, struct err *err)
 }
 
 struct redis *
-cli_redis(const struct cli *c, struct err *err)
+cli_redis_at(const struct cli *c, const char *tag, struct err *err)
 {
+    (void)tag; // one server has all of them
+
     // Whoever is the receiver's user could name any file of root's in that copy.
     if (c->is_last_good && c->config->redis_password_file && geteuid() == 0) {
         err_exit(err, EXIT_CODE_CONFIG,
@@ -226,74 +228,10 @@ cli_redis(const struct cli *c, struct err *err)
     return r;
 }
 
-// `data` is JSON by contract; what somebody else put there goes out as a string.
-static bool
-is_json(struct span s)
+struct redis *
+cli_redis(const struct cli *c, struct err *err)
 {
-    struct buf unused;
-
-    buf_init(&unused, s.len + 1);
-    bool ok = json_compact(&unused, s) == NULL;
-    buf_release(&unused);
-    return ok;
-}
-
-void
-cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw)
-{
-    output_text("id", id);
-    for (size_t i = 0; i + 1 < redis_value(fields).len; i += 2) {
-        char name[64];
-        struct span value = redis_value(redis_reply_at(fields, i + 1)).text;
-        struct span field = redis_value(redis_reply_at(fields, i)).text;
-        text_escape(name, sizeof name, field);
-        if (span_is(field, "raw") && raw.len > 0)
-            value = raw;
-        if (span_is(field, "data") && is_json(value))
-            output_json("data", "%.*s", (int)value.len, value.at);
-        else if (!strpbrk(name, "\"\\"))
-            output_text(name, value);
-    }
-}
-
-static struct span
-find_field(const struct redis_reply *fields, const char *name)
-{
-    for (size_t i = 0; i + 1 < redis_value(fields).len; i += 2)
-        if (span_is(redis_value(redis_reply_at(fields, i)).text, name))
-            return redis_value(redis_reply_at(fields, i + 1)).text;
-    return (struct span){"", 0};
-}
-
-// What stands between the quotes of a string.
-static struct span
-unquote(struct span s)
-{
-    return s.len > 1 && s.at[0] == '"' ? span_make(s.at + 1, s.len - 2) : s;
-}
-
-// An attribute of a structured event; nothing is escaped in those that acrelay writes.
-static struct span
-find_attribute(struct span event, const char *attribute)
-{
-    struct span name, value;
-
-    while (json_next(&event, &name, &value))
-        if (span_is(unquote(name), attribute))
-            return unquote(value);
-    return (struct span){"", 0};
-}
-
-struct span
-cli_field(const struct redis_reply *fields, const char *name)
-{
-    struct span value = find_field(fields, name);
-    bool inside = value.len == 0 && strncmp(name, "ce_", 3) == 0 &&
-                  span_is(find_field(fields, "content-type"), ENTRY_STRUCTURED_TYPE);
-    struct span event = inside ? find_field(fields, "data") : value;
-
-    // What somebody else put there may be anything.
-    return inside && is_json(event) ? find_attribute(event, name + 3) : value;
+    return cli_redis_at(c, c->config->redis_namespace, err);
 }
 
 // --- posting ----------------------------------------------------------------------------

@@ -62,6 +62,31 @@ const char *cli_directory(struct cli *c, struct err *err);
 // the address, and whose exit code is what Redis's words mean.
 struct redis *cli_redis(const struct cli *c, struct err *err);
 
+// cli_redis_at is cli_redis for the keys under a tag: in a cluster they may lie on another node.
+struct redis *cli_redis_at(const struct cli *c, const char *tag, struct err *err);
+
+// The tags under which streams lie: those of redis.partitions, then those that an earlier number of
+// partitions has used and whose streams may still hold something. Each has a connection of its own,
+// opened when it is asked for.
+enum { TAGS_MAX = CONFIG_PARTITIONS_MAX + 1 };
+struct tags {
+    const struct cli *cli;
+    size_t len, configured;
+    char at[TAGS_MAX][CONFIG_TAG]; // without braces
+    struct redis *redis[TAGS_MAX]; // NULL: not connected
+};
+
+// tags_open asks Redis for them; -1 with *err when all of it is away. tags_of_namespace is the one of the
+// worker's keys and the commands, and asks nothing. tags_close closes all connections.
+int tags_open(struct tags *t, const struct cli *c, struct err *err);
+void tags_of_namespace(struct tags *t, const struct cli *c);
+void tags_close(struct tags *t);
+
+// tags_redis gives the connection of tag i, a new one where there is none or it is dead; NULL with
+// *err. tags_find finds a tag by its name, -1: there is none.
+struct redis *tags_redis(struct tags *t, size_t i, struct err *err);
+int tags_find(const struct tags *t, struct span tag);
+
 // cli_reply gives the reply; NULL when it is missing or an error, and *err says so, with the exit
 // code that Redis's words mean. cli_ask is redis_ask with that.
 const struct redis_reply *cli_reply(const struct redis_reply *reply, struct err *err);
@@ -83,8 +108,12 @@ const struct redis_advice *cli_redis_advice(const char *text);
 void cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw);
 struct span cli_field(const struct redis_reply *fields, const char *name);
 
-// cli_print_result prints the result of a command (acrelay-commands(7)), and ActiveCampaign's
+// cli_type is a ce_type without "com.activecampaign.".
+struct span cli_type(struct span type);
+
+// cli_print_event prints a line for people. cli_print_result prints the result of a command (acrelay-commands(7)), and ActiveCampaign's
 // answer `with_data`; JSON has that always.
+void cli_print_event(const struct redis_reply *fields, bool with_data);
 void cli_print_result(struct span id, const struct redis_reply *fields, bool with_data);
 
 // --- commands -------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
-// tail: events as they reach the stream; results: what became of commands, in the same way. Without --group it only reads (XREAD); with --group
-// it is a consumer like any other, acknowledges what it has shown, and takes over first what
-// it had read before and not acknowledged.
+// tail: events as they reach the stream; results: what became of commands, in the same way. Without
+// --group it only reads (XREAD); with --group it is a consumer like any other, acknowledges what it
+// has shown, and takes over first what it had read before and not acknowledged. Partitions are read
+// in turn, each from its own place: their entries are shown as they are found.
 //
 // Once it has read, it ends only with its reader, a signal, or --count: when Redis goes away,
-// comes back empty or with an older state, it says so on stderr and goes on.
+// comes back empty or with an older state, it says so on stderr and goes on, and so it does when one
+// of several partitions is away.
 #include "base/clock.h"
 #include "base/text.h"
 #include "cli/cli.h"
@@ -15,19 +17,30 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { ID_TEXT = 64, RETRY_MS = 1000 };
+enum { ID_TEXT = 64, RETRY_MS = 1000, IDLE_MS = 100, BLOCK_MS = 1000, TURN_MS = 200 };
 
-struct tail {
-    struct cli *cli;
-    struct redis *redis;
+// The stream in one partition.
+struct part {
+    const char *tag;
+    struct redis *redis; // NULL: to be connected
     char key[SCRIPT_KEY];
     char last[ID_TEXT];       // the next read starts after this id
     char shown_last[ID_TEXT]; // of a group: printed, and perhaps not acknowledged yet
-    bool reads;               // has read once: from here on trouble is waited for
-    bool pending;  // of a group: what was read before and not acknowledged comes first
-    bool anchored; // `last` is an entry's that was there
-    bool results;  // it is a stream of them
-    bool ends;     // where nothing more has come yet
+    bool reads;               // has read once
+    bool pending;     // of a group: what was read before and not acknowledged comes first
+    bool anchored;    // `last` is an entry's that was there
+    int64_t retry_ms; // after trouble: when to try again
+    struct err trouble; // that was reported; "": none
+};
+
+struct tail {
+    struct cli *cli;
+    struct tags tags;
+    struct part at[TAGS_MAX];
+    size_t len;
+    bool reads;   // has read once: from here on trouble is waited for
+    bool results; // it is a stream of them
+    bool ends;    // where nothing more has come yet
     const char *group, *type, *hook;
     uint64_t shown, max;
     bool data;
@@ -42,14 +55,6 @@ stop(int signal)
     stopped = 1;
 }
 
-static struct span
-without_prefix(struct span type)
-{
-    struct span prefix = SPAN("com.activecampaign.");
-
-    return span_starts(type, prefix) ? span_from(type, prefix.len) : type;
-}
-
 static bool
 is_wanted(const struct tail *t, const struct redis_reply *fields)
 {
@@ -58,89 +63,31 @@ is_wanted(const struct tail *t, const struct redis_reply *fields)
 
     while (span_find(source, '/') < source.len)
         source = span_from(source, span_find(source, '/') + 1);
-    return (!t->type || span_is(without_prefix(type), t->type) ||
-            span_is(type, t->type)) &&
+    return (!t->type || span_is(cli_type(type), t->type) || span_is(type, t->type)) &&
            (!t->hook || span_is(source, t->hook));
 }
 
 static void
-print_cell(enum output_color color, struct span s, int width)
-{
-    char text[128];
-
-    size_t len = text_escape(text, sizeof text, s);
-    printf("%s%-*s%s  ", output_color(color), len < sizeof text ? width : 0, text,
-           output_color(OUTPUT_PLAIN));
-}
-
-// Receipt in local hours would differ from machine to machine: UTC as in the stream.
-static void
-print_line(const struct tail *t, const struct redis_reply *fields)
-{
-    print_cell(OUTPUT_FAINT, span_to(cli_field(fields, "ce_recordedtime"), 19), 19);
-    print_cell(OUTPUT_STRONG, without_prefix(cli_field(fields, "ce_type")), 22);
-    print_cell(OUTPUT_PLAIN, cli_field(fields, "ce_subject"), 14);
-    output_print(cli_field(fields, "ce_source"), 80);
-    if (span_is(cli_field(fields, "ce_repeat"), "1"))
-        printf("  %srepeat%s", output_color(OUTPUT_WARNING), output_color(OUTPUT_PLAIN));
-    if (cli_field(fields, "ce_replay").len)
-        printf("  %sreplay%s", output_color(OUTPUT_WARNING), output_color(OUTPUT_PLAIN));
-    if (t->data) {
-        fputs("\n    ", stdout);
-        output_print(cli_field(fields, "data"), 0);
-    }
-    putchar('\n');
-}
-
-void
-cli_print_result(struct span id, const struct redis_reply *fields, bool with_data)
-{
-    struct span type = cli_field(fields, "ce_type"), prefix = SPAN("result.");
-    bool ok = span_is(cli_field(fields, "outcome"), "ok");
-
-    if (output.json) {
-        cli_add_entry(id, fields, SPAN(""));
-        output_line(stdout);
-        return;
-    }
-    type = without_prefix(type);
-    type = span_starts(type, prefix) ? span_from(type, prefix.len) : type;
-    print_cell(OUTPUT_FAINT, span_to(cli_field(fields, "ce_time"), 19), 19);
-    print_cell(ok ? OUTPUT_OK : OUTPUT_BAD, cli_field(fields, "outcome"), 10);
-    print_cell(OUTPUT_PLAIN, cli_field(fields, "status"), 3);
-    print_cell(OUTPUT_STRONG, type, 24);
-    print_cell(OUTPUT_PLAIN, cli_field(fields, "ce_subject"), 14);
-    output_print(cli_field(fields, "ce_id"), 80);
-    if (span_is(cli_field(fields, "repeat"), "1"))
-        printf("  %srepeat%s", output_color(OUTPUT_WARNING), output_color(OUTPUT_PLAIN));
-    if (cli_field(fields, "detail").len) {
-        fputs("\n    ", stdout);
-        output_print(cli_field(fields, "detail"), 0);
-    }
-    if (with_data && cli_field(fields, "data").len) {
-        fputs("\n    ", stdout);
-        output_print(cli_field(fields, "data"), 0);
-    }
-    putchar('\n');
-}
-
-static void
-print_entry(const struct tail *t, struct span id, const struct redis_reply *fields)
+print_entry(const struct tail *t, const struct part *p, struct span id,
+            const struct redis_reply *fields)
 {
     if (t->results) {
         cli_print_result(id, fields, t->data);
     } else if (output.json) {
+        if (t->len > 1)
+            output_text("partition", span_of(p->tag));
         cli_add_entry(id, fields, SPAN(""));
         output_line(stdout);
     } else {
-        print_line(t, fields);
+        cli_print_event(fields, t->data);
     }
 }
 
 // The reply is gone with the next command, so with a group entries are read one by one: each
 // is acknowledged when it is written.
 static int
-take_entries(struct tail *t, const struct redis_reply *entries, struct err *err)
+take_entries(struct tail *t, struct part *p, const struct redis_reply *entries,
+             struct err *err)
 {
     size_t n = redis_value(entries).len;
 
@@ -148,35 +95,37 @@ take_entries(struct tail *t, const struct redis_reply *entries, struct err *err)
         const struct redis_reply *entry = redis_reply_at(entries, i);
         const struct redis_reply *fields = redis_reply_at(entry, 1);
         struct span id = redis_value(redis_reply_at(entry, 0)).text;
-        snprintf(t->last, sizeof t->last, "%.*s", (int)id.len, id.at);
-        t->anchored = true;
+        snprintf(p->last, sizeof p->last, "%.*s", (int)id.len, id.at);
+        p->anchored = true;
         // A pending entry that was trimmed meanwhile has no fields any more; one whose
         // acknowledgement was cut off has been shown.
         if (redis_value(fields).len > 0 && is_wanted(t, fields) &&
-            !(t->group && span_is(id, t->shown_last))) {
+            !(t->group && span_is(id, p->shown_last))) {
             t->shown++;
-            print_entry(t, id, fields);
+            print_entry(t, p, id, fields);
         }
-        snprintf(t->shown_last, sizeof t->shown_last, "%s", t->last);
+        snprintf(p->shown_last, sizeof p->shown_last, "%s", p->last);
     }
     if (fflush(stdout) != 0 || ferror(stdout))
         return err_errno(err, "cannot write");
-    if (t->group && n > 0 && !cli_ask(t->redis, err, "XACK", t->key, t->group, t->last))
+    if (t->group && n > 0 && !cli_ask(p->redis, err, "XACK", p->key, t->group, p->last))
         return -1;
     return n > 0;
 }
 
 static const struct redis_reply *
-read_next(struct tail *t, const char *from, struct err *err)
+read_next(struct tail *t, struct part *p, const char *from, struct err *err)
 {
-    char consumer[80];
+    size_t block_ms = t->len == 1 ? BLOCK_MS : TURN_MS / t->len;
+    char consumer[80], block[24];
 
+    snprintf(block, sizeof block, "%zu", t->ends ? 1 : block_ms);
     if (!t->group)
-        return redis_ask(t->redis, err, "XREAD", "COUNT", "100", "BLOCK",
-                         t->ends ? "1" : "1000", "STREAMS", t->key, from, NULL);
+        return redis_ask(p->redis, err, "XREAD", "COUNT", "100", "BLOCK", block,
+                         "STREAMS", p->key, from, NULL);
     snprintf(consumer, sizeof consumer, "acrelay-tail-%lu", (unsigned long)getuid());
-    return redis_ask(t->redis, err, "XREADGROUP", "GROUP", t->group, consumer, "COUNT",
-                     "1", "BLOCK", "1000", "STREAMS", t->key, from, NULL);
+    return redis_ask(p->redis, err, "XREADGROUP", "GROUP", t->group, consumer, "COUNT",
+                     "1", "BLOCK", block, "STREAMS", p->key, from, NULL);
 }
 
 // A reader that has closed its end; without an event no write would show it.
@@ -188,30 +137,30 @@ is_reader_gone(void)
     return poll(&out, 1, 0) == 1 && out.revents & POLLERR;
 }
 
-// 1 when entries came, 0 when none did within a second, -1.
+// 1 when entries came, 0 when none did in its time, -1.
 static int
-step(struct tail *t, const char *from, struct err *err)
+step(struct tail *t, struct part *p, const char *from, struct err *err)
 {
-    const struct redis_reply *reply = cli_reply(read_next(t, from, err), err);
+    const struct redis_reply *reply = cli_reply(read_next(t, p, from, err), err);
 
     if (!reply)
         return -1;
-    t->reads = true;
-    return take_entries(t, redis_reply_at(redis_reply_at(reply, 0), 1), err);
+    t->reads = p->reads = true;
+    return take_entries(t, p, redis_reply_at(redis_reply_at(reply, 0), 1), err);
 }
 
 // "$" would lose what comes between two reads: the newest id is asked for once.
 static int
-find_end(struct tail *t, struct err *err)
+find_end(struct part *p, struct err *err)
 {
     const struct redis_reply *reply =
-        cli_ask(t->redis, err, "XREVRANGE", t->key, "+", "-", "COUNT", "1");
+        cli_ask(p->redis, err, "XREVRANGE", p->key, "+", "-", "COUNT", "1");
 
     if (!reply)
         return -1;
     struct span id = redis_value(redis_reply_at(redis_reply_at(reply, 0), 0)).text;
-    t->anchored = id.len > 0;
-    snprintf(t->last, sizeof t->last, "%.*s", id.len ? (int)id.len : 1,
+    p->anchored = id.len > 0;
+    snprintf(p->last, sizeof p->last, "%.*s", id.len ? (int)id.len : 1,
              id.len ? id.at : "0");
     return 0;
 }
@@ -230,70 +179,69 @@ is_before(const char *a, const char *b)
 // one (flushed), or an older one (a failover, a backup): what comes after its end is new, also
 // where Redis's clock was set back.
 static int
-check_end(struct tail *t, struct err *err)
+check_end(struct part *p, struct err *err)
 {
     const struct redis_reply *reply =
-        t->anchored ? redis_ask(t->redis, err, "XINFO", "STREAM", t->key, NULL) : NULL;
+        p->anchored ? redis_ask(p->redis, err, "XINFO", "STREAM", p->key, NULL) : NULL;
     bool absent = span_starts(redis_value(reply).text, SPAN("ERR no such key"));
     struct span end = cli_field(reply, "last-generated-id");
     char newest[ID_TEXT] = "0";
 
-    if (!t->anchored || span_starts(redis_value(reply).text, SPAN("NOPERM")))
+    if (!p->anchored || span_starts(redis_value(reply).text, SPAN("NOPERM")))
         return 0; // without the right it is believed to be the same
     if (!absent && !cli_reply(reply, err))
         return -1;
     if (end.len)
         snprintf(newest, sizeof newest, "%.*s", (int)end.len, end.at);
-    if (!is_before(newest, t->last))
+    if (!is_before(newest, p->last))
         return 0;
-    fprintf(stderr, "acrelay: %s %s: continuing with new entries\n", t->key,
+    fprintf(stderr, "acrelay: %s %s: continuing with new entries\n", p->key,
             absent ? "is gone" : "has lost its newest entries");
-    memcpy(t->last, newest, sizeof t->last);
-    t->anchored = !absent;
+    memcpy(p->last, newest, sizeof p->last);
+    p->anchored = !absent;
     return 0;
 }
 
 static int
-make_group(struct tail *t, struct err *err)
+make_group(const struct tail *t, struct part *p, struct err *err)
 {
-    const struct redis_reply *reply = redis_ask(t->redis, err, "XGROUP", "CREATE", t->key,
+    const struct redis_reply *reply = redis_ask(p->redis, err, "XGROUP", "CREATE", p->key,
                                                 t->group, "0", "MKSTREAM", NULL);
 
-    t->pending = true;
-    snprintf(t->last, sizeof t->last, "0");
+    p->pending = true;
+    snprintf(p->last, sizeof p->last, "0");
     if (span_starts(redis_value(reply).text, SPAN("BUSYGROUP")))
         return 0;
     if (!cli_reply(reply, err))
         return -1;
-    if (t->reads)
+    if (p->reads)
         fprintf(stderr, "acrelay: group %s was gone and has been created again at 0\n",
                 t->group);
     return 0;
 }
 
 static int
-connect_to(struct tail *t, struct err *err)
+connect_to(struct tail *t, struct part *p, struct err *err)
 {
-    redis_close(t->redis);
-    t->redis = cli_redis(t->cli, err);
-    if (!t->redis)
+    p->redis = tags_redis(&t->tags, (size_t)(p - t->at), err);
+    if (!p->redis)
         return -1;
     if (t->group)
-        return make_group(t, err);
-    return t->last[0] ? check_end(t, err) : find_end(t, err);
+        return make_group(t, p, err);
+    return p->last[0] ? check_end(p, err) : find_end(p, err);
 }
 
 // What is shown next: of a group first what it had read before and not acknowledged.
 static int
-read_on(struct tail *t, struct err *err)
+read_on(struct tail *t, struct part *p, struct err *err)
 {
-    if (!t->redis || t->redis->dead)
-        return connect_to(t, err);
-    int result = step(t, t->group && !t->pending ? ">" : t->last, err);
+    if (!p->redis || p->redis->dead)
+        return connect_to(t, p, err);
+    int result = step(t, p, t->group && !p->pending ? ">" : p->last, err);
     if (result != 0)
         return result;
-    t->pending = false;
-    return t->group ? 0 : check_end(t, err);
+    p->pending = false;
+    return t->group ? 0 : check_end(p, err);
 }
 
 // After trouble: the group may be gone with its stream, which no waiting mends.
@@ -305,41 +253,88 @@ is_gone(const struct err *err)
 
 // A trouble is reported once, until it changes.
 static void
-wait_for_redis(struct tail *t, const struct err *err, struct err *last_error)
+report(const struct tail *t, struct part *p, const struct err *err)
 {
-    if (strcmp(last_error->text, err->text) != 0)
-        fprintf(stderr, "acrelay: %s: waiting until this is over\n", err->text);
-    *last_error = *err;
-    redis_close(t->redis);
-    t->redis = NULL;
-    for (int i = 0; i < RETRY_MS / 100 && !stopped && !is_reader_gone(); i++)
-        clock_sleep_ms(100);
+    bool shows = t->len > 1;
+
+    if (strcmp(p->trouble.text, err->text) != 0)
+        fprintf(stderr, "acrelay: %s%s%s: waiting until this is over\n",
+                shows ? p->tag : "", shows ? ": " : "", err->text);
+    p->trouble = *err;
+    if (p->redis)
+        p->redis->dead = true;
+    p->redis = NULL;
+    p->retry_ms = clock_mono_ms() + RETRY_MS;
+}
+
+// One turn of one partition. *idle stays true where there was nothing to wait for Redis for.
+static int
+visit(struct tail *t, struct part *p, bool *idle, struct err *err)
+{
+    if (clock_mono_ms() < p->retry_ms)
+        return 0;
+    int result = read_on(t, p, err);
+    if (result >= 0) {
+        *idle = false;
+        if (p->trouble.text[0])
+            fprintf(stderr, "acrelay: Redis is back\n");
+        p->trouble.text[0] = '\0';
+        return result;
+    }
+    if (stopped)
+        return 0;
+    if (t->ends || ferror(stdout) || (!t->reads && t->len == 1))
+        return -1;
+    if (!is_gone(err) || make_group(t, p, err) < 0)
+        report(t, p, err);
+    return 0;
+}
+
+static bool
+has_all(const struct tail *t)
+{
+    for (size_t i = 0; i < t->len; i++)
+        if (!t->at[i].reads)
+            return false;
+    return true;
 }
 
 static int
 follow(struct tail *t, struct err *err)
 {
-    struct err last_error = {.text = ""};
-    int result = 0;
-
     while (t->shown < t->max && !stopped) {
-        result = read_on(t, err);
-        if (is_reader_gone())
-            return err_set(err, ERR_FATAL, "cannot write: the reader has gone");
-        if (result >= 0 && last_error.text[0]) {
-            fprintf(stderr, "acrelay: Redis is back\n");
-            last_error.text[0] = '\0';
+        bool idle = true, came = false;
+        for (size_t i = 0; i < t->len && t->shown < t->max; i++) {
+            int result = visit(t, &t->at[i], &idle, err);
+            if (is_reader_gone())
+                return err_set(err, ERR_FATAL, "cannot write: the reader has gone");
+            if (result < 0)
+                return -1;
+            came |= result > 0;
         }
-        if (result < 0 && !stopped && (!t->reads || t->ends || ferror(stdout)))
-            return -1;
-        if (result == 0 && t->ends && t->reads)
+        if (t->ends && !came && has_all(t))
             return 0;
-        if (result < 0 && is_gone(err) && make_group(t, err) == 0)
-            continue;
-        if (result < 0)
-            wait_for_redis(t, err, &last_error);
+        if (idle && !stopped)
+            clock_sleep_ms(IDLE_MS);
     }
     return 0;
+}
+
+// What is not there at the start is reported at once, and waited for where others are.
+static int
+connect_all(struct tail *t, struct err *err)
+{
+    size_t failed = 0;
+
+    output_wait("asking Redis (%s)", t->cli->config->redis_url.text);
+    for (size_t i = 0; i < t->len; i++)
+        if (connect_to(t, &t->at[i], err) < 0) {
+            failed++;
+            if (t->len > 1)
+                report(t, &t->at[i], err);
+        }
+    output_wait_end();
+    return failed < t->len ? 0 : -1;
 }
 
 // `from` NULL: only what is new.
@@ -348,12 +343,13 @@ start(struct tail *t, const char *stream, const char *from, struct err *err)
 {
     if (from && (*from < '0' || *from > '9' || from[strspn(from, "0123456789-")]))
         return err_exit(err, EXIT_CODE_USAGE, "--from requires an entry id, such as 0");
-    snprintf(t->last, sizeof t->last, "%s", from ? from : "");
-    script_key(t->key, t->cli->config->redis_namespace, span_of(stream));
-    output_wait("asking Redis (%s)", t->cli->config->redis_url.text);
-    int result = connect_to(t, err);
-    output_wait_end();
-    return result;
+    for (size_t i = 0; i < t->len; i++) {
+        struct part *p = &t->at[i];
+        *p = (struct part){.tag = t->tags.at[i]};
+        snprintf(p->last, sizeof p->last, "%s", from ? from : "");
+        script_key(p->key, p->tag, span_of(stream));
+    }
+    return connect_all(t, err);
 }
 
 static int
@@ -376,6 +372,9 @@ prepare_tail(struct tail *t, struct err *err)
         return err_exit(err, EXIT_CODE_USAGE,
                         "--group cannot be combined with --type or --hook: events they "
                         "hide would be acknowledged without being shown");
+    if (tags_open(&t->tags, t->cli, err) < 0)
+        return -1;
+    t->len = t->tags.len;
     return start(t, stream, from, err);
 }
 
@@ -393,6 +392,8 @@ prepare_results(struct tail *t, struct err *err)
     if (strlen(service) > 63)
         return err_exit(err, EXIT_CODE_USAGE, "--service: at most 63 characters");
     snprintf(stream, sizeof stream, "results:%s", service);
+    tags_of_namespace(&t->tags, t->cli);
+    t->len = 1;
     return start(t, stream, options_text(o, "from", "0"), err);
 }
 
@@ -405,7 +406,7 @@ run(struct cli *c, int prepare(struct tail *t, struct err *err), struct err *err
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     int result = prepare(&t, err) < 0 || follow(&t, err) < 0 ? -1 : 0;
-    redis_close(t.redis);
+    tags_close(&t.tags);
     return result < 0 ? -1 : EXIT_CODE_OK;
 }
 

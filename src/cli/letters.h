@@ -1,0 +1,50 @@
+// Dead letters, of all partitions or of the commands, one at hand at a time.
+#ifndef ACRELAY_CLI_LETTERS_H
+#define ACRELAY_CLI_LETTERS_H
+
+#include "cli/cli.h"
+
+enum { LETTERS_ID = 64 };
+
+// The caller sets reason (NULL: all) and max after letters_open.
+struct letters {
+    struct cli *cli;
+    struct tags tags;
+    bool commands; // --commands: they lie in {ac}
+    const char *reason;
+    uint64_t found, max, dropped;
+    int code; // exit code of the first failure
+
+    // The partition and the letter at hand. The name is what a person gives: the entry id, where there
+    // are several partitions after "ac.2/".
+    struct redis *redis;
+    const char *tag;
+    char key[SCRIPT_KEY];
+    char id[LETTERS_ID], ce_id[LETTERS_ID], name[CONFIG_TAG + LETTERS_ID];
+    const struct redis_reply *fields; // gone with the next command on its connection
+    struct buf body;                  // when its bytes lie beside the journal
+};
+
+// What is done with the letter at hand: 0 to go on, -1 with *err.
+typedef int letters_fn(struct letters *l, struct err *err);
+
+// letters_close gives the exit code, or -1 for a result of -1; also after an open that failed.
+int letters_open(struct letters *l, struct cli *c, struct err *err);
+int letters_close(struct letters *l, int result);
+
+// letters_walk goes over all letters; one at a time where `each` asks Redis something itself. A
+// partition that is away stops no other. letters_walk_named goes over the command's arguments; one
+// that fails stops no other. Both print what fails. letters_find looks for one by its name.
+void letters_walk(struct letters *l, bool one_by_one, letters_fn *each);
+void letters_walk_named(struct letters *l, letters_fn *each);
+int letters_find(struct letters *l, const char *name, struct err *err);
+
+struct span letters_field(const struct letters *l, const char *name);
+
+// letters_read_raw gives the letter's bytes, from the letter or from beside the journal.
+int letters_read_raw(struct letters *l, struct span *raw, struct err *err);
+
+// letters_drop removes a letter, and its bytes beside the journal.
+int letters_drop(struct letters *l, struct err *err);
+
+#endif
