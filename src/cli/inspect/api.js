@@ -1,0 +1,43 @@
+// The program behind this page, as API.md says: every request carries the token, and every failure is a sentence.
+
+const KEY = "acrelay-token";
+
+// The token comes in the address's fragment, which no server sees. It is kept for this tab only,
+// and taken out of the address at once, so that it is not copied along with a link.
+export function takeToken(text = location.hash) {
+  const words = new URLSearchParams(text.slice(text.indexOf("#") + 1));
+  const token = words.get("token");
+  if (!token) return false;
+  sessionStorage.setItem(KEY, token);
+  words.delete("token");
+  history.replaceState(null, "", location.pathname + (words.size ? `#${words}` : ""));
+  return true;
+}
+
+// What went wrong: "ended" (nobody answers), "token" (not ours), "said" (the program's own words).
+export class Failure extends Error {
+  constructor(kind, message, status) {
+    super(message);
+    Object.assign(this, { kind, status });
+  }
+}
+
+async function request(method, path, parameters) {
+  const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== "" && value != null));
+  const headers = { Authorization: `Bearer ${sessionStorage.getItem(KEY)}` };
+  if (method === "POST") headers["X-Acrelay"] = "1";
+  let answer, body = {};
+  try {
+    answer = await fetch(`/api/${path}${query.size ? `?${query}` : ""}`, { method, headers,
+      cache: "no-store", credentials: "omit", redirect: "error", signal: AbortSignal.timeout(20000) });
+    body = await answer.json();
+  } catch {
+    if (!answer || answer.ok) throw new Failure("ended", "acrelay inspect does not answer.");
+  }
+  if (answer.status === 401) throw new Failure("token", "This address belongs to another run of acrelay inspect.", 401);
+  if (!answer.ok) throw new Failure("said", body.error ?? `acrelay inspect answered ${answer.status}.`, answer.status);
+  return body;
+}
+
+export const get = (path, parameters = {}) => request("GET", path, parameters);
+export const post = (path, parameters) => request("POST", path, parameters);

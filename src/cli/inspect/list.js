@@ -1,0 +1,89 @@
+// Rows, newest first. Of those that are kept (at most ROWS_MAX, whatever flows by) only those in
+// sight are elements, and these are used again: neither memory nor the page grows.
+import { el, setClass } from "./dom.js";
+
+export const ROWS_MAX = 2000;
+const MARGIN = 6, NEAR_THE_END = 20, FRESH_MS = 900;
+
+// fill(node, row) writes a row's texts; open(row) is what a click does; older() is called near the
+// end, moved() when the place or the choice has changed.
+export function makeList(box, { columns, fill, open, older, moved }) {
+  const space = el("div", { class: "space", role: "presentation" });
+  const pool = [];
+  let rows = [], chosen = null, isDue = false;
+  box.append(space);
+
+  const rowHeight = () => parseFloat(getComputedStyle(box).getPropertyValue("--row"));
+
+  function node(i) {
+    if (i === pool.length) {
+      const row = el("div", { role: "option", id: `row-${i}`, onclick: () => { list.choose(row.index); open(list.chosen); } },
+        columns.map(name => el("span", { class: name })));
+      pool.push(row);
+      space.append(row);
+    }
+    return pool[i];
+  }
+
+  function show(row, element, index, height) {
+    const isChosen = row.n === chosen;
+    element.index = index;
+    element.hidden = false;
+    element.style.transform = `translateY(${index * height}px)`;
+    element.setAttribute("aria-selected", isChosen);
+    element.setAttribute("aria-posinset", index + 1);
+    element.setAttribute("aria-setsize", rows.length);
+    setClass(element, row.seen > performance.now() - FRESH_MS ? "row fresh" : "row");
+    fill(element, row);
+    if (isChosen) box.setAttribute("aria-activedescendant", element.id);
+  }
+
+  function render() {
+    isDue = false;
+    const height = rowHeight(), first = Math.max(0, Math.floor(box.scrollTop / height) - MARGIN);
+    const end = Math.min(rows.length, first + Math.ceil(box.clientHeight / height) + 2 * MARGIN);
+    space.style.height = `${rows.length * height}px`;
+    box.removeAttribute("aria-activedescendant");
+    for (let i = first; i < end; i++) show(rows[i], node(i - first), i, height);
+    for (const element of pool.slice(Math.max(0, end - first))) element.hidden = true;
+    if (rows.length && end > rows.length - NEAR_THE_END) older();
+  }
+
+  // At most once a frame, whatever calls for it.
+  function renderSoon() {
+    if (!isDue) requestAnimationFrame(render);
+    isDue = true;
+  }
+
+  box.addEventListener("scroll", () => { renderSoon(); moved(); }, { passive: true });
+  new ResizeObserver(renderSoon).observe(box);
+
+  const list = {
+    render: renderSoon,
+    get length() { return rows.length; },
+    get oldest() { return rows.at(-1); },
+    get isAtTop() { return box.scrollTop < 4; },
+    get hasChoice() { return chosen !== null; },
+    get chosen() { return rows.find(row => row.n === chosen); },
+    addNewer(more) { rows = more.concat(rows).slice(0, ROWS_MAX); renderSoon(); },
+    addOlder(more) { rows = rows.concat(more).slice(0, ROWS_MAX); renderSoon(); },
+    replace(all) { rows = all; chosen = null; box.scrollTop = 0; renderSoon(); },
+    forget() { chosen = null; renderSoon(); },
+    toTop() { box.scrollTop = 0; },
+    choose(index) {
+      const height = rowHeight(), y = index * height;
+      chosen = rows[index].n;
+      box.scrollTop = Math.max(y + height - box.clientHeight, Math.min(y, box.scrollTop));
+      renderSoon();
+      moved();
+    },
+    // The next row down (1) or up (-1); the first in sight where none is chosen.
+    move(by) {
+      if (!rows.length) return;
+      const at = rows.findIndex(row => row.n === chosen);
+      const to = at < 0 ? Math.ceil(box.scrollTop / rowHeight()) : at + by;
+      list.choose(Math.max(0, Math.min(rows.length - 1, to)));
+    },
+  };
+  return list;
+}
