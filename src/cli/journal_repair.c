@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "event/delivery.h"
+#include "relay/layout.h"
 #include "relay/relay.h"
 
 #include <errno.h>
@@ -18,10 +19,34 @@ struct replaying {
     struct cli *cli;
     const struct journal_walk *walk;
     struct redis *redis;
+    struct layout layout;
     struct entry_maker maker;
     uint64_t added, failed;
     bool really;
 };
+
+// begin_replay: nothing is asked of Redis before there is a record.
+static int
+begin_replay(struct replaying *r, struct err *err)
+{
+    r->maker.journal_id = span_of(r->walk->total.id);
+    if (layout_open(&r->layout, r->cli->config, cli_directory(r->cli, err),
+                    r->walk->total.id, err) < 0)
+        return -1;
+    r->redis = cli_redis(r->cli, err);
+    return r->redis ? 0 : -1;
+}
+
+// To where deliveries go now, whichever partition had it.
+static int
+replay_entry(struct replaying *r, const struct entry *entry, struct err *err)
+{
+    char tag[CONFIG_TAG];
+    int owner = relay_owner(&r->layout, UINT64_MAX, entry);
+
+    layout_tag(r->cli->config->redis_namespace, owner, tag);
+    return relay_replay(r->redis, tag, entry, err);
+}
 
 static int
 replay_record(const struct record *record, void *context, struct err *err)
@@ -30,11 +55,10 @@ replay_record(const struct record *record, void *context, struct err *err)
     struct entry entry;
 
     if (r->really) {
-        if (!r->redis && !(r->redis = cli_redis(r->cli, err)))
+        if (!r->redis && begin_replay(r, err) < 0)
             return -1;
-        r->maker.journal_id = span_of(r->walk->total.id);
         entry_make(&r->maker, record, &entry);
-        if (relay_replay(r->redis, r->cli->config->redis_namespace, &entry, err) < 0) {
+        if (replay_entry(r, &entry, err) < 0) {
             const char *known = cli_redis_advice(err->text)->in;
             err_context(err, "sequence %llu", (unsigned long long)record->sequence);
             // An error that is not known, or WRONGTYPE: others may be taken.
@@ -190,31 +214,42 @@ run_journal_salvage(void *cli, struct err *err)
 
 // --- claim ----------------------------------------------------------------------------
 
-// The account was renamed: the namespace is still its own.
+// The account was renamed: the namespace is still its own, in all partitions; tag 0 is the worker's
+// too.
 static bool
-claim_namespace(struct redis *r, const struct config *c, struct err *err)
+claim_namespace(struct redis *r, const struct config *c, const struct layout *l,
+                struct err *err)
 {
-    char key[SCRIPT_KEY];
+    char key[SCRIPT_KEY], tag[CONFIG_TAG];
+    uint64_t first, last;
 
-    script_key(key, c->redis_namespace, SPAN("account"));
-    return cli_ask(r, err, "SET", key, c->account_name) != NULL;
+    for (int i = 0; i < LAYOUT_TAGS_MAX; i++) {
+        if (i > 0 && !layout_find(l, i, &first, &last))
+            continue;
+        script_key(key, layout_tag(c->redis_namespace, i, tag), SPAN("account"));
+        if (!cli_ask(r, err, "SET", key, c->account_name))
+            return false;
+    }
+    return true;
 }
 
 static int
 claim(struct cli *c, const char *id, const char *directory, struct err *err)
 {
     bool with_namespace = options_has(c->options, "namespace");
+    struct layout layout;
     uint64_t cursor = 0; // where there is none
 
+    if (layout_open(&layout, c->config, directory, id, err) < 0)
+        return -1;
     output_wait("asking Redis (%s)", c->config->redis_url.text);
     struct redis *r = cli_redis(c, err);
     const struct redis_reply *reply =
-        r && (!with_namespace || claim_namespace(r, c->config, err))
-            ? cli_reply(relay_claim(r, c->config, id, directory, err), err)
+        r && (!with_namespace || claim_namespace(r, c->config, &layout, err))
+            ? cli_reply(relay_claim(r, c->config, id, directory, &cursor, err), err)
             : NULL;
     output_wait_end();
     int result = reply ? 0 : -1;
-    (void)entry_sequence(&cursor, redis_value(reply).text);
     redis_close(r);
     if (result == 0 && !output.json)
         printf("journal %s is now published from here; its cursor is at %llu%s\n", id,

@@ -275,11 +275,11 @@ journal_close(struct journal *j)
 // --- progress --------------------------------------------------------------------------
 
 void
-journal_publish(struct journal *j, uint64_t sequence)
+journal_publish(struct journal *j, uint64_t sequence, int64_t read_us)
 {
     pthread_mutex_lock(&j->lock);
     j->published = sequence;
-    j->published_us = clock_boot_us();
+    j->published_us = read_us;
     if (j->segments.spare_fd < 0)
         pthread_cond_signal(&j->space);
     pthread_mutex_unlock(&j->lock);

@@ -71,9 +71,10 @@ int journal_append(struct journal *j, struct span payload, int64_t wait_ms,
 
 // journal_publish says that every record up to `sequence` is in its stream, as the
 // Redis master answered; it may go back (Redis lost data). Room is made only below it. It is
-// called with each cursor read, also of an unchanged one: `keep` and `keep_max` remove segments
-// only while the last was at most 10 s ago.
-void journal_publish(struct journal *j, uint64_t sequence);
+// called with each cursor read, also of an unchanged one, and with when that was (clock_boot_us; of
+// several cursors the oldest): `keep` and `keep_max` remove segments only while that is at most 10 s
+// ago.
+void journal_publish(struct journal *j, uint64_t sequence, int64_t read_us);
 
 // journal_reserve makes the next sequence at least `sequence` + 1, from the next group on.
 // Called when the cursor in Redis is ahead of the journal: a lost tail must not be numbered

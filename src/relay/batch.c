@@ -7,24 +7,6 @@
 // drops duplicates would drop an event. So fingerprints are forgotten where receipts go back.
 // A step between two records that a quiet hour hides is seen by the boot clock; what was in the
 // journal then may be of either clock, and is no duplicate of anything.
-//
-// A record that Redis does not take: it answers an error to the XADD, or it, or a proxy before
-// it, cuts the connection for the request: too large, or not to somebody's taste. Sent as it is,
-// the same batch would be sent for ever.
-//
-// A batch whose connection was cut is halved until the record is alone. Alone it is tried five
-// times, and between two tries a script call without records must succeed: a Redis that takes
-// nothing at all, or a network that fails, proves nothing against a record. The cursor, read
-// after each cut, shows that it was not executed. Then a dead letter stands in its place: with
-// its bytes where an error refused the event, without them where the connection was cut, or
-// where the whole letter was refused too. They are made durable beside the journal before
-// (aside_keep). If even that is refused, nothing is proven: an alarm, and all begins again.
-//
-// What comes after such a record and fails alike (the same error; cut, and at least as large)
-// needs one try only, for an hour: many in a row would hold up the rest for long. Two where it
-// is cut, one right after the other: one cut may be any lost connection.
-//
-// No answer in time is no refusal: the batch is halved, nothing more.
 #include "relay/internal.h"
 
 #include <errno.h>
@@ -36,177 +18,11 @@
 enum {
     LINGER_MS = 20,
     LINGER_RECORDS = 256,
-    WIDEN_MS = 10000,
-    REFUSED_TIMES = 5,
     STEP_US = 1000000,
     DRIFT_PART = 1000,
+    SKIPPED_MAX = 4096,
+    SKIP_MS = 1000,
 };
-
-// --- a record that was refused ---------------------------------------------------------------
-
-static bool
-is_suspect(const struct relay *r)
-{
-    return r->batch.suspect.tries > 0 && r->batch.suspect.after == r->cursor;
-}
-
-// Whether the suspect fails as one did that was proven to be refused.
-static bool
-is_alike(const struct relay *r)
-{
-    const struct suspect *s = &r->batch.suspect, *p = &r->batch.proven;
-    int64_t proven_ms = r->batch.proven_ms;
-
-    if (!proven_ms || clock_mono_ms() - proven_ms > RELAY_HOUR_MS ||
-        s->by_cut != p->by_cut)
-        return false;
-    return s->by_cut ? s->tries > 1 && s->bytes >= p->bytes
-                     : strcmp(s->message, p->message) == 0;
-}
-
-static bool
-is_enough(const struct relay *r)
-{
-    return r->batch.suspect.tries >= REFUSED_TIMES || is_alike(r);
-}
-
-// try_suspect makes sure, before a record is tried again that failed alone, that other writes
-// succeed, and decides whether a dead letter goes in its place.
-static enum reply
-try_suspect(struct relay *r)
-{
-    struct suspect *s = &r->batch.suspect;
-
-    if (!is_suspect(r)) {
-        s->tries = 0;
-        return REPLY_DONE;
-    }
-    if (!s->probed) {
-        enum reply reply = connect_probe(r, r->cursor);
-        if (reply != REPLY_DONE)
-            return reply;
-        s->probed = true;
-    }
-    if (s->letter == LETTER_NONE && is_enough(r))
-        s->letter = s->by_cut ? LETTER_EMPTY : LETTER_WHOLE;
-    return REPLY_DONE;
-}
-
-// make_letter turns the entry into a dead letter; -1: its bytes cannot be kept, which is reported.
-static int
-make_letter(struct relay *r, const struct record *record, struct entry *e)
-{
-    struct suspect *s = &r->batch.suspect;
-    char *detail = r->maker.detail;
-    size_t size = sizeof r->maker.detail;
-    struct err err;
-
-    size_t len = text_escape(detail, size, span_of(s->message));
-    e->reason = EVENT_REDIS;
-    e->event.raw = e->delivery.hook.len ? e->delivery.body : record->payload;
-    if (s->letter == LETTER_EMPTY) {
-        int kept =
-            aside_keep(r->settings.config->state_dir, e->event.id, e->event.raw, &err);
-        if (kept < 0) {
-            connect_report(r, REPLY_STOP,
-                           "the body of a refused record cannot be kept: %s", err.text);
-            return -1;
-        }
-        e->event.raw = SPAN("");
-        snprintf(detail + len, size - len, "; %s",
-                 kept ? "its body is in bad/ of the receiver's state_dir"
-                      : "bad/ in the receiver's state_dir is full, so its body is only "
-                        "in the journal, for journal.keep");
-    }
-    e->event.detail = span_of(detail);
-    return 0;
-}
-
-// refuse: the record, alone in its batch, was refused.
-static enum reply
-refuse(struct relay *r, bool by_cut, const char *message)
-{
-    struct suspect *s = &r->batch.suspect;
-
-    if (!is_suspect(r))
-        *s = (struct suspect){.after = r->cursor};
-    if (s->letter == LETTER_EMPTY) { // nothing is proven
-        *s = (struct suspect){0};
-        return connect_report(
-            r, REPLY_STOP,
-            "Redis refuses even a dead letter for the record after %llu: %s",
-            (unsigned long long)r->cursor, message);
-    }
-    s->tries++;
-    s->probed = false;
-    if (s->letter == LETTER_WHOLE)
-        s->letter = LETTER_EMPTY;
-    s->by_cut = by_cut;
-    s->bytes = r->batch.bytes;
-    snprintf(s->message, sizeof s->message, "%s", message);
-    // One cut may be any lost connection: it is tried again at once, and in silence.
-    bool first = by_cut && s->tries == 1;
-    s->wait_ms = first || is_enough(r) ? 0 : r->times.refused_wait;
-    if (!first && !is_alike(r))
-        connect_report(r, REPLY_REFUSED, "Redis refuses the record after %llu: %s",
-                       (unsigned long long)r->cursor, message);
-    return REPLY_REFUSED;
-}
-
-// cut: the connection was lost with the batch.
-static enum reply
-cut(struct relay *r, const char *message, bool timed_out)
-{
-    size_t records = r->script.records_len;
-
-    if (records == 1 && r->batch.last_is_record && !timed_out)
-        return refuse(r, true, message);
-    r->batch.records_max = records > 1 ? records / 2 : 1;
-    r->batch.narrowed_ms = clock_mono_ms();
-    if (timed_out || records == 1)
-        return connect_report(r, REPLY_UNKNOWN, "%s", message);
-    log_debug("relay: the connection failed while sending %zu records: %s", records,
-              message);
-    r->backoff_ms = 0; // halving is soon done
-    return REPLY_UNKNOWN;
-}
-
-static void
-report_letter(struct relay *r)
-{
-    static struct log_limit limit = LOG_LIMIT(RELAY_HOUR_MS);
-    const struct suspect *s = &r->batch.suspect;
-    uint64_t held_back;
-
-    if (log_limit_pass(&limit, 1, clock_mono_ms(), &held_back))
-        log_alarm("relay: record %llu became a dead letter (%s%s), and so will others "
-                  "that are refused in the same way; acrelay dead list shows them",
-                  (unsigned long long)r->batch.last.sequence,
-                  s->by_cut ? "the connection fails on it: " : "Redis refuses it: ",
-                  s->message);
-}
-
-// passed: the batch is in. What was cut off may be larger again.
-static void
-passed(struct relay *r)
-{
-    struct suspect *s = &r->batch.suspect;
-    int64_t now = clock_mono_ms(), narrowed_ms = r->batch.narrowed_ms;
-
-    if (is_suspect(r) && s->letter != LETTER_NONE) {
-        report_letter(r);
-        if (is_alike(r) && r->batch.proven.bytes < s->bytes)
-            s->bytes = r->batch.proven.bytes;
-        r->batch.proven = *s;
-        r->batch.proven_ms = now;
-        r->batch.narrowed_ms = 0; // it was this record, not the size of batches
-    } else if (r->batch.records_max < SCRIPT_RECORDS_MAX &&
-               (!narrowed_ms || now - narrowed_ms >= WIDEN_MS)) {
-        r->batch.records_max *= 2;
-        r->batch.narrowed_ms = narrowed_ms ? now : 0;
-    }
-    *s = (struct suspect){0};
-}
 
 // --- clocks ------------------------------------------------------------------------------------
 
@@ -219,21 +35,21 @@ went_back(int64_t before_us, int64_t received_us)
 
 // check_clock looks for steps that no receipt shows.
 static void
-check_clock(struct relay *r)
+check_clock(struct partition *p)
 {
     struct journal_status status;
     int64_t boot_us = clock_boot_us(), wall_us = clock_now_us() - boot_us;
-    int64_t step_us = wall_us - r->batch.wall_us;
-    int64_t drift_us = (boot_us - r->batch.checked_us) / DRIFT_PART;
-    bool first = r->batch.wall_us == 0;
+    int64_t step_us = wall_us - p->batch.wall_us;
+    int64_t drift_us = (boot_us - p->batch.checked_us) / DRIFT_PART;
+    bool first = p->batch.wall_us == 0;
 
-    r->batch.wall_us = wall_us;
-    r->batch.checked_us = boot_us;
+    p->batch.wall_us = wall_us;
+    p->batch.checked_us = boot_us;
     if (first || llabs((long long)step_us) <= STEP_US + drift_us)
         return;
-    journal_read_status(r->journal, &status);
-    r->batch.in_doubt = status.last;
-    r->batch.forgets = true;
+    journal_read_status(p->journal, &status);
+    p->batch.in_doubt = status.last;
+    p->batch.forgets = true;
     log_warn("relay: the clock stepped by %lld ms: no duplicate detection for deliveries "
              "up to %llu",
              (long long)step_us / 1000, (unsigned long long)status.last);
@@ -258,114 +74,161 @@ receipt(const struct record *record)
 }
 
 static enum cursor_result
-next_record(struct relay *r, struct record *record, struct err *err)
+next_record(struct partition *p, struct record *record, struct err *err)
 {
-    if (!r->has_held)
-        return cursor_next(r->reader, record, err);
-    r->has_held = false;
-    *record = r->batch.held;
+    if (!p->has_held)
+        return cursor_next(p->reader, record, err);
+    p->has_held = false;
+    *record = p->batch.held;
     return record->gap_first ? CURSOR_GAP : CURSOR_RECORD;
 }
 
 static bool
-fits(const struct relay *r, const struct record *record)
+fits(const struct partition *p, const struct record *record)
 {
-    size_t records = r->script.records_len;
+    size_t records = p->script.records_len;
 
-    return records == 0 || (!went_back(r->batch.received_us, receipt(record)) &&
-                            records < r->batch.records_max &&
-                            r->batch.bytes + record->payload.len <= SCRIPT_BYTES_MAX);
+    return records == 0 || (!went_back(p->received_us, receipt(record)) &&
+                            records < p->batch.records_max &&
+                            p->batch.bytes + record->payload.len <= SCRIPT_BYTES_MAX);
+}
+
+// pass: the reader is past the record, whoever owns it.
+static void
+pass(struct partition *p, const struct record *record)
+{
+    if (!record->gap_first)
+        p->received_us = record->received_us;
+    keep(&p->batch.last_payload, &p->batch.last, record);
+    p->passed = record->sequence;
 }
 
 static int
-add_record(struct relay *r, enum cursor_result found, const struct record *record)
+add_record(struct partition *p, const struct record *record, struct entry *e)
 {
-    bool in_doubt = record->sequence <= r->batch.in_doubt;
-    struct entry e;
+    bool in_doubt = record->sequence <= p->batch.in_doubt;
 
-    if (r->script.records_len == 0) {
-        bool back = went_back(r->received_us, receipt(record));
-        r->script.forgets = r->batch.forgets || in_doubt || back;
-        r->batch.received_us = r->received_us;
-    }
-    if (!record->gap_first)
-        r->batch.received_us = record->received_us;
-    entry_make(&r->maker, record, &e);
-    if (found == CURSOR_RECORD && is_suspect(r) &&
-        r->batch.suspect.letter != LETTER_NONE && make_letter(r, record, &e) < 0)
+    if (p->script.records_len == 0)
+        p->script.forgets =
+            p->batch.forgets || in_doubt || went_back(p->received_us, receipt(record));
+    if (!record->gap_first && refused_is_next(p) &&
+        p->batch.suspect.letter != LETTER_NONE && refused_letter(p, record, e) < 0)
         return -1;
-    script_add(&r->script, &e, in_doubt);
-    keep(&r->batch.last_payload, &r->batch.last, record);
-    r->batch.last_is_record = found == CURSOR_RECORD;
-    r->batch.bytes += record->payload.len;
-    r->batch.dead += e.reason != EVENT_OK;
-    r->batch.gaps += found == CURSOR_GAP;
+    script_add(&p->script, e, in_doubt);
+    p->batch.bytes += record->payload.len;
+    p->batch.dead += e->reason != EVENT_OK;
+    p->batch.gaps += record->gap_first != 0;
     return 0;
 }
 
-// gather reads records until the batch is full or the journal's end. False on an error, which is
-// reported.
+static void
+skip_record(struct partition *p, const struct record *record)
+{
+    // Those of the batch so far fit before it.
+    if (p->script.records_len == 0 && went_back(p->received_us, receipt(record)))
+        p->batch.forgets = true;
+    p->batch.skipped++;
+}
+
+// owns makes the entry, and decides whether it is this partition's. A gap is what it can own of it:
+// of records that are not kept any more each partition lacks others, and reports its own.
 static bool
-gather(struct relay *r)
+owns(struct partition *p, const struct record *record, struct entry *e)
+{
+    const struct layout *l = &p->relay->layout;
+    struct record part = *record;
+
+    if (record->gap_first && !layout_cut(l, p->tag, &part.gap_first, &part.sequence))
+        return false;
+    entry_make(&p->maker, &part, e);
+    if (l->len == 1 && l->at[0].partitions == 1)
+        return true;
+    if (record->gap_first && strcmp(record->gap_reason, "damaged") != 0)
+        return true;
+    return relay_owner(l, part.sequence, e) == p->tag;
+}
+
+// gather reads records until the batch is full, enough are skipped, or the journal's end. False on
+// an error, which is reported.
+static bool
+gather(struct partition *p)
 {
     struct record record;
+    struct entry e;
     struct err err;
 
-    script_begin(&r->script, r->cursor, false);
-    r->batch.bytes = r->batch.dead = r->batch.gaps = 0;
-    for (;;) {
+    script_begin(&p->script, p->cursor, false);
+    p->batch.bytes = p->batch.dead = p->batch.gaps = p->batch.skipped = 0;
+    while (p->batch.skipped < SKIPPED_MAX && p->passed < p->last) {
         // One that was refused goes alone, so that the next answer is about it.
-        if (is_suspect(r) && r->script.records_len == 1)
-            return true;
-        enum cursor_result found = next_record(r, &record, &err);
-        if (found == CURSOR_ERROR && r->script.records_len == 0)
-            connect_report(r, REPLY_UNKNOWN, "%s", err.text);
+        if (refused_is_next(p) && p->script.records_len == 1)
+            break;
+        enum cursor_result found = next_record(p, &record, &err);
+        if (found == CURSOR_ERROR && p->script.records_len == 0)
+            report_trouble(p, REPLY_UNKNOWN, "%s", err.text);
         if (found == CURSOR_END || found == CURSOR_ERROR)
-            return found == CURSOR_END || r->script.records_len > 0;
-        if (!fits(r, &record)) {
-            keep(&r->batch.held_payload, &r->batch.held, &record);
-            r->has_held = true;
-            return true;
+            return found == CURSOR_END || p->script.records_len > 0;
+        if (!fits(p, &record)) {
+            keep(&p->batch.held_payload, &p->batch.held, &record);
+            p->has_held = true;
+            break;
         }
-        if (add_record(r, found, &record) < 0)
+        if (!owns(p, &record, &e))
+            skip_record(p, &record);
+        else if (add_record(p, &record, &e) < 0)
             return false;
+        pass(p, &record);
     }
+    return true;
+}
+
+// is_idle: there is nothing to send. The cursor is moved past what others own once in a while.
+static bool
+is_idle(const struct partition *p)
+{
+    return p->script.records_len == 0 &&
+           (p->passed == p->cursor || clock_mono_ms() - p->moved_ms < SKIP_MS);
 }
 
 // --- the answer ------------------------------------------------------------------------------------
 
 static void
-report_notice(struct relay *r, const char *notice)
+report_notice(struct partition *p, const char *notice)
 {
     bool full = strcmp(notice, "FULL") == 0, kept = strcmp(notice, "KEPT") == 0;
 
     if (!*notice)
         return;
     if (kept)
-        once_clear(&r->batch.full);
+        once_clear(&p->batch.full);
     if (kept || full) {
-        metric_set(&relay_metrics[RELAY_DUPLICATES_PAUSED], full);
-        once_clear(&r->batch.notice);
+        pthread_mutex_lock(&p->relay->lock);
+        p->duplicates_paused = full;
+        pthread_mutex_unlock(&p->relay->lock);
+        relay_show_worst(p->relay);
+        once_clear(&p->batch.notice);
     }
     if (full)
-        once_report(&r->batch.full, LOG_LEVEL_WARN,
-                    "relay: duplicates.max reached: duplicate detection paused until the "
-                    "window rolls over");
+        once_report(
+            &p->batch.full, LOG_LEVEL_WARN,
+            "relay%s: duplicates.max reached: duplicate detection paused until the "
+            "window rolls over",
+            p->label);
     else if (!kept)
-        once_report(&r->batch.notice, LOG_LEVEL_WARN,
-                    "relay: cannot store fingerprints or the times of last events: %s. "
+        once_report(&p->batch.notice, LOG_LEVEL_WARN,
+                    "relay%s: cannot store fingerprints or the times of last events: %s. "
                     "Grant the rights that deploy/redis/acrelay.acl lists",
-                    notice);
+                    p->label, notice);
 }
 
 static void
-count_batch(struct relay *r, const struct script_answer *a)
+count_batch(struct partition *p, const struct script_answer *a)
 {
     metric_add(&relay_metrics[RELAY_BATCHES], 1);
     metric_add(&relay_metrics[RELAY_ENTRIES],
-               (double)(r->script.records_len - a->dropped));
-    metric_add(&relay_metrics[RELAY_DEAD_LETTERS], (double)r->batch.dead);
-    metric_add(&relay_metrics[RELAY_GAPS], (double)r->batch.gaps);
+               (double)(p->script.records_len - a->dropped));
+    metric_add(&relay_metrics[RELAY_DEAD_LETTERS], (double)p->batch.dead);
+    metric_add(&relay_metrics[RELAY_GAPS], (double)p->batch.gaps);
     metric_add(&relay_metrics[RELAY_DUPLICATES_MARKED], (double)a->marked);
     metric_add(&relay_metrics[RELAY_DUPLICATES_DROPPED], (double)a->dropped);
 }
@@ -384,77 +247,80 @@ report_dead(uint64_t dead)
 }
 
 static enum reply
-batch_done(struct relay *r, const struct script_answer *a)
+batch_done(struct partition *p, const struct script_answer *a)
 {
-    if (a->cursor != r->batch.last.sequence)
+    if (a->cursor != p->passed)
         return REPLY_UNKNOWN; // no answer that our script gives
-    count_batch(r, a);
-    if (!is_suspect(r)) // which `passed` reports
-        report_dead(r->batch.dead);
-    report_notice(r, a->notice);
-    passed(r);
-    r->connection.heard_ms = clock_mono_ms();
-    connect_move(r, a->cursor, r->batch.check);
-    r->received_us = r->batch.received_us;
-    r->batch.forgets = false;
+    count_batch(p, a);
+    if (!refused_is_next(p)) // which `passed` reports
+        report_dead(p->batch.dead);
+    report_notice(p, a->notice);
+    refused_passed(p);
+    p->connection.heard_ms = clock_mono_ms();
+    connect_move(p, a->cursor, p->batch.check);
+    p->moved_ms = p->connection.heard_ms;
+    p->batch.forgets = false;
     return REPLY_DONE;
 }
 
 // not_done: the batch, or its end, is not in. The cursor is read again before anything more is
 // sent. A replica's cursor is an old one.
 static enum reply
-not_done(struct relay *r, const struct script_answer *a)
+not_done(struct partition *p, const struct script_answer *a)
 {
     char message[sizeof a->message + 16];
 
-    r->placed = false;
+    p->placed = false;
     if (a->reply == REPLY_AT)
         return REPLY_AT;
-    if (a->has_cursor && a->cursor > r->cursor && a->reply != REPLY_ELSEWHERE)
-        connect_move(r, a->cursor, ""); // the records before the one that failed
-    enum reply reply = connect_refusal(r, a);
+    if (a->has_cursor && a->cursor > p->cursor && a->reply != REPLY_ELSEWHERE)
+        connect_move(p, a->cursor, ""); // the records before the one that failed
+    enum reply reply = report_refusal(p, a);
     if (reply == REPLY_REFUSED)
-        return refuse(r, false, a->message);
+        return refused_by_answer(p, false, a->message);
     if (a->reply != REPLY_UNKNOWN)
         return reply;
     snprintf(message, sizeof message, "Redis says: %s", a->message);
-    return cut(r, message, false);
+    return refused_by_cut(p, message, false);
 }
 
 static void
-linger(const struct relay *r)
+linger(const struct partition *p)
 {
-    size_t records = r->script.records_len; // of the batch before
+    size_t records = p->script.records_len; // of the batch before
 
-    if (records > 0 && records < LINGER_RECORDS && !r->has_held)
+    if (records > 0 && records < LINGER_RECORDS && !p->has_held)
         clock_sleep_ms(LINGER_MS - LINGER_MS * (int64_t)records / LINGER_RECORDS);
 }
 
 enum reply
-batch_ship(struct relay *r, bool *idle)
+batch_ship(struct partition *p, bool *idle)
 {
     struct script_answer answer;
     struct err err;
 
     *idle = false;
-    linger(r);
-    check_clock(r);
+    linger(p);
+    check_clock(p);
     // A connection that is closed already is no refusal of what would be sent now.
-    if (redis_peer_closed(r->redis))
+    if (redis_peer_closed(p->redis))
         return REPLY_UNKNOWN;
-    enum reply reply = try_suspect(r);
+    enum reply reply = refused_try(p);
     if (reply != REPLY_DONE)
         return reply;
-    if (!gather(r))
+    if (!gather(p))
         return REPLY_UNKNOWN;
-    if (r->script.records_len == 0) {
-        *idle = true;
+    if (is_idle(p)) {
+        *idle = p->batch.skipped < SKIPPED_MAX;
         return REPLY_DONE;
     }
-    r->batch.check[0] = '\0';
-    if (r->batch.last_is_record)
-        entry_check(&r->batch.last, r->batch.check);
-    if (script_call(&r->script, r->redis, r->batch.check, &answer, &err) < 0)
-        return cut(r, err.text, err.error == ETIMEDOUT);
-    return answer.reply == REPLY_DONE ? batch_done(r, &answer) : not_done(r, &answer);
+    if (p->script.records_len == 0)
+        p->script.forgets = p->batch.forgets;
+    script_pass(&p->script, p->passed);
+    p->batch.check[0] = '\0';
+    if (!p->batch.last.gap_first)
+        entry_check(&p->batch.last, p->batch.check);
+    if (script_call(&p->script, p->redis, p->batch.check, &answer, &err) < 0)
+        return refused_by_cut(p, err.text, err.error == ETIMEDOUT);
+    return answer.reply == REPLY_DONE ? batch_done(p, &answer) : not_done(p, &answer);
 }

@@ -1,13 +1,15 @@
-// What the files of the relay share. Arrows: relay -> batch, trim -> connect -> script, entry,
-// tools.
+// What the files of the relay share. Arrows: relay -> partition -> batch, trim -> connect ->
+// report -> script, entry, layout, tools; trim -> stream.
 #ifndef ACRELAY_RELAY_INTERNAL_H
 #define ACRELAY_RELAY_INTERNAL_H
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metric.h"
+#include "relay/layout.h"
 #include "relay/relay.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -62,15 +64,37 @@ struct suspect {
     char message[256];
 };
 
+// The relay owns the partitions: a thread and a connection for each tag that the layout names.
 struct relay {
+    struct journal *journal;
+    struct layout layout; // as it was at the start
+    char directory[PATH_MAX], owner[SCRIPT_OWNER];
+    pthread_mutex_t lock;   // of what the partitions share, here and below
+    pthread_cond_t wake;    // stop, reload, or an attempt to read a cursor is over
+    _Atomic(bool) stopping; // set with the lock
+    char damage[256];       // why there are no partitions at all; "": there are
+    size_t len;
+    struct partition *partitions[LAYOUT_TAGS_MAX];
+};
+
+struct partition {
+    struct relay *relay;
+    int tag;                    // of layout.h
+    char label[CONFIG_TAG + 4]; // " {ac.2}" for messages; "": it is the only one
+    uint64_t first, last;       // what it can own, by the layout
     pthread_t thread;
-    pthread_mutex_t lock; // for what follows, up to the thread's own
-    pthread_cond_t wake;  // stop, reload, or the first attempt to read the cursor is over
-    _Atomic(bool) stopping;     // set with the lock
+
+    // with relay.lock
     bool attempted;             // to read the cursor
     int fd;                     // of the live connection, -1: none
     struct relay_status status; // written by the thread only
     struct relay_settings next; // of a reload
+    uint64_t safe;              // all that it owns up to here may leave the journal
+    int64_t heard_us;           // when the cursor was read or moved last (clock_boot_us)
+    uint64_t letters_from;      // its dead letters before are gone; 0: not known
+    bool is_empty;              // it is over, and so are its streams
+    bool duplicates_paused, clock_held;
+    double clock_step_s;
 
     // the thread's own
     struct relay_settings settings;
@@ -89,10 +113,12 @@ struct relay {
 
     // where it stands
     uint64_t cursor;         // as last read or moved
+    uint64_t passed;         // the reader has passed the records up to here
     char check[ENTRY_CHECK]; // the cursor's, as last read or sent
     bool placed;             // the reader stands after the cursor, nothing is in doubt
     bool has_held;           // batch.held was read and did not fit any more
-    int64_t received_us;     // of the record at the cursor, 0: not known
+    int64_t received_us;     // of the last record it passed, 0: not known
+    int64_t moved_ms;        // when the cursor was moved last
 
     // connect.c
     struct redis *redis; // NULL: no connection
@@ -109,12 +135,10 @@ struct relay {
     // batch.c
     struct {
         struct buf last_payload, held_payload;
-        struct record last; // newest record of the batch, payload in last_payload
+        struct record last; // that the reader passed, payload in last_payload
         struct record held;
-        bool last_is_record;     // else a gap
         char check[ENTRY_CHECK]; // the cursor's after the batch
-        uint64_t bytes, dead, gaps;
-        int64_t received_us; // of its newest record
+        uint64_t bytes, dead, gaps, skipped;
         size_t records_max;  // less after one was cut off, more when one passes
         int64_t narrowed_ms; // when it was made less, 0: it may grow at once
         uint64_t in_doubt; // records up to here may have receipts of two different clocks
@@ -144,30 +168,90 @@ struct relay {
     } trim;
 };
 
+// tools.c: what a partition reports to the relay that holds it.
+
+// relay_publish lets the journal know up to where all partitions are safe, and when the longest
+// silent one was heard. With the lock.
+void relay_publish(struct relay *r);
+
+// relay_show_worst sets the gauges that show the worst partition.
+void relay_show_worst(struct relay *r);
+
+// relay_letters gives the sequence before which the dead letters of all partitions are gone; 0: not
+// known.
+uint64_t relay_letters(struct relay *r);
+
+// tools.c
+void settings_release(struct relay_settings *s);
+
+// partition.c: its thread.
+// partition_make takes the settings over.
+struct partition *partition_make(struct relay *r, int tag,
+                                 const struct relay_settings *settings);
+int partition_start(struct partition *p, struct err *err);
+void partition_release(struct partition *p);
+
+// partition_is_over: what it owns ended with a change of redis.partitions, and is safe. With the
+// lock, or by its thread.
+static inline bool
+partition_is_over(const struct partition *p)
+{
+    return p->status.known && p->safe >= p->last;
+}
+
+// report.c: report_trouble logs once why nothing is published, as an alarm where an operator must act
+// (REPLY_STOP, REPLY_FENCED), and keeps it in the status. Returns `reply`.
+enum reply report_trouble(struct partition *p, enum reply reply, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+// report_refusal counts an answer that is an error, and reports it where it is not about one
+// record; what to do next.
+enum reply report_refusal(struct partition *p, const struct script_answer *a);
+// report_error classes an error reply to a question, and reports it.
+enum reply report_error(struct partition *p, struct span message);
+
 // connect.c: connect_check opens a connection where there is none, and where that is new, in doubt
 // or long ago asks for role, eviction policy and cursor in one exchange with a deadline of its own,
 // and goes to where the cursor stands: what Redis lost while nothing was sent is found so. What to
 // do next: REPLY_DONE ship, else as script.h says.
-enum reply connect_check(struct relay *r);
-void connect_close(struct relay *r);
+enum reply connect_check(struct partition *p);
+void connect_close(struct partition *p);
 // connect_probe makes a script call without records at cursor `at`: a write that changes nothing.
-enum reply connect_probe(struct relay *r, uint64_t at);
-// connect_refusal counts an answer that is an error, and reports it where it is not about one
-// record; what to do next.
-enum reply connect_refusal(struct relay *r, const struct script_answer *a);
+enum reply connect_probe(struct partition *p, uint64_t at);
 // connect_move takes over where the cursor stands, by Redis's word.
-void connect_move(struct relay *r, uint64_t sequence, const char *check);
-// connect_report logs once why nothing is published, as an alarm where an operator must act
-// (REPLY_STOP, REPLY_FENCED), and keeps it in the status. Returns `reply`.
-enum reply connect_report(struct relay *r, enum reply reply, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+void connect_move(struct partition *p, uint64_t sequence, const char *check);
+// refused.c: a record that Redis does not take. refused_is_next: it is the next one, and goes alone.
+bool refused_is_next(const struct partition *p);
+// refused_try makes sure, before it is tried again, that other writes succeed, and decides whether a
+// dead letter goes in its place.
+enum reply refused_try(struct partition *p);
+// refused_letter turns the entry into that letter; -1: its bytes cannot be kept, which is reported.
+int refused_letter(struct partition *p, const struct record *record, struct entry *e);
+// The record, alone in its batch, was refused; the connection was lost with the batch; the batch is
+// in.
+enum reply refused_by_answer(struct partition *p, bool by_cut, const char *message);
+enum reply refused_by_cut(struct partition *p, const char *message, bool timed_out);
+void refused_passed(struct partition *p);
 
 // batch.c: batch_ship sends what waits, one batch; REPLY_DONE when there was nothing or it is in.
-// The relay must be placed.
-enum reply batch_ship(struct relay *r, bool *idle);
+// The partition must be placed.
+enum reply batch_ship(struct partition *p, bool *idle);
+
+// stream.c: a stream of the partition's. stream_key writes its key; stream_field gives what XINFO
+// STREAM says of it, NULL where that is nothing.
+void stream_key(const struct partition *p, char to[SCRIPT_KEY], const char *name);
+const struct redis_reply *stream_field(struct partition *p, const char *key,
+                                       const char *name);
+bool stream_is_empty(struct partition *p, const char *key);
+// stream_trim trims by age where `now_us` is known, else by number only, and shows the stream's
+// figures. Returns how many entries are gone.
+uint64_t stream_trim(struct partition *p, const char *name, int64_t age_us,
+                     int64_t now_us, bool exact);
+// stream_report_refused: an error in the place of a figure. A dead connection is not reported: the
+// next batch meets it.
+void stream_report_refused(struct partition *p, const struct redis_reply *reply);
 
 // trim.c: trim_if_due keeps the streams of the last batch in mind, and trims every trim time, to
 // the entry once an hour.
-void trim_if_due(struct relay *r);
+void trim_if_due(struct partition *p);
 
 #endif

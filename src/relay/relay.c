@@ -1,172 +1,16 @@
-// The thread: attach, ship until Redis or the network objects, wait, attach again. After every
-// doubt the cursor is read again, mostly over a new connection: it alone shows what has been
-// published.
+// The relay as a whole: it starts and stops the partitions, by the layout, and sums up what they
+// report. What one does is in partition.c.
 #include "base/file.h"
 #include "base/thread.h"
 #include "edge/digest.h"
 #include "relay/internal.h"
 
-#include <limits.h>
 #include <stdlib.h>
+#include <sys/param.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { IDLE_MS = 1000, FIRST_MS = 500 };
-
-// --- waiting ---------------------------------------------------------------------------------
-
-// sleep_interruptible waits, unless the relay is stopped or reloaded meanwhile, or `done` (NULL:
-// nothing) is.
-static void
-sleep_interruptible(struct relay *r, int64_t ms, const bool *done)
-{
-    int64_t until_us = clock_mono_us() + ms * 1000;
-    struct timespec at = {until_us / 1000000, (long)(until_us % 1000000) * 1000};
-
-    pthread_mutex_lock(&r->lock);
-    while (!r->stopping && !r->next.config && !(done && *done))
-        if (pthread_cond_clockwait(&r->wake, &r->lock, CLOCK_MONOTONIC, &at) != 0)
-            break;
-    pthread_mutex_unlock(&r->lock);
-}
-
-// wait_before_retry waits as the reply asks, and returns whether the connection may be kept.
-static bool
-wait_before_retry(struct relay *r, enum reply reply)
-{
-    if (reply == REPLY_DONE || reply == REPLY_AT)
-        return true;
-    if (reply == REPLY_REFUSED) {
-        sleep_interruptible(r, r->batch.suspect.wait_ms, NULL);
-        return !r->batch.suspect.by_cut;
-    }
-    bool stop = reply == REPLY_STOP || reply == REPLY_FENCED;
-    int64_t min = r->times.backoff_min, max = r->times.backoff_max;
-    sleep_interruptible(
-        r, stop ? r->times.stop_wait : backoff_ms(&r->backoff_ms, min, max), NULL);
-    return reply == REPLY_WAIT;
-}
-
-// A server that has ended is noticed here, before the next poll.
-static enum reply
-wait_for_records(struct relay *r)
-{
-    int64_t wait_ms = r->times.trim < r->times.poll ? r->times.trim : r->times.poll;
-
-    cursor_wait(r->reader, wait_ms < IDLE_MS ? wait_ms : IDLE_MS);
-    return redis_peer_closed(r->redis) ? REPLY_UNKNOWN : REPLY_DONE;
-}
-
-// --- settings --------------------------------------------------------------------------------
-
-static int
-read_settings(struct relay_settings *s, struct config *c, struct err *err)
-{
-    if (config_redis_options(&s->redis, c, &s->secrets, err) < 0) {
-        redis_secrets_wipe(&s->secrets);
-        return -1;
-    }
-    s->config = config_hold(c);
-    return 0;
-}
-
-static void
-release_settings(struct relay_settings *s)
-{
-    config_release(s->config);
-    redis_secrets_wipe(&s->secrets);
-    *s = (struct relay_settings){0};
-}
-
-static void
-take_reload(struct relay *r)
-{
-    struct relay_settings before = {0};
-
-    pthread_mutex_lock(&r->lock);
-    if (r->next.config) {
-        before = r->settings;
-        r->settings = r->next;
-        r->next = (struct relay_settings){0};
-    }
-    pthread_mutex_unlock(&r->lock);
-    if (!before.config)
-        return;
-    release_settings(&before);
-    r->script.duplicates_max = r->settings.config->duplicates_max;
-    r->trim.reloaded = true;
-}
-
-// --- the thread ------------------------------------------------------------------------------
-
-static void
-report_resumed(struct relay *r)
-{
-    r->backoff_ms = 0;
-    if (r->connection.down_ms)
-        log_info("relay: publishing to Redis at %s resumed after %lld ms, %llu records "
-                 "queued",
-                 r->connection.find.address,
-                 (long long)(clock_mono_ms() - r->connection.down_ms),
-                 (unsigned long long)r->connection.waiting);
-    r->connection.down_ms = 0;
-    once_clear(&r->connection.trouble);
-    pthread_mutex_lock(&r->lock);
-    r->status.state = RELAY_SHIPPING;
-    r->status.message[0] = '\0';
-    r->status.up = true;
-    pthread_mutex_unlock(&r->lock);
-}
-
-// ship_on ships until the answer asks for something else than going on.
-static enum reply
-ship_on(struct relay *r)
-{
-    enum reply reply = REPLY_DONE;
-
-    while (reply == REPLY_DONE && !r->stopping) {
-        bool idle = false;
-        take_reload(r);
-        reply = connect_check(r);
-        if (reply == REPLY_DONE) {
-            trim_if_due(r);
-            reply = batch_ship(r, &idle);
-        }
-        if (reply == REPLY_DONE && r->connection.down_ms)
-            report_resumed(r);
-        if (reply == REPLY_DONE && idle)
-            reply = wait_for_records(r);
-    }
-    return reply;
-}
-
-static void *
-run(void *relay)
-{
-    struct relay *r = relay;
-
-    while (!r->stopping) {
-        enum reply reply = REPLY_DONE;
-        take_reload(r);
-        if (!r->redis)
-            reply = connect_check(r);
-        pthread_mutex_lock(&r->lock);
-        r->attempted = true;
-        pthread_cond_broadcast(&r->wake);
-        pthread_mutex_unlock(&r->lock);
-        bool attached = reply == REPLY_DONE;
-        // A change of state is reported when a batch or a quiet moment proves it.
-        if (attached && !r->connection.down_ms)
-            report_resumed(r);
-        if (attached)
-            reply = ship_on(r);
-        // An attachment that did not get all its answers starts again from the beginning.
-        if (!wait_before_retry(r, reply) || !attached)
-            connect_close(r);
-    }
-    connect_close(r);
-    return NULL;
-}
+enum { FIRST_MS = 500 };
 
 // --- whose cursor it is ----------------------------------------------------------------------
 
@@ -210,23 +54,86 @@ make_owner(char to[SCRIPT_OWNER], const char *instance, const char *directory)
     free(real);
 }
 
-const struct redis_reply *
-relay_claim(struct redis *r, const struct config *c, const char *journal_id,
-            const char *directory, struct err *err)
+// claim_cursor claims that of one tag, and lowers *cursor to it.
+static const struct redis_reply *
+claim_cursor(struct redis *r, const char *name, const char *owner, uint64_t *cursor,
+             struct err *err)
 {
-    char key[SCRIPT_KEY], name[7 + JOURNAL_ID_TEXT], owner[SCRIPT_OWNER];
-
-    snprintf(name, sizeof name, "cursor:%s", journal_id);
-    script_key(key, c->redis_namespace, span_of(name));
-    make_owner(owner, c->instance, directory);
+    uint64_t sequence;
     const struct redis_reply *reply =
-        redis_ask(r, err, "HSET", key, "owner", owner, "check", "", NULL);
+        redis_ask(r, err, "HSET", name, "owner", owner, "check", "", NULL);
+
     if (!reply || redis_value(reply).kind == REDIS_ERROR)
         return reply;
-    return redis_ask(r, err, "HGET", key, "sequence", NULL);
+    reply = redis_ask(r, err, "HGET", name, "sequence", NULL);
+    if (entry_sequence(&sequence, redis_value(reply).text) && sequence < *cursor)
+        *cursor = sequence;
+    return reply;
 }
 
-// --- start and stop --------------------------------------------------------------------------
+const struct redis_reply *
+relay_claim(struct redis *r, const struct config *c, const char *journal_id,
+            const char *directory, uint64_t *cursor, struct err *err)
+{
+    char key[SCRIPT_KEY], name[7 + JOURNAL_ID_TEXT], owner[SCRIPT_OWNER], tag[CONFIG_TAG];
+    const struct redis_reply *reply = NULL;
+    struct layout layout;
+    uint64_t first, last, lowest = UINT64_MAX;
+
+    if (layout_open(&layout, c, directory, journal_id, err) < 0)
+        return NULL;
+    snprintf(name, sizeof name, "cursor:%s", journal_id);
+    make_owner(owner, c->instance, directory);
+    for (int i = 0; i < LAYOUT_TAGS_MAX; i++) {
+        if (!layout_find(&layout, i, &first, &last))
+            continue;
+        script_key(key, layout_tag(c->redis_namespace, i, tag), span_of(name));
+        reply = claim_cursor(r, key, owner, &lowest, err);
+        if (!reply || redis_value(reply).kind == REDIS_ERROR)
+            return reply;
+    }
+    *cursor = lowest == UINT64_MAX ? 0 : lowest;
+    return reply;
+}
+
+// --- what the partitions report ----------------------------------------------------------------
+
+// add_status: the worst of all. One that is over is no trouble of anybody's.
+static void
+add_status(struct relay_status *s, const struct partition *p)
+{
+    const struct relay_status *of = &p->status;
+
+    if (partition_is_over(p))
+        return;
+    s->up = s->up && of->up;
+    s->known = s->known && of->known;
+    s->cursor = MIN(s->cursor, of->cursor);
+    bool worse = of->state == RELAY_FENCED || of->state == RELAY_STOPPED
+                     ? s->state == RELAY_SHIPPING || s->state == RELAY_CONNECTING
+                     : of->state == RELAY_CONNECTING && s->state == RELAY_SHIPPING;
+    if (!worse)
+        return;
+    s->state = of->state;
+    snprintf(s->message, sizeof s->message, "%s%s%.200s", p->label + (*p->label != 0),
+             *p->label && *of->message ? ": " : "", of->message);
+}
+
+void
+relay_read_status(struct relay *r, struct relay_status *status)
+{
+    *status = (struct relay_status){
+        .state = RELAY_SHIPPING, .up = true, .known = true, .cursor = UINT64_MAX};
+    pthread_mutex_lock(&r->lock);
+    for (size_t i = 0; i < r->len; i++)
+        add_status(status, r->partitions[i]);
+    pthread_mutex_unlock(&r->lock);
+    if (*r->damage) {
+        *status = (struct relay_status){.state = RELAY_STOPPED};
+        memcpy(status->message, r->damage, sizeof status->message);
+    }
+    status->entries = (uint64_t)metric_read(&relay_metrics[RELAY_ENTRIES]);
+}
 
 static void
 show(void *relay)
@@ -248,85 +155,190 @@ show(void *relay)
     metric_set(&relay_metrics[RELAY_OLDEST_AGE], (double)age_us / 1e6);
 }
 
+// --- settings --------------------------------------------------------------------------------
+
+static int
+settings_read(struct relay_settings *s, struct config *c, struct err *err)
+{
+    if (config_redis_options(&s->redis, c, &s->secrets, err) < 0) {
+        redis_secrets_wipe(&s->secrets);
+        return -1;
+    }
+    s->config = config_hold(c);
+    return 0;
+}
+
+// --- start -----------------------------------------------------------------------------------
+
+// A journal without records has no layout, whatever file an earlier one left there. One without the
+// file is older than partitions, and all of it is in one place.
+static int
+read_layout(struct relay *r, const struct journal_status *status, int partitions,
+            struct err *err)
+{
+    int found = 0;
+
+    r->layout = (struct layout){.at[0] = {1, 1}, .len = 1};
+    if (status->last == 0)
+        r->layout.at[0].partitions = partitions;
+    else
+        found = layout_read(&r->layout, r->directory, journal_id(r->journal), err);
+    if (found == 0 && status->last > 0 && partitions > 1)
+        return err_set(err, ERR_INPUT,
+                       "%s/partitions is missing, which says what records are in which "
+                       "partition",
+                       r->directory);
+    return found;
+}
+
+// open_layout has the layout say how the records from now on are spread, before one is received.
+static int
+open_layout(struct relay *r, int partitions, struct err *err)
+{
+    static const bool none[LAYOUT_TAGS_MAX];
+    struct journal_status status;
+    struct layout before;
+
+    journal_read_status(r->journal, &status);
+    int found = read_layout(r, &status, partitions, err);
+    if (found < 0)
+        return -1;
+    before = r->layout;
+    layout_forget(&r->layout, status.first ? status.first : status.last + 1, none);
+    if (layout_switch(&r->layout, status.last + 1, partitions, err) < 0)
+        return -1;
+    if (found > 0 && r->layout.len == before.len &&
+        memcmp(r->layout.at, before.at, before.len * sizeof *before.at) == 0)
+        return 0;
+    return layout_write(&r->layout, r->directory, journal_id(r->journal), err);
+}
+
+static int
+make_partitions(struct relay *r, struct config *c, struct err *err)
+{
+    struct relay_settings settings;
+    uint64_t first, last;
+
+    for (int tag = 0; tag < LAYOUT_TAGS_MAX; tag++) {
+        if (!layout_find(&r->layout, tag, &first, &last))
+            continue;
+        settings = (struct relay_settings){0};
+        if (settings_read(&settings, c, err) < 0)
+            return -1;
+        r->partitions[r->len++] = partition_make(r, tag, &settings);
+    }
+    return 0;
+}
+
+// Without a layout nothing is published: what is sent to another partition than before is there
+// twice.
+static void
+report_damage(struct relay *r, const struct err *why)
+{
+    snprintf(r->damage, sizeof r->damage,
+             "%.160s: restore it, or run acrelay journal partitions", why->text);
+    log_alarm("relay: %s: nothing is published, and deliveries wait in the journal. "
+              "Restore the file, or run acrelay journal partitions, and restart",
+              why->text);
+}
+
+static bool
+have_attempted(const struct relay *r)
+{
+    for (size_t i = 0; i < r->len; i++)
+        if (!r->partitions[i]->attempted)
+            return false;
+    return true;
+}
+
+// Not for long: posts wait in the kernel meanwhile.
+static void
+wait_for_cursors(struct relay *r)
+{
+    int64_t until_us = clock_mono_us() + times_ms("first-cursor", FIRST_MS) * 1000;
+    struct timespec at = {until_us / 1000000, (long)(until_us % 1000000) * 1000};
+
+    pthread_mutex_lock(&r->lock);
+    while (!have_attempted(r))
+        if (pthread_cond_clockwait(&r->wake, &r->lock, CLOCK_MONOTONIC, &at) != 0)
+            break;
+    pthread_mutex_unlock(&r->lock);
+}
+
 static void
 release(struct relay *r)
 {
-    redis_close(r->redis);
-    cursor_close(r->reader);
-    event_maker_close(r->maker.events);
-    script_release(&r->script);
-    buf_release(&r->batch.last_payload);
-    buf_release(&r->batch.held_payload);
-    release_settings(&r->settings);
-    release_settings(&r->next);
+    for (size_t i = 0; i < r->len; i++)
+        partition_release(r->partitions[i]);
     pthread_cond_destroy(&r->wake);
     pthread_mutex_destroy(&r->lock);
     free(r);
 }
 
+// stop ends those of the first `len` partitions that run.
 static void
-init_times(struct relay *r)
+stop(struct relay *r, size_t len)
 {
-    r->times.backoff_min = times_ms("relay-backoff", 50);
-    r->times.backoff_max = times_ms("relay-backoff-max", 2000);
-    r->times.stop_wait = times_ms("relay-stop-wait", 5000);
-    r->times.refused_wait = times_ms("refused-wait", 4000);
-    r->times.trim = times_ms("trim", 10000);
-    r->times.poll = times_ms("cursor-check", 5000);
-    r->times.deadline = times_ms("cursor-deadline", 3000);
-    r->times.connect = times_ms("redis-connect", 2000);
-    r->times.command = times_ms("redis-command", 8000);
-    r->trim.clock.settle_us = times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000;
-}
-
-static void
-init(struct relay *r, struct journal *j)
-{
-    const struct config *c = r->settings.config;
-    struct journal_status status;
-
-    r->fd = -1;
-    r->journal = j;
-    pthread_mutex_init(&r->lock, NULL);
-    pthread_cond_init(&r->wake, NULL);
-    init_times(r);
-    journal_read_status(j, &status);
-    r->trim.has_past = status.last > 0;
-    r->trim.started_us = clock_boot_us();
-    r->trim.reloaded = true;
-    buf_init(&r->batch.last_payload, JOURNAL_RECORD_MAX);
-    buf_init(&r->batch.held_payload, JOURNAL_RECORD_MAX);
-    r->batch.records_max = SCRIPT_RECORDS_MAX;
-    make_owner(r->owner, c->instance, c->state_dir);
-    r->reader = cursor_open(j, 0);
-    snprintf(r->account, sizeof r->account, "%s", c->account_name);
-    r->maker = (struct entry_maker){.events = event_maker_open(),
-                                    .account = span_of(r->account),
-                                    .journal_id = span_of(journal_id(j))};
-    script_init(&r->script, c->redis_namespace, journal_id(j), r->owner,
-                c->duplicates_window_us, c->duplicates_max);
+    pthread_mutex_lock(&r->lock);
+    r->stopping = true;
+    // a blocked read ends; the cursor shows what was done
+    for (size_t i = 0; i < len; i++)
+        if (r->partitions[i]->fd >= 0)
+            shutdown(r->partitions[i]->fd, SHUT_RDWR);
+    pthread_cond_broadcast(&r->wake);
+    pthread_mutex_unlock(&r->lock);
+    for (size_t i = 0; i < len; i++)
+        cursor_wake(r->partitions[i]->reader);
+    for (size_t i = 0; i < len; i++)
+        pthread_join(r->partitions[i]->thread, NULL);
 }
 
 struct relay *
 relay_start(struct config *c, struct journal *j, struct err *err)
 {
     struct relay *r = memory_get(sizeof *r);
+    struct err damage;
+    size_t started = 0;
 
     memset(r, 0, sizeof *r);
-    if (read_settings(&r->settings, c, err) < 0) {
-        free(r);
-        return NULL;
-    }
-    init(r, j);
-    if (thread_start(&r->thread, "relay", run, r, err) < 0) {
-        release(r);
-        return NULL;
-    }
+    r->journal = j;
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_cond_init(&r->wake, NULL);
+    snprintf(r->directory, sizeof r->directory, "%s", c->state_dir);
+    make_owner(r->owner, c->instance, c->state_dir);
+    if (open_layout(r, config_partitions(c), &damage) < 0)
+        report_damage(r, &damage);
+    else if (make_partitions(r, c, err) < 0)
+        goto fail;
+    while (started < r->len && partition_start(r->partitions[started], err) == 0)
+        started++;
+    if (started < r->len)
+        goto fail;
     metric_show(relay_metrics, RELAY_METRICS);
     metric_before_write(show, r);
-    // Not for long: posts wait in the kernel meanwhile.
-    sleep_interruptible(r, times_ms("first-cursor", FIRST_MS), &r->attempted);
+    wait_for_cursors(r);
     return r;
+
+fail:
+    stop(r, started);
+    release(r);
+    return NULL;
+}
+
+// forget_layout takes out of the layout what no partition has anything of any more.
+static void
+forget_layout(struct relay *r)
+{
+    bool empty[LAYOUT_TAGS_MAX] = {false};
+    struct journal_status status;
+    struct err err;
+
+    for (size_t i = 0; i < r->len; i++)
+        empty[r->partitions[i]->tag] = r->partitions[i]->is_empty;
+    journal_read_status(r->journal, &status);
+    // That it cannot be written is no harm: the next stop tries again.
+    if (layout_forget(&r->layout, status.first, empty))
+        (void)layout_write(&r->layout, r->directory, journal_id(r->journal), &err);
 }
 
 void
@@ -335,39 +347,31 @@ relay_stop(struct relay *r)
     if (!r)
         return;
     metric_forget(r);
-    pthread_mutex_lock(&r->lock);
-    r->stopping = true;
-    if (r->fd >= 0)
-        shutdown(r->fd, SHUT_RDWR); // a blocked read ends; the cursor shows what was done
-    pthread_cond_broadcast(&r->wake);
-    pthread_mutex_unlock(&r->lock);
-    cursor_wake(r->reader);
-    pthread_join(r->thread, NULL);
+    stop(r, r->len);
+    forget_layout(r);
     release(r);
 }
 
 int
 relay_reload(struct relay *r, struct config *c, struct err *err)
 {
-    struct relay_settings next = {0}, skipped;
+    struct relay_settings next[LAYOUT_TAGS_MAX] = {0}, skipped;
+    size_t read = 0;
 
-    if (read_settings(&next, c, err) < 0)
-        return -1;
-    pthread_mutex_lock(&r->lock);
-    skipped = r->next;
-    r->next = next;
-    pthread_cond_broadcast(&r->wake);
-    pthread_mutex_unlock(&r->lock);
-    release_settings(&skipped);
-    cursor_wake(r->reader);
-    return 0;
-}
-
-void
-relay_read_status(struct relay *r, struct relay_status *status)
-{
-    pthread_mutex_lock(&r->lock);
-    *status = r->status;
-    pthread_mutex_unlock(&r->lock);
-    status->entries = (uint64_t)metric_read(&relay_metrics[RELAY_ENTRIES]);
+    while (read < r->len && settings_read(&next[read], c, err) == 0)
+        read++;
+    for (size_t i = 0; i < read; i++) {
+        if (read < r->len) {
+            settings_release(&next[i]);
+            continue;
+        }
+        pthread_mutex_lock(&r->lock);
+        skipped = r->partitions[i]->next;
+        r->partitions[i]->next = next[i];
+        pthread_cond_broadcast(&r->wake);
+        pthread_mutex_unlock(&r->lock);
+        settings_release(&skipped);
+        cursor_wake(r->partitions[i]->reader);
+    }
+    return read < r->len ? -1 : 0;
 }

@@ -7,6 +7,7 @@
 
 #include "config/config.h"
 #include "journal/journal.h"
+#include "relay/layout.h"
 #include "relay/script.h"
 
 struct relay;
@@ -54,16 +55,21 @@ void relay_read_status(struct relay *r, struct relay_status *status);
 
 // --- what an operator's command does -------------------------------------------------------
 
-// relay_claim makes the cursor of this journal the place's, whosever it was, and forgets its
-// check: the operator's word that no other copy of the journal ships any more. The reply is the
-// sequence where it stands (nil: there was none), or Redis's error; NULL with *err.
+// relay_claim makes the cursors of this journal, one for each partition, the place's, whosever they
+// were, and forgets their checks: the operator's word that no other copy of the journal ships any
+// more. *cursor is the lowest sequence where one stands, 0 where there was none. The reply is
+// Redis's last, or its error; NULL with *err.
 const struct redis_reply *relay_claim(struct redis *r, const struct config *c,
                                       const char *journal_id, const char *directory,
-                                      struct err *err);
+                                      uint64_t *cursor, struct err *err);
+
+// relay_owner gives the tag that has an entry, or would have it as record `sequence`: by its subject,
+// a dead letter's by its hook.
+int relay_owner(const struct layout *l, uint64_t sequence, const struct entry *e);
 
 // relay_replay adds the entry once more, with ce_replay (its time) at the end: an
 // operator's act outside the cursor. -1: refused (ERR_INPUT) or the connection is dead.
-int relay_replay(struct redis *r, const char *namespace, const struct entry *e,
+int relay_replay(struct redis *r, const char *tag, const struct entry *e,
                  struct err *err);
 
 // The bytes of dead letters that Redis does not take (too large for it, or for a proxy before

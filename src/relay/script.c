@@ -109,6 +109,15 @@ script_begin(struct script *s, uint64_t prev, bool forgets)
     s->hooks_len = s->kinds_len = s->kind_last = s->records_len = 0;
     s->forgets = forgets;
     *text_digits(s->prev, prev, ENTRY_SEQUENCE - 1) = '\0';
+    s->end[0] = '\0';
+    s->last = prev;
+}
+
+void
+script_pass(struct script *s, uint64_t sequence)
+{
+    if (sequence != s->last)
+        *text_digits(s->end, sequence, ENTRY_SEQUENCE - 1) = '\0';
 }
 
 // stream_index finds or adds the stream among the keys and gives its index for Lua. The
@@ -217,6 +226,7 @@ script_add(struct script *s, const struct entry *e, bool in_doubt)
         add_number(&s->receipts, e->received_us > 0 ? (uint64_t)e->received_us : 0);
     }
     record_hook(s, e->delivery.hook);
+    s->last = e->sequence;
     s->records_len++;
 }
 
@@ -244,6 +254,7 @@ send_call(struct script *s, struct redis *r, const char *check, bool by_text,
     redis_args_add(a, span_of(s->id));
     add_number(a, s->hooks_len);
     add_number(a, s->fingerprints.count);
+    redis_args_add(a, span_of(s->end));
     for (size_t i = 0; i < s->hooks_len; i++)
         redis_args_add(a, span_of(s->hooks[i]));
     append(a, &s->fingerprints);

@@ -36,8 +36,8 @@ enum {
     SCRIPT_RECORDS_MAX = 256,
     SCRIPT_BYTES_MAX =
         1 << 20, // of stored payload in a batch; a larger record goes alone
-    SCRIPT_NAMESPACE_MAX = 32,
-    SCRIPT_KEY = 2 + SCRIPT_NAMESPACE_MAX + 1 + 80, // "{ns}:" and the rest, with its NUL
+    SCRIPT_NAMESPACE_MAX = 32 + 3,                  // that of a partition is {ac.63}
+    SCRIPT_KEY = 2 + SCRIPT_NAMESPACE_MAX + 1 + 80, // "{tag}:" and the rest, with its NUL
     SCRIPT_OWNER = 33,                              // 32 hex digits and a NUL
     SCRIPT_KEYS_FIXED = 6, // cursor, dead letters, fingerprints (3), last events
 };
@@ -64,7 +64,8 @@ struct script {
     char sha[41];
     char id[JOURNAL_ID_TEXT + 1]; // with its dash
     int64_t window_us;
-    char prev[ENTRY_SEQUENCE];
+    char prev[ENTRY_SEQUENCE], end[ENTRY_SEQUENCE]; // end "": the last record's
+    uint64_t last;                                  // record that was added
     bool forgets;
     char hooks[SCRIPT_RECORDS_MAX][DELIVERY_NAME_MAX + 1]; // of the batch, each once
     size_t hooks_len;
@@ -86,6 +87,10 @@ void script_begin(struct script *s, uint64_t prev, bool forgets);
 // script_add appends an entry; its bytes are copied. At most SCRIPT_RECORDS_MAX per batch.
 // in_doubt: its receipt says nothing about duplicates; it is none, and is not remembered.
 void script_add(struct script *s, const struct entry *e, bool in_doubt);
+
+// script_pass says, once all is added, that the records up to `sequence` are done with this batch:
+// the cursor moves there, past what another partition owns, even if no record was added.
+void script_pass(struct script *s, uint64_t sequence);
 
 struct script_answer {
     enum reply reply;

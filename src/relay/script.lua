@@ -33,6 +33,8 @@
 -- ARGV: 1 owner, 2 prev, 3 check of the last record, 4 whether all fingerprints are to be
 --       forgotten first (0 1), 5 window in microseconds, 6 max fingerprints, 7 milliseconds until
 --       they expire, 8 "<journal id>-", 9 number of hooks, 10 number of fingerprints,
+--       11 where the cursor goes after the last record, if further: what is between is another
+--       partition's; or '',
 --       then the hooks,
 --       the fingerprints of the records that are looked for (kinds m and d), in their order,
 --       the receipts of these records,
@@ -50,7 +52,7 @@ local at = c[2] or '00000000000000000000'
 if c[1] and c[1] ~= ARGV[1] then return {'FENCED', at} end
 if at ~= ARGV[2] then return {'AT', at} end
 local hooks, fingerprints = tonumber(ARGV[9]), tonumber(ARGV[10])
-local fingerprint_at = 11 + hooks
+local fingerprint_at = 12 + hooks
 local receipt_at = fingerprint_at + fingerprints
 
 -- everything that can fail, fails here
@@ -154,6 +156,7 @@ while i <= total do
   end
   i = i + width
 end
+if word == 'OK' and ARGV[11] ~= '' then done = ARGV[11] end
 if not done then return {word, at, 0, 0} end
 redis.call('HSET', key, 'sequence', done, 'check', word == 'OK' and ARGV[3] or '')
 
@@ -194,7 +197,7 @@ if now[1] then
     doy - floor((153 * m + 2) / 5) + 1, floor(s / 3600) % 24, floor(s / 60) % 60,
     s % 60, now[2])
   local set = {}
-  for h = 11, 10 + hooks do
+  for h = 12, 11 + hooks do
     set[#set + 1] = ARGV[h]
     set[#set + 1] = text
   end

@@ -1,4 +1,4 @@
-// What the relay counts; and an entry once more, and the bytes of dead letters that are not in
+// What the relay counts, and what its partitions have in common; and an entry once more, and the bytes of dead letters that are not in
 // Redis: what an operator's command does beside the thread.
 #include "base/file.h"
 #include "relay/internal.h"
@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <sys/param.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -66,11 +67,85 @@ relay_count_error(const char *word)
                1);
 }
 
+// --- what the partitions have in common ---------------------------------------------------
+
+// Those that are over have nothing to lose, but are heard, as long as they run: Redis may lose what
+// they have published.
+void
+relay_publish(struct relay *r)
+{
+    uint64_t safe = UINT64_MAX;
+    int64_t heard_us = INT64_MAX;
+
+    for (size_t i = 0; i < r->len; i++) {
+        const struct partition *p = r->partitions[i];
+        if (p->is_empty)
+            continue;
+        if (!p->status.known)
+            return;
+        if (!partition_is_over(p))
+            safe = MIN(safe, p->safe);
+        heard_us = MIN(heard_us, p->heard_us);
+    }
+    journal_publish(r->journal, safe, heard_us);
+}
+
+uint64_t
+relay_letters(struct relay *r)
+{
+    uint64_t from = UINT64_MAX;
+
+    pthread_mutex_lock(&r->lock);
+    for (size_t i = 0; i < r->len; i++)
+        if (!r->partitions[i]->is_empty)
+            from = MIN(from, r->partitions[i]->letters_from);
+    pthread_mutex_unlock(&r->lock);
+    return from;
+}
+
+void
+relay_show_worst(struct relay *r)
+{
+    bool paused = false, held = false;
+    double step_s = 0;
+
+    pthread_mutex_lock(&r->lock);
+    for (size_t i = 0; i < r->len; i++) {
+        const struct partition *p = r->partitions[i];
+        paused = paused || p->duplicates_paused;
+        held = held || p->clock_held;
+        step_s = p->clock_step_s != 0 ? p->clock_step_s : step_s;
+    }
+    pthread_mutex_unlock(&r->lock);
+    metric_set(&relay_metrics[RELAY_DUPLICATES_PAUSED], paused);
+    metric_set(&relay_metrics[RELAY_CLOCK_HELD], held);
+    metric_set(&relay_metrics[RELAY_CLOCK_STEP], step_s);
+}
+
+void
+settings_release(struct relay_settings *s)
+{
+    config_release(s->config);
+    redis_secrets_wipe(&s->secrets);
+    *s = (struct relay_settings){0};
+}
+
 // --- an entry once more --------------------------------------------------------------------
 
 int
-relay_replay(struct redis *r, const char *namespace, const struct entry *e,
-             struct err *err)
+relay_owner(const struct layout *l, uint64_t sequence, const struct entry *e)
+{
+    char of_hook[8 + DELIVERY_NAME_MAX];
+
+    if (e->reason == EVENT_OK)
+        return layout_owner(l, sequence, e->event.subject);
+    snprintf(of_hook, sizeof of_hook, "hook/%.*s", (int)e->delivery.hook.len,
+             e->delivery.hook.at);
+    return layout_owner(l, sequence, span_of(of_hook));
+}
+
+int
+relay_replay(struct redis *r, const char *tag, const struct entry *e, struct err *err)
 {
     bool event = e->reason == EVENT_OK;
     char key[SCRIPT_KEY], now[CLOCK_TEXT];
@@ -78,7 +153,7 @@ relay_replay(struct redis *r, const char *namespace, const struct entry *e,
     size_t len, n = 0;
     const struct entry_field *fields = entry_fields(e, values, &len);
 
-    script_key(key, namespace, event ? e->delivery.stream : SPAN("dead"));
+    script_key(key, tag, event ? e->delivery.stream : SPAN("dead"));
     clock_format_us(now, clock_now_us());
     args[n++] = SPAN("XADD");
     args[n++] = span_of(key);
@@ -92,7 +167,7 @@ relay_replay(struct redis *r, const char *namespace, const struct entry *e,
     if (!redis_check(redis_command(r, args, n, err), err))
         return -1;
     // So that it is trimmed, if no hook names it any more. No right to do so is no failure.
-    script_key(key, namespace, SPAN("streams"));
+    script_key(key, tag, SPAN("streams"));
     if (event)
         (void)redis_command(
             r, (struct span[]){SPAN("SADD"), span_of(key), e->delivery.stream}, 3, err);

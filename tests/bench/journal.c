@@ -50,7 +50,7 @@ publish_for(int64_t seconds)
     for (int64_t i = 0; i < seconds * 10; i++) {
         clock_sleep_ms(100);
         journal_read_status(journal, &status);
-        journal_publish(journal, status.last);
+        journal_publish(journal, status.last, clock_boot_us());
     }
 }
 

@@ -153,7 +153,8 @@ class Receiver:
     force = False  # a journal where it would be refused
     prefix = ""  # "env NAME=value", "prlimit --nofile=100"
 
-    def __init__(self, directory, redis_port, hooks=None, extra="", receiver=""):
+    def __init__(self, directory, redis_port, hooks=None, extra="", receiver="",
+                 redis=""):
         self.directory = pathlib.Path(directory)
         self.secret = self.directory / "hook-secret"
         self.secret.write_bytes(SECRET + b"\n")
@@ -169,7 +170,7 @@ class Receiver:
             "account: {name: acme, time_zone: America/Chicago}\n"
             "public_url: https://hooks.acme.example\n"
             "secret_files: [hook-secret]\n"
-            f"redis: {{url: 'redis://127.0.0.1:{redis_port}/0'}}\n"
+            f"redis: {{url: 'redis://127.0.0.1:{redis_port}/0'{redis}}}\n"
             f"receiver: {{listen: ['127.0.0.1:1'], admin: '127.0.0.1:{self.admin}',"
             f" state_dir: '{self.directory}/state'{receiver}}}\n" + extra + "hooks:\n" + hooks)
         self.log = open(self.directory / "log", "ab")

@@ -77,7 +77,7 @@ read_on(void *arg)
             break;
         check_record(&rec);
         after = rec.sequence;
-        journal_publish(journal, after);
+        journal_publish(journal, after, clock_boot_us());
     }
     return arg;
 }

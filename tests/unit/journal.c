@@ -563,7 +563,7 @@ Test(journal, makes_room_of_published_records_only)
     journal_read_status(j, &status);
     cr_assert_leq(status.bytes, o.bytes_max);
     uint64_t free_before = status.bytes_free;
-    journal_publish(j, n - 5);
+    journal_publish(j, n - 5, clock_boot_us());
     journal_read_status(j, &status);
     cr_assert_geq(status.bytes_free, free_before + (1 << 16),
                   "published records can give room");
@@ -628,7 +628,7 @@ fill_disk(struct journal *j)
     while (records <= 4 * DISK_MIB &&
            journal_append(j, span_make(quarter, sizeof quarter), 5000, NULL, NULL,
                           &err) == 0) {
-        journal_publish(j, 0);
+        journal_publish(j, 0, clock_boot_us());
         records++;
     }
     return records;
@@ -684,7 +684,7 @@ Test(journal, says_before_the_first_record_that_its_bounds_are_reached)
     j = must_open(&o);
     await_failing(j, true, &status);
     cr_assert(strstr(status.reason, "journal.max"), "%s", status.reason);
-    journal_publish(j, status.last);
+    journal_publish(j, status.last, clock_boot_us());
     await_failing(j, false, &status);
     must_append(j, "in the room of published ones");
     journal_close(j);

@@ -111,7 +111,7 @@ append_and_publish(void)
 
     for (int i = 0; i < RECORDS; i++)
         last = append();
-    journal_publish(journal, last);
+    journal_publish(journal, last, clock_boot_us());
     return last;
 }
 
@@ -156,7 +156,7 @@ Test(journal_clock, a_wall_clock_that_is_years_off_removes_nothing)
 
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         step_wall(steps[i]);
-        journal_publish(journal, last);
+        journal_publish(journal, last, clock_boot_us());
         await_round();
         read_status();
         cr_assert_eq(status.first, 1);
@@ -175,7 +175,7 @@ Test(journal_clock, what_is_older_than_keep_goes_also_after_a_suspend)
     uint64_t last = append_and_publish();
 
     pass_time(DAY + S); // the wall clock moves in a suspend too; CLOCK_MONOTONIC does not
-    journal_publish(journal, last);
+    journal_publish(journal, last, clock_boot_us());
     await_round();
     read_status();
     cr_assert_gt(status.first, 1);
@@ -187,12 +187,12 @@ Test(journal_clock, a_cursor_that_was_read_long_ago_lets_nothing_go)
     uint64_t last = append_and_publish();
 
     pass_time(DAY - 5 * S);
-    journal_publish(journal, last);
+    journal_publish(journal, last, clock_boot_us());
     pass_time(8 * S); // it was not due yet when the cursor was read
     await_round();
     read_status();
     cr_assert_eq(status.first, 1);
-    journal_publish(journal, last);
+    journal_publish(journal, last, clock_boot_us());
     await_round();
     read_status();
     cr_assert_gt(status.first, 1);
@@ -210,7 +210,7 @@ Test(journal_clock, a_step_holds_until_it_is_undone)
     pass_time(DAY);
     step_wall(-90 * S); // and another one
     await_round();
-    journal_publish(journal, last);
+    journal_publish(journal, last, clock_boot_us());
     await_round();
     read_status();
     cr_assert(status.clock_held);
@@ -228,7 +228,7 @@ Test(journal_clock, a_step_that_stays_for_ten_minutes_is_the_new_base)
     step_wall(20000 * DAY); // from 1970 to the time of NTP
     await_round();
     pass_time(DAY);
-    journal_publish(journal, last);
+    journal_publish(journal, last, clock_boot_us());
     await_round();
     read_status();
     cr_assert_not(status.clock_held);
@@ -245,12 +245,12 @@ Test(journal_clock, records_of_an_earlier_process_are_as_old_as_the_opening)
     cr_assert_eq(system(command), 0);
     open_journal();
     pass_time(DAY - 60 * S);
-    journal_publish(journal, last);
+    journal_publish(journal, last, clock_boot_us());
     await_round();
     read_status();
     cr_assert_eq(status.first, 1);
     pass_time(61 * S);
-    journal_publish(journal, last);
+    journal_publish(journal, last, clock_boot_us());
     await_round();
     read_status();
     cr_assert_gt(status.first, 1);
@@ -300,10 +300,10 @@ Test(journal_clock, the_age_of_what_waits_goes_by_no_wall_clock)
         read_status();
         cr_assert_about(status.oldest_unpublished_age_us, (int64_t)(i + 1) * 100 * S);
     }
-    journal_publish(journal, 3);
+    journal_publish(journal, 3, clock_boot_us());
     read_status();
     cr_assert_about(status.oldest_unpublished_age_us, 100 * S);
-    journal_publish(journal, 5);
+    journal_publish(journal, 5, clock_boot_us());
     read_status();
     cr_assert_eq(status.oldest_unpublished_age_us, 0);
 }
@@ -356,7 +356,7 @@ Test(journal_clock, a_segment_that_cannot_be_removed_is_reported_once)
     dup2(file, 2);
     pass_time(DAY + S);
     for (int i = 0; i < 3; i++) {
-        journal_publish(journal, last);
+        journal_publish(journal, last, clock_boot_us());
         await_round();
     }
     dup2(kept, 2);

@@ -182,7 +182,7 @@ append_all(struct journal *j, struct err *err)
         if (!append_next(j, err) && !fault_stays)
             complain("one fault made an append fail", err);
         shared->published = shared->acked[BEFORE + i / 2];
-        journal_publish(j, shared->published);
+        journal_publish(j, shared->published, clock_boot_us());
         if (fault_stays && shared->fired)
             break;
     }
@@ -273,7 +273,7 @@ check_everything(int n)
         cursor_close(reader);
         struct journal *j = journal_open(&o, &err);
         cr_assert_not_null(j, "step %d: %s", n, err.text);
-        journal_publish(j, shared->published);
+        journal_publish(j, shared->published, clock_boot_us());
         struct cursor *c = cursor_open(j, 0);
         check_records(c, n);
         cr_assert(append_next(j, &err), "step %d: %s", n, err.text);
@@ -384,7 +384,7 @@ Test(journal_fault, failed_syncs_do_not_use_up_the_room)
         fault = FAULT_FAIL;
         cr_assert(append_next(j, &err), "%s", err.text);
         fault = FAULT_NONE;
-        journal_publish(j, shared->tried);
+        journal_publish(j, shared->tried, clock_boot_us());
     }
     journal_read_status(j, &status);
     cr_assert_gt(status.sync_errors, 10);

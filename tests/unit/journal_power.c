@@ -3,6 +3,7 @@
 // what was synced is there; of the rest none, all, a prefix, all but one or two sectors of
 // 512 bytes, or some by chance. Each image is opened: all that was acknowledged by then is
 // there, nothing is invented, and nothing is called damage.
+#include "base/clock.h"
 #include "journal/cursor.h"
 #include "directory.h"
 
@@ -299,7 +300,7 @@ publish(struct journal *j, uint64_t sequence)
     pthread_mutex_lock(&lock);
     record(PUBLISH)->len = sequence;
     pthread_mutex_unlock(&lock);
-    journal_publish(j, sequence);
+    journal_publish(j, sequence, clock_boot_us());
 }
 
 static void
@@ -564,7 +565,7 @@ check_image(int cut, struct choice c)
     note_acks(cut);
     for (int life = 0; life < 2; life++) {
         struct journal *j = must_open(40);
-        journal_publish(j, published);
+        journal_publish(j, published, clock_boot_us());
         check_records(j, cut);
         uint64_t sequence = append_next(j);
         acked[numbers] = sequence;

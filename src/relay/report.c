@@ -1,0 +1,61 @@
+// Why nothing is published: for the log, once, and for the status.
+#include "relay/internal.h"
+
+#include <stdarg.h>
+
+enum reply
+report_trouble(struct partition *p, enum reply reply, const char *format, ...)
+{
+    bool stop = reply == REPLY_STOP, fenced = reply == REPLY_FENCED;
+    char raw[400], message[sizeof p->status.message];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(raw, sizeof raw, format, args);
+    va_end(args);
+    text_escape(message, sizeof message, span_of(raw));
+    pthread_mutex_lock(&p->relay->lock);
+    p->status.state = fenced ? RELAY_FENCED : stop ? RELAY_STOPPED : RELAY_CONNECTING;
+    memcpy(p->status.message, message, sizeof message);
+    pthread_mutex_unlock(&p->relay->lock);
+    if (!p->connection.down_ms)
+        p->connection.down_ms = clock_mono_ms();
+    once_report(&p->connection.trouble, stop || fenced ? LOG_LEVEL_ALARM : LOG_LEVEL_WARN,
+                "relay%s: %s; deliveries wait in the journal for Redis at %s", p->label,
+                raw, p->connection.find.address);
+    return reply;
+}
+
+// Where MOVED sends us is kept.
+static enum reply
+report_message(struct partition *p, enum reply reply, struct span message)
+{
+    report_trouble(p, reply, "Redis says: %.*s", (int)message.len, message.at);
+    if (reply == REPLY_MOVED && !redis_find_follow(&p->connection.find, message))
+        return REPLY_UNKNOWN;
+    return reply;
+}
+
+enum reply
+report_refusal(struct partition *p, const struct script_answer *a)
+{
+    relay_count_error(a->word);
+    if (a->reply == REPLY_REFUSED || a->reply == REPLY_UNKNOWN)
+        return a->reply;
+    if (*a->wrong_key)
+        return report_trouble(p, a->reply,
+                              "the key %s has another type in Redis (WRONGTYPE): rename "
+                              "it or choose another redis.namespace",
+                              a->wrong_key);
+    return report_message(p, a->reply, span_of(a->message));
+}
+
+enum reply
+report_error(struct partition *p, struct span message)
+{
+    char word[REPLY_WORD];
+    enum reply reply = reply_of(message, false, word);
+
+    relay_count_error(word);
+    return report_message(p, reply == REPLY_DONE ? REPLY_UNKNOWN : reply, message);
+}

@@ -1,0 +1,177 @@
+// Trimming takes place every few seconds, not with each XADD: an approximate XTRIM drops
+// whole nodes and costs next to nothing when there is none to drop. What it leaves, a node at
+// most, an exact one drops once an hour.
+//
+// XINFO GROUPS gives `lag`, the entries the group has not been given, trimmed ones among
+// them (Redis 7.0 on). So what a group can never read is lag minus length, and a trim has taken
+// from it by how much that has grown. Where an entry ahead of the group was deleted Redis does
+// not know the lag: added minus read is that, and the deleted ones.
+#include "relay/internal.h"
+
+#include <sys/param.h>
+
+enum { TRIMS_MAX = 50, TRIM_FULL = 10000 };
+
+void
+stream_key(const struct partition *p, char to[SCRIPT_KEY], const char *name)
+{
+    script_key(to, p->script.namespace, span_of(name));
+}
+
+bool
+stream_is_empty(struct partition *p, const char *key)
+{
+    struct redis_value len = redis_value(redis_ask(p->redis, NULL, "XLEN", key, NULL));
+
+    return len.kind == REDIS_NUMBER && len.number == 0;
+}
+
+// field_of is the value of a field in a reply of names and values, NULL when there is none.
+static const struct redis_reply *
+field_of(const struct redis_reply *about, const char *name)
+{
+    for (size_t i = 0; i + 1 < redis_value(about).len; i += 2)
+        if (span_is(redis_value(redis_reply_at(about, i)).text, name))
+            return redis_reply_at(about, i + 1);
+    return NULL;
+}
+
+const struct redis_reply *
+stream_field(struct partition *p, const char *key, const char *name)
+{
+    return field_of(redis_ask(p->redis, NULL, "XINFO", "STREAM", key, NULL), name);
+}
+
+static uint64_t
+length_of(struct partition *p, const char *key)
+{
+    return (uint64_t)redis_value(redis_ask(p->redis, NULL, "XLEN", key, NULL)).number;
+}
+
+static uint64_t
+max_lag(struct partition *p, const char *key)
+{
+    int64_t max = 0, slowest = -1; // slowest: entries read by a group of unknown lag
+    const struct redis_reply *groups =
+        redis_ask(p->redis, NULL, "XINFO", "GROUPS", key, NULL);
+
+    for (size_t i = 0; i < redis_value(groups).len; i++) {
+        const struct redis_reply *group = redis_reply_at(groups, i);
+        struct redis_value lag = redis_value(field_of(group, "lag"));
+        struct redis_value read = redis_value(field_of(group, "entries-read"));
+        max = MAX(max, lag.number);
+        if (lag.kind == REDIS_NIL && read.kind == REDIS_NUMBER &&
+            (slowest < 0 || read.number < slowest))
+            slowest = read.number;
+    }
+    if (slowest >= 0) {
+        int64_t added = redis_value(stream_field(p, key, "entries-added")).number;
+        max = MAX(max, added - slowest);
+    }
+    return (uint64_t)max;
+}
+
+void
+stream_report_refused(struct partition *p, const struct redis_reply *reply)
+{
+    struct span message = redis_value(reply).text;
+
+    if (redis_value(reply).kind == REDIS_ERROR && !p->trim.refused.reported)
+        once_report(&p->trim.refused, LOG_LEVEL_WARN,
+                    "relay%s: streams cannot be trimmed and keep growing: %.*s", p->label,
+                    (int)message.len, message.at);
+}
+
+static int64_t
+trim_once(struct partition *p, const char *key, const char *how, const char *sign,
+          uint64_t bound)
+{
+    char number[24];
+
+    snprintf(number, sizeof number, "%llu", (unsigned long long)bound);
+    const struct redis_reply *reply =
+        redis_ask(p->redis, NULL, "XTRIM", key, how, sign, number, NULL);
+    stream_report_refused(p, reply);
+    return redis_value(reply).number;
+}
+
+// XTRIM with '~' drops a hundred nodes at a time, 10,000 entries unless Redis is set otherwise:
+// so it is called again while it drops that many, a bounded number of times. An exact one has
+// no bound: it follows when a node is all that is left for it.
+static uint64_t
+trim_by(struct partition *p, const char *key, const char *how, uint64_t bound, bool exact)
+{
+    int64_t dropped = TRIM_FULL;
+    uint64_t gone = 0;
+
+    for (int i = 0; i < TRIMS_MAX && dropped >= TRIM_FULL; i++) {
+        dropped = trim_once(p, key, how, "~", bound);
+        gone += dropped > 0 ? (uint64_t)dropped : 0;
+    }
+    if (exact && dropped < TRIM_FULL)
+        gone += (uint64_t)trim_once(p, key, how, "=", bound);
+    return gone;
+}
+
+static uint64_t
+beyond(uint64_t lag, uint64_t length)
+{
+    return lag > length ? lag - length : 0;
+}
+
+// A series of this stream, by partition where there are several.
+static struct metric *
+series(const struct partition *p, const char *metric, const char *help,
+       const char *stream)
+{
+    char partition[CONFIG_TAG];
+
+    if (p->relay->len == 1)
+        return metric_find(METRIC_GAUGE, metric, help, "stream", stream, NULL);
+    layout_tag(p->settings.config->redis_namespace, p->tag, partition);
+    return metric_find(METRIC_GAUGE, metric, help, "stream", stream, "partition",
+                       partition, NULL);
+}
+
+static void
+show(const struct partition *p, const char *name, uint64_t length, uint64_t lag,
+     uint64_t gone, uint64_t unread)
+{
+    struct metric *unread_total = &relay_metrics[RELAY_TRIMMED_UNREAD];
+
+    if (unread > 0 && metric_read(unread_total) == 0)
+        log_warn("relay%s: %llu entries of %s were trimmed before a group had read them; "
+                 "see redis.retain",
+                 p->label, (unsigned long long)unread, name);
+    metric_add(unread_total, (double)unread);
+    metric_add(&relay_metrics[RELAY_TRIMMED], (double)gone);
+    metric_set(series(p, "acrelay_stream_length_entries", "Entries in a stream.", name),
+               (double)length);
+    metric_set(series(p, "acrelay_stream_lag_entries",
+                      "Entries the slowest group has not read.", name),
+               (double)lag);
+}
+
+uint64_t
+stream_trim(struct partition *p, const char *name, int64_t age_us, int64_t now_us,
+            bool exact)
+{
+    bool is_test = strcmp(name, CONFIG_TEST_HOOK) == 0;
+    uint64_t entries_max =
+        is_test ? CONFIG_TEST_ENTRIES : p->settings.config->redis_retain_entries;
+    uint64_t gone = 0;
+    char key[SCRIPT_KEY];
+
+    stream_key(p, key, name);
+    uint64_t lag = max_lag(p, key), before = length_of(p, key);
+    if (age_us > 0 && now_us > age_us)
+        gone += trim_by(p, key, "MINID", (uint64_t)(now_us - age_us) / 1000, exact);
+    if (entries_max > 0)
+        gone += trim_by(p, key, "MAXLEN", entries_max, false);
+    uint64_t after = gone ? length_of(p, key) : before;
+
+    if (!p->redis->dead) // else these are no figures
+        show(p, name, after, lag, gone,
+             after < before ? beyond(lag, after) - beyond(lag, before) : 0);
+    return gone;
+}

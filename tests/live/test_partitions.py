@@ -1,0 +1,244 @@
+"""redis.partitions: events spread by subject over hash tags, each with a cursor of its own; every
+event once, in order by subject, whatever happens to one of them, and when their number changes."""
+import collections
+import json
+import random
+import re
+
+import pytest
+
+import harness
+
+
+def slot(subject):
+    """The slot of Redis Cluster of a key (CRC-16/XMODEM)."""
+    crc = 0
+    for byte in subject.encode():
+        crc ^= byte << 8
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xffff
+    return crc & 16383
+
+
+def tags(n):
+    return ["{ac}"] if n == 1 else [f"{{ac.{i}}}" for i in range(n)]
+
+
+def tag_of(subject, n):
+    return tags(n)[slot(subject) % n]
+
+
+def set_partitions(receiver, n):
+    text = receiver.config.read_text()
+    receiver.config.write_text(re.sub(r", partitions: \d+", "", text).replace(
+        "/0'", f"/0', partitions: {n}", 1))
+
+
+class Poster:
+    """Posts event after event of some contacts, and knows what must have become of them."""
+
+    def __init__(self, receiver, contacts=20):
+        self.receiver, self.contacts, self.next = receiver, contacts, 1
+        self.sent = collections.defaultdict(list)  # by subject: numbers, in order
+
+    def post(self, count, seed=1):
+        chance = random.Random(seed + self.next)
+        for _ in range(count):
+            contact = chance.randrange(self.contacts)
+            body = f"type=subscribe&contact[id]={contact}&contact[n]={self.next}"
+            assert self.receiver.post(body) == 200
+            self.sent[f"contact/{contact}"].append(self.next)
+            self.next += 1
+
+
+def number(entry):
+    return int(json.loads(entry["data"])["contact"]["n"])
+
+
+def found(redis, ns, stream="events"):
+    """What is there, by tag and by subject in the order of the streams; old tags first."""
+    entries = collections.defaultdict(list)
+    ids = collections.Counter()
+    for tag in dict.fromkeys(t for n in ns for t in tags(n)):
+        for entry in redis.entries(f"{tag}:{stream}"):
+            ids[entry["ce_id"]] += 1
+            entries[entry["ce_subject"].decode()].append((tag, entry))
+    assert max(ids.values(), default=1) == 1, ids.most_common(3)
+    return entries
+
+
+def check(redis, poster, *ns):
+    """Every event that was answered 200 is in one partition, once, and in order there."""
+    entries = found(redis, ns)
+    for subject, numbers in poster.sent.items():
+        there = [number(e) for _, e in entries[subject]]
+        assert sorted(there) == numbers, (subject, len(there), len(numbers))
+        for tag in {t for t, _ in entries[subject]}:
+            of_tag = [number(e) for t, e in entries[subject] if t == tag]
+            sequences = [e["ce_sequence"] for t, e in entries[subject] if t == tag]
+            assert of_tag == sorted(of_tag) and sequences == sorted(sequences), (subject, tag)
+
+
+@pytest.fixture
+def redis():
+    with harness.Redis() as server:
+        yield server
+
+
+@pytest.fixture
+def receivers(tmp_path):
+    """Makes receivers, and ends them."""
+    made = []
+
+    def make(port, n, **more):
+        directory = tmp_path / str(len(made))
+        directory.mkdir()
+        receiver = harness.Receiver(directory, port, redis=f", partitions: {n}", **more)
+        made.append(receiver)
+        return receiver
+    yield make
+    for receiver in made:
+        if receiver.process.poll() is None:
+            receiver.kill()
+
+
+def test_events_go_where_the_slot_of_their_subject_says(redis, receivers):
+    receiver = receivers(redis.port, 4)
+    poster = Poster(receiver)
+    poster.post(200)
+    receiver.wait_shipped()
+    check(redis, poster, 4)
+    for subject, there in found(redis, [4]).items():
+        assert {t for t, _ in there} == {tag_of(subject, 4)}
+    assert not redis.client.keys("{ac}:*")
+    for tag in tags(4):  # a partition's keys are all under its tag
+        assert redis.client.exists(f"{tag}:account") and redis.client.hlen(f"{tag}:last") == 1
+
+
+def test_what_cannot_be_read_goes_to_its_hook_and_is_a_dead_letter_once(redis, receivers):
+    receiver = receivers(redis.port, 4)
+    for _ in range(3):
+        assert receiver.post("") == 200
+    receiver.wait_shipped()
+    letters = {t: redis.entries(f"{t}:dead") for t in tags(4)}
+    assert [t for t, e in letters.items() if e] == [tag_of("hook/contacts", 4)]
+    assert sum(map(len, letters.values())) == 3
+
+
+def test_one_partition_that_is_refused_does_not_stop_the_others(redis, receivers):
+    receiver = receivers(redis.port, 4)
+    redis.client.set("{ac.2}:events", "not a stream")
+    poster = Poster(receiver)
+    poster.post(100)
+    others = [s for s in poster.sent if tag_of(s, 4) != "{ac.2}"]
+
+    def are_there():
+        entries = found(redis, [1])
+        for tag in ("{ac.0}", "{ac.1}", "{ac.3}"):
+            for entry in redis.entries(f"{tag}:events"):
+                entries[entry["ce_subject"].decode()].append(entry)
+        return all(len(entries[s]) == len(poster.sent[s]) for s in others)
+    harness.wait_for("the others", are_there)
+    harness.wait_for("the alarm", lambda: "{ac.2}:events has another type" in receiver.read_log())
+    details = json.loads(receiver.get("/readyz")[1])["details"]
+    assert details["redis"].startswith("{ac.2}: ") and "WRONGTYPE" in details["redis"]
+    redis.client.delete("{ac.2}:events")
+    receiver.wait_shipped()
+    check(redis, poster, 4)
+
+
+def test_a_cursor_that_is_lost_refills_its_partition_only(redis, receivers):
+    receiver = receivers(redis.port, 4)
+    poster = Poster(receiver)
+    poster.post(100)
+    receiver.wait_shipped()
+    cursor = redis.client.keys("{ac.1}:cursor:*")
+    before = {t: redis.client.xlen(f"{t}:events") for t in tags(4)}
+    redis.client.delete("{ac.1}:events", *cursor)
+    harness.wait_for("the refill", lambda: redis.client.xlen("{ac.1}:events") ==
+                     before["{ac.1}"])
+    receiver.wait_shipped()
+    check(redis, poster, 4)
+
+
+def restart(receiver, n):
+    receiver.kill()
+    set_partitions(receiver, n)
+    receiver.start()
+
+
+def test_the_number_changes_in_both_directions_and_back(redis, receivers):
+    receiver = receivers(redis.port, 1)
+    poster = Poster(receiver)
+    poster.post(60)
+    for n in (4, 2, 1, 4, 1):
+        restart(receiver, n)  # kill -9, with deliveries on their way
+        poster.post(60)
+    receiver.wait_shipped()
+    check(redis, poster, 1, 4, 2)
+    ranges = (receiver.directory / "state/partitions").read_text().splitlines()[1:]
+    assert [line.split()[1] for line in ranges] == ["1", "4", "2", "1", "4", "1"]
+
+
+def test_what_was_published_before_a_change_is_refilled_where_it_was(redis, receivers):
+    receiver = receivers(redis.port, 1)
+    poster = Poster(receiver)
+    poster.post(50)
+    receiver.wait_shipped()
+    restart(receiver, 4)
+    poster.post(50)
+    receiver.wait_shipped()
+    redis.client.flushall()
+    harness.wait_for("the refill", lambda: sum(
+        redis.client.xlen(f"{t}:events") for t in tags(1) + tags(4)) == 100)
+    check(redis, poster, 1, 4)
+    assert redis.client.xlen("{ac}:events") == 50
+
+
+def test_a_change_while_redis_is_away_loses_nothing(redis, receivers):
+    receiver = receivers(redis.port, 4)
+    poster = Poster(receiver)
+    poster.post(30)
+    redis.kill()
+    poster.post(30)
+    restart(receiver, 2)
+    poster.post(30)
+    restart(receiver, 1)
+    poster.post(30)
+    redis.start()
+    receiver.wait_shipped()
+    check(redis, poster, 4, 2, 1)
+
+
+def test_nobody_is_alarmed_by_a_partition_that_is_new(redis, receivers):
+    receiver = receivers(redis.port, 1)
+    Poster(receiver).post(20)
+    receiver.wait_shipped()
+    restart(receiver, 4)
+    receiver.wait_shipped()
+    receiver.stop()
+    receiver.start()
+    receiver.wait_shipped()
+    assert not [line for line in receiver.read_log().splitlines()
+                if " warning " in line or " alarm " in line]
+
+
+def test_a_damaged_layout_publishes_nothing_and_receives_on(redis, receivers):
+    receiver = receivers(redis.port, 4)
+    poster = Poster(receiver)
+    poster.post(20)
+    receiver.wait_shipped()
+    receiver.stop()
+    layout = receiver.directory / "state/partitions"
+    kept = layout.read_bytes()
+    layout.write_bytes(kept[:-1])
+    receiver.start()
+    poster.post(20)
+    assert "partitions is damaged" in receiver.read_log()
+    assert "partitions is damaged" in json.loads(receiver.get("/readyz")[1])["details"]["redis"]
+    assert sum(redis.client.xlen(f"{t}:events") for t in tags(4)) == 20
+    receiver.stop()
+    layout.write_bytes(kept)
+    receiver.start()
+    receiver.wait_shipped()
+    check(redis, poster, 4)
