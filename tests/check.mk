@@ -1,7 +1,8 @@
 # Tests and other checks, included by the Makefile. `make test` runs tests/run.py, which calls most
 # of these targets; each can also be run on its own.
 .PHONY: tools unit units threads live bench bench-journal bench-normal bench-backlog fuzz analyse memcheck \
-    coverage reference soak soak-normal soak-malloc soak-worker test-systemd test-roots test-container \
+    coverage reference soak soak-normal soak-malloc soak-worker soak-commands \
+    test-systemd test-roots test-container \
     kubernetes-api prism cloudevents format \
     format-check layers
 
@@ -168,6 +169,10 @@ soak-malloc: all tools ## make allocations fail; MALLOC_FAULTS=
 WORKER_RUNS ?= 500
 soak-worker: all tools ## run the worker with random faults; WORKER_RUNS= seeds
 	$(PYTHON) tests/live/worker_faults.py --seeds $(WORKER_RUNS)
+
+# faults at random around services' commands; says first how long it takes
+soak-commands: all tools ## run commands with random faults; SEEDS=
+	$(PYTHON) tests/live/commands_soak.py --seeds $(SEEDS)
 
 # --- form -----------------------------------------------------------------------------
 FORMATTED = $(wildcard src/*/*.[ch] tests/*/*.[ch])

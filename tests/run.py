@@ -126,6 +126,8 @@ STEPS = [
     Step("reference", "reference", make("reference"), plain, 120),
     Step("soak", "soak", [PYTHON, "tests/live/soak.py", "--seeds", "2", "--faults", "8"],
          counted, 200),
+    Step("soak-commands", "soak", [PYTHON, "tests/live/commands_soak.py", "--seeds", "8",
+                                   "--parallel", "2"], counted, 200),
     Step("demo", "demo", ["sh", "deploy/try.sh", "demo"], plain, 120),
     Step("model", "model", [PYTHON, "tests/model/cursor.py"], counted, 60),
 ]
@@ -139,6 +141,7 @@ LONG = [
          junit("live-full"), 600),
     Step("soak", "long", make("soak"), counted, 1800),
     Step("soak-worker", "long", make("soak-worker", "WORKER_RUNS=100"), counted, 1800),
+    Step("soak-commands", "long", make("soak-commands", "SEEDS=500"), counted, 1800),
     Step("soak-malloc", "long", make("soak-malloc"), plain, 900),
     Step("soak-normal", "long", make("soak-normal"), plain, 900),
     Step("fuzz", "long", make("fuzz", "SECONDS=60"), plain, 600),

@@ -32,14 +32,28 @@ lane_close(struct lane *l)
     if (!l)
         return;
     for (size_t i = 0; i < l->len; i++)
-        queue_release(&l->services[i].queue);
-    while (l->decided) {
-        struct queued *after = l->decided->after;
-        free(l->decided);
-        l->decided = after;
-    }
+        lane_forget(l, i);
     free(l->services);
     free(l);
+}
+
+void
+lane_forget(struct lane *l, size_t service)
+{
+    struct lane_share *s = &l->services[service];
+
+    queue_release(&s->queue);
+    while (s->decided) {
+        struct queued *after = s->decided->after;
+        free(s->decided);
+        s->decided = after;
+    }
+}
+
+void
+lane_hold(struct lane *l, size_t service, int64_t until_ms)
+{
+    l->services[service].held_ms = until_ms;
 }
 
 size_t
@@ -47,10 +61,11 @@ lane_waiting(const struct lane *l)
 {
     size_t waiting = 0;
 
-    for (size_t i = 0; i < l->len; i++)
+    for (size_t i = 0; i < l->len; i++) {
         waiting += l->services[i].queue.len;
-    for (const struct queued *c = l->decided; c; c = c->after)
-        waiting++;
+        for (const struct queued *c = l->services[i].decided; c; c = c->after)
+            waiting++;
+    }
     return waiting;
 }
 
@@ -59,15 +74,17 @@ lane_waiting(const struct lane *l)
 static void
 decide(struct lane *l, struct queued *c, enum command_outcome outcome, bool dead)
 {
-    queue_remove(&l->services[c->service].queue, c);
+    struct lane_share *s = &l->services[c->service];
+
+    queue_remove(&s->queue, c);
     c->decided = true;
     c->outcome = outcome;
     c->dead = dead;
-    if (l->decided)
-        l->decided_last->after = c;
+    if (s->decided)
+        s->decided_last->after = c;
     else
-        l->decided = c;
-    l->decided_last = c;
+        s->decided = c;
+    s->decided_last = c;
 }
 
 static bool
@@ -129,6 +146,25 @@ expire_all(struct lane *l, int64_t wall_ms)
 
 // --- whose turn it is ----------------------------------------------------------------------
 
+static bool
+is_held(const struct lane_share *s, int64_t now_ms, int64_t *due_ms)
+{
+    bool held = s->held_ms > now_ms;
+
+    if (held && s->held_ms < *due_ms)
+        *due_ms = s->held_ms;
+    return held;
+}
+
+static struct queued *
+find_decided(const struct lane *l, int64_t now_ms, int64_t *due_ms)
+{
+    for (size_t i = 0; i < l->len; i++)
+        if (l->services[i].decided && !is_held(&l->services[i], now_ms, due_ms))
+            return l->services[i].decided;
+    return NULL;
+}
+
 // Smooth round robin: who has something to do earns its weight, the richest is next and pays
 // for all.
 static struct queued *
@@ -140,9 +176,11 @@ pick(struct lane *l, int64_t now_ms, int64_t *due_ms)
 
     for (size_t i = 0; i < l->len; i++) {
         struct lane_share *s = &l->services[i];
-        struct queued *c = queue_next(&s->queue, now_ms, due_ms);
         if (s->queue.len == 0)
             s->credit = 0; // nothing is saved up
+        if (s->queue.len == 0 || is_held(s, now_ms, due_ms))
+            continue;
+        struct queued *c = queue_next(&s->queue, now_ms, due_ms);
         if (!c)
             continue;
         s->credit += s->weight;
@@ -157,27 +195,38 @@ pick(struct lane *l, int64_t now_ms, int64_t *due_ms)
     return picked;
 }
 
+// When a call may be made, at the earliest.
+static int64_t
+call_due_ms(const struct lane *l, bool probes, int64_t call_ms)
+{
+    int64_t due_ms = probes ? l->probe_ms : l->pause_until_ms;
+
+    return due_ms > call_ms ? due_ms : call_ms;
+}
+
 struct lane_step
 lane_next(struct lane *l, int64_t now_ms, int64_t wall_ms, int64_t call_ms)
 {
     struct lane_step step = {.kind = LANE_WAIT, .due_ms = INT64_MAX};
-    bool waiting = l->stopped && !l->trial;
+    bool probes = l->stopped && !l->trial;
 
     expire_all(l, wall_ms);
-    if (l->decided)
-        return (struct lane_step){.kind = LANE_FINISH, .command = l->decided};
+    step.command = find_decided(l, now_ms, &step.due_ms);
+    if (step.command) {
+        step.kind = LANE_FINISH;
+        return step;
+    }
     if (lane_waiting(l) == 0) {
         l->trouble_ms = 0; // of an idle lane nothing is known
         return step;
     }
-    step.due_ms = waiting ? l->probe_ms : l->pause_until_ms;
-    if (step.due_ms < call_ms)
-        step.due_ms = call_ms;
-    if (step.due_ms > now_ms)
+    int64_t due_ms = call_due_ms(l, probes, call_ms);
+    if (due_ms > now_ms) {
+        step.due_ms = due_ms < step.due_ms ? due_ms : step.due_ms;
         return step;
-    if (waiting)
+    }
+    if (probes)
         return (struct lane_step){.kind = LANE_PROBE};
-    step.due_ms = INT64_MAX;
     step.command = pick(l, now_ms, &step.due_ms);
     if (step.command) {
         step.kind = LANE_SEND;
@@ -189,11 +238,12 @@ lane_next(struct lane *l, int64_t now_ms, int64_t wall_ms, int64_t call_ms)
 void
 lane_remove(struct lane *l, struct queued *c)
 {
-    if (l->decided != c) {
-        queue_remove(&l->services[c->service].queue, c);
-    } else {
-        l->decided = c->after;
-    }
+    struct lane_share *s = &l->services[c->service];
+
+    if (s->decided == c)
+        s->decided = c->after;
+    else
+        queue_remove(&s->queue, c);
     free(c);
 }
 

@@ -25,7 +25,9 @@ extern const struct lane_times lane_default_times;
 struct lane_share {
     struct queue queue;
     int weight;
-    int64_t credit; // round robin: grows by weight, and is paid by who is next
+    int64_t credit;  // round robin: grows by weight, and is paid by who is next
+    int64_t held_ms; // no step before
+    struct queued *decided, *decided_last; // without a call
 };
 
 struct lane {
@@ -42,8 +44,7 @@ struct lane {
     bool stopped;       // and only probes go out
     bool trial;         // one command may be sent all the same: the probe was answered
     int64_t probe_ms, probe_step_ms;
-    int64_t expiry_ms;                     // the earliest not_after, by wall clock
-    struct queued *decided, *decided_last; // without a call
+    int64_t expiry_ms; // the earliest not_after, by wall clock
 };
 
 // lane_open makes a lane of so many services, whose weights are set by the caller; weights are
@@ -79,6 +80,10 @@ void lane_refused(struct lane *l, int64_t now_ms);
 
 // lane_remove forgets a command: its result is written, or its entry is gone.
 void lane_remove(struct lane *l, struct queued *c);
+
+// lane_hold gives no step of a service before until_ms. lane_forget forgets what waits of it.
+void lane_hold(struct lane *l, size_t service, int64_t until_ms);
+void lane_forget(struct lane *l, size_t service);
 
 // lane_waiting is how many commands wait, decided ones included.
 size_t lane_waiting(const struct lane *l);

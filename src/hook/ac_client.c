@@ -1,5 +1,6 @@
 #include "hook/ac_client.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "hook/hook_json.h"
@@ -28,7 +29,8 @@ ac_client_open(const struct ac_client_options *options, struct err *err)
     } else {
         struct rest_options rest = options->rest;
         rest.token = buf_span(&token);
-        rest.timeout_ms = options->once ? AC_CLIENT_ONCE_MS : AC_CLIENT_TIMEOUT_MS;
+        rest.timeout_ms = options->once ? AC_CLIENT_ONCE_MS
+                                        : times_ms("api-timeout", AC_CLIENT_TIMEOUT_MS);
         rest.attempts = options->once ? 1 : ATTEMPTS;
         rest.patience_ms = PATIENCE_MS;
         rest.total_ms = options->once ? AC_CLIENT_ONCE_MS : 0;

@@ -79,7 +79,9 @@ open_lane(struct commands *c)
     set_times(&c->lane->times);
     for (size_t i = 0; i < config->services_len; i++) {
         c->services[i] =
-            (struct commands_service){.config = &config->services[i], .after = "0"};
+            (struct commands_service){.config = &config->services[i],
+                                      .after = "0",
+                                      .wrong_type = c->services[i].wrong_type};
         c->lane->services[i].weight = config->services[i].weight;
         find_metrics(&c->services[i]);
     }
@@ -92,7 +94,7 @@ open_lane(struct commands *c)
     c->paced_term = c->term;
     metric_show(metrics, METRICS);
     metric_set(&metrics[STOPPED], 0);
-    c->poll_ms = c->later_ms = c->metrics_ms = 0;
+    c->poll_ms = c->metrics_ms = 0;
 }
 
 static void
@@ -115,6 +117,20 @@ report_state(struct commands *c)
 
 // --- the whole -----------------------------------------------------------------------------
 
+// true: the next step may be another one now.
+static bool
+write_unwritten(struct commands *c)
+{
+    for (size_t i = 0; i < c->lane->len; i++) {
+        struct commands_service *s = &c->services[i];
+        if (!s->unwritten || clock_boot_ms() < s->held_ms)
+            continue;
+        commands_write_again(c, s);
+        return true;
+    }
+    return false;
+}
+
 static int64_t
 work(struct commands *c)
 {
@@ -122,10 +138,8 @@ work(struct commands *c)
             rate_ms = (rate_limit_wait(&c->rate, clock_mono_us()) + 999) / 1000,
             held_ms = rest_held_ms(c->w->client->rest);
 
-    if (c->unwritten) {
-        commands_write_again(c);
+    if (write_unwritten(c))
         return 0;
-    }
     struct lane_step step = lane_next(c->lane, now_ms, commands_redis_now_us(c) / 1000,
                                       now_ms + (rate_ms > held_ms ? rate_ms : held_ms));
     if (step.kind == LANE_WAIT)
@@ -191,21 +205,19 @@ open_again(struct commands *c)
     if (commands_connect(c))
         open_lane(c);
     else if (c->w->redis.away)
-        c->open_ms = now + TRIAL_MS;
+        c->open_ms = now + times_ms("command-trial", TRIAL_MS);
     return c->lane;
 }
 
 int64_t
 commands_work(struct commands *c)
 {
-    int64_t ms = IDLE_MS, now = clock_boot_ms();
+    int64_t ms = IDLE_MS;
 
     if (c->w->config->services_len == 0)
         return IDLE_MS;
     if ((!c->lane || !commands_is_current(c)) && !open_again(c))
         return IDLE_MS;
-    if (now < c->later_ms)
-        return c->later_ms - now;
     commands_take(c);
     tidy(c);
     if (c->lane)

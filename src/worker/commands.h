@@ -22,8 +22,7 @@ void commands_reset(struct commands *c);
 // --- what the files share ----------------------------------------------------------------------
 
 enum {
-    COMMANDS_TAKE = 32, // entries that are read at once, of at most 1 MiB each
-    COMMANDS_LATER_MS = 1000,
+    COMMANDS_TAKE = 32,  // entries that are read at once, of at most 1 MiB each
     COMMANDS_ENTRY = 44, // "18446744073709551615-18446744073709551615"
 };
 
@@ -31,8 +30,10 @@ struct commands_service {
     const struct config_service *config;
     bool is_read; // what was pending
     char after[COMMANDS_ENTRY];
-    int64_t later_ms; // not read before
-    struct once full;
+    int64_t held_ms;          // nothing of it is read or written before
+    struct queued *unwritten; // its outcome is decided, `result` would write it
+    struct redis_args result;
+    struct once full, wrong_type;
     struct metric *waiting, *oldest, *calls, *outcomes[COMMAND_OUTCOMES];
 };
 
@@ -46,11 +47,10 @@ struct commands {
     unsigned connections, term;
     char finished[24]; // as Redis counts them; "": not known
     struct rate_limit rate;
-    unsigned paced_term; // that `rate` knows the calls of
-    int64_t redis_us;    // Redis's clock, less that of boot
-    int64_t open_ms, poll_ms, later_ms, tidy_ms, metrics_ms; // not before
-    struct queued *unwritten; // its outcome is decided, `args` would write it
-    struct redis_args args, step;
+    unsigned paced_term;                           // that `rate` knows the calls of
+    int64_t redis_us;                              // Redis's clock, less that of boot
+    int64_t open_ms, poll_ms, tidy_ms, metrics_ms; // not before
+    struct redis_args step;
     char message[COMMAND_DETAIL_MAX]; // of the last failure
     struct once forgotten;
     bool was_stopped;
@@ -69,8 +69,8 @@ void commands_take(struct commands *c);
 // commands_step does a step of the lane that is no LANE_WAIT (commands_send.c).
 void commands_step(struct commands *c, const struct lane_step *step);
 
-// commands_write_again writes c->unwritten.
-void commands_write_again(struct commands *c);
+// commands_write_again writes s->unwritten.
+void commands_write_again(struct commands *c, struct commands_service *s);
 
 // --- Redis (commands_redis.c) ----------------------------------------------------------------
 
@@ -78,16 +78,19 @@ void commands_write_again(struct commands *c);
 bool commands_connect(struct commands *c);
 bool commands_is_current(const struct commands *c);
 
+// commands_hold has a service wait whose keys Redis does not let us write; the others go on.
+void commands_hold(struct commands *c, struct commands_service *s);
+
 enum commands_reply {
     COMMANDS_OK,
-    COMMANDS_GONE,  // the entry is not there any more
-    COMMANDS_LOST,  // what was read is forgotten
-    COMMANDS_LATER, // Redis refuses: the same can be sent again, after COMMANDS_LATER_MS
+    COMMANDS_GONE, // somebody deleted the entry
+    COMMANDS_LOST, // what was read is forgotten
+    COMMANDS_LATER, // Redis refuses, or a key is of the wrong type: the service is to be held
 };
 
 // commands_run runs a step of commands.lua for a service, with what is the step's own; *reply is
 // valid until the next command.
-enum commands_reply commands_run(struct commands *c, const struct commands_service *s,
+enum commands_reply commands_run(struct commands *c, struct commands_service *s,
                                  const char *step, const struct redis_args *args,
                                  const struct redis_reply **reply);
 
@@ -109,8 +112,7 @@ struct command_result {
 // expired may come again with the same id; any other outcome but a repeat's is remembered by it.
 void commands_format_result(const struct commands *c, struct redis_args *to,
                             const struct command_result *result);
-enum commands_reply commands_write_result(struct commands *c,
-                                          const struct commands_service *s,
+enum commands_reply commands_write_result(struct commands *c, struct commands_service *s,
                                           enum command_outcome outcome,
                                           const struct redis_args *args);
 

@@ -3,8 +3,9 @@
 --   commands.dead, commands.count
 -- ARGV: the step, who holds the lease, how many entries were finished ('': not known), then the
 --   step's own.
--- Answers begin with a word: LOST (another worker leads, or Redis lost what was finished), GONE (the
--- entry is not there), or OK and how many entries were finished.
+-- Answers begin with a word: LOST (another worker leads, or Redis lost what was read or finished),
+-- GONE (somebody deleted the entry), TYPE (a key is of another type than it must be: the key, its
+-- type, and the right one), or OK and how many entries were finished.
 --
 -- commands.count  entries finished: a Redis that went back, behind a proxy say, has another one
 -- commands.ids    hash: SHA-1 of service and ce_id -> "<us> <digest> <outcome> <status> <attempts>"
@@ -15,6 +16,16 @@ local leader, stream, results, ids, order, tried, dead, finished = unpack(KEYS)
 local step, self = ARGV[1], ARGV[2]
 
 if redis.call('GET', leader) ~= self then return {'LOST'} end
+
+-- Nothing is begun that could not be finished; the dead commands matter only to who has one.
+local TYPES = {'string', 'stream', 'stream', 'hash', 'zset', 'hash', 'stream', 'string'}
+local function type_of(key) return redis.call('TYPE', key).ok end
+for i, key in ipairs(KEYS) do
+  local is = type_of(key)
+  if is ~= TYPES[i] and is ~= 'none' and (key ~= dead or step == 'finish' and ARGV[5] ~= '') then
+    return {'TYPE', key, is, TYPES[i]}
+  end
+end
 local count = redis.call('GET', finished) or '0'
 if ARGV[3] ~= '' and ARGV[3] ~= count then return {'LOST'} end
 local time = redis.call('TIME')
@@ -36,6 +47,12 @@ end
 local service = string.match(stream, ':commands:(.*)$')
 local function field(entry) return service .. ' ' .. entry end
 local function key(id) return redis.sha1hex(service .. '\0' .. id) end
+
+-- Whether the entry is one that was read. A Redis that went back has it as a new one: what was
+-- read together with it is read again, and nothing may be carried out between.
+local function is_read(entry)
+  return #redis.call('XPENDING', stream, GROUP, entry, entry, 1) > 0
+end
 
 -- take <after, or '>'> <count> -> now, entries, each with the attempts begun at the end
 local function take()
@@ -68,6 +85,7 @@ end
 -- begin <entry> <attempt, '': no call will be made> -> what is known of its ce_id or '', the fields.
 -- The id of an entry that was tried is not looked up: what it did may be its own.
 local function begin()
+  if not is_read(ARGV[4]) then return {'LOST'} end
   local entry = redis.call('XRANGE', stream, ARGV[4], ARGV[4])[1]
   if not entry then
     redis.call('XACK', stream, GROUP, ARGV[4])
@@ -84,22 +102,14 @@ local function begin()
   return {'OK', count, memory, fields}
 end
 
-local function is_stream(key)
-  local type = redis.call('TYPE', key).ok
-  return type == 'stream' or type == 'none'
-end
-
 -- finish <entry> <reason for the dead, ''> <1: remember, ''> <what> <ids max> <entries>
 --   <name> <value> ... of the result -> ids forgotten before their time.
 -- What can fail comes first: a script is not undone.
 local function finish()
   local entry, reason, remember = ARGV[4], ARGV[5], ARGV[6] ~= ''
-  if #redis.call('XPENDING', stream, GROUP, entry, entry, 1) == 0 then
+  if not is_read(entry) then
     redis.call('HDEL', tried, field(entry))
-    return {'GONE'}
-  end
-  if not (is_stream(results) and is_stream(dead)) then
-    return redis.error_reply('WRONGTYPE ' .. results .. ' or ' .. dead .. ' is no stream')
+    return {'LOST'}
   end
   redis.call('XADD', results, 'MAXLEN', '~', ARGV[9], '*', unpack(ARGV, 10))
   local kept = reason ~= '' and redis.call('XRANGE', stream, entry, entry)[1]
@@ -114,8 +124,8 @@ local function finish()
       'attempts', ARGV[29], 'detail', ARGV[33], unpack(letter))
   end
   local forgotten, id = 0, key(ARGV[13])
-  if remember and redis.pcall('HSETNX', ids, id, now .. ' ' .. ARGV[7]) == 1 then
-    redis.pcall('ZADD', order, now, id)
+  if remember and redis.call('HSETNX', ids, id, now .. ' ' .. ARGV[7]) == 1 then
+    redis.call('ZADD', order, now, id)
     local over = tonumber(redis.call('ZCARD', order)) - tonumber(ARGV[8])
     local oldest = over > 0 and redis.call('ZPOPMIN', order, math.min(over, 1000)) or {}
     for i = 1, #oldest, 2 do redis.call('HDEL', ids, oldest[i]) end
@@ -132,7 +142,7 @@ local function tidy()
   local function minid(age) return string.format('%.0f-0', math.max(0, us / 1000 - tonumber(age))) end
   redis.call('XTRIM', results, 'MINID', minid(ARGV[4]))
   redis.call('XTRIM', results, 'MAXLEN', '~', ARGV[5])
-  local trimmed = redis.call('XTRIM', dead, 'MINID', minid(ARGV[6]))
+  local trimmed = type_of(dead) == 'stream' and redis.call('XTRIM', dead, 'MINID', minid(ARGV[6])) or 0
   local old = redis.call('ZRANGEBYSCORE', order, '-inf', string.format('%.0f', us - DAY_US),
     'LIMIT', 0, 1000)
   for _, id in ipairs(old) do

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { IDS_MAX = 1000000, KEYS = 8 };
+enum { IDS_MAX = 1000000, KEYS = 8, HELD_MS = 1000 };
 
 // The assembler takes the file in; the Makefile makes this object depend on it.
 __asm__(".section .rodata\n"
@@ -47,10 +47,18 @@ commands_reset(struct commands *c)
     for (size_t i = 0; c->lane && i < c->lane->len; i++) {
         metric_set(c->services[i].waiting, 0);
         metric_set(c->services[i].oldest, 0);
+        c->services[i].unwritten = NULL;
+        buf_release(&c->services[i].result.bytes);
     }
     lane_close(c->lane);
     c->lane = NULL;
-    c->unwritten = NULL;
+}
+
+void
+commands_hold(struct commands *c, struct commands_service *s)
+{
+    s->held_ms = clock_boot_ms() + HELD_MS;
+    lane_hold(c->lane, (size_t)(s - c->services), s->held_ms);
 }
 
 static void
@@ -109,8 +117,23 @@ run(struct commands *c, const char *service, const char *step,
     return reply;
 }
 
+static void
+report_wrong_type(struct commands_service *s, const struct redis_reply *reply)
+{
+    struct span key = redis_value(redis_reply_at(reply, 1)).text,
+                is = redis_value(redis_reply_at(reply, 2)).text,
+                must_be = redis_value(redis_reply_at(reply, 3)).text;
+
+    once_report(
+        &s->wrong_type, LOG_LEVEL_ALARM,
+        "worker: commands: %.*s is a %.*s, but must be a %.*s: commands of service "
+        "%s wait, and none is lost. Rename or delete that key",
+        (int)key.len, key.at, (int)is.len, is.at, (int)must_be.len, must_be.at,
+        s->config->name);
+}
+
 static enum commands_reply
-read_word(struct commands *c, const struct redis_reply *reply)
+read_word(struct commands *c, struct commands_service *s, const struct redis_reply *reply)
 {
     struct span word = redis_value(redis_reply_at(reply, 0)).text,
                 count = redis_value(redis_reply_at(reply, 1)).text;
@@ -121,11 +144,15 @@ read_word(struct commands *c, const struct redis_reply *reply)
     }
     if (span_is(word, "GONE"))
         return COMMANDS_GONE;
+    if (span_is(word, "TYPE")) {
+        report_wrong_type(s, reply);
+        return COMMANDS_LATER;
+    }
     return c->w->redis.redis && !reply ? COMMANDS_LATER : COMMANDS_LOST;
 }
 
 enum commands_reply
-commands_run(struct commands *c, const struct commands_service *s, const char *step,
+commands_run(struct commands *c, struct commands_service *s, const char *step,
              const struct redis_args *args, const struct redis_reply **reply)
 {
     enum commands_reply result = COMMANDS_LOST;
@@ -133,7 +160,7 @@ commands_run(struct commands *c, const struct commands_service *s, const char *s
     *reply = NULL;
     if (commands_is_current(c)) {
         *reply = run(c, s->config->name, step, args);
-        result = read_word(c, *reply);
+        result = read_word(c, s, *reply);
     }
     if (result == COMMANDS_LOST)
         commands_reset(c);
@@ -224,13 +251,14 @@ report_forgotten(struct commands *c, struct span count)
 }
 
 enum commands_reply
-commands_write_result(struct commands *c, const struct commands_service *s,
+commands_write_result(struct commands *c, struct commands_service *s,
                       enum command_outcome outcome, const struct redis_args *args)
 {
     const struct redis_reply *reply;
     enum commands_reply result = commands_run(c, s, "finish", args, &reply);
 
     if (result == COMMANDS_OK) {
+        once_clear(&s->wrong_type);
         metric_add(s->outcomes[outcome], 1);
         report_forgotten(c, redis_value(redis_reply_at(reply, 2)).text);
     }

@@ -17,18 +17,28 @@ format_entry(char to[COMMANDS_ENTRY], const struct queued *q)
 }
 
 void
-commands_write_again(struct commands *c)
+commands_write_again(struct commands *c, struct commands_service *s)
 {
-    struct queued *q = c->unwritten;
-    enum commands_reply result =
-        commands_write_result(c, &c->services[q->service], q->outcome, &c->args);
+    struct queued *q = s->unwritten;
+    enum commands_reply result = commands_write_result(c, s, q->outcome, &s->result);
 
     if (result == COMMANDS_LATER)
-        c->later_ms = clock_boot_ms() + COMMANDS_LATER_MS;
-    if (result != COMMANDS_OK && result != COMMANDS_GONE)
+        commands_hold(c, s);
+    if (result != COMMANDS_OK)
         return; // the lane may be another one now
-    c->unwritten = NULL;
+    s->unwritten = NULL;
+    buf_release(&s->result.bytes);
     lane_remove(c->lane, q);
+}
+
+static void
+write_result(struct commands *c, struct queued *q, const struct command_result *result)
+{
+    struct commands_service *s = &c->services[q->service];
+
+    commands_format_result(c, &s->result, result);
+    s->unwritten = q;
+    commands_write_again(c, s);
 }
 
 static void
@@ -51,9 +61,7 @@ finish(struct commands *c, struct queued *q, const struct command *command, int 
         .data = data,
     };
 
-    commands_format_result(c, &c->args, &result);
-    c->unwritten = q;
-    commands_write_again(c);
+    write_result(c, q, &result);
 }
 
 // --- one call ------------------------------------------------------------------------------
@@ -100,10 +108,10 @@ begin(struct commands *c, struct work *w, bool calls)
     redis_args_add(&c->step, span_of(format_entry(entry, w->queued)));
     redis_args_add(&c->step, span_of(attempt));
     enum commands_reply result = commands_run(c, s, "begin", &c->step, &reply);
-    if (result == COMMANDS_GONE) // Redis lost it, or somebody deleted it
+    if (result == COMMANDS_GONE)
         lane_remove(c->lane, w->queued);
     if (result == COMMANDS_LATER)
-        c->later_ms = clock_boot_ms() + COMMANDS_LATER_MS;
+        commands_hold(c, s);
     if (result != COMMANDS_OK)
         return false;
     commands_read_fields(fields, redis_reply_at(reply, 3));
@@ -232,9 +240,7 @@ finish_known(struct commands *c, struct work *w)
     };
 
     q->outcome = result.outcome;
-    commands_format_result(c, &c->args, &result);
-    c->unwritten = q;
-    commands_write_again(c);
+    write_result(c, q, &result);
 }
 
 static void

@@ -86,19 +86,30 @@ take_entry(struct commands *c, size_t service, const struct redis_reply *entry,
     return taken;
 }
 
+// What was read of it, or may have been, is read again.
+static void
+hold_and_forget(struct commands *c, struct commands_service *s)
+{
+    lane_forget(c->lane, (size_t)(s - c->services));
+    snprintf(s->after, sizeof s->after, "0");
+    s->is_read = false;
+    commands_hold(c, s);
+}
+
 // What is refused gets its result after the reply was read, which the next one replaces.
 static void
 write_refusals(struct commands *c, struct commands_service *s,
                struct redis_args *refusals, size_t len)
 {
+    enum commands_reply result = COMMANDS_OK;
+
     for (size_t i = 0; i < len; i++) {
-        enum commands_reply result = COMMANDS_LOST;
-        if (c->lane)
+        if (result == COMMANDS_OK)
             result = commands_write_result(c, s, COMMAND_REFUSED, &refusals[i]);
-        if (result == COMMANDS_LATER)
-            commands_reset(c); // all is read again
         buf_release(&refusals[i].bytes);
     }
+    if (result == COMMANDS_LATER)
+        hold_and_forget(c, s);
 }
 
 static void
@@ -131,7 +142,7 @@ take(struct commands *c, size_t service)
     redis_args_add(&c->step, span_of(count));
     enum commands_reply result = commands_run(c, s, "take", &c->step, &reply);
     if (result == COMMANDS_LATER)
-        s->later_ms = clock_boot_ms() + COMMANDS_LATER_MS;
+        hold_and_forget(c, s);
     if (result != COMMANDS_OK)
         return false;
     bool more = redis_value(reply).len > 3 || !s->is_read;
@@ -148,7 +159,7 @@ commands_take(struct commands *c)
         return;
     // one batch of each, so that a flood holds up nobody
     for (size_t i = 0; c->lane && i < c->lane->len; i++)
-        if (clock_boot_ms() >= c->services[i].later_ms)
+        if (!c->services[i].unwritten && clock_boot_ms() >= c->services[i].held_ms)
             more = take(c, i) || more;
     c->poll_ms = more ? 0 : clock_boot_ms() + times_ms("command-poll", POLL_MS);
 }

@@ -69,8 +69,9 @@ class FaultProxy:
         self.replies = 0
 
     def fault_reply(self, n, fault):
-        """Once, to the nth whole reply from now, of all connections: "cut" before it, "half"
-        cut in its middle, "swallow" it, or bytes that are passed in its place."""
+        """Once, to the nth whole reply from now, of all connections, or to the first one that
+        has these bytes: "cut" before it, "half" cut in its middle, "swallow" it, or bytes that
+        are passed in its place."""
         self.replies = 0
         self._reply_fault = fault
         self._reply_at = n
@@ -180,7 +181,8 @@ class FaultProxy:
             reply, data = data[:end], data[end:]
             with self.lock:
                 self.replies += 1
-                hit = self.replies == self._reply_at
+                at = self._reply_at
+                hit = at in reply if isinstance(at, bytes) else at == self.replies
                 if hit:
                     self._reply_at = None
             if not hit:

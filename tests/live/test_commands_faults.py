@@ -1,6 +1,8 @@
 """Whatever dies, and wherever: each command entry that Redis kept has exactly one result, and what
 ActiveCampaign did is in order for each service and subject. A request may be made again, then
 together with all that came after it (a suffix), so that its effect is the same."""
+import signal
+
 import pytest
 
 import harness
@@ -144,6 +146,66 @@ def test_redis_may_go_back_behind_a_connection_that_stays(scene):
     scene.redis.rollback(lambda: harness.wait_for(
         "more results", lambda: len(scene.results()) >= 4))
     scene.check()
+
+
+def start_reading(scene):
+    process = scene.start()
+    harness.wait_for("the group", lambda: scene.redis.client.exists("{ac}:commands:crm"))
+    return process
+
+
+def test_redis_may_go_back_before_anything_was_finished(scene):
+    """So that entries are read a second time while the first of them is under way."""
+    process = start_reading(scene)
+    scene.simulator.fail("slow", "contacts/1", 1, 1000)
+    process.send_signal(signal.SIGSTOP)
+    scene.add(3, ["contacts/1"])
+    scene.redis.rollback(lambda: (process.send_signal(signal.SIGCONT), harness.wait_for(
+        "the call", lambda: scene.simulator.calls()["commands"]["requests"] == 1)))
+    scene.check()
+
+
+def test_what_was_read_is_read_again_where_the_worker_was_told_otherwise(scene):
+    start_reading(scene)
+    scene.proxy.fault_reply(b"contacts/1", b"-ERR after it was read\r\n")
+    scene.add(1)
+    scene.check()
+    assert scene.proxy.healthy()
+
+
+@pytest.mark.parametrize("key, kind", [
+    ("results:shop", "stream"), ("commands:shop", "stream"), ("results:shop", "again")])
+def test_a_key_of_the_wrong_type_holds_its_service_alone(tmp_path, key, kind):
+    with Scene(tmp_path) as scene:
+        client = scene.redis.client
+        client.set(f"{{ac}}:{key}", "not what it should be")
+        scene.start()
+        scene.add(2)
+        scene.check()
+        harness.wait_for("the alarm", lambda: f"{{ac}}:{key} is a string" in scene.log())
+        client.delete(f"{{ac}}:{key}")
+        assert scene.result(scene.put(service="shop"), "shop")["outcome"] == "ok"
+        assert scene.log().count("is a string") == 1
+        if kind == "again":
+            client.rename(f"{{ac}}:{key}", "aside")
+            client.set(f"{{ac}}:{key}", "")
+            entry = scene.put(body="[]", service="shop")
+            harness.wait_for("the alarm", lambda: scene.log().count("is a string") == 2)
+            assert scene.result(scene.put())["outcome"] == "ok"
+            client.rename("aside", f"{{ac}}:{key}")
+            assert scene.result(entry, "shop")["outcome"] == "refused"
+
+
+def test_dead_commands_of_the_wrong_type_hold_only_who_has_one(scene):
+    scene.redis.client.set("{ac}:commands.dead", "")
+    scene.start()
+    entry = scene.put(service="shop", not_after="2020-01-01T00:00:00Z")
+    harness.wait_for("the alarm", lambda: "{ac}:commands.dead is a string" in scene.log())
+    scene.add(2)
+    scene.check()
+    scene.redis.client.delete("{ac}:commands.dead")
+    assert scene.result(entry, "shop")["outcome"] == "expired"
+    assert len(scene.dead()) == 1
 
 
 def test_a_new_leader_takes_over_what_the_old_one_held(tmp_path):

@@ -377,6 +377,41 @@ Test(lane, a_bulk_move_waits_for_what_is_in_doubt)
     lane_close(lane);
 }
 
+Test(lane, holds_one_service_while_others_go_on)
+{
+    open_lane(2);
+    add(0, "contacts/1", COMMAND_NORMAL);
+    struct queued late = command("contacts/2");
+    late.not_after_ms = 1;
+    lane_add(lane, 0, SPAN("contacts/2"), &late);
+    add(1, "contacts/1", COMMAND_NORMAL);
+    lane_hold(lane, 0, now + 500);
+    cr_assert_eq(sent(), 3);
+    lane_remove(lane, next().command);
+    struct lane_step step = next();
+    cr_assert_eq(step.kind, LANE_WAIT);
+    cr_assert_eq(step.due_ms, now + 500);
+    now += 500;
+    step = next();
+    cr_assert_eq(step.kind, LANE_FINISH, "what expired meanwhile");
+    lane_remove(lane, step.command);
+    cr_assert_eq(sent(), 1);
+}
+
+Test(lane, forgets_what_waits_of_one_service)
+{
+    open_lane(2);
+    add(0, "contacts/1", COMMAND_NORMAL);
+    struct queued late = command("contacts/2");
+    late.not_after_ms = 1;
+    lane_add(lane, 0, SPAN("contacts/2"), &late);
+    add(1, "contacts/1", COMMAND_NORMAL);
+    cr_assert_eq(next().kind, LANE_FINISH);
+    lane_forget(lane, 0);
+    cr_assert_eq(lane_waiting(lane), 1);
+    cr_assert_eq(sent(), 3);
+}
+
 Test(lane, queues_many_subjects)
 {
     char subject[32];
