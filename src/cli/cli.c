@@ -210,8 +210,6 @@ cli_reply(const struct redis_reply *reply, struct err *err)
 struct redis *
 cli_redis_at(const struct cli *c, const char *tag, struct err *err)
 {
-    (void)tag; // one server has all of them
-
     // Whoever is the receiver's user could name any file of root's in that copy.
     if (c->is_last_good && c->config->redis_password_file && geteuid() == 0) {
         err_exit(err, EXIT_CODE_CONFIG,
@@ -219,7 +217,7 @@ cli_redis_at(const struct cli *c, const char *tag, struct err *err)
         return NULL;
     }
     struct redis *r =
-        config_redis(c->config, NULL, NULL, times_ms("cli_redis", REDIS_MS), err);
+        config_redis(c->config, tag, NULL, times_ms("cli_redis", REDIS_MS), err);
 
     if (!r && err->exit == EXIT_CODE_UNAVAILABLE)
         err->exit = cli_redis_advice(err->text)->code;

@@ -194,13 +194,14 @@ apply_hooks(const struct setup *s, struct err *err)
 
 // --- the first event ------------------------------------------------------------------------
 
-// The newest entry of the streams; false when there is none yet.
+// An entry of the streams of one partition: 1, 0 when there is none yet, -1.
 static int
-find_event(const struct setup *s, struct redis *r, char text[256], struct err *err)
+find_in(const struct setup *s, const char *tag, struct redis *r, char text[256],
+        struct err *err)
 {
     for (size_t i = 0; i < s->c->streams.len; i++) {
         char key[SCRIPT_KEY], shown[200];
-        script_key(key, s->c->redis_namespace, span_of(s->c->streams.at[i]));
+        script_key(key, tag, span_of(s->c->streams.at[i]));
         const struct redis_reply *all =
             cli_ask(r, err, "XREVRANGE", key, "+", "-", "COUNT", "1");
         const struct redis_reply *fields = redis_reply_at(redis_reply_at(all, 0), 1);
@@ -217,6 +218,18 @@ find_event(const struct setup *s, struct redis *r, char text[256], struct err *e
         return 1;
     }
     return 0;
+}
+
+static int
+find_event(const struct setup *s, struct tags *tags, char text[256], struct err *err)
+{
+    int found = 0;
+
+    for (size_t i = 0; i < tags->len && found == 0; i++) {
+        struct redis *r = tags_redis(tags, i, err);
+        found = r ? find_in(s, tags->at[i], r, text, err) : -1;
+    }
+    return found;
 }
 
 // With the operator's yes, which is --contact: whatever is done to a contact may start automations,
@@ -245,12 +258,12 @@ wait_event(const struct setup *s, struct err *err)
 {
     uint64_t seconds = options_number(s->cli->options, "wait", FIRST_EVENT_S), waited = 0;
     int64_t start = clock_mono_ms();
-    struct redis *r = cli_redis(s->cli, err);
+    struct tags tags;
     char text[256];
 
-    if (!r)
+    if (tags_open(&tags, s->cli, err) < 0)
         return -1;
-    int found = find_event(s, r, text, err);
+    int found = find_event(s, &tags, text, err);
     bool was_there = found > 0;
     if (found == 0 && provoke_event(s, err) < 0)
         found = -1;
@@ -258,11 +271,11 @@ wait_event(const struct setup *s, struct err *err)
     while (found == 0 && waited < seconds) {
         output_count(waited, seconds);
         clock_sleep_ms(LOOK_MS);
-        found = find_event(s, r, text, err);
+        found = find_event(s, &tags, text, err);
         waited = (uint64_t)(clock_mono_ms() - start) / 1000;
     }
     output_wait_end();
-    redis_close(r);
+    tags_close(&tags);
     if (found > 0)
         setup_show(was_there ? "already" : "done", "event", "%s", text);
     else if (found == 0 && seconds == 0)

@@ -22,7 +22,9 @@ struct trial {
     struct buf url; // a password
     struct buf body;
     char nonce[2 * NONCE + 1]; // in the query, by which the entry is known
-    char key[SCRIPT_KEY];
+    struct tags tags;
+    char after[TAGS_MAX][TRIAL_ID];     // where to look for it in each partition
+    char key[SCRIPT_KEY], id[TRIAL_ID]; // of the partition at hand, and of the entry
 };
 
 // What is wrong with the answer; NULL: it is the receiver's.
@@ -75,16 +77,27 @@ post(struct trial *t, int64_t patience_ms, struct err *err)
     }
 }
 
-// The last entry's id, "-" where there is none.
-static int
-find_last(struct trial *t, struct redis *r, char id[TRIAL_ID], struct err *err)
+static struct redis *
+enter(struct trial *t, size_t i, struct err *err)
 {
-    const struct redis_reply *reply =
-        cli_ask(r, err, "XREVRANGE", t->key, "+", "-", "COUNT", "1");
-    struct span found = redis_value(redis_reply_at(redis_reply_at(reply, 0), 0)).text;
+    script_key(t->key, t->tags.at[i], SPAN(CONFIG_TEST_HOOK));
+    return tags_redis(&t->tags, i, err);
+}
 
-    snprintf(id, TRIAL_ID, "%s%.*s", found.len ? "(" : "-", (int)found.len, found.at);
-    return reply ? 0 : -1;
+// What comes after the last entry of each partition; "-": after the beginning.
+static int
+find_ends(struct trial *t, struct err *err)
+{
+    for (size_t i = 0; i < t->tags.configured; i++) {
+        struct redis *r = enter(t, i, err);
+        const struct redis_reply *reply =
+            r ? cli_ask(r, err, "XREVRANGE", t->key, "+", "-", "COUNT", "1") : NULL;
+        if (!reply)
+            return -1;
+        struct span id = redis_value(redis_reply_at(redis_reply_at(reply, 0), 0)).text;
+        snprintf(t->after[i], TRIAL_ID, "%s%.*s", id.len ? "(" : "-", (int)id.len, id.at);
+    }
+    return 0;
 }
 
 static bool
@@ -93,26 +106,37 @@ is_ours(const struct trial *t, const struct redis_reply *entry)
     return span_is(cli_field(redis_reply_at(entry, 1), "query"), t->nonce);
 }
 
+// 1, 0 when it is not in this partition yet, -1.
 static int
-find_entry(struct trial *t, struct redis *r, char id[TRIAL_ID], struct err *err)
+find_in(struct trial *t, size_t tag, struct err *err)
 {
-    char after[TRIAL_ID];
+    struct redis *r = enter(t, tag, err);
+    const struct redis_reply *all =
+        r ? cli_ask(r, err, "XRANGE", t->key, t->after[tag], "+", "COUNT", "1000") : NULL;
 
-    snprintf(after, sizeof after, "%s", id);
-    output_wait("looking for it in %s", t->key);
+    if (!all)
+        return -1;
+    for (size_t i = 0; i < redis_value(all).len; i++) {
+        const struct redis_reply *entry = redis_reply_at(all, i);
+        struct span id = redis_value(redis_reply_at(entry, 0)).text;
+        if (!is_ours(t, entry))
+            continue;
+        snprintf(t->id, TRIAL_ID, "%.*s", (int)id.len, id.at);
+        return 1;
+    }
+    return 0;
+}
+
+static int
+find_entry(struct trial *t, struct err *err)
+{
+    output_wait("looking for it in %s", CONFIG_TEST_HOOK);
     for (int64_t until = clock_mono_ms() + times_ms("trial-shipped", SHIPPED_MS);
          clock_mono_ms() < until;) {
-        const struct redis_reply *all =
-            cli_ask(r, err, "XRANGE", t->key, after, "+", "COUNT", "1000");
-        if (!all)
-            return -1;
-        for (size_t i = 0; i < redis_value(all).len; i++) {
-            const struct redis_reply *entry = redis_reply_at(all, i);
-            struct span found = redis_value(redis_reply_at(entry, 0)).text;
-            if (!is_ours(t, entry))
-                continue;
-            snprintf(id, TRIAL_ID, "%.*s", (int)found.len, found.at);
-            return 0;
+        for (size_t i = 0; i < t->tags.configured; i++) {
+            int found = find_in(t, i, err);
+            if (found != 0)
+                return found < 0 ? -1 : 0;
         }
         clock_sleep_ms(LOOK_MS);
     }
@@ -137,28 +161,25 @@ make_post(struct trial *t, struct err *err)
     secrets_release(secrets);
     samples_find(&sample, SPAN("subscribe"));
     samples_vary(&t->body, &sample, (uint64_t)clock_now_us());
-    script_key(t->key, t->cli->config->redis_namespace, SPAN(CONFIG_TEST_HOOK));
     return 0;
 }
 
 int
 trial_run(const struct cli *c, int64_t patience_ms, struct err *err)
 {
-    char id[TRIAL_ID];
     struct trial t = {.cli = c};
-    struct redis *r = cli_redis(c, err);
 
     buf_init(&t.url, 4096);
     buf_init(&t.body, 1 << 16);
-    int result = r && make_post(&t, err) == 0 && find_last(&t, r, id, err) == 0 &&
-                         post(&t, patience_ms, err) == 0
-                     ? find_entry(&t, r, id, err)
+    int result = tags_open(&t.tags, c, err) == 0 && make_post(&t, err) == 0 &&
+                         find_ends(&t, err) == 0 && post(&t, patience_ms, err) == 0
+                     ? find_entry(&t, err)
                      : -1;
     output_wait_end();
     if (result == 0)
         setup_show("good", "path", "a sample posted to %s is entry %s of %s",
-                   c->config->public_url, id, t.key);
-    redis_close(r);
+                   c->config->public_url, t.id, t.key);
+    tags_close(&t.tags);
     buf_wipe(&t.url);
     buf_release(&t.body);
     return result;

@@ -73,6 +73,7 @@ struct known_hook *known_add(struct known *k, uint64_t id, const char *name);
 // back is logged once. One thread.
 struct worker_redis {
     const struct config *config;
+    char tag[CONFIG_TAG]; // of the keys, as config_tag gives it; "": redis.namespace
     bool quiet; // of a command that can do without: nothing is logged, and once Redis did
                 // not answer it is not asked again
     struct redis *redis; // NULL: not connected, or away
@@ -84,7 +85,7 @@ struct worker_redis {
 
 void worker_redis_close(struct worker_redis *r); // it may be used on, with another config
 
-// worker_redis_ask sends one command: after it "{namespace}:<key>", when `key` is not NULL, and
+// worker_redis_ask sends one command: after it "{tag}:<key>", when `key` is not NULL, and
 // further arguments, ended by NULL. NULL when Redis is away or refuses it.
 const struct redis_reply *worker_redis_ask(struct worker_redis *r, const char *command,
                                            const char *key, ...)

@@ -24,11 +24,22 @@ worker_redis_close(struct worker_redis *r)
     r->redis = NULL;
 }
 
+static const char *
+tag_of(const struct worker_redis *r)
+{
+    return r->tag[0] ? r->tag : r->config->redis_namespace;
+}
+
 static void
 fail(struct worker_redis *r, const struct err *err)
 {
     worker_redis_close(r);
-    if (!r->away && !r->quiet)
+    if (!r->away && r->tag[0])
+        log_warn(
+            "worker: partition %s is away (%s): whether hooks are silent is not known "
+            "until it is back",
+            r->tag, err->text);
+    else if (!r->away && !r->quiet)
         log_warn(
             "worker: Redis is down (%s): hook states are not written%s until it is back",
             err->text, r->config->services_len ? ", and commands wait," : "");
@@ -44,14 +55,14 @@ worker_redis_connect(struct worker_redis *r)
         return true;
     if (r->quiet && r->away)
         return false;
-    r->redis = config_redis(r->config, NULL, &r->find, 0, &err);
+    r->redis = config_redis(r->config, tag_of(r), &r->find, 0, &err);
     if (!r->redis) {
         fail(r, &err);
         return false;
     }
     r->connections++;
     if (r->away)
-        log_info("worker: Redis is back");
+        log_info("worker: %s%s is back", r->tag[0] ? "partition " : "Redis", r->tag);
     r->away = false;
     return true;
 }
@@ -127,7 +138,7 @@ worker_redis_ask(struct worker_redis *r, const char *command, const char *key, .
     va_list more;
 
     if (key) {
-        snprintf(name, sizeof name, "{%s}:%s", r->config->redis_namespace, key);
+        snprintf(name, sizeof name, "{%s}:%s", tag_of(r), key);
         args[n++] = span_of(name);
     }
     va_start(more, key);

@@ -157,18 +157,47 @@ report_silence(struct monitored *h, const struct config_hook *hook, bool silent,
         log_info("worker: hook %s has events again", h->name);
 }
 
+// A partition's connection; 0 is the namespace's, where they are without partitions, and were before.
+static struct worker_redis *
+partition(struct monitor *m, struct worker *w, int i)
+{
+    struct worker_redis *r = i ? &m->partitions[i - 1] : &w->redis;
+
+    if (i) {
+        r->config = w->config;
+        config_tag(w->config, i - 1, r->tag);
+    }
+    return r;
+}
+
+// The newest over the partitions, 0 for none. False: not all of them say.
+static bool
+read_last(struct monitor *m, struct worker *w, const char *hook, int64_t *last_us)
+{
+    int n = config_partitions(w->config);
+    int64_t us;
+
+    *last_us = 0;
+    for (int i = 0; !m->lacks && i <= (n > 1 ? n : 0); i++) {
+        struct worker_redis *r = partition(m, w, i);
+        const struct redis_reply *reply = worker_redis_ask(r, "HGET", "last", hook, NULL);
+        m->lacks = i && !r->redis;
+        if (!reply)
+            return false;
+        if (clock_parse(&us, redis_value(reply).text) && us > *last_us)
+            *last_us = us;
+    }
+    return !m->lacks;
+}
+
 static void
 check_silence(struct monitor *m, struct monitored *h, struct worker *w,
               const struct config_hook *hook)
 {
-    const struct redis_reply *reply =
-        worker_redis_ask(&w->redis, "HGET", "last", h->name, NULL);
     int64_t last_us, watched_us;
 
-    if (!reply)
+    if (!read_last(m, w, h->name, &last_us))
         return; // nothing is known
-    if (!clock_parse(&last_us, redis_value(reply).text))
-        last_us = 0; // none, or no time
     silence_record(&h->silence, &m->clock, last_us);
     h->state.last_us = h->silence.last_us;
     if (hook->expect_every_us == 0) {
@@ -303,6 +332,7 @@ void
 monitor_check(struct monitor *m, struct worker *w)
 {
     read_clock(m, w);
+    m->lacks = false;
     if (m->clock.steady && !m->states_known)
         read_states(m, w);
     if (w->redis.redis && m->states_known && m->listed)

@@ -192,6 +192,8 @@ struct monitor {
     struct silence_clock clock; // set its watch.settle_us, the rest is zero at first
     bool states_known;          // those that Redis has were taken over
     bool listed;                // what is known are AC's lists
+    struct worker_redis partitions[CONFIG_PARTITIONS_MAX]; // where last events are
+    bool lacks; // one of them is away, and is not asked again in this check
 };
 
 // monitor_record takes over what a round found and what is still to be done.
