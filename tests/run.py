@@ -106,7 +106,7 @@ STEPS = [
     Step("build-gcc", "first", make("all", "tools", "man"), plain, 300),
     Step("layers", "first", make("layers"), plain, 30),
     # the longest chains first
-    Step("live", "live", pytest_command("live", "-n", "5", "--dist", "load", "tests/live",
+    Step("live", "live", pytest_command("live", "-n", "7", "--dist", "load", "tests/live",
                                         "--ignore", "tests/live/test_spine.py"),
          junit("live"), 600),
     Step("build-asan", "asan", make("all", "tools", "units", "SAN=address", "BUILD=build/asan"),
@@ -137,6 +137,7 @@ LONG = [
     Step("live-full", "long",
          ["env", "ACRELAY_FULL=1", *pytest_command(
              "live-full", "-n", "2", "tests/live/test_readme.py",
+             "tests/live/test_nth_reply.py", "tests/live/test_relay.py",
              "tests/live/test_worker.py::test_one_worker_writes_at_a_time")],
          junit("live-full"), 600),
     Step("soak", "long", make("soak"), counted, 1800),

@@ -31,6 +31,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 # Another server, as Valkey or a Redis of another version; unit programs read it too.
 REDIS_SERVER = os.environ.get("ACRELAY_REDIS_SERVER", "redis-server")
+FULL = bool(os.environ.get("ACRELAY_FULL"))  # the scale of `make test-long`
 BUILD = pathlib.Path(os.environ.get("ACRELAY_BUILD", ROOT / "build"))
 SECRET = b"a secret of at least thirty-two bytes"
 

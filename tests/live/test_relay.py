@@ -14,7 +14,7 @@ import pytest
 
 import harness
 from fault_proxy import FaultProxy
-from harness import Redis, free_port, wait_for
+from harness import FULL, Redis, free_port, wait_for
 
 SHIP = harness.BUILD / "tools" / "ship"
 
@@ -91,7 +91,7 @@ def test_kill_9_of_the_process_again_and_again(place, redis):
     dice = random.Random(7)
     posted = 0
     with contextlib.ExitStack() as stack:
-        for _ in range(25):
+        for _ in range(25 if FULL else 8):
             ship = stack.enter_context(shipping(place, redis.socket))
             for _ in range(dice.randrange(1, 120)):
                 posted += 1
@@ -104,13 +104,14 @@ def test_kill_9_of_the_process_again_and_again(place, redis):
 
 def test_kill_9_of_redis_that_loses_nothing(place):
     with Redis(None, "--appendonly", "yes", "--appendfsync", "always") as redis, shipping(place, redis.socket) as ship:
-        for first in range(1, 1000, 100):
+        last = 1000 if FULL else 400
+        for first in range(1, last, 100):
             post(ship, first, first + 49)
             redis.kill()
             post(ship, first + 50, first + 99)
             redis.start()
         ship.finish()
-        assert numbers(redis) == list(range(1, 1001))
+        assert numbers(redis) == list(range(1, last + 1))
 
 
 def test_rollbacks_and_kill_9_of_redis_that_forgets(place, redis):
@@ -159,10 +160,10 @@ def test_a_connection_cut_after_each_number_of_bytes(place, redis, direction):
     """Of the requests or of the answers: before, within, and after a batch."""
     dice = random.Random(11)
     with FaultProxy(redis.port) as proxy, shipping(place, proxy.port) as ship:
-        posted = 0
-        for step in range(60):
+        posted, steps = 0, 60 if FULL else 20
+        for step in range(steps):
             posted += 10
-            getattr(proxy, direction)(step * 3 if direction == "cut_answer_after"
+            getattr(proxy, direction)(step * 180 // steps if direction == "cut_answer_after"
                                       else dice.randrange(0, 5000))
             post(ship, posted - 9, posted)
             while not proxy.healthy():
@@ -171,7 +172,7 @@ def test_a_connection_cut_after_each_number_of_bytes(place, redis, direction):
             wait_for("the entries", lambda: redis.client.xlen("{ac}:events") >= posted)
         proxy.heal()
         ship.finish()
-        assert proxy.cuts == 60
+        assert proxy.cuts == steps
         assert numbers(redis) == list(range(1, posted + 1))
 
 
@@ -254,10 +255,10 @@ def test_a_redis_that_cannot_write_its_file(place, redis):
 
 
 def test_a_redis_that_is_loading(place):
-    """A thousand keys with a delay each: LOADING is waited for."""
+    """Hundreds of keys with a delay each: LOADING is waited for."""
     with Redis(None, "--key-load-delay", "3000",
                "--loading-process-events-interval-bytes", "1024") as redis:
-        for n in range(1000):
+        for n in range(300):
             redis.client.set(f"key {n}", str(n) * 200)
         redis.client.save()
         with shipping(place, redis.socket) as ship:

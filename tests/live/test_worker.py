@@ -484,7 +484,7 @@ def writers(sim):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_one_worker_writes_at_a_time(sim, tmp_path, redis, running, how):
     """At a fifth of the lease; at its length with ACRELAY_FULL=1."""
-    lease, rate = (15, 1.5) if os.environ.get("ACRELAY_FULL") else (3, 5)
+    lease, rate = (15, 1.5) if harness.FULL else (3, 5)
     count = int(4 + lease * rate * (3 if how == signal.SIGSTOP else 1))
     sim.switch(limit=0)
     hooks = "".join(stanza(f"hook-{i}") for i in range(count))

@@ -15,10 +15,11 @@ from test_worker import RECREATED, ours
 
 
 @pytest.fixture(autouse=True)
-def times(monkeypatch):
-    monkeypatch.setenv("ACRELAY_TEST_TIMES",
-                       "worker_lag=300 worker_gone=3000 worker_unclear=4000 "
-                       "round-again=500")
+def times(monkeypatch, sim):
+    """A tenth of a second counts as a second of the rate, which is not what is tested here."""
+    sim.switch(limit=0)
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "api-second=100 round-again=200 "
+                       "worker_lag=300 worker_gone=2000 worker_unclear=2500")
 
 
 def writes(sim, method=None):
@@ -95,12 +96,12 @@ def test_what_is_stored_in_other_words_is_written_once_and_told_once(sim, make_w
 
 
 def test_run_does_not_write_again_and_is_ready(sim, make_worker, running, redis):
-    sim.switch(drop_sms=1, limit=0)
+    sim.switch(drop_sms=1)
     worker = make_worker("  - {name: contacts, events: [subscribe, sms_reply]}\n",
                          redis_port=redis.port, worker=", interval: 1s")
     process = running(worker)
     harness.wait_for("the hook", lambda: ours(sim))
-    rounds(sim, 4)
+    rounds(sim, 3)
     assert len(writes(sim)) == 1
     assert ready(worker) and state(redis)["state"] == "registered"
     log = worker.directory / "worker.log"
@@ -122,14 +123,14 @@ def test_run_does_not_write_again_and_is_ready(sim, make_worker, running, redis)
 
 
 def test_what_only_lists_show_in_other_words_is_written_at_most_twice(sim, make_worker):
-    sim.switch(drop_sms=1, answer_as_sent=1, limit=0)
+    sim.switch(drop_sms=1, answer_as_sent=1)
     worker = make_worker("  - {name: contacts, events: [subscribe, sms_reply]}\n")
     assert "events [subscribe]" in worker.run("apply")
     assert len(writes(sim)) <= 2
 
 
 def test_two_hooks_whose_lists_are_dropped_stay_two(sim, make_worker, redis):
-    sim.switch(drop_list=1, limit=0)
+    sim.switch(drop_list=1)
     worker = make_worker("  - {name: contacts, events: [sent], list: [5, 6]}\n",
                          redis_port=redis.port)
     worker.run("apply")
@@ -140,7 +141,7 @@ def test_two_hooks_whose_lists_are_dropped_stay_two(sim, make_worker, redis):
 
 
 def test_a_hook_that_is_stored_in_other_words_can_be_recreated(sim, make_worker, redis):
-    sim.switch(drop_sms=1, drop_list=1, limit=0)
+    sim.switch(drop_sms=1, drop_list=1)
     worker = make_worker("  - {name: contacts, events: [sent, sms_sent], list: 5}\n",
                          redis_port=redis.port)
     worker.run("apply")
@@ -154,7 +155,7 @@ def test_a_hook_that_is_stored_in_other_words_can_be_recreated(sim, make_worker,
 
 @pytest.mark.parametrize("get_too", [0, 1])
 def test_a_list_that_is_late_makes_no_twins(sim, make_worker, redis, get_too):
-    sim.switch(lag_ms=600 if get_too else 3000, lag_get=get_too, limit=0)
+    sim.switch(lag_ms=600 if get_too else 2000, lag_get=get_too)
     worker = make_worker(stanza("a") + stanza("b"), redis_port=redis.port)
     assert worker.apply() == (2, 0, 0)
     worker.config.write_text(worker.config.read_text().replace("[subscribe]", "[sent]"))
@@ -167,8 +168,8 @@ def test_a_list_that_is_late_makes_no_twins(sim, make_worker, redis, get_too):
 
 def test_what_no_list_shows_is_not_created_a_second_time(sim, make_worker, redis, monkeypatch):
     """Not by the next apply either, nor by one after a restart of everything."""
-    sim.switch(lag_ms=10 ** 9, lag_get=1, limit=0)
-    monkeypatch.setenv("ACRELAY_TEST_TIMES", "worker_lag=100 worker_gone=600000")
+    sim.switch(lag_ms=10 ** 9, lag_get=1)
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "api-second=100 worker_lag=100 worker_gone=600000")
     worker = make_worker(redis_port=redis.port)
     for _ in range(3):
         assert worker.apply(code=2) == (0, 0, 0)
@@ -176,15 +177,14 @@ def test_what_no_list_shows_is_not_created_a_second_time(sim, make_worker, redis
 
 
 def test_a_creation_whose_answer_names_no_id_is_not_repeated(sim, make_worker):
-    sim.switch(no_id=1, lag_ms=10 ** 9, limit=0)
+    sim.switch(no_id=1, lag_ms=10 ** 9)
     make_worker().run("apply", code=2)
     assert len(writes(sim)) == 1
 
 
-@pytest.mark.parametrize("switches", [{"cut_after": 1, "lag_ms": 2000},
-                                      {"cut_after": 1, "lag_ms": 2000, "lag_get": 1}])
+@pytest.mark.parametrize("switches", [{"cut_after": 1, "lag_ms": 1200},
+                                      {"cut_after": 1, "lag_ms": 1200, "lag_get": 1}])
 def test_an_unclear_creation_is_awaited_before_it_is_repeated(sim, make_worker, switches):
-    sim.switch(limit=0)
     worker = make_worker()
     sim.switch(**switches)
     worker.run("apply")
@@ -192,8 +192,8 @@ def test_an_unclear_creation_is_awaited_before_it_is_repeated(sim, make_worker, 
 
 
 def test_an_unclear_creation_is_known_to_the_next_process(sim, make_worker, redis, monkeypatch):
-    monkeypatch.setenv("ACRELAY_TEST_TIMES", "worker_lag=10 worker_unclear=600000")
-    sim.switch(cut_after=1, lag_ms=10 ** 9, limit=0)
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "api-second=100 worker_lag=10 worker_unclear=600000")
+    sim.switch(cut_after=1, lag_ms=10 ** 9)
     worker = make_worker(redis_port=redis.port)
     for _ in range(2):
         worker.run("apply", code=2)
@@ -203,7 +203,6 @@ def test_an_unclear_creation_is_known_to_the_next_process(sim, make_worker, redi
 @pytest.mark.parametrize("loss", ["empty_list", "lose_rows"])
 def test_a_list_that_lost_ours_creates_nothing(sim, make_worker, redis, loss):
     """With Redis the ids are known; a fresh worker without it reads the list twice."""
-    sim.switch(limit=0)
     worker = make_worker("".join(stanza(name) for name in "abcd"), redis_port=redis.port)
     worker.run("apply")
     before = sim.hooks()
@@ -217,7 +216,6 @@ def test_a_list_that_lost_ours_creates_nothing(sim, make_worker, redis, loss):
 
 def test_a_hook_that_was_really_removed_is_made_again(sim, make_worker, redis):
     worker = make_worker(stanza("a") + stanza("b"), redis_port=redis.port)
-    sim.switch(limit=0)
     worker.run("apply")
     sim.call(f"/sim/hooks/{ours(sim)[0]['id']}", method="DELETE")
     assert worker.apply() == (1, 0, 0)
@@ -233,7 +231,7 @@ def test_no_twin_is_removed_for_one_that_only_the_list_still_shows(sim, make_wor
 
 def test_a_deletion_without_effect_is_not_sent_again(sim, make_worker):
     old = sim.add("acrelay old", url("old"), sources=SOURCES)
-    sim.switch(keep_removed=1, limit=0)
+    sim.switch(keep_removed=1)
     worker = make_worker(worker=", prune: true")
     worker.run("apply", code=1)
     assert len(writes(sim, "DELETE")) == 1
@@ -250,7 +248,6 @@ def test_a_deletion_without_effect_is_not_sent_again(sim, make_worker):
     {"add_to_total": -124}, {"total_number": 1, "add_to_total": 10 ** 6}, {"repeat": 3},
 ])
 def test_odd_pages_hide_nothing_and_cause_nothing(sim, make_worker, switches):
-    sim.switch(limit=0)
     for i in range(120):  # ours lie where the first page ends
         if i == 98:
             for k in range(4):
@@ -263,7 +260,6 @@ def test_odd_pages_hide_nothing_and_cause_nothing(sim, make_worker, switches):
 
 
 def test_a_list_without_an_end_and_a_broken_page_stop_writing_only(sim, make_worker, running):
-    sim.switch(limit=0)
     for i in range(105):
         sim.add(f"other {i}", f"https://n8n.example/{i}")
     worker = make_worker()
@@ -284,7 +280,6 @@ ODD = [None, 7, "x", [], {}, {"id": None, "url": url("contacts") + "x"},
 
 
 def test_oddities_of_others_are_listed_and_stop_nothing(sim, make_worker):
-    sim.switch(limit=0)
     sim.odd(*[row for row in ODD if not (row and "contacts" in str(row))])
     worker = make_worker()
     assert worker.apply() == (1, 0, 0)
@@ -294,7 +289,6 @@ def test_oddities_of_others_are_listed_and_stop_nothing(sim, make_worker):
 
 
 def test_one_of_ours_that_cannot_be_read_does_not_stop_the_others(sim, make_worker):
-    sim.switch(limit=0)
     sim.odd({"id": {}, "url": url("a"), "name": "acrelay a"},
             {"id": "900", "listid": "1,2", "url": url("b"), "name": "acrelay b",
              "events": ["subscribe"], "sources": SOURCES})
@@ -308,7 +302,6 @@ def test_one_of_ours_that_cannot_be_read_does_not_stop_the_others(sim, make_work
 # --- ours under another address ------------------------------------------------------------
 
 def test_no_double_is_made_of_what_is_ours_under_a_forgotten_address(sim, make_worker, running):
-    sim.switch(limit=0)
     worker = make_worker(stanza("a") + stanza("b", more=", label: 'Own label'"))
     worker.run("apply")
     moved = worker.config.read_text().replace("hooks.acme", "hooks2.acme")
