@@ -3,7 +3,7 @@
 .PHONY: tools unit units threads live bench bench-journal bench-normal bench-backlog fuzz analyse memcheck \
     coverage reference soak soak-normal soak-malloc soak-worker soak-commands \
     test-systemd test-roots test-container \
-    kubernetes-api prism cloudevents format \
+    kubernetes-api prism operations-table cloudevents format \
     format-check layers
 
 TOOLS    := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c))
@@ -161,6 +161,8 @@ cloudevents: ## install the CloudEvents SDK that reads entries in a test (npm)
 	@cd build/cloudevents && flock . sh -c 'test -e node_modules/cloudevents/package.json || \
 	    npm install --no-audit --no-fund --silent --fetch-retries=1 --fetch-timeout=20000 \
 	    cloudevents@10.0.0'
+operations-table: all tools ## every operation through stream, lane, Prism and simulator, as a table
+	$(PYTHON) tests/live/operations_table.py
 # makes every allocation of acrelayd fail in turn; `make test` tries two dozen
 MALLOC_FAULTS ?= 600
 soak-malloc: all tools ## make allocations fail; MALLOC_FAULTS=

@@ -83,6 +83,12 @@ def bodies(name):
     return [{operation["envelope"] or "config": {"title": "Made up"}}]
 
 
+def fitting(name):
+    """A body that fits what is described."""
+    schema = OPERATIONS[name]["schema"]
+    return made(schema) if schema else bodies(name)[0]
+
+
 def path(name, number=7):
     """The path of an object, with a number of its own for each id."""
     numbers = iter(range(number, number + 9))

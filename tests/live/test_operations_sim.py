@@ -14,7 +14,8 @@ from email.utils import parsedate_to_datetime
 import harness
 import jsonschema
 import pytest
-from operations import DESCRIPTION, OPERATIONS, bodies, made, openapi, path, reduced
+from operations import DESCRIPTION, OPERATIONS, bodies, fitting, made, openapi, path, reduced
+from operations_table import rows
 from simulator import Simulator
 from test_dialect import PRISM, Proxy
 
@@ -517,12 +518,6 @@ def test_examples_fit_their_schemas_or_are_known_not_to(sim, name):
     assert sim.api("PUT", path(name), body)[0] == success(name)
 
 
-def fitting(name):
-    """A body that fits what is described."""
-    schema = OPERATIONS[name]["schema"]
-    return made(schema) if schema else bodies(name)[0]
-
-
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
     """A simulator behind Prism, whose answers say what is not as described."""
@@ -571,3 +566,13 @@ def test_prism_finds_request_and_answer_as_described(judged, name):
 def test_prism_sees_that_examples_contradict_their_schemas(judged, name):
     status, wrong = put(judged, path(name), bodies(name)[0])
     assert status == success(name) and wrong[0][:2] == ["request", "body"]
+
+
+# --- through the worker ---------------------------------------------------------------------------
+
+def test_every_operation_goes_through_stream_lane_and_result(tmp_path):
+    """What arrives is what was sent, and Prism, where it is installed, finds nothing wrong."""
+    found = rows(tmp_path)
+    assert [r for r in found if not r["good"]] == []
+    assert len(found) == 39 and [r["operation"] for r in found if r["call"] == ""] == [
+        "Webhook_updateExisting"]
