@@ -353,7 +353,6 @@ examine_account(struct report *r)
     struct cli *c = r->cli;
     struct worker w = {.options = c->options, .file = c->file, .config = c->config};
     struct err err = {0};
-    char advice[600];
 
     if (c->is_last_good) // root would send the token where the receiver's user says
         return;
@@ -362,14 +361,12 @@ examine_account(struct report *r)
     if (!w.secrets)
         return; // reported by check
     if (compare_account(r, &w, &err) < 0) {
-        bool refused = err.exit == EXIT_CODE_PERMISSION;
-        snprintf(advice, sizeof advice,
-                 "deliveries are not affected, but the webhooks cannot be managed%s%s",
-                 refused ? ": create a new token in ActiveCampaign under Settings, "
-                           "Developer, and put it into "
-                         : "",
-                 refused ? c->config->account_api_token_file : "");
-        report_error(r, err.exit ? err.exit : EXIT_CODE_FAILURE, "activecampaign", advice,
+        // A refusal says by itself what to do.
+        report_error(r, err.exit ? err.exit : EXIT_CODE_FAILURE, "activecampaign",
+                     err.exit == EXIT_CODE_PERMISSION
+                         ? "then restart acrelay-worker, which reads the token at its start"
+                         : "deliveries are not affected, but the webhooks cannot be "
+                           "managed",
                      "%s", err.text);
     }
     w.config = NULL; // ours

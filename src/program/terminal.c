@@ -35,6 +35,8 @@ read_hidden(const char *question, char *to, size_t size)
     for (int i = 0; i < 3; i++) {
         sigaddset(&blocked, ending[i]);
         sigaction(ending[i], &catcher, &before[i]);
+        if (before[i].sa_handler == SIG_IGN) // by who started us: it stays so
+            sigaction(ending[i], &before[i], NULL);
     }
     sigprocmask(SIG_BLOCK, &blocked, &open);
     tcgetattr(STDIN_FILENO, &normal);

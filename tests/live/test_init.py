@@ -138,10 +138,10 @@ def test_two_accounts_share_neither_names_nor_addresses():
 class Terminal:
     """A person at a terminal."""
 
-    def __init__(self, words):
+    def __init__(self, words, interrupt=signal.SIG_DFL):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored in what a script starts with &
+            signal.signal(signal.SIGINT, interrupt)
             os.execv(words[0], [str(word) for word in words])
         self.seen = ""
 
@@ -193,3 +193,14 @@ def test_a_token_is_not_shown_and_ctrl_c_writes_nothing(place):
     code, said = person.end()
     assert code == -2 and TOKEN not in said and "0123" not in person.seen
     assert place.files() == []
+
+
+def test_a_ctrl_c_that_is_ignored_stays_so_while_a_token_is_typed(place):
+    """As in what a script starts with &."""
+    person = Terminal(place.command("init"), signal.SIG_IGN)
+    person.dialogue(("API URL", "https://acme.api-us1.com\n"), ("as you type): ", "\x03"))
+    time.sleep(0.3)  # of what is ignored nothing can be seen
+    os.write(person.fd, (TOKEN + "\n").encode())
+    person.dialogue(("[acme]: ", "\n"),
+                    ("Public URL", "https://hooks.acme.example\n"), ("[redis://", "\n"))
+    assert person.end()[0] == 0 and place.token.read_text() == TOKEN + "\n"

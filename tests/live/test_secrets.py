@@ -130,3 +130,15 @@ def test_no_user_can_look_into_a_process_that_holds_secrets(redis, tmp_path):
             finally:
                 process.kill()
                 process.wait()
+
+
+def test_a_password_file_that_is_missing_is_the_same_for_each_program(tmp_path, redis):
+    receiver = harness.Receiver(tmp_path, redis.port)
+    receiver.stop()
+    receiver.config.write_text(receiver.config.read_text().replace(
+        "/0'}", "/0', password_file: missing}"))
+    for program, *words in (["acrelayd"], ["acrelay", "check"], ["acrelay", "dead", "list"]):
+        done = subprocess.run([harness.BUILD / program, *words, "-c", receiver.config],
+                              capture_output=True, text=True, timeout=20)
+        assert done.returncode == 78, done.stderr
+        assert f"{tmp_path}/missing: cannot open" in done.stdout + done.stderr

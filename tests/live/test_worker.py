@@ -1,7 +1,6 @@
 """The worker against the simulator of ActiveCampaign."""
 import http.server
 import json
-import os
 import re
 import signal
 import subprocess
