@@ -3,7 +3,7 @@
 order that a seed gives. At the end every delivery that was answered 200 is in the stream exactly
 once by ce_id, in order, and nothing stands there that was not sent.
 
-    tests/live/soak.py --seeds 200 [--first 1] [--faults 12]
+    tests/live/soak.py --seeds 200 [--first 1] [--faults 12] [--receivers 2 --partitions 4]
 
 Each run has two redis-servers (one replicates the other), a proxy of ours between the receiver
 and the master, a wall clock that can be set for the receiver alone, and, as root, a small file
@@ -13,9 +13,11 @@ prints its seed; the same seed gives the same faults in the same order."""
 import argparse
 import collections
 import http.client
+import itertools
 import json
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -33,15 +35,21 @@ from fault_proxy import FaultProxy
 # may have do not take the room of published segments, which Redis could be refilled with.
 DISK_MIB = 512
 CUT_OVER, POISON = 300_000, 400_000  # bytes
+TAGS = ["{ac}"] + [f"{{ac.{i}}}" for i in range(4)]
 TIMES = "cursor-check=1000 refused-wait=50"
 
 
 class Driver(ledger.Driver):
-    """Posts numbers until it is told to stop."""
+    """Posts numbers until it is told to stop, to all receivers."""
 
-    def __init__(self, receiver):
-        super().__init__(receiver, 1 << 30)
+    def __init__(self, receivers):
+        super().__init__(receivers[0], 1 << 30)
+        self.receivers = itertools.cycle(receivers)
         self.stopping = self.paused = False
+
+    def port(self):
+        with self.lock:
+            return next(self.receivers).port
 
     def take(self):
         time.sleep(0.01)  # some 700 a second in all: the faults take their time
@@ -56,39 +64,53 @@ class Driver(ledger.Driver):
 
 
 class World:
-    def __init__(self, directory, seed):
+    def __init__(self, directory, seed, receivers=1, partitions=1):
         self.random = random.Random(seed)
         self.directory = pathlib.Path(directory)
         self.master, self.replica = (harness.Redis(self.made(name)) for name in ("one", "two"))
         self.replicate()
         self.proxy = FaultProxy(self.master.port)
-        self.disk = self.mount()
-        self.receiver = harness.Receiver(self.made("receiver"), self.proxy.port)
-        self.state = self.receiver.directory / "state"
-        self.receiver.kill()
-        if self.disk:
-            self.receiver.force = True  # it is a tmpfs
-            self.state = self.disk / "state"
-            self.receiver.config.write_text(self.receiver.config.read_text().replace(
-                f"{self.receiver.directory}/state", str(self.state)))
+        self.disk = self.mount(receivers)
         self.wall = self.directory / "wall"
         self.wall.write_text("0")
-        self.receiver.environment = (f"LD_PRELOAD={harness.BUILD}/preload/clocks.so "
-                                     f"WALL_FILE={self.wall} ACRELAY_TEST_TIMES='{TIMES}'")
-        self.receiver.start()
+        self.partitions = partitions
+        self.receivers = [self.make_receiver(i) for i in range(receivers)]
+        self.receiver = self.receivers[0]  # the next fault's
         self.poison = set()
-        self.driver = Driver(self.receiver)
+        self.driver = Driver(self.receivers)
         self.was_full = False
         self.started_again = 0
         self.done = []
+
+    def make_receiver(self, i):
+        receiver = harness.Receiver(self.made(f"receiver{i}"), self.proxy.port,
+                                    redis=f", partitions: {self.partitions}")
+        receiver.state = receiver.directory / "state"
+        receiver.kill()
+        if self.disk:
+            receiver.force = True  # it is a tmpfs
+            receiver.state = self.disk / f"state{i}"
+            receiver.config.write_text(receiver.config.read_text().replace(
+                f"{receiver.directory}/state", str(receiver.state)))
+        receiver.environment = (f"LD_PRELOAD={harness.BUILD}/preload/clocks.so "
+                                f"WALL_FILE={self.wall} ACRELAY_TEST_TIMES='{TIMES}'")
+        receiver.start()
+        return receiver
+
+    def streams(self, stream="events"):
+        """The entries of each partition, whatever their number was."""
+        return [self.master.entries(f"{tag}:{stream}") for tag in TAGS]
+
+    def entries(self, stream="events"):
+        return [e for entries in self.streams(stream) for e in entries]
 
     def made(self, name):
         (self.directory / name).mkdir()
         return self.directory / name
 
-    def mount(self):
+    def mount(self, receivers):
         place = self.made("disk")
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "none", place],
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB * receivers}m", "none", place],
                               capture_output=True)
         return place if done.returncode == 0 else None
 
@@ -98,7 +120,7 @@ class World:
             "master_link_status") == "up")
 
     def end(self):
-        for process in (self.receiver, self.master, self.replica):
+        for process in (*self.receivers, self.master, self.replica):
             if process.process.poll() is None:
                 process.kill()
         self.proxy.stopping = True
@@ -113,14 +135,19 @@ class World:
 
     def supervise(self):
         """As the service manager would: one that cannot sync what it finds at its start ends."""
-        process = self.receiver.process
-        if process.poll() == 1 and "acrelayd: cannot sync" in self.receiver.read_log()[-200:]:
-            self.started_again += 1
-            self.receiver.process = self.receiver.spawn()
+        for receiver in self.receivers:
+            process = receiver.process
+            if process.poll() == 1 and "acrelayd: cannot sync" in receiver.read_log()[-200:]:
+                self.started_again += 1
+                receiver.process = receiver.spawn()
 
     def is_ready(self):
         self.supervise()
-        return self.receiver.is_ready()
+        return all([r.is_ready() for r in self.receivers])
+
+    def wait_shipped(self, seconds):
+        for receiver in self.receivers:
+            receiver.wait_shipped(seconds)
 
     def save(self):
         """A replica that comes back makes the master save in the background, which ends soon."""
@@ -234,8 +261,8 @@ class World:
         """Redis loses all, or what came since its last SAVE, while nothing is posted."""
         self.driver.paused = True
         harness.wait_for("acrelayd", self.is_ready)
-        self.receiver.wait_shipped(60)
-        before = {e["ce_id"] for e in self.master.entries()}
+        self.wait_shipped(60)
+        before = {e["ce_id"] for e in self.entries()}
         way = self.random.choice(["flush", "kill", "roll back"])
         if way == "flush":
             self.master.client.flushall()
@@ -249,9 +276,9 @@ class World:
 
         def is_back():
             self.supervise()
-            missing = before - {e["ce_id"] for e in self.master.entries()}
+            missing = before - {e["ce_id"] for e in self.entries()}
             # With a disk that was full the oldest may be gone, which is told.
-            told = gaps(self.master) + len(self.letters()) if self.was_full or self.poison else 0
+            told = gaps(self) + len(self.letters()) if self.was_full or self.poison else 0
             return len(missing) <= told
 
         harness.wait_for(f"what was lost ({way}) without a post", is_back, 60)
@@ -271,10 +298,12 @@ class World:
     def letters(self):
         """Numbers of the dead letters whose bytes are kept."""
         found = set()
-        for entry in self.master.entries("{ac}:dead"):
-            body = self.state / "bad" / (entry["ce_id"].decode() + ".body")
+        for entry in self.entries("dead"):
             if entry["reason"] == b"redis":
-                text = body.read_text() if body.exists() else entry["raw"].decode()
+                bodies = [r.state / "bad" / (entry["ce_id"].decode() + ".body")
+                          for r in self.receivers]
+                kept = [body.read_text() for body in bodies if body.exists()]
+                text = kept[0] if kept else entry["raw"].decode()
                 assert len(text) > POISON, entry
                 found.add(int(text.split("contact[id]=")[1].split("&")[0]))
         return found
@@ -313,13 +342,40 @@ class World:
         tracer.wait(20)
 
 
+    # --- with partitions ----------------------------------------------------------------------
+
+    def partition_fault_change(self):
+        self.receiver.kill()
+        text = self.receiver.config.read_text()
+        self.receiver.config.write_text(re.sub(
+            r"partitions: \d+", f"partitions: {self.random.choice([1, 2, 4])}", text))
+        self.receiver.process = self.receiver.spawn()
+
+    def partition_fault_wrong_type(self):
+        """One of them is refused."""
+        key = self.random.choice(TAGS) + ":seen:state"
+        self.master.client.delete(key)
+        self.master.client.set(key, "a string")
+        self.pause()
+        self.master.client.delete(key)
+
+    def partition_fault_lost(self):
+        """One of them goes back to nothing, alone."""
+        tag = self.random.choice(TAGS)
+        with self.master.client.pipeline(transaction=True) as together:
+            keys = list(self.master.client.scan_iter(tag.replace("{", "[{]") + ":*"))
+            if keys:
+                together.delete(*keys).execute()
+
+
 KINDS = sorted(name for name in dir(World) if name.startswith("fault_"))
+PARTITION_KINDS = sorted(name for name in dir(World) if name.startswith("partition_fault_"))
 
 
-def gaps(server):
+def gaps(world):
     """How many sequences were told as lost."""
     count = 0
-    for entry in server.entries("{ac}:dead"):
+    for entry in world.entries("dead"):
         if entry["reason"] == b"redis":
             continue
         assert entry["reason"] == b"gap", entry
@@ -330,42 +386,45 @@ def gaps(server):
 
 
 def check(world, driver):
-    problems = ledger.check(world.master.entries(), driver.acknowledged, driver.next)
+    problems = ledger.check(world.streams(), driver.acknowledged, driver.next)
     letters = world.letters()
     if not letters <= world.poison:
         return [f"dead letters of deliveries that nothing was wrong with: {letters}"]
     problems = [p for p in problems
                 if p not in {f"delivery {n} was answered 200 and is not there" for n in letters}]
-    twice = letters & {int(json.loads(e["data"])["contact"]["id"]) for e in world.master.entries()}
+    twice = letters & {int(json.loads(e["data"])["contact"]["id"]) for e in world.entries()}
     problems += [f"delivery {n} is in its stream and a dead letter" for n in twice]
     lost = [p for p in problems if "is not there" in p]
     # A full disk takes the room of published segments; what Redis then loses is told as a gap.
-    if world.was_full and lost and len(lost) <= gaps(world.master):
+    if world.was_full and lost and len(lost) <= gaps(world):
         problems = [p for p in problems if p not in lost]
     return problems
 
 
-def run(seed, faults, directory, totals):
-    world = World(directory, seed)
+def run(seed, args, directory, totals):
+    world = World(directory, seed, args.receivers, args.partitions)
+    kinds = KINDS + PARTITION_KINDS * (args.partitions > 1)
     try:
         driver = world.driver
         driver.start()
-        for _ in range(faults):
+        for _ in range(args.faults):
             world.pause()
-            kind = world.random.choice(KINDS)
-            totals[kind[6:].replace("_", " ")] += 1
-            world.done.append(kind[6:])
+            kind = world.random.choice(kinds)
+            world.receiver = world.random.choice(world.receivers)
+            totals[kind.replace("fault_", "").replace("_", " ")] += 1
+            world.done.append(kind.replace("fault_", ""))
             getattr(world, kind)()
         driver.stopping = True
         driver.join()
         world.proxy.heal()
         harness.wait_for("acrelayd", world.is_ready)
-        world.receiver.wait_shipped(120)
+        world.wait_shipped(120)
         # Redis may have lost something the receiver has not looked for yet
         world.proxy.reset()
-        harness.wait_for("a good post", lambda: world.receiver.post(
-            "type=subscribe&contact[id]=%d" % driver.take_last()) == 200)
-        world.receiver.wait_shipped(120)
+        for receiver in world.receivers:
+            harness.wait_for("a good post", lambda: receiver.post(
+                "type=subscribe&contact[id]=%d" % driver.take_last()) == 200)
+        world.wait_shipped(120)
         totals["answered 200"] += len(driver.acknowledged)
         totals["failed"] += driver.failed
         totals["started again after a failing sync at its start"] += world.started_again
@@ -378,14 +437,15 @@ def run(seed, faults, directory, totals):
 
 def main():
     parser = argparse.ArgumentParser()
-    for name, default in (("seeds", 10), ("first", 1), ("faults", 12)):
+    for name, default in (("seeds", 10), ("first", 1), ("faults", 12), ("receivers", 1),
+                          ("partitions", 1)):
         parser.add_argument("--" + name, type=int, default=default)
     args = parser.parse_args()
     passed, failed, totals = 0, [], collections.Counter()
     for seed in range(args.first, args.first + args.seeds):
         with tempfile.TemporaryDirectory(prefix="acrelay-soak-") as directory:
             try:
-                problems = run(seed, args.faults, directory, totals)
+                problems = run(seed, args, directory, totals)
             except AssertionError as error:
                 problems = [str(error)]
         passed += not problems
