@@ -289,7 +289,8 @@ static const struct right {
               {"XTRIM", "dead *", "MAXLEN ~ 1"},
               {"XLEN", "dead *", ""},
               {"XINFO GROUPS", "dead *", ""},
-              {"XINFO STREAM", "dead *", ""}};
+              {"XINFO STREAM", "dead *", ""}},
+  confirming[] = {{"WAIT", "", "1 1"}, {"WAITAOF", "", "1 0 1"}};
 
 static const char rights_script[] =
     "if not redis.acl_check_cmd then return 'unknown' end\n"
@@ -334,6 +335,8 @@ add_rights(struct redis_args *args, const struct config *c)
                 add_right(args, c, &rights[i], streams ? span_of(c->streams.at[k]) : key);
         } while (keys.len > 0);
     }
+    if (c->redis_confirm != CONFIG_CONFIRM_MEMORY)
+        add_right(args, c, &confirming[c->redis_confirm == CONFIG_CONFIRM_AOF], SPAN(""));
 }
 
 static void

@@ -1,6 +1,7 @@
 // journal replay, salvage, claim: an operator's way out. Replay adds entries once more,
 // outside the cursor and marked; salvage saves what can be read of a damaged or left journal,
-// or posts it to the receiver; claim says that this place, and no other, ships a journal from now on.
+// or posts it to the receiver; claim says that this place, and no other, ships a journal from now on;
+// partitions writes the layout anew where it is damaged or lost.
 #include "cli/cli.h"
 
 #include "base/log.h"
@@ -285,6 +286,40 @@ run_journal_claim(void *cli, struct err *err)
     return EXIT_CODE_OK;
 }
 
+// --- partitions --------------------------------------------------------------------------
+
+static int
+run_journal_partitions(void *cli, struct err *err)
+{
+    struct cli *c = cli;
+    const char *directory = cli_directory(c, err), *given = c->options->arguments[0];
+    char id[JOURNAL_ID_TEXT];
+    struct cursor *cursor = cursor_open_reader(directory, 0, id, err);
+    uint64_t n;
+
+    cursor_close(cursor);
+    if (!cursor)
+        return -1;
+    if (!text_number(&n, span_of(given), CONFIG_PARTITIONS_MAX) || n == 0)
+        return err_exit(err, EXIT_CODE_USAGE, "%s: not a number from 1 to %d", given,
+                        CONFIG_PARTITIONS_MAX);
+    struct layout l = {.at[0] = {1, (int)n}, .len = 1};
+    bool really = options_has(c->options, "yes");
+    if (really && layout_write(&l, directory, id, err) < 0)
+        return -1;
+    output_number("partitions", n);
+    output_json("done", really ? "true" : "false");
+    if (output.json)
+        output_line(stdout);
+    else
+        printf(
+            "All records in %s %s taken to be in %llu partition%s, as redis.partitions "
+            "was while they came.\n%s\n",
+            directory, really ? "are" : "would be", (unsigned long long)n,
+            n == 1 ? "" : "s", really ? "Restart the receiver." : "--yes does it.");
+    return EXIT_CODE_OK;
+}
+
 // --- the command line -------------------------------------------------------------------
 
 static const struct option replay_options[] = {
@@ -311,6 +346,12 @@ static const struct option claim_options[] = {
     {0},
 };
 
+static const struct option partitions_options[] = {
+    OPTION_DIRECTORY,
+    OPTION_IS_FLAG("yes", "do it; otherwise only show what would be done"),
+    {0},
+};
+
 const struct subcommand cli_repair_commands[] = {
     {"journal replay", "", "add deliveries to their streams again", 0, 0, replay_options,
      run_journal_replay, true, NULL},
@@ -318,5 +359,8 @@ const struct subcommand cli_repair_commands[] = {
      salvage_options, run_journal_salvage, false, NULL},
     {"journal claim", "", "make this the only place from which this journal is published",
      0, 0, claim_options, run_journal_claim, true, NULL},
+    {"journal partitions", "<number>",
+     "write anew how the journal's records are spread over partitions", 1, 1,
+     partitions_options, run_journal_partitions, true, NULL},
     {0},
 };

@@ -13,7 +13,8 @@
 //   http-timeouts    ends reads that take longer than request_timeout, answers 503 at ack_timeout
 //   committer        writes and syncs the group of records, and sends the answers
 //   maintenance      spare segments, retention, the wall clock against the boot clock
-//   relay            reads what the committer wrote, ships it to Redis, trims
+//   relay            reads what the committer wrote, ships it to Redis, trims; with redis.partitions
+//                    one for each, relay.0 to relay.N-1, with a connection and a cursor of its own
 //   resolver         one look-up of Redis's host name; a stop does not wait for it
 //
 //   http --record in the open group--> committer --answer (edge/http.h)--> the client
@@ -21,12 +22,14 @@
 //   main --snapshot (receiver.h), config (relay_reload)--> http, relay
 //   admin (an http thread of the admin listener) --SIGHUP, kill(2)--> main, for POST /reload
 //
-// Locks, none but receiver.lock held across a call into another module:
+// Locks, none but receiver.lock and relay.lock held across a call into another module:
 //   receiver.lock    journal and relay run: held by /readyz and /metrics while they ask both
 //   journal.lock     the groups, the list of segments, what is durable and published
 //   journal.removing one segment at a time leaves the list (taken before journal.lock)
 //   journal.aged     the ages of records that wait
-//   relay.lock       status and the next configuration; the connection and the batch are the relay's
+//   relay.lock       of all partitions: status, next configuration, what each has published; under it
+//                    journal_publish says what all have (journal.lock is taken within). The connection
+//                    and the batch are the partition's own, the layout is read-only after the start
 //   intake.lock      the pointer to the snapshot; a request holds it by a count
 //   http_thread.lock until when this thread may read (edge/http.c)
 //   tail.lock        the end of the active segment, in memory, between committer and relay

@@ -48,6 +48,7 @@ connect_close(struct partition *p)
     redis_close(p->redis);
     p->redis = NULL;
     p->placed = false;
+    p->confirm.asked_ms = 0;
 }
 
 static int64_t
@@ -326,7 +327,7 @@ handle_rewind(struct partition *p, const struct found *f,
     const char *redis = p->connection.find.address;
     uint64_t sequence = f->sequence;
 
-    if (p->status.known ? sequence >= p->cursor : !f->absent)
+    if (p->status.known ? MAX(sequence, p->first - 1) >= p->cursor : !f->absent)
         return;
     if (!p->status.known && !p->trim.has_past) {
         log_info("relay%s: Redis at %s has no cursor of this new journal: publishing "
@@ -339,18 +340,20 @@ handle_rewind(struct partition *p, const struct found *f,
                  p->label, (unsigned long long)p->first);
         return;
     }
+    uint64_t from = MAX(sequence, p->first - 1);
     if (p->status.known)
         log_warn(
             "relay%s: Redis at %s %s: going back to %llu; %llu records are sent again "
             "as far as the journal has them",
             p->label, redis, f->absent ? "has no cursor" : "lost data",
-            (unsigned long long)sequence, (unsigned long long)(p->cursor - sequence));
+            (unsigned long long)from, (unsigned long long)(p->cursor - from));
     else
         log_warn(
             "relay%s: Redis at %s has no cursor of this journal: it is another Redis, "
             "or lost its data; all %llu records that the journal has are published, "
             "some perhaps for the second time",
-            p->label, redis, (unsigned long long)(status->last - status->first + 1));
+            p->label, redis,
+            (unsigned long long)(status->last - MAX(status->first, p->first) + 1));
     metric_add(&relay_metrics[RELAY_REWINDS], 1);
 }
 
@@ -370,7 +373,10 @@ connect_move(struct partition *p, uint64_t sequence, const char *check)
     pthread_mutex_lock(&p->relay->lock);
     p->status.cursor = MAX(sequence, p->first - 1);
     p->status.known = true;
-    p->safe = p->status.cursor;
+    if (p->settings.config->redis_confirm == CONFIG_CONFIRM_MEMORY)
+        p->safe = p->status.cursor;
+    else // it is raised when it is confirmed
+        p->safe = MIN(MAX(p->safe, p->first - 1), p->status.cursor);
     p->heard_us = clock_boot_us();
     relay_publish(p->relay);
     pthread_mutex_unlock(&p->relay->lock);

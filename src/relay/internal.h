@@ -1,4 +1,4 @@
-// What the files of the relay share. Arrows: relay -> partition -> batch, trim -> connect ->
+// What the files of the relay share. Arrows: relay -> partition -> batch, trim, confirm -> connect ->
 // report -> script, entry, layout, tools; trim -> stream.
 #ifndef ACRELAY_RELAY_INTERNAL_H
 #define ACRELAY_RELAY_INTERNAL_H
@@ -33,6 +33,7 @@ enum relay_metric {
     RELAY_REDIS_UP,
     RELAY_IS_SHIPPING,
     RELAY_CURSOR_KNOWN,
+    RELAY_UNCONFIRMED,
     RELAY_UNPUBLISHED,
     RELAY_OLDEST_AGE,
     RELAY_METRICS,
@@ -151,6 +152,13 @@ struct partition {
         int64_t proven_ms;     // when, 0: none
     } batch;
 
+    // confirm.c
+    struct {
+        int64_t asked_ms; // when Redis was asked over this connection, 0: not yet
+        bool is_late;     // the last answer was not enough
+        struct once late;
+    } confirm;
+
     // trim.c
     struct {
         int64_t trimmed_ms;       // when it trimmed last, 0: it is due
@@ -249,6 +257,10 @@ uint64_t stream_trim(struct partition *p, const char *name, int64_t age_us,
 // stream_report_refused: an error in the place of a figure. A dead connection is not reported: the
 // next batch meets it.
 void stream_report_refused(struct partition *p, const struct redis_reply *reply);
+
+// confirm.c: confirm_if_due asks whether what was published is where redis.confirm wants it, and lets
+// the journal know. REPLY_DONE, whatever the answer; else what to do next.
+enum reply confirm_if_due(struct partition *p);
 
 // trim.c: trim_if_due keeps the streams of the last batch in mind, and trims every trim time, to
 // the entry once an hour.

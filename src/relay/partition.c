@@ -108,6 +108,8 @@ ship_on(struct partition *p)
         bool idle = false;
         take_reload(p);
         reply = connect_check(p);
+        if (reply == REPLY_DONE)
+            reply = confirm_if_due(p);
         if (reply == REPLY_DONE) {
             trim_if_due(p);
             reply = batch_ship(p, &idle);

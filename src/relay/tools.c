@@ -49,6 +49,10 @@ struct metric relay_metrics[RELAY_METRICS] = {
     [RELAY_CURSOR_KNOWN] =
         METRIC(GAUGE, "acrelay_relay_cursor_known",
                "Whether the cursor in Redis has been read since the start."),
+    [RELAY_UNCONFIRMED] =
+        METRIC(COUNTER, "acrelay_relay_unconfirmed_total",
+               "How often replicas or the append-only file did not have in time what was "
+               "published (redis.confirm)."),
     [RELAY_UNPUBLISHED] = METRIC(
         GAUGE, "acrelay_journal_unpublished_records",
         "Records that are not yet published; all records while the cursor is not known."),

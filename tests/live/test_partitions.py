@@ -4,6 +4,7 @@ import collections
 import json
 import random
 import re
+import subprocess
 
 import pytest
 
@@ -238,7 +239,68 @@ def test_a_damaged_layout_publishes_nothing_and_receives_on(redis, receivers):
     assert "partitions is damaged" in json.loads(receiver.get("/readyz")[1])["details"]["redis"]
     assert sum(redis.client.xlen(f"{t}:events") for t in tags(4)) == 20
     receiver.stop()
-    layout.write_bytes(kept)
+    done = subprocess.run([harness.BUILD / "acrelay", "-c", receiver.config, "journal", "partitions",
+                           "4", "--yes"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert layout.read_bytes() == kept
     receiver.start()
     receiver.wait_shipped()
     check(redis, poster, 4)
+
+
+# --- redis.confirm --------------------------------------------------------------------------------
+
+def oldest_s(receiver):
+    """Age of the oldest record that may not leave the journal yet."""
+    return receiver.metric("acrelay_journal_oldest_unpublished_age_seconds")
+
+
+@pytest.fixture
+def replica(redis):
+    with harness.Redis() as server:
+        server.client.replicaof("127.0.0.1", redis.port)
+        harness.wait_for("the replica", lambda: server.client.info("replication")[
+            "master_link_status"] == "up")
+        yield server
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_the_journal_keeps_what_no_replica_has(redis, replica, tmp_path, n):
+    receiver = harness.Receiver(tmp_path, redis.port,
+                                redis=f", partitions: {n}, confirm: replicas=1")
+    poster = Poster(receiver)
+    poster.post(20)
+    receiver.wait_shipped()
+    harness.wait_for("the confirmation", lambda: oldest_s(receiver) == 0)
+    replica.pause()
+    poster.post(20)
+    receiver.wait_shipped()  # it is published all the same
+    check(redis, poster, n)
+    harness.wait_for("the count", lambda: receiver.metric("acrelay_relay_unconfirmed_total") > 0)
+    assert "0 of 1 replicas have what was published" in receiver.read_log()
+    assert oldest_s(receiver) > 0
+    # A new connection that has written nothing yet is no confirmation of what was sent before.
+    redis.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    before = receiver.metric("acrelay_relay_unconfirmed_total")
+    harness.wait_for("it is asked again", lambda: receiver.metric(
+        "acrelay_relay_unconfirmed_total") > before + n)
+    assert oldest_s(receiver) > 0
+    replica.resume()
+    harness.wait_for("the confirmation", lambda: oldest_s(receiver) == 0)
+    assert "confirmed as redis.confirm says again" in receiver.read_log()
+    receiver.stop()
+
+
+def test_aof_is_refused_where_redis_does_not_have_it(tmp_path):
+    with harness.Redis(None, "--appendonly", "yes") as redis:
+        has_it = redis.client.execute_command("COMMAND", "LIST", "FILTERBY", "PATTERN", "waitaof")
+        receiver = harness.Receiver(tmp_path, redis.port, redis=", confirm: aof")
+        assert receiver.post("type=subscribe&contact[id]=7") == 200
+        if has_it:
+            receiver.wait_shipped()
+            harness.wait_for("the confirmation", lambda: oldest_s(receiver) == 0)
+        else:
+            harness.wait_for("the alarm", lambda: "redis.confirm: aof needs Redis 7.2"
+                             in receiver.read_log())
+            assert redis.entries() == []
+        receiver.stop()

@@ -20,14 +20,15 @@ changes(size_t len, const struct layout_range *at)
 }
 
 #define CHANGES(...)                                                                     \
-    changes(sizeof((struct layout_range[]){__VA_ARGS__}) / sizeof(struct layout_range),   \
+    changes(sizeof((struct layout_range[]){__VA_ARGS__}) / sizeof(struct layout_range),  \
             (struct layout_range[]){__VA_ARGS__})
 
 Test(layout, gives_a_record_to_the_partition_of_its_time)
 {
     struct layout l = CHANGES({1, 1}, {101, 4}, {201, 2}, {301, 1});
     struct span subject = SPAN("contact/66");
-    int of_four = config_partition_of(subject, 4), of_two = config_partition_of(subject, 2);
+    int of_four = config_partition_of(subject, 4),
+        of_two = config_partition_of(subject, 2);
 
     cr_expect_eq(layout_owner(&l, 1, subject), 0);
     cr_expect_eq(layout_owner(&l, 100, subject), 0);
