@@ -31,7 +31,7 @@ def whole(body=BODY):
 
 
 END = b"0\r\n\r\n"
-TO_DIRECTORY = b"/" * 8000 + b".?" + b"q" * 500
+TO_DIRECTORY = b"/" * 8000 + b"sub?" + b"q" * 500
 FORM_WITH_NUL = b"type=subscribe&a=\0"
 SECOND = post(body=EVIL)
 

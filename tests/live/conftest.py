@@ -67,6 +67,21 @@ def running(tmp_path):
 
 
 @pytest.fixture
+def spawn():
+    """Starts a program, with more environment, and ends it with the test."""
+    started = []
+
+    def start(command, more=None, **options):
+        started.append(subprocess.Popen(command, env={**os.environ, **(more or {})}, **options))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
 def small_disk(tmp_path):
     """80 MiB, loop-mounted; a tmpfs where there are no loop devices."""
     place, image = tmp_path / "disk", tmp_path / "image"

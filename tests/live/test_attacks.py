@@ -86,6 +86,7 @@ def holes(tmp_path):
     program = tmp_path / "civetweb_holes"
     subprocess.run(["cc", "-o", program, pathlib.Path(__file__).with_name("civetweb_holes.c"),
                     "-lcivetweb"], check=True)
+    (tmp_path / "sub").mkdir()
     with subprocess.Popen([program, tmp_path], stdout=subprocess.PIPE) as process:
         yield int(process.stdout.readline())
         process.kill()
@@ -93,15 +94,14 @@ def holes(tmp_path):
 
 def test_acrelay_does_not_reach_the_known_holes_of_civetweb(holes, receiver, redis):
     """CVE-2025-55763 (an overflow in the redirect to a directory) and CVE-2025-9648 (a form with a
-    NUL is read for ever): the same bytes get there in a server that serves files and reads forms.
-    One whose package is mended answers, too: Debian 13's civetweb 1.16
-    lists the directory instead of redirecting to it."""
+    NUL is read for ever): the same bytes get there in a server that serves files and reads forms,
+    whether its package is mended (301, 200) or not (no answer)."""
     to_directory = attacks.post(target=attacks.TO_DIRECTORY, method=b"GET", length=[], body=b"")
 
     def form(target):
         return attacks.post(target=target, body=attacks.FORM_WITH_NUL, headers=[
             b"Content-Type: application/x-www-form-urlencoded"])
-    assert attacks.codes(attacks.talk(holes, to_directory)) in ("301", "200", "-")
+    assert attacks.codes(attacks.talk(holes, to_directory)) in ("301", "-")
     assert attacks.codes(attacks.talk(holes, form(b"/form"), seconds=2)) in ("200", "-")
 
     for _ in range(5):

@@ -16,6 +16,18 @@ CONSUMERS = harness.ROOT / "deploy" / "consumers"
 NODE_MODULES = "/usr/share/nodejs"
 
 
+def need_node():
+    if not shutil.which("node") or not os.path.isdir(f"{NODE_MODULES}/redis"):
+        pytest.skip("node with node-redis is not installed")
+
+
+def compiled(name, directory):
+    """The program of deploy/consumers/NAME.c."""
+    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", directory / name,
+                    CONSUMERS / f"{name}.c", "-lhiredis"], check=True)
+    return directory / name
+
+
 class Python:
     group = "shop"
     events = 600  # each committed to disk
@@ -45,8 +57,7 @@ class Node:
     events = 3000
 
     def __init__(self, directory, redis):
-        if not shutil.which("node") or not os.path.isdir(f"{NODE_MODULES}/redis"):
-            pytest.skip("node with node-redis is not installed")
+        need_node()
         self.redis = redis
 
     def command(self, name):
@@ -64,9 +75,7 @@ class C:
     events = 3000
 
     def __init__(self, directory, redis):
-        self.program, self.redis = directory / "consumer", redis
-        subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", self.program,
-                        CONSUMERS / "consumer.c", "-lhiredis"], check=True)
+        self.program, self.redis = compiled("consumer", directory), redis
 
     def command(self, name):
         return [self.program, "127.0.0.1", str(self.redis.port), "{ac}:events", "shop-c", name,
@@ -77,20 +86,11 @@ class C:
 
 
 @pytest.fixture
-def start(tmp_path):
-    started = []
-
+def start(tmp_path, spawn):
     def run(consumer, name):
-        command, more = consumer.command(name)
         with open(tmp_path / f"{name}.log", "ab") as log:
-            started.append(subprocess.Popen(command, env={**os.environ, **more}, stdout=log,
-                                            stderr=log))
-        return started[-1]
-    yield run
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+            return spawn(*consumer.command(name), stdout=log, stderr=log)
+    return run
 
 
 def post_events(receiver, count):

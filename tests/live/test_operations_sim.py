@@ -26,11 +26,9 @@ BROKEN = (urllib.error.URLError, http.client.HTTPException, OSError)
 
 
 @pytest.fixture
-def sim(tmp_path):
-    simulator = Simulator(tmp_path)
-    simulator.switch(limit=0)
-    yield simulator
-    simulator.stop()
+def sim(sim):
+    sim.switch(limit=0)
+    return sim
 
 
 def success(name):

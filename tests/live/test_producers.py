@@ -8,9 +8,8 @@ import subprocess
 import harness
 import jsonschema
 import pytest
-from test_consumers import NODE_MODULES
+from test_consumers import CONSUMERS, NODE_MODULES, compiled, need_node
 
-PRODUCERS = harness.ROOT / "deploy" / "consumers"
 SCHEMAS = harness.ROOT / "conf" / "schemas"
 INPUT = ('order-1 Contact_updateContact contacts/66 {"contact":{"firstName":"Ann Bel"}}\n'
          'order-2 Deal_updateNote deals/3/notes/7 {"note":{"note":"größer"}}\n'
@@ -18,21 +17,18 @@ INPUT = ('order-1 Contact_updateContact contacts/66 {"contact":{"firstName":"Ann
 
 
 def python(tmp_path, port):
-    return ["/usr/bin/python3", PRODUCERS / "producer.py", "--url",
+    return ["/usr/bin/python3", CONSUMERS / "producer.py", "--url",
             f"redis://127.0.0.1:{port}/0"], {}
 
 
 def node(tmp_path, port):
-    if not os.path.isdir(f"{NODE_MODULES}/redis"):
-        pytest.skip("node with node-redis is not installed")
-    return ["node", PRODUCERS / "producer.js"], {
+    need_node()
+    return ["node", CONSUMERS / "producer.js"], {
         "NODE_PATH": NODE_MODULES, "REDIS_URL": f"redis://127.0.0.1:{port}/0"}
 
 
 def c(tmp_path, port):
-    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", tmp_path / "producer",
-                    PRODUCERS / "producer.c", "-lhiredis"], check=True)
-    return [tmp_path / "producer", "127.0.0.1", str(port)], {}
+    return [compiled("producer", tmp_path), "127.0.0.1", str(port)], {}
 
 
 @pytest.fixture
@@ -44,22 +40,15 @@ def carry_out(redis, make_worker, running):
 
 
 @pytest.fixture
-def start(tmp_path, redis):
-    started = []
-
+def start(tmp_path, redis, spawn):
     def run(kind):
-        command, more = kind(tmp_path, redis.port)
-        started.append(subprocess.Popen(
-            command, env={**os.environ, **more}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=open(tmp_path / "producer.log", "ab"), text=True))
-        started[-1].stdin.write(INPUT)
-        started[-1].stdin.close()
-        return started[-1]
-    yield run
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+        with open(tmp_path / "producer.log", "ab") as log:
+            process = spawn(*kind(tmp_path, redis.port), stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE, stderr=log, text=True)
+        process.stdin.write(INPUT)
+        process.stdin.close()
+        return process
+    return run
 
 
 def must_fit(schema, entries):
@@ -121,7 +110,7 @@ def test_what_redis_lost_is_added_again_with_its_id(kind, redis, sim, carry_out,
 def test_a_command_with_redis_cli(redis, carry_out):
     def run(subject, code):
         done = subprocess.run(
-            [PRODUCERS / "producer.sh", "crm", subject, "Contact_updateContact", subject,
+            [CONSUMERS / "producer.sh", "crm", subject, "Contact_updateContact", subject,
              '{"contact":{"firstName":"Ann Bel"}}'], capture_output=True, text=True, timeout=60,
             env={**os.environ, "REDIS": f"redis-cli -p {redis.port}"})
         assert done.returncode == code, done.stderr

@@ -3,17 +3,14 @@ it is worth as much as it is true."""
 import http.client
 import urllib.error
 
-import harness
 import pytest
 from simulator import Simulator
 
 
 @pytest.fixture
-def sim(tmp_path):
-    simulator = Simulator(tmp_path)
-    simulator.switch(limit=0)
-    yield simulator
-    simulator.stop()
+def sim(sim):
+    sim.switch(limit=0)
+    return sim
 
 
 HOOK = {"name": "My Hook", "url": "https://x.example/my-hook",
