@@ -31,6 +31,7 @@ class Page:
         options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
         self.driver = webdriver.Chrome(service=Service(shutil.which("chromedriver")),
                                        options=options)
+        self.driver.execute_cdp_cmd("Performance.enable", {})
         self.requests, self.console = [], []
         self.size(*WIDE)
 

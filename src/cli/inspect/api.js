@@ -14,13 +14,8 @@ export function takeToken(text = location.hash) {
   return true;
 }
 
-// What went wrong: "ended" (nobody answers), "token" (not ours), "said" (the program's own words).
-export class Failure extends Error {
-  constructor(kind, message, status) {
-    super(message);
-    Object.assign(this, { kind, status });
-  }
-}
+// Its kind: "ended" (nobody answers), "token" (not ours), "said" (the program's own words).
+const failure = (kind, message, status) => Object.assign(new Error(message), { kind, status });
 
 async function request(method, path, parameters) {
   const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== "" && value != null));
@@ -32,10 +27,10 @@ async function request(method, path, parameters) {
       cache: "no-store", credentials: "omit", redirect: "error", signal: AbortSignal.timeout(20000) });
     body = await answer.json();
   } catch {
-    if (!answer || answer.ok) throw new Failure("ended", "acrelay inspect does not answer.");
+    if (!answer || answer.ok) throw failure("ended", "acrelay inspect does not answer: it has ended, or cannot be reached.");
   }
-  if (answer.status === 401) throw new Failure("token", "This address belongs to another run of acrelay inspect.", 401);
-  if (!answer.ok) throw new Failure("said", body.error ?? `acrelay inspect answered ${answer.status}.`, answer.status);
+  if (answer.status === 401) throw failure("token", "This address belongs to another run of acrelay inspect.", 401);
+  if (!answer.ok) throw failure("said", body.error ?? `acrelay inspect answered ${answer.status}.`, answer.status);
   return body;
 }
 

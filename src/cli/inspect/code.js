@@ -3,10 +3,11 @@ import { el } from "./dom.js";
 
 const MASK = "•••";
 
-// A text whose masked parts are a button that asks for them.
+// A text; what is masked in it are buttons that ask for it.
 export function masked(text, reveal) {
-  if (!reveal || !text.includes(MASK)) return text;
-  return el("button", { class: "masked", type: "button", title: "Show what is masked", onclick: reveal }, text);
+  if (!reveal) return text;
+  const button = () => el("button", { class: "masked", type: "button", title: "Show what is masked", onclick: reveal }, MASK);
+  return text.split(MASK).flatMap((piece, i) => i ? [button(), piece] : [piece]);
 }
 
 const STRING = /("(?:[^"\\]|\\.)*")(\s*:)?/g;
@@ -38,15 +39,11 @@ export function send({ hook, raw }) {
     `  acrelay send --hook ${quoted(hook)} --content-type ${quoted(raw.content_type)} --file -`;
 }
 
-export async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch { // not over plain http from another machine
-    const area = el("textarea", { class: "unseen" });
-    area.value = text;
-    document.body.append(area);
-    area.select();
-    document.execCommand("copy");
-    area.remove();
-  }
+// The old way: the new one does not work over plain http from another machine.
+export function copy(text) {
+  document.addEventListener("copy", event => {
+    event.clipboardData.setData("text/plain", text);
+    event.preventDefault();
+  }, { once: true });
+  document.execCommand("copy");
 }

@@ -1,15 +1,13 @@
 // Dead letters: what could not become an event, why, and the two ways out.
 import { get, post } from "./api.js";
-import { $, confirmed, draw, el, setText } from "./dom.js";
-import { bytes, clock, count } from "./text.js";
+import { $, button, confirmed, draw, el, setText } from "./dom.js";
+import { bytes, clock, count, plural } from "./text.js";
 
-let openLetter = () => {}, said = () => {}, changed = () => {};
-const PAGES_MAX = 20;
-let pages = 1;
+let openLetter, said, changed;
 
-async function write(verb, letter, done) {
+async function write(verb, { key, id }, done) {
   try {
-    await post(`dead/${verb}`, letter);
+    await post(`dead/${verb}`, { key, id });
     said(done);
     changed();
   } catch (failure) {
@@ -17,14 +15,14 @@ async function write(verb, letter, done) {
   }
 }
 
-export async function askReplay({ key, id }) {
+export async function askReplay(letter) {
   if (await confirmed("Replay this dead letter?", "It goes through acrelay once more, with the same ce_id. If it still cannot be read, it stays here.", "Replay", "main"))
-    await write("replay", { key, id }, "Replayed: it is in its stream now.");
+    await write("replay", letter, "Replayed: it is in its stream now.");
 }
 
-export async function askDrop({ key, id }) {
+export async function askDrop(letter) {
   if (await confirmed("Drop this dead letter?", "Its bytes are deleted from Redis and cannot be brought back from here.", "Drop", "danger"))
-    await write("drop", { key, id }, "Dropped.");
+    await write("drop", letter, "Dropped.");
 }
 
 const REASONS = { empty: "The body is empty.", nul: "The body holds a NUL byte.", pairs: "The form has more than 10,000 pairs.",
@@ -34,41 +32,23 @@ const REASONS = { empty: "The body is empty.", nul: "The body holds a NUL byte."
 
 function card(letter) {
   const open = () => openLetter({ ce_id: letter.ce_id, key: letter.key, entry: letter.id });
-  const act = (text, onclick, name = "") => el("button", { type: "button", class: name, onclick }, text);
-  const { key, id } = letter;
-  return el("li", { tabindex: "0", "data-item": true, onkeydown: event => { if (event.key === "Enter" && event.target === event.currentTarget) open(); } },
-    el("p", {}, el("b", { class: "bad" }, letter.reason), " ", REASONS[letter.reason] ?? ""),
-    el("p", {}, letter.detail),
-    el("p", { class: "quiet" }, [clock(letter.received ?? letter.time), letter.hook && `hook ${letter.hook}`, bytes(letter.bytes), letter.content_type].filter(Boolean).join(" · ")),
-    el("div", { class: "actions" }, act("Show its bytes", open), act("Replay", () => askReplay({ key, id })), act("Drop", () => askDrop({ key, id }), "danger")));
-}
-
-function deadCommand(letter) {
-  return el("li", { tabindex: "0", "data-item": true },
-    el("p", {}, el("b", { class: "bad" }, letter.outcome), ` ${letter.type} ${letter.subject}`),
-    el("p", {}, letter.detail),
-    el("p", { class: "quiet" }, [clock(letter.time), `service ${letter.service}`, letter.status && `answered ${letter.status}`, letter.ce_id].filter(Boolean).join(" · ")));
-}
-
-function show(letters, { total, more }, commands) {
-  draw($("dead-list"), letters, () => letters.length ? letters.map(card) : el("li", { class: "empty" }, "No dead letters. Every delivery became an event."));
-  $("dead-more").hidden = more === null || pages === PAGES_MAX;
-  setText($("dead-more"), `Show older ones (${count(total)} in all)`);
-  $("dead-commands").hidden = commands.length === 0;
-  draw($("dead-command-list"), commands, () => commands.map(deadCommand));
+  const onkeydown = event => { if (event.key === "Enter" && event.target === event.currentTarget) open(); };
+  const facts = [clock(letter.received || letter.time), letter.hook && `hook ${letter.hook}`, bytes(letter.bytes), letter.content_type];
+  return el("li", { tabindex: "0", "data-item": true, onkeydown },
+    el("p", {}, el("b", { class: "bad" }, letter.reason), " ", REASONS[letter.reason]),
+    el("p", {}, letter.detail), el("p", { class: "quiet" }, facts.filter(Boolean).join(" · ")),
+    el("div", { class: "actions" }, button("Show its bytes", open),
+      button("Replay", () => askReplay(letter)), button("Drop", () => askDrop(letter), "danger")));
 }
 
 export async function poll(head) {
-  const commands = head?.dead_commands ? (await get("dead", { commands: 1 })).letters : [];
-  let answer = { more: null }, letters = [];
-  for (let page = 0; page < pages && (page === 0 || answer.more); page++) {
-    answer = await get("dead", { before: answer.more });
-    letters = letters.concat(answer.letters);
-  }
-  show(letters, answer, commands);
+  const { letters, total, more } = await get("dead"), commands = head?.dead_commands;
+  draw($("dead-list"), letters, () => letters.length ? letters.map(card)
+    : el("li", { class: "empty" }, "No dead letters. Every delivery became an event."));
+  setText($("dead-more"), more ? `The newest ${letters.length} of ${count(total)}. All of them: acrelay dead list` : "");
+  setText($("dead-commands"), commands ? `${plural(commands, "command")} failed or expired: acrelay dead list --commands` : "");
 }
 
 export function start(open, say, soon) {
   [openLetter, said, changed] = [open, say, soon];
-  $("dead-more").addEventListener("click", () => { pages = Math.min(pages + 1, PAGES_MAX); soon(); });
 }

@@ -14,8 +14,6 @@ let openRow, askSoon;
 const filter = () => Object.fromEntries(new FormData($("filter")));
 const isStill = () => !begins && (isPaused || !list.isAtTop || list.hasChoice);
 
-// --- rows -----------------------------------------------------------------------------
-
 function isUpTo(id, last) {
   const [ms, n] = id.split("-").map(Number), [lastMs, lastN] = last.split("-").map(Number);
   return ms < lastMs || (ms === lastMs && n <= lastN);
@@ -42,8 +40,6 @@ function fill(node, row) {
 
 const list = makeList($("list"), { columns: ["time", "type", "subject", "hook", "pips"], fill,
   open: row => openRow(row), older: askOlder, moved: goOn });
-
-// --- the flow -------------------------------------------------------------------------
 
 export async function poll() {
   const mine = generation, isLoad = begins;
@@ -94,8 +90,6 @@ async function askOlder() {
     showState();
   }
 }
-
-// --- what stands around it ------------------------------------------------------------
 
 function fillChoices({ types, hooks }) {
   for (const [id, any, values] of [["filter-type", "Any type", types], ["filter-hook", "Any hook", hooks]]) {

@@ -3,24 +3,24 @@
 
 export const $ = id => document.getElementById(id);
 
-// el("p", { class: "quiet", onclick: f }, "text", otherElement)
+// el("p", { class: "quiet", onclick: f }, "text", otherElement); null and false are no child.
 export function el(name, properties = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {
     if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
     else if (value !== false && value != null) element.setAttribute(key, value === true ? "" : value);
   }
-  element.append(...children.flat().filter(child => child != null));
+  element.append(...flat(children));
   return element;
 }
+
+const flat = children => [children].flat(Infinity).filter(child => child != null && child !== false);
+
+export const button = (text, onclick, style) => el("button", { type: "button", class: style, onclick }, text);
 
 // Writes only what is different, so that nothing flickers and a selection of text stays.
 export function setText(element, text) {
   if (element.textContent !== String(text)) element.textContent = text;
-}
-
-export function setClass(element, name) {
-  if (element.className !== name) element.className = name;
 }
 
 // Replaces the children only when what they show has changed: `value` is what they are made of.
@@ -28,7 +28,7 @@ export function draw(element, value, make) {
   const key = JSON.stringify(value);
   if (element.drawn === key) return;
   element.drawn = key;
-  element.replaceChildren(...[make()].flat());
+  element.replaceChildren(...flat(make()));
 }
 
 // Asks before something that cannot be undone.
@@ -37,7 +37,7 @@ export function confirmed(title, text, yes, style) {
   setText($("confirm-title"), title);
   setText($("confirm-text"), text);
   setText($("confirm-yes"), yes);
-  setClass($("confirm-yes"), style);
+  $("confirm-yes").className = style;
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise(resolve =>

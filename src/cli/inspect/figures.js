@@ -21,8 +21,8 @@ function drawRate(counts) {
 function receiverFigures({ figures, state }) {
   if (!figures) return [["Unpublished", "not known", "quiet", `The receiver: ${state}.`]];
   const { unpublished, oldest_seconds, room_bytes } = figures;
-  return [["Unpublished", count(unpublished), unpublished > 0 ? "warn" : ""],
-    ["Oldest", unpublished === 0 ? "–" : seconds(oldest_seconds), oldest_seconds > 60 ? "bad" : ""],
+  return [["Unpublished", count(unpublished)],
+    ["Oldest", unpublished === 0 ? "–" : seconds(oldest_seconds), oldest_seconds > 10 ? "warn" : null],
     ["Room", bytes(room_bytes), room_bytes === 0 ? "bad" : "", "Room that the journal still has."]];
 }
 
@@ -46,7 +46,7 @@ const partsOf = ({ redis, receiver, worker, journal }) => [
   ["Worker", worker.state === "ready", worker.state, worker.text], ["Journal", journal.readable, "not readable here", journal.text]];
 
 const part = ([name, isGood, word, title]) =>
-  el("li", { title: title || null, class: isGood ? "good" : "bad" }, el("span", {}, isGood ? name : `${name}: ${word}`));
+  el("li", { title: title || null, class: isGood ? "good" : "bad" }, el("span", {}, isGood ? name : `${name}: ${word}${title ? ` (${title})` : ""}`));
 
 const figure = ([name, text, style, title, note]) =>
   el("div", { title: title || null }, el("dt", {}, name), el("dd", { class: style }, text, note ? el("small", {}, ` ${note}`) : null));

@@ -1,5 +1,5 @@
 // The way of one delivery, from the post to the last acknowledgement, as a line of steps that grows.
-import { el, setText } from "./dom.js";
+import { draw, el, setText } from "./dom.js";
 import { clock, duration, plural, yesNo } from "./text.js";
 
 // A step is { name, state: "done" | "partly" | "", note }.
@@ -14,20 +14,19 @@ function groupStep(name, groups, word) {
 const after = (from, to) => from && to ? `${clock(to)} (+${duration(Math.max(0, Date.parse(to) - Date.parse(from)))})` : clock(to);
 
 function stepsOf({ received, received_from, durable, stream, reason, groups }) {
-  const steps = [
+  const start = [
     { name: "Received", state: "done", note: clock(received) + (received_from === "entry" ? ", as its entry says" : "") },
     { name: "Durable", state: durable ? "done" : "", note: yesNo(durable, "yes, on disk", "no") },
     { name: reason ? "Dead letter" : "In the stream", state: stream ? "done" : "", bad: reason !== null,
       note: stream ? after(received, stream) : "not yet, or not any more" },
   ];
-  return reason ? steps
-    : [...steps, groupStep("Read", groups, "read"), groupStep("Acknowledged", groups, "acknowledged")];
+  return reason ? start
+    : [...start, groupStep("Read", groups, "read"), groupStep("Acknowledged", groups, "acknowledged")];
 }
 
 export function drawJourney(box, journey) {
   const steps = stepsOf(journey);
-  while (box.children.length < steps.length) box.append(el("li", {}, el("b"), el("span")));
-  while (box.children.length > steps.length) box.lastChild.remove();
+  draw(box, steps.length, () => steps.map(() => el("li", {}, el("b"), el("span"))));
   steps.forEach((step, i) => {
     const item = box.children[i];
     item.classList.toggle("done", step.state === "done");
@@ -41,13 +40,12 @@ export function drawJourney(box, journey) {
 
 function heldBy({ read, acknowledged, consumer, deliveries, idle_ms }) {
   if (!read) return "waits until the group comes to it";
-  if (acknowledged) return "";
-  if (consumer === null) return "";
+  if (acknowledged || consumer === null) return "";
   return `with ${consumer} for ${duration(idle_ms)}` + (deliveries > 1 ? `, handed out ${plural(deliveries, "time")}` : "");
 }
 
 export function groupRows(groups) {
-  return [el("thead", {}, el("tr", {}, ["Group", "Read", "Acknowledged", ""].map(name => el(name ? "th" : "td", name ? { scope: "col" } : {}, name)))),
+  return [el("thead", {}, el("tr", {}, ["Group", "Read", "Acknowledged", "Where"].map(name => el("th", { scope: "col" }, name)))),
     el("tbody", {}, groups.map(group => el("tr", {}, el("td", {}, group.name), el("td", {}, yesNo(group.read)),
       el("td", {}, yesNo(group.acknowledged, "yes", "not yet")), el("td", { class: "quiet" }, heldBy(group)))))];
 }

@@ -1,6 +1,6 @@
 // Rows, newest first. Of those that are kept (at most ROWS_MAX, whatever flows by) only those in
 // sight are elements, and these are used again: neither memory nor the page grows.
-import { el, setClass } from "./dom.js";
+import { el } from "./dom.js";
 
 export const ROWS_MAX = 2000;
 const MARGIN = 6, NEAR_THE_END = 20, FRESH_MS = 900;
@@ -27,13 +27,10 @@ export function makeList(box, { columns, fill, open, older, moved }) {
 
   function show(row, element, index, height) {
     const isChosen = row.n === chosen;
-    element.index = index;
-    element.hidden = false;
+    Object.assign(element, { index, hidden: false });
     element.style.transform = `translateY(${index * height}px)`;
-    element.setAttribute("aria-selected", isChosen);
-    element.setAttribute("aria-posinset", index + 1);
-    element.setAttribute("aria-setsize", rows.length);
-    setClass(element, row.seen > performance.now() - FRESH_MS ? "row fresh" : "row");
+    Object.assign(element, { ariaSelected: isChosen, ariaPosInSet: index + 1, ariaSetSize: rows.length });
+    element.className = row.seen > performance.now() - FRESH_MS ? "row fresh" : "row";
     fill(element, row);
     if (isChosen) box.setAttribute("aria-activedescendant", element.id);
   }

@@ -10,61 +10,57 @@ import { clock } from "./text.js";
 
 const VIEWS = ["deliveries", "dead", "hooks", "commands"];
 const SAID_MS = 5000, RETRY_MS = 1000, TURN_MS = 100;
-let view = "deliveries", head = null, lastAnswer = null;
+let view = "deliveries", head = null, lastAnswer = null, isTurning = false;
 
 // --- what is asked for ----------------------------------------------------------------
 
-const jobs = {
-  deliveries: { every: 500, due: 0, wanted: () => view === "deliveries", run: deliveries.poll },
-  head: { every: 1000, due: 0, wanted: () => true, run: async () => {
-    head = await figures.poll();
-    deliveries.setStreams(head.streams);
-  } },
-  delivery: { every: 1000, due: 0, wanted: () => delivery.openId() !== null, run: delivery.poll },
-  dead: { every: 2000, due: 0, wanted: () => view === "dead", run: () => dead.poll(head) },
-  hooks: { every: 3000, due: 0, wanted: () => view === "hooks", run: pollHooks },
-  commands: { every: 2000, due: 0, wanted: () => view === "commands", run: pollCommands },
-};
+async function pollHead() {
+  head = await figures.poll();
+  deliveries.setStreams(head.streams);
+}
 
-const soon = () => { for (const job of Object.values(jobs)) job.due = 0; };
+const job = (every, wanted, run) => ({ every, wanted, run, due: 0 });
+const jobs = [
+  job(1000, () => true, pollHead),
+  job(500, () => view === "deliveries", deliveries.poll),
+  job(1000, () => delivery.openId() !== null, delivery.poll),
+  job(2000, () => view === "dead", () => dead.poll(head)),
+  job(3000, () => view === "hooks", pollHooks),
+  job(2000, () => view === "commands", pollCommands),
+];
+const soon = () => jobs.forEach(job => { job.due = 0; });
 
 // One after the other: at most one request is under way. A failure ends the turn; the next one
 // begins anew, so the page goes on when the program is back.
-let isTurning = false;
 async function turn() {
   isTurning = true;
-  let pause = TURN_MS;
   try {
-    for (const job of Object.values(jobs)) {
+    for (const job of jobs) {
       if (!job.wanted() || job.due > performance.now()) continue;
       job.due = performance.now() + job.every;
       await job.run();
       lastAnswer = Date.now();
     }
-    if (lastAnswer) notice("");
+    notice(null);
+    setTimeout(turn, document.hidden ? RETRY_MS : TURN_MS);
   } catch (failure) {
     notice(failure);
     soon();
-    pause = RETRY_MS;
-    if (failure.kind === "token") return isTurning = false; // until there is another token
+    isTurning = failure.kind !== "token"; // that waits for another one
+    if (isTurning) setTimeout(turn, RETRY_MS);
   }
-  setTimeout(turn, document.hidden ? RETRY_MS : pause);
 }
 
 // --- what the page says ---------------------------------------------------------------
 
-const since = () => lastAnswer ? ` What is shown is from ${clock(lastAnswer)}.` : "";
-
 function notice(failure) {
-  const text = !failure ? "" : failure.kind === "ended"
-    ? `acrelay inspect does not answer: it has ended, or cannot be reached.${since()} This page goes on by itself when it is back.`
-    : failure.kind === "said" ? `${failure.message}${since()}` : failure.kind ? failure.message : `This page has an error: ${failure.message}`;
-  $("notice").hidden = !text;
-  setText($("notice"), text);
-  const locked = failure?.kind === "token";
-  $("door").hidden = !locked;
-  for (const element of [document.querySelector("main"), $("figures"), document.querySelector("nav")]) element.hidden = locked;
-  if (locked) $("token").focus();
+  const isLocked = failure?.kind === "token";
+  const since = lastAnswer ? ` What is shown is from ${clock(lastAnswer)}; this page goes on by itself.` : "";
+  $("notice").hidden = !failure;
+  setText($("notice"), failure ? failure.message + (isLocked ? "" : since) : "");
+  $("door").hidden = !isLocked;
+  for (const part of ["main", "nav", "#figures"]) document.querySelector(part).hidden = isLocked;
+  if (isLocked) $("token").focus();
 }
 
 let saidTimer;
@@ -79,49 +75,41 @@ function say(text) {
 // #dead, #hooks, #commands are views; #id=CE_ID is one delivery, beside the view that is open.
 let wanted = null; // the row or letter that was chosen, which says more than its ce_id
 
-function openDelivery(target, isMove = false) {
-  wanted = { ce_id: target.ce_id, key: target.key, entry: target.entry };
-  const hash = `#${new URLSearchParams({ id: target.ce_id })}`;
-  if (isMove) history.replaceState(null, "", hash);
-  else if (location.hash !== hash) history.pushState(null, "", hash);
+const go = name => { location.hash = name === "deliveries" ? "" : name; };
+
+// A move to the next one replaces the place in the history, so that Back leads out.
+function openDelivery({ ce_id, key, entry }, isMove = false) {
+  const hash = `#${new URLSearchParams({ id: ce_id })}`;
+  wanted = { ce_id, key, entry };
+  if (location.hash !== hash) history[isMove ? "replaceState" : "pushState"](null, "", hash);
   route();
 }
 
 function route() {
-  if (takeToken()) restart();
+  if (takeToken() && !isTurning) turn();
   const id = new URLSearchParams(location.hash.slice(1)).get("id");
   if (id) {
     if (wanted?.ce_id !== id) wanted = { ce_id: id };
     delivery.open(wanted);
   } else {
+    wanted = null;
     delivery.close();
     deliveries.forget();
-    wanted = null;
     view = VIEWS.find(name => `#${name}` === location.hash) ?? "deliveries";
   }
-  show();
+  for (const name of VIEWS) {
+    $(name).hidden = name !== view;
+    document.querySelector(`[data-view=${name}]`).ariaCurrent = name === view ? "page" : null;
+  }
   soon();
 }
 
-function show() {
-  for (const name of VIEWS) {
-    $(name).hidden = name !== view;
-    const link = document.querySelector(`[data-view=${name}]`);
-    if (name === view) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
-  document.body.classList.toggle("detailed", delivery.openId() !== null);
-}
-
-const closeDelivery = () => go(view);
-const go = name => { location.hash = name === "deliveries" ? "" : name; };
-
 // --- keys -----------------------------------------------------------------------------
 
-function moveInView(by) {
+function move(by) {
   if (view === "deliveries") {
     deliveries.move(by);
-    if (delivery.openId() !== null) openDelivery(deliveries.chosen(), true);
+    if (delivery.openId() !== null && deliveries.chosen()) openDelivery(deliveries.chosen(), true);
     return;
   }
   const items = [...$(view).querySelectorAll("[data-item]")];
@@ -129,46 +117,52 @@ function moveInView(by) {
   items[Math.max(0, Math.min(items.length - 1, at + by))]?.focus();
 }
 
+function openChosen() {
+  if (view === "deliveries" && deliveries.chosen()) openDelivery(deliveries.chosen());
+}
+
 function escape() {
-  if (delivery.openId() !== null) return closeDelivery();
+  if (delivery.openId() !== null) return go(view);
   deliveries.forget();
   deliveries.clearFilter();
 }
 
-const openChosen = () => { if (view === "deliveries" && deliveries.chosen()) openDelivery(deliveries.chosen()); };
+function openFilter() {
+  go("deliveries");
+  route();
+  $("filter-text").focus();
+}
+
+const openView = key => { if (key !== "4" || head?.commands) go(VIEWS[key - 1]); };
+const reveal = () => { if (delivery.openId() !== null) delivery.reveal(); };
 
 const KEYS = [
-  [["ArrowDown", "j"], "↓ j", "next", () => moveInView(1)],
-  [["ArrowUp", "k"], "↑ k", "previous", () => moveInView(-1)],
+  [["ArrowDown", "j"], "↓ j", "next", () => move(1)],
+  [["ArrowUp", "k"], "↑ k", "previous", () => move(-1)],
   [["Enter"], "Enter", "open the one that is chosen", openChosen],
   [["Escape"], "Escape", "close it; then clear the filter", escape],
-  [["/"], "/", "filter", () => { go("deliveries"); $("filter-text").focus(); }],
+  [["/"], "/", "filter", openFilter],
   [["p"], "p", "pause, go on", deliveries.togglePause],
   [["g", "Home"], "g", "to the newest, and go on", deliveries.toTop],
-  [["r"], "r", "show personal data of the open delivery", () => delivery.openId() && delivery.reveal().catch(failure => say(failure.message))],
+  [["r"], "r", "show personal data of the open delivery", reveal],
   [["c"], "c", "copy the open delivery as curl", delivery.copyCurl],
-  [["1", "2", "3", "4"], "1 – 4", "views", key => { const name = VIEWS[key - 1]; if (name !== "commands" || head?.commands) go(name); }],
+  [["1", "2", "3", "4"], "1 – 4", "views", openView],
   [["?"], "?", "this help", () => $("help").showModal()],
 ];
 
+// In a field keys write; in the open delivery arrows scroll; Enter on what can be used uses it.
+function isOther({ key, target }) {
+  return target.matches("input, select, textarea") || (key === "Enter" && target.matches("button, a, summary, [data-item]")) ||
+    (/^(Arrow|Home)/.test(key) && $("detail").contains(target));
+}
+
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  const at = event.target, isField = at.matches("input, select, textarea");
-  if (isField && event.key === "Escape") return at.blur();
-  const moves = event.key.startsWith("Arrow") || event.key === "Home";
-  if (isField || (event.key === "Enter" && at.matches("button, a, summary, [data-item]")) || (moves && $("detail").contains(at))) return;
-  const found = KEYS.find(([keys]) => keys.includes(event.key));
+  if (event.key === "Escape" && event.target.matches("input, select")) return event.target.blur();
+  const found = isOther(event) ? null : KEYS.find(([keys]) => keys.includes(event.key));
   if (!found) return;
   event.preventDefault();
   found[3](event.key);
-}
-
-// --- start ----------------------------------------------------------------------------
-
-function restart() {
-  notice("");
-  show();
-  if (!isTurning) turn();
 }
 
 $("keys").append(...KEYS.flatMap(([, name, text]) => [el("dt", {}, el("kbd", {}, name)), el("dd", {}, text)]));
@@ -177,15 +171,14 @@ $("door").addEventListener("submit", event => {
   event.preventDefault();
   const text = $("token").value.trim();
   $("token").value = "";
-  if (takeToken(text.includes("token=") ? text : `#token=${text}`)) restart();
+  if (takeToken(text.includes("token=") ? text : `#token=${text}`)) turn();
 });
 addEventListener("hashchange", route);
 addEventListener("popstate", route);
 addEventListener("keydown", onKey);
 document.addEventListener("visibilitychange", soon);
 deliveries.start(openDelivery, soon);
-delivery.start(say, closeDelivery);
+delivery.start(say, () => go(view));
 dead.start(openDelivery, say, soon);
-takeToken();
 route();
-turn();
+if (!isTurning) turn();

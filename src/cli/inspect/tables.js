@@ -9,15 +9,13 @@ const word = (text, name) => el("span", { class: name }, text);
 const under = (text, small) => small ? [text, el("small", {}, small)] : text;
 const ago = s => s === null ? null : `${seconds(s)} ago`;
 
-// --- hooks ----------------------------------------------------------------------------
-
 const FOUND = {
   registered: ["as wanted", "good"], pending: ["not yet as wanted", "warn"],
   silent: ["as wanted", "good"], left: ["left alone", "warn"],
 };
 
 function silence({ silent, last_event_seconds, expect_every_seconds }) {
-  if (silent) return word(`silent: nothing for ${seconds(last_event_seconds)}, at least one in ${seconds(expect_every_seconds)} is expected`, "bad");
+  if (silent) return word(`silent: nothing for ${seconds(last_event_seconds)}; expected at least every ${seconds(expect_every_seconds)}`, "bad");
   return expect_every_seconds === null ? word("not watched", "quiet") : word("no", "good");
 }
 
@@ -39,8 +37,6 @@ export async function pollHooks() {
   draw($("hook-table"), hooks, () => [head(["Hook", "Wanted", "Found at ActiveCampaign", "Last event", "Silent"]),
     el("tbody", {}, hooks.length ? hooks.map(hookLine) : line(["The file has no hooks."]))]);
 }
-
-// --- commands -------------------------------------------------------------------------
 
 const OUTCOME = { ok: "good", failed: "bad", refused: "bad", expired: "warn", superseded: "quiet" };
 

@@ -5,8 +5,8 @@ const pad = (n, width = 2) => String(n).padStart(width, "0");
 
 // Local time of day with milliseconds, with the date when it is another day.
 export function clock(time) {
-  if (time === null) return UNKNOWN;
-  const d = new Date(time);
+  const d = new Date(time ?? NaN);
+  if (isNaN(d)) return UNKNOWN;
   const text = `${pad(d.getHours())}:${pad(d.getMinutes())}:${pad(d.getSeconds())}.${pad(d.getMilliseconds(), 3)}`;
   return d.toDateString() === new Date().toDateString() ? text
     : `${d.getFullYear()}-${pad(d.getMonth() + 1)}-${pad(d.getDate())} ${text}`;
