@@ -252,7 +252,7 @@ send_command(struct commands *c, struct queued *q)
         return;
     if (w.is_known)
         finish_known(c, &w);
-    else
+    else if (leader_may_command(c->w->leader)) // still: Redis may have taken its time
         make_call(c, &w);
     end(&w);
     if (c->lane)

@@ -80,7 +80,7 @@ class World(Commands):
             redis_options=PERSISTENCE[self.persistence])
         self.nodes = [Node(self, n) for n in range(1 + pair)]
         self.commands, self.by_entry = [], {}
-        self.added, self.lost, self.starts, self.done_faults = 0, 0, 0, []
+        self.added, self.lost, self.started, self.done_faults = 0, 0, [], []
         self.simulator.switch(**dict(CHAOS, seed=seed, retry_after=self.random.choice([0, 4]),
                                      chaos=self.random.choice([0, 60, 150, 250])))
         if self.random.random() < 0.3:
@@ -97,7 +97,7 @@ class World(Commands):
         config, self.worker.config = self.worker.config, node.config
         node.process = self.start()
         self.worker.config = config
-        self.starts += 1
+        self.started.append(time.monotonic())
 
     def pause(self, most=0.15):
         time.sleep(self.random.uniform(0, most))
@@ -277,15 +277,32 @@ class World(Commands):
         """Behind connections that stay."""
         if self.persistence != "snapshots":
             return
-        before = dict(self.by_entry)
-        self.redis.client.save()
-        self.add_some()
+        if self.random.random() < 0.5:
+            before = self.save_unread()
+        else:
+            before = dict(self.by_entry)
+            self.redis.client.save()
+            self.add_some()
         self.pause(0.3)
         self.redis.client.execute_command("DEBUG", "RELOAD", "NOSAVE")
         for entry in [e for e in self.by_entry if e not in before]:
             command = self.by_entry.pop(entry)
             command.entries.remove(entry[1])
             self.lost += 1
+
+    def save_unread(self):
+        """What no worker has read yet, so that it is read twice."""
+        for node in self.nodes:
+            node.process.send_signal(signal.SIGSTOP)
+        subject = self.random.choice(SUBJECTS["crm"])
+        self.simulator.fail("slow", subject, 1, 800)
+        for _ in range(4):
+            self.commands.append(Command(len(self.commands), "crm", subject, "plain"))
+            self.add(self.commands[-1])
+        self.redis.client.save()
+        for node in self.nodes:
+            node.process.send_signal(signal.SIGCONT)
+        return dict(self.by_entry)
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -399,9 +416,13 @@ def check_rates(world):
     calls = world.simulator.calls()
     problems = []
     if calls["commands"]["max_per_second"] > RATE:
-        problems.append(f"{calls['commands']['max_per_second']} calls of commands in a second")
+        times = [line["us"] // 1000 for line in world.simulator.log()
+                 if line["method"] == "PUT" and not line["path"].startswith("/api/3/webhooks/")]
+        problems.append(f"{calls['commands']['max_per_second']} calls of commands in a second: "
+                        f"{[t - times[0] for t in times]} ms, workers started at "
+                        f"{[int(t * 1000) - times[0] for t in world.started]} ms")
     # a worker that was killed has told nobody what it did in its last second
-    if world.starts == 1 and calls["all"]["max_per_second"] > API_RATE:
+    if len(world.started) == 1 and calls["all"]["max_per_second"] > API_RATE:
         problems.append(f"{calls['all']['max_per_second']} calls in a second")
     return problems
 
@@ -429,7 +450,7 @@ def run(seed, faults):
                             + " ".join(world.done_faults) + "\n" + world.log()[-3000:])
         totals["entries added"] += world.added
         totals["lost by Redis"] += world.lost
-        totals["workers started"] += world.starts
+        totals["workers started"] += len(world.started)
         totals.update(f"results {r['outcome']}" for r in results)
         totals["calls"] += world.simulator.calls()["commands"]["requests"]
         totals["effects"] += len(world.simulator.writes())
