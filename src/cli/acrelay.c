@@ -58,6 +58,7 @@ static const struct subcommand *const tables[] = {cli_init_commands,
                                                   cli_journal_commands,
                                                   cli_repair_commands,
                                                   cli_dead_commands,
+                                                  cli_inspect_commands,
                                                   cli_put_commands,
                                                   completion_commands,
                                                   NULL};

@@ -90,10 +90,9 @@ fetch(struct admin_state *to, const struct socket_address *admin)
     cJSON_Delete(root);
 }
 
-static void
-fetch_all(struct admin_state *to, const struct socket_address *admin, const char *program)
+void
+admin_json_read(struct admin_state *to, const struct socket_address *admin)
 {
-    output_wait("asking the %s (%s)", program, admin->text);
     fetch(to, admin);
     if (to->code)
         admin_fetch_metrics(&to->metrics, admin);
@@ -103,8 +102,10 @@ fetch_all(struct admin_state *to, const struct socket_address *admin, const char
 void
 admin_json_fetch(struct cli *c)
 {
-    fetch_all(&c->receiver, &c->config->receiver_admin, "receiver");
-    fetch_all(&c->worker, &c->config->worker_admin, "worker");
+    output_wait("asking the receiver (%s)", c->config->receiver_admin.text);
+    admin_json_read(&c->receiver, &c->config->receiver_admin);
+    output_wait("asking the worker (%s)", c->config->worker_admin.text);
+    admin_json_read(&c->worker, &c->config->worker_admin);
 }
 
 int

@@ -43,7 +43,7 @@ struct cli {
 extern const struct subcommand cli_check_commands[], cli_doctor_commands[],
     cli_send_commands[], cli_tail_commands[], cli_status_commands[],
     cli_journal_commands[], cli_repair_commands[], cli_dead_commands[],
-    cli_init_commands[], cli_setup_commands[], cli_put_commands[];
+    cli_init_commands[], cli_setup_commands[], cli_put_commands[], cli_inspect_commands[];
 
 // cli_load_config reads the configuration if that is not done yet; NULL when it has mistakes, which
 // are then in c->problems. With or_last_good, the last good configuration is used instead, if
@@ -150,6 +150,9 @@ int commands_have_leader(struct redis *r, const struct config *c, struct err *er
 // admin_json_fetch asks both programs for /readyz and /metrics, 5 s each at most, and says on
 // stderr whom it asks.
 void admin_json_fetch(struct cli *c);
+
+// admin_json_read asks one of them; state->metrics is to be released.
+void admin_json_read(struct admin_state *state, const struct socket_address *admin);
 
 // admin_json_reload asks for a reload, waits until it is done, and gives the state with its result;
 // -1 with *err.

@@ -75,8 +75,8 @@ is_listed(struct span host)
 }
 
 // A browser always sends a Host; what speaks HTTP/1.0 without one is a balancer's check.
-static bool
-is_allowed_host(const struct http_request *r)
+bool
+admin_allows_host(const struct http_request *r)
 {
     union address address;
     char full[300];
@@ -249,7 +249,7 @@ static void
 handle(struct http_request *r, void *context)
 {
     (void)context;
-    if (!is_allowed_host(r))
+    if (!admin_allows_host(r))
         reply_page(r, 403, "text/plain",
                    SPAN("Host: an IP address, localhost, or a name in admin_hosts\n"));
     else if (span_is(r->method, "POST") && span_is(r->path, "/reload"))

@@ -20,6 +20,10 @@ struct http_server *admin_start(int socket,
 // rebinding) must read nothing.
 void admin_set_hosts(char *const *names, size_t len);
 
+// admin_allows_host says whether a request's Host is such a name or an address, or none where
+// HTTP/1.0 needs none.
+bool admin_allows_host(const struct http_request *r);
+
 // admin_set_detail keeps a sentence that /readyz shows under `details`: why a check is false.
 // "" removes it. `name` is a constant.
 void admin_set_detail(const char *name, const char *text);

@@ -123,7 +123,7 @@ struct deferred *http_defer(struct http_request *r, int64_t now_ms, int64_t wait
                             const struct deferred_work *work, uint32_t *ticket);
 
 // http_format writes a whole answer, as http_reply sends it, into `to`, which has room.
-enum { HTTP_HEAD_MAX = 512 };
+enum { HTTP_HEAD_MAX = 768 };
 struct span http_format(char *to, int code, const char *headers, struct span body,
                         bool close);
 

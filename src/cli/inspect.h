@@ -1,0 +1,133 @@
+// inspect: one page in a browser, for as long as the command runs. What it asks for, and what is
+// answered, is inspect/API.md.
+//
+// A thread reads the streams into a window of the newest deliveries (inspect_window.c), the main
+// thread writes the facts that the page polls (inspect_facts.c), once a second for all who
+// look; so a page costs Redis nothing. Only what a person asks for, one delivery (inspect_one.c) or
+// a dead letter, is read when it is asked for, over a connection of its own.
+#ifndef ACRELAY_CLI_INSPECT_H
+#define ACRELAY_CLI_INSPECT_H
+
+#include "cli/cli.h"
+#include "edge/http.h"
+
+#include <pthread.h>
+
+enum {
+    INSPECT_KEYS = 512,
+    INSPECT_WINDOW = 2000,      // deliveries held
+    INSPECT_BYTES = 16 << 20,   // of an answer
+};
+
+// A stream that is shown, of events, or of dead letters of deliveries or of commands.
+struct inspect_key {
+    char key[SCRIPT_KEY];
+    int tag; // which hash tag it is under
+    enum { INSPECT_EVENTS, INSPECT_DEAD, INSPECT_COMMANDS } kind;
+};
+
+struct inspect {
+    struct cli *cli;
+    const struct config *config;
+    char token[SECRET_TOKEN_TEXT];
+    struct inspect_key keys[INSPECT_KEYS + 1]; // all of a tag, then all of the next
+    size_t keys_len; // after them: the dead letters of commands
+    struct window *window;
+    pthread_mutex_t lock;                  // of what the main thread writes:
+    struct buf head, hooks, commands;      // answers
+};
+
+// --- requests (inspect_http.c) ----------------------------------------------------------------
+
+// inspect_serve answers on a listening socket until the process ends.
+int inspect_serve(struct inspect *i, const int *socket, struct err *err);
+
+// inspect_parameter decodes a parameter of the query into to[size]; "" when it is not there, NULL
+// when it is longer.
+const char *inspect_parameter(const struct http_request *r, const char *name, char *to,
+                              size_t size);
+
+// inspect_find_key finds the key that a request names; -1: it is none of ours. inspect_is_entry: it
+// can be the id of an entry.
+int inspect_find_key(const struct inspect *i, const char *key);
+bool inspect_is_entry(struct span id);
+
+// inspect_last_part is what stands after the last such byte. inspect_reply finds a member of a
+// reply of names and values; NULL: there is none.
+struct span inspect_last_part(struct span s, char after);
+bool inspect_is_plain(struct span s); // nothing in it is escaped
+const struct redis_reply *inspect_reply(const struct redis_reply *reply, const char *name);
+
+// --- the window (inspect_window.c) --------------------------------------------------------------
+
+// window_start starts the thread that reads the newest deliveries of all keys, and goes on.
+struct window *window_start(struct inspect *i, struct err *err);
+
+// window_list answers /api/deliveries; the status.
+int window_list(struct inspect *i, const struct http_request *r, struct buf *to,
+                struct err *err);
+
+// window_add_head adds `rate` and `window` to the head; false with *err when Redis is not read.
+bool window_add_head(struct window *w, struct buf *to, int64_t now_s, struct err *err);
+
+// window_find finds the newest row of a ce_id: the index of its key, -1 when it is not held.
+int window_find(struct window *w, struct span ce_id, char entry[COMMANDS_ENTRY]);
+
+// --- the facts (inspect_facts.c) ----------------------------------------------------------------
+
+// facts_write writes head, hooks and commands anew.
+void facts_write(struct inspect *i);
+
+// --- dead letters (inspect_dead.c) ----------------------------------------------------------------
+
+// dead_page answers /api/dead; dead_write replays or drops ("replay", "drop") one.
+int dead_page(struct inspect *i, const struct http_request *r, struct buf *to,
+              struct err *err);
+int dead_write(struct inspect *i, const struct http_request *r, struct buf *to,
+               struct err *err, const char *verb);
+
+// --- one delivery (inspect_one.c) -----------------------------------------------------------------
+
+// one_page answers /api/delivery and /api/reveal.
+int one_page(struct inspect *i, const struct http_request *r, struct buf *to,
+             struct err *err, bool reveals);
+
+// --- masking (inspect_mask_json.c) ------------------------------------------------------------------
+
+// What is masked: e-mail addresses and phone numbers wherever they stand, and what a key says to be
+// one, a postal or an internet address. `reveals` leaves only the tokens of hooks masked, which
+// nothing shows. All append bytes to *to, as they would be shown; none fails but by its ceiling.
+#define MASK "\xe2\x80\xa2\xe2\x80\xa2\xe2\x80\xa2"
+
+void mask_text(struct buf *to, struct span s, bool reveals);
+
+// mask_value masks a value by its key ("contact[email]") and by itself.
+void mask_value(struct buf *to, struct span key, struct span value, bool reveals);
+
+// mask_object masks a JSON object; false, and nothing is added, when it is none.
+bool mask_object(struct buf *to, struct span object, bool reveals);
+
+// mask_form masks a form body or a query, pair by pair; `pairs` (or NULL) is an answer that gets
+// the first `max` of them, decoded and masked. How many there are.
+size_t mask_form(struct buf *to, struct buf *pairs, size_t max, struct span body, bool reveals);
+
+// --- answers (inspect_answer.c) -----------------------------------------------------------------------
+
+// An answer is JSON built member by member, each followed by a comma, which the bracket that
+// closes takes back. `name` is NULL in an array.
+void answer_open(struct buf *to, const char *name, char bracket);
+void answer_close(struct buf *to, char bracket);
+
+// answer_end closes the object that is the answer, and gives all of it.
+struct span answer_end(struct buf *to);
+
+// answer_text adds bytes from outside, escaped; answer_masked masks them first, by their name.
+// answer_word adds a text, null for NULL. answer_time adds microseconds as RFC 3339, null for 0. answer_json adds a value as it is.
+void answer_text(struct buf *to, const char *name, struct span value);
+void answer_word(struct buf *to, const char *name, const char *word);
+void answer_masked(struct buf *to, const char *name, struct span value, bool reveals);
+void answer_time(struct buf *to, const char *name, int64_t us);
+void answer_json(struct buf *to, const char *name, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif

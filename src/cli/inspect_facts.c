@@ -1,0 +1,374 @@
+// What the page polls: how it goes, the hooks, the commands with their results.
+#include "cli/inspect.h"
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "edge/admin.h"
+#include "worker/known.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+struct facts {
+    struct inspect *inspect;
+    struct redis *redis; // NULL: away
+    struct err err;      // why
+    int64_t now_us;      // by Redis's clock, 0: not known
+    int64_t dead;
+};
+
+static const struct redis_reply *
+ask_key(struct facts *f, const char *command, const char *key)
+{
+    return f->redis && !f->redis->dead ? cli_ask(f->redis, &f->err, command, key) : NULL;
+}
+
+// null where it is not known.
+static void
+add_number(struct buf *to, const char *name, const struct redis_reply *reply)
+{
+    if (reply && redis_value(reply).kind == REDIS_NUMBER)
+        answer_json(to, name, "%lld", (long long)redis_value(reply).number);
+    else
+        answer_json(to, name, "null");
+}
+
+// --- head -------------------------------------------------------------------------------------
+
+struct figure {
+    const char *name, *metric;
+};
+
+static const struct figure of_receiver[] = {
+    {"requests", "acrelay_requests_total"},
+    {"refused", "acrelay_journal_refused_total"},
+    {"unpublished", "acrelay_journal_unpublished_records"},
+    {"oldest_seconds", "acrelay_journal_oldest_unpublished_age_seconds"},
+    {"room_bytes", "acrelay_journal_free_bytes"},
+    {"journal_bytes", "acrelay_journal_bytes"},
+    {"dead_letters", "acrelay_dead_letters_total"},
+    {"repeats", "acrelay_relay_repeats_marked_total"},
+    {0},
+};
+
+static const struct figure of_worker[] = {
+    {"leads", "acrelay_worker_leader"},
+    {"hooks_silent", "acrelay_hooks{state=\"silent\"}"},
+    {"commands_paused", "acrelay_commands_paused"},
+    {"commands_stopped", "acrelay_commands_stopped"},
+    {0},
+};
+
+static void
+add_program(struct buf *to, const char *name, struct admin_state *state,
+            const struct socket_address *admin, const struct figure *figures)
+{
+    double value;
+
+    buf_release(&state->metrics);
+    admin_json_read(state, admin);
+    answer_open(to, name, '{');
+    answer_text(to, "state",
+                state->code == 200 ? SPAN("ready")
+                : state->code      ? SPAN("not ready")
+                                   : SPAN("no answer"));
+    answer_text(to, "text",
+                span_of(state->reason[0]           ? state->reason
+                        : state->journal[0]        ? state->journal
+                        : state->redis[0]          ? state->redis
+                                                   : state->activecampaign));
+    answer_open(to, "figures", '{');
+    for (; figures->name; figures++)
+        if (admin_find_metric(&state->metrics, figures->metric, &value) && isfinite(value))
+            answer_json(to, figures->name, "%.15g", value);
+        else
+            answer_json(to, figures->name, "null");
+    answer_close(to, '}');
+    answer_close(to, '}');
+}
+
+static void
+add_group(struct buf *to, const struct redis_reply *group)
+{
+    answer_open(to, NULL, '{');
+    answer_text(to, "name", cli_field(group, "name"));
+    answer_text(to, "last", cli_field(group, "last-delivered-id"));
+    add_number(to, "consumers", inspect_reply(group, "consumers"));
+    add_number(to, "pending", inspect_reply(group, "pending"));
+    add_number(to, "lag", inspect_reply(group, "lag"));
+    answer_close(to, '}');
+}
+
+static void
+add_stream(struct facts *f, struct buf *to, const char *key)
+{
+    answer_open(to, NULL, '{');
+    answer_text(to, "key", span_of(key));
+    add_number(to, "length", ask_key(f, "XLEN", key));
+    answer_open(to, "groups", '[');
+    const struct redis_reply *groups =
+        f->redis && !f->redis->dead ? cli_ask(f->redis, &f->err, "XINFO", "GROUPS", key) : NULL;
+    for (size_t i = 0; i < redis_value(groups).len; i++)
+        add_group(to, redis_reply_at(groups, i));
+    answer_close(to, ']');
+    answer_close(to, '}');
+}
+
+static void
+add_streams(struct facts *f, struct buf *to)
+{
+    const struct inspect *i = f->inspect;
+    bool known = true;
+
+    answer_open(to, "streams", '[');
+    for (size_t k = 0; k < i->keys_len; k++) {
+        if (i->keys[k].kind == INSPECT_EVENTS) {
+            add_stream(f, to, i->keys[k].key);
+            continue;
+        }
+        const struct redis_reply *length = ask_key(f, "XLEN", i->keys[k].key);
+        known &= length != NULL;
+        f->dead += redis_value(length).number;
+    }
+    answer_close(to, ']');
+    answer_json(to, "dead", known ? "%lld" : "null", (long long)f->dead);
+}
+
+static void
+add_journal(const struct inspect *i, struct buf *to)
+{
+    struct err err = {0};
+    struct cursor *cursor = cursor_open_reader(i->config->state_dir, 0, NULL, &err);
+
+    answer_open(to, "journal", '{');
+    answer_json(to, "readable", cursor ? "true" : "false");
+    answer_text(to, "text", span_of(cursor ? i->config->state_dir : err.text));
+    answer_close(to, '}');
+    cursor_close(cursor);
+}
+
+static void
+write_head(struct facts *f, struct buf *to)
+{
+    struct inspect *i = f->inspect;
+    const struct config *c = i->config;
+    struct err err = {0};
+
+    answer_open(to, NULL, '{');
+    answer_text(to, "version", SPAN(ACRELAY_VERSION));
+    answer_text(to, "account", span_of(c->account_name));
+    answer_text(to, "namespace", span_of(c->redis_namespace));
+    answer_time(to, "now", f->now_us);
+    add_program(to, "receiver", &i->cli->receiver, &c->receiver_admin, of_receiver);
+    add_program(to, "worker", &i->cli->worker, &c->worker_admin, of_worker);
+    add_journal(i, to);
+    add_streams(f, to);
+    add_number(to, "dead_commands", ask_key(f, "XLEN", i->keys[i->keys_len].key));
+    bool up = window_add_head(i->window, to, f->now_us / 1000000, &err);
+    answer_open(to, "redis", '{');
+    answer_json(to, "up", f->redis && up ? "true" : "false");
+    answer_text(to, "text",
+                span_of(!f->redis ? f->err.text : up ? c->redis_url.text : err.text));
+    answer_close(to, '}');
+}
+
+// --- hooks ------------------------------------------------------------------------------------
+
+// The last event of a hook in any of the tags.
+static int64_t
+last_event_us(struct facts *f, const char *hook)
+{
+    const struct config *c = f->inspect->config;
+    char key[SCRIPT_KEY], tag[CONFIG_TAG];
+    int64_t us, last_us = 0;
+
+    for (int t = 0; t < config_partitions(c) && f->redis && !f->redis->dead; t++) {
+        script_key(key, config_tag(c, t, tag), SPAN("last"));
+        const struct redis_reply *reply = cli_ask(f->redis, &f->err, "HGET", key, hook);
+        if (clock_parse(&us, redis_value(reply).text) && us > last_us)
+            last_us = us;
+    }
+    return last_us;
+}
+
+// `hook` is NULL for one that left the file.
+static void
+add_hook(struct facts *f, struct buf *to, struct span name, const struct config_hook *hook,
+         const struct state *state)
+{
+    int64_t last_us = hook ? last_event_us(f, hook->name) : 0;
+    bool silent = strcmp(state->name, "silent") == 0;
+
+    answer_open(to, NULL, '{');
+    answer_masked(to, "name", name, false);
+    answer_masked(to, "label", span_of(hook ? hook->label : ""), false);
+    answer_json(to, "wanted", hook ? "true" : "false");
+    answer_text(to, "stream", span_of(hook ? hook->stream : ""));
+    answer_open(to, "events", '[');
+    for (size_t i = 0; hook && i < hook->events.len; i++)
+        answer_text(to, NULL, span_of(hook->events.at[i]));
+    answer_close(to, ']');
+    answer_word(to, "state", state->name[0] ? state->name : NULL);
+    answer_time(to, "checked", state->checked_us);
+    answer_time(to, "repaired", state->repaired_us);
+    answer_time(to, "last_event", last_us);
+    answer_json(to, "last_event_seconds", last_us && f->now_us ? "%lld" : "null",
+                (long long)(f->now_us - last_us) / 1000000);
+    answer_json(to, "expect_every_seconds", hook && hook->expect_every_us ? "%lld" : "null",
+                hook ? (long long)hook->expect_every_us / 1000000 : 0);
+    answer_json(to, "silent", silent ? "true" : "false");
+    answer_close(to, '}');
+}
+
+// The states are copied, since the reply is gone with the next command.
+static void
+write_hooks(struct facts *f, struct buf *to)
+{
+    const struct config *c = f->inspect->config;
+    char key[SCRIPT_KEY];
+    struct buf left;
+    struct state *states = calloc(c->hooks_len + 1, sizeof *states);
+
+    buf_init(&left, INSPECT_BYTES);
+    script_key(key, c->redis_namespace, SPAN("hooks"));
+    const struct redis_reply *all = ask_key(f, "HGETALL", key);
+    answer_open(to, NULL, '{');
+    answer_text(to, "why", span_of(all ? "" : f->err.text));
+    answer_open(to, "hooks", '[');
+    for (size_t i = 0; i < c->hooks_len; i++)
+        state_read(&states[i], cli_field(all, c->hooks[i].name));
+    for (size_t i = 0; i + 1 < redis_value(all).len; i += 2) {
+        struct span name = redis_value(redis_reply_at(all, i)).text;
+        struct state state;
+        state_read(&state, redis_value(redis_reply_at(all, i + 1)).text);
+        if (strcmp(state.name, "left") == 0 && !config_find_hook(c, name))
+            add_hook(f, &left, name, NULL, &state);
+    }
+    for (size_t i = 0; i < c->hooks_len; i++)
+        add_hook(f, to, span_of(c->hooks[i].name), &c->hooks[i], &states[i]);
+    buf_add(to, buf_span(&left));
+    answer_close(to, ']');
+    buf_release(&left);
+    free(states);
+}
+
+// --- commands ---------------------------------------------------------------------------------
+
+static void
+add_results(struct facts *f, struct buf *to, const char *service)
+{
+    static const char *const names[] = {"ce_id",  "ce_subject", "ce_time", "outcome",
+                                        "status", "attempts",   "detail"};
+    char key[SCRIPT_KEY];
+
+    commands_key(key, f->inspect->config, "results", span_of(service));
+    answer_open(to, "results", '[');
+    const struct redis_reply *reply =
+        f->redis && !f->redis->dead
+            ? cli_ask(f->redis, &f->err, "XREVRANGE", key, "+", "-", "COUNT", "20")
+            : NULL;
+    for (size_t i = 0; i < redis_value(reply).len; i++) {
+        const struct redis_reply *entry = redis_reply_at(reply, i);
+        const struct redis_reply *fields = redis_reply_at(entry, 1);
+        answer_open(to, NULL, '{');
+        answer_text(to, "id", redis_value(redis_reply_at(entry, 0)).text);
+        answer_masked(to, "type", inspect_last_part(cli_field(fields, "ce_type"), '.'), false);
+        for (size_t n = 0; n < sizeof names / sizeof *names; n++)
+            answer_masked(to, names[n] + (n < 3 && n != 0 ? 3 : 0), cli_field(fields, names[n]),
+                          false);
+        answer_close(to, '}');
+    }
+    answer_close(to, ']');
+}
+
+static int64_t
+add_service(struct facts *f, struct buf *to, const struct config_service *service)
+{
+    struct commands_state state = {0};
+    struct err err = f->err;
+    bool known = f->redis && !f->redis->dead &&
+                 commands_read(f->redis, f->inspect->config, service->name, &state, &err) == 0;
+
+    answer_open(to, NULL, '{');
+    answer_text(to, "name", span_of(service->name));
+    answer_open(to, "allow", '[');
+    for (size_t i = 0; i < service->allow.len; i++)
+        answer_text(to, NULL, span_of(service->allow.at[i]));
+    answer_close(to, ']');
+    answer_json(to, "waiting", known ? "%lld" : "null", (long long)state.waiting);
+    answer_json(to, "oldest_seconds", known && state.oldest_ms && f->now_us ? "%lld" : "null",
+                (long long)(f->now_us / 1000 - state.oldest_ms) / 1000);
+    answer_text(to, "error", span_of(known ? "" : err.text));
+    add_results(f, to, service->name);
+    answer_close(to, '}');
+    return state.waiting;
+}
+
+// And the head's part of it.
+static void
+write_commands(struct facts *f, struct buf *to, struct buf *head)
+{
+    const struct config *c = f->inspect->config;
+    int64_t waiting = 0;
+    struct err err = {0};
+
+    answer_open(to, NULL, '{');
+    answer_open(to, "services", '[');
+    for (size_t i = 0; i < c->services_len; i++)
+        waiting += add_service(f, to, &c->services[i]);
+    answer_close(to, ']');
+    if (c->services_len == 0) {
+        answer_json(head, "commands", "null");
+        return;
+    }
+    int leads = f->redis && !f->redis->dead ? commands_have_leader(f->redis, c, &err) : -1;
+    answer_open(head, "commands", '{');
+    answer_json(head, "waiting", "%lld", (long long)waiting);
+    answer_json(head, "leader", leads < 0 ? "null" : leads ? "true" : "false");
+    answer_close(head, '}');
+}
+
+// --- all of it --------------------------------------------------------------------------------
+
+static void
+read_clock(struct facts *f, struct redis **redis)
+{
+    uint64_t seconds;
+
+    if (*redis && ((*redis)->dead || redis_peer_closed(*redis))) {
+        redis_close(*redis);
+        *redis = NULL;
+    }
+    if (!*redis)
+        *redis = cli_redis(f->inspect->cli, &f->err);
+    f->redis = *redis;
+    const struct redis_reply *now = f->redis ? cli_ask(f->redis, &f->err, "TIME") : NULL;
+    if (text_number(&seconds, redis_value(redis_reply_at(now, 0)).text, INT32_MAX))
+        f->now_us = (int64_t)seconds * 1000000;
+}
+
+void
+facts_write(struct inspect *i)
+{
+    static struct redis *redis; // of the main thread
+    struct facts f = {.inspect = i};
+    struct buf pages[3], *shown[3] = {&i->head, &i->hooks, &i->commands};
+
+    for (size_t n = 0; n < 3; n++)
+        buf_init(&pages[n], INSPECT_BYTES);
+    read_clock(&f, &redis);
+    write_head(&f, &pages[0]);
+    write_hooks(&f, &pages[1]);
+    write_commands(&f, &pages[2], &pages[0]);
+    for (size_t n = 0; n < 3; n++)
+        answer_end(&pages[n]);
+    pthread_mutex_lock(&i->lock);
+    for (size_t n = 0; n < 3; n++) {
+        struct buf old = *shown[n];
+        *shown[n] = pages[n];
+        pages[n] = old;
+    }
+    pthread_mutex_unlock(&i->lock);
+    for (size_t n = 0; n < 3; n++)
+        buf_release(&pages[n]);
+}

@@ -1,0 +1,473 @@
+// One delivery: its bytes from the journal, where that is on this machine, else from its entry; what
+// became of it in its stream; and how far each group has come. Nothing is guessed.
+#include "cli/inspect.h"
+
+#include "base/clock.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    SHOWN_MAX = 256 << 10,
+    PAIRS_MAX = 500,
+    FIND_MS = 3000,
+    GROUPS_MAX = 64,
+    GROUP_NAME = 256,
+};
+
+struct one {
+    struct inspect *inspect;
+    struct redis *redis;
+    bool reveals;
+    char ce_id[EVENT_ID_TEXT + 1];
+    uint64_t sequence;
+    int key; // of its entry; -1: not found
+    char entry[COMMANDS_ENTRY];
+    const struct redis_reply *fields; // gone with the next command
+    struct err err;                   // why there is none
+
+    struct cursor *cursor; // holds what `record` points at
+    struct record record;
+    struct delivery delivery; // from the journal, or what the entry has of it
+    const char *from;         // where it is from; NULL: there are no bytes
+    struct err journal_err;
+};
+
+// --- the journal ------------------------------------------------------------------------------
+
+static void
+read_journal(struct one *o)
+{
+    char id[JOURNAL_ID_TEXT];
+    const char *directory = o->inspect->config->state_dir;
+
+    o->cursor = cursor_open_reader(directory, o->sequence - 1, id, &o->journal_err);
+    if (!o->cursor)
+        return;
+    if (strncmp(id, o->ce_id, strlen(id)) != 0) {
+        err_set(&o->journal_err, ERR_INPUT, "%s is another journal", directory);
+        return;
+    }
+    enum cursor_result result = cursor_next(o->cursor, &o->record, &o->journal_err);
+    if (result == CURSOR_RECORD && o->record.sequence == o->sequence &&
+        delivery_decode(&o->delivery, o->record.payload, &o->journal_err) == 0)
+        o->from = "journal";
+    else if (result == CURSOR_GAP)
+        err_set(&o->journal_err, ERR_INPUT, "the journal has it no longer: %s",
+                o->record.gap_reason);
+    else if (result != CURSOR_ERROR && !o->journal_err.text[0])
+        err_set(&o->journal_err, ERR_INPUT, "the journal does not have it");
+}
+
+// --- its entry --------------------------------------------------------------------------------
+
+// read_entry reads the entry at key and entry; false when it is none, or another's.
+static bool
+read_entry(struct one *o)
+{
+    const struct redis_reply *reply =
+        o->key < 0 ? NULL
+                   : cli_ask(o->redis, &o->err, "XRANGE", o->inspect->keys[o->key].key,
+                             o->entry, o->entry);
+
+    o->fields = redis_reply_at(redis_reply_at(reply, 0), 1);
+    if (span_is(cli_field(o->fields, "ce_id"), o->ce_id))
+        return true;
+    o->fields = NULL;
+    return false;
+}
+
+static bool
+read_id_ms(const struct redis_reply *reply, int64_t *ms)
+{
+    struct span id = redis_value(redis_reply_at(redis_reply_at(reply, 0), 0)).text;
+
+    *ms = id.len ? strtoll(id.at, NULL, 10) : 0;
+    return id.len > 0;
+}
+
+// The entry's sequence against ours: less, equal or greater; one of another journal says nothing,
+// and its time of receipt is all there is.
+static int
+compare(const struct one *o, const struct redis_reply *fields)
+{
+    struct span id = cli_field(fields, "ce_id"), ours = span_of(o->ce_id);
+    size_t dash = JOURNAL_ID_TEXT;
+    int64_t us;
+
+    if (id.len == ours.len && memcmp(id.at, ours.at, dash) == 0)
+        return memcmp(id.at + dash, ours.at + dash, id.len - dash);
+    if (o->from && clock_parse(&us, cli_field(fields, "ce_recordedtime")))
+        return us < o->record.received_us ? -1 : 1;
+    return -1;
+}
+
+// Takes the entry of our ce_id from among these.
+static bool
+take_among(struct one *o, int k, const struct redis_reply *entries)
+{
+    for (size_t i = 0; i < redis_value(entries).len; i++) {
+        const struct redis_reply *entry = redis_reply_at(entries, i);
+        struct span id = redis_value(redis_reply_at(entry, 0)).text;
+        if (!span_is(cli_field(redis_reply_at(entry, 1), "ce_id"), o->ce_id))
+            continue;
+        snprintf(o->entry, sizeof o->entry, "%.*s", (int)id.len, id.at);
+        o->key = k;
+        return true;
+    }
+    return false;
+}
+
+// A journal's entries stand in a stream by their sequence, so halving the time finds one among
+// any number. A replay stands elsewhere, and is not looked for.
+static bool
+search_key(struct one *o, int k, int64_t end_ms)
+{
+    const char *key = o->inspect->keys[k].key;
+    int64_t low, high, middle;
+    char from[24], to[24];
+
+    if (!read_id_ms(cli_ask(o->redis, &o->err, "XRANGE", key, "-", "+", "COUNT", "1"), &low) ||
+        !read_id_ms(cli_ask(o->redis, &o->err, "XREVRANGE", key, "+", "-", "COUNT", "1"),
+                    &high))
+        return false;
+    while (low < high && clock_mono_ms() < end_ms) {
+        middle = low + (high - low) / 2;
+        snprintf(from, sizeof from, "%lld", (long long)middle);
+        const struct redis_reply *reply =
+            cli_ask(o->redis, &o->err, "XRANGE", key, from, "+", "COUNT", "1");
+        if (!reply)
+            return false;
+        if (compare(o, redis_reply_at(redis_reply_at(reply, 0), 1)) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    // Those of the millisecond before may begin with a lower one.
+    snprintf(from, sizeof from, "%lld", (long long)(low > 0 ? low - 1 : 0));
+    snprintf(to, sizeof to, "%lld", (long long)low);
+    return take_among(o, k,
+                      cli_ask(o->redis, &o->err, "XRANGE", key, from, to, "COUNT", "600"));
+}
+
+static void
+find_entry(struct one *o)
+{
+    int64_t end_ms = clock_mono_ms() + FIND_MS;
+
+    o->redis = cli_redis(o->inspect->cli, &o->err);
+    if (!o->redis || read_entry(o))
+        return;
+    o->key = window_find(o->inspect->window, span_of(o->ce_id), o->entry);
+    bool found = read_entry(o);
+    for (size_t k = 0; k < o->inspect->keys_len && !found && !o->redis->dead; k++)
+        found = search_key(o, (int)k, end_ms) && read_entry(o);
+    if (!found && !o->err.text[0])
+        err_set(&o->err, ERR_INPUT,
+                clock_mono_ms() < end_ms
+                    ? "no stream has it (any more): dropped as a duplicate, trimmed, or not "
+                      "published yet"
+                    : "it was not found in time");
+    o->key = found ? o->key : -1;
+}
+
+// --- what is shown ----------------------------------------------------------------------------
+
+static bool
+is_dead(const struct one *o)
+{
+    return o->key >= 0 && o->inspect->keys[o->key].kind == INSPECT_DEAD;
+}
+
+// Without a journal here, the entry's own.
+static void
+use_entry_bytes(struct one *o)
+{
+    if (o->from || !o->fields)
+        return;
+    o->delivery.hook = is_dead(o) ? cli_field(o->fields, "hook")
+                                  : inspect_last_part(cli_field(o->fields, "ce_source"), '/');
+    o->delivery.query = cli_field(o->fields, "query");
+    o->delivery.body = cli_field(o->fields, "raw");
+    o->delivery.type = is_dead(o) ? cli_field(o->fields, "content-type") : SPAN("");
+    if (o->delivery.body.len > 0)
+        o->from = is_dead(o) ? "dead letter" : "stream";
+}
+
+static bool
+is_form(const struct delivery *d)
+{
+    struct span rest = d->type, media = span_trim(span_cut(&rest, ';'));
+    bool json = media.len >= 4 && span_is_nocase(span_from(media, media.len - 4), "json");
+    bool multipart = media.len >= 10 && span_is_nocase(span_to(media, 10), "multipart/");
+
+    return d->encoding.len == 0 && !json && !multipart;
+}
+
+// What is neither a form nor a JSON object can be masked only whole.
+static void
+mask_body(const struct one *o, struct buf *body, struct buf *pairs, size_t *len)
+{
+    const struct delivery *d = &o->delivery;
+    bool form = is_form(d);
+
+    if (form)
+        *len = mask_form(body, pairs, PAIRS_MAX, d->body, o->reveals);
+    else if (d->encoding.len > 0 || !mask_object(body, d->body, o->reveals))
+        o->reveals ? mask_text(body, d->body, true) : (void)buf_add(body, SPAN(MASK));
+}
+
+static void
+add_raw(const struct one *o, struct buf *to)
+{
+    const struct delivery *d = &o->delivery;
+    struct buf body, pairs, query;
+    size_t len = 0;
+    bool shown = o->from && d->body.len <= SHOWN_MAX;
+
+    buf_init(&body, INSPECT_BYTES);
+    buf_init(&pairs, INSPECT_BYTES);
+    buf_init(&query, INSPECT_BYTES);
+    if (shown)
+        mask_body(o, &body, &pairs, &len);
+    mask_form(&query, NULL, 0, d->query, o->reveals);
+    answer_open(to, "raw", '{');
+    answer_word(to, "from", o->from);
+    answer_text(to, "why",
+                span_of(shown     ? ""
+                        : o->from ? "larger than 256 KiB: acrelay journal dump --raw shows it"
+                                  : o->journal_err.text));
+    answer_json(to, "bytes", o->from ? "%zu" : "null", d->body.len);
+    answer_masked(to, "content_type", d->type, o->reveals);
+    answer_masked(to, "encoding", d->encoding, o->reveals);
+    answer_text(to, "query", buf_span(&query));
+    if (shown)
+        answer_text(to, "body", buf_span(&body));
+    else
+        answer_word(to, "body", NULL);
+    answer_json(to, "exact",
+                shown && span_equal(buf_span(&body), d->body) && inspect_is_plain(d->body)
+                    ? "true"
+                    : "false");
+    answer_close(to, '}');
+    answer_json(to, "form_pairs", "%zu", len);
+    if (shown && is_form(d)) {
+        answer_open(to, "form", '[');
+        buf_add(to, buf_span(&pairs));
+        answer_close(to, ']');
+    } else {
+        answer_word(to, "form", NULL);
+    }
+    buf_release(&body);
+    buf_release(&pairs);
+    buf_release(&query);
+}
+
+static void
+add_event(const struct one *o, struct buf *to)
+{
+    struct span data = cli_field(o->fields, "data");
+    struct buf event;
+    const char *why = data.len > SHOWN_MAX ? "larger than 256 KiB: acrelay tail shows it" : "";
+
+    buf_init(&event, INSPECT_BYTES);
+    bool shown = data.len > 0 && !why[0] && mask_object(&event, data, o->reveals);
+    if (shown) {
+        buf_add_text(to, "\"event\":");
+        buf_add(to, buf_span(&event));
+        buf_add_byte(to, ',');
+    } else {
+        answer_word(to, "event", NULL);
+    }
+    answer_text(to, "event_why",
+                span_of(shown || why[0] ? why
+                        : is_dead(o)    ? "it could not become an event"
+                        : o->fields     ? "its data is no JSON object"
+                                        : o->err.text));
+    buf_release(&event);
+}
+
+// Ids are ours, and look like a phone number to whoever looks for one.
+static bool
+is_id(struct span name)
+{
+    return span_is(name, "ce_id") || span_is(name, "ce_sequence") ||
+           span_is(name, "ce_fingerprint") || span_is(name, "ce_time") ||
+           span_is(name, "ce_recordedtime") || span_is(name, "ce_replay");
+}
+
+static void
+add_entry(const struct one *o, struct buf *to)
+{
+    if (o->fields) {
+        answer_open(to, "entry", '{');
+        answer_text(to, "key", span_of(o->inspect->keys[o->key].key));
+        answer_text(to, "id", span_of(o->entry));
+        answer_time(to, "time", strtoll(o->entry, NULL, 10) * 1000);
+        answer_open(to, "fields", '{');
+        for (size_t i = 0; i + 1 < redis_value(o->fields).len; i += 2) {
+            struct span name = redis_value(redis_reply_at(o->fields, i)).text;
+            struct span value = redis_value(redis_reply_at(o->fields, i + 1)).text;
+            char text[64];
+            text_quote(text, sizeof text, name);
+            if (is_id(name))
+                answer_text(to, text, span_to(value, 128));
+            else if (!span_is(name, "data") && !span_is(name, "raw") && !span_is(name, "query"))
+                answer_masked(to, text, value, o->reveals);
+        }
+        answer_close(to, '}');
+        answer_close(to, '}');
+    } else {
+        answer_word(to, "entry", NULL);
+    }
+    answer_text(to, "entry_why", span_of(o->fields ? "" : o->err.text));
+}
+
+// --- its journey ------------------------------------------------------------------------------
+
+static bool
+is_read(const char *entry, struct span last)
+{
+    uint64_t ms[2] = {0}, n[2] = {0};
+    struct span rest[2] = {span_of(entry), last};
+
+    for (int i = 0; i < 2; i++) {
+        struct span first = span_cut(&rest[i], '-');
+        text_number(&ms[i], first, UINT64_MAX);
+        text_number(&n[i], rest[i], UINT64_MAX);
+    }
+    return ms[0] != ms[1] ? ms[0] < ms[1] : n[0] <= n[1];
+}
+
+// A group, once its name is copied. Read and not pending is acknowledged.
+static void
+add_group(struct one *o, struct buf *to, const char *key, const char *name, bool read)
+{
+    struct err err;
+    const struct redis_reply *pending =
+        read ? cli_ask(o->redis, &err, "XPENDING", key, name, o->entry, o->entry, "1") : NULL;
+    const struct redis_reply *row = redis_reply_at(pending, 0);
+
+    answer_open(to, NULL, '{');
+    answer_text(to, "name", span_of(name));
+    answer_json(to, "read", read ? "true" : "false");
+    answer_json(to, "acknowledged", !read ? "false" : !pending ? "null" : row ? "false" : "true");
+    if (row) {
+        answer_text(to, "consumer", redis_value(redis_reply_at(row, 1)).text);
+        answer_json(to, "idle_ms", "%lld",
+                    (long long)redis_value(redis_reply_at(row, 2)).number);
+        answer_json(to, "deliveries", "%lld",
+                    (long long)redis_value(redis_reply_at(row, 3)).number);
+    }
+    answer_close(to, '}');
+}
+
+static void
+add_groups(struct one *o, struct buf *to)
+{
+    const char *key = o->key < 0 ? "" : o->inspect->keys[o->key].key;
+    const struct redis_reply *all =
+        o->fields ? cli_ask(o->redis, &o->err, "XINFO", "GROUPS", key) : NULL;
+    size_t len = redis_value(all).len < GROUPS_MAX ? redis_value(all).len : GROUPS_MAX;
+    char(*names)[GROUP_NAME] = memory_get(GROUPS_MAX * sizeof *names);
+    bool read[GROUPS_MAX];
+
+    for (size_t i = 0; i < len; i++) {
+        const struct redis_reply *group = redis_reply_at(all, i);
+        struct span name = cli_field(group, "name");
+        snprintf(names[i], GROUP_NAME, "%.*s", (int)name.len, name.at);
+        read[i] = is_read(o->entry, cli_field(group, "last-delivered-id"));
+    }
+    answer_open(to, "groups", '[');
+    for (size_t i = 0; i < len; i++)
+        add_group(o, to, key, names[i], read[i]);
+    answer_close(to, ']');
+    free(names);
+}
+
+static void
+add_journey(struct one *o, struct buf *to)
+{
+    bool in_journal = o->from && strcmp(o->from, "journal") == 0;
+    int64_t recorded_us;
+    bool recorded = clock_parse(&recorded_us, cli_field(o->fields, "ce_recordedtime"));
+
+    answer_open(to, "journey", '{');
+    answer_time(to, "received",
+                in_journal ? o->record.received_us
+                : recorded ? recorded_us
+                           : 0);
+    answer_word(to, "received_from", in_journal ? "journal" : recorded ? "entry" : NULL);
+    answer_json(to, "durable", in_journal || o->fields ? "true" : "null");
+    answer_time(to, "stream", o->fields ? strtoll(o->entry, NULL, 10) * 1000 : 0);
+    if (is_dead(o))
+        answer_text(to, "reason", cli_field(o->fields, "reason"));
+    else
+        answer_word(to, "reason", NULL);
+    add_groups(o, to);
+    answer_close(to, '}');
+}
+
+static int
+write_one(struct one *o, struct buf *to, struct err *err)
+{
+    if (!o->from && !o->fields) {
+        err_set(err, ERR_INPUT, "%s; and %s", o->err.text, o->journal_err.text);
+        return 404;
+    }
+    use_entry_bytes(o);
+    answer_open(to, NULL, '{');
+    answer_text(to, "ce_id", span_of(o->ce_id));
+    answer_text(to, "journal", span_to(span_of(o->ce_id), JOURNAL_ID_TEXT - 1));
+    answer_json(to, "sequence", "%llu", (unsigned long long)o->sequence);
+    answer_json(to, "masked", o->reveals ? "false" : "true");
+    answer_masked(to, "hook", o->delivery.hook, o->reveals);
+    answer_masked(to, "type", inspect_last_part(cli_field(o->fields, "ce_type"), '.'),
+                  o->reveals);
+    add_raw(o, to);
+    add_event(o, to);
+    add_entry(o, to);
+    add_journey(o, to);
+    answer_end(to);
+    return 200;
+}
+
+static bool
+read_request(struct one *o, const struct http_request *r)
+{
+    char ce_id[EVENT_ID_TEXT + 1], key[SCRIPT_KEY];
+    const char *id = inspect_parameter(r, "ce_id", ce_id, sizeof ce_id);
+    const size_t dash = JOURNAL_ID_TEXT - 1;
+
+    if (!id || strspn(id, "0123456789abcdef") != dash || id[dash] != '-' ||
+        !entry_sequence(&o->sequence, span_of(id + dash + 1)) || o->sequence == 0)
+        return false;
+    memcpy(o->ce_id, id, sizeof o->ce_id);
+    o->key = inspect_find_key(o->inspect, inspect_parameter(r, "key", key, sizeof key));
+    const char *entry = inspect_parameter(r, "entry", o->entry, sizeof o->entry);
+    if (!entry || !inspect_is_entry(span_of(entry)))
+        o->key = -1;
+    return true;
+}
+
+int
+one_page(struct inspect *i, const struct http_request *r, struct buf *to, struct err *err,
+         bool reveals)
+{
+    struct one *o = memory_get(sizeof *o);
+    int code = 400;
+
+    *o = (struct one){.inspect = i, .reveals = reveals};
+    if (read_request(o, r)) {
+        read_journal(o);
+        find_entry(o);
+        code = write_one(o, to, err);
+    } else {
+        err_set(err, ERR_INPUT, "ce_id must be 32 hex digits, a dash, and 20 digits");
+    }
+    cursor_close(o->cursor);
+    redis_close(o->redis);
+    free(o);
+    return code;
+}

@@ -1,0 +1,477 @@
+// The newest deliveries of all streams, in the order they were seen. A row is kept as it is shown,
+// masked and escaped, beside some of its `data` to search in, so that the window has a size that
+// no delivery changes.
+#include "cli/inspect.h"
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "base/thread.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    SECONDS = 120,     // of the chart
+    CELL_MAX = 160,    // bytes of a cell as it came
+    SEARCH_MAX = 1024, // of `data`
+    PAGE = 50,         // entries in a reply
+    LIMIT = 100,
+    LIMIT_MAX = 500,
+    WORDS_MAX = 64,
+    POLL_MS = 200,
+    RETRY_MS = 1000,
+    FILL_MS = 5000,
+};
+
+enum cell { ENTRY, CE_ID, RECEIVED, TYPE, HOOK, SUBJECT, REASON, CELLS };
+static const char *const cell_names[CELLS] = {"entry", "ce_id",   "received", "type",
+                                              "hook",  "subject", "reason"};
+
+struct row {
+    char *cells[CELLS], *search; // one block, which begins with cells[0]
+    size_t key, bytes;
+    int64_t ms; // of the entry's id
+    bool repeat, replay;
+};
+
+struct window {
+    struct inspect *inspect;
+    struct redis *redis;
+    char last[INSPECT_KEYS][COMMANDS_ENTRY]; // read of each key; "": nothing yet
+    pthread_mutex_t lock;                    // for what follows
+    struct row rows[INSPECT_WINDOW];         // row n is at n % INSPECT_WINDOW
+    uint64_t first, next;                    // numbers
+    uint32_t counts[SECONDS];
+    int64_t newest_s, known_s; // the last second counted, and the first that is known
+    struct err err;            // why Redis is not read; "": it is
+};
+
+// --- rows -------------------------------------------------------------------------------------
+
+static void
+read_cells(struct span cells[CELLS], bool dead, struct span entry,
+           const struct redis_reply *fields)
+{
+    cells[ENTRY] = entry;
+    cells[CE_ID] = cli_field(fields, "ce_id");
+    cells[RECEIVED] = cli_field(fields, "ce_recordedtime");
+    cells[TYPE] = inspect_last_part(cli_field(fields, "ce_type"), '.');
+    cells[HOOK] = dead ? cli_field(fields, "hook")
+                       : inspect_last_part(cli_field(fields, "ce_source"), '/');
+    cells[SUBJECT] = cli_field(fields, "ce_subject");
+    cells[REASON] = dead ? cli_field(fields, "reason") : SPAN("");
+}
+
+// Where a row's texts go: each masked (an id is not), escaped, and ended by a NUL.
+static void
+add_cell(struct buf *to, struct buf *masked, struct span s, bool mask, size_t max)
+{
+    char text[4 * SEARCH_MAX + 4];
+
+    buf_clear(masked);
+    if (mask)
+        mask_text(masked, span_to(s, max), false);
+    s = mask ? buf_span(masked) : span_to(s, max);
+    buf_add(to, span_make(text, text_escape(text, sizeof text, s)));
+    buf_add_byte(to, '\0');
+}
+
+static void
+make_row(struct row *row, bool dead, struct span entry,
+         const struct redis_reply *fields)
+{
+    struct span cells[CELLS], data = cli_field(fields, "data");
+    size_t at[CELLS + 1];
+    struct buf texts, masked;
+
+    buf_init(&texts, 1 << 16);
+    buf_init(&masked, 1 << 16);
+    read_cells(cells, dead, entry, fields);
+    for (size_t i = 0; i < CELLS; i++) {
+        at[i] = texts.len;
+        add_cell(&texts, &masked, cells[i], i > RECEIVED, CELL_MAX);
+    }
+    at[CELLS] = texts.len;
+    add_cell(&texts, &masked, data, false, SEARCH_MAX);
+    char *memory = memory_copy(buf_span(&texts));
+    for (size_t i = 0; i < CELLS; i++)
+        row->cells[i] = memory + at[i];
+    row->search = memory + at[CELLS];
+    row->bytes = dead ? cli_field(fields, "raw").len : data.len;
+    row->ms = strtoll(row->cells[ENTRY], NULL, 10);
+    row->repeat = span_is(cli_field(fields, "ce_repeat"), "1");
+    row->replay = cli_field(fields, "ce_replay").len > 0;
+    buf_release(&texts);
+    buf_release(&masked);
+}
+
+static struct row *
+row_at(struct window *w, uint64_t n)
+{
+    return &w->rows[n % INSPECT_WINDOW];
+}
+
+// With the lock. Seconds between are seconds without a delivery.
+static void
+advance(struct window *w, int64_t second)
+{
+    if (w->newest_s < second - SECONDS)
+        w->newest_s = second - SECONDS;
+    while (w->newest_s < second)
+        w->counts[++w->newest_s % SECONDS] = 0;
+}
+
+static void
+push(struct window *w, const struct row *row)
+{
+    pthread_mutex_lock(&w->lock);
+    if (w->next - w->first == INSPECT_WINDOW)
+        free(row_at(w, w->first++)->cells[0]);
+    *row_at(w, w->next++) = *row;
+    advance(w, row->ms / 1000);
+    if (row->ms / 1000 > w->newest_s - SECONDS && row->ms >= 0)
+        w->counts[row->ms / 1000 % SECONDS]++;
+    pthread_mutex_unlock(&w->lock);
+}
+
+// --- reading ----------------------------------------------------------------------------------
+
+struct filling {
+    struct row *rows;
+    size_t len;
+};
+
+// Newest first, a page at a time, up to `max`. 1: there are older ones.
+static int
+fill_key(struct window *w, size_t k, struct filling *f, size_t max, int64_t end_ms,
+         struct err *err)
+{
+    const struct inspect_key *key = &w->inspect->keys[k];
+    char from[COMMANDS_ENTRY + 1] = "+", count_text[16];
+
+    snprintf(count_text, sizeof count_text, "%d", PAGE);
+    for (size_t n = PAGE, got = 0; n == PAGE; got += n) {
+        if (got >= max || clock_mono_ms() > end_ms)
+            return 1;
+        const struct redis_reply *reply =
+            cli_ask(w->redis, err, "XREVRANGE", key->key, from, "-", "COUNT", count_text);
+        if (!reply)
+            return -1;
+        n = redis_value(reply).len;
+        for (size_t i = 0; i < n; i++) {
+            const struct redis_reply *entry = redis_reply_at(reply, i);
+            struct row row = {.key = k};
+            make_row(&row, key->kind == INSPECT_DEAD, redis_value(redis_reply_at(entry, 0)).text,
+                     redis_reply_at(entry, 1));
+            if (!w->last[k][0])
+                snprintf(w->last[k], COMMANDS_ENTRY, "%s", row.cells[ENTRY]);
+            snprintf(from, sizeof from, "(%s", row.cells[ENTRY]);
+            f->rows[f->len++] = row;
+        }
+    }
+    return 0;
+}
+
+static int
+compare_rows(const void *a, const void *b)
+{
+    const struct row *x = a, *y = b;
+
+    return x->ms != y->ms ? (x->ms > y->ms) - (x->ms < y->ms)
+                          : strcmp(x->cells[ENTRY], y->cells[ENTRY]);
+}
+
+// What is there already, of all keys in one order.
+static int
+fill(struct window *w, struct err *err)
+{
+    size_t keys = w->inspect->keys_len, max = 2 * INSPECT_WINDOW / keys + PAGE;
+    struct filling f = {.rows = memory_get(keys * (max + PAGE) * sizeof *f.rows)};
+    int64_t end_ms = clock_mono_ms() + FILL_MS;
+    int older = 0;
+
+    for (size_t k = 0; k < keys && older >= 0; k++) {
+        size_t from = f.len;
+        older = fill_key(w, k, &f, max, end_ms, err);
+        if (older > 0 && f.len > from && f.rows[f.len - 1].ms / 1000 >= w->known_s)
+            w->known_s = f.rows[f.len - 1].ms / 1000 + 1;
+    }
+    qsort(f.rows, f.len, sizeof *f.rows, compare_rows);
+    for (size_t i = 0; i < f.len; i++)
+        if (older < 0)
+            free(f.rows[i].cells[0]);
+        else
+            push(w, &f.rows[i]);
+    free(f.rows);
+    if (older < 0)
+        memset(w->last, 0, sizeof w->last);
+    return older < 0 ? -1 : 0;
+}
+
+static size_t
+take_stream(struct window *w, const struct redis_reply *stream)
+{
+    struct span name = redis_value(redis_reply_at(stream, 0)).text;
+    const struct redis_reply *entries = redis_reply_at(stream, 1);
+    size_t k = 0, n = redis_value(entries).len;
+
+    while (k < w->inspect->keys_len && !span_is(name, w->inspect->keys[k].key))
+        k++;
+    for (size_t i = 0; i < n && k < w->inspect->keys_len; i++) {
+        const struct redis_reply *entry = redis_reply_at(entries, i);
+        struct row row = {.key = k};
+        make_row(&row, w->inspect->keys[k].kind == INSPECT_DEAD,
+                 redis_value(redis_reply_at(entry, 0)).text,
+                 redis_reply_at(entry, 1));
+        snprintf(w->last[k], COMMANDS_ENTRY, "%s", row.cells[ENTRY]);
+        push(w, &row);
+    }
+    return n;
+}
+
+// Reads what is new in the keys of one tag, which share a slot; how many, or -1.
+static int
+read_tag(struct window *w, size_t from, size_t to, struct err *err)
+{
+    struct span args[4 + 2 * INSPECT_KEYS] = {SPAN("XREAD"), SPAN("COUNT"), SPAN("100"),
+                                              SPAN("STREAMS")};
+    size_t n = to - from, got = 0;
+
+    for (size_t k = 0; k < n; k++) {
+        const char *last = w->last[from + k];
+        args[4 + k] = span_of(w->inspect->keys[from + k].key);
+        args[4 + n + k] = span_of(last[0] ? last : "0");
+    }
+    const struct redis_reply *reply =
+        cli_reply(redis_command(w->redis, args, 4 + 2 * n, err), err);
+    for (size_t i = 0; i < redis_value(reply).len; i++)
+        got += take_stream(w, redis_reply_at(reply, i));
+    return reply ? (int)got : -1;
+}
+
+static int
+read_all(struct window *w, struct err *err)
+{
+    const struct inspect *i = w->inspect;
+    int got = 0, more = 0;
+
+    for (size_t from = 0, to; from < i->keys_len && more >= 0; from = to) {
+        for (to = from; to < i->keys_len && i->keys[to].tag == i->keys[from].tag;)
+            to++;
+        more = read_tag(w, from, to, err);
+        got += more;
+    }
+    return more < 0 ? -1 : got;
+}
+
+static void
+set_error(struct window *w, const struct err *err)
+{
+    pthread_mutex_lock(&w->lock);
+    w->err = *err;
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void *
+run(void *window)
+{
+    struct window *w = window;
+
+    for (bool filled = false;;) {
+        struct err err = {0};
+        if (!w->redis)
+            w->redis = cli_redis(w->inspect->cli, &err);
+        int got = !w->redis ? -1 : filled ? read_all(w, &err) : fill(w, &err);
+        filled |= got >= 0;
+        set_error(w, &err);
+        if (got < 0) {
+            redis_close(w->redis);
+            w->redis = NULL;
+        }
+        if (got <= 0)
+            clock_sleep_ms(got < 0 ? RETRY_MS : POLL_MS);
+    }
+    return NULL;
+}
+
+struct window *
+window_start(struct inspect *i, struct err *err)
+{
+    struct window *w = memory_get(sizeof *w);
+    pthread_t thread;
+
+    memset(w, 0, sizeof *w);
+    *w = (struct window){.inspect = i, .first = 1, .next = 1};
+    pthread_mutex_init(&w->lock, NULL);
+    return thread_start(&thread, "inspect", run, w, err) < 0 ? NULL : w;
+}
+
+// --- answers ----------------------------------------------------------------------------------
+
+struct query {
+    uint64_t after, before, limit;
+    char type[CELL_MAX * 4], hook[CELL_MAX * 4], subject[CELL_MAX * 4], text[256], stream[64];
+};
+
+static bool
+read_number(const struct http_request *r, const char *name, uint64_t *number)
+{
+    char text[24];
+    const char *given = inspect_parameter(r, name, text, sizeof text);
+
+    return given && (!given[0] || text_number(number, span_of(given), UINT64_MAX));
+}
+
+static bool
+read_query(struct query *q, const struct http_request *r)
+{
+    *q = (struct query){.before = UINT64_MAX, .limit = LIMIT};
+    return read_number(r, "after", &q->after) && read_number(r, "before", &q->before) &&
+           read_number(r, "limit", &q->limit) && q->limit <= LIMIT_MAX &&
+           inspect_parameter(r, "type", q->type, sizeof q->type) &&
+           inspect_parameter(r, "hook", q->hook, sizeof q->hook) &&
+           inspect_parameter(r, "subject", q->subject, sizeof q->subject) &&
+           inspect_parameter(r, "text", q->text, sizeof q->text) &&
+           inspect_parameter(r, "stream", q->stream, sizeof q->stream);
+}
+
+static bool
+is_wanted(const struct window *w, const struct row *row, const struct query *q)
+{
+    const char *key = strchr(w->inspect->keys[row->key].key, ':') + 1;
+
+    return (!q->type[0] || strcmp(row->cells[TYPE], q->type) == 0) &&
+           (!q->hook[0] || strcmp(row->cells[HOOK], q->hook) == 0) &&
+           (!q->stream[0] || strcmp(key, q->stream) == 0) &&
+           strncmp(row->cells[SUBJECT], q->subject, strlen(q->subject)) == 0 &&
+           (!q->text[0] || strcasestr(row->search, q->text) ||
+            strcasestr(row->cells[CE_ID], q->text) ||
+            strcasestr(row->cells[ENTRY], q->text) ||
+            strcasestr(row->cells[SUBJECT], q->text));
+}
+
+static void
+add_row(const struct window *w, struct buf *to, uint64_t n, const struct row *row)
+{
+    answer_open(to, NULL, '{');
+    answer_json(to, "n", "%llu", (unsigned long long)n);
+    answer_text(to, "key", span_of(w->inspect->keys[row->key].key));
+    for (size_t i = 0; i < CELLS; i++)
+        answer_word(to, cell_names[i],
+                    i == REASON && !row->cells[i][0] ? NULL : row->cells[i]);
+    answer_json(to, "bytes", "%zu", row->bytes);
+    answer_json(to, "repeat", row->repeat ? "true" : "false");
+    answer_json(to, "replay", row->replay ? "true" : "false");
+    answer_close(to, '}');
+}
+
+// The different words of a cell, for the filters.
+static void
+add_words(struct window *w, struct buf *to, const char *name, enum cell cell)
+{
+    const char *words[WORDS_MAX];
+    size_t len = 0, i;
+
+    answer_open(to, name, '[');
+    for (uint64_t n = w->next; n > w->first && len < WORDS_MAX; n--) {
+        const char *word = row_at(w, n - 1)->cells[cell];
+        for (i = 0; i < len && strcmp(words[i], word) != 0;)
+            i++;
+        if (i < len || !word[0])
+            continue;
+        words[len++] = word;
+        answer_text(to, NULL, span_of(word));
+    }
+    answer_close(to, ']');
+}
+
+// With the lock.
+static void
+add_rows(struct window *w, struct buf *to, const struct query *q)
+{
+    uint64_t n = q->before < w->next ? q->before : w->next, shown = 0;
+
+    answer_open(to, "rows", '[');
+    for (; n > w->first && n - 1 > q->after && shown <= q->limit; n--) {
+        const struct row *row = row_at(w, n - 1);
+        if (is_wanted(w, row, q) && shown++ < q->limit)
+            add_row(w, to, n - 1, row);
+    }
+    answer_close(to, ']');
+    answer_json(to, "more", shown > q->limit ? "true" : "false");
+}
+
+static void
+add_numbers(const struct window *w, struct buf *to)
+{
+    bool any = w->next > w->first;
+
+    answer_json(to, "first", "%llu", any ? (unsigned long long)w->first : 0);
+    answer_json(to, "last", "%llu", any ? (unsigned long long)w->next - 1 : 0);
+}
+
+int
+window_list(struct inspect *i, const struct http_request *r, struct buf *to, struct err *err)
+{
+    struct window *w = i->window;
+    struct query *q = memory_get(sizeof *q);
+
+    bool ok = read_query(q, r);
+    if (ok) {
+        pthread_mutex_lock(&w->lock);
+        answer_open(to, NULL, '{');
+        add_numbers(w, to);
+        add_words(w, to, "types", TYPE);
+        add_words(w, to, "hooks", HOOK);
+        add_rows(w, to, q);
+        pthread_mutex_unlock(&w->lock);
+        answer_end(to);
+    } else {
+        err_set(err, ERR_INPUT, "a parameter is too long, or no number; limit is at most %d",
+                LIMIT_MAX);
+    }
+    free(q);
+    return ok ? 200 : 400;
+}
+
+bool
+window_add_head(struct window *w, struct buf *to, int64_t now_s, struct err *err)
+{
+    pthread_mutex_lock(&w->lock);
+    advance(w, now_s);
+    int64_t until = w->newest_s;
+    answer_open(to, "rate", '{');
+    answer_json(to, "until", "%lld", (long long)until);
+    answer_open(to, "counts", '[');
+    for (int64_t s = until - SECONDS + 1; s <= until; s++)
+        if (s < w->known_s || until == 0)
+            answer_json(to, NULL, "null");
+        else
+            answer_json(to, NULL, "%u", w->counts[s % SECONDS]);
+    answer_close(to, ']');
+    answer_close(to, '}');
+    answer_open(to, "window", '{');
+    add_numbers(w, to);
+    answer_json(to, "max", "%d", INSPECT_WINDOW);
+    answer_close(to, '}');
+    *err = w->err;
+    pthread_mutex_unlock(&w->lock);
+    return !err->text[0];
+}
+
+int
+window_find(struct window *w, struct span ce_id, char entry[COMMANDS_ENTRY])
+{
+    int key = -1;
+
+    pthread_mutex_lock(&w->lock);
+    for (uint64_t n = w->next; n > w->first && key < 0; n--) {
+        const struct row *row = row_at(w, n - 1);
+        if (!span_is(ce_id, row->cells[CE_ID]))
+            continue;
+        snprintf(entry, COMMANDS_ENTRY, "%s", row->cells[ENTRY]);
+        key = (int)row->key;
+    }
+    pthread_mutex_unlock(&w->lock);
+    return key;
+}
