@@ -28,34 +28,49 @@ listen_where(const struct options *o, struct err *err)
     if (problem)
         return err_exit(err, EXIT_CODE_USAGE, "--listen %s: %s", text, problem);
     if (!is_loopback(&address.at) && !options_has(o, "remote"))
-        return err_exit(err, EXIT_CODE_USAGE,
-                        "--listen %s is not loopback: the page and its token would cross the "
-                        "network unencrypted. Use an SSH tunnel (ssh -L 9190:127.0.0.1:9190 "
-                        "HOST), or add --remote",
-                        text);
+        return err_exit(
+            err, EXIT_CODE_USAGE,
+            "--listen %s is not loopback: the page and its token would cross the "
+            "network unencrypted. Use an SSH tunnel (ssh -L 9190:127.0.0.1:9190 "
+            "HOST), or add --remote",
+            text);
     int fd = sockets_listen(&address, err);
     if (fd >= 0 || err->exit != EXIT_CODE_PORT)
         return fd;
     return err_context(err, "choose another address with --listen");
 }
 
-// The streams of the file's hooks and of the test hook, and the dead letters, under each tag.
+// The tags as they are now; those of the file where Redis does not answer.
+static void
+list_tags(struct inspect *i)
+{
+    struct err err;
+
+    tags_open(&i->tags, i->cli, &err);
+    for (size_t t = 0; t < TAGS_MAX; t++) {
+        redis_close(i->tags.redis[t]);
+        i->tags.redis[t] = NULL;
+    }
+}
+
+// The streams of the file's hooks, and the dead letters, under each tag.
 static void
 list_keys(struct inspect *i)
 {
-    const struct config *c = i->config;
-    char tag[CONFIG_TAG];
+    const struct config_list *streams = &i->config->streams;
 
-    for (int t = 0; t < config_partitions(c); t++)
-        for (size_t s = 0; s < c->streams.len + 1 && i->keys_len < INSPECT_KEYS; s++) {
+    for (size_t t = 0; t < i->tags.len; t++)
+        for (size_t s = 0; s <= streams->len && i->keys_len < INSPECT_KEYS; s++) {
             struct inspect_key *key = &i->keys[i->keys_len++];
-            bool dead = s == c->streams.len;
-            *key = (struct inspect_key){.tag = t, .kind = dead ? INSPECT_DEAD : INSPECT_EVENTS};
-            script_key(key->key, config_tag(c, t, tag),
-                       dead ? SPAN("dead") : span_of(c->streams.at[s]));
+            bool dead = s == streams->len;
+            *key = (struct inspect_key){.tag = t,
+                                        .kind = dead ? INSPECT_DEAD : INSPECT_EVENTS};
+            script_key(key->key, i->tags.at[t],
+                       dead ? SPAN("dead") : span_of(streams->at[s]));
         }
     i->keys[i->keys_len].kind = INSPECT_COMMANDS;
-    script_key(i->keys[i->keys_len].key, c->redis_namespace, SPAN("commands.dead"));
+    script_key(i->keys[i->keys_len].key, i->config->redis_namespace,
+               SPAN("commands.dead"));
 }
 
 static void
@@ -70,7 +85,8 @@ print_address(const struct inspect *i, int fd)
     if (output.json)
         output_line(stdout);
     else
-        printf("%s\nThe page shows personal data to whoever has this address, until Ctrl-C ends "
+        printf("%s\nThe page shows personal data to whoever has this address, until "
+               "Ctrl-C ends "
                "it.\n",
                url);
     fflush(stdout);
@@ -114,6 +130,7 @@ run_inspect(void *cli, struct err *err)
     int fd = listen_where(i.cli->options, err);
     if (fd < 0)
         return -1;
+    list_tags(&i);
     list_keys(&i);
     return serve(&i, fd, &signals, err);
 }
@@ -126,7 +143,7 @@ static const struct option inspect_options[] = {
 };
 
 const struct subcommand cli_inspect_commands[] = {
-    {"inspect", "", "show deliveries, their journey, dead letters and hooks in a browser", 0,
-     0, inspect_options, run_inspect, true, NULL},
+    {"inspect", "", "show deliveries, their journey, dead letters and hooks in a browser",
+     0, 0, inspect_options, run_inspect, true, NULL},
     {0},
 };

@@ -15,48 +15,33 @@
 
 enum {
     INSPECT_KEYS = 512,
-    INSPECT_WINDOW = 2000,      // deliveries held
-    INSPECT_BYTES = 16 << 20,   // of an answer
+    INSPECT_WINDOW = 2000,    // deliveries held
+    INSPECT_BYTES = 16 << 20, // of an answer
 };
 
 // A stream that is shown, of events, or of dead letters of deliveries or of commands.
 struct inspect_key {
     char key[SCRIPT_KEY];
-    int tag; // which hash tag it is under
+    size_t tag; // of struct inspect
     enum { INSPECT_EVENTS, INSPECT_DEAD, INSPECT_COMMANDS } kind;
 };
 
 struct inspect {
     struct cli *cli;
     const struct config *config;
+    struct tags tags; // never connected: each thread and request has a copy
     char token[SECRET_TOKEN_TEXT];
     struct inspect_key keys[INSPECT_KEYS + 1]; // all of a tag, then all of the next
-    size_t keys_len; // after them: the dead letters of commands
+    size_t keys_len;                           // after them: the dead letters of commands
     struct window *window;
-    pthread_mutex_t lock;                  // of what the main thread writes:
-    struct buf head, hooks, commands;      // answers
+    pthread_mutex_t lock;             // of what the main thread writes:
+    struct buf head, hooks, commands; // answers
 };
 
 // --- requests (inspect_http.c) ----------------------------------------------------------------
 
 // inspect_serve answers on a listening socket until the process ends.
 int inspect_serve(struct inspect *i, const int *socket, struct err *err);
-
-// inspect_parameter decodes a parameter of the query into to[size]; "" when it is not there, NULL
-// when it is longer.
-const char *inspect_parameter(const struct http_request *r, const char *name, char *to,
-                              size_t size);
-
-// inspect_find_key finds the key that a request names; -1: it is none of ours. inspect_is_entry: it
-// can be the id of an entry.
-int inspect_find_key(const struct inspect *i, const char *key);
-bool inspect_is_entry(struct span id);
-
-// inspect_last_part is what stands after the last such byte. inspect_reply finds a member of a
-// reply of names and values; NULL: there is none.
-struct span inspect_last_part(struct span s, char after);
-bool inspect_is_plain(struct span s); // nothing in it is escaped
-const struct redis_reply *inspect_reply(const struct redis_reply *reply, const char *name);
 
 // --- the window (inspect_window.c) --------------------------------------------------------------
 
@@ -109,7 +94,30 @@ bool mask_object(struct buf *to, struct span object, bool reveals);
 
 // mask_form masks a form body or a query, pair by pair; `pairs` (or NULL) is an answer that gets
 // the first `max` of them, decoded and masked. How many there are.
-size_t mask_form(struct buf *to, struct buf *pairs, size_t max, struct span body, bool reveals);
+size_t mask_form(struct buf *to, struct buf *pairs, size_t max, struct span body,
+                 bool reveals);
+
+// --- what is asked (inspect_answer.c) -------------------------------------------------------------
+
+// form_decode undoes %41 and + in place of blanks; how many bytes that are, never more than before.
+size_t form_decode(char *to, struct span s);
+
+// inspect_parameter decodes a parameter of the query into to[size]; "" when it is not there, NULL
+// when it is longer, or holds a NUL.
+const char *inspect_parameter(const struct http_request *r, const char *name, char *to,
+                              size_t size);
+
+// inspect_find_key finds the key that a request names; -1: it is none of ours. inspect_is_entry: it
+// can be the id of an entry.
+int inspect_find_key(const struct inspect *i, const char *key);
+bool inspect_is_entry(struct span id);
+
+// inspect_last_part is what stands after the last such byte. inspect_reply finds a member of a
+// reply of names and values; NULL: there is none.
+struct span inspect_last_part(struct span s, char after);
+bool inspect_is_plain(struct span s); // nothing in it is escaped
+const struct redis_reply *inspect_reply(const struct redis_reply *reply,
+                                        const char *name);
 
 // --- answers (inspect_answer.c) -----------------------------------------------------------------------
 

@@ -94,6 +94,60 @@ answer_time(struct buf *to, const char *name, int64_t us)
         answer_json(to, name, "null");
 }
 
+// --- what is asked ----------------------------------------------------------------------------
+
+size_t
+form_decode(char *to, struct span s)
+{
+    size_t len = 0;
+
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.at[i] == '+' ? ' ' : s.at[i];
+        if (c == '%' && text_unhex(&c, 1, span_to(span_from(s, i + 1), 2)))
+            i += 2;
+        to[len++] = c;
+    }
+    return len;
+}
+
+const char *
+inspect_parameter(const struct http_request *r, const char *name, char *to, size_t size)
+{
+    struct span rest = r->query;
+
+    to[0] = '\0';
+    while (rest.len > 0) {
+        struct span value = span_cut(&rest, '&'), key = span_cut(&value, '=');
+        if (!span_is(key, name))
+            continue;
+        if (value.len >= size)
+            return NULL;
+        size_t len = form_decode(to, value);
+        to[len] = '\0';
+        return strlen(to) == len ? to : NULL;
+    }
+    return to;
+}
+
+int
+inspect_find_key(const struct inspect *i, const char *key)
+{
+    for (size_t k = 0; key && k <= i->keys_len; k++)
+        if (strcmp(i->keys[k].key, key) == 0)
+            return (int)k;
+    return -1;
+}
+
+bool
+inspect_is_entry(struct span id)
+{
+    struct span sequence = id, ms = span_cut(&sequence, '-');
+    uint64_t n;
+
+    return id.len < COMMANDS_ENTRY && text_number(&n, ms, UINT64_MAX) &&
+           text_number(&n, sequence, UINT64_MAX);
+}
+
 // --- parts of what is answered ----------------------------------------------------------------
 
 struct span

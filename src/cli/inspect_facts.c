@@ -9,18 +9,45 @@
 #include <math.h>
 #include <stdlib.h>
 
+enum { SLOW = 5 }; // rounds between looks at hooks and commands
+
 struct facts {
     struct inspect *inspect;
-    struct redis *redis; // NULL: away
-    struct err err;      // why
-    int64_t now_us;      // by Redis's clock, 0: not known
-    int64_t dead;
+    struct tags tags, of_namespace; // kept from round to round
+    bool away;      // a connection failed in this round: no other is tried
+    struct err err; // why
+    int64_t now_us; // by Redis's clock, 0: not known
+    unsigned rounds;
+    struct buf in_head; // what the commands add to the head
 };
 
-static const struct redis_reply *
-ask_key(struct facts *f, const char *command, const char *key)
+// The connection to a tag, or for the keys of the worker and the commands; NULL: away.
+static struct redis *
+connection(struct facts *f, const struct inspect_key *key)
 {
-    return f->redis && !f->redis->dead ? cli_ask(f->redis, &f->err, command, key) : NULL;
+    struct tags *tags = key ? &f->tags : &f->of_namespace;
+    size_t tag = key ? key->tag : 0;
+    struct err err = {0};
+    bool connected = tags->redis[tag] && !tags->redis[tag]->dead;
+
+    if (f->away && !connected)
+        return NULL;
+    struct redis *r = tags_redis(tags, tag, &err);
+    f->away |= !r;
+    if (!r)
+        f->err = err;
+    return r;
+}
+
+// A command with one key of the namespace.
+static const struct redis_reply *
+ask_name(struct facts *f, const char *command, const char *name)
+{
+    char key[SCRIPT_KEY];
+    struct redis *r = connection(f, NULL);
+
+    script_key(key, f->inspect->config->redis_namespace, span_of(name));
+    return r ? cli_ask(r, &f->err, command, key) : NULL;
 }
 
 // null where it is not known.
@@ -73,13 +100,14 @@ add_program(struct buf *to, const char *name, struct admin_state *state,
                 : state->code      ? SPAN("not ready")
                                    : SPAN("no answer"));
     answer_text(to, "text",
-                span_of(state->reason[0]           ? state->reason
-                        : state->journal[0]        ? state->journal
-                        : state->redis[0]          ? state->redis
-                                                   : state->activecampaign));
+                span_of(state->reason[0]    ? state->reason
+                        : state->journal[0] ? state->journal
+                        : state->redis[0]   ? state->redis
+                                            : state->activecampaign));
     answer_open(to, "figures", '{');
     for (; figures->name; figures++)
-        if (admin_find_metric(&state->metrics, figures->metric, &value) && isfinite(value))
+        if (admin_find_metric(&state->metrics, figures->metric, &value) &&
+            isfinite(value))
             answer_json(to, figures->name, "%.15g", value);
         else
             answer_json(to, figures->name, "null");
@@ -100,14 +128,17 @@ add_group(struct buf *to, const struct redis_reply *group)
 }
 
 static void
-add_stream(struct facts *f, struct buf *to, const char *key)
+add_stream(struct facts *f, struct buf *to, const struct inspect_key *key)
 {
+    struct redis *r = connection(f, key);
+
     answer_open(to, NULL, '{');
-    answer_text(to, "key", span_of(key));
-    add_number(to, "length", ask_key(f, "XLEN", key));
+    answer_text(to, "key", span_of(key->key));
+    add_number(to, "length", r ? cli_ask(r, &f->err, "XLEN", key->key) : NULL);
     answer_open(to, "groups", '[');
+    r = connection(f, key);
     const struct redis_reply *groups =
-        f->redis && !f->redis->dead ? cli_ask(f->redis, &f->err, "XINFO", "GROUPS", key) : NULL;
+        r ? cli_ask(r, &(struct err){0}, "XINFO", "GROUPS", key->key) : NULL;
     for (size_t i = 0; i < redis_value(groups).len; i++)
         add_group(to, redis_reply_at(groups, i));
     answer_close(to, ']');
@@ -118,20 +149,25 @@ static void
 add_streams(struct facts *f, struct buf *to)
 {
     const struct inspect *i = f->inspect;
+    int64_t dead = 0;
     bool known = true;
 
     answer_open(to, "streams", '[');
     for (size_t k = 0; k < i->keys_len; k++) {
-        if (i->keys[k].kind == INSPECT_EVENTS) {
-            add_stream(f, to, i->keys[k].key);
+        const struct inspect_key *key = &i->keys[k];
+        if (key->kind == INSPECT_EVENTS) {
+            add_stream(f, to, key);
             continue;
         }
-        const struct redis_reply *length = ask_key(f, "XLEN", i->keys[k].key);
+        struct redis *r = connection(f, key);
+        const struct redis_reply *length =
+            r ? cli_ask(r, &f->err, "XLEN", key->key) : NULL;
         known &= length != NULL;
-        f->dead += redis_value(length).number;
+        dead += redis_value(length).number;
     }
     answer_close(to, ']');
-    answer_json(to, "dead", known ? "%lld" : "null", (long long)f->dead);
+    answer_json(to, "dead", known ? "%lld" : "null", (long long)dead);
+    add_number(to, "dead_commands", ask_name(f, "XLEN", "commands.dead"));
 }
 
 static void
@@ -163,40 +199,53 @@ write_head(struct facts *f, struct buf *to)
     add_program(to, "worker", &i->cli->worker, &c->worker_admin, of_worker);
     add_journal(i, to);
     add_streams(f, to);
-    add_number(to, "dead_commands", ask_key(f, "XLEN", i->keys[i->keys_len].key));
     bool up = window_add_head(i->window, to, f->now_us / 1000000, &err);
     answer_open(to, "redis", '{');
-    answer_json(to, "up", f->redis && up ? "true" : "false");
+    answer_json(to, "up", up && !f->away ? "true" : "false");
     answer_text(to, "text",
-                span_of(!f->redis ? f->err.text : up ? c->redis_url.text : err.text));
+                span_of(f->away ? f->err.text
+                        : up    ? c->redis_url.text
+                                : err.text));
     answer_close(to, '}');
+    buf_add(to, buf_span(&f->in_head));
 }
 
 // --- hooks ------------------------------------------------------------------------------------
 
-// The last event of a hook in any of the tags.
-static int64_t
-last_event_us(struct facts *f, const char *hook)
+// A hook of the file, what the worker says of it, and its last event in any of the tags.
+struct hook_facts {
+    struct state state;
+    int64_t last_us;
+};
+
+static void
+read_last(struct facts *f, struct hook_facts *hooks)
 {
     const struct config *c = f->inspect->config;
-    char key[SCRIPT_KEY], tag[CONFIG_TAG];
-    int64_t us, last_us = 0;
+    char key[SCRIPT_KEY];
+    int64_t us;
 
-    for (int t = 0; t < config_partitions(c) && f->redis && !f->redis->dead; t++) {
-        script_key(key, config_tag(c, t, tag), SPAN("last"));
-        const struct redis_reply *reply = cli_ask(f->redis, &f->err, "HGET", key, hook);
-        if (clock_parse(&us, redis_value(reply).text) && us > last_us)
-            last_us = us;
+    for (size_t t = 0; t < f->tags.len; t++) {
+        struct redis *r = connection(f, &(struct inspect_key){.tag = t});
+        script_key(key, f->tags.at[t], SPAN("last"));
+        const struct redis_reply *all = r ? cli_ask(r, &f->err, "HGETALL", key) : NULL;
+        for (size_t i = 0; i + 1 < redis_value(all).len; i += 2) {
+            const struct config_hook *hook =
+                config_find_hook(c, redis_value(redis_reply_at(all, i)).text);
+            if (hook && clock_parse(&us, redis_value(redis_reply_at(all, i + 1)).text) &&
+                us > hooks[hook - c->hooks].last_us)
+                hooks[hook - c->hooks].last_us = us;
+        }
     }
-    return last_us;
 }
 
 // `hook` is NULL for one that left the file.
 static void
-add_hook(struct facts *f, struct buf *to, struct span name, const struct config_hook *hook,
-         const struct state *state)
+add_hook(const struct facts *f, struct buf *to, struct span name,
+         const struct config_hook *hook, const struct hook_facts *facts)
 {
-    int64_t last_us = hook ? last_event_us(f, hook->name) : 0;
+    const struct state *state = &facts->state;
+    int64_t last_us = facts->last_us;
     bool silent = strcmp(state->name, "silent") == 0;
 
     answer_open(to, NULL, '{');
@@ -214,42 +263,46 @@ add_hook(struct facts *f, struct buf *to, struct span name, const struct config_
     answer_time(to, "last_event", last_us);
     answer_json(to, "last_event_seconds", last_us && f->now_us ? "%lld" : "null",
                 (long long)(f->now_us - last_us) / 1000000);
-    answer_json(to, "expect_every_seconds", hook && hook->expect_every_us ? "%lld" : "null",
+    answer_json(to, "expect_every_seconds",
+                hook && hook->expect_every_us ? "%lld" : "null",
                 hook ? (long long)hook->expect_every_us / 1000000 : 0);
     answer_json(to, "silent", silent ? "true" : "false");
     answer_close(to, '}');
 }
 
-// The states are copied, since the reply is gone with the next command.
+// Those that left the file; their names are the worker's.
+static void
+add_left(const struct facts *f, struct buf *to, const struct redis_reply *all)
+{
+    for (size_t i = 0; i + 1 < redis_value(all).len; i += 2) {
+        struct span name = redis_value(redis_reply_at(all, i)).text;
+        struct hook_facts facts = {0};
+        state_read(&facts.state, redis_value(redis_reply_at(all, i + 1)).text);
+        if (strcmp(facts.state.name, "left") == 0 &&
+            !config_find_hook(f->inspect->config, name))
+            add_hook(f, to, name, NULL, &facts);
+    }
+}
+
 static void
 write_hooks(struct facts *f, struct buf *to)
 {
     const struct config *c = f->inspect->config;
-    char key[SCRIPT_KEY];
-    struct buf left;
-    struct state *states = calloc(c->hooks_len + 1, sizeof *states);
+    struct hook_facts *hooks = memory_get((c->hooks_len + 1) * sizeof *hooks);
 
-    buf_init(&left, INSPECT_BYTES);
-    script_key(key, c->redis_namespace, SPAN("hooks"));
-    const struct redis_reply *all = ask_key(f, "HGETALL", key);
+    memset(hooks, 0, (c->hooks_len + 1) * sizeof *hooks);
+    read_last(f, hooks);
+    const struct redis_reply *all = ask_name(f, "HGETALL", "hooks");
+    for (size_t i = 0; i < c->hooks_len; i++)
+        state_read(&hooks[i].state, cli_field(all, c->hooks[i].name));
     answer_open(to, NULL, '{');
     answer_text(to, "why", span_of(all ? "" : f->err.text));
     answer_open(to, "hooks", '[');
     for (size_t i = 0; i < c->hooks_len; i++)
-        state_read(&states[i], cli_field(all, c->hooks[i].name));
-    for (size_t i = 0; i + 1 < redis_value(all).len; i += 2) {
-        struct span name = redis_value(redis_reply_at(all, i)).text;
-        struct state state;
-        state_read(&state, redis_value(redis_reply_at(all, i + 1)).text);
-        if (strcmp(state.name, "left") == 0 && !config_find_hook(c, name))
-            add_hook(f, &left, name, NULL, &state);
-    }
-    for (size_t i = 0; i < c->hooks_len; i++)
-        add_hook(f, to, span_of(c->hooks[i].name), &c->hooks[i], &states[i]);
-    buf_add(to, buf_span(&left));
+        add_hook(f, to, span_of(c->hooks[i].name), &c->hooks[i], &hooks[i]);
+    add_left(f, to, all);
     answer_close(to, ']');
-    buf_release(&left);
-    free(states);
+    free(hooks);
 }
 
 // --- commands ---------------------------------------------------------------------------------
@@ -259,23 +312,23 @@ add_results(struct facts *f, struct buf *to, const char *service)
 {
     static const char *const names[] = {"ce_id",  "ce_subject", "ce_time", "outcome",
                                         "status", "attempts",   "detail"};
+    struct redis *r = connection(f, NULL);
     char key[SCRIPT_KEY];
 
     commands_key(key, f->inspect->config, "results", span_of(service));
     answer_open(to, "results", '[');
     const struct redis_reply *reply =
-        f->redis && !f->redis->dead
-            ? cli_ask(f->redis, &f->err, "XREVRANGE", key, "+", "-", "COUNT", "20")
-            : NULL;
+        r ? cli_ask(r, &f->err, "XREVRANGE", key, "+", "-", "COUNT", "20") : NULL;
     for (size_t i = 0; i < redis_value(reply).len; i++) {
         const struct redis_reply *entry = redis_reply_at(reply, i);
         const struct redis_reply *fields = redis_reply_at(entry, 1);
         answer_open(to, NULL, '{');
         answer_text(to, "id", redis_value(redis_reply_at(entry, 0)).text);
-        answer_masked(to, "type", inspect_last_part(cli_field(fields, "ce_type"), '.'), false);
+        answer_masked(to, "type", inspect_last_part(cli_field(fields, "ce_type"), '.'),
+                      false);
         for (size_t n = 0; n < sizeof names / sizeof *names; n++)
-            answer_masked(to, names[n] + (n < 3 && n != 0 ? 3 : 0), cli_field(fields, names[n]),
-                          false);
+            answer_masked(to, names[n] + (n < 3 && n != 0 ? 3 : 0),
+                          cli_field(fields, names[n]), false);
         answer_close(to, '}');
     }
     answer_close(to, ']');
@@ -285,9 +338,10 @@ static int64_t
 add_service(struct facts *f, struct buf *to, const struct config_service *service)
 {
     struct commands_state state = {0};
+    struct redis *r = connection(f, NULL);
     struct err err = f->err;
-    bool known = f->redis && !f->redis->dead &&
-                 commands_read(f->redis, f->inspect->config, service->name, &state, &err) == 0;
+    bool known =
+        r && commands_read(r, f->inspect->config, service->name, &state, &err) == 0;
 
     answer_open(to, NULL, '{');
     answer_text(to, "name", span_of(service->name));
@@ -296,7 +350,8 @@ add_service(struct facts *f, struct buf *to, const struct config_service *servic
         answer_text(to, NULL, span_of(service->allow.at[i]));
     answer_close(to, ']');
     answer_json(to, "waiting", known ? "%lld" : "null", (long long)state.waiting);
-    answer_json(to, "oldest_seconds", known && state.oldest_ms && f->now_us ? "%lld" : "null",
+    answer_json(to, "oldest_seconds",
+                known && state.oldest_ms && f->now_us ? "%lld" : "null",
                 (long long)(f->now_us / 1000 - state.oldest_ms) / 1000);
     answer_text(to, "error", span_of(known ? "" : err.text));
     add_results(f, to, service->name);
@@ -306,9 +361,10 @@ add_service(struct facts *f, struct buf *to, const struct config_service *servic
 
 // And the head's part of it.
 static void
-write_commands(struct facts *f, struct buf *to, struct buf *head)
+write_commands(struct facts *f, struct buf *to)
 {
     const struct config *c = f->inspect->config;
+    struct buf *head = &f->in_head;
     int64_t waiting = 0;
     struct err err = {0};
 
@@ -321,7 +377,8 @@ write_commands(struct facts *f, struct buf *to, struct buf *head)
         answer_json(head, "commands", "null");
         return;
     }
-    int leads = f->redis && !f->redis->dead ? commands_have_leader(f->redis, c, &err) : -1;
+    struct redis *r = connection(f, NULL);
+    int leads = r ? commands_have_leader(r, c, &err) : -1;
     answer_open(head, "commands", '{');
     answer_json(head, "waiting", "%lld", (long long)waiting);
     answer_json(head, "leader", leads < 0 ? "null" : leads ? "true" : "false");
@@ -331,44 +388,54 @@ write_commands(struct facts *f, struct buf *to, struct buf *head)
 // --- all of it --------------------------------------------------------------------------------
 
 static void
-read_clock(struct facts *f, struct redis **redis)
+read_clock(struct facts *f)
 {
     uint64_t seconds;
+    struct redis *r = connection(f, NULL);
+    const struct redis_reply *now = r ? cli_ask(r, &f->err, "TIME") : NULL;
 
-    if (*redis && ((*redis)->dead || redis_peer_closed(*redis))) {
-        redis_close(*redis);
-        *redis = NULL;
-    }
-    if (!*redis)
-        *redis = cli_redis(f->inspect->cli, &f->err);
-    f->redis = *redis;
-    const struct redis_reply *now = f->redis ? cli_ask(f->redis, &f->err, "TIME") : NULL;
+    f->now_us = 0;
     if (text_number(&seconds, redis_value(redis_reply_at(now, 0)).text, INT32_MAX))
         f->now_us = (int64_t)seconds * 1000000;
+}
+
+static void
+show(struct inspect *i, struct buf *shown, struct buf *fresh)
+{
+    struct buf old;
+
+    answer_end(fresh);
+    pthread_mutex_lock(&i->lock);
+    old = *shown;
+    *shown = *fresh;
+    pthread_mutex_unlock(&i->lock);
+    buf_release(&old);
 }
 
 void
 facts_write(struct inspect *i)
 {
-    static struct redis *redis; // of the main thread
-    struct facts f = {.inspect = i};
-    struct buf pages[3], *shown[3] = {&i->head, &i->hooks, &i->commands};
+    static struct facts f; // of the main thread
+    struct buf head, hooks, commands;
 
-    for (size_t n = 0; n < 3; n++)
-        buf_init(&pages[n], INSPECT_BYTES);
-    read_clock(&f, &redis);
-    write_head(&f, &pages[0]);
-    write_hooks(&f, &pages[1]);
-    write_commands(&f, &pages[2], &pages[0]);
-    for (size_t n = 0; n < 3; n++)
-        answer_end(&pages[n]);
-    pthread_mutex_lock(&i->lock);
-    for (size_t n = 0; n < 3; n++) {
-        struct buf old = *shown[n];
-        *shown[n] = pages[n];
-        pages[n] = old;
+    if (!f.inspect) {
+        f = (struct facts){.inspect = i, .tags = i->tags};
+        tags_of_namespace(&f.of_namespace, i->cli);
+        buf_init(&f.in_head, 1024);
     }
-    pthread_mutex_unlock(&i->lock);
-    for (size_t n = 0; n < 3; n++)
-        buf_release(&pages[n]);
+    f.away = false;
+    f.err = (struct err){0};
+    read_clock(&f);
+    if (f.rounds++ % SLOW == 0) {
+        buf_clear(&f.in_head);
+        buf_init(&hooks, INSPECT_BYTES);
+        buf_init(&commands, INSPECT_BYTES);
+        write_hooks(&f, &hooks);
+        write_commands(&f, &commands);
+        show(i, &i->hooks, &hooks);
+        show(i, &i->commands, &commands);
+    }
+    buf_init(&head, INSPECT_BYTES);
+    write_head(&f, &head);
+    show(i, &i->head, &head);
 }

@@ -86,67 +86,14 @@ reply_file(struct http_request *r)
     reply_error(r, 404, "there is no such path");
 }
 
-// --- parameters -------------------------------------------------------------------------------
-
-static size_t
-decode(char *to, size_t size, struct span s)
-{
-    size_t len = 0;
-
-    for (size_t i = 0; i < s.len && len < size; i++) {
-        char c = s.at[i] == '+' ? ' ' : s.at[i];
-        if (c == '%' && text_unhex(&c, 1, span_to(span_from(s, i + 1), 2)))
-            i += 2;
-        to[len++] = c;
-    }
-    return len;
-}
-
-const char *
-inspect_parameter(const struct http_request *r, const char *name, char *to, size_t size)
-{
-    struct span rest = r->query;
-
-    to[0] = '\0';
-    while (rest.len > 0) {
-        struct span value = span_cut(&rest, '&'), key = span_cut(&value, '=');
-        if (!span_is(key, name))
-            continue;
-        size_t len = decode(to, size, value);
-        if (len == size || memchr(to, '\0', len))
-            return NULL;
-        to[len] = '\0';
-        break;
-    }
-    return to;
-}
-
-int
-inspect_find_key(const struct inspect *i, const char *key)
-{
-    for (size_t k = 0; key && k <= i->keys_len; k++)
-        if (strcmp(i->keys[k].key, key) == 0)
-            return (int)k;
-    return -1;
-}
-
-bool
-inspect_is_entry(struct span id)
-{
-    struct span sequence = id, ms = span_cut(&sequence, '-');
-    uint64_t n;
-
-    return id.len < COMMANDS_ENTRY && text_number(&n, ms, UINT64_MAX) &&
-           text_number(&n, sequence, UINT64_MAX);
-}
-
 // --- who may ask ------------------------------------------------------------------------------
 
 static bool
 has_token(const struct inspect *i, const struct http_request *r)
 {
     size_t count;
-    struct span given = http_find_header(r, "Authorization", &count), bearer = SPAN("Bearer ");
+    struct span given = http_find_header(r, "Authorization", &count),
+                bearer = SPAN("Bearer ");
     struct span token = span_from(given, bearer.len);
 
     return count == 1 && span_starts(given, bearer) && token.len == SECRET_TOKEN &&
@@ -157,7 +104,8 @@ has_token(const struct inspect *i, const struct http_request *r)
 static bool
 is_from_page(const struct http_request *r)
 {
-    struct span host = span_trim(http_find_header(r, "Host", NULL)), scheme = SPAN("http://");
+    struct span host = span_trim(http_find_header(r, "Host", NULL)),
+                scheme = SPAN("http://");
     size_t count;
     struct span origin = http_find_header(r, "Origin", &count);
 
@@ -242,8 +190,9 @@ handle(struct http_request *r, void *context)
     else if (!span_starts(r->path, SPAN("/api/")))
         reply_file(r);
     else if (!has_token(i, r))
-        reply_error(r, 401, "the token is missing or another run's: open the address that "
-                            "acrelay inspect printed");
+        reply_error(r, 401,
+                    "the token is missing or another run's: open the address that "
+                    "acrelay inspect printed");
     else if (posts && !is_from_page(r))
         reply_error(r, 403, "a write needs this page's Origin, and X-Acrelay: 1");
     else

@@ -10,7 +10,13 @@
 #include <ctype.h>
 #include <stdlib.h>
 
-enum { TOKEN_MIN = SECRET_TOKEN, PHONE_MIN = 7, PHONE_MAX = 15, PHONE_TEXT = 40, WORD_MAX = 64 };
+enum {
+    TOKEN_MIN = SECRET_TOKEN,
+    PHONE_MIN = 7,
+    PHONE_MAX = 15,
+    PHONE_TEXT = 40,
+    WORD_MAX = 64
+};
 
 // --- by the key -------------------------------------------------------------------------------
 
@@ -29,14 +35,15 @@ is_listed(const char *word, const char *const *list, bool inside)
 static enum level
 level_of_word(const char *word)
 {
-    static const char *const inside[] = {
-        "email",  "phone",  "mobile",  "mobil",  "telefon",  "fax",      "address", "adress",
-        "street", "postal", "zipcode", "postcode", "whatsapp", "latitude", "longitude", NULL};
-    static const char *const whole[] = {"mail", "tel", "cell", "ip", "ip4", "ip6", "city", "town",
-                                        "zip", "sendercity", "senderzip", "senderaddr1",
-                                        "senderaddr2", NULL};
-    static const char *const custom[] = {"field", "fields", "fieldvalue", "fieldvalues",
-                                         "customfields", "value", NULL};
+    static const char *const inside[] = {"email",    "phone",    "mobile",    "mobil",
+                                         "telefon",  "fax",      "address",   "adress",
+                                         "street",   "postal",   "zipcode",   "postcode",
+                                         "whatsapp", "latitude", "longitude", NULL};
+    static const char *const whole[] = {
+        "mail", "tel", "cell",       "ip",        "ip4",         "ip6",         "city",
+        "town", "zip", "sendercity", "senderzip", "senderaddr1", "senderaddr2", NULL};
+    static const char *const custom[] = {
+        "field", "fields", "fieldvalue", "fieldvalues", "customfields", "value", NULL};
 
     return is_listed(word, inside, true) || is_listed(word, whole, false) ? PERSONAL
            : is_listed(word, custom, false)                               ? CUSTOM
@@ -71,13 +78,15 @@ level_of(struct span key)
 static size_t
 at_sign(struct span s)
 {
-    static const char *const forms[] = {"@",      "%40",     "%2540",  "\\u0040",      "&#64;",
-                                        "&#x40;", "&commat;", "\xef\xbc\xa0", "\xef\xb9\xab"};
+    static const char *const forms[] = {"@",        "%40",          "%2540",
+                                        "\\u0040",  "&#64;",        "&#x40;",
+                                        "&commat;", "\xef\xbc\xa0", "\xef\xb9\xab"};
 
     if (!strchr("@%\\&\xef", s.at[0]))
         return 0;
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
-        if (s.len >= strlen(forms[i]) && strncasecmp(s.at, forms[i], strlen(forms[i])) == 0)
+        if (s.len >= strlen(forms[i]) &&
+            strncasecmp(s.at, forms[i], strlen(forms[i])) == 0)
             return strlen(forms[i]);
     return 0;
 }
@@ -130,8 +139,8 @@ token_at(struct span s)
 static bool
 is_date(struct span s)
 {
-    static const char *const shapes[] = {"dddd-dd-dd", "dddd/dd/dd", "dd.dd.dddd", "dd/dd/dddd",
-                                         "dd-dd-dddd"};
+    static const char *const shapes[] = {"dddd-dd-dd", "dddd/dd/dd", "dd.dd.dddd",
+                                         "dd/dd/dddd", "dd-dd-dddd"};
 
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         size_t n = 0;
@@ -170,7 +179,8 @@ found_at(struct span s, bool in_word, bool reveals)
 {
     size_t len = in_word ? 0 : token_at(s);
 
-    if (len > 0 || reveals || in_word || !(isdigit((unsigned char)s.at[0]) || strchr("+(", s.at[0])))
+    if (len > 0 || reveals || in_word ||
+        !(isdigit((unsigned char)s.at[0]) || strchr("+(", s.at[0])))
         return len;
     return phone_at(s);
 }
@@ -298,7 +308,8 @@ value_end(struct span s)
 
 // A string, number or word; a name if a colon follows, which then sets the level of its value.
 static void
-mask_scalar(struct buf *to, struct span written, bool is_name, enum level *level, bool reveals)
+mask_scalar(struct buf *to, struct span written, bool is_name, enum level *level,
+            bool reveals)
 {
     struct buf masked;
     char *memory = NULL;
@@ -323,7 +334,8 @@ mask_scalar(struct buf *to, struct span written, bool is_name, enum level *level
 static void
 mask_compact(struct buf *to, struct span s, bool reveals)
 {
-    enum level of[JSON_DEPTH_MAX + 2] = {PLAIN}, level = PLAIN; // of containers; of what comes
+    enum level of[JSON_DEPTH_MAX + 2] = {PLAIN},
+                                   level = PLAIN; // of containers; of what comes
     int depth = 0;
 
     for (size_t i = 0, len; i < s.len; i += len) {
@@ -359,20 +371,6 @@ mask_object(struct buf *to, struct span object, bool reveals)
 
 // --- forms ------------------------------------------------------------------------------------
 
-static size_t
-unescape_form(char *to, struct span s)
-{
-    size_t len = 0;
-
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.at[i] == '+' ? ' ' : s.at[i];
-        if (c == '%' && text_unhex(&c, 1, span_to(span_from(s, i + 1), 2)))
-            i += 2;
-        to[len++] = c;
-    }
-    return len;
-}
-
 static void
 add_escaped(struct buf *to, struct span s)
 {
@@ -385,11 +383,11 @@ add_escaped(struct buf *to, struct span s)
 
 // One side of a pair: as it was sent if nothing in it is masked.
 static void
-mask_side(struct buf *to, struct buf *masked, struct span sent, enum level *level, bool is_key,
-          bool reveals)
+mask_side(struct buf *to, struct buf *masked, struct span sent, enum level *level,
+          bool is_key, bool reveals)
 {
     char *memory = memory_get(sent.len + 1);
-    struct span text = span_make(memory, unescape_form(memory, sent));
+    struct span text = span_make(memory, form_decode(memory, sent));
 
     buf_init(masked, INSPECT_BYTES);
     if (is_key) {

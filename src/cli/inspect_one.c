@@ -18,7 +18,7 @@ enum {
 
 struct one {
     struct inspect *inspect;
-    struct redis *redis;
+    struct tags tags;
     bool reveals;
     char ce_id[EVENT_ID_TEXT + 1];
     uint64_t sequence;
@@ -66,10 +66,10 @@ read_journal(struct one *o)
 static bool
 read_entry(struct one *o)
 {
+    const struct inspect_key *key = &o->inspect->keys[o->key < 0 ? 0 : o->key];
+    struct redis *r = o->key < 0 ? NULL : tags_redis(&o->tags, key->tag, &o->err);
     const struct redis_reply *reply =
-        o->key < 0 ? NULL
-                   : cli_ask(o->redis, &o->err, "XRANGE", o->inspect->keys[o->key].key,
-                             o->entry, o->entry);
+        r ? cli_ask(r, &o->err, "XRANGE", key->key, o->entry, o->entry) : NULL;
 
     o->fields = redis_reply_at(redis_reply_at(reply, 0), 1);
     if (span_is(cli_field(o->fields, "ce_id"), o->ce_id))
@@ -125,18 +125,19 @@ static bool
 search_key(struct one *o, int k, int64_t end_ms)
 {
     const char *key = o->inspect->keys[k].key;
+    struct redis *r = tags_redis(&o->tags, o->inspect->keys[k].tag, &o->err);
     int64_t low, high, middle;
-    char from[24], to[24];
+    char from[24];
 
-    if (!read_id_ms(cli_ask(o->redis, &o->err, "XRANGE", key, "-", "+", "COUNT", "1"), &low) ||
-        !read_id_ms(cli_ask(o->redis, &o->err, "XREVRANGE", key, "+", "-", "COUNT", "1"),
-                    &high))
+    if (!r ||
+        !read_id_ms(cli_ask(r, &o->err, "XRANGE", key, "-", "+", "COUNT", "1"), &low) ||
+        !read_id_ms(cli_ask(r, &o->err, "XREVRANGE", key, "+", "-", "COUNT", "1"), &high))
         return false;
     while (low < high && clock_mono_ms() < end_ms) {
         middle = low + (high - low) / 2;
         snprintf(from, sizeof from, "%lld", (long long)middle);
         const struct redis_reply *reply =
-            cli_ask(o->redis, &o->err, "XRANGE", key, from, "+", "COUNT", "1");
+            cli_ask(r, &o->err, "XRANGE", key, from, "+", "COUNT", "1");
         if (!reply)
             return false;
         if (compare(o, redis_reply_at(redis_reply_at(reply, 0), 1)) < 0)
@@ -144,11 +145,10 @@ search_key(struct one *o, int k, int64_t end_ms)
         else
             high = middle;
     }
-    // Those of the millisecond before may begin with a lower one.
+    // It may be in the millisecond before, after a lower one: a batch has at most 256.
     snprintf(from, sizeof from, "%lld", (long long)(low > 0 ? low - 1 : 0));
-    snprintf(to, sizeof to, "%lld", (long long)low);
     return take_among(o, k,
-                      cli_ask(o->redis, &o->err, "XRANGE", key, from, to, "COUNT", "600"));
+                      cli_ask(r, &o->err, "XRANGE", key, from, "+", "COUNT", "300"));
 }
 
 static void
@@ -156,19 +156,21 @@ find_entry(struct one *o)
 {
     int64_t end_ms = clock_mono_ms() + FIND_MS;
 
-    o->redis = cli_redis(o->inspect->cli, &o->err);
-    if (!o->redis || read_entry(o))
+    o->tags = o->inspect->tags;
+    if (read_entry(o))
         return;
     o->key = window_find(o->inspect->window, span_of(o->ce_id), o->entry);
     bool found = read_entry(o);
-    for (size_t k = 0; k < o->inspect->keys_len && !found && !o->redis->dead; k++)
+    for (size_t k = 0; k < o->inspect->keys_len && !found && clock_mono_ms() < end_ms;
+         k++)
         found = search_key(o, (int)k, end_ms) && read_entry(o);
     if (!found && !o->err.text[0])
-        err_set(&o->err, ERR_INPUT,
-                clock_mono_ms() < end_ms
-                    ? "no stream has it (any more): dropped as a duplicate, trimmed, or not "
-                      "published yet"
-                    : "it was not found in time");
+        err_set(
+            &o->err, ERR_INPUT,
+            clock_mono_ms() < end_ms
+                ? "no stream has it (any more): dropped as a duplicate, trimmed, or not "
+                  "published yet"
+                : "it was not found in time");
     o->key = found ? o->key : -1;
 }
 
@@ -186,8 +188,9 @@ use_entry_bytes(struct one *o)
 {
     if (o->from || !o->fields)
         return;
-    o->delivery.hook = is_dead(o) ? cli_field(o->fields, "hook")
-                                  : inspect_last_part(cli_field(o->fields, "ce_source"), '/');
+    o->delivery.hook = is_dead(o)
+                           ? cli_field(o->fields, "hook")
+                           : inspect_last_part(cli_field(o->fields, "ce_source"), '/');
     o->delivery.query = cli_field(o->fields, "query");
     o->delivery.body = cli_field(o->fields, "raw");
     o->delivery.type = is_dead(o) ? cli_field(o->fields, "content-type") : SPAN("");
@@ -235,9 +238,10 @@ add_raw(const struct one *o, struct buf *to)
     answer_open(to, "raw", '{');
     answer_word(to, "from", o->from);
     answer_text(to, "why",
-                span_of(shown     ? ""
-                        : o->from ? "larger than 256 KiB: acrelay journal dump --raw shows it"
-                                  : o->journal_err.text));
+                span_of(shown ? ""
+                        : o->from
+                            ? "larger than 256 KiB: acrelay journal dump --raw shows it"
+                            : o->journal_err.text));
     answer_json(to, "bytes", o->from ? "%zu" : "null", d->body.len);
     answer_masked(to, "content_type", d->type, o->reveals);
     answer_masked(to, "encoding", d->encoding, o->reveals);
@@ -269,7 +273,8 @@ add_event(const struct one *o, struct buf *to)
 {
     struct span data = cli_field(o->fields, "data");
     struct buf event;
-    const char *why = data.len > SHOWN_MAX ? "larger than 256 KiB: acrelay tail shows it" : "";
+    const char *why =
+        data.len > SHOWN_MAX ? "larger than 256 KiB: acrelay tail shows it" : "";
 
     buf_init(&event, INSPECT_BYTES);
     bool shown = data.len > 0 && !why[0] && mask_object(&event, data, o->reveals);
@@ -313,7 +318,8 @@ add_entry(const struct one *o, struct buf *to)
             text_quote(text, sizeof text, name);
             if (is_id(name))
                 answer_text(to, text, span_to(value, 128));
-            else if (!span_is(name, "data") && !span_is(name, "raw") && !span_is(name, "query"))
+            else if (!span_is(name, "data") && !span_is(name, "raw") &&
+                     !span_is(name, "query"))
                 answer_masked(to, text, value, o->reveals);
         }
         answer_close(to, '}');
@@ -342,17 +348,23 @@ is_read(const char *entry, struct span last)
 
 // A group, once its name is copied. Read and not pending is acknowledged.
 static void
-add_group(struct one *o, struct buf *to, const char *key, const char *name, bool read)
+add_group(struct one *o, struct buf *to, const char *name, bool read)
 {
-    struct err err;
+    const struct inspect_key *key = &o->inspect->keys[o->key];
+    struct redis *r = read ? tags_redis(&o->tags, key->tag, &o->err) : NULL;
     const struct redis_reply *pending =
-        read ? cli_ask(o->redis, &err, "XPENDING", key, name, o->entry, o->entry, "1") : NULL;
+        r ? cli_ask(r, &o->err, "XPENDING", key->key, name, o->entry, o->entry, "1")
+          : NULL;
     const struct redis_reply *row = redis_reply_at(pending, 0);
 
     answer_open(to, NULL, '{');
     answer_text(to, "name", span_of(name));
     answer_json(to, "read", read ? "true" : "false");
-    answer_json(to, "acknowledged", !read ? "false" : !pending ? "null" : row ? "false" : "true");
+    answer_json(to, "acknowledged",
+                !read      ? "false"
+                : !pending ? "null"
+                : row      ? "false"
+                           : "true");
     if (row) {
         answer_text(to, "consumer", redis_value(redis_reply_at(row, 1)).text);
         answer_json(to, "idle_ms", "%lld",
@@ -366,9 +378,10 @@ add_group(struct one *o, struct buf *to, const char *key, const char *name, bool
 static void
 add_groups(struct one *o, struct buf *to)
 {
-    const char *key = o->key < 0 ? "" : o->inspect->keys[o->key].key;
+    const struct inspect_key *key = &o->inspect->keys[o->key < 0 ? 0 : o->key];
+    struct redis *r = o->fields ? tags_redis(&o->tags, key->tag, &o->err) : NULL;
     const struct redis_reply *all =
-        o->fields ? cli_ask(o->redis, &o->err, "XINFO", "GROUPS", key) : NULL;
+        r ? cli_ask(r, &o->err, "XINFO", "GROUPS", key->key) : NULL;
     size_t len = redis_value(all).len < GROUPS_MAX ? redis_value(all).len : GROUPS_MAX;
     char(*names)[GROUP_NAME] = memory_get(GROUPS_MAX * sizeof *names);
     bool read[GROUPS_MAX];
@@ -381,7 +394,7 @@ add_groups(struct one *o, struct buf *to)
     }
     answer_open(to, "groups", '[');
     for (size_t i = 0; i < len; i++)
-        add_group(o, to, key, names[i], read[i]);
+        add_group(o, to, names[i], read[i]);
     answer_close(to, ']');
     free(names);
 }
@@ -467,7 +480,7 @@ one_page(struct inspect *i, const struct http_request *r, struct buf *to, struct
         err_set(err, ERR_INPUT, "ce_id must be 32 hex digits, a dash, and 20 digits");
     }
     cursor_close(o->cursor);
-    redis_close(o->redis);
+    tags_close(&o->tags);
     free(o);
     return code;
 }

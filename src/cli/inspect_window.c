@@ -36,7 +36,8 @@ struct row {
 
 struct window {
     struct inspect *inspect;
-    struct redis *redis;
+    struct tags tags;
+    bool filled[TAGS_MAX];                   // what was there already has been read
     char last[INSPECT_KEYS][COMMANDS_ENTRY]; // read of each key; "": nothing yet
     pthread_mutex_t lock;                    // for what follows
     struct row rows[INSPECT_WINDOW];         // row n is at n % INSPECT_WINDOW
@@ -76,33 +77,35 @@ add_cell(struct buf *to, struct buf *masked, struct span s, bool mask, size_t ma
     buf_add_byte(to, '\0');
 }
 
-static void
-make_row(struct row *row, bool dead, struct span entry,
-         const struct redis_reply *fields)
+static struct row
+make_row(const struct window *w, size_t k, const struct redis_reply *entry)
 {
-    struct span cells[CELLS], data = cli_field(fields, "data");
+    const struct redis_reply *fields = redis_reply_at(entry, 1);
+    bool dead = w->inspect->keys[k].kind == INSPECT_DEAD;
+    struct span cells[CELLS], data = cli_field(fields, dead ? "raw" : "data");
+    struct row row = {.key = k, .bytes = data.len};
     size_t at[CELLS + 1];
     struct buf texts, masked;
 
     buf_init(&texts, 1 << 16);
     buf_init(&masked, 1 << 16);
-    read_cells(cells, dead, entry, fields);
+    read_cells(cells, dead, redis_value(redis_reply_at(entry, 0)).text, fields);
     for (size_t i = 0; i < CELLS; i++) {
         at[i] = texts.len;
         add_cell(&texts, &masked, cells[i], i > RECEIVED, CELL_MAX);
     }
     at[CELLS] = texts.len;
-    add_cell(&texts, &masked, data, false, SEARCH_MAX);
+    add_cell(&texts, &masked, dead ? SPAN("") : data, false, SEARCH_MAX);
     char *memory = memory_copy(buf_span(&texts));
     for (size_t i = 0; i < CELLS; i++)
-        row->cells[i] = memory + at[i];
-    row->search = memory + at[CELLS];
-    row->bytes = dead ? cli_field(fields, "raw").len : data.len;
-    row->ms = strtoll(row->cells[ENTRY], NULL, 10);
-    row->repeat = span_is(cli_field(fields, "ce_repeat"), "1");
-    row->replay = cli_field(fields, "ce_replay").len > 0;
+        row.cells[i] = memory + at[i];
+    row.search = memory + at[CELLS];
+    row.ms = strtoll(row.cells[ENTRY], NULL, 10);
+    row.repeat = span_is(cli_field(fields, "ce_repeat"), "1");
+    row.replay = cli_field(fields, "ce_replay").len > 0;
     buf_release(&texts);
     buf_release(&masked);
+    return row;
 }
 
 static struct row *
@@ -138,38 +141,68 @@ push(struct window *w, const struct row *row)
 
 struct filling {
     struct row *rows;
-    size_t len;
+    size_t len, cap;
 };
+
+static void
+add_filling(struct filling *f, const struct row *row)
+{
+    if (f->len == f->cap) {
+        f->cap = f->cap ? 2 * f->cap : PAGE;
+        f->rows = memory_grow(f->rows, f->cap * sizeof *f->rows);
+    }
+    f->rows[f->len++] = *row;
+}
 
 // Newest first, a page at a time, up to `max`. 1: there are older ones.
 static int
-fill_key(struct window *w, size_t k, struct filling *f, size_t max, int64_t end_ms,
-         struct err *err)
+fill_key(struct window *w, struct redis *r, size_t k, struct filling *f, struct err *err)
 {
     const struct inspect_key *key = &w->inspect->keys[k];
+    size_t max = 2 * INSPECT_WINDOW / w->inspect->keys_len + PAGE;
     char from[COMMANDS_ENTRY + 1] = "+", count_text[16];
+    int64_t end_ms = clock_mono_ms() + FILL_MS;
 
     snprintf(count_text, sizeof count_text, "%d", PAGE);
     for (size_t n = PAGE, got = 0; n == PAGE; got += n) {
         if (got >= max || clock_mono_ms() > end_ms)
             return 1;
         const struct redis_reply *reply =
-            cli_ask(w->redis, err, "XREVRANGE", key->key, from, "-", "COUNT", count_text);
+            cli_ask(r, err, "XREVRANGE", key->key, from, "-", "COUNT", count_text);
         if (!reply)
             return -1;
         n = redis_value(reply).len;
         for (size_t i = 0; i < n; i++) {
-            const struct redis_reply *entry = redis_reply_at(reply, i);
-            struct row row = {.key = k};
-            make_row(&row, key->kind == INSPECT_DEAD, redis_value(redis_reply_at(entry, 0)).text,
-                     redis_reply_at(entry, 1));
+            struct row row = make_row(w, k, redis_reply_at(reply, i));
             if (!w->last[k][0])
                 snprintf(w->last[k], COMMANDS_ENTRY, "%s", row.cells[ENTRY]);
             snprintf(from, sizeof from, "(%s", row.cells[ENTRY]);
-            f->rows[f->len++] = row;
+            add_filling(f, &row);
         }
     }
     return 0;
+}
+
+// What is there already of one tag. Where it fails, all of it is read again.
+static void
+fill_tag(struct window *w, size_t tag, struct filling *f, struct err *err)
+{
+    const struct inspect *i = w->inspect;
+    struct redis *r = tags_redis(&w->tags, tag, err);
+    size_t before = f->len;
+    int older = r ? 0 : -1;
+
+    for (size_t k = 0; k < i->keys_len && older >= 0; k++) {
+        if (i->keys[k].tag != tag)
+            continue;
+        w->last[k][0] = '\0';
+        older = fill_key(w, r, k, f, err);
+        if (older > 0 && f->rows[f->len - 1].ms / 1000 >= w->known_s)
+            w->known_s = f->rows[f->len - 1].ms / 1000 + 1;
+    }
+    w->filled[tag] = older >= 0;
+    while (older < 0 && f->len > before)
+        free(f->rows[--f->len].cells[0]);
 }
 
 static int
@@ -181,31 +214,20 @@ compare_rows(const void *a, const void *b)
                           : strcmp(x->cells[ENTRY], y->cells[ENTRY]);
 }
 
-// What is there already, of all keys in one order.
-static int
+// All tags that were not read before, in one order.
+static void
 fill(struct window *w, struct err *err)
 {
-    size_t keys = w->inspect->keys_len, max = 2 * INSPECT_WINDOW / keys + PAGE;
-    struct filling f = {.rows = memory_get(keys * (max + PAGE) * sizeof *f.rows)};
-    int64_t end_ms = clock_mono_ms() + FILL_MS;
-    int older = 0;
+    struct filling f = {0};
 
-    for (size_t k = 0; k < keys && older >= 0; k++) {
-        size_t from = f.len;
-        older = fill_key(w, k, &f, max, end_ms, err);
-        if (older > 0 && f.len > from && f.rows[f.len - 1].ms / 1000 >= w->known_s)
-            w->known_s = f.rows[f.len - 1].ms / 1000 + 1;
-    }
-    qsort(f.rows, f.len, sizeof *f.rows, compare_rows);
+    for (size_t t = 0; t < w->tags.len; t++)
+        if (!w->filled[t])
+            fill_tag(w, t, &f, err);
+    if (f.len > 0)
+        qsort(f.rows, f.len, sizeof *f.rows, compare_rows);
     for (size_t i = 0; i < f.len; i++)
-        if (older < 0)
-            free(f.rows[i].cells[0]);
-        else
-            push(w, &f.rows[i]);
+        push(w, &f.rows[i]);
     free(f.rows);
-    if (older < 0)
-        memset(w->last, 0, sizeof w->last);
-    return older < 0 ? -1 : 0;
 }
 
 static size_t
@@ -218,58 +240,37 @@ take_stream(struct window *w, const struct redis_reply *stream)
     while (k < w->inspect->keys_len && !span_is(name, w->inspect->keys[k].key))
         k++;
     for (size_t i = 0; i < n && k < w->inspect->keys_len; i++) {
-        const struct redis_reply *entry = redis_reply_at(entries, i);
-        struct row row = {.key = k};
-        make_row(&row, w->inspect->keys[k].kind == INSPECT_DEAD,
-                 redis_value(redis_reply_at(entry, 0)).text,
-                 redis_reply_at(entry, 1));
+        struct row row = make_row(w, k, redis_reply_at(entries, i));
         snprintf(w->last[k], COMMANDS_ENTRY, "%s", row.cells[ENTRY]);
         push(w, &row);
     }
     return n;
 }
 
-// Reads what is new in the keys of one tag, which share a slot; how many, or -1.
-static int
-read_tag(struct window *w, size_t from, size_t to, struct err *err)
+// Reads what is new in the keys of one tag, which share a slot; how many there were.
+static size_t
+read_tag(struct window *w, size_t tag, struct err *err)
 {
+    const struct inspect *i = w->inspect;
     struct span args[4 + 2 * INSPECT_KEYS] = {SPAN("XREAD"), SPAN("COUNT"), SPAN("100"),
                                               SPAN("STREAMS")};
-    size_t n = to - from, got = 0;
+    size_t first = 0, n = 0, got = 0;
+    struct redis *r = tags_redis(&w->tags, tag, err);
 
+    while (first < i->keys_len && i->keys[first].tag != tag)
+        first++;
+    while (first + n < i->keys_len && i->keys[first + n].tag == tag)
+        n++;
     for (size_t k = 0; k < n; k++) {
-        const char *last = w->last[from + k];
-        args[4 + k] = span_of(w->inspect->keys[from + k].key);
+        const char *last = w->last[first + k];
+        args[4 + k] = span_of(i->keys[first + k].key);
         args[4 + n + k] = span_of(last[0] ? last : "0");
     }
     const struct redis_reply *reply =
-        cli_reply(redis_command(w->redis, args, 4 + 2 * n, err), err);
-    for (size_t i = 0; i < redis_value(reply).len; i++)
-        got += take_stream(w, redis_reply_at(reply, i));
-    return reply ? (int)got : -1;
-}
-
-static int
-read_all(struct window *w, struct err *err)
-{
-    const struct inspect *i = w->inspect;
-    int got = 0, more = 0;
-
-    for (size_t from = 0, to; from < i->keys_len && more >= 0; from = to) {
-        for (to = from; to < i->keys_len && i->keys[to].tag == i->keys[from].tag;)
-            to++;
-        more = read_tag(w, from, to, err);
-        got += more;
-    }
-    return more < 0 ? -1 : got;
-}
-
-static void
-set_error(struct window *w, const struct err *err)
-{
-    pthread_mutex_lock(&w->lock);
-    w->err = *err;
-    pthread_mutex_unlock(&w->lock);
+        r && n > 0 ? cli_reply(redis_command(r, args, 4 + 2 * n, err), err) : NULL;
+    for (size_t k = 0; k < redis_value(reply).len; k++)
+        got += take_stream(w, redis_reply_at(reply, k));
+    return got;
 }
 
 static void *
@@ -277,19 +278,17 @@ run(void *window)
 {
     struct window *w = window;
 
-    for (bool filled = false;;) {
+    for (;;) {
         struct err err = {0};
-        if (!w->redis)
-            w->redis = cli_redis(w->inspect->cli, &err);
-        int got = !w->redis ? -1 : filled ? read_all(w, &err) : fill(w, &err);
-        filled |= got >= 0;
-        set_error(w, &err);
-        if (got < 0) {
-            redis_close(w->redis);
-            w->redis = NULL;
-        }
-        if (got <= 0)
-            clock_sleep_ms(got < 0 ? RETRY_MS : POLL_MS);
+        size_t got = 0;
+        fill(w, &err);
+        for (size_t t = 0; t < w->tags.len; t++)
+            got += w->filled[t] ? read_tag(w, t, &err) : 0;
+        pthread_mutex_lock(&w->lock);
+        w->err = err;
+        pthread_mutex_unlock(&w->lock);
+        if (got == 0)
+            clock_sleep_ms(err.text[0] ? RETRY_MS : POLL_MS);
     }
     return NULL;
 }
@@ -301,7 +300,9 @@ window_start(struct inspect *i, struct err *err)
     pthread_t thread;
 
     memset(w, 0, sizeof *w);
-    *w = (struct window){.inspect = i, .first = 1, .next = 1};
+    w->inspect = i;
+    w->tags = i->tags;
+    w->first = w->next = 1;
     pthread_mutex_init(&w->lock, NULL);
     return thread_start(&thread, "inspect", run, w, err) < 0 ? NULL : w;
 }
@@ -310,7 +311,8 @@ window_start(struct inspect *i, struct err *err)
 
 struct query {
     uint64_t after, before, limit;
-    char type[CELL_MAX * 4], hook[CELL_MAX * 4], subject[CELL_MAX * 4], text[256], stream[64];
+    char type[CELL_MAX * 4], hook[CELL_MAX * 4], subject[CELL_MAX * 4], text[256],
+        stream[64];
 };
 
 static bool
@@ -411,7 +413,8 @@ add_numbers(const struct window *w, struct buf *to)
 }
 
 int
-window_list(struct inspect *i, const struct http_request *r, struct buf *to, struct err *err)
+window_list(struct inspect *i, const struct http_request *r, struct buf *to,
+            struct err *err)
 {
     struct window *w = i->window;
     struct query *q = memory_get(sizeof *q);
@@ -427,8 +430,8 @@ window_list(struct inspect *i, const struct http_request *r, struct buf *to, str
         pthread_mutex_unlock(&w->lock);
         answer_end(to);
     } else {
-        err_set(err, ERR_INPUT, "a parameter is too long, or no number; limit is at most %d",
-                LIMIT_MAX);
+        err_set(err, ERR_INPUT,
+                "a parameter is too long, or no number; limit is at most %d", LIMIT_MAX);
     }
     free(q);
     return ok ? 200 : 400;
