@@ -28,7 +28,7 @@ ALL_CFLAGS  = -std=c17 -D_GNU_SOURCE -DACRELAY_VERSION='"$(VERSION)"' -iquote sr
               $(WARN) $(CFLAGS) $(HARDEN) $(SAN_$(SAN)) -pthread
 ALL_LDFLAGS = $(LDFLAGS) $(SAN_$(SAN)) -pie -pthread -Wl,--as-needed -Wl,-z,relro,-z,now
 # each foreign library is used by one file of src/edge (cJSON by *_json.c files)
-LIBS := -lcivetweb -lcjson -lhiredis -lcurl -lyaml -lcrypto
+LIBS := -lcivetweb -lcjson -lhiredis -lcurl -lyaml -lssl -lcrypto
 
 # --- floors: an archive each; a floor may include only what stands left of it -----------
 FLOORS   := base program event journal edge hook command config relay receiver worker cli

@@ -32,7 +32,7 @@ FOREIGN = {
     "hiredis/": r"src/edge/redis\.c",
     "curl/": r"src/edge/http_client\.c",
     "yaml.h": r"src/edge/yaml\.c",
-    "openssl/": r"src/edge/digest\.c",
+    "openssl/": r"src/edge/(digest|tls)\.c",
     "cjson/": r"src/.*_json\.c",
 }
 FILE_LINES_MAX = 500

@@ -6,7 +6,7 @@ set -eu
 
 build='gcc:compiler make:build pkg-config:build libc6-dev:build libcivetweb-dev:HTTP-server
 libcjson-dev:JSON libhiredis-dev:Redis-client libcurl4-openssl-dev:API-client
-libyaml-dev:configuration libssl-dev:HMAC-and-SHA-256 tzdata:time-zones'
+libyaml-dev:configuration libssl-dev:HMAC-and-TLS tzdata:time-zones'
 run='redis-server:streams curl:posting-by-hand openssl:hook-tokens-by-hand'
 deb='dpkg-dev:package'
 tests='clang:second-compiler-and-fuzzing libclang-rt-dev:sanitizers clang-format-19:formatting

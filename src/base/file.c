@@ -202,8 +202,8 @@ check_mode(int fd, const char *path, struct err *err)
     return 0;
 }
 
-static int
-read_secret_file(const char *path, struct buf *to, struct err *err)
+int
+file_read_key(const char *path, struct buf *to, struct err *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
@@ -266,7 +266,7 @@ int
 file_read_secret(const char *path, size_t min, struct buf *to, struct err *err)
 {
     int result = strncmp(path, "env:", 4) == 0 ? read_variable(path + 4, to, err)
-                                               : read_secret_file(path, to, err);
+                                               : file_read_key(path, to, err);
 
     if (result < 0)
         return -1;

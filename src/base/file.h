@@ -20,6 +20,9 @@ int file_read(const char *path, struct buf *to, struct err *err);
 // is ERR_INPUT; a wrong mode is refused with EXIT_CODE_PERMISSION and the chmod to use.
 int file_read_secret(const char *path, size_t min, struct buf *to, struct err *err);
 
+// file_read_key is file_read_secret for a file whose bytes are taken as they are: a private key.
+int file_read_key(const char *path, struct buf *to, struct err *err);
+
 // file_replace writes content beside path, syncs, renames over path and syncs the
 // directory: after a crash the file has the old content or the new.
 int file_replace(const char *path, struct span content, struct err *err);

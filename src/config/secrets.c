@@ -167,7 +167,7 @@ explain_redis(const char *setting, struct err *err)
 }
 
 static bool
-has_tls_files(const struct redis_tls *t)
+has_tls_files(const struct tls_files *t)
 {
     return t->ca_file || t->cert_file || t->key_file || t->server_name;
 }
@@ -225,7 +225,7 @@ config_redis(const struct config *c, const char *tag, struct redis_find *find,
         options.key = key;
         options.connect_ms = options.command_ms = wait_ms;
         r = redis_find(find ? find : &once, &options, err);
-        if (!r)
+        if (!r && err->exit == EXIT_CODE_FAILURE)
             err->exit = EXIT_CODE_UNAVAILABLE;
     }
     redis_secrets_wipe(&secrets);

@@ -22,7 +22,7 @@ struct setting {
 extern const struct setting config_settings[], hook_settings[],
     service_settings[]; // ended by path NULL
 
-enum { SETTINGS_MAX = 64 }; // in one table
+enum { SETTINGS_MAX = 96 }; // in one table
 
 // A file that is being read.
 struct reading {

@@ -2,13 +2,12 @@
 // belongs to one thread. Any failure but an error reply (no answer in time, cut, not the
 // protocol) kills the connection: nothing more can be done with it than redis_close, since
 // a reply that comes late would be taken for the next one's (seen with hiredis 0.14).
-//
-// The process must ignore SIGPIPE, or the thread block it: hiredis writes with write(2).
 #ifndef ACRELAY_EDGE_REDIS_H
 #define ACRELAY_EDGE_REDIS_H
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "edge/tls.h"
 
 #include <stdint.h>
 
@@ -35,27 +34,19 @@ struct redis_url {
     int database;              // SELECTed when not 0; REDIS_CLUSTER has none other
 };
 
-// Files in PEM, read for each connection, so that a renewed certificate is taken. All may be NULL.
-struct redis_tls {
-    const char *ca_file;              // instead of the system's certificate authorities
-    const char *cert_file, *key_file; // of the client, where the server asks for one
-    const char *server_name;          // in the certificate, instead of the host
-};
-
 struct redis_options {
     struct redis_url url;
-    struct redis_tls tls; // where url.tls is set
+    struct tls_files tls; // where url.tls is set
     const char *user;     // NULL or "": the default user
     struct span password;
     const char *key; // of REDIS_CLUSTER: one of ours, whose node is meant
     const char *sentinel_user;
     struct span sentinel_password;
-    // Called with the socket once it is connected, before the first command, so that another thread
-    // can end a blocked call with shutdown(2); and -1 before redis_open closes it, when it
-    // fails after that. May be NULL.
+    // Called with each socket that a call waits on, so that another thread can end the call at any
+    // time with shutdown(2), and with -1 before redis_open closes one. May be NULL.
     void (*connected)(int fd, void *context);
     void *context;
-    int64_t connect_ms; // 0: 5000
+    int64_t connect_ms; // for name, connection and TLS together; 0: 5000
     int64_t command_ms; // of struct redis; 0: 10000
 };
 
@@ -68,26 +59,29 @@ struct redis_args {
 
 struct redis {
     bool dead; // nothing more can be done with it
-    // May be changed. A reply must be complete within that time after its command was written;
-    // a write that makes no progress for as long fails.
+    // May be changed. Within that time of redis_receive what is queued must be written and the reply
+    // complete; each further MiB that is written has as long again.
     int64_t command_ms;
     // redis.c's
-    struct redisContext *context;
+    struct transport *transport;
+    struct redisReader *reader;
     struct redisReply *reply; // the last one received
-    struct redis_args head;
-    int64_t write_ms; // of the socket
+    struct redis_args queued; // commands, not yet written
 };
 
-// redis_open connects, authenticates and selects the database. NULL with ERR_AGAIN when
-// the server cannot be reached or is full, ERR_INPUT when it refuses what we say (password,
-// right, database): the text then holds Redis's own message, never the password. A host name
-// that is not resolved within connect_ms is ERR_AGAIN too.
+// redis_open connects, authenticates and selects the database, and has an answer. NULL with
+// ERR_AGAIN when the server cannot be reached or is full, ERR_INPUT when it refuses what we say
+// (password, right, database: the text then holds Redis's own message, never the password), when its
+// certificate or ours does not count, or when one side speaks TLS and the other does not.
 struct redis *redis_open(const struct redis_options *options, struct err *err);
 void redis_close(struct redis *r); // NULL is fine
 
 // redis_peer_closed says, without waiting, whether the server has closed the connection while
 // nothing was asked (it ended, or its `timeout` for idle connections has passed).
 bool redis_peer_closed(const struct redis *r);
+
+// redis_tls_state describes the connection's TLS; false: it has none.
+bool redis_tls_state(const struct redis *r, struct tls_state *state);
 
 // A reply belongs to its connection and is valid until the next redis_receive (or
 // redis_command, redis_ask) on it.

@@ -87,7 +87,7 @@ class FakeRedis:
 
     def serve(self, client):
         stream = client.makefile("rb")
-        while line := stream.readline():
+        while (line := stream.readline())[:1] == b"*":  # or an end, or who asks whether this is TLS
             words = []
             for _ in range(int(line[1:])):
                 size = int(stream.readline()[1:])
