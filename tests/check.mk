@@ -3,7 +3,7 @@
 .PHONY: tools unit units threads live bench bench-journal bench-normal bench-backlog fuzz analyse memcheck \
     coverage reference soak soak-normal soak-malloc soak-worker soak-commands \
     test-systemd test-roots test-container \
-    kubernetes-api prism operations-table cloudevents format \
+    kubernetes-api prism axe operations-table cloudevents format \
     format-check layers
 
 TOOLS    := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c))
@@ -155,6 +155,10 @@ kubernetes-api: ## install Kubernetes' published API, for checks of the manifest
 prism: ## install the proxy that validates API requests (npm)
 	@mkdir -p build/prism
 	cd build/prism && npm install --no-audit --no-fund --silent @stoplight/prism-cli@5
+# judges the inspector's page by WCAG, beside our own checks; needs npm and a network
+axe: ## install the checker of the page's accessibility (npm)
+	@mkdir -p build/axe
+	cd build/axe && npm install --no-audit --no-fund --silent axe-core@4
 # a test installs it itself, so side by side with others, and where there may be no network
 cloudevents: ## install the CloudEvents SDK that reads entries in a test (npm)
 	@mkdir -p build/cloudevents

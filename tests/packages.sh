@@ -20,33 +20,43 @@ caddy:setup-test pebble:ACME-server git:tree-checks
 webdis:benchmark-peer wrk:load prometheus:metric-and-alert-checks nodejs:second-consumer
 node-redis:second-consumer node-qs:benchmark-peer php-cli:benchmark-peer
 iproute2:test-networks faketime:clocks-that-lie lintian:package-checks'
+# large, and not everywhere to be had: without them the tests of the page are skipped, and say so
+browser='chromium:page-in-a-browser chromium-driver:page-in-a-browser python3-selenium:page-in-a-browser'
 
 case ${1:-all} in
 run) want="$build $run" ;;
 deb) want="$build $deb" ;;
 *) want="$build $run $deb $tests" ;;
 esac
-missing=
-for item in $want; do
-    package=${item%%:*}
-    if ! dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed'; then
-        missing="$missing $package"
-        echo "missing: $package ($(echo "${item#*:}" | tr - ' '))"
+find_missing() { # LIST
+    missing=
+    for item in $1; do
+        package=${item%%:*}
+        if ! dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed'; then
+            missing="$missing $package"
+            echo "missing: $package ($(echo "${item#*:}" | tr - ' '))"
+        fi
+    done
+}
+install_missing() {
+    as_root=
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || {
+            echo "Please install as root:  apt-get install$missing" >&2
+            return 1
+        }
+        as_root=sudo
     fi
-done
-[ -n "$missing" ] || exit 0
+    echo "installing with apt-get:$missing"
+    # Services that a package would start are not wanted here: policy-rc.d says 101 for "no".
+    $as_root apt-get update -qq &&
+        $as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+            apt-get install -y -qq --no-install-recommends $missing >/dev/null
+}
 
-as_root=
-if [ "$(id -u)" != 0 ]; then
-    command -v sudo >/dev/null || {
-        echo "Please install as root:  apt-get install$missing" >&2
-        exit 1
-    }
-    as_root=sudo
-fi
-echo "installing with apt-get:$missing"
-export DEBIAN_FRONTEND=noninteractive
-# Services that a package would start are not wanted here: policy-rc.d says 101 for "no".
-$as_root apt-get update -qq
-$as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
-    apt-get install -y -qq --no-install-recommends $missing >/dev/null
+find_missing "$want"
+[ -z "$missing" ] || install_missing
+[ "${1:-all}" = all ] || exit 0
+find_missing "$browser"
+[ -z "$missing" ] || install_missing ||
+    echo "not installed:$missing; tests/browser will be skipped" >&2

@@ -109,6 +109,8 @@ STEPS = [
     Step("live", "live", pytest_command("live", "-n", "7", "--dist", "load", "tests/live",
                                         "--ignore", "tests/live/test_spine.py"),
          junit("live"), 600),
+    # one browser, one test after the other
+    Step("browser", "live", pytest_command("browser", "tests/browser"), junit("browser"), 300),
     Step("build-asan", "asan", make("all", "tools", "units", "SAN=address", "BUILD=build/asan"),
          plain, 300),
     Step("unit-asan", "asan", make("-k", "unit", "SAN=address", "BUILD=build/asan"),

@@ -25,18 +25,12 @@ export async function askDrop(letter) {
     await write("drop", letter, "Dropped.");
 }
 
-const REASONS = { empty: "The body is empty.", nul: "The body holds a NUL byte.", pairs: "The form has more than 10,000 pairs.",
-  json: "The JSON is broken, or is no object.", multipart: "The body is multipart, which ActiveCampaign does not send.",
-  encoding: "The body is compressed.", size: "The event would be larger than 8 MiB.", redis: "Redis refused this one entry.",
-  gap: "Deliveries are missing: the journal lost them before they reached the stream." };
-
 function card(letter) {
   const open = () => openLetter({ ce_id: letter.ce_id, key: letter.key, entry: letter.id });
   const onkeydown = event => { if (event.key === "Enter" && event.target === event.currentTarget) open(); };
   const facts = [clock(letter.received || letter.time), letter.hook && `hook ${letter.hook}`, bytes(letter.bytes), letter.content_type];
   return el("li", { tabindex: "0", "data-item": true, onkeydown },
-    el("p", {}, el("b", { class: "bad" }, letter.reason), " ", REASONS[letter.reason]),
-    el("p", {}, letter.detail), el("p", { class: "quiet" }, facts.filter(Boolean).join(" · ")),
+    el("p", {}, el("b", { class: "bad" }, letter.reason), " ", letter.detail), el("p", { class: "quiet" }, facts.filter(Boolean).join(" · ")),
     el("div", { class: "actions" }, button("Show its bytes", open),
       button("Replay", () => askReplay(letter)), button("Drop", () => askDrop(letter), "danger")));
 }

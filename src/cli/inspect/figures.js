@@ -13,8 +13,8 @@ function drawRate(counts) {
   const known = counts.slice(0, -1).filter(n => n !== null), now = known.slice(-NOW_SECONDS);
   const rate = now.length ? now.reduce((sum, n) => sum + n, 0) / now.length : null;
   drawChart(counts.slice(0, -1));
-  setText(rateText, rate === null ? "–" : rate < 10 ? rate.toFixed(1) : Math.round(rate));
-  setText(rateNote, known.length ? `deliveries a second, at most ${Math.max(...known)}` : "deliveries a second, not counted yet");
+  setText(rateText, rate === null ? "–" : rate < 10 ? rate.toFixed(1) : count(Math.round(rate)));
+  setText(rateNote, known.length ? `deliveries a second, at most ${count(Math.max(...known))}` : "deliveries a second, not counted yet");
 }
 
 // A figure is [name, text, class, title, note]; what nobody can say is said so, with the reason.

@@ -23,7 +23,7 @@ const job = (every, wanted, run) => ({ every, wanted, run, due: 0 });
 const jobs = [
   job(1000, () => true, pollHead),
   job(500, () => view === "deliveries", deliveries.poll),
-  job(1000, () => delivery.openId() !== null, delivery.poll),
+  job(500, () => delivery.openId() !== null, delivery.poll),
   job(2000, () => view === "dead", () => dead.poll(head)),
   job(3000, () => view === "hooks", pollHooks),
   job(2000, () => view === "commands", pollCommands),
