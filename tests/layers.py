@@ -36,10 +36,10 @@ FOREIGN = {
     "cjson/": r"src/.*_json\.c",
 }
 FILE_LINES_MAX = 500
-# Of the whole of src: the house as it stood before the features (29,094 lines, 132 files, 347
+# Of the whole of src: the house as it stood before the features (29,094 lines, 134 files, 349
 # functions), and what they brought: accounts, init and setup, the command lane, Redis over TLS,
 # behind sentinels and as a cluster, partitions. A feature may raise them, in the commit that needs it.
-LINES_MAX, FILES_MAX, FUNCTIONS_MAX = 29094 + 8500, 132 + 35, 347 + 136
+LINES_MAX, FILES_MAX, FUNCTIONS_MAX = 29094 + 8500, 134 + 35, 349 + 136
 
 
 def complaints(path, text):
