@@ -1,6 +1,7 @@
 // Dead letters: a page of them, and one replayed or dropped, over a connection for each request.
 #include "cli/inspect.h"
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "cli/setup.h"
 
@@ -18,7 +19,6 @@ static const struct column of_deliveries[] = {
     {"hook", "hook"},
     {"reason", "reason"},
     {"detail", "detail"},
-    {"received", "ce_recordedtime"},
     {"content_type", "content-type"},
     {0},
 };
@@ -42,6 +42,8 @@ add_letter(struct letters *l, const char *key, const struct redis_reply *entry)
 {
     const struct redis_reply *fields = redis_reply_at(entry, 1);
     struct span id = redis_value(redis_reply_at(entry, 0)).text;
+    int64_t received_us;
+    bool has_received = clock_parse(&received_us, cli_field(fields, "ce_recordedtime"));
 
     snprintf(l->last, sizeof l->last, "%.*s", (int)id.len, id.at);
     answer_open(l->to, NULL, '{');
@@ -53,6 +55,7 @@ add_letter(struct letters *l, const char *key, const struct redis_reply *entry)
                   false);
     for (const struct column *c = l->columns; c->name; c++)
         answer_masked(l->to, c->name, cli_field(fields, c->field), false);
+    answer_time(l->to, "received", has_received ? received_us : 0);
     answer_json(l->to, "bytes", "%zu", cli_field(fields, "raw").len);
     answer_close(l->to, '}');
 }
