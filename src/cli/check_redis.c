@@ -17,12 +17,21 @@
 
 enum { CLOCKS_APART_S = 5 };
 
+enum { RUN_ID = 41 };
+
 struct inspection {
     struct report *report;
     const struct config *c;
     struct redis *r;
+    const char *tag;       // whose keys are looked at, on the server that has them
+    bool is_partition;     // it has streams; of several, {ac} has none
+    bool is_new;           // this server was not looked at before
     char not_allowed[200]; // commands that the user may not ask
     char version[64];      // "version 7.0.15", as far as it is known
+    char servers[TAGS_MAX][RUN_ID]; // those that were looked at
+    size_t servers_len;
+    long long dead; // letters
+    bool has_rights;
 };
 
 static bool
@@ -103,9 +112,9 @@ is_master(struct redis *r, struct err *err)
 }
 
 struct redis *
-check_redis_open(const struct cli *c, struct err *err)
+check_redis_open(const struct cli *c, const char *tag, struct err *err)
 {
-    struct redis *r = cli_redis(c, err);
+    struct redis *r = cli_redis_at(c, tag, err);
 
     if (!r || is_master(r, err))
         return r;
@@ -180,6 +189,19 @@ check_persistence(struct inspection *i, struct span info)
                        "loses everything since the last snapshot");
 }
 
+// Partitions mostly share a server: what is said of one is said once.
+static bool
+is_new_server(struct inspection *i, struct span info)
+{
+    struct span id = info_value(info, "run_id");
+
+    for (size_t k = 0; k < i->servers_len; k++)
+        if (span_is(id, i->servers[k]))
+            return false;
+    snprintf(i->servers[i->servers_len++], RUN_ID, "%.*s", (int)id.len, id.at);
+    return true;
+}
+
 static void
 check_info(struct inspection *i)
 {
@@ -187,7 +209,8 @@ check_info(struct inspection *i)
     struct span info = redis_value(reply).text;
     struct span policy = info_value(info, "maxmemory_policy");
 
-    if (!reply)
+    i->is_new = reply ? is_new_server(i, info) : i->servers_len == 0;
+    if (!reply || !i->is_new)
         return;
     check_version(i, info);
     if (span_starts(policy, SPAN("allkeys-")))
@@ -213,7 +236,7 @@ check_writing(struct inspection *i)
     char key[SCRIPT_KEY];
     struct err err = {0};
 
-    script_key(key, i->c->redis_namespace, span_of(i->c->hooks[0].stream));
+    script_key(key, i->tag, span_of(i->c->hooks[0].stream));
     const struct redis_reply *reply =
         redis_ask(i->r, &err, "XADD", key, "NOMKSTREAM", "none", "a", "b", NULL);
     if (!is_error(reply, "ERR Invalid stream ID") && !is_error(reply, "NOPERM"))
@@ -225,7 +248,7 @@ check_type(struct inspection *i, const char *name, const char *wanted)
 {
     char key[SCRIPT_KEY];
 
-    script_key(key, i->c->redis_namespace, span_of(name));
+    script_key(key, i->tag, span_of(name));
     const struct redis_reply *reply = ask(i, "TYPE", key);
     struct span type = redis_value(reply).text;
     if (reply && !span_is(type, "none") && !span_is(type, wanted))
@@ -239,13 +262,15 @@ check_keys(struct inspection *i)
 {
     static const char *const others[][2] = {{"dead", "stream"}, {"seen:state", "hash"},
                                             {"seen:1", "hash"}, {"seen:2", "hash"},
-                                            {"last", "hash"},   {"streams", "set"},
-                                            {"hooks", "hash"},  {"account", "string"}};
+                                            {"last", "hash"},   {"streams", "set"}};
 
-    for (size_t k = 0; k < i->c->streams.len; k++)
+    for (size_t k = 0; i->is_partition && k < i->c->streams.len; k++)
         check_type(i, i->c->streams.at[k], "stream");
-    for (size_t k = 0; k < sizeof others / sizeof *others; k++)
+    for (size_t k = 0; i->is_partition && k < sizeof others / sizeof *others; k++)
         check_type(i, others[k][0], others[k][1]);
+    if (strcmp(i->tag, i->c->redis_namespace) == 0)
+        check_type(i, "hooks", "hash"); // the worker's
+    check_type(i, "account", "string");
 }
 
 // Of an account that is not ours nothing may be written there.
@@ -253,9 +278,9 @@ static void
 check_account(struct inspection *i)
 {
     char key[SCRIPT_KEY];
-    const char *ours = i->c->account_name, *namespace = i->c->redis_namespace;
+    const char *ours = i->c->account_name;
 
-    script_key(key, namespace, SPAN("account"));
+    script_key(key, i->tag, SPAN("account"));
     const struct redis_reply *reply = ask(i, "GET", key);
     struct span account = redis_value(reply).text;
     if (account.len > 0 && !span_is(account, ours))
@@ -263,81 +288,10 @@ check_account(struct inspection *i)
                      cli_redis_advice("belongs to account")->advice,
                      "redis.namespace %s belongs to account %.*s, not to %s: nothing of "
                      "this file's is written there",
-                     namespace, (int)account.len, account.at, ours);
+                     i->tag, (int)account.len, account.at, ours);
 }
 
 // --- rights -----------------------------------------------------------------------------
-
-// The commands of script, trim and attaching, the keys each is used with (blanks between them; "*"
-// stands for the streams), and what follows the key.
-static const struct right {
-    const char *command, *keys, *rest;
-} rights[] = {{"EVALSHA", "dead", "0 0"},
-              {"TIME", "", ""},
-              {"GET", "account", ""},
-              {"SET", "account", "a"},
-              {"HMGET", "cursor:x seen:state seen:1 seen:2", "a"},
-              {"HSET", "cursor:x seen:state seen:1 seen:2 last", "a b"},
-              {"UNLINK", "seen:state seen:1 seen:2 streams", ""},
-              {"PEXPIRE", "seen:state seen:1 seen:2", "1"},
-              {"HKEYS", "last", ""},
-              {"HDEL", "last", "a"},
-              {"SMEMBERS", "streams", ""},
-              {"SADD", "streams", "a"},
-              {"SREM", "streams", "a"},
-              {"XADD", "dead *", "* a b"},
-              {"XTRIM", "dead *", "MAXLEN ~ 1"},
-              {"XLEN", "dead *", ""},
-              {"XINFO GROUPS", "dead *", ""},
-              {"XINFO STREAM", "dead *", ""}},
-  confirming[] = {{"WAIT", "", "1 1"}, {"WAITAOF", "", "1 0 1"}};
-
-static const char rights_script[] =
-    "if not redis.acl_check_cmd then return 'unknown' end\n"
-    "local lacks, absent = {}, 0\n"
-    "for _, right in ipairs(ARGV) do\n"
-    "  local words, command, key = {}, string.match(right, '^(.-) @(%S+)')\n"
-    "  for word in string.gmatch(right, '%S+') do\n"
-    "    words[#words + 1] = string.gsub(word, '^@', '')\n"
-    "  end\n"
-    "  local known, may = pcall(redis.acl_check_cmd, unpack(words))\n"
-    "  if not known then absent = 1 end\n"
-    "  if not known or not may then\n"
-    "    lacks[#lacks + 1] = (command or right) .. (known and key and ' on ' .. key or "
-    "'')\n"
-    "  end\n"
-    "end\n"
-    "return {absent, table.concat(lacks, ', ')}\n";
-
-// A line of the script's: "XADD @{ac}:dead * a b".
-static void
-add_right(struct redis_args *args, const struct config *c, const struct right *right,
-          struct span name)
-{
-    char key[SCRIPT_KEY] = "", line[SCRIPT_KEY + 64];
-
-    if (name.len)
-        script_key(key, c->redis_namespace, name);
-    snprintf(line, sizeof line, "%s %s%s %s", right->command, name.len ? "@" : "", key,
-             right->rest);
-    redis_args_add(args, span_trim(span_of(line)));
-}
-
-static void
-add_rights(struct redis_args *args, const struct config *c)
-{
-    for (size_t i = 0; i < sizeof rights / sizeof *rights; i++) {
-        struct span keys = span_of(rights[i].keys);
-        do {
-            struct span key = span_cut(&keys, ' ');
-            bool streams = span_is(key, "*");
-            for (size_t k = 0; k < (streams ? c->streams.len : 1); k++)
-                add_right(args, c, &rights[i], streams ? span_of(c->streams.at[k]) : key);
-        } while (keys.len > 0);
-    }
-    if (c->redis_confirm != CONFIG_CONFIRM_MEMORY)
-        add_right(args, c, &confirming[c->redis_confirm == CONFIG_CONFIRM_AOF], SPAN(""));
-}
 
 static void
 report_rights(struct inspection *i, const struct redis_reply *reply)
@@ -359,22 +313,19 @@ report_rights(struct inspection *i, const struct redis_reply *reply)
                      cli_redis_advice("NOPERM")->advice, "user %s may not: %.*s", user,
                      (int)lacks.len, lacks.at);
     else
-        report_ok(i->report, "redis rights",
-                  "user %s has all rights that the script and trimming need", user);
+        i->has_rights = true;
 }
 
+// Until one partition lacks some.
 static void
 check_rights(struct inspection *i)
 {
-    struct redis_args args = {0};
     struct err err = {0};
-    struct span head[] = {SPAN("EVAL"), span_of(rights_script), SPAN("0")};
-    const struct redis_reply *reply = NULL;
 
-    add_rights(&args, i->c);
-    if (redis_send(i->r, head, 3, &args, &err) == 0)
-        reply = redis_receive(i->r, &err);
-    buf_release(&args.bytes);
+    if (!i->is_partition || !i->has_rights)
+        return;
+    i->has_rights = false;
+    const struct redis_reply *reply = check_rights_ask(i->r, i->c, i->tag, &err);
     if (redis_value(reply).kind == REDIS_TEXT ||
         (redis_value(redis_reply_at(reply, 0)).kind == REDIS_NUMBER &&
          redis_value(redis_reply_at(reply, 1)).kind == REDIS_TEXT))
@@ -400,7 +351,7 @@ check_evalsha(struct inspection *i)
 static void
 check_time(struct inspection *i)
 {
-    const struct redis_reply *reply = ask(i, "TIME", NULL);
+    const struct redis_reply *reply = i->is_new ? ask(i, "TIME", NULL) : NULL;
     uint64_t seconds;
 
     if (!reply ||
@@ -419,19 +370,26 @@ check_dead(struct inspection *i)
 {
     char key[SCRIPT_KEY];
 
-    script_key(key, i->c->redis_namespace, SPAN("dead"));
-    const struct redis_reply *reply = ask(i, "XLEN", key);
-    if (redis_value(reply).number > 0)
-        report_warning(i->report, "dead letters",
-                       "check them with acrelay dead list, then dead replay or dead drop",
-                       "deliveries that could not be parsed, kept as dead letters: %lld",
-                       (long long)redis_value(reply).number);
+    script_key(key, i->tag, SPAN("dead"));
+    i->dead += redis_value(ask(i, "XLEN", key)).number;
 }
 
 static void
+report_dead(struct inspection *i)
+{
+    if (i->dead > 0)
+        report_warning(i->report, "dead letters",
+                       "check them with acrelay dead list, then dead replay or dead drop",
+                       "deliveries that could not be parsed, kept as dead letters: %lld",
+                       i->dead);
+}
+
+// They lie in {ac}.
+static void
 check_commands(struct inspection *i)
 {
-    commands_report(i->report, i->r);
+    if (strcmp(i->tag, i->c->redis_namespace) == 0)
+        commands_report(i->report, i->r);
 }
 
 // --- all of it ------------------------------------------------------------------------
@@ -439,23 +397,37 @@ check_commands(struct inspection *i)
 typedef void check_fn(struct inspection *i);
 
 static void
-check_all_of_it(struct inspection *i)
+check_tag(struct inspection *i)
 {
     // the last three are doctor's
     static check_fn *const checks[] = {check_info,    check_keys,   check_account,
                                        check_writing, check_rights, check_evalsha,
                                        check_time,    check_dead,   check_commands};
     size_t len = i->report->deep ? 9 : 6;
-    size_t errors = i->report->errors;
 
     (void)ask(i, "ROLE", NULL); // whether the user may
 
     // A connection that is dead was reported.
     for (size_t k = 0; k < len && !i->r->dead; k++)
         checks[k](i);
+}
+
+static void
+report_all(struct inspection *i, size_t errors)
+{
+    const char *user = i->c->redis_user ? i->c->redis_user : "default";
+    int n = config_partitions(i->c);
+    char many[40] = "";
+
+    if (i->has_rights)
+        report_ok(i->report, "redis rights",
+                  "user %s has all rights that the script and trimming need", user);
+    report_dead(i);
+    if (n > 1)
+        snprintf(many, sizeof many, ", %d partitions", n);
     if (i->report->errors == errors)
-        report_ok(i->report, "redis", "%s: %s%s%s", i->c->redis_url.text,
-                  i->version[0] ? i->version : "answers",
+        report_ok(i->report, "redis", "%s: %s%s%s%s", i->c->redis_url.text,
+                  i->version[0] ? i->version : "answers", many,
                   i->not_allowed[0] ? "; not checked, because this right is missing: "
                                     : "",
                   i->not_allowed);
@@ -482,19 +454,31 @@ check_socket(struct report *r)
                    path, group ? group->gr_name : "(without a name)", st.st_mode & 0777);
 }
 
+// Whether all partitions, and {ac} where the worker's keys are, can be used.
 void
 check_redis(struct report *r)
 {
-    struct inspection i = {.report = r, .c = r->cli->config};
-    struct err err = {0};
+    struct inspection i = {.report = r, .c = r->cli->config, .has_rights = true};
+    int n = config_partitions(i.c);
+    size_t errors = r->errors;
+    char tag[CONFIG_TAG];
 
     check_socket(r);
-    i.r = check_redis_open(r->cli, &err);
-    if (!i.r) {
-        report_text(r, "redis", err.text);
-        return;
+    r->redis_usable = true;
+    for (int k = 0; k < (n > 1 ? n + 1 : 1); k++) {
+        struct err err = {0};
+        i.is_partition = k < n;
+        i.tag = i.is_partition ? config_tag(i.c, k, tag) : i.c->redis_namespace;
+        i.r = check_redis_open(r->cli, i.tag, &err);
+        if (i.r)
+            check_tag(&i);
+        else
+            report_text(r, "redis", err.text);
+        r->redis_usable = r->redis_usable && i.r && !i.r->dead;
+        redis_close(i.r);
+        if (!r->redis_usable && i.c->redis_url.kind != REDIS_CLUSTER)
+            break; // the others lie there too
     }
-    check_all_of_it(&i);
-    r->redis_usable = !i.r->dead;
-    redis_close(i.r);
+    if (i.version[0] || r->redis_usable)
+        report_all(&i, errors);
 }

@@ -256,9 +256,14 @@ void check_redis(struct report *r);
 // commands_report judges what waits for the worker, where the file has services.
 void commands_report(struct report *r, struct redis *redis);
 
-// check_redis_open is cli_redis, if it answers, and as a master; else NULL with *err, which holds
+// check_rights_ask asks whether the user may do all that the relay does under a tag. The reply is
+// {whether a command is unknown, those that are lacking}, or a text from a Redis that cannot tell.
+const struct redis_reply *check_rights_ask(struct redis *r, const struct config *c,
+                                           const char *tag, struct err *err);
+
+// check_redis_open is cli_redis_at, if it answers, and as a master; else NULL with *err, which holds
 // Redis's own words. What the user may not ask (NOPERM) is not held against it.
-struct redis *check_redis_open(const struct cli *c, struct err *err);
+struct redis *check_redis_open(const struct cli *c, const char *tag, struct err *err);
 
 // doctor_receiver and doctor_worker judge a program by what it answered.
 void doctor_receiver(struct report *r);

@@ -57,7 +57,8 @@ static int
 check_parts(const struct setup *s, struct err *err)
 {
     struct secrets *secrets = secrets_load(s->c, err);
-    struct redis *r = secrets ? check_redis_open(s->cli, err) : NULL;
+    struct redis *r =
+        secrets ? check_redis_open(s->cli, s->cli->config->redis_namespace, err) : NULL;
 
     secrets_release(secrets);
     redis_close(r);

@@ -345,7 +345,7 @@ ask_redis(struct status *s)
     struct err err;
 
     output_wait("asking Redis (%s)", s->cli->config->redis_url.text);
-    s->redis = check_redis_open(s->cli, &s->redis_err);
+    s->redis = check_redis_open(s->cli, s->cli->config->redis_namespace, &s->redis_err);
     if (!s->redis)
         return;
     const struct redis_reply *now = redis_ask(s->redis, &err, "TIME", NULL);
