@@ -1,7 +1,11 @@
 #!/usr/bin/env node
 // A complete consumer of acrelay's events with node-redis (4.x): each event takes effect exactly
-// once. Environment variables: REDIS_URL, STREAM, GROUP, NAME, CLAIM_AFTER_MS, RESULTS. It needs
-// node-redis (apt install nodejs node-redis), and prints a line for each event.
+// once. Environment variables: REDIS_URL, STREAM, GROUP, NAME, CLAIM_AFTER_MS, RESULTS, PARTITIONS,
+// BEFORE. It needs node-redis (apt install nodejs node-redis), and prints a line for each event.
+//
+// With PARTITIONS=N (as redis.partitions) it reads {ac.0}:events to {ac.N-1}:events. When that number
+// is changed, give the earlier one as BEFORE: what is still in those streams is finished first, so that
+// the events of each subject stay in order.
 //
 // The effect is a field in a hash of our own in the same Redis, with ce_id as its name, so the same
 // event again changes nothing. The order is: effect, check the reply, acknowledge. (Not in a MULTI:
@@ -30,14 +34,21 @@ const claimAfterMs = Number(process.env.CLAIM_AFTER_MS || 60000);
 const results = process.env.RESULTS || '{ac}:shop-js'; // the stream's hash tag: one slot
 const aside = `${results}-aside`;
 const client = createClient({ url: process.env.REDIS_URL || 'redis://127.0.0.1:6379/0' });
+// {ac}:events, or {ac.0}:events and so on.
+const partitions = (count) => (count === 1 ? [stream]
+    : Array.from({ length: count }, (_, i) => stream.replace('}', `.${i}}`)));
+const streams = partitions(Number(process.env.PARTITIONS || 1));
+const earlier = process.env.BEFORE
+    ? partitions(Number(process.env.BEFORE)).filter((name) => !streams.includes(name)) : [];
+const all = [...streams, ...earlier];
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-let claimFrom = '0-0';
+const claimFrom = new Map(all.map((each) => [each, '0-0']));
 let failed = false;
 let stopping = false;
 
-async function makeGroup() {
+async function makeGroup(each) {
     try { // at 0, so that what came before the first consumer is read too
-        await client.xGroupCreate(stream, group, '0', { MKSTREAM: true });
+        await client.xGroupCreate(each, group, '0', { MKSTREAM: true });
     } catch (error) {
         if (!error.message.startsWith('BUSYGROUP')) throw error;
     }
@@ -45,17 +56,32 @@ async function makeGroup() {
 
 // Entries that someone took and left, a hundred at a time. Those that were trimmed before
 // anyone read them come as null.
-async function leftEntries() {
-    const left = await client.xAutoClaim(stream, group, name, claimAfterMs, claimFrom,
+async function leftEntries(each) {
+    const left = await client.xAutoClaim(each, group, name, claimAfterMs, claimFrom.get(each),
         { COUNT: 100 });
-    claimFrom = left.nextId;
-    return left.messages.filter(Boolean);
+    claimFrom.set(each, left.nextId);
+    return left.messages.filter(Boolean).map((entry) => ({ ...entry, from: each }));
 }
 
-async function newEntries(blockMs) {
+async function newEntries(from, blockMs) {
     const found = await client.xReadGroup(commandOptions({ isolated: true }), group, name,
-        { key: stream, id: '>' }, { COUNT: 100, BLOCK: blockMs });
-    return found ? found[0].messages : [];
+        from.map((key) => ({ key, id: '>' })), { COUNT: 100, BLOCK: blockMs });
+    return (found || []).flatMap((part) => part.messages.map(
+        (entry) => ({ ...entry, from: part.name })));
+}
+
+// Whether the group has read all of it, and acknowledged it.
+async function isFinished(each) {
+    const mine = (await client.xInfoGroups(each)).find((found) => found.name === group);
+    const { lastGeneratedId } = await client.xInfoStream(each);
+    return mine.pending === 0 && mine.lastDeliveredId === lastGeneratedId;
+}
+
+// Those of an earlier number of partitions alone, until they are finished.
+async function streamsNow() {
+    const unfinished = [];
+    for (const each of earlier) if (!await isFinished(each)) unfinished.push(each);
+    return unfinished.length ? unfinished : all;
 }
 
 // What the event becomes: [hash, field, value]. Whatever fails here will fail again.
@@ -74,7 +100,8 @@ function readEvent(id, event) {
 }
 
 // One entry. What had no effect stays pending and comes again after CLAIM_AFTER_MS.
-async function work({ id, message: event }) {
+async function work({ id: entry, message: event, from }) {
+    const id = all.length === 1 ? entry : `${from}/${entry}`; // partitions give the same ids
     try {
         const effect = readEvent(id, event);
         const added = await client.hSet(...effect);
@@ -88,14 +115,18 @@ async function work({ id, message: event }) {
         failed = true;
         return;
     }
-    await client.xAck(stream, group, id);
+    await client.xAck(from, group, entry);
 }
 
 // What was left and what is new, in turns: neither holds up the other.
 async function turn() {
-    const left = await leftEntries();
+    const from = await streamsNow();
+    const left = [];
+    for (const each of from) left.push(...await leftEntries(each));
     for (const entry of left) if (!stopping) await work(entry);
-    for (const entry of await newEntries(left.length ? 1 : 1000)) if (!stopping) await work(entry);
+    for (const entry of await newEntries(from, left.length ? 1 : 1000)) {
+        if (!stopping) await work(entry);
+    }
     if (failed) await pause(Math.min(1000, claimAfterMs));
     failed = false;
 }
@@ -104,11 +135,11 @@ async function main() {
     client.on('error', (error) => console.error(`Redis: ${error.message}`));
     for (const sign of ['SIGINT', 'SIGTERM']) process.on(sign, () => { stopping = true; });
     await client.connect();
-    console.log(`reading ${stream} as ${name} of group ${group}; effects go into the hashes `
+    console.log(`reading ${all.join(', ')} as ${name} of group ${group}; effects go into the hashes `
         + `${results} and ${aside} of the same Redis`);
     while (!stopping) {
         try {
-            await makeGroup(); // Redis may have been emptied
+            for (const each of all) await makeGroup(each); // Redis may have been emptied
             await turn();
         } catch (error) {
             console.error(`${error.message}; trying again`);

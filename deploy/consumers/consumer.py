@@ -3,6 +3,7 @@
 
     consumer.py [--url redis://127.0.0.1:6379/0] [--stream '{ac}:events'] [--group shop]
                 [--name NAME] [--claim-after SECONDS] [--database shop.db]
+                [--partitions N [--before N]]
 
 The effect is a row in a database of our own (SQLite here), whose primary key is ce_id. An event may
 arrive again, because the consumer died before acknowledging it or because Redis lost its last second
@@ -12,6 +13,11 @@ There are two kinds of failure. If the event itself cannot be processed, it neve
 consumer reports it, stores it in the table `set_aside`, and only then acknowledges it. If the
 database fails (locked, full, unreachable), the event stays pending, for an hour or a day, until it
 can be processed. Nothing else is ever acknowledged.
+
+With --partitions N (as redis.partitions) it reads {ac.0}:events to {ac.N-1}:events. When that number is
+changed, give the earlier one as --before: what is still in those streams is finished first, so that the
+events of each subject stay in order. One consumer for each partition (--stream '{ac.2}:events') keeps the
+order of subjects while several work side by side.
 
 It needs redis-py (apt install python3-redis), and prints a line for each event.
 
@@ -41,7 +47,14 @@ def arguments():
     parser.add_argument("--name", default=socket.gethostname())
     parser.add_argument("--claim-after", type=float, default=60, metavar="SECONDS")
     parser.add_argument("--database", default="shop.db")
+    parser.add_argument("--partitions", type=int, default=1, metavar="N")
+    parser.add_argument("--before", type=int, metavar="N")
     return parser.parse_args()
+
+
+def partitions(stream, count):
+    """{ac}:events, or {ac.0}:events and so on."""
+    return [stream] if count == 1 else [stream.replace("}", f".{i}}}", 1) for i in range(count)]
 
 
 class WrongEvent(Exception):
@@ -69,7 +82,10 @@ class Consumer:
         self.given = given
         self.stopping = False
         self.failed = False
-        self.claim_from = "0-0"
+        self.streams = partitions(given.stream, given.partitions)
+        self.earlier = [stream for stream in partitions(given.stream, given.before or 1)
+                        if given.before and stream not in self.streams]
+        self.claim_from = {stream: "0-0" for stream in self.streams + self.earlier}
         # `raw` may hold any bytes: they are shown, never a reason to stop.
         self.client = redis.Redis.from_url(given.url, decode_responses=True, socket_timeout=30,
                                            encoding_errors="backslashreplace")
@@ -98,61 +114,77 @@ class Consumer:
                                  (entry_id, str(wrong), json.dumps(event)))
                 return f"set aside, {event.get('ce_id')}: {wrong}"
 
-    def work(self, entry_id, event):
+    def work(self, stream, entry_id, event):
         """One entry. What had no effect stays pending and comes again after --claim-after."""
+        # Partitions give the same entry ids.
+        name = entry_id if len(self.claim_from) == 1 else f"{stream}/{entry_id}"
         if event:  # else it was trimmed from the stream before anyone read it
             try:
-                print(f"{entry_id}: {self.take_effect(entry_id, event)}", flush=True)
+                print(f"{name}: {self.take_effect(name, event)}", flush=True)
             except sqlite3.Error as error:
-                print(f"{entry_id}: no effect yet: {error}; it comes again", file=sys.stderr)
+                print(f"{name}: no effect yet: {error}; it comes again", file=sys.stderr)
                 if self.database:
                     self.database.close()
                 self.database = None  # a new connection next time
                 self.failed = True
                 return
-        self.client.xack(self.given.stream, self.given.group, entry_id)
+        self.client.xack(stream, self.given.group, entry_id)
 
-    def make_group(self):
+    def make_group(self, stream):
         try:  # at 0, so that what came before the first consumer is read too
-            self.client.xgroup_create(self.given.stream, self.given.group, id="0", mkstream=True)
+            self.client.xgroup_create(stream, self.given.group, id="0", mkstream=True)
         except redis.ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
 
-    def left_entries(self):
+    def is_finished(self, stream):
+        """Whether the group has read all of it, and acknowledged it."""
+        [group] = [group for group in self.client.xinfo_groups(stream)
+                   if group["name"] == self.given.group]
+        last = self.client.xinfo_stream(stream)["last-generated-id"]
+        return group["pending"] == 0 and group["last-delivered-id"] == last
+
+    def streams_now(self):
+        """Those of an earlier number of partitions alone, until they are finished."""
+        unfinished = [stream for stream in self.earlier if not self.is_finished(stream)]
+        return unfinished or self.streams + self.earlier
+
+    def left_entries(self, stream):
         """Entries that someone took and left, a hundred at a time."""
         given = self.given
-        self.claim_from, left, *_ = self.client.xautoclaim(
-            given.stream, given.group, given.name, int(given.claim_after * 1000),
-            self.claim_from, count=100)
-        return left
+        self.claim_from[stream], left, *_ = self.client.xautoclaim(
+            stream, given.group, given.name, int(given.claim_after * 1000),
+            self.claim_from[stream], count=100)
+        return [(stream, *entry) for entry in left]
 
-    def new_entries(self, block_ms):
+    def new_entries(self, streams, block_ms):
         given = self.given
-        found = self.client.xreadgroup(given.group, given.name, {given.stream: ">"}, count=100,
-                                       block=block_ms)
-        return found[0][1] if found else []
+        found = self.client.xreadgroup(given.group, given.name, dict.fromkeys(streams, ">"),
+                                       count=100, block=block_ms)
+        return [(stream, *entry) for stream, entries in found or [] for entry in entries]
 
     def turn(self):
         """What was left and what is new, in turns: neither holds up the other."""
-        left = self.left_entries()
-        for entry_id, event in left:
+        streams = self.streams_now()
+        left = [entry for stream in streams for entry in self.left_entries(stream)]
+        for entry in left:
             if not self.stopping:
-                self.work(entry_id, event)
-        for entry_id, event in self.new_entries(1 if left else 1000):
+                self.work(*entry)
+        for entry in self.new_entries(streams, 1 if left else 1000):
             if not self.stopping:
-                self.work(entry_id, event)
+                self.work(*entry)
         if self.failed:
             time.sleep(min(1, self.given.claim_after))
         self.failed = False
 
     def run(self):
         given = self.given
-        print(f"reading {given.stream} as {given.name} of group {given.group}; effects go into "
+        print(f"reading {', '.join(self.claim_from)} as {given.name} of group {given.group}; effects go into "
               f"{os.path.abspath(given.database)}, tables contacts_seen and set_aside", flush=True)
         while not self.stopping:
             try:
-                self.make_group()  # Redis may have been emptied
+                for stream in self.claim_from:
+                    self.make_group(stream)  # Redis may have been emptied
                 self.turn()
             except redis.RedisError as error:
                 print(f"Redis: {error}; trying again", file=sys.stderr)

@@ -260,9 +260,10 @@ check_type(struct inspection *i, const char *name, const char *wanted)
 static void
 check_keys(struct inspection *i)
 {
-    static const char *const others[][2] = {{"dead", "stream"}, {"seen:state", "hash"},
-                                            {"seen:1", "hash"}, {"seen:2", "hash"},
-                                            {"last", "hash"},   {"streams", "set"}};
+    static const char *const others[][2] = {{"dead", "stream"},   {"seen:state", "hash"},
+                                            {"seen:1", "hash"},   {"seen:2", "hash"},
+                                            {"last", "hash"},     {"streams", "set"},
+                                            {"receivers", "hash"}};
 
     for (size_t k = 0; i->is_partition && k < i->c->streams.len; k++)
         check_type(i, i->c->streams.at[k], "stream");
@@ -423,6 +424,8 @@ report_all(struct inspection *i, size_t errors)
         report_ok(i->report, "redis rights",
                   "user %s has all rights that the script and trimming need", user);
     report_dead(i);
+    if (i->report->deep)
+        receivers_report(i->report);
     if (n > 1)
         snprintf(many, sizeof many, ", %d partitions", n);
     if (i->report->errors == errors)

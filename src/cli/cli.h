@@ -42,8 +42,9 @@ struct cli {
 
 extern const struct subcommand cli_check_commands[], cli_doctor_commands[],
     cli_send_commands[], cli_tail_commands[], cli_status_commands[],
-    cli_journal_commands[], cli_repair_commands[], cli_dead_commands[],
-    cli_init_commands[], cli_setup_commands[], cli_put_commands[], cli_inspect_commands[];
+    cli_reload_commands[], cli_journal_commands[], cli_repair_commands[],
+    cli_dead_commands[], cli_init_commands[], cli_setup_commands[], cli_put_commands[],
+    cli_inspect_commands[];
 
 // cli_load_config reads the configuration if that is not done yet; NULL when it has mistakes, which
 // are then in c->problems. With or_last_good, the last good configuration is used instead, if
@@ -86,6 +87,25 @@ void tags_close(struct tags *t);
 // *err. tags_find finds a tag by its name, -1: there is none.
 struct redis *tags_redis(struct tags *t, size_t i, struct err *err);
 int tags_find(const struct tags *t, struct span tag);
+
+// A receiver of this namespace, as it wrote itself down in Redis.
+enum { RECEIVERS_MAX = 64, RECEIVER_TEXT = 64 };
+struct receiver {
+    char owner[SCRIPT_OWNER], name[RECEIVER_TEXT], journal[RECEIVER_TEXT];
+    int64_t heard_s; // how long ago it was heard of
+    uint64_t waiting, oldest_s;
+};
+struct receivers {
+    struct receiver at[RECEIVERS_MAX];
+    size_t len;
+};
+
+// receivers_read adds those of tag i; -1 with *err. receiver_is_silent: it was not heard of for a
+// minute, and left deliveries behind that only its journal has. receiver_text describes one.
+int receivers_read(struct receivers *all, struct tags *t, size_t i, struct err *err);
+bool receiver_is_silent(const struct receiver *r);
+enum { RECEIVER_LINE = 160 };
+const char *receiver_text(const struct receiver *r, char to[RECEIVER_LINE]);
 
 // cli_reply gives the reply; NULL when it is missing or an error, and *err says so, with the exit
 // code that Redis's words mean. cli_ask is redis_ask with that.
@@ -252,6 +272,9 @@ void check_holder(const struct socket_address *a, char to[CHECK_HOLDER]);
 
 // check_redis looks at all that the relay needs of Redis, and writes nothing there.
 void check_redis(struct report *r);
+
+// receivers_report judges all that share the namespace, where there are several.
+void receivers_report(struct report *r);
 
 // commands_report judges what waits for the worker, where the file has services.
 void commands_report(struct report *r, struct redis *redis);

@@ -1,6 +1,5 @@
 // status: everything in one screen, from the admin listeners' metrics and from Redis. What
-// does not answer is said, and the rest is shown. reload: asks the receiver (or the worker) to
-// read configuration and secrets again, and says what became of it.
+// does not answer is said, and the rest is shown.
 #include "cli/cli.h"
 
 #include "base/clock.h"
@@ -14,8 +13,9 @@
 
 struct status {
     struct cli *cli;
-    struct redis *redis; // NULL: not usable, redis_err says why
+    struct redis *redis; // of {ac}; NULL: not usable, redis_err says why
     struct err redis_err;
+    struct tags tags;    // of the streams
     int64_t redis_us;    // Redis's time, which its times are compared with; 0: not known
     size_t silent, left; // hooks
     bool healthy;
@@ -132,41 +132,126 @@ show_programs(struct status *s)
 
 // --- streams --------------------------------------------------------------------------
 
-// A number that Redis gives; its error is shown in its place.
+// Its error is shown in the place of a number.
+static void
+show_error(struct status *s, const struct redis *r, const char *label, const char *tag,
+           const struct err *err)
+{
+    s->healthy = s->healthy && r && !r->dead;
+    if (!output.json)
+        printf("  %-26s %s%s%s\n", label, tag, *tag ? ": " : "", err->text);
+}
+
+static const struct redis_reply *
+ask_length(struct redis *r, const char *tag, const char *stream, struct err *err)
+{
+    char key[SCRIPT_KEY];
+
+    script_key(key, tag, span_of(stream));
+    return r ? cli_ask(r, err, "XLEN", key) : NULL;
+}
+
 static void
 show_length(struct status *s, const char *stream, const char *member, const char *label)
 {
-    char key[SCRIPT_KEY];
+    const char *namespace = s->cli->config->redis_namespace;
     struct err err = {0};
+    const struct redis_reply *reply = ask_length(s->redis, namespace, stream, &err);
 
-    script_key(key, s->cli->config->redis_namespace, span_of(stream));
-    const struct redis_reply *reply = cli_ask(s->redis, &err, "XLEN", key);
     if (reply) {
         figure(member, label, COUNT, (double)redis_value(reply).number);
         return;
     }
-    s->healthy = s->healthy && !s->redis->dead;
     output_json(member, "null");
-    if (!output.json)
-        printf("  %-26s %s\n", label, err.text);
+    show_error(s, s->redis, label, "", &err);
+}
+
+// The sum over the partitions, of which each that does not say is shown.
+static void
+show_lengths(struct status *s, const char *stream, const char *member, const char *label)
+{
+    size_t known = 0;
+    double sum = 0;
+
+    for (size_t i = 0; i < s->tags.len; i++) {
+        struct err err = {0};
+        struct redis *r = tags_redis(&s->tags, i, &err);
+        const struct redis_reply *reply = ask_length(r, s->tags.at[i], stream, &err);
+        if (reply)
+            sum += (double)redis_value(reply).number;
+        else
+            show_error(s, r, label, s->tags.len > 1 ? s->tags.at[i] : "", &err);
+        known += reply != NULL;
+    }
+    if (known > 0)
+        figure(member, label, COUNT, sum);
+    else
+        output_json(member, "null");
 }
 
 static void
 show_streams(struct status *s)
 {
     const struct config *c = s->cli->config;
-    char member[96], label[96], answers[sizeof s->redis_err.text];
+    char member[96], label[96], answers[sizeof s->redis_err.text], many[40] = "";
 
-    snprintf(answers, sizeof answers, "%s answers", c->redis_url.text);
+    if (config_partitions(c) > 1)
+        snprintf(many, sizeof many, ", %d partitions", config_partitions(c));
+    snprintf(answers, sizeof answers, "%s answers%s", c->redis_url.text, many);
     title("redis", s->redis != NULL, s->redis ? answers : s->redis_err.text);
     s->healthy = s->healthy && s->redis;
     for (size_t i = 0; s->redis && i < c->streams.len; i++) {
         snprintf(member, sizeof member, "stream_%s", c->streams.at[i]);
         snprintf(label, sizeof label, "entries in %s", c->streams.at[i]);
-        show_length(s, c->streams.at[i], member, label);
+        show_lengths(s, c->streams.at[i], member, label);
     }
     if (s->redis)
-        show_length(s, "dead", "stream_dead", "dead letters kept");
+        show_lengths(s, "dead", "stream_dead", "dead letters kept");
+}
+
+// --- receivers ------------------------------------------------------------------------
+
+static void
+show_receiver(struct status *s, const struct receiver *r)
+{
+    bool silent = receiver_is_silent(r);
+    char line[RECEIVER_LINE];
+
+    s->healthy = s->healthy && !silent;
+    output_open(NULL, '{');
+    output_text("instance", span_of(r->name));
+    output_text("journal", span_of(r->journal));
+    output_number("heard_seconds", (uint64_t)r->heard_s);
+    output_number("waiting", r->waiting);
+    output_number("oldest_seconds", r->oldest_s);
+    output_close('{');
+    if (!output.json)
+        printf("  %-26s %s%s%s\n", r->name,
+               output_color(silent ? OUTPUT_BAD : OUTPUT_PLAIN), receiver_text(r, line),
+               output_color(OUTPUT_PLAIN));
+}
+
+// One alone was shown above. What a partition does not say was shown with the streams.
+static void
+show_receivers(struct status *s)
+{
+    static struct receivers all;
+    struct err err;
+    char text[60];
+
+    for (size_t i = 0; i < s->tags.len; i++)
+        (void)receivers_read(&all, &s->tags, i, &err);
+    if (all.len < 2)
+        return;
+    snprintf(text, sizeof text, "%zu share redis.namespace %s", all.len,
+             s->cli->config->redis_namespace);
+    if (!output.json)
+        printf("%s%-10s%s %s\n", output_color(OUTPUT_STRONG), "receivers",
+               output_color(OUTPUT_PLAIN), text);
+    output_open("receivers", '[');
+    for (size_t i = 0; i < all.len; i++)
+        show_receiver(s, &all.at[i]);
+    output_close('[');
 }
 
 // --- commands -------------------------------------------------------------------------
@@ -286,13 +371,15 @@ show_hook(struct status *s, const char *name, const char *last, const char *stat
 
 // NULL when it is not known, which is said.
 static const struct redis_reply *
-ask_hooks(struct status *s, const char *name)
+ask_hooks(struct status *s, struct redis *r, const char *tag, const char *name)
 {
     char key[SCRIPT_KEY];
     struct err err = {0};
 
-    script_key(key, s->cli->config->redis_namespace, span_of(name));
-    const struct redis_reply *all = cli_ask(s->redis, &err, "HGETALL", key);
+    script_key(key, tag, span_of(name));
+    const struct redis_reply *all = r ? cli_ask(r, &err, "HGETALL", key) : NULL;
+    if (!r) // shown with the streams
+        return NULL;
     if (all)
         return all;
     s->healthy = false;
@@ -303,7 +390,24 @@ ask_hooks(struct status *s, const char *name)
     return NULL;
 }
 
-// The first reply is gone with the second.
+// The newest over the partitions: times of one form, which compare as text.
+static void
+read_last(struct status *s, char (*last)[CLOCK_TEXT])
+{
+    const struct config *c = s->cli->config;
+    char found[CLOCK_TEXT];
+
+    for (size_t k = 0; k < s->tags.len; k++) {
+        struct redis *r = tags_redis(&s->tags, k, &(struct err){0});
+        const struct redis_reply *all = ask_hooks(s, r, s->tags.at[k], "last");
+        for (size_t i = 0; i < c->hooks_len; i++) {
+            text_escape(found, sizeof found, cli_field(all, c->hooks[i].name));
+            if (strcmp(found, last[i]) > 0)
+                memcpy(last[i], found, sizeof found);
+        }
+    }
+}
+
 static void
 show_hooks(struct status *s)
 {
@@ -313,10 +417,8 @@ show_hooks(struct status *s)
 
     if (!output.json)
         printf("%shooks%s\n", output_color(OUTPUT_STRONG), output_color(OUTPUT_PLAIN));
-    const struct redis_reply *all = ask_hooks(s, "last");
-    for (size_t i = 0; i < c->hooks_len; i++)
-        text_escape(last[i], sizeof last[i], cli_field(all, c->hooks[i].name));
-    all = ask_hooks(s, "hooks");
+    read_last(s, last);
+    const struct redis_reply *all = ask_hooks(s, s->redis, c->redis_namespace, "hooks");
     output_open("hooks", '[');
     for (size_t i = 0; i < c->hooks_len; i++) {
         state_read(&state, cli_field(all, c->hooks[i].name));
@@ -348,6 +450,7 @@ ask_redis(struct status *s)
     s->redis = check_redis_open(s->cli, s->cli->config->redis_namespace, &s->redis_err);
     if (!s->redis)
         return;
+    (void)tags_open(&s->tags, s->cli, &err); // what is away is shown with its streams
     const struct redis_reply *now = redis_ask(s->redis, &err, "TIME", NULL);
     if (text_number(&seconds, redis_value(redis_reply_at(now, 0)).text, INT32_MAX))
         s->redis_us = (int64_t)seconds * 1000000;
@@ -369,6 +472,7 @@ run_status(void *cli, struct err *err)
         output_text("configuration", span_of(problems_first(&s.cli->problems, line)));
     show_programs(&s);
     show_streams(&s);
+    show_receivers(&s);
     if (s.redis && !s.redis->dead && s.cli->config->services_len > 0)
         show_commands(&s);
     if (s.redis && !s.redis->dead)
@@ -378,53 +482,11 @@ run_status(void *cli, struct err *err)
     if (output.json)
         output_line(stdout);
     redis_close(s.redis);
+    tags_close(&s.tags);
     return s.healthy ? EXIT_CODE_OK : EXIT_CODE_UNAVAILABLE;
 }
 
-// --- reload -----------------------------------------------------------------------------
-
-static int
-run_reload(void *cli, struct err *err)
-{
-    struct cli *c = cli;
-    bool worker = options_has(c->options, "worker");
-    const char *program = worker ? "acrelay-worker" : "acrelayd";
-    struct admin_state state;
-
-    if (!cli_read_config(c, true))
-        return EXIT_CODE_CONFIG;
-    const struct socket_address *admin =
-        worker ? &c->config->worker_admin : &c->config->receiver_admin;
-    output_wait("%s reloads", program);
-    int result = admin_json_reload(&state, admin, err);
-    output_wait_end();
-    if (result < 0) {
-        err_context(err, "%s on %s", program, admin->text);
-        err->exit = EXIT_CODE_UNAVAILABLE;
-        return -1;
-    }
-    output_text("program", span_of(program));
-    output_json("done", "%s", state.reload_ok ? "true" : "false");
-    output_text("text", span_of(state.reload));
-    if (output.json)
-        output_line(stdout);
-    else
-        printf("%s: %s\n", program, state.reload);
-    if (state.reload_ok)
-        return EXIT_CODE_OK;
-    return err_exit(err, EXIT_CODE_CONFIG,
-                    "the reload was refused; %s keeps its configuration", program);
-}
-
-static const struct option reload_options[] = {
-    OPTION_IS_FLAG("worker", "reload acrelay-worker instead of acrelayd"),
-    {0},
-};
-
 const struct subcommand cli_status_commands[] = {
     {"status", "", "show everything on one screen", 0, 0, NULL, run_status, false, NULL},
-    {"reload", "",
-     "make acrelayd read its configuration and secrets again, and report the result", 0,
-     0, reload_options, run_reload, false, NULL},
     {0},
 };

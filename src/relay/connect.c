@@ -431,6 +431,8 @@ poll_now(struct partition *p)
         reply = probe_role(p, &found);
     if (reply == REPLY_DONE)
         reply = take_cursor(p, &found);
+    if (reply == REPLY_DONE || reply == REPLY_FENCED)
+        receivers_register(p);
     if (reply != REPLY_DONE)
         return reply;
     p->connection.heard_ms = clock_mono_ms();
