@@ -20,6 +20,14 @@ TOKEN = "token-of-acme-0123456789"
 ACME_ROOT = "/etc/acrelay/acme-root.pem"
 
 
+def self_signed(directory, name):
+    cert, key = directory / f"{name}.pem", directory / f"{name}.key"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+                    "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}",
+                    "-keyout", key, "-out", cert], check=True, capture_output=True)
+    return cert, key
+
+
 class World:
     def __init__(self, box):
         self.box = box
@@ -45,10 +53,7 @@ class World:
 
     def certify_acme(self, directory):
         """What pebble itself is known by."""
-        cert, key = directory / "cert.pem", directory / "key.pem"
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-                        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
-                        "-keyout", key, "-out", cert], check=True, capture_output=True)
+        cert, key = self_signed(directory, "localhost")
         (directory / "pebble.json").write_text(json.dumps({"pebble": {
             "listenAddress": "127.0.0.1:14000", "managementListenAddress": "127.0.0.1:15000",
             "certificate": str(cert), "privateKey": str(key), "httpPort": 80, "tlsPort": 443}}))
@@ -65,6 +70,39 @@ class World:
         root = wait_for("pebble", lambda: self.box.run(
             "curl", "-sk", "https://127.0.0.1:15000/roots/0", check=False).stdout)
         self.box.run("sh", "-c", "cat >>/etc/ssl/certs/ca-certificates.crt", input=root)
+
+    def router(self, address):
+        """Another machine, which has the address and forwards its port 443 to this one."""
+        def ip(*words):
+            subprocess.run(self.box.outside("ip", *words), check=True)
+        router = self.start("unshare", "--net", "sh", "-ec",
+                            f"ip addr add {address} dev lo; ip link set lo up; echo; read line;"
+                            " ip addr add 10.9.0.1/24 dev outside; ip link set outside up;"
+                            f" exec systemd-socket-activate -l {address}:443"
+                            " /lib/systemd/systemd-socket-proxyd 10.9.0.2:443",
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        router.stdout.readline()
+        ip("link", "add", "inside", "type", "veth", "peer", "name", "outside", "netns",
+           str(router.pid))
+        ip("addr", "add", "10.9.0.2/24", "dev", "inside")
+        ip("link", "set", "inside", "up")
+        ip("route", "add", address, "via", "10.9.0.1")
+        router.stdin.write(b"\n")
+        router.stdin.flush()
+        wait_for("the router", lambda: subprocess.run(
+            self.box.outside("nsenter", "-t", str(router.pid), "-n", "ss", "-Hltn", "sport = :443"),
+            capture_output=True).stdout)
+        return router
+
+    def own_proxy(self, directory):
+        """Caddy with its owner's own configuration and certificate, which this machine trusts."""
+        cert, key = self_signed(directory, NAME)
+        self.box.write("/root/proxy.pem", cert.read_text() + key.read_text(), 0o600)
+        self.box.run("sh", "-c", "cat >>/etc/ssl/certs/ca-certificates.crt", input=cert.read_text())
+        self.box.write("/root/Caddyfile", "{\n\tadmin off\n}\n" f"https://{NAME} {{\n"
+                       "\ttls /root/proxy.pem /root/proxy.pem\n\treverse_proxy 127.0.0.1:8080\n}\n")
+        self.run_in("own-proxy", "caddy", "run", "--config", "/root/Caddyfile")
+        wait_for("the proxy", lambda: self.box.run("ss", "-Hltn", "sport = :443").stdout)
 
     # --- what it says
     def setup(self, *words, code=0, times="setup-path=1000"):
@@ -157,6 +195,19 @@ def test_what_is_in_the_way_is_one_sentence_and_nothing_is_started(world):
     world.box.run("mv", "/root/api-token", "/etc/acrelay/api-token")
 
 
+def test_a_name_whose_router_forwards_to_this_machine_is_good(world):
+    """Only the certificate is missing then, as nothing but this machine asks for the name."""
+    router = world.router("203.0.113.5")
+    world.leads_to("203.0.113.5")
+    said = world.setup(code=69)
+    assert f"{NAME} leads to this machine (203.0.113.5)" in said, said
+    assert "there is no certificate that is trusted" in said.splitlines()[-1], said
+    world.setup("--undo")
+    router.kill()
+    world.leads_to("127.0.0.1")
+    assert world.active() == []
+
+
 def test_without_a_certificate_nothing_is_registered(world):
     said = world.setup(code=69)
     assert "there is no certificate that is trusted" in said.splitlines()[-1], said
@@ -235,3 +286,18 @@ def test_undo_takes_back_what_setup_did(world):
     left = world.box.run("ls", "/etc/acrelay").stdout.split()
     assert left == ["acme-root.pem", "acrelay.yaml", "api-token", "hook-secret"]
     assert world.setup("--undo").count("\n") == 2  # the account answers, and what is kept
+
+
+def test_behind_a_proxy_of_ones_own_setup_leaves_https_alone(world, directory):
+    said = world.setup("--no-https", "--wait", "0", code=69)  # there is none yet
+    assert world.hooks() == [] and world.active() == list(UNITS[:2]), said
+    world.own_proxy(directory)
+    said = world.setup("--no-https", "--wait", "0")
+    assert "acrelay-https" not in said and world.hooks() == ["acrelay contacts"], said
+    assert world.active() == list(UNITS[:3])
+    assert "entry" in world.box.run("acrelay", "send", "--public").stdout
+    again = world.setup("--no-https", "--wait", "0")
+    assert "done " not in again, again
+    world.setup("--undo")
+    assert world.active() == [] and world.hooks() == []
+    world.box.run("systemctl", "is-active", "own-proxy")
