@@ -15,10 +15,14 @@
 //   maintenance      spare segments, retention, the wall clock against the boot clock
 //   relay            reads what the committer wrote, ships it to Redis, trims; with redis.partitions
 //                    one for each, relay.0 to relay.N-1, with a connection and a cursor of its own
+//   reader           with partitions: reads what the committer wrote, makes the entries, and hands them
+//                    over in a bounded ring (relay/feed.c); a relay thread that is far behind, or goes
+//                    back, reads by its own cursor until it is there again
 //   resolver         one look-up of Redis's host name; a stop does not wait for it
 //
 //   http --record in the open group--> committer --answer (edge/http.h)--> the client
 //   committer --"more is durable"--> relay --journal_publish--> maintenance
+//   committer --"more is durable"--> reader --items of the ring, held by a count--> relay.0 to relay.N-1
 //   main --snapshot (receiver.h), config (relay_reload)--> http, relay
 //   admin (an http thread of the admin listener) --SIGHUP, kill(2)--> main, for POST /reload
 //
@@ -30,6 +34,7 @@
 //   relay.lock       of all partitions: status, next configuration, what each has published; under it
 //                    journal_publish says what all have (journal.lock is taken within). The connection
 //                    and the batch are the partition's own, the layout is read-only after the start
+//   feed.lock        the ring, its items' counts, the places of those who follow; an item is read-only
 //   intake.lock      the pointer to the snapshot; a request holds it by a count
 //   http_thread.lock until when this thread may read (edge/http.c)
 //   tail.lock        the end of the active segment, in memory, between committer and relay

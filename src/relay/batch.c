@@ -73,14 +73,41 @@ receipt(const struct record *record)
     return record->gap_first ? 0 : record->received_us;
 }
 
+// next_by_cursor goes on where the feed was left, if it was.
 static enum cursor_result
-next_record(struct partition *p, struct record *record, struct err *err)
+next_by_cursor(struct partition *p, struct next *n, struct err *err)
 {
-    if (!p->has_held)
-        return cursor_next(p->reader, record, err);
-    p->has_held = false;
-    *record = p->batch.held;
-    return record->gap_first ? CURSOR_GAP : CURSOR_RECORD;
+    if (!p->reads)
+        cursor_seek(p->reader, p->passed);
+    p->reads = true;
+    n->item = NULL;
+    return cursor_next(p->reader, &n->record, err);
+}
+
+static enum cursor_result
+next_record(struct partition *p, struct next *n, struct err *err)
+{
+    if (p->has_held) {
+        p->has_held = false;
+        *n = p->batch.held;
+        return CURSOR_RECORD;
+    }
+    if (p->reads)
+        return next_by_cursor(p, n, err);
+    n->item = feed_next(&p->follower);
+    if (!n->item)
+        return p->follower.follows ? CURSOR_END : next_by_cursor(p, n, err);
+    n->record = n->item->record;
+    return CURSOR_RECORD;
+}
+
+static void
+hold(struct partition *p, const struct next *n)
+{
+    p->batch.held = *n;
+    if (!n->item)
+        keep(&p->batch.held_payload, &p->batch.held.record, &n->record);
+    p->has_held = true;
 }
 
 static bool
@@ -95,12 +122,15 @@ fits(const struct partition *p, const struct record *record)
 
 // pass: the reader is past the record, whoever owns it.
 static void
-pass(struct partition *p, const struct record *record)
+pass(struct partition *p, const struct next *n)
 {
-    if (!record->gap_first)
-        p->received_us = record->received_us;
-    keep(&p->batch.last_payload, &p->batch.last, record);
-    p->passed = record->sequence;
+    if (!n->record.gap_first)
+        p->received_us = n->record.received_us;
+    if (n->item)
+        p->batch.last = n->record;
+    else
+        keep(&p->batch.last_payload, &p->batch.last, &n->record);
+    p->passed = n->record.sequence;
 }
 
 static int
@@ -130,22 +160,41 @@ skip_record(struct partition *p, const struct record *record)
     p->batch.skipped++;
 }
 
-// owns makes the entry, and decides whether it is this partition's. A gap is what it can own of it:
-// of records that are not kept any more each partition lacks others, and reports its own.
+// owns makes the entry, or takes the feed's, and decides whether it is this partition's. A gap is
+// what it can own of it: of records that are not kept any more each partition lacks others, and
+// reports its own.
 static bool
-owns(struct partition *p, const struct record *record, struct entry *e)
+owns(struct partition *p, const struct next *n, struct entry *e)
 {
     const struct layout *l = &p->relay->layout;
-    struct record part = *record;
+    struct record part = n->record;
 
-    if (record->gap_first && !layout_cut(l, p->tag, &part.gap_first, &part.sequence))
+    if (n->item && n->item->owner >= 0) {
+        if (n->item->owner == p->tag)
+            *e = n->item->entry;
+        return n->item->owner == p->tag;
+    }
+    if (part.gap_first && !layout_cut(l, p->tag, &part.gap_first, &part.sequence))
         return false;
     entry_make(&p->maker, &part, e);
     if (l->len == 1 && l->at[0].partitions == 1)
         return true;
-    if (record->gap_first && strcmp(record->gap_reason, "damaged") != 0)
+    if (part.gap_first && strcmp(part.gap_reason, "damaged") != 0)
         return true;
     return relay_owner(l, part.sequence, e) == p->tag;
+}
+
+// choose_source follows the feed where it is here; who has all that it owns holds up nobody (the last
+// record passed is the feed's until the cursor is there).
+static void
+choose_source(struct partition *p)
+{
+    if (p->passed >= p->last && p->passed == p->cursor)
+        feed_leave(&p->follower);
+    else if (!p->follower.feed)
+        p->reads = true;
+    else if (p->reads && !p->has_held)
+        p->reads = !feed_follow(&p->follower, p->passed);
 }
 
 // gather reads records until the batch is full, enough are skipped, or the journal's end. False on
@@ -153,31 +202,31 @@ owns(struct partition *p, const struct record *record, struct entry *e)
 static bool
 gather(struct partition *p)
 {
-    struct record record;
+    struct next n;
     struct entry e;
     struct err err;
 
+    choose_source(p);
     script_begin(&p->script, p->cursor, false);
     p->batch.bytes = p->batch.dead = p->batch.gaps = p->batch.skipped = 0;
     while (p->batch.skipped < SKIPPED_MAX && p->passed < p->last) {
         // One that was refused goes alone, so that the next answer is about it.
         if (refused_is_next(p) && p->script.records_len == 1)
             break;
-        enum cursor_result found = next_record(p, &record, &err);
+        enum cursor_result found = next_record(p, &n, &err);
         if (found == CURSOR_ERROR && p->script.records_len == 0)
             report_trouble(p, REPLY_UNKNOWN, "%s", err.text);
         if (found == CURSOR_END || found == CURSOR_ERROR)
             return found == CURSOR_END || p->script.records_len > 0;
-        if (!fits(p, &record)) {
-            keep(&p->batch.held_payload, &p->batch.held, &record);
-            p->has_held = true;
+        if (!fits(p, &n.record)) {
+            hold(p, &n);
             break;
         }
-        if (!owns(p, &record, &e))
-            skip_record(p, &record);
-        else if (add_record(p, &record, &e) < 0)
+        if (!owns(p, &n, &e))
+            skip_record(p, &n.record);
+        else if (add_record(p, &n.record, &e) < 0)
             return false;
-        pass(p, &record);
+        pass(p, &n);
     }
     return true;
 }

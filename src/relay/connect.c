@@ -270,6 +270,8 @@ go_to(struct partition *p, uint64_t sequence, struct span check)
     char ours[ENTRY_CHECK];
     struct err err;
 
+    feed_leave(&p->follower);
+    p->reads = true;
     p->has_held = false;
     p->received_us = 0;
     p->passed = MAX(sequence, p->first - 1);

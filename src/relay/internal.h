@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metric.h"
+#include "relay/feed.h"
 #include "relay/layout.h"
 #include "relay/relay.h"
 
@@ -33,6 +34,7 @@ enum relay_metric {
     RELAY_REDIS_UP,
     RELAY_IS_SHIPPING,
     RELAY_CURSOR_KNOWN,
+    RELAY_LAGGING,
     RELAY_UNCONFIRMED,
     RELAY_UNPUBLISHED,
     RELAY_OLDEST_AGE,
@@ -68,6 +70,7 @@ struct suspect {
 // The relay owns the partitions: a thread and a connection for each tag that the layout names.
 struct relay {
     struct journal *journal;
+    struct feed *feed;    // NULL: there is one partition, which reads by itself
     struct layout layout; // as it was at the start
     char directory[PATH_MAX], owner[SCRIPT_OWNER];
     pthread_mutex_t lock;   // of what the partitions share, here and below
@@ -76,6 +79,13 @@ struct relay {
     char damage[256];       // why there are no partitions at all; "": there are
     size_t len;
     struct partition *partitions[LAYOUT_TAGS_MAX];
+};
+
+// What comes next: a record or a gap, and its item in the feed, which has it for as long as it is
+// needed; NULL: it is the partition's own to make.
+struct next {
+    struct record record;
+    const struct feed_item *item;
 };
 
 struct partition {
@@ -106,8 +116,10 @@ struct partition {
     } times;
     char owner[SCRIPT_OWNER];
     struct journal *journal;
-    struct cursor *reader;
-    char account[64]; // a configuration may be released before
+    struct feed_follower follower;
+    struct cursor *reader; // where it does not follow the feed
+    bool reads;            // by that, which stands where it passed last
+    char account[64];      // a configuration may be released before
     struct entry_maker maker;
     struct script script;
     int64_t backoff_ms; // 0: the first wait
@@ -137,7 +149,7 @@ struct partition {
     struct {
         struct buf last_payload, held_payload;
         struct record last; // that the reader passed, payload in last_payload
-        struct record held;
+        struct next held;
         char check[ENTRY_CHECK]; // the cursor's after the batch
         uint64_t bytes, dead, gaps, skipped;
         size_t records_max;  // less after one was cut off, more when one passes
@@ -197,6 +209,8 @@ void settings_release(struct relay_settings *s);
 struct partition *partition_make(struct relay *r, int tag,
                                  const struct relay_settings *settings);
 int partition_start(struct partition *p, struct err *err);
+// partition_wake ends its wait for records.
+void partition_wake(struct partition *p);
 void partition_release(struct partition *p);
 
 // partition_is_over: what it owns ended with a change of redis.partitions, and is safe. With the

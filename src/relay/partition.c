@@ -49,10 +49,12 @@ wait_for_records(struct partition *p)
 {
     int64_t wait_ms = MIN(IDLE_MS, MIN(p->times.trim, p->times.poll));
 
-    if (p->passed < p->last)
-        cursor_wait(p->reader, wait_ms);
-    else // the records after are not for it
+    if (p->passed >= p->last) // the records after are not for it
         sleep_interruptible(p, wait_ms);
+    else if (p->reads)
+        cursor_wait(p->reader, wait_ms);
+    else
+        feed_wait(&p->follower, wait_ms);
     return redis_peer_closed(p->redis) ? REPLY_UNKNOWN : REPLY_DONE;
 }
 
@@ -147,6 +149,7 @@ run(void *partition)
             connect_close(p);
     }
     connect_close(p);
+    feed_leave(&p->follower);
     return NULL;
 }
 
@@ -191,7 +194,9 @@ partition_make(struct relay *r, int tag, const struct relay_settings *settings)
     buf_init(&p->batch.held_payload, JOURNAL_RECORD_MAX);
     p->batch.records_max = SCRIPT_RECORDS_MAX;
     memcpy(p->owner, r->owner, sizeof p->owner);
+    feed_begin(r->feed, &p->follower, tag);
     p->reader = cursor_open(p->journal, 0);
+    p->reads = true;
     snprintf(p->account, sizeof p->account, "%s", c->account_name);
     p->maker = (struct entry_maker){.events = event_maker_open(),
                                     .account = span_of(p->account),
@@ -215,9 +220,17 @@ partition_start(struct partition *p, struct err *err)
 }
 
 void
+partition_wake(struct partition *p)
+{
+    cursor_wake(p->reader);
+    feed_wake(&p->follower);
+}
+
+void
 partition_release(struct partition *p)
 {
     redis_close(p->redis);
+    feed_end(&p->follower);
     cursor_close(p->reader);
     event_maker_close(p->maker.events);
     script_release(&p->script);

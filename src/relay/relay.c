@@ -151,6 +151,8 @@ show(void *relay)
     metric_set(&relay_metrics[RELAY_REDIS_UP], s.up);
     metric_set(&relay_metrics[RELAY_IS_SHIPPING], s.state == RELAY_SHIPPING);
     metric_set(&relay_metrics[RELAY_CURSOR_KNOWN], s.known);
+    metric_set(&relay_metrics[RELAY_LAGGING],
+               r->feed ? (double)feed_left_behind(r->feed) : 0);
     metric_set(&relay_metrics[RELAY_UNPUBLISHED], (double)(s.known ? waiting : kept));
     metric_set(&relay_metrics[RELAY_OLDEST_AGE], (double)age_us / 1e6);
 }
@@ -219,6 +221,9 @@ make_partitions(struct relay *r, struct config *c, struct err *err)
     struct relay_settings settings;
     uint64_t first, last;
 
+    if ((r->layout.len > 1 || r->layout.at[0].partitions > 1) &&
+        !(r->feed = feed_open(r->journal, &r->layout, c->account_name, err)))
+        return -1;
     for (int tag = 0; tag < LAYOUT_TAGS_MAX; tag++) {
         if (!layout_find(&r->layout, tag, &first, &last))
             continue;
@@ -270,6 +275,7 @@ release(struct relay *r)
 {
     for (size_t i = 0; i < r->len; i++)
         partition_release(r->partitions[i]);
+    feed_close(r->feed);
     pthread_cond_destroy(&r->wake);
     pthread_mutex_destroy(&r->lock);
     free(r);
@@ -288,9 +294,11 @@ stop(struct relay *r, size_t len)
     pthread_cond_broadcast(&r->wake);
     pthread_mutex_unlock(&r->lock);
     for (size_t i = 0; i < len; i++)
-        cursor_wake(r->partitions[i]->reader);
+        partition_wake(r->partitions[i]);
     for (size_t i = 0; i < len; i++)
         pthread_join(r->partitions[i]->thread, NULL);
+    if (r->feed)
+        feed_stop(r->feed);
 }
 
 struct relay *
@@ -371,7 +379,7 @@ relay_reload(struct relay *r, struct config *c, struct err *err)
         pthread_cond_broadcast(&r->wake);
         pthread_mutex_unlock(&r->lock);
         settings_release(&skipped);
-        cursor_wake(r->partitions[i]->reader);
+        partition_wake(r->partitions[i]);
     }
     return read < r->len ? -1 : 0;
 }

@@ -49,6 +49,9 @@ struct metric relay_metrics[RELAY_METRICS] = {
     [RELAY_CURSOR_KNOWN] =
         METRIC(GAUGE, "acrelay_relay_cursor_known",
                "Whether the cursor in Redis has been read since the start."),
+    [RELAY_LAGGING] = METRIC(
+        GAUGE, "acrelay_relay_lagging_partitions",
+        "Partitions that are behind the others and read the journal by themselves."),
     [RELAY_UNCONFIRMED] =
         METRIC(COUNTER, "acrelay_relay_unconfirmed_total",
                "How often replicas or the append-only file did not have in time what was "

@@ -40,13 +40,14 @@ class Poster:
 
     def __init__(self, receiver, contacts=20):
         self.receiver, self.contacts, self.next = receiver, contacts, 1
+        self.big = ""
         self.sent = collections.defaultdict(list)  # by subject: numbers, in order
 
     def post(self, count, seed=1):
         chance = random.Random(seed + self.next)
         for _ in range(count):
             contact = chance.randrange(self.contacts)
-            body = f"type=subscribe&contact[id]={contact}&contact[n]={self.next}"
+            body = f"type=subscribe&contact[id]={contact}&contact[n]={self.next}&x={self.big}"
             assert self.receiver.post(body) == 200
             self.sent[f"contact/{contact}"].append(self.next)
             self.next += 1
@@ -146,6 +147,26 @@ def test_one_partition_that_is_refused_does_not_stop_the_others(redis, receivers
     redis.client.delete("{ac.2}:events")
     receiver.wait_shipped()
     check(redis, poster, 4)
+
+
+def test_a_partition_behind_the_others_catches_up_and_joins_them(redis, receivers):
+    receiver = receivers(redis.port, 4)
+    poster = Poster(receiver, contacts=40)
+    poster.post(50)
+    receiver.wait_shipped()
+    assert receiver.metric("acrelay_relay_lagging_partitions") == 0
+    redis.client.set("{ac.1}:seen:state", "a string")
+    poster.big = "x" * 200_000  # so that the ring is soon full
+    poster.post(150)
+    harness.wait_for("one left behind",
+                     lambda: receiver.metric("acrelay_relay_lagging_partitions") == 1)
+    redis.client.delete("{ac.1}:seen:state")
+    receiver.wait_shipped()
+    check(redis, poster, 4)
+    poster.post(50)
+    receiver.wait_shipped()
+    check(redis, poster, 4)
+    assert receiver.metric("acrelay_relay_lagging_partitions") == 0
 
 
 def test_a_cursor_that_is_lost_refills_its_partition_only(redis, receivers):
