@@ -26,11 +26,16 @@ is_same(const char *a, const char *b)
 }
 
 static bool
-is_same_redis(const struct redis_url *a, const struct redis_url *b)
+is_same_redis(const struct config *c, const struct config *other)
 {
+    const struct redis_url *a = &c->redis_url, *b = &other->redis_url;
     const struct redis_host *x = &a->hosts[0], *y = &b->hosts[0];
 
-    return strcmp(x->name, y->name) == 0 && x->port == y->port &&
+    if (c->redis_url_file ||
+        other->redis_url_file) // opened by nobody who does not connect
+        return is_same(c->redis_url_file, other->redis_url_file);
+    return a->kind == b->kind && strcmp(a->master, b->master) == 0 &&
+           strcmp(x->name, y->name) == 0 && x->port == y->port &&
            strcmp(a->path, b->path) == 0 && a->database == b->database;
 }
 
@@ -54,8 +59,7 @@ compare(struct report *r, const struct config *other)
         return;
     if (is_same(c->state_dir, other->state_dir))
         report_shared(r, other, "receiver.state_dir", c->state_dir);
-    if (is_same_redis(&c->redis_url, &other->redis_url) &&
-        is_same(c->redis_namespace, other->redis_namespace))
+    if (is_same_redis(c, other) && is_same(c->redis_namespace, other->redis_namespace))
         report_shared(r, other, "redis.namespace in one Redis", c->redis_namespace);
     for (size_t i = 0; (a = address_at(c, i)); i++)
         for (size_t k = 0; (b = address_at(other, k)); k++)

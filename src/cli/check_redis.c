@@ -10,9 +10,7 @@
 #include "base/text.h"
 #include "relay/script.h"
 
-#include <grp.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { CLOCKS_APART_S = 5 };
@@ -436,27 +434,6 @@ report_all(struct inspection *i, size_t errors)
                   i->not_allowed);
 }
 
-// Root may connect to any socket, which says nothing of the receiver's user.
-static void
-check_socket(struct report *r)
-{
-    const char *path = r->cli->config->redis_url.path;
-    bool connected = r->cli->receiver.code && !r->cli->receiver.redis[0];
-    struct group *group;
-    struct stat st;
-
-    if (!*path || geteuid() != 0 || connected || stat(path, &st) < 0 ||
-        (st.st_mode & S_IWOTH))
-        return;
-    group = getgrgid(st.st_gid);
-    report_warning(r, "redis user",
-                   "under systemd: SupplementaryGroups= of that group in a drop-in of "
-                   "acrelayd.service and acrelay-worker.service",
-                   "%s accepts only its owner and group %s (mode %03o); root can "
-                   "connect, but whether the receiver's user can was not checked",
-                   path, group ? group->gr_name : "(without a name)", st.st_mode & 0777);
-}
-
 // Whether all partitions, and {ac} where the worker's keys are, can be used.
 void
 check_redis(struct report *r)
@@ -466,13 +443,15 @@ check_redis(struct report *r)
     size_t errors = r->errors;
     char tag[CONFIG_TAG];
 
-    check_socket(r);
+    check_redis_socket(r);
     r->redis_usable = true;
     for (int k = 0; k < (n > 1 ? n + 1 : 1); k++) {
         struct err err = {0};
         i.is_partition = k < n;
         i.tag = i.is_partition ? config_tag(i.c, k, tag) : i.c->redis_namespace;
         i.r = check_redis_open(r->cli, i.tag, &err);
+        if (i.r && (k == 0 || i.c->redis_url.kind == REDIS_CLUSTER))
+            check_redis_tls(r, i.r);
         if (i.r)
             check_tag(&i);
         else

@@ -98,6 +98,14 @@ cli_directory(struct cli *c, struct err *err)
 static const struct redis_advice all[] = {
     {"redis.password_file: ", CONFIG,
      "Redis was not contacted: make that file readable, or correct redis.password_file"},
+    {"redis.url_file: ", CONFIG,
+     "Redis was not contacted: correct that file, or redis.url_file"},
+    {"redis.tls is set", CONFIG, "Redis was not contacted"},
+    {"redis.tls.ca_file: ", CONFIG, "Redis was not contacted: correct that file"},
+    {"redis.tls.cert_file: ", CONFIG, "Redis was not contacted: correct that file"},
+    {"redis.tls.key_file: ", CONFIG, "Redis was not contacted: correct that file"},
+    {"certificate", AWAY, "until then deliveries wait in the journal"},
+    {"TLS", AWAY, "until then deliveries wait in the journal"},
     {"NOAUTH", RIGHTS,
      "Redis requires a password: set redis.password_file (and redis.user)"},
     {"WRONGPASS", RIGHTS,
@@ -168,8 +176,7 @@ static const struct redis_advice all[] = {
     {"Address family not supported", CONFIG,
      "the unit's RestrictAddressFamilies= lacks the family: add AF_INET6 (or AF_UNIX) "
      "in a drop-in"},
-    {"Protocol error, got", CONFIG,
-     "the server at redis.url is not Redis, or requires TLS"},
+    {"Protocol error, got", CONFIG, "the server at redis.url is not Redis"},
     {"not known", AWAY, "the host in redis.url has no address: check DNS"},
     {"name resolution", AWAY,
      "no name server answers for the host in redis.url: check DNS"},
@@ -211,7 +218,9 @@ struct redis *
 cli_redis_at(const struct cli *c, const char *tag, struct err *err)
 {
     // Whoever is the receiver's user could name any file of root's in that copy.
-    if (c->is_last_good && c->config->redis_password_file && geteuid() == 0) {
+    bool secret = c->config->redis_password_file || c->config->redis_url_file ||
+                  c->config->redis_tls_key_file;
+    if (c->is_last_good && secret && geteuid() == 0) {
         err_exit(err, EXIT_CODE_CONFIG,
                  "not asked: root sends no password by the last good configuration");
         return NULL;

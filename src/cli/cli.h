@@ -270,6 +270,11 @@ void check_others(struct report *r);
 enum { CHECK_HOLDER = 64 };
 void check_holder(const struct socket_address *a, char to[CHECK_HOLDER]);
 
+// How Redis is reached: check_redis_socket looks at the group of a unix socket, check_redis_tls at how
+// long the certificates of a connection are valid.
+void check_redis_socket(struct report *r);
+void check_redis_tls(struct report *r, const struct redis *redis);
+
 // check_redis looks at all that the relay needs of Redis, and writes nothing there.
 void check_redis(struct report *r);
 

@@ -272,7 +272,7 @@ check_redis_url(struct reading *r, struct config *c)
 {
     static const char *const tls[] = {"redis.tls.ca_file", "redis.tls.cert_file",
                                       "redis.tls.key_file", "redis.tls.server_name"};
-    static char in_file[] = "the URL in redis.url_file";
+    static char in_file[] = "redis.url_file's URL";
 
     if (c->redis_url_file && place_of(r, "redis.url").line)
         report(r, ERROR, "redis.url_file", "",

@@ -22,7 +22,9 @@ struct tls {
     SSL *ssl;
     BIO *in, *out; // the SSL's
     struct buf outgoing;
-    bool heard; // anything from the server
+    bool heard;    // anything from the server
+    X509 *refused; // what did not count of the server's chain, or NULL; and why
+    int why;
     char name[256];
 };
 
@@ -85,14 +87,30 @@ format_name(const X509_NAME *name, char to[TLS_NAME])
     BIO_free(bio);
 }
 
+// Keeps what is wrong for refuse_certificate, and lets nothing pass.
+static int
+note_refusal(int ok, X509_STORE_CTX *store)
+{
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    struct tls *t = SSL_get_app_data(ssl);
+    X509 *certificate = X509_STORE_CTX_get_current_cert(store);
+
+    if (ok || t->refused || !certificate)
+        return ok;
+    X509_up_ref(certificate);
+    t->refused = certificate;
+    t->why = X509_STORE_CTX_get_error(store);
+    return 0;
+}
+
 // Why the server's certificate does not count.
 static int
-refuse_certificate(const struct tls *t, long why, struct err *err)
+refuse_certificate(const struct tls *t, struct err *err)
 {
-    X509 *certificate = SSL_get0_peer_certificate(t->ssl);
+    X509 *certificate = t->refused;
     char text[300] = "", when[CLOCK_TEXT];
 
-    switch (why) {
+    switch (t->why) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
         format_time(when, X509_get0_notAfter(certificate));
         return err_set(err, ERR_INPUT,
@@ -127,7 +145,7 @@ refuse_certificate(const struct tls *t, long why, struct err *err)
             t->name, text);
     default:
         return err_set(err, ERR_INPUT, "the certificate of %s cannot be verified: %s",
-                       t->name, X509_verify_cert_error_string(why));
+                       t->name, X509_verify_cert_error_string(t->why));
     }
 }
 
@@ -155,12 +173,11 @@ static const struct alert {
 static int
 refuse(const struct tls *t, struct err *err)
 {
-    long why = SSL_get_verify_result(t->ssl);
     int reason = ERR_GET_REASON(ERR_peek_last_error());
     const struct alert *a = alerts;
 
-    if (why != X509_V_OK && reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
-        return refuse_certificate(t, why, err);
+    if (t->refused)
+        return refuse_certificate(t, err);
     while (a->meaning && a->reason != reason)
         a++;
     if (a->meaning)
@@ -247,6 +264,7 @@ make(struct tls *t, const char *name)
     }
     SSL_set_bio(t->ssl, t->in, t->out);
     SSL_set_connect_state(t->ssl);
+    SSL_set_app_data(t->ssl, t);
     return expect_name(t->ssl, name);
 }
 
@@ -264,7 +282,7 @@ tls_open(const struct tls_files *files, const char *host, struct err *err)
         err_set(err, ERR_AGAIN, "cannot begin TLS: %s", last_words());
         goto close;
     }
-    SSL_CTX_set_verify(t->context, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_verify(t->context, SSL_VERIFY_PEER, note_refusal);
     if (use_files(t->context, files, err) < 0)
         goto close;
     if (make(t, name))
@@ -283,6 +301,7 @@ tls_close(struct tls *t)
         return;
     SSL_free(t->ssl);
     SSL_CTX_free(t->context);
+    X509_free(t->refused);
     buf_wipe(&t->outgoing);
     free(t);
 }

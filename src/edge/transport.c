@@ -280,15 +280,32 @@ transport_close(struct transport *t)
     free(t);
 }
 
+// A server that closed the connection may have said why before that: a client certificate is refused
+// (TLS 1.3) after the handshake.
+static int
+explain_by_alert(struct transport *t, struct err *err)
+{
+    char bytes[READ_BYTES];
+    struct err alert;
+    int n = receive(t, bytes, sizeof bytes, NULL);
+
+    if (n > 0 && tls_feed(t->tls, span_make(bytes, (size_t)n), NULL) == 0 &&
+        tls_decrypt(t->tls, bytes, sizeof bytes, &alert) == -1 && err)
+        *err = alert;
+    return -1;
+}
+
 int
 transport_write(struct transport *t, struct span bytes, int64_t until_ms, struct err *err)
 {
     if (!t->tls)
         return send_all(t, bytes, until_ms, err);
-    for (; bytes.len > 0; bytes = span_from(bytes, WIRE_BYTES))
-        if (tls_encrypt(t->tls, span_to(bytes, WIRE_BYTES), err) < 0 ||
-            send_all(t, tls_outgoing(t->tls), until_ms, err) < 0)
+    for (; bytes.len > 0; bytes = span_from(bytes, WIRE_BYTES)) {
+        if (tls_encrypt(t->tls, span_to(bytes, WIRE_BYTES), err) < 0)
             return -1;
+        if (send_all(t, tls_outgoing(t->tls), until_ms, err) < 0)
+            return explain_by_alert(t, err);
+    }
     return 0;
 }
 
