@@ -289,6 +289,10 @@ void commands_report(struct report *r, struct redis *redis);
 const struct redis_reply *check_rights_ask(struct redis *r, const struct config *c,
                                            const char *tag, struct err *err);
 
+// check_rights_of_commands asks the same of what the worker does for commands of services.
+const struct redis_reply *
+check_rights_of_commands(struct redis *r, const struct config *c, struct err *err);
+
 // check_redis_open is cli_redis_at, if it answers, and as a master; else NULL with *err, which holds
 // Redis's own words. What the user may not ask (NOPERM) is not held against it.
 struct redis *check_redis_open(const struct cli *c, const char *tag, struct err *err);

@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "relay/script.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { OLD_S = 600 };
@@ -111,6 +112,61 @@ report_dead(struct report *r, struct redis *redis)
             "commands that failed or expired, kept as dead letters: %lld", (long long)n);
 }
 
+static void
+report_type(struct report *r, struct redis *redis, const char *name, const char *must_be)
+{
+    char key[SCRIPT_KEY];
+
+    script_key(key, r->cli->config->redis_namespace, span_of(name));
+    struct span type = redis_value(cli_ask(redis, &(struct err){0}, "TYPE", key)).text;
+    if (type.len && !span_is(type, "none") && !span_is(type, must_be))
+        report_error(
+            r, EXIT_CODE_CONFIG, "commands",
+            "rename or delete that key: until then, the commands that need it wait",
+            "%s is a %.*s, but must be a %s", key, (int)type.len, type.at, must_be);
+}
+
+static void
+report_types(struct report *r, struct redis *redis)
+{
+    static const char *const keys[][2] = {{"commands.ids", "hash"},
+                                          {"commands.order", "zset"},
+                                          {"commands.tried", "hash"},
+                                          {"commands.dead", "stream"},
+                                          {"commands.count", "string"}};
+    const struct config *c = r->cli->config;
+    char name[80];
+
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        report_type(r, redis, keys[i][0], keys[i][1]);
+    for (size_t i = 0; i < c->services_len; i++) {
+        snprintf(name, sizeof name, "commands:%s", c->services[i].name);
+        report_type(r, redis, name, "stream");
+        snprintf(name, sizeof name, "results:%s", c->services[i].name);
+        report_type(r, redis, name, "stream");
+    }
+}
+
+// No error: the worker may have a file of its own, with a user of its own.
+static void
+report_rights(struct report *r, struct redis *redis)
+{
+    const char *user =
+        r->cli->config->redis_user ? r->cli->config->redis_user : "default";
+    const struct redis_reply *reply =
+        check_rights_of_commands(redis, r->cli->config, &(struct err){0});
+    struct span lacks = redis_value(redis_reply_at(reply, 1)).text;
+
+    if (lacks.len)
+        report_warning(
+            r, "commands",
+            "grant what deploy/redis/acrelay.acl lists for the worker, unless it "
+            "has a file and a user of its own",
+            "a worker with this file carries out no commands: user %s may not: "
+            "%.*s",
+            user, (int)lacks.len, lacks.at);
+}
+
 void
 commands_report(struct report *r, struct redis *redis)
 {
@@ -141,6 +197,8 @@ commands_report(struct report *r, struct redis *redis)
         report_ok(r, "commands", "%s; commands of %zu service%s that wait: %lld",
                   leads > 0 ? "a worker leads" : err.text, c->services_len,
                   c->services_len == 1 ? "" : "s", (long long)waiting);
-    if (!redis->dead)
-        report_dead(r, redis);
+    static void (*const more[])(struct report *, struct redis *) = {
+        report_dead, report_types, report_rights};
+    for (size_t i = 0; i < sizeof more / sizeof *more && !redis->dead; i++)
+        more[i](r, redis);
 }

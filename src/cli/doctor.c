@@ -227,6 +227,10 @@ static const struct {
     {"acrelay_commands_stopped", 0, REPORT_ERROR, "commands",
      "nothing gets through to ActiveCampaign: all commands wait, and none is lost",
      "see \"Commands wait\" in OPERATING.md"},
+    {"acrelay_commands_held", 0, REPORT_ERROR, "commands",
+     "services whose commands wait, because Redis refuses what the worker writes",
+     "see \"Commands wait\" in OPERATING.md; the worker's log names the key or the "
+     "error"},
     {"acrelay_commands_paused", 0, REPORT_WARNING, "commands",
      "ActiveCampaign asked for a pause of all commands",
      "check again in a minute; if it stays, lower commands.rate"},

@@ -301,6 +301,10 @@ lane_text(const struct status *s, bool *ok, struct err *err)
     *ok = admin_sum_metric(here, "acrelay_commands_stopped") == 0;
     if (!*ok)
         return "the worker here leads; stopped: nothing gets through to ActiveCampaign";
+    *ok = admin_sum_metric(here, "acrelay_commands_held") == 0;
+    if (!*ok)
+        return "the worker here leads; some wait: Redis refuses what it writes (see its "
+               "log)";
     if (admin_sum_metric(here, "acrelay_commands_paused") > 0)
         return "the worker here leads; paused, as ActiveCampaign asked";
     return "the worker here leads";

@@ -47,6 +47,10 @@ find_metrics(struct commands_service *s)
                              "Commands that have no result yet.", s);
     s->oldest = find_metric(METRIC_GAUGE, "acrelay_commands_oldest_age_seconds",
                             "Age of the oldest command that has no result yet.", s);
+    s->held = find_metric(METRIC_GAUGE, "acrelay_commands_held",
+                          "Whether commands wait because Redis does not let the worker "
+                          "write what they need.",
+                          s);
     s->calls = find_metric(METRIC_COUNTER, "acrelay_commands_calls_total",
                            "Requests to ActiveCampaign for commands.", s);
     for (int i = 0; i < COMMAND_OUTCOMES; i++)
@@ -188,6 +192,7 @@ update_metrics(struct commands *c)
         double age = (double)commands_redis_now_us(c) / 1e6 - (double)oldest / 1e3;
         metric_set(c->services[i].waiting, (double)q->len);
         metric_set(c->services[i].oldest, oldest && age > 0 ? age : 0);
+        metric_set(c->services[i].held, c->services[i].held_ms > clock_boot_ms());
         if (q->len < c->lane->max)
             once_clear(&c->services[i].full);
     }

@@ -34,7 +34,7 @@ struct commands_service {
     struct queued *unwritten; // its outcome is decided, `result` would write it
     struct redis_args result;
     struct once full, wrong_type;
-    struct metric *waiting, *oldest, *calls, *outcomes[COMMAND_OUTCOMES];
+    struct metric *waiting, *oldest, *held, *calls, *outcomes[COMMAND_OUTCOMES];
 };
 
 struct commands {

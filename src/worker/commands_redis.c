@@ -47,6 +47,7 @@ commands_reset(struct commands *c)
     for (size_t i = 0; c->lane && i < c->lane->len; i++) {
         metric_set(c->services[i].waiting, 0);
         metric_set(c->services[i].oldest, 0);
+        metric_set(c->services[i].held, 0);
         c->services[i].unwritten = NULL;
         buf_release(&c->services[i].result.bytes);
     }

@@ -183,6 +183,9 @@ def test_a_key_of_the_wrong_type_holds_its_service_alone(tmp_path, key, kind):
         scene.add(2)
         scene.check()
         harness.wait_for("the alarm", lambda: f"{{ac}}:{key} is a string" in scene.log())
+        harness.wait_for("its metric", lambda: scene.worker.metric(
+            'acrelay_commands_held{service="shop"}') == 1)
+        assert scene.worker.metric('acrelay_commands_held{service="crm"}') == 0
         client.delete(f"{{ac}}:{key}")
         assert scene.result(scene.put(service="shop"), "shop")["outcome"] == "ok"
         assert scene.log().count("is a string") == 1

@@ -169,6 +169,24 @@ def test_any_other_outcome_is_a_failure(acrelay, lane, sim):
     assert puts(sim) == 1
 
 
+def test_who_waits_is_told_that_a_newer_command_took_its_place(acrelay, config, redis, worker,
+                                                                running):
+    redis.client.set("{ac}:leader", "a worker that is busy")
+    process = subprocess.Popen(
+        [harness.BUILD / "acrelay", "-c", config, "put", "contacts/66", "--data", "-", "--wait",
+         "--replace"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True)
+    process.stdin.write(BODY)
+    process.stdin.close()
+    harness.wait_for("the command", lambda: redis.client.xlen(COMMANDS) == 1)
+    put(acrelay, "--replace", body='{"contact":{"firstName":"Eve"}}')
+    redis.client.delete("{ac}:leader")
+    running(worker)
+    assert process.wait(30) == 1
+    said = process.stdout.read()
+    assert "superseded" in said and "a newer command of its subject replaces it" in said
+
+
 def test_without_a_leader_nobody_waits_and_nothing_is_written(acrelay, redis):
     assert "nothing was written" in put(acrelay, "--wait", code=69)
     assert redis.client.keys("*") == []
@@ -304,6 +322,31 @@ def test_dead_letters_of_commands_are_told(acrelay, redis):
     assert status(acrelay)["commands_dead"] == 1
     assert ("warning", "commands that failed or expired, kept as dead letters: 1") in \
         of_commands(acrelay)
+
+
+def doctor(acrelay, code):
+    text = acrelay("doctor", "--offline", "--json", code=code)
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+@pytest.mark.parametrize("key", ["results:crm", "commands:cli", "commands.tried", "commands.dead"])
+def test_doctor_names_a_key_that_holds_up_commands(acrelay, redis, key):
+    redis.client.lpush(f"{{ac}}:{key}", "")
+    wrong = [row for row in doctor(acrelay, 69) if f"{{ac}}:{key} is a list" in row["text"]]
+    assert len(wrong) == 1 and wrong[0]["result"] == "WRONG"
+
+
+def test_doctor_says_what_the_worker_may_not(acrelay, config, redis, tmp_path):
+    (tmp_path / "password").write_text("secret\n")
+    (tmp_path / "password").chmod(0o600)
+    config.write_text(re.sub(r"redis: \{", "redis: {user: half, password_file: password, ",
+                             config.read_text()))
+    redis.add_user("half", "secret", "~{ac}:*", "+@all")
+    assert not [text for _, text in of_commands(acrelay) if "may not" in text]
+    redis.add_user("half", "secret", "-xreadgroup", "-hsetnx")
+    [(result, text)] = [row for row in of_commands(acrelay) if "may not" in row[1]]
+    assert result == "warning" and "user half may not" in text
+    assert "XREADGROUP" in text and "HSETNX on {ac}:commands.ids" in text
 
 
 def test_a_file_without_services_shows_nothing_of_commands(acrelay, config):
