@@ -64,7 +64,12 @@ export function makeList(box, { columns, fill, open, older, moved }) {
     get chosen() { return rows.find(row => row.n === chosen); },
     addNewer(more) { rows = more.concat(rows).slice(0, ROWS_MAX); renderSoon(); },
     addOlder(more) { rows = rows.concat(more).slice(0, ROWS_MAX); renderSoon(); },
-    replace(all) { rows = all; chosen = null; box.scrollTop = 0; renderSoon(); },
+    replace(all) {
+      rows = all;
+      if (!list.chosen) chosen = null;
+      box.scrollTop = 0;
+      renderSoon();
+    },
     forget() { chosen = null; renderSoon(); },
     toTop() { box.scrollTop = 0; },
     choose(index) {

@@ -11,7 +11,7 @@ const ago = s => s === null ? null : `${seconds(s)} ago`;
 
 const FOUND = {
   registered: ["as wanted", "good"], pending: ["not yet as wanted", "warn"],
-  silent: ["as wanted", "good"], left: ["left alone", "warn"],
+  silent: ["as wanted", "good"], left: ["still there; its posts are refused", "bad"],
 };
 
 function silence({ silent, last_event_seconds, expect_every_seconds }) {
