@@ -1,6 +1,6 @@
 # Tests and other checks, included by the Makefile. `make test` runs tests/run.py, which calls most
 # of these targets; each can also be run on its own.
-.PHONY: tools unit units threads live bench bench-journal bench-normal bench-backlog fuzz analyse memcheck \
+.PHONY: tools unit units threads live bench bench-journal bench-normal bench-backlog bench-partitions fuzz analyse memcheck \
     coverage reference soak soak-normal soak-malloc soak-worker soak-commands \
     test-systemd test-roots test-container \
     kubernetes-api prism axe operations-table cloudevents format \
@@ -82,6 +82,9 @@ bench-normal: $(BUILD)/bench/normal ## benchmark parsing a body into an event
 	@$(PYTHON) tests/bench/normal.py $(BUILD)/bench/normal
 # a journal with RECORDS unpublished records: the first answer after a start, and draining
 RECORDS ?= 1000000
+bench-partitions: all tools ## compare 1, 2 and 4 partitions; ROUNDS= RECORDS=
+	@$(PYTHON) tests/bench/partitions.py --rounds $(ROUNDS) --records $(RECORDS)
+
 bench-backlog: all tools ## time to the first answer with RECORDS= unpublished records
 	@$(PYTHON) tests/bench/backlog.py --records $(RECORDS)
 # libFuzzer with ASan and UBSan: replays the corpora, then fuzzes each target for SECONDS; new

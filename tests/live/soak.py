@@ -339,7 +339,11 @@ class World:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.pause(0.1)
         tracer.send_signal(signal.SIGINT)
-        tracer.wait(20)
+        try:
+            tracer.wait(20)
+        except subprocess.TimeoutExpired:  # strace hangs now and then; its end lets go too
+            tracer.kill()
+            tracer.wait()
 
 
     # --- with partitions ----------------------------------------------------------------------

@@ -5,7 +5,8 @@
 // run (the default) appends each line of standard input as a delivery of hook "h" to the
 // stream "events" and prints its sequence once it is durable; at the end of input it waits
 // until all is shipped. fill N appends N made-up deliveries of about 700 bytes and ends.
-// drain ships what the journal holds and prints the time it took.
+// drain ships what the journal holds and prints the time it took; with SHIP_PARTITIONS=N into N
+// partitions.
 #include "base/clock.h"
 #include "base/log.h"
 #include "relay/relay.h"
@@ -161,9 +162,14 @@ ship(struct journal *j, char *directory, char *to, char *namespace, bool drain)
                        .duplicates_window_us = 3600000000,
                        .duplicates_max = 1000000,
                        .streams = {streams, 1}};
+    const char *partitions = getenv("SHIP_PARTITIONS");
     struct journal_status status;
     struct err err;
 
+    c.redis_partitions = partitions ? atoi(partitions) : 1;
+    struct layout all = {.at[0] = {1, config_partitions(&c)}, .len = 1};
+    if (partitions && layout_write(&all, directory, journal_id(j), &err) < 0)
+        die(&err);
     c.redis_url.hosts_len = tcp;
     c.redis_url.hosts[0] = (struct redis_host){"127.0.0.1", (uint16_t)atoi(to)};
     if (!tcp)
