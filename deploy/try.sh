@@ -169,6 +169,17 @@ if [ "$mode" = demo ]; then
     exit 0
 fi
 
+say "Starting the page that shows all of it in a browser: acrelay inspect"
+page=9190
+while true; do
+    start inspect "$build/acrelay" --config "$dir/acrelay.yaml" inspect --listen "127.0.0.1:$page"
+    if wait_for "$started" grep -q token= "$log"; then break; fi
+    [ $page -lt 9290 ] && grep -q 'choose another address' "$log" || fail "acrelay inspect did not become ready"
+    pids=${pids#"$started "} page=$((page + 1))
+done
+address=$(head -n 1 "$log")
+echo "$address"
+
 say "acrelay is running; Ctrl-C stops and removes all of it. To look at it, in another terminal:"
 cat <<END
     export ACRELAY_CONFIG=$dir/acrelay.yaml PATH=$build:\$PATH
@@ -182,6 +193,7 @@ cat <<END
     $PWD/deploy/consumers/consumer.py --url unix://$dir/redis.sock --database $dir/shop.db
     tail -f $dir/acrelayd.log $dir/worker.log
     curl -d 'type=subscribe&contact[id]=7&contact[email]=ann@example.com' $url
+Or open this in a browser: $address
 
 END
 "$build/acrelay" tail --config "$dir/acrelay.yaml" --from 0 --data &

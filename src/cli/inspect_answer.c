@@ -72,17 +72,6 @@ answer_word(struct buf *to, const char *name, const char *word)
 }
 
 void
-answer_masked(struct buf *to, const char *name, struct span value, bool reveals)
-{
-    struct buf masked;
-
-    buf_init(&masked, INSPECT_BYTES);
-    mask_value(&masked, span_of(name), value, reveals);
-    answer_text(to, name, buf_span(&masked));
-    buf_release(&masked);
-}
-
-void
 answer_time(struct buf *to, const char *name, int64_t us)
 {
     char time[CLOCK_TEXT];

@@ -262,6 +262,17 @@ mask_value(struct buf *to, struct span key, struct span value, bool reveals)
     mask_by_level(to, level_of(key), value, reveals);
 }
 
+void
+answer_masked(struct buf *to, const char *name, struct span value, bool reveals)
+{
+    struct buf masked;
+
+    buf_init(&masked, INSPECT_BYTES);
+    mask_value(&masked, span_of(name), value, reveals);
+    answer_text(to, name, buf_span(&masked));
+    buf_release(&masked);
+}
+
 // --- JSON -------------------------------------------------------------------------------------
 
 // A string of JSON with its quotes, as what it means. *memory is to be freed.
