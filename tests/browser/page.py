@@ -93,10 +93,10 @@ class Page:
                 .sort((a, b) => a.getAttribute("aria-posinset") - b.getAttribute("aria-posinset"))
                 .map(e => Object.fromEntries([...e.children].map(c => [c.className, c.textContent])))""")
 
-    def wait(self, what, condition, seconds=10):
+    def wait(self, what, condition, seconds=20):
         return harness.wait_for(what, condition, seconds)
 
-    def wait_for(self, text, selector="body", seconds=10):
+    def wait_for(self, text, selector="body", seconds=20):
         try:
             self.wait(text, lambda: text in self.text(selector), seconds)
         except AssertionError as error:

@@ -391,7 +391,7 @@ def test_everybody_can_read_it(world, page, scheme):
             page.wait_for("Event", "#detail")
             page.picture(f"delivery-{scheme}")
             assert page.run(CONTRAST) == []
-        if AXE.exists():
+        if AXE.exists() and (key == "1" or scheme == "light"):  # what is no colour is the same in both
             found = page.driver.execute_async_script(
                 "axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'] })"
                 ".then(arguments[0])")
@@ -464,17 +464,17 @@ def test_a_flood_leaves_the_page_as_small_as_it_was(world, page):
         (function frame(now) { frames.push(now - last); last = now; requestAnimationFrame(frame); })(last)""")
     client = http.client.HTTPConnection("127.0.0.1", world.receiver.port, timeout=30)
     started = time.monotonic()
-    for n in range(800):
+    for n in range(600):
         client.request("POST", world.receiver.path(), f"type=update&contact[id]={n}&n={random.random()}",
                        {"Content-Type": "application/x-www-form-urlencoded"})
         assert client.getresponse().read() == b"ok"
         time.sleep(max(0, started + n / 200 - time.monotonic()))
     seconds = time.monotonic() - started
-    page.wait("the last", lambda: subjects(page)[:1] == ["contact/799"])
+    page.wait("the last", lambda: subjects(page)[:1] == ["contact/599"])
     page.picture("flood")
     slow = page.run("return frames.slice(2).filter(ms => ms > 100).length / frames.length")
     after_nodes, after_heap = page.weight()
-    world.figures.update({"posts a second": round(800 / seconds), "nodes": [nodes, after_nodes], "heap, KiB": [int(heap) >> 10, int(after_heap) >> 10],
+    world.figures.update({"posts a second": round(600 / seconds), "nodes": [nodes, after_nodes], "heap, KiB": [int(heap) >> 10, int(after_heap) >> 10],
                           "frames over 100 ms": round(slow, 3)})
     assert after_nodes < 1000 and after_nodes < nodes + 100
     assert after_heap < heap + (3 << 20)

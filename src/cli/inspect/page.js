@@ -24,9 +24,9 @@ const jobs = [
   job(1000, () => true, pollHead),
   job(500, () => view === "deliveries", deliveries.poll),
   job(500, () => delivery.openId() !== null, delivery.poll),
-  job(2000, () => view === "dead", () => dead.poll(head)),
-  job(3000, () => view === "hooks", pollHooks),
-  job(2000, () => view === "commands", pollCommands),
+  job(1000, () => view === "dead", () => dead.poll(head)),
+  job(2000, () => view === "hooks", pollHooks),
+  job(1000, () => view === "commands", pollCommands),
 ];
 const soon = () => jobs.forEach(job => { job.due = 0; });
 
