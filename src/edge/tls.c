@@ -15,7 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { KEY_BYTES_MAX = 65536 };
+enum { KEY_BYTES_MAX = 65536, HOST_TEXT = 256 };
 
 struct tls {
     SSL_CTX *context;
@@ -243,11 +243,13 @@ static bool
 expect_name(SSL *ssl, const char *name)
 {
     struct in6_addr any;
+    char host[HOST_TEXT]; // OpenSSL's macro takes no const
 
     SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     if (inet_pton(AF_INET, name, &any) == 1 || inet_pton(AF_INET6, name, &any) == 1)
         return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1;
-    return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
+    snprintf(host, sizeof host, "%s", name);
+    return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
 }
 
 // False: out of memory, or a library that cannot do what every one does.
