@@ -444,6 +444,7 @@ check_redis(struct report *r)
     char tag[CONFIG_TAG];
 
     check_redis_socket(r);
+    check_hosts(r);
     r->redis_usable = true;
     for (int k = 0; k < (n > 1 ? n + 1 : 1); k++) {
         struct err err = {0};

@@ -217,21 +217,23 @@ cli_reply(const struct redis_reply *reply, struct err *err)
 struct redis *
 cli_redis_at(const struct cli *c, const char *tag, struct err *err)
 {
+    const struct config *config = c->config;
+    bool has_secret = config->redis_password_file || config->redis_url_file ||
+                      config->redis_sentinel_password_file || config->redis_tls_key_file;
+
     // Whoever is the receiver's user could name any file of root's in that copy.
-    bool secret = c->config->redis_password_file || c->config->redis_url_file ||
-                  c->config->redis_tls_key_file;
-    if (c->is_last_good && secret && geteuid() == 0) {
+    if (c->is_last_good && has_secret && geteuid() == 0) {
         err_exit(err, EXIT_CODE_CONFIG,
                  "not asked: root sends no password by the last good configuration");
         return NULL;
     }
     struct redis *r =
-        config_redis(c->config, tag, NULL, times_ms("cli_redis", REDIS_MS), err);
+        config_redis(config, tag, NULL, times_ms("cli_redis", REDIS_MS), err);
 
     if (!r && err->exit == EXIT_CODE_UNAVAILABLE)
         err->exit = cli_redis_advice(err->text)->code;
     if (!r)
-        err_context(err, "%s", c->config->redis_url.text);
+        err_context(err, "%s", config->redis_url.text);
     return r;
 }
 

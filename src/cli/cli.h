@@ -275,6 +275,9 @@ void check_holder(const struct socket_address *a, char to[CHECK_HOLDER]);
 void check_redis_socket(struct report *r);
 void check_redis_tls(struct report *r, const struct redis *redis);
 
+// check_hosts asks the sentinels or nodes of redis.url; of a single server there are none.
+void check_hosts(struct report *r);
+
 // check_redis looks at all that the relay needs of Redis, and writes nothing there.
 void check_redis(struct report *r);
 

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 enum { ARGS_MAX = 16, JSON_MAX = 1 << 16, KNOWN_MAX = 10000 }; // each may cost a request
+enum { TRIES_MAX = 20, MOVING_MS = 50 }; // of a command while its keys move
 
 // --- the connection ------------------------------------------------------------------------
 
@@ -91,6 +92,8 @@ take_reply(struct worker_redis *r, const char *what, const struct redis_reply *r
     }
     if (redis_value(reply).kind == REDIS_ERROR) {
         report_refused(r, what, redis_value(reply).text);
+        if (reply_of(redis_value(reply).text, false, NULL) == REPLY_ELSEWHERE)
+            worker_redis_close(r); // after a failover the next command finds the master
         return NULL;
     }
     if (r->refused && strcmp(r->refused, what) == 0)
@@ -98,18 +101,20 @@ take_reply(struct worker_redis *r, const char *what, const struct redis_reply *r
     return reply;
 }
 
-// is_elsewhere: another server is to be asked (after a failover, or the move of a slot), and nothing
-// was executed. MOVED says which one.
+// Whether to send it once more: the slot of the keys moves to another node (ASK, TRYAGAIN), or is
+// there (MOVED), and nothing was executed.
 static bool
-is_elsewhere(struct worker_redis *r, const struct redis_reply *reply)
+is_moving(struct worker_redis *r, struct span error)
 {
-    struct span text = redis_value(reply).text;
+    bool moved = redis_find_follow(&r->find, error);
 
-    if (redis_value(reply).kind != REDIS_ERROR)
+    if (!moved && !span_starts(error, SPAN("ASK ")) &&
+        !span_starts(error, SPAN("TRYAGAIN")))
         return false;
-    enum reply means = reply_of(text, false, NULL);
-    return means == REPLY_MOVED ? redis_find_follow(&r->find, text)
-                                : means == REPLY_ELSEWHERE;
+    if (moved)
+        worker_redis_close(r);
+    clock_sleep_ms(MOVING_MS);
+    return true;
 }
 
 const struct redis_reply *
@@ -119,12 +124,12 @@ worker_redis_send(struct worker_redis *r, const char *what, const struct span *h
     const struct redis_reply *reply = NULL;
     struct err err = {0};
 
-    for (int tries = 0; tries < 2 && worker_redis_connect(r); tries++) {
+    for (int tries = 1; worker_redis_connect(r); tries++) {
         bool sent = redis_send(r->redis, head, n, more, &err) == 0;
         reply = sent ? redis_receive(r->redis, &err) : NULL;
-        if (tries > 0 || !is_elsewhere(r, reply))
+        struct redis_value v = redis_value(reply);
+        if (v.kind != REDIS_ERROR || tries == TRIES_MAX || !is_moving(r, v.text))
             return take_reply(r, what, reply, &err);
-        worker_redis_close(r);
     }
     return NULL;
 }

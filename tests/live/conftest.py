@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 import harness
+from certificates import Certificates
 from simulator import Simulator, Worker, stanza
 
 
@@ -15,6 +16,11 @@ def redis(tmp_path):
     yield server
     if server.process.poll() is None:
         server.kill()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture

@@ -148,6 +148,12 @@ class Redis:
             after = "(" + page[-1][0].decode()
 
 
+def redis_settings(at, more=""):
+    """Those of a port of this machine, or `at` as it is; with `more`."""
+    settings = at if isinstance(at, str) else f"{{url: 'redis://127.0.0.1:{at}/0'}}"
+    return settings[:-1] + more + "}"
+
+
 class Receiver:
     """acrelayd. The listening socket is ours and passed as LISTEN_FDS says."""
 
@@ -171,7 +177,7 @@ class Receiver:
             "account: {name: acme, time_zone: America/Chicago}\n"
             "public_url: https://hooks.acme.example\n"
             "secret_files: [hook-secret]\n"
-            f"redis: {{url: 'redis://127.0.0.1:{redis_port}/0'{redis}}}\n"
+            f"redis: {redis_settings(redis_port, redis)}\n"
             f"receiver: {{listen: ['127.0.0.1:1'], admin: '127.0.0.1:{self.admin}',"
             f" state_dir: '{self.directory}/state'{receiver}}}\n" + extra + "hooks:\n" + hooks)
         self.log = open(self.directory / "log", "ab")

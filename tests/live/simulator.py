@@ -130,7 +130,7 @@ class Worker:
             f"account: {{name: acme, api_url: '{simulator.url}', api_token_file: api-token}}\n"
             f"public_url: {public_url}\n"
             "secret_files: [hook-secret]\n"
-            f"redis: {{url: 'redis://127.0.0.1:{redis_port}/0'}}\n"
+            f"redis: {harness.redis_settings(redis_port)}\n"
             f"worker: {{api_rate: {rate}, admin: '127.0.0.1:{self.admin}'{worker}}}\n"
             + extra + "hooks:\n" + hooks)
 

@@ -33,9 +33,10 @@ def users():
 
 
 class Server(harness.Redis):
-    """A redis-server with TLS on its only port, and `lines` in its configuration."""
+    """A redis-server with `lines` in its configuration and TLS on its only port. `tls`: files of
+    the CA, its certificate and the key; None: without."""
 
-    def __init__(self, directory, certificates, lines=(), arguments=(), password=ADMIN):
+    def __init__(self, directory, tls, lines=(), arguments=(), password=ADMIN):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir()
         self.is_ours = False
@@ -43,16 +44,16 @@ class Server(harness.Redis):
         self.socket = self.directory / "none"
         self.arguments = arguments
         self.config = self.directory / "redis.conf"
+        more = [f"port {self.port}"] if not tls else [
+            "port 0", f"tls-port {self.port}", "tls-auth-clients no", "tls-replication yes",
+            f"tls-ca-cert-file {tls[0]}", f"tls-cert-file {tls[1]}", f"tls-key-file {tls[2]}"]
         self.config.write_text("\n".join([
-            "bind 127.0.0.1", "port 0", f"tls-port {self.port}", "tls-auth-clients no",
-            f"tls-cert-file {certificates.server.certificate}",
-            f"tls-key-file {certificates.server.key}",
-            f"tls-ca-cert-file {certificates.ca}", "tls-replication yes",
-            f"dir {self.directory}", f'requirepass {password}', *lines]) + "\n")
+            "bind 127.0.0.1", f"dir {self.directory}", f"requirepass {password}",
+            *more, *lines]) + "\n")
         self.process = None
         self.client = redis.Redis(
-            "127.0.0.1", self.port, password=password, ssl=True,
-            ssl_ca_certs=str(certificates.ca), socket_timeout=2, socket_connect_timeout=2)
+            "127.0.0.1", self.port, password=password, socket_timeout=2, socket_connect_timeout=2,
+            **({"ssl": True, "ssl_ca_certs": str(tls[0])} if tls else {}))
         self.start()
 
     def start(self):
@@ -91,13 +92,40 @@ DATA = ["save \"\"", "appendonly no", "repl-diskless-sync-delay 0", "repl-timeou
 class Topology:
     """What both have in common: servers, one of which has our keys at a time."""
 
-    servers = others = ()
+
+    kind = None
+
+    def __init__(self, directory, certificates):
+        self.directory = pathlib.Path(directory)
+        self.tls = certificates and (certificates.ca, *certificates.issue(
+            "redis", usage="serverAuth,clientAuth"))  # nodes are clients of each other
+        self.servers, self.sentinels = [], []
+        self.password = self.directory / "password"
+        self.password.write_text(PASSWORD + "\n")
+        self.password.chmod(0o600)
+        try:
+            self.build()
+            self.wait_healthy()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    @property
+    def url(self):
+        hosts = ",".join(f"127.0.0.1:{s.port}" for s in self.sentinels or self.servers)
+        return f"redis{'s' * bool(self.tls)}+{self.kind}://{hosts}{self.path}"
+
+    def settings(self, user="receiver", more=""):
+        """Of redis in the configuration, for a user of acrelay.acl."""
+        tls = f", tls: {{ca_file: '{self.tls[0]}'}}" if self.tls else ""
+        return (f"{{url: '{self.url}', user: acrelay-{user}, password_file: '{self.password}'"
+                f"{tls}{more}}}")
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        for server in (*self.others, *self.servers):
+        for server in (*self.sentinels, *self.servers):
             with contextlib.suppress(OSError):
                 server.resume()
             server.__exit__()
@@ -105,29 +133,32 @@ class Topology:
     def entries(self, stream="{ac}:events"):
         return self.owner().entries(stream)
 
+    def wait_healthy(self, seconds=60):
+        wait_for(f"the {self.kind}", self.is_healthy, seconds)
+
+    def wait_failover(self, before, seconds=60, **without):
+        """Another server than `before` is the master, by the others' word and its own."""
+        def is_over():
+            owner = self.owner(**without)
+            return owner not in (None, before) and owner.role() == "master" and owner
+        return wait_for("the failover", is_over, seconds)
+
 
 class Sentinels(Topology):
     """A master and two replicas, watched by three sentinels that have a password of their own."""
 
+    kind, path = "sentinel", f"/{MASTER}/0"
     down_after_ms = 600
 
-    def __init__(self, directory, certificates):
-        directory = pathlib.Path(directory)
+    def build(self):
         lines = [*DATA, *users()]
-        with contextlib.ExitStack() as made:
-            self.servers = [made.enter_context(Server(directory / "data-0", certificates, lines))]
-            for i in (1, 2):
-                self.servers.append(made.enter_context(Server(
-                    directory / f"data-{i}", certificates,
-                    [*lines, f"replicaof 127.0.0.1 {self.servers[0].port}"])))
-            self.others = []
-            for i in range(3):
-                self.others.append(made.enter_context(Server(
-                    directory / f"sentinel-{i}", certificates, self.sentinel_lines(),
-                    ["--sentinel"], SENTINEL)))
-            self.sentinels = self.others
-            self.wait_healthy()
-            made.pop_all()
+        for i in range(3):
+            self.servers.append(Server(self.directory / f"data-{i}", self.tls, lines))
+            if i == 0:
+                lines.append(f"replicaof 127.0.0.1 {self.servers[0].port}")
+        for i in range(3):
+            self.sentinels.append(Server(self.directory / f"sentinel-{i}", self.tls,
+                                         self.sentinel_lines(), ["--sentinel"], SENTINEL))
 
     def sentinel_lines(self):
         return [f"sentinel monitor {MASTER} 127.0.0.1 {self.servers[0].port} 2",
@@ -138,10 +169,9 @@ class Sentinels(Topology):
                 f"user acrelay-sentinel on >{PASSWORD} resetchannels -@all +auth"
                 " +sentinel|get-master-addr-by-name"]
 
-    @property
-    def url(self):
-        hosts = ",".join(f"127.0.0.1:{s.port}" for s in self.sentinels)
-        return f"rediss+sentinel://{hosts}/{MASTER}/0"
+    def settings(self, user="receiver"):
+        return super().settings(user, ", sentinel: {user: acrelay-sentinel,"
+                                f" password_file: '{self.password}'}}")
 
     def named(self, sentinel):
         """The port of the master by a sentinel's word."""
@@ -151,11 +181,15 @@ class Sentinels(Topology):
         except LOST:
             return None
 
-    def owner(self):
-        """The master that most sentinels name."""
-        ports = [self.named(s) for s in self.sentinels if s.process.poll() is None]
+    def owner(self, without=None):
+        """The master that most sentinels name, without one that is not to be asked."""
+        ports = [self.named(s) for s in self.sentinels
+                 if s is not without and s.process.poll() is None]
         port = max(set(ports), key=ports.count)
         return next((s for s in self.servers if s.port == port), None)
+
+    def replicas_of(self, master):
+        return [s for s in self.servers if s is not master]
 
     def is_healthy(self):
         owner = self.owner()
@@ -171,38 +205,24 @@ class Sentinels(Topology):
                 return False
         return all(s.is_caught_up(owner) for s in self.servers if s is not owner)
 
-    def wait_healthy(self, seconds=60):
-        wait_for("sentinels and replicas", self.is_healthy, seconds)
-
-    def wait_failover(self, before, seconds=60):
-        """Another server than `before` is master by the sentinels' word and by its own."""
-        def is_over():
-            owner = self.owner()
-            return owner not in (None, before) and owner.role() == "master" and owner
-        return wait_for("the failover", is_over, seconds)
-
 
 class Cluster(Topology):
     """Three masters and a replica of each. `slot` is that of {ac}."""
 
-    def __init__(self, directory, certificates, tag="ac"):
-        directory = pathlib.Path(directory)
-        lines = [*DATA, *users(), "cluster-enabled yes", "tls-cluster yes",
-                 f"cluster-node-timeout {NODE_TIMEOUT_MS}",
-                 "cluster-replica-validity-factor 0", "cluster-allow-replica-migration no"]
-        with contextlib.ExitStack() as made:
-            self.servers = []
-            for i in range(6):
-                self.servers.append(made.enter_context(Server(
-                    directory / f"node-{i}", certificates,
-                    [*lines, f"cluster-port {harness.free_port()}"])))
-            for server in self.servers:  # redis-py would parse it, by address
-                del server.client.response_callbacks["CLUSTER NODES"]
-            self.ids = {s.client.execute_command("CLUSTER MYID").decode(): s for s in self.servers}
-            self.join()
-            self.slot = self.servers[0].client.execute_command("CLUSTER KEYSLOT", "{%s}:x" % tag)
-            self.wait_healthy()
-            made.pop_all()
+    kind, path = "cluster", ""
+
+    def build(self):
+        lines = [*DATA, *users(), "cluster-enabled yes", f"cluster-node-timeout {NODE_TIMEOUT_MS}",
+                 "cluster-replica-validity-factor 0", "cluster-allow-replica-migration no",
+                 *["tls-cluster yes"] * bool(self.tls)]
+        for i in range(6):
+            self.servers.append(Server(self.directory / f"node-{i}", self.tls, [
+                *lines, f"cluster-port {harness.free_port()}"]))
+            # redis-py would parse it, by address
+            del self.servers[i].client.response_callbacks["CLUSTER NODES"]
+        self.ids = {s.client.execute_command("CLUSTER MYID").decode(): s for s in self.servers}
+        self.slot = self.servers[0].client.execute_command("CLUSTER KEYSLOT", "{ac}:x")
+        self.join()
 
     def join(self):
         first = self.servers[0]
@@ -218,10 +238,6 @@ class Cluster(Topology):
             len(self.nodes(s)) == 6 for s in self.servers))
         for server, master in zip(self.servers[3:], self.servers):
             server.client.execute_command("CLUSTER REPLICATE", self.id_of(master))
-
-    @property
-    def url(self):
-        return "rediss+cluster://" + ",".join(f"127.0.0.1:{s.port}" for s in self.servers)
 
     def id_of(self, server):
         return next(i for i, s in self.ids.items() if s is server)
@@ -274,14 +290,10 @@ class Cluster(Topology):
             self.ids[key].is_caught_up(self.ids[master])
             for key, master in roles.items() if master != "-")
 
-    def wait_healthy(self, seconds=60):
-        wait_for("the cluster", self.is_healthy, seconds)
-
-    def wait_failover(self, before, seconds=60):
-        def is_over():
-            owner = self.owner()
-            return owner not in (None, before) and owner.role() == "master" and owner
-        return wait_for("the failover", is_over, seconds)
+    def replicas_of(self, master):
+        key = self.id_of(master)
+        return [self.ids[i] for i, (_, master_id, _, _) in self.nodes(master).items()
+                if master_id == key]
 
     def move_slot(self, to, pause=lambda: None):
         """As redis-cli --cluster reshard does it, with a pause between the steps."""

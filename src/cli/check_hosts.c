@@ -1,0 +1,116 @@
+// The sentinels or nodes that redis.url names: which of them answer, and whether they agree where
+// the keys are. The server itself is looked at by check_redis.
+#include "cli/cli.h"
+
+#include <stdio.h>
+
+enum { HOST_MS = 1000, SLOTS = 16384 };
+
+struct poll {
+    struct report *report;
+    struct redis_options options;
+    const char *what;
+    bool silent[REDIS_HOSTS_MAX]; // it did not answer, and is asked no more
+    char answers[REDIS_HOSTS_MAX][REDIS_ADDRESS]; // "": none
+};
+
+static void
+ask_all(struct poll *p)
+{
+    struct redis_host at;
+
+    for (size_t i = 0; i < p->options.url.hosts_len; i++) {
+        struct err err = {0};
+        p->answers[i][0] = '\0';
+        if (p->silent[i])
+            continue;
+        p->silent[i] = redis_find_ask(&p->options, i, &at, &err) < 0;
+        if (!p->silent[i])
+            redis_host_text(&at, p->answers[i]);
+        else
+            report_warning(p->report, p->what, cli_redis_advice(err.text)->advice, "%s",
+                           err.text);
+    }
+}
+
+static size_t
+count_answers(const struct poll *p, const char *answer)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < p->options.url.hosts_len; i++)
+        count += strcmp(p->answers[i], answer) == 0;
+    return count;
+}
+
+// What most of them say; "" when none says anything.
+static const char *
+find_majority(const struct poll *p)
+{
+    const char *most = "";
+
+    for (size_t i = 0; i < p->options.url.hosts_len; i++)
+        if (p->answers[i][0] &&
+            (!*most || count_answers(p, p->answers[i]) > count_answers(p, most)))
+            most = p->answers[i];
+    return most;
+}
+
+// That nobody answers is an error when the server is connected to.
+static void
+report_poll(const struct poll *p, const char *tag)
+{
+    const struct redis_url *url = &p->options.url;
+    const char *most = find_majority(p);
+    char host[REDIS_ADDRESS];
+
+    if (*most && url->kind == REDIS_SENTINEL)
+        report_ok(p->report, p->what, "%zu of %zu say that the master %s is at %s",
+                  count_answers(p, most), url->hosts_len, url->master, most);
+    else if (*most)
+        report_ok(p->report, p->what, "%zu of %zu say that slot %d, of {%s}, is at %s",
+                  count_answers(p, most), url->hosts_len,
+                  config_partition_of(span_of(tag), SLOTS), tag, most);
+    for (size_t i = 0; i < url->hosts_len; i++) {
+        redis_host_text(&url->hosts[i], host);
+        if (p->answers[i][0] && strcmp(p->answers[i], most) != 0)
+            report_warning(p->report, p->what,
+                           "after a failover this passes by itself; if it stays, "
+                           "compare SENTINEL MASTERS or CLUSTER NODES there with the "
+                           "others",
+                           "%s says that it is at %s", host, p->answers[i]);
+    }
+}
+
+static void
+poll_tag(struct poll *p, const char *tag)
+{
+    char key[CONFIG_TAG + sizeof "{}:account"];
+
+    snprintf(key, sizeof key, "{%s}:account", tag);
+    p->options.key = key;
+    ask_all(p);
+    report_poll(p, tag);
+}
+
+void
+check_hosts(struct report *r)
+{
+    const struct config *c = r->cli->config;
+    struct poll p = {.report = r};
+    struct redis_secrets secrets;
+    char tag[CONFIG_TAG];
+    struct err err;
+
+    if (r->cli->is_last_good) // no password is sent by it (cli_redis)
+        return;
+    if (config_redis_options(&p.options, c, &secrets, &err) == 0 &&
+        p.options.url.kind != REDIS_PLAIN) {
+        bool cluster = p.options.url.kind == REDIS_CLUSTER;
+        p.what = cluster ? "redis cluster" : "redis sentinel";
+        p.options.connect_ms = HOST_MS;
+        for (int i = 0; i < (cluster ? config_partitions(c) : 1); i++)
+            poll_tag(&p, config_tag(c, i, tag));
+    }
+    redis_secrets_wipe(&secrets);
+}
