@@ -310,7 +310,7 @@ write_hooks(struct facts *f, struct buf *to)
 static void
 add_results(struct facts *f, struct buf *to, const char *service)
 {
-    static const char *const names[] = {"ce_id",  "ce_subject", "ce_time", "outcome",
+    static const char *const names[] = {"ce_id",  "ce_subject", "outcome",
                                         "status", "attempts",   "detail"};
     struct redis *r = connection(f, NULL);
     char key[SCRIPT_KEY];
@@ -323,12 +323,14 @@ add_results(struct facts *f, struct buf *to, const char *service)
         const struct redis_reply *entry = redis_reply_at(reply, i);
         const struct redis_reply *fields = redis_reply_at(entry, 1);
         answer_open(to, NULL, '{');
-        answer_text(to, "id", redis_value(redis_reply_at(entry, 0)).text);
+        struct span id = redis_value(redis_reply_at(entry, 0)).text;
+        answer_text(to, "id", id);
+        answer_time(to, "time", strtoll(id.at, NULL, 10) * 1000);
         answer_masked(to, "type", inspect_last_part(cli_field(fields, "ce_type"), '.'),
                       false);
         for (size_t n = 0; n < sizeof names / sizeof *names; n++)
-            answer_masked(to, names[n] + (n < 3 && n != 0 ? 3 : 0),
-                          cli_field(fields, names[n]), false);
+            answer_masked(to, names[n] + (n == 1 ? 3 : 0), cli_field(fields, names[n]),
+                          false);
         answer_close(to, '}');
     }
     answer_close(to, ']');

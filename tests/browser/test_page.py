@@ -317,6 +317,7 @@ def test_commands_wait_and_have_results(world, page):
     page.press("4")
     page.wait_for("contacts/1", "#result-table")
     page.wait_for("crm", "#service-table")
+    assert "not known" not in page.text("#result-table"), "each has its time"
     page.picture("commands")
 
 
