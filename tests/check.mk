@@ -1,7 +1,7 @@
 # Tests and other checks, included by the Makefile. `make test` runs tests/run.py, which calls most
 # of these targets; each can also be run on its own.
 .PHONY: tools unit units threads live bench bench-journal bench-normal bench-backlog bench-partitions fuzz analyse memcheck \
-    coverage reference soak soak-normal soak-malloc soak-worker soak-commands \
+    coverage reference soak soak-partitions soak-normal soak-malloc soak-worker soak-commands \
     test-systemd test-roots test-container \
     kubernetes-api prism axe operations-table cloudevents format \
     format-check layers
@@ -134,6 +134,8 @@ SEEDS ?= 200
 soak: all tools ## run the ledger with random faults; SEEDS=
 	$(PYTHON) tests/live/ledger.py --count $(SOAK) --receiver-kills 3 --redis-kills 1 --rollbacks 2
 	$(PYTHON) tests/live/soak.py --seeds $(SEEDS)
+soak-partitions: all tools ## the same with two receivers and four partitions; SEEDS=
+	$(PYTHON) tests/live/soak.py --seeds $(SEEDS) --receivers 2 --partitions 4
 
 # installs the package on a booted machine with a real systemd, under load; needs root
 test-systemd: deps ## test the package on a booted machine at full scale; as root

@@ -173,9 +173,11 @@ bool
 layout_forget(struct layout *l, uint64_t kept, const bool empty[LAYOUT_TAGS_MAX])
 {
     size_t before = l->len;
+    uint64_t first = l->at[0].first;
 
     while (l->len > 1 && last_of(l, 0) < kept && !is_needed(l, empty))
         memmove(l->at, l->at + 1, --l->len * sizeof *l->at);
+    l->at[0].first = first;
     return l->len < before;
 }
 

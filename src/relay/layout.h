@@ -36,7 +36,8 @@ int layout_write(const struct layout *l, const char *directory, const char *jour
 int layout_switch(struct layout *l, uint64_t first, int partitions, struct err *err);
 
 // layout_forget drops ranges at the beginning: those before `kept`, whose tags are all either in a
-// later range or `empty` (by tag). Returns whether any was.
+// later range or `empty` (by tag). The range after takes their place, so that what Redis loses of them is
+// still reported as a gap. Returns whether any was.
 bool layout_forget(struct layout *l, uint64_t kept, const bool empty[LAYOUT_TAGS_MAX]);
 
 // layout_owner gives the tag that owns a record.

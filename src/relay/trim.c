@@ -283,18 +283,16 @@ sweep_aside(struct partition *p)
     aside_sweep(directory, journal, relay_letters(p->relay));
 }
 
-// end_if_empty ends a partition that is over once its streams are trimmed to nothing, and no record
-// that Redis might lose is kept for it any more.
+// end_if_empty ends a partition that is over once its streams are trimmed to nothing, but not before
+// keep has passed: what Redis loses until then is sent again, or reported.
 static void
 end_if_empty(struct partition *p)
 {
     int64_t old_us = clock_boot_us() - p->trim.started_us;
-    struct journal_status status;
     char key[SCRIPT_KEY];
     bool empty = true;
 
-    journal_read_status(p->journal, &status);
-    if (status.first <= p->last && old_us <= p->settings.config->journal_keep_us)
+    if (old_us <= p->settings.config->journal_keep_us)
         return;
     for (size_t i = 0; i < p->trim.streams_len && empty; i++) {
         stream_key(p, key, p->trim.streams[i]);
