@@ -1,6 +1,7 @@
 # Tests and other checks, included by the Makefile. `make test` runs tests/run.py, which calls most
 # of these targets; each can also be run on its own.
-.PHONY: tools unit units threads live bench bench-journal bench-normal bench-backlog bench-partitions fuzz analyse memcheck \
+.PHONY: tools unit units threads live bench bench-journal bench-normal bench-backlog bench-partitions \
+    bench-commands bench-ids fuzz analyse memcheck \
     coverage reference soak soak-partitions soak-normal soak-malloc soak-worker soak-commands \
     test-systemd test-roots test-container \
     kubernetes-api prism axe operations-table cloudevents format \
@@ -87,6 +88,11 @@ bench-partitions: all tools ## compare 1, 2 and 4 partitions; ROUNDS= RECORDS=
 
 bench-backlog: all tools ## time to the first answer with RECORDS= unpublished records
 	@$(PYTHON) tests/bench/backlog.py --records $(RECORDS)
+# three services, one of which floods the lane of commands: shares, latencies, use of the rate
+bench-commands: all tools ## benchmark the lane of commands
+	@$(PYTHON) tests/bench/commands.py
+bench-ids: all tools ## 1,000,000 remembered ids and 100,000 waiting commands: memory
+	@$(PYTHON) tests/bench/ids.py
 # libFuzzer with ASan and UBSan: replays the corpora, then fuzzes each target for SECONDS; new
 # inputs are kept in build/fuzz/TARGET.found, crashes in build/fuzz/TARGET-crash-*
 SECONDS ?= 60

@@ -156,6 +156,8 @@ LONG = [
     Step("analyse", "long", make("analyse"), plain, 600),
     Step("bench", "long", make("bench"), plain, 600),
     Step("bench-normal", "long", make("bench-normal"), plain, 300),
+    Step("bench-commands", "long", make("bench-commands"), plain, 300),
+    Step("bench-ids", "long", make("bench-ids"), counted, 300),
     Step("bench-backlog", "long", make("bench-backlog"), plain, 600),
 ]
 
