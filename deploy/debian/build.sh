@@ -53,7 +53,7 @@ Architecture: $arch
 Maintainer: The acrelay developers <acrelay@example.com>
 Installed-Size: $(du -sk --exclude=DEBIAN "$root" | cut -f1)
 Depends: $depends, tzdata
-Recommends: redis-server
+Recommends: redis-server, ca-certificates
 Suggests: caddy | nginx | haproxy
 Section: net
 Priority: optional

@@ -1,6 +1,7 @@
 """Real processes for live tests: a private redis-server, acrelayd on a socket that outlives
 it (as a service manager would hold it), and clients. Everything in a directory of its own, on
 free loopback ports; readiness is awaited, processes are ended by pid."""
+import atexit
 import base64
 import hashlib
 import hmac
@@ -19,6 +20,8 @@ import time
 
 import redis
 
+from certificates import Certificates
+
 # A thousand clients of one test are descriptors of this process.
 _, HARD = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(HARD, 65536), HARD))
@@ -33,6 +36,14 @@ os.environ["PATH"] += ":/usr/sbin:/sbin"
 REDIS_SERVER = os.environ.get("ACRELAY_REDIS_SERVER", "redis-server")
 FULL = bool(os.environ.get("ACRELAY_FULL"))  # the scale of `make test-long`
 BUILD = pathlib.Path(os.environ.get("ACRELAY_BUILD", ROOT / "build"))
+# With ACRELAY_REDIS_TLS=1 ours speak TLS to Redis and to the fault proxy, tests speak plain.
+TLS = None
+if os.environ.get("ACRELAY_REDIS_TLS"):
+    _directory = pathlib.Path(tempfile.mkdtemp(prefix="acrelay-tls-"))
+    atexit.register(shutil.rmtree, _directory, ignore_errors=True)
+    TLS = Certificates(_directory)
+    TLS.pair = TLS.issue("server")
+TLS_PORTS = {}  # of each server's port or socket
 SECRET = b"a secret of at least thirty-two bytes"
 
 
@@ -88,6 +99,11 @@ class Redis:
             self.options += "--unixsocket", str(self.socket)
         if password:
             self.options += "--requirepass", password
+        if TLS:
+            TLS_PORTS[self.port] = TLS_PORTS[str(self.socket)] = free_port()
+            self.options += ("--tls-port", str(TLS_PORTS[self.port]), "--tls-auth-clients", "no",
+                             "--tls-cert-file", str(TLS.pair[0]), "--tls-key-file",
+                             str(TLS.pair[1]), "--tls-ca-cert-file", str(TLS.ca))
         self.process = None
         self.client = redis.Redis("127.0.0.1", self.port, password=password, socket_timeout=30)
         self.start()
@@ -149,8 +165,11 @@ class Redis:
 
 
 def redis_settings(at, more=""):
-    """Those of a port of this machine, or `at` as it is; with `more`."""
-    settings = at if isinstance(at, str) else f"{{url: 'redis://127.0.0.1:{at}/0'}}"
+    """Those of a port of this machine, or `at` as it is; with `more`. A server or proxy is named by
+    its plain port."""
+    tls = f"tls: {{ca_file: '{TLS.ca}'}}, " if TLS else ""
+    settings = at if isinstance(at, str) else (
+        f"{{{tls}url: 'redis{'s' * bool(TLS)}://127.0.0.1:{TLS_PORTS.get(at, at)}/0'}}")
     return settings[:-1] + more + "}"
 
 

@@ -23,8 +23,10 @@ class Ship:
     """A running ship: post() returns when the delivery is durable."""
 
     def __init__(self, directory, to, **environment):
-        self.directory, self.to = str(directory), str(to)
+        self.directory, self.to = str(directory), str(harness.TLS_PORTS.get(to, harness.TLS_PORTS.get(str(to), to)))
         self.environment = {**os.environ, **environment}
+        if harness.TLS:
+            self.environment["SHIP_CA_FILE"] = str(harness.TLS.ca)
         self.log = open(pathlib.Path(self.directory).parent / "ship.log", "ab")
         self.process = None
 
@@ -144,7 +146,7 @@ def test_an_empty_redis_is_a_loss_only_for_a_journal_with_a_past(place, redis):
 
 def test_lines_about_redis_name_its_address(place):
     with Redis(password="of-acrelay") as redis:
-        to = redis.port
+        to = harness.TLS_PORTS.get(redis.port, redis.port)
         with shipping(place, to, SHIP_USER="default", SHIP_PASSWORD="of-acrelay") as ship:
             post(ship, 1, 1)
             redis.kill()

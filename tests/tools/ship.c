@@ -157,6 +157,7 @@ ship(struct journal *j, char *directory, char *to, char *namespace, bool drain)
                        .redis_namespace = namespace,
                        .redis_user = getenv("SHIP_USER"),
                        .redis_password_file = getenv("SHIP_PASSWORD") ? password : NULL,
+                       .redis_tls_ca_file = getenv("SHIP_CA_FILE"),
                        .redis_retain_entries = 10000000,
                        .state_dir = directory,
                        .duplicates_window_us = 3600000000,
@@ -170,6 +171,7 @@ ship(struct journal *j, char *directory, char *to, char *namespace, bool drain)
     struct layout all = {.at[0] = {1, config_partitions(&c)}, .len = 1};
     if (partitions && layout_write(&all, directory, journal_id(j), &err) < 0)
         die(&err);
+    c.redis_url.tls = tcp && c.redis_tls_ca_file;
     c.redis_url.hosts_len = tcp;
     c.redis_url.hosts[0] = (struct redis_host){"127.0.0.1", (uint16_t)atoi(to)};
     if (!tcp)
