@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { CONNECT_MS = 5000, COMMAND_MS = 10000, PROBE_MS = 500 };
+enum { CONNECT_MS = 5000, COMMAND_MS = 10000, PROBE_MS = 1500 };
 enum { ASK_MAX = 32, READ_BYTES = 16384, QUEUED_KEPT = 1 << 21, MIB = 1 << 20 };
 
 // Redis takes no more than 1 GiB of one command.
