@@ -9,7 +9,7 @@ import harness
 from commands import Commands
 from fault_proxy import FaultProxy
 
-LEASE = 900  # ms: a test may wait for one
+LEASE = 500  # ms: a test may wait for one
 COMMANDS = 3  # of each of two subjects
 REPLIES = 32  # of Redis to a worker, from its start: more than it takes to carry them out
 GROUPS = 4
@@ -30,8 +30,9 @@ class Scene(Commands):
     """The worker reaches Redis through a proxy."""
 
     def __init__(self, directory, *redis_options, **more):
-        super().__init__(directory, lease=LEASE, redis_options=redis_options,
-                         times="command-backoff=20 command-backoff-max=100", **more)
+        super().__init__(directory, lease=LEASE, redis_options=redis_options, second=100,
+                         times="command-backoff=20 command-backoff-max=100 command-trial=50",
+                         **more)
         self.proxy = FaultProxy(self.redis.port)
         self.worker.config.write_text(self.worker.config.read_text().replace(
             f":{self.redis.port}/0", f":{self.proxy.port}/0"))
@@ -119,7 +120,7 @@ def test_redis_may_refuse_any_step(scene, error):
 
 @pytest.mark.parametrize("fault", ["cut_before", "cut_after", "slow"])
 def test_the_worker_may_die_around_a_call(scene, fault):
-    scene.simulator.fail(fault, "contacts/1", 1, 600)
+    scene.simulator.fail(fault, "contacts/1", 1, 3000)
     scene.add()
     process = scene.start()
     harness.wait_for("the call", lambda: scene.simulator.calls()["commands"]["requests"] >= 1)
@@ -157,7 +158,7 @@ def start_reading(scene):
 def test_redis_may_go_back_before_anything_was_finished(scene):
     """So that entries are read a second time while the first of them is under way."""
     process = start_reading(scene)
-    scene.simulator.fail("slow", "contacts/1", 1, 1000)
+    scene.simulator.fail("slow", "contacts/1", 1, 2000)
     process.send_signal(signal.SIGSTOP)
     scene.add(3, ["contacts/1"])
     scene.redis.rollback(lambda: (process.send_signal(signal.SIGCONT), harness.wait_for(
