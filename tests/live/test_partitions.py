@@ -325,3 +325,23 @@ def test_aof_is_refused_where_redis_does_not_have_it(tmp_path):
                              in receiver.read_log())
             assert redis.entries() == []
         receiver.stop()
+
+
+def test_the_listed_rights_are_enough(redis, tmp_path):
+    text = (harness.ROOT / "deploy/redis/acrelay.acl").read_text()
+    [rights] = [line.split()[4:] for line in text.splitlines()
+                if line.startswith("user acrelay-receiver ")]
+    assert "~{ac.*}:*" in text
+    redis.add_user("acrelay", "a password", *rights, "~{ac.*}:*")
+    password = tmp_path / "password"
+    password.write_text("a password")
+    password.chmod(0o600)
+    receiver = harness.Receiver(tmp_path, redis.port, redis=", partitions: 2, confirm: replicas=1,"
+                                " user: acrelay, password_file: password")
+    poster = Poster(receiver)
+    poster.post(30)
+    receiver.wait_shipped()
+    check(redis, poster, 2)
+    log = receiver.read_log()
+    assert "NOPERM" not in log and " alarm " not in log, log
+    receiver.stop()
