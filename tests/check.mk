@@ -18,11 +18,11 @@ tools: $(TOOLS) $(PRELOADS) $(BUILD)/acsim ## test programs, preloaded libraries
 
 # --- rules ----------------------------------------------------------------------------
 # wrapped system calls: tests make the steps of the journal fail or crash, or record them
-WRAP := $(foreach f,openat pwrite fdatasync fsync ftruncate renameat renameat2 unlinkat \
+WRAP := $(foreach f,openat pwrite pwritev2 fdatasync fsync ftruncate renameat renameat2 unlinkat \
                     mkdirat,-Wl,--wrap=$(f))
 WRAP_journal_fault := $(WRAP)
 WRAP_journal_power := $(WRAP)
-WRAP_tail := -Wl,--wrap=pwrite
+WRAP_tail := -Wl,--wrap=pwritev2
 # wrapped clocks, which tests set
 WRAP_journal_clock := -Wl,--wrap=clock_read_us
 

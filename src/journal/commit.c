@@ -1,5 +1,5 @@
-// Group commit. The committer, one thread, swaps in an empty group, writes the full one with
-// one write, syncs once, and calls exactly those whose records it made durable. The next group
+// Group commit. The committer, one thread, swaps in an empty group, writes and syncs the full one
+// with one call, and calls exactly those whose records it made durable. The next group
 // forms while the sync runs, so no timer is needed.
 //
 // A segment is left for ever after a failed write or sync: Linux marks the pages clean after
@@ -35,8 +35,7 @@ segment_seal(struct journal *j)
 
     f.crc = segment_frame_crc(j->tail.salt, &f, NULL);
     if (tail_write(&j->tail, j->fd, span_make((const char *)&f, SEGMENT_FRAME), NULL) ==
-            0 &&
-        fdatasync(j->fd) == 0)
+        0)
         j->used += SEGMENT_FRAME;
     else
         log_warn("journal: cannot seal the last segment: %s", strerror(errno));
@@ -220,11 +219,9 @@ static int
 write_and_sync(struct journal *j, struct group *g, uint64_t *sync_us, struct err *err)
 {
     group_finish(g, j->tail.salt, j->durable);
+    int64_t start = clock_mono_us();
     if (tail_write(&j->tail, j->fd, buf_span(&g->bytes), err) < 0)
         return -1;
-    int64_t start = clock_mono_us();
-    if (fdatasync(j->fd) < 0)
-        return err_errno(err, "cannot sync");
     *sync_us = (uint64_t)(clock_mono_us() - start);
     j->used += g->bytes.len;
     return 0;

@@ -59,7 +59,8 @@ struct tail {
 // written. `zeroed`: its blocks are all written once, so that whole ones may be overwritten.
 void tail_begin(struct tail *t, int fd, const struct segment_header *h, bool zeroed);
 
-// tail_write writes bytes to where the segment ends. They are not durable before fdatasync.
+// tail_write writes bytes to where the segment ends, and syncs them. After an error nothing is
+// known of them.
 int tail_write(struct tail *t, int fd, struct span bytes, struct err *err);
 
 // tail_read copies what stands at `offset` of the segment with this salt. False: it is not

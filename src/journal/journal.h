@@ -4,7 +4,7 @@
 // processes may read it without the lock (cursor_open_reader).
 //
 // Threads: records may be appended from any number of threads at once. A committer thread of
-// the journal's own writes what waits with one write and one fdatasync, and wakes or calls
+// the journal's own writes and syncs what waits with one call, and wakes or calls
 // exactly those whose records it made durable (group commit). A second thread of its own
 // prepares zero-filled spare segments and removes old ones.
 #ifndef ACRELAY_JOURNAL_JOURNAL_H
@@ -63,7 +63,7 @@ struct journal_waiter {
 // is copied, it returns as soon as the record is in the open group. Without one (NULL) it
 // blocks until that group is synced, at most wait_ms. ERR_AGAIN: not made durable (no room in
 // the group, not in time); then the waiter is never called. What was not durable in time may
-// become so later, as after a crash. Never returns 0, or calls with `durable`, before fdatasync
+// become so later, as after a crash. Never returns 0, or calls with `durable`, before the sync
 // has.
 int journal_append(struct journal *j, struct span payload, int64_t wait_ms,
                    const struct journal_waiter *waiter, uint64_t *sequence,

@@ -334,8 +334,8 @@ class World:
         if not shutil.which("strace"):
             return
         tracer = subprocess.Popen(
-            ["strace", "-f", "-qq", "-p", str(self.receiver.process.pid), "-e", "trace=fdatasync",
-             "-e", f"inject=fdatasync:error=EIO:when={self.random.randrange(1, 4)}"],
+            ["strace", "-f", "-qq", "-p", str(self.receiver.process.pid), "-e", "trace=pwritev2",
+             "-e", f"inject=pwritev2:error=EIO:when={self.random.randrange(1, 4)}"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.pause(0.1)
         tracer.send_signal(signal.SIGINT)

@@ -123,8 +123,8 @@ def test_503_in_time_while_a_sync_hangs_and_no_late_word_for_the_next_request(re
     c = Connection(receiver)
     c.warm(range(1, 6))
     tracer = subprocess.Popen(
-        ["strace", "-f", "-p", str(receiver.process.pid), "-e", "trace=fdatasync",
-         "-e", "inject=fdatasync:delay_exit=3000000:when=1"],
+        ["strace", "-f", "-p", str(receiver.process.pid), "-e", "trace=pwritev2",
+         "-e", "inject=pwritev2:delay_exit=3000000:when=1"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     for line in tracer.stderr:  # attached to every thread before the post
         if "attached" in line:

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -119,6 +120,17 @@ __wrap_pwrite(int fd, const void *at, size_t len, off_t offset)
     if (now == FAULT_SHORT || now == FAULT_DIE_AFTER)
         len /= 2;
     return finish(now, __real_pwrite(fd, at, len, offset));
+}
+
+// Two steps: what was written may not be synced.
+ssize_t __wrap_pwritev2(int fd, const struct iovec *at, int len, off_t offset, int flags);
+ssize_t
+__wrap_pwritev2(int fd, const struct iovec *at, int len, off_t offset, int flags)
+{
+    ssize_t n = __wrap_pwrite(fd, at->iov_base, at->iov_len, offset);
+
+    (void)len, (void)flags;
+    return n < 0 || __wrap_fdatasync(fd) == 0 ? n : -1;
 }
 
 // --- the scenario -----------------------------------------------------------------------

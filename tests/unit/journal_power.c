@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 enum { SECTOR = 512, OPS = 4000, FILES = 200, FDS = 256, NUMBERS = 400, SEGMENT = 4096 };
@@ -122,6 +123,17 @@ __wrap_fdatasync(int fd)
     int result = __real_fdatasync(fd);
     pthread_mutex_unlock(&lock);
     return result;
+}
+
+// Two steps: the power may go between them.
+ssize_t __wrap_pwritev2(int fd, const struct iovec *at, int len, off_t offset, int flags);
+ssize_t
+__wrap_pwritev2(int fd, const struct iovec *at, int len, off_t offset, int flags)
+{
+    ssize_t n = __wrap_pwrite(fd, at->iov_base, at->iov_len, offset);
+
+    (void)len, (void)flags;
+    return n < 0 || __wrap_fdatasync(fd) == 0 ? n : -1;
 }
 
 int __real_fsync(int fd);

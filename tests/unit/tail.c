@@ -10,22 +10,25 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 enum { FILE_BYTES = 4 << 20 };
 
 static bool refuses_blocks; // as a device with larger ones does
 
-ssize_t __real_pwrite(int fd, const void *at, size_t len, off_t offset);
-ssize_t __wrap_pwrite(int fd, const void *at, size_t len, off_t offset);
+static bool lacks_dsync; // as some file systems do
+
+ssize_t __real_pwritev2(int fd, const struct iovec *at, int len, off_t offset, int flags);
+ssize_t __wrap_pwritev2(int fd, const struct iovec *at, int len, off_t offset, int flags);
 ssize_t
-__wrap_pwrite(int fd, const void *at, size_t len, off_t offset)
+__wrap_pwritev2(int fd, const struct iovec *at, int len, off_t offset, int flags)
 {
-    if (refuses_blocks && fcntl(fd, F_GETFL) & O_DIRECT) {
-        errno = EINVAL;
+    if (lacks_dsync || (refuses_blocks && fcntl(fd, F_GETFL) & O_DIRECT)) {
+        errno = lacks_dsync ? EOPNOTSUPP : EINVAL;
         return -1;
     }
-    return __real_pwrite(fd, at, len, offset);
+    return __real_pwritev2(fd, at, len, offset, flags);
 }
 
 static struct tail tail;
@@ -142,4 +145,12 @@ Test(tail, writes_through_the_page_cache_where_blocks_are_refused)
     write_more(100000);
     expect_file();
     cr_assert(is_read(64, 102000));
+}
+
+Test(tail, writes_and_syncs_in_two_steps_where_one_is_refused)
+{
+    lacks_dsync = true;
+    write_more(1000);
+    write_more(100000);
+    expect_file();
 }
