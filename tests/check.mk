@@ -2,7 +2,7 @@
 # of these targets; each can also be run on its own.
 .PHONY: tools unit units threads live bench bench-journal bench-normal bench-backlog bench-partitions \
     bench-commands bench-ids fuzz analyse memcheck \
-    coverage reference soak soak-partitions soak-normal soak-malloc soak-worker soak-commands \
+    coverage reference soak soak-partitions soak-normal soak-malloc soak-worker soak-commands failovers \
     test-systemd test-roots test-container \
     kubernetes-api prism axe operations-table cloudevents format \
     format-check layers
@@ -134,6 +134,9 @@ reference: tools ## compare events with a second implementation; BODIES=
 soak-normal: tools ## the same with a million bodies
 	$(PYTHON) tests/reference/zones.py $(BUILD)/tools/normal --all
 	@$(MAKE) -s reference BODIES=1000000
+# it says what it does and how long that may take before it starts
+failovers: all ## deliveries while Sentinel and Cluster fail over and a slot moves
+	$(PYTHON) tests/live/failovers.py
 # the ledger with many deliveries, and with random faults from SEEDS seeds
 SOAK ?= 50000
 SEEDS ?= 200

@@ -149,6 +149,7 @@ LONG = [
     Step("soak-partitions", "long", make("soak-partitions", "SEEDS=50"), counted, 1800),
     Step("soak-worker", "long", make("soak-worker", "WORKER_RUNS=100"), counted, 1800),
     Step("soak-commands", "long", make("soak-commands", "SEEDS=500"), counted, 1800),
+    Step("failovers", "long", make("failovers"), counted, 1200),
     Step("soak-malloc", "long", make("soak-malloc"), plain, 900),
     Step("soak-normal", "long", make("soak-normal"), plain, 900),
     Step("fuzz", "long", make("fuzz", "SECONDS=60"), plain, 600),

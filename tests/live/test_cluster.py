@@ -1,0 +1,90 @@
+"""A Redis Cluster of six nodes: receiver, worker and command line come to the node that has our
+keys and follow them, whichever node redis.url names. make failovers has more of it."""
+import pytest
+
+import failovers
+from failovers import acrelay
+from harness import wait_for
+from simulator import Worker, stanza
+from topologies import Cluster
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory, certificates):
+    with Cluster(tmp_path_factory.mktemp("cluster"), certificates) as made:
+        yield made
+
+
+@pytest.fixture
+def world(cluster, tmp_path):
+    made = failovers.World(tmp_path, cluster, seed=1)
+    yield made
+    made.receiver.kill()
+    cluster.owner().client.flushall()
+
+
+def test_the_slot_moves_and_masters_fail(world):
+    world.run([("slot_moved", 2), ("master_killed", 1), ("stale_replica", 1)])
+    problems, counts = world.finish()
+    assert not problems, counts
+    assert world.receiver.metric("acrelay_relay_rewinds_total") > 0  # the replica was stale
+
+
+def test_the_command_line_finds_the_node(world, cluster):
+    for n in range(20):
+        assert world.receiver.post(f"type=subscribe&contact[id]={n}") == 200
+    world.receiver.wait_shipped()
+    code, text = acrelay(world.receiver, "tail", "--from", "0", "--count", "20", "--json")
+    assert code == 0 and len(text.splitlines()) == 20
+    code, text = acrelay(world.receiver, "check", user="receiver")
+    address = f"127.0.0.1:{cluster.owner().port}"
+    assert f"6 of 6 say that slot {cluster.slot}, of {{ac}}, is at {address}" in text
+    assert code == 0, text
+
+
+def test_a_node_that_is_down_is_named(world, cluster):
+    down = next(s for s in cluster.servers if s.role() == "slave")
+    down.kill()
+    code, text = acrelay(world.receiver, "check", user="receiver")
+    down.start()
+    cluster.wait_healthy()
+    assert f"node 127.0.0.1:{down.port}: " in text and "5 of 6 say" in text
+    assert code == 0, text
+
+
+def test_a_slot_that_no_node_serves(world, cluster):
+    """Posts are answered and wait. The nodes come back with nothing: all is published again."""
+    owner = cluster.owner()
+    lost = [owner, *cluster.replicas_of(owner)]
+    with world.load:
+        world.load.wait_more()
+        for server in lost:
+            server.kill()
+        wait_for("CLUSTERDOWN", lambda: "CLUSTERDOWN" in world.receiver.read_log())
+        code, text = acrelay(world.receiver, "check", user="receiver")
+        assert code == 69 and "CLUSTERDOWN" in text and "no node serves the slot" in text
+        world.load.wait_more()
+        for server in lost:
+            server.start()
+    cluster.wait_healthy()
+    world.receiver.wait_shipped()
+    problems, counts = world.finish()
+    assert not problems, counts
+
+
+def test_the_worker_keeps_its_lease(world, cluster, sim, tmp_path, running):
+    worker = Worker(tmp_path, sim, stanza("contacts"), cluster.settings("worker"),
+                    worker=", leader: redis")
+    running(worker, times="lease=900")
+
+    def leads():
+        left = cluster.owner().client.pttl("{ac}:leader")
+        return left > 0
+
+    wait_for("the lease", leads)
+    for _ in range(2):
+        cluster.move_slot(cluster.other_master())
+        cluster.owner().client.delete("{ac}:leader")  # to see it taken here
+        wait_for("the lease", leads)
+    log = (tmp_path / "worker.log").read_text()
+    assert "Redis is down" not in log and "refuses" not in log

@@ -1,0 +1,120 @@
+"""A master and two replicas behind three sentinels, which have users of their own: receiver, worker
+and command line come to the master and follow it. make failovers has more of it."""
+import subprocess
+
+import pytest
+
+import failovers
+import harness
+import topologies
+from failovers import acrelay
+from harness import wait_for
+
+
+@pytest.fixture(scope="module")
+def sentinels(tmp_path_factory, certificates):
+    with topologies.Sentinels(tmp_path_factory.mktemp("sentinels"), certificates) as made:
+        yield made
+
+
+@pytest.fixture
+def world(sentinels, tmp_path):
+    made = failovers.World(tmp_path, sentinels, seed=1)
+    yield made
+    made.receiver.kill()
+    sentinels.owner().client.flushall()
+
+
+def edit(receiver, old, new):
+    text = receiver.config.read_text()
+    assert old in text
+    receiver.config.write_text(text.replace(old, new))
+
+
+def test_check_asks_every_sentinel(world, sentinels):
+    code, text = acrelay(world.receiver, "check", user="receiver")
+    address = f"127.0.0.1:{sentinels.owner().port}"
+    assert f"3 of 3 say that the master mymaster is at {address}" in text
+    assert code == 0, text
+    down = sentinels.sentinels[0]
+    down.kill()
+    code, text = acrelay(world.receiver, "check", user="receiver")
+    down.start()
+    assert f"sentinel 127.0.0.1:{down.port}: " in text and "2 of 3 say" in text
+    assert code == 0, text
+
+
+def test_what_a_sentinel_refuses_is_told_in_its_words(world, sentinels):
+    edit(world.receiver, "/mymaster/", "/another/")
+    code, text = acrelay(world.receiver, "check", user="receiver")
+    assert code == 78 and "does not know a master named another" in text
+    assert "SENTINEL MASTERS shows the names" in text
+    edit(world.receiver, "/another/", "/mymaster/")
+    edit(world.receiver, "sentinel: {user: acrelay-sentinel", "sentinel: {user: somebody")
+    code, text = acrelay(world.receiver, "check", user="receiver")
+    assert code == 77 and "sentinel 127.0.0.1:" in text and "WRONGPASS" in text
+
+
+def test_a_sentinel_that_names_a_replica_is_not_believed(world, sentinels, tmp_path):
+    replica = sentinels.replicas_of(sentinels.owner())[0]
+    lines = [line if "sentinel monitor" not in line
+             else f"sentinel monitor mymaster 127.0.0.1 {replica.port} 9"
+             for line in sentinels.sentinel_lines()]
+    stale = topologies.Server(tmp_path / "stale", sentinels.tls, lines, ["--sentinel"],
+                              topologies.SENTINEL)
+    try:
+        edit(world.receiver, "+sentinel://", f"+sentinel://127.0.0.1:{stale.port},")
+        world.receiver.kill()
+        world.receiver.start()
+        assert world.receiver.post("type=subscribe&contact[id]=1") == 200
+        world.receiver.wait_shipped()
+        code, text = acrelay(world.receiver, "check", user="receiver")
+        master = f"127.0.0.1:{sentinels.owner().port}"
+        assert f"3 of 4 say that the master mymaster is at {master}" in text
+        assert f"127.0.0.1:{stale.port} says that it is at 127.0.0.1:{replica.port}" in text
+        assert code == 0, text
+    finally:
+        stale.kill()
+        stale.client.close()
+
+
+def test_tail_goes_on_at_the_new_master(world, sentinels):
+    config = world.receiver.directory / "tail.yaml"
+    config.write_text(world.receiver.config.read_text().replace(
+        "acrelay-receiver", "acrelay-operator"))
+    before = sentinels.owner()
+    tail = subprocess.Popen(
+        [harness.BUILD / "acrelay", "tail", "--from", "0", "--count", "2", "--json", "--config",
+         config], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert world.receiver.post("type=subscribe&contact[id]=1") == 200
+        tail.stdout.readline()
+        sentinels.sentinels[0].client.execute_command("SENTINEL FAILOVER", topologies.MASTER)
+        sentinels.wait_failover(before)
+        assert world.receiver.post("type=subscribe&contact[id]=2") == 200
+        assert '"2"' in tail.stdout.readline()
+        assert tail.wait(20) == 0
+    finally:
+        tail.kill()
+        tail.wait()
+        tail.stdout.close()
+    wait_for("the old master", lambda: before.role() == "slave")
+    sentinels.wait_healthy()
+
+
+def test_a_failover_to_a_stale_replica(world, sentinels):
+    """What it had not got comes again; then the old master is back and believes to be one."""
+    with world.load:
+        world.load.wait_more()
+        world.wait_shipping()
+        master = world.lose_master_with_news()
+        sentinels.wait_failover(master)
+        world.load.wait_more()
+        world.wait_shipping()
+        master.start()
+        assert master.role() == "master"
+        world.load.wait_more(50)
+    world.receiver.wait_shipped()
+    problems, counts = world.finish()
+    assert not problems, counts
+    assert world.receiver.metric("acrelay_relay_rewinds_total") > 0
