@@ -130,7 +130,7 @@ install: all man ## DESTDIR= PREFIX=; configuration goes to /etc/acrelay
 	cp deploy/systemd/$(HTTPS) $(UNITS_TO)/$(HTTPS)
 	for page in $(MANUALS); do \
 	    install -D -m 644 $(BUILD)/man/$$page $(MAN_TO)/man$${page##*.}/$$page || exit 1; done
-	install -D -m 644 -t $(DOC) README.md LICENSE conf/acrelay.yaml deploy/CHANGELOG.md deploy/OPERATING.md
+	install -D -m 644 -t $(DOC) README.md LICENSE conf/acrelay.yaml deploy/CHANGELOG.md deploy/OPERATING.md deploy/SCALING.md
 	install -D -m 644 -t $(DOC)/proxy deploy/proxy/*
 	install -D -m 644 -t $(DOC)/consumers $(wildcard deploy/consumers/*.c deploy/consumers/*.md)
 	install -D -m 755 -t $(DOC)/consumers $(filter-out %.c %.md,$(wildcard deploy/consumers/*))
