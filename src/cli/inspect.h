@@ -1,10 +1,11 @@
-// inspect: one page in a browser, for as long as the command runs. What it asks for, and what is
-// answered, is inspect/API.md.
+// inspect: one page in a browser, for as long as the command runs. What it asks for, and
+// what is answered, is inspect/API.md.
 //
-// A thread reads the streams into a window of the newest deliveries (inspect_window.c), the main
-// thread writes the facts that the page polls (inspect_facts.c), once a second for all who
-// look; so a page costs Redis nothing. Only what a person asks for, one delivery (inspect_one.c) or
-// a dead letter, is read when it is asked for, over a connection of its own.
+// A thread reads the streams into a window of the newest deliveries (inspect_window.c),
+// the main thread writes the facts that the page polls (inspect_facts.c), once a second
+// for all who look; so a page costs Redis nothing. Only what a person asks for, one
+// delivery (inspect_one.c) or a dead letter, is read when it is asked for, over a
+// connection of its own.
 #ifndef ACRELAY_CLI_INSPECT_H
 #define ACRELAY_CLI_INSPECT_H
 
@@ -52,7 +53,8 @@ struct window *window_start(struct inspect *i, struct err *err);
 int window_list(struct inspect *i, const struct http_request *r, struct buf *to,
                 struct err *err);
 
-// window_add_head adds `rate` and `window` to the head; false with *err when Redis is not read.
+// window_add_head adds `rate` and `window` to the head; false with *err when Redis is
+// not read.
 bool window_add_head(struct window *w, struct buf *to, int64_t now_s, struct err *err);
 
 // window_find finds the newest row of a ce_id: the index of its key, -1 when it is not held.
@@ -79,9 +81,10 @@ int one_page(struct inspect *i, const struct http_request *r, struct buf *to,
 
 // --- masking (inspect_mask_json.c) ------------------------------------------------------------------
 
-// What is masked: e-mail addresses and phone numbers wherever they stand, and what a key says to be
-// one, a postal or an internet address. `reveals` leaves only the tokens of hooks masked, which
-// nothing shows. All append bytes to *to, as they would be shown; none fails but by its ceiling.
+// What is masked: e-mail addresses and phone numbers wherever they stand, and what a key
+// says to be one, a postal or an internet address. `reveals` leaves only the tokens of
+// hooks masked, which nothing shows. All append bytes to *to, as they would be shown;
+// none fails but by its ceiling.
 #define MASK "\xe2\x80\xa2\xe2\x80\xa2\xe2\x80\xa2"
 
 void mask_text(struct buf *to, struct span s, bool reveals);
@@ -95,23 +98,24 @@ void answer_masked(struct buf *to, const char *name, struct span value, bool rev
 // mask_object masks a JSON object; false, and nothing is added, when it is none.
 bool mask_object(struct buf *to, struct span object, bool reveals);
 
-// mask_form masks a form body or a query, pair by pair; `pairs` (or NULL) is an answer that gets
-// the first `max` of them, decoded and masked. How many there are.
+// mask_form masks a form body or a query, pair by pair; `pairs` (or NULL) is an answer
+// that gets the first `max` of them, decoded and masked. How many there are.
 size_t mask_form(struct buf *to, struct buf *pairs, size_t max, struct span body,
                  bool reveals);
 
 // --- what is asked (inspect_answer.c) -------------------------------------------------------------
 
-// form_decode undoes %41 and + in place of blanks; how many bytes that are, never more than before.
+// form_decode undoes %41 and + in place of blanks; how many bytes that are, never more
+// than before.
 size_t form_decode(char *to, struct span s);
 
-// inspect_parameter decodes a parameter of the query into to[size]; "" when it is not there, NULL
-// when it is longer, or holds a NUL.
+// inspect_parameter decodes a parameter of the query into to[size]; "" when it is not
+// there, NULL when it is longer, or holds a NUL.
 const char *inspect_parameter(const struct http_request *r, const char *name, char *to,
                               size_t size);
 
-// inspect_find_key finds the key that a request names; -1: it is none of ours. inspect_is_entry: it
-// can be the id of an entry.
+// inspect_find_key finds the key that a request names; -1: it is none of ours.
+// inspect_is_entry: it can be the id of an entry.
 int inspect_find_key(const struct inspect *i, const char *key);
 bool inspect_is_entry(struct span id);
 
@@ -132,7 +136,9 @@ void answer_close(struct buf *to, char bracket);
 // answer_end closes the object that is the answer, and gives all of it.
 struct span answer_end(struct buf *to);
 
-// answer_text adds bytes from outside, escaped; answer_word adds a text, null for NULL. answer_time adds microseconds as RFC 3339, null for 0. answer_json adds a value as it is.
+// answer_text adds bytes from outside, escaped; answer_word adds a text, null for NULL.
+// answer_time adds microseconds as RFC 3339, null for 0. answer_json adds a value as it
+// is.
 void answer_text(struct buf *to, const char *name, struct span value);
 void answer_word(struct buf *to, const char *name, const char *word);
 void answer_time(struct buf *to, const char *name, int64_t us);

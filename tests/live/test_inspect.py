@@ -20,13 +20,16 @@ class Inspect:
     """A running `acrelay inspect`."""
 
     def __init__(self, config, *options):
-        self.port = harness.free_port()
-        self.host = f"127.0.0.1:{self.port}"
-        self.process = subprocess.Popen(
-            [harness.BUILD / "acrelay", "-c", config, "inspect", "--listen", self.host, *options],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.address = self.process.stdout.readline().strip()
-        assert self.address, self.process.stderr.read()
+        said = "in use"
+        while "in use" in said:  # another test's program may have taken the port by now
+            self.port = harness.free_port()
+            self.host = f"127.0.0.1:{self.port}"
+            self.process = subprocess.Popen(
+                [harness.BUILD / "acrelay", "-c", config, "inspect", "--listen", self.host, *options],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            self.address = self.process.stdout.readline().strip()
+            said = "" if self.address else self.process.stderr.read()
+        assert self.address, said
         self.token = self.address.split("#token=")[1]
 
     def ask(self, path, method="GET", **headers):
