@@ -12,7 +12,7 @@
 // real one, in its database) until the result is there.
 'use strict';
 const fs = require('fs');
-const { createClient, commandOptions, ErrorReply } = require('redis');
+const { createClient, ErrorReply } = require('redis');
 
 const namespace = process.env.NAMESPACE || 'ac';
 const service = process.env.SERVICE || 'crm';
@@ -49,10 +49,10 @@ function take(result) {
     if (result.outcome !== 'ok') process.exitCode = 1;
 }
 
-// Takes what comes within some seconds; whether anything came.
+// Takes what comes within some seconds; whether anything came. Nothing else uses the connection
+// meanwhile, and so it is also the one that tells that it was lost.
 async function read() {
-    const found = await client.xRead(commandOptions({ isolated: true }),
-        { key: results, id: after }, { COUNT: 100, BLOCK: 5000 });
+    const found = await client.xRead({ key: results, id: after }, { COUNT: 100, BLOCK: 5000 });
     for (const { id, message } of found ? found[0].messages : []) {
         after = id;
         take(message);
@@ -77,7 +77,7 @@ async function turn() {
 async function main() {
     readCommands();
     client.on('error', (error) => {
-        isLost = true; // a read on its own connection may wait through it
+        isLost = true;
         console.error(`Redis: ${error.message}`);
     });
     await client.connect();
