@@ -62,15 +62,10 @@ list_keys(struct inspect *i)
     for (size_t t = 0; t < i->tags.len; t++)
         for (size_t s = 0; s <= streams->len && i->keys_len < INSPECT_KEYS; s++) {
             struct inspect_key *key = &i->keys[i->keys_len++];
-            bool dead = s == streams->len;
-            *key = (struct inspect_key){.tag = t,
-                                        .kind = dead ? INSPECT_DEAD : INSPECT_EVENTS};
+            *key = (struct inspect_key){.tag = t, .is_dead = s == streams->len};
             script_key(key->key, i->tags.at[t],
-                       dead ? SPAN("dead") : span_of(streams->at[s]));
+                       key->is_dead ? SPAN("dead") : span_of(streams->at[s]));
         }
-    i->keys[i->keys_len].kind = INSPECT_COMMANDS;
-    script_key(i->keys[i->keys_len].key, i->config->redis_namespace,
-               SPAN("commands.dead"));
 }
 
 static void

@@ -20,11 +20,11 @@ enum {
     INSPECT_BYTES = 16 << 20, // of an answer
 };
 
-// A stream that is shown, of events, or of dead letters of deliveries or of commands.
+// A stream that is shown, of events, or of dead letters.
 struct inspect_key {
     char key[SCRIPT_KEY];
     size_t tag; // of struct inspect
-    enum { INSPECT_EVENTS, INSPECT_DEAD, INSPECT_COMMANDS } kind;
+    bool is_dead;
 };
 
 struct inspect {
@@ -32,8 +32,8 @@ struct inspect {
     const struct config *config;
     struct tags tags; // never connected: each thread and request has a copy
     char token[SECRET_TOKEN_TEXT];
-    struct inspect_key keys[INSPECT_KEYS + 1]; // all of a tag, then all of the next
-    size_t keys_len;                           // after them: the dead letters of commands
+    struct inspect_key keys[INSPECT_KEYS]; // all of a tag, then all of the next
+    size_t keys_len;
     struct window *window;
     pthread_mutex_t lock;             // of what the main thread writes:
     struct buf head, hooks, commands; // answers
@@ -67,9 +67,8 @@ void facts_write(struct inspect *i);
 
 // --- dead letters (inspect_dead.c) ----------------------------------------------------------------
 
-// dead_page answers /api/dead; dead_write replays or drops ("replay", "drop") one.
-int dead_page(struct inspect *i, const struct http_request *r, struct buf *to,
-              struct err *err);
+// dead_page answers /api/dead, the newest; dead_write replays or drops ("replay", "drop") one.
+int dead_page(struct inspect *i, struct buf *to, struct err *err);
 int dead_write(struct inspect *i, const struct http_request *r, struct buf *to,
                struct err *err, const char *verb);
 

@@ -155,7 +155,7 @@ add_streams(struct facts *f, struct buf *to)
     answer_open(to, "streams", '[');
     for (size_t k = 0; k < i->keys_len; k++) {
         const struct inspect_key *key = &i->keys[k];
-        if (key->kind == INSPECT_EVENTS) {
+        if (!key->is_dead) {
             add_stream(f, to, key);
             continue;
         }

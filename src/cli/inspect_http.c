@@ -139,7 +139,7 @@ get(struct inspect *i, const struct http_request *r, struct buf *to, struct err 
     if (span_is(r->path, "/api/delivery"))
         return one_page(i, r, to, err, false);
     if (span_is(r->path, "/api/dead"))
-        return dead_page(i, r, to, err);
+        return dead_page(i, to, err);
     return 404;
 }
 

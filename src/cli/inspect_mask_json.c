@@ -97,21 +97,25 @@ is_mail(char c)
     return (unsigned char)c > ' ' && !strchr("<>(){},;:\"\\\x7f", c);
 }
 
-// The e-mail address around the at sign at `at`; len 0: there is none. It begins after `from`.
-static struct span
-mail_around(struct span s, size_t from, size_t at, size_t sign)
+// The e-mail address at the start of s, where no word goes on: an at sign that is neither first
+// nor last. What stands in quotes may have blanks: "Ann B"@example.com. 0: there is none.
+static size_t
+mail_at(struct span s, bool quoted)
 {
-    size_t begin = at, end = at + sign;
+    size_t quote = quoted ? span_find(s, '"') + 1 : s.len;
+    size_t end = quote < s.len && at_sign(span_from(s, quote)) ? quote : 0;
+    bool found = false;
 
-    if (begin > from + 1 && s.at[begin - 1] == '"') // "Ann B"@example.com
-        for (begin--; begin > from && s.at[begin - 1] != '"';)
-            begin--;
-    while (begin > from && is_mail(s.at[begin - 1]))
-        begin--;
-    while (end < s.len && is_mail(s.at[end]))
-        end++;
-    return begin < at && end > at + sign ? span_make(s.at + begin, end - begin)
-                                         : span_make(s.at, 0);
+    for (size_t last = 0; end < s.len; end += last ? last : 1) {
+        struct span rest = span_from(s, end);
+        size_t sign = at_sign(rest);
+        bool closes = rest.at[0] == '"' && rest.len > 1 && at_sign(span_from(rest, 1));
+        if (sign == 0 && !closes && !is_mail(rest.at[0]))
+            break;
+        found |= last > 0 && end > last;
+        last = sign;
+    }
+    return found ? end : 0;
 }
 
 static bool
@@ -173,48 +177,31 @@ phone_at(struct span s)
     return s.at[0] == '+' || (separators > 0 && digits > PHONE_MIN) ? end : 0;
 }
 
-// What is masked at s.at[i], where `before` says whether a word ends there. 0: nothing.
+// How much is masked at s.at[i].
 static size_t
-found_at(struct span s, bool in_word, bool reveals)
+found_at(struct span s, size_t i, bool reveals)
 {
-    size_t len = in_word ? 0 : token_at(s);
+    struct span rest = span_from(s, i);
+    char before = i > 0 ? s.at[i - 1] : ' ';
+    bool is_phone =
+        !reveals && (isdigit((unsigned char)s.at[i]) || strchr("+(", s.at[i]));
+    size_t len = reveals || is_mail(before) ? 0 : mail_at(rest, before == '"');
 
-    if (len > 0 || reveals || in_word ||
-        !(isdigit((unsigned char)s.at[0]) || strchr("+(", s.at[0])))
+    if (len > 0 || is_token_byte(before))
         return len;
-    return phone_at(s);
-}
-
-// All but e-mail addresses.
-static void
-mask_rest(struct buf *to, struct span s, bool reveals)
-{
-    size_t len;
-
-    for (size_t i = 0; i < s.len; i += len) {
-        bool in_word = i > 0 && is_token_byte(s.at[i - 1]);
-        len = s.at[i] ? found_at(span_from(s, i), in_word, reveals) : 0;
-        buf_add(to, len ? SPAN(MASK) : span_make(s.at + i, 1));
-        len = len ? len : 1;
-    }
+    len = token_at(rest);
+    return len == 0 && is_phone ? phone_at(rest) : len;
 }
 
 void
 mask_text(struct buf *to, struct span s, bool reveals)
 {
-    size_t done = 0, sign;
+    size_t len;
 
-    for (size_t i = 0; i < s.len && !reveals; i += sign ? sign : 1) {
-        sign = at_sign(span_from(s, i));
-        struct span mail = sign ? mail_around(s, done, i, sign) : span_make(s.at, 0);
-        if (mail.len == 0)
-            continue;
-        mask_rest(to, span_make(s.at + done, (size_t)(mail.at - s.at) - done), reveals);
-        buf_add(to, SPAN(MASK));
-        done = (size_t)(mail.at - s.at) + mail.len;
-        sign = done - i;
+    for (size_t i = 0; i < s.len; i += len ? len : 1) {
+        len = s.at[i] ? found_at(s, i, reveals) : 0;
+        buf_add(to, len ? SPAN(MASK) : span_make(s.at + i, 1));
     }
-    mask_rest(to, span_from(s, done), reveals);
 }
 
 static bool
@@ -256,6 +243,19 @@ mask_key(struct buf *to, enum level level, struct span key, bool reveals)
         mask_by_level(to, PLAIN, key, reveals);
 }
 
+// A name or a value, decoded. A name raises the level of what follows.
+static void
+mask_part(struct buf *to, struct span text, bool is_name, enum level *level, bool reveals)
+{
+    enum level of_name = is_name ? level_of(text) : PLAIN;
+
+    *level = of_name > *level ? of_name : *level;
+    if (is_name)
+        mask_key(to, *level, text, reveals);
+    else
+        mask_by_level(to, *level, text, reveals);
+}
+
 void
 mask_value(struct buf *to, struct span key, struct span value, bool reveals)
 {
@@ -290,15 +290,10 @@ unescape(struct span string, char **memory)
     return span_of(*memory);
 }
 
-// What is not changed is copied as it was written.
 static void
-add_if_changed(struct buf *to, struct span was, struct span is, struct span written)
+add_string(struct buf *to, struct span s)
 {
-    if (span_equal(was, is)) {
-        buf_add(to, written);
-        return;
-    }
-    json_add_string(to, is, false, ' ');
+    json_add_string(to, s, false, ' ');
     to->len -= to->len > 0;
 }
 
@@ -317,7 +312,8 @@ value_end(struct span s)
     return i + 1;
 }
 
-// A string, number or word; a name if a colon follows, which then sets the level of its value.
+// A string, number or word; a name if a colon follows. What is not changed is copied as it was
+// written.
 static void
 mask_scalar(struct buf *to, struct span written, bool is_name, enum level *level,
             bool reveals)
@@ -327,17 +323,14 @@ mask_scalar(struct buf *to, struct span written, bool is_name, enum level *level
     struct span text = written.at[0] == '"' ? unescape(written, &memory) : written;
 
     buf_init(&masked, INSPECT_BYTES);
-    if (is_name) {
-        enum level of_name = level_of(text);
-        *level = of_name > *level ? of_name : *level;
-        mask_key(&masked, *level, text, reveals);
-    } else if (written.at[0] == '"' || written.at[0] == '-' ||
-               isdigit((unsigned char)written.at[0])) {
-        mask_by_level(&masked, *level, text, reveals);
-    } else {
+    if (isalpha((unsigned char)written.at[0])) // true, false, null
         buf_add(&masked, written);
-    }
-    add_if_changed(to, text, buf_span(&masked), written);
+    else
+        mask_part(&masked, text, is_name, level, reveals);
+    if (span_equal(text, buf_span(&masked)))
+        buf_add(to, written);
+    else
+        add_string(to, buf_span(&masked));
     buf_release(&masked);
     free(memory);
 }
@@ -401,12 +394,7 @@ mask_side(struct buf *to, struct buf *masked, struct span sent, enum level *leve
     struct span text = span_make(memory, form_decode(memory, sent));
 
     buf_init(masked, INSPECT_BYTES);
-    if (is_key) {
-        *level = level_of(text);
-        mask_key(masked, *level, text, reveals);
-    } else {
-        mask_by_level(masked, *level, text, reveals);
-    }
+    mask_part(masked, text, is_key, level, reveals);
     if (span_equal(text, buf_span(masked)))
         buf_add(to, sent);
     else
@@ -418,12 +406,12 @@ size_t
 mask_form(struct buf *to, struct buf *pairs, size_t max, struct span body, bool reveals)
 {
     struct buf key, value;
-    enum level level;
     size_t n = 0;
 
     for (const char *comma = ""; body.len > 0; comma = "&") {
         struct span right = span_cut(&body, '&'), left = span_cut(&right, '=');
         bool has_value = right.at > left.at + left.len;
+        enum level level = PLAIN;
         buf_add_text(to, comma);
         mask_side(to, &key, left, &level, true, reveals);
         buf_add_text(to, has_value ? "=" : "");

@@ -12,8 +12,6 @@ enum {
     SHOWN_MAX = 256 << 10,
     PAIRS_MAX = 500,
     FIND_MS = 3000,
-    GROUPS_MAX = 64,
-    GROUP_NAME = 256,
 };
 
 struct one {
@@ -179,7 +177,7 @@ find_entry(struct one *o)
 static bool
 is_dead(const struct one *o)
 {
-    return o->key >= 0 && o->inspect->keys[o->key].kind == INSPECT_DEAD;
+    return o->key >= 0 && o->inspect->keys[o->key].is_dead;
 }
 
 // Without a journal here, the entry's own.
@@ -332,39 +330,17 @@ add_entry(const struct one *o, struct buf *to)
 
 // --- its journey ------------------------------------------------------------------------------
 
-static bool
-is_read(const char *entry, struct span last)
-{
-    uint64_t ms[2] = {0}, n[2] = {0};
-    struct span rest[2] = {span_of(entry), last};
-
-    for (int i = 0; i < 2; i++) {
-        struct span first = span_cut(&rest[i], '-');
-        text_number(&ms[i], first, UINT64_MAX);
-        text_number(&n[i], rest[i], UINT64_MAX);
-    }
-    return ms[0] != ms[1] ? ms[0] < ms[1] : n[0] <= n[1];
-}
-
-// A group, once its name is copied. Read and not pending is acknowledged.
+// What a group has read and not acknowledged. null where that may not be asked.
 static void
-add_group(struct one *o, struct buf *to, const char *name, bool read)
+add_pending(struct buf *to, const struct redis_reply *pending)
 {
-    const struct inspect_key *key = &o->inspect->keys[o->key];
-    struct redis *r = read ? tags_redis(&o->tags, key->tag, &o->err) : NULL;
-    const struct redis_reply *pending =
-        r ? cli_ask(r, &o->err, "XPENDING", key->key, name, o->entry, o->entry, "1")
-          : NULL;
     const struct redis_reply *row = redis_reply_at(pending, 0);
 
+    if (!pending)
+        answer_word(to, NULL, NULL);
+    if (!pending)
+        return;
     answer_open(to, NULL, '{');
-    answer_text(to, "name", span_of(name));
-    answer_json(to, "read", read ? "true" : "false");
-    answer_json(to, "acknowledged",
-                !read      ? "false"
-                : !pending ? "null"
-                : row      ? "false"
-                           : "true");
     if (row) {
         answer_text(to, "consumer", redis_value(redis_reply_at(row, 1)).text);
         answer_json(to, "idle_ms", "%lld",
@@ -375,6 +351,7 @@ add_group(struct one *o, struct buf *to, const char *name, bool read)
     answer_close(to, '}');
 }
 
+// All are asked at once, since the next reply takes the place of the one with their names.
 static void
 add_groups(struct one *o, struct buf *to)
 {
@@ -382,21 +359,26 @@ add_groups(struct one *o, struct buf *to)
     struct redis *r = o->fields ? tags_redis(&o->tags, key->tag, &o->err) : NULL;
     const struct redis_reply *all =
         r ? cli_ask(r, &o->err, "XINFO", "GROUPS", key->key) : NULL;
-    size_t len = redis_value(all).len < GROUPS_MAX ? redis_value(all).len : GROUPS_MAX;
-    char(*names)[GROUP_NAME] = memory_get(GROUPS_MAX * sizeof *names);
-    bool read[GROUPS_MAX];
+    struct span entry = span_of(o->entry);
+    size_t len = redis_value(all).len;
 
+    answer_open(to, "groups", '[');
     for (size_t i = 0; i < len; i++) {
         const struct redis_reply *group = redis_reply_at(all, i);
         struct span name = cli_field(group, "name");
-        snprintf(names[i], GROUP_NAME, "%.*s", (int)name.len, name.at);
-        read[i] = is_read(o->entry, cli_field(group, "last-delivered-id"));
+        answer_open(to, NULL, '{');
+        answer_text(to, "name", name);
+        answer_text(to, "last", cli_field(group, "last-delivered-id"));
+        answer_close(to, '}');
+        struct span args[] = {SPAN("XPENDING"), span_of(key->key), name, entry, entry,
+                              SPAN("1")};
+        (void)redis_send(r, args, 6, NULL, &o->err); // a failure is the reply's too
     }
-    answer_open(to, "groups", '[');
-    for (size_t i = 0; i < len; i++)
-        add_group(o, to, names[i], read[i]);
     answer_close(to, ']');
-    free(names);
+    answer_open(to, "pending", '[');
+    for (size_t i = 0; i < len; i++)
+        add_pending(to, r->dead ? NULL : cli_reply(redis_receive(r, &o->err), &o->err));
+    answer_close(to, ']');
 }
 
 static void

@@ -15,9 +15,6 @@ enum {
     CELL_MAX = 160,    // bytes of a cell as it came
     SEARCH_MAX = 1024, // of `data`
     PAGE = 50,         // entries in a reply
-    LIMIT = 100,
-    LIMIT_MAX = 500,
-    WORDS_MAX = 64,
     POLL_MS = 200,
     RETRY_MS = 1000,
     FILL_MS = 5000,
@@ -81,7 +78,7 @@ static struct row
 make_row(const struct window *w, size_t k, const struct redis_reply *entry)
 {
     const struct redis_reply *fields = redis_reply_at(entry, 1);
-    bool dead = w->inspect->keys[k].kind == INSPECT_DEAD;
+    bool dead = w->inspect->keys[k].is_dead;
     struct span cells[CELLS], data = cli_field(fields, dead ? "raw" : "data");
     struct row row = {.key = k, .bytes = data.len};
     size_t at[CELLS + 1];
@@ -309,49 +306,6 @@ window_start(struct inspect *i, struct err *err)
 
 // --- answers ----------------------------------------------------------------------------------
 
-struct query {
-    uint64_t after, before, limit;
-    char type[CELL_MAX * 4], hook[CELL_MAX * 4], subject[CELL_MAX * 4], text[256],
-        stream[64];
-};
-
-static bool
-read_number(const struct http_request *r, const char *name, uint64_t *number)
-{
-    char text[24];
-    const char *given = inspect_parameter(r, name, text, sizeof text);
-
-    return given && (!given[0] || text_number(number, span_of(given), UINT64_MAX));
-}
-
-static bool
-read_query(struct query *q, const struct http_request *r)
-{
-    *q = (struct query){.before = UINT64_MAX, .limit = LIMIT};
-    return read_number(r, "after", &q->after) && read_number(r, "before", &q->before) &&
-           read_number(r, "limit", &q->limit) && q->limit <= LIMIT_MAX &&
-           inspect_parameter(r, "type", q->type, sizeof q->type) &&
-           inspect_parameter(r, "hook", q->hook, sizeof q->hook) &&
-           inspect_parameter(r, "subject", q->subject, sizeof q->subject) &&
-           inspect_parameter(r, "text", q->text, sizeof q->text) &&
-           inspect_parameter(r, "stream", q->stream, sizeof q->stream);
-}
-
-static bool
-is_wanted(const struct window *w, const struct row *row, const struct query *q)
-{
-    const char *key = strchr(w->inspect->keys[row->key].key, ':') + 1;
-
-    return (!q->type[0] || strcmp(row->cells[TYPE], q->type) == 0) &&
-           (!q->hook[0] || strcmp(row->cells[HOOK], q->hook) == 0) &&
-           (!q->stream[0] || strcmp(key, q->stream) == 0) &&
-           strncmp(row->cells[SUBJECT], q->subject, strlen(q->subject)) == 0 &&
-           (!q->text[0] || strcasestr(row->search, q->text) ||
-            strcasestr(row->cells[CE_ID], q->text) ||
-            strcasestr(row->cells[ENTRY], q->text) ||
-            strcasestr(row->cells[SUBJECT], q->text));
-}
-
 static void
 add_row(const struct window *w, struct buf *to, uint64_t n, const struct row *row)
 {
@@ -367,42 +321,6 @@ add_row(const struct window *w, struct buf *to, uint64_t n, const struct row *ro
     answer_close(to, '}');
 }
 
-// The different words of a cell, for the filters.
-static void
-add_words(struct window *w, struct buf *to, const char *name, enum cell cell)
-{
-    const char *words[WORDS_MAX];
-    size_t len = 0, i;
-
-    answer_open(to, name, '[');
-    for (uint64_t n = w->next; n > w->first && len < WORDS_MAX; n--) {
-        const char *word = row_at(w, n - 1)->cells[cell];
-        for (i = 0; i < len && strcmp(words[i], word) != 0;)
-            i++;
-        if (i < len || !word[0])
-            continue;
-        words[len++] = word;
-        answer_text(to, NULL, span_of(word));
-    }
-    answer_close(to, ']');
-}
-
-// With the lock.
-static void
-add_rows(struct window *w, struct buf *to, const struct query *q)
-{
-    uint64_t n = q->before < w->next ? q->before : w->next, shown = 0;
-
-    answer_open(to, "rows", '[');
-    for (; n > w->first && n - 1 > q->after && shown <= q->limit; n--) {
-        const struct row *row = row_at(w, n - 1);
-        if (is_wanted(w, row, q) && shown++ < q->limit)
-            add_row(w, to, n - 1, row);
-    }
-    answer_close(to, ']');
-    answer_json(to, "more", shown > q->limit ? "true" : "false");
-}
-
 static void
 add_numbers(const struct window *w, struct buf *to)
 {
@@ -412,29 +330,36 @@ add_numbers(const struct window *w, struct buf *to)
     answer_json(to, "last", "%llu", any ? (unsigned long long)w->next - 1 : 0);
 }
 
+static bool
+has_text(const struct row *row, const char *text)
+{
+    return strcasestr(row->search, text) || strcasestr(row->cells[CE_ID], text) ||
+           strcasestr(row->cells[ENTRY], text) || strcasestr(row->cells[SUBJECT], text);
+}
+
 int
 window_list(struct inspect *i, const struct http_request *r, struct buf *to,
             struct err *err)
 {
     struct window *w = i->window;
-    struct query *q = memory_get(sizeof *q);
+    char number[24], words[256];
+    const char *given = inspect_parameter(r, "after", number, sizeof number);
+    const char *text = inspect_parameter(r, "text", words, sizeof words);
+    uint64_t after = 0;
 
-    bool ok = read_query(q, r);
-    if (ok) {
-        pthread_mutex_lock(&w->lock);
-        answer_open(to, NULL, '{');
-        add_numbers(w, to);
-        add_words(w, to, "types", TYPE);
-        add_words(w, to, "hooks", HOOK);
-        add_rows(w, to, q);
-        pthread_mutex_unlock(&w->lock);
-        answer_end(to);
-    } else {
-        err_set(err, ERR_INPUT,
-                "a parameter is too long, or no number; limit is at most %d", LIMIT_MAX);
-    }
-    free(q);
-    return ok ? 200 : 400;
+    if (!given || !text || (given[0] && !text_number(&after, span_of(given), UINT64_MAX)))
+        return err_set(err, ERR_INPUT, "text is too long, or after is no number"), 400;
+    pthread_mutex_lock(&w->lock);
+    answer_open(to, NULL, '{');
+    add_numbers(w, to);
+    answer_open(to, "rows", '[');
+    for (uint64_t n = w->next; n > w->first && n - 1 > after; n--)
+        if (has_text(row_at(w, n - 1), text))
+            add_row(w, to, n - 1, row_at(w, n - 1));
+    answer_close(to, ']');
+    answer_end(to);
+    pthread_mutex_unlock(&w->lock);
+    return 200;
 }
 
 bool

@@ -298,6 +298,15 @@ def test_a_letter_that_stays_unreadable_says_why(world, page):
     page.wait_for("No dead letters")
 
 
+def test_more_dead_letters_than_are_shown_are_counted(world, page):
+    for n in range(51):
+        world.streams.xadd("{ac}:dead", {"ce_id": "x", "hook": "contacts", "reason": "nul", "detail": str(n)})
+    page.press("2")
+    page.wait_for("The newest 50 of 51", "#dead-note")
+    world.streams.delete("{ac}:dead")
+    page.wait_for("No dead letters")
+
+
 def test_hooks_are_shown_as_wanted_and_found(world, page):
     harness.wait_for("the hooks at the account", lambda: len(world.sim.hooks()) == 2)
     page.press("3")

@@ -14,8 +14,8 @@ export function takeToken(text = location.hash) {
   return true;
 }
 
-// Its kind: "ended" (nobody answers), "token" (not ours), "said" (the program's own words).
-const failure = (kind, message, status) => Object.assign(new Error(message), { kind, status });
+// 401: the token is not ours; no status: nobody answers.
+const failure = (message, status) => Object.assign(new Error(message), { status });
 
 async function request(method, path, parameters) {
   const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== "" && value != null));
@@ -27,10 +27,10 @@ async function request(method, path, parameters) {
       cache: "no-store", credentials: "omit", redirect: "error", signal: AbortSignal.timeout(20000) });
     body = await answer.json();
   } catch {
-    if (!answer || answer.ok) throw failure("ended", "acrelay inspect does not answer: it has ended, or cannot be reached.");
+    if (!answer || answer.ok) throw failure("acrelay inspect does not answer: it has ended, or cannot be reached.");
   }
-  if (answer.status === 401) throw failure("token", "This address belongs to another run of acrelay inspect.", 401);
-  if (!answer.ok) throw failure("said", body.error ?? `acrelay inspect answered ${answer.status}.`, answer.status);
+  if (answer.status === 401) throw failure("This address belongs to another run of acrelay inspect.", 401);
+  if (!answer.ok) throw failure(body.error ?? `acrelay inspect answered ${answer.status}.`, answer.status);
   return body;
 }
 

@@ -2,22 +2,18 @@
 import { get } from "./api.js";
 import { $, draw, el, setText } from "./dom.js";
 import { makeList, ROWS_MAX } from "./list.js";
-import { clock, count } from "./text.js";
+import { clock, count, isUpTo, placeOf } from "./text.js";
 
-const PIPS_MAX = 6, ARRIVE_MAX = 20;
+const PIPS_MAX = 6, ARRIVE_MAX = 20, WORDS_MAX = 64;
+const words = { type: new Set(), hook: new Set() }; // that were seen, to choose from
 let streams = new Map();          // the groups of each stream, for the dots
-let last = null, begins = true;   // the newest number seen; whether the list is to be loaded anew
+let last = null;                  // the newest number seen; null: the list is to be loaded anew
 let newer = 0;                    // how many came while the list stood still
-let hasOlder = false, isAsking = false, isPaused = false, generation = 0;
-let openRow, askSoon;
+let isPaused = false, generation = 0;
+let askSoon;
 
 const filter = () => Object.fromEntries(new FormData($("filter")));
-const isStill = () => !begins && (isPaused || !list.isAtTop || list.hasChoice);
-
-function isUpTo(id, last) {
-  const [ms, n] = id.split("-").map(Number), [lastMs, lastN] = last.split("-").map(Number);
-  return ms < lastMs || (ms === lastMs && n <= lastN);
-}
+const isStill = () => isPaused || !list.isAtTop || list.chosen !== undefined;
 
 // A dot for each group that reads the stream, full where it has read this entry.
 function fillPips(box, row) {
@@ -38,34 +34,37 @@ function fill(node, row) {
   fillPips(pips, row);
 }
 
-const list = makeList($("list"), { columns: ["time", "type", "subject", "hook", "pips"], fill,
-  open: row => openRow(row), older: askOlder, moved: goOn });
+export const list = makeList($("list"), { columns: ["time", "type", "subject", "hook", "pips"], fill,
+  open: row => { location.hash = placeOf(row); }, moved: goOn });
+
+function isWanted(row, { type, hook, subject }) {
+  return (!type || row.type === type) && (!hook || row.hook === hook) && row.subject.startsWith(subject);
+}
 
 export async function poll() {
-  const mine = generation, isLoad = begins;
-  const answer = await get("deliveries", { ...filter(), after: isLoad ? null : last, limit: isLoad ? 200 : 500 });
+  const mine = generation, wanted = filter(), isLoad = last === null;
+  const answer = await get("deliveries", { text: wanted.text, after: last });
   if (mine !== generation) return;
   if (!isLoad && answer.last < last) return load(); // the program was started anew, and so its numbers
-  const hasGap = !isLoad && (answer.more || answer.first - 1 > last);
+  const hasGap = !isLoad && answer.first - 1 > last;
+  const rows = answer.rows.filter(row => isWanted(row, wanted));
   last = answer.last;
-  fillChoices(answer);
-  if (isStill()) {
-    newer += answer.rows.length;
+  fillChoices(answer.rows);
+  if (!isLoad && isStill()) {
+    newer += rows.length;
   } else if (isLoad || hasGap) {
-    hasOlder = answer.more;
-    list.replace(answer.rows);
-  } else if (answer.rows.length) {
-    const seen = answer.rows.length > ARRIVE_MAX ? 0 : performance.now();
-    list.addNewer(answer.rows.map(row => ({ ...row, seen })));
+    list.replace(rows);
+  } else if (rows.length) {
+    const seen = rows.length > ARRIVE_MAX ? 0 : performance.now();
+    list.addNewer(rows.map(row => ({ ...row, seen })));
   }
-  begins = false;
   showState();
 }
 
 // What is loaded anew holds all that was counted meanwhile.
 function load() {
   generation++;
-  [last, begins, newer] = [null, true, 0];
+  [last, newer] = [null, 0];
   askSoon();
 }
 
@@ -74,38 +73,20 @@ function goOn() {
   showState();
 }
 
-async function askOlder() {
-  if (!hasOlder || isAsking || list.length >= ROWS_MAX) return;
-  isAsking = true;
-  const mine = generation;
-  try {
-    const answer = await get("deliveries", { ...filter(), before: list.oldest.n, limit: 300 });
-    if (mine !== generation) return;
-    hasOlder = answer.more;
-    list.addOlder(answer.rows);
-  } catch {
-    hasOlder = false; // the next poll says what is wrong
-  } finally {
-    isAsking = false;
-    showState();
-  }
-}
-
-function fillChoices({ types, hooks }) {
-  for (const [id, any, values] of [["filter-type", "Any type", types], ["filter-hook", "Any hook", hooks]]) {
-    const select = $(id), chosen = select.value;
-    draw(select, [...new Set([...values, chosen])].filter(Boolean), () =>
-      ["", ...new Set([...values, chosen].filter(Boolean))].map(word => el("option", { value: word }, word || any)));
+function fillChoices(rows) {
+  for (const [name, any] of [["type", "Any type"], ["hook", "Any hook"]]) {
+    const select = $(`filter-${name}`), chosen = select.value, seen = words[name];
+    for (const row of rows) if (row[name] && seen.size < WORDS_MAX) seen.add(row[name]);
+    draw(select, [...seen], () => ["", ...seen].map(word => el("option", { value: word }, word || any)));
     select.value = chosen;
   }
 }
 
 function stateText() {
-  if (begins) return "Loading…";
+  if (last === null) return "Loading…";
   if (isPaused) return "Paused. New deliveries are counted, and shown when you go on.";
   if (list.length === 0) return Object.values(filter()).some(Boolean) ? "Nothing matches the filter."
     : "No delivery yet. The first one appears here by itself.";
-  if (hasOlder) return `The newest ${count(list.length)}; older ones as you scroll.`;
   return list.length < ROWS_MAX ? `${count(list.length)} shown.` : `The newest ${count(ROWS_MAX)}. Older ones: acrelay tail --from 0`;
 }
 
@@ -120,28 +101,19 @@ export function setStreams(all) {
   list.render();
 }
 
-export function setPaused(value) {
+function setPaused(value) {
   isPaused = value;
   $("pause").setAttribute("aria-pressed", isPaused);
   setText($("pause"), isPaused ? "Go on" : "Pause");
   goOn();
 }
 
-export function togglePause() { setPaused(!isPaused); }
+export const togglePause = () => setPaused(!isPaused);
 
 export function toTop() {
   list.forget();
-  list.toTop();
+  $("list").scrollTop = 0;
   setPaused(false);
-}
-
-export const move = by => list.move(by);
-export const chosen = () => list.chosen;
-
-// The choice ends with the detail; at the top the list then goes on.
-export function forget() {
-  list.forget();
-  goOn();
 }
 
 export function clearFilter() {
@@ -149,9 +121,9 @@ export function clearFilter() {
   load();
 }
 
-export function start(open, soon) {
-  [openRow, askSoon] = [open, soon];
-  fillChoices({ types: [], hooks: [] });
+export function start(soon) {
+  askSoon = soon;
+  fillChoices([]);
   $("filter").addEventListener("input", load);
   $("filter").addEventListener("submit", event => event.preventDefault());
   $("pause").addEventListener("click", togglePause);

@@ -2,19 +2,19 @@
 import { get, post } from "./api.js";
 import { copy, curl, json, masked, send } from "./code.js";
 import { askDrop, askReplay } from "./dead.js";
-import { $, button, draw, el } from "./dom.js";
-import { drawJourney, groupRows } from "./journey.js";
+import { $, button, draw, el, say, tableBody } from "./dom.js";
+import { drawJourney, groupRows, groupsOf } from "./journey.js";
 import { bytes, plural } from "./text.js";
 
 const box = $("detail");
 let target = null, parts = null;  // { ce_id, key, entry }; the elements it is drawn in
 let shown = null;                 // what was answered; unmasked after reveal()
-let said, closed;
+let closed;
 
 export const openId = () => target?.ce_id ?? null;
 
 export function open(wanted) {
-  if (target === wanted) return;
+  if (target?.ce_id === wanted.ce_id && target.entry === wanted.entry) return;
   [target, shown, parts] = [wanted, null, null];
   box.hidden = false;
   box.scrollTop = 0;
@@ -30,10 +30,8 @@ export async function poll() {
   const wanted = target;
   try {
     const answer = await get("delivery", wanted);
-    if (wanted !== target) return;
     // What was revealed stays so; only its journey goes on.
-    shown = shown?.masked === false ? { ...shown, journey: answer.journey } : answer;
-    show();
+    if (wanted === target) show(shown?.masked === false ? { ...shown, journey: answer.journey } : answer);
   } catch (failure) {
     if (failure.status !== 404 && failure.status !== 400) throw failure;
     if (wanted === target) box.replaceChildren(top("Not found"), why(failure.message));
@@ -45,11 +43,10 @@ export async function reveal() {
   try {
     const answer = await post("reveal", wanted);
     if (wanted !== target) return;
-    shown = answer;
-    show();
-    said("Personal data of this one delivery is shown until you close it.");
+    show(answer);
+    say("Personal data of this one delivery is shown until you close it.");
   } catch (failure) {
-    said(failure.message);
+    say(failure.message);
   }
 }
 
@@ -69,8 +66,8 @@ const event = ask => shown.event ? json(shown.event, ask) : why(shown.event_why 
 function form(ask) {
   if (!shown.form) return why(shown.raw.body === null ? shown.raw.why : "The body is no form.");
   const rest = shown.form_pairs - shown.form.length;
-  const rows = shown.form.map(pair => el("tr", {}, pair.map(text => el("td", {}, masked(text, ask)))));
-  return [el("table", { class: "pairs", "aria-label": "Pairs of the form" }, el("tbody", {}, rows)),
+  const rows = shown.form.map(pair => pair.map(text => masked(text, ask)));
+  return [el("table", { class: "pairs", "aria-label": "Pairs of the form" }, tableBody(rows)),
     rest > 0 ? why(`${plural(rest, "more pair")}: acrelay journal dump ${shown.sequence}`) : null];
 }
 
@@ -103,19 +100,21 @@ function build() {
     ...SECTIONS.map(([title, open], i) => el("details", { open }, el("summary", {}, title), parts.sections[i])));
 }
 
-function show() {
+function show(answer) {
+  shown = answer;
   if (!parts) build();
   const ask = shown.masked ? reveal : null, { journey, ...rest } = shown;
-  drawJourney(parts.journey, journey);
-  parts.groups.hidden = !journey.groups.length;
-  draw(parts.groups, journey.groups, () => groupRows(journey.groups));
+  const groups = groupsOf(journey, shown.entry);
+  drawJourney(parts.journey, journey, groups);
+  parts.groups.hidden = !groups.length;
+  draw(parts.groups, groups, () => groupRows(groups));
   draw(parts.actions, [rest, journey.reason], () => actions(ask));
   SECTIONS.forEach(([, , make], i) => draw(parts.sections[i], rest, () => make(ask)));
 }
 
 function copying(what, text) {
   copy(text);
-  said(`${what} is copied.${shown.masked ? " What is masked here is masked in it too." : shown.raw.exact ? "" : " Some of its bytes are written as \\xHH."}`);
+  say(`${what} is copied.${shown.masked ? " What is masked here is masked in it too." : shown.raw.exact ? "" : " Some of its bytes are written as \\xHH."}`);
 }
 
 function actions(ask) {
@@ -130,6 +129,4 @@ function actions(ask) {
 
 export function copyCurl() { box.querySelector(".copy-curl")?.click(); }
 
-export function start(say, close) {
-  [said, closed] = [say, close];
-}
+export function start(close) { closed = close; }

@@ -18,6 +18,10 @@ const flat = children => [children].flat(Infinity).filter(child => child != null
 
 export const button = (text, onclick, style) => el("button", { type: "button", class: style, onclick }, text);
 
+const row = (cells, name = "td", scope = null) => el("tr", {}, cells.map(cell => el(name, { scope }, cell)));
+export const tableHead = names => el("thead", {}, row(names, "th", "col"));
+export const tableBody = rows => el("tbody", {}, rows.map(cells => row(cells)));
+
 // Writes only what is different, so that nothing flickers and a selection of text stays.
 export function setText(element, text) {
   if (element.textContent !== String(text)) element.textContent = text;
@@ -29,6 +33,14 @@ export function draw(element, value, make) {
   if (element.drawn === key) return;
   element.drawn = key;
   element.replaceChildren(...flat(make()));
+}
+
+// Says what was done, for a while.
+let saidTimer;
+export function say(text) {
+  setText($("said"), text);
+  clearTimeout(saidTimer);
+  saidTimer = setTimeout(() => setText($("said"), ""), 5000);
 }
 
 // Asks before something that cannot be undone.

@@ -1,26 +1,39 @@
 // The line above all views: how it flows, and what stands in the way.
 import { get } from "./api.js";
-import { chart, drawChart } from "./chart.js";
 import { $, draw, el, setText } from "./dom.js";
 import { bytes, count, plural, seconds } from "./text.js";
 
-const NOW_SECONDS = 5;
-const rateText = el("strong"), rateNote = el("span");
-$("chart").append(chart, el("p", {}, rateText, " ", rateNote));
+const NOW_SECONDS = 5, WIDTH = 240, HEIGHT = 46, ROOM_ABOVE = 3;
+
+// Counts by second, oldest first; null where nobody counted, which leaves the curve open.
+function drawChart(counts) {
+  const max = Math.max(2, ...counts), step = WIDTH / (counts.length - 1);
+  let line = "", area = "", from = null;
+  const close = x => { if (from !== null) area += `L${x} ${HEIGHT}L${from} ${HEIGHT}Z`; from = null; };
+  counts.forEach((count, i) => {
+    const x = (i * step).toFixed(1);
+    if (count === null) return close(((i - 1) * step).toFixed(1));
+    const point = `${from === null ? "M" : "L"}${x} ${(HEIGHT - count / max * (HEIGHT - ROOM_ABOVE)).toFixed(1)}`;
+    from ??= x;
+    line += point;
+    area += point;
+  });
+  close(WIDTH);
+  document.querySelector("#chart .curve").setAttribute("d", line);
+  document.querySelector("#chart .area").setAttribute("d", area);
+}
 
 // The last second has not ended yet.
 function drawRate(counts) {
   const known = counts.slice(0, -1).filter(n => n !== null), now = known.slice(-NOW_SECONDS);
   const rate = now.length ? now.reduce((sum, n) => sum + n, 0) / now.length : null;
   drawChart(counts.slice(0, -1));
-  setText(rateText, rate === null ? "–" : rate < 10 ? rate.toFixed(1) : count(Math.round(rate)));
-  setText(rateNote, known.length ? `deliveries a second, at most ${count(Math.max(...known))}` : "deliveries a second, not counted yet");
+  setText($("rate"), rate === null ? "–" : rate < 10 ? rate.toFixed(1) : count(Math.round(rate)));
+  setText($("rate-note"), known.length ? `deliveries a second, at most ${count(Math.max(...known))}` : "deliveries a second, not counted yet");
 }
 
 // A figure is [name, text, class, title, note]; what nobody can say is said so, with the reason.
-function receiverFigures({ figures, state }) {
-  if (!figures) return [["Unpublished", "not known", "quiet", `The receiver: ${state}.`]];
-  const { unpublished, oldest_seconds, room_bytes } = figures;
+function receiverFigures({ unpublished, oldest_seconds, room_bytes }) {
   return [["Unpublished", count(unpublished)],
     ["Oldest", unpublished === 0 ? "–" : seconds(oldest_seconds), oldest_seconds > 10 ? "warn" : null],
     ["Room", bytes(room_bytes), room_bytes === 0 ? "bad" : "", "Room that the journal still has."]];
@@ -31,14 +44,10 @@ function groupFigure({ name, lag, pending, consumers }) {
     plural(consumers, "consumer"), pending ? `${count(pending)} not acknowledged` : ""];
 }
 
-function figuresOf(head) {
-  const { receiver, streams, commands } = head;
-  return [
-    ...receiverFigures(receiver),
-    ...(commands ? [["Commands", `${count(commands.waiting)} waiting`, "", ""]] : []),
-    ...streams.flatMap(stream => stream.groups).map(groupFigure),
-  ];
-}
+const figuresOf = ({ receiver, streams, commands }) => [
+  ...receiverFigures(receiver.figures),
+  ...(commands ? [["Commands", `${count(commands.waiting)} waiting`]] : []),
+  ...streams.flatMap(stream => stream.groups).map(groupFigure)];
 
 // Who is there: a word beside the name only where something is wrong.
 const partsOf = ({ redis, receiver, worker, journal }) => [

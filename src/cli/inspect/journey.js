@@ -1,6 +1,12 @@
 // The way of one delivery, from the post to the last acknowledgement, as a line of steps that grows.
-import { draw, el, setText } from "./dom.js";
-import { clock, duration, plural, yesNo } from "./text.js";
+import { draw, el, setText, tableBody, tableHead } from "./dom.js";
+import { clock, duration, isUpTo, plural, yesNo } from "./text.js";
+
+// What each group has done: it has read up to its last, and acknowledged what it does not hold.
+export const groupsOf = ({ groups, pending }, entry) => groups.map(({ name, last }, i) => {
+  const read = isUpTo(entry.id, last);
+  return { name, read, acknowledged: read && (pending[i] && pending[i].consumer === undefined), ...pending[i] };
+});
 
 // A step is { name, state: "done" | "partly" | "", note }.
 function groupStep(name, groups, word) {
@@ -13,7 +19,7 @@ function groupStep(name, groups, word) {
 
 const after = (from, to) => from && to ? `${clock(to)} (+${duration(Math.max(0, Date.parse(to) - Date.parse(from)))})` : clock(to);
 
-function stepsOf({ received, received_from, durable, stream, reason, groups }) {
+function stepsOf({ received, received_from, durable, stream, reason }, groups) {
   const start = [
     { name: "Received", state: "done", note: clock(received) + (received_from === "entry" ? ", as its entry says" : "") },
     { name: "Durable", state: durable ? "done" : "", note: yesNo(durable, "yes, on disk", "no") },
@@ -24,15 +30,13 @@ function stepsOf({ received, received_from, durable, stream, reason, groups }) {
     : [...start, groupStep("Read", groups, "read"), groupStep("Acknowledged", groups, "acknowledged")];
 }
 
-export function drawJourney(box, journey) {
-  const steps = stepsOf(journey);
+export function drawJourney(box, journey, groups) {
+  const steps = stepsOf(journey, groups);
   draw(box, steps.length, () => steps.map(() => el("li", {}, el("b"), el("span"))));
   steps.forEach((step, i) => {
     const item = box.children[i];
-    item.classList.toggle("done", step.state === "done");
-    item.classList.toggle("partly", step.state === "partly");
-    item.classList.toggle("failed", step.bad === true);
-    item.classList.toggle("on", Boolean(steps[i + 1]?.state) && step.state === "done");
+    const goesOn = step.state === "done" && steps[i + 1]?.state;
+    item.className = [step.state, step.bad ? "failed" : "", goesOn ? "on" : ""].join(" ");
     setText(item.children[0], step.name);
     setText(item.children[1], step.note);
   });
@@ -40,12 +44,9 @@ export function drawJourney(box, journey) {
 
 function heldBy({ read, acknowledged, consumer, deliveries, idle_ms }) {
   if (!read) return "waits until the group comes to it";
-  if (acknowledged || consumer === null) return "";
+  if (acknowledged !== false) return "";
   return `with ${consumer} for ${duration(idle_ms)}` + (deliveries > 1 ? `, handed out ${plural(deliveries, "time")}` : "");
 }
 
-export function groupRows(groups) {
-  return [el("thead", {}, el("tr", {}, ["Group", "Read", "Acknowledged", "Where"].map(name => el("th", { scope: "col" }, name)))),
-    el("tbody", {}, groups.map(group => el("tr", {}, el("td", {}, group.name), el("td", {}, yesNo(group.read)),
-      el("td", {}, yesNo(group.acknowledged, "yes", "not yet")), el("td", { class: "quiet" }, heldBy(group)))))];
-}
+export const groupRows = groups => [tableHead(["Group", "Read", "Acknowledged", "Where"]), tableBody(groups.map(group =>
+  [group.name, yesNo(group.read), yesNo(group.acknowledged, "yes", "not yet"), el("span", { class: "quiet" }, heldBy(group))]))];

@@ -3,11 +3,11 @@
 import { el } from "./dom.js";
 
 export const ROWS_MAX = 2000;
-const MARGIN = 6, NEAR_THE_END = 20, FRESH_MS = 900;
+const MARGIN = 6, FRESH_MS = 900;
 
-// fill(node, row) writes a row's texts; open(row) is what a click does; older() is called near the
-// end, moved() when the place or the choice has changed.
-export function makeList(box, { columns, fill, open, older, moved }) {
+// fill(node, row) writes a row's texts; open(row) is what a click does; moved() is called when the
+// place or the choice has changed.
+export function makeList(box, { columns, fill, open, moved }) {
   const space = el("div", { class: "space", role: "presentation" });
   const pool = [];
   let rows = [], chosen = null, isDue = false;
@@ -43,7 +43,6 @@ export function makeList(box, { columns, fill, open, older, moved }) {
     box.removeAttribute("aria-activedescendant");
     for (let i = first; i < end; i++) show(rows[i], node(i - first), i, height);
     for (const element of pool.slice(Math.max(0, end - first))) element.hidden = true;
-    if (rows.length && end > rows.length - NEAR_THE_END) older();
   }
 
   // At most once a frame, whatever calls for it.
@@ -58,20 +57,16 @@ export function makeList(box, { columns, fill, open, older, moved }) {
   const list = {
     render: renderSoon,
     get length() { return rows.length; },
-    get oldest() { return rows.at(-1); },
     get isAtTop() { return box.scrollTop < 4; },
-    get hasChoice() { return chosen !== null; },
     get chosen() { return rows.find(row => row.n === chosen); },
     addNewer(more) { rows = more.concat(rows).slice(0, ROWS_MAX); renderSoon(); },
-    addOlder(more) { rows = rows.concat(more).slice(0, ROWS_MAX); renderSoon(); },
     replace(all) {
       rows = all;
       if (!list.chosen) chosen = null;
       box.scrollTop = 0;
       renderSoon();
     },
-    forget() { chosen = null; renderSoon(); },
-    toTop() { box.scrollTop = 0; },
+    forget() { chosen = null; renderSoon(); moved(); },
     choose(index) {
       const height = rowHeight(), y = index * height;
       chosen = rows[index].n;

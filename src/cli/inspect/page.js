@@ -2,14 +2,15 @@
 import { takeToken } from "./api.js";
 import * as dead from "./dead.js";
 import * as deliveries from "./deliveries.js";
+import { list } from "./deliveries.js";
 import * as delivery from "./delivery.js";
 import { $, el, setText } from "./dom.js";
 import * as figures from "./figures.js";
 import { pollCommands, pollHooks } from "./tables.js";
-import { clock } from "./text.js";
+import { clock, placeOf } from "./text.js";
 
 const VIEWS = ["deliveries", "dead", "hooks", "commands"];
-const SAID_MS = 5000, RETRY_MS = 1000, TURN_MS = 100;
+const RETRY_MS = 1000, TURN_MS = 100;
 let view = "deliveries", head = null, lastAnswer = null, isTurning = false;
 
 // --- what is asked for ----------------------------------------------------------------
@@ -19,14 +20,13 @@ async function pollHead() {
   deliveries.setStreams(head.streams);
 }
 
-const job = (every, wanted, run) => ({ every, wanted, run, due: 0 });
 const jobs = [
-  job(1000, () => true, pollHead),
-  job(500, () => view === "deliveries", deliveries.poll),
-  job(500, () => delivery.openId() !== null, delivery.poll),
-  job(1000, () => view === "dead", () => dead.poll(head)),
-  job(2000, () => view === "hooks", pollHooks),
-  job(1000, () => view === "commands", pollCommands),
+  { every: 1000, wanted: () => true, run: pollHead },
+  { every: 500, wanted: () => view === "deliveries", run: deliveries.poll },
+  { every: 500, wanted: () => delivery.openId() !== null, run: delivery.poll },
+  { every: 1000, wanted: () => view === "dead", run: () => dead.poll(head) },
+  { every: 2000, wanted: () => view === "hooks", run: pollHooks },
+  { every: 1000, wanted: () => view === "commands", run: pollCommands },
 ];
 const soon = () => jobs.forEach(job => { job.due = 0; });
 
@@ -46,7 +46,7 @@ async function turn() {
   } catch (failure) {
     notice(failure);
     soon();
-    isTurning = failure.kind !== "token"; // that waits for another one
+    isTurning = failure.status !== 401; // that waits for another one
     if (isTurning) setTimeout(turn, RETRY_MS);
   }
 }
@@ -54,7 +54,7 @@ async function turn() {
 // --- what the page says ---------------------------------------------------------------
 
 function notice(failure) {
-  const isLocked = failure?.kind === "token";
+  const isLocked = failure?.status === 401;
   const since = lastAnswer ? ` What is shown is from ${clock(lastAnswer)}; this page goes on by itself.` : "";
   $("notice").hidden = !failure;
   setText($("notice"), failure ? failure.message + (isLocked ? "" : since) : "");
@@ -63,38 +63,19 @@ function notice(failure) {
   if (isLocked) $("token").focus();
 }
 
-let saidTimer;
-function say(text) {
-  setText($("said"), text);
-  clearTimeout(saidTimer);
-  saidTimer = setTimeout(() => setText($("said"), ""), SAID_MS);
-}
-
 // --- where one is ---------------------------------------------------------------------
 
 // #dead, #hooks, #commands are views; #id=CE_ID is one delivery, beside the view that is open.
-let wanted = null; // the row or letter that was chosen, which says more than its ce_id
-
 const go = name => { location.hash = name === "deliveries" ? "" : name; };
-
-// A move to the next one replaces the place in the history, so that Back leads out.
-function openDelivery({ ce_id, key, entry }, isMove = false) {
-  const hash = `#${new URLSearchParams({ id: ce_id })}`;
-  wanted = { ce_id, key, entry };
-  if (location.hash !== hash) history[isMove ? "replaceState" : "pushState"](null, "", hash);
-  route();
-}
 
 function route() {
   if (takeToken() && !isTurning) turn();
-  const id = new URLSearchParams(location.hash.slice(1)).get("id");
+  const { id, key, entry } = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
   if (id) {
-    if (wanted?.ce_id !== id) wanted = { ce_id: id };
-    delivery.open(wanted);
+    delivery.open({ ce_id: id, key, entry });
   } else {
-    wanted = null;
     delivery.close();
-    deliveries.forget();
+    list.forget();
     view = VIEWS.find(name => `#${name}` === location.hash) ?? "deliveries";
   }
   for (const name of VIEWS) {
@@ -106,24 +87,22 @@ function route() {
 
 // --- keys -----------------------------------------------------------------------------
 
+// The next delivery replaces the one before in the history, so that Back leads out.
 function move(by) {
   if (view === "deliveries") {
-    deliveries.move(by);
-    if (delivery.openId() !== null && deliveries.chosen()) openDelivery(deliveries.chosen(), true);
-    return;
+    list.move(by);
+    if (delivery.openId() === null || !list.chosen) return;
+    history.replaceState(null, "", placeOf(list.chosen));
+    return route();
   }
   const items = [...$(view).querySelectorAll("[data-item]")];
   const at = items.findIndex(item => item.contains(document.activeElement));
   items[Math.max(0, Math.min(items.length - 1, at + by))]?.focus();
 }
 
-function openChosen() {
-  if (view === "deliveries" && deliveries.chosen()) openDelivery(deliveries.chosen());
-}
-
 function escape() {
   if (delivery.openId() !== null) return go(view);
-  deliveries.forget();
+  list.forget();
   deliveries.clearFilter();
 }
 
@@ -133,8 +112,8 @@ function openFilter() {
   $("filter-text").focus();
 }
 
+const openChosen = () => { if (view === "deliveries" && list.chosen) location.hash = placeOf(list.chosen); };
 const openView = key => { if (key !== "4" || head?.commands) go(VIEWS[key - 1]); };
-const reveal = () => { if (delivery.openId() !== null) delivery.reveal(); };
 
 const KEYS = [
   [["ArrowDown", "j"], "↓ j", "next", () => move(1)],
@@ -144,7 +123,7 @@ const KEYS = [
   [["/"], "/", "filter", openFilter],
   [["p"], "p", "pause, go on", deliveries.togglePause],
   [["g", "Home"], "g", "to the newest, and go on", deliveries.toTop],
-  [["r"], "r", "show personal data of the open delivery", reveal],
+  [["r"], "r", "show personal data of the open delivery", () => delivery.openId() && delivery.reveal()],
   [["c"], "c", "copy the open delivery as curl", delivery.copyCurl],
   [["1", "2", "3", "4"], "1 – 4", "views", openView],
   [["?"], "?", "this help", () => $("help").showModal()],
@@ -174,11 +153,10 @@ $("door").addEventListener("submit", event => {
   if (takeToken(text.includes("token=") ? text : `#token=${text}`)) turn();
 });
 addEventListener("hashchange", route);
-addEventListener("popstate", route);
 addEventListener("keydown", onKey);
 document.addEventListener("visibilitychange", soon);
-deliveries.start(openDelivery, soon);
-delivery.start(say, () => go(view));
-dead.start(openDelivery, say, soon);
+deliveries.start(soon);
+delivery.start(() => go(view));
+dead.start(soon);
 route();
 if (!isTurning) turn();

@@ -1,13 +1,10 @@
 // Hooks and commands, as tables.
 import { get } from "./api.js";
-import { $, draw, el, setText } from "./dom.js";
+import { $, draw, el, setText, tableBody, tableHead } from "./dom.js";
 import { clock, count, plural, seconds } from "./text.js";
 
-const head = names => el("thead", {}, el("tr", {}, names.map(name => el("th", { scope: "col" }, name))));
-const line = cells => el("tr", {}, cells.map(cell => el("td", {}, cell)));
 const word = (text, name) => el("span", { class: name }, text);
 const under = (text, small) => small ? [text, el("small", {}, small)] : text;
-const ago = s => s === null ? null : `${seconds(s)} ago`;
 
 const FOUND = {
   registered: ["as wanted", "good"], pending: ["not yet as wanted", "warn"],
@@ -21,42 +18,42 @@ function silence({ silent, last_event_seconds, expect_every_seconds }) {
 
 function hookLine(hook) {
   const [found, name] = hook.state === null ? ["not known", "quiet"] : FOUND[hook.state] ?? [hook.state, "warn"];
-  return line([
+  return [
     under(el("b", {}, hook.name), hook.label === hook.name ? null : hook.label),
     hook.wanted ? under("yes", `${plural(hook.events.length, "event")}, stream ${hook.stream ?? "not known"}`) : word("no, not in the file", "warn"),
     under(word(found, name), hook.checked && `seen ${clock(hook.checked)}`),
-    hook.last_event === null ? word("none seen", "quiet") : under(ago(hook.last_event_seconds) ?? clock(hook.last_event), clock(hook.last_event)),
+    hook.last_event === null ? word("none seen", "quiet") : under(hook.last_event_seconds === null ? "" : `${seconds(hook.last_event_seconds)} ago`, clock(hook.last_event)),
     under(silence(hook), hook.repaired && `created anew ${clock(hook.repaired)}`),
-  ]);
+  ];
 }
 
 export async function pollHooks() {
   const { hooks, why } = await get("hooks");
   $("hooks-why").hidden = !why;
   setText($("hooks-why"), why);
-  draw($("hook-table"), hooks, () => [head(["Hook", "Wanted", "Found at ActiveCampaign", "Last event", "Silent"]),
-    el("tbody", {}, hooks.length ? hooks.map(hookLine) : line(["The file has no hooks."]))]);
+  draw($("hook-table"), hooks, () => [tableHead(["Hook", "Wanted", "Found at ActiveCampaign", "Last event", "Silent"]),
+    tableBody(hooks.length ? hooks.map(hookLine) : [["The file has no hooks."]])]);
 }
 
 const OUTCOME = { ok: "good", failed: "bad", refused: "bad", expired: "warn", superseded: "quiet" };
 
-const serviceLine = service => line([
+const serviceLine = service => [
   under(el("b", {}, service.name), service.error), service.allow.join(", ") || "nothing",
   count(service.waiting), service.waiting ? seconds(service.oldest_seconds) : "–",
-]);
+];
 
-const resultLine = ({ service, time, type, subject, outcome, status, attempts, detail }) => line([
+const resultLine = ({ service, time, type, subject, outcome, status, attempts, detail }) => [
   el("span", { class: "mono" }, clock(time)), service, under(type, subject),
   word(outcome, OUTCOME[outcome] ?? "quiet"), under(status, attempts > 1 ? plural(Number(attempts), "attempt") : null), detail,
-]);
+];
 
 export async function pollCommands() {
   const { services } = await get("commands");
   const results = services.flatMap(({ name, results }) => results.map(result => ({ ...result, service: name })))
     .sort((a, b) => Date.parse(b.time) - Date.parse(a.time));
   draw($("service-table"), services.map(({ results: _, ...rest }) => rest), () => [el("caption", {}, "Waiting"),
-    head(["Service", "May use", "Waiting", "Oldest"]), el("tbody", {}, services.map(serviceLine))]);
+    tableHead(["Service", "May use", "Waiting", "Oldest"]), tableBody(services.map(serviceLine))]);
   draw($("result-table"), results, () => [el("caption", {}, "Results, newest first"),
-    head(["Time", "Service", "Command", "Outcome", "Answer", "Detail"]),
-    el("tbody", {}, results.length ? results.map(resultLine) : line(["No result yet."]))]);
+    tableHead(["Time", "Service", "Command", "Outcome", "Answer", "Detail"]),
+    tableBody(results.length ? results.map(resultLine) : [["No result yet."]])]);
 }

@@ -1,15 +1,13 @@
 // Values as a person reads them. What is not known (null) is said so.
 
-export const UNKNOWN = "not known";
-const pad = (n, width = 2) => String(n).padStart(width, "0");
+const UNKNOWN = "not known";
 
 // Local time of day with milliseconds, with the date when it is another day.
 export function clock(time) {
   const d = new Date(time ?? NaN);
   if (isNaN(d)) return UNKNOWN;
-  const text = `${pad(d.getHours())}:${pad(d.getMinutes())}:${pad(d.getSeconds())}.${pad(d.getMilliseconds(), 3)}`;
-  return d.toDateString() === new Date().toDateString() ? text
-    : `${d.getFullYear()}-${pad(d.getMonth() + 1)}-${pad(d.getDate())} ${text}`;
+  const local = new Date(d - d.getTimezoneOffset() * 60000).toISOString();
+  return (d.toDateString() === new Date().toDateString() ? "" : `${local.slice(0, 10)} `) + local.slice(11, 23);
 }
 
 export function duration(ms) {
@@ -35,3 +33,12 @@ export function bytes(n) {
 export const count = n => n === null ? UNKNOWN : n.toLocaleString("en");
 export const plural = (n, word, words = `${word}s`) => `${count(n)} ${n === 1 ? word : words}`;
 export const yesNo = (value, yes = "yes", no = "no") => value === null ? UNKNOWN : value ? yes : no;
+
+// The place in the address of one delivery; its stream and entry say more than its ce_id.
+export const placeOf = ({ ce_id, key, entry }) => `#${new URLSearchParams({ id: ce_id, key, entry })}`;
+
+// Whether an entry's id is at most another.
+export function isUpTo(id, last) {
+  const [ms, n] = id.split("-").map(Number), [lastMs, lastN] = last.split("-").map(Number);
+  return ms < lastMs || (ms === lastMs && n <= lastN);
+}
