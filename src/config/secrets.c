@@ -87,12 +87,14 @@ secrets_url(const struct secrets *s, size_t i, const char *base, struct span hoo
 // --- Redis --------------------------------------------------------------------------------------
 
 // Decodes %XX in place, within the bytes that `text` borrows, and ends them with a NUL: there is room
-// for it, since ':' or '@' stands behind them.
+// for it, since ':' or '@' stands behind them. Nothing may be borrowed, and stays as it is.
 static int
 decode_percent(struct span *text)
 {
     char *bytes = (char *)(uintptr_t)text->at, *to = bytes;
 
+    if (text->len == 0)
+        return 0;
     for (size_t i = 0; i < text->len; i++, to++) {
         *to = bytes[i];
         if (bytes[i] != '%')

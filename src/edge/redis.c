@@ -43,9 +43,14 @@ is_final(struct span text)
     return false;
 }
 
+// A server that does not know a command repeats its arguments, and one of AUTH's is the password.
 static int
 refuse(struct span command, struct span text, struct err *err)
 {
+    const char *arguments = memmem(text.at, text.len, ", with args", 11);
+
+    if (arguments)
+        text.len = (size_t)(arguments - text.at);
     return err_set(err, is_final(text) ? ERR_INPUT : ERR_AGAIN, "redis: %.*s: %.*s",
                    (int)command.len, command.at, (int)text.len, text.at);
 }
@@ -162,7 +167,7 @@ redis_close(struct redis *r)
 bool
 redis_peer_closed(const struct redis *r)
 {
-    return transport_peer_closed(r->transport);
+    return r->dead || transport_peer_closed(r->transport);
 }
 
 bool

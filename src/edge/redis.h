@@ -76,8 +76,8 @@ struct redis {
 struct redis *redis_open(const struct redis_options *options, struct err *err);
 void redis_close(struct redis *r); // NULL is fine
 
-// redis_peer_closed says, without waiting, whether the server has closed the connection while
-// nothing was asked (it ended, or its `timeout` for idle connections has passed).
+// redis_peer_closed says, without waiting, whether the connection is dead, or the server has closed it
+// while nothing was asked (it ended, or its `timeout` for idle connections has passed).
 bool redis_peer_closed(const struct redis *r);
 
 // redis_tls_state describes the connection's TLS; false: it has none.

@@ -29,9 +29,9 @@ struct feed_follower {
     struct feed_item *window[FEED_WINDOW],
         *before; // held; `before` is the one passed last
     size_t len, at;
-    bool follows;  // feed.c: else it reads by its own cursor
-    bool began;    // feed.c: it wants to
-    uint64_t next; // feed.c: place of the next item
+    _Atomic(bool) follows; // feed.c: else it reads by its own cursor
+    bool began;            // feed.c: it wants to
+    uint64_t next;         // feed.c: place of the next item
     int64_t moved_ms;
     bool sleeps, woken;
     pthread_cond_t more;

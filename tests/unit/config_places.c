@@ -158,6 +158,10 @@ Test(config_places, takes_a_redis_with_its_password_from_a_file)
     o = read_secret_url("redis://:only@h", "", &secret, &err);
     cr_expect(!o.user && span_is(o.password, "only"));
     redis_secrets_wipe(&secret);
+    o = read_secret_url("rediss://h", "", &secret, &err); // without a login
+    cr_assert_str_eq(err.text, "");
+    cr_expect(!o.user && o.password.len == 0 && o.url.tls);
+    redis_secrets_wipe(&secret);
 }
 
 Test(config_places, shows_nothing_of_a_url_in_a_file)

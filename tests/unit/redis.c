@@ -1,0 +1,99 @@
+// What a server can do to a connection, with one of our own making. All else of it is tried with a
+// real one (tests/live).
+#include "edge/redis.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+// It gives its answers in turn, one to each piece that it receives, and then none.
+static struct {
+    char path[REDIS_PATH];
+    int listener;
+    const char *answers[4];
+    pthread_t thread;
+} server;
+
+static void *
+serve(void *unused)
+{
+    char bytes[4096];
+    int fd = accept(server.listener, NULL, NULL);
+
+    for (size_t i = 0; server.answers[i] && recv(fd, bytes, sizeof bytes, 0) > 0; i++)
+        (void)!write(fd, server.answers[i], strlen(server.answers[i]));
+    while (recv(fd, bytes, sizeof bytes, 0) > 0)
+        ;
+    close(fd);
+    return unused;
+}
+
+static struct redis_options
+start(void)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    struct redis_options o = {.connect_ms = 5000, .command_ms = 5000};
+
+    signal(SIGPIPE, SIG_IGN);
+    snprintf(server.path, sizeof server.path, "/var/tmp/acrelay-redis.%d", (int)getpid());
+    snprintf(at.sun_path, sizeof at.sun_path, "%s", server.path);
+    snprintf(o.url.path, sizeof o.url.path, "%s", server.path);
+    server.listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    cr_assert(bind(server.listener, (struct sockaddr *)&at, sizeof at) == 0);
+    cr_assert(listen(server.listener, 1) == 0);
+    cr_assert(pthread_create(&server.thread, NULL, serve, NULL) == 0);
+    return o;
+}
+
+static void
+stop(struct redis *r)
+{
+    redis_close(r);
+    pthread_join(server.thread, NULL);
+    close(server.listener);
+    unlink(server.path);
+}
+
+TestSuite(redis, .timeout = 30);
+
+// Redis and Sentinel before version 6, and a Redis whose AUTH has another name.
+Test(redis, shows_no_password_that_a_server_repeats)
+{
+    struct err err = {0};
+
+    server.answers[0] =
+        "-ERR unknown command `AUTH`, with args beginning with: `acrelay`, "
+        "`hunter2`, \r\n";
+    struct redis_options o = start();
+    o.user = "acrelay";
+    o.password = SPAN("hunter2");
+    struct redis *r = redis_open(&o, &err);
+    cr_expect_null(r);
+    cr_expect(strstr(err.text, "unknown command `AUTH`"), "%s", err.text);
+    cr_expect(!strstr(err.text, "hunter2"), "%s", err.text);
+    cr_expect_eq(err.kind, ERR_INPUT);
+    stop(r);
+}
+
+// What would be sent over it is not refused by anybody.
+Test(redis, a_connection_that_is_dead_counts_as_closed)
+{
+    struct err err = {0};
+
+    server.answers[0] = "+PONG\r\n";
+    struct redis_options o = start();
+    struct redis *r = redis_open(&o, &err);
+    cr_assert_not_null(r, "%s", err.text);
+    cr_expect_not(redis_peer_closed(r));
+    r->command_ms = 20;
+    cr_expect_null(redis_ask(r, &err, "PING", NULL));
+    cr_expect_eq(err.error, ETIMEDOUT);
+    cr_expect(redis_peer_closed(r));
+    stop(r);
+}
