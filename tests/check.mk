@@ -3,7 +3,7 @@
 .PHONY: tools unit units threads live bench bench-journal bench-normal bench-backlog bench-partitions \
     bench-commands bench-ids fuzz analyse memcheck \
     coverage reference soak soak-partitions soak-normal soak-malloc soak-worker soak-commands failovers \
-    test-systemd test-roots test-container \
+    test-systemd test-roots test-servers test-container \
     kubernetes-api prism axe operations-table cloudevents format \
     format-check layers
 
@@ -157,6 +157,10 @@ test-systemd: deps ## test the package on a booted machine at full scale; as roo
 # directory for them (build/roots), ONLY= words as "trixie root test"
 test-roots: ## run `make demo`, `run`, `deb`, `test` in clean Debians; ROOTS= ONLY=; as root
 	ROOTS=$(ROOTS) $(PYTHON) tests/roots/run.py $(ONLY)
+
+# needs the package archive, and no root; ONLY= words as "redis-8.0 valkey-8.1"
+test-servers: all tools ## the live suite on Redis 7.0 and 8.0, Valkey 8.0 and 8.1; ONLY=
+	$(PYTHON) tests/servers.py $(ONLY)
 
 # in build/container: Debian's root and packages, which stay. Needs root, buildah, debootstrap, the
 # package archive, and npm

@@ -32,7 +32,7 @@ def test_the_shell_blocks_of_the_readme_do_what_it_says(tmp_path):
             shutil.copy2(harness.ROOT / name, copy / name)
     if not harness.FULL:  # what is built already need not be built again
         shutil.copytree(harness.BUILD, copy / "build", ignore=shutil.ignore_patterns(
-            "asan", "tsan", "fuzz", "coverage", "analyse", "unit", "log"))
+            "asan", "tsan", "fuzz", "coverage", "analyse", "unit", "log", "servers"))
     assert len(blocks()) == 3
     script = "\n".join(["set -e", "ip link set lo up", *blocks(),
                         "kill $!", "wait", "redis-cli shutdown nosave"])
