@@ -19,34 +19,35 @@
 struct replaying {
     struct cli *cli;
     const struct journal_walk *walk;
-    struct redis *redis;
-    struct layout layout;
+    struct layout layout;                 // len 0: not read yet
+    struct redis *redis[LAYOUT_TAGS_MAX]; // NULL: not connected
     struct entry_maker maker;
     uint64_t added, failed;
     bool really;
 };
 
-// begin_replay: nothing is asked of Redis before there is a record.
 static int
 begin_replay(struct replaying *r, struct err *err)
 {
     r->maker.journal_id = span_of(r->walk->total.id);
-    if (layout_open(&r->layout, r->cli->config, cli_directory(r->cli, err),
-                    r->walk->total.id, err) < 0)
-        return -1;
-    r->redis = cli_redis(r->cli, err);
-    return r->redis ? 0 : -1;
+    return layout_open(&r->layout, r->cli->config, cli_directory(r->cli, err),
+                       r->walk->total.id, err);
 }
 
-// To where deliveries go now, whichever partition had it.
+// To where deliveries go now, whichever partition had it. *away: no other will be taken there.
 static int
-replay_entry(struct replaying *r, const struct entry *entry, struct err *err)
+replay_entry(struct replaying *r, const struct entry *entry, bool *away, struct err *err)
 {
     char tag[CONFIG_TAG];
     int owner = relay_owner(&r->layout, UINT64_MAX, entry);
+    struct redis **redis = &r->redis[owner];
 
     layout_tag(r->cli->config->redis_namespace, owner, tag);
-    return relay_replay(r->redis, tag, entry, err);
+    if (!*redis)
+        *redis = cli_redis_at(r->cli, tag, err);
+    int result = *redis ? relay_replay(*redis, tag, entry, err) : -1;
+    *away = !*redis || (*redis)->dead;
+    return result;
 }
 
 static int
@@ -54,16 +55,17 @@ replay_record(const struct record *record, void *context, struct err *err)
 {
     struct replaying *r = context;
     struct entry entry;
+    bool away;
 
     if (r->really) {
-        if (!r->redis && begin_replay(r, err) < 0)
+        if (r->layout.len == 0 && begin_replay(r, err) < 0)
             return -1;
         entry_make(&r->maker, record, &entry);
-        if (replay_entry(r, &entry, err) < 0) {
+        if (replay_entry(r, &entry, &away, err) < 0) {
             const char *known = cli_redis_advice(err->text)->in;
             err_context(err, "sequence %llu", (unsigned long long)record->sequence);
             // An error that is not known, or WRONGTYPE: others may be taken.
-            if (r->redis->dead || (*known && strcmp(known, "WRONGTYPE") != 0))
+            if (away || (*known && strcmp(known, "WRONGTYPE") != 0))
                 return -1;
             (void)output_fail(err);
             r->failed++;
@@ -89,7 +91,8 @@ run_journal_replay(void *cli, struct err *err)
     if (result == 0)
         result = journal_walk(&w, c, err);
     event_maker_close(r.maker.events);
-    redis_close(r.redis);
+    for (size_t i = 0; i < LAYOUT_TAGS_MAX; i++)
+        redis_close(r.redis[i]);
     output_number("replayed", r.added);
     output_number("failed", r.failed);
     output_json("done", r.really ? "true" : "false");
@@ -215,48 +218,68 @@ run_journal_salvage(void *cli, struct err *err)
 
 // --- claim ----------------------------------------------------------------------------
 
-// The account was renamed: the namespace is still its own, in all partitions; tag 0 is the worker's
-// too.
-static bool
-claim_namespace(struct redis *r, const struct config *c, const struct layout *l,
-                struct err *err)
-{
-    char key[SCRIPT_KEY], tag[CONFIG_TAG];
-    uint64_t first, last;
+struct claiming {
+    struct cli *cli;
+    const char *id, *directory;
+    bool with_namespace; // the account was renamed: the namespace is still its own
+    uint64_t cursor;     // the lowest
+};
 
-    for (int i = 0; i < LAYOUT_TAGS_MAX; i++) {
-        if (i > 0 && !layout_find(l, i, &first, &last))
-            continue;
-        script_key(key, layout_tag(c->redis_namespace, i, tag), SPAN("account"));
-        if (!cli_ask(r, err, "SET", key, c->account_name))
-            return false;
+// claim_tag, by the node that has it; `owned`: the journal has records there.
+static int
+claim_tag(struct claiming *to, const char *tag, bool owned, struct err *err)
+{
+    const struct config *c = to->cli->config;
+    struct redis *r = cli_redis_at(to->cli, tag, err);
+    char key[SCRIPT_KEY];
+    bool ok = r;
+
+    script_key(key, tag, SPAN("account"));
+    if (ok && to->with_namespace)
+        ok = cli_ask(r, err, "SET", key, c->account_name);
+    if (ok && owned)
+        ok = cli_reply(relay_claim(r, c, tag, to->id, to->directory, &to->cursor, err),
+                       err);
+    redis_close(r);
+    return ok ? 0 : -1;
+}
+
+// All partitions; tag 0 is the worker's too.
+static int
+claim_tags(struct claiming *to, const struct layout *l, struct err *err)
+{
+    char tag[CONFIG_TAG];
+    uint64_t first, last;
+    int result = 0;
+
+    for (int i = 0; i < LAYOUT_TAGS_MAX && result == 0; i++) {
+        bool owned = layout_find(l, i, &first, &last);
+        layout_tag(to->cli->config->redis_namespace, i, tag);
+        if (owned || (i == 0 && to->with_namespace))
+            result = claim_tag(to, tag, owned, err);
     }
-    return true;
+    return result;
 }
 
 static int
 claim(struct cli *c, const char *id, const char *directory, struct err *err)
 {
-    bool with_namespace = options_has(c->options, "namespace");
+    struct claiming to = {c, id, directory, options_has(c->options, "namespace"),
+                          UINT64_MAX};
     struct layout layout;
-    uint64_t cursor = 0; // where there is none
 
     if (layout_open(&layout, c->config, directory, id, err) < 0)
         return -1;
     output_wait("asking Redis (%s)", c->config->redis_url.text);
-    struct redis *r = cli_redis(c, err);
-    const struct redis_reply *reply =
-        r && (!with_namespace || claim_namespace(r, c->config, &layout, err))
-            ? cli_reply(relay_claim(r, c->config, id, directory, &cursor, err), err)
-            : NULL;
+    int result = claim_tags(&to, &layout, err);
     output_wait_end();
-    int result = reply ? 0 : -1;
-    redis_close(r);
+    if (to.cursor == UINT64_MAX)
+        to.cursor = 0; // there is none
     if (result == 0 && !output.json)
         printf("journal %s is now published from here; its cursor is at %llu%s\n", id,
-               (unsigned long long)cursor,
-               with_namespace ? "; redis.namespace now belongs to this account" : "");
-    output_number("cursor", cursor);
+               (unsigned long long)to.cursor,
+               to.with_namespace ? "; redis.namespace now belongs to this account" : "");
+    output_number("cursor", to.cursor);
     return result;
 }
 

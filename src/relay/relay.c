@@ -54,45 +54,24 @@ make_owner(char to[SCRIPT_OWNER], const char *instance, const char *directory)
     free(real);
 }
 
-// claim_cursor claims that of one tag, and lowers *cursor to it.
-static const struct redis_reply *
-claim_cursor(struct redis *r, const char *name, const char *owner, uint64_t *cursor,
-             struct err *err)
+const struct redis_reply *
+relay_claim(struct redis *r, const struct config *c, const char *tag,
+            const char *journal_id, const char *directory, uint64_t *cursor,
+            struct err *err)
 {
+    char key[SCRIPT_KEY], name[7 + JOURNAL_ID_TEXT], owner[SCRIPT_OWNER];
     uint64_t sequence;
-    const struct redis_reply *reply =
-        redis_ask(r, err, "HSET", name, "owner", owner, "check", "", NULL);
 
+    snprintf(name, sizeof name, "cursor:%s", journal_id);
+    script_key(key, tag, span_of(name));
+    make_owner(owner, c->instance, directory);
+    const struct redis_reply *reply =
+        redis_ask(r, err, "HSET", key, "owner", owner, "check", "", NULL);
     if (!reply || redis_value(reply).kind == REDIS_ERROR)
         return reply;
-    reply = redis_ask(r, err, "HGET", name, "sequence", NULL);
+    reply = redis_ask(r, err, "HGET", key, "sequence", NULL);
     if (entry_sequence(&sequence, redis_value(reply).text) && sequence < *cursor)
         *cursor = sequence;
-    return reply;
-}
-
-const struct redis_reply *
-relay_claim(struct redis *r, const struct config *c, const char *journal_id,
-            const char *directory, uint64_t *cursor, struct err *err)
-{
-    char key[SCRIPT_KEY], name[7 + JOURNAL_ID_TEXT], owner[SCRIPT_OWNER], tag[CONFIG_TAG];
-    const struct redis_reply *reply = NULL;
-    struct layout layout;
-    uint64_t first, last, lowest = UINT64_MAX;
-
-    if (layout_open(&layout, c, directory, journal_id, err) < 0)
-        return NULL;
-    snprintf(name, sizeof name, "cursor:%s", journal_id);
-    make_owner(owner, c->instance, directory);
-    for (int i = 0; i < LAYOUT_TAGS_MAX; i++) {
-        if (!layout_find(&layout, i, &first, &last))
-            continue;
-        script_key(key, layout_tag(c->redis_namespace, i, tag), span_of(name));
-        reply = claim_cursor(r, key, owner, &lowest, err);
-        if (!reply || redis_value(reply).kind == REDIS_ERROR)
-            return reply;
-    }
-    *cursor = lowest == UINT64_MAX ? 0 : lowest;
     return reply;
 }
 

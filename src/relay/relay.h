@@ -55,13 +55,13 @@ void relay_read_status(struct relay *r, struct relay_status *status);
 
 // --- what an operator's command does -------------------------------------------------------
 
-// relay_claim makes the cursors of this journal, one for each partition, the place's, whosever they
-// were, and forgets their checks: the operator's word that no other copy of the journal ships any
-// more. *cursor is the lowest sequence where one stands, 0 where there was none. The reply is
-// Redis's last, or its error; NULL with *err.
+// relay_claim makes this journal's cursor under a tag the place's, whosever it was, and forgets its
+// check: the operator's word that no other copy of the journal ships any more. *cursor is lowered to
+// where it stands. The reply is Redis's last, or its error; NULL with *err.
 const struct redis_reply *relay_claim(struct redis *r, const struct config *c,
-                                      const char *journal_id, const char *directory,
-                                      uint64_t *cursor, struct err *err);
+                                      const char *tag, const char *journal_id,
+                                      const char *directory, uint64_t *cursor,
+                                      struct err *err);
 
 // relay_owner gives the tag that has an entry, or would have it as record `sequence`: by its subject,
 // a dead letter's by its hook.

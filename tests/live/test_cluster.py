@@ -3,6 +3,7 @@ keys and follow them, whichever node redis.url names. make failovers has more of
 import pytest
 
 import failovers
+import harness
 from failovers import acrelay
 from harness import wait_for
 from simulator import Worker, stanza
@@ -40,6 +41,25 @@ def test_the_command_line_finds_the_node(world, cluster):
     address = f"127.0.0.1:{cluster.owner().port}"
     assert f"6 of 6 say that slot {cluster.slot}, of {{ac}}, is at {address}" in text
     assert code == 0, text
+
+
+def test_replay_and_claim_reach_the_partitions_on_all_nodes(cluster, tmp_path):
+    receiver = harness.Receiver(tmp_path, cluster.settings(more=", partitions: 8"))
+    masters = [s for s in cluster.servers if s.role() == "master"]
+    try:
+        for n in range(40):
+            assert receiver.post(f"type=subscribe&contact[id]={n}") == 200
+        receiver.wait_shipped()
+        code, text = acrelay(receiver, "journal", "replay", "--yes", user="receiver")
+        assert code == 0 and "ce_replay: 40; refused: 0" in text, text
+        code, text = acrelay(receiver, "journal", "claim", "--yes", "--namespace", user="receiver")
+        assert code == 0 and "is now published from here; its cursor is at 40" in text, text
+        assert receiver.post("type=subscribe&contact[id]=1") == 200
+        receiver.wait_shipped()
+    finally:
+        receiver.kill()
+        for server in masters:
+            server.client.flushall()
 
 
 def test_a_node_that_is_down_is_named(world, cluster):

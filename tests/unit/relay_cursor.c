@@ -5,7 +5,7 @@ TestSuite(relay_cursor, .init = set_up, .fini = tear_down, .timeout = 30);
 
 Test(relay_cursor, is_fenced_by_another_owner_until_it_is_claimed)
 {
-    uint64_t cursor;
+    uint64_t cursor = UINT64_MAX;
     struct err err;
 
     relay_up();
@@ -16,7 +16,7 @@ Test(relay_cursor, is_fenced_by_another_owner_until_it_is_claimed)
     until(s.state == RELAY_FENCED);
     stream_is("events", 1, 2);
     const struct redis_reply *reply =
-        relay_claim(look, &config, journal_id(journal), directory, &cursor, &err);
+        relay_claim(look, &config, "t", journal_id(journal), directory, &cursor, &err);
     cr_assert(reply && cursor == 2);
     until(s.cursor == 4);
     stream_is("events", 1, 4);
