@@ -335,7 +335,8 @@ relay_stop(struct relay *r)
         return;
     metric_forget(r);
     stop(r, r->len);
-    forget_layout(r);
+    if (!*r->damage) // else nothing of it is known
+        forget_layout(r);
     release(r);
 }
 

@@ -178,6 +178,28 @@ Test(relay_partitions, publish_nothing_by_a_layout_that_is_damaged)
     cr_expect_eq(published(), 0);
 }
 
+// The journal has nothing of its first range any more, which would be forgotten, and the rest be
+// written as if it were whole.
+Test(relay_partitions, leave_a_damaged_layout_as_it_is)
+{
+    char path[400], damaged[200];
+    struct buf text;
+
+    snprintf(path, sizeof path, "%s/partitions", directory);
+    snprintf(damaged, sizeof damaged, "acrelay partitions 1 %s 00000000\n1 2\n50 4\n",
+             journal_id(journal));
+    cr_assert_eq(file_replace(path, span_of(damaged), NULL), 0);
+    journal_reserve(journal, 100);
+    post_contacts(1, 1);
+    partitions_up(4);
+    until(s.state == RELAY_STOPPED && strstr(s.message, "partitions is damaged"));
+    relay_down();
+    buf_init(&text, sizeof damaged);
+    cr_assert_eq(file_read(path, &text, NULL), 0);
+    cr_expect(span_is(buf_span(&text), damaged), "%s", buf_text(&text));
+    buf_release(&text);
+}
+
 Test(relay_partitions, publish_nothing_when_the_file_is_gone)
 {
     char path[400];
