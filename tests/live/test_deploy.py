@@ -218,3 +218,13 @@ def test_alert_rules_fire_when_they_should():
     done = subprocess.run(["promtool", "test", "rules", "tests/monitoring/alerts_test.yml"],
                           cwd=harness.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_alert_names_its_section_of_the_operating_manual():
+    deploy = harness.ROOT / "deploy"
+    headings = re.findall(r"^##+ (.*?)(?: \(`.*)?$", (deploy / "OPERATING.md").read_text(), re.M)
+    rules = yaml.safe_load((deploy / "monitoring/alerts.yml").read_text())["groups"][0]["rules"]
+    assert len(rules) > 25
+    for rule in rules:
+        page, _, section = rule["annotations"]["runbook"].partition(": ")
+        assert page == "OPERATING.md" and section in headings, rule["alert"]
