@@ -102,4 +102,13 @@ span_trim(struct span s)
     return s;
 }
 
+// span_after_last is what stands after the last such byte; all of it where there is none.
+static inline struct span
+span_after_last(struct span s, char byte)
+{
+    while (span_find(s, byte) < s.len)
+        s = span_from(s, span_find(s, byte) + 1);
+    return s;
+}
+
 #endif

@@ -199,6 +199,16 @@ cli_redis_advice(const char *text)
     return &all[i];
 }
 
+int64_t
+cli_redis_us(struct redis *r)
+{
+    uint64_t seconds = 0;
+    const struct redis_reply *now = redis_ask(r, &(struct err){0}, "TIME", NULL);
+
+    text_number(&seconds, redis_value(redis_reply_at(now, 0)).text, INT32_MAX);
+    return (int64_t)seconds * 1000000;
+}
+
 const struct redis_reply *
 cli_reply(const struct redis_reply *reply, struct err *err)
 {

@@ -66,6 +66,9 @@ struct redis *cli_redis(const struct cli *c, struct err *err);
 // cli_redis_at is cli_redis for the keys under a tag: in a cluster they may lie on another node.
 struct redis *cli_redis_at(const struct cli *c, const char *tag, struct err *err);
 
+// cli_redis_us is Redis's time, in whole seconds; 0: not known.
+int64_t cli_redis_us(struct redis *r);
+
 // The tags under which streams lie: those of redis.partitions, then those that an earlier number of
 // partitions has used and whose streams may still hold something. Each has a connection of its own,
 // opened when it is asked for.
@@ -128,6 +131,9 @@ const struct redis_advice *cli_redis_advice(const char *text);
 void cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw);
 struct span cli_field(const struct redis_reply *fields, const char *name);
 
+// cli_member finds a value in a reply of names and values; NULL: it is not there.
+const struct redis_reply *cli_member(const struct redis_reply *reply, const char *name);
+
 // cli_type is a ce_type without "com.activecampaign.".
 struct span cli_type(struct span type);
 
@@ -178,6 +184,10 @@ void admin_json_read(struct admin_state *state, const struct socket_address *adm
 // -1 with *err.
 int admin_json_reload(struct admin_state *state, const struct socket_address *admin,
                       struct err *err);
+
+// status_programs shows what was fetched, as `acrelay status` does: a line or a member for each
+// figure, and what is wrong. Whether all is well.
+bool status_programs(struct cli *c);
 
 // A poster posts to the receiver over one connection. Start with {0}.
 struct poster {

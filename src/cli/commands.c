@@ -174,16 +174,14 @@ commands_report(struct report *r, struct redis *redis)
     struct commands_state s;
     struct err err = {0};
     int64_t waiting = 0;
-    uint64_t seconds = 0;
 
     if (c->services_len == 0)
         return;
-    const struct redis_reply *now = cli_ask(redis, &err, "TIME");
-    text_number(&seconds, redis_value(redis_reply_at(now, 0)).text, INT32_MAX);
+    int64_t now_ms = cli_redis_us(redis) / 1000;
     for (size_t i = 0; i < c->services_len && !redis->dead; i++) {
         if (commands_read(redis, c, c->services[i].name, &s, &err) < 0)
             continue; // a missing right, which is not held against it
-        report_waiting(r, c->services[i].name, &s, (int64_t)seconds * 1000);
+        report_waiting(r, c->services[i].name, &s, now_ms);
         waiting += s.waiting;
     }
     int leads = redis->dead ? -1 : commands_have_leader(redis, c, &err);

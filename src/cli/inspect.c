@@ -95,10 +95,14 @@ serve(struct inspect *i, int fd, const sigset_t *signals, struct err *err)
     i->window = window_start(i, err);
     if (!i->window)
         return -1;
+    bool json = output.json;
+    output.json = true; // what facts_write takes of `acrelay status` is a document
     facts_write(i);
     if (inspect_serve(i, &fd, err) < 0)
         return -1;
+    output.json = json;
     print_address(i, fd);
+    output.json = true;
     for (int signal = -1; signal != SIGTERM && signal != SIGINT;) {
         facts_write(i);
         signal = sigtimedwait(signals, NULL, &second);

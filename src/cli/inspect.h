@@ -53,8 +53,7 @@ struct window *window_start(struct inspect *i, struct err *err);
 int window_list(struct inspect *i, const struct http_request *r, struct buf *to,
                 struct err *err);
 
-// window_add_head adds `rate` and `window` to the head; false with *err when Redis is
-// not read.
+// window_add_head adds `rate` to the head; false with *err when Redis is not read.
 bool window_add_head(struct window *w, struct buf *to, int64_t now_s, struct err *err);
 
 // window_find finds the newest row of a ce_id: the index of its key, -1 when it is not held.
@@ -118,12 +117,7 @@ const char *inspect_parameter(const struct http_request *r, const char *name, ch
 int inspect_find_key(const struct inspect *i, const char *key);
 bool inspect_is_entry(struct span id);
 
-// inspect_last_part is what stands after the last such byte. inspect_reply finds a member of a
-// reply of names and values; NULL: there is none.
-struct span inspect_last_part(struct span s, char after);
 bool inspect_is_plain(struct span s); // nothing in it is escaped
-const struct redis_reply *inspect_reply(const struct redis_reply *reply,
-                                        const char *name);
 
 // --- answers (inspect_answer.c) -----------------------------------------------------------------------
 

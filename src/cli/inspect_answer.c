@@ -139,14 +139,6 @@ inspect_is_entry(struct span id)
 
 // --- parts of what is answered ----------------------------------------------------------------
 
-struct span
-inspect_last_part(struct span s, char after)
-{
-    while (span_find(s, after) < s.len)
-        s = span_from(s, span_find(s, after) + 1);
-    return s;
-}
-
 bool
 inspect_is_plain(struct span s)
 {
@@ -155,13 +147,4 @@ inspect_is_plain(struct span s)
 
     free(text);
     return plain;
-}
-
-const struct redis_reply *
-inspect_reply(const struct redis_reply *reply, const char *name)
-{
-    for (size_t i = 0; i + 1 < redis_value(reply).len; i += 2)
-        if (span_is(redis_value(redis_reply_at(reply, i)).text, name))
-            return redis_reply_at(reply, i + 1);
-    return NULL;
 }

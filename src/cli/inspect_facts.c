@@ -3,10 +3,8 @@
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "edge/admin.h"
 #include "worker/known.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 enum { SLOW = 5 }; // rounds between looks at hooks and commands
@@ -18,7 +16,7 @@ struct facts {
     struct err err; // why
     int64_t now_us; // by Redis's clock, 0: not known
     unsigned rounds;
-    struct buf in_head; // what the commands add to the head
+    int64_t waiting; // commands
 };
 
 // The connection to a tag, or for the keys of the worker and the commands; NULL: away.
@@ -62,57 +60,17 @@ add_number(struct buf *to, const char *name, const struct redis_reply *reply)
 
 // --- head -------------------------------------------------------------------------------------
 
-struct figure {
-    const char *name, *metric;
-};
-
-static const struct figure of_receiver[] = {
-    {"requests", "acrelay_requests_total"},
-    {"refused", "acrelay_journal_refused_total"},
-    {"unpublished", "acrelay_journal_unpublished_records"},
-    {"oldest_seconds", "acrelay_journal_oldest_unpublished_age_seconds"},
-    {"room_bytes", "acrelay_journal_free_bytes"},
-    {"journal_bytes", "acrelay_journal_bytes"},
-    {"dead_letters", "acrelay_dead_letters_total"},
-    {"repeats", "acrelay_relay_repeats_marked_total"},
-    {0},
-};
-
-static const struct figure of_worker[] = {
-    {"leads", "acrelay_worker_leader"},
-    {"hooks_silent", "acrelay_hooks{state=\"silent\"}"},
-    {"commands_paused", "acrelay_commands_paused"},
-    {"commands_stopped", "acrelay_commands_stopped"},
-    {0},
-};
-
 static void
-add_program(struct buf *to, const char *name, struct admin_state *state,
-            const struct socket_address *admin, const struct figure *figures)
+add_programs(struct cli *c, struct buf *to)
 {
-    double value;
-
-    buf_release(&state->metrics);
-    admin_json_read(state, admin);
-    answer_open(to, name, '{');
-    answer_text(to, "state",
-                state->code == 200 ? SPAN("ready")
-                : state->code      ? SPAN("not ready")
-                                   : SPAN("no answer"));
-    answer_text(to, "text",
-                span_of(state->reason[0]    ? state->reason
-                        : state->journal[0] ? state->journal
-                        : state->redis[0]   ? state->redis
-                                            : state->activecampaign));
-    answer_open(to, "figures", '{');
-    for (; figures->name; figures++)
-        if (admin_find_metric(&state->metrics, figures->metric, &value) &&
-            isfinite(value))
-            answer_json(to, figures->name, "%.15g", value);
-        else
-            answer_json(to, figures->name, "null");
-    answer_close(to, '}');
-    answer_close(to, '}');
+    buf_release(&c->receiver.metrics);
+    buf_release(&c->worker.metrics);
+    admin_json_fetch(c);
+    output_wait_end();
+    (void)status_programs(c); // it says so
+    buf_add_text(to, "\"programs\":");
+    output_take(to);
+    buf_add_byte(to, ',');
 }
 
 static void
@@ -121,9 +79,9 @@ add_group(struct buf *to, const struct redis_reply *group)
     answer_open(to, NULL, '{');
     answer_text(to, "name", cli_field(group, "name"));
     answer_text(to, "last", cli_field(group, "last-delivered-id"));
-    add_number(to, "consumers", inspect_reply(group, "consumers"));
-    add_number(to, "pending", inspect_reply(group, "pending"));
-    add_number(to, "lag", inspect_reply(group, "lag"));
+    add_number(to, "consumers", cli_member(group, "consumers"));
+    add_number(to, "pending", cli_member(group, "pending"));
+    add_number(to, "lag", cli_member(group, "lag"));
     answer_close(to, '}');
 }
 
@@ -134,9 +92,7 @@ add_stream(struct facts *f, struct buf *to, const struct inspect_key *key)
 
     answer_open(to, NULL, '{');
     answer_text(to, "key", span_of(key->key));
-    add_number(to, "length", r ? cli_ask(r, &f->err, "XLEN", key->key) : NULL);
     answer_open(to, "groups", '[');
-    r = connection(f, key);
     const struct redis_reply *groups =
         r ? cli_ask(r, &(struct err){0}, "XINFO", "GROUPS", key->key) : NULL;
     for (size_t i = 0; i < redis_value(groups).len; i++)
@@ -191,12 +147,9 @@ write_head(struct facts *f, struct buf *to)
     struct err err = {0};
 
     answer_open(to, NULL, '{');
-    answer_text(to, "version", SPAN(ACRELAY_VERSION));
     answer_text(to, "account", span_of(c->account_name));
     answer_text(to, "namespace", span_of(c->redis_namespace));
-    answer_time(to, "now", f->now_us);
-    add_program(to, "receiver", &i->cli->receiver, &c->receiver_admin, of_receiver);
-    add_program(to, "worker", &i->cli->worker, &c->worker_admin, of_worker);
+    add_programs(i->cli, to);
     add_journal(i, to);
     add_streams(f, to);
     bool up = window_add_head(i->window, to, f->now_us / 1000000, &err);
@@ -207,7 +160,7 @@ write_head(struct facts *f, struct buf *to)
                         : up    ? c->redis_url.text
                                 : err.text));
     answer_close(to, '}');
-    buf_add(to, buf_span(&f->in_head));
+    answer_json(to, "commands", c->services_len ? "%lld" : "null", (long long)f->waiting);
 }
 
 // --- hooks ------------------------------------------------------------------------------------
@@ -326,7 +279,7 @@ add_results(struct facts *f, struct buf *to, const char *service)
         struct span id = redis_value(redis_reply_at(entry, 0)).text;
         answer_text(to, "id", id);
         answer_time(to, "time", strtoll(id.at, NULL, 10) * 1000);
-        answer_masked(to, "type", inspect_last_part(cli_field(fields, "ce_type"), '.'),
+        answer_masked(to, "type", span_after_last(cli_field(fields, "ce_type"), '.'),
                       false);
         for (size_t n = 0; n < sizeof names / sizeof *names; n++)
             answer_masked(to, names[n] + (n == 1 ? 3 : 0), cli_field(fields, names[n]),
@@ -361,45 +314,20 @@ add_service(struct facts *f, struct buf *to, const struct config_service *servic
     return state.waiting;
 }
 
-// And the head's part of it.
 static void
 write_commands(struct facts *f, struct buf *to)
 {
     const struct config *c = f->inspect->config;
-    struct buf *head = &f->in_head;
-    int64_t waiting = 0;
-    struct err err = {0};
 
+    f->waiting = 0;
     answer_open(to, NULL, '{');
     answer_open(to, "services", '[');
     for (size_t i = 0; i < c->services_len; i++)
-        waiting += add_service(f, to, &c->services[i]);
+        f->waiting += add_service(f, to, &c->services[i]);
     answer_close(to, ']');
-    if (c->services_len == 0) {
-        answer_json(head, "commands", "null");
-        return;
-    }
-    struct redis *r = connection(f, NULL);
-    int leads = r ? commands_have_leader(r, c, &err) : -1;
-    answer_open(head, "commands", '{');
-    answer_json(head, "waiting", "%lld", (long long)waiting);
-    answer_json(head, "leader", leads < 0 ? "null" : leads ? "true" : "false");
-    answer_close(head, '}');
 }
 
 // --- all of it --------------------------------------------------------------------------------
-
-static void
-read_clock(struct facts *f)
-{
-    uint64_t seconds;
-    struct redis *r = connection(f, NULL);
-    const struct redis_reply *now = r ? cli_ask(r, &f->err, "TIME") : NULL;
-
-    f->now_us = 0;
-    if (text_number(&seconds, redis_value(redis_reply_at(now, 0)).text, INT32_MAX))
-        f->now_us = (int64_t)seconds * 1000000;
-}
 
 static void
 show(struct inspect *i, struct buf *shown, struct buf *fresh)
@@ -423,13 +351,12 @@ facts_write(struct inspect *i)
     if (!f.inspect) {
         f = (struct facts){.inspect = i, .tags = i->tags};
         tags_of_namespace(&f.of_namespace, i->cli);
-        buf_init(&f.in_head, 1024);
     }
     f.away = false;
     f.err = (struct err){0};
-    read_clock(&f);
+    struct redis *r = connection(&f, NULL);
+    f.now_us = r ? cli_redis_us(r) : 0;
     if (f.rounds++ % SLOW == 0) {
-        buf_clear(&f.in_head);
         buf_init(&hooks, INSPECT_BYTES);
         buf_init(&commands, INSPECT_BYTES);
         write_hooks(&f, &hooks);

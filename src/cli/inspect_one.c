@@ -188,7 +188,7 @@ use_entry_bytes(struct one *o)
         return;
     o->delivery.hook = is_dead(o)
                            ? cli_field(o->fields, "hook")
-                           : inspect_last_part(cli_field(o->fields, "ce_source"), '/');
+                           : span_after_last(cli_field(o->fields, "ce_source"), '/');
     o->delivery.query = cli_field(o->fields, "query");
     o->delivery.body = cli_field(o->fields, "raw");
     o->delivery.type = is_dead(o) ? cli_field(o->fields, "content-type") : SPAN("");
@@ -307,7 +307,6 @@ add_entry(const struct one *o, struct buf *to)
         answer_open(to, "entry", '{');
         answer_text(to, "key", span_of(o->inspect->keys[o->key].key));
         answer_text(to, "id", span_of(o->entry));
-        answer_time(to, "time", strtoll(o->entry, NULL, 10) * 1000);
         answer_open(to, "fields", '{');
         for (size_t i = 0; i + 1 < redis_value(o->fields).len; i += 2) {
             struct span name = redis_value(redis_reply_at(o->fields, i)).text;
@@ -414,11 +413,10 @@ write_one(struct one *o, struct buf *to, struct err *err)
     use_entry_bytes(o);
     answer_open(to, NULL, '{');
     answer_text(to, "ce_id", span_of(o->ce_id));
-    answer_text(to, "journal", span_to(span_of(o->ce_id), JOURNAL_ID_TEXT - 1));
     answer_json(to, "sequence", "%llu", (unsigned long long)o->sequence);
     answer_json(to, "masked", o->reveals ? "false" : "true");
     answer_masked(to, "hook", o->delivery.hook, o->reveals);
-    answer_masked(to, "type", inspect_last_part(cli_field(o->fields, "ce_type"), '.'),
+    answer_masked(to, "type", span_after_last(cli_field(o->fields, "ce_type"), '.'),
                   o->reveals);
     add_raw(o, to);
     add_event(o, to);

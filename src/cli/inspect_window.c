@@ -26,7 +26,7 @@ static const char *const cell_names[CELLS] = {"entry", "ce_id",   "received", "t
 
 struct row {
     char *cells[CELLS], *search; // one block, which begins with cells[0]
-    size_t key, bytes;
+    size_t key;
     int64_t ms; // of the entry's id
     bool repeat, replay;
 };
@@ -53,9 +53,9 @@ read_cells(struct span cells[CELLS], bool dead, struct span entry,
     cells[ENTRY] = entry;
     cells[CE_ID] = cli_field(fields, "ce_id");
     cells[RECEIVED] = cli_field(fields, "ce_recordedtime");
-    cells[TYPE] = inspect_last_part(cli_field(fields, "ce_type"), '.');
+    cells[TYPE] = span_after_last(cli_field(fields, "ce_type"), '.');
     cells[HOOK] = dead ? cli_field(fields, "hook")
-                       : inspect_last_part(cli_field(fields, "ce_source"), '/');
+                       : span_after_last(cli_field(fields, "ce_source"), '/');
     cells[SUBJECT] = cli_field(fields, "ce_subject");
     cells[REASON] = dead ? cli_field(fields, "reason") : SPAN("");
 }
@@ -79,8 +79,8 @@ make_row(const struct window *w, size_t k, const struct redis_reply *entry)
 {
     const struct redis_reply *fields = redis_reply_at(entry, 1);
     bool dead = w->inspect->keys[k].is_dead;
-    struct span cells[CELLS], data = cli_field(fields, dead ? "raw" : "data");
-    struct row row = {.key = k, .bytes = data.len};
+    struct span cells[CELLS], data = dead ? SPAN("") : cli_field(fields, "data");
+    struct row row = {.key = k};
     size_t at[CELLS + 1];
     struct buf texts, masked;
 
@@ -92,7 +92,7 @@ make_row(const struct window *w, size_t k, const struct redis_reply *entry)
         add_cell(&texts, &masked, cells[i], i > RECEIVED, CELL_MAX);
     }
     at[CELLS] = texts.len;
-    add_cell(&texts, &masked, dead ? SPAN("") : data, false, SEARCH_MAX);
+    add_cell(&texts, &masked, data, false, SEARCH_MAX);
     char *memory = memory_copy(buf_span(&texts));
     for (size_t i = 0; i < CELLS; i++)
         row.cells[i] = memory + at[i];
@@ -315,19 +315,9 @@ add_row(const struct window *w, struct buf *to, uint64_t n, const struct row *ro
     for (size_t i = 0; i < CELLS; i++)
         answer_word(to, cell_names[i],
                     i == REASON && !row->cells[i][0] ? NULL : row->cells[i]);
-    answer_json(to, "bytes", "%zu", row->bytes);
     answer_json(to, "repeat", row->repeat ? "true" : "false");
     answer_json(to, "replay", row->replay ? "true" : "false");
     answer_close(to, '}');
-}
-
-static void
-add_numbers(const struct window *w, struct buf *to)
-{
-    bool any = w->next > w->first;
-
-    answer_json(to, "first", "%llu", any ? (unsigned long long)w->first : 0);
-    answer_json(to, "last", "%llu", any ? (unsigned long long)w->next - 1 : 0);
 }
 
 static bool
@@ -351,7 +341,8 @@ window_list(struct inspect *i, const struct http_request *r, struct buf *to,
         return err_set(err, ERR_INPUT, "text is too long, or after is no number"), 400;
     pthread_mutex_lock(&w->lock);
     answer_open(to, NULL, '{');
-    add_numbers(w, to);
+    answer_json(to, "first", "%llu", (unsigned long long)w->first);
+    answer_json(to, "last", "%llu", (unsigned long long)w->next - 1);
     answer_open(to, "rows", '[');
     for (uint64_t n = w->next; n > w->first && n - 1 > after; n--)
         if (has_text(row_at(w, n - 1), text))
@@ -377,10 +368,6 @@ window_add_head(struct window *w, struct buf *to, int64_t now_s, struct err *err
         else
             answer_json(to, NULL, "%u", w->counts[s % SECONDS]);
     answer_close(to, ']');
-    answer_close(to, '}');
-    answer_open(to, "window", '{');
-    add_numbers(w, to);
-    answer_json(to, "max", "%d", INSPECT_WINDOW);
     answer_close(to, '}');
     *err = w->err;
     pthread_mutex_unlock(&w->lock);

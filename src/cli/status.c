@@ -27,7 +27,11 @@ struct status {
 static void
 title(const char *name, bool ok, const char *text)
 {
+    char member[32];
+
     output_text(name, span_of(text));
+    snprintf(member, sizeof member, "%s_ok", name);
+    output_json(member, "%s", ok ? "true" : "false");
     if (!output.json)
         printf("%s%-10s%s %s%s%s\n", output_color(OUTPUT_STRONG), name,
                output_color(OUTPUT_PLAIN), output_color(ok ? OUTPUT_OK : OUTPUT_BAD),
@@ -96,38 +100,39 @@ show_figures(const struct admin_state *r)
 }
 
 // What doctor finds of it, and what became of its last reload. `member` is of the latter.
-static void
-show_program(struct status *s, const char *name, const struct admin_state *state,
+static bool
+show_program(struct cli *c, const char *name, const struct admin_state *state,
              void (*examine)(struct report *r), const char *good, const char *member)
 {
-    struct report r = {.cli = s->cli, .is_silent = true};
+    struct report r = {.cli = c, .is_silent = true};
 
     examine(&r);
     bool ok = state->code == 200 && !state->activecampaign[0] && r.errors == 0;
     title(name, ok, r.errors + r.warnings ? r.worst : good);
-    s->healthy = s->healthy && ok;
     if (state->reload_ok && !state->last_good)
-        return;
+        return ok;
     output_text(member, span_of(state->reload));
     if (!output.json)
         printf("  %s%s%s%s\n", output_color(OUTPUT_BAD),
                state->last_good ? "" : "refused the last reload: ", state->reload,
                output_color(OUTPUT_PLAIN));
+    return ok;
 }
 
-static void
-show_programs(struct status *s)
+bool
+status_programs(struct cli *cli)
 {
-    const struct config *c = s->cli->config;
-    const struct admin_state *receiver = &s->cli->receiver, *worker = &s->cli->worker;
+    const struct config *c = cli->config;
+    const struct admin_state *receiver = &cli->receiver, *worker = &cli->worker;
 
-    show_program(s, "receiver", receiver, doctor_receiver,
-                 "accepts and publishes deliveries", "reload");
+    bool ok = show_program(cli, "receiver", receiver, doctor_receiver,
+                           "accepts and publishes deliveries", "reload");
     if (receiver->code)
         show_figures(receiver);
     if (worker->code || (c->account_api_url && c->account_api_token_file))
-        show_program(s, "worker", worker, doctor_worker, "keeps the webhooks in sync",
-                     "worker_reload");
+        ok &= show_program(cli, "worker", worker, doctor_worker,
+                           "keeps the webhooks in sync", "worker_reload");
+    return ok;
 }
 
 // --- streams --------------------------------------------------------------------------
@@ -447,7 +452,6 @@ show_hooks(struct status *s)
 static void
 ask_redis(struct status *s)
 {
-    uint64_t seconds;
     struct err err;
 
     output_wait("asking Redis (%s)", s->cli->config->redis_url.text);
@@ -455,15 +459,13 @@ ask_redis(struct status *s)
     if (!s->redis)
         return;
     (void)tags_open(&s->tags, s->cli, &err); // what is away is shown with its streams
-    const struct redis_reply *now = redis_ask(s->redis, &err, "TIME", NULL);
-    if (text_number(&seconds, redis_value(redis_reply_at(now, 0)).text, INT32_MAX))
-        s->redis_us = (int64_t)seconds * 1000000;
+    s->redis_us = cli_redis_us(s->redis);
 }
 
 static int
 run_status(void *cli, struct err *err)
 {
-    struct status s = {.cli = cli, .healthy = true};
+    struct status s = {.cli = cli};
     char line[PROBLEM_LINE];
 
     (void)err;
@@ -474,7 +476,7 @@ run_status(void *cli, struct err *err)
     output_wait_end();
     if (s.cli->is_last_good) // people have it on stderr
         output_text("configuration", span_of(problems_first(&s.cli->problems, line)));
-    show_programs(&s);
+    s.healthy = status_programs(s.cli);
     show_streams(&s);
     show_receivers(&s);
     if (s.redis && !s.redis->dead && s.cli->config->services_len > 0)

@@ -58,11 +58,9 @@ stop(int signal)
 static bool
 is_wanted(const struct tail *t, const struct redis_reply *fields)
 {
-    struct span source = cli_field(fields, "ce_source");
+    struct span source = span_after_last(cli_field(fields, "ce_source"), '/');
     struct span type = cli_field(fields, "ce_type");
 
-    while (span_find(source, '/') < source.len)
-        source = span_from(source, span_find(source, '/') + 1);
     return (!t->type || span_is(cli_type(type), t->type) || span_is(type, t->type)) &&
            (!t->hook || span_is(source, t->hook));
 }

@@ -347,8 +347,7 @@ admin_find_metric(const struct buf *page, const char *name, double *sum)
         char next = line.len > strlen(name) ? line.at[strlen(name)] : '\0';
         if (next != ' ' && next != '{')
             continue;
-        while (span_find(line, ' ') < line.len)
-            line = span_from(line, span_find(line, ' ') + 1);
+        line = span_after_last(line, ' ');
         char number[64];
         snprintf(number, sizeof number, "%.*s", (int)line.len, line.at);
         *sum += strtod(number, NULL);

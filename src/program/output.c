@@ -132,17 +132,31 @@ output_close(char bracket)
     buf_add_byte(&document, bracket == '{' ? '}' : ']');
 }
 
-void
-output_line(FILE *to)
+static void
+end_document(void)
 {
     if (is_ended || document.len == 0) { // without a member
         buf_clear(&document);
         buf_add_byte(&document, '{');
     }
-    buf_add_text(&document, "}\n");
+    buf_add_byte(&document, '}');
     is_ended = true;
     is_cut = is_cut || document.full;
+}
+
+void
+output_line(FILE *to)
+{
+    end_document();
+    buf_add_byte(&document, '\n');
     fwrite(document.at, 1, document.len, to);
+}
+
+void
+output_take(struct buf *to)
+{
+    end_document();
+    buf_add(to, buf_span(&document));
 }
 
 // --- what is waited for -----------------------------------------------------------------

@@ -51,6 +51,10 @@ void output_close(char bracket);
 // output_line closes the document and writes its line; the next member starts a new one.
 void output_line(FILE *to);
 
+// output_take closes the document and appends it to *to instead.
+struct buf;
+void output_take(struct buf *to);
+
 // output_wait says on stderr what is asked or waited for from here on, in place of what was
 // before: on a terminal in a line that is rewritten and wiped, else in one line after 1.5 s.
 // output_count adds how far it is; total 0: not known. output_wait_end: nothing is waited for

@@ -98,6 +98,7 @@ def test_status_shows_one_screen(acrelay, receiver, redis):
     assert "contacts" in acrelay("status")
     [figures] = lines_of_json(acrelay("status", "--json"))
     assert figures["healthy"] and figures["stream_events"] == 1 and figures["stream_dead"] == 1
+    assert figures["receiver_ok"] is True and figures["redis_ok"] is True
     # What the worker wrote of the hook.
     redis.client.hset("{ac}:hooks", "contacts", json.dumps({"state": "silent"}))
     [figures] = lines_of_json(acrelay("status", "--json", code=69))
@@ -107,7 +108,7 @@ def test_status_shows_one_screen(acrelay, receiver, redis):
     harness.wait_for("the receiver to notice",
                      lambda: receiver.metric("acrelay_redis_up") == 0)
     [figures] = lines_of_json(acrelay("status", "--json", code=69))
-    assert not figures["healthy"] and "redis" in figures
+    assert not figures["healthy"] and figures["redis"] and figures["redis_ok"] is False
 
 
 def test_status_says_at_most_while_only_redis_knows(acrelay, receiver, redis):

@@ -33,10 +33,10 @@ function drawRate(counts) {
 }
 
 // A figure is [name, text, class, title, note]; what nobody can say is said so, with the reason.
-function receiverFigures({ unpublished, oldest_seconds, room_bytes }) {
-  return [["Unpublished", count(unpublished)],
-    ["Oldest", unpublished === 0 ? "–" : seconds(oldest_seconds), oldest_seconds > 10 ? "warn" : null],
-    ["Room", bytes(room_bytes), room_bytes === 0 ? "bad" : "", "Room that the journal still has."]];
+function receiverFigures({ waiting = null, waiting_seconds = null, journal_free_bytes = null }) {
+  return [["Unpublished", count(waiting)],
+    ["Oldest", waiting === 0 ? "–" : seconds(waiting_seconds), waiting_seconds > 10 ? "warn" : null],
+    ["Room", bytes(journal_free_bytes), journal_free_bytes === 0 ? "bad" : "", "Room that the journal still has."]];
 }
 
 function groupFigure({ name, lag, pending, consumers }) {
@@ -44,18 +44,19 @@ function groupFigure({ name, lag, pending, consumers }) {
     plural(consumers, "consumer"), pending ? `${count(pending)} not acknowledged` : ""];
 }
 
-const figuresOf = ({ receiver, streams, commands }) => [
-  ...receiverFigures(receiver.figures),
-  ...(commands ? [["Commands", `${count(commands.waiting)} waiting`]] : []),
+const figuresOf = ({ programs, streams, commands }) => [
+  ...receiverFigures(programs),
+  ...(commands === null ? [] : [["Commands", `${count(commands)} waiting`]]),
   ...streams.flatMap(stream => stream.groups).map(groupFigure)];
 
-// Who is there: a word beside the name only where something is wrong.
-const partsOf = ({ redis, receiver, worker, journal }) => [
-  ["Redis", redis.up, "away", redis.text], ["Receiver", receiver.state === "ready", receiver.state, receiver.text],
-  ["Worker", worker.state === "ready", worker.state, worker.text], ["Journal", journal.readable, "not readable here", journal.text]];
+// Who is there: what is wrong beside the name, only where something is. A worker need not be.
+const partsOf = ({ redis, programs, journal }) => [
+  ["Redis", redis.up, `away (${redis.text})`, redis.text], ["Receiver", programs.receiver_ok, programs.receiver, programs.receiver],
+  ...(programs.worker ? [["Worker", programs.worker_ok, programs.worker, programs.worker]] : []),
+  ["Journal", journal.readable, `not readable here (${journal.text})`, journal.text]];
 
-const part = ([name, isGood, word, title]) =>
-  el("li", { title: title || null, class: isGood ? "good" : "bad" }, el("span", {}, isGood ? name : `${name}: ${word}${title ? ` (${title})` : ""}`));
+const part = ([name, isGood, trouble, title]) =>
+  el("li", { title, class: isGood ? "good" : "bad" }, el("span", {}, isGood ? name : `${name}: ${trouble}`));
 
 const figure = ([name, text, style, title, note]) =>
   el("div", { title: title || null }, el("dt", {}, name), el("dd", { class: style }, text, note ? el("small", {}, ` ${note}`) : null));
