@@ -474,7 +474,7 @@ def test_nothing_from_outside_moves_the_terminal(receiver):
         assert out.strip() and not any(c in out for c in "\u009b\u202e\U000e0041\x7f"), words
         if "--json" in words:
             for line in out.splitlines():
-                json.loads(line)
+                assert line and json.loads(line), (words, out)
     out = on_a_terminal(*config, "tail", "--from", "0", "--count", "2", "--json")
     values = [json.loads(line)["data"]["x"] for line in out.splitlines()]
     assert values[0] == "a\u009b2J\u202eb\U000e0041c\x7f" and "\\u009b" in out
