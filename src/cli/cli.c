@@ -160,6 +160,9 @@ static const struct redis_advice all[] = {
      "choose another redis.namespace (and restart); if the account was renamed, run "
      "acrelay "
      "journal claim --namespace"},
+    {"/partitions", CONFIG, "see \"Partitions\" in OPERATING.md"},
+    {"redis.partitions has changed", CONFIG, "see \"Partitions\" in OPERATING.md"},
+    {"redis.confirm", CONFIG, "see \"redis.confirm\" in OPERATING.md"},
     {"another place", EXIT_CODE_LOCK,
      "another machine or directory publishes this journal; if it no longer does, run "
      "acrelay journal claim"},

@@ -25,7 +25,7 @@ commands_find_service(const struct cli *c, struct span name, struct err *err)
         if (span_is(name, c->config->services[i].name))
             return &c->config->services[i];
     err_exit(err, EXIT_CODE_CONFIG,
-             "%s has no service %.*s in commands.services, so that the worker would not "
+             "%s has no service %.*s in commands.services, so the worker would not "
              "read its commands; add it with what it may use",
              c->file, (int)name.len, name.at);
     return NULL;
@@ -91,7 +91,7 @@ report_waiting(struct report *r, const char *service, const struct commands_stat
         return;
     text_duration(age, sizeof age, old_ms);
     report_warning(r, "commands",
-                   "see its log: does ActiveCampaign throttle, or is it away? Or raise "
+                   "see its log: does ActiveCampaign throttle, or is it down? Or raise "
                    "commands.rate, or let the service send less",
                    "commands of %s that wait: %lld, the oldest for %s", service,
                    (long long)s->waiting, age);

@@ -213,7 +213,7 @@ check_leader(struct put *p, struct err *err)
 
     if (leads == 0 && p->waits)
         return err_exit(err, EXIT_CODE_UNAVAILABLE,
-                        "no worker leads, so that nobody would carry it out: nothing was "
+                        "no worker leads, so nobody would carry it out: nothing was "
                         "written. Start acrelay-worker, or leave out --wait");
     if (leads == 0)
         fputs("acrelay: no worker leads: the command waits until one does\n", stderr);

@@ -157,15 +157,15 @@ static const struct alert {
     {SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED,
      "requires a client certificate: set redis.tls.cert_file and key_file"},
     {SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE,
-     "refuses the connection, as one does that requires a client certificate "
-     "(redis.tls.cert_file and key_file) or shares no cipher with us"},
+     "refuses the connection: it may require a client certificate "
+     "(redis.tls.cert_file and key_file), or share no cipher with this machine"},
     {SSL_R_TLSV1_ALERT_UNKNOWN_CA,
      "does not trust the authority that signed redis.tls.cert_file"},
     {SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED,
      "refuses redis.tls.cert_file, which has expired: renew it"},
     {SSL_R_SSLV3_ALERT_BAD_CERTIFICATE, "refuses redis.tls.cert_file"},
     {SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE,
-     "refuses redis.tls.cert_file: is it one for clients?"},
+     "refuses redis.tls.cert_file: is it a client certificate?"},
     {SSL_R_TLSV1_ALERT_PROTOCOL_VERSION, "speaks no TLS of version 1.2 or later"},
     {SSL_R_UNSUPPORTED_PROTOCOL, "speaks no TLS of version 1.2 or later"},
     {0, NULL}};

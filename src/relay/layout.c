@@ -93,7 +93,10 @@ layout_read(struct layout *l, const char *directory, const char *journal_id,
     buf_init(&text, FILE_MAX);
     int result = file_read(path, &text, err) < 0 ? -1 : 1;
     if (result > 0 && !parse(l, journal_id, buf_span(&text)))
-        result = err_set(err, ERR_INPUT, "%s is damaged, or another journal's", path);
+        result = err_set(err, ERR_INPUT,
+                         "%s is damaged, or another journal's: restore it, or run "
+                         "acrelay journal partitions",
+                         path);
     buf_release(&text);
     return result;
 }
@@ -150,7 +153,7 @@ layout_switch(struct layout *l, uint64_t first, int partitions, struct err *err)
     if (l->len == LAYOUT_RANGES_MAX)
         return err_set(err, ERR_INPUT,
                        "redis.partitions has changed %d times while records or streams "
-                       "of the first are still kept",
+                       "of the first are still kept: set the number that it had before",
                        LAYOUT_RANGES_MAX);
     l->at[l->len++] = (struct layout_range){first, partitions};
     return 0;

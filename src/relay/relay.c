@@ -165,10 +165,11 @@ read_layout(struct relay *r, const struct journal_status *status, int partitions
     else
         found = layout_read(&r->layout, r->directory, journal_id(r->journal), err);
     if (found == 0 && status->last > 0 && partitions > 1)
-        return err_set(err, ERR_INPUT,
-                       "%s/partitions is missing, which says what records are in which "
-                       "partition",
-                       r->directory);
+        return err_set(
+            err, ERR_INPUT,
+            "%s/partitions is missing, so which records are in which partition "
+            "is not known: restore it, or run acrelay journal partitions",
+            r->directory);
     return found;
 }
 
@@ -219,10 +220,9 @@ make_partitions(struct relay *r, struct config *c, struct err *err)
 static void
 report_damage(struct relay *r, const struct err *why)
 {
-    snprintf(r->damage, sizeof r->damage,
-             "%.160s: restore it, or run acrelay journal partitions", why->text);
-    log_alarm("relay: %s: nothing is published, and deliveries wait in the journal. "
-              "Restore the file, or run acrelay journal partitions, and restart",
+    snprintf(r->damage, sizeof r->damage, "%.250s", why->text);
+    log_alarm("relay: %s; then restart. Until then nothing is published, and deliveries "
+              "wait in the journal",
               why->text);
 }
 
