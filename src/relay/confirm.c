@@ -4,7 +4,9 @@
 // is confirmed later is kept longer, and nothing waits for it.
 //
 // Both count from the last write of the connection that asks. What came over the one before is
-// included once this one has written too: a script call without records writes the owner.
+// included once this one has written too: a script call without records writes the owner. It writes
+// only then, and once more when all is confirmed, to see that Redis still has the cursor: a write
+// before each question would be behind an append-only file that is synced once a second.
 #include "relay/internal.h"
 
 #include <sys/param.h>
@@ -88,7 +90,7 @@ confirm_if_due(struct partition *p)
 
     if (!is_due(p))
         return REPLY_DONE;
-    enum reply reply = connect_probe(p, p->cursor);
+    enum reply reply = p->confirm.asked_ms ? REPLY_DONE : connect_probe(p, p->cursor);
     if (reply != REPLY_DONE)
         return reply;
     const struct redis_reply *answer = ask(p, replicas, &err);
@@ -101,9 +103,12 @@ confirm_if_due(struct partition *p)
         replicas > 0 ? answer : redis_reply_at(answer, 0); // local, replicas
     int64_t confirmed = redis_value(count).number;
     p->confirm.is_late = confirmed < MAX(replicas, 1);
-    if (p->confirm.is_late)
+    if (p->confirm.is_late) {
         report_late(p, replicas, confirmed);
-    else
+        return REPLY_DONE;
+    }
+    reply = connect_probe(p, p->cursor);
+    if (reply == REPLY_DONE)
         set_safe(p);
-    return REPLY_DONE;
+    return reply;
 }
