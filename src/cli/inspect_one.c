@@ -44,7 +44,7 @@ read_journal(struct one *o)
     if (!o->cursor)
         return;
     if (strncmp(id, o->ce_id, strlen(id)) != 0) {
-        err_set(&o->journal_err, ERR_INPUT, "%s is another journal", directory);
+        err_set(&o->journal_err, ERR_INPUT, "%s holds another journal", directory);
         return;
     }
     enum cursor_result result = cursor_next(o->cursor, &o->record, &o->journal_err);
@@ -52,7 +52,7 @@ read_journal(struct one *o)
         delivery_decode(&o->delivery, o->record.payload, &o->journal_err) == 0)
         o->from = "journal";
     else if (result == CURSOR_GAP)
-        err_set(&o->journal_err, ERR_INPUT, "the journal has it no longer: %s",
+        err_set(&o->journal_err, ERR_INPUT, "the journal no longer has it: %s",
                 o->record.gap_reason);
     else if (result != CURSOR_ERROR && !o->journal_err.text[0])
         err_set(&o->journal_err, ERR_INPUT, "the journal does not have it");
@@ -163,12 +163,11 @@ find_entry(struct one *o)
          k++)
         found = search_key(o, (int)k, end_ms) && read_entry(o);
     if (!found && !o->err.text[0])
-        err_set(
-            &o->err, ERR_INPUT,
-            clock_mono_ms() < end_ms
-                ? "no stream has it (any more): dropped as a duplicate, trimmed, or not "
-                  "published yet"
-                : "it was not found in time");
+        err_set(&o->err, ERR_INPUT,
+                clock_mono_ms() < end_ms
+                    ? "it is in no stream: dropped as a duplicate, trimmed, or not "
+                      "published yet"
+                    : "it was not found in time");
     o->key = found ? o->key : -1;
 }
 
@@ -286,7 +285,7 @@ add_event(const struct one *o, struct buf *to)
     answer_text(to, "event_why",
                 span_of(shown || why[0] ? why
                         : is_dead(o)    ? "it could not become an event"
-                        : o->fields     ? "its data is no JSON object"
+                        : o->fields     ? "its data is not a JSON object"
                                         : o->err.text));
     buf_release(&event);
 }

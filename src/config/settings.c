@@ -92,11 +92,12 @@ const struct setting config_settings[] = {
     {"redis.namespace", AT(redis_namespace), &value_namespace,
      "Hash tag of all Redis keys, as in {ac}:events.", .fallback = "ac", .restart = true},
     {"redis.partitions", AT(redis_partitions), &value_int,
-     "Spread events by subject over so many partitions, each with keys of its own, as in "
+     "Spread events by subject over this many partitions, each with keys of its own, as "
+     "in "
      "{ac.0}:events; 1 is {ac}:events. May be changed at any time, in both directions.",
      .fallback = "1", .min = 1, .max = CONFIG_PARTITIONS_MAX, .restart = true},
     {"redis.confirm", AT(redis_confirm), &value_confirm,
-     "When the journal may let go of a record: once it is in the memory of Redis, of so "
+     "When the journal may remove a record: once it is in the memory of Redis, of this "
      "many replicas, or in the append-only file (Redis 7.2 and Valkey).",
      .fallback = "memory", .example = "replicas=1", .restart = true},
     {"redis.retain.age", AT(redis_retain_age_us), &value_duration_us,
