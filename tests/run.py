@@ -114,7 +114,7 @@ STEPS = [
     Step("build-asan", "asan", make("all", "tools", "units", "SAN=address", "BUILD=build/asan"),
          plain, 300),
     Step("unit-asan", "asan", make("-k", "unit", "SAN=address", "BUILD=build/asan"),
-         criterion, 300),
+         criterion, 450),
     sanitized("live-asan", "asan"),
     Step("build-tsan", "tsan", make("all", "tools", "threads", "SAN=thread", "BUILD=build/tsan"),
          plain, 300),
