@@ -177,7 +177,7 @@ owns(struct partition *p, const struct next *n, struct entry *e)
     if (part.gap_first && !layout_cut(l, p->tag, &part.gap_first, &part.sequence))
         return false;
     entry_make(&p->maker, &part, e);
-    if (l->len == 1 && l->at[0].partitions == 1)
+    if (layout_is_single(l))
         return true;
     if (part.gap_first && strcmp(part.gap_reason, "damaged") != 0)
         return true;

@@ -32,6 +32,13 @@ int layout_open(struct layout *l, const struct config *c, const char *directory,
 int layout_write(const struct layout *l, const char *directory, const char *journal_id,
                  struct err *err);
 
+// layout_is_single: all of it is in one place, as it is where there is no file.
+static inline bool
+layout_is_single(const struct layout *l)
+{
+    return l->len == 1 && l->at[0].partitions == 1;
+}
+
 // layout_switch spreads the records from `first` on over so many partitions. -1: too many changes.
 int layout_switch(struct layout *l, uint64_t first, int partitions, struct err *err);
 

@@ -173,6 +173,38 @@ read_layout(struct relay *r, const struct journal_status *status, int partitions
     return found;
 }
 
+static bool
+is_same(const struct layout *a, const struct layout *b)
+{
+    bool same = a->len == b->len;
+
+    for (size_t i = 0; i < a->len && same; i++)
+        same = a->at[i].first == b->at[i].first &&
+               a->at[i].partitions == b->at[i].partitions;
+    return same;
+}
+
+// Where the file cannot be written, the journal is published by what no file means, if that is true.
+static int
+write_layout(const struct relay *r, struct err *err)
+{
+    const char *id = journal_id(r->journal);
+    struct layout unused;
+    struct err why;
+
+    if (layout_write(&r->layout, r->directory, id, &why) == 0)
+        return 0;
+    if (!layout_is_single(&r->layout) ||
+        layout_read(&unused, r->directory, id, NULL) != 0)
+        return err_set(err, ERR_AGAIN,
+                       "which records are in which partition cannot be written down: "
+                       "make room, or the directory writable (%s)",
+                       why.text);
+    log_warn("relay: %s; there is one partition, so publishing goes on without that file",
+             why.text);
+    return 0;
+}
+
 // open_layout has the layout say how the records from now on are spread, before one is received.
 static int
 open_layout(struct relay *r, int partitions, struct err *err)
@@ -189,10 +221,9 @@ open_layout(struct relay *r, int partitions, struct err *err)
     layout_forget(&r->layout, status.first ? status.first : status.last + 1, none);
     if (layout_switch(&r->layout, status.last + 1, partitions, err) < 0)
         return -1;
-    if (found > 0 && r->layout.len == before.len &&
-        memcmp(r->layout.at, before.at, before.len * sizeof *before.at) == 0)
+    if (found > 0 && is_same(&r->layout, &before))
         return 0;
-    return layout_write(&r->layout, r->directory, journal_id(r->journal), err);
+    return write_layout(r, err);
 }
 
 static int
@@ -201,7 +232,7 @@ make_partitions(struct relay *r, struct config *c, struct err *err)
     struct relay_settings settings;
     uint64_t first, last;
 
-    if ((r->layout.len > 1 || r->layout.at[0].partitions > 1) &&
+    if (!layout_is_single(&r->layout) &&
         !(r->feed = feed_open(r->journal, &r->layout, c->account_name, err)))
         return -1;
     for (int tag = 0; tag < LAYOUT_TAGS_MAX; tag++) {

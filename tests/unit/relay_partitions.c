@@ -3,6 +3,8 @@
 
 #include "base/file.h"
 
+#include <sys/stat.h>
+
 TestSuite(relay_partitions, .init = set_up, .fini = tear_down, .timeout = 30);
 
 static const char *const tags[] = {"t.0", "t.1", "t.2", "t.3"};
@@ -212,4 +214,50 @@ Test(relay_partitions, publish_nothing_when_the_file_is_gone)
     cr_assert_eq(unlink(path), 0);
     partitions_up(2);
     until(s.state == RELAY_STOPPED && strstr(s.message, "partitions is missing"));
+}
+
+// Where the new file is written stands a directory: as a full disk, for whoever runs the tests.
+static void
+block_layout(void)
+{
+    char path[400];
+
+    snprintf(path, sizeof path, "%s/partitions.new", directory);
+    cr_assert_eq(mkdir(path, 0700), 0);
+}
+
+// What no file means is true: all records are in one place.
+Test(relay_partitions, publish_in_one_place_where_the_file_cannot_be_written)
+{
+    block_layout();
+    relay_up();
+    post_contacts(1, 4);
+    until(s.cursor == 4 && s.state == RELAY_SHIPPING);
+    relay_down();
+    relay_up();
+    post_contacts(5, 8);
+    until(s.cursor == 8);
+    cr_expect_eq(entries_of("t"), 8);
+}
+
+Test(relay_partitions, publish_nothing_by_a_layout_that_cannot_be_written)
+{
+    block_layout();
+    partitions_up(2);
+    post_contacts(1, 4);
+    until(s.state == RELAY_STOPPED && strstr(s.message, "cannot create") &&
+          strstr(s.message, "make room"));
+    cr_expect_eq(published(), 0);
+}
+
+// A file of before says something else than none.
+Test(relay_partitions, publish_nothing_in_one_place_against_a_file)
+{
+    partitions_up(2);
+    post_contacts(1, 4);
+    until(s.cursor == 4);
+    relay_down();
+    block_layout();
+    partitions_up(1);
+    until(s.state == RELAY_STOPPED && strstr(s.message, "cannot create"));
 }
