@@ -131,9 +131,6 @@ const struct redis_advice *cli_redis_advice(const char *text);
 void cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw);
 struct span cli_field(const struct redis_reply *fields, const char *name);
 
-// cli_member finds a value in a reply of names and values; NULL: it is not there.
-const struct redis_reply *cli_member(const struct redis_reply *reply, const char *name);
-
 // cli_type is a ce_type without "com.activecampaign.".
 struct span cli_type(struct span type);
 

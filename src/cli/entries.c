@@ -37,21 +37,10 @@ cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw)
     }
 }
 
-const struct redis_reply *
-cli_member(const struct redis_reply *reply, const char *name)
-{
-    for (size_t i = 0; i + 1 < redis_value(reply).len; i += 2)
-        if (span_is(redis_value(redis_reply_at(reply, i)).text, name))
-            return redis_reply_at(reply, i + 1);
-    return NULL;
-}
-
 static struct span
 find_field(const struct redis_reply *fields, const char *name)
 {
-    const struct redis_reply *value = cli_member(fields, name);
-
-    return value ? redis_value(value).text : (struct span){"", 0};
+    return redis_value(redis_member(fields, name)).text;
 }
 
 // What stands between the quotes of a string.

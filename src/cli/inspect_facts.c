@@ -79,9 +79,9 @@ add_group(struct buf *to, const struct redis_reply *group)
     answer_open(to, NULL, '{');
     answer_text(to, "name", cli_field(group, "name"));
     answer_text(to, "last", cli_field(group, "last-delivered-id"));
-    add_number(to, "consumers", cli_member(group, "consumers"));
-    add_number(to, "pending", cli_member(group, "pending"));
-    add_number(to, "lag", cli_member(group, "lag"));
+    add_number(to, "consumers", redis_member(group, "consumers"));
+    add_number(to, "pending", redis_member(group, "pending"));
+    add_number(to, "lag", redis_member(group, "lag"));
     answer_close(to, '}');
 }
 

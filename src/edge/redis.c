@@ -208,6 +208,15 @@ redis_reply_at(const struct redis_reply *reply, size_t i)
 }
 
 const struct redis_reply *
+redis_member(const struct redis_reply *reply, const char *name)
+{
+    for (size_t i = 0; i + 1 < redis_value(reply).len; i += 2)
+        if (span_is(redis_value(redis_reply_at(reply, i)).text, name))
+            return redis_reply_at(reply, i + 1);
+    return NULL;
+}
+
+const struct redis_reply *
 redis_command(struct redis *r, const struct span *args, size_t n, struct err *err)
 {
     return redis_send(r, args, n, NULL, err) < 0 ? NULL : redis_receive(r, err);

@@ -102,6 +102,9 @@ struct redis_value redis_value(const struct redis_reply *reply);
 // redis_reply_at is an element of REDIS_ARRAY, NULL after the last.
 const struct redis_reply *redis_reply_at(const struct redis_reply *reply, size_t i);
 
+// redis_member finds a value in a reply of names and values; NULL: it is not there.
+const struct redis_reply *redis_member(const struct redis_reply *reply, const char *name);
+
 // redis_command sends one command and waits for its reply; an error reply is a reply. NULL
 // with *err (ERR_AGAIN): the connection is dead, and whether the command was executed is
 // not known; err->error is ETIMEDOUT when no answer came in time, else the server cut it.

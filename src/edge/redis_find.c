@@ -24,25 +24,31 @@ redis_host_text(const struct redis_host *h, char to[REDIS_ADDRESS])
              h->port);
 }
 
+static bool
+set_host(struct redis_host *to, struct span name, struct span port)
+{
+    uint64_t number;
+
+    if (name.len == 0 || name.len >= sizeof to->name ||
+        !text_number(&number, port, UINT16_MAX) || number == 0)
+        return false;
+    snprintf(to->name, sizeof to->name, "%.*s", (int)name.len, name.at);
+    to->port = (uint16_t)number;
+    return true;
+}
+
 // "host:port" by its last colon: an IPv6 address has colons of its own. An empty host is `here`;
 // Redis writes "?" for a node whose name it does not know.
 static bool
 read_address(struct redis_host *to, struct span text, const char *here)
 {
-    uint64_t port;
     size_t colon = text.len;
 
     while (colon > 0 && text.at[colon - 1] != ':')
         colon--;
     struct span host = span_to(text, colon ? colon - 1 : 0);
-    if (colon == 0 || host.len >= sizeof to->name || span_is(host, "?") ||
-        !text_number(&port, span_from(text, colon), UINT16_MAX) || port == 0)
-        return false;
-    if (host.len == 0)
-        host = span_of(here);
-    snprintf(to->name, sizeof to->name, "%.*s", (int)host.len, host.at);
-    to->port = (uint16_t)port;
-    return true;
+    return colon > 0 && !span_is(host, "?") &&
+           set_host(to, host.len ? host : span_of(here), span_from(text, colon));
 }
 
 // "MOVED slot host:port"
@@ -176,18 +182,14 @@ ask_sentinel(struct redis *r, const struct redis_options *o, struct redis_host *
         redis_ask(r, err, "SENTINEL", "get-master-addr-by-name", o->url.master, NULL);
     struct span name = redis_value(redis_reply_at(reply, 0)).text,
                 port = redis_value(redis_reply_at(reply, 1)).text;
-    uint64_t number;
 
     if (!redis_check(reply, err))
         return -1;
     if (redis_value(reply).kind == REDIS_NIL)
         return err_set(err, ERR_INPUT, "it does not know a master named %s",
                        o->url.master);
-    if (name.len == 0 || name.len >= sizeof to->name ||
-        !text_number(&number, port, UINT16_MAX) || number == 0)
+    if (!set_host(to, name, port))
         return err_set(err, ERR_AGAIN, "its answer is not an address");
-    snprintf(to->name, sizeof to->name, "%.*s", (int)name.len, name.at);
-    to->port = (uint16_t)number;
     return 0;
 }
 

@@ -26,20 +26,10 @@ stream_is_empty(struct partition *p, const char *key)
     return len.kind == REDIS_NUMBER && len.number == 0;
 }
 
-// field_of is the value of a field in a reply of names and values, NULL when there is none.
-static const struct redis_reply *
-field_of(const struct redis_reply *about, const char *name)
-{
-    for (size_t i = 0; i + 1 < redis_value(about).len; i += 2)
-        if (span_is(redis_value(redis_reply_at(about, i)).text, name))
-            return redis_reply_at(about, i + 1);
-    return NULL;
-}
-
 const struct redis_reply *
 stream_field(struct partition *p, const char *key, const char *name)
 {
-    return field_of(redis_ask(p->redis, NULL, "XINFO", "STREAM", key, NULL), name);
+    return redis_member(redis_ask(p->redis, NULL, "XINFO", "STREAM", key, NULL), name);
 }
 
 static uint64_t
@@ -57,8 +47,8 @@ max_lag(struct partition *p, const char *key)
 
     for (size_t i = 0; i < redis_value(groups).len; i++) {
         const struct redis_reply *group = redis_reply_at(groups, i);
-        struct redis_value lag = redis_value(field_of(group, "lag"));
-        struct redis_value read = redis_value(field_of(group, "entries-read"));
+        struct redis_value lag = redis_value(redis_member(group, "lag"));
+        struct redis_value read = redis_value(redis_member(group, "entries-read"));
         max = MAX(max, lag.number);
         if (lag.kind == REDIS_NIL && read.kind == REDIS_NUMBER &&
             (slowest < 0 || read.number < slowest))
