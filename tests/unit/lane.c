@@ -37,6 +37,15 @@ add(size_t service, const char *subject, enum command_priority priority)
 }
 
 static void
+add_until(const char *subject, int64_t not_after_ms)
+{
+    struct queued c = command(subject);
+
+    c.not_after_ms = not_after_ms;
+    lane_add(lane, 0, span_of(subject), &c);
+}
+
+static void
 open_lane(size_t services)
 {
     lane = lane_open(services, 1000, 1);
@@ -259,9 +268,7 @@ Test(lane, a_failed_trial_keeps_it_stopped)
 Test(lane, forgets_its_trouble_when_nothing_waits)
 {
     open_lane(1);
-    struct queued c = command("contacts/1");
-    c.not_after_ms = wall + 10;
-    lane_add(lane, 0, SPAN("contacts/1"), &c);
+    add_until("contacts/1", wall + 10);
     cr_expect_eq(sent_and(COMMAND_AGAIN, 500, 0), 1);
     wall += 10;
     lane_remove(lane, next().command);
@@ -277,9 +284,7 @@ Test(lane, expires_what_is_late_wherever_it_waits)
 {
     open_lane(1);
     add(0, "contacts/1", COMMAND_NORMAL);
-    struct queued late = command("contacts/1");
-    late.not_after_ms = wall + 5000;
-    lane_add(lane, 0, SPAN("contacts/1"), &late);
+    add_until("contacts/1", wall + 5000);
     cr_expect_eq(sent_and(COMMAND_BUSY, 429, 60000), 1);
     wall += 4999;
     cr_expect_eq(next().kind, LANE_WAIT);
@@ -381,9 +386,7 @@ Test(lane, holds_one_service_while_others_go_on)
 {
     open_lane(2);
     add(0, "contacts/1", COMMAND_NORMAL);
-    struct queued late = command("contacts/2");
-    late.not_after_ms = 1;
-    lane_add(lane, 0, SPAN("contacts/2"), &late);
+    add_until("contacts/2", 1);
     add(1, "contacts/1", COMMAND_NORMAL);
     lane_hold(lane, 0, now + 500);
     cr_assert_eq(sent(), 3);
@@ -402,9 +405,7 @@ Test(lane, forgets_what_waits_of_one_service)
 {
     open_lane(2);
     add(0, "contacts/1", COMMAND_NORMAL);
-    struct queued late = command("contacts/2");
-    late.not_after_ms = 1;
-    lane_add(lane, 0, SPAN("contacts/2"), &late);
+    add_until("contacts/2", 1);
     add(1, "contacts/1", COMMAND_NORMAL);
     cr_assert_eq(next().kind, LANE_FINISH);
     lane_forget(lane, 0);

@@ -38,6 +38,21 @@ tear_down(void)
 TestSuite(script, .init = set_up, .fini = tear_down, .timeout = 20);
 
 static void
+add_delivery(uint64_t sequence, int64_t received_us, const struct delivery *d)
+{
+    struct record record = {.sequence = sequence, .received_us = received_us};
+    struct buf stored;
+    struct entry e;
+
+    buf_init(&stored, 1000);
+    cr_assert(delivery_encode(&stored, d) == 0);
+    record.payload = buf_span(&stored);
+    entry_make(&maker, &record, &e);
+    script_add(script, &e, false);
+    buf_release(&stored);
+}
+
+static void
 add_at(uint64_t sequence, int64_t received_us, const char *stream,
        enum delivery_duplicates repeats, const char *body)
 {
@@ -46,16 +61,8 @@ add_at(uint64_t sequence, int64_t received_us, const char *stream,
                          .body = span_of(body),
                          .duplicates = repeats,
                          .include_raw = true};
-    struct record record = {.sequence = sequence, .received_us = received_us};
-    struct buf stored;
-    struct entry e;
 
-    buf_init(&stored, 1000);
-    cr_assert(delivery_encode(&stored, &d) == 0);
-    record.payload = buf_span(&stored);
-    entry_make(&maker, &record, &e);
-    script_add(script, &e, false);
-    buf_release(&stored);
+    add_delivery(sequence, received_us, &d);
 }
 
 static void
@@ -129,16 +136,8 @@ add_structured(uint64_t sequence, const char *stream, const char *body)
                          .body = span_of(body),
                          .query = SPAN("q"),
                          .structured = true};
-    struct record record = {.sequence = sequence, .received_us = 1};
-    struct buf stored;
-    struct entry e;
 
-    buf_init(&stored, 1000);
-    cr_assert(delivery_encode(&stored, &d) == 0);
-    record.payload = buf_span(&stored);
-    entry_make(&maker, &record, &e);
-    script_add(script, &e, false);
-    buf_release(&stored);
+    add_delivery(sequence, 1, &d);
 }
 
 // entry_field gives a field of entry i of {t}:s, valid until the next command.
