@@ -44,6 +44,13 @@ clock_boot_ms(void)
     return clock_boot_us() / 1000;
 }
 
+// clock_timespec is a time or a duration as system calls take it.
+static inline struct timespec
+clock_timespec(int64_t us)
+{
+    return (struct timespec){us / 1000000, (long)(us % 1000000) * 1000};
+}
+
 // clock_sleep_ms sleeps; a signal may end it early.
 void clock_sleep_ms(int64_t ms);
 

@@ -37,7 +37,7 @@ group_add(struct group *g, struct span payload, uint64_t sequence, int64_t now_u
 static int
 wait_for_room(struct journal *j, int64_t until_us)
 {
-    struct timespec at = {until_us / 1000000, (long)(until_us % 1000000) * 1000};
+    struct timespec at = clock_timespec(until_us);
 
     while (j->open->bytes.len >= GROUP_BYTES_MAX && !j->stopping)
         if (pthread_cond_clockwait(&j->taken, &j->lock, CLOCK_MONOTONIC, &at) ==
@@ -113,7 +113,7 @@ sleeper_wait(struct sleeper *s, int64_t until_us, struct err *err)
             return err_set(err, ERR_AGAIN, "journal: cannot be made durable");
         if (left <= 0)
             return err_set(err, ERR_AGAIN, "journal: not durable in time");
-        struct timespec wait = {left / 1000000, (long)(left % 1000000) * 1000};
+        struct timespec wait = clock_timespec(left);
         syscall(SYS_futex, (void *)(uintptr_t)s->turn, FUTEX_WAIT_PRIVATE, seen, &wait,
                 NULL, 0);
     }

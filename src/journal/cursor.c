@@ -381,8 +381,7 @@ void
 cursor_wait(struct cursor *c, int64_t wait_ms)
 {
     struct journal *j = c->journal;
-    int64_t until = clock_mono_us() + wait_ms * 1000;
-    struct timespec at = {until / 1000000, (long)(until % 1000000) * 1000};
+    struct timespec at = clock_timespec(clock_mono_us() + wait_ms * 1000);
 
     pthread_mutex_lock(&j->lock);
     while (!c->woken && !j->stopping && c->after >= j->durable)

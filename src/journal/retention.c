@@ -437,8 +437,7 @@ check_room(struct journal *j)
 static bool
 await_next_round(struct journal *j)
 {
-    int64_t until_us = clock_mono_us() + j->round_us;
-    struct timespec at = {until_us / 1000000, (long)(until_us % 1000000) * 1000};
+    struct timespec at = clock_timespec(clock_mono_us() + j->round_us);
 
     pthread_mutex_lock(&j->lock);
     if (!j->stopping)

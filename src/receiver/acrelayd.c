@@ -378,7 +378,7 @@ watchdog_period(const struct receiver *r)
     us /= 3;
     if (us > (uint64_t)r->source.step_ms * 1000)
         us = (uint64_t)r->source.step_ms * 1000;
-    return (struct timespec){(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
+    return clock_timespec((int64_t)us);
 }
 
 // Until a stop; the exit code.

@@ -178,8 +178,7 @@ leave_behind(struct feed *f)
 static void
 wait_for_room(struct feed *f)
 {
-    int64_t until_us = clock_mono_us() + RETRY_MS * 1000;
-    struct timespec at = {until_us / 1000000, (long)(until_us % 1000000) * 1000};
+    struct timespec at = clock_timespec(clock_mono_us() + RETRY_MS * 1000);
 
     (void)pthread_cond_clockwait(&f->room, &f->lock, CLOCK_MONOTONIC, &at);
 }
@@ -471,8 +470,7 @@ void
 feed_wait(struct feed_follower *w, int64_t wait_ms)
 {
     struct feed *f = w->feed;
-    int64_t until_us = clock_mono_us() + wait_ms * 1000;
-    struct timespec at = {until_us / 1000000, (long)(until_us % 1000000) * 1000};
+    struct timespec at = clock_timespec(clock_mono_us() + wait_ms * 1000);
 
     pthread_mutex_lock(&f->lock);
     w->sleeps = true;

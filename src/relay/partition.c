@@ -15,8 +15,7 @@ enum { IDLE_MS = 1000 };
 static void
 sleep_interruptible(struct partition *p, int64_t ms)
 {
-    int64_t until_us = clock_mono_us() + ms * 1000;
-    struct timespec at = {until_us / 1000000, (long)(until_us % 1000000) * 1000};
+    struct timespec at = clock_timespec(clock_mono_us() + ms * 1000);
 
     pthread_mutex_lock(&p->relay->lock);
     while (!p->relay->stopping && !p->next.config)

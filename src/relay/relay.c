@@ -270,8 +270,8 @@ have_attempted(const struct relay *r)
 static void
 wait_for_cursors(struct relay *r)
 {
-    int64_t until_us = clock_mono_us() + times_ms("first-cursor", FIRST_MS) * 1000;
-    struct timespec at = {until_us / 1000000, (long)(until_us % 1000000) * 1000};
+    struct timespec at =
+        clock_timespec(clock_mono_us() + times_ms("first-cursor", FIRST_MS) * 1000);
 
     pthread_mutex_lock(&r->lock);
     while (!have_attempted(r))
