@@ -94,6 +94,22 @@ print_cell(enum output_color color, struct span s, int width)
            output_color(OUTPUT_PLAIN));
 }
 
+static void
+print_label(bool given, const char *label)
+{
+    if (given)
+        printf("  %s%s%s", output_color(OUTPUT_WARNING), label,
+               output_color(OUTPUT_PLAIN));
+}
+
+// On a line of its own.
+static void
+print_below(struct span s)
+{
+    fputs("\n    ", stdout);
+    output_print(s, 0);
+}
+
 // Receipt in local hours would differ from machine to machine: UTC as in the stream.
 void
 cli_print_event(const struct redis_reply *fields, bool with_data)
@@ -102,14 +118,10 @@ cli_print_event(const struct redis_reply *fields, bool with_data)
     print_cell(OUTPUT_STRONG, cli_type(cli_field(fields, "ce_type")), 22);
     print_cell(OUTPUT_PLAIN, cli_field(fields, "ce_subject"), 14);
     output_print(cli_field(fields, "ce_source"), 80);
-    if (span_is(cli_field(fields, "ce_repeat"), "1"))
-        printf("  %srepeat%s", output_color(OUTPUT_WARNING), output_color(OUTPUT_PLAIN));
-    if (cli_field(fields, "ce_replay").len)
-        printf("  %sreplay%s", output_color(OUTPUT_WARNING), output_color(OUTPUT_PLAIN));
-    if (with_data) {
-        fputs("\n    ", stdout);
-        output_print(cli_field(fields, "data"), 0);
-    }
+    print_label(span_is(cli_field(fields, "ce_repeat"), "1"), "repeat");
+    print_label(cli_field(fields, "ce_replay").len > 0, "replay");
+    if (with_data)
+        print_below(cli_field(fields, "data"));
     putchar('\n');
 }
 
@@ -132,15 +144,10 @@ cli_print_result(struct span id, const struct redis_reply *fields, bool with_dat
     print_cell(OUTPUT_STRONG, type, 24);
     print_cell(OUTPUT_PLAIN, cli_field(fields, "ce_subject"), 14);
     output_print(cli_field(fields, "ce_id"), 80);
-    if (span_is(cli_field(fields, "repeat"), "1"))
-        printf("  %srepeat%s", output_color(OUTPUT_WARNING), output_color(OUTPUT_PLAIN));
-    if (cli_field(fields, "detail").len) {
-        fputs("\n    ", stdout);
-        output_print(cli_field(fields, "detail"), 0);
-    }
-    if (with_data && cli_field(fields, "data").len) {
-        fputs("\n    ", stdout);
-        output_print(cli_field(fields, "data"), 0);
-    }
+    print_label(span_is(cli_field(fields, "repeat"), "1"), "repeat");
+    if (cli_field(fields, "detail").len)
+        print_below(cli_field(fields, "detail"));
+    if (with_data && cli_field(fields, "data").len)
+        print_below(cli_field(fields, "data"));
     putchar('\n');
 }
