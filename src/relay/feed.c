@@ -25,7 +25,6 @@ enum {
 };
 
 struct feed {
-    struct journal *journal;
     const struct layout *layout;
     pthread_t thread;
     struct cursor *reader; // the thread's, as the next
@@ -269,7 +268,6 @@ feed_open(struct journal *j, const struct layout *l, const char *account, struct
     struct feed *f = memory_get(sizeof *f);
 
     memset(f, 0, sizeof *f);
-    f->journal = j;
     f->layout = l;
     pthread_mutex_init(&f->lock, NULL);
     pthread_cond_init(&f->room, NULL);

@@ -1,5 +1,5 @@
-// What the relay counts, and what its partitions have in common; and an entry once more, and the bytes of dead letters that are not in
-// Redis: what an operator's command does beside the thread.
+// What the relay counts, and what its partitions have in common; and what an operator's command does
+// beside the thread: an entry once more, and the bytes of dead letters that are not in Redis.
 #include "base/file.h"
 #include "relay/internal.h"
 
