@@ -292,7 +292,23 @@ report_dead(uint64_t dead)
     if (dead > 0 && log_limit_pass(&limit, dead, clock_mono_ms(), &held_back))
         log_warn("relay: deliveries that cannot be parsed became dead letters (%.0f "
                  "since the start); acrelay dead list shows them",
-                 metric_read(&relay_metrics[RELAY_DEAD_LETTERS]));
+                 metric_read(&relay_metrics[RELAY_DEAD_LETTERS]) -
+                     metric_read(&relay_metrics[RELAY_GAPS]));
+}
+
+// What consumers will never see, where nobody may have told it: Redis had it and lost it.
+static void
+report_gaps(const struct partition *p)
+{
+    static struct log_limit limit = LOG_LIMIT(RELAY_HOUR_MS);
+    uint64_t held_back, gaps = p->batch.gaps;
+
+    if (gaps > 0 && log_limit_pass(&limit, gaps, clock_mono_ms(), &held_back))
+        log_alarm(
+            "relay%s: records are missing: neither Redis nor the journal has them any "
+            "more (gaps since the start: %.0f); acrelay dead list --reason gap shows "
+            "which",
+            p->label, metric_read(&relay_metrics[RELAY_GAPS]));
 }
 
 static enum reply
@@ -302,7 +318,8 @@ batch_done(struct partition *p, const struct script_answer *a)
         return REPLY_UNKNOWN; // no answer that our script gives
     count_batch(p, a);
     if (!refused_is_next(p)) // which `passed` reports
-        report_dead(p->batch.dead);
+        report_dead(p->batch.dead - p->batch.gaps);
+    report_gaps(p);
     report_notice(p, a->notice);
     refused_passed(p);
     p->connection.heard_ms = clock_mono_ms();

@@ -255,3 +255,14 @@ def test_the_watchdog_hears_from_the_receiver_while_it_lives(tmp_path, make_rece
         pass
     assert b"STOPPING=1" in said
     assert receiver.process.wait(20) == 0
+
+
+def test_what_a_full_disk_removed_and_redis_lost_is_told_as_missing(small_disk, receiver, redis):
+    """Not as deliveries that cannot be parsed."""
+    assert post_and_ship(receiver, 160, "a") == {200}
+    redis.client.flushall()
+    assert receiver.post("type=subscribe&contact[id]=1") == 200
+    receiver.wait_shipped()
+    harness.wait_for("the alarm", lambda: "neither Redis nor the journal has them"
+                     in receiver.read_log())
+    assert "cannot be parsed" not in receiver.read_log()
