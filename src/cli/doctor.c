@@ -13,7 +13,7 @@
 #define ON_DISK "free room on the disk: see `disk`"
 
 enum { PROBE_MS = 5000, LOST_SHOWN = 5 };
-static const double LAG_S = 60; // compared with a metric
+static const double LAG_S = 60, UNCONFIRMED_S = 5; // compared with a metric
 
 // No metric is of both programs.
 static double
@@ -57,9 +57,11 @@ examine_journal(struct report *r)
                      : full          ? "start Redis: what is published makes room; or "
                                        "raise journal.max and restart the receiver"
                                      : "check the disk (dmesg)",
-                     "deliveries %s stored and are answered with 503: %s; room left "
-                     "for records: %s",
-                     a->code == 503 ? "cannot be" : "will soon not be", why, text);
+                     "deliveries %s: %s; room left for records: %s",
+                     a->code == 503 ? "cannot be stored and are answered with 503"
+                                    : "can be stored, but soon they will be answered "
+                                      "with 503",
+                     why, text);
     else
         report_ok(r, "journal", "deliveries are being stored; room left for records: %s",
                   text);
@@ -73,6 +75,7 @@ examine_relay(struct report *r)
     double waiting = metric(r, "acrelay_journal_unpublished_records");
     double age = metric(r, "acrelay_journal_oldest_unpublished_age_seconds");
     bool up = metric(r, "acrelay_redis_up") > 0;
+    bool confirms = r->cli->config->redis_confirm != CONFIG_CONFIRM_MEMORY;
     char text[32];
 
     text_duration(text, sizeof text, (int64_t)(age * 1000));
@@ -81,6 +84,14 @@ examine_relay(struct report *r)
                      "%s (%s); waiting in the journal: %.0f, the oldest for %s",
                      up ? "the relay has stopped" : "deliveries are not reaching Redis",
                      words[0] ? words : "no reason given", waiting, text);
+    else if (age > (waiting > 0 ? LAG_S : UNCONFIRMED_S) && (waiting == 0 || confirms))
+        report_warning(r, "relay",
+                       "check the replicas of Redis, or its append-only file, or change "
+                       "redis.confirm: see \"redis.confirm\" in OPERATING.md",
+                       "deliveries are published, but not confirmed as redis.confirm "
+                       "says: the journal keeps them; the oldest for %s, not yet "
+                       "published: %.0f",
+                       text, waiting);
     else if (age > LAG_S)
         report_warning(r, "relay",
                        "it will catch up unless Redis is too slow: check again",

@@ -69,7 +69,7 @@ static const struct {
     {"refused", "answered with 503 since start", COUNT, "acrelay_journal_refused_total"},
     {"entries", "entries confirmed by Redis", COUNT, "acrelay_relay_entries_total"},
     {"waiting", "waiting to be published", COUNT, "acrelay_journal_unpublished_records"},
-    {"waiting_seconds", "the oldest of them for", SECONDS,
+    {"waiting_seconds", "the oldest unconfirmed for", SECONDS,
      "acrelay_journal_oldest_unpublished_age_seconds"},
     {"dead_letters", "dead letters since start", COUNT, "acrelay_dead_letters_total"},
     {"journal_bytes", "journal on disk", BYTES, "acrelay_journal_bytes"},
