@@ -8,6 +8,8 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "journal/cursor.h"
+#include "relay/layout.h"
 #include "relay/script.h"
 
 #include <stdio.h>
@@ -379,7 +381,7 @@ report_dead(struct inspection *i)
     if (i->dead > 0)
         report_warning(i->report, "dead letters",
                        "check them with acrelay dead list, then dead replay or dead drop",
-                       "deliveries that could not be parsed, kept as dead letters: %lld",
+                       "dead letters (what could not be parsed, and gaps): %lld",
                        i->dead);
 }
 
@@ -434,6 +436,29 @@ report_all(struct inspection *i, size_t errors)
                   i->not_allowed);
 }
 
+// As the relay will meet it: without the layout of a journal that has records nothing is published.
+static void
+check_layout(struct report *r)
+{
+    const char *directory = r->cli->config->state_dir;
+    struct layout l;
+    char id[JOURNAL_ID_TEXT];
+    struct record record;
+    struct err err = {0};
+    struct cursor *cursor = cursor_open_reader(directory, 0, id, &err);
+
+    if (cursor && cursor_next(cursor, &record, &err) != CURSOR_END) {
+        int found = layout_read(&l, directory, id, &err);
+        if (found < 0 || (found == 0 && config_partitions(r->cli->config) > 1))
+            report_error(
+                r, EXIT_CODE_CONFIG, "partitions", "see \"Partitions\" in OPERATING.md",
+                "%s%s: nothing will be published, and deliveries wait in the journal",
+                found < 0 ? err.text : directory,
+                found < 0 ? "" : "/partitions is missing");
+    }
+    cursor_close(cursor);
+}
+
 // Whether all partitions, and {ac} where the worker's keys are, can be used.
 void
 check_redis(struct report *r)
@@ -443,6 +468,7 @@ check_redis(struct report *r)
     size_t errors = r->errors;
     char tag[CONFIG_TAG];
 
+    check_layout(r);
     check_redis_socket(r);
     check_hosts(r);
     r->redis_usable = true;

@@ -245,6 +245,31 @@ def test_nobody_is_alarmed_by_a_partition_that_is_new(redis, receivers):
                 if " warning " in line or " alarm " in line]
 
 
+def acrelay(receiver, *words):
+    done = subprocess.run([harness.BUILD / "acrelay", *words, "-c", receiver.config],
+                          capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_check_finds_a_layout_that_is_missing_or_damaged(redis, receivers):
+    receiver = receivers(redis.port, 2)
+    layout = receiver.directory / "state/partitions"
+    assert "partitions is" not in acrelay(receiver, "check")[1]
+    Poster(receiver).post(1)
+    receiver.wait_shipped()
+    assert acrelay(receiver, "check")[0] == 0
+    kept = layout.read_bytes()
+    for content, said in (None, "is missing"), (kept[:-1], "is damaged"):
+        layout.unlink()
+        if content:
+            layout.write_bytes(content)
+        code, text = acrelay(receiver, "check")
+        assert code == 78 and f"{layout} {said}" in text and "nothing will be published" in text
+        layout.write_bytes(kept)
+    assert acrelay(receiver, "check")[0] == 0
+    receiver.stop()
+
+
 def test_a_damaged_layout_publishes_nothing_and_receives_on(redis, receivers):
     receiver = receivers(redis.port, 4)
     poster = Poster(receiver)
@@ -299,7 +324,9 @@ def test_the_journal_keeps_what_no_replica_has(redis, replica, tmp_path, n):
     check(redis, poster, n)
     harness.wait_for("the count", lambda: receiver.metric("acrelay_relay_unconfirmed_total") > 0)
     assert "0 of 1 replicas have what was published" in receiver.read_log()
-    assert oldest_s(receiver) > 0
+    harness.wait_for("its age", lambda: oldest_s(receiver) > 6)
+    for command in "status", "doctor":
+        assert "not confirmed as redis.confirm says" in acrelay(receiver, command)[1]
     # A new connection that has written nothing yet is no confirmation of what was sent before.
     redis.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     before = receiver.metric("acrelay_relay_unconfirmed_total")
@@ -309,6 +336,7 @@ def test_the_journal_keeps_what_no_replica_has(redis, replica, tmp_path, n):
     replica.resume()
     harness.wait_for("the confirmation", lambda: oldest_s(receiver) == 0)
     assert "confirmed as redis.confirm says again" in receiver.read_log()
+    assert "not confirmed" not in acrelay(receiver, "status")[1]
     receiver.stop()
 
 
