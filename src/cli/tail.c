@@ -135,6 +135,19 @@ is_reader_gone(void)
     return poll(&out, 1, 0) == 1 && out.revents & POLLERR;
 }
 
+// Redis does not say which of its keys is of the wrong type. -1.
+static int
+name_key(const struct part *p, struct err *err)
+{
+    struct err said = *err;
+
+    if (!strstr(said.text, "WRONGTYPE"))
+        return -1;
+    snprintf(err->text, sizeof err->text, "%s: %.200s: rename or delete that key", p->key,
+             said.text);
+    return -1;
+}
+
 // 1 when entries came, 0 when none did in its time, -1.
 static int
 step(struct tail *t, struct part *p, const char *from, struct err *err)
@@ -142,7 +155,7 @@ step(struct tail *t, struct part *p, const char *from, struct err *err)
     const struct redis_reply *reply = cli_reply(read_next(t, p, from, err), err);
 
     if (!reply)
-        return -1;
+        return name_key(p, err);
     t->reads = p->reads = true;
     return take_entries(t, p, redis_reply_at(redis_reply_at(reply, 0), 1), err);
 }
@@ -155,7 +168,7 @@ find_end(struct part *p, struct err *err)
         cli_ask(p->redis, err, "XREVRANGE", p->key, "+", "-", "COUNT", "1");
 
     if (!reply)
-        return -1;
+        return name_key(p, err);
     struct span id = redis_value(redis_reply_at(redis_reply_at(reply, 0), 0)).text;
     p->anchored = id.len > 0;
     snprintf(p->last, sizeof p->last, "%.*s", id.len ? (int)id.len : 1,

@@ -259,7 +259,9 @@ commands_write_result(struct commands *c, struct commands_service *s,
     enum commands_reply result = commands_run(c, s, "finish", args, &reply);
 
     if (result == COMMANDS_OK) {
-        once_clear(&s->wrong_type);
+        if (once_clear(&s->wrong_type))
+            log_info("worker: commands: those of service %s are carried out again",
+                     s->config->name);
         metric_add(s->outcomes[outcome], 1);
         report_forgotten(c, redis_value(redis_reply_at(reply, 2)).text);
     }

@@ -1,6 +1,7 @@
 """Whatever dies, and wherever: each command entry that Redis kept has exactly one result, and what
 ActiveCampaign did is in order for each service and subject. A request may be made again, then
 together with all that came after it (a suffix), so that its effect is the same."""
+import subprocess
 import signal
 
 import pytest
@@ -187,9 +188,14 @@ def test_a_key_of_the_wrong_type_holds_its_service_alone(tmp_path, key, kind):
         harness.wait_for("its metric", lambda: scene.worker.metric(
             'acrelay_commands_held{service="shop"}') == 1)
         assert scene.worker.metric('acrelay_commands_held{service="crm"}') == 0
+        if key == "results:shop":
+            said = subprocess.run([harness.BUILD / "acrelay", "results", "--service", "shop", "-c",
+                                   scene.worker.config], capture_output=True, text=True)
+            assert said.returncode == 78 and "{ac}:results:shop: Redis says: WRONGTYPE" in said.stderr
         client.delete(f"{{ac}}:{key}")
         assert scene.result(scene.put(service="shop"), "shop")["outcome"] == "ok"
         assert scene.log().count("is a string") == 1
+        harness.wait_for("the end", lambda: "service shop are carried out again" in scene.log())
         if kind == "again":
             client.rename(f"{{ac}}:{key}", "aside")
             client.set(f"{{ac}}:{key}", "")
