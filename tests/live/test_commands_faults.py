@@ -1,8 +1,8 @@
 """Whatever dies, and wherever: each command entry that Redis kept has exactly one result, and what
 ActiveCampaign did is in order for each service and subject. A request may be made again, then
 together with all that came after it (a suffix), so that its effect is the same."""
-import subprocess
 import signal
+import subprocess
 
 import pytest
 
