@@ -41,8 +41,11 @@ TLS = None
 if os.environ.get("ACRELAY_REDIS_TLS"):
     _directory = pathlib.Path(tempfile.mkdtemp(prefix="acrelay-tls-"))
     atexit.register(shutil.rmtree, _directory, ignore_errors=True)
+    _directory.chmod(0o755)  # for receivers of other users
     TLS = Certificates(_directory)
-    TLS.pair = TLS.issue("server")
+    TLS.pair = TLS.issue(
+        "server", "DNS:localhost,DNS:only-ipv6,DNS:stack_redis,IP:127.0.0.1,IP:::1",
+        usage="serverAuth,clientAuth")  # nodes of a cluster are clients of each other
 TLS_PORTS = {}  # of each server's port or socket
 SECRET = b"a secret of at least thirty-two bytes"
 
@@ -164,12 +167,21 @@ class Redis:
             after = "(" + page[-1][0].decode()
 
 
+def redis_url(port, form="redis://127.0.0.1:{port}/0"):
+    """That of a server or proxy, which its plain port names."""
+    if TLS:
+        form = form.replace("redis://", "rediss://").replace("REDIS://", "REDISS://")
+    return form.format(port=TLS_PORTS.get(port, port))
+
+
+def url_settings(url):
+    tls = f"tls: {{ca_file: '{TLS.ca}'}}, " if url.lower().startswith("rediss:") else ""
+    return f"{{{tls}url: '{url}'}}"
+
+
 def redis_settings(at, more=""):
-    """Those of a port of this machine, or `at` as it is; with `more`. A server or proxy is named by
-    its plain port."""
-    tls = f"tls: {{ca_file: '{TLS.ca}'}}, " if TLS else ""
-    settings = at if isinstance(at, str) else (
-        f"{{{tls}url: 'redis{'s' * bool(TLS)}://127.0.0.1:{TLS_PORTS.get(at, at)}/0'}}")
+    """Those of a port of this machine, or `at` as it is; with `more`."""
+    settings = at if isinstance(at, str) else url_settings(redis_url(at))
     return settings[:-1] + more + "}"
 
 

@@ -470,7 +470,7 @@ def test_status_names_redis_and_says_each_thing_once(receiver, redis):
     assert receiver.post("type=subscribe") == 200
     harness.wait_for("the loss", lambda: "refused" in receiver.get("/readyz")[1])
     code, [status], _, _ = run(receiver.config, "status")
-    assert code == 69 and f"redis://127.0.0.1:{redis.port}/0" in status["redis"]
+    assert code == 69 and harness.redis_url(redis.port) in status["redis"]
     assert status["receiver"].count("in the journal") == 1
     _, findings = doctor(receiver.config, "--offline")
     [(_, text, _)] = told(findings, "relay")

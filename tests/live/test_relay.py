@@ -277,11 +277,11 @@ def test_a_redis_that_is_loading(place):
 @pytest.fixture
 def cluster():
     """Two nodes that know each other; no slot is served yet."""
-    settings = [("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
-                for _ in range(2)]
+    settings = [("--cluster-enabled", "yes", "--cluster-port", str(free_port()),
+                 *["--tls-cluster", "yes"] * bool(harness.TLS)) for _ in range(2)]
     with Redis(None, *settings[0]) as one, Redis(None, *settings[1]) as two:
-        one.client.execute_command("CLUSTER MEET", "127.0.0.1", str(two.port),
-                                   settings[1][3])
+        one.client.execute_command("CLUSTER MEET", "127.0.0.1",
+                                   harness.TLS_PORTS.get(two.port, two.port), settings[1][3])
         for node in (one, two):
             wait_for("both nodes", lambda: node.client.execute_command("CLUSTER INFO")
                      ["cluster_known_nodes"] == "2")

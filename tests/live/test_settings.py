@@ -54,7 +54,8 @@ def any_redis():
     ("REDIS://127.0.0.1:{port}", 0), ("redis://stack_redis:{port}/4", 4),
     ("redis://only-ipv6:{port}", 0), ("unix:{socket}", 0), ("unix://{socket}?db=3", 3),
     ("UNIX://{socket}", 0)])
-def test_a_redis_is_reached_as_its_url_says(tmp_path, any_redis, make_receiver, url, database):
+def test_a_redis_is_reached_as_its_url_says(tmp_path, any_redis, redis, make_receiver, url,
+                                            database):
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.1 localhost stack_redis\n::1 only-ipv6\n")
     (tmp_path / "with_hosts").write_text(
@@ -63,8 +64,8 @@ def test_a_redis_is_reached_as_its_url_says(tmp_path, any_redis, make_receiver, 
     receiver = make_receiver()
     receiver.kill()
     receiver.prefix = f"unshare --mount {tmp_path}/with_hosts"
-    old = receiver.config.read_text().split("{url: '")[1].split("'")[0]
-    change(receiver.config, old, url.format(port=any_redis.port, socket=any_redis.socket))
+    url = harness.redis_url(any_redis.port, url.replace("{socket}", str(any_redis.socket)))
+    change(receiver.config, harness.redis_settings(redis.port), harness.url_settings(url))
     receiver.start()
     any_redis.client.select(database)
     assert_publishes(receiver, any_redis.client)
@@ -148,11 +149,8 @@ def test_a_socket_of_redis_is_reached_by_its_group(foreign, any_redis):
     """As SupplementaryGroups= has it; what is said without is in test_doctor.py."""
     any_redis.directory.chmod(0o755)
     os.chown(any_redis.socket, 0, GROUP)
-    receiver = ForeignReceiver(foreign, any_redis.port)
+    receiver = ForeignReceiver(foreign, harness.url_settings(f"unix://{any_redis.socket}"))
     try:
-        receiver.kill()
-        change(receiver.config, f"redis://127.0.0.1:{any_redis.port}/0", f"unix://{any_redis.socket}")
-        receiver.start()
         assert_publishes(receiver, any_redis.client)
     finally:
         receiver.kill()
@@ -205,7 +203,8 @@ def test_everything_may_come_from_the_environment(tmp_path, guarded, sim, make_w
         for path in (receiver.config, worker.config):
             with_password(path, "env:REDIS_PASSWORD")
             change(path, "[hook-secret]", "['env:HOOK_SECRET']")
-            change(path, "redis://127.0.0.1", "redis://${REDIS_HOST}")
+            change(path, harness.redis_url(guarded.port),
+                   harness.redis_url(guarded.port, "redis://${{REDIS_HOST}}:{port}/0"))
         change(worker.config, f"'{sim.url}', api_token_file: api-token",
                '"${AC_URL}", api_token_file: "env:AC_TOKEN"')
         receiver.secret.unlink()

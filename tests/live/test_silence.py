@@ -19,7 +19,7 @@ def test_a_name_server_that_never_answers_holds_up_neither_start_nor_stop(
     receiver = make_receiver()
     receiver.stop()
     receiver.config.write_text(
-        re.sub("redis://[0-9.]+:", "redis://redis.example:", receiver.config.read_text()))
+        re.sub("(rediss?://)[0-9.]+:", r"\1redis.example:", receiver.config.read_text()))
     monkeypatch.setenv("LD_PRELOAD", str(harness.BUILD / "preload" / "no_resolver.so"))
     receiver.start()
     assert receiver.post("type=subscribe&contact[id]=1") == 200
