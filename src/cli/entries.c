@@ -31,7 +31,7 @@ cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw)
         if (span_is(field, "raw") && raw.len > 0)
             value = raw;
         if (span_is(field, "data") && is_json(value))
-            output_json("data", "%.*s", (int)value.len, value.at);
+            document_value(&output.document, "data", value);
         else if (!strpbrk(name, "\"\\"))
             output_text(name, value);
     }

@@ -91,7 +91,7 @@ void mask_text(struct buf *to, struct span s, bool reveals);
 void mask_value(struct buf *to, struct span key, struct span value, bool reveals);
 
 // answer_masked adds a value to an answer, masked by its name.
-void answer_masked(struct buf *to, const char *name, struct span value, bool reveals);
+void cli_add_masked(struct buf *to, const char *name, struct span value, bool reveals);
 
 // mask_object masks a JSON object; false, and nothing is added, when it is none.
 bool mask_object(struct buf *to, struct span object, bool reveals);
@@ -118,24 +118,5 @@ int inspect_find_key(const struct inspect *i, const char *key);
 bool inspect_is_entry(struct span id);
 
 bool inspect_is_plain(struct span s); // nothing in it is escaped
-
-// --- answers (inspect_answer.c) -----------------------------------------------------------------------
-
-// An answer is JSON built member by member, each followed by a comma, which the bracket that
-// closes takes back. `name` is NULL in an array.
-void answer_open(struct buf *to, const char *name, char bracket);
-void answer_close(struct buf *to, char bracket);
-
-// answer_end closes the object that is the answer, and gives all of it.
-struct span answer_end(struct buf *to);
-
-// answer_text adds bytes from outside, escaped; answer_word adds a text, null for NULL.
-// answer_time adds microseconds as RFC 3339, null for 0. answer_json adds a value as it
-// is.
-void answer_text(struct buf *to, const char *name, struct span value);
-void answer_word(struct buf *to, const char *name, const char *word);
-void answer_time(struct buf *to, const char *name, int64_t us);
-void answer_json(struct buf *to, const char *name, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -1,87 +1,8 @@
 #include "cli/inspect.h"
 
-#include "base/clock.h"
 #include "base/text.h"
-#include "event/json.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-
-static void
-add_name(struct buf *to, const char *name)
-{
-    if (name)
-        json_add_string(to, span_of(name), true, ':');
-}
-
-void
-answer_open(struct buf *to, const char *name, char bracket)
-{
-    add_name(to, name);
-    buf_add_byte(to, bracket);
-}
-
-void
-answer_close(struct buf *to, char bracket)
-{
-    if (to->len > 0 && to->at[to->len - 1] == ',')
-        to->len--;
-    buf_add_byte(to, bracket);
-    buf_add_byte(to, ',');
-}
-
-struct span
-answer_end(struct buf *to)
-{
-    answer_close(to, '}');
-    return span_make(to->at, --to->len);
-}
-
-void
-answer_json(struct buf *to, const char *name, const char *format, ...)
-{
-    char text[128];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    add_name(to, name);
-    buf_add_text(to, text);
-    buf_add_byte(to, ',');
-}
-
-void
-answer_text(struct buf *to, const char *name, struct span value)
-{
-    char *text = memory_get(4 * value.len + 4);
-    size_t len = text_escape(text, 4 * value.len + 4, value);
-
-    add_name(to, name);
-    json_add_string(to, span_make(text, len), false, ',');
-    free(text);
-}
-
-void
-answer_word(struct buf *to, const char *name, const char *word)
-{
-    if (word)
-        answer_text(to, name, span_of(word));
-    else
-        answer_json(to, name, "null");
-}
-
-void
-answer_time(struct buf *to, const char *name, int64_t us)
-{
-    char time[CLOCK_TEXT];
-
-    clock_format_us(time, us);
-    if (us)
-        answer_text(to, name, span_of(time));
-    else
-        answer_json(to, name, "null");
-}
 
 // --- what is asked ----------------------------------------------------------------------------
 

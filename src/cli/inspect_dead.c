@@ -16,16 +16,16 @@ add_letter(struct buf *to, const char *key, const struct redis_reply *entry)
     const struct redis_reply *fields = redis_reply_at(entry, 1);
     struct span id = redis_value(redis_reply_at(entry, 0)).text;
 
-    answer_open(to, NULL, '{');
-    answer_text(to, "key", span_of(key));
-    answer_text(to, "id", id);
-    answer_time(to, "time", strtoll(id.at, NULL, 10) * 1000);
-    answer_text(to, "received", span_to(cli_field(fields, "ce_recordedtime"), 40));
-    answer_text(to, "ce_id", span_to(cli_field(fields, "ce_id"), 128));
+    document_open(to, NULL, '{');
+    document_shown(to, "key", span_of(key));
+    document_shown(to, "id", id);
+    document_time(to, "time", strtoll(id.at, NULL, 10) * 1000);
+    document_shown(to, "received", span_to(cli_field(fields, "ce_recordedtime"), 40));
+    document_shown(to, "ce_id", span_to(cli_field(fields, "ce_id"), 128));
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        answer_masked(to, names[i], cli_field(fields, names[i]), false);
-    answer_json(to, "bytes", "%zu", cli_field(fields, "raw").len);
-    answer_close(to, '}');
+        cli_add_masked(to, names[i], cli_field(fields, names[i]), false);
+    document_json(to, "bytes", "%zu", cli_field(fields, "raw").len);
+    document_close(to, '{');
 }
 
 // Those of each stream one after the other, each from its newest.
@@ -57,11 +57,11 @@ dead_page(struct inspect *i, struct buf *to, struct err *err)
 {
     struct tags tags = i->tags;
 
-    answer_open(to, NULL, '{');
-    answer_open(to, "letters", '[');
+    document_open(to, NULL, '{');
+    document_open(to, "letters", '[');
     int result = add_letters(i, &tags, to, err);
-    answer_close(to, ']');
-    answer_end(to);
+    document_close(to, '[');
+    document_end(to);
     tags_close(&tags);
     return result < 0 ? 503 : 200;
 }

@@ -53,9 +53,9 @@ static void
 add_number(struct buf *to, const char *name, const struct redis_reply *reply)
 {
     if (reply && redis_value(reply).kind == REDIS_NUMBER)
-        answer_json(to, name, "%lld", (long long)redis_value(reply).number);
+        document_json(to, name, "%lld", (long long)redis_value(reply).number);
     else
-        answer_json(to, name, "null");
+        document_json(to, name, "null");
 }
 
 // --- head -------------------------------------------------------------------------------------
@@ -68,21 +68,21 @@ add_programs(struct cli *c, struct buf *to)
     admin_json_fetch(c);
     output_wait_end();
     (void)status_programs(c); // it says so
-    buf_add_text(to, "\"programs\":");
-    output_take(to);
-    buf_add_byte(to, ',');
+    document_end(&output.document);
+    document_value(to, "programs", buf_span(&output.document));
+    buf_clear(&output.document);
 }
 
 static void
 add_group(struct buf *to, const struct redis_reply *group)
 {
-    answer_open(to, NULL, '{');
-    answer_text(to, "name", cli_field(group, "name"));
-    answer_text(to, "last", cli_field(group, "last-delivered-id"));
+    document_open(to, NULL, '{');
+    document_shown(to, "name", cli_field(group, "name"));
+    document_shown(to, "last", cli_field(group, "last-delivered-id"));
     add_number(to, "consumers", redis_member(group, "consumers"));
     add_number(to, "pending", redis_member(group, "pending"));
     add_number(to, "lag", redis_member(group, "lag"));
-    answer_close(to, '}');
+    document_close(to, '{');
 }
 
 static void
@@ -90,15 +90,15 @@ add_stream(struct facts *f, struct buf *to, const struct inspect_key *key)
 {
     struct redis *r = connection(f, key);
 
-    answer_open(to, NULL, '{');
-    answer_text(to, "key", span_of(key->key));
-    answer_open(to, "groups", '[');
+    document_open(to, NULL, '{');
+    document_shown(to, "key", span_of(key->key));
+    document_open(to, "groups", '[');
     const struct redis_reply *groups =
         r ? cli_ask(r, &(struct err){0}, "XINFO", "GROUPS", key->key) : NULL;
     for (size_t i = 0; i < redis_value(groups).len; i++)
         add_group(to, redis_reply_at(groups, i));
-    answer_close(to, ']');
-    answer_close(to, '}');
+    document_close(to, '[');
+    document_close(to, '{');
 }
 
 static void
@@ -108,7 +108,7 @@ add_streams(struct facts *f, struct buf *to)
     int64_t dead = 0;
     bool known = true;
 
-    answer_open(to, "streams", '[');
+    document_open(to, "streams", '[');
     for (size_t k = 0; k < i->keys_len; k++) {
         const struct inspect_key *key = &i->keys[k];
         if (!key->is_dead) {
@@ -121,8 +121,8 @@ add_streams(struct facts *f, struct buf *to)
         known &= length != NULL;
         dead += redis_value(length).number;
     }
-    answer_close(to, ']');
-    answer_json(to, "dead", known ? "%lld" : "null", (long long)dead);
+    document_close(to, '[');
+    document_json(to, "dead", known ? "%lld" : "null", (long long)dead);
     add_number(to, "dead_commands", ask_name(f, "XLEN", "commands.dead"));
 }
 
@@ -132,10 +132,10 @@ add_journal(const struct inspect *i, struct buf *to)
     struct err err = {0};
     struct cursor *cursor = cursor_open_reader(i->config->state_dir, 0, NULL, &err);
 
-    answer_open(to, "journal", '{');
-    answer_json(to, "readable", cursor ? "true" : "false");
-    answer_text(to, "text", span_of(cursor ? i->config->state_dir : err.text));
-    answer_close(to, '}');
+    document_open(to, "journal", '{');
+    document_flag(to, "readable", cursor);
+    document_shown(to, "text", span_of(cursor ? i->config->state_dir : err.text));
+    document_close(to, '{');
     cursor_close(cursor);
 }
 
@@ -146,21 +146,22 @@ write_head(struct facts *f, struct buf *to)
     const struct config *c = i->config;
     struct err err = {0};
 
-    answer_open(to, NULL, '{');
-    answer_text(to, "account", span_of(c->account_name));
-    answer_text(to, "namespace", span_of(c->redis_namespace));
+    document_open(to, NULL, '{');
+    document_shown(to, "account", span_of(c->account_name));
+    document_shown(to, "namespace", span_of(c->redis_namespace));
     add_programs(i->cli, to);
     add_journal(i, to);
     add_streams(f, to);
     bool up = window_add_head(i->window, to, f->now_us / 1000000, &err);
-    answer_open(to, "redis", '{');
-    answer_json(to, "up", up && !f->away ? "true" : "false");
-    answer_text(to, "text",
-                span_of(f->away ? f->err.text
-                        : up    ? c->redis_url.text
-                                : err.text));
-    answer_close(to, '}');
-    answer_json(to, "commands", c->services_len ? "%lld" : "null", (long long)f->waiting);
+    document_open(to, "redis", '{');
+    document_flag(to, "up", up && !f->away);
+    document_shown(to, "text",
+                   span_of(f->away ? f->err.text
+                           : up    ? c->redis_url.text
+                                   : err.text));
+    document_close(to, '{');
+    document_json(to, "commands", c->services_len ? "%lld" : "null",
+                  (long long)f->waiting);
 }
 
 // --- hooks ------------------------------------------------------------------------------------
@@ -201,26 +202,26 @@ add_hook(const struct facts *f, struct buf *to, struct span name,
     int64_t last_us = facts->last_us;
     bool silent = strcmp(state->name, "silent") == 0;
 
-    answer_open(to, NULL, '{');
-    answer_masked(to, "name", name, false);
-    answer_masked(to, "label", span_of(hook ? hook->label : ""), false);
-    answer_json(to, "wanted", hook ? "true" : "false");
-    answer_text(to, "stream", span_of(hook ? hook->stream : ""));
-    answer_open(to, "events", '[');
+    document_open(to, NULL, '{');
+    cli_add_masked(to, "name", name, false);
+    cli_add_masked(to, "label", span_of(hook ? hook->label : ""), false);
+    document_flag(to, "wanted", hook);
+    document_shown(to, "stream", span_of(hook ? hook->stream : ""));
+    document_open(to, "events", '[');
     for (size_t i = 0; hook && i < hook->events.len; i++)
-        answer_text(to, NULL, span_of(hook->events.at[i]));
-    answer_close(to, ']');
-    answer_word(to, "state", state->name[0] ? state->name : NULL);
-    answer_time(to, "checked", state->checked_us);
-    answer_time(to, "repaired", state->repaired_us);
-    answer_time(to, "last_event", last_us);
-    answer_json(to, "last_event_seconds", last_us && f->now_us ? "%lld" : "null",
-                (long long)(f->now_us - last_us) / 1000000);
-    answer_json(to, "expect_every_seconds",
-                hook && hook->expect_every_us ? "%lld" : "null",
-                hook ? (long long)hook->expect_every_us / 1000000 : 0);
-    answer_json(to, "silent", silent ? "true" : "false");
-    answer_close(to, '}');
+        document_shown(to, NULL, span_of(hook->events.at[i]));
+    document_close(to, '[');
+    document_word(to, "state", state->name[0] ? state->name : NULL);
+    document_time(to, "checked", state->checked_us);
+    document_time(to, "repaired", state->repaired_us);
+    document_time(to, "last_event", last_us);
+    document_json(to, "last_event_seconds", last_us && f->now_us ? "%lld" : "null",
+                  (long long)(f->now_us - last_us) / 1000000);
+    document_json(to, "expect_every_seconds",
+                  hook && hook->expect_every_us ? "%lld" : "null",
+                  hook ? (long long)hook->expect_every_us / 1000000 : 0);
+    document_flag(to, "silent", silent);
+    document_close(to, '{');
 }
 
 // Those that left the file; their names are the worker's.
@@ -248,13 +249,13 @@ write_hooks(struct facts *f, struct buf *to)
     const struct redis_reply *all = ask_name(f, "HGETALL", "hooks");
     for (size_t i = 0; i < c->hooks_len; i++)
         state_read(&hooks[i].state, cli_field(all, c->hooks[i].name));
-    answer_open(to, NULL, '{');
-    answer_text(to, "why", span_of(all ? "" : f->err.text));
-    answer_open(to, "hooks", '[');
+    document_open(to, NULL, '{');
+    document_shown(to, "why", span_of(all ? "" : f->err.text));
+    document_open(to, "hooks", '[');
     for (size_t i = 0; i < c->hooks_len; i++)
         add_hook(f, to, span_of(c->hooks[i].name), &c->hooks[i], &hooks[i]);
     add_left(f, to, all);
-    answer_close(to, ']');
+    document_close(to, '[');
     free(hooks);
 }
 
@@ -269,24 +270,24 @@ add_results(struct facts *f, struct buf *to, const char *service)
     char key[SCRIPT_KEY];
 
     commands_key(key, f->inspect->config, "results", span_of(service));
-    answer_open(to, "results", '[');
+    document_open(to, "results", '[');
     const struct redis_reply *reply =
         r ? cli_ask(r, &f->err, "XREVRANGE", key, "+", "-", "COUNT", "20") : NULL;
     for (size_t i = 0; i < redis_value(reply).len; i++) {
         const struct redis_reply *entry = redis_reply_at(reply, i);
         const struct redis_reply *fields = redis_reply_at(entry, 1);
-        answer_open(to, NULL, '{');
+        document_open(to, NULL, '{');
         struct span id = redis_value(redis_reply_at(entry, 0)).text;
-        answer_text(to, "id", id);
-        answer_time(to, "time", strtoll(id.at, NULL, 10) * 1000);
-        answer_masked(to, "type", span_after_last(cli_field(fields, "ce_type"), '.'),
-                      false);
+        document_shown(to, "id", id);
+        document_time(to, "time", strtoll(id.at, NULL, 10) * 1000);
+        cli_add_masked(to, "type", span_after_last(cli_field(fields, "ce_type"), '.'),
+                       false);
         for (size_t n = 0; n < sizeof names / sizeof *names; n++)
-            answer_masked(to, names[n] + (n == 1 ? 3 : 0), cli_field(fields, names[n]),
-                          false);
-        answer_close(to, '}');
+            cli_add_masked(to, names[n] + (n == 1 ? 3 : 0), cli_field(fields, names[n]),
+                           false);
+        document_close(to, '{');
     }
-    answer_close(to, ']');
+    document_close(to, '[');
 }
 
 static int64_t
@@ -298,19 +299,19 @@ add_service(struct facts *f, struct buf *to, const struct config_service *servic
     bool known =
         r && commands_read(r, f->inspect->config, service->name, &state, &err) == 0;
 
-    answer_open(to, NULL, '{');
-    answer_text(to, "name", span_of(service->name));
-    answer_open(to, "allow", '[');
+    document_open(to, NULL, '{');
+    document_shown(to, "name", span_of(service->name));
+    document_open(to, "allow", '[');
     for (size_t i = 0; i < service->allow.len; i++)
-        answer_text(to, NULL, span_of(service->allow.at[i]));
-    answer_close(to, ']');
-    answer_json(to, "waiting", known ? "%lld" : "null", (long long)state.waiting);
-    answer_json(to, "oldest_seconds",
-                known && state.oldest_ms && f->now_us ? "%lld" : "null",
-                (long long)(f->now_us / 1000 - state.oldest_ms) / 1000);
-    answer_text(to, "error", span_of(known ? "" : err.text));
+        document_shown(to, NULL, span_of(service->allow.at[i]));
+    document_close(to, '[');
+    document_json(to, "waiting", known ? "%lld" : "null", (long long)state.waiting);
+    document_json(to, "oldest_seconds",
+                  known && state.oldest_ms && f->now_us ? "%lld" : "null",
+                  (long long)(f->now_us / 1000 - state.oldest_ms) / 1000);
+    document_shown(to, "error", span_of(known ? "" : err.text));
     add_results(f, to, service->name);
-    answer_close(to, '}');
+    document_close(to, '{');
     return state.waiting;
 }
 
@@ -320,11 +321,11 @@ write_commands(struct facts *f, struct buf *to)
     const struct config *c = f->inspect->config;
 
     f->waiting = 0;
-    answer_open(to, NULL, '{');
-    answer_open(to, "services", '[');
+    document_open(to, NULL, '{');
+    document_open(to, "services", '[');
     for (size_t i = 0; i < c->services_len; i++)
         f->waiting += add_service(f, to, &c->services[i]);
-    answer_close(to, ']');
+    document_close(to, '[');
 }
 
 // --- all of it --------------------------------------------------------------------------------
@@ -334,7 +335,7 @@ show(struct inspect *i, struct buf *shown, struct buf *fresh)
 {
     struct buf old;
 
-    answer_end(fresh);
+    document_end(fresh);
     pthread_mutex_lock(&i->lock);
     old = *shown;
     *shown = *fresh;

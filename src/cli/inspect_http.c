@@ -67,9 +67,9 @@ reply_error(struct http_request *r, int code, const char *text)
     struct buf body;
 
     buf_init(&body, 4096);
-    answer_open(&body, NULL, '{');
-    answer_text(&body, "error", span_of(text));
-    reply(r, code, "application/json", answer_end(&body));
+    document_shown(&body, "error", span_of(text));
+    document_end(&body);
+    reply(r, code, "application/json", buf_span(&body));
     buf_release(&body);
 }
 

@@ -263,13 +263,13 @@ mask_value(struct buf *to, struct span key, struct span value, bool reveals)
 }
 
 void
-answer_masked(struct buf *to, const char *name, struct span value, bool reveals)
+cli_add_masked(struct buf *to, const char *name, struct span value, bool reveals)
 {
     struct buf masked;
 
     buf_init(&masked, INSPECT_BYTES);
     mask_value(&masked, span_of(name), value, reveals);
-    answer_text(to, name, buf_span(&masked));
+    document_shown(to, name, buf_span(&masked));
     buf_release(&masked);
 }
 
@@ -417,10 +417,10 @@ mask_form(struct buf *to, struct buf *pairs, size_t max, struct span body, bool 
         buf_add_text(to, has_value ? "=" : "");
         mask_side(to, &value, right, &level, false, reveals);
         if (pairs && left.len + right.len > 0 && n++ < max) {
-            answer_open(pairs, NULL, '[');
-            answer_text(pairs, NULL, buf_span(&key));
-            answer_text(pairs, NULL, buf_span(&value));
-            answer_close(pairs, ']');
+            document_open(pairs, NULL, '[');
+            document_shown(pairs, NULL, buf_span(&key));
+            document_shown(pairs, NULL, buf_span(&value));
+            document_close(pairs, '[');
         }
         buf_release(&key);
         buf_release(&value);

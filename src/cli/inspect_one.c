@@ -229,36 +229,37 @@ add_raw(const struct one *o, struct buf *to)
     buf_init(&body, INSPECT_BYTES);
     buf_init(&pairs, INSPECT_BYTES);
     buf_init(&query, INSPECT_BYTES);
+    document_open(&pairs, NULL, '[');
     if (shown)
         mask_body(o, &body, &pairs, &len);
     mask_form(&query, NULL, 0, d->query, o->reveals);
-    answer_open(to, "raw", '{');
-    answer_word(to, "from", o->from);
-    answer_text(to, "why",
-                span_of(shown ? ""
-                        : o->from
-                            ? "larger than 256 KiB: acrelay journal dump --raw shows it"
-                            : o->journal_err.text));
-    answer_json(to, "bytes", o->from ? "%zu" : "null", d->body.len);
-    answer_masked(to, "content_type", d->type, o->reveals);
-    answer_masked(to, "encoding", d->encoding, o->reveals);
-    answer_text(to, "query", buf_span(&query));
+    document_open(to, "raw", '{');
+    document_word(to, "from", o->from);
+    document_shown(
+        to, "why",
+        span_of(shown     ? ""
+                : o->from ? "larger than 256 KiB: acrelay journal dump --raw shows it"
+                          : o->journal_err.text));
+    document_json(to, "bytes", o->from ? "%zu" : "null", d->body.len);
+    cli_add_masked(to, "content_type", d->type, o->reveals);
+    cli_add_masked(to, "encoding", d->encoding, o->reveals);
+    document_shown(to, "query", buf_span(&query));
     if (shown)
-        answer_text(to, "body", buf_span(&body));
+        document_shown(to, "body", buf_span(&body));
     else
-        answer_word(to, "body", NULL);
-    answer_json(to, "exact",
-                shown && span_equal(buf_span(&body), d->body) && inspect_is_plain(d->body)
-                    ? "true"
-                    : "false");
-    answer_close(to, '}');
-    answer_json(to, "form_pairs", "%zu", len);
+        document_word(to, "body", NULL);
+    document_json(to, "exact",
+                  shown && span_equal(buf_span(&body), d->body) &&
+                          inspect_is_plain(d->body)
+                      ? "true"
+                      : "false");
+    document_close(to, '{');
+    document_json(to, "form_pairs", "%zu", len);
     if (shown && is_form(d)) {
-        answer_open(to, "form", '[');
-        buf_add(to, buf_span(&pairs));
-        answer_close(to, ']');
+        document_close(&pairs, '[');
+        document_value(to, "form", buf_span(&pairs));
     } else {
-        answer_word(to, "form", NULL);
+        document_word(to, "form", NULL);
     }
     buf_release(&body);
     buf_release(&pairs);
@@ -275,18 +276,12 @@ add_event(const struct one *o, struct buf *to)
 
     buf_init(&event, INSPECT_BYTES);
     bool shown = data.len > 0 && !why[0] && mask_object(&event, data, o->reveals);
-    if (shown) {
-        buf_add_text(to, "\"event\":");
-        buf_add(to, buf_span(&event));
-        buf_add_byte(to, ',');
-    } else {
-        answer_word(to, "event", NULL);
-    }
-    answer_text(to, "event_why",
-                span_of(shown || why[0] ? why
-                        : is_dead(o)    ? "it could not become an event"
-                        : o->fields     ? "its data is not a JSON object"
-                                        : o->err.text));
+    document_value(to, "event", shown ? buf_span(&event) : SPAN("null"));
+    document_shown(to, "event_why",
+                   span_of(shown || why[0] ? why
+                           : is_dead(o)    ? "it could not become an event"
+                           : o->fields     ? "its data is not a JSON object"
+                                           : o->err.text));
     buf_release(&event);
 }
 
@@ -303,27 +298,27 @@ static void
 add_entry(const struct one *o, struct buf *to)
 {
     if (o->fields) {
-        answer_open(to, "entry", '{');
-        answer_text(to, "key", span_of(o->inspect->keys[o->key].key));
-        answer_text(to, "id", span_of(o->entry));
-        answer_open(to, "fields", '{');
+        document_open(to, "entry", '{');
+        document_shown(to, "key", span_of(o->inspect->keys[o->key].key));
+        document_shown(to, "id", span_of(o->entry));
+        document_open(to, "fields", '{');
         for (size_t i = 0; i + 1 < redis_value(o->fields).len; i += 2) {
             struct span name = redis_value(redis_reply_at(o->fields, i)).text;
             struct span value = redis_value(redis_reply_at(o->fields, i + 1)).text;
             char text[64];
             text_quote(text, sizeof text, name);
             if (is_id(name))
-                answer_text(to, text, span_to(value, 128));
+                document_shown(to, text, span_to(value, 128));
             else if (!span_is(name, "data") && !span_is(name, "raw") &&
                      !span_is(name, "query"))
-                answer_masked(to, text, value, o->reveals);
+                cli_add_masked(to, text, value, o->reveals);
         }
-        answer_close(to, '}');
-        answer_close(to, '}');
+        document_close(to, '{');
+        document_close(to, '{');
     } else {
-        answer_word(to, "entry", NULL);
+        document_word(to, "entry", NULL);
     }
-    answer_text(to, "entry_why", span_of(o->fields ? "" : o->err.text));
+    document_shown(to, "entry_why", span_of(o->fields ? "" : o->err.text));
 }
 
 // --- its journey ------------------------------------------------------------------------------
@@ -335,18 +330,18 @@ add_pending(struct buf *to, const struct redis_reply *pending)
     const struct redis_reply *row = redis_reply_at(pending, 0);
 
     if (!pending)
-        answer_word(to, NULL, NULL);
+        document_word(to, NULL, NULL);
     if (!pending)
         return;
-    answer_open(to, NULL, '{');
+    document_open(to, NULL, '{');
     if (row) {
-        answer_text(to, "consumer", redis_value(redis_reply_at(row, 1)).text);
-        answer_json(to, "idle_ms", "%lld",
-                    (long long)redis_value(redis_reply_at(row, 2)).number);
-        answer_json(to, "deliveries", "%lld",
-                    (long long)redis_value(redis_reply_at(row, 3)).number);
+        document_shown(to, "consumer", redis_value(redis_reply_at(row, 1)).text);
+        document_json(to, "idle_ms", "%lld",
+                      (long long)redis_value(redis_reply_at(row, 2)).number);
+        document_json(to, "deliveries", "%lld",
+                      (long long)redis_value(redis_reply_at(row, 3)).number);
     }
-    answer_close(to, '}');
+    document_close(to, '{');
 }
 
 // All are asked at once, since the next reply takes the place of the one with their names.
@@ -360,23 +355,23 @@ add_groups(struct one *o, struct buf *to)
     struct span entry = span_of(o->entry);
     size_t len = redis_value(all).len;
 
-    answer_open(to, "groups", '[');
+    document_open(to, "groups", '[');
     for (size_t i = 0; i < len; i++) {
         const struct redis_reply *group = redis_reply_at(all, i);
         struct span name = cli_field(group, "name");
-        answer_open(to, NULL, '{');
-        answer_text(to, "name", name);
-        answer_text(to, "last", cli_field(group, "last-delivered-id"));
-        answer_close(to, '}');
+        document_open(to, NULL, '{');
+        document_shown(to, "name", name);
+        document_shown(to, "last", cli_field(group, "last-delivered-id"));
+        document_close(to, '{');
         struct span args[] = {SPAN("XPENDING"), span_of(key->key), name, entry, entry,
                               SPAN("1")};
         (void)redis_send(r, args, 6, NULL, &o->err); // a failure is the reply's too
     }
-    answer_close(to, ']');
-    answer_open(to, "pending", '[');
+    document_close(to, '[');
+    document_open(to, "pending", '[');
     for (size_t i = 0; i < len; i++)
         add_pending(to, r->dead ? NULL : cli_reply(redis_receive(r, &o->err), &o->err));
-    answer_close(to, ']');
+    document_close(to, '[');
 }
 
 static void
@@ -386,20 +381,23 @@ add_journey(struct one *o, struct buf *to)
     int64_t recorded_us;
     bool recorded = clock_parse(&recorded_us, cli_field(o->fields, "ce_recordedtime"));
 
-    answer_open(to, "journey", '{');
-    answer_time(to, "received",
-                in_journal ? o->record.received_us
-                : recorded ? recorded_us
-                           : 0);
-    answer_word(to, "received_from", in_journal ? "journal" : recorded ? "entry" : NULL);
-    answer_json(to, "durable", in_journal || o->fields ? "true" : "null");
-    answer_time(to, "stream", o->fields ? strtoll(o->entry, NULL, 10) * 1000 : 0);
+    document_open(to, "journey", '{');
+    document_time(to, "received",
+                  in_journal ? o->record.received_us
+                  : recorded ? recorded_us
+                             : 0);
+    document_word(to, "received_from",
+                  in_journal ? "journal"
+                  : recorded ? "entry"
+                             : NULL);
+    document_json(to, "durable", in_journal || o->fields ? "true" : "null");
+    document_time(to, "stream", o->fields ? strtoll(o->entry, NULL, 10) * 1000 : 0);
     if (is_dead(o))
-        answer_text(to, "reason", cli_field(o->fields, "reason"));
+        document_shown(to, "reason", cli_field(o->fields, "reason"));
     else
-        answer_word(to, "reason", NULL);
+        document_word(to, "reason", NULL);
     add_groups(o, to);
-    answer_close(to, '}');
+    document_close(to, '{');
 }
 
 static int
@@ -410,18 +408,18 @@ write_one(struct one *o, struct buf *to, struct err *err)
         return 404;
     }
     use_entry_bytes(o);
-    answer_open(to, NULL, '{');
-    answer_text(to, "ce_id", span_of(o->ce_id));
-    answer_json(to, "sequence", "%llu", (unsigned long long)o->sequence);
-    answer_json(to, "masked", o->reveals ? "false" : "true");
-    answer_masked(to, "hook", o->delivery.hook, o->reveals);
-    answer_masked(to, "type", span_after_last(cli_field(o->fields, "ce_type"), '.'),
-                  o->reveals);
+    document_open(to, NULL, '{');
+    document_shown(to, "ce_id", span_of(o->ce_id));
+    document_json(to, "sequence", "%llu", (unsigned long long)o->sequence);
+    document_flag(to, "masked", !o->reveals);
+    cli_add_masked(to, "hook", o->delivery.hook, o->reveals);
+    cli_add_masked(to, "type", span_after_last(cli_field(o->fields, "ce_type"), '.'),
+                   o->reveals);
     add_raw(o, to);
     add_event(o, to);
     add_entry(o, to);
     add_journey(o, to);
-    answer_end(to);
+    document_end(to);
     return 200;
 }
 

@@ -309,15 +309,15 @@ window_start(struct inspect *i, struct err *err)
 static void
 add_row(const struct window *w, struct buf *to, uint64_t n, const struct row *row)
 {
-    answer_open(to, NULL, '{');
-    answer_json(to, "n", "%llu", (unsigned long long)n);
-    answer_text(to, "key", span_of(w->inspect->keys[row->key].key));
+    document_open(to, NULL, '{');
+    document_json(to, "n", "%llu", (unsigned long long)n);
+    document_shown(to, "key", span_of(w->inspect->keys[row->key].key));
     for (size_t i = 0; i < CELLS; i++)
-        answer_word(to, cell_names[i],
-                    i == REASON && !row->cells[i][0] ? NULL : row->cells[i]);
-    answer_json(to, "repeat", row->repeat ? "true" : "false");
-    answer_json(to, "replay", row->replay ? "true" : "false");
-    answer_close(to, '}');
+        document_word(to, cell_names[i],
+                      i == REASON && !row->cells[i][0] ? NULL : row->cells[i]);
+    document_flag(to, "repeat", row->repeat);
+    document_flag(to, "replay", row->replay);
+    document_close(to, '{');
 }
 
 static bool
@@ -340,15 +340,15 @@ window_list(struct inspect *i, const struct http_request *r, struct buf *to,
     if (!given || !text || (given[0] && !text_number(&after, span_of(given), UINT64_MAX)))
         return err_set(err, ERR_INPUT, "text is too long, or after is no number"), 400;
     pthread_mutex_lock(&w->lock);
-    answer_open(to, NULL, '{');
-    answer_json(to, "first", "%llu", (unsigned long long)w->first);
-    answer_json(to, "last", "%llu", (unsigned long long)w->next - 1);
-    answer_open(to, "rows", '[');
+    document_open(to, NULL, '{');
+    document_json(to, "first", "%llu", (unsigned long long)w->first);
+    document_json(to, "last", "%llu", (unsigned long long)w->next - 1);
+    document_open(to, "rows", '[');
     for (uint64_t n = w->next; n > w->first && n - 1 > after; n--)
         if (has_text(row_at(w, n - 1), text))
             add_row(w, to, n - 1, row_at(w, n - 1));
-    answer_close(to, ']');
-    answer_end(to);
+    document_close(to, '[');
+    document_end(to);
     pthread_mutex_unlock(&w->lock);
     return 200;
 }
@@ -359,16 +359,16 @@ window_add_head(struct window *w, struct buf *to, int64_t now_s, struct err *err
     pthread_mutex_lock(&w->lock);
     advance(w, now_s);
     int64_t until = w->newest_s;
-    answer_open(to, "rate", '{');
-    answer_json(to, "until", "%lld", (long long)until);
-    answer_open(to, "counts", '[');
+    document_open(to, "rate", '{');
+    document_json(to, "until", "%lld", (long long)until);
+    document_open(to, "counts", '[');
     for (int64_t s = until - SECONDS + 1; s <= until; s++)
         if (s < w->known_s || until == 0)
-            answer_json(to, NULL, "null");
+            document_json(to, NULL, "null");
         else
-            answer_json(to, NULL, "%u", w->counts[s % SECONDS]);
-    answer_close(to, ']');
-    answer_close(to, '}');
+            document_json(to, NULL, "%u", w->counts[s % SECONDS]);
+    document_close(to, '[');
+    document_close(to, '{');
     *err = w->err;
     pthread_mutex_unlock(&w->lock);
     return !err->text[0];

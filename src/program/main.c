@@ -125,7 +125,9 @@ program_start(struct options *o, const struct program *p, int argc, char **argv)
     log_start((enum log_form)i,
               options_has(o, "verbose") ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
     bool json = options_has(o, "json");
-    output = (struct output){p->name, json, has_color(json)};
+    output.program = p->name;
+    output.json = json;
+    output.color = has_color(json);
     return code;
 }
 

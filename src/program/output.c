@@ -1,6 +1,5 @@
 #include "program/output.h"
 
-#include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/text.h"
@@ -11,7 +10,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-struct output output;
+enum { DOCUMENT_MAX = 1 << 30 };
+
+struct output output = {.document.max = DOCUMENT_MAX};
 
 // --- lines for people -------------------------------------------------------------------
 
@@ -37,126 +38,18 @@ output_print(struct span s, size_t width)
 
 // --- JSON -------------------------------------------------------------------------------
 
-enum { DOCUMENT_MAX = 1 << 30 };
-
-static struct buf document = {.max = DOCUMENT_MAX};
-static bool is_ended, is_cut; // is_cut: one was larger than the ceiling
-
-// JSON has UTF-16 in its escapes.
-static void
-add_code(uint32_t code)
-{
-    if (code < 0x10000) {
-        buf_add_format(&document, "\\u%04x", (unsigned)code);
-        return;
-    }
-    code -= 0x10000;
-    buf_add_format(&document, "\\u%04x\\u%04x", (unsigned)(0xd800 + (code >> 10)),
-                   (unsigned)(0xdc00 + (code & 0x3ff)));
-}
-
-// Outside of strings JSON is ASCII, so what is not printable stands in one. A byte that is no
-// UTF-8 cannot be in JSON; it becomes U+FFFD.
-static void
-add_escaped(struct span s, bool is_string)
-{
-    while (s.len > 0) {
-        uint32_t code = 0xfffd;
-        size_t step = text_utf8(s, &code);
-        if (step == 0 || !text_is_printable(code))
-            add_code(code);
-        else if (is_string && (code == '"' || code == '\\'))
-            buf_add_format(&document, "\\%c", (char)code);
-        else
-            buf_add(&document, span_to(s, step));
-        s = span_from(s, step ? step : 1);
-    }
-}
-
-// Starts a document where there is none, and a member or an element of an array.
-static void
-add_name(const char *name, const char *suffix)
-{
-    if (is_ended)
-        buf_clear(&document);
-    is_ended = false;
-    if (document.len == 0)
-        buf_add_byte(&document, '{');
-    else if (!strchr("{[", document.at[document.len - 1]))
-        buf_add_byte(&document, ',');
-    if (name)
-        buf_add_format(&document, "\"%s%s\":", name, suffix);
-}
-
-void
-output_text(const char *name, struct span value)
-{
-    bool text = text_is_utf8(value);
-    size_t size = (value.len + 2) / 3 * 4 + 1; // of base64
-    char *to;
-
-    add_name(name, text ? "" : "_base64");
-    buf_add_byte(&document, '"');
-    if (text)
-        add_escaped(value, true);
-    else if ((to = buf_room(&document, size)))
-        document.len += text_base64(to, size, value.at, value.len, false);
-    buf_add_byte(&document, '"');
-}
-
-void
-output_json(const char *name, const char *format, ...)
-{
-    char *value;
-    va_list args;
-
-    va_start(args, format);
-    if (vasprintf(&value, format, args) < 0)
-        memory_none();
-    va_end(args);
-    add_name(name, "");
-    add_escaped(span_of(value), false);
-    free(value);
-}
-
-void
-output_open(const char *name, char bracket)
-{
-    add_name(name, "");
-    buf_add_byte(&document, bracket);
-}
-
-void
-output_close(char bracket)
-{
-    buf_add_byte(&document, bracket == '{' ? '}' : ']');
-}
-
-static void
-end_document(void)
-{
-    if (is_ended || document.len == 0) { // without a member
-        buf_clear(&document);
-        buf_add_byte(&document, '{');
-    }
-    buf_add_byte(&document, '}');
-    is_ended = true;
-    is_cut = is_cut || document.full;
-}
+static bool is_cut; // a document was larger than the ceiling
 
 void
 output_line(FILE *to)
 {
-    end_document();
-    buf_add_byte(&document, '\n');
-    fwrite(document.at, 1, document.len, to);
-}
+    struct buf *document = &output.document;
 
-void
-output_take(struct buf *to)
-{
-    end_document();
-    buf_add(to, buf_span(&document));
+    document_end(document);
+    buf_add_byte(document, '\n');
+    fwrite(document->at, 1, document->len, to);
+    is_cut |= document->full;
+    buf_clear(document);
 }
 
 // --- what is waited for -----------------------------------------------------------------
@@ -292,7 +185,7 @@ program_run(const struct options *o, void *context)
 
     if (code < 0)
         code = output_fail(&err);
-    buf_release(&document);
+    buf_release(&output.document);
     bool is_whole = fflush(stdout) == 0 && !ferror(stdout) && !is_cut;
     if (is_whole || (code != EXIT_CODE_OK && code != EXIT_CODE_CHANGES))
         return code;

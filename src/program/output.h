@@ -6,17 +6,16 @@
 #define ACRELAY_PROGRAM_OUTPUT_H
 
 #include "base/err.h"
-#include "base/span.h"
+#include "program/document.h"
 
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 
-// Set by program_start, read by everybody.
+// Set by program_start, read by everybody; the document is the one that is printed next.
 extern struct output {
     const char *program;
     bool json;
     bool color; // stdout is a terminal that wants it ($NO_COLOR, $TERM); never with JSON
+    struct buf document;
 } output;
 
 // output_color gives the escape sequence that starts a colour, or ends it (OUTPUT_PLAIN); ""
@@ -34,26 +33,15 @@ const char *output_color(enum output_color color);
 // output_print prints bytes from outside, escaped, cut at `width` columns (0: not cut).
 void output_print(struct span s, size_t width);
 
-// A document is an object, open from its first member on. Commas come by themselves; `name` is
-// NULL inside an array, and must be of our own words (or checked): it is not escaped. Whatever a
-// terminal would obey is written as \u escapes, which is the same JSON.
-//
-// output_text adds a string; one that is not UTF-8 becomes "<name>_base64" with its bytes in
-// base64 (RFC 4648 section 4). output_json adds a number, true, false, null, or a value that is
-// JSON already. output_open and output_close add an array or object inside, by '[' or '{'.
-void output_text(const char *name, struct span value);
+// The members of the document that is printed next (program/document.h).
+#define output_text(name, value) document_text(&output.document, name, value)
 #define output_number(name, value) output_json(name, "%llu", (unsigned long long)(value))
-void output_json(const char *name, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-void output_open(const char *name, char bracket);
-void output_close(char bracket);
+#define output_json(...) document_json(&output.document, __VA_ARGS__)
+#define output_open(name, bracket) document_open(&output.document, name, bracket)
+#define output_close(bracket) document_close(&output.document, bracket)
 
 // output_line closes the document and writes its line; the next member starts a new one.
 void output_line(FILE *to);
-
-// output_take closes the document and appends it to *to instead.
-struct buf;
-void output_take(struct buf *to);
 
 // output_wait says on stderr what is asked or waited for from here on, in place of what was
 // before: on a terminal in a line that is rewritten and wiped, else in one line after 1.5 s.
