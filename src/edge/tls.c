@@ -22,7 +22,6 @@ struct tls {
     SSL *ssl;
     BIO *in, *out; // the SSL's
     struct buf outgoing;
-    bool heard;    // anything from the server
     X509 *refused; // what did not count of the server's chain, or NULL; and why
     int why;
     char name[256];
@@ -285,6 +284,7 @@ tls_open(const struct tls_files *files, const char *host, struct err *err)
         goto close;
     }
     SSL_CTX_set_verify(t->context, SSL_VERIFY_PEER, note_refusal);
+    SSL_CTX_set_options(t->context, SSL_OP_NO_RENEGOTIATION);
     if (use_files(t->context, files, err) < 0)
         goto close;
     if (make(t, name))
@@ -322,15 +322,9 @@ tls_outgoing(struct tls *t)
     return buf_span(&t->outgoing);
 }
 
-// Every record begins with its type: 20 to 23.
 int
 tls_feed(struct tls *t, struct span received, struct err *err)
 {
-    bool is_tls = t->heard || (received.at[0] >= 20 && received.at[0] <= 23);
-
-    t->heard = true;
-    if (!is_tls)
-        return err_set(err, ERR_INPUT, TLS_NOT_SPOKEN);
     if (BIO_write(t->in, received.at, (int)received.len) != (int)received.len)
         return err_set(err, ERR_AGAIN, "TLS with %s failed: %s", t->name, last_words());
     return 0;

@@ -29,10 +29,7 @@ void tls_close(struct tls *t); // NULL is fine
 // tls_outgoing is what must be sent now, valid until the next call; it counts as sent.
 struct span tls_outgoing(struct tls *t);
 
-// tls_feed takes bytes that were received. -1 with ERR_INPUT: they are no TLS.
-#define TLS_NOT_SPOKEN                                                                   \
-    "the server does not speak TLS on this port: correct the port, or write redis:// "   \
-    "in the URL"
+// tls_feed takes bytes that were received.
 int tls_feed(struct tls *t, struct span received, struct err *err);
 
 // tls_handshake returns 1 when it is done, 0 when the server must say more, or -1 with ERR_INPUT: a

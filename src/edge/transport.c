@@ -18,6 +18,9 @@
 // Several records of TLS at a time; and what a server that does not speak TLS is asked.
 enum { WIRE_BYTES = 65536, READ_BYTES = 16384 };
 static const struct span PING = {"PING\r\n", 6};
+#define TLS_NOT_SPOKEN                                                                   \
+    "the server does not speak TLS on this port: correct the port, or write redis:// "   \
+    "in the URL"
 
 struct transport {
     int fd; // -1: none
@@ -79,6 +82,22 @@ receive(struct transport *t, void *to, size_t size, struct err *err)
     if (n == 0)
         return fail(err, ECONNRESET, "the server closed the connection");
     return errno == EAGAIN || errno == EINTR ? 0 : fail(err, errno, strerror(errno));
+}
+
+// Waits for bytes. The time is looked at each time, so that a server that never ends is not read for
+// ever.
+static int
+receive_until(struct transport *t, void *to, size_t size, int64_t until_ms,
+              struct err *err)
+{
+    int n;
+
+    do {
+        if (wait_for(t, POLLIN, until_ms, err) < 0)
+            return -1;
+        n = receive(t, to, size, err);
+    } while (n == 0);
+    return n;
 }
 
 static void
@@ -177,9 +196,8 @@ ask_first_byte(struct transport *t, struct span question, int64_t until_ms)
 
     close_socket(t); // the watch has only one
     if (connect_socket(&other, until_ms, NULL) == 0 &&
-        send_all(&other, question, until_ms, NULL) == 0 &&
-        wait_for(&other, POLLIN, until_ms, NULL) == 0)
-        heard = receive(&other, &byte, 1, NULL) == 1;
+        send_all(&other, question, until_ms, NULL) == 0)
+        heard = receive_until(&other, &byte, 1, until_ms, NULL) == 1;
     close_socket(&other);
     return heard ? byte : -1;
 }
@@ -207,18 +225,19 @@ speaks_redis(struct transport *t, int64_t until_ms)
 
 // --- TLS --------------------------------------------------------------------------------------
 
-// Takes what comes within that time.
+// Takes what comes within that time. Every record of TLS begins with its type: 20 to 23.
 static int
 feed_tls(struct transport *t, int64_t until_ms, struct err *err)
 {
     char bytes[READ_BYTES];
-    int n = receive(t, bytes, sizeof bytes, err);
+    int n = receive_until(t, bytes, sizeof bytes, until_ms, err);
 
-    if (n == 0 && wait_for(t, POLLIN, until_ms, err) < 0)
+    if (n < 0)
         return -1;
-    if (n <= 0)
-        return n;
+    bool is_tls = t->heard || (bytes[0] >= 20 && bytes[0] <= 23);
     t->heard = true;
+    if (!is_tls)
+        return err_set(err, ERR_INPUT, TLS_NOT_SPOKEN);
     return tls_feed(t->tls, span_make(bytes, (size_t)n), err);
 }
 
@@ -310,17 +329,6 @@ transport_write(struct transport *t, struct span bytes, int64_t until_ms, struct
 }
 
 static int
-read_plain(struct transport *t, void *to, size_t size, int64_t until_ms, struct err *err)
-{
-    int n;
-
-    while ((n = receive(t, to, size, err)) == 0)
-        if (wait_for(t, POLLIN, until_ms, err) < 0)
-            return -1;
-    return n;
-}
-
-static int
 read_tls(struct transport *t, void *to, size_t size, int64_t until_ms, struct err *err)
 {
     int n;
@@ -338,7 +346,7 @@ transport_read(struct transport *t, void *to, size_t size, int64_t until_ms,
                struct err *err)
 {
     return t->tls ? read_tls(t, to, size, until_ms, err)
-                  : read_plain(t, to, size, until_ms, err);
+                  : receive_until(t, to, size, until_ms, err);
 }
 
 // What TLS says by itself (a session ticket) is no goodbye, and is taken in.

@@ -365,6 +365,27 @@ def test_garbage_within_tls_and_a_cut_without_a_goodbye(ca, server_pair, start):
         assert "closed the connection" in acrelay(receiver.config, "check", code=69)
 
 
+def test_a_server_cannot_renegotiate(ca, server_pair, start):
+    port = harness.free_port()
+    server = subprocess.Popen(
+        ["openssl", "s_server", "-accept", str(port), "-tls1_2", "-cert", server_pair[0], "-key",
+         server_pair[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, bufsize=1)
+
+    def wait_line(text):
+        harness.wait_for(text, lambda: text in server.stdout.readline())
+
+    try:
+        wait_line("ACCEPT")
+        start(setting(port, ca.ca))
+        wait_line("Secure Renegotiation IS supported")
+        server.stdin.write("r\n")  # its command for it
+        wait_line("no renegotiation")
+    finally:
+        server.kill()
+        server.communicate()
+
+
 # --- a URL with a password --------------------------------------------------------------------------------
 
 def test_a_url_as_a_hosted_service_gives_it(ca, server_pair, start, tmp_path):

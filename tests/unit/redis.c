@@ -12,11 +12,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-// It gives its answers in turn, one to each piece that it receives, and then none.
+// It gives its answers in turn, one to each piece that it receives, and then none, or the last one
+// over and over.
 static struct {
     char path[REDIS_PATH];
     int listener;
     const char *answers[4];
+    bool endless;
     pthread_t thread;
 } server;
 
@@ -25,9 +27,14 @@ serve(void *unused)
 {
     char bytes[4096];
     int fd = accept(server.listener, NULL, NULL);
+    const char *answer = "";
 
-    for (size_t i = 0; server.answers[i] && recv(fd, bytes, sizeof bytes, 0) > 0; i++)
-        (void)!write(fd, server.answers[i], strlen(server.answers[i]));
+    for (size_t i = 0; server.answers[i] && recv(fd, bytes, sizeof bytes, 0) > 0; i++) {
+        answer = server.answers[i];
+        (void)!write(fd, answer, strlen(answer));
+    }
+    while (server.endless && write(fd, answer, strlen(answer)) > 0)
+        ;
     while (recv(fd, bytes, sizeof bytes, 0) > 0)
         ;
     close(fd);
@@ -95,5 +102,24 @@ Test(redis, a_connection_that_is_dead_counts_as_closed)
     cr_expect_null(redis_ask(r, &err, "PING", NULL));
     cr_expect_eq(err.error, ETIMEDOUT);
     cr_expect(redis_peer_closed(r));
+    stop(r);
+}
+
+// Each byte comes in time, and there is always one: the call as a whole has the deadline.
+Test(redis, an_answer_without_an_end_ends_with_its_call)
+{
+    static char line[4096];
+    struct err err = {0};
+
+    memset(line, '+', sizeof line - 1);
+    server.answers[0] = "+PONG\r\n";
+    server.answers[1] = line;
+    server.endless = true;
+    struct redis_options o = start();
+    struct redis *r = redis_open(&o, &err);
+    cr_assert_not_null(r, "%s", err.text);
+    r->command_ms = 200;
+    cr_expect_null(redis_ask(r, &err, "GET", "a", NULL));
+    cr_expect_eq(err.error, ETIMEDOUT, "%s", err.text);
     stop(r);
 }
