@@ -131,6 +131,9 @@ const struct redis_advice *cli_redis_advice(const char *text);
 void cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw);
 struct span cli_field(const struct redis_reply *fields, const char *name);
 
+// cli_add_masked adds a value to a document, masked by its name (mask_value).
+void cli_add_masked(struct buf *to, const char *name, struct span value, bool reveals);
+
 // cli_type is a ce_type without "com.activecampaign.".
 struct span cli_type(struct span type);
 

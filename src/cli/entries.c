@@ -2,23 +2,13 @@
 #include "base/text.h"
 #include "cli/cli.h"
 #include "event/json.h"
+#include "event/mask.h"
 
 #include <stdio.h>
 
 // --- fields -----------------------------------------------------------------------------
 
 // `data` is JSON by contract; what somebody else put there goes out as a string.
-static bool
-is_json(struct span s)
-{
-    struct buf unused;
-
-    buf_init(&unused, s.len + 1);
-    bool ok = json_compact(&unused, s) == NULL;
-    buf_release(&unused);
-    return ok;
-}
-
 void
 cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw)
 {
@@ -30,11 +20,22 @@ cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw)
         text_escape(name, sizeof name, field);
         if (span_is(field, "raw") && raw.len > 0)
             value = raw;
-        if (span_is(field, "data") && is_json(value))
+        if (span_is(field, "data") && json_is_object(value))
             document_value(&output.document, "data", value);
         else if (!strpbrk(name, "\"\\"))
             output_text(name, value);
     }
+}
+
+void
+cli_add_masked(struct buf *to, const char *name, struct span value, bool reveals)
+{
+    struct buf masked;
+
+    buf_init(&masked, sizeof MASK * (value.len + 1));
+    mask_value(&masked, span_of(name), value, reveals);
+    document_shown(to, name, buf_span(&masked));
+    buf_release(&masked);
 }
 
 static struct span
@@ -71,7 +72,7 @@ cli_field(const struct redis_reply *fields, const char *name)
     struct span event = inside ? find_field(fields, "data") : value;
 
     // What somebody else put there may be anything.
-    return inside && is_json(event) ? find_attribute(event, name + 3) : value;
+    return inside && json_is_object(event) ? find_attribute(event, name + 3) : value;
 }
 
 struct span

@@ -11,6 +11,7 @@
 
 #include "cli/cli.h"
 #include "edge/http.h"
+#include "event/mask.h"
 
 #include <pthread.h>
 
@@ -77,35 +78,7 @@ int dead_write(struct inspect *i, const struct http_request *r, struct buf *to,
 int one_page(struct inspect *i, const struct http_request *r, struct buf *to,
              struct err *err, bool reveals);
 
-// --- masking (inspect_mask_json.c) ------------------------------------------------------------------
-
-// What is masked: e-mail addresses and phone numbers wherever they stand, and what a key
-// says to be one, a postal or an internet address. `reveals` leaves only the tokens of
-// hooks masked, which nothing shows. All append bytes to *to, as they would be shown;
-// none fails but by its ceiling.
-#define MASK "\xe2\x80\xa2\xe2\x80\xa2\xe2\x80\xa2"
-
-void mask_text(struct buf *to, struct span s, bool reveals);
-
-// mask_value masks a value by its key ("contact[email]") and by itself.
-void mask_value(struct buf *to, struct span key, struct span value, bool reveals);
-
-// answer_masked adds a value to an answer, masked by its name.
-void cli_add_masked(struct buf *to, const char *name, struct span value, bool reveals);
-
-// mask_object masks a JSON object; false, and nothing is added, when it is none.
-bool mask_object(struct buf *to, struct span object, bool reveals);
-
-// mask_form masks a form body or a query, pair by pair; `pairs` (or NULL) is an answer
-// that gets the first `max` of them, decoded and masked. How many there are.
-size_t mask_form(struct buf *to, struct buf *pairs, size_t max, struct span body,
-                 bool reveals);
-
 // --- what is asked (inspect_answer.c) -------------------------------------------------------------
-
-// form_decode undoes %41 and + in place of blanks; how many bytes that are, never more
-// than before.
-size_t form_decode(char *to, struct span s);
 
 // inspect_parameter decodes a parameter of the query into to[size]; "" when it is not
 // there, NULL when it is longer, or holds a NUL.

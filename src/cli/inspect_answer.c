@@ -1,24 +1,11 @@
 #include "cli/inspect.h"
 
 #include "base/text.h"
+#include "event/form.h"
 
 #include <stdlib.h>
 
 // --- what is asked ----------------------------------------------------------------------------
-
-size_t
-form_decode(char *to, struct span s)
-{
-    size_t len = 0;
-
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.at[i] == '+' ? ' ' : s.at[i];
-        if (c == '%' && text_unhex(&c, 1, span_to(span_from(s, i + 1), 2)))
-            i += 2;
-        to[len++] = c;
-    }
-    return len;
-}
 
 const char *
 inspect_parameter(const struct http_request *r, const char *name, char *to, size_t size)
@@ -32,7 +19,7 @@ inspect_parameter(const struct http_request *r, const char *name, char *to, size
             continue;
         if (value.len >= size)
             return NULL;
-        size_t len = form_decode(to, value);
+        size_t len = form_decode(to, value).len;
         to[len] = '\0';
         return strlen(to) == len ? to : NULL;
     }

@@ -4,6 +4,9 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "event/event.h"
+#include "event/form.h"
+#include "event/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -195,27 +198,32 @@ use_entry_bytes(struct one *o)
         o->from = is_dead(o) ? "dead letter" : "stream";
 }
 
+// The pairs of a form, which stays one when it is masked.
+static size_t
+add_pairs(struct buf *pairs, struct span form)
+{
+    char *memory = memory_get(form.len + 1);
+    size_t n = 0;
+
+    while (form.len > 0) {
+        struct span value = span_cut(&form, '&'), name = span_cut(&value, '=');
+        if (name.len + value.len == 0 || n++ >= PAIRS_MAX)
+            continue;
+        document_open(pairs, NULL, '[');
+        document_shown(pairs, NULL, form_decode(memory, name));
+        document_shown(pairs, NULL, form_decode(memory, value));
+        document_close(pairs, '[');
+    }
+    free(memory);
+    return n;
+}
+
 static bool
 is_form(const struct delivery *d)
 {
-    struct span rest = d->type, media = span_trim(span_cut(&rest, ';'));
-    bool json = media.len >= 4 && span_is_nocase(span_from(media, media.len - 4), "json");
-    bool multipart = media.len >= 10 && span_is_nocase(span_to(media, 10), "multipart/");
+    enum event_body as = event_body_of(d);
 
-    return d->encoding.len == 0 && !json && !multipart;
-}
-
-// What is neither a form nor a JSON object can be masked only whole.
-static void
-mask_body(const struct one *o, struct buf *body, struct buf *pairs, size_t *len)
-{
-    const struct delivery *d = &o->delivery;
-    bool form = is_form(d);
-
-    if (form)
-        *len = mask_form(body, pairs, PAIRS_MAX, d->body, o->reveals);
-    else if (d->encoding.len > 0 || !mask_object(body, d->body, o->reveals))
-        o->reveals ? mask_text(body, d->body, true) : (void)buf_add(body, SPAN(MASK));
+    return as == EVENT_BODY_FORM || (as == EVENT_BODY_EITHER && !json_is_object(d->body));
 }
 
 static void
@@ -231,8 +239,10 @@ add_raw(const struct one *o, struct buf *to)
     buf_init(&query, INSPECT_BYTES);
     document_open(&pairs, NULL, '[');
     if (shown)
-        mask_body(o, &body, &pairs, &len);
-    mask_form(&query, NULL, 0, d->query, o->reveals);
+        mask_body(&body, d, o->reveals);
+    if (shown && is_form(d))
+        len = add_pairs(&pairs, buf_span(&body));
+    mask_form(&query, d->query, o->reveals);
     document_open(to, "raw", '{');
     document_word(to, "from", o->from);
     document_shown(

@@ -135,31 +135,6 @@ event_maker_close(struct event_maker *m)
     free(m);
 }
 
-// --- what kind of body ----------------------------------------------------------------------
-
-// The media type without parameters, e.g. "application/json".
-static struct span
-media_type(struct span type)
-{
-    return span_trim(span_to(type, span_find(type, ';')));
-}
-
-static bool
-is_json_type(struct span type)
-{
-    return span_is_nocase(type, "application/json") ||
-           span_is_nocase(type, "text/json") ||
-           (type.len > 5 && span_is_nocase(span_from(type, type.len - 5), "+json"));
-}
-
-static bool
-starts_with_brace(struct span body)
-{
-    while (body.len > 0 && memchr(" \t\r\n", body.at[0], 4))
-        body = span_from(body, 1);
-    return body.len > 0 && body.at[0] == '{';
-}
-
 // --- the envelope (R10) -----------------------------------------------------------------------
 
 // What stands in a type or an id: letters, digits, '_' and '-'; in a type '.' too.
@@ -372,39 +347,20 @@ make_from_form(struct event_maker *m, struct span body, struct event *e)
     return EVENT_OK;
 }
 
-// The codings of RFC 9110, section 8.4.1, and newer ones, that make of a body other
-// bytes. Any other word is no coding: senders put a charset there.
-static bool
-is_compressed(struct span encoding)
-{
-    static const char *const codings[] = {"gzip", "x-gzip",   "deflate",   "br",
-                                          "zstd", "compress", "x-compress"};
-
-    while (encoding.len > 0) {
-        struct span word = span_trim(span_cut(&encoding, ','));
-        for (size_t i = 0; i < sizeof codings / sizeof *codings; i++)
-            if (span_is_nocase(word, codings[i]))
-                return true;
-    }
-    return false;
-}
-
 static enum event_reason
 make_from_body(struct event_maker *m, const struct delivery *d, struct event *e)
 {
-    struct span media = media_type(d->type);
-    bool json = is_json_type(media);
+    enum event_body as = event_body_of(d);
 
-    if (is_compressed(d->encoding))
+    if (as == EVENT_BODY_ENCODED)
         return set_detail(e, EVENT_ENCODING, "the body is compressed (Content-Encoding)");
-    if (media.len >= 10 && span_is_nocase(span_to(media, 10), "multipart/"))
+    if (as == EVENT_BODY_MULTIPART)
         return set_detail(e, EVENT_MULTIPART, "the body is multipart");
     if (d->body.len == 0)
         return set_detail(e, EVENT_EMPTY, "the body is empty");
-    bool form = span_is_nocase(media, "application/x-www-form-urlencoded");
-    if (json || (!form && starts_with_brace(d->body))) {
+    if (as != EVENT_BODY_FORM) {
         enum event_reason reason = make_from_json(m, d->body, e);
-        if (json || reason != EVENT_JSON)
+        if (as == EVENT_BODY_JSON || reason != EVENT_JSON)
             return reason;
         e->detail = nothing;
         buf_clear(&m->data);

@@ -71,6 +71,16 @@ struct event {
     struct span detail; // for a dead letter: one sentence, else empty
 };
 
+// What a body is read as, by its types and its first byte (R8).
+enum event_body {
+    EVENT_BODY_FORM,
+    EVENT_BODY_JSON,
+    EVENT_BODY_EITHER, // JSON, and where it is none a form
+    EVENT_BODY_MULTIPART,
+    EVENT_BODY_ENCODED,
+};
+enum event_body event_body_of(const struct delivery *d);
+
 // An event_maker keeps the memory of event_make warm: it belongs to one thread.
 struct event_maker;
 struct event_maker *event_maker_open(void);

@@ -319,3 +319,17 @@ form_release(struct form *f)
     free(f->pairs);
     *f = (struct form){0};
 }
+
+struct span
+form_decode(char *to, struct span piece)
+{
+    const char *at = piece.at, *end = at + piece.len;
+    size_t len = 0;
+
+    while (at < end) {
+        unsigned char c = (unsigned char)(*at == '+' ? ' ' : *at);
+        at += c == '%' && read_escape(at, end, &c) ? 3 : 1;
+        to[len++] = (char)c;
+    }
+    return span_make(to, len);
+}

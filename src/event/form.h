@@ -63,6 +63,10 @@ enum form_result form_parse(struct form *f, struct span body, size_t pairs_max,
                             struct arena *arena);
 void form_release(struct form *f);
 
+// form_decode decodes one piece: %41, and + in place of blanks; whatever bytes that gives, and
+// never more than before. What is no escape stays.
+struct span form_decode(char *to, struct span piece);
+
 // --- tree ----------------------------------------------------------------------------------
 
 // A tree is the pairs of a form put where their keys say (R3 to R5): containers keep their

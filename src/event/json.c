@@ -263,6 +263,17 @@ json_compact(struct buf *to, struct span body)
     return p.error;
 }
 
+bool
+json_is_object(struct span s)
+{
+    struct buf compact;
+
+    buf_init(&compact, s.len);
+    bool ok = json_compact(&compact, s) == NULL;
+    buf_release(&compact);
+    return ok;
+}
+
 // --- reading a compact object -----------------------------------------------------------
 
 static size_t
@@ -272,6 +283,19 @@ string_end(struct span s, size_t at)
         if (s.at[at] == '\\')
             at++;
     return at + 1;
+}
+
+struct span
+json_token(struct span *rest)
+{
+    struct span s = *rest;
+    size_t len = s.at[0] == '"' ? string_end(s, 0) : 1;
+
+    if (s.at[0] != '"' && !strchr(JSON_SIGNS, s.at[0]))
+        while (len < s.len && !strchr(JSON_SIGNS, s.at[len]))
+            len++;
+    *rest = span_from(s, len);
+    return span_to(s, len);
 }
 
 // The length of the value at the start of s: up to the ',', '}' or ']' that ends it.
@@ -317,20 +341,54 @@ is_whole_number(struct span s)
     return s.len > sign && digits(s, sign) == s.len - sign;
 }
 
-// decode_escape reads the escape at the start of s and says how long it is.
+// decode_escape reads the escape at the start of s, a unit of UTF-16, and says how long it is.
 static size_t
-decode_escape(struct span s, char *to)
+decode_escape(struct span s, uint32_t *unit)
 {
     static const char names[] = "\"\\/bfnrt", means[] = "\"\\/\b\f\n\r\t";
-    unsigned char code[2];
+    unsigned char bytes[2];
 
     if (s.at[1] != 'u') {
-        *to = means[strchr(names, s.at[1]) - names];
+        *unit = (unsigned char)means[strchr(names, s.at[1]) - names];
         return 2;
     }
-    text_unhex(code, 2, span_make(s.at + 2, 4));
-    *to = code[0] == 0 && code[1] < 0x80 ? (char)code[1] : '\xff';
+    text_unhex(bytes, 2, span_make(s.at + 2, 4));
+    *unit = (uint32_t)bytes[0] << 8 | bytes[1];
     return 6;
+}
+
+// decode_code reads one escape, or two that are a surrogate pair.
+static size_t
+decode_code(struct span s, uint32_t *code)
+{
+    size_t len = decode_escape(s, code), more = 0;
+    uint32_t low = 0;
+
+    if (*code >> 11 != 0xd800 >> 11)
+        return len;
+    if (span_starts(span_from(s, len), SPAN("\\u")))
+        more = decode_escape(span_from(s, len), &low);
+    bool pair = *code >> 10 == 0xd800 >> 10 && low >> 10 == 0xdc00 >> 10;
+    *code = pair ? 0x10000 + ((*code & 0x3ff) << 10 | (low & 0x3ff)) : 0xfffd;
+    return pair ? len + more : len;
+}
+
+void
+json_unescape(struct buf *to, struct span string)
+{
+    struct span s = span_make(string.at + 1, string.len - 2);
+    char utf8[4];
+    uint32_t code;
+
+    for (;;) {
+        size_t plain = span_find(s, '\\');
+        buf_add(to, span_to(s, plain));
+        if (plain == s.len)
+            return;
+        s = span_from(s, plain);
+        s = span_from(s, decode_code(s, &code));
+        buf_add(to, span_make(utf8, (size_t)(text_put_utf8(utf8, code) - utf8)));
+    }
 }
 
 bool
@@ -343,11 +401,9 @@ json_text(struct span value, char *to, size_t size, struct span *text)
     if (!is_string && !is_whole_number(value))
         return false;
     while (s.len > 0 && len < size) {
-        bool escape = s.at[0] == '\\';
-        size_t step = escape ? decode_escape(s, &to[len]) : 1;
-        if (!escape)
-            to[len] = (unsigned char)s.at[0] < 0x80 ? s.at[0] : '\xff';
-        len++;
+        uint32_t unit = (unsigned char)s.at[0];
+        size_t step = unit == '\\' ? decode_escape(s, &unit) : 1;
+        to[len++] = unit < 0x80 ? (char)unit : '\xff';
         s = span_from(s, step);
     }
     *text = span_make(to, len);

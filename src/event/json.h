@@ -31,10 +31,22 @@ json_put_plain(char *to, struct span s, char after)
 // many members, not UTF-8, a \u0000.
 const char *json_compact(struct buf *to, struct span body);
 
+// json_is_object says whether json_compact takes it.
+bool json_is_object(struct span s);
+
+// json_token takes the next token off *rest, which at first is what json_compact takes: one of
+// JSON_SIGNS, a string with its quotes, a number or a word.
+#define JSON_SIGNS "{}[],: \t\r\n"
+struct span json_token(struct span *rest);
+
 // json_next takes the next member off *rest, which at first is a compact object: its name
 // with quotes, and its value. false after the last one. Nested objects are passed over as
 // a whole.
 bool json_next(struct span *rest, struct span *name, struct span *value);
+
+// json_unescape appends what a string (given with its quotes) means; half of a surrogate pair
+// is U+FFFD.
+void json_unescape(struct buf *to, struct span string);
 
 // json_text decodes a string (given with its quotes), or takes a whole number as written,
 // into to[size]; what is not ASCII becomes 0xff, a longer text is cut. false for any
