@@ -85,10 +85,21 @@ open_connection(struct partition *p)
     o.command_ms = poll_limit_ms(p); // for AUTH and SELECT
     o.key = script_key(key, p->script.namespace, SPAN("account")).at;
     p->redis = redis_find(&p->connection.find, &o, &err);
-    if (p->redis)
-        return REPLY_DONE;
-    return report_trouble(p, err.kind == ERR_INPUT ? REPLY_STOP : REPLY_UNKNOWN, "%s",
-                          err.text);
+    if (!p->redis)
+        return report_trouble(p, err.kind == ERR_INPUT ? REPLY_STOP : REPLY_UNKNOWN, "%s",
+                              err.text);
+    p->connection.opened_ms = clock_mono_ms();
+    relay_show_certificates(p);
+    return REPLY_DONE;
+}
+
+// The metrics show the certificates of a new connection: a day later it is opened again, so that they
+// show a certificate that was renewed.
+static bool
+is_outdated(const struct partition *p)
+{
+    return p->redis && p->settings.config->redis_url.tls &&
+           clock_mono_ms() - p->connection.opened_ms >= p->times.tls;
 }
 
 // --- what is read from Redis -------------------------------------------------------------------
@@ -448,6 +459,8 @@ poll_now(struct partition *p)
 enum reply
 connect_check(struct partition *p)
 {
+    if (is_outdated(p))
+        return REPLY_UNKNOWN;
     if (!p->placed || clock_mono_ms() - p->connection.polled_ms >= p->times.poll)
         return poll_now(p);
     limit_wait(p);

@@ -111,8 +111,8 @@ struct partition {
     struct relay_settings settings;
     struct {
         int64_t backoff_min, backoff_max, stop_wait, refused_wait, trim, poll, connect,
-            command,
-            deadline; // ms
+            command, deadline,
+            tls; // ms
     } times;
     char owner[SCRIPT_OWNER];
     struct journal *journal;
@@ -138,6 +138,7 @@ struct partition {
     struct {
         struct redis_find find;
         bool role_hidden;  // Redis does not let us ask for it
+        int64_t opened_ms; // when the connection was
         int64_t polled_ms; // when Redis was polled last, 0: it must be
         int64_t heard_ms;  // when it last answered a poll or a batch
         int64_t down_ms;   // since when nothing is published, 0: it is
@@ -196,6 +197,9 @@ void relay_publish(struct relay *r);
 
 // relay_show_worst sets the gauges that show the worst partition.
 void relay_show_worst(struct relay *r);
+
+// relay_show_certificates sets the gauges of when those of the partition's connection expire.
+void relay_show_certificates(const struct partition *p);
 
 // relay_letters gives the sequence before which the dead letters of all partitions are gone; 0: not
 // known.

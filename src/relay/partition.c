@@ -166,6 +166,7 @@ init_times(struct partition *p)
     p->times.deadline = times_ms("cursor-deadline", 3000);
     p->times.connect = times_ms("redis-connect", 2000);
     p->times.command = times_ms("redis-command", 8000);
+    p->times.tls = times_ms("tls-connection", 86400000);
     p->trim.clock.settle_us = times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000;
 }
 

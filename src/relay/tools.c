@@ -129,6 +129,36 @@ relay_show_worst(struct relay *r)
     metric_set(&relay_metrics[RELAY_CLOCK_STEP], step_s);
 }
 
+// Of a partition that comes to a server of its own too.
+static void
+show_certificate(const struct partition *p, const char *whose, int64_t ends)
+{
+    const char *label = p->relay->len > 1 ? "partition" : NULL; // NULL ends the labels
+    char tag[CONFIG_TAG];
+
+    layout_tag(p->settings.config->redis_namespace, p->tag, tag);
+    if (ends)
+        metric_set(metric_find(METRIC_GAUGE,
+                               "acrelay_redis_certificate_expiry_timestamp_seconds",
+                               "When a certificate of the TLS connection to Redis "
+                               "expires: the server's and its authorities', or ours.",
+                               "certificate", whose, label, tag, NULL),
+                   (double)ends);
+}
+
+void
+relay_show_certificates(const struct partition *p)
+{
+    const char *client = p->settings.config->redis_tls_cert_file;
+    struct tls_state state;
+
+    if (!redis_tls_state(p->redis, &state))
+        return;
+    show_certificate(p, "server", state.ends);
+    if (client)
+        show_certificate(p, "client", tls_file_ends(client));
+}
+
 void
 settings_release(struct relay_settings *s)
 {

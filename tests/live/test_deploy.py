@@ -199,8 +199,8 @@ def test_metrics_follow_prometheus_and_are_those_that_alerts_and_dashboard_read(
         assert done.returncode == 0 and done.stdout + done.stderr == "", done.stdout + done.stderr
     here = {line.split()[0].partition("{")[0] for page in metrics.values()
             for line in page.splitlines() if line and line[0] != "#"}
-    # it is there from its first time on
-    here.add("acrelay_api_throttles_total")
+    # they are there from their first time on, and with TLS
+    here |= {"acrelay_api_throttles_total", "acrelay_redis_certificate_expiry_timestamp_seconds"}
     shipped = harness.ROOT / "deploy" / "monitoring"
     rules = yaml.safe_load((shipped / "alerts.yml").read_text())["groups"][0]["rules"]
     read = set().union(*(names_in(rule["expr"]) for rule in rules))

@@ -152,6 +152,22 @@ def test_a_quiet_connection_stays_and_its_end_is_noticed(redis, ca, start):
     harness.wait_for("the end", lambda: receiver.metric("acrelay_redis_up") == 0, 2)
 
 
+def days_left(receiver, certificate):
+    name = f'acrelay_redis_certificate_expiry_timestamp_seconds{{certificate="{certificate}"}}'
+    return round((receiver.metric(name) - time.time()) / 86400)
+
+
+def test_the_certificates_ends_are_metrics_and_a_renewed_one_is_seen(ca, start, monkeypatch):
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "tls-connection=300")
+    certificate, key = ca.client("of-20-days", days=20)
+    with TlsRedis(ca, ca.issue("of-10-days", days=10), clients="yes") as redis:
+        receiver = start(setting(redis.tls_port, ca.ca, cert_file=certificate, key_file=key))
+        receiver.wait_shipped()
+        assert [days_left(receiver, which) for which in ("server", "client")] == [10, 20]
+        redis.serve(ca.issue("of-60-days", days=60))
+        harness.wait_for("the new one", lambda: days_left(receiver, "server") == 60)
+
+
 # --- what does not count ------------------------------------------------------------------------------
 
 def expired(ca):
