@@ -11,20 +11,19 @@ SERVICES = "[{name: crm, allow: [contacts, deals, dealStages]}, {name: shop, all
 
 class Commands:
     """Redis, the simulator and one worker; `settings` go into commands:. A second of the rates
-    takes `second` ms; times in answers are not shortened, those of switches are."""
+    takes `second` ms."""
 
     def __init__(self, directory, services=SERVICES, settings="rate: 5", worker="", rate=5,
                  times="", redis_options=(), lease=5000, second=200):
         self.directory = pathlib.Path(directory)
         self.redis = harness.Redis(None, *redis_options)
-        self.simulator = simulator.Simulator(
-            self.directory, "--time-factor", str(1000 // second))
+        self.simulator = simulator.Simulator(self.directory, second=second)
         self.simulator.switch(ids=1000)
         self.worker = simulator.Worker(
             self.directory, self.simulator, HOOKS, self.redis.port, rate, worker,
             extra=f"commands:\n  {settings}\n  services: {services}\n")
         self.times = (f"file-still=1000 worker_lag=300 lease={lease} api-backoff=50 "
-                      f"api-second={second} command-poll=20 " + times)
+                      "command-poll=20 " + times)
         self.processes = []
         self.sent = 0
 

@@ -43,8 +43,14 @@ def receiver(make_receiver):
 
 
 @pytest.fixture
-def sim(tmp_path):
-    simulator = Simulator(tmp_path)
+def second():
+    """What a second of the account's limit takes, in ms."""
+    return 200
+
+
+@pytest.fixture
+def sim(tmp_path, second):
+    simulator = Simulator(tmp_path, second=second)
     yield simulator
     simulator.stop()
 

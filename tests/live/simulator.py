@@ -12,13 +12,18 @@ SOURCES = ["admin", "api", "public", "system"]
 
 
 class Simulator:
-    def __init__(self, directory, *words, deliver_to=1):
+    """A second of its limit takes `second` ms, and the times of its switches are shorter by as much:
+    slow_ms, lag_ms, retry_after. Those of its answers are not."""
+
+    def __init__(self, directory, *words, deliver_to=1, second=1000):
+        self.second = second
         self.token = pathlib.Path(directory) / "api-token"
         self.token.write_text(TOKEN + "\n")
         self.token.chmod(0o600)
         self.process = subprocess.Popen(
             [harness.BUILD / "acsim", "--token-file", self.token, "--deliver-to",
-             str(deliver_to), *words], stdout=subprocess.PIPE, text=True)
+             str(deliver_to), "--time-factor",
+             str(1000 // second), *words], stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         assert "http://" in line, "acsim did not start"
         self.url = line.split()[-1]
@@ -109,11 +114,12 @@ class Simulator:
 
 
 class Worker:
-    """acrelay-worker with a configuration of its own."""
+    """acrelay-worker with a configuration of its own. Its seconds are those of the simulator."""
 
     def __init__(self, directory, simulator, hooks, redis_port=1, rate=5, worker="", extra="",
                  public_url="https://hooks.acme.example"):
         self.directory = pathlib.Path(directory)
+        self.second = simulator.second
         secret = self.directory / "hook-secret"
         if not secret.exists():
             secret.write_bytes(harness.SECRET + b"\n")
@@ -137,9 +143,15 @@ class Worker:
     def command(self, *words):
         return [harness.BUILD / "acrelay-worker", *words, "--config", self.config]
 
+    def environment(self, times=""):
+        """With times of ours: of two for one name the first counts."""
+        more = os.environ.get("ACRELAY_TEST_TIMES", "")
+        return {**os.environ,
+                "ACRELAY_TEST_TIMES": f"{times} {more} api-second={self.second}"}
+
     def ran(self, *words, code=0, seconds=240):
         done = subprocess.run(self.command(*words), capture_output=True, text=True,
-                              timeout=seconds)
+                              timeout=seconds, env=self.environment())
         if code is not None:
             assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
         return done
@@ -172,10 +184,9 @@ class Worker:
         """How many reloads ended so: "ok", "refused"."""
         return self.metric(f'acrelay_config_reloads_total{{result="{result}"}}')
 
-    def start(self, log, times="file-still=1000 worker_lag=300"):
-        environment = {**os.environ, "ACRELAY_TEST_TIMES": times}
+    def start(self, log, times="file-still=500 worker_lag=300"):
         with open(log, "ab") as out:
-            return subprocess.Popen(self.command("run"), stderr=out, env=environment)
+            return subprocess.Popen(self.command("run"), stderr=out, env=self.environment(times))
 
 
 def url(name, base="https://hooks.acme.example"):

@@ -26,6 +26,11 @@ BROKEN = (urllib.error.URLError, http.client.HTTPException, OSError)
 
 
 @pytest.fixture
+def second():
+    return 1000
+
+
+@pytest.fixture
 def sim(sim):
     sim.switch(limit=0)
     return sim

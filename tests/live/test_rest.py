@@ -71,7 +71,7 @@ def api():
 def worker(tmp_path, api):
     (tmp_path / "api-token").write_text(TOKEN + "\n")
     (tmp_path / "api-token").chmod(0o600)
-    place = types.SimpleNamespace(url=f"http://127.0.0.1:{api.server_port}")
+    place = types.SimpleNamespace(url=f"http://127.0.0.1:{api.server_port}", second=1000)
     return Worker(tmp_path, place, stanza("contacts"))
 
 

@@ -94,7 +94,7 @@ def test_a_status_is_not_sent_with_every_delivery(manager, make_receiver, monkey
 def test_the_worker_says_how_its_hooks_are_and_when_it_looks_again(
         manager, sim, make_worker, running, redis):
     worker = make_worker(hooks=stanza("contacts") + stanza("deals"), redis_port=redis.port,
-                         worker=", interval: 10s")
+                         worker=", interval: 1s")
     process = running(worker, times="status=100 round-again=200 api-backoff=10")
     good = f"leader; 2 of 2 hooks as the file says, 0 silent; next round: ({TIME}|now)"
     manager.wait_for(good)

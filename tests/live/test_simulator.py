@@ -8,6 +8,11 @@ from simulator import Simulator
 
 
 @pytest.fixture
+def second():
+    return 1000
+
+
+@pytest.fixture
 def sim(sim):
     sim.switch(limit=0)
     return sim

@@ -298,7 +298,7 @@ def test_random_faults_end_with_the_wanted_hooks():
 
 
 def test_run_heals_drift_and_takes_over_a_new_file(sim, make_worker, running, redis):
-    worker = make_worker(redis_port=redis.port, worker=", interval: 10s")
+    worker = make_worker(redis_port=redis.port, worker=", interval: 1s")
     process = running(worker)
     harness.wait_for("the hook", lambda: len(ours(sim)) == 1)
     sim.call(f"/sim/hooks/{ours(sim)[0]['id']}", {"events": ["sent"], "name": "drift"}, "PUT")
@@ -345,7 +345,7 @@ def test_a_refused_hook_is_told_once_while_nothing_changes(sim, make_worker, run
 
 def test_a_lost_time_of_the_last_event_is_no_silence(sim, make_worker, running, redis):
     worker = make_worker("  - {name: contacts, events: [subscribe], expect_every: 1d}\n",
-                         redis_port=redis.port, worker=", interval: 10s")
+                         redis_port=redis.port, worker=", interval: 1s")
     redis.client.hset("{ac}:last", "contacts", "2026-01-01T00:00:00.000000Z")
     running(worker)
     silent = 'acrelay_hook_silent{hook="contacts"}'
@@ -363,7 +363,7 @@ def test_a_lost_time_of_the_last_event_is_no_silence(sim, make_worker, running, 
 def test_a_hook_is_not_silent_any_more_without_expect_every(sim, make_worker, running, redis):
     worker = make_worker("  - {name: contacts, events: [subscribe], expect_every: 1d}\n"
                          "  - {name: deals, events: [deal_add], expect_every: 1d}\n",
-                         redis_port=redis.port, worker=", interval: 10s")
+                         redis_port=redis.port, worker=", interval: 1s")
     for name in ("contacts", "deals"):
         redis.client.hset("{ac}:last", name, "2026-01-01T00:00:00.000000Z")
     running(worker)
@@ -438,7 +438,7 @@ def test_run_goes_on_without_redis_and_says_so_once(sim, make_worker, running, r
 def test_silence_is_told_and_repaired_once(sim, make_receiver, make_worker, running, redis):
     receiver = make_receiver()
     hook = "  - {name: contacts, events: [subscribe], expect_every: 1s, repair: true}\n"
-    worker = make_worker(hook, redis_port=redis.port, worker=", interval: 10s",
+    worker = make_worker(hook, redis_port=redis.port, worker=", interval: 1s",
                          extra=f"receiver: {{admin: '127.0.0.1:{receiver.admin}',"
                                f" state_dir: '{receiver.directory}/state'}}\n")
     worker.run("apply")
@@ -483,8 +483,8 @@ def writers(sim):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_one_worker_writes_at_a_time(sim, tmp_path, redis, running, how):
     """At a fifth of the lease; at its length with ACRELAY_FULL=1."""
-    lease, rate = (15, 1.5) if harness.FULL else (3, 5)
-    count = int(4 + lease * rate * (3 if how == signal.SIGSTOP else 1))
+    lease, writes = (15, 1.5) if harness.FULL else (3, 5)  # s; a second
+    count = int(4 + lease * writes * (3 if how == signal.SIGSTOP else 1))
     sim.switch(limit=0)
     hooks = "".join(stanza(f"hook-{i}") for i in range(count))
     workers = []
@@ -493,8 +493,9 @@ def test_one_worker_writes_at_a_time(sim, tmp_path, redis, running, how):
         sim_token = tmp_path / name / "api-token"
         sim_token.write_text(sim.token.read_text())
         sim_token.chmod(0o600)
-        workers.append(Worker(tmp_path / name, sim, hooks, redis_port=redis.port, rate=rate,
-                              worker=", leader: redis, interval: 10s"))
+        workers.append(Worker(tmp_path / name, sim, hooks, redis_port=redis.port,
+                              rate=writes * sim.second / 1000,
+                              worker=", leader: redis, interval: 1s"))
     text = workers[1].config.read_text()
     workers[1].config.write_text(text.replace("http://127.0.0.1:", "http://localhost:"))
     times = f"file-still=1000 lease={lease * 1000}"

@@ -15,10 +15,8 @@ from test_worker import RECREATED, ours
 
 
 @pytest.fixture(autouse=True)
-def times(monkeypatch, sim):
-    """A tenth of a second counts as a second of the rate, which is not what is tested here."""
-    sim.switch(limit=0)
-    monkeypatch.setenv("ACRELAY_TEST_TIMES", "api-second=100 round-again=200 "
+def times(monkeypatch):
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "round-again=200 "
                        "worker_lag=300 worker_gone=2000 worker_unclear=2500")
 
 
@@ -101,7 +99,7 @@ def test_run_does_not_write_again_and_is_ready(sim, make_worker, running, redis)
                          redis_port=redis.port, worker=", interval: 1s")
     process = running(worker)
     harness.wait_for("the hook", lambda: ours(sim))
-    rounds(sim, 3)
+    rounds(sim, 2)
     assert len(writes(sim)) == 1
     assert ready(worker) and state(redis)["state"] == "registered"
     log = worker.directory / "worker.log"
@@ -109,12 +107,12 @@ def test_run_does_not_write_again_and_is_ready(sim, make_worker, running, redis)
     process.send_signal(signal.SIGTERM)
     process.wait()
     running(worker)  # it is known over a restart
-    rounds(sim, 3)
+    rounds(sim, 2)
     assert len(writes(sim)) == 1 and log.read_text().count("events [subscribe]") == 1
     # The hook changes: it is written again, once. So does the file.
     sim.call(f"/sim/hooks/{ours(sim)[0]['id']}", {"events": ["open"]}, "PUT")
     harness.wait_for("healing", lambda: ours(sim)[0]["events"] == ["subscribe"])
-    rounds(sim, 3)
+    rounds(sim, 2)
     assert len(writes(sim)) == 2
     worker.config.write_text(worker.config.read_text().replace("sms_reply", "sms_sent, sent"))
     harness.wait_for("the new file", lambda: "sent" in ours(sim)[0]["events"], 60)
@@ -155,7 +153,7 @@ def test_a_hook_that_is_stored_in_other_words_can_be_recreated(sim, make_worker,
 
 @pytest.mark.parametrize("get_too", [0, 1])
 def test_a_list_that_is_late_makes_no_twins(sim, make_worker, redis, get_too):
-    sim.switch(lag_ms=600 if get_too else 2000, lag_get=get_too)
+    sim.switch(lag_ms=3000 if get_too else 10000, lag_get=get_too)  # 0.6 s, 2 s
     worker = make_worker(stanza("a") + stanza("b"), redis_port=redis.port)
     assert worker.apply() == (2, 0, 0)
     worker.config.write_text(worker.config.read_text().replace("[subscribe]", "[sent]"))
@@ -169,7 +167,7 @@ def test_a_list_that_is_late_makes_no_twins(sim, make_worker, redis, get_too):
 def test_what_no_list_shows_is_not_created_a_second_time(sim, make_worker, redis, monkeypatch):
     """Not by the next apply either, nor by one after a restart of everything."""
     sim.switch(lag_ms=10 ** 9, lag_get=1)
-    monkeypatch.setenv("ACRELAY_TEST_TIMES", "api-second=100 worker_lag=100 worker_gone=600000")
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "worker_lag=100 worker_gone=600000")
     worker = make_worker(redis_port=redis.port)
     for _ in range(3):
         assert worker.apply(code=2) == (0, 0, 0)
@@ -182,8 +180,8 @@ def test_a_creation_whose_answer_names_no_id_is_not_repeated(sim, make_worker):
     assert len(writes(sim)) == 1
 
 
-@pytest.mark.parametrize("switches", [{"cut_after": 1, "lag_ms": 1200},
-                                      {"cut_after": 1, "lag_ms": 1200, "lag_get": 1}])
+@pytest.mark.parametrize("switches", [{"cut_after": 1, "lag_ms": 6000},
+                                      {"cut_after": 1, "lag_ms": 6000, "lag_get": 1}])
 def test_an_unclear_creation_is_awaited_before_it_is_repeated(sim, make_worker, switches):
     worker = make_worker()
     sim.switch(**switches)
@@ -192,7 +190,7 @@ def test_an_unclear_creation_is_awaited_before_it_is_repeated(sim, make_worker, 
 
 
 def test_an_unclear_creation_is_known_to_the_next_process(sim, make_worker, redis, monkeypatch):
-    monkeypatch.setenv("ACRELAY_TEST_TIMES", "api-second=100 worker_lag=10 worker_unclear=600000")
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "worker_lag=10 worker_unclear=600000")
     sim.switch(cut_after=1, lag_ms=10 ** 9)
     worker = make_worker(redis_port=redis.port)
     for _ in range(2):
@@ -331,8 +329,10 @@ class Accepts(http.server.BaseHTTPRequestHandler):
     """Accepts a POST and then answers nothing any more."""
 
     def do_GET(self):
-        while self.server.posted:
-            time.sleep(0.1)
+        if self.server.posted:
+            self.server.asked.set()
+            self.server.over.wait()
+            return
         text = json.dumps({"webhooks": [], "meta": {"total": "0"}}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(text)))
@@ -356,16 +356,17 @@ class Accepts(http.server.BaseHTTPRequestHandler):
 def test_a_stop_before_the_list_says_no_success(tmp_path, sim, command):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Accepts)
     server.daemon_threads, server.posted = True, 0
+    server.asked, server.over = threading.Event(), threading.Event()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sim.url = f"http://127.0.0.1:{server.server_port}"
     worker = Worker(tmp_path, sim, stanza("contacts"))
     log = tmp_path / "stopped.log"
     with open(log, "wb") as out:
         process = subprocess.Popen(worker.command(command), stdout=out, stderr=out)
-    harness.wait_for("the post", lambda: server.posted == 1)
-    time.sleep(0.05)
+    assert server.asked.wait(30), "for the list after it"
     process.send_signal(signal.SIGTERM)
     process.wait(20)
-    server.posted = 0
+    server.over.set()
     server.shutdown()
+    assert process.returncode == (0 if command == "run" else -signal.SIGTERM)
     assert not re.search(r"\b1 (hooks? )?created", log.read_text())

@@ -10,7 +10,6 @@ Usage: worker_faults.py [--seeds N] [--first SEED] [--parallel N]
 import argparse
 import collections
 import concurrent.futures
-import os
 import pathlib
 import random
 import subprocess
@@ -22,7 +21,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import harness  # noqa: E402
 from simulator import Simulator, Worker, as_set, stanza, url, wanted  # noqa: E402
 
-ENVIRONMENT = {**os.environ, "ACRELAY_TEST_TIMES": "worker_lag=200 worker_gone=1000 worker_unclear=300"}
+SECOND = 50  # ms, that a second of the account's limit takes; times of switches go with it
+TIMES = ("worker_lag=200 worker_gone=1000 worker_unclear=300 api-backoff=50 "
+         "api-timeout=1000")
 NAMES = [f"hook-{i}" for i in range(5)]
 
 
@@ -53,8 +54,8 @@ def stored(hook, switches):
 
 def apply_once(worker, rng):
     process = subprocess.Popen(worker.command("apply"), stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, env=ENVIRONMENT)
-    kill_after = rng.uniform(0.02, 1.5) if rng.random() < 0.5 else 120
+                               stderr=subprocess.DEVNULL, env=worker.environment(TIMES))
+    kill_after = rng.uniform(0.02, 0.5) if rng.random() < 0.5 else 120
     try:
         return process.wait(kill_after), 0
     except subprocess.TimeoutExpired:
@@ -63,7 +64,7 @@ def apply_once(worker, rng):
 
 
 def worsen(sim, rng, seed):
-    sim.switch(seed=seed, slow_ms=20 * 11000,  # the worker waits 10 s
+    sim.switch(seed=seed, slow_ms=20 * 1100,  # the worker waits 1 s
                chaos=rng.choice([50, 150, 300]), put_partial=seed % 2, shuffle=seed % 3 == 0,
                repeat=seed % 4, total_number=seed % 5 == 0, no_total=seed % 7 == 0,
                lag_ms=20 * rng.choice([0, 0, 100, 1000, 3000]), lag_get=seed % 6 == 0,
@@ -109,7 +110,7 @@ def judge(sim, worker, before, switches):
 
 def worker_code(worker):
     done = subprocess.run(worker.command("apply"), capture_output=True, text=True,
-                          env=ENVIRONMENT)
+                          env=worker.environment(TIMES))
     if done.returncode != 0:
         print(f"apply ends with {done.returncode}: {done.stdout}{done.stderr}", flush=True)
     return done.returncode
@@ -120,7 +121,7 @@ def one(seed):
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="acrelay-faults-") as directory:
         redis = harness.Redis(pathlib.Path(directory)) if seed % 2 else None
-        sim = Simulator(directory, "--time-factor", "20")
+        sim = Simulator(directory, second=SECOND)
         try:
             before = prepare(sim, rng)
             worker = Worker(directory, sim, "".join(
