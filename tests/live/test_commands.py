@@ -162,7 +162,8 @@ def test_when_everything_fails_the_lane_stops_and_loses_nothing(tmp_path):
         entries = [lane.put(f"contacts/{n}") for n in range(1, 6)]
         harness.wait_for("the stop", lambda: lane.worker.metric("acrelay_commands_stopped") == 1)
         requests = lane.simulator.calls()["commands"]["requests"]
-        time.sleep(2)  # of probes only
+        asked = lane.simulator.calls()["all"]["requests"]
+        harness.wait_for("probes", lambda: lane.simulator.calls()["all"]["requests"] >= asked + 5)
         assert lane.simulator.calls()["commands"]["requests"] <= requests + 1
         lane.simulator.answer(200, "{}", 0)
         assert all(lane.result(entry)["outcome"] == "ok" for entry in entries)
@@ -265,11 +266,9 @@ def test_a_flood_leaves_the_others_their_share_and_the_rate_is_used(tmp_path):
             lane.put(f"contacts/{n + 1}", service="mail")
         lane.start()
         lane.wait_for_results(1)
-        names, start = ("crm", "shop", "mail"), time.monotonic()
+        names = ("crm", "shop", "mail")
         before = [len(lane.results(name)) for name in names]
         lane.wait_for_results(before[1] + 20, "shop")
-        seconds = time.monotonic() - start
         crm, shop, mail = (len(lane.results(n)) - b for n, b in zip(names, before))
         assert shop == 20 and abs(crm - 10) <= 1 and abs(mail - 10) <= 1
-        assert (crm + shop + mail) / seconds > 0.9 * 3 / 0.25
-        assert lane.simulator.calls()["commands"]["max_per_second"] <= 3
+        assert lane.simulator.calls()["commands"]["max_per_second"] == 3
