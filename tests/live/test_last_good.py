@@ -289,6 +289,8 @@ def test_a_file_that_was_half_written_at_the_start_is_read_again(receiver, good)
 
 def test_posts_to_a_hook_that_left_the_file_are_counted_by_its_name(receiver, good):
     name = 'acrelay_requests_total{hook="deals",code="404"}'
+    receiver.look_ms = 600000  # SIGHUP alone has it read
+    receiver.restart_with(good)
     receiver.write(good.replace("  - {name: deals, events: [subscribe]}\n", ""))
     assert receiver.reload() and "deals" in receiver.reloads()["message"]
     assert receiver.post("type=subscribe", "deals") == 404
