@@ -3,6 +3,7 @@ it (as a service manager would hold it), and clients. Everything in a directory 
 free loopback ports; readiness is awaited, processes are ended by pid."""
 import atexit
 import base64
+import fcntl
 import hashlib
 import hmac
 import http.client
@@ -62,21 +63,25 @@ def wait_for(what, condition, seconds=30):
 
 
 GIVEN_PORTS = set()
+# Of all processes of this user: the byte of a port is locked by the one that it was given to.
+PORT_LOCKS = os.open(f"/var/tmp/acrelay-ports-{os.getuid()}", os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def free_port():
     """Below the ports that outgoing connections get, so that none of them takes it between
-    a stop and the next start; and never the same one twice, since it is bound later."""
+    a stop and the next start; and never one that was given before, since it is bound later."""
     while True:
         port = random.randrange(10000, 32000)
+        if port in GIVEN_PORTS:
+            continue
         with socket.socket() as s:
             try:
+                fcntl.lockf(PORT_LOCKS, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
                 s.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        if port not in GIVEN_PORTS:
-            GIVEN_PORTS.add(port)
-            return port
+        GIVEN_PORTS.add(port)
+        return port
 
 
 def token(hook, secret=SECRET):
