@@ -7,31 +7,39 @@
 // included once this one has written too: a script call without records writes the owner. It writes
 // only then, and once more when all is confirmed, to see that Redis still has the cursor: a write
 // before each question would be behind an append-only file that is synced once a second.
+//
+// With appendfsync everysec the answer comes with the next sync, so the best time to ask is almost a
+// second after the last answer. An answer that was missed may wait for a whole sync, in which nothing
+// is published: only if that is missed too, it is late.
 #include "relay/internal.h"
 
 #include <sys/param.h>
 
-enum { CONFIRM_MS = 500, LATE_MS = 1000, WAIT_MS = 100 };
+enum { CONFIRM_MS = 500, LATE_MS = 1000, WAIT_MS = 100, SYNC_MS = 1000 };
 
 static bool
 is_due(const struct partition *p)
 {
     int64_t since_ms = clock_mono_ms() - p->confirm.asked_ms;
+    int confirm = p->settings.config->redis_confirm;
 
-    if (p->settings.config->redis_confirm == CONFIG_CONFIRM_MEMORY)
+    if (confirm == CONFIG_CONFIRM_MEMORY)
         return false;
     if (!p->confirm.asked_ms) // of this connection
         return true;
     return p->safe < p->status.cursor &&
-           since_ms >= (p->confirm.is_late ? LATE_MS : CONFIRM_MS);
+           since_ms >= (confirm == CONFIG_CONFIRM_AOF ? SYNC_MS - WAIT_MS / 2
+                        : p->confirm.missed           ? LATE_MS
+                                                      : CONFIRM_MS);
 }
 
 static const struct redis_reply *
 ask(struct partition *p, int replicas, struct err *err)
 {
+    bool patient = replicas == 0 && p->confirm.missed % 2 == 1;
     char wait[16], number[16];
 
-    snprintf(wait, sizeof wait, "%d", WAIT_MS);
+    snprintf(wait, sizeof wait, "%d", patient ? 2 * SYNC_MS : WAIT_MS);
     snprintf(number, sizeof number, "%d", replicas);
     return replicas > 0 ? redis_ask(p->redis, err, "WAIT", number, wait, NULL)
                         : redis_ask(p->redis, err, "WAITAOF", "1", "0", wait, NULL);
@@ -102,11 +110,12 @@ confirm_if_due(struct partition *p)
     const struct redis_reply *count =
         replicas > 0 ? answer : redis_reply_at(answer, 0); // local, replicas
     int64_t confirmed = redis_value(count).number;
-    p->confirm.is_late = confirmed < MAX(replicas, 1);
-    if (p->confirm.is_late) {
-        report_late(p, replicas, confirmed);
+    if (confirmed < MAX(replicas, 1)) {
+        if (++p->confirm.missed > (replicas > 0 ? 0 : 1))
+            report_late(p, replicas, confirmed);
         return REPLY_DONE;
     }
+    p->confirm.missed = 0;
     reply = connect_probe(p, p->cursor);
     if (reply == REPLY_DONE)
         set_safe(p);

@@ -168,7 +168,7 @@ struct partition {
     // confirm.c
     struct {
         int64_t asked_ms; // when Redis was asked over this connection, 0: not yet
-        bool is_late;     // the last answer was not enough
+        int missed;       // answers in a row that were not enough
         struct once late;
     } confirm;
 
