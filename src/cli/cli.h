@@ -185,10 +185,6 @@ void admin_json_read(struct admin_state *state, const struct socket_address *adm
 int admin_json_reload(struct admin_state *state, const struct socket_address *admin,
                       struct err *err);
 
-// status_programs shows what was fetched, as `acrelay status` does: a line or a member for each
-// figure, and what is wrong. Whether all is well.
-bool status_programs(struct cli *c);
-
 // A poster posts to the receiver over one connection. Start with {0}.
 struct poster {
     struct secrets *secrets;

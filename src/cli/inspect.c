@@ -3,6 +3,7 @@
 #include "cli/inspect.h"
 
 #include "base/text.h"
+#include "cli/status.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -87,24 +88,91 @@ print_address(const struct inspect *i, int fd)
     fflush(stdout);
 }
 
+// --- what the page polls ----------------------------------------------------------------------
+
+enum { SLOW = 5 }; // rounds between looks at hooks and commands
+
+static void
+write_journal(struct status *s)
+{
+    struct err err = {0};
+    const char *directory = s->cli->config->state_dir;
+    struct cursor *cursor = cursor_open_reader(directory, 0, NULL, &err);
+
+    status_part(s, "journal", cursor != NULL, cursor ? directory : err.text);
+    cursor_close(cursor);
+}
+
+static void
+write_head(struct status *s, struct inspect *i)
+{
+    const struct config *c = i->config;
+    struct err err = {0};
+
+    document_text(s->to, "account", span_of(c->account_name));
+    document_text(s->to, "namespace", span_of(c->redis_namespace));
+    (void)status_programs(s); // it says so
+    write_journal(s);
+    status_groups(s);
+    status_dead(s);
+    status_length(s, "commands.dead", "commands_dead", "");
+    window_add_rate(i->window, s->to, s->redis_us / 1000000, &err);
+    if (!s->redis || s->away)
+        err = s->redis_err;
+    status_part(s, "redis", !err.text[0], err.text[0] ? err.text : c->redis_url.text);
+    document_number(s->to, "commands_waiting", c->services_len > 0, s->waiting);
+}
+
+static void
+write_page(struct inspect *i, struct status *s, enum inspect_page page)
+{
+    struct buf fresh, old;
+
+    buf_init(&fresh, INSPECT_BYTES);
+    s->to = &fresh;
+    if (page == INSPECT_HEAD)
+        write_head(s, i);
+    else
+        (page == INSPECT_HOOKS ? status_hooks : status_commands)(s);
+    document_end(&fresh);
+    pthread_mutex_lock(&i->lock);
+    old = i->pages[page];
+    i->pages[page] = fresh;
+    pthread_mutex_unlock(&i->lock);
+    buf_release(&old);
+}
+
+// Once a second, with connections that are kept from round to round.
+static void
+write_pages(struct inspect *i, struct status *s, unsigned round)
+{
+    buf_release(&i->cli->receiver.metrics);
+    buf_release(&i->cli->worker.metrics);
+    admin_json_fetch(i->cli);
+    output_wait_end();
+    status_connect(s);
+    for (int page = INSPECT_PAGES - 1; page >= 0; page--)
+        if (page == INSPECT_HEAD || round % SLOW == 0)
+            write_page(i, s, (enum inspect_page)page);
+}
+
 static int
 serve(struct inspect *i, int fd, const sigset_t *signals, struct err *err)
 {
     const struct timespec second = {.tv_sec = 1};
+    struct status s = {
+        .cli = i->cli, .tags = i->tags, .masks = true, .hurries = true, .results = true};
+    unsigned round = 0;
 
     i->window = window_start(i, err);
     if (!i->window)
         return -1;
-    bool json = output.json;
-    output.json = true; // what facts_write takes of `acrelay status` is a document
-    facts_write(i);
+    write_pages(i, &s, round++);
     if (inspect_serve(i, &fd, err) < 0)
         return -1;
-    output.json = json;
     print_address(i, fd);
-    output.json = true;
     for (int signal = -1; signal != SIGTERM && signal != SIGINT;) {
-        facts_write(i);
+        write_pages(i, &s, round++);
         signal = sigtimedwait(signals, NULL, &second);
     }
     return EXIT_CODE_OK;

@@ -21,6 +21,9 @@ enum {
     INSPECT_BYTES = 16 << 20, // of an answer
 };
 
+// What everybody polls is written by the main thread, for all of them.
+enum inspect_page { INSPECT_HEAD, INSPECT_HOOKS, INSPECT_COMMANDS, INSPECT_PAGES };
+
 // A stream that is shown, of events, or of dead letters.
 struct inspect_key {
     char key[SCRIPT_KEY];
@@ -36,8 +39,8 @@ struct inspect {
     struct inspect_key keys[INSPECT_KEYS]; // all of a tag, then all of the next
     size_t keys_len;
     struct window *window;
-    pthread_mutex_t lock;             // of what the main thread writes:
-    struct buf head, hooks, commands; // answers
+    pthread_mutex_t lock; // of what the main thread writes:
+    struct buf pages[INSPECT_PAGES];
 };
 
 // --- requests (inspect_http.c) ----------------------------------------------------------------
@@ -54,16 +57,11 @@ struct window *window_start(struct inspect *i, struct err *err);
 int window_list(struct inspect *i, const struct http_request *r, struct buf *to,
                 struct err *err);
 
-// window_add_head adds `rate` to the head; false with *err when Redis is not read.
-bool window_add_head(struct window *w, struct buf *to, int64_t now_s, struct err *err);
+// window_add_rate adds `rate`, and says in *err why Redis is not read, "": it is.
+void window_add_rate(struct window *w, struct buf *to, int64_t now_s, struct err *err);
 
 // window_find finds the newest row of a ce_id: the index of its key, -1 when it is not held.
 int window_find(struct window *w, struct span ce_id, char entry[COMMANDS_ENTRY]);
-
-// --- the facts (inspect_facts.c) ----------------------------------------------------------------
-
-// facts_write writes head, hooks and commands anew.
-void facts_write(struct inspect *i);
 
 // --- dead letters (inspect_dead.c) ----------------------------------------------------------------
 

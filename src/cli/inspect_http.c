@@ -117,10 +117,10 @@ is_from_page(const struct http_request *r)
 // --- paths ------------------------------------------------------------------------------------
 
 static int
-copy_page(struct inspect *i, const struct buf *page, struct buf *to)
+copy_page(struct inspect *i, enum inspect_page page, struct buf *to)
 {
     pthread_mutex_lock(&i->lock);
-    buf_add(to, buf_span(page));
+    buf_add(to, buf_span(&i->pages[page]));
     pthread_mutex_unlock(&i->lock);
     return 200;
 }
@@ -129,11 +129,11 @@ static int
 get(struct inspect *i, const struct http_request *r, struct buf *to, struct err *err)
 {
     if (span_is(r->path, "/api/head"))
-        return copy_page(i, &i->head, to);
+        return copy_page(i, INSPECT_HEAD, to);
     if (span_is(r->path, "/api/hooks"))
-        return copy_page(i, &i->hooks, to);
+        return copy_page(i, INSPECT_HOOKS, to);
     if (span_is(r->path, "/api/commands"))
-        return copy_page(i, &i->commands, to);
+        return copy_page(i, INSPECT_COMMANDS, to);
     if (span_is(r->path, "/api/deliveries"))
         return window_list(i, r, to, err);
     if (span_is(r->path, "/api/delivery"))

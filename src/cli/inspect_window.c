@@ -353,8 +353,8 @@ window_list(struct inspect *i, const struct http_request *r, struct buf *to,
     return 200;
 }
 
-bool
-window_add_head(struct window *w, struct buf *to, int64_t now_s, struct err *err)
+void
+window_add_rate(struct window *w, struct buf *to, int64_t now_s, struct err *err)
 {
     pthread_mutex_lock(&w->lock);
     advance(w, now_s);
@@ -371,7 +371,6 @@ window_add_head(struct window *w, struct buf *to, int64_t now_s, struct err *err
     document_close(to, '{');
     *err = w->err;
     pthread_mutex_unlock(&w->lock);
-    return !err->text[0];
 }
 
 int

@@ -111,6 +111,38 @@ def test_status_shows_one_screen(acrelay, receiver, redis):
     assert not figures["healthy"] and figures["redis"] and figures["redis_ok"] is False
 
 
+def test_status_shows_who_reads_a_stream_and_how_far(acrelay, receiver, redis):
+    assert receiver.post("type=subscribe&contact[id]=7") == 200
+    receiver.wait_shipped()
+    for name in ("shop", "\x1b[2J"):
+        redis.client.xgroup_create("{ac}:events", name, id="0")
+    redis.client.xreadgroup("shop", "shop-1", {"{ac}:events": ">"})
+    [entry] = redis.client.xrange("{ac}:events")
+    [figures] = lines_of_json(acrelay("status", "--json"))
+    assert figures["streams"] == [{"key": "{ac}:events", "groups": [
+        {"name": "\\x1b[2J", "last": "0-0", "consumers": 0, "pending": 0, "lag": 1},
+        {"name": "shop", "last": entry[0].decode(), "consumers": 1, "pending": 1, "lag": 0}]}]
+    text = acrelay("status")
+    assert "group shop                 up to date in {ac}:events, 1 consumer, 1 not acknowledged" in text
+    assert "group \\x1b[2J              1 behind in {ac}:events, 0 consumers\n" in text
+    redis.client.delete("{ac}:events")
+    redis.client.set("{ac}:events", "of another program")
+    [figures] = lines_of_json(acrelay("status", "--json"))
+    assert figures["streams"][0]["groups"] == [] and "WRONGTYPE" in figures["streams"][0]["error"]
+
+
+def test_status_has_what_the_file_says_of_a_hook(acrelay, receiver, redis):
+    redis.client.hset("{ac}:hooks", "contacts", json.dumps({"state": "pending", "checked": "2026-11-28T19:00:00.000000Z"}))
+    redis.client.hset("{ac}:hooks", "gone", json.dumps({"state": "left"}))
+    [figures] = lines_of_json(acrelay("status", "--json", code=69))
+    hook, gone = figures["hooks"]
+    assert (hook["name"], hook["wanted"], hook["stream"], hook["state"]) == ("contacts", True, "events", "pending")
+    assert hook["events"] and hook["label"] and hook["checked"].startswith("2026-11-28T19:00:00")
+    assert hook["last_event"] == "" and hook["expect_every_seconds"] is None
+    assert (gone["name"], gone["wanted"], gone["state"]) == ("gone", False, "left")
+    assert figures["hooks_left"] == 1 and "hooks_error" not in figures
+
+
 def test_status_says_at_most_while_only_redis_knows(acrelay, receiver, redis):
     assert receiver.post("type=subscribe") == 200
     receiver.wait_shipped()

@@ -312,6 +312,20 @@ def test_status_and_doctor_tell_what_waits_and_who_leads(acrelay, redis):
     assert good == "good" and sum_.endswith("2 services that wait: 2")
 
 
+def test_status_shows_results_when_asked(acrelay, redis):
+    redis.client.set("{ac}:leader", "a worker")
+    for n in range(21):
+        redis.client.xadd("{ac}:results:crm", {"ce_id": f"order-{n}", "ce_type": "com.activecampaign.result.Contact_update",
+                                               "outcome": "failed", "status": "422", "detail": "\x1b[2Jtaken"})
+    assert "results" not in status(acrelay)["services"][1]
+    cli, crm = json.loads(acrelay("status", "--json", "--results", code=69))["services"]
+    assert cli["results"] == [] and "contacts" in crm["allow"]
+    assert [result["ce_id"] for result in crm["results"]] == [f"order-{n}" for n in range(20, 0, -1)]
+    assert crm["results"][0]["outcome"] == "failed" and crm["results"][0]["detail"] == "\\x1b[2Jtaken"
+    text = acrelay("status", "--results", code=69)
+    assert text.count("Contact_update") == 20 and "\\x1b[2Jtaken" in text
+
+
 def test_status_names_the_worker_here(acrelay, lane):
     harness.wait_for("its metrics", lambda: status(acrelay)["commands"] == "the worker here leads")
 

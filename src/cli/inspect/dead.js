@@ -32,12 +32,12 @@ function card(letter) {
 }
 
 export async function poll(head) {
-  const { letters } = await get("dead"), { dead, dead_commands } = head ?? {};
+  const { letters } = await get("dead"), { stream_dead: dead, commands_dead } = head ?? {};
   draw($("dead-list"), letters, () => letters.length ? letters.map(card)
     : el("li", { class: "empty" }, "No dead letters. Every delivery became an event."));
   setText($("dead-note"), [
     dead > letters.length ? `The newest ${letters.length} of ${count(dead)}. All of them: acrelay dead list.` : "",
-    dead_commands ? `${plural(dead_commands, "command")} failed or expired: acrelay dead list --commands.` : ""].join(" "));
+    commands_dead ? `${plural(commands_dead, "command")} failed or expired: acrelay dead list --commands.` : ""].join(" "));
 }
 
 export function start(soon) { changed = soon; }

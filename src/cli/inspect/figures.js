@@ -44,16 +44,16 @@ function groupFigure({ name, lag, pending, consumers }) {
     plural(consumers, "consumer"), pending ? `${count(pending)} not acknowledged` : ""];
 }
 
-const figuresOf = ({ programs, streams, commands }) => [
-  ...receiverFigures(programs),
-  ...(commands === null ? [] : [["Commands", `${count(commands)} waiting`]]),
-  ...streams.flatMap(stream => stream.groups).map(groupFigure)];
+const figuresOf = head => [
+  ...receiverFigures(head),
+  ...(head.commands_waiting === null ? [] : [["Commands", `${count(head.commands_waiting)} waiting`]]),
+  ...head.streams.flatMap(stream => stream.groups).map(groupFigure)];
 
 // Who is there: what is wrong beside the name, only where something is. A worker need not be.
-const partsOf = ({ redis, programs, journal }) => [
-  ["Redis", redis.up, `away (${redis.text})`, redis.text], ["Receiver", programs.receiver_ok, programs.receiver, programs.receiver],
-  ...(programs.worker ? [["Worker", programs.worker_ok, programs.worker, programs.worker]] : []),
-  ["Journal", journal.readable, `not readable here (${journal.text})`, journal.text]];
+const partsOf = head => [
+  ["Redis", head.redis_ok, `away (${head.redis})`, head.redis], ["Receiver", head.receiver_ok, head.receiver, head.receiver],
+  ...(head.worker ? [["Worker", head.worker_ok, head.worker, head.worker]] : []),
+  ["Journal", head.journal_ok, `not readable here (${head.journal})`, head.journal]];
 
 const part = ([name, isGood, trouble, title]) =>
   el("li", { title, class: isGood ? "good" : "bad" }, el("span", {}, isGood ? name : `${name}: ${trouble}`));
@@ -71,7 +71,7 @@ export async function poll() {
   draw($("parts"), parts, () => parts.map(part));
   document.title = `${head.account} – acrelay inspect`;
   setText($("place"), `${head.account} · ${head.namespace}`);
-  setText($("dead-count"), head.dead ? count(head.dead + (head.dead_commands ?? 0)) : "");
-  document.querySelector("[data-view=commands]").hidden = head.commands === null;
+  setText($("dead-count"), head.stream_dead ? count(head.stream_dead + (head.commands_dead ?? 0)) : "");
+  document.querySelector("[data-view=commands]").hidden = head.commands_waiting === null;
   return head;
 }

@@ -113,7 +113,7 @@ function openFilter() {
 }
 
 const openChosen = () => { if (view === "deliveries" && list.chosen) location.hash = placeOf(list.chosen); };
-const openView = key => { if (key !== "4" || head?.commands != null) go(VIEWS[key - 1]); };
+const openView = key => { if (key !== "4" || head?.commands_waiting != null) go(VIEWS[key - 1]); };
 
 const KEYS = [
   [["ArrowDown", "j"], "↓ j", "next", () => move(1)],
