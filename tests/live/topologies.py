@@ -235,11 +235,11 @@ class Cluster(Topology):
 
     def meet(self):
         """Whether all know all. A meeting that takes longer than NODE_TIMEOUT_MS, as on a busy
-        machine, is given up by the nodes: it is asked for until it is done."""
+        machine, is given up, by one of the two or both: it is asked for until both know."""
         first, *others = self.servers
         known = self.nodes(first)
         for server in others:
-            if self.id_of(server) not in known:
+            if self.id_of(server) not in known or self.id_of(first) not in self.nodes(server):
                 bus = re.search(r"cluster-port (\d+)", server.config.read_text())[1]
                 first.client.execute_command("CLUSTER MEET", "127.0.0.1", server.port, bus)
         return all(self.ids.keys() <= self.nodes(s).keys() for s in self.servers)
