@@ -31,7 +31,7 @@ class Page:
         options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
         self.driver = webdriver.Chrome(service=Service(shutil.which("chromedriver")),
                                        options=options)
-        self.driver.execute_cdp_cmd("Performance.enable", {})
+        self.driver.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
         self.requests, self.console = [], []
         self.size(*WIDE)
 
@@ -116,9 +116,16 @@ class Page:
                 self.requests.append(message["params"]["request"])
         self.console += self.driver.get_log("browser")
 
+    def figure(self, name):
+        metrics = self.driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+        return next(m["value"] for m in metrics if m["name"] == name)
+
     def weight(self):
         """DOM nodes and bytes of JavaScript's heap, after the garbage is collected."""
         self.driver.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
-        metrics = self.driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
-        figures = {m["name"]: m["value"] for m in metrics}
-        return self.run("return document.querySelectorAll('*').length"), figures["JSHeapUsedSize"]
+        return (self.run("return document.querySelectorAll('*').length"),
+                self.figure("JSHeapUsedSize"))
+
+    def cpu_seconds(self):
+        """What the page's own thread has computed."""
+        return self.figure("TaskDuration")
