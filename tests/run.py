@@ -11,9 +11,11 @@ pytest's report, or one per plain command. A step that reports no result at all 
 failed.
 """
 import concurrent.futures
+import contextlib
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -90,11 +92,19 @@ def sanitized(name, kind, *env):
 
 class Step(typing.NamedTuple):
     name: str
-    chain: str    # "first": alone; then two chains at a time, each one step after the other
+    chain: str    # "first": alone; then LANES chains at a time, each one step after the other
     command: list
     reader: typing.Callable
     seconds: int  # that it may take
 
+
+# Chains at a time: half of the steps compute, half of them wait.
+LANES = 3
+
+# Those of the worker first: they wait longest.
+LIVE = sorted((path for path in (ROOT / "tests/live").glob("test_*.py")
+               if path.name != "test_spine.py"),
+              key=lambda path: (not path.name.startswith("test_worker"), path.name))
 
 # The short form unless SYSTEMD=whole, which takes the times of the units as they are, and goes
 # through acrelay setup.
@@ -102,20 +112,19 @@ SYSTEMD = (["--whole"] if os.environ.get("SYSTEMD") == "whole"
            else ["--ignore", "tests/systemd/test_setup.py"])
 
 STEPS = [
-    Step("format", "first", make("format-check"), plain, 60),
     Step("build-gcc", "first", make("all", "tools", "man"), plain, 300),
-    Step("layers", "first", make("layers"), plain, 30),
-    # the longest chains first
-    Step("live", "live", pytest_command("live", "-n", "7", "--dist", "load", "tests/live",
-                                        "--ignore", "tests/live/test_spine.py"),
-         junit("live"), 600),
-    # one browser, one test after the other
-    Step("browser", "live", pytest_command("browser", "tests/browser"), junit("browser"), 300),
+    # the longest chains first, but for what is seen at once
+    Step("live", "live", pytest_command("live", "-n", "8", *LIVE), junit("live"), 600),
+    Step("format", "form", make("format-check"), plain, 60),
+    Step("layers", "form", make("layers"), plain, 30),
     Step("build-asan", "asan", make("all", "tools", "units", "SAN=address", "BUILD=build/asan"),
          plain, 300),
     Step("unit-asan", "asan", make("-k", "unit", "SAN=address", "BUILD=build/asan"),
          criterion, 450),
     sanitized("live-asan", "asan"),
+    # one browser, one test after the other
+    Step("browser", "browser", pytest_command("browser", "tests/browser"), junit("browser"),
+         300),
     Step("build-tsan", "tsan", make("all", "tools", "threads", "SAN=thread", "BUILD=build/tsan"),
          plain, 300),
     sanitized("live-tsan", "tsan", "TSAN_OPTIONS=exitcode=66"),
@@ -163,16 +172,46 @@ LONG = [
 ]
 
 
+RUNNING = set()
+
+
+def stop(process):
+    """Ends a step and all that it started: asks, which pytest answers with what it was at, then
+    kills."""
+    for how in (signal.SIGINT, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, how)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+
+
+def interrupted(*_):
+    for process in list(RUNNING):
+        stop(process)
+    os._exit(130)
+
+
+def execute(step, out):
+    """Its exit code; -1 when it took too long."""
+    process = subprocess.Popen(step.command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT,
+                               stdin=subprocess.DEVNULL, start_new_session=True)
+    RUNNING.add(process)
+    try:
+        return process.wait(step.seconds)
+    except subprocess.TimeoutExpired:
+        stop(process)
+        out.write(f"\ntook more than {step.seconds} s\n".encode())
+        return -1
+    finally:
+        RUNNING.discard(process)
+
+
 def run(step):
     log = LOG / f"{step.name}.log"
     started = time.monotonic()
-    with open(log, "wb") as out:
-        try:
-            code = subprocess.run(step.command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT,
-                                  stdin=subprocess.DEVNULL, timeout=step.seconds).returncode
-        except subprocess.TimeoutExpired:
-            out.write(f"\ntook more than {step.seconds} s\n".encode())
-            code = -1
+    with open(log, "ab") as out:
+        out.truncate(0)
+        code = execute(step, out)
     text = log.read_text(errors="replace")
     passed, failed, skipped = step.reader(code, text)
     if passed + failed + skipped == 0:
@@ -188,12 +227,12 @@ def run(step):
 
 
 def run_chains(steps):
-    """Those of chain "first" one by one, then two chains at a time, in the order of the list."""
+    """Those of chain "first" one by one, then some chains at a time, in the order of the list."""
     chains = {}
     for step in steps:
         chains.setdefault(step.chain, []).append(step)
     results = [run(step) for step in chains.pop("first", [])]
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    with concurrent.futures.ThreadPoolExecutor(LANES) as pool:
         for chain in pool.map(lambda chain: [run(step) for step in chain], chains.values()):
             results += chain
     return results
@@ -211,6 +250,7 @@ def main():
     if not steps:
         sys.exit(f"no step begins with {wanted}; see tests/run.py for their names")
     LOG.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGINT, interrupted)
     passed, failed = (sum(column) for column in zip(*run_chains(steps)))
     print(f"{passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
