@@ -372,7 +372,8 @@ def test_a_hook_is_not_silent_any_more_without_expect_every(sim, make_worker, ru
         return json.loads(redis.client.hget("{ac}:hooks", "contacts") or "{}").get("state")
 
     harness.wait_for("the silence", lambda: state() == "silent")
-    assert worker.metric('acrelay_hook_silent{hook="deals"}') == 1
+    harness.wait_for("that of the other too",
+                     lambda: worker.metric('acrelay_hook_silent{hook="deals"}') == 1)
     worker.config.write_text(worker.config.read_text()
                              .replace("  - {name: deals, events: [deal_add], expect_every: 1d}\n", "")
                              .replace(", expect_every: 1d", ""))
