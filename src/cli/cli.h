@@ -44,7 +44,7 @@ extern const struct subcommand cli_check_commands[], cli_doctor_commands[],
     cli_send_commands[], cli_tail_commands[], cli_status_commands[],
     cli_reload_commands[], cli_journal_commands[], cli_repair_commands[],
     cli_dead_commands[], cli_init_commands[], cli_setup_commands[], cli_put_commands[],
-    cli_inspect_commands[];
+    cli_inspect_commands[], cli_show_commands[];
 
 // cli_load_config reads the configuration if that is not done yet; NULL when it has mistakes, which
 // are then in c->problems. With or_last_good, the last good configuration is used instead, if
@@ -124,23 +124,40 @@ struct redis_advice {
 
 const struct redis_advice *cli_redis_advice(const char *text);
 
-// cli_add_entry adds the members of an entry of a stream (fields: name, value, name, value ...)
-// to the JSON document, its id first; `data` as the JSON that it is, and `raw`, if not empty, in
-// place of that field. cli_field finds a field's value, empty when it is not there; of a structured
-// event "ce_source" and the like are found in its JSON.
-void cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw);
+// cli_field finds a field's value in an entry of a stream (fields: name, value, name, value ...),
+// empty when it is not there; of a structured event "ce_source" and the like are found in its JSON.
 struct span cli_field(const struct redis_reply *fields, const char *name);
 
-// cli_add_masked adds a value to a document, masked by its name (mask_value).
+// cli_mask_field masks one of the fields as what it is (event/mask.h); ids of ours are none.
+// cli_shown is its value as --mask shows it, in *memory; without `masks` as it is.
+void cli_mask_field(struct buf *to, const struct redis_reply *fields, struct span name,
+                    struct span value, bool reveals);
+struct span cli_shown(struct buf *memory, const struct redis_reply *fields,
+                      struct span name, struct span value, bool masks);
+
+// cli_add_entry adds the members of an entry to the JSON document, its id first; `data` as the JSON
+// that it is, and `raw`, if not empty, in place of that field. cli_add_masked adds a value to a
+// document, masked by its name (mask_value).
+void cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw,
+                   bool masks);
 void cli_add_masked(struct buf *to, const char *name, struct span value, bool reveals);
+
+// cli_is_entry says whether this can be the id of an entry, cli_is_before whether one comes before
+// another.
+bool cli_is_entry(struct span id);
+bool cli_is_before(const char *a, const char *b);
 
 // cli_type is a ce_type without "com.activecampaign.".
 struct span cli_type(struct span type);
 
 // cli_print_event prints a line for people. cli_print_result prints the result of a command (acrelay-commands(7)), and ActiveCampaign's
 // answer `with_data`; JSON has that always.
-void cli_print_event(const struct redis_reply *fields, bool with_data);
-void cli_print_result(struct span id, const struct redis_reply *fields, bool with_data);
+void cli_print_event(const struct redis_reply *fields, bool with_data, bool masks);
+void cli_print_result(struct span id, const struct redis_reply *fields, bool with_data,
+                      bool masks);
+
+#define OPTION_MASK                                                                      \
+    OPTION_IS_FLAG("mask", "mask e-mail addresses, phone numbers and addresses")
 
 // --- commands -------------------------------------------------------------------------------
 
@@ -225,7 +242,7 @@ struct journal_walk {
 int journal_walk(struct journal_walk *w, struct cli *c, struct err *err);
 
 // journal_add_delivery adds the members that describe a record to the JSON document.
-void journal_add_delivery(const struct record *record, bool raw);
+void journal_add_delivery(const struct record *record, bool raw, bool masks);
 
 // --- check and doctor -------------------------------------------------------------------
 

@@ -26,6 +26,17 @@ read_reason(struct letters *d, struct err *err)
 
 // --- list and show --------------------------------------------------------------------
 
+// What somebody else may have written is masked where that is wanted.
+static void
+print_field(const struct letters *d, const char *name, struct span value, size_t width)
+{
+    struct buf memory;
+
+    buf_init(&memory, RECORD_MAX);
+    output_print(cli_shown(&memory, d->fields, span_of(name), value, d->masks), width);
+    buf_release(&memory);
+}
+
 static void
 print_command(const struct letters *d)
 {
@@ -37,7 +48,7 @@ print_command(const struct letters *d)
     fputs("  ", stdout);
     output_print(letters_field(d, "ce_subject"), 60);
     fputs("  ", stdout);
-    output_print(letters_field(d, "detail"), 200);
+    print_field(d, "detail", letters_field(d, "detail"), 200);
 }
 
 static void
@@ -53,7 +64,7 @@ print_delivery(const struct letters *d)
     printf("  %s", output_color(OUTPUT_BAD));
     output_print(letters_field(d, "reason"), 20);
     printf("%s  %s  ", output_color(OUTPUT_PLAIN), size);
-    output_print(letters_field(d, "detail"), 200);
+    print_field(d, "detail", letters_field(d, "detail"), 200);
 }
 
 static int
@@ -68,7 +79,7 @@ print_letter(struct letters *d, struct err *err)
     if (keep_us > 0 && ms > 0 && ms < INT32_MAX * 1000LL)
         clock_format_seconds(expires, ms * 1000 + keep_us);
     if (output.json) {
-        cli_add_entry(span_of(d->name), d->fields, SPAN(""));
+        cli_add_entry(span_of(d->name), d->fields, SPAN(""), d->masks);
         if (expires[0])
             output_text("expires", span_of(expires));
         output_line(stdout);
@@ -92,6 +103,7 @@ run_dead_list(void *cli, struct err *err)
     if (letters_open(&d, c, err) < 0)
         return -1;
     d.max = options_number(c->options, "count", UINT64_MAX);
+    d.masks = options_has(c->options, "mask");
     int result = read_reason(&d, err);
     if (result == 0)
         letters_walk(&d, false, print_letter);
@@ -104,21 +116,20 @@ static int
 print_whole(struct letters *d, struct err *err)
 {
     struct span raw;
+    char name[64];
 
     if (letters_read_raw(d, &raw, err) < 0)
         return -1;
     if (output.json) {
-        cli_add_entry(span_of(d->name), d->fields, raw);
+        cli_add_entry(span_of(d->name), d->fields, raw, d->masks);
         output_line(stdout);
         return 0;
     }
     for (size_t i = 0; i + 1 < redis_value(d->fields).len; i += 2) {
-        struct span name = redis_value(redis_reply_at(d->fields, i)).text;
         struct span value = redis_value(redis_reply_at(d->fields, i + 1)).text;
-        fputs(output_color(OUTPUT_STRONG), stdout);
-        output_print(name, 60);
-        printf("%s: ", output_color(OUTPUT_PLAIN));
-        output_print(span_is(name, "raw") ? raw : value, 0);
+        text_escape(name, sizeof name, redis_value(redis_reply_at(d->fields, i)).text);
+        printf("%s%s%s: ", output_color(OUTPUT_STRONG), name, output_color(OUTPUT_PLAIN));
+        print_field(d, name, strcmp(name, "raw") == 0 ? raw : value, 0);
         putchar('\n');
     }
     return 0;
@@ -132,6 +143,7 @@ run_dead_show(void *cli, struct err *err)
 
     if (letters_open(&d, c, err) < 0)
         return -1;
+    d.masks = options_has(c->options, "mask");
     int result = letters_find(&d, c->options->arguments[0], err);
     return letters_close(&d, result == 0 ? print_whole(&d, err) : -1);
 }
@@ -332,6 +344,13 @@ static const struct option dead_list_options[] = {
     OPTION_COMMANDS,
     {"reason", "WORD", "list only those with this reason", OPTION_TEXT, reason_words},
     OPTION_IS_NUMBER("count", "list at most this many"),
+    OPTION_MASK,
+    {0},
+};
+
+static const struct option dead_show_options[] = {
+    OPTION_COMMANDS,
+    OPTION_MASK,
     {0},
 };
 
@@ -345,8 +364,8 @@ static const struct option dead_drop_options[] = {
 const struct subcommand cli_dead_commands[] = {
     {"dead list", "", "list the dead letters", 0, 0, dead_list_options, run_dead_list,
      true, NULL},
-    {"dead show", "<entry id>", "show one dead letter with its bytes", 1, 1, dead_options,
-     run_dead_show, true, NULL},
+    {"dead show", "<entry id>", "show one dead letter with its bytes", 1, 1,
+     dead_show_options, run_dead_show, true, NULL},
     {"dead replay", "<entry id>...", "process dead letters again", 1, 1000, dead_options,
      run_dead_replay, true, NULL},
     {"dead drop", "[<entry id>...]", "delete dead letters", 0, 1000, dead_drop_options,

@@ -6,25 +6,87 @@
 
 #include <stdio.h>
 
+enum { MASKED_MAX = 128 << 20 };
+
 // --- fields -----------------------------------------------------------------------------
 
-// `data` is JSON by contract; what somebody else put there goes out as a string.
-void
-cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw)
+static struct span
+find_field(const struct redis_reply *fields, const char *name)
 {
+    return redis_value(redis_member(fields, name)).text;
+}
+
+// Ids are ours, and look like a phone number to whoever looks for one.
+static bool
+is_id(struct span name)
+{
+    static const char *const ids[] = {"ce_id",   "ce_sequence",     "ce_fingerprint",
+                                      "ce_time", "ce_recordedtime", "ce_replay"};
+    size_t i = 0;
+
+    while (i < sizeof ids / sizeof *ids && !span_is(name, ids[i]))
+        i++;
+    return i < sizeof ids / sizeof *ids;
+}
+
+void
+cli_mask_field(struct buf *to, const struct redis_reply *fields, struct span name,
+               struct span value, bool reveals)
+{
+    struct delivery d = {.type = find_field(fields, "content-type"), .body = value};
+
+    if (is_id(name))
+        buf_add(to, value);
+    else if (span_is(name, "query"))
+        mask_form(to, value, reveals);
+    else if (span_is(name, "raw"))
+        mask_body(to, &d, reveals);
+    else
+        mask_value(to, name, value, reveals);
+}
+
+struct span
+cli_shown(struct buf *memory, const struct redis_reply *fields, struct span name,
+          struct span value, bool masks)
+{
+    buf_clear(memory);
+    if (masks)
+        cli_mask_field(memory, fields, name, value, false);
+    return masks ? buf_span(memory) : value;
+}
+
+// `data` is JSON by contract; what somebody else put there goes out as a string.
+static void
+add_field(struct span name, struct span value)
+{
+    struct buf data;
+    char text[64];
+
+    buf_init(&data, value.len);
+    text_escape(text, sizeof text, name);
+    if (span_is(name, "data") && json_compact(&data, value) == NULL)
+        document_value(&output.document, "data", buf_span(&data));
+    else if (!strpbrk(text, "\"\\"))
+        output_text(text, value);
+    buf_release(&data);
+}
+
+void
+cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw,
+              bool masks)
+{
+    struct buf memory;
+
+    buf_init(&memory, MASKED_MAX);
     output_text("id", id);
     for (size_t i = 0; i + 1 < redis_value(fields).len; i += 2) {
-        char name[64];
         struct span value = redis_value(redis_reply_at(fields, i + 1)).text;
-        struct span field = redis_value(redis_reply_at(fields, i)).text;
-        text_escape(name, sizeof name, field);
-        if (span_is(field, "raw") && raw.len > 0)
+        struct span name = redis_value(redis_reply_at(fields, i)).text;
+        if (span_is(name, "raw") && raw.len > 0)
             value = raw;
-        if (span_is(field, "data") && json_is_object(value))
-            document_value(&output.document, "data", value);
-        else if (!strpbrk(name, "\"\\"))
-            output_text(name, value);
+        add_field(name, cli_shown(&memory, fields, name, value, masks));
     }
+    buf_release(&memory);
 }
 
 void
@@ -32,16 +94,10 @@ cli_add_masked(struct buf *to, const char *name, struct span value, bool reveals
 {
     struct buf masked;
 
-    buf_init(&masked, sizeof MASK * (value.len + 1));
+    buf_init(&masked, MASKED_MAX);
     mask_value(&masked, span_of(name), value, reveals);
     document_shown(to, name, buf_span(&masked));
     buf_release(&masked);
-}
-
-static struct span
-find_field(const struct redis_reply *fields, const char *name)
-{
-    return redis_value(redis_member(fields, name)).text;
 }
 
 // What stands between the quotes of a string.
@@ -75,6 +131,26 @@ cli_field(const struct redis_reply *fields, const char *name)
     return inside && json_is_object(event) ? find_attribute(event, name + 3) : value;
 }
 
+bool
+cli_is_entry(struct span id)
+{
+    struct span sequence = id, ms = span_cut(&sequence, '-');
+    uint64_t n;
+
+    return id.len < COMMANDS_ENTRY && text_number(&n, ms, UINT64_MAX) &&
+           text_number(&n, sequence, UINT64_MAX);
+}
+
+bool
+cli_is_before(const char *a, const char *b)
+{
+    unsigned long long a_ms = 0, a_n = 0, b_ms = 0, b_n = 0;
+
+    sscanf(a, "%llu-%llu", &a_ms, &a_n);
+    sscanf(b, "%llu-%llu", &b_ms, &b_n);
+    return a_ms < b_ms || (a_ms == b_ms && a_n < b_n);
+}
+
 struct span
 cli_type(struct span type)
 {
@@ -103,17 +179,22 @@ print_label(bool given, const char *label)
                output_color(OUTPUT_PLAIN));
 }
 
-// On a line of its own.
+// A field on a line of its own.
 static void
-print_below(struct span s)
+print_below(const struct redis_reply *fields, const char *name, bool masks)
 {
+    struct buf memory;
+
+    buf_init(&memory, MASKED_MAX);
     fputs("\n    ", stdout);
-    output_print(s, 0);
+    output_print(
+        cli_shown(&memory, fields, span_of(name), cli_field(fields, name), masks), 0);
+    buf_release(&memory);
 }
 
 // Receipt in local hours would differ from machine to machine: UTC as in the stream.
 void
-cli_print_event(const struct redis_reply *fields, bool with_data)
+cli_print_event(const struct redis_reply *fields, bool with_data, bool masks)
 {
     print_cell(OUTPUT_FAINT, span_to(cli_field(fields, "ce_recordedtime"), 19), 19);
     print_cell(OUTPUT_STRONG, cli_type(cli_field(fields, "ce_type")), 22);
@@ -122,18 +203,19 @@ cli_print_event(const struct redis_reply *fields, bool with_data)
     print_label(span_is(cli_field(fields, "ce_repeat"), "1"), "repeat");
     print_label(cli_field(fields, "ce_replay").len > 0, "replay");
     if (with_data)
-        print_below(cli_field(fields, "data"));
+        print_below(fields, "data", masks);
     putchar('\n');
 }
 
 void
-cli_print_result(struct span id, const struct redis_reply *fields, bool with_data)
+cli_print_result(struct span id, const struct redis_reply *fields, bool with_data,
+                 bool masks)
 {
     struct span type = cli_field(fields, "ce_type"), prefix = SPAN("result.");
     bool ok = span_is(cli_field(fields, "outcome"), "ok");
 
     if (output.json) {
-        cli_add_entry(id, fields, SPAN(""));
+        cli_add_entry(id, fields, SPAN(""), masks);
         output_line(stdout);
         return;
     }
@@ -147,8 +229,8 @@ cli_print_result(struct span id, const struct redis_reply *fields, bool with_dat
     output_print(cli_field(fields, "ce_id"), 80);
     print_label(span_is(cli_field(fields, "repeat"), "1"), "repeat");
     if (cli_field(fields, "detail").len)
-        print_below(cli_field(fields, "detail"));
+        print_below(fields, "detail", masks);
     if (with_data && cli_field(fields, "data").len)
-        print_below(cli_field(fields, "data"));
+        print_below(fields, "data", masks);
     putchar('\n');
 }

@@ -84,10 +84,6 @@ const char *inspect_parameter(const struct http_request *r, const char *name, ch
                               size_t size);
 
 // inspect_find_key finds the key that a request names; -1: it is none of ours.
-// inspect_is_entry: it can be the id of an entry.
 int inspect_find_key(const struct inspect *i, const char *key);
-bool inspect_is_entry(struct span id);
-
-bool inspect_is_plain(struct span s); // nothing in it is escaped
 
 #endif

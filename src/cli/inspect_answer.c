@@ -34,25 +34,3 @@ inspect_find_key(const struct inspect *i, const char *key)
             return (int)k;
     return -1;
 }
-
-bool
-inspect_is_entry(struct span id)
-{
-    struct span sequence = id, ms = span_cut(&sequence, '-');
-    uint64_t n;
-
-    return id.len < COMMANDS_ENTRY && text_number(&n, ms, UINT64_MAX) &&
-           text_number(&n, sequence, UINT64_MAX);
-}
-
-// --- parts of what is answered ----------------------------------------------------------------
-
-bool
-inspect_is_plain(struct span s)
-{
-    char *text = memory_get(4 * s.len + 4);
-    bool plain = span_equal(s, span_make(text, text_escape(text, 4 * s.len + 4, s)));
-
-    free(text);
-    return plain;
-}

@@ -95,7 +95,7 @@ dead_write(struct inspect *i, const struct http_request *r, struct buf *to,
     const char *id = inspect_parameter(r, "id", id_text, sizeof id_text);
     int k = inspect_find_key(i, inspect_parameter(r, "key", key_text, sizeof key_text));
 
-    if (k < 0 || !i->keys[k].is_dead || !id || !inspect_is_entry(span_of(id)))
+    if (k < 0 || !i->keys[k].is_dead || !id || !cli_is_entry(span_of(id)))
         return err_set(err, ERR_INPUT, "key and id must be those of a dead letter"), 400;
     if (run_dead(i, &i->keys[k], id, verb, err) != 0)
         return 400;

@@ -5,11 +5,14 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "event/delivery.h"
+#include "event/mask.h"
 
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+
+enum { MASKED_MAX = 128 << 20 };
 
 // --- walking --------------------------------------------------------------------------
 
@@ -278,9 +281,22 @@ run_journal_verify(void *cli, struct err *err)
 
 // --- dump -----------------------------------------------------------------------------
 
-void
-journal_add_delivery(const struct record *record, bool raw)
+// Masks what is personal in a delivery; `memory` has it then.
+static void
+mask_delivery(struct delivery *d, struct buf memory[2])
 {
+    buf_init(&memory[0], MASKED_MAX);
+    buf_init(&memory[1], MASKED_MAX);
+    mask_form(&memory[0], d->query, false);
+    mask_body(&memory[1], d, false);
+    d->query = buf_span(&memory[0]);
+    d->body = buf_span(&memory[1]);
+}
+
+void
+journal_add_delivery(const struct record *record, bool raw, bool masks)
+{
+    struct buf memory[2] = {0};
     struct delivery d = {0};
     char time[CLOCK_TEXT];
 
@@ -288,7 +304,7 @@ journal_add_delivery(const struct record *record, bool raw)
     output_number("sequence", record->sequence);
     output_text("received", span_of(time));
     if (delivery_decode(&d, record->payload, NULL) < 0) {
-        output_text("unreadable", record->payload);
+        output_text("unreadable", masks ? SPAN(MASK) : record->payload);
         return;
     }
     output_text("hook", d.hook);
@@ -296,37 +312,61 @@ journal_add_delivery(const struct record *record, bool raw)
     output_text("content_type", d.type);
     if (d.encoding.len)
         output_text("content_encoding", d.encoding);
+    size_t bytes = d.body.len;
+    if (masks)
+        mask_delivery(&d, memory);
     output_text("query", d.query);
-    output_number("body_bytes", d.body.len);
+    output_number("body_bytes", bytes);
     if (raw)
         output_text("body", d.body);
+    buf_release(&memory[0]);
+    buf_release(&memory[1]);
+}
+
+static void
+print_body(struct delivery *d, bool masks)
+{
+    struct buf memory[2] = {0};
+
+    if (masks)
+        mask_delivery(d, memory);
+    fputs("    ", stdout);
+    output_print(d->body, 0);
+    putchar('\n');
+    buf_release(&memory[0]);
+    buf_release(&memory[1]);
+}
+
+static void
+print_delivery(const struct record *record, bool raw, bool masks)
+{
+    struct delivery d = {0};
+    char time[CLOCK_TEXT];
+
+    clock_format_us(time, record->received_us);
+    printf("%llu  %s  ", (unsigned long long)record->sequence, time);
+    if (delivery_decode(&d, record->payload, NULL) < 0) {
+        printf("unreadable, %zu bytes\n", record->payload.len);
+        return;
+    }
+    output_print(d.hook, 63);
+    printf("  %zu bytes\n", d.body.len);
+    if (raw)
+        print_body(&d, masks);
 }
 
 static int
 dump(const struct record *record, void *cli, struct err *err)
 {
-    bool raw = options_has(((struct cli *)cli)->options, "raw");
-    struct delivery d = {0};
-    char time[CLOCK_TEXT];
+    const struct options *o = ((struct cli *)cli)->options;
+    bool raw = options_has(o, "raw"), masks = options_has(o, "mask");
 
     (void)err;
     if (output.json) {
-        journal_add_delivery(record, raw);
+        journal_add_delivery(record, raw, masks);
         output_line(stdout);
-        return 0;
-    }
-    clock_format_us(time, record->received_us);
-    printf("%llu  %s  ", (unsigned long long)record->sequence, time);
-    if (delivery_decode(&d, record->payload, NULL) < 0) {
-        printf("unreadable, %zu bytes\n", record->payload.len);
-        return 0;
-    }
-    output_print(d.hook, 63);
-    printf("  %zu bytes\n", d.body.len);
-    if (raw) {
-        fputs("    ", stdout);
-        output_print(d.body, 0);
-        putchar('\n');
+    } else {
+        print_delivery(record, raw, masks);
     }
     return 0;
 }
@@ -351,6 +391,7 @@ static const struct option journal_options[] = {
 static const struct option dump_options[] = {
     OPTIONS_RANGE,
     OPTION_IS_FLAG("raw", "show the bodies (personal data)"),
+    OPTION_MASK,
     {0},
 };
 

@@ -115,7 +115,7 @@ run_journal_replay(void *cli, struct err *err)
 static int
 save_record(const struct record *record, void *file, struct err *err)
 {
-    journal_add_delivery(record, true);
+    journal_add_delivery(record, true, false);
     output_line(file);
     return ferror(file) ? err_errno(err, "cannot write") : 0;
 }

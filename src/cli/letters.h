@@ -11,6 +11,7 @@ struct letters {
     struct cli *cli;
     struct tags tags;
     bool commands; // --commands: they lie in {ac}
+    bool masks;    // --mask
     const char *reason;
     uint64_t found, max, dropped;
     int code; // exit code of the first failure

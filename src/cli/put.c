@@ -282,7 +282,7 @@ read_results(struct put *p, struct err *err)
         if (!span_is(cli_field(fields, "ce_command"), p->entry))
             continue;
         output_wait_end();
-        cli_print_result(id, fields, true);
+        cli_print_result(id, fields, true, false);
         p->is_ok = span_is(cli_field(fields, "outcome"), "ok");
         return 1;
     }

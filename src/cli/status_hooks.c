@@ -192,7 +192,7 @@ show_result(struct status *s, const struct redis_reply *entry)
         status_masked(s, names[i], cli_field(fields, names[i]));
     document_close(s->to, '{');
     if (s->prints)
-        cli_print_result(id, fields, false);
+        cli_print_result(id, fields, false, s->masks);
 }
 
 static void

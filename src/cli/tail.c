@@ -43,7 +43,7 @@ struct tail {
     bool ends;    // where nothing more has come yet
     const char *group, *type, *hook;
     uint64_t shown, max;
-    bool data;
+    bool data, masks;
 };
 
 static volatile sig_atomic_t stopped;
@@ -70,14 +70,14 @@ print_entry(const struct tail *t, const struct part *p, struct span id,
             const struct redis_reply *fields)
 {
     if (t->results) {
-        cli_print_result(id, fields, t->data);
+        cli_print_result(id, fields, t->data, t->masks);
     } else if (output.json) {
         if (t->len > 1)
             output_text("partition", span_of(p->tag));
-        cli_add_entry(id, fields, SPAN(""));
+        cli_add_entry(id, fields, SPAN(""), t->masks);
         output_line(stdout);
     } else {
-        cli_print_event(fields, t->data);
+        cli_print_event(fields, t->data, t->masks);
     }
 }
 
@@ -176,16 +176,6 @@ find_end(struct part *p, struct err *err)
     return 0;
 }
 
-static bool
-is_before(const char *a, const char *b)
-{
-    unsigned long long a_ms = 0, a_n = 0, b_ms = 0, b_n = 0;
-
-    sscanf(a, "%llu-%llu", &a_ms, &a_n);
-    sscanf(b, "%llu-%llu", &b_ms, &b_n);
-    return a_ms < b_ms || (a_ms == b_ms && a_n < b_n);
-}
-
 // A stream whose last id (also of entries that were deleted) is before what was shown is another
 // one (flushed), or an older one (a failover, a backup): what comes after its end is new, also
 // where Redis's clock was set back.
@@ -204,7 +194,7 @@ check_end(struct part *p, struct err *err)
         return -1;
     if (end.len)
         snprintf(newest, sizeof newest, "%.*s", (int)end.len, end.at);
-    if (!is_before(newest, p->last))
+    if (!cli_is_before(newest, p->last))
         return 0;
     fprintf(stderr, "acrelay: %s %s: continuing with new entries\n", p->key,
             absent ? "is gone" : "has lost its newest entries");
@@ -375,6 +365,7 @@ prepare_tail(struct tail *t, struct err *err)
     t->hook = options_text(o, "hook", NULL);
     t->max = options_number(o, "count", UINT64_MAX);
     t->data = options_has(o, "data");
+    t->masks = options_has(o, "mask");
     if (strlen(stream) > 63)
         return err_exit(err, EXIT_CODE_USAGE, "--stream: at most 63 characters");
     if (from && t->group)
@@ -400,6 +391,7 @@ prepare_results(struct tail *t, struct err *err)
     t->ends = !options_has(o, "follow");
     t->max = options_number(o, "count", UINT64_MAX);
     t->data = options_has(o, "data");
+    t->masks = options_has(o, "mask");
     if (strlen(service) > 63)
         return err_exit(err, EXIT_CODE_USAGE, "--service: at most 63 characters");
     snprintf(stream, sizeof stream, "results:%s", service);
@@ -447,6 +439,7 @@ static const struct option tail_options[] = {
     OPTION_IS_TEXT("hook", "NAME", "only events of this hook"),
     OPTION_IS_NUMBER("count", "stop after this many"),
     OPTION_IS_FLAG("data", "also show the normal form"),
+    OPTION_MASK,
     {0},
 };
 
@@ -456,6 +449,7 @@ static const struct option results_options[] = {
     OPTION_IS_FLAG("follow", "keep on, and show results as they come"),
     OPTION_IS_NUMBER("count", "stop after this many"),
     OPTION_IS_FLAG("data", "also show ActiveCampaign's answers"),
+    OPTION_MASK,
     {0},
 };
 

@@ -129,20 +129,20 @@ token_at(struct span s)
     return len >= TOKEN_MIN && large && small ? len : 0;
 }
 
-// "2026-11-24", "24.11.2026": digits and separators too.
+// Dates, and seconds of a time with their fraction: digits and separators too.
 static bool
-is_date(struct span s)
+is_time(struct span s, char before)
 {
-    static const char *const shapes[] = {"dddd-dd-dd", "dddd/dd/dd", "dd.dd.dddd",
-                                         "dd/dd/dddd", "dd-dd-dddd"};
+    static const char *const shapes[] = {"dd.dddddd",  "dddd-dd-dd", "dddd/dd/dd",
+                                         "dd.dd.dddd", "dd/dd/dddd", "dd-dd-dddd"};
 
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+    for (size_t i = before == ':' ? 0 : 1; i < sizeof shapes / sizeof *shapes; i++) {
         size_t n = 0;
-        while (n < 10 && n < s.len &&
+        while (shapes[i][n] && n < s.len &&
                (shapes[i][n] == 'd' ? isdigit((unsigned char)s.at[n]) != 0
                                     : s.at[n] == shapes[i][n]))
             n++;
-        if (n == 10)
+        if (!shapes[i][n])
             return true;
     }
     return false;
@@ -163,7 +163,7 @@ phone_at(struct span s, bool in_text)
         digits++;
         end = i + 1;
     }
-    if (digits < PHONE_MIN || digits > PHONE_MAX || is_date(s))
+    if (digits < PHONE_MIN || digits > PHONE_MAX)
         return 0;
     if (separators == 0 && s.at[0] != '+')
         return in_text && (end == s.len || !is_token_byte(s.at[end])) ? end : 0;
@@ -190,7 +190,8 @@ found_at(struct span s, size_t i, bool reveals)
     if (len > 0 || is_token_byte(before))
         return len;
     len = token_at(rest);
-    if (len > 0 || reveals || !(isdigit((unsigned char)s.at[i]) || strchr("+(", s.at[i])))
+    if (len > 0 || reveals || is_time(rest, before) ||
+        !(isdigit((unsigned char)s.at[i]) || strchr("+(", s.at[i])))
         return len;
     return phone_at(rest, strchr(" \t\r\n:(,;", before) && !is_digits(s));
 }

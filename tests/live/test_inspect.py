@@ -227,14 +227,15 @@ def test_a_delivery_is_shown_from_post_to_acknowledged(receiver, redis, inspect)
     journey = one["journey"]
     assert journey["durable"] is True and journey["received_from"] == "journal"
     assert journey["received"] == one["entry"]["fields"]["ce_recordedtime"]
-    assert (journey["groups"], journey["pending"]) == ([{"name": "shop", "last": "0-0"}], [{}])
+    waits = {"name": "shop", "last": "0-0", "read": False, "acknowledged": False, "consumer": None, "deliveries": None, "idle_ms": None}
+    assert journey["groups"] == [waits]
 
     redis.client.xreadgroup("shop", "shop-1", {"{ac}:events": ">"})
-    journey = inspect.one(row)["journey"]
-    assert journey["groups"] == [{"name": "shop", "last": row["entry"]}]
-    assert journey["pending"][0]["consumer"] == "shop-1" and journey["pending"][0]["deliveries"] == 1
+    [group] = inspect.one(row)["journey"]["groups"]
+    assert group.pop("idle_ms") >= 0
+    assert group == {"name": "shop", "last": row["entry"], "read": True, "acknowledged": False, "consumer": "shop-1", "deliveries": 1}
     redis.client.xack("{ac}:events", "shop", row["entry"])
-    assert inspect.one(row)["journey"]["pending"] == [{}]
+    assert inspect.one(row)["journey"]["groups"] == [{**waits, "last": row["entry"], "read": True, "acknowledged": True}]
 
 
 def test_what_is_personal_is_shown_for_one_delivery_when_asked(receiver, inspect):
@@ -426,7 +427,7 @@ def test_the_rights_of_the_operator_suffice(make_receiver, redis, open_inspect):
     assert receiver.post("") == 200
     rows = inspect.rows(2)
     redis.client.xreadgroup("shop", "shop-1", {"{ac}:events": ">"})
-    assert inspect.one(rows[1])["journey"]["pending"][0]["consumer"] == "shop-1"
+    assert inspect.one(rows[1])["journey"]["groups"][0]["consumer"] == "shop-1"
     assert inspect.get("dead")["letters"]
     assert inspect.get("dead/drop", "POST", key="{ac}:dead", id=rows[0]["entry"]) == {"done": True}
     assert "hooks_error" not in inspect.get("hooks")

@@ -87,6 +87,7 @@ Test(mask, phone_numbers_are_found_and_dates_are_none)
     check_text("555.123.4567", MASK);
     check_text("2026-11-24 00:13:53", "2026-11-24 00:13:53");
     check_text("24.11.2026", "24.11.2026");
+    check_text("2026-11-24T00:13:53.000042Z", "2026-11-24T00:13:53.000042Z");
     check_text("1795865066164", "1795865066164");
     check_text("12 of 34", "12 of 34");
     check_text("550e8400-e29b-41d4-a716-446655440000",

@@ -3,7 +3,7 @@ import { get, post } from "./api.js";
 import { copy, curl, json, masked, send } from "./code.js";
 import { askDrop, askReplay } from "./dead.js";
 import { $, button, draw, el, say, tableBody } from "./dom.js";
-import { drawJourney, groupRows, groupsOf } from "./journey.js";
+import { drawJourney, groupRows } from "./journey.js";
 import { bytes, plural } from "./text.js";
 
 const box = $("detail");
@@ -104,10 +104,9 @@ function show(answer) {
   shown = answer;
   if (!parts) build();
   const ask = shown.masked ? reveal : null, { journey, ...rest } = shown;
-  const groups = groupsOf(journey, shown.entry);
-  drawJourney(parts.journey, journey, groups);
-  parts.groups.hidden = !groups.length;
-  draw(parts.groups, groups, () => groupRows(groups));
+  drawJourney(parts.journey, journey);
+  parts.groups.hidden = !journey.groups.length;
+  draw(parts.groups, journey.groups, () => groupRows(journey.groups));
   draw(parts.actions, [rest, journey.reason], () => actions(ask));
   SECTIONS.forEach(([, , make], i) => draw(parts.sections[i], rest, () => make(ask)));
 }

@@ -1,12 +1,6 @@
 // The way of one delivery, from the post to the last acknowledgement, as a line of steps that grows.
 import { draw, el, setText, tableBody, tableHead } from "./dom.js";
-import { clock, duration, isUpTo, plural, yesNo } from "./text.js";
-
-// What each group has done: it has read up to its last, and acknowledged what it does not hold.
-export const groupsOf = ({ groups, pending }, entry) => groups.map(({ name, last }, i) => {
-  const read = isUpTo(entry.id, last);
-  return { name, read, acknowledged: read && (pending[i] && pending[i].consumer === undefined), ...pending[i] };
-});
+import { clock, duration, plural, yesNo } from "./text.js";
 
 // A step is { name, state: "done" | "partly" | "", note }.
 function groupStep(name, groups, word) {
@@ -19,7 +13,7 @@ function groupStep(name, groups, word) {
 
 const after = (from, to) => from && to ? `${clock(to)} (+${duration(Math.max(0, Date.parse(to) - Date.parse(from)))})` : clock(to);
 
-function stepsOf({ received, received_from, durable, stream, reason }, groups) {
+function stepsOf({ received, received_from, durable, stream, reason, groups }) {
   const start = [
     { name: "Received", state: "done", note: clock(received) + (received_from === "entry" ? ", as its entry says" : "") },
     { name: "Durable", state: durable ? "done" : "", note: yesNo(durable, "yes, on disk", "no") },
@@ -30,8 +24,8 @@ function stepsOf({ received, received_from, durable, stream, reason }, groups) {
     : [...start, groupStep("Read", groups, "read"), groupStep("Acknowledged", groups, "acknowledged")];
 }
 
-export function drawJourney(box, journey, groups) {
-  const steps = stepsOf(journey, groups);
+export function drawJourney(box, journey) {
+  const steps = stepsOf(journey);
   draw(box, steps.length, () => steps.map(() => el("li", {}, el("b"), el("span"))));
   steps.forEach((step, i) => {
     const item = box.children[i];
