@@ -2,11 +2,11 @@
 // last. None is believed: behind sentinels the server must say that it is a master (a sentinel may
 // be cut off, and name one that was), and in a cluster that it serves our slot.
 //
-// ASK is not followed but waited for, as TRYAGAIN is: while a slot moves, its new node serves a call
-// of several keys only when it has them all, and the keys of a script are never all there (no dead
-// letter, no key for those). A command about one key would be served, but then the cursor could be
-// read at one node and moved at the other. It is over after the slot's keys have been copied, and
-// MOVED follows.
+// ASK is not followed but waited for, as TRYAGAIN is. While a slot moves, its new node (after ASKING)
+// serves a call of several keys only if it has every one of them, and a script's are never all there:
+// without dead letters, for example, there is no key for them. So ASKING would turn ASK into TRYAGAIN
+// (seen with Redis 7.0 and Valkey 8.1). Commands of one key would be served, but then the cursor would
+// be read at one node while the script can move it at neither. MOVED follows when the move is over.
 #include "edge/redis_find.h"
 
 #include "base/clock.h"

@@ -360,11 +360,12 @@ static const struct {
     {"BUSY", REPLY_WAIT},
     {"OOM", REPLY_WAIT},
     {"MISCONF", REPLY_WAIT},
-    {"NOREPLICAS", REPLY_WAIT},
     {"CLUSTERDOWN", REPLY_WAIT},
     {"TRYAGAIN", REPLY_WAIT},
     // A slot on its way to another node (redis_find.c): MOVED follows when it has arrived.
     {"ASK", REPLY_WAIT},
+    // Its replicas may have left it, and one of them may be the master by now.
+    {"NOREPLICAS", REPLY_ELSEWHERE},
     {"READONLY", REPLY_ELSEWHERE},
     {"MASTERDOWN", REPLY_ELSEWHERE},
     {"MOVED", REPLY_MOVED},

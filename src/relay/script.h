@@ -18,7 +18,7 @@ enum reply {
     REPLY_FENCED,    // nothing written: the cursor is another's
     REPLY_NOSCRIPT,  // nothing executed: send the text of the script
     REPLY_WAIT,      // nothing executed: wait and try again
-    REPLY_ELSEWHERE, // not the master (any more): wait and connect again
+    REPLY_ELSEWHERE, // perhaps not the master any more: wait and connect again
     REPLY_MOVED,     // nothing executed: connect to the address it names
     REPLY_STOP,      // an operator must act: alarm, and try again slowly
     REPLY_REFUSED,   // this record was refused, those before it are in

@@ -118,3 +118,24 @@ def test_a_failover_to_a_stale_replica(world, sentinels):
     problems, counts = world.finish()
     assert not problems, counts
     assert world.receiver.metric("acrelay_relay_rewinds_total") > 0
+
+
+def test_a_master_that_is_cut_off_and_refuses_writes_is_left(world, sentinels):
+    """Its replicas and sentinels have lost their right to come to it. It answers us, as a master."""
+    old = sentinels.owner()
+    for server in sentinels.servers:
+        server.client.config_set("min-replicas-to-write", 1, "min-replicas-max-lag", 1)
+    try:
+        old.client.acl_setuser("default", passwords=["+another"], reset_passwords=True)
+        old.client.execute_command("CLIENT KILL USER default")
+        new = sentinels.wait_failover(old)
+        assert world.receiver.post("type=subscribe&contact[id]=7") == 200
+        world.receiver.wait_shipped()
+        assert new.entries("{ac}:events")[-1]["ce_subject"] == b"contact/7"
+        assert "NOREPLICAS" in world.receiver.read_log()
+    finally:
+        old.kill()
+        old.start()
+        for server in sentinels.servers:
+            server.client.config_set("min-replicas-to-write", 0)
+        sentinels.wait_healthy()
