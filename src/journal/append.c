@@ -82,7 +82,7 @@ struct sleeper {
     _Atomic(uint32_t) *turn; // the futex word
 };
 
-_Atomic(uint32_t) append_turns[2];
+_Atomic(uint32_t) append_turns[2], append_work;
 
 static void
 sleeper_drop(struct sleeper *s)
@@ -119,6 +119,15 @@ sleeper_wait(struct sleeper *s, int64_t until_us, struct err *err)
     }
 }
 
+// Not with the lock: the committer may take the core at once. It would sleep on the lock then, and so
+// would all who come before we go on.
+void
+append_wake(void)
+{
+    atomic_fetch_add(&append_work, 1);
+    syscall(SYS_futex, &append_work, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+}
+
 static int
 append(struct journal *j, struct span payload, int64_t until_us,
        const struct journal_waiter *waiter, uint64_t *sequence, struct err *err)
@@ -127,6 +136,7 @@ append(struct journal *j, struct span payload, int64_t until_us,
         return err_set(err, ERR_INPUT, "journal: a record of %zu bytes", payload.len);
     pthread_mutex_lock(&j->lock);
     int result = wait_for_room(j, until_us);
+    bool wakes = false;
     if (result == 0) {
         j->last_us = next_receipt(j, clock_now_us());
         *sequence = next_sequence(j);
@@ -136,11 +146,12 @@ append(struct journal *j, struct span payload, int64_t until_us,
                 &append_turns[j->open - j->groups];
             j->open->has_sleepers = true;
         }
-        if (j->idle)
-            pthread_cond_signal(&j->work);
+        wakes = j->idle;
         j->idle = false;
     }
     pthread_mutex_unlock(&j->lock);
+    if (wakes)
+        append_wake();
     return result == 0 ? 0
                        : err_set(err, ERR_AGAIN,
                                  "journal: too many deliveries are waiting for the disk");

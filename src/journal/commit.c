@@ -336,24 +336,32 @@ commit(struct journal *j, struct group *g)
     return false;
 }
 
-// take_group opens the other group, which is empty, and returns the full one; NULL when the
-// journal closes.
+// False when the journal closes and nothing is left.
+static bool
+wait_for_records(struct journal *j)
+{
+    pthread_mutex_lock(&j->lock);
+    while (j->open->first == 0 && !j->stopping) {
+        uint32_t seen = atomic_load(&append_work);
+        j->idle = true;
+        pthread_mutex_unlock(&j->lock);
+        syscall(SYS_futex, &append_work, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+        pthread_mutex_lock(&j->lock);
+    }
+    j->idle = false;
+    bool found = j->open->first != 0;
+    pthread_mutex_unlock(&j->lock);
+    return found;
+}
+
+// take_group opens the other group, which is empty, and returns the full one.
 static struct group *
 take_group(struct journal *j)
 {
-    struct group *full = NULL;
-
     pthread_mutex_lock(&j->lock);
-    while (j->open->first == 0 && !j->stopping) {
-        j->idle = true;
-        pthread_cond_wait(&j->work, &j->lock);
-    }
-    j->idle = false;
-    if (j->open->first) {
-        full = j->open;
-        j->open = full == j->groups ? j->groups + 1 : j->groups;
-        pthread_cond_broadcast(&j->taken);
-    }
+    struct group *full = j->open;
+    j->open = full == j->groups ? j->groups + 1 : j->groups;
+    pthread_cond_broadcast(&j->taken);
     pthread_mutex_unlock(&j->lock);
     return full;
 }
@@ -375,18 +383,20 @@ static void *
 committer_run(void *journal)
 {
     struct journal *j = journal;
-    struct group *g;
+    size_t crowd = 0; // records that shared a group of late
 
-    while ((g = take_group(j))) {
-        bool several = g->len > 1;
+    while (wait_for_records(j)) {
+        // Under load those who are about to join do so first: a larger group costs each less.
+        // The first of them may just have woken this thread.
+        if (crowd > 1)
+            sched_yield();
+        struct group *g = take_group(j);
+        crowd = (crowd + g->len) / 2;
         bool durable = commit(j, g);
         answer(j, g, durable);
         group_clear(g);
         if (!durable)
             clock_sleep_ms(FAILING_PAUSE_MS);
-        // Under load those who are about to join do so first: a larger group costs each less.
-        if (several)
-            sched_yield();
     }
     if (j->fd >= 0) // and so has a group
         segment_seal(j);

@@ -104,13 +104,12 @@ struct journal {
     struct once stuck;       // a removal that failed; under `removing`
     struct once unconfirmed; // one for room, without a fresh cursor; under `removing`
     pthread_mutex_t lock;    // for everything below but the committer's own
-    pthread_cond_t work;     // to the committer: the open group has records
     pthread_cond_t taken;    // to appenders: a new open group
     pthread_cond_t space;    // to maintenance: check spares and retention
     pthread_cond_t filled;   // to the committer: maintenance is done with it
     pthread_cond_t read;     // to cursors: more is durable
     struct group groups[2], *open; // the other one is the committer's
-    bool idle;                     // the committer sleeps
+    bool idle;                     // the committer sleeps until append_wake
     bool stopping;
     uint64_t next, durable, published;
     uint64_t reserved;    // the next group starts after it
@@ -251,9 +250,13 @@ struct bad_files bad_clean(int dir, int64_t now_us);
 // --- append.c ----------------------------------------------------------------------------
 
 // The futex words of those who sleep in journal_append, by the place of their group in
-// journal.groups: one rises when that group is answered. They are no journal's own, because a
-// sleeper that looks at its word once more may find the journal closed.
-extern _Atomic(uint32_t) append_turns[2];
+// journal.groups: one rises when that group is answered. And the word of committers that sleep.
+// They are no journal's own, because who looks at one once more, or wakes somebody without the
+// lock, may find the journal closed.
+extern _Atomic(uint32_t) append_turns[2], append_work;
+
+// append_wake wakes the committers that sleep: a group has its first record, or its journal closes.
+void append_wake(void);
 
 // --- commit.c ----------------------------------------------------------------------------
 

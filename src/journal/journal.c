@@ -217,11 +217,11 @@ stop_threads(struct journal *j)
 {
     pthread_mutex_lock(&j->lock);
     j->stopping = true;
-    pthread_cond_broadcast(&j->work);
     pthread_cond_broadcast(&j->taken);
     pthread_cond_broadcast(&j->space);
     pthread_cond_broadcast(&j->read);
     pthread_mutex_unlock(&j->lock);
+    append_wake();
 }
 
 struct journal *
@@ -233,7 +233,6 @@ journal_open(const struct journal_options *options, struct err *err)
                           .lock_fd = -1,
                           .removing = PTHREAD_MUTEX_INITIALIZER,
                           .lock = PTHREAD_MUTEX_INITIALIZER,
-                          .work = PTHREAD_COND_INITIALIZER,
                           .taken = PTHREAD_COND_INITIALIZER,
                           .space = PTHREAD_COND_INITIALIZER,
                           .filled = PTHREAD_COND_INITIALIZER,
