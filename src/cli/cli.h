@@ -135,11 +135,11 @@ void cli_mask_field(struct buf *to, const struct redis_reply *fields, struct spa
 struct span cli_shown(struct buf *memory, const struct redis_reply *fields,
                       struct span name, struct span value, bool masks);
 
-// cli_add_entry adds the members of an entry to the JSON document, its id first; `data` as the JSON
-// that it is, and `raw`, if not empty, in place of that field. cli_add_masked adds a value to a
-// document, masked by its name (mask_value).
-void cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw,
-                   bool masks);
+// cli_add_entry adds the members of an entry to a document, its id first; `data` as the JSON that it
+// is; `raw` (NULL: its own) in place of that field, which is left out where it is empty.
+// cli_add_masked adds a value, masked by its name (mask_value).
+void cli_add_entry(struct buf *to, struct span id, const struct redis_reply *fields,
+                   const struct span *raw, bool masks);
 void cli_add_masked(struct buf *to, const char *name, struct span value, bool reveals);
 
 // cli_is_entry says whether this can be the id of an entry, cli_is_before whether one comes before

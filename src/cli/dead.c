@@ -7,12 +7,11 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "cli/letters.h"
-#include "relay/relay.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { RECORD_MAX = 64 << 20 };
+enum { MASKED_MAX = 128 << 20 };
 
 static int
 read_reason(struct letters *d, struct err *err)
@@ -32,7 +31,7 @@ print_field(const struct letters *d, const char *name, struct span value, size_t
 {
     struct buf memory;
 
-    buf_init(&memory, RECORD_MAX);
+    buf_init(&memory, MASKED_MAX);
     output_print(cli_shown(&memory, d->fields, span_of(name), value, d->masks), width);
     buf_release(&memory);
 }
@@ -70,21 +69,15 @@ print_delivery(const struct letters *d)
 static int
 print_letter(struct letters *d, struct err *err)
 {
-    const struct config *c = d->cli->config;
-    int64_t keep_us = d->commands ? c->commands_retain_dead_us : c->redis_retain_dead_us;
-    long long ms = strtoll(d->id, NULL, 10); // Redis's time
-    char expires[CLOCK_TEXT] = "";
+    char expires[CLOCK_TEXT];
 
     (void)err;
-    if (keep_us > 0 && ms > 0 && ms < INT32_MAX * 1000LL)
-        clock_format_seconds(expires, ms * 1000 + keep_us);
     if (output.json) {
-        cli_add_entry(span_of(d->name), d->fields, SPAN(""), d->masks);
-        if (expires[0])
-            output_text("expires", span_of(expires));
+        letters_add(&output.document, d, letters_field(d, "raw"), true);
         output_line(stdout);
         return 0;
     }
+    letters_expires(d, expires);
     printf("%-20s  ", d->name);
     if (d->commands)
         print_command(d);
@@ -100,14 +93,15 @@ run_dead_list(void *cli, struct err *err)
     struct cli *c = cli;
     struct letters d;
 
-    if (letters_open(&d, c, err) < 0)
+    if (letters_open(&d, c, options_has(c->options, "commands"), err) < 0)
         return -1;
     d.max = options_number(c->options, "count", UINT64_MAX);
     d.masks = options_has(c->options, "mask");
+    d.newest_first = options_has(c->options, "newest");
     int result = read_reason(&d, err);
     if (result == 0)
         letters_walk(&d, false, print_letter);
-    if (result == 0 && d.code == 0 && d.found == 0 && !output.json)
+    if (result == 0 && !d.err.text[0] && d.found == 0 && !output.json)
         puts("no dead letters");
     return letters_close(&d, result);
 }
@@ -121,7 +115,7 @@ print_whole(struct letters *d, struct err *err)
     if (letters_read_raw(d, &raw, err) < 0)
         return -1;
     if (output.json) {
-        cli_add_entry(span_of(d->name), d->fields, raw, d->masks);
+        letters_add(&output.document, d, raw, true);
         output_line(stdout);
         return 0;
     }
@@ -141,7 +135,7 @@ run_dead_show(void *cli, struct err *err)
     struct cli *c = cli;
     struct letters d;
 
-    if (letters_open(&d, c, err) < 0)
+    if (letters_open(&d, c, options_has(c->options, "commands"), err) < 0)
         return -1;
     d.masks = options_has(c->options, "mask");
     int result = letters_find(&d, c->options->arguments[0], err);
@@ -150,105 +144,11 @@ run_dead_show(void *cli, struct err *err)
 
 // --- replay ---------------------------------------------------------------------------
 
-// Whether a body can be read as it is, whatever its Content-Encoding said.
-static bool
-is_text(struct span body)
-{
-    for (size_t i = 0; i < body.len; i++)
-        if ((unsigned char)body.at[i] < 0x20 && !memchr("\t\r\n", body.at[i], 3))
-            return false;
-    return text_is_utf8(body);
-}
-
-// The delivery as it was, with stream and settings as its hook has them now.
-static int
-restore(struct letters *dead, struct buf *stored, struct record *record, struct err *err)
-{
-    const struct config *c = dead->cli->config;
-    struct span reason = letters_field(dead, "reason"), id = span_of(dead->ce_id);
-    struct delivery d = {.hook = letters_field(dead, "hook"),
-                         .type = letters_field(dead, "content-type"),
-                         .query = letters_field(dead, "query")};
-    const struct config_hook *hook = config_find_served(c, d.hook);
-    const char *why = NULL;
-
-    if (letters_read_raw(dead, &d.body, err) < 0)
-        return -1;
-    if (d.body.len == 0 && span_is(reason, "redis"))
-        return err_set(err, ERR_INPUT,
-                       "its body is neither in Redis nor in %s/bad: replay it on the "
-                       "receiver's machine",
-                       c->state_dir);
-    if (span_is(reason, "gap"))
-        why = "it reports lost records and contains no delivery";
-    else if (span_is(reason, "encoding") && !is_text(d.body))
-        why = "its body is compressed in an unknown way and cannot become an event";
-    else if (!hook)
-        return err_set(err, ERR_INPUT, "its hook %.*s is not in the configuration",
-                       (int)d.hook.len, d.hook.at);
-    else if (id.len != EVENT_ID_TEXT ||
-             !entry_sequence(&record->sequence, span_from(id, JOURNAL_ID_TEXT)))
-        why = "it has no usable ce_id";
-    else if (d.type.len > DELIVERY_TYPE_MAX || d.query.len > DELIVERY_QUERY_MAX)
-        why = "its content type or query is too long";
-    else if (!clock_parse(&record->received_us, letters_field(dead, "ce_recordedtime")))
-        why = "it has no usable ce_recordedtime";
-    if (why)
-        return err_set(err, ERR_INPUT, "%s", why);
-    d.stream = span_of(hook->stream);
-    d.include_raw = hook->include_raw;
-    d.structured = hook->format == CONFIG_STRUCTURED;
-    if (delivery_encode(stored, &d) < 0)
-        return err_set(err, ERR_INPUT, "it is too large");
-    record->payload = buf_span(stored);
-    return 0;
-}
-
-// To where deliveries go now, whichever partition has the letter.
-static int
-replay_entry(struct letters *d, const struct entry *e, struct err *err)
-{
-    size_t i = (size_t)config_partition_of(e->event.subject, (int)d->tags.configured);
-    struct redis *r = tags_redis(&d->tags, i, err);
-
-    return r ? relay_replay(r, d->tags.at[i], e, err) : -1;
-}
-
-static int
-send_again(struct letters *d, const struct record *record, struct err *err)
-{
-    struct entry_maker maker = {.events = event_maker_open(),
-                                .account = span_of(d->cli->config->account_name),
-                                .journal_id =
-                                    span_to(span_of(d->ce_id), JOURNAL_ID_TEXT - 1)};
-    struct entry entry;
-    int result = -1;
-
-    entry_make(&maker, record, &entry);
-    if (entry.reason == EVENT_OK)
-        result = replay_entry(d, &entry, err);
-    else
-        err_set(err, ERR_INPUT, "it still cannot be parsed: %s (%.*s)",
-                event_reason_name(entry.reason), (int)entry.event.detail.len,
-                entry.event.detail.at);
-    event_maker_close(maker.events);
-    return result;
-}
-
-// First into the stream, then out of the dead letters: killed between the two, it stands in
-// both, with one ce_id.
 static int
 replay(struct letters *d, struct err *err)
 {
-    struct record record = {0};
-    struct buf stored;
-
-    buf_init(&stored, RECORD_MAX);
-    int result =
-        restore(d, &stored, &record, err) == 0 ? send_again(d, &record, err) : -1;
-    buf_release(&stored);
-    if (result < 0 || letters_drop(d, err) < 0)
-        return err_context(err, "%s", d->name);
+    if (letters_replay(d, err) < 0)
+        return -1;
     output_text("replayed", span_of(d->name));
     if (output.json)
         output_line(stdout);
@@ -297,7 +197,7 @@ run_dead_replay(void *cli, struct err *err)
     struct letters d;
 
     if (event_zone_set(c->config->account_time_zone, err) < 0 ||
-        letters_open(&d, c, err) < 0)
+        letters_open(&d, c, options_has(c->options, "commands"), err) < 0)
         return -1;
     letters_walk_named(&d, d.commands ? replay_command : replay);
     return letters_close(&d, 0);
@@ -315,7 +215,7 @@ run_dead_drop(void *cli, struct err *err)
     if (many == (o->arguments_len > 0))
         return err_exit(err, EXIT_CODE_USAGE,
                         "dead drop requires entry ids, --reason WORD or --all");
-    if (letters_open(&d, c, err) < 0)
+    if (letters_open(&d, c, options_has(c->options, "commands"), err) < 0)
         return -1;
     if (many && (result = read_reason(&d, err)) == 0)
         letters_walk(&d, true, letters_drop);
@@ -344,6 +244,7 @@ static const struct option dead_list_options[] = {
     OPTION_COMMANDS,
     {"reason", "WORD", "list only those with this reason", OPTION_TEXT, reason_words},
     OPTION_IS_NUMBER("count", "list at most this many"),
+    OPTION_IS_FLAG("newest", "list the newest first"),
     OPTION_MASK,
     {0},
 };

@@ -55,9 +55,10 @@ cli_shown(struct buf *memory, const struct redis_reply *fields, struct span name
     return masks ? buf_span(memory) : value;
 }
 
-// `data` is JSON by contract; what somebody else put there goes out as a string.
+// `data` is JSON by contract; what somebody else put there goes out as a string. What is masked is
+// for people to see, and so are its bytes.
 static void
-add_field(struct span name, struct span value)
+add_field(struct buf *to, struct span name, struct span value, bool masks)
 {
     struct buf data;
     char text[64];
@@ -65,26 +66,28 @@ add_field(struct span name, struct span value)
     buf_init(&data, value.len);
     text_escape(text, sizeof text, name);
     if (span_is(name, "data") && json_compact(&data, value) == NULL)
-        document_value(&output.document, "data", buf_span(&data));
+        document_value(to, "data", buf_span(&data));
     else if (!strpbrk(text, "\"\\"))
-        output_text(text, value);
+        (masks ? document_shown : document_text)(to, text, value);
     buf_release(&data);
 }
 
 void
-cli_add_entry(struct span id, const struct redis_reply *fields, struct span raw,
-              bool masks)
+cli_add_entry(struct buf *to, struct span id, const struct redis_reply *fields,
+              const struct span *raw, bool masks)
 {
     struct buf memory;
 
     buf_init(&memory, MASKED_MAX);
-    output_text("id", id);
+    document_text(to, "id", id);
     for (size_t i = 0; i + 1 < redis_value(fields).len; i += 2) {
         struct span value = redis_value(redis_reply_at(fields, i + 1)).text;
         struct span name = redis_value(redis_reply_at(fields, i)).text;
-        if (span_is(name, "raw") && raw.len > 0)
-            value = raw;
-        add_field(name, cli_shown(&memory, fields, name, value, masks));
+        bool is_raw = span_is(name, "raw");
+        if (is_raw && raw)
+            value = *raw;
+        if (!is_raw || !raw || raw->len > 0)
+            add_field(to, name, cli_shown(&memory, fields, name, value, masks), masks);
     }
     buf_release(&memory);
 }
@@ -215,7 +218,7 @@ cli_print_result(struct span id, const struct redis_reply *fields, bool with_dat
     bool ok = span_is(cli_field(fields, "outcome"), "ok");
 
     if (output.json) {
-        cli_add_entry(id, fields, SPAN(""), masks);
+        cli_add_entry(&output.document, id, fields, NULL, masks);
         output_line(stdout);
         return;
     }

@@ -9,7 +9,7 @@
 #ifndef ACRELAY_CLI_INSPECT_H
 #define ACRELAY_CLI_INSPECT_H
 
-#include "cli/cli.h"
+#include "cli/letters.h"
 #include "edge/http.h"
 #include "event/mask.h"
 
@@ -65,10 +65,10 @@ int window_find(struct window *w, struct span ce_id, char entry[COMMANDS_ENTRY])
 
 // --- dead letters (inspect_dead.c) ----------------------------------------------------------------
 
-// dead_page answers /api/dead, the newest; dead_write replays or drops ("replay", "drop") one.
+// dead_page answers /api/dead, the newest; dead_write replays or drops one.
 int dead_page(struct inspect *i, struct buf *to, struct err *err);
 int dead_write(struct inspect *i, const struct http_request *r, struct buf *to,
-               struct err *err, const char *verb);
+               struct err *err, letters_fn *act);
 
 // --- one delivery (inspect_one.c) -----------------------------------------------------------------
 
@@ -82,8 +82,5 @@ int one_page(struct inspect *i, const struct http_request *r, struct buf *to,
 // there, NULL when it is longer, or holds a NUL.
 const char *inspect_parameter(const struct http_request *r, const char *name, char *to,
                               size_t size);
-
-// inspect_find_key finds the key that a request names; -1: it is none of ours.
-int inspect_find_key(const struct inspect *i, const char *key);
 
 #endif

@@ -25,12 +25,3 @@ inspect_parameter(const struct http_request *r, const char *name, char *to, size
     }
     return to;
 }
-
-int
-inspect_find_key(const struct inspect *i, const char *key)
-{
-    for (size_t k = 0; key && k < i->keys_len; k++)
-        if (strcmp(i->keys[k].key, key) == 0)
-            return (int)k;
-    return -1;
-}

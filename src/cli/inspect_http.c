@@ -149,9 +149,9 @@ post(struct inspect *i, const struct http_request *r, struct buf *to, struct err
     if (span_is(r->path, "/api/reveal"))
         return one_page(i, r, to, err, true);
     if (span_is(r->path, "/api/dead/replay"))
-        return dead_write(i, r, to, err, "replay");
+        return dead_write(i, r, to, err, letters_replay);
     if (span_is(r->path, "/api/dead/drop"))
-        return dead_write(i, r, to, err, "drop");
+        return dead_write(i, r, to, err, letters_drop);
     return 404;
 }
 

@@ -1,5 +1,6 @@
 #include "cli/letters.h"
 
+#include "base/text.h"
 #include "relay/relay.h"
 
 #include <stdio.h>
@@ -8,10 +9,9 @@
 enum { PAGE = 10, STORED_MAX = 64 << 20 };
 
 int
-letters_open(struct letters *l, struct cli *c, struct err *err)
+letters_open(struct letters *l, struct cli *c, bool commands, struct err *err)
 {
-    *l = (struct letters){.cli = c, .max = UINT64_MAX};
-    l->commands = options_has(c->options, "commands");
+    *l = (struct letters){.cli = c, .commands = commands, .max = UINT64_MAX};
     buf_init(&l->body, STORED_MAX);
     if (!l->commands)
         return tags_open(&l->tags, c, err);
@@ -35,13 +35,40 @@ letters_close(struct letters *l, int result)
 {
     tags_close(&l->tags);
     buf_release(&l->body);
-    return result < 0 ? -1 : l->code;
+    return result < 0 ? -1 : (int)l->err.exit;
 }
 
 struct span
 letters_field(const struct letters *l, const char *name)
 {
     return cli_field(l->fields, name);
+}
+
+void
+letters_expires(const struct letters *l, char to[CLOCK_TEXT])
+{
+    const struct config *c = l->cli->config;
+    int64_t keep_us = l->commands ? c->commands_retain_dead_us : c->redis_retain_dead_us;
+    long long ms = strtoll(l->id, NULL, 10); // Redis's time
+
+    to[0] = '\0';
+    if (keep_us > 0 && ms > 0 && ms < INT32_MAX * 1000LL)
+        clock_format_seconds(to, ms * 1000 + keep_us);
+}
+
+void
+letters_add(struct buf *to, const struct letters *l, struct span raw, bool shown)
+{
+    char expires[CLOCK_TEXT];
+    const struct span *instead = raw.len > 0 ? &raw : NULL;
+
+    cli_add_entry(to, span_of(l->name), l->fields, shown ? instead : &SPAN(""), l->masks);
+    document_text(to, "key", span_of(l->key));
+    if (!l->commands)
+        document_number(to, "bytes", true, (int64_t)raw.len);
+    letters_expires(l, expires);
+    if (expires[0])
+        document_text(to, "expires", span_of(expires));
 }
 
 static void
@@ -58,16 +85,29 @@ take(struct letters *l, const struct redis_reply *entry)
              l->id);
 }
 
+static void
+report(struct letters *l, struct err *err)
+{
+    if (!l->quiet)
+        output_fail(err);
+    err->exit = err->exit ? err->exit : EXIT_CODE_FAILURE;
+    if (!l->err.text[0])
+        l->err = *err;
+}
+
 static int
 walk_partition(struct letters *l, size_t page, letters_fn *each, struct err *err)
 {
-    char from[LETTERS_ID + 1] = "-", count[LETTERS_ID];
+    bool back = l->newest_first;
+    char from[LETTERS_ID + 1], count[LETTERS_ID];
     size_t n = page;
 
+    snprintf(from, sizeof from, "%s", back ? "+" : "-");
     snprintf(count, sizeof count, "%zu", page);
     while (n == page && l->found < l->max) {
         const struct redis_reply *reply =
-            cli_ask(l->redis, err, "XRANGE", l->key, from, "+", "COUNT", count);
+            cli_ask(l->redis, err, back ? "XREVRANGE" : "XRANGE", l->key, from,
+                    back ? "-" : "+", "COUNT", count);
         if (!reply)
             return -1;
         n = redis_value(reply).len;
@@ -91,10 +131,8 @@ letters_walk(struct letters *l, bool one_by_one, letters_fn *each)
 
     for (size_t i = 0; i < l->tags.len && l->found < l->max; i++) {
         struct err err = {0};
-        if (enter(l, i, &err) == 0 && walk_partition(l, page, each, &err) == 0)
-            continue;
-        int code = output_fail(&err);
-        l->code = l->code ? l->code : code;
+        if (enter(l, i, &err) < 0 || walk_partition(l, page, each, &err) < 0)
+            report(l, &err);
     }
 }
 
@@ -168,8 +206,7 @@ letters_walk_named(struct letters *l, letters_fn *each)
         struct err err = {0};
         if (letters_find(l, o->arguments[i], &err) == 0 && each(l, &err) == 0)
             continue;
-        int code = output_fail(&err);
-        l->code = l->code ? l->code : code;
+        report(l, &err);
         if (output.json) {
             output_text("failed", span_of(o->arguments[i]));
             output_text("error", span_of(err.text));
@@ -203,4 +240,106 @@ letters_drop(struct letters *l, struct err *err)
     if (!l->commands)
         aside_remove(l->cli->config->state_dir, span_of(l->ce_id));
     return 0;
+}
+
+// --- replay ---------------------------------------------------------------------------
+
+// Whether a body can be read as it is, whatever its Content-Encoding said.
+static bool
+is_text(struct span body)
+{
+    for (size_t i = 0; i < body.len; i++)
+        if ((unsigned char)body.at[i] < 0x20 && !memchr("\t\r\n", body.at[i], 3))
+            return false;
+    return text_is_utf8(body);
+}
+
+// The delivery as it was, with stream and settings as its hook has them now.
+static int
+restore(struct letters *l, struct buf *stored, struct record *record, struct err *err)
+{
+    const struct config *c = l->cli->config;
+    struct span reason = letters_field(l, "reason"), id = span_of(l->ce_id);
+    struct delivery d = {.hook = letters_field(l, "hook"),
+                         .type = letters_field(l, "content-type"),
+                         .query = letters_field(l, "query")};
+    const struct config_hook *hook = config_find_served(c, d.hook);
+    const char *why = NULL;
+
+    if (letters_read_raw(l, &d.body, err) < 0)
+        return -1;
+    if (d.body.len == 0 && span_is(reason, "redis"))
+        return err_set(err, ERR_INPUT,
+                       "its body is neither in Redis nor in %s/bad: replay it on the "
+                       "receiver's machine",
+                       c->state_dir);
+    if (span_is(reason, "gap"))
+        why = "it reports lost records and contains no delivery";
+    else if (span_is(reason, "encoding") && !is_text(d.body))
+        why = "its body is compressed in an unknown way and cannot become an event";
+    else if (!hook)
+        return err_set(err, ERR_INPUT, "its hook %.*s is not in the configuration",
+                       (int)d.hook.len, d.hook.at);
+    else if (id.len != EVENT_ID_TEXT ||
+             !entry_sequence(&record->sequence, span_from(id, JOURNAL_ID_TEXT)))
+        why = "it has no usable ce_id";
+    else if (d.type.len > DELIVERY_TYPE_MAX || d.query.len > DELIVERY_QUERY_MAX)
+        why = "its content type or query is too long";
+    else if (!clock_parse(&record->received_us, letters_field(l, "ce_recordedtime")))
+        why = "it has no usable ce_recordedtime";
+    if (why)
+        return err_set(err, ERR_INPUT, "%s", why);
+    d.stream = span_of(hook->stream);
+    d.include_raw = hook->include_raw;
+    d.structured = hook->format == CONFIG_STRUCTURED;
+    if (delivery_encode(stored, &d) < 0)
+        return err_set(err, ERR_INPUT, "it is too large");
+    record->payload = buf_span(stored);
+    return 0;
+}
+
+// To where deliveries go now, whichever partition has the letter.
+static int
+replay_entry(struct letters *l, const struct entry *e, struct err *err)
+{
+    size_t i = (size_t)config_partition_of(e->event.subject, (int)l->tags.configured);
+    struct redis *r = tags_redis(&l->tags, i, err);
+
+    return r ? relay_replay(r, l->tags.at[i], e, err) : -1;
+}
+
+static int
+send_again(struct letters *l, const struct record *record, struct err *err)
+{
+    struct entry_maker maker = {.events = event_maker_open(),
+                                .account = span_of(l->cli->config->account_name),
+                                .journal_id =
+                                    span_to(span_of(l->ce_id), JOURNAL_ID_TEXT - 1)};
+    struct entry entry;
+    int result = -1;
+
+    entry_make(&maker, record, &entry);
+    if (entry.reason == EVENT_OK)
+        result = replay_entry(l, &entry, err);
+    else
+        err_set(err, ERR_INPUT, "it still cannot be parsed: %s (%.*s)",
+                event_reason_name(entry.reason), (int)entry.event.detail.len,
+                entry.event.detail.at);
+    event_maker_close(maker.events);
+    return result;
+}
+
+// First into the stream, then out of the dead letters: killed between the two, it stands in
+// both, with one ce_id.
+int
+letters_replay(struct letters *l, struct err *err)
+{
+    struct record record = {0};
+    struct buf stored;
+
+    buf_init(&stored, STORED_MAX);
+    int result =
+        restore(l, &stored, &record, err) == 0 ? send_again(l, &record, err) : -1;
+    buf_release(&stored);
+    return result < 0 || letters_drop(l, err) < 0 ? err_context(err, "%s", l->name) : 0;
 }

@@ -74,7 +74,7 @@ print_entry(const struct tail *t, const struct part *p, struct span id,
     } else if (output.json) {
         if (t->len > 1)
             output_text("partition", span_of(p->tag));
-        cli_add_entry(id, fields, SPAN(""), t->masks);
+        cli_add_entry(&output.document, id, fields, NULL, t->masks);
         output_line(stdout);
     } else {
         cli_print_event(fields, t->data, t->masks);

@@ -149,7 +149,7 @@ def test_no_token_is_taken_from_a_query_or_a_cookie(inspect):
     {"Origin": None}, {"Origin": "null"}, {"Origin": "http://evil.example"}, {"Origin": "http://localhost:{port}"},
     {"Origin": "https://{host}"}, {"Origin": "http://{host}.evil.example"}, {"Origin": "http://127.0.0.1"},
     {"X-Acrelay": None}, {"X-Acrelay": "0"}, {"X-Acrelay": ""}])
-@pytest.mark.parametrize("path", ["reveal?ce_id=1", "dead/replay?key=k&id=1-0", "dead/drop?key=k&id=1-0"])
+@pytest.mark.parametrize("path", ["reveal?ce_id=1", "dead/replay?id=1-0", "dead/drop?id=1-0"])
 def test_a_write_comes_from_this_page_alone(inspect, headers, path):
     given = {name: value and value.format(host=inspect.host, port=inspect.port)
              for name, value in headers.items()}
@@ -315,23 +315,23 @@ def test_dead_letters_are_shown_replayed_and_dropped(receiver, redis, inspect):
     assert [row["reason"] for row in rows] == ["empty", "nul"]
     letters = inspect.get("dead")["letters"]
     assert [letter["reason"] for letter in letters] == ["empty", "nul"]
+    assert [letter["bytes"] for letter in letters] == [0, 38] and "raw" not in letters[1]
     one = inspect.one(rows[1])
     assert one["event"] is None and one["journey"]["reason"] == "nul"
     assert MASK in one["raw"]["body"] and "ann" not in json.dumps(one)
 
-    status, _, body = inspect.ask("/api/dead/replay?" + urllib.parse.urlencode(
-        {"key": letters[1]["key"], "id": letters[1]["id"]}), "POST")
+    status, _, body = inspect.ask("/api/dead/replay?" + urllib.parse.urlencode({"id": letters[1]["id"]}), "POST")
     assert status == 400 and "cannot be parsed" in body
-    assert inspect.get("dead/drop", "POST", key=letters[0]["key"], id=letters[0]["id"]) == {"done": True}
+    assert inspect.get("dead/drop", "POST", id=letters[0]["id"]) == {"done": True}
     assert [letter["id"] for letter in inspect.get("dead")["letters"]] == [letters[1]["id"]]
 
     good = {**redis.entries("{ac}:dead")[0], "raw": b"type=subscribe&contact[id]=7"}
     id_ = redis.client.xadd("{ac}:dead", good).decode()
-    assert inspect.get("dead/replay", "POST", key="{ac}:dead", id=id_) == {"done": True}
+    assert inspect.get("dead/replay", "POST", id=f"ac/{id_}") == {"done": True}
     [event] = redis.entries()
     assert event["ce_subject"] == b"contact/7" and "ce_replay" in event
-    for wrong in ({"key": "{ac}:events", "id": "1-0"}, {"key": "{ac}:other", "id": "1-0"}, {"key": "{ac}:dead", "id": "--all"},
-                  {"key": "{ac}:dead", "id": ""}, {"id": "1-0"}):
+    [(elsewhere, _)] = redis.client.xrange("{ac}:events")
+    for wrong in ({"id": elsewhere}, {"id": b"ac/" + elsewhere}, {"id": f"other/{id_}"}, {"id": "--all"}, {"id": ""}, {}):
         assert inspect.ask("/api/dead/drop?" + urllib.parse.urlencode(wrong), "POST")[0] == 400
     assert len(redis.entries("{ac}:dead")) == 1
 
@@ -429,7 +429,7 @@ def test_the_rights_of_the_operator_suffice(make_receiver, redis, open_inspect):
     redis.client.xreadgroup("shop", "shop-1", {"{ac}:events": ">"})
     assert inspect.one(rows[1])["journey"]["groups"][0]["consumer"] == "shop-1"
     assert inspect.get("dead")["letters"]
-    assert inspect.get("dead/drop", "POST", key="{ac}:dead", id=rows[0]["entry"]) == {"done": True}
+    assert inspect.get("dead/drop", "POST", id=rows[0]["entry"]) == {"done": True}
     assert "hooks_error" not in inspect.get("hooks")
     assert inspect.get("commands")["services"][0]["waiting"] == 0
     head = inspect.get("head")

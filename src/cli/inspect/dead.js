@@ -5,10 +5,10 @@ import { bytes, clock, count, placeOf, plural } from "./text.js";
 
 let changed;
 
-async function write(verb, { key, id }, question, style, done) {
+async function write(verb, id, question, style, done) {
   if (!await confirmed(`${verb} this dead letter?`, question, verb, style)) return;
   try {
-    await post(`dead/${verb.toLowerCase()}`, { key, id });
+    await post(`dead/${verb.toLowerCase()}`, { id });
     say(done);
     changed();
   } catch (failure) {
@@ -16,19 +16,19 @@ async function write(verb, { key, id }, question, style, done) {
   }
 }
 
-export const askReplay = letter => write("Replay", letter,
+export const askReplay = id => write("Replay", id,
   "It goes through acrelay once more, with the same ce_id. If it still cannot be read, it stays here.", "main", "Replayed: it is in its stream now.");
-export const askDrop = letter => write("Drop", letter,
+export const askDrop = id => write("Drop", id,
   "Its bytes are deleted from Redis and cannot be brought back from here.", "danger", "Dropped.");
 
 function card(letter) {
-  const open = () => { location.hash = placeOf({ ...letter, entry: letter.id }); };
+  const open = () => { location.hash = placeOf({ ...letter, entry: letter.id.split("/").pop() }); };
   const onkeydown = event => { if (event.key === "Enter" && event.target === event.currentTarget) open(); };
-  const facts = [clock(letter.received || letter.time), letter.hook && `hook ${letter.hook}`, bytes(letter.bytes), letter["content-type"]];
+  const facts = [clock(letter.ce_recordedtime), letter.hook && `hook ${letter.hook}`, bytes(letter.bytes), letter["content-type"]];
   return el("li", { tabindex: "0", "data-item": true, onkeydown },
     el("p", {}, el("b", { class: "bad" }, letter.reason), " ", letter.detail), el("p", { class: "quiet" }, facts.filter(Boolean).join(" · ")),
     el("div", { class: "actions" }, button("Show its bytes", open),
-      button("Replay", () => askReplay(letter)), button("Drop", () => askDrop(letter), "danger")));
+      button("Replay", () => askReplay(letter.id)), button("Drop", () => askDrop(letter.id), "danger")));
 }
 
 export async function poll(head) {

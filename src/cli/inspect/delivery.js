@@ -117,7 +117,7 @@ function copying(what, text) {
 }
 
 function actions(ask) {
-  const letter = shown.journey.reason && shown.entry, hasBody = shown.raw.body !== null && shown.hook;
+  const { key, id } = shown.entry ?? {}, letter = shown.journey.reason && `${key.slice(1, key.indexOf("}"))}/${id}`, hasBody = shown.raw.body !== null && shown.hook;
   return [
     ask && button("Show personal data", ask, "main"),
     hasBody && button("Copy as curl", () => copying("The curl command", curl(shown)), "copy-curl"),
