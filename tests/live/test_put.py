@@ -48,6 +48,21 @@ def lane(worker, running, redis):
     return process
 
 
+@pytest.fixture
+def waiting(config, redis, spawn):
+    """A put whose worker is busy: its command is in the stream, and it waits for the result."""
+    def start(*words, more=None):
+        redis.client.set("{ac}:leader", "a worker that is busy")
+        process = spawn([harness.BUILD / "acrelay", "-c", config, "put", "contacts/66", "--data",
+                         "-", "--wait", *words], more, stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process.stdin.write(BODY)
+        process.stdin.close()
+        harness.wait_for("the command", lambda: redis.client.xlen(COMMANDS) == 1)
+        return process
+    return start
+
+
 def puts(sim):
     """How many requests reached ActiveCampaign for commands."""
     return sum(line["method"] == "PUT" for line in sim.log())
@@ -169,16 +184,9 @@ def test_any_other_outcome_is_a_failure(acrelay, lane, sim):
     assert puts(sim) == 1
 
 
-def test_who_waits_is_told_that_a_newer_command_took_its_place(acrelay, config, redis, worker,
+def test_who_waits_is_told_that_a_newer_command_took_its_place(acrelay, waiting, redis, worker,
                                                                 running):
-    redis.client.set("{ac}:leader", "a worker that is busy")
-    process = subprocess.Popen(
-        [harness.BUILD / "acrelay", "-c", config, "put", "contacts/66", "--data", "-", "--wait",
-         "--replace"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True)
-    process.stdin.write(BODY)
-    process.stdin.close()
-    harness.wait_for("the command", lambda: redis.client.xlen(COMMANDS) == 1)
+    process = waiting("--replace")
     put(acrelay, "--replace", body='{"contact":{"firstName":"Eve"}}')
     redis.client.delete("{ac}:leader")
     running(worker)
@@ -200,10 +208,11 @@ def test_a_wait_ends_and_says_where_the_result_will_be(acrelay, redis):
     assert redis.client.xlen(COMMANDS) == 1
 
 
-def test_a_wait_ends_when_no_worker_leads_any_more(acrelay, redis):
-    redis.client.set("{ac}:leader", "a worker", px=500)
-    said = put(acrelay, "--wait", code=69, ACRELAY_TEST_TIMES="put_leaderless=1000")
-    assert "no worker leads; the command is in the stream" in said
+def test_a_wait_ends_when_no_worker_leads_any_more(waiting, redis):
+    process = waiting(more={"ACRELAY_TEST_TIMES": "put_leaderless=1000"})
+    redis.client.delete("{ac}:leader")
+    assert process.wait(30) == 69
+    assert "no worker leads; the command is in the stream" in process.stdout.read()
 
 
 def test_a_redis_that_is_away_is_said(acrelay, redis):
@@ -212,17 +221,11 @@ def test_a_redis_that_is_away_is_said(acrelay, redis):
     assert "Connection refused" in acrelay("results", code=69)
 
 
-def test_a_redis_that_goes_away_while_waiting_is_said(acrelay, config, redis):
-    redis.client.set("{ac}:leader", "a worker that is busy")
-    process = subprocess.Popen(
-        [harness.BUILD / "acrelay", "-c", config, "put", "contacts/66", "--data", "-", "--wait"],
-        stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    process.stdin.write(BODY)
-    process.stdin.close()
-    harness.wait_for("the command", lambda: redis.client.xlen(COMMANDS) == 1)
+def test_a_redis_that_goes_away_while_waiting_is_said(waiting, redis):
+    process = waiting()
     redis.kill()
     assert process.wait(30) == 69
-    assert "the command is in the stream as" in process.stderr.read()
+    assert "the command is in the stream as" in process.stdout.read()
 
 
 def test_the_echo_of_a_change_is_known_by_its_origin_and_values(tmp_path, redis, make_receiver,
