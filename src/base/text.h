@@ -8,6 +8,9 @@
 
 #include <stdint.h>
 
+// The ending of a noun that is counted: "1 hook", "2 hooks".
+#define PLURAL(count) ((count) == 1 ? "" : "s")
+
 // text_escape writes s so that it may stand in one log line: printable ASCII and valid
 // UTF-8 that is printable as they are, everything else (control bytes, line breaks, broken
 // UTF-8, format controls) as \xHH; a backslash stays. Cut at size with "...".

@@ -248,7 +248,8 @@ log_start_up(const struct receiver *r)
     for (size_t i = 0; i < r->sockets_len; i++) {
         at = sockets_address(r->sockets[i]);
         sockets_format(&at, address);
-        log_info("receiver: accepting posts for %zu hooks on %s", c->hooks_len, address);
+        log_info("receiver: accepting posts for %zu hook%s on %s", c->hooks_len,
+                 PLURAL(c->hooks_len), address);
     }
     log_info("receiver: journal %s in %s, admin on %s", journal_id(r->journal),
              c->state_dir, c->receiver_admin.text);
@@ -419,7 +420,8 @@ check(struct receiver *r)
 
     if (!made)
         return fail(&err);
-    printf("%s is valid: %zu hooks\n", r->file, made->config->hooks_len);
+    printf("%s is valid: %zu hook%s\n", r->file, made->config->hooks_len,
+           PLURAL(made->config->hooks_len));
     snapshot_drop(made);
     return EXIT_CODE_OK;
 }

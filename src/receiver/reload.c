@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/crc.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "edge/admin.h"
 #include "receiver/receiver.h"
 
@@ -346,8 +347,9 @@ report_reload(struct receiver *r, bool asked, struct buf *removed)
 {
     char text[400];
 
-    snprintf(text, sizeof text, "reloaded, %zu hooks, %zu secrets%s%s%s",
-             r->snapshot->config->hooks_len, r->snapshot->secrets->len,
+    snprintf(text, sizeof text, "reloaded, %zu hook%s, %zu secret%s%s%s%s",
+             r->snapshot->config->hooks_len, PLURAL(r->snapshot->config->hooks_len),
+             r->snapshot->secrets->len, PLURAL(r->snapshot->secrets->len),
              removed->len ? "; no longer served: " : "", buf_text(removed),
              removed->full ? ", and others" : "");
     once_clear(&r->source.trouble);

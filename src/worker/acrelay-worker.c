@@ -1,5 +1,6 @@
 // acrelay-worker: makes the webhooks at ActiveCampaign as the file says.
 #include "base/log.h"
+#include "base/text.h"
 #include "program/output.h"
 #include "worker/worker.h"
 

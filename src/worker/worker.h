@@ -8,8 +8,6 @@
 #include "hook/plan.h"
 #include "worker/known.h"
 
-#define PLURAL(count) ((count) == 1 ? "" : "s")
-
 // --- what is loaded ------------------------------------------------------------------------
 
 struct worker {
