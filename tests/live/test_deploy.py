@@ -102,7 +102,7 @@ def test_the_manual_is_clean_and_names_every_setting():
 
 
 @pytest.mark.parametrize("program, page, count", [
-    ("acrelay", "acrelay.1", 18), ("acrelayd", "acrelayd.8", 0),
+    ("acrelay", "acrelay.1", 25), ("acrelayd", "acrelayd.8", 0),
     ("acrelay-worker", "acrelay-worker.8", 5)])
 def test_the_manual_names_every_option_and_command(program, page, count):
     text = manual(page)
