@@ -103,13 +103,14 @@ def test_a_client_that_has_closed_its_sending_side_gets_its_answer(receiver, red
 
 def test_a_client_that_never_reads_holds_nobody_up(receiver, redis):
     """Its answers fill its window, then our buffer; then it loses its connection."""
+    receiver.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # and those it accepts
     greedy = socket.socket()
     greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     greedy.connect(("127.0.0.1", receiver.port))
-    greedy.settimeout(2)
+    greedy.settimeout(30)
     piece = b"".join(request(receiver, 0) for _ in range(100))
-    with pytest.raises((ConnectionError, socket.timeout)):
-        for _ in range(2000):  # more than the kernel's buffers, where the receiver has no time yet
+    with pytest.raises(ConnectionError):
+        for _ in range(2000):  # more than the kernel's buffers take while the receiver is slow
             greedy.sendall(piece)
     for number in range(1, 21):
         assert receiver.post(f"type=subscribe&contact[id]={number}") == 200
