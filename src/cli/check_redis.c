@@ -23,11 +23,11 @@ struct inspection {
     struct report *report;
     const struct config *c;
     struct redis *r;
-    const char *tag;       // whose keys are looked at, on the server that has them
-    bool is_partition;     // it has streams; of several, {ac} has none
-    bool is_new;           // this server was not looked at before
-    char not_allowed[200]; // commands that the user may not ask
-    char version[64];      // "version 7.0.15", as far as it is known
+    const char *tag;             // whose keys are looked at, on the server that has them
+    bool is_partition;           // it has streams; of several, {ac} has none
+    bool is_new;                 // this server was not looked at before
+    char not_allowed[200];       // commands that the user may not ask
+    char version[CHECK_VERSION]; // as far as it is known
     char servers[TAGS_MAX][RUN_ID]; // those that were looked at
     size_t servers_len;
     long long dead; // letters
@@ -86,7 +86,7 @@ ask(struct inspection *i, const char *command, const char *argument)
     return NULL;
 }
 
-// --- role and INFO ----------------------------------------------------------------------
+// --- role and server ----------------------------------------------------------------------
 
 // What is not allowed, renamed or removed was answered all the same.
 static bool
@@ -123,77 +123,11 @@ check_redis_open(const struct cli *c, const char *tag, struct err *err)
     return NULL;
 }
 
-// The value of "name:value" in INFO.
-static struct span
-info_value(struct span text, const char *name)
-{
-    while (text.len > 0) {
-        struct span line = span_cut(&text, '\n');
-        struct span value = line;
-        if (span_equal(span_cut(&value, ':'), span_of(name)))
-            return span_to(value, span_find(value, '\r'));
-    }
-    return (struct span){"", 0};
-}
-
-static bool
-info_is(struct span info, const char *name, const char *value)
-{
-    return span_is(info_value(info, name), value);
-}
-
-static void
-check_version(struct inspection *i, struct span info)
-{
-    struct span version = info_value(info, "redis_version");
-    struct span valkey = info_value(info, "valkey_version");
-    struct span shown = valkey.len ? valkey : version;
-    char text[40], oldest[40];
-
-    text_escape(oldest, sizeof oldest, version); // Valkey says which Redis it is like
-    text_escape(text, sizeof text, shown);
-    if (shown.len)
-        snprintf(i->version, sizeof i->version, "%sversion %s",
-                 valkey.len ? "Valkey " : "", text);
-    if (version.len == 0)
-        report_warning(
-            i->report, "redis",
-            "acrelay is tested with Redis 7.0 and 8.0, and with Valkey 8.0 and 8.1",
-            "INFO does not contain its version");
-    else if (strverscmp(oldest, "6.2") < 0) // XTRIM MINID
-        report_error(i->report, EXIT_CODE_UNAVAILABLE, "redis",
-                     "install Redis 7.0 or later",
-                     "%s: version %s, but acrelay needs Redis 6.2 (XTRIM MINID)",
-                     i->c->redis_url.text, text);
-}
-
-static void
-check_persistence(struct inspection *i, struct span info)
-{
-    if (info_is(info, "aof_last_write_status", "err") ||
-        info_is(info, "rdb_last_bgsave_status", "err"))
-        report_error(i->report, EXIT_CODE_UNAVAILABLE, "redis disk",
-                     "check Redis's log and disk; until then it refuses writes, and "
-                     "deliveries wait in the journal",
-                     "Redis could not write its last snapshot or append-only file");
-    if (info_is(info, "maxmemory", "0"))
-        report_warning(i->report, "redis memory",
-                       "set maxmemory with maxmemory-policy noeviction: a full Redis "
-                       "then refuses writes, and deliveries wait in the journal",
-                       "maxmemory is not set: Redis grows until the kernel kills it");
-    if (info_is(info, "aof_enabled", "0") && info_is(info, "connected_slaves", "0"))
-        report_warning(i->report, "redis loss",
-                       "set appendonly yes, or run a replica; journal.keep limits what "
-                       "can be sent again",
-                       "there is neither an append-only file nor a replica: a crash "
-                       "loses everything since the last snapshot");
-}
-
 // Partitions mostly share a server: what is said of one is said once.
 static bool
 is_new_server(struct inspection *i, struct span info)
 {
-    struct span id = info_value(info, "run_id");
+    struct span id = check_info_value(info, "run_id");
 
     for (size_t k = 0; k < i->servers_len; k++)
         if (span_is(id, i->servers[k]))
@@ -203,28 +137,14 @@ is_new_server(struct inspection *i, struct span info)
 }
 
 static void
-check_info(struct inspection *i)
+check_server(struct inspection *i)
 {
     const struct redis_reply *reply = ask(i, "INFO", NULL);
     struct span info = redis_value(reply).text;
-    struct span policy = info_value(info, "maxmemory_policy");
 
     i->is_new = reply ? is_new_server(i, info) : i->servers_len == 0;
-    if (!reply || !i->is_new)
-        return;
-    check_version(i, info);
-    if (span_starts(policy, SPAN("allkeys-")))
-        report_error(i->report, EXIT_CODE_CONFIG, "redis",
-                     "set maxmemory-policy noeviction",
-                     "maxmemory-policy is %.*s: Redis could evict streams, so the relay "
-                     "does not use it",
-                     (int)policy.len, policy.at);
-    if (i->report->deep)
-        check_persistence(i, info);
-    else if (info_is(info, "aof_enabled", "0"))
-        report_warning(i->report, "redis", NULL,
-                       "appendonly is off: after a crash of Redis the relay sends again "
-                       "what the journal has, and consumers see new entry ids");
+    if (reply && i->is_new)
+        check_info(i->report, info, i->version);
 }
 
 // --- keys, and what would be written ------------------------------------------------------
@@ -401,7 +321,7 @@ static void
 check_tag(struct inspection *i)
 {
     // the last three are doctor's
-    static check_fn *const checks[] = {check_info,    check_keys,   check_account,
+    static check_fn *const checks[] = {check_server,  check_keys,   check_account,
                                        check_writing, check_rights, check_evalsha,
                                        check_time,    check_dead,   check_commands};
     size_t len = i->report->deep ? 9 : 6;

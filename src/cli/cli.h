@@ -304,6 +304,12 @@ void check_hosts(struct report *r);
 // check_redis looks at all that the relay needs of Redis, and writes nothing there.
 void check_redis(struct report *r);
 
+// check_info reports what Redis's INFO says against using this server, and writes its version
+// ("version 7.0.15"). check_info_value is the value of "name:value" there; empty: none.
+enum { CHECK_VERSION = 64 };
+void check_info(struct report *r, struct span info, char version[CHECK_VERSION]);
+struct span check_info_value(struct span info, const char *name);
+
 // receivers_report judges all that share the namespace, where there are several.
 void receivers_report(struct report *r);
 

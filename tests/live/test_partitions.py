@@ -342,6 +342,19 @@ def test_the_journal_keeps_what_no_replica_has(redis, replica, tmp_path, n):
     receiver.stop()
 
 
+def test_check_says_what_redis_confirm_lacks(redis, tmp_path):
+    receiver = harness.Receiver(tmp_path, redis.port, redis=", confirm: replicas=1")
+    code, text = acrelay(receiver, "check")
+    assert code == 69 and "replicas=1, but 0 are connected" in text
+    with harness.Redis() as server:
+        server.client.replicaof("127.0.0.1", redis.port)
+        harness.wait_for("the replica", lambda: acrelay(receiver, "check")[0] == 0)
+    receiver.config.write_text(receiver.config.read_text().replace("replicas=1", "aof"))
+    code, text = acrelay(receiver, "check")
+    assert code == 78 and "redis.confirm is aof, but appendonly is off" in text
+    receiver.stop()
+
+
 @pytest.fixture
 def aof():
     """A server with an append-only file, which it syncs once a second, in memory: a busy disk may

@@ -35,7 +35,11 @@ def test_check_asks_every_sentinel(world, sentinels):
     code, text = acrelay(world.receiver, "check", user="receiver")
     address = f"127.0.0.1:{sentinels.owner().port}"
     assert f"3 of 3 say that the master mymaster is at {address}" in text
+    assert "min-replicas-to-write is 0" in text
     assert code == 0, text
+    sentinels.owner().client.config_set("min-replicas-to-write", 1)
+    assert "min-replicas-to-write" not in acrelay(world.receiver, "check", user="receiver")[1]
+    sentinels.owner().client.config_set("min-replicas-to-write", 0)
     down = sentinels.sentinels[0]
     down.kill()
     code, text = acrelay(world.receiver, "check", user="receiver")
