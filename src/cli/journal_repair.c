@@ -328,6 +328,11 @@ run_journal_partitions(void *cli, struct err *err)
                         CONFIG_PARTITIONS_MAX);
     struct layout l = {.at[0] = {1, (int)n}, .len = 1};
     bool really = options_has(c->options, "yes");
+    if (really && journal_is_held(directory))
+        return err_exit(err, EXIT_CODE_LOCK,
+                        "%s is in use by a receiver, which would not read the new file "
+                        "before its next start: stop it, run this again, and start it",
+                        directory);
     if (really && layout_write(&l, directory, id, err) < 0)
         return -1;
     output_number("partitions", n);
@@ -339,7 +344,7 @@ run_journal_partitions(void *cli, struct err *err)
             "All records in %s %s taken to be in %llu partition%s, as redis.partitions "
             "was while they came.\n%s\n",
             directory, really ? "are" : "would be", (unsigned long long)n,
-            n == 1 ? "" : "s", really ? "Restart the receiver." : "--yes does it.");
+            n == 1 ? "" : "s", really ? "Start the receiver." : "--yes does it.");
     return EXIT_CODE_OK;
 }
 

@@ -95,7 +95,7 @@ layout_read(struct layout *l, const char *directory, const char *journal_id,
     if (result > 0 && !parse(l, journal_id, buf_span(&text)))
         result = err_set(err, ERR_INPUT,
                          "%s is damaged, or another journal's: restore it, or run "
-                         "acrelay journal partitions",
+                         "acrelay journal partitions N --yes",
                          path);
     buf_release(&text);
     return result;

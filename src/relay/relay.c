@@ -168,7 +168,7 @@ read_layout(struct relay *r, const struct journal_status *status, int partitions
         return err_set(
             err, ERR_INPUT,
             "%s/partitions is missing, so which records are in which partition "
-            "is not known: restore it, or run acrelay journal partitions",
+            "is not known: restore it, or run acrelay journal partitions N --yes",
             r->directory);
     return found;
 }

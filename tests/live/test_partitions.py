@@ -284,13 +284,14 @@ def test_a_damaged_layout_publishes_nothing_and_receives_on(redis, receivers):
     receiver.start()
     poster.post(20)
     assert "partitions is damaged" in receiver.read_log()
+    assert "run acrelay journal partitions N --yes" in receiver.read_log()
     assert "partitions is damaged" in json.loads(receiver.get("/readyz")[1])["details"]["redis"]
     assert sum(redis.client.xlen(f"{t}:events") for t in tags(4)) == 20
+    code, text = acrelay(receiver, "journal", "partitions", "4", "--yes")
+    assert code == 75 and "is in use by a receiver" in text and layout.read_bytes() == kept[:-1]
     receiver.stop()
-    done = subprocess.run([harness.BUILD / "acrelay", "-c", receiver.config, "journal", "partitions",
-                           "4", "--yes"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert layout.read_bytes() == kept
+    code, text = acrelay(receiver, "journal", "partitions", "4", "--yes")
+    assert code == 0 and layout.read_bytes() == kept, text
     receiver.start()
     receiver.wait_shipped()
     check(redis, poster, 4)
