@@ -215,7 +215,7 @@ class Receiver:
             "public_url: https://hooks.acme.example\n"
             "secret_files: [hook-secret]\n"
             f"redis: {redis_settings(redis_port, redis)}\n"
-            f"receiver: {{listen: ['127.0.0.1:1'], admin: '127.0.0.1:{self.admin}',"
+            f"receiver: {{listen: ['127.0.0.1:1025'], admin: '127.0.0.1:{self.admin}',"
             f" state_dir: '{self.directory}/state'{receiver}}}\n" + extra + "hooks:\n" + hooks)
         self.log = open(self.directory / "log", "ab")
         self.process = None

@@ -128,10 +128,11 @@ class Worker:
         self.admin = harness.free_port()
         # Where none runs: at the default ports somebody else's receiver would be asked.
         extra = extra if "receiver: {" in extra else "receiver: {body_max: 1MiB}\n" + extra
-        for name, value in (("admin", "{}"), ("listen", "[{}]")):
+        for name, value in (("admin", f"'127.0.0.1:{harness.free_port()}'"),
+                            ("listen", f"['127.0.0.1:{harness.free_port()}']"),
+                            ("state_dir", self.directory / "journal")):
             if f"{name}:" not in extra:
-                address = value.format(f"'127.0.0.1:{harness.free_port()}'")
-                extra = extra.replace("receiver: {", f"receiver: {{{name}: {address}, ", 1)
+                extra = extra.replace("receiver: {", f"receiver: {{{name}: {value}, ", 1)
         self.config.write_text(
             f"account: {{name: acme, api_url: '{simulator.url}', api_token_file: api-token}}\n"
             f"public_url: {public_url}\n"

@@ -244,7 +244,7 @@ def test_a_socket_that_the_receivers_user_may_not_open(tmp_path, redis):
 def test_who_holds_an_address_is_told(tmp_path, redis, make_receiver):
     receiver = make_receiver()
     receiver.config.write_text(receiver.config.read_text().replace(
-        "127.0.0.1:1'", f"127.0.0.1:{receiver.port}'"))
+        "127.0.0.1:1025'", f"127.0.0.1:{receiver.port}'"))
     receiver.kill()
     _, findings, _, _ = run(receiver.config, "check")
     [(result, text, advice)] = told(findings, "listen")

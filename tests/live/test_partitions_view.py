@@ -31,7 +31,7 @@ class Place:
             "account: {name: acme}\npublic_url: https://hooks.acme.example\n"
             "secret_files: [hook-secret]\n"
             f"redis: {{url: 'redis://127.0.0.1:{self.redis.port}/0', partitions: {count}}}\n"
-            f"receiver: {{listen: ['127.0.0.1:1'], admin: '127.0.0.1:{harness.free_port()}',"
+            f"receiver: {{listen: ['127.0.0.1:1025'], admin: '127.0.0.1:{harness.free_port()}',"
             f" state_dir: '{self.directory}/state'}}\n"
             f"worker: {{admin: '127.0.0.1:{harness.free_port()}'}}\n"
             "hooks:\n  - {name: contacts, events: [subscribe]}\n")

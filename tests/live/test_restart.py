@@ -64,7 +64,7 @@ def test_listens_on_ipv6_and_ipv4_with_one_address_or_two(make_receiver):
     receiver.kill()
     one, two, admin = (harness.free_port() for _ in range(3))
     receiver.config.write_text(receiver.config.read_text().replace(
-        "'127.0.0.1:1'", f"'[::]:{one}', '[::]:{two}', '0.0.0.0:{two}'").replace(
+        "'127.0.0.1:1025'", f"'[::]:{one}', '[::]:{two}', '0.0.0.0:{two}'").replace(
         f"'127.0.0.1:{receiver.admin}'", f"'[::1]:{admin}'"))
     receiver.process = subprocess.Popen([f"{harness.BUILD}/acrelayd", "-c", receiver.config],
                                         stderr=receiver.log)
@@ -93,7 +93,7 @@ def test_listens_on_ipv6_and_ipv4_with_one_address_or_two(make_receiver):
 def name_socket(receiver, path):
     receiver.kill()
     receiver.config.write_text(receiver.config.read_text().replace(
-        "'127.0.0.1:1'", f"'unix:{path}'"))
+        "'127.0.0.1:1025'", f"'unix:{path}'"))
     return [f"{harness.BUILD}/acrelayd", "-c", receiver.config]
 
 

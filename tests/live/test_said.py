@@ -25,7 +25,7 @@ def run_acrelay(config, *words, code=0, **more):
 
 @pytest.fixture
 def acrelay(receiver):
-    text = receiver.config.read_text().replace("127.0.0.1:1'", f"127.0.0.1:{receiver.port}'")
+    text = receiver.config.read_text().replace("127.0.0.1:1025'", f"127.0.0.1:{receiver.port}'")
     receiver.config.write_text(text)
     return lambda *words, **more: run_acrelay(receiver.config, *words, **more)
 
@@ -43,7 +43,7 @@ def test_reload_says_what_became_of_it(receiver):
     assert told["done"]
     assert receiver.post("type=deal_add", "deals") == 200
     # A change that needs a restart: the receiver refuses, and the command fails.
-    receiver.config.write_text(text.replace("127.0.0.1:1'", "127.0.0.1:2'"))
+    receiver.config.write_text(text.replace("127.0.0.1:1025'", "127.0.0.1:1026'"))
     assert "receiver.listen" in run_acrelay(receiver.config, "reload", code=78)
     # A secret that the receiver may not use, though the file is good.
     receiver.config.write_text(text)

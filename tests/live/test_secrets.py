@@ -35,7 +35,7 @@ def world(tmp_path):
     receiver = harness.Receiver(tmp_path, redis.port)
     receiver.kill()
     text = receiver.config.read_text().replace("/0'}", "/0', password_file: redis-password}")
-    receiver.config.write_text(text.replace("127.0.0.1:1'", f"127.0.0.1:{receiver.port}'"))
+    receiver.config.write_text(text.replace("127.0.0.1:1025'", f"127.0.0.1:{receiver.port}'"))
     receiver.start()
     sim = simulator.Simulator(tmp_path)
     worker = simulator.Worker(tmp_path, sim, simulator.stanza("contacts"), redis_port=redis.port)
@@ -116,7 +116,7 @@ def test_no_user_can_look_into_a_process_that_holds_secrets(redis, tmp_path):
         os.chmod(receiver.config, 0o644)
         programs = [["acrelayd"], ["acrelay", "tail"]]
         for number, words in enumerate(programs):
-            text = receiver.config.read_text().replace("127.0.0.1:1'",
+            text = receiver.config.read_text().replace("127.0.0.1:1025'",
                                                        f"127.0.0.1:{harness.free_port()}'")
             receiver.config.write_text(text)
             process = subprocess.Popen(

@@ -39,7 +39,7 @@ def test_the_log_names_the_socket_that_is_served_not_the_one_in_the_file(receive
         return f" on 127.0.0.1:{receiver.port}\n" in receiver.read_log()
 
     harness.wait_for("the line", said)  # /readyz answers a little earlier
-    assert "on 127.0.0.1:1\n" not in receiver.read_log()
+    assert "on 127.0.0.1:1025\n" not in receiver.read_log()
 
 
 def test_the_test_hook_takes_the_whole_way_to_a_stream_of_its_own(redis, receiver):
@@ -356,7 +356,7 @@ def start(config):
 def test_a_second_process_on_one_journal_is_told_who_holds_it(tmp_path, receiver):
     text = receiver.config.read_text().replace(str(receiver.admin), str(harness.free_port()))
     other = tmp_path / "other.yaml"
-    other.write_text(text.replace("127.0.0.1:1'", f"127.0.0.1:{harness.free_port()}'")
+    other.write_text(text.replace("127.0.0.1:1025'", f"127.0.0.1:{harness.free_port()}'")
                      + "journal: {lock_wait: 0s}\n")
     code, log = start(other)
     assert code == 75
@@ -368,7 +368,7 @@ def waiting(tmp_path, receiver):
     """A start that waits for the journal; as the first process of a container where it is asked to."""
     text = receiver.config.read_text().replace(str(receiver.admin), str(harness.free_port()))
     other = tmp_path / "other.yaml"
-    other.write_text(text.replace("127.0.0.1:1'", f"127.0.0.1:{harness.free_port()}'")
+    other.write_text(text.replace("127.0.0.1:1025'", f"127.0.0.1:{harness.free_port()}'")
                      + "journal: {lock_wait: 30s}\n")
     started = []
 
@@ -409,7 +409,7 @@ def test_a_stop_ends_a_start_of_the_first_process_of_a_container_too(waiting):
 def test_a_port_in_use_is_71(tmp_path, receiver):
     other = tmp_path / "other.yaml"
     other.write_text(receiver.config.read_text().replace(
-        "127.0.0.1:1'", f"127.0.0.1:{receiver.port}'"))
+        "127.0.0.1:1025'", f"127.0.0.1:{receiver.port}'"))
     code, log = start(other)
     assert code == 71
     assert "receiver.listen: " in log and f"127.0.0.1:{receiver.port}" in log
@@ -443,7 +443,7 @@ def test_a_directory_that_cannot_be_written_is_73(tmp_path, receiver):
     other = tmp_path / "other.yaml"
     other.write_text(receiver.config.read_text().replace(
         f"{tmp_path}/state", "/proc/acrelay").replace(
-        "127.0.0.1:1'", f"127.0.0.1:{harness.free_port()}'"))  # 1 is for root only
+        "127.0.0.1:1025'", f"127.0.0.1:{harness.free_port()}'"))
     assert start(other)[0] == 73
 
 
@@ -456,7 +456,7 @@ def test_a_state_dir_that_cannot_be_is_73_and_names_what_is_wrong(
     other = tmp_path / "other.yaml"
     other.write_text(receiver.config.read_text().replace(
         f"{tmp_path}/state", f"{tmp_path}/{state}").replace(
-        "127.0.0.1:1'", f"127.0.0.1:{harness.free_port()}'"))
+        "127.0.0.1:1025'", f"127.0.0.1:{harness.free_port()}'"))
     code, log = start(other)
     assert code == 73 and f": {tmp_path}/{culprit}: {reason}: " in log
 
@@ -466,7 +466,7 @@ def test_reload_takes_over_a_hook_and_refuses_a_new_port(redis, receiver):
     receiver.config.write_text(text + "  - {name: deals, events: [deal_add]}\n")
     assert receiver.reload() and not receiver.reloads()["last_good"]
     assert receiver.post("type=deal_add", "deals") == 200
-    receiver.config.write_text(text.replace("127.0.0.1:1'", "127.0.0.1:2'"))
+    receiver.config.write_text(text.replace("127.0.0.1:1025'", "127.0.0.1:1026'"))
     assert not receiver.reload() and "receiver.listen" in receiver.reloads()["message"]
     assert receiver.post("type=deal_add", "deals") == 200
     for count, ok in ((1, "ok"), (1, "refused")):
