@@ -49,10 +49,10 @@ static const struct subcommand completion_commands[] = {
 };
 
 static const struct subcommand *const tables[] = {
-    cli_init_commands,    cli_setup_commands,  cli_check_commands,  cli_doctor_commands,
-    cli_send_commands,    cli_tail_commands,   cli_status_commands, cli_reload_commands,
-    cli_journal_commands, cli_repair_commands, cli_dead_commands,   cli_inspect_commands,
-    cli_put_commands,     cli_show_commands,   completion_commands, NULL};
+    cli_init_commands,    cli_setup_commands,   cli_check_commands,  cli_doctor_commands,
+    cli_send_commands,    cli_tail_commands,    cli_show_commands,   cli_status_commands,
+    cli_reload_commands,  cli_journal_commands, cli_repair_commands, cli_dead_commands,
+    cli_inspect_commands, cli_put_commands,     completion_commands, NULL};
 
 static const struct program program = {
     .name = "acrelay",

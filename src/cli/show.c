@@ -165,6 +165,38 @@ search(struct show *s, int64_t end_ms)
                       cli_ask(r, &s->err, "XRANGE", s->key, from, "+", "COUNT", "300"));
 }
 
+// Of the cursors of its journal, one for each partition, how many are at it or after it, and how
+// many are before it.
+static void
+count_cursors(struct show *s, size_t *after, size_t *before)
+{
+    char name[16 + JOURNAL_ID_TEXT], key[SCRIPT_KEY];
+    uint64_t at;
+
+    snprintf(name, sizeof name, "cursor:%.*s", JOURNAL_ID_TEXT - 1, s->ce_id);
+    for (s->tag = 0; s->tag < s->tags->configured; s->tag++) {
+        struct redis *r = connection(s);
+        script_key(key, s->tags->at[s->tag], span_of(name));
+        const struct redis_reply *reply =
+            r ? redis_ask(r, &(struct err){0}, "HGET", key, "sequence", NULL) : NULL;
+        if (text_number(&at, redis_value(reply).text, UINT64_MAX))
+            ++*(at < s->sequence ? before : after);
+    }
+}
+
+static const char *
+why_nowhere(struct show *s)
+{
+    size_t after = 0, before = 0;
+
+    count_cursors(s, &after, &before);
+    if (after > 0 && before == 0)
+        return "it is in no stream: dropped as a duplicate, or trimmed";
+    if (before > 0 && after == 0)
+        return "it is in no stream yet: it is still to be published";
+    return "it is in no stream: dropped as a duplicate, trimmed, or not published yet";
+}
+
 static bool
 is_anywhere(struct show *s)
 {
@@ -181,9 +213,7 @@ is_anywhere(struct show *s)
     }
     s->is_dead = false;
     if (!s->err.text[0])
-        err_set(&s->err, ERR_INPUT,
-                "it is in no stream: dropped as a duplicate, trimmed, or not "
-                "published yet");
+        err_set(&s->err, ERR_INPUT, "%s", why_nowhere(s));
     return false;
 }
 

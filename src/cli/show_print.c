@@ -418,9 +418,10 @@ show_print(const struct show *s)
     for (size_t i = 0; s->fields && i < s->groups_len; i++)
         print_group(&s->groups[i]);
     print_body(s);
-    print_line("event", event.shown ? buf_span(&event.text) : span_of(event.why));
-    if (s->fields)
+    if (s->fields) { // else why is told already
+        print_line("event", event.shown ? buf_span(&event.text) : span_of(event.why));
         print_why("entry", "the other fields");
-    each_field(s, print_field, NULL);
+        each_field(s, print_field, NULL);
+    }
     buf_release(&event.text);
 }

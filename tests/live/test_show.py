@@ -107,7 +107,7 @@ def test_what_is_nowhere_is_no_guess(receiver, redis, acrelay):
     receiver.wait_shipped()
     [ce_id] = ids(redis)
     assert acrelay("show", f"{ce_id[:32]}-{2:020}", code=1) == ""
-    assert "in no stream" in acrelay.said and "journal does not have it" in acrelay.said
+    assert "in no stream yet" in acrelay.said and "journal does not have it" in acrelay.said
     acrelay("show", f"{'a' * 32}-{1:020}", code=1)
     assert "another journal" in acrelay.said
     for wrong in ("", "1", ce_id.upper(), ce_id[:-1], ce_id + "0", f"{ce_id[:32]}-{0:020}"):
@@ -160,7 +160,21 @@ def test_a_duplicate_is_told(make_receiver, redis, duplicates):
     if duplicates == "mark":
         assert ", a repeat of an earlier delivery\n" in done.stdout
     else:
-        assert "dropped as a duplicate" in done.stdout and FORM in done.stdout
+        assert "in no stream: dropped as a duplicate, or trimmed\n" in done.stdout and FORM in done.stdout
+
+
+def test_what_waits_for_redis_is_told(receiver, redis, acrelay, show):
+    assert receiver.post(FORM) == 200
+    receiver.wait_shipped()
+    ce_id = f"{ids(redis)[0][:32]}-{2:020}"
+    redis.client.save()
+    redis.kill()
+    assert receiver.post(FORM + "&b=1") == 200
+    receiver.kill()  # so that it waits on
+    redis.start()
+    assert "still to be published\n" in acrelay("show", ce_id)
+    one = show(ce_id)
+    assert one["entry"] is None and one["journey"]["stream"] is None and one["journey"]["durable"] is True
 
 
 def test_data_of_somebody_else_breaks_no_line(receiver, redis, acrelay):
