@@ -289,6 +289,9 @@ int report_run(struct report *r, bool offline, const struct check *more, size_t 
 // may share a state_dir, an address, or a namespace of one Redis.
 void check_others(struct report *r);
 
+// check_addresses looks at those of the file: free, held by a program of ours, or by another.
+void check_addresses(struct report *r);
+
 // check_holder says which process listens on an address: "nginx (process 123)".
 enum { CHECK_HOLDER = 64 };
 void check_holder(const struct socket_address *a, char to[CHECK_HOLDER]);

@@ -266,6 +266,19 @@ def test_who_holds_an_address_is_told(tmp_path, redis, make_receiver):
         holder.wait()
 
 
+def test_a_socket_below_run_waits_for_its_unit(tmp_path, make_receiver):
+    receiver = make_receiver()
+    receiver.kill()
+    text = receiver.config.read_text()
+    for place, expected, code in (("/run/acrelay-not-made/x.sock", "warning", 0),
+                                  (tmp_path / "not-made/x.sock", "WRONG", 71)):
+        receiver.config.write_text(text.replace("127.0.0.1:1'", f"unix:{place}'"))
+        done, findings, _, _ = run(receiver.config, "check")
+        [(result, said, _)] = told(findings, "listen")
+        assert result == expected and str(place) in said
+        assert done == code, findings
+
+
 def test_doctor_finds_a_good_installation_good(installation):
     code, findings = doctor(installation.config)
     assert [f for f in findings if f["result"] == "WRONG"] == []
