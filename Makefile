@@ -55,7 +55,7 @@ $(BUILD)/worker/commands_redis.o: src/worker/commands.lua
 # the page of acrelay inspect
 PAGE := $(sort $(foreach kind,html css js svg,$(wildcard src/cli/inspect/*.$(kind))))
 $(BUILD)/cli/inspect_http.o: $(PAGE)
-$(BUILD)/cli/inspect_http.o: ALL_CFLAGS += '-DINSPECT_FILES(F)=$(foreach f,$(notdir $(PAGE)),F($(subst .,_,$f),"$f"))'
+$(BUILD)/cli/inspect_http.o: ALL_CFLAGS += '-DINSPECT_FILES(F)=$(foreach f,$(notdir $(PAGE)),F($(subst .,_,$f),"$f",$(subst .,,$(suffix $f))))'
 
 # what carries the version is made again when the version is another
 $(BUILD)/version: FORCE

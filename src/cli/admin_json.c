@@ -103,9 +103,12 @@ void
 admin_json_fetch(struct cli *c)
 {
     output_wait("asking the receiver (%s)", c->config->receiver_admin.text);
+    buf_release(&c->receiver.metrics);
     admin_json_read(&c->receiver, &c->config->receiver_admin);
     output_wait("asking the worker (%s)", c->config->worker_admin.text);
+    buf_release(&c->worker.metrics);
     admin_json_read(&c->worker, &c->config->worker_admin);
+    output_wait_end();
 }
 
 int

@@ -91,6 +91,15 @@ void tags_close(struct tags *t);
 struct redis *tags_redis(struct tags *t, size_t i, struct err *err);
 int tags_find(const struct tags *t, struct span tag);
 
+// tags_place gives the nth place where deliveries are, tag by tag: the streams of the file's hooks,
+// that of the test hook, and the dead letters. false after the last.
+struct tags_place {
+    char key[SCRIPT_KEY];
+    size_t tag;
+    bool is_test, is_dead;
+};
+bool tags_place(const struct tags *t, size_t n, struct tags_place *p);
+
 // A receiver of this namespace, as it wrote itself down in Redis.
 enum { RECEIVERS_MAX = 64, RECEIVER_TEXT = 64 };
 struct receiver {
@@ -190,8 +199,8 @@ int commands_have_leader(struct redis *r, const struct config *c, struct err *er
 
 // --- the running programs ---------------------------------------------------------------
 
-// admin_json_fetch asks both programs for /readyz and /metrics, 5 s each at most, and says on
-// stderr whom it asks.
+// admin_json_fetch asks both programs for /readyz and /metrics (anew), 5 s each at most, and says
+// on stderr whom it asks.
 void admin_json_fetch(struct cli *c);
 
 // admin_json_read asks one of them; state->metrics is to be released.

@@ -3,45 +3,33 @@
 // and a write comes from a page of this very address, with a header that a form cannot send.
 #include "cli/inspect.h"
 
-#include "base/text.h"
+#include "base/embed.h"
+#include "cli/letters.h"
+#include "cli/show.h"
 #include "edge/admin.h"
 #include "edge/digest.h"
+#include "event/form.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { THREADS = 8, IDLE_MS = 5000, HEAD_MS = 5000 };
+enum { THREADS = 8, IDLE_MS = 5000, HEAD_MS = 5000, LETTERS = 50 };
 
 // --- the page's files -------------------------------------------------------------------------
 
-// The assembler takes them in; the Makefile lists them, INSPECT_FILES(F): F(a_js, "a.js") ...
-#define EMBED(symbol, file)                                                              \
-    __asm__(".section .rodata\n"                                                         \
-            ".global inspect_" #symbol "\n.global inspect_" #symbol "_end\n"             \
-            "inspect_" #symbol ":\n.incbin \"src/cli/inspect/" file "\"\n"               \
-            "inspect_" #symbol "_end:\n.byte 0\n.previous\n");                           \
-    extern const char inspect_##symbol[], inspect_##symbol##_end[]
+#define TYPE_html "text/html"
+#define TYPE_css "text/css"
+#define TYPE_js "text/javascript"
+#define TYPE_svg "image/svg+xml"
 
-#define FILE_EMBED(symbol, file) EMBED(symbol, file);
-#define FILE_ROW(symbol, file) {"/" file, inspect_##symbol, inspect_##symbol##_end},
+// The Makefile lists them, INSPECT_FILES(F): F(a_js, "a.js", js) ...
+#define FILE_EMBED(symbol, file, type) EMBED(inspect_##symbol, "src/cli/inspect/" file);
+#define FILE_ROW(symbol, file, type)                                                     \
+    {"/" file, TYPE_##type, inspect_##symbol, inspect_##symbol##_end},
 INSPECT_FILES(FILE_EMBED)
 static const struct file {
-    const char *path, *at, *end;
+    const char *path, *type, *at, *end;
 } files[] = {INSPECT_FILES(FILE_ROW){0}};
-
-static const char *
-type_of(const char *path)
-{
-    static const char *const types[][2] = {{".html", "text/html"},
-                                           {".css", "text/css"},
-                                           {".js", "text/javascript"},
-                                           {".svg", "image/svg+xml"}};
-    size_t i = 0;
-
-    while (i < 3 && strcmp(strrchr(path, '.'), types[i][0]) != 0)
-        i++;
-    return types[i][1];
-}
 
 // --- answers ----------------------------------------------------------------------------------
 
@@ -80,7 +68,7 @@ reply_file(struct http_request *r)
 
     for (const struct file *f = files; f->path; f++)
         if (span_is(path, f->path)) {
-            reply(r, 200, type_of(f->path), span_make(f->at, (size_t)(f->end - f->at)));
+            reply(r, 200, f->type, span_make(f->at, (size_t)(f->end - f->at)));
             return;
         }
     reply_error(r, 404, "there is no such path");
@@ -117,61 +105,127 @@ is_from_page(const struct http_request *r)
 // --- paths ------------------------------------------------------------------------------------
 
 static int
-copy_page(struct inspect *i, enum inspect_page page, struct buf *to)
+answer_page(struct inspect *i, const struct http_request *r, struct buf *to,
+            struct err *err)
 {
+    enum inspect_page page = span_is(r->path, "/api/head")    ? INSPECT_HEAD
+                             : span_is(r->path, "/api/hooks") ? INSPECT_HOOKS
+                                                              : INSPECT_COMMANDS;
+
+    (void)err;
     pthread_mutex_lock(&i->lock);
     buf_add(to, buf_span(&i->pages[page]));
     pthread_mutex_unlock(&i->lock);
     return 200;
 }
 
+// As `acrelay show` finds it.
 static int
-get(struct inspect *i, const struct http_request *r, struct buf *to, struct err *err)
+answer_delivery(struct inspect *i, const struct http_request *r, struct buf *to,
+                struct err *err)
 {
-    if (span_is(r->path, "/api/head"))
-        return copy_page(i, INSPECT_HEAD, to);
-    if (span_is(r->path, "/api/hooks"))
-        return copy_page(i, INSPECT_HOOKS, to);
-    if (span_is(r->path, "/api/commands"))
-        return copy_page(i, INSPECT_COMMANDS, to);
-    if (span_is(r->path, "/api/deliveries"))
-        return window_list(i, r, to, err);
-    if (span_is(r->path, "/api/delivery"))
-        return one_page(i, r, to, err, false);
-    if (span_is(r->path, "/api/dead"))
-        return dead_page(i, to, err);
-    return 404;
+    char id_text[EVENT_ID_TEXT + 1], key_text[SCRIPT_KEY], entry_text[COMMANDS_ENTRY];
+    const char *id = form_find(r->query, "ce_id", id_text, sizeof id_text);
+    const char *key = form_find(r->query, "key", key_text, sizeof key_text);
+    const char *entry = form_find(r->query, "entry", entry_text, sizeof entry_text);
+    struct tags tags = i->tags;
+    struct show s = {.tags = &tags,
+                     .directory = i->config->state_dir,
+                     .reveals = span_is(r->path, "/api/reveal")};
+    int result = show_find(&s, id ? id : "", key ? key : "", entry ? entry : "", err);
+
+    if (result == 0)
+        show_add(to, &s);
+    show_release(&s);
+    tags_close(&tags);
+    return result == 0 ? 200 : err->exit == EXIT_CODE_USAGE ? 400 : 404;
 }
 
 static int
-post(struct inspect *i, const struct http_request *r, struct buf *to, struct err *err)
+add_letter(struct letters *l, struct err *err)
 {
-    if (span_is(r->path, "/api/reveal"))
-        return one_page(i, r, to, err, true);
-    if (span_is(r->path, "/api/dead/replay"))
-        return dead_write(i, r, to, err, letters_replay);
-    if (span_is(r->path, "/api/dead/drop"))
-        return dead_write(i, r, to, err, letters_drop);
-    return 404;
+    (void)err;
+    document_open(l->to, NULL, '{');
+    letters_add(l->to, l, letters_field(l, "raw"), false);
+    document_close(l->to, '{');
+    return 0;
 }
+
+// As `acrelay dead list --newest` does it.
+static int
+answer_letters(struct inspect *i, const struct http_request *r, struct buf *to,
+               struct err *err)
+{
+    struct letters l;
+    int result = letters_open(&l, i->cli, false, err);
+
+    (void)r;
+    l.max = LETTERS;
+    l.masks = l.newest_first = l.quiet = true;
+    l.to = to;
+    document_open(to, "letters", '[');
+    if (result == 0)
+        letters_walk(&l, false, add_letter);
+    document_close(to, '[');
+    if (l.err.text[0])
+        *err = l.err;
+    return letters_close(&l, result) == 0 ? 200 : 503;
+}
+
+// As `acrelay dead drop` and `replay` do it, with the id that the list has.
+static int
+answer_letter(struct inspect *i, const struct http_request *r, struct buf *to,
+              struct err *err)
+{
+    char id_text[CONFIG_TAG + LETTERS_ID];
+    const char *id = form_find(r->query, "id", id_text, sizeof id_text);
+    letters_fn *act = span_is(r->path, "/api/dead/drop") ? letters_drop : letters_replay;
+    struct letters l;
+    int result = letters_open(&l, i->cli, false, err);
+
+    if (result == 0 && letters_find(&l, id ? id : "", err) == 0)
+        result = act(&l, err);
+    else
+        result = -1;
+    document_flag(to, "done", true);
+    return letters_close(&l, result) == 0 ? 200 : 400;
+}
+
+static const struct route {
+    const char *method, *path;
+    inspect_answer_fn *answer;
+} routes[] = {
+    {"GET", "/api/head", answer_page},
+    {"GET", "/api/hooks", answer_page},
+    {"GET", "/api/commands", answer_page},
+    {"GET", "/api/deliveries", window_list},
+    {"GET", "/api/delivery", answer_delivery},
+    {"POST", "/api/reveal", answer_delivery},
+    {"GET", "/api/dead", answer_letters},
+    {"POST", "/api/dead/replay", answer_letter},
+    {"POST", "/api/dead/drop", answer_letter},
+    {0},
+};
 
 static void
 reply_api(struct inspect *i, struct http_request *r)
 {
-    bool posts = span_is(r->method, "POST");
+    const struct route *route = routes;
     struct buf body;
     struct err err = {0};
 
+    while (route->path &&
+           !(span_is(r->path, route->path) && span_is(r->method, route->method)))
+        route++;
     buf_init(&body, INSPECT_BYTES);
-    int code = posts ? post(i, r, &body, &err) : get(i, r, &body, &err);
-    if (body.full) {
-        code = 400;
-        err_set(&err, ERR_INPUT, "it is too large to be shown");
-    }
-    if (code == 200)
-        reply(r, code, "application/json", buf_span(&body));
+    int code = route->path ? route->answer(i, r, &body, &err) : 404;
+    document_end(&body);
+    if (code != 200)
+        reply_error(r, code, route->path ? err.text : "there is no such path");
+    else if (body.full)
+        reply_error(r, 400, "it is too large to be shown");
     else
-        reply_error(r, code, err.text[0] ? err.text : "there is no such path");
+        reply(r, code, "application/json", buf_span(&body));
     buf_release(&body);
 }
 

@@ -6,112 +6,193 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "base/thread.h"
+#include "event/form.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
+#define PAGE_TEXT "50" // entries in a reply
 enum {
+    STREAMS_MAX = 512,
+    ROWS = 2000,
     SECONDS = 120,     // of the chart
     CELL_MAX = 160,    // bytes of a cell as it came
     SEARCH_MAX = 1024, // of `data`
-    PAGE = 50,         // entries in a reply
+    PAGE = 50,
     POLL_MS = 200,
     RETRY_MS = 1000,
-    FILL_MS = 5000,
+    READ_MS = 5000,
+    DEAD_ROUNDS = 5, // dead letters are looked for once in so many rounds
 };
 
-enum cell { ENTRY, CE_ID, RECEIVED, TYPE, HOOK, SUBJECT, REASON, CELLS };
-static const char *const cell_names[CELLS] = {"entry", "ce_id",   "received", "type",
-                                              "hook",  "subject", "reason"};
+// A stream that is shown.
+struct stream {
+    struct tags_place place;
+    char last[COMMANDS_ENTRY]; // the newest that was read, or ""
+};
 
 struct row {
-    char *cells[CELLS], *search; // one block, which begins with cells[0]
-    size_t key;
-    int64_t ms; // of the entry's id
-    bool repeat, replay;
+    char entry[COMMANDS_ENTRY];
+    char *members; // of a document
+    char *search;  // what a text is looked for in
 };
 
 struct window {
-    struct inspect *inspect;
     struct tags tags;
-    bool filled[TAGS_MAX];                   // what was there already has been read
-    char last[INSPECT_KEYS][COMMANDS_ENTRY]; // read of each key; "": nothing yet
-    pthread_mutex_t lock;                    // for what follows
-    struct row rows[INSPECT_WINDOW];         // row n is at n % INSPECT_WINDOW
-    uint64_t first, next;                    // numbers
+    struct stream streams[STREAMS_MAX];
+    size_t streams_len;
+    struct row *fresh; // what this round has read
+    size_t fresh_len;
+    int64_t unread_s; // of what was there already, this second and older
+
+    pthread_mutex_t lock;  // for what follows
+    struct row rows[ROWS]; // row n is at n % ROWS
+    uint64_t first, next;  // numbers
     uint32_t counts[SECONDS];
-    int64_t newest_s, known_s; // the last second counted, and the first that is known
-    struct err err;            // why Redis is not read; "": it is
+    int64_t newest_s, unknown_s; // the last second counted, the last that is not known
+    struct err err;              // why Redis is not read; "": it is
 };
 
 // --- rows -------------------------------------------------------------------------------------
 
 static void
-read_cells(struct span cells[CELLS], bool dead, struct span entry,
-           const struct redis_reply *fields)
+add_cell(struct buf *to, const char *name, struct span value)
 {
-    cells[ENTRY] = entry;
-    cells[CE_ID] = cli_field(fields, "ce_id");
-    cells[RECEIVED] = cli_field(fields, "ce_recordedtime");
-    cells[TYPE] = span_after_last(cli_field(fields, "ce_type"), '.');
-    cells[HOOK] = dead ? cli_field(fields, "hook")
-                       : span_after_last(cli_field(fields, "ce_source"), '/');
-    cells[SUBJECT] = cli_field(fields, "ce_subject");
-    cells[REASON] = dead ? cli_field(fields, "reason") : SPAN("");
+    cli_add_masked(to, name, span_to(value, CELL_MAX), false);
 }
 
-// Where a row's texts go: each masked (an id is not), escaped, and ended by a NUL.
 static void
-add_cell(struct buf *to, struct buf *masked, struct span s, bool mask, size_t max)
+add_members(struct buf *to, const struct tags_place *place, struct span entry,
+            const struct redis_reply *fields)
 {
-    char text[4 * SEARCH_MAX + 4];
+    struct span source = cli_field(fields, place->is_dead ? "hook" : "ce_source");
 
-    buf_clear(masked);
-    if (mask)
-        mask_text(masked, span_to(s, max), false);
-    s = mask ? buf_span(masked) : span_to(s, max);
-    buf_add(to, span_make(text, text_escape(text, sizeof text, s)));
-    buf_add_byte(to, '\0');
+    document_text(to, "key", span_of(place->key));
+    document_shown(to, "entry", entry);
+    document_shown(to, "ce_id", span_to(cli_field(fields, "ce_id"), CELL_MAX));
+    document_shown(to, "received",
+                   span_to(cli_field(fields, "ce_recordedtime"), CELL_MAX));
+    add_cell(to, "type", span_after_last(cli_field(fields, "ce_type"), '.'));
+    add_cell(to, "hook", span_after_last(source, '/'));
+    add_cell(to, "subject", cli_field(fields, "ce_subject"));
+    if (place->is_dead)
+        add_cell(to, "reason", cli_field(fields, "reason"));
+    else
+        document_word(to, "reason", NULL);
+    document_flag(to, "repeat", span_is(cli_field(fields, "ce_repeat"), "1"));
+    document_flag(to, "replay", cli_field(fields, "ce_replay").len > 0);
+}
+
+// Escaped, and not masked: it is never shown.
+static char *
+make_search(struct span entry, const struct redis_reply *fields)
+{
+    struct span words[] = {span_to(cli_field(fields, "ce_id"), CELL_MAX), entry,
+                           span_to(cli_field(fields, "ce_subject"), CELL_MAX),
+                           span_to(cli_field(fields, "data"), SEARCH_MAX)};
+    char text[4 * (SEARCH_MAX + 3 * CELL_MAX)];
+    size_t len = 0;
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        len += text_escape(text + len, sizeof text - len - 1, words[i]);
+        text[len++] = ' ';
+    }
+    return memory_copy(span_make(text, len));
 }
 
 static struct row
-make_row(const struct window *w, size_t k, const struct redis_reply *entry)
+make_row(const struct tags_place *place, const struct redis_reply *reply)
 {
-    const struct redis_reply *fields = redis_reply_at(entry, 1);
-    bool dead = w->inspect->keys[k].is_dead;
-    struct span cells[CELLS], data = dead ? SPAN("") : cli_field(fields, "data");
-    struct row row = {.key = k};
-    size_t at[CELLS + 1];
-    struct buf texts, masked;
+    struct span entry = redis_value(redis_reply_at(reply, 0)).text;
+    const struct redis_reply *fields = redis_reply_at(reply, 1);
+    struct row row = {.search = make_search(entry, fields)};
+    struct buf members;
 
-    buf_init(&texts, 1 << 16);
-    buf_init(&masked, 1 << 16);
-    read_cells(cells, dead, redis_value(redis_reply_at(entry, 0)).text, fields);
-    for (size_t i = 0; i < CELLS; i++) {
-        at[i] = texts.len;
-        add_cell(&texts, &masked, cells[i], i > RECEIVED, CELL_MAX);
-    }
-    at[CELLS] = texts.len;
-    add_cell(&texts, &masked, data, false, SEARCH_MAX);
-    char *memory = memory_copy(buf_span(&texts));
-    for (size_t i = 0; i < CELLS; i++)
-        row.cells[i] = memory + at[i];
-    row.search = memory + at[CELLS];
-    row.ms = strtoll(row.cells[ENTRY], NULL, 10);
-    row.repeat = span_is(cli_field(fields, "ce_repeat"), "1");
-    row.replay = cli_field(fields, "ce_replay").len > 0;
-    buf_release(&texts);
-    buf_release(&masked);
+    buf_init(&members, 1 << 16);
+    add_members(&members, place, entry, fields);
+    row.members = memory_copy(buf_span(&members));
+    buf_release(&members);
+    snprintf(row.entry, sizeof row.entry, "%.*s", (int)entry.len, entry.at);
     return row;
 }
+
+static int64_t
+second_of(const struct row *row)
+{
+    return strtoll(row->entry, NULL, 10) / 1000;
+}
+
+static void
+release_row(struct row *row)
+{
+    free(row->members);
+    free(row->search);
+}
+
+static int
+compare_rows(const void *a, const void *b)
+{
+    const struct row *x = a, *y = b;
+
+    return cli_is_before(y->entry, x->entry) - cli_is_before(x->entry, y->entry);
+}
+
+// --- reading ----------------------------------------------------------------------------------
+
+// What is new in a stream (at first: all of it), from the newest on, a page at a time. Where that
+// fails, all of it is read again.
+static void
+read_stream(struct window *w, struct redis *r, struct stream *stream, struct err *err)
+{
+    size_t before = w->fresh_len, n = PAGE,
+           max = before + 2 * ROWS / w->streams_len + PAGE;
+    char from[COMMANDS_ENTRY + 1] = "+", to[COMMANDS_ENTRY + 1];
+    int64_t end_ms = clock_mono_ms() + READ_MS;
+
+    snprintf(to, sizeof to, stream->last[0] ? "(%s" : "-", stream->last);
+    while (n == PAGE && w->fresh_len < max && clock_mono_ms() < end_ms) {
+        const struct redis_reply *page =
+            cli_ask(r, err, "XREVRANGE", stream->place.key, from, to, "COUNT", PAGE_TEXT);
+        while (!page && w->fresh_len > before)
+            release_row(&w->fresh[--w->fresh_len]);
+        if (!page)
+            return;
+        n = redis_value(page).len;
+        for (size_t i = 0; i < n && i < PAGE; i++)
+            w->fresh[w->fresh_len++] = make_row(&stream->place, redis_reply_at(page, i));
+        if (n > 0)
+            snprintf(from, sizeof from, "(%s", w->fresh[w->fresh_len - 1].entry);
+    }
+    if (w->fresh_len > before)
+        memcpy(stream->last, w->fresh[before].entry, sizeof stream->last);
+    if (n == PAGE && second_of(&w->fresh[w->fresh_len - 1]) > w->unread_s)
+        w->unread_s = second_of(&w->fresh[w->fresh_len - 1]);
+}
+
+// Reads the streams of each tag over its connection.
+static void
+read_all(struct window *w, bool with_dead, struct err *err)
+{
+    struct redis *r = NULL;
+
+    for (size_t i = 0; i < w->streams_len; i++) {
+        const struct tags_place *place = &w->streams[i].place;
+        if (i == 0 || place->tag != w->streams[i - 1].place.tag)
+            r = tags_redis(&w->tags, place->tag, err);
+        if (r && !r->dead && (with_dead || !place->is_dead))
+            read_stream(w, r, &w->streams[i], err);
+    }
+}
+
+// --- the window -------------------------------------------------------------------------------
 
 static struct row *
 row_at(struct window *w, uint64_t n)
 {
-    return &w->rows[n % INSPECT_WINDOW];
+    return &w->rows[n % ROWS];
 }
 
-// With the lock. Seconds between are seconds without a delivery.
+// Seconds between are seconds without a delivery.
 static void
 advance(struct window *w, int64_t second)
 {
@@ -121,153 +202,29 @@ advance(struct window *w, int64_t second)
         w->counts[++w->newest_s % SECONDS] = 0;
 }
 
-static void
-push(struct window *w, const struct row *row)
+// What this round has read, in one order; how many there were.
+static size_t
+push_fresh(struct window *w, const struct err *err)
 {
+    size_t len = w->fresh_len;
+
+    if (len > 0)
+        qsort(w->fresh, len, sizeof *w->fresh, compare_rows);
     pthread_mutex_lock(&w->lock);
-    if (w->next - w->first == INSPECT_WINDOW)
-        free(row_at(w, w->first++)->cells[0]);
-    *row_at(w, w->next++) = *row;
-    advance(w, row->ms / 1000);
-    if (row->ms / 1000 > w->newest_s - SECONDS && row->ms >= 0)
-        w->counts[row->ms / 1000 % SECONDS]++;
+    w->err = *err;
+    w->unknown_s = w->unread_s;
+    for (size_t i = 0; i < len; i++) {
+        int64_t second = second_of(&w->fresh[i]);
+        if (w->next - w->first == ROWS)
+            release_row(row_at(w, w->first++));
+        *row_at(w, w->next++) = w->fresh[i];
+        advance(w, second);
+        if (second > w->newest_s - SECONDS)
+            w->counts[second % SECONDS]++;
+    }
     pthread_mutex_unlock(&w->lock);
-}
-
-// --- reading ----------------------------------------------------------------------------------
-
-struct filling {
-    struct row *rows;
-    size_t len, cap;
-};
-
-static void
-add_filling(struct filling *f, const struct row *row)
-{
-    if (f->len == f->cap) {
-        f->cap = f->cap ? 2 * f->cap : PAGE;
-        f->rows = memory_grow(f->rows, f->cap * sizeof *f->rows);
-    }
-    f->rows[f->len++] = *row;
-}
-
-// Newest first, a page at a time, up to `max`. 1: there are older ones.
-static int
-fill_key(struct window *w, struct redis *r, size_t k, struct filling *f, struct err *err)
-{
-    const struct inspect_key *key = &w->inspect->keys[k];
-    size_t max = 2 * INSPECT_WINDOW / w->inspect->keys_len + PAGE;
-    char from[COMMANDS_ENTRY + 1] = "+", count_text[16];
-    int64_t end_ms = clock_mono_ms() + FILL_MS;
-
-    snprintf(count_text, sizeof count_text, "%d", PAGE);
-    for (size_t n = PAGE, got = 0; n == PAGE; got += n) {
-        if (got >= max || clock_mono_ms() > end_ms)
-            return 1;
-        const struct redis_reply *reply =
-            cli_ask(r, err, "XREVRANGE", key->key, from, "-", "COUNT", count_text);
-        if (!reply)
-            return -1;
-        n = redis_value(reply).len;
-        for (size_t i = 0; i < n; i++) {
-            struct row row = make_row(w, k, redis_reply_at(reply, i));
-            if (!w->last[k][0])
-                snprintf(w->last[k], COMMANDS_ENTRY, "%s", row.cells[ENTRY]);
-            snprintf(from, sizeof from, "(%s", row.cells[ENTRY]);
-            add_filling(f, &row);
-        }
-    }
-    return 0;
-}
-
-// What is there already of one tag. Where it fails, all of it is read again.
-static void
-fill_tag(struct window *w, size_t tag, struct filling *f, struct err *err)
-{
-    const struct inspect *i = w->inspect;
-    struct redis *r = tags_redis(&w->tags, tag, err);
-    size_t before = f->len;
-    int older = r ? 0 : -1;
-
-    for (size_t k = 0; k < i->keys_len && older >= 0; k++) {
-        if (i->keys[k].tag != tag)
-            continue;
-        w->last[k][0] = '\0';
-        older = fill_key(w, r, k, f, err);
-        if (older > 0 && f->rows[f->len - 1].ms / 1000 >= w->known_s)
-            w->known_s = f->rows[f->len - 1].ms / 1000 + 1;
-    }
-    w->filled[tag] = older >= 0;
-    while (older < 0 && f->len > before)
-        free(f->rows[--f->len].cells[0]);
-}
-
-static int
-compare_rows(const void *a, const void *b)
-{
-    const struct row *x = a, *y = b;
-
-    return x->ms != y->ms ? (x->ms > y->ms) - (x->ms < y->ms)
-                          : strcmp(x->cells[ENTRY], y->cells[ENTRY]);
-}
-
-// All tags that were not read before, in one order.
-static void
-fill(struct window *w, struct err *err)
-{
-    struct filling f = {0};
-
-    for (size_t t = 0; t < w->tags.len; t++)
-        if (!w->filled[t])
-            fill_tag(w, t, &f, err);
-    if (f.len > 0)
-        qsort(f.rows, f.len, sizeof *f.rows, compare_rows);
-    for (size_t i = 0; i < f.len; i++)
-        push(w, &f.rows[i]);
-    free(f.rows);
-}
-
-static size_t
-take_stream(struct window *w, const struct redis_reply *stream)
-{
-    struct span name = redis_value(redis_reply_at(stream, 0)).text;
-    const struct redis_reply *entries = redis_reply_at(stream, 1);
-    size_t k = 0, n = redis_value(entries).len;
-
-    while (k < w->inspect->keys_len && !span_is(name, w->inspect->keys[k].key))
-        k++;
-    for (size_t i = 0; i < n && k < w->inspect->keys_len; i++) {
-        struct row row = make_row(w, k, redis_reply_at(entries, i));
-        snprintf(w->last[k], COMMANDS_ENTRY, "%s", row.cells[ENTRY]);
-        push(w, &row);
-    }
-    return n;
-}
-
-// Reads what is new in the keys of one tag, which share a slot; how many there were.
-static size_t
-read_tag(struct window *w, size_t tag, struct err *err)
-{
-    const struct inspect *i = w->inspect;
-    struct span args[4 + 2 * INSPECT_KEYS] = {SPAN("XREAD"), SPAN("COUNT"), SPAN("100"),
-                                              SPAN("STREAMS")};
-    size_t first = 0, n = 0, got = 0;
-    struct redis *r = tags_redis(&w->tags, tag, err);
-
-    while (first < i->keys_len && i->keys[first].tag != tag)
-        first++;
-    while (first + n < i->keys_len && i->keys[first + n].tag == tag)
-        n++;
-    for (size_t k = 0; k < n; k++) {
-        const char *last = w->last[first + k];
-        args[4 + k] = span_of(i->keys[first + k].key);
-        args[4 + n + k] = span_of(last[0] ? last : "0");
-    }
-    const struct redis_reply *reply =
-        r && n > 0 ? cli_reply(redis_command(r, args, 4 + 2 * n, err), err) : NULL;
-    for (size_t k = 0; k < redis_value(reply).len; k++)
-        got += take_stream(w, redis_reply_at(reply, k));
-    return got;
+    w->fresh_len = 0;
+    return len;
 }
 
 static void *
@@ -275,31 +232,31 @@ run(void *window)
 {
     struct window *w = window;
 
-    for (;;) {
+    for (unsigned round = 0;; round++) {
         struct err err = {0};
-        size_t got = 0;
-        fill(w, &err);
-        for (size_t t = 0; t < w->tags.len; t++)
-            got += w->filled[t] ? read_tag(w, t, &err) : 0;
-        pthread_mutex_lock(&w->lock);
-        w->err = err;
-        pthread_mutex_unlock(&w->lock);
-        if (got == 0)
+        read_all(w, round % DEAD_ROUNDS == 0, &err);
+        if (push_fresh(w, &err) == 0)
             clock_sleep_ms(err.text[0] ? RETRY_MS : POLL_MS);
     }
     return NULL;
 }
 
 struct window *
-window_start(struct inspect *i, struct err *err)
+window_start(const struct inspect *i, struct err *err)
 {
     struct window *w = memory_get(sizeof *w);
     pthread_t thread;
 
     memset(w, 0, sizeof *w);
-    w->inspect = i;
     w->tags = i->tags;
     w->first = w->next = 1;
+    for (size_t n = 0; w->streams_len < STREAMS_MAX; n++) {
+        struct tags_place *place = &w->streams[w->streams_len].place;
+        if (!tags_place(&w->tags, n, place))
+            break;
+        w->streams_len += !place->is_test;
+    }
+    w->fresh = memory_get((2 * ROWS + 2 * PAGE * w->streams_len) * sizeof *w->fresh);
     pthread_mutex_init(&w->lock, NULL);
     return thread_start(&thread, "inspect", run, w, err) < 0 ? NULL : w;
 }
@@ -307,24 +264,13 @@ window_start(struct inspect *i, struct err *err)
 // --- answers ----------------------------------------------------------------------------------
 
 static void
-add_row(const struct window *w, struct buf *to, uint64_t n, const struct row *row)
+add_row(struct buf *to, uint64_t n, const struct row *row)
 {
     document_open(to, NULL, '{');
-    document_json(to, "n", "%llu", (unsigned long long)n);
-    document_shown(to, "key", span_of(w->inspect->keys[row->key].key));
-    for (size_t i = 0; i < CELLS; i++)
-        document_word(to, cell_names[i],
-                      i == REASON && !row->cells[i][0] ? NULL : row->cells[i]);
-    document_flag(to, "repeat", row->repeat);
-    document_flag(to, "replay", row->replay);
+    document_number(to, "n", true, (int64_t)n);
+    buf_add_byte(to, ',');
+    buf_add_text(to, row->members + 1); // without its bracket
     document_close(to, '{');
-}
-
-static bool
-has_text(const struct row *row, const char *text)
-{
-    return strcasestr(row->search, text) || strcasestr(row->cells[CE_ID], text) ||
-           strcasestr(row->cells[ENTRY], text) || strcasestr(row->cells[SUBJECT], text);
 }
 
 int
@@ -333,22 +279,20 @@ window_list(struct inspect *i, const struct http_request *r, struct buf *to,
 {
     struct window *w = i->window;
     char number[24], words[256];
-    const char *given = inspect_parameter(r, "after", number, sizeof number);
-    const char *text = inspect_parameter(r, "text", words, sizeof words);
+    const char *given = form_find(r->query, "after", number, sizeof number);
+    const char *text = form_find(r->query, "text", words, sizeof words);
     uint64_t after = 0;
 
     if (!given || !text || (given[0] && !text_number(&after, span_of(given), UINT64_MAX)))
         return err_set(err, ERR_INPUT, "text is too long, or after is no number"), 400;
     pthread_mutex_lock(&w->lock);
-    document_open(to, NULL, '{');
-    document_json(to, "first", "%llu", (unsigned long long)w->first);
-    document_json(to, "last", "%llu", (unsigned long long)w->next - 1);
+    document_number(to, "first", true, (int64_t)w->first);
+    document_number(to, "last", true, (int64_t)w->next - 1);
     document_open(to, "rows", '[');
     for (uint64_t n = w->next; n > w->first && n - 1 > after; n--)
-        if (has_text(row_at(w, n - 1), text))
-            add_row(w, to, n - 1, row_at(w, n - 1));
+        if (strcasestr(row_at(w, n - 1)->search, text))
+            add_row(to, n - 1, row_at(w, n - 1));
     document_close(to, '[');
-    document_end(to);
     pthread_mutex_unlock(&w->lock);
     return 200;
 }
@@ -358,34 +302,14 @@ window_add_rate(struct window *w, struct buf *to, int64_t now_s, struct err *err
 {
     pthread_mutex_lock(&w->lock);
     advance(w, now_s);
-    int64_t until = w->newest_s;
     document_open(to, "rate", '{');
-    document_json(to, "until", "%lld", (long long)until);
+    document_number(to, "until", true, w->newest_s);
     document_open(to, "counts", '[');
-    for (int64_t s = until - SECONDS + 1; s <= until; s++)
-        if (s < w->known_s || until == 0)
-            document_json(to, NULL, "null");
-        else
-            document_json(to, NULL, "%u", w->counts[s % SECONDS]);
+    for (int64_t s = w->newest_s - SECONDS + 1; s <= w->newest_s; s++)
+        document_number(to, NULL, s > w->unknown_s && w->newest_s > 0,
+                        w->counts[(uint64_t)s % SECONDS]);
     document_close(to, '[');
     document_close(to, '{');
     *err = w->err;
     pthread_mutex_unlock(&w->lock);
-}
-
-int
-window_find(struct window *w, struct span ce_id, char entry[COMMANDS_ENTRY])
-{
-    int key = -1;
-
-    pthread_mutex_lock(&w->lock);
-    for (uint64_t n = w->next; n > w->first && key < 0; n--) {
-        const struct row *row = row_at(w, n - 1);
-        if (!span_is(ce_id, row->cells[CE_ID]))
-            continue;
-        snprintf(entry, COMMANDS_ENTRY, "%s", row->cells[ENTRY]);
-        key = (int)row->key;
-    }
-    pthread_mutex_unlock(&w->lock);
-    return key;
 }

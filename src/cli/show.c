@@ -36,30 +36,12 @@ read_journal(struct show *s)
 
 // --- its entry --------------------------------------------------------------------------------
 
-// The streams of the file's hooks, that of the test hook, and the dead letters, under each tag.
-static bool
-take_place(struct show *s, size_t n)
-{
-    const struct config_list *streams = &s->tags->cli->config->streams;
-    size_t each = streams->len + 2, i = n % each;
-
-    s->tag = n / each;
-    if (s->tag >= s->tags->len)
-        return false;
-    s->is_dead = i == streams->len + 1;
-    script_key(s->key, s->tags->at[s->tag],
-               s->is_dead          ? SPAN("dead")
-               : i == streams->len ? SPAN(CONFIG_TEST_HOOK)
-                                   : span_of(streams->at[i]));
-    return true;
-}
-
 // An err counts where something failed: on the way to a connection there may have been another.
 static struct redis *
 connection(struct show *s)
 {
     struct err err = {0};
-    struct redis *r = tags_redis(s->tags, s->tag, &err);
+    struct redis *r = tags_redis(s->tags, s->place.tag, &err);
 
     if (!r)
         s->err = err;
@@ -72,7 +54,7 @@ read_entry(struct show *s)
 {
     struct redis *r = connection(s);
     const struct redis_reply *reply =
-        r ? cli_ask(r, &s->err, "XRANGE", s->key, s->entry, s->entry) : NULL;
+        r ? cli_ask(r, &s->err, "XRANGE", s->place.key, s->entry, s->entry) : NULL;
 
     s->fields = redis_reply_at(redis_reply_at(reply, 0), 1);
     if (!span_is(cli_field(s->fields, "ce_id"), s->ce_id))
@@ -86,8 +68,8 @@ is_at(struct show *s, const char *key, const char *entry)
     if (!cli_is_entry(span_of(entry)))
         return false;
     snprintf(s->entry, sizeof s->entry, "%s", entry);
-    for (size_t n = 0; take_place(s, n); n++)
-        if (strcmp(s->key, key) == 0)
+    for (size_t n = 0; tags_place(s->tags, n, &s->place); n++)
+        if (strcmp(s->place.key, key) == 0)
             return read_entry(s);
     return false;
 }
@@ -133,7 +115,7 @@ take_among(struct show *s, const struct redis_reply *entries)
 }
 
 // A journal's entries stand in a stream by their sequence, so halving the time finds one among
-// any number. A replay stands elsewhere, and is not looked for.
+// any number. A replay stands elsewhere: it is looked for among the newest.
 static bool
 search(struct show *s, int64_t end_ms)
 {
@@ -142,16 +124,17 @@ search(struct show *s, int64_t end_ms)
     char from[24];
 
     if (!r ||
-        !read_id_ms(cli_ask(r, &s->err, "XRANGE", s->key, "-", "+", "COUNT", "1"),
+        !read_id_ms(cli_ask(r, &s->err, "XRANGE", s->place.key, "-", "+", "COUNT", "1"),
                     &low) ||
-        !read_id_ms(cli_ask(r, &s->err, "XREVRANGE", s->key, "+", "-", "COUNT", "1"),
-                    &high))
+        !read_id_ms(
+            cli_ask(r, &s->err, "XREVRANGE", s->place.key, "+", "-", "COUNT", "1"),
+            &high))
         return false;
     while (low < high && clock_mono_ms() < end_ms) {
         middle = low + (high - low) / 2;
         snprintf(from, sizeof from, "%lld", (long long)middle);
         const struct redis_reply *reply =
-            cli_ask(r, &s->err, "XRANGE", s->key, from, "+", "COUNT", "1");
+            cli_ask(r, &s->err, "XRANGE", s->place.key, from, "+", "COUNT", "1");
         if (!reply)
             return false;
         if (compare(s, redis_reply_at(redis_reply_at(reply, 0), 1)) < 0)
@@ -161,8 +144,10 @@ search(struct show *s, int64_t end_ms)
     }
     // It may be in the millisecond before, after a lower one: a batch has at most 256.
     snprintf(from, sizeof from, "%lld", (long long)(low > 0 ? low - 1 : 0));
-    return take_among(s,
-                      cli_ask(r, &s->err, "XRANGE", s->key, from, "+", "COUNT", "300"));
+    return take_among(s, cli_ask(r, &s->err, "XRANGE", s->place.key, from, "+", "COUNT",
+                                 "300")) ||
+           take_among(s, cli_ask(r, &s->err, "XREVRANGE", s->place.key, "+", "-", "COUNT",
+                                 "300"));
 }
 
 // Of the cursors of its journal, one for each partition, how many are at it or after it, and how
@@ -202,7 +187,7 @@ is_anywhere(struct show *s)
 {
     int64_t end_ms = clock_mono_ms() + FIND_MS;
 
-    for (size_t n = 0; take_place(s, n); n++) {
+    for (size_t n = 0; tags_place(s->tags, n, &s->place); n++) {
         if (search(s, end_ms))
             return true;
         if (clock_mono_ms() < end_ms)
@@ -211,7 +196,7 @@ is_anywhere(struct show *s)
             err_set(&s->err, ERR_INPUT, "it was not found in time");
         break;
     }
-    s->is_dead = false;
+    s->place.is_dead = false;
     if (!s->err.text[0])
         err_set(&s->err, ERR_INPUT, "%s", why_nowhere(s));
     return false;
@@ -250,7 +235,7 @@ read_groups(struct show *s)
 {
     struct redis *r = connection(s);
     const struct redis_reply *all =
-        r ? cli_ask(r, &s->err, "XINFO", "GROUPS", s->key) : NULL;
+        r ? cli_ask(r, &s->err, "XINFO", "GROUPS", s->place.key) : NULL;
     size_t len = redis_value(all).len;
 
     s->groups_len = len < SHOW_GROUPS_MAX ? len : SHOW_GROUPS_MAX;
@@ -258,7 +243,7 @@ read_groups(struct show *s)
     for (size_t i = 0; i < s->groups_len; i++) {
         const struct redis_reply *group = redis_reply_at(all, i);
         struct span entry = span_of(s->entry), args[] = {SPAN("XPENDING"),
-                                                         span_of(s->key),
+                                                         span_of(s->place.key),
                                                          cli_field(group, "name"),
                                                          entry,
                                                          entry,
@@ -280,14 +265,14 @@ use_entry(struct show *s)
     struct span source = cli_field(s->fields, "ce_source");
     struct delivery *d = &s->delivery;
 
-    *d = (struct delivery){.hook = s->is_dead ? cli_field(s->fields, "hook")
-                                              : span_after_last(source, '/'),
+    *d = (struct delivery){.hook = s->place.is_dead ? cli_field(s->fields, "hook")
+                                                    : span_after_last(source, '/'),
                            .query = cli_field(s->fields, "query"),
                            .body = cli_field(s->fields, "raw")};
-    if (s->is_dead)
+    if (s->place.is_dead)
         d->type = cli_field(s->fields, "content-type");
     if (d->body.len > 0)
-        s->from = s->is_dead ? "dead letter" : "stream";
+        s->from = s->place.is_dead ? "dead letter" : "stream";
     else if (span_is(cli_field(s->fields, "reason"), "redis") &&
              aside_read(s->directory, span_of(s->ce_id), &s->aside, &s->journal_err) > 0)
         s->from = "file in bad/";

@@ -30,9 +30,8 @@ struct show {
     uint64_t sequence;
 
     // Its entry.
-    size_t tag;
-    bool is_dead;
-    char key[SCRIPT_KEY], entry[COMMANDS_ENTRY];
+    struct tags_place place;
+    char entry[COMMANDS_ENTRY];
     const struct redis_reply *fields; // gone with the next command; NULL: there is none
     struct err err;                   // why
     struct show_group *groups;

@@ -50,10 +50,10 @@ event_of(const struct show *s)
     struct span data = cli_field(s->fields, "data");
     bool small = data.len <= SHOW_BODY_MAX;
     struct part p = part_of(data.len > 0 && small,
-                            !small       ? "larger than 256 KiB: acrelay tail shows it"
-                            : s->is_dead ? "it could not become an event"
-                            : s->fields  ? "its data is not a JSON object"
-                                         : s->err.text);
+                            !small ? "larger than 256 KiB: acrelay tail shows it"
+                            : s->place.is_dead ? "it could not become an event"
+                            : s->fields        ? "its data is not a JSON object"
+                                               : s->err.text);
 
     if (p.shown && !mask_object(&p.text, data, s->reveals))
         p.shown = false, p.why = "its data is not a JSON object";
@@ -204,7 +204,7 @@ add_entry(struct buf *to, const struct show *s)
 {
     if (s->fields) {
         document_open(to, "entry", '{');
-        document_shown(to, "key", span_of(s->key));
+        document_shown(to, "key", span_of(s->place.key));
         document_shown(to, "id", span_of(s->entry));
         document_open(to, "fields", '{');
         each_field(s, document_shown, to);
@@ -249,7 +249,7 @@ add_journey(struct buf *to, const struct show *s)
     document_value(to, "durable",
                    is_in_journal(s) || s->fields ? SPAN("true") : SPAN("null"));
     document_time(to, "stream", stream_us(s));
-    if (s->is_dead && s->fields)
+    if (s->place.is_dead && s->fields)
         document_shown(to, "reason", cli_field(s->fields, "reason"));
     else
         document_word(to, "reason", NULL);
@@ -339,14 +339,14 @@ print_journey(const struct show *s)
     puts(is_in_journal(s) ? "yes, in the journal of this machine"
          : s->fields      ? "yes, it is in Redis"
                           : "not known");
-    print_name(s->is_dead && s->fields ? "dead letter" : "stream");
+    print_name(s->place.is_dead && s->fields ? "dead letter" : "stream");
     if (!s->fields) {
         printf("%s\n", s->err.text);
         return;
     }
     text_duration(after, sizeof after,
                   received && stream > received ? (stream - received) / 1000 : 0);
-    output_print(span_of(s->key), 0);
+    output_print(span_of(s->place.key), 0);
     printf(" %s", s->entry);
     printf(received ? ", %s after it was received" : "", after);
     if (span_is(cli_field(s->fields, "ce_repeat"), "1"))

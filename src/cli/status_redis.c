@@ -167,13 +167,12 @@ show_group(struct status *s, const char *key, const struct redis_reply *group)
 }
 
 static void
-show_groups(struct status *s, size_t tag, struct span stream)
+show_groups(struct status *s, const struct tags_place *place)
 {
-    char key[SCRIPT_KEY];
+    const char *key = place->key;
     struct err err = s->redis_err;
-    struct redis *r = s->redis ? status_connection(s, tag, &err) : NULL;
+    struct redis *r = s->redis ? status_connection(s, place->tag, &err) : NULL;
 
-    script_key(key, s->tags.at[tag], stream);
     // Of a stream without an entry yet, which has no groups, Redis says that there is no key.
     const struct redis_reply *groups =
         r ? cli_ask(r, &err, "XINFO", "GROUPS", key) : NULL;
@@ -191,12 +190,12 @@ show_groups(struct status *s, size_t tag, struct span stream)
 void
 status_groups(struct status *s)
 {
-    const struct config_list *streams = &s->cli->config->streams;
+    struct tags_place place;
 
     document_open(s->to, "streams", '[');
-    for (size_t t = 0; t < s->tags.len; t++)
-        for (size_t i = 0; i < streams->len; i++)
-            show_groups(s, t, span_of(streams->at[i]));
+    for (size_t n = 0; tags_place(&s->tags, n, &place); n++)
+        if (!place.is_test && !place.is_dead)
+            show_groups(s, &place);
     document_close(s->to, '[');
 }
 

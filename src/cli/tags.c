@@ -76,6 +76,22 @@ tags_find(const struct tags *t, struct span tag)
     return -1;
 }
 
+bool
+tags_place(const struct tags *t, size_t n, struct tags_place *p)
+{
+    const struct config_list *streams = &t->cli->config->streams;
+    size_t each = streams->len + 2, i = n % each;
+
+    *p = (struct tags_place){
+        .tag = n / each, .is_test = i == streams->len, .is_dead = i == streams->len + 1};
+    if (p->tag < t->len)
+        script_key(p->key, t->at[p->tag],
+                   p->is_dead   ? SPAN("dead")
+                   : p->is_test ? SPAN(CONFIG_TEST_HOOK)
+                                : span_of(streams->at[i]));
+    return p->tag < t->len;
+}
+
 void
 tags_close(struct tags *t)
 {

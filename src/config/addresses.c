@@ -16,11 +16,8 @@ struct url {
 static bool
 is_loopback(const struct url_host *h)
 {
-    if (!h->is_address)
-        return span_is_nocase(h->name, "localhost");
-    return h->address.any.sa_family == AF_INET6
-               ? IN6_IS_ADDR_LOOPBACK(&h->address.in6.sin6_addr)
-               : ntohl(h->address.in.sin_addr.s_addr) >> 24 == 127;
+    return h->is_address ? sockets_is_loopback(&h->address)
+                         : span_is_nocase(h->name, "localhost");
 }
 
 // Names with '_' are not the internet's, and common for containers.

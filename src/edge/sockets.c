@@ -106,6 +106,13 @@ sockets_is_private(const union address *a)
            (host->s6_addr[0] & 0xfe) == 0xfc;
 }
 
+bool
+sockets_is_loopback(const union address *a)
+{
+    return a->any.sa_family == AF_INET6 ? IN6_IS_ADDR_LOOPBACK(&a->in6.sin6_addr)
+                                        : ntohl(a->in.sin_addr.s_addr) >> 24 == 127;
+}
+
 // Connections that say nothing stay in the kernel and take no thread. A unix socket refuses
 // the option, and needs it not.
 static void

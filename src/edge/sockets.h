@@ -43,6 +43,9 @@ int sockets_try(const struct socket_address *a);
 // (0.0.0.0, [::]) is not.
 bool sockets_is_private(const union address *a);
 
+// sockets_is_loopback says whether an address leads to this machine alone.
+bool sockets_is_loopback(const union address *a);
+
 // sockets_inherited fills fds with the descriptors that the service manager passed
 // (sd_listen_fds(3): LISTEN_FDS, LISTEN_PID), at most max, and sets *len, which may be 0. One
 // that does not listen is an error with EXIT_CODE_PORT: nobody would ever be answered.

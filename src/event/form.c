@@ -333,3 +333,20 @@ form_decode(char *to, struct span piece)
     }
     return span_make(to, len);
 }
+
+const char *
+form_find(struct span form, const char *key, char *to, size_t size)
+{
+    to[0] = '\0';
+    while (form.len > 0) {
+        struct span value = span_cut(&form, '&'), name = span_cut(&value, '=');
+        if (!span_is(name, key))
+            continue;
+        if (value.len >= size)
+            return NULL;
+        size_t len = form_decode(to, value).len;
+        to[len] = '\0';
+        return strlen(to) == len ? to : NULL;
+    }
+    return to;
+}

@@ -67,6 +67,10 @@ void form_release(struct form *f);
 // never more than before. What is no escape stays.
 struct span form_decode(char *to, struct span piece);
 
+// form_find decodes the value of the first such key of a short form, a query, into to[size]: "" when
+// it is not there, NULL when it is longer, or holds a NUL.
+const char *form_find(struct span form, const char *key, char *to, size_t size);
+
 // --- tree ----------------------------------------------------------------------------------
 
 // A tree is the pairs of a form put where their keys say (R3 to R5): containers keep their

@@ -1,16 +1,8 @@
 #include "event/samples.h"
 
-// The assembler takes the file in; the Makefile makes this object depend on it.
-__asm__(".section .rodata\n"
-        ".global samples_text\n"
-        ".global samples_text_end\n"
-        "samples_text:\n"
-        ".incbin \"src/event/samples.txt\"\n"
-        "samples_text_end:\n"
-        ".byte 0\n"
-        ".previous\n");
+#include "base/embed.h"
 
-extern const char samples_text[], samples_text_end[];
+EMBED(samples_text, "src/event/samples.txt");
 
 bool
 samples_next(struct sample *s, size_t *at)

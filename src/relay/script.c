@@ -1,20 +1,12 @@
 // A batch as arguments of the script; script.lua holds the script and their order.
 #include "relay/script.h"
 
+#include "base/embed.h"
 #include "edge/digest.h"
 
 #include <assert.h>
 
-// The assembler takes the file in; the Makefile makes this object depend on it.
-__asm__(".section .rodata\n"
-        ".global script_lua\n"
-        ".global script_lua_end\n"
-        "script_lua:\n"
-        ".incbin \"src/relay/script.lua\"\n"
-        "script_lua_end:\n"
-        ".previous\n");
-
-extern const char script_lua[], script_lua_end[];
+EMBED(script_lua, "src/relay/script.lua");
 
 // Fingerprints expire a day after two windows: by then a Redis that was away has got what came
 // meanwhile.

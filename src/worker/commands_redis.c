@@ -1,6 +1,7 @@
 // commands.lua and its arguments.
 #include "worker/commands.h"
 
+#include "base/embed.h"
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/text.h"
@@ -10,16 +11,7 @@
 
 enum { IDS_MAX = 1000000, KEYS = 8, HELD_MS = 1000 };
 
-// The assembler takes the file in; the Makefile makes this object depend on it.
-__asm__(".section .rodata\n"
-        ".global commands_lua\n"
-        ".global commands_lua_end\n"
-        "commands_lua:\n"
-        ".incbin \"src/worker/commands.lua\"\n"
-        "commands_lua_end:\n"
-        ".previous\n");
-
-extern const char commands_lua[], commands_lua_end[];
+EMBED(commands_lua, "src/worker/commands.lua");
 
 bool
 commands_connect(struct commands *c)

@@ -309,6 +309,7 @@ def test_more_dead_letters_than_are_shown_are_counted(world, page):
 
 def test_hooks_are_shown_as_wanted_and_found(world, page):
     harness.wait_for("the hooks at the account", lambda: len(world.sim.hooks()) == 2)
+    post(world, "type=subscribe&contact[id]=1")
     page.press("3")
     page.wait("both registered", lambda: page.text("#hook-table").count("as wanted") == 2)
     page.wait_for("ago", "#hook-table")

@@ -149,6 +149,19 @@ def test_a_dead_letter_says_why(receiver, redis, acrelay, show):
     assert "dead letter" in text and "\n  reason: nul\n" in text and "it could not become an event" in text
 
 
+def test_a_replayed_delivery_is_found_though_it_stands_elsewhere(receiver, redis, acrelay, show):
+    assert receiver.post(FORM) == 200
+    receiver.wait_shipped()
+    [(entry, fields)] = redis.client.xrange("{ac}:events")
+    ce_id = fields[b"ce_id"].decode()
+    for n in range(3):
+        assert receiver.post(f"type=subscribe&contact[id]={n}") == 200
+    receiver.wait_shipped()
+    redis.client.xdel("{ac}:events", entry)
+    replay = redis.client.xadd("{ac}:events", fields | {b"ce_replay": b"1"})
+    assert show(ce_id)["entry"]["id"] == replay.decode()
+
+
 @pytest.mark.parametrize("duplicates", ["mark", "drop"])
 def test_a_duplicate_is_told(make_receiver, redis, duplicates):
     receiver = make_receiver(hooks=f"  - {{name: contacts, events: [subscribe], duplicates: {duplicates}}}\n")

@@ -14,7 +14,7 @@ let closed;
 export const openId = () => target?.ce_id ?? null;
 
 export function open(wanted) {
-  if (target?.ce_id === wanted.ce_id && target.entry === wanted.entry) return;
+  if (target?.ce_id === wanted.ce_id && (!wanted.entry || target.entry === wanted.entry)) return;
   [target, shown, parts] = [wanted, null, null];
   box.hidden = false;
   box.scrollTop = 0;
@@ -30,6 +30,7 @@ export async function poll() {
   const wanted = target;
   try {
     const answer = await get("delivery", wanted);
+    if (answer.entry) [wanted.key, wanted.entry] = [answer.entry.key, answer.entry.id]; // found at once from here on
     // What was revealed stays so; only its journey goes on.
     if (wanted === target) show(shown?.masked === false ? { ...shown, journey: answer.journey } : answer);
   } catch (failure) {
