@@ -25,7 +25,7 @@ ROOTS = pathlib.Path(os.environ.get("ROOTS") or REPOSITORY / "build/roots").reso
 INCLUDE = "ca-certificates,git,make,sudo"
 
 SUITES = ("trixie", "bookworm")
-USERS = {"ann": ("demo", "run", "deb"), "root": ("demo", "run", "deb", "test")}
+USERS = {"ann": ("demo", "run", "deb", "test"), "root": ("demo", "run", "deb", "test")}
 EVENT = r"/activecampaign/acme/\w+"  # the source of each that `make run` shows
 NEVER = r"(?!)"
 # the seconds that a command may take, packages included, and what it says at its end
