@@ -310,12 +310,13 @@ static bool
 record_ends(int fd, void *context)
 {
     struct ends *e = context;
-    union address a = sockets_address(fd);
 
+    if (e->peer && !has_peer(fd, e->peer)) // first: one call for each that it is not
+        return false;
+    union address a = sockets_address(fd);
     if (a.any.sa_family != AF_INET || a.in.sin_port != e->port)
         return false;
-    if (e->peer ? !has_peer(fd, e->peer)
-                : a.in.sin_addr.s_addr != htonl(INADDR_LOOPBACK) || !listens(fd))
+    if (!e->peer && (a.in.sin_addr.s_addr != htonl(INADDR_LOOPBACK) || !listens(fd)))
         return false;
     e->several = e->found >= 0;
     e->found = fd;
