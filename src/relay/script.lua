@@ -130,7 +130,7 @@ while i <= total do
     n = n + 1
     known = seen[fingerprint] or new[n]
     if known or old[n] then
-      received, known = tonumber(receipt), known and tonumber(known)
+      received, known = receipt + 0, known and tonumber(known)
       again = near(known, received) or old[n] and near(tonumber(old[n]), received)
     end
   end
