@@ -265,8 +265,9 @@ def run(kind, seed, scale=1):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("kinds", nargs="*", default=list(FAULTS), choices=[*FAULTS, []])
+    parser.add_argument("kinds", nargs="*", choices=[*FAULTS, []], help="without: both")
     args = parser.parse_args()
+    args.kinds = args.kinds or list(FAULTS)
     faults = sum(n for kind in args.kinds for _, n in FAULTS[kind])
     print(f"{faults} faults, up to {faults * SECONDS_PER_FAULT // 60} minutes", flush=True)
     results = [run(kind, args.seed) for kind in args.kinds]

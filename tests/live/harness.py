@@ -43,10 +43,12 @@ if os.environ.get("ACRELAY_REDIS_TLS"):
     _directory = pathlib.Path(tempfile.mkdtemp(prefix="acrelay-tls-"))
     atexit.register(shutil.rmtree, _directory, ignore_errors=True)
     _directory.chmod(0o755)  # for receivers of other users
-    TLS = Certificates(_directory)
+    # Valid at every time that a test sets a clock to.
+    _ever = {"before": ("faketime", "1970-01-02"), "days": 40000}
+    TLS = Certificates(_directory, **_ever)
     TLS.pair = TLS.issue(
         "server", "DNS:localhost,DNS:only-ipv6,DNS:stack_redis,IP:127.0.0.1,IP:::1",
-        usage="serverAuth,clientAuth")  # nodes of a cluster are clients of each other
+        usage="serverAuth,clientAuth", **_ever)  # nodes of a cluster are clients of each other
 TLS_PORTS = {}  # of each server's port or socket
 SECRET = b"a secret of at least thirty-two bytes"
 
@@ -110,9 +112,10 @@ class Redis:
             self.options += "--requirepass", password
         if TLS:
             TLS_PORTS[self.port] = TLS_PORTS[str(self.socket)] = free_port()
-            self.options += ("--tls-port", str(TLS_PORTS[self.port]), "--tls-auth-clients", "no",
-                             "--tls-cert-file", str(TLS.pair[0]), "--tls-key-file",
-                             str(TLS.pair[1]), "--tls-ca-cert-file", str(TLS.ca))
+            self.options = (
+                "--tls-port", str(TLS_PORTS[self.port]), "--tls-auth-clients", "no",
+                "--tls-cert-file", str(TLS.pair[0]), "--tls-key-file", str(TLS.pair[1]),
+                "--tls-ca-cert-file", str(TLS.ca), *self.options)  # the last one counts
         self.process = None
         self.client = redis.Redis("127.0.0.1", self.port, password=password, socket_timeout=30)
         self.start()

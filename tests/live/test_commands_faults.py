@@ -36,7 +36,7 @@ class Scene(Commands):
                          **more)
         self.proxy = FaultProxy(self.redis.port)
         self.worker.config.write_text(self.worker.config.read_text().replace(
-            f":{self.redis.port}/0", f":{self.proxy.port}/0"))
+            harness.redis_url(self.redis.port), harness.redis_url(self.proxy.port)))
         self.entries_of = {}
 
     def __exit__(self, *_):

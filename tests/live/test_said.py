@@ -331,7 +331,7 @@ def test_tail_goes_on_over_a_restart_a_flush_and_a_deleted_stream(receiver, redi
     harness.wait_for("the file", lambda: redis.client.info()["aof_rewrite_in_progress"] == 0
                      and redis.client.info()["aof_last_bgrewrite_status"] == "ok"
                      and redis.client.info()["aof_current_size"] > 0)
-    redis.options = ("--appendonly", "yes")
+    redis.options += "--appendonly", "yes"
     redis.kill()
     harness.wait_for("the word", lambda: len(tail.said) == 1)
     post(2)

@@ -403,7 +403,8 @@ def test_a_setting_that_needs_a_restart_is_refused_by_name(sim, make_worker, run
     harness.wait_for("the hook", lambda: len(ours(sim)) == 1)
     worker.config.write_text(worker.config.read_text()
                              .replace(str(worker.admin), str(harness.free_port()))
-                             .replace(f":{redis.port}/0", f":{redis.port}/1")
+                             .replace(harness.redis_url(redis.port), harness.redis_url(
+                                 redis.port, "redis://127.0.0.1:{port}/1"))
                              .replace("receiver: {", "receiver: {threads: 8, "))
     harness.wait_for("the refusal", lambda: worker.reloads("refused") == 1)
     assert "redis.url, worker.admin" in (worker.directory / "worker.log").read_text()
