@@ -159,9 +159,9 @@ count_cursors(struct show *s, size_t *after, size_t *before)
     uint64_t at;
 
     snprintf(name, sizeof name, "cursor:%.*s", JOURNAL_ID_TEXT - 1, s->ce_id);
-    for (s->tag = 0; s->tag < s->tags->configured; s->tag++) {
+    for (s->place.tag = 0; s->place.tag < s->tags->configured; s->place.tag++) {
         struct redis *r = connection(s);
-        script_key(key, s->tags->at[s->tag], span_of(name));
+        script_key(key, s->tags->at[s->place.tag], span_of(name));
         const struct redis_reply *reply =
             r ? redis_ask(r, &(struct err){0}, "HGET", key, "sequence", NULL) : NULL;
         if (text_number(&at, redis_value(reply).text, UINT64_MAX))
