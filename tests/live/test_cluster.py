@@ -1,12 +1,16 @@
 """A Redis Cluster of six nodes: receiver, worker and command line come to the node that has our
 keys and follow them, whichever node redis.url names. make failovers has more of it."""
+import time
+
 import pytest
 
 import failovers
 import harness
+import topologies
 from failovers import acrelay
 from harness import wait_for
 from simulator import Worker, stanza
+from test_partitions import Poster, check, number, tag_of, tags
 from topologies import Cluster
 
 
@@ -60,6 +64,48 @@ def test_replay_and_claim_reach_the_partitions_on_all_nodes(cluster, tmp_path):
         receiver.kill()
         for server in masters:
             server.client.flushall()
+
+
+def test_a_node_that_hangs_holds_up_its_partitions_only(cluster, tmp_path):
+    """With its replica, or that would take over; the others serve their slots all the same."""
+    for server in cluster.servers:
+        server.client.config_set("cluster-require-full-coverage", "no")
+    receiver = harness.Receiver(tmp_path, cluster.settings(more=", partitions: 8"))
+    poster = Poster(receiver, contacts=80)
+    nodes = {tag: cluster.owner(tag) for tag in tags(8)}
+    hung = nodes["{ac.0}"]
+    masters, stopped = set(nodes.values()), [hung, *cluster.replicas_of(hung)]
+    assert len(masters) == 3
+
+    def are_there():
+        there = {number(e) for tag, node in nodes.items() if node is not hung
+                 for e in node.entries(f"{tag}:events")}
+        return all(there.issuperset(numbers) for subject, numbers in poster.sent.items()
+                   if nodes[tag_of(subject, 8)] is not hung)
+
+    try:
+        poster.post(80)
+        receiver.wait_shipped()
+        for server in stopped:
+            server.pause()
+        for _ in range(3):  # the cluster notices meanwhile
+            poster.post(80)
+            wait_for("the others", are_there)
+            time.sleep(topologies.NODE_TIMEOUT_MS / 1000)
+        assert receiver.metric("acrelay_journal_unpublished_records") > 0
+        for server in stopped:
+            server.resume()
+        receiver.wait_shipped()
+        check(cluster, poster, 8)
+    finally:
+        for server in stopped:
+            server.resume()
+        receiver.kill()
+        cluster.wait_healthy()
+        for server in masters:
+            server.client.flushall()
+        for server in cluster.servers:
+            server.client.config_set("cluster-require-full-coverage", "yes")
 
 
 def test_a_node_that_is_down_is_named(world, cluster):

@@ -14,6 +14,7 @@ import re
 import subprocess
 
 import redis
+from redis.crc import key_slot
 
 import harness
 from harness import wait_for
@@ -220,7 +221,7 @@ class Cluster(Topology):
             # redis-py would parse it, by address
             del self.servers[i].client.response_callbacks["CLUSTER NODES"]
         self.ids = {s.client.execute_command("CLUSTER MYID").decode(): s for s in self.servers}
-        self.slot = self.servers[0].client.execute_command("CLUSTER KEYSLOT", "{ac}:x")
+        self.slot = key_slot(b"{ac}:x")
         self.join()
 
     def join(self):
@@ -258,18 +259,19 @@ class Cluster(Topology):
         return {x[0]: (x[2].split(","), x[3], [r.split("-") for r in x[8:] if r[0] != "["],
                        x[7] == "connected") for x in lines}
 
-    def has_slot(self, ranges):
-        return any(int(r[0]) <= self.slot <= int(r[-1]) for r in ranges if r)
-
-    def owner(self):
-        """The node that most nodes say serves our slot."""
-        votes = []
+    def owner(self, key="{ac}:x"):
+        """The node that most nodes say serves the slot of this key."""
+        slot, votes = key_slot(key.encode()), []
         for server in self.servers:
             if server.process.poll() is None:
                 for key, (flags, _, slots, _) in self.nodes(server).items():
-                    if "master" in flags and "fail" not in flags and self.has_slot(slots):
+                    if "master" in flags and "fail" not in flags and any(
+                            int(r[0]) <= slot <= int(r[-1]) for r in slots if r):
                         votes.append(key)
         return self.ids[max(set(votes), key=votes.count)] if votes else None
+
+    def entries(self, stream="{ac}:events"):
+        return self.owner(stream).entries(stream)
 
     def masters(self):
         return [s for s in self.servers if s.role() == "master"]
