@@ -375,7 +375,8 @@ def test_a_command_that_is_needed_and_renamed_away_stops_and_loses_nothing(place
         assert numbers(redis) == [1, 2, 3, 4, 5]
 
 
-def test_a_redis_that_closes_idle_connections_is_no_event(place, redis):
+def test_a_redis_that_closes_idle_connections_is_no_event(place, redis, monkeypatch):
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "cursor-check=5000")
     redis.client.config_set("timeout", 1)
     with shipping(place, redis.port) as ship:
         post(ship, 1, 1)

@@ -112,7 +112,7 @@ def keeper(sim, make_worker, running):
     """A worker that prunes, and runs with hooks a, b and c."""
     worker = make_worker("".join(stanza(name) for name in "abc"),
                          worker=", prune: true, interval: 1s")
-    worker.process = running(worker, times="file-still=1000")  # removal: 2 s
+    worker.process = running(worker, times="file-still=2000")  # removal: 4 s
     harness.wait_for("the hooks", lambda: names(sim) == ["a", "b", "c"])
     harness.wait_for("a second round", lambda: len(sim.log()) > 5)
     return worker
@@ -123,8 +123,8 @@ def test_a_file_that_is_being_written_removes_nothing(sim, keeper):
     whole = keeper.config.read_text() + stanza("d")
     head = whole[:whole.index(stanza("b"))]
     keeper.config.write_text(head)
-    for _ in range(30):
-        time.sleep(0.05)  # the writer's own pace
+    for _ in range(20):
+        time.sleep(0.1)  # the writer's own pace
         with open(keeper.config, "a") as file:
             file.write("# and so on\n")
     assert keeper.reloads() == 0
@@ -134,7 +134,7 @@ def test_a_file_that_is_being_written_removes_nothing(sim, keeper):
     keeper.config.write_text(whole)
     harness.wait_for("all of it", lambda: names(sim) == ["a", "b", "c", "d"])
     rounds = len(sim.log())
-    harness.wait_for("more rounds", lambda: len(sim.log()) > rounds + 3)
+    harness.wait_for("more rounds", lambda: len(sim.log()) > rounds + 4)
     assert deleted(sim) == []
 
 
