@@ -37,6 +37,8 @@ os.environ["PATH"] += ":/usr/sbin:/sbin"
 REDIS_SERVER = os.environ.get("ACRELAY_REDIS_SERVER", "redis-server")
 FULL = bool(os.environ.get("ACRELAY_FULL"))  # the scale of `make test-long`
 BUILD = pathlib.Path(os.environ.get("ACRELAY_BUILD", ROOT / "build"))
+# As make spells it: by another path it would not know what depends on which header.
+MAKE_BUILD = f"BUILD={os.path.relpath(BUILD, ROOT)}"
 # With ACRELAY_REDIS_TLS=1 ours speak TLS to Redis and to the fault proxy, tests speak plain.
 TLS = None
 if os.environ.get("ACRELAY_REDIS_TLS"):

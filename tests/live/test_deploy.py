@@ -17,7 +17,7 @@ needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"),
 
 
 def make(*words):
-    done = subprocess.run(["make", "-s", *words, f"BUILD={harness.BUILD}"], cwd=harness.ROOT,
+    done = subprocess.run(["make", "-s", *words, harness.MAKE_BUILD], cwd=harness.ROOT,
                           capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
 
