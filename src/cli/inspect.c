@@ -45,8 +45,7 @@ print_address(const struct inspect *i, int fd)
         output_line(stdout);
     else
         printf("%s\nThe page shows personal data to whoever has this address, until "
-               "Ctrl-C ends "
-               "it.\n",
+               "Ctrl-C ends it.\n",
                url);
     fflush(stdout);
 }

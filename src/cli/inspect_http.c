@@ -74,34 +74,6 @@ reply_file(struct http_request *r)
     reply_error(r, 404, "there is no such path");
 }
 
-// --- who may ask ------------------------------------------------------------------------------
-
-static bool
-has_token(const struct inspect *i, const struct http_request *r)
-{
-    size_t count;
-    struct span given = http_find_header(r, "Authorization", &count),
-                bearer = SPAN("Bearer ");
-    struct span token = span_from(given, bearer.len);
-
-    return count == 1 && span_starts(given, bearer) && token.len == SECRET_TOKEN &&
-           digest_equal(token.at, i->token, SECRET_TOKEN);
-}
-
-// With http://, since that is what is served here; through a tunnel the Host is the tunnel's end.
-static bool
-is_from_page(const struct http_request *r)
-{
-    struct span host = span_trim(http_find_header(r, "Host", NULL)),
-                scheme = SPAN("http://");
-    size_t count;
-    struct span origin = http_find_header(r, "Origin", &count);
-
-    return count == 1 && span_starts(origin, scheme) &&
-           span_equal(span_from(origin, scheme.len), host) &&
-           span_is(http_find_header(r, "X-Acrelay", NULL), "1");
-}
-
 // --- paths ------------------------------------------------------------------------------------
 
 static int
@@ -141,16 +113,6 @@ answer_delivery(struct inspect *i, const struct http_request *r, struct buf *to,
     return result == 0 ? 200 : err->exit == EXIT_CODE_USAGE ? 400 : 404;
 }
 
-static int
-add_letter(struct letters *l, struct err *err)
-{
-    (void)err;
-    document_open(l->to, NULL, '{');
-    letters_add(l->to, l, letters_field(l, "raw"), false);
-    document_close(l->to, '{');
-    return 0;
-}
-
 // As `acrelay dead list --newest` does it.
 static int
 answer_letters(struct inspect *i, const struct http_request *r, struct buf *to,
@@ -165,7 +127,7 @@ answer_letters(struct inspect *i, const struct http_request *r, struct buf *to,
     l.to = to;
     document_open(to, "letters", '[');
     if (result == 0)
-        letters_walk(&l, false, add_letter);
+        letters_walk(&l, false, letters_add_element);
     document_close(to, '[');
     if (l.err.text[0])
         *err = l.err;
@@ -181,12 +143,10 @@ answer_letter(struct inspect *i, const struct http_request *r, struct buf *to,
     const char *id = form_find(r->query, "id", id_text, sizeof id_text);
     letters_fn *act = span_is(r->path, "/api/dead/drop") ? letters_drop : letters_replay;
     struct letters l;
-    int result = letters_open(&l, i->cli, false, err);
+    bool found = letters_open(&l, i->cli, false, err) == 0 &&
+                 letters_find(&l, id ? id : "", err) == 0;
+    int result = found ? act(&l, err) : -1;
 
-    if (result == 0 && letters_find(&l, id ? id : "", err) == 0)
-        result = act(&l, err);
-    else
-        result = -1;
     document_flag(to, "done", true);
     return letters_close(&l, result) == 0 ? 200 : 400;
 }
@@ -229,6 +189,16 @@ reply_api(struct inspect *i, struct http_request *r)
     buf_release(&body);
 }
 
+// --- who may ask ------------------------------------------------------------------------------
+
+static bool
+has_token(const struct inspect *i, const struct http_request *r)
+{
+    struct span token = http_find_bearer(r);
+
+    return token.len == SECRET_TOKEN && digest_equal(token.at, i->token, SECRET_TOKEN);
+}
+
 static void
 handle(struct http_request *r, void *context)
 {
@@ -247,7 +217,8 @@ handle(struct http_request *r, void *context)
         reply_error(r, 401,
                     "the token is missing or another run's: open the address that "
                     "acrelay inspect printed");
-    else if (posts && !is_from_page(r))
+    else if (posts && (!http_is_same_origin(r) ||
+                       !span_is(http_find_header(r, "X-Acrelay", NULL), "1")))
         reply_error(r, 403, "a write needs this page's Origin, and X-Acrelay: 1");
     else
         reply_api(i, r);

@@ -34,7 +34,7 @@ struct stream {
 struct row {
     char entry[COMMANDS_ENTRY];
     char *members; // of a document
-    char *search;  // what a text is looked for in
+    char *search;  // what a text is looked for in, behind them
 };
 
 struct window {
@@ -48,9 +48,12 @@ struct window {
     pthread_mutex_t lock;  // for what follows
     struct row rows[ROWS]; // row n is at n % ROWS
     uint64_t first, next;  // numbers
-    uint32_t counts[SECONDS];
-    int64_t newest_s, unknown_s; // the last second counted, the last that is not known
-    struct err err;              // why Redis is not read; "": it is
+    struct tick {
+        int64_t second;
+        int64_t n;
+    } ticks[SECONDS];  // a second is at second % SECONDS
+    int64_t unknown_s; // the last second that is not known
+    struct err err;    // why Redis is not read; "": it is
 };
 
 // --- rows -------------------------------------------------------------------------------------
@@ -84,20 +87,18 @@ add_members(struct buf *to, const struct tags_place *place, struct span entry,
 }
 
 // Escaped, and not masked: it is never shown.
-static char *
-make_search(struct span entry, const struct redis_reply *fields)
+static void
+add_search(struct buf *to, struct span entry, const struct redis_reply *fields)
 {
     struct span words[] = {span_to(cli_field(fields, "ce_id"), CELL_MAX), entry,
                            span_to(cli_field(fields, "ce_subject"), CELL_MAX),
                            span_to(cli_field(fields, "data"), SEARCH_MAX)};
-    char text[4 * (SEARCH_MAX + 3 * CELL_MAX)];
-    size_t len = 0;
+    char text[4 * SEARCH_MAX + 1];
 
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        len += text_escape(text + len, sizeof text - len - 1, words[i]);
-        text[len++] = ' ';
+        buf_add(to, span_make(text, text_escape(text, sizeof text, words[i])));
+        buf_add_byte(to, ' ');
     }
-    return memory_copy(span_make(text, len));
 }
 
 static struct row
@@ -105,13 +106,17 @@ make_row(const struct tags_place *place, const struct redis_reply *reply)
 {
     struct span entry = redis_value(redis_reply_at(reply, 0)).text;
     const struct redis_reply *fields = redis_reply_at(reply, 1);
-    struct row row = {.search = make_search(entry, fields)};
-    struct buf members;
+    struct row row;
+    struct buf texts;
 
-    buf_init(&members, 1 << 16);
-    add_members(&members, place, entry, fields);
-    row.members = memory_copy(buf_span(&members));
-    buf_release(&members);
+    buf_init(&texts, 1 << 16);
+    add_members(&texts, place, entry, fields);
+    buf_add_byte(&texts, '\0');
+    size_t members_len = texts.len;
+    add_search(&texts, entry, fields);
+    row.members = memory_copy(buf_span(&texts));
+    row.search = row.members + members_len;
+    buf_release(&texts);
     snprintf(row.entry, sizeof row.entry, "%.*s", (int)entry.len, entry.at);
     return row;
 }
@@ -120,13 +125,6 @@ static int64_t
 second_of(const struct row *row)
 {
     return strtoll(row->entry, NULL, 10) / 1000;
-}
-
-static void
-release_row(struct row *row)
-{
-    free(row->members);
-    free(row->search);
 }
 
 static int
@@ -154,7 +152,7 @@ read_stream(struct window *w, struct redis *r, struct stream *stream, struct err
         const struct redis_reply *page =
             cli_ask(r, err, "XREVRANGE", stream->place.key, from, to, "COUNT", PAGE_TEXT);
         while (!page && w->fresh_len > before)
-            release_row(&w->fresh[--w->fresh_len]);
+            free(w->fresh[--w->fresh_len].members);
         if (!page)
             return;
         n = redis_value(page).len;
@@ -192,14 +190,14 @@ row_at(struct window *w, uint64_t n)
     return &w->rows[n % ROWS];
 }
 
-// Seconds between are seconds without a delivery.
 static void
-advance(struct window *w, int64_t second)
+count(struct window *w, int64_t second)
 {
-    if (w->newest_s < second - SECONDS)
-        w->newest_s = second - SECONDS;
-    while (w->newest_s < second)
-        w->counts[++w->newest_s % SECONDS] = 0;
+    struct tick *t = &w->ticks[second % SECONDS];
+
+    if (t->second < second)
+        *t = (struct tick){second, 0};
+    t->n += t->second == second;
 }
 
 // What this round has read, in one order; how many there were.
@@ -214,13 +212,10 @@ push_fresh(struct window *w, const struct err *err)
     w->err = *err;
     w->unknown_s = w->unread_s;
     for (size_t i = 0; i < len; i++) {
-        int64_t second = second_of(&w->fresh[i]);
         if (w->next - w->first == ROWS)
-            release_row(row_at(w, w->first++));
+            free(row_at(w, w->first++)->members);
         *row_at(w, w->next++) = w->fresh[i];
-        advance(w, second);
-        if (second > w->newest_s - SECONDS)
-            w->counts[second % SECONDS]++;
+        count(w, second_of(&w->fresh[i]));
     }
     pthread_mutex_unlock(&w->lock);
     w->fresh_len = 0;
@@ -300,16 +295,16 @@ window_list(struct inspect *i, const struct http_request *r, struct buf *to,
 void
 window_add_rate(struct window *w, struct buf *to, int64_t now_s, struct err *err)
 {
-    pthread_mutex_lock(&w->lock);
-    advance(w, now_s);
     document_open(to, "rate", '{');
-    document_number(to, "until", true, w->newest_s);
+    document_number(to, "until", now_s > 0, now_s);
     document_open(to, "counts", '[');
-    for (int64_t s = w->newest_s - SECONDS + 1; s <= w->newest_s; s++)
-        document_number(to, NULL, s > w->unknown_s && w->newest_s > 0,
-                        w->counts[(uint64_t)s % SECONDS]);
-    document_close(to, '[');
-    document_close(to, '{');
+    pthread_mutex_lock(&w->lock);
+    for (int64_t s = now_s - SECONDS + 1; s <= now_s; s++) {
+        const struct tick *t = &w->ticks[(uint64_t)s % SECONDS];
+        document_number(to, NULL, s > w->unknown_s, t->second == s ? t->n : 0);
+    }
     *err = w->err;
     pthread_mutex_unlock(&w->lock);
+    document_close(to, '[');
+    document_close(to, '{');
 }

@@ -71,6 +71,16 @@ letters_add(struct buf *to, const struct letters *l, struct span raw, bool shown
         document_text(to, "expires", span_of(expires));
 }
 
+int
+letters_add_element(struct letters *l, struct err *err)
+{
+    (void)err;
+    document_open(l->to, NULL, '{');
+    letters_add(l->to, l, letters_field(l, "raw"), false);
+    document_close(l->to, '{');
+    return 0;
+}
+
 static void
 take(struct letters *l, const struct redis_reply *entry)
 {

@@ -49,7 +49,9 @@ int letters_find(struct letters *l, const char *name, struct err *err);
 struct span letters_field(const struct letters *l, const char *name);
 
 // letters_add adds the members of a letter to a document; its bytes only if they are `shown`.
+// letters_add_element adds the letter at hand, without them, to the array that is open in l->to.
 void letters_add(struct buf *to, const struct letters *l, struct span raw, bool shown);
+int letters_add_element(struct letters *l, struct err *err);
 
 // letters_expires writes until when it is kept; "" where that is for ever.
 void letters_expires(const struct letters *l, char to[CLOCK_TEXT]);

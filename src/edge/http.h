@@ -104,6 +104,31 @@ http_find_header(const struct http_request *r, const char *name, size_t *count)
     return value;
 }
 
+// http_find_bearer finds the token of "Authorization: Bearer ..."; empty where there is none, or more
+// than one such header.
+static inline struct span
+http_find_bearer(const struct http_request *r)
+{
+    size_t count;
+    struct span given = http_find_header(r, "Authorization", &count);
+
+    return span_from(given,
+                     count == 1 && span_starts(given, SPAN("Bearer ")) ? 7 : given.len);
+}
+
+// http_is_same_origin says whether a request comes from a page of this address: its one Origin is
+// http:// and the Host (through a tunnel, the tunnel's end).
+static inline bool
+http_is_same_origin(const struct http_request *r)
+{
+    size_t count;
+    struct span origin = http_find_header(r, "Origin", &count), scheme = SPAN("http://");
+
+    return count == 1 && span_starts(origin, scheme) &&
+           span_equal(span_from(origin, scheme.len),
+                      span_trim(http_find_header(r, "Host", NULL)));
+}
+
 // http_read reads up to len bytes of the body (chunks decoded) and returns soon after the
 // deadline (clock_mono_ms) at the latest. The number read, 0 at the end of the body, -1 when
 // the connection broke, the chunks are none, or the time was up. The first one sends the interim
