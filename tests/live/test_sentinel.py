@@ -127,6 +127,8 @@ def test_a_failover_to_a_stale_replica(world, sentinels):
 def test_a_master_that_is_cut_off_and_refuses_writes_is_left(world, sentinels):
     """Its replicas and sentinels have lost their right to come to it. It answers us, as a master."""
     old = sentinels.owner()
+    assert world.receiver.post("type=subscribe&contact[id]=6") == 200
+    world.receiver.wait_shipped()  # so it is connected to that one
     for server in sentinels.servers:
         server.client.config_set("min-replicas-to-write", 1, "min-replicas-max-lag", 1)
     try:
