@@ -13,7 +13,7 @@ import harness
 @pytest.fixture
 def acrelay(receiver):
     # The socket is the test's; the command line goes by the configuration.
-    text = receiver.config.read_text().replace("127.0.0.1:1'", f"127.0.0.1:{receiver.port}'")
+    text = receiver.config.read_text().replace("127.0.0.1:1025'", f"127.0.0.1:{receiver.port}'")
     receiver.config.write_text(text)
 
     def run(*words, code=0, stdin=None):

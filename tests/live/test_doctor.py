@@ -272,7 +272,7 @@ def test_a_socket_below_run_waits_for_its_unit(tmp_path, make_receiver):
     text = receiver.config.read_text()
     for place, expected, code in (("/run/acrelay-not-made/x.sock", "warning", 0),
                                   (tmp_path / "not-made/x.sock", "WRONG", 71)):
-        receiver.config.write_text(text.replace("127.0.0.1:1'", f"unix:{place}'"))
+        receiver.config.write_text(text.replace("127.0.0.1:1025'", f"unix:{place}'"))
         done, findings, _, _ = run(receiver.config, "check")
         [(result, said, _)] = told(findings, "listen")
         assert result == expected and str(place) in said

@@ -160,13 +160,13 @@ def status(receiver, path):
 
 def test_a_change_that_needs_a_restart_ends_it_with_75(receiver, good):
     receiver.restart_with("")
-    receiver.write(good.replace("127.0.0.1:1'", "127.0.0.1:2'"))
+    receiver.write(good.replace("127.0.0.1:1025'", "127.0.0.1:1026'"))
     assert receiver.process.wait(20) == 75
     receiver.start()
     assert not receiver.reloads()["last_good"]
     receiver.look_ms = 1000
     receiver.restart_with("")
-    receiver.write(good.replace("127.0.0.1:1'", "127.0.0.1:3'"))
+    receiver.write(good.replace("127.0.0.1:1025'", "127.0.0.1:1027'"))
     receiver.process.send_signal(signal.SIGHUP)
     assert receiver.process.wait(20) == 75
 
