@@ -113,42 +113,26 @@ answer_delivery(struct inspect *i, const struct http_request *r, struct buf *to,
     return result == 0 ? 200 : err->exit == EXIT_CODE_USAGE ? 400 : 404;
 }
 
-// As `acrelay dead list --newest` does it.
 static int
 answer_letters(struct inspect *i, const struct http_request *r, struct buf *to,
                struct err *err)
 {
-    struct letters l;
-    int result = letters_open(&l, i->cli, false, err);
-
     (void)r;
-    l.max = LETTERS;
-    l.masks = l.newest_first = l.quiet = true;
-    l.to = to;
-    document_open(to, "letters", '[');
-    if (result == 0)
-        letters_walk(&l, false, letters_add_element);
-    document_close(to, '[');
-    if (l.err.text[0])
-        *err = l.err;
-    return letters_close(&l, result) == 0 ? 200 : 503;
+    return letters_list(i->cli, LETTERS, to, err) == 0 ? 200 : 503;
 }
 
-// As `acrelay dead drop` and `replay` do it, with the id that the list has.
 static int
 answer_letter(struct inspect *i, const struct http_request *r, struct buf *to,
               struct err *err)
 {
-    char id_text[CONFIG_TAG + LETTERS_ID];
-    const char *id = form_find(r->query, "id", id_text, sizeof id_text);
-    letters_fn *act = span_is(r->path, "/api/dead/drop") ? letters_drop : letters_replay;
-    struct letters l;
-    bool found = letters_open(&l, i->cli, false, err) == 0 &&
-                 letters_find(&l, id ? id : "", err) == 0;
-    int result = found ? act(&l, err) : -1;
+    char text[CONFIG_TAG + LETTERS_ID];
+    const char *id = form_find(r->query, "id", text, sizeof text);
+    bool drops = span_is(r->path, "/api/dead/drop");
 
     document_flag(to, "done", true);
-    return letters_close(&l, result) == 0 ? 200 : 400;
+    return letters_act(i->cli, id ? id : "", drops ? letters_drop : letters_replay, err)
+               ? 400
+               : 200;
 }
 
 static const struct route {

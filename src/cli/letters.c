@@ -71,16 +71,6 @@ letters_add(struct buf *to, const struct letters *l, struct span raw, bool shown
         document_text(to, "expires", span_of(expires));
 }
 
-int
-letters_add_element(struct letters *l, struct err *err)
-{
-    (void)err;
-    document_open(l->to, NULL, '{');
-    letters_add(l->to, l, letters_field(l, "raw"), false);
-    document_close(l->to, '{');
-    return 0;
-}
-
 static void
 take(struct letters *l, const struct redis_reply *entry)
 {
@@ -250,6 +240,43 @@ letters_drop(struct letters *l, struct err *err)
     if (!l->commands)
         aside_remove(l->cli->config->state_dir, span_of(l->ce_id));
     return 0;
+}
+
+static int
+add_element(struct letters *l, struct err *err)
+{
+    (void)err;
+    document_open(l->to, NULL, '{');
+    letters_add(l->to, l, letters_field(l, "raw"), false);
+    document_close(l->to, '{');
+    return 0;
+}
+
+int
+letters_list(struct cli *c, uint64_t max, struct buf *to, struct err *err)
+{
+    struct letters l;
+    int result = letters_open(&l, c, false, err);
+
+    l.masks = l.newest_first = l.quiet = true;
+    l.max = max;
+    l.to = to;
+    document_open(to, "letters", '[');
+    if (result == 0)
+        letters_walk(&l, false, add_element);
+    document_close(to, '[');
+    if (l.err.text[0])
+        *err = l.err;
+    return letters_close(&l, result) == 0 ? 0 : -1;
+}
+
+int
+letters_act(struct cli *c, const char *name, letters_fn *act, struct err *err)
+{
+    struct letters l;
+    bool found = letters_open(&l, c, false, err) == 0 && letters_find(&l, name, err) == 0;
+
+    return letters_close(&l, found ? act(&l, err) : -1);
 }
 
 // --- replay ---------------------------------------------------------------------------

@@ -49,9 +49,7 @@ int letters_find(struct letters *l, const char *name, struct err *err);
 struct span letters_field(const struct letters *l, const char *name);
 
 // letters_add adds the members of a letter to a document; its bytes only if they are `shown`.
-// letters_add_element adds the letter at hand, without them, to the array that is open in l->to.
 void letters_add(struct buf *to, const struct letters *l, struct span raw, bool shown);
-int letters_add_element(struct letters *l, struct err *err);
 
 // letters_expires writes until when it is kept; "" where that is for ever.
 void letters_expires(const struct letters *l, char to[CLOCK_TEXT]);
@@ -64,5 +62,10 @@ int letters_replay(struct letters *l, struct err *err);
 
 // letters_drop removes a letter, and its bytes beside the journal.
 int letters_drop(struct letters *l, struct err *err);
+
+// letters_list adds `letters` to a document: the newest, masked, without their bytes. letters_act does
+// something to one of them. Both are a whole command: they connect, and print nothing.
+int letters_list(struct cli *c, uint64_t max, struct buf *to, struct err *err);
+int letters_act(struct cli *c, const char *name, letters_fn *act, struct err *err);
 
 #endif
