@@ -39,7 +39,8 @@
 //   http_thread.lock until when this thread may read (edge/http.c)
 //   tail.lock        the end of the active segment, in memory, between committer and relay
 //   admin, lost_limit, resolver, metric: a lock each, for a few lines
-// A group's result and a deferred answer's state are futex words: woken without a lock.
+// A group's result, the committer's sleep and a deferred answer's state are futex words: woken without
+// a lock.
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metric.h"
