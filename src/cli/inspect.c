@@ -10,6 +10,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+enum { THREADS = 8, IDLE_MS = 5000, HEAD_MS = 5000 };
+
 static int
 listen_where(const struct options *o, struct err *err)
 {
@@ -27,9 +29,9 @@ listen_where(const struct options *o, struct err *err)
             "HOST), or add --remote",
             text);
     int fd = sockets_listen(&address, err);
-    if (fd >= 0 || err->exit != EXIT_CODE_PORT)
-        return fd;
-    return err_context(err, "choose another address with --listen");
+    if (fd < 0 && err->exit == EXIT_CODE_PORT)
+        err_context(err, "choose another address with --listen");
+    return fd;
 }
 
 static void
@@ -52,12 +54,11 @@ print_address(const struct inspect *i, int fd)
 
 // --- what the page polls ----------------------------------------------------------------------
 
-enum { SLOW = 5 }; // rounds between looks at hooks and commands
-
+// What `acrelay status` says, and how fast deliveries come.
 static void
-write_head(struct inspect *i, struct status *s)
+add_head(struct inspect *i, struct status *s)
 {
-    const struct config *c = i->config;
+    const struct config *c = s->cli->config;
     struct err err = {0}, journal_err = {0};
     struct cursor *journal = cursor_open_reader(c->state_dir, 0, NULL, &journal_err);
 
@@ -72,36 +73,27 @@ write_head(struct inspect *i, struct status *s)
     if (!s->redis || s->away)
         err = s->redis_err;
     status_part(s, "redis", !err.text[0], err.text[0] ? err.text : c->redis_url.text);
+    status_hooks(s);
+    status_commands(s);
     document_number(s->to, "commands_waiting", c->services_len > 0, s->waiting);
     cursor_close(journal);
 }
 
 static void
-write_page(struct inspect *i, struct status *s, enum inspect_page page)
+write_head(struct inspect *i, struct status *s)
 {
     struct buf fresh, old;
 
-    buf_init(&fresh, INSPECT_BYTES);
-    s->to = &fresh;
-    if (page == INSPECT_HEAD)
-        write_head(i, s);
-    else
-        (page == INSPECT_HOOKS ? status_hooks : status_commands)(s);
-    pthread_mutex_lock(&i->lock);
-    old = i->pages[page];
-    i->pages[page] = fresh;
-    pthread_mutex_unlock(&i->lock);
-    buf_release(&old);
-}
-
-static void
-write_pages(struct inspect *i, struct status *s, unsigned round)
-{
     admin_json_fetch(i->cli);
     status_connect(s);
-    for (int page = INSPECT_PAGES - 1; page >= 0; page--)
-        if (page == INSPECT_HEAD || round % SLOW == 0)
-            write_page(i, s, (enum inspect_page)page);
+    buf_init(&fresh, INSPECT_BYTES);
+    s->to = &fresh;
+    add_head(i, s);
+    pthread_mutex_lock(&i->lock);
+    old = i->head;
+    i->head = fresh;
+    pthread_mutex_unlock(&i->lock);
+    buf_release(&old);
 }
 
 // Once a second, over connections that are kept.
@@ -109,6 +101,14 @@ static int
 serve(struct inspect *i, int fd, const sigset_t *signals, struct err *err)
 {
     const struct timespec second = {.tv_sec = 1};
+    const struct http_options options = {.sockets = &fd,
+                                         .sockets_len = 1,
+                                         .threads = THREADS,
+                                         .queue = 32,
+                                         .request_timeout_ms = HEAD_MS,
+                                         .idle_ms = IDLE_MS,
+                                         .handle = inspect_handle,
+                                         .context = i};
     struct status s = {.cli = i->cli, .masks = true, .hurries = true, .results = true};
 
     (void)tags_open(&s.tags, i->cli,
@@ -118,12 +118,12 @@ serve(struct inspect *i, int fd, const sigset_t *signals, struct err *err)
     i->window = window_start(i, err);
     if (!i->window)
         return -1;
-    write_pages(i, &s, 0);
-    if (inspect_serve(i, &fd, err) < 0)
+    write_head(i, &s);
+    if (!http_start(&options, err))
         return -1;
     print_address(i, fd);
-    for (unsigned round = 0;; round++) {
-        write_pages(i, &s, round);
+    for (;;) {
+        write_head(i, &s);
         int signal = sigtimedwait(signals, NULL, &second);
         if (signal == SIGTERM || signal == SIGINT)
             return EXIT_CODE_OK;
@@ -140,11 +140,11 @@ run_inspect(void *cli, struct err *err)
 
     program_block_signals(&signals);
     i.cli = cli;
-    i.config = config_hold(i.cli->config);
+    (void)config_hold(i.cli->config); // threads use it when main has let it go
     if (getrandom(random, sizeof random, 0) != sizeof random)
         return err_errno(err, "getrandom");
     text_base64(i.token, sizeof i.token, random, sizeof random, true);
-    if (event_zone_set(i.config->account_time_zone, err) < 0)
+    if (event_zone_set(i.cli->config->account_time_zone, err) < 0)
         return -1;
     int fd = listen_where(i.cli->options, err);
     return fd < 0 ? -1 : serve(&i, fd, &signals, err);

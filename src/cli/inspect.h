@@ -16,21 +16,17 @@
 
 enum { INSPECT_BYTES = 16 << 20 }; // of an answer
 
-// What everybody polls is written by the main thread, for all of them.
-enum inspect_page { INSPECT_HEAD, INSPECT_HOOKS, INSPECT_COMMANDS, INSPECT_PAGES };
-
 struct inspect {
     struct cli *cli;
-    const struct config *config;
     struct tags tags; // never connected: each thread and request has a copy
     char token[SECRET_TOKEN_TEXT];
     struct window *window;
-    pthread_mutex_t lock; // of what the main thread writes:
-    struct buf pages[INSPECT_PAGES];
+    pthread_mutex_t lock;
+    struct buf head; // written by the main thread, for all who poll it
 };
 
-// inspect_serve answers on a listening socket until the process ends (inspect_http.c).
-int inspect_serve(struct inspect *i, const int *socket, struct err *err);
+// inspect_handle answers a request; `context` is the struct inspect (inspect_http.c).
+void inspect_handle(struct http_request *r, void *context);
 
 // An answer adds members to a document, and gives the status: 200, or another with *err.
 typedef int inspect_answer_fn(struct inspect *i, const struct http_request *r,

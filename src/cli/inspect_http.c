@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { THREADS = 8, IDLE_MS = 5000, HEAD_MS = 5000, LETTERS = 50 };
+enum { LETTERS = 50 };
 
 // --- the page's files -------------------------------------------------------------------------
 
@@ -77,21 +77,16 @@ reply_file(struct http_request *r)
 // --- paths ------------------------------------------------------------------------------------
 
 static int
-answer_page(struct inspect *i, const struct http_request *r, struct buf *to,
+answer_head(struct inspect *i, const struct http_request *r, struct buf *to,
             struct err *err)
 {
-    enum inspect_page page = span_is(r->path, "/api/head")    ? INSPECT_HEAD
-                             : span_is(r->path, "/api/hooks") ? INSPECT_HOOKS
-                                                              : INSPECT_COMMANDS;
-
-    (void)err;
+    (void)r, (void)err;
     pthread_mutex_lock(&i->lock);
-    buf_add(to, buf_span(&i->pages[page]));
+    buf_add(to, buf_span(&i->head));
     pthread_mutex_unlock(&i->lock);
     return 200;
 }
 
-// As `acrelay show` finds it.
 static int
 answer_delivery(struct inspect *i, const struct http_request *r, struct buf *to,
                 struct err *err)
@@ -100,16 +95,10 @@ answer_delivery(struct inspect *i, const struct http_request *r, struct buf *to,
     const char *id = form_find(r->query, "ce_id", id_text, sizeof id_text);
     const char *key = form_find(r->query, "key", key_text, sizeof key_text);
     const char *entry = form_find(r->query, "entry", entry_text, sizeof entry_text);
-    struct tags tags = i->tags;
-    struct show s = {.tags = &tags,
-                     .directory = i->config->state_dir,
+    struct show s = {.directory = i->cli->config->state_dir,
                      .reveals = span_is(r->path, "/api/reveal")};
-    int result = show_find(&s, id ? id : "", key ? key : "", entry ? entry : "", err);
+    int result = show_document(&s, &i->tags, id, key, entry, to, err);
 
-    if (result == 0)
-        show_add(to, &s);
-    show_release(&s);
-    tags_close(&tags);
     return result == 0 ? 200 : err->exit == EXIT_CODE_USAGE ? 400 : 404;
 }
 
@@ -139,9 +128,7 @@ static const struct route {
     const char *method, *path;
     inspect_answer_fn *answer;
 } routes[] = {
-    {"GET", "/api/head", answer_page},
-    {"GET", "/api/hooks", answer_page},
-    {"GET", "/api/commands", answer_page},
+    {"GET", "/api/head", answer_head},
     {"GET", "/api/deliveries", window_list},
     {"GET", "/api/delivery", answer_delivery},
     {"POST", "/api/reveal", answer_delivery},
@@ -183,8 +170,8 @@ has_token(const struct inspect *i, const struct http_request *r)
     return token.len == SECRET_TOKEN && digest_equal(token.at, i->token, SECRET_TOKEN);
 }
 
-static void
-handle(struct http_request *r, void *context)
+void
+inspect_handle(struct http_request *r, void *context)
 {
     struct inspect *i = context;
     bool posts = span_is(r->method, "POST");
@@ -206,19 +193,4 @@ handle(struct http_request *r, void *context)
         reply_error(r, 403, "a write needs this page's Origin, and X-Acrelay: 1");
     else
         reply_api(i, r);
-}
-
-int
-inspect_serve(struct inspect *i, const int *socket, struct err *err)
-{
-    struct http_options options = {.sockets = socket,
-                                   .sockets_len = 1,
-                                   .threads = THREADS,
-                                   .queue = 32,
-                                   .request_timeout_ms = HEAD_MS,
-                                   .idle_ms = IDLE_MS,
-                                   .handle = handle,
-                                   .context = i};
-
-    return http_start(&options, err) ? 0 : -1;
 }

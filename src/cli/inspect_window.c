@@ -206,8 +206,7 @@ push_fresh(struct window *w, const struct err *err)
 {
     size_t len = w->fresh_len;
 
-    if (len > 0)
-        qsort(w->fresh, len, sizeof *w->fresh, compare_rows);
+    qsort(w->fresh, len, sizeof *w->fresh, compare_rows);
     pthread_mutex_lock(&w->lock);
     w->err = *err;
     w->unknown_s = w->unread_s;

@@ -322,6 +322,23 @@ show_release(struct show *s)
     free(s->groups);
 }
 
+int
+show_document(struct show *s, const struct tags *tags, const char *ce_id, const char *key,
+              const char *entry, struct buf *to, struct err *err)
+{
+    struct tags own = *tags;
+
+    memset(own.redis, 0, sizeof own.redis);
+    s->tags = &own;
+    int result =
+        show_find(s, ce_id ? ce_id : "", key ? key : "", entry ? entry : "", err);
+    if (result == 0)
+        show_add(to, s);
+    show_release(s);
+    tags_close(&own);
+    return result;
+}
+
 // --- the command ------------------------------------------------------------------------------
 
 // What is found is shown also where Redis, or a part of it, is away; the exit code says that.

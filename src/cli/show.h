@@ -58,4 +58,8 @@ void show_release(struct show *s);
 void show_add(struct buf *to, const struct show *s);
 void show_print(const struct show *s);
 
+// show_document does all of it for a document, over connections of its own; what is NULL is not known.
+int show_document(struct show *s, const struct tags *tags, const char *ce_id,
+                  const char *key, const char *entry, struct buf *to, struct err *err);
+
 #endif

@@ -132,7 +132,7 @@ def test_without_its_token_nothing_is_told(inspect, authorization):
     token = inspect.token
     wrong = ("A" if token[0] != "A" else "B") + token[1:]
     text = authorization and authorization.format(token=token, wrong=wrong, short=token[:-1])
-    for path in ("head", "deliveries", "delivery?ce_id=1", "dead", "hooks", "commands", "nothing"):
+    for path in ("head", "deliveries", "delivery?ce_id=1", "dead", "nothing"):
         status, _, body = inspect.ask(f"/api/{path}", Authorization=text)
         assert status == 401 and list(json.loads(body)) == ["error"]
     for path in ("reveal", "dead/replay", "dead/drop"):
@@ -265,7 +265,7 @@ def test_no_token_of_a_hook_is_ever_shown(make_receiver, open_inspect):
     c.close()
     [row] = inspect.rows()
     texts = [json.dumps(inspect.one(row)), json.dumps(inspect.one(row, "POST")),
-             json.dumps(inspect.get("hooks")), json.dumps(inspect.get("head"))]
+             json.dumps(inspect.get("head")), json.dumps(inspect.get("deliveries"))]
     assert not [text for text in texts if token in text]
     assert "query" in inspect.one(row)["raw"]
 
@@ -373,13 +373,13 @@ def test_hooks_and_commands(redis, make_worker, running, open_inspect):
                                            "outcome": "failed", "status": "422", "detail": "bob@example.com is taken"})
     redis.client.hset("{ac}:hooks", "gone", '{"state":"left"}')
     inspect = open_inspect(worker.config)
-    hooks = inspect.get("hooks")
+    hooks = inspect.get("head")
     assert "hooks_error" not in hooks and hooks["hooks_silent"] == 0 and hooks["hooks_left"] == 1
     contacts, gone = hooks["hooks"]
     assert contacts["wanted"] and contacts["state"] == "registered" and contacts["checked"]
     assert contacts["last_event"] == "" and contacts["events"] == ["subscribe"]
     assert (gone["name"], gone["wanted"], gone["state"]) == ("gone", False, "left")
-    [crm] = inspect.get("commands")["services"]
+    [crm] = inspect.get("head")["services"]
     assert crm["name"] == "crm" and crm["waiting"] == 0 and crm["allow"] == ["contacts"]
     [result] = crm["results"]
     assert result["ce_id"] == "order-1" and result["outcome"] == "failed" and result["ce_type"] == "com.activecampaign.result.Contact_updateContact"
@@ -398,7 +398,7 @@ def test_what_an_attacker_chooses_stays_text(make_receiver, redis, open_inspect)
     assert receiver.post(body) == 200
     redis.client.xgroup_create("{ac}:events", SCRIPT, id="0", mkstream=True)
     [row] = inspect.rows()
-    for path in ("hooks", "head", "deliveries"):
+    for path in ("head", "deliveries"):
         status, headers, text = inspect.ask(f"/api/{path}")
         assert status == 200 and headers["Content-Type"].startswith("application/json")
     one = inspect.one(row)
@@ -429,8 +429,8 @@ def test_the_rights_of_the_operator_suffice(make_receiver, redis, open_inspect):
     assert inspect.one(rows[1])["journey"]["groups"][0]["consumer"] == "shop-1"
     assert inspect.get("dead")["letters"]
     assert inspect.get("dead/drop", "POST", id=rows[0]["entry"]) == {"done": True}
-    assert "hooks_error" not in inspect.get("hooks")
-    assert inspect.get("commands")["services"][0]["waiting"] == 0
+    assert "hooks_error" not in inspect.get("head")
+    assert inspect.get("head")["services"][0]["waiting"] == 0
     head = inspect.get("head")
     assert head["redis_ok"] and head["commands_dead"] == 0
     # That there were no partitions before is asked of a key that the user may have no right to.

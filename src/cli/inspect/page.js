@@ -6,7 +6,7 @@ import { list } from "./deliveries.js";
 import * as delivery from "./delivery.js";
 import { $, el, setText } from "./dom.js";
 import * as figures from "./figures.js";
-import { pollCommands, pollHooks } from "./tables.js";
+import { drawCommands, drawHooks } from "./tables.js";
 import { clock, placeOf } from "./text.js";
 
 const VIEWS = ["deliveries", "dead", "hooks", "commands"];
@@ -25,8 +25,8 @@ const jobs = [
   { every: 500, wanted: () => view === "deliveries", run: deliveries.poll },
   { every: 500, wanted: () => delivery.openId() !== null, run: delivery.poll },
   { every: 1000, wanted: () => view === "dead", run: () => dead.poll(head) },
-  { every: 2000, wanted: () => view === "hooks", run: pollHooks },
-  { every: 1000, wanted: () => view === "commands", run: pollCommands },
+  { every: 2000, wanted: () => view === "hooks", run: () => drawHooks(head) },
+  { every: 1000, wanted: () => view === "commands", run: () => drawCommands(head) },
 ];
 const soon = () => jobs.forEach(job => { job.due = 0; });
 

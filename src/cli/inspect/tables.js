@@ -1,5 +1,4 @@
 // Hooks and commands, as tables.
-import { get } from "./api.js";
 import { $, draw, el, setText, tableBody, tableHead } from "./dom.js";
 import { clock, count, plural, seconds } from "./text.js";
 
@@ -28,8 +27,7 @@ function hookLine(hook) {
   ];
 }
 
-export async function pollHooks() {
-  const { hooks, hooks_error } = await get("hooks");
+export function drawHooks({ hooks, hooks_error }) {
   $("hooks-why").hidden = !hooks_error;
   setText($("hooks-why"), hooks_error ?? "");
   draw($("hook-table"), hooks, () => [tableHead(["Hook", "Wanted", "Found at ActiveCampaign", "Last event", "Silent"]),
@@ -47,8 +45,7 @@ const resultLine = ({ service, time, ce_type, ce_subject, outcome, status, attem
   word(outcome, OUTCOME[outcome] ?? "quiet"), under(status, attempts > 1 ? plural(Number(attempts), "attempt") : null), detail,
 ];
 
-export async function pollCommands() {
-  const { services } = await get("commands");
+export function drawCommands({ services }) {
   const results = services.flatMap(({ name, results = [] }) => results.map(result => ({ ...result, service: name })))
     .sort((a, b) => Date.parse(b.time) - Date.parse(a.time));
   draw($("service-table"), services.map(({ results: _, ...rest }) => rest), () => [el("caption", {}, "Waiting"),
