@@ -279,9 +279,12 @@ def test_a_dead_letter_is_seen_replayed_and_dropped(world, page):
     page.click("#dead-list button", "Drop")
     page.click("#confirm button", "Keep it")
     assert world.streams.xlen("{ac}:dead") == 1
-    page.click("#dead-list button", "Drop")
+    page.click("#dead-list button", "Show its bytes")
+    page.click("#detail button", "Drop")
     page.click("#confirm-yes")
-    page.wait_for("No dead letters")
+    page.wait("closed", lambda: page.find("#detail") is None)
+    page.wait("none", lambda: page.text("#dead-list") == "No dead letters." and not page.text("#dead-count"))
+    assert page.text("#dead-note") == "" and page.run("return location.hash") == "#dead"
     assert world.streams.xlen("{ac}:dead") == 0
 
 
@@ -521,6 +524,26 @@ def test_it_says_when_the_program_has_ended_and_goes_on_with_the_next(world, pag
     page.press(ENTER)
     some(world, page)
     assert page.find("#notice") is None and page.find("#door") is None
+
+
+def test_a_link_without_a_token_asks_for_it_and_opens_its_delivery(world, page):
+    page.expected = ["401"]
+    some(world, page)
+    link = f"{world.inspect.place}#id={world.redis.entries()[-1]['ce_id'].decode()}"
+    page.run("sessionStorage.clear()")
+    page.open("about:blank")
+    page.open(link)
+    page.wait_for("This link needs the token of this run", "#door")
+    assert page.find("#notice") is None, "nothing was refused"
+    page.type("#token", "another")
+    page.press(ENTER)
+    page.wait_for("another run", "#notice")
+    page.type("#token", world.inspect.address)
+    page.press(ENTER)
+    page.wait_for("contact/30", "#detail h2 + p")
+    assert page.run("return location.href") == link and page.find("#notice") is None
+    page.press(ESCAPE)
+    page.wait("closed", lambda: page.find("#detail") is None)
 
 
 def test_redis_away_is_said_and_no_figure_is_guessed(world, page):

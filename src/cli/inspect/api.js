@@ -5,21 +5,21 @@ const KEY = "acrelay-token";
 // The token comes in the address's fragment, which no server sees. It is kept for this tab only,
 // and taken out of the address at once, so that it is not copied along with a link.
 export function takeToken(text = location.hash) {
-  const words = new URLSearchParams(text.slice(text.indexOf("#") + 1));
-  const token = words.get("token");
+  const words = new URLSearchParams(text.slice(text.indexOf("#") + 1)), token = words.get("token");
   if (!token) return false;
   sessionStorage.setItem(KEY, token);
   words.delete("token");
-  history.replaceState(null, "", location.pathname + (words.size ? `#${words}` : ""));
+  if (text === location.hash) history.replaceState(null, "", location.pathname + (words.size ? `#${words}` : ""));
   return true;
 }
 
-// 401: the token is not ours; no status: nobody answers.
+// 401: the token was refused, or, without a message, there is none; no status: nobody answers.
 const failure = (message, status) => Object.assign(new Error(message), { status });
 
 async function request(method, path, parameters) {
   const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== "" && value != null));
-  const headers = { Authorization: `Bearer ${sessionStorage.getItem(KEY)}` };
+  const token = sessionStorage.getItem(KEY), headers = { Authorization: `Bearer ${token}` };
+  if (!token) throw failure("", 401);
   if (method === "POST") headers["X-Acrelay"] = "1";
   let answer, body = {};
   try {

@@ -3,6 +3,7 @@ import { get, post } from "./api.js";
 import { $, button, confirmed, draw, el, say, setText } from "./dom.js";
 import { bytes, clock, count, placeOf, plural } from "./text.js";
 
+const NEWEST = 50; // are shown
 let changed;
 
 async function write(verb, id, question, style, done) {
@@ -34,10 +35,11 @@ function card(letter) {
 export async function poll(head) {
   const { letters } = await get("dead"), { stream_dead: dead, commands_dead } = head ?? {};
   draw($("dead-list"), letters, () => letters.length ? letters.map(card)
-    : el("li", { class: "empty" }, "No dead letters. Every delivery became an event."));
+    : el("li", { class: "empty" }, "No dead letters."));
   setText($("dead-note"), [
-    dead > letters.length ? `The newest ${letters.length} of ${count(dead)}. All of them: acrelay dead list.` : "",
+    dead > NEWEST && letters.length === NEWEST ? `The newest ${NEWEST} of ${count(dead)}. All of them: acrelay dead list.` : "",
     commands_dead ? `${plural(commands_dead, "command")} failed or expired: acrelay dead list --commands.` : ""].join(" "));
 }
 
-export function start(soon) { changed = soon; }
+// whenChanged() is called when a letter has gone.
+export function start(whenChanged) { changed = whenChanged; }

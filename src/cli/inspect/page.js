@@ -56,7 +56,7 @@ async function turn() {
 function notice(failure) {
   const isLocked = failure?.status === 401;
   const since = lastAnswer ? ` What is shown is from ${clock(lastAnswer)}; this page goes on by itself.` : "";
-  $("notice").hidden = !failure;
+  $("notice").hidden = !failure?.message;
   setText($("notice"), failure ? failure.message + (isLocked ? "" : since) : "");
   $("door").hidden = !isLocked;
   for (const part of ["main", "nav", "#figures"]) document.querySelector(part).hidden = isLocked;
@@ -157,6 +157,6 @@ addEventListener("keydown", onKey);
 document.addEventListener("visibilitychange", soon);
 deliveries.start(soon);
 delivery.start(() => go(view));
-dead.start(soon);
+dead.start(() => { go(view); soon(); }); // the letter that was open is there no more
 route();
 if (!isTurning) turn();
