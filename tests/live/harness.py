@@ -215,6 +215,8 @@ class Receiver:
         self.admin = free_port()
         self.config = self.directory / "acrelay.yaml"
         hooks = hooks or "  - {name: contacts, events: [subscribe]}\n"
+        if "worker: {" not in extra:  # at the default port the demo's may be
+            extra += f"worker: {{admin: '127.0.0.1:{free_port()}'}}\n"
         self.config.write_text(
             "account: {name: acme, time_zone: America/Chicago}\n"
             "public_url: https://hooks.acme.example\n"
