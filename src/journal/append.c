@@ -2,9 +2,7 @@
 // its fate is known. Who wants to wait leaves a sleeper to be woken.
 #include "journal/internal.h"
 
-#include <linux/futex.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 
 // group_add frames a payload. The checksum needs the salt of the segment, `durable` what was
 // synced when it is written: the committer fills both.
@@ -119,15 +117,6 @@ sleeper_wait(struct sleeper *s, int64_t until_us, struct err *err)
     }
 }
 
-// Not with the lock: the committer may take the core at once. It would sleep on the lock then, and so
-// would all who come before we go on.
-void
-append_wake(void)
-{
-    atomic_fetch_add(&append_work, 1);
-    syscall(SYS_futex, &append_work, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
-}
-
 static int
 append(struct journal *j, struct span payload, int64_t until_us,
        const struct journal_waiter *waiter, uint64_t *sequence, struct err *err)
@@ -150,8 +139,10 @@ append(struct journal *j, struct span payload, int64_t until_us,
         j->idle = false;
     }
     pthread_mutex_unlock(&j->lock);
+    // Not with the lock: the committer may take the core at once. It would sleep on the lock then, and
+    // so would all who come before we go on.
     if (wakes)
-        append_wake();
+        wake_all(&append_work);
     return result == 0 ? 0
                        : err_set(err, ERR_AGAIN,
                                  "journal: too many deliveries are waiting for the disk");

@@ -11,11 +11,9 @@
 #include "base/thread.h"
 
 #include <sched.h>
-#include <linux/futex.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 enum {
     GROUP_BYTES_KEPT = 1 << 20, // a group of more gives its memory back
@@ -373,10 +371,8 @@ answer(struct journal *j, const struct group *g, bool durable)
 
     for (size_t i = 0; i < g->len; i++)
         g->waiters[i].done(g->waiters[i].context, g->waiters[i].ticket, durable);
-    atomic_fetch_add(turn, 1);
     if (g->has_sleepers)
-        syscall(SYS_futex, (void *)(uintptr_t)turn, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL,
-                NULL, 0);
+        wake_all(turn);
 }
 
 static void *

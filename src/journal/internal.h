@@ -9,8 +9,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum {
     RECEIPT_BACK_MAX_US = 1000000, // so far the wall clock may go back unnoticed
@@ -109,7 +112,7 @@ struct journal {
     pthread_cond_t filled;   // to the committer: maintenance is done with it
     pthread_cond_t read;     // to cursors: more is durable
     struct group groups[2], *open; // the other one is the committer's
-    bool idle;                     // the committer sleeps until append_wake
+    bool idle;                     // the committer sleeps on append_work
     bool stopping;
     uint64_t next, durable, published;
     uint64_t reserved;    // the next group starts after it
@@ -166,6 +169,15 @@ set_direct(int fd, bool on)
 
     return flags >= 0 &&
            fcntl(fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT) == 0 && on;
+}
+
+// wake_all has a futex word rise, and wakes all who sleep on it.
+static inline void
+wake_all(_Atomic(uint32_t) *word)
+{
+    atomic_fetch_add(word, 1);
+    syscall(SYS_futex, (void *)(uintptr_t)word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL,
+            0);
 }
 
 // rename_new renames a file, and never over another one where the file system can tell.
@@ -254,9 +266,6 @@ struct bad_files bad_clean(int dir, int64_t now_us);
 // They are no journal's own, because who looks at one once more, or wakes somebody without the
 // lock, may find the journal closed.
 extern _Atomic(uint32_t) append_turns[2], append_work;
-
-// append_wake wakes the committers that sleep: a group has its first record, or its journal closes.
-void append_wake(void);
 
 // --- commit.c ----------------------------------------------------------------------------
 

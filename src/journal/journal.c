@@ -221,7 +221,7 @@ stop_threads(struct journal *j)
     pthread_cond_broadcast(&j->space);
     pthread_cond_broadcast(&j->read);
     pthread_mutex_unlock(&j->lock);
-    append_wake();
+    wake_all(&append_work);
 }
 
 struct journal *
