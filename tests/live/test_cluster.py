@@ -49,7 +49,6 @@ def test_the_command_line_finds_the_node(world, cluster):
 
 def test_replay_and_claim_reach_the_partitions_on_all_nodes(cluster, tmp_path):
     receiver = harness.Receiver(tmp_path, cluster.settings(more=", partitions: 8"))
-    masters = [s for s in cluster.servers if s.role() == "master"]
     try:
         for n in range(40):
             assert receiver.post(f"type=subscribe&contact[id]={n}") == 200
@@ -62,7 +61,7 @@ def test_replay_and_claim_reach_the_partitions_on_all_nodes(cluster, tmp_path):
         receiver.wait_shipped()
     finally:
         receiver.kill()
-        for server in masters:
+        for server in cluster.masters():
             server.client.flushall()
 
 
@@ -102,7 +101,7 @@ def test_a_node_that_hangs_holds_up_its_partitions_only(cluster, tmp_path):
             server.resume()
         receiver.kill()
         cluster.wait_healthy()
-        for server in masters:
+        for server in cluster.masters():
             server.client.flushall()
         for server in cluster.servers:
             server.client.config_set("cluster-require-full-coverage", "yes")
