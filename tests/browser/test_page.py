@@ -258,7 +258,7 @@ def test_a_dead_letter_is_seen_replayed_and_dropped(world, page):
     page.picture("dead")
     page.click("#dead-list li button", "Show its bytes")
     page.wait_for("Dead letter", "#detail")
-    page.click("#detail summary", "Body, as received")
+    assert page.find("#detail details[open] summary", "Body, as received")
     page.press("r")
     page.wait_for("contact[id]=40", "#detail")
     page.picture("dead-letter")
@@ -338,7 +338,9 @@ def test_commands_wait_and_have_results(world, page):
 
 def test_everything_goes_by_keyboard(world, page):
     some(world, page)
+    assert page.text("#pause") == "Pause"
     page.press("j", "j", DOWN, UP)
+    page.wait_for("Go on", "#pause")
     rows = page.rows()
     page.wait("the second", lambda: page.text("[aria-selected=true]") and rows[1]["subject"] in page.text("[aria-selected=true]"))
     page.press(ENTER)
@@ -349,6 +351,7 @@ def test_everything_goes_by_keyboard(world, page):
     page.wait("closed", lambda: page.find("#detail") is None)
     page.press("?")
     page.wait_for("Keys", "#help")
+    assert page.text("#keys").endswith("commands\n?\nthis help")
     page.picture("help")
     page.press(ESCAPE, "2")
     page.wait("dead letters", lambda: page.find("#dead-title"))
@@ -516,6 +519,8 @@ def test_it_says_when_the_program_has_ended_and_goes_on_with_the_next(world, pag
     some(world, page)
     world.inspect.stop()
     page.wait_for("does not answer", "#notice")
+    dot = "return getComputedStyle(document.querySelector('#parts li'), '::before').color"
+    assert page.run(dot) == page.run("return getComputedStyle(document.querySelector('#place')).color"), "grey"
     page.picture("ended")
     world.inspect = Inspect(world.receiver.config, world.port)
     page.wait_for("A token is needed")
@@ -551,9 +556,24 @@ def test_redis_away_is_said_and_no_figure_is_guessed(world, page):
     some(world, page)
     world.redis.kill()
     page.wait_for("Redis: away", "#parts", 15)
+    page.wait("since when", lambda: re.fullmatch(
+        r"The list stands since \d\d:\d\d:\d\d: Redis does not answer\.", page.text("#list-note")))
+    assert (page.text("#rate"), page.text("#rate-note")) == (
+        "–", "deliveries a second: not known, Redis does not answer")
     page.picture("redis-away")
     world.redis.start()
     page.wait("it is back", lambda: "away" not in page.text("#parts"), 20)
+    page.wait_for("shown.", "#list-note")
+
+
+def test_without_a_receiver_no_rate_is_claimed(world, page):
+    page.wait_for("(peak ", "#rate-note")
+    world.receiver.process.kill()
+    world.receiver.process.wait()
+    page.wait_for("deliveries a second: not known, the receiver does not answer", "#rate-note")
+    assert page.text("#rate") == "–"
+    world.receiver.start()
+    page.wait_for("(peak ", "#rate-note")
 
 
 def test_the_weight_of_the_page(world):

@@ -5,11 +5,13 @@ import { makeList, ROWS_MAX } from "./list.js";
 import { clock, count, isUpTo, placeOf } from "./text.js";
 
 const PIPS_MAX = 6, ARRIVE_MAX = 20, WORDS_MAX = 64;
+const TAGS = { repeat: "ActiveCampaign has sent the same before.", replay: "It was a dead letter, and was replayed." };
 const words = { type: new Set(), hook: new Set() }; // that were seen, to choose from
 let streams = new Map();          // the groups of each stream, for the dots
 let last = null;                  // the newest number seen; null: the list is to be loaded anew
 let newer = 0;                    // how many came while the list stood still
 let isPaused = false, generation = 0;
+let isRedisAway = false, redisSeen = null;
 let askSoon;
 
 const filter = () => Object.fromEntries(new FormData($("filter")));
@@ -20,14 +22,14 @@ function fillPips(box, row) {
   const groups = (streams.get(row.key) ?? []).slice(0, PIPS_MAX);
   const read = groups.map(group => isUpTo(row.entry, group.last));
   draw(box, read, () => read.map(isRead => el("i", { class: isRead ? "done" : null })));
-  box.title = groups.length ? `read by: ${groups.filter((_, i) => read[i]).map(group => group.name).join(", ") || "nobody yet"}` : "";
+  box.title = groups.length ? `Read by: ${groups.filter((_, i) => read[i]).map(group => group.name).join(", ") || "nobody yet"}` : "no consumer group yet";
 }
 
 function fill(node, row) {
   const [time, type, subject, hook, pips] = node.children;
   const tag = row.reason ?? (row.replay ? "replay" : row.repeat ? "repeat" : null);
   setText(time, clock(row.received));
-  draw(type, [row.type, tag], () => [row.reason ? "dead letter" : row.type, tag ? el("em", { class: "tag" }, tag) : ""]);
+  draw(type, [row.type, tag], () => [row.reason ? "dead letter" : row.type, tag ? el("em", { class: "tag", title: TAGS[tag] }, tag) : ""]);
   type.classList.toggle("bad", row.reason !== null);
   setText(subject, row.subject ?? "");
   setText(hook, row.hook ?? "");
@@ -84,6 +86,7 @@ function fillChoices(rows) {
 
 function stateText() {
   if (last === null) return "Loading…";
+  if (isRedisAway) return `The list stands${redisSeen ? ` since ${clock(redisSeen).replace(/\.\d+$/, "")}` : ""}: Redis does not answer.`;
   if (isPaused) return "Paused. New deliveries are counted, and shown when you go on.";
   if (list.length === 0) return Object.values(filter()).some(Boolean) ? "Nothing matches the filter."
     : "No delivery yet. The first one appears here by itself.";
@@ -94,26 +97,28 @@ function showState() {
   $("fresh").hidden = newer === 0;
   setText($("fresh"), `${count(newer)} new – show`);
   setText($("list-note"), stateText());
+  setText($("pause"), isStill() ? "Go on" : "Pause");
+  $("pause").setAttribute("aria-pressed", isStill());
 }
 
-export function setStreams(all) {
+export function setHead({ redis_ok, streams: all }) {
+  if (redis_ok) redisSeen = Date.now();
+  isRedisAway = !redis_ok;
   streams = new Map(all.map(({ key, groups }) => [key, groups]));
+  showState();
   list.render();
 }
 
-function setPaused(value) {
-  isPaused = value;
-  $("pause").setAttribute("aria-pressed", isPaused);
-  setText($("pause"), isPaused ? "Go on" : "Pause");
-  goOn();
+export function togglePause() {
+  if (isStill()) return toTop();
+  isPaused = true;
+  showState();
 }
 
-export const togglePause = () => setPaused(!isPaused);
-
 export function toTop() {
-  list.forget();
+  isPaused = false;
   $("list").scrollTop = 0;
-  setPaused(false);
+  list.forget(); // and goes on
 }
 
 export function clearFilter() {

@@ -51,8 +51,6 @@ export async function reveal() {
   }
 }
 
-// --- drawing --------------------------------------------------------------------------
-
 const why = text => el("p", { class: "quiet" }, text);
 const facts = pairs => el("dl", { class: "facts" },
   pairs.flatMap(([name, text]) => text ? [el("dt", {}, name), el("dd", { class: "mono" }, text)] : []));
@@ -98,7 +96,7 @@ function build() {
     top(journey.reason ? `Dead letter: ${journey.reason}` : type || "Delivery",
       [shown.entry?.fields.ce_subject, hook && `hook ${hook}`].filter(Boolean).join(" · ")),
     parts.journey, parts.groups, parts.actions,
-    ...SECTIONS.map(([title, open], i) => el("details", { open }, el("summary", {}, title), parts.sections[i])));
+    ...SECTIONS.map(([title, open, make], i) => el("details", { open: open || (make === body && journey.reason !== null) }, el("summary", {}, title), parts.sections[i])));
 }
 
 function show(answer) {
@@ -123,7 +121,7 @@ function actions(ask) {
     ask && button("Show personal data", ask, "main"),
     hasBody && button("Copy as curl", () => copying("The curl command", curl(shown)), "copy-curl"),
     hasBody && button("Copy as acrelay send", () => copying("The acrelay command", send(shown))),
-    button("Copy link", () => copying("The link, without the token,", `${location.origin}/#id=${shown.ce_id}`)),
+    button("Copy link", () => { copy(`${location.origin}/#id=${shown.ce_id}`); say("The link, without the token, is copied."); }),
     letter && button("Replay", () => askReplay(letter)), letter && button("Drop", () => askDrop(letter), "danger")];
 }
 

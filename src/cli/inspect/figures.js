@@ -23,20 +23,22 @@ function drawChart(counts) {
   document.querySelector("#chart .area").setAttribute("d", area);
 }
 
-// The last second has not ended yet.
-function drawRate(counts) {
+// The last second has not ended yet. Zero is said only where the receiver (whose figures are there) could have received.
+function drawRate({ waiting, redis_ok, rate: { counts } }) {
   const known = counts.slice(0, -1).filter(n => n !== null), now = known.slice(-NOW_SECONDS);
-  const rate = now.length ? now.reduce((sum, n) => sum + n, 0) / now.length : null;
+  const sum = now.reduce((sum, n) => sum + n, 0), isKnown = redis_ok && now.length && (sum || waiting !== undefined);
+  const rate = isKnown ? sum / now.length : null;
   drawChart(counts.slice(0, -1));
   setText($("rate"), rate === null ? "–" : rate < 10 ? rate.toFixed(1) : count(Math.round(rate)));
-  setText($("rate-note"), known.length ? `deliveries a second, at most ${count(Math.max(...known))}` : "deliveries a second, not counted yet");
+  setText($("rate-note"), isKnown ? `deliveries a second (peak ${count(Math.max(...known))} in 2 min)`
+    : `deliveries a second: ${!redis_ok ? "not known, Redis does not answer" : now.length ? "not known, the receiver does not answer" : "not counted yet"}`);
 }
 
 // A figure is [name, text, class, title, note]; what nobody can say is said so, with the reason.
 function receiverFigures({ waiting = null, waiting_seconds = null, journal_free_bytes = null }) {
-  return [["Unpublished", count(waiting)],
-    ["Oldest", waiting === 0 ? "–" : seconds(waiting_seconds), waiting_seconds > 10 ? "warn" : null],
-    ["Room", bytes(journal_free_bytes), journal_free_bytes === 0 ? "bad" : "", "Room that the journal still has."]];
+  return [["Waiting for Redis", count(waiting), "", "Deliveries that are on disk and not yet in Redis."],
+    ["Oldest waiting", waiting === 0 ? "–" : seconds(waiting_seconds), waiting_seconds > 10 ? "warn" : null, "How long the first of them has waited."],
+    ["Disk left", bytes(journal_free_bytes), journal_free_bytes === 0 ? "bad" : "", "What the journal may still take on disk."]];
 }
 
 function groupFigure({ name, lag, pending, consumers }) {
@@ -64,7 +66,7 @@ const figure = ([name, text, style, title, note]) =>
 // One request; the answer goes to whoever else needs it.
 export async function poll() {
   const head = await get("head");
-  drawRate(head.rate.counts);
+  drawRate(head);
   const figures = figuresOf(head);
   draw($("numbers"), figures, () => figures.map(figure));
   const parts = partsOf(head);

@@ -7,7 +7,7 @@ function groupStep(name, groups, word) {
   const done = groups.filter(group => group[word]).length;
   const unknown = groups.filter(group => group[word] === null).length;
   return { name, state: groups.length && done === groups.length ? "done" : done ? "partly" : "",
-    note: !groups.length ? "no group reads it" : unknown === groups.length ? "not known"
+    note: !groups.length ? "no consumer group yet" : unknown === groups.length ? "not known"
       : `${done} of ${plural(groups.length, "group")}` };
 }
 

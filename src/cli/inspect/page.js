@@ -13,11 +13,9 @@ const VIEWS = ["deliveries", "dead", "hooks", "commands"];
 const RETRY_MS = 1000, TURN_MS = 100;
 let view = "deliveries", head = null, lastAnswer = null, isTurning = false;
 
-// --- what is asked for ----------------------------------------------------------------
-
 async function pollHead() {
   head = await figures.poll();
-  deliveries.setStreams(head.streams);
+  deliveries.setHead(head);
 }
 
 const jobs = [
@@ -51,19 +49,16 @@ async function turn() {
   }
 }
 
-// --- what the page says ---------------------------------------------------------------
-
 function notice(failure) {
   const isLocked = failure?.status === 401;
   const since = lastAnswer ? ` What is shown is from ${clock(lastAnswer)}; this page goes on by itself.` : "";
   $("notice").hidden = !failure?.message;
+  $("parts").classList.toggle("stale", Boolean(failure && !failure.status));
   setText($("notice"), failure ? failure.message + (isLocked ? "" : since) : "");
   $("door").hidden = !isLocked;
   for (const part of ["main", "nav", "#figures"]) document.querySelector(part).hidden = isLocked;
   if (isLocked) $("token").focus();
 }
-
-// --- where one is ---------------------------------------------------------------------
 
 // #dead, #hooks, #commands are views; #id=CE_ID is one delivery, beside the view that is open.
 const go = name => { location.hash = name === "deliveries" ? "" : name; };
@@ -84,8 +79,6 @@ function route() {
   }
   soon();
 }
-
-// --- keys -----------------------------------------------------------------------------
 
 // The next delivery replaces the one before in the history, so that Back leads out.
 function move(by) {
@@ -113,7 +106,7 @@ function openFilter() {
 }
 
 const openChosen = () => { if (view === "deliveries" && list.chosen) location.hash = placeOf(list.chosen); };
-const openView = key => { if (key !== "4" || head?.commands_waiting != null) go(VIEWS[key - 1]); };
+const openView = key => go(VIEWS[key - 1]);
 
 const KEYS = [
   [["ArrowDown", "j"], "↓ j", "next", () => move(1)],
@@ -125,9 +118,16 @@ const KEYS = [
   [["g", "Home"], "g", "to the newest, and go on", deliveries.toTop],
   [["r"], "r", "show personal data of the open delivery", () => delivery.openId() && delivery.reveal()],
   [["c"], "c", "copy the open delivery as curl", delivery.copyCurl],
-  [["1", "2", "3", "4"], "1 – 4", "views", openView],
-  [["?"], "?", "this help", () => $("help").showModal()],
+  [["1", "2", "3"], "1 2 3", "deliveries, dead letters, hooks", openView],
+  [["4"], "4", "commands", openView, () => head?.commands_waiting != null],
+  [["?"], "?", "this help", openHelp],
 ];
+const keysThere = () => KEYS.filter(([, , , , isThere]) => isThere?.() ?? true);
+
+function openHelp() {
+  $("keys").replaceChildren(...keysThere().flatMap(([, name, text]) => [el("dt", {}, el("kbd", {}, name)), el("dd", {}, text)]));
+  $("help").showModal();
+}
 
 // In a field keys write; in the open delivery arrows scroll; Enter on what can be used uses it.
 function isOther({ key, target }) {
@@ -138,14 +138,13 @@ function isOther({ key, target }) {
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   if (event.key === "Escape" && event.target.matches("input, select")) return event.target.blur();
-  const found = isOther(event) ? null : KEYS.find(([keys]) => keys.includes(event.key));
+  const found = isOther(event) ? null : keysThere().find(([keys]) => keys.includes(event.key));
   if (!found) return;
   event.preventDefault();
   found[3](event.key);
 }
 
-$("keys").append(...KEYS.flatMap(([, name, text]) => [el("dt", {}, el("kbd", {}, name)), el("dd", {}, text)]));
-$("help-open").addEventListener("click", () => $("help").showModal());
+$("help-open").addEventListener("click", openHelp);
 $("door").addEventListener("submit", event => {
   event.preventDefault();
   const text = $("token").value.trim();
