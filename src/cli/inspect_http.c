@@ -7,7 +7,6 @@
 #include "cli/letters.h"
 #include "cli/show.h"
 #include "edge/admin.h"
-#include "edge/digest.h"
 #include "event/form.h"
 
 #include <stdio.h>
@@ -162,14 +161,6 @@ reply_api(struct inspect *i, struct http_request *r)
 
 // --- who may ask ------------------------------------------------------------------------------
 
-static bool
-has_token(const struct inspect *i, const struct http_request *r)
-{
-    struct span token = http_find_bearer(r);
-
-    return token.len == SECRET_TOKEN && digest_equal(token.at, i->token, SECRET_TOKEN);
-}
-
 void
 inspect_handle(struct http_request *r, void *context)
 {
@@ -184,7 +175,7 @@ inspect_handle(struct http_request *r, void *context)
         reply_error(r, 405, "only GET and POST");
     else if (!span_starts(r->path, SPAN("/api/")))
         reply_file(r);
-    else if (!has_token(i, r))
+    else if (!admin_has_bearer(r, span_of(i->token)))
         reply_error(r, 401,
                     "the token is missing or another run's: open the address that "
                     "acrelay inspect printed");

@@ -184,12 +184,6 @@ read_all(struct window *w, bool with_dead, struct err *err)
 
 // --- the window -------------------------------------------------------------------------------
 
-static struct row *
-row_at(struct window *w, uint64_t n)
-{
-    return &w->rows[n % ROWS];
-}
-
 static void
 count(struct window *w, int64_t second)
 {
@@ -212,8 +206,8 @@ push_fresh(struct window *w, const struct err *err)
     w->unknown_s = w->unread_s;
     for (size_t i = 0; i < len; i++) {
         if (w->next - w->first == ROWS)
-            free(row_at(w, w->first++)->members);
-        *row_at(w, w->next++) = w->fresh[i];
+            free(w->rows[w->first++ % ROWS].members);
+        w->rows[w->next++ % ROWS] = w->fresh[i];
         count(w, second_of(&w->fresh[i]));
     }
     pthread_mutex_unlock(&w->lock);
@@ -283,9 +277,9 @@ window_list(struct inspect *i, const struct http_request *r, struct buf *to,
     document_number(to, "first", true, (int64_t)w->first);
     document_number(to, "last", true, (int64_t)w->next - 1);
     document_open(to, "rows", '[');
-    for (uint64_t n = w->next; n > w->first && n - 1 > after; n--)
-        if (strcasestr(row_at(w, n - 1)->search, text))
-            add_row(to, n - 1, row_at(w, n - 1));
+    for (uint64_t n = w->next - 1; n >= w->first && n > after; n--)
+        if (strcasestr(w->rows[n % ROWS].search, text))
+            add_row(to, n, &w->rows[n % ROWS]);
     document_close(to, '[');
     pthread_mutex_unlock(&w->lock);
     return 200;

@@ -104,18 +104,6 @@ http_find_header(const struct http_request *r, const char *name, size_t *count)
     return value;
 }
 
-// http_find_bearer finds the token of "Authorization: Bearer ..."; empty where there is none, or more
-// than one such header.
-static inline struct span
-http_find_bearer(const struct http_request *r)
-{
-    size_t count;
-    struct span given = http_find_header(r, "Authorization", &count);
-
-    return span_from(given,
-                     count == 1 && span_starts(given, SPAN("Bearer ")) ? 7 : given.len);
-}
-
 // http_is_same_origin says whether a request comes from a page of this address: its one Origin is
 // http:// and the Host (through a tunnel, the tunnel's end).
 static inline bool
