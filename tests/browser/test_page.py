@@ -558,19 +558,29 @@ def test_redis_away_is_said_and_no_figure_is_guessed(world, page):
     page.wait_for("Redis: away", "#parts", 15)
     page.wait("since when", lambda: re.fullmatch(
         r"The list stands since \d\d:\d\d:\d\d: Redis does not answer\.", page.text("#list-note")))
-    assert (page.text("#rate"), page.text("#rate-note")) == (
-        "–", "deliveries a second: not known, Redis does not answer")
+    assert (page.text("#rate"), page.text("#rate-note")) == ("–", "deliveries a second: not known")
+    assert page.run("const [a, b] = ['rate-note', 'parts'].map(id => document.getElementById(id)"
+                    ".getBoundingClientRect()); return a.right < b.left"), "it fits"
     page.picture("redis-away")
     world.redis.start()
     page.wait("it is back", lambda: "away" not in page.text("#parts"), 20)
     page.wait_for("shown.", "#list-note")
 
 
+def test_redis_hung_is_said_too(world, page):
+    page.expected = ["503"]
+    some(world, page)
+    world.redis.pause()
+    page.wait_for("Redis does not answer.", "#list-note", 40)
+    world.redis.resume()
+    page.wait_for("shown.", "#list-note", 40)
+
+
 def test_without_a_receiver_no_rate_is_claimed(world, page):
     page.wait_for("(peak ", "#rate-note")
     world.receiver.process.kill()
     world.receiver.process.wait()
-    page.wait_for("deliveries a second: not known, the receiver does not answer", "#rate-note")
+    page.wait_for("deliveries a second: not known", "#rate-note")
     assert page.text("#rate") == "–"
     world.receiver.start()
     page.wait_for("(peak ", "#rate-note")

@@ -31,7 +31,7 @@ function drawRate({ waiting, redis_ok, rate: { counts } }) {
   drawChart(counts.slice(0, -1));
   setText($("rate"), rate === null ? "–" : rate < 10 ? rate.toFixed(1) : count(Math.round(rate)));
   setText($("rate-note"), isKnown ? `deliveries a second (peak ${count(Math.max(...known))} in 2 min)`
-    : `deliveries a second: ${!redis_ok ? "not known, Redis does not answer" : now.length ? "not known, the receiver does not answer" : "not counted yet"}`);
+    : `deliveries a second: ${now.length || !redis_ok ? "not known" : "not counted yet"}`); // why is said beside it
 }
 
 // A figure is [name, text, class, title, note]; what nobody can say is said so, with the reason.
