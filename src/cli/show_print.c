@@ -348,7 +348,8 @@ print_journey(const struct show *s)
                   received && stream > received ? (stream - received) / 1000 : 0);
     output_print(span_of(s->place.key), 0);
     printf(" %s", s->entry);
-    printf(received ? ", %s after it was received" : "", after);
+    if (received)
+        printf(", %s after it was received", after);
     if (span_is(cli_field(s->fields, "ce_repeat"), "1"))
         fputs(", a repeat of an earlier delivery", stdout);
     putchar('\n');
