@@ -10,7 +10,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-enum { THREADS = 8, IDLE_MS = 5000, HEAD_MS = 5000 };
+enum { THREADS = 8, IDLE_MS = 5000, HEAD_MS = 5000, SLOW = 5 };
 
 static int
 listen_where(const struct options *o, struct err *err)
@@ -73,22 +73,30 @@ add_head(struct inspect *i, struct status *s)
     if (!s->redis || s->away)
         err = s->redis_err;
     status_part(s, "redis", !err.text[0], err.text[0] ? err.text : c->redis_url.text);
-    status_hooks(s);
-    status_commands(s);
     document_number(s->to, "commands_waiting", c->services_len > 0, s->waiting);
     cursor_close(journal);
 }
 
+// Hooks, commands and their results are looked at in every fifth round.
 static void
-write_head(struct inspect *i, struct status *s)
+write_head(struct inspect *i, struct status *s, int round)
 {
+    static struct buf slow = {.max = INSPECT_BYTES};
     struct buf fresh, old;
 
     admin_json_fetch(i->cli);
     status_connect(s);
+    if (round % SLOW == 0) {
+        buf_clear(&slow);
+        s->to = &slow;
+        status_hooks(s);
+        status_commands(s);
+    }
     buf_init(&fresh, INSPECT_BYTES);
     s->to = &fresh;
     add_head(i, s);
+    buf_add_byte(&fresh, ',');
+    buf_add(&fresh, span_from(buf_span(&slow), 1)); // without its bracket
     pthread_mutex_lock(&i->lock);
     old = i->head;
     i->head = fresh;
@@ -111,23 +119,23 @@ serve(struct inspect *i, int fd, const sigset_t *signals, struct err *err)
                                          .context = i};
     struct status s = {.cli = i->cli, .masks = true, .hurries = true, .results = true};
 
-    (void)tags_open(&s.tags, i->cli,
-                    err); // those of the file where Redis does not answer
+    // Those of the file where Redis does not answer.
+    (void)tags_open(&s.tags, i->cli, err);
     i->tags = s.tags;
     memset(i->tags.redis, 0, sizeof i->tags.redis);
     i->window = window_start(i, err);
     if (!i->window)
         return -1;
-    write_head(i, &s);
+    write_head(i, &s, 0);
     if (!http_start(&options, err))
         return -1;
     print_address(i, fd);
-    for (;;) {
-        write_head(i, &s);
-        int signal = sigtimedwait(signals, NULL, &second);
-        if (signal == SIGTERM || signal == SIGINT)
-            return EXIT_CODE_OK;
+    for (int signal = -1, round = 0; signal != SIGTERM && signal != SIGINT; round++) {
+        write_head(i, &s, round);
+        signal = sigtimedwait(signals, NULL, &second);
     }
+    status_close(&s);
+    return EXIT_CODE_OK;
 }
 
 // What the threads use lives until the process ends.
