@@ -81,8 +81,7 @@ add_head(struct inspect *i, struct status *s)
 static void
 write_head(struct inspect *i, struct status *s, int round)
 {
-    static struct buf slow = {.max = INSPECT_BYTES};
-    struct buf fresh, old;
+    static struct buf slow = {.max = INSPECT_BYTES}, fresh = {.max = INSPECT_BYTES};
 
     admin_json_fetch(i->cli);
     status_connect(s);
@@ -92,19 +91,17 @@ write_head(struct inspect *i, struct status *s, int round)
         status_hooks(s);
         status_commands(s);
     }
-    buf_init(&fresh, INSPECT_BYTES);
+    buf_clear(&fresh);
     s->to = &fresh;
     add_head(i, s);
     buf_add_byte(&fresh, ',');
     buf_add(&fresh, span_from(buf_span(&slow), 1)); // without its bracket
     pthread_mutex_lock(&i->lock);
-    old = i->head;
-    i->head = fresh;
+    buf_clear(&i->head);
+    buf_add(&i->head, buf_span(&fresh));
     pthread_mutex_unlock(&i->lock);
-    buf_release(&old);
 }
 
-// Once a second, over connections that are kept.
 static int
 serve(struct inspect *i, int fd, const sigset_t *signals, struct err *err)
 {
@@ -124,10 +121,9 @@ serve(struct inspect *i, int fd, const sigset_t *signals, struct err *err)
     i->tags = s.tags;
     memset(i->tags.redis, 0, sizeof i->tags.redis);
     i->window = window_start(i, err);
-    if (!i->window)
-        return -1;
-    write_head(i, &s, 0);
-    if (!http_start(&options, err))
+    if (i->window)
+        write_head(i, &s, 0);
+    if (!i->window || !http_start(&options, err))
         return -1;
     print_address(i, fd);
     for (int signal = -1, round = 0; signal != SIGTERM && signal != SIGINT; round++) {
@@ -142,7 +138,8 @@ serve(struct inspect *i, int fd, const sigset_t *signals, struct err *err)
 static int
 run_inspect(void *cli, struct err *err)
 {
-    static struct inspect i = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    static struct inspect i = {.lock = PTHREAD_MUTEX_INITIALIZER,
+                               .head = {.max = INSPECT_BYTES}};
     unsigned char random[32];
     sigset_t signals;
 
@@ -160,8 +157,7 @@ run_inspect(void *cli, struct err *err)
 
 static const struct option inspect_options[] = {
     OPTION_IS_TEXT("listen", "ADDRESS", "where the page is; default 127.0.0.1:9190"),
-    OPTION_IS_FLAG("remote",
-                   "allow --listen on an address other than loopback (unencrypted)"),
+    OPTION_IS_FLAG("remote", "allow an address that is not loopback (unencrypted)"),
     {0},
 };
 

@@ -115,12 +115,10 @@ answer_letter(struct inspect *i, const struct http_request *r, struct buf *to,
 {
     char text[CONFIG_TAG + LETTERS_ID];
     const char *id = form_find(r->query, "id", text, sizeof text);
-    bool drops = span_is(r->path, "/api/dead/drop");
+    letters_fn *act = span_is(r->path, "/api/dead/drop") ? letters_drop : letters_replay;
 
     document_flag(to, "done", true);
-    return letters_act(i->cli, id ? id : "", drops ? letters_drop : letters_replay, err)
-               ? 400
-               : 200;
+    return letters_act(i->cli, id ? id : "", act, err) ? 400 : 200;
 }
 
 static const struct route {
