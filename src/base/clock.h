@@ -110,7 +110,7 @@ int64_t backoff_ms(int64_t *step_ms, int64_t min_ms, int64_t max_ms);
 
 // A rate limit spreads calls evenly, and no second has more of them than the rate, where they
 // arrive too: how long a call is under way is not known, only that it had arrived when its answer
-// was here. So whoever may make 4 a second makes the fifth a second after the first one's answer.
+// was here. So one that may make 4 a second makes the fifth a second after the first one's answer.
 // Pure: the caller gives the time, in microseconds of a clock that never steps.
 enum { RATE_LIMIT_CALLS = 8 };
 

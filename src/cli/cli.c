@@ -234,7 +234,7 @@ cli_redis_at(const struct cli *c, const char *tag, struct err *err)
     bool has_secret = config->redis_password_file || config->redis_url_file ||
                       config->redis_sentinel_password_file || config->redis_tls_key_file;
 
-    // Whoever is the receiver's user could name any file of root's in that copy.
+    // Anyone who is the receiver's user could name any file of root's in that copy.
     if (c->is_last_good && has_secret && geteuid() == 0) {
         err_exit(err, EXIT_CODE_CONFIG,
                  "not asked: root sends no password by the last good configuration");

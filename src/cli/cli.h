@@ -199,7 +199,7 @@ int commands_have_leader(struct redis *r, const struct config *c, struct err *er
 
 // --- the running programs ---------------------------------------------------------------
 
-// admin_json_fetch asks both programs for /readyz and /metrics (anew), 5 s each at most, and says
+// admin_json_fetch asks both programs for /readyz and /metrics (again), 5 s each at most, and says
 // on stderr whom it asks.
 void admin_json_fetch(struct cli *c);
 

@@ -16,7 +16,7 @@ find_field(const struct redis_reply *fields, const char *name)
     return redis_value(redis_member(fields, name)).text;
 }
 
-// Ids are ours, and look like a phone number to whoever looks for one.
+// Ids are ours, and look like a phone number to a search for one.
 static bool
 is_id(struct span name)
 {

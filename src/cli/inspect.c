@@ -1,4 +1,4 @@
-// inspect: the command. It listens on loopback only, unless it is told to, prints the page's
+// inspect: the command. It listens on loopback only, unless asked otherwise, prints the page's
 // address with its token, and writes what the page polls once a second.
 #include "cli/inspect.h"
 
@@ -46,7 +46,7 @@ print_address(const struct inspect *i, int fd)
     if (output.json)
         output_line(stdout);
     else
-        printf("%s\nThe page shows personal data to whoever has this address, until "
+        printf("%s\nThe page shows personal data to anyone with this address, until "
                "Ctrl-C ends it.\n",
                url);
     fflush(stdout);

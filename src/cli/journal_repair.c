@@ -1,7 +1,7 @@
 // journal replay, salvage, claim: an operator's way out. Replay adds entries once more,
 // outside the cursor and marked; salvage saves what can be read of a damaged or left journal,
 // or posts it to the receiver; claim says that this place, and no other, ships a journal from now on;
-// partitions writes the layout anew where it is damaged or lost.
+// partitions rewrites the layout where it is damaged or lost.
 #include "cli/cli.h"
 
 #include "base/log.h"
@@ -388,7 +388,7 @@ const struct subcommand cli_repair_commands[] = {
     {"journal claim", "", "make this the only place from which this journal is published",
      0, 0, claim_options, run_journal_claim, true, NULL},
     {"journal partitions", "<number>",
-     "write anew how the journal's records are spread over partitions", 1, 1,
+     "rewrite how the journal's records are spread over partitions", 1, 1,
      partitions_options, run_journal_partitions, true, NULL},
     {0},
 };

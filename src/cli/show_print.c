@@ -419,7 +419,7 @@ show_print(const struct show *s)
     for (size_t i = 0; s->fields && i < s->groups_len; i++)
         print_group(&s->groups[i]);
     print_body(s);
-    if (s->fields) { // else why is told already
+    if (s->fields) { // else the reason is printed already
         print_line("event", event.shown ? buf_span(&event.text) : span_of(event.why));
         print_why("entry", "the other fields");
         each_field(s, print_field, NULL);

@@ -64,7 +64,7 @@ struct command {
 
 // command_read decodes the fields of an entry (absent ones empty) and judges them; `allow` is
 // the service's allow-list, NULL-ended (NULL: everything is allowed). -1 with *err (ERR_INPUT):
-// it is refused, and the text is the sentence for whoever sent it. Operation, id and subject
+// it is refused, and the text is the sentence for the sender. Operation, id and subject
 // are set as far as they can be read then too, cut where they are too long. Priority,
 // not_after and body are those of a command that is not refused.
 int command_read(struct command *c, const struct span fields[COMMAND_FIELDS],

@@ -65,7 +65,7 @@ struct lane_step {
 };
 
 // lane_next gives the next step. now_ms never steps; wall_ms is what not_after is compared with;
-// before call_ms no call may be made, whoever used up the rate.
+// before call_ms no call may be made, no matter who used up the rate.
 struct lane_step lane_next(struct lane *l, int64_t now_ms, int64_t wall_ms,
                            int64_t call_ms);
 

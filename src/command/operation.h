@@ -34,7 +34,7 @@ bool operation_is_allowed(const struct operation *o, const char *word);
 bool operation_is_word(const char *word);
 
 // operation_check_query says whether a query like "reorder=1" is one that the operation takes:
-// -1 with *err, a sentence for whoever sent it.
+// -1 with *err, a sentence for the sender.
 int operation_check_query(const struct operation *o, struct span query, struct err *err);
 
 #endif

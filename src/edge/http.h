@@ -37,7 +37,7 @@ struct http_request {
 
 // A deferred answer is sent by another thread than its request's handler, so that the handler's
 // thread can read the connection's next request instead of sleeping. Until it is sent it
-// belongs to whoever claims it: one thread, once. No request's answer is deferred while an earlier
+// belongs to the one that claims it: one thread, once. No request's answer is deferred while an earlier
 // one is still owed, so that answers keep the order of their requests.
 
 // What who claims the answer must know to give it; all the handler's.
@@ -128,7 +128,7 @@ int64_t http_read(struct http_request *r, char *to, size_t len, int64_t deadline
 void http_reply(struct http_request *r, int code, const char *headers, struct span body,
                 bool close);
 
-// http_defer leaves the answer to whoever claims it with the ticket (above), within
+// http_defer leaves the answer to the one that claims it with the ticket (above), within
 // wait_ms from now_ms (clock_mono_ms). NULL when the handler must answer itself: the connection
 // is new (most carry one request), or not TCP, so that its descriptor cannot be found. Only for
 // answers that keep the connection alive.
@@ -142,7 +142,7 @@ struct span http_format(char *to, int code, const char *headers, struct span bod
 
 // http_stop_listening makes the server accept nothing more; what is admitted goes on. Sockets
 // that are `shared` (with a service manager, a successor) stay open, and the kernel keeps
-// queueing for whoever has them; others are closed, their addresses free, when it returns.
+// queueing for those that have them; others are closed, their addresses free, when it returns.
 void http_stop_listening(struct http_server *s, bool shared);
 
 #endif

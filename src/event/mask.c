@@ -263,7 +263,7 @@ mask_part(struct masker *m, struct buf *to, struct span text, bool is_name)
     mask_by_level(to, text, shows ? PLAIN : m->level, m->reveals);
 }
 
-// Adds a part: as it was written if nothing in it is masked, else encoded anew.
+// Adds a part: as it was written if nothing in it is masked, else encoded again.
 static void
 add_part(struct masker *m, struct span written, struct span text, bool is_name,
          void encode(struct buf *to, struct span text))

@@ -150,7 +150,7 @@ is_value(const struct node *n, const char *scalar)
 }
 
 // `index` may be added to each item. One with a member `index` of its own could not be
-// told from one that gained it, and an array has no members.
+// distinguished from one that gained it, and an array has no members.
 static bool
 can_gain_index(const struct tree *t, const struct node *n, const char *scalar)
 {

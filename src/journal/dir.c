@@ -49,7 +49,7 @@ refuse_path(struct err *err, const char *path)
                             : "Not a directory: move this file out of the way");
 }
 
-// The entry of the directory is synced, whoever made it: an acknowledged record must not
+// The entry of the directory is synced, no matter who made it: an acknowledged record must not
 // vanish with it. The directory above may be closed to us; then the whole file system is.
 static int
 sync_entry(int dir, const char *path, struct err *err)

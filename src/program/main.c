@@ -24,7 +24,7 @@
 #define SANITIZED
 #endif
 
-// The wrong way round, so that whoever reads or writes there gets an error, as if it were still
+// The wrong way round, so that a reader or writer there gets an error, as if it were still
 // closed, and does not take nothing for an input or a lost text for a printed one.
 static void
 open_standard(void)

@@ -120,7 +120,7 @@ fits(const struct partition *p, const struct record *record)
                             p->batch.bytes + record->payload.len <= SCRIPT_BYTES_MAX);
 }
 
-// pass: the reader is past the record, whoever owns it.
+// pass: the reader is past the record, no matter who owns it.
 static void
 pass(struct partition *p, const struct next *n)
 {
@@ -296,7 +296,7 @@ report_dead(uint64_t dead)
                      metric_read(&relay_metrics[RELAY_GAPS]));
 }
 
-// What consumers will never see, where nobody may have told it: Redis had it and lost it.
+// What consumers will never see, where nobody may have said so: Redis had it and lost it.
 static void
 report_gaps(const struct partition *p)
 {

@@ -92,7 +92,7 @@ open_lane(struct commands *c)
     rate_limit_init(&c->rate, config->commands_rate, times_ms("api-second", 1000) * 1000);
     if (before.calls)
         rate_limit_follow(&c->rate, &before);
-    // whoever led until now may have made calls in the last second
+    // the leader until now may have made calls in the last second
     if (c->paced_term != c->term)
         rate_limit_hold(&c->rate, clock_mono_us() + c->rate.window_us);
     c->paced_term = c->term;

@@ -42,7 +42,7 @@ struct commands {
     struct lane *lane; // NULL: another worker leads, or Redis is away
     struct commands_service services[CONFIG_SERVICES_MAX];
     // What was read is worth nothing any more when the connection or the count of finished
-    // entries is another one (Redis may have lost its last second), or the lease was taken anew
+    // entries is another one (Redis may have lost its last second), or the lease was taken again
     // (another worker may have had it).
     unsigned connections, term;
     char finished[24]; // as Redis counts them; "": not known
@@ -74,7 +74,7 @@ void commands_write_again(struct commands *c, struct commands_service *s);
 
 // --- Redis (commands_redis.c) ----------------------------------------------------------------
 
-// commands_connect begins anew; false: Redis is away or another worker leads.
+// commands_connect begins again; false: Redis is away or another worker leads.
 bool commands_connect(struct commands *c);
 bool commands_is_current(const struct commands *c);
 

@@ -31,7 +31,7 @@ take_signal(struct run *r, int64_t ms)
 }
 
 // In slices, so that the lease is kept while calls wait for their turn. A SIGHUP ends the round:
-// whoever sent it waits for the answer.
+// the sender waits for the answer.
 static bool
 wait(int64_t ms, void *run)
 {

@@ -141,7 +141,7 @@ bool leader_may_write(struct leader *l);
 // Commands go by the lease alone, which a local leader holds beside its locks where there are
 // services that may send some: all that is written of them compares it. leader_may_command says
 // whether one may be sent now. leader_self is what stands in the lease; leader_term counts how
-// often it was taken anew: another worker may have had it in between.
+// often it was taken again: another worker may have had it in between.
 bool leader_may_command(struct leader *l);
 const char *leader_self(const struct leader *l);
 unsigned leader_term(const struct leader *l);

@@ -8,7 +8,7 @@ const PIPS_MAX = 6, ARRIVE_MAX = 20, WORDS_MAX = 64;
 const TAGS = { repeat: "ActiveCampaign has sent the same before.", replay: "It was a dead letter, and was replayed." };
 const words = { type: new Set(), hook: new Set() }; // that were seen, to choose from
 let streams = new Map();          // the groups of each stream, for the dots
-let last = null;                  // the newest number seen; null: the list is to be loaded anew
+let last = null;                  // the newest number seen; null: the list is to be loaded again
 let newer = 0;                    // how many came while the list stood still
 let isPaused = false, generation = 0;
 let isRedisAway = false, redisSeen = null;
@@ -47,7 +47,7 @@ export async function poll() {
   const mine = generation, wanted = filter(), isLoad = last === null;
   const answer = await get("deliveries", { text: wanted.text, after: last });
   if (mine !== generation) return;
-  if (!isLoad && answer.last < last) return load(); // the program was started anew, and so its numbers
+  if (!isLoad && answer.last < last) return load(); // the program was restarted, and so its numbers
   const hasGap = !isLoad && answer.first - 1 > last;
   const rows = answer.rows.filter(row => isWanted(row, wanted));
   last = answer.last;
@@ -63,7 +63,7 @@ export async function poll() {
   showState();
 }
 
-// What is loaded anew holds all that was counted meanwhile.
+// What is loaded again holds all that was counted meanwhile.
 function load() {
   generation++;
   [last, newer] = [null, 0];

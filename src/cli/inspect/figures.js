@@ -63,7 +63,7 @@ const part = ([name, isGood, trouble, title]) =>
 const figure = ([name, text, style, title, note]) =>
   el("div", { title: title || null }, el("dt", {}, name), el("dd", { class: style }, text, note ? el("small", {}, ` ${note}`) : null));
 
-// One request; the answer goes to whoever else needs it.
+// One request; the answer goes to all that need it.
 export async function poll() {
   const head = await get("head");
   drawRate(head);

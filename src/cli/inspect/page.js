@@ -29,7 +29,7 @@ const jobs = [
 const soon = () => jobs.forEach(job => { job.due = 0; });
 
 // One after the other: at most one request is under way. A failure ends the turn; the next one
-// begins anew, so the page goes on when the program is back.
+// begins again, so the page goes on when the program is back.
 async function turn() {
   isTurning = true;
   try {

@@ -23,7 +23,7 @@ function hookLine(hook) {
     hook.wanted ? under("yes", `${plural(hook.events.length, "event")}, stream ${hook.stream}`) : word("no, not in the file", "warn"),
     under(word(found, name), hook.checked && `seen ${clock(hook.checked)}`),
     hook.last_event === "" ? word("none seen", "quiet") : under(age === undefined ? "" : `${seconds(age)} ago`, clock(hook.last_event)),
-    under(silence(hook), hook.repaired && `created anew ${clock(hook.repaired)}`),
+    under(silence(hook), hook.repaired && `created again ${clock(hook.repaired)}`),
   ];
 }
 
