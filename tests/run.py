@@ -5,7 +5,8 @@ Usage: tests/run.py [--long] [STEP ...]   (all steps, or those whose names begin
 --long: the soaks, benchmarks and analyses that are not part of `make test`; it says first how
 long they take)
 
-Each step's whole output goes to build/log/STEP.log; a failing one shows its end. The last
+Each step's whole output goes to build/log/STEP.log; a failing one shows its end, and what failed
+in it is named once more at the end of all. The last
 line is "N passed, N failed", added up from the runners' own results: Criterion's synthesis,
 pytest's report, or one per plain command. A step that reports no result at all counts as
 failed.
@@ -206,6 +207,19 @@ def execute(step, out):
         RUNNING.discard(process)
 
 
+# What the runners call a failed test, and what tells why.
+CULPRIT = re.compile(r"^(FAILED|ERROR) |^\[FAIL\]|\[ *CRASH|Assertion Failed|Unexpected signal"
+                     r"|ERROR: \w+Sanitizer|: runtime error: |WARNING: ThreadSanitizer"
+                     r"|^took more than |^\S+: \*\*\* ")
+FAILED = []  # such lines of every step, each with the step's name
+
+
+def culprits(step, text):
+    """Remembers what failed for the end; where no runner named it, the step alone."""
+    found = [line[:200] for line in text.splitlines() if CULPRIT.search(line)]
+    FAILED.extend(f"failed: {step.name}: {line}" for line in found[:30] or ["see its log"])
+
+
 def run(step):
     log = LOG / f"{step.name}.log"
     started = time.monotonic()
@@ -221,6 +235,7 @@ def run(step):
              f"  {time.monotonic() - started:6.1f} s"]
     lines += [f"     {line}" for line in text.splitlines() if line.startswith("SKIPPED")]
     if failed:
+        culprits(step, text)
         lines += ["     | " + line for line in text.splitlines()[-60:]]
     print("\n".join(lines), flush=True)  # at once: another step may print too
     return passed, failed
@@ -252,7 +267,7 @@ def main():
     LOG.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGINT, interrupted)
     passed, failed = (sum(column) for column in zip(*run_chains(steps)))
-    print(f"{passed} passed, {failed} failed")
+    print(*FAILED, f"{passed} passed, {failed} failed", sep="\n")
     sys.exit(1 if failed else 0)
 
 

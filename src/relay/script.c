@@ -10,7 +10,7 @@ EMBED(script_lua, "src/relay/script.lua");
 
 // Fingerprints expire a day after two windows: by then a Redis that was away has got what came
 // meanwhile.
-enum { DAY_MS = 86400000 };
+enum { DAY_MS = 86400000, RECEIPT_DIGITS = 16 };
 
 // --- the script's text -----------------------------------------------------------------
 
@@ -100,6 +100,8 @@ script_begin(struct script *s, uint64_t prev, bool forgets)
     s->keys_len = SCRIPT_KEYS_FIXED;
     s->hooks_len = s->kinds_len = s->kind_last = s->records_len = 0;
     s->forgets = forgets;
+    s->oldest_us = INT64_MAX;
+    s->newest_us = 0;
     *text_digits(s->prev, prev, ENTRY_SEQUENCE - 1) = '\0';
     s->end[0] = '\0';
     s->last = prev;
@@ -152,6 +154,26 @@ add_number(struct redis_args *a, uint64_t number)
         *--at = (char)('0' + number % 10);
     while (number /= 10);
     redis_args_add(a, span_make(at, (size_t)(end - at)));
+}
+
+static void
+add_receipt(struct redis_args *a, int64_t received_us)
+{
+    char text[RECEIPT_DIGITS];
+
+    text_digits(text, received_us > 0 ? (uint64_t)received_us : 0, RECEIPT_DIGITS);
+    redis_args_add(a, span_make(text, sizeof text));
+}
+
+static void
+add_duplicate_check(struct script *s, const struct entry *e)
+{
+    redis_args_add(&s->fingerprints, span_make(e->fingerprint, ENTRY_FINGERPRINT));
+    add_receipt(&s->receipts, e->received_us);
+    if (e->received_us < s->oldest_us)
+        s->oldest_us = e->received_us;
+    if (e->received_us > s->newest_us)
+        s->newest_us = e->received_us;
 }
 
 // A buf at its ceiling stays `full`, and redis_send refuses it.
@@ -213,10 +235,8 @@ script_add(struct script *s, const struct entry *e, bool in_doubt)
     for (size_t i = 0; i < len; i++)
         if (fields[i].how == ENTRY_RECORD || (fields[i].how == ENTRY_RARE && whole))
             redis_args_add(&s->records, values[i]);
-    if (mode != 'k') {
-        redis_args_add(&s->fingerprints, span_make(e->fingerprint, ENTRY_FINGERPRINT));
-        add_number(&s->receipts, e->received_us > 0 ? (uint64_t)e->received_us : 0);
-    }
+    if (mode != 'k')
+        add_duplicate_check(s, e);
     record_hook(s, e->delivery.hook);
     s->last = e->sequence;
     s->records_len++;
@@ -247,6 +267,8 @@ send_call(struct script *s, struct redis *r, const char *check, bool by_text,
     add_number(a, s->hooks_len);
     add_number(a, s->fingerprints.count);
     redis_args_add(a, span_of(s->end));
+    add_receipt(a, s->newest_us - s->window_us);
+    add_receipt(a, s->fingerprints.count ? s->oldest_us + s->window_us : 0);
     for (size_t i = 0; i < s->hooks_len; i++)
         redis_args_add(a, span_of(s->hooks[i]));
     append(a, &s->fingerprints);

@@ -66,6 +66,7 @@ struct script {
     int64_t window_us;
     char prev[ENTRY_SEQUENCE], end[ENTRY_SEQUENCE]; // end "": the last record's
     uint64_t last;                                  // record that was added
+    int64_t oldest_us, newest_us; // receipts of those that can be duplicates
     bool forgets;
     char hooks[SCRIPT_RECORDS_MAX][DELIVERY_NAME_MAX + 1]; // of the batch, each once
     size_t hooks_len;

@@ -26,7 +26,9 @@
 --
 -- Cost: Redis's Lua hashes every string it is given, byte by byte, and each argument costs about
 -- as much as 40 bytes. So what records have in common is sent once, as a "kind", and a record's
--- empty query and raw body are not sent at all.
+-- empty query and raw body are not sent at all. Making a number of a receipt costs as much as 200
+-- bytes. So receipts have 16 digits (19 Lua would round, and 16 last until 2286) and are compared
+-- as strings, with two bounds for the whole batch; numbers are made of one beyond these only.
 --
 -- KEYS: 1 cursor, 2 dead letters, 3 state of the fingerprints, 4 and 5 fingerprints,
 --       6 last event of each hook, 7.. streams
@@ -35,6 +37,7 @@
 --       they expire, 8 "<journal id>-", 9 number of hooks, 10 number of fingerprints,
 --       11 where the cursor goes after the last record, if further: what is between is another
 --       partition's; or '',
+--       12 and 13 receipts: one from the first to the second is within the window of every record,
 --       then the hooks,
 --       the fingerprints of the records that are looked for (kinds m and d), in their order,
 --       the receipts of these records,
@@ -52,7 +55,7 @@ local at = c[2] or '00000000000000000000'
 if c[1] and c[1] ~= ARGV[1] then return {'FENCED', at} end
 if at ~= ARGV[2] then return {'AT', at} end
 local hooks, fingerprints = tonumber(ARGV[9]), tonumber(ARGV[10])
-local fingerprint_at = 12 + hooks
+local fingerprint_at = 14 + hooks
 local receipt_at = fingerprint_at + fingerprints
 
 -- everything that can fail, fails here
@@ -96,8 +99,10 @@ if fingerprints > 0 then
     if old.err then return {old.err, at} end
   end
 end
-local function near(a, b)
-  return a and a - b <= window and b - a <= window
+local low, high = ARGV[12], ARGV[13]
+local function near(known, receipt)
+  if not known or known >= low and known <= high then return known end
+  return known - receipt <= window and receipt - known <= window
 end
 
 -- a structured event, which says itself whether it is a duplicate: at its start
@@ -105,9 +110,9 @@ local function marked_event(event, again)
   return again and '{"specversion":"1.0","repeat":"1"' .. event:sub(34) or event
 end
 
--- the records; n counts those with a fingerprint, added what is to be remembered of them
-local id, dead, kinds, seen, add = ARGV[8], KEYS[2], {}, {}, {}
-local word, marked, dropped, n, added = 'OK', 0, 0, 0, 0
+-- the records; n counts those with a fingerprint, seen has what is to be remembered of them
+local id, dead, kinds, seen = ARGV[8], KEYS[2], {}, {}
+local word, marked, dropped, n = 'OK', 0, 0, 0
 local done, last, stream, mode, width, whole, source, kind_type
 local i, total = receipt_at + fingerprints, #ARGV
 while i <= total do
@@ -124,15 +129,12 @@ while i <= total do
     i = i + 1
     sequence = ARGV[i]
   end
-  local fingerprint, receipt, received, known, again
+  local fingerprint, receipt, known, again
   if mode ~= 'k' then
     fingerprint, receipt = ARGV[fingerprint_at + n], ARGV[receipt_at + n]
     n = n + 1
     known = seen[fingerprint] or new[n]
-    if known or old[n] then
-      received, known = receipt + 0, known and tonumber(known)
-      again = near(known, received) or old[n] and near(tonumber(old[n]), received)
-    end
+    again = near(known, receipt) or near(old[n], receipt)
   end
   r = nil
   if stream == dead then
@@ -148,11 +150,7 @@ while i <= total do
   done, last = sequence, r or last
   if r and fingerprint then
     if again then marked = marked + 1 end
-    if not known or received > known then
-      seen[fingerprint] = received or receipt
-      add[added + 1], add[added + 2] = fingerprint, receipt
-      added = added + 2
-    end
+    if not known or receipt > known then seen[fingerprint] = receipt end
   end
   i = i + width
 end
@@ -166,6 +164,11 @@ local function try(...)
   local reply = call(...)
   if type(reply) == 'table' and reply.err then notice = reply.err return 0 end
   return reply
+end
+local add, added = {}, 0
+for fingerprint, receipt in pairs(seen) do
+  add[added + 1], add[added + 2] = fingerprint, receipt
+  added = added + 2
 end
 if added > 0 then
   if sizes[4] + sizes[5] + added / 2 > tonumber(ARGV[6]) then notice = 'FULL'
@@ -197,7 +200,7 @@ if now[1] then
     doy - floor((153 * m + 2) / 5) + 1, floor(s / 3600) % 24, floor(s / 60) % 60,
     s % 60, now[2])
   local set = {}
-  for h = 12, 11 + hooks do
+  for h = 14, 13 + hooks do
     set[#set + 1] = ARGV[h]
     set[#set + 1] = text
   end

@@ -13,7 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-TestSuite(journal_place, .init = make_directory, .fini = remove_directory, .timeout = 30);
+TestSuite(journal_place, .init = make_directory, .fini = remove_directory,
+          .timeout = 100);
 
 static struct journal *
 try_open(bool force, struct err *err)
@@ -248,7 +249,7 @@ is_there(const char *name)
     return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-TestSuite(journal_bad, .init = open_bad_place, .fini = remove_directory, .timeout = 30);
+TestSuite(journal_bad, .init = open_bad_place, .fini = remove_directory, .timeout = 100);
 
 Test(journal_bad, keeps_a_copy_once_and_only_whole)
 {

@@ -67,7 +67,7 @@ stop(struct redis *r)
     unlink(server.path);
 }
 
-TestSuite(redis, .timeout = 30);
+TestSuite(redis, .timeout = 100);
 
 // Redis and Sentinel before version 6, and a Redis whose AUTH has another name.
 Test(redis, shows_no_password_that_a_server_repeats)

@@ -181,39 +181,39 @@ expect_next_one(const char *greeting, const char *answer)
     stop_sentinels();
 }
 
-Test(redis_find, passes_over_a_sentinel_that_does_not_know_the_master, .timeout = 30)
+Test(redis_find, passes_over_a_sentinel_that_does_not_know_the_master, .timeout = 100)
 {
     expect_next_one("+OK\r\n", "*-1\r\n");
 }
 
-Test(redis_find, passes_over_a_sentinel_that_has_no_answer_yet, .timeout = 30)
+Test(redis_find, passes_over_a_sentinel_that_has_no_answer_yet, .timeout = 100)
 {
     expect_next_one("+OK\r\n", "-IDONTKNOW I have not enough information to reply\r\n");
 }
 
-Test(redis_find, passes_over_a_sentinel_with_another_password, .timeout = 30)
+Test(redis_find, passes_over_a_sentinel_with_another_password, .timeout = 100)
 {
     expect_next_one("-WRONGPASS invalid username-password pair or user is disabled.\r\n",
                     "-NOAUTH Authentication required.\r\n");
 }
 
-Test(redis_find, passes_over_a_sentinel_that_names_what_was_the_master, .timeout = 30)
+Test(redis_find, passes_over_a_sentinel_that_names_what_was_the_master, .timeout = 100)
 {
     expect_next_one("+OK\r\n", NULL);
     cr_expect_eq(fakes[REPLICA].connections, 1);
 }
 
-Test(redis_find, passes_over_a_sentinel_that_names_no_address, .timeout = 30)
+Test(redis_find, passes_over_a_sentinel_that_names_no_address, .timeout = 100)
 {
     expect_next_one("+OK\r\n", "*2\r\n$0\r\n\r\n$1\r\n0\r\n");
 }
 
-Test(redis_find, passes_over_a_sentinel_that_hangs, .timeout = 30)
+Test(redis_find, passes_over_a_sentinel_that_hangs, .timeout = 100)
 {
     expect_next_one(NULL, "");
 }
 
-Test(redis_find, gives_up_in_time_when_all_sentinels_hang, .timeout = 30)
+Test(redis_find, gives_up_in_time_when_all_sentinels_hang, .timeout = 100)
 {
     struct redis_options o = start_sentinels(NULL, "");
     struct err err = {0};
@@ -231,7 +231,7 @@ Test(redis_find, gives_up_in_time_when_all_sentinels_hang, .timeout = 30)
 }
 
 // Of several errors the operator reads the one that does not pass by itself.
-Test(redis_find, reports_the_error_that_needs_an_operator, .timeout = 30)
+Test(redis_find, reports_the_error_that_needs_an_operator, .timeout = 100)
 {
     struct redis_options o = start_sentinels("-WRONGPASS no\r\n", "");
     struct err err = {0};

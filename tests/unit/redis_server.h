@@ -23,7 +23,7 @@ struct redis_server {
 static inline struct redis_options
 redis_server_options(const struct redis_server *s)
 {
-    struct redis_options o = {.connect_ms = 2000, .command_ms = 3000};
+    struct redis_options o = {.connect_ms = 20000, .command_ms = 20000};
 
     snprintf(o.url.path, REDIS_PATH, "%s", s->socket);
     return o;
@@ -36,7 +36,7 @@ redis_server_open(const struct redis_server *s)
     struct redis *r = NULL;
     struct err err = {0};
 
-    for (int64_t until = clock_mono_ms() + 10000; !r && clock_mono_ms() < until;) {
+    for (int64_t until = clock_mono_ms() + 60000; !r && clock_mono_ms() < until;) {
         r = redis_open(&o, &err);
         if (!r)
             clock_sleep_ms(5);

@@ -1,7 +1,7 @@
 // Whose cursor it is, and whose records stand behind it.
 #include "relay_scene.h"
 
-TestSuite(relay_cursor, .init = set_up, .fini = tear_down, .timeout = 30);
+TestSuite(relay_cursor, .init = set_up, .fini = tear_down, .timeout = 100);
 
 Test(relay_cursor, is_fenced_by_another_owner_until_it_is_claimed)
 {

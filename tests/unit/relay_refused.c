@@ -1,7 +1,7 @@
 // A Redis that refuses what the relay asks or sends.
 #include "relay_scene.h"
 
-TestSuite(relay_refused, .init = set_up, .fini = tear_down, .timeout = 30);
+TestSuite(relay_refused, .init = set_up, .fini = tear_down, .timeout = 100);
 
 Test(relay_refused, waits_out_of_memory_and_read_only_and_without_replicas)
 {

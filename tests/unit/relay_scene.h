@@ -242,11 +242,11 @@ lag(const char *stream)
                                              "", "stream", stream, NULL));
 }
 
-// until waits for a condition on the status, for ten seconds at most.
+// until waits for a condition on the status, for a minute at most.
 #define until(condition)                                                                 \
     do {                                                                                 \
         struct relay_status s = status();                                                \
-        int64_t end_ms = clock_mono_ms() + 10000;                                        \
+        int64_t end_ms = clock_mono_ms() + 60000;                                        \
         while (!(condition) && clock_mono_ms() < end_ms) {                               \
             clock_sleep_ms(2);                                                           \
             s = status();                                                                \

@@ -1,7 +1,7 @@
 // What the relay trims, and what it keeps in mind for that.
 #include "relay_scene.h"
 
-TestSuite(relay_trim, .init = set_up, .fini = tear_down, .timeout = 30);
+TestSuite(relay_trim, .init = set_up, .fini = tear_down, .timeout = 100);
 
 // shows says whether the stream has figures.
 static bool

@@ -35,7 +35,7 @@ tear_down(void)
     redis_server_stop(&server);
 }
 
-TestSuite(script, .init = set_up, .fini = tear_down, .timeout = 20);
+TestSuite(script, .init = set_up, .fini = tear_down, .timeout = 100);
 
 static void
 add_delivery(uint64_t sequence, int64_t received_us, const struct delivery *d)

@@ -96,7 +96,7 @@ is_read(uint64_t offset, size_t len)
     return true;
 }
 
-TestSuite(tail, .init = begin, .fini = end, .timeout = 30);
+TestSuite(tail, .init = begin, .fini = end, .timeout = 100);
 
 Test(tail, holds_what_the_file_holds_whatever_is_written)
 {
