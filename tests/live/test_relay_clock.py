@@ -79,8 +79,8 @@ def test_the_receivers_clock_trims_nothing(redis, clock, make_receiver):
     add_old(redis, "{ac}:dead", [91 * DAY, 89 * DAY])
     clock(-8 * DAY)
     harness.wait_for("what is too old to go", lambda: redis.client.xlen("{ac}:dead") == 1)
-    assert receiver.metric("acrelay_stream_trimmed_unread_total") == 1
-    assert receiver.metric("acrelay_dead_letters_trimmed_total") == 1
+    for name in ("acrelay_stream_trimmed_unread_total", "acrelay_dead_letters_trimmed_total"):
+        harness.wait_for(name, lambda name=name: receiver.metric(name) == 1)
 
 
 def test_no_event_is_dropped_when_the_clock_was_set(redis, clock, make_receiver):
