@@ -3,6 +3,7 @@
 // calls fail only when memory is out or libcrypto has no SHA-256: both end the program.
 #include "edge/digest.h"
 
+#include "base/buf.h"
 #include "base/log.h"
 #include "base/text.h"
 
@@ -23,6 +24,36 @@ must(bool done)
     log_alarm("digest: libcrypto cannot compute SHA-256: out of memory, or an incomplete "
               "installation");
     abort();
+}
+
+static void *
+get(size_t bytes, const char *file, int line)
+{
+    (void)file, (void)line;
+    return memory_get(bytes);
+}
+
+static void *
+grow(void *old, size_t bytes, const char *file, int line)
+{
+    (void)file, (void)line;
+    return memory_grow(old, bytes);
+}
+
+static void
+let_go(void *old, const char *file, int line)
+{
+    (void)file, (void)line;
+    free(old);
+}
+
+// A failed allocation of libcrypto or libssl ends the program, as one of ours does: after one they
+// can lack an algorithm for good, and every TLS handshake fails. They take these functions only
+// before their first allocation.
+__attribute__((constructor)) static void
+use_our_memory(void)
+{
+    CRYPTO_set_mem_functions(get, grow, let_go);
 }
 
 static void

@@ -39,18 +39,23 @@ FULL = bool(os.environ.get("ACRELAY_FULL"))  # the scale of `make test-long`
 BUILD = pathlib.Path(os.environ.get("ACRELAY_BUILD", ROOT / "build"))
 # As make spells it: by another path it would not know what depends on which header.
 MAKE_BUILD = f"BUILD={os.path.relpath(BUILD, ROOT)}"
-# With ACRELAY_REDIS_TLS=1 ours speak TLS to Redis and to the fault proxy, tests speak plain.
-TLS = None
-if os.environ.get("ACRELAY_REDIS_TLS"):
-    _directory = pathlib.Path(tempfile.mkdtemp(prefix="acrelay-tls-"))
-    atexit.register(shutil.rmtree, _directory, ignore_errors=True)
-    _directory.chmod(0o755)  # for receivers of other users
+
+
+def make_tls():
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="acrelay-tls-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    directory.chmod(0o755)  # for receivers of other users
     # Valid at every time that a test sets a clock to.
-    _ever = {"before": ("faketime", "1970-01-02"), "days": 40000}
-    TLS = Certificates(_directory, **_ever)
-    TLS.pair = TLS.issue(
+    ever = {"before": ("faketime", "1970-01-02"), "days": 40000}
+    tls = Certificates(directory, **ever)
+    tls.pair = tls.issue(
         "server", "DNS:localhost,DNS:only-ipv6,DNS:stack_redis,IP:127.0.0.1,IP:::1",
-        usage="serverAuth,clientAuth", **_ever)  # nodes of a cluster are clients of each other
+        usage="serverAuth,clientAuth", **ever)  # nodes of a cluster are clients of each other
+    return tls
+
+
+# With ACRELAY_REDIS_TLS=1 ours speak TLS to Redis and to the fault proxy, tests speak plain.
+TLS = make_tls() if os.environ.get("ACRELAY_REDIS_TLS") else None
 TLS_PORTS = {}  # of each server's port or socket
 SECRET = b"a secret of at least thirty-two bytes"
 

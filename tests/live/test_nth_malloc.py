@@ -146,3 +146,14 @@ def test_out_of_memory_at_the_nth_allocation(redis, tmp_path):
     # Threads make their number vary: the last ones may not come to pass.
     assert tried["none left"] < FAULTS / 4
     assert not [o for o in tried if o.startswith("ended with")]
+
+
+@pytest.mark.skipif(not LIBRARY.exists(), reason="make tools builds the library")
+@pytest.mark.skipif(SANITIZED, reason="no allocator is preloaded beside ASan's")
+def test_out_of_memory_within_openssl_ends_the_program(tmp_path, monkeypatch):
+    """One that went on could lack an algorithm, and so TLS, for as long as it runs: 2 in 45 did."""
+    monkeypatch.setattr(harness, "TLS", harness.TLS or harness.make_tls())
+    with harness.Redis(tmp_path) as redis:
+        _, total = scenario(redis, tmp_path / "0", 0)
+        for n in range(total // 2, total * 11 // 20, total // 50):  # the first handshake
+            assert scenario(redis, tmp_path / str(n), n)[0] == "ended", n
