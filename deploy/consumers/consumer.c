@@ -11,7 +11,7 @@
 // be parsed never will be: it is reported, stored in {ac}:<GROUP>-aside, and only then
 // acknowledged. If Redis refuses the effect, the event stays pending until it succeeds.
 #if !__has_include(<hiredis/hiredis.h>)
-#error "hiredis is not there: apt install libhiredis-dev"
+#error "hiredis is not installed: apt install libhiredis-dev"
 #endif
 #include <hiredis/hiredis.h>
 #include <signal.h>
@@ -69,7 +69,7 @@ is_done(const char *entry, redisReply *reply)
     int done = !reply ? -1 : reply->type != REDIS_REPLY_ERROR;
 
     if (done == 0)
-        fprintf(stderr, "%s: no effect yet: %s; it comes again\n", entry, reply->str);
+        fprintf(stderr, "%s: no effect yet: %s; it will be retried\n", entry, reply->str);
     freeReplyObject(reply);
     return done;
 }
@@ -85,7 +85,7 @@ take_effect(const char *entry, const redisReply *fields)
                                          id->len, type->str, type->len);
         if (reply && reply->type == REDIS_REPLY_INTEGER)
             printf("%s: %s: %s\n", entry, type->str,
-                   reply->integer ? "stored" : "was there already");
+                   reply->integer ? "stored" : "already stored");
         return is_done(entry, reply);
     }
     fprintf(stderr, "%s: set aside: it has no ce_id or no ce_type\n", entry);
@@ -93,7 +93,7 @@ take_effect(const char *entry, const redisReply *fields)
                                        "it has no ce_id or no ce_type"));
 }
 
-// One entry. What had no effect stays pending and comes again. -1: the connection is gone.
+// One entry. If it had no effect, it stays pending and is retried. -1: the connection is gone.
 static int
 work(const redisReply *entry)
 {
@@ -119,7 +119,7 @@ work_all(const redisReply *entries)
     return 0;
 }
 
-// Entries that someone took and left, a hundred at a time. Gives how many, or -1.
+// Entries that a consumer read and did not acknowledge, a hundred at a time. Returns how many, or -1.
 static int
 work_left(void)
 {
@@ -150,7 +150,7 @@ work_new(int block_ms)
     return result;
 }
 
-// What was left and what is new, in turns: neither holds up the other. -1: connect again.
+// Old pending entries and new ones alternate, so that neither holds up the other. -1: reconnect.
 static int
 turn(void)
 {

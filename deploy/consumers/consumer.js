@@ -20,7 +20,7 @@ function load(name) {
         return require(name);
     } catch (error) {
         if (error.code !== 'MODULE_NOT_FOUND') throw error;
-        console.error(`consumer.js: node-redis is not there for ${process.execPath}: apt install `
+        console.error(`consumer.js: node-redis is not installed for ${process.execPath}: apt install `
             + 'nodejs node-redis, and run /usr/bin/node; or npm install redis@4');
         return process.exit(1);
     }
@@ -54,7 +54,7 @@ async function makeGroup(each) {
     }
 }
 
-// Entries that someone took and left, a hundred at a time. Those that were trimmed before
+// Entries that a consumer read and did not acknowledge, a hundred at a time. Those that were trimmed before
 // anyone read them come as null.
 async function leftEntries(each) {
     const left = await client.xAutoClaim(each, group, name, claimAfterMs, claimFrom.get(each),
@@ -77,7 +77,7 @@ async function isFinished(each) {
     return mine.pending === 0 && mine.lastDeliveredId === lastGeneratedId;
 }
 
-// Those of an earlier number of partitions alone, until they are finished.
+// The streams of the earlier number of partitions alone, until they are finished.
 async function streamsNow() {
     const unfinished = [];
     for (const each of earlier) if (!await isFinished(each)) unfinished.push(each);
@@ -99,7 +99,7 @@ function readEvent(id, event) {
     }
 }
 
-// One entry. What had no effect stays pending and comes again after CLAIM_AFTER_MS.
+// One entry. If it had no effect, it stays pending and is retried after CLAIM_AFTER_MS.
 async function work({ id: entry, message: event, from }) {
     const id = all.length === 1 ? entry : `${from}/${entry}`; // partitions give the same ids
     try {
@@ -107,18 +107,18 @@ async function work({ id: entry, message: event, from }) {
         const added = await client.hSet(...effect);
         if (effect[0] === results) {
             console.log(`${id}: ${event.ce_type} ${event.ce_subject}: `
-                + (added ? 'stored' : 'was there already'));
+                + (added ? 'stored' : 'already stored'));
         }
     } catch (error) {
         if (!(error instanceof ErrorReply)) throw error; // the connection
-        console.error(`${id}: no effect yet: ${error.message}; it comes again`);
+        console.error(`${id}: no effect yet: ${error.message}; it will be retried`);
         failed = true;
         return;
     }
     await client.xAck(from, group, entry);
 }
 
-// What was left and what is new, in turns: neither holds up the other.
+// Old pending entries and new ones alternate, so that neither holds up the other.
 async function turn() {
     const from = await streamsNow();
     const left = [];

@@ -35,7 +35,7 @@ import time
 try:
     import redis
 except ImportError:
-    sys.exit(f"consumer.py: redis-py is not there for {sys.executable}: apt install python3-redis, "
+    sys.exit(f"consumer.py: redis-py is not installed for {sys.executable}: apt install python3-redis, "
              "and run /usr/bin/python3")
 
 
@@ -73,7 +73,7 @@ def read_event(event):
     except (ValueError, KeyError, AttributeError, RecursionError) as error:
         raise WrongEvent(repr(error)) from error
     if not isinstance(email, (str, type(None))):
-        raise WrongEvent("the e-mail address is no text")
+        raise WrongEvent("the e-mail address is not a string")
     return row
 
 
@@ -108,21 +108,21 @@ class Consumer:
                 row = read_event(event)
                 added = database.execute("INSERT OR IGNORE INTO contacts_seen VALUES (?, ?, ?, ?)",
                                          row).rowcount
-                return f"{row[1]} {row[2]}: {'stored' if added else 'was there already'}"
+                return f"{row[1]} {row[2]}: {'stored' if added else 'already stored'}"
             except WrongEvent as wrong:
                 database.execute("INSERT OR IGNORE INTO set_aside VALUES (?, ?, ?)",
                                  (entry_id, str(wrong), json.dumps(event)))
                 return f"set aside, {event.get('ce_id')}: {wrong}"
 
     def work(self, stream, entry_id, event):
-        """One entry. What had no effect stays pending and comes again after --claim-after."""
+        """One entry. If it had no effect, it stays pending and is retried after --claim-after."""
         # Partitions give the same entry ids.
         name = entry_id if len(self.claim_from) == 1 else f"{stream}/{entry_id}"
         if event:  # else it was trimmed from the stream before anyone read it
             try:
                 print(f"{name}: {self.take_effect(name, event)}", flush=True)
             except sqlite3.Error as error:
-                print(f"{name}: no effect yet: {error}; it comes again", file=sys.stderr)
+                print(f"{name}: no effect yet: {error}; it will be retried", file=sys.stderr)
                 if self.database:
                     self.database.close()
                 self.database = None  # a new connection next time
@@ -145,12 +145,12 @@ class Consumer:
         return group["pending"] == 0 and group["last-delivered-id"] == last
 
     def streams_now(self):
-        """Those of an earlier number of partitions alone, until they are finished."""
+        """The streams of the earlier number of partitions alone, until they are finished."""
         unfinished = [stream for stream in self.earlier if not self.is_finished(stream)]
         return unfinished or self.streams + self.earlier
 
     def left_entries(self, stream):
-        """Entries that someone took and left, a hundred at a time."""
+        """Entries that a consumer read and did not acknowledge, a hundred at a time."""
         given = self.given
         self.claim_from[stream], left, *_ = self.client.xautoclaim(
             stream, given.group, given.name, int(given.claim_after * 1000),
@@ -164,7 +164,7 @@ class Consumer:
         return [(stream, *entry) for stream, entries in found or [] for entry in entries]
 
     def turn(self):
-        """What was left and what is new, in turns: neither holds up the other."""
+        """Old pending entries and new ones alternate, so that neither holds up the other."""
         streams = self.streams_now()
         left = [entry for stream in streams for entry in self.left_entries(stream)]
         for entry in left:

@@ -3,7 +3,7 @@
 //     cc -o producer producer.c -lhiredis
 //     ./producer [HOST [PORT [NAMESPACE [SERVICE]]]] <commands
 //
-// Each line of the input is a command: its id, operation, subject and body, separated by blanks:
+// Each line of the input is a command: its id, operation, subject and body, separated by spaces:
 //
 //     order-4711 Contact_updateContact contacts/66 {"contact":{"firstName":"Ann"}}
 //

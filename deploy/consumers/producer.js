@@ -1,8 +1,8 @@
 #!/usr/bin/env node
-// A complete producer of commands with node-redis (4.x): each change reaches ActiveCampaign, or is
-// reported. Environment variables: REDIS_URL, NAMESPACE, SERVICE.
+// A complete producer of commands with node-redis 4.x (apt install nodejs node-redis): each change
+// reaches ActiveCampaign, or is reported. Environment variables: REDIS_URL, NAMESPACE, SERVICE.
 //
-// Each line of the input is a command: its id, operation, subject and body, separated by blanks:
+// Each line of the input is a command: its id, operation, subject and body, separated by spaces:
 //
 //     order-4711 Contact_updateContact contacts/66 {"contact":{"firstName":"Ann"}}
 //

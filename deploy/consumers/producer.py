@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""A complete producer of commands with redis-py: each change reaches ActiveCampaign, or is
-reported.
+"""A complete producer of commands with redis-py (apt install python3-redis): each change reaches
+ActiveCampaign, or is reported.
 
     producer.py [--url redis://127.0.0.1:6379/0] [--namespace ac] [--service crm] <commands
 
-Each line of the input is a command: its id, operation, subject and body, separated by blanks:
+Each line of the input is a command: its id, operation, subject and body, separated by spaces:
 
     order-4711 Contact_updateContact contacts/66 {"contact":{"firstName":"Ann"}}
 

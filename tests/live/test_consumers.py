@@ -138,7 +138,7 @@ def test_a_consumer_that_dies_in_the_middle_loses_and_repeats_nothing(
     assert "effects go into" in first_line and str(consumer.place) in first_line
     assert any(re.fullmatch(r"\d+-\d+: com.activecampaign.subscribe.*: stored", line)
                for line in lines)
-    assert sum(line.endswith(": was there already") for line in lines) >= 5
+    assert sum(line.endswith(": already stored") for line in lines) >= 5
 
 
 @pytest.mark.parametrize("command, needs", [
