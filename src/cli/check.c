@@ -43,7 +43,8 @@ check_file(struct report *r)
                    problem_line(p, line));
     if (c->is_last_good)
         report_warning(r, "configuration", "fix the file, then run doctor again",
-                       "the rest goes by the last good configuration, %s", c->last_good);
+                       "the other checks use the last good configuration, %s",
+                       c->last_good);
     else if (c->config)
         report_ok(r, "configuration", "%s: %zu hook%s", c->file, c->config->hooks_len,
                   c->config->hooks_len == 1 ? "" : "s");
@@ -324,7 +325,7 @@ run_check(void *cli, struct err *err)
 static const char *const print_words[] = {"example", "settings", "manual", NULL};
 static const struct option check_options[] = {
     OPTION_IS_FLAG("offline", "check only the file and the secrets"),
-    {"print", "WHAT", "print the example file, the settings or the manual instead",
+    {"print", "WHAT", "print instead: example (all settings), settings, manual",
      OPTION_TEXT, print_words},
     {0},
 };

@@ -65,7 +65,7 @@ cli_read_config(struct cli *c, bool or_last_good)
     cli_load_config(c, or_last_good);
     problems_print(&c->problems, PROBLEMS_STDERR_ERRORS);
     if (c->is_last_good)
-        fprintf(stderr, "acrelay: going on with the last good configuration, %s\n",
+        fprintf(stderr, "acrelay: continuing with the last good configuration, %s\n",
                 c->last_good);
     else if (!c->config)
         fprintf(stderr, "acrelay: this command needs a valid file: fix it%s%s%s\n",
@@ -237,7 +237,7 @@ cli_redis_at(const struct cli *c, const char *tag, struct err *err)
     // Anyone who is the receiver's user could name any file of root's in that copy.
     if (c->is_last_good && has_secret && geteuid() == 0) {
         err_exit(err, EXIT_CODE_CONFIG,
-                 "not asked: root sends no password by the last good configuration");
+                 "not asked: with the last good configuration, root sends no password");
         return NULL;
     }
     struct redis *r =

@@ -262,8 +262,9 @@ examine_counters(struct report *r)
     if (left > 0)
         report_error(
             r, EXIT_CODE_FAILURE, "hooks",
-            "see \"A hook left the file and is still posted to\" in OPERATING.md",
-            "posts for hooks that left the file, answered with 404 and lost: %.0f", left);
+            "see \"A hook was removed from the file\" in OPERATING.md",
+            "posts for hooks removed from the file, answered with 404 and lost: %.0f",
+            left);
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
         double n = metric(r, counters[i].metric);
         if (n > counters[i].max)

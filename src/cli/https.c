@@ -247,7 +247,7 @@ write_file(const char *path, struct buf *content, struct err *err)
     if (is_there && file_read(path, &now, err) < 0)
         result = WRITTEN_ERROR;
     else if (is_there && !span_starts(buf_span(&now), SPAN(OURS)))
-        setup_show("kept", "https", "%s is yours, and stays as it is", path);
+        setup_show("kept", "https", "%s is your own and is not changed", path);
     else if (!span_equal(buf_span(&now), buf_span(content))) {
         unlink(path);
         result = file_create(path, buf_span(content), 0644, err) < 0 ? WRITTEN_ERROR

@@ -199,10 +199,9 @@ answer(struct init *in, enum answer which, struct err *err)
     if (!*given && questions[which].may_be_empty)
         return 0;
     if (!*given)
-        return err_exit(
-            err, EXIT_CODE_USAGE,
-            "where there is no terminal to ask at, init requires --public-url, "
-            "and --api-url with --token-file (or --name alone)");
+        return err_exit(err, EXIT_CODE_USAGE,
+                        "there is no terminal to ask at, so init requires --public-url, "
+                        "and --api-url with --token-file (or --name alone)");
     if (strlen(given) >= ANSWER_MAX)
         return err_exit(err, EXIT_CODE_USAGE, "--%s is too long",
                         questions[which].option);
@@ -217,14 +216,15 @@ check_token(const struct buf *token, struct err *err)
 {
     for (size_t i = 0; i < token->len; i++)
         if (token->at[i] < 0x21 || token->at[i] > 0x7e)
-            return err_exit(err, EXIT_CODE_CONFIG,
-                            "this is no API key: it has blanks or other characters that "
-                            "none has");
+            return err_exit(
+                err, EXIT_CODE_CONFIG,
+                "this is not an API key: it has spaces or other characters that "
+                "none has");
     return token->len >= AC_CLIENT_TOKEN_MIN
                ? 0
                : err_exit(
                      err, EXIT_CODE_CONFIG,
-                     "this is no API key: it has %zu bytes, at least %d are expected",
+                     "this is not an API key: it has %zu bytes; at least %d are expected",
                      token->len, AC_CLIENT_TOKEN_MIN);
 }
 
@@ -346,10 +346,11 @@ check_place(const struct init *in, struct err *err)
     if (options_has(in->cli->options, "print"))
         return 0;
     if (in->config.exists)
-        return err_exit(err, EXIT_CODE_FAILURE,
-                        "%s exists and is not changed: edit it, or go on with `acrelay "
-                        "setup`",
-                        in->config.path);
+        return err_exit(
+            err, EXIT_CODE_FAILURE,
+            "%s exists and is not changed: edit it, or continue with `acrelay "
+            "setup`",
+            in->config.path);
     if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) == 0)
         return 0;
     return err_exit(err, EXIT_CODE_DIRECTORY, "%s: %s: %s", directory, strerror(errno),
@@ -484,9 +485,9 @@ static const struct option init_options[] = {
     OPTION_IS_TEXT("api-url", "URL", "API URL of the ActiveCampaign account"),
     OPTION_IS_TEXT("token-file", "FILE",
                    "file with its API key (- for standard input); copied"),
-    OPTION_IS_TEXT("name", "NAME", "the account's name; default: from the API URL"),
+    OPTION_IS_TEXT("name", "NAME", "name of the account (default: from the API URL)"),
     OPTION_IS_TEXT("public-url", "URL", "https URL to which ActiveCampaign posts"),
-    OPTION_IS_TEXT("redis-url", "URL", "default redis://127.0.0.1:6379/0"),
+    OPTION_IS_TEXT("redis-url", "URL", "Redis (default: redis://127.0.0.1:6379/0)"),
     OPTION_IS_FLAG("print", "print the configuration and write nothing"),
     {0},
 };

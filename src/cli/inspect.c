@@ -156,7 +156,7 @@ run_inspect(void *cli, struct err *err)
 }
 
 static const struct option inspect_options[] = {
-    OPTION_IS_TEXT("listen", "ADDRESS", "where the page is; default 127.0.0.1:9190"),
+    OPTION_IS_TEXT("listen", "ADDRESS", "address of the page (default: 127.0.0.1:9190)"),
     OPTION_IS_FLAG("remote", "allow an address that is not loopback (unencrypted)"),
     {0},
 };

@@ -369,7 +369,7 @@ static const struct option salvage_options[] = {
 static const struct option claim_options[] = {
     OPTION_DIRECTORY,
     OPTION_IS_FLAG("namespace",
-                   "redis.namespace too: it stays this account's, which was renamed"),
+                   "also claim redis.namespace, after the account was renamed"),
     OPTION_IS_FLAG("yes", "do it; otherwise only show what would be done"),
     {0},
 };

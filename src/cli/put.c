@@ -240,7 +240,7 @@ add(struct put *p, struct err *err)
     if (commands_add(p->redis, p->commands, p->fields, p->entry, err) == 0)
         return 0;
     if (p->redis->dead)
-        err_context(err, "whether it was added is not known; try again with --id %.*s",
+        err_context(err, "it is not known whether it was added; try again with --id %.*s",
                     (int)p->fields[COMMAND_ID].len, p->fields[COMMAND_ID].at);
     return -1;
 }
@@ -378,19 +378,18 @@ run_put(void *cli, struct err *err)
 
 static const struct option put_options[] = {
     OPTION_IS_TEXT("data", "FILE", "the body, a JSON object (- for standard input)"),
-    OPTION_IS_TEXT("type", "OPERATION", "the operation, if the path is to be checked"),
-    OPTION_IS_TEXT("query", "QUERY", "the query of the request, as in reorder=1"),
-    OPTION_IS_TEXT(
-        "id", "ID",
-        "idempotency key: the same one again is not sent again (default: new)"),
+    OPTION_IS_TEXT("type", "OPERATION", "check that the path fits this operation"),
+    OPTION_IS_TEXT("query", "QUERY", "query string of the request, such as reorder=1"),
+    OPTION_IS_TEXT("id", "ID", "idempotency key, carried out once (default: a new one)"),
     {"priority", "WORD", "high, normal or low", OPTION_TEXT, command_priorities},
-    OPTION_IS_TEXT("not-after", "TIME", "expires then, as in 2026-03-02T11:20:00Z"),
+    OPTION_IS_TEXT("not-after", "TIME",
+                   "the command expires then, as in 2026-03-02T11:20:00Z"),
     OPTION_IS_FLAG("replace", "a newer command with --replace may take its place"),
-    OPTION_IS_FLAG("validate-only", "only have it checked, where the operation can"),
-    OPTION_IS_TEXT("service", "NAME",
-                   "as this service of commands.services (default: cli)"),
-    {"wait", "[=DURATION]", "wait for the result, for 30s, 5m, 2h at most", OPTION_MAYBE,
-     NULL},
+    OPTION_IS_FLAG("validate-only",
+                   "only have it checked, if the operation supports that"),
+    OPTION_IS_TEXT("service", "NAME", "the service (default: cli)"),
+    {"wait", "[=DURATION]", "wait for the result, at most this long: 30s, 5m, 2h",
+     OPTION_MAYBE, NULL},
     OPTION_IS_FLAG("list", "list the operations"),
     {0},
 };

@@ -342,7 +342,7 @@ run_token(void *cli, struct err *err)
 // --- the command line -------------------------------------------------------------------
 
 static const struct option token_options[] = {
-    OPTION_IS_FLAG("all", "one URL for each secret, newest first"),
+    OPTION_IS_FLAG("all", "print one URL for each secret, newest first"),
     {0},
 };
 
@@ -356,7 +356,7 @@ static const struct option send_options[] = {
                    "it in that hook's stream"),
     OPTION_IS_TEXT("file", "FILE",
                    "post the contents of this file (- for standard input)"),
-    OPTION_IS_TEXT("content-type", "TYPE", "else application/x-www-form-urlencoded"),
+    OPTION_IS_TEXT("content-type", "TYPE", "its content type (default: that of a form)"),
     OPTION_IS_NUMBER("count",
                      "number of posts, cycling through the types (default: one of each)"),
     OPTION_IS_NUMBER("rate", "maximum number of posts per second"),

@@ -42,15 +42,14 @@ check_ground(struct setup *s, struct err *err)
                         "systemd does not run here, and setup starts its units; see the "
                         "README for containers and other ways");
     if (!options_has(o, "yes") && !terminal_is_there())
-        return err_exit(
-            err, EXIT_CODE_USAGE,
-            "there is no terminal to ask at: --yes agrees to what would be asked");
+        return err_exit(err, EXIT_CODE_USAGE,
+                        "there is no terminal to ask at: --yes confirms everything");
     if (access(s->cli->file, F_OK) < 0)
         return err_exit(err, EXIT_CODE_CONFIG,
                         "there is no %s yet: acrelay init%s%s creates it", s->cli->file,
                         *s->account ? " --account " : "", s->account);
     s->c = cli_read_config(s->cli, false);
-    return s->c ? 0 : err_exit(err, EXIT_CODE_CONFIG, "correct the file first");
+    return s->c ? 0 : err_exit(err, EXIT_CODE_CONFIG, "fix the file first");
 }
 
 static int
@@ -186,9 +185,9 @@ apply_hooks(const struct setup *s, struct err *err)
         code = run_worker(s, "apply", NULL, err);
     if (code > 0)
         return err_exit(err, (enum exit_code)code,
-                        "acrelay-worker says above why; then give setup again");
+                        "acrelay-worker says why above; fix that, then run setup again");
     setup_show(changes ? "done" : "already", "hooks",
-               "the webhooks at ActiveCampaign are as %s says", s->cli->file);
+               "the webhooks at ActiveCampaign match %s", s->cli->file);
     unit_name(s, "acrelay-worker", "service", unit);
     return code < 0 ? -1 : setup_start(unit, err);
 }
@@ -249,7 +248,7 @@ provoke_event(const struct setup *s, struct err *err)
     close_account(&w);
     if (result == 0)
         setup_show("done", "contact",
-                   "the first name of contact %llu written again, as it was",
+                   "the first name of contact %llu was written back unchanged",
                    (unsigned long long)id);
     return result;
 }
@@ -284,8 +283,8 @@ wait_event(const struct setup *s, struct err *err)
     else if (found == 0)
         return err_exit(
             err, EXIT_CODE_UNAVAILABLE,
-            "no event within %llu s, though all up to here is good: acrelay tail "
-            "shows the first, acrelay doctor what may be wrong",
+            "no event within %llu s, although every step before succeeded: acrelay "
+            "tail shows events as they come, acrelay doctor what may be wrong",
             (unsigned long long)seconds);
     return found < 0 ? -1 : 0;
 }
@@ -362,15 +361,16 @@ run_setup(void *cli, struct err *err)
 }
 
 static const struct option setup_options[] = {
-    OPTION_IS_FLAG("no-https", "a proxy of your own passes posts on to the receiver"),
+    OPTION_IS_FLAG("no-https", "use a proxy of your own in front of the receiver"),
     OPTION_IS_TEXT("acme", "URL", "directory of another ACME server than Let's Encrypt"),
     OPTION_IS_TEXT("acme-root", "FILE", "certificate of that server's authority"),
     OPTION_IS_NUMBER("contact",
-                     "id of a contact of yours, updated with what it has, so that "
-                     "there is an event"),
-    OPTION_IS_NUMBER("wait", "seconds to wait for a first event; default 600, 0: none"),
-    OPTION_IS_FLAG("yes", "ask nothing"),
-    OPTION_IS_FLAG("undo", "remove the webhooks, stop the units; files stay"),
+                     "cause the first event: write the first name of the contact with "
+                     "this id back unchanged"),
+    OPTION_IS_NUMBER("wait",
+                     "seconds to wait for the first event (default 600; 0: do not wait)"),
+    OPTION_IS_FLAG("yes", "do not ask for confirmation"),
+    OPTION_IS_FLAG("undo", "remove the webhooks and stop the units; files are kept"),
     {0},
 };
 

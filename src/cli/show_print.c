@@ -351,7 +351,7 @@ print_journey(const struct show *s)
     if (received)
         printf(", %s after it was received", after);
     if (span_is(cli_field(s->fields, "ce_repeat"), "1"))
-        fputs(", a repeat of an earlier delivery", stdout);
+        fputs(", a duplicate of an earlier delivery", stdout);
     putchar('\n');
 }
 

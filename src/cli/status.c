@@ -77,7 +77,7 @@ static const struct option status_options[] = {
 };
 
 const struct subcommand cli_status_commands[] = {
-    {"status", "", "show everything on one screen", 0, 0, status_options, run_status,
-     false, NULL},
+    {"status", "", "show receiver, streams, hooks, commands and worker on one screen", 0,
+     0, status_options, run_status, false, NULL},
     {0},
 };

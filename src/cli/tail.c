@@ -444,9 +444,9 @@ static const struct option tail_options[] = {
 };
 
 static const struct option results_options[] = {
-    OPTION_IS_TEXT("service", "NAME", "of this service (default: cli)"),
+    OPTION_IS_TEXT("service", "NAME", "the service (default: cli)"),
     OPTION_IS_TEXT("from", "ID", "start after this entry id (default: the oldest)"),
-    OPTION_IS_FLAG("follow", "keep on, and show results as they come"),
+    OPTION_IS_FLAG("follow", "keep running, and show results as they come"),
     OPTION_IS_NUMBER("count", "stop after this many"),
     OPTION_IS_FLAG("data", "also show ActiveCampaign's answers"),
     OPTION_MASK,

@@ -49,8 +49,7 @@ write_services(struct buf *to)
     buf_add_text(&lines, "services:\n  -\n");
     for (const struct setting *s = service_settings; s->path; s++)
         write_line(&lines, 4, s->path, s);
-    buf_add_text(to,
-                 "  # Services that may send commands; without any there are none.\n");
+    buf_add_text(to, "  # Services that may send commands.\n");
     for (struct span rest = buf_span(&lines); rest.len;) {
         struct span line = span_cut(&rest, '\n');
         buf_add_format(to, "  #%.*s\n", (int)line.len, line.at);

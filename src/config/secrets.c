@@ -199,7 +199,7 @@ config_redis_options(struct redis_options *o, const struct config *c,
     if (has_tls_files(&o->tls) && !o->url.tls)
         return err_exit(
             err, EXIT_CODE_CONFIG,
-            "redis.tls is set, but the URL in redis.url_file is not one of TLS: "
+            "redis.tls is set, but the URL in redis.url_file does not use TLS: "
             "write rediss:// there, or remove redis.tls");
     return 0;
 }

@@ -59,13 +59,12 @@ const struct setting config_settings[] = {
      "Host names that the admin listeners answer to, besides IP addresses and localhost.",
      .example = "[receiver]"},
     {"redis.url", AT(redis_url), &value_redis_url,
-     "redis://HOST:PORT/DATABASE, or rediss:// for TLS; unix:///PATH?db=DATABASE; "
-     "redis+sentinel://HOST:PORT,HOST:PORT/MASTER or redis+cluster://HOST:PORT,HOST:PORT "
-     "(rediss+ for TLS).",
+     "The Redis server, its sentinels, or the nodes of a Redis Cluster; rediss:// and "
+     "rediss+ use TLS.",
      .fallback = "redis://127.0.0.1:6379/0", .restart = true},
     {"redis.url_file", AT(redis_url_file), &value_file,
-     "File with the URL, instead of redis.url: one with a user and password in it, as "
-     "hosted services give it.",
+     "File with the URL, instead of redis.url, if it contains a user and password, as "
+     "those of hosted services do.",
      .example = "redis-url", .restart = true},
     {"redis.user", AT(redis_user), &value_name, "Redis ACL user; requires password_file.",
      .example = "acrelay", .restart = true},
@@ -75,19 +74,19 @@ const struct setting config_settings[] = {
      "ACL user at the sentinels; requires sentinel.password_file.", .example = "acrelay",
      .restart = true},
     {"redis.sentinel.password_file", AT(redis_sentinel_password_file), &value_file,
-     "File with the password of the sentinels, which redis.password_file is not sent to.",
+     "File with the password of the sentinels, which never get redis.password_file.",
      .example = "sentinel-password", .restart = true},
     {"redis.tls.ca_file", AT(redis_tls_ca_file), &value_pem,
      "File with the certificate authorities (PEM) that sign the server's certificate, "
      "instead of those of the system.",
      .example = "/etc/acrelay/redis-ca.pem", .restart = true},
     {"redis.tls.cert_file", AT(redis_tls_cert_file), &value_pem,
-     "Client certificate (PEM), where the server asks for one.",
+     "Client certificate (PEM), if the server requires one.",
      .example = "redis-client.pem", .restart = true},
     {"redis.tls.key_file", AT(redis_tls_key_file), &value_pem,
      "Private key (PEM) of cert_file.", .example = "redis-client.key", .restart = true},
     {"redis.tls.server_name", AT(redis_tls_server_name), &value_host,
-     "Name that must be in the server's certificate, where it is not the URL's host.",
+     "Name that must be in the server's certificate, if it is not the URL's host.",
      .example = "redis.acme.example", .restart = true},
     {"redis.namespace", AT(redis_namespace), &value_namespace,
      "Hash tag of all Redis keys, as in {ac}:events.", .fallback = "ac", .restart = true},
@@ -99,7 +98,7 @@ const struct setting config_settings[] = {
     {"redis.confirm", AT(redis_confirm), &value_confirm,
      "When the journal may remove a record: once it is in the memory of Redis, of this "
      "many replicas, or in the append-only file (Redis 7.2 and Valkey).",
-     .fallback = "memory", .example = "replicas=1", .restart = true},
+     .fallback = "memory", .restart = true},
     {"redis.retain.age", AT(redis_retain_age_us), &value_duration_us,
      "Stream entries older than this are trimmed (by the clock of Redis, to the hour).",
      .fallback = "7d", .min = 60e6, .max = 3650 * DAY_US},
@@ -172,7 +171,7 @@ const struct setting config_settings[] = {
      "How several workers elect a leader: local (a file lock) or redis (a lease).",
      .fallback = "local", .restart = true},
     {"commands.rate", AT(commands_rate), &value_rate,
-     "API requests per second, of worker.api_rate, that commands of services may use.",
+     "API requests per second that commands of services may use, out of worker.api_rate.",
      .fallback = "3", .min = 0.01, .max = 5},
     {"commands.max", AT(commands_max), &value_count,
      "How many commands of a service may wait; beyond this, the newest are refused.",
@@ -213,8 +212,7 @@ const struct setting hook_settings[] = {
     {"name", AT(name), &value_hook_name, "Name of the hook, used in its URL.",
      .example = "contacts", .required = true},
     {"label", AT(label), &value_label,
-     "Name shown at ActiveCampaign; the default is \"acrelay\" and the name.",
-     .example = "My Hook"},
+     "Name shown at ActiveCampaign (default: acrelay NAME).", .example = "My Hook"},
     {"events", AT(events), &value_events, "Event types that trigger the hook.",
      .example = "[subscribe, unsubscribe, sent]", .required = true},
     {"sources", AT(sources), &value_sources, "Sources of events that trigger the hook.",
@@ -226,10 +224,12 @@ const struct setting hook_settings[] = {
     {"format", AT(format), &value_format,
      "CloudEvents mode of the entries of that stream: binary (a field for each "
      "attribute) or "
-     "structured (the event as one JSON document). Hooks of one stream need the same.",
+     "structured (the event as one JSON document). All hooks of a stream need the same.",
      .fallback = "binary"},
     {"duplicates", AT(duplicates), &value_duplicates,
-     "What to do with duplicates: mark, drop or keep them.", .fallback = "mark"},
+     "What to do with duplicates: mark them (ce_repeat is 1), drop them, or keep them "
+     "unmarked.",
+     .fallback = "mark"},
     {"include_raw", AT(include_raw), &value_bool,
      "Also add the body as received to the entry.", .fallback = "false"},
     {"expect_every", AT(expect_every_us), &value_duration_us,
@@ -240,7 +240,7 @@ const struct setting hook_settings[] = {
      .fallback = "false"},
     {"adopt", AT(adopt), &value_count,
      "Id of an existing webhook at ActiveCampaign that apply turns into this one.",
-     .min = 1, .max = 1e18},
+     .example = "12", .min = 1, .max = 1e18},
     {0}};
 
 // --- what fits together ---------------------------------------------------------------------------
@@ -283,8 +283,7 @@ check_redis_url(struct reading *r, struct config *c)
     for (size_t i = 0; i < sizeof tls / sizeof *tls; i++)
         if (!c->redis_url_file && !c->redis_url.tls && place_of(r, tls[i]).line)
             report(r, ERROR, tls[i], "",
-                   "redis.url is not one of TLS, and would be used without it: write "
-                   "rediss:// there");
+                   "redis.url does not use TLS: write rediss:// there");
     if (!c->redis_tls_cert_file != !c->redis_tls_key_file)
         report(r, ERROR, c->redis_tls_cert_file ? tls[1] : tls[2], "",
                "cert_file and key_file require each other");

@@ -21,8 +21,6 @@ static const struct option options_common[] = {
     {0},
 };
 
-static const struct span none;
-
 // --- the tables -------------------------------------------------------------------------
 
 static const struct subcommand *

@@ -106,8 +106,9 @@ former_name(struct snapshot *s, size_t former)
 
     if (!atomic_exchange(&s->former_seen[former], true))
         log_warn(
-            "receiver: a post to hook %s was answered with 404, because the hook left "
-            "the file: its events are lost. ActiveCampaign still has the webhook: remove "
+            "receiver: a post to hook %s was answered with 404, because the hook was "
+            "removed from the file: its events are lost. ActiveCampaign still has the "
+            "webhook: remove "
             "it there (see `acrelay-worker list`), or put the hook back",
             name);
     return name;

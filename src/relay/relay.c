@@ -197,8 +197,8 @@ write_layout(const struct relay *r, struct err *err)
     if (!layout_is_single(&r->layout) ||
         layout_read(&unused, r->directory, id, NULL) != 0)
         return err_set(err, ERR_AGAIN,
-                       "which records are in which partition cannot be written down: "
-                       "make room, or the directory writable (%s)",
+                       "which records are in which partition cannot be saved: "
+                       "free space, or make the directory writable (%s)",
                        why.text);
     log_warn("relay: %s; there is one partition, so publishing goes on without that file",
              why.text);

@@ -208,7 +208,7 @@ show_secrets(void *worker, struct err *err)
 static const struct subcommand commands[] = {
     {"apply", "", "make the webhooks at ActiveCampaign match the file", 0, 0, NULL, apply,
      true, NULL},
-    {"recreate", "<hook>", "re-create a hook, then delete the old one", 1, 1, NULL,
+    {"recreate", "<hook>", "create a webhook again, then delete the old one", 1, 1, NULL,
      recreate, true, NULL},
     {"secrets", "", "show which secrets the URLs at ActiveCampaign still use", 0, 0, NULL,
      show_secrets, true, NULL},

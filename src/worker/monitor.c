@@ -363,7 +363,7 @@ monitor_notify(const struct worker *w, bool leads, const char *trouble, int64_t 
     if (trouble[0])
         buf_add_text(&text, trouble);
     else if (leads)
-        buf_add_format(&text, "leader; %.0f of %.0f hooks as the file says, %.0f silent",
+        buf_add_format(&text, "leader; %.0f of %.0f hooks match the file, %.0f silent",
                        good, all, silent);
     else
         buf_add_text(&text, w->config->worker_leader_redis && !w->redis.redis

@@ -277,7 +277,7 @@ run(void *worker, struct err *err)
 }
 
 const struct subcommand worker_run_commands[] = {
-    {"run", "", "keep them in sync: monitor, repair, report", 0, 0, NULL, run, false,
-     NULL},
+    {"run", "", "keep the webhooks in sync, and carry out the commands of services", 0, 0,
+     NULL, run, false, NULL},
     {0},
 };

@@ -481,8 +481,8 @@ static const struct option plan_options[] = {
 const struct subcommand worker_show_commands[] = {
     {"plan", "", "show what apply would change at ActiveCampaign", 0, 0, plan_options,
      plan, true, NULL},
-    {"list", "", "list every webhook of the account, ours and others'", 0, 0, NULL, list,
-     true, NULL},
+    {"list", "", "list every webhook of the account, acrelay's and others", 0, 0, NULL,
+     list, true, NULL},
     {"import", "<id>", "print the config lines that adopt an existing webhook", 1, 1,
      NULL, import, true, NULL},
     {0},

@@ -264,7 +264,7 @@ def test_a_dead_letter_is_seen_replayed_and_dropped(world, page):
     page.wait_for("contact[id]=40", "#detail")
     page.picture("dead-letter")
     page.press(ESCAPE)
-    # Once the cause is mended: here by hand, as if the proxy had got the type wrong.
+    # Once the cause is fixed: here by hand, as if the proxy had got the type wrong.
     [(key, fields)] = world.streams.xrevrange("{ac}:dead", count=1)
     fields[b"content-type"] = b"application/x-www-form-urlencoded"
     world.streams.xadd("{ac}:dead", fields)

@@ -220,11 +220,27 @@ def test_alert_rules_fire_when_they_should():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def headings():
+    manual = (harness.ROOT / "deploy/OPERATING.md").read_text()
+    return re.findall(r"^##+ (.*?)(?: \(`.*)?$", manual, re.M)
+
+
 def test_each_alert_names_its_section_of_the_operating_manual():
-    deploy = harness.ROOT / "deploy"
-    headings = re.findall(r"^##+ (.*?)(?: \(`.*)?$", (deploy / "OPERATING.md").read_text(), re.M)
-    rules = yaml.safe_load((deploy / "monitoring/alerts.yml").read_text())["groups"][0]["rules"]
+    alerts = (harness.ROOT / "deploy/monitoring/alerts.yml").read_text()
+    rules = yaml.safe_load(alerts)["groups"][0]["rules"]
     assert len(rules) > 25
     for rule in rules:
         page, _, section = rule["annotations"]["runbook"].partition(": ")
-        assert page == "OPERATING.md" and section in headings, rule["alert"]
+        assert page == "OPERATING.md" and section in headings(), rule["alert"]
+
+
+def test_each_section_that_a_message_or_a_page_refers_to_is_in_the_operating_manual():
+    named = set()
+    for path in (harness.ROOT / "src").rglob("*.c"):
+        literals = re.sub(r'"\n *"', "", path.read_text())
+        named |= set(re.findall(r'see \\"(.+?)\\"', literals))
+    for name in ("README.md", "deploy/OPERATING.md"):
+        named |= set(re.findall(r'(?:see|under)\s"(.+?)"', (harness.ROOT / name).read_text()))
+    assert len(named) > 10
+    assert [name for name in named
+            if not any(heading.startswith(name) for heading in headings())] == []

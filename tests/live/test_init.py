@@ -86,7 +86,7 @@ def test_a_wrong_answer_is_one_sentence_and_writes_nothing(place, words, code, s
 def test_a_token_that_cannot_be_one_is_refused(place):
     for typed in ("short\n", "two words in it\n", "line\nline two\n"):
         said = place.run("init", *OPTIONS, "--token-file", "-", code=78, stdin=typed)
-        assert "this is no API key" in said and typed[:4] not in said
+        assert "this is not an API key" in said and typed[:4] not in said
     assert place.files() == []
 
 

@@ -96,7 +96,7 @@ def test_the_worker_says_how_its_hooks_are_and_when_it_looks_again(
     worker = make_worker(hooks=stanza("contacts") + stanza("deals"), redis_port=redis.port,
                          worker=", interval: 1s")
     process = running(worker, times="status=100 round-again=200 api-backoff=10")
-    good = f"leader; 2 of 2 hooks as the file says, 0 silent; next round: ({TIME}|now)"
+    good = f"leader; 2 of 2 hooks match the file, 0 silent; next round: ({TIME}|now)"
     manager.wait_for(good)
     assert len(ours(sim)) == 2
     sim.answer(502, "bad gateway", count=1000)

@@ -171,7 +171,7 @@ def test_a_duplicate_is_told(make_receiver, redis, duplicates):
     done = subprocess.run([f"{harness.BUILD}/acrelay", "-c", receiver.config, "show", ce_id], capture_output=True, text=True)
     assert done.returncode == 0
     if duplicates == "mark":
-        assert ", a repeat of an earlier delivery\n" in done.stdout
+        assert ", a duplicate of an earlier delivery\n" in done.stdout
     else:
         assert "in no stream: dropped as a duplicate, or trimmed\n" in done.stdout and FORM in done.stdout
 
