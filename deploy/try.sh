@@ -101,6 +101,7 @@ start_ours() {
         if wait_for "$started" grep -q "$words" "$log"; then return; fi
         code=0
         wait "$started" || code=$?
+        jobs >/dev/null # or a shell with job control reports this one later
         if [ $code != 71 ] || [ $worker_admin -gt 9399 ] || [ $port -gt 8180 ]; then
             fail "$name did not become ready"; fi
         pids=${pids#"$started "}
@@ -187,8 +188,8 @@ cat <<END
     acrelay tail --from 0 --data              # the events
     acrelay send subscribe                    # post a sample
     acrelay-worker list                       # the webhooks at the account
-    curl -s http://127.0.0.1:$admin/metrics   # the receiver's metrics
-    curl -s http://127.0.0.1:$worker_admin/metrics   # the worker's
+    curl -s http://127.0.0.1:$admin/metrics     # the receiver's metrics
+    curl -s http://127.0.0.1:$worker_admin/metrics     # the worker's
     redis-cli -s $dir/redis.sock XREVRANGE '{ac}:events' + - COUNT 1
     $PWD/deploy/consumers/consumer.py --url unix://$dir/redis.sock --database $dir/shop.db
     tail -f $dir/acrelayd.log $dir/worker.log

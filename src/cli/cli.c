@@ -250,10 +250,24 @@ cli_redis_at(const struct cli *c, const char *tag, struct err *err)
     return r;
 }
 
+void
+cli_advise(struct err *err)
+{
+    const struct err cause = *err;
+    const struct redis_advice *known = cli_redis_advice(cause.text);
+
+    if (known->in[0])
+        err_exit(err, cause.exit, "%s; %s", cause.text, known->advice);
+}
+
 struct redis *
 cli_redis(const struct cli *c, struct err *err)
 {
-    return cli_redis_at(c, c->config->redis_namespace, err);
+    struct redis *r = cli_redis_at(c, c->config->redis_namespace, err);
+
+    if (!r)
+        cli_advise(err);
+    return r;
 }
 
 // --- posting ----------------------------------------------------------------------------

@@ -60,10 +60,11 @@ const char *cli_directory(struct cli *c, struct err *err);
 // --- Redis ------------------------------------------------------------------------------
 
 // cli_redis connects as the configuration says, 5 s for each step; NULL with *err, which names
-// the address, and whose exit code is what Redis's words mean.
+// the address and says what to do, and whose exit code is what Redis's words mean.
 struct redis *cli_redis(const struct cli *c, struct err *err);
 
-// cli_redis_at is cli_redis for the keys under a tag: in a cluster they may lie on another node.
+// cli_redis_at is for the keys under a tag: in a cluster they may lie on another node. Its *err does
+// not say what to do.
 struct redis *cli_redis_at(const struct cli *c, const char *tag, struct err *err);
 
 // cli_redis_us is Redis's time, in whole seconds; 0: not known.
@@ -132,6 +133,9 @@ struct redis_advice {
 };
 
 const struct redis_advice *cli_redis_advice(const char *text);
+
+// cli_advise appends it, for a command that ends with this error.
+void cli_advise(struct err *err);
 
 // cli_field finds a field's value in an entry of a stream (fields: name, value, name, value ...),
 // empty when it is not there; of a structured event "ce_source" and the like are found in its JSON.

@@ -387,7 +387,7 @@ const struct subcommand cli_repair_commands[] = {
      salvage_options, run_journal_salvage, false, NULL},
     {"journal claim", "", "make this the only place from which this journal is published",
      0, 0, claim_options, run_journal_claim, true, NULL},
-    {"journal partitions", "<number>",
+    {"journal partitions", "<n>",
      "rewrite how the journal's records are spread over partitions", 1, 1,
      partitions_options, run_journal_partitions, true, NULL},
     {0},

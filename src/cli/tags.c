@@ -57,6 +57,8 @@ tags_open(struct tags *t, const struct cli *c, struct err *err)
     if (r)
         find_earlier(t, r);
     output_wait_end();
+    if (!r)
+        cli_advise(err);
     return r ? 0 : -1;
 }
 

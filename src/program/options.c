@@ -39,9 +39,22 @@ end_output(FILE *to, int code)
 // --- options and arguments ---------------------------------------------------------------
 
 static int
+refuse_word(const struct options *o, const struct option *option, const char *value)
+{
+    char shown[128];
+
+    text_escape(shown, sizeof shown, span_of(value));
+    fprintf(stderr, "%s: --%s does not accept %s; expected %s", o->program->name,
+            option->name, shown, option->words[0]);
+    for (const char *const *w = option->words + 1; *w; w++)
+        fprintf(stderr, ", %s", *w);
+    fputc('\n', stderr);
+    return EXIT_CODE_USAGE;
+}
+
+static int
 check_value(const struct options *o, const struct option *option, const char *value)
 {
-    struct nearest near = nearest_start(span_of(value));
     uint64_t number;
     char what[128];
 
@@ -50,13 +63,10 @@ check_value(const struct options *o, const struct option *option, const char *va
         snprintf(what, sizeof what, "--%s requires a number, not", option->name);
         return refuse(o, what, "", span_of(value), none);
     }
-    for (const char *const *w = option->words; w && *w; w++) {
+    for (const char *const *w = option->words; w && *w; w++)
         if (strcmp(*w, value) == 0)
             return -1;
-        nearest_try(&near, span_of(*w));
-    }
-    snprintf(what, sizeof what, "--%s does not accept", option->name);
-    return option->words ? refuse(o, what, "", span_of(value), near.word) : -1;
+    return option->words ? refuse_word(o, option, value) : -1;
 }
 
 static int

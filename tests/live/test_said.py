@@ -395,6 +395,7 @@ def test_a_redis_that_is_away_is_named(place):
     for words in (["tail"], ["dead", "list"], ["status"]):
         told = run_acrelay(config, *words, code=69)
         assert url in told and "Connection refused" in told, words
+        assert words == ["status"] or "refused; start Redis" in told, words
 
 
 # --- dead letters ------------------------------------------------------------------------

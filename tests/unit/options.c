@@ -206,7 +206,8 @@ Test(options, refuses_a_word_that_is_not_in_the_list, .init = cr_redirect_stderr
     struct options o;
 
     cr_assert_eq(PARSE(&o, &program_acrelayd, "--log=jsno"), 64);
-    expect_stderr("acrelayd: --log does not accept jsno; did you mean json?\n");
+    expect_stderr("acrelayd: --log does not accept jsno; expected auto, text, journal, "
+                  "json\n");
 }
 
 Test(options, refuses_a_missing_value_and_a_value_too_many, .init = cr_redirect_stderr)
