@@ -246,7 +246,7 @@ Test(relay_partitions, publish_nothing_by_a_layout_that_cannot_be_written)
     partitions_up(2);
     post_contacts(1, 4);
     until(s.state == RELAY_STOPPED && strstr(s.message, "cannot create") &&
-          strstr(s.message, "make room"));
+          strstr(s.message, "free space"));
     cr_expect_eq(published(), 0);
 }
 
