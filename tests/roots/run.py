@@ -15,6 +15,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -110,6 +111,12 @@ def make_root(suite, user):
 
 # --- a command ------------------------------------------------------------------------------
 
+def heed_keys():
+    """Ctrl-C too, which a shell lets the programs ignore that it starts in the background."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Terminal:
     """A command in a root, on a terminal of its own; nobody waits for it after `ends`."""
 
@@ -121,7 +128,8 @@ class Terminal:
             ["setpriv", "--pdeathsig", "KILL",
              "unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", HERE / "enter.sh",
              root, root.parent / "packages", user, *command],
-            stdin=inside, stdout=inside, stderr=inside, start_new_session=True)
+            stdin=inside, stdout=inside, stderr=inside, start_new_session=True,
+            preexec_fn=heed_keys)
         os.close(inside)
 
     def read(self, until):
