@@ -176,6 +176,7 @@ while true; do
     start inspect "$build/acrelay" --config "$dir/acrelay.yaml" inspect --listen "127.0.0.1:$page"
     if wait_for "$started" grep -q token= "$log"; then break; fi
     [ $page -lt 9290 ] && grep -q 'choose another address' "$log" || fail "acrelay inspect did not become ready"
+    jobs >/dev/null
     pids=${pids#"$started "} page=$((page + 1))
 done
 address=$(head -n 1 "$log")

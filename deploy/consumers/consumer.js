@@ -21,7 +21,8 @@ function load(name) {
     } catch (error) {
         if (error.code !== 'MODULE_NOT_FOUND') throw error;
         console.error(`consumer.js: node-redis is not installed for ${process.execPath}: apt install `
-            + 'nodejs node-redis, and run /usr/bin/node; or npm install redis@4');
+            + 'nodejs node-redis (for a Node.js from elsewhere, set NODE_PATH=/usr/share/nodejs); or '
+            + 'npm install redis@4');
         return process.exit(1);
     }
 }

@@ -27,10 +27,21 @@ const waiting = new Map(); // by id
 let after = null; // the result that was read last
 let isLost = false; // the connection, since the commands were added
 
+function fail(text) {
+    console.error(`producer.js: ${text}`);
+    process.exit(1);
+}
+
 function readCommands() {
     for (const line of fs.readFileSync(0, 'utf8').split('\n').filter((text) => text.trim())) {
-        const [, id, operation, subject, body] = line.match(/^(\S+) (\S+) (\S+) (.*)$/);
-        JSON.parse(body); // a mistake shows here, not as a result
+        const words = line.match(/^(\S+) (\S+) (\S+) (.*)$/);
+        if (!words) fail(`${line}: not ID OPERATION SUBJECT BODY`);
+        const [, id, operation, subject, body] = words;
+        try { // a mistake shows here, not as a result
+            JSON.parse(body);
+        } catch (error) {
+            fail(`${id}: the body is not JSON: ${error.message}`);
+        }
         waiting.set(id, { id, operation, subject, body });
     }
 }

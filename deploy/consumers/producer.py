@@ -83,9 +83,14 @@ class Producer:
 
 def read_commands():
     for line in filter(str.strip, sys.stdin):
-        name, operation, subject, body = line.strip().split(" ", 3)
-        json.loads(body)  # a mistake shows here, not as a result
-        yield name, operation, subject, body
+        words = line.strip().split(" ", 3)
+        if len(words) < 4:
+            sys.exit(f"producer.py: {line.strip()}: not ID OPERATION SUBJECT BODY")
+        try:  # a mistake shows here, not as a result
+            json.loads(words[3])
+        except ValueError as error:
+            sys.exit(f"producer.py: {words[0]}: the body is not JSON: {error}")
+        yield words
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 #
 # Run it again with the same ID if it was interrupted: the command is carried out once.
 set -eu
+[ $# = 5 ] || { echo 'usage: producer.sh SERVICE ID OPERATION SUBJECT BODY' >&2; exit 64; }
 service=$1 id=$2 operation=$3 subject=$4 body=$5
 redis=${REDIS:-redis-cli}
 

@@ -107,6 +107,16 @@ def test_what_redis_lost_is_added_again_with_its_id(kind, redis, sim, carry_out,
     assert puts(sim) == 3
 
 
+@pytest.mark.parametrize("kind", [python, node, c])
+def test_a_line_that_is_no_command_is_named_and_nothing_is_sent(kind, tmp_path, redis):
+    command, environment = kind(tmp_path, redis.port)
+    done = subprocess.run(command, input="order-1 contacts/66\n", capture_output=True, text=True,
+                          env={**os.environ, **environment}, timeout=30)
+    assert done.returncode == 1
+    assert done.stderr.endswith(": not ID OPERATION SUBJECT BODY\n"), done.stderr
+    assert done.stderr.count("\n") == 1 and redis.client.keys() == []
+
+
 def test_a_command_with_redis_cli(redis, carry_out):
     def run(subject, code):
         done = subprocess.run(
