@@ -9,22 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static bool
-has(const struct config_list *list, const char *text)
-{
-    for (size_t i = 0; i < list->len; i++)
-        if (strcmp(list->at[i], text) == 0)
-            return true;
-    return false;
-}
-
 // There is room for one of each hook, and the end.
 static void
 list_streams(struct config *c)
 {
     c->streams.len = 0;
     for (size_t i = 0; i < c->hooks_len; i++)
-        if (!has(&c->streams, c->hooks[i].stream))
+        if (!config_list_has(&c->streams, c->hooks[i].stream))
             c->streams.at[c->streams.len++] = c->hooks[i].stream;
     c->streams.at[c->streams.len] = NULL;
 }
@@ -234,7 +225,7 @@ narrow_secrets(struct config *c, const struct config *shown, const struct yaml_n
     if (shown->secret_files.len != (list->kind == YAML_LIST ? list->len : 1))
         return;
     for (size_t i = 0; i < l->len; i++) {
-        if (has(&shown->secret_files, l->at[i]))
+        if (config_list_has(&shown->secret_files, l->at[i]))
             l->at[kept++] = l->at[i];
     }
     l->len = kept;

@@ -33,6 +33,15 @@ struct config_list {
     size_t len;
 };
 
+static inline bool
+config_list_has(const struct config_list *list, const char *text)
+{
+    for (size_t i = 0; i < list->len; i++)
+        if (strcmp(list->at[i], text) == 0)
+            return true;
+    return false;
+}
+
 struct config_ids {
     uint64_t *at;
     size_t len;

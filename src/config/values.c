@@ -69,9 +69,8 @@ value_store_text(const struct value *v, const char *text)
         *(char **)v->field = copy;
         return NULL;
     }
-    for (size_t i = 0; i < list->len; i++)
-        if (strcmp(list->at[i], text) == 0)
-            return "listed twice";
+    if (config_list_has(list, text))
+        return "listed twice";
     list->at[list->len++] = copy;
     return NULL;
 }
@@ -109,13 +108,14 @@ read_word(const struct value *v)
 static const char *
 read_stream(const struct value *v)
 {
-    static const char *const taken[] = {"account", "dead",   "hooks",
-                                        "last",    "leader", CONFIG_TEST_HOOK};
+    static const char *const taken[] = {"account", "dead",          "hooks",
+                                        "last",    "leader",        "receivers",
+                                        "streams", CONFIG_TEST_HOOK};
+    bool is_taken = strncmp(v->text, "commands.", 9) == 0;
 
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
-        if (strcmp(v->text, taken[i]) == 0)
-            return "the name of a key that acrelay uses";
-    return read_word(v);
+        is_taken = is_taken || strcmp(v->text, taken[i]) == 0;
+    return is_taken ? "the name of a key that acrelay uses" : read_word(v);
 }
 
 static const char *

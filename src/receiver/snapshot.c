@@ -23,11 +23,9 @@ add_former(struct snapshot *s, const char *name)
 {
     struct config_list *f = &s->former;
 
-    if (f->len == CONFIG_HOOKS_MAX || config_find_hook(s->config, span_of(name)))
+    if (f->len == CONFIG_HOOKS_MAX || config_find_hook(s->config, span_of(name)) ||
+        config_list_has(f, name))
         return;
-    for (size_t i = 0; i < f->len; i++)
-        if (strcmp(f->at[i], name) == 0)
-            return;
     f->at = memory_grow(f->at, (f->len + 1) * sizeof *f->at);
     f->at[f->len++] = memory_copy(span_of(name));
 }

@@ -242,6 +242,27 @@ Test(config_values, leave_the_name_of_the_test_hook_alone)
     config_release(c);
 }
 
+Test(config_values, give_no_stream_the_name_of_a_key_of_ours)
+{
+    static const char *const names[] = {"account", "dead",         "hooks",
+                                        "last",    "leader",       "receivers",
+                                        "streams", "commands.dead"};
+    char text[300], problem[100];
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(
+            text, sizeof text,
+            "account: {name: acme}\npublic_url: https://h.example\nsecret_files: [s]\n"
+            "hooks:\n  - {name: a, events: [subscribe], stream: %s}\n",
+            names[i]);
+        cr_expect_null(read_text(text), "%s", names[i]);
+        snprintf(problem, sizeof problem, "5:44: stream: \"%s\" is the name of a key",
+                 names[i]);
+        expect_problem(problem);
+        buf_release(&problems);
+    }
+}
+
 Test(config_values, have_no_word_for_all_events)
 {
     char text[600];
