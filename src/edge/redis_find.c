@@ -42,13 +42,11 @@ set_host(struct redis_host *to, struct span name, struct span port)
 static bool
 read_address(struct redis_host *to, struct span text, const char *here)
 {
-    size_t colon = text.len;
+    struct span port = span_after_last(text, ':'),
+                host = span_to(text, text.len - port.len - 1);
 
-    while (colon > 0 && text.at[colon - 1] != ':')
-        colon--;
-    struct span host = span_to(text, colon ? colon - 1 : 0);
-    return colon > 0 && !span_is(host, "?") &&
-           set_host(to, host.len ? host : span_of(here), span_from(text, colon));
+    return port.len < text.len && !span_is(host, "?") &&
+           set_host(to, host.len ? host : span_of(here), port);
 }
 
 // "MOVED slot host:port"

@@ -1,5 +1,6 @@
 // The lookup runs in a thread of its own, which is left behind when it takes too long. Who asks for
-// the same name again while it still runs waits for that one, so that threads do not pile up.
+// the same name again while it still runs waits for that one, so that threads do not pile up, also
+// where several names (of sentinels, say) are asked for in turn.
 //
 // A waiter waits on a socket, because a socket is what its watch can end: it holds one end of a
 // pair, and the lookup shuts down the other when it is done.
@@ -28,6 +29,7 @@ struct waiter {
 
 // Lives until its thread is done and nobody waits for it any more.
 struct lookup {
+    struct lookup *next; // that runs
     char host[HOST_MAX + 1];
     int users;
     struct waiter *waiters;
@@ -38,7 +40,7 @@ struct lookup {
 
 static struct {
     pthread_mutex_t lock;
-    struct lookup *running; // the newest, while its thread runs
+    struct lookup *running; // those whose thread runs
 } resolver = {PTHREAD_MUTEX_INITIALIZER, NULL};
 
 static void
@@ -71,8 +73,10 @@ run_lookup(void *lookup)
     look_up(l);
     pthread_mutex_lock(&resolver.lock);
     l->done = true;
-    if (resolver.running == l)
-        resolver.running = NULL;
+    struct lookup **at = &resolver.running;
+    while (*at != l)
+        at = &(*at)->next;
+    *at = l->next;
     for (struct waiter *w = l->waiters; w; w = w->next)
         shutdown(w->far, SHUT_RDWR);
     drop_lookup(l);
@@ -88,7 +92,7 @@ start_lookup(const char *host)
     pthread_t thread;
     struct err err;
 
-    *l = (struct lookup){.users = 1};
+    *l = (struct lookup){.next = resolver.running, .users = 1};
     snprintf(l->host, sizeof l->host, "%s", host);
     if (thread_start(&thread, "resolver", run_lookup, l, &err) < 0) {
         free(l);
@@ -104,7 +108,9 @@ join_lookup(const char *host, struct waiter *w)
 {
     pthread_mutex_lock(&resolver.lock);
     struct lookup *l = resolver.running;
-    if (!l || strcmp(l->host, host) != 0)
+    while (l && strcmp(l->host, host) != 0)
+        l = l->next;
+    if (!l)
         l = start_lookup(host);
     if (l) {
         l->users++;

@@ -48,15 +48,13 @@ length_of(const union address *a)
 const char *
 sockets_parse(union address *to, struct span text)
 {
+    struct span digits = span_after_last(text, ':');
     char host[INET6_ADDRSTRLEN];
-    size_t colon = text.len;
     uint64_t port;
 
-    while (colon > 0 && text.at[colon - 1] != ':')
-        colon--;
-    if (colon == 0)
+    if (digits.len == text.len)
         return "not an address with a port";
-    struct span name = span_to(text, colon - 1);
+    struct span name = span_to(text, text.len - digits.len - 1);
     bool ipv6 = name.len > 1 && name.at[0] == '[' && name.at[name.len - 1] == ']';
     if (ipv6)
         name = span_make(name.at + 1, name.len - 2);
@@ -68,7 +66,7 @@ sockets_parse(union address *to, struct span text)
     if (inet_pton(ipv6 ? AF_INET6 : AF_INET, host,
                   ipv6 ? (void *)&to->in6.sin6_addr : (void *)&to->in.sin_addr) != 1)
         return "not an IPv4 address, or an IPv6 one in brackets, with a port";
-    if (!text_number(&port, span_from(text, colon), 65535) || port == 0)
+    if (!text_number(&port, digits, 65535) || port == 0)
         return "an address with an invalid port";
     to->any.sa_family = ipv6 ? AF_INET6 : AF_INET;
     to->in.sin_port = htons((uint16_t)port); // both have it in the same place
