@@ -384,7 +384,7 @@ batch_ship(struct partition *p, bool *idle)
         p->script.forgets = p->batch.forgets;
     script_pass(&p->script, p->passed);
     p->batch.check[0] = '\0';
-    if (!p->batch.last.gap_first)
+    if (p->batch.last.sequence == p->passed && !p->batch.last.gap_first)
         entry_check(&p->batch.last, p->batch.check);
     if (script_call(&p->script, p->redis, p->batch.check, &answer, &err) < 0)
         return refused_by_cut(p, err.text, err.error == ETIMEDOUT);

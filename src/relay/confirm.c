@@ -21,7 +21,7 @@ static bool
 is_due(const struct partition *p)
 {
     int64_t since_ms = clock_mono_ms() - p->confirm.asked_ms;
-    int confirm = p->settings.config->redis_confirm;
+    int confirm = p->settings->config->redis_confirm;
 
     if (confirm == CONFIG_CONFIRM_MEMORY)
         return false;
@@ -93,7 +93,7 @@ refuse(struct partition *p, int replicas, struct span message)
 enum reply
 confirm_if_due(struct partition *p)
 {
-    int replicas = MAX(p->settings.config->redis_confirm, 0);
+    int replicas = MAX(p->settings->config->redis_confirm, 0);
     struct err err;
 
     if (!is_due(p))

@@ -11,10 +11,9 @@
 
 enum { AHEAD_MAX = 1000000, QUESTIONS = 4 };
 
-// Its key is {namespace}:account, its argument our account; the answer is whose namespace it is.
-static const char account_script[] = "local account = redis.call('GET', KEYS[1]) "
-                                     "if account then return account end "
-                                     "redis.call('SET', KEYS[1], ARGV[1]) return ARGV[1]";
+const char relay_account_script[] = "local account = redis.call('GET', KEYS[1]) "
+                                    "if account then return account end "
+                                    "redis.call('SET', KEYS[1], ARGV[1]) return ARGV[1]";
 
 // The cursor as Redis gives it; absent: it has none, and sequence is 0.
 struct found {
@@ -75,7 +74,7 @@ limit_wait(struct partition *p)
 static enum reply
 open_connection(struct partition *p)
 {
-    struct redis_options o = p->settings.redis;
+    struct redis_options o = p->settings->redis;
     char key[SCRIPT_KEY];
     struct err err;
 
@@ -98,7 +97,7 @@ open_connection(struct partition *p)
 static bool
 is_outdated(const struct partition *p)
 {
-    return p->redis && p->settings.config->redis_url.tls &&
+    return p->redis && p->settings->config->redis_url.tls &&
            clock_mono_ms() - p->connection.opened_ms >= p->times.tls;
 }
 
@@ -164,10 +163,10 @@ check_account(struct partition *p, const struct redis_reply *reply)
 
     if (redis_value(reply).kind == REDIS_ERROR)
         return no_answer(p, account, &p->connection.no_account, "GET and SET");
-    if (span_is(account, p->account))
+    if (span_is(account, p->relay->account))
         return REPLY_DONE;
     return report_trouble(p, REPLY_STOP, RELAY_ACCOUNT_IS_OTHER, p->script.namespace,
-                          (int)account.len, account.at, p->account);
+                          (int)account.len, account.at, p->relay->account);
 }
 
 static enum reply
@@ -196,8 +195,9 @@ send_questions(struct partition *p, struct err *err)
     const struct span questions[QUESTIONS][5] = {
         {SPAN("ROLE")},
         {SPAN("INFO"), SPAN("memory")},
-        {SPAN("EVAL"), span_of(account_script), SPAN("1"),
-         script_key(key, p->script.namespace, SPAN("account")), span_of(p->account)},
+        {SPAN("EVAL"), span_of(relay_account_script), SPAN("1"),
+         script_key(key, p->script.namespace, SPAN("account")),
+         span_of(p->relay->account)},
         {SPAN("HMGET"), span_of(p->script.keys[0]), SPAN("owner"), SPAN("sequence"),
          SPAN("check")}};
     const size_t lens[QUESTIONS] = {1, 2, 5, 5};
@@ -386,7 +386,7 @@ connect_move(struct partition *p, uint64_t sequence, const char *check)
     pthread_mutex_lock(&p->relay->lock);
     p->status.cursor = MAX(sequence, p->first - 1);
     p->status.known = true;
-    if (p->settings.config->redis_confirm == CONFIG_CONFIRM_MEMORY)
+    if (p->settings->config->redis_confirm == CONFIG_CONFIRM_MEMORY)
         p->safe = p->status.cursor;
     else // it is raised when it is confirmed
         p->safe = MIN(MAX(p->safe, p->first - 1), p->status.cursor);

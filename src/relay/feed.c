@@ -29,7 +29,6 @@ struct feed {
     pthread_t thread;
     struct cursor *reader; // the thread's, as the next
     struct entry_maker maker;
-    char account[64];
 
     pthread_mutex_t lock; // of what follows
     pthread_cond_t room;  // to the thread: an item was taken, somebody follows, it stops
@@ -272,9 +271,8 @@ feed_open(struct journal *j, const struct layout *l, const char *account, struct
     pthread_mutex_init(&f->lock, NULL);
     pthread_cond_init(&f->room, NULL);
     f->reader = cursor_open(j, 0);
-    snprintf(f->account, sizeof f->account, "%s", account);
     f->maker = (struct entry_maker){.events = event_maker_open(),
-                                    .account = span_of(f->account),
+                                    .account = span_of(account),
                                     .journal_id = span_of(journal_id(j))};
     if (thread_start(&f->thread, "reader", run, f, err) == 0)
         return f;

@@ -37,8 +37,8 @@ struct feed_follower {
     pthread_cond_t more;
 };
 
-// feed_open starts the thread; NULL with *err when there is none to be had. feed_stop ends it, once no
-// follower's thread runs any more.
+// feed_open borrows all and starts the thread; NULL with *err when there is none to be had. feed_stop
+// ends it, once no follower's thread runs any more.
 struct feed *feed_open(struct journal *j, const struct layout *l, const char *account,
                        struct err *err);
 void feed_stop(struct feed *f);

@@ -45,9 +45,10 @@ extern struct metric relay_metrics[RELAY_METRICS];
 // tools.c: an error reply of Redis by its first word.
 void relay_count_error(const char *word);
 
-// A configuration that is held, and what is made of it.
+// A configuration that is held, and what is made of it: read once, and held by each partition.
 struct relay_settings {
-    struct config *config; // NULL: none
+    _Atomic(size_t) holders;
+    struct config *config;
     struct redis_options redis;
     struct redis_secrets secrets;
 };
@@ -73,6 +74,7 @@ struct relay {
     struct feed *feed;    // NULL: there is one partition, which reads by itself
     struct layout layout; // as it was at the start
     char directory[PATH_MAX], owner[SCRIPT_OWNER];
+    char account[64];       // a configuration may be released before
     pthread_mutex_t lock;   // of what the partitions share, here and below
     pthread_cond_t wake;    // stop, reload, or an attempt to read a cursor is over
     _Atomic(bool) stopping; // set with the lock
@@ -96,19 +98,19 @@ struct partition {
     pthread_t thread;
 
     // with relay.lock
-    bool attempted;             // to read the cursor
-    int fd;                     // of the live connection, -1: none
-    struct relay_status status; // written by the thread only
-    struct relay_settings next; // of a reload
-    uint64_t safe;              // all that it owns up to here may leave the journal
-    int64_t heard_us;           // when the cursor was read or moved last (clock_boot_us)
-    uint64_t letters_from;      // its dead letters before are gone; 0: not known
-    bool is_empty;              // it is over, and so are its streams
+    bool attempted;              // to read the cursor
+    int fd;                      // of the live connection, -1: none
+    struct relay_status status;  // written by the thread only
+    struct relay_settings *next; // of a reload; NULL: none
+    uint64_t safe;               // all that it owns up to here may leave the journal
+    int64_t heard_us;            // when the cursor was read or moved last (clock_boot_us)
+    uint64_t letters_from;       // its dead letters before are gone; 0: not known
+    bool is_empty;               // it is over, and so are its streams
     bool duplicates_paused, clock_held;
     double clock_step_s;
 
     // the thread's own
-    struct relay_settings settings;
+    struct relay_settings *settings;
     struct {
         int64_t backoff_min, backoff_max, stop_wait, refused_wait, trim, poll, connect,
             command, deadline,
@@ -119,7 +121,6 @@ struct partition {
     struct feed_follower follower;
     struct cursor *reader; // where it does not follow the feed
     bool reads;            // by that, which stands where it passed last
-    char account[64];      // a configuration may be released before
     struct entry_maker maker;
     struct script script;
     int64_t backoff_ms; // 0: the first wait
@@ -206,12 +207,12 @@ void relay_show_certificates(const struct partition *p);
 uint64_t relay_letters(struct relay *r);
 
 // tools.c
-void settings_release(struct relay_settings *s);
+void settings_release(struct relay_settings *s); // takes a holder away; NULL is fine
 
 // partition.c: its thread.
-// partition_make takes the settings over.
+// partition_make holds the settings.
 struct partition *partition_make(struct relay *r, int tag,
-                                 const struct relay_settings *settings);
+                                 struct relay_settings *settings);
 int partition_start(struct partition *p, struct err *err);
 // partition_wake ends its wait for records.
 void partition_wake(struct partition *p);
@@ -264,12 +265,12 @@ void refused_passed(struct partition *p);
 // The partition must be placed.
 enum reply batch_ship(struct partition *p, bool *idle);
 
-// stream.c: a stream of the partition's. stream_key writes its key; stream_field gives what XINFO
-// STREAM says of it, NULL where that is nothing.
+// stream.c: a stream of the partition's. stream_key writes its key; stream_length gives its entries, -1
+// where Redis does not say; stream_field gives what XINFO STREAM says of it, NULL where that is nothing.
 void stream_key(const struct partition *p, char to[SCRIPT_KEY], const char *name);
+int64_t stream_length(struct partition *p, const char *key);
 const struct redis_reply *stream_field(struct partition *p, const char *key,
                                        const char *name);
-bool stream_is_empty(struct partition *p, const char *key);
 // stream_trim trims by age where `now_us` is known, else by number only, and shows the stream's
 // figures. Returns how many entries are gone.
 uint64_t stream_trim(struct partition *p, const char *name, int64_t age_us,

@@ -18,7 +18,7 @@ sleep_interruptible(struct partition *p, int64_t ms)
     struct timespec at = clock_timespec(clock_mono_us() + ms * 1000);
 
     pthread_mutex_lock(&p->relay->lock);
-    while (!p->relay->stopping && !p->next.config)
+    while (!p->relay->stopping && !p->next)
         if (pthread_cond_clockwait(&p->relay->wake, &p->relay->lock, CLOCK_MONOTONIC,
                                    &at) != 0)
             break;
@@ -62,19 +62,15 @@ wait_for_records(struct partition *p)
 static void
 take_reload(struct partition *p)
 {
-    struct relay_settings before = {0};
-
     pthread_mutex_lock(&p->relay->lock);
-    if (p->next.config) {
-        before = p->settings;
-        p->settings = p->next;
-        p->next = (struct relay_settings){0};
-    }
+    struct relay_settings *next = p->next;
+    p->next = NULL;
     pthread_mutex_unlock(&p->relay->lock);
-    if (!before.config)
+    if (!next)
         return;
-    settings_release(&before);
-    p->script.duplicates_max = p->settings.config->duplicates_max;
+    settings_release(p->settings);
+    p->settings = next;
+    p->script.duplicates_max = p->settings->config->duplicates_max;
     p->trim.reloaded = true;
 }
 
@@ -171,7 +167,7 @@ init_times(struct partition *p)
 }
 
 struct partition *
-partition_make(struct relay *r, int tag, const struct relay_settings *settings)
+partition_make(struct relay *r, int tag, struct relay_settings *settings)
 {
     const struct config *c = settings->config;
     struct partition *p = memory_get(sizeof *p);
@@ -181,7 +177,8 @@ partition_make(struct relay *r, int tag, const struct relay_settings *settings)
     memset(p, 0, sizeof *p);
     p->relay = r;
     p->tag = tag;
-    p->settings = *settings;
+    p->settings = settings;
+    atomic_fetch_add(&settings->holders, 1);
     (void)layout_find(&r->layout, tag, &p->first, &p->last);
     p->fd = -1;
     p->journal = r->journal;
@@ -197,9 +194,8 @@ partition_make(struct relay *r, int tag, const struct relay_settings *settings)
     feed_begin(r->feed, &p->follower, tag);
     p->reader = cursor_open(p->journal, 0);
     p->reads = true;
-    snprintf(p->account, sizeof p->account, "%s", c->account_name);
     p->maker = (struct entry_maker){.events = event_maker_open(),
-                                    .account = span_of(p->account),
+                                    .account = span_of(r->account),
                                     .journal_id = span_of(journal_id(p->journal))};
     script_init(&p->script, layout_tag(c->redis_namespace, tag, name),
                 journal_id(p->journal), p->owner, c->duplicates_window_us,
@@ -236,7 +232,7 @@ partition_release(struct partition *p)
     script_release(&p->script);
     buf_release(&p->batch.last_payload);
     buf_release(&p->batch.held_payload);
-    settings_release(&p->settings);
-    settings_release(&p->next);
+    settings_release(p->settings);
+    settings_release(p->next);
     free(p);
 }

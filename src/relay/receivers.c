@@ -47,7 +47,7 @@ receivers_register(struct partition *p)
     snprintf(text, sizeof text,
              "\"instance\":\"%s\",\"journal\":\"%s\",\"version\":\"%s\",\"waiting\":%llu,"
              "\"oldest_seconds\":%lld}",
-             instance(p->settings.config, host), journal_id(p->journal), ACRELAY_VERSION,
+             instance(p->settings->config, host), journal_id(p->journal), ACRELAY_VERSION,
              (unsigned long long)waiting,
              (long long)s.oldest_unpublished_age_us / 1000000);
     script_key(key, p->script.namespace, SPAN("receivers"));

@@ -78,7 +78,7 @@ refused_letter(struct partition *p, const struct record *record, struct entry *e
     e->event.raw = e->delivery.hook.len ? e->delivery.body : record->payload;
     if (s->letter == LETTER_EMPTY) {
         int kept =
-            aside_keep(p->settings.config->state_dir, e->event.id, e->event.raw, &err);
+            aside_keep(p->settings->config->state_dir, e->event.id, e->event.raw, &err);
         if (kept < 0) {
             report_trouble(p, REPLY_STOP,
                            "the body of a refused record cannot be kept: %s", err.text);

@@ -138,15 +138,17 @@ show(void *relay)
 
 // --- settings --------------------------------------------------------------------------------
 
-static int
-settings_read(struct relay_settings *s, struct config *c, struct err *err)
+// The caller is a holder. NULL with *err when a secret cannot be read.
+static struct relay_settings *
+settings_read(struct config *c, struct err *err)
 {
-    if (config_redis_options(&s->redis, c, &s->secrets, err) < 0) {
-        redis_secrets_wipe(&s->secrets);
-        return -1;
-    }
-    s->config = config_hold(c);
-    return 0;
+    struct relay_settings *s = memory_get(sizeof *s);
+
+    *s = (struct relay_settings){.holders = 1, .config = config_hold(c)};
+    if (config_redis_options(&s->redis, c, &s->secrets, err) == 0)
+        return s;
+    settings_release(s);
+    return NULL;
 }
 
 // --- start -----------------------------------------------------------------------------------
@@ -229,20 +231,18 @@ open_layout(struct relay *r, int partitions, struct err *err)
 static int
 make_partitions(struct relay *r, struct config *c, struct err *err)
 {
-    struct relay_settings settings;
     uint64_t first, last;
 
     if (!layout_is_single(&r->layout) &&
-        !(r->feed = feed_open(r->journal, &r->layout, c->account_name, err)))
+        !(r->feed = feed_open(r->journal, &r->layout, r->account, err)))
         return -1;
-    for (int tag = 0; tag < LAYOUT_TAGS_MAX; tag++) {
-        if (!layout_find(&r->layout, tag, &first, &last))
-            continue;
-        settings = (struct relay_settings){0};
-        if (settings_read(&settings, c, err) < 0)
-            return -1;
-        r->partitions[r->len++] = partition_make(r, tag, &settings);
-    }
+    struct relay_settings *settings = settings_read(c, err);
+    if (!settings)
+        return -1;
+    for (int tag = 0; tag < LAYOUT_TAGS_MAX; tag++)
+        if (layout_find(&r->layout, tag, &first, &last))
+            r->partitions[r->len++] = partition_make(r, tag, settings);
+    settings_release(settings);
     return 0;
 }
 
@@ -323,6 +323,7 @@ relay_start(struct config *c, struct journal *j, struct err *err)
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->wake, NULL);
     snprintf(r->directory, sizeof r->directory, "%s", c->state_dir);
+    snprintf(r->account, sizeof r->account, "%s", c->account_name);
     make_owner(r->owner, c->instance, c->state_dir);
     if (open_layout(r, config_partitions(c), &damage) < 0)
         report_damage(r, &damage);
@@ -374,23 +375,21 @@ relay_stop(struct relay *r)
 int
 relay_reload(struct relay *r, struct config *c, struct err *err)
 {
-    struct relay_settings next[LAYOUT_TAGS_MAX] = {0}, skipped;
-    size_t read = 0;
+    struct relay_settings *next = settings_read(c, err);
 
-    while (read < r->len && settings_read(&next[read], c, err) == 0)
-        read++;
-    for (size_t i = 0; i < read; i++) {
-        if (read < r->len) {
-            settings_release(&next[i]);
-            continue;
-        }
+    if (!next)
+        return -1;
+    for (size_t i = 0; i < r->len; i++) {
+        struct partition *p = r->partitions[i];
+        atomic_fetch_add(&next->holders, 1);
         pthread_mutex_lock(&r->lock);
-        skipped = r->partitions[i]->next;
-        r->partitions[i]->next = next[i];
+        struct relay_settings *skipped = p->next;
+        p->next = next;
         pthread_cond_broadcast(&r->wake);
         pthread_mutex_unlock(&r->lock);
-        settings_release(&skipped);
-        partition_wake(r->partitions[i]);
+        settings_release(skipped);
+        partition_wake(p);
     }
-    return read < r->len ? -1 : 0;
+    settings_release(next);
+    return 0;
 }

@@ -48,7 +48,10 @@ struct relay_status {
 void relay_read_status(struct relay *r, struct relay_status *status);
 
 // {namespace}:account has the name of the account that the namespace belongs to. Relay and worker
-// write theirs where there is none, and nothing else where it is another's: namespace, its, ours.
+// write theirs where there is none, and nothing else where it is another's. The script's key is that
+// one, its argument our account, its answer whose namespace it is; the message's are namespace, its,
+// ours.
+extern const char relay_account_script[];
 #define RELAY_ACCOUNT_IS_OTHER                                                           \
     "redis.namespace %s belongs to account %.*s, not to %s: choose another namespace; "  \
     "if the account was renamed, run acrelay journal claim --namespace"

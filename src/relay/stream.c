@@ -18,24 +18,18 @@ stream_key(const struct partition *p, char to[SCRIPT_KEY], const char *name)
     script_key(to, p->script.namespace, span_of(name));
 }
 
-bool
-stream_is_empty(struct partition *p, const char *key)
+int64_t
+stream_length(struct partition *p, const char *key)
 {
     struct redis_value len = redis_value(redis_ask(p->redis, NULL, "XLEN", key, NULL));
 
-    return len.kind == REDIS_NUMBER && len.number == 0;
+    return len.kind == REDIS_NUMBER ? len.number : -1;
 }
 
 const struct redis_reply *
 stream_field(struct partition *p, const char *key, const char *name)
 {
     return redis_member(redis_ask(p->redis, NULL, "XINFO", "STREAM", key, NULL), name);
-}
-
-static uint64_t
-length_of(struct partition *p, const char *key)
-{
-    return (uint64_t)redis_value(redis_ask(p->redis, NULL, "XLEN", key, NULL)).number;
 }
 
 static uint64_t
@@ -118,7 +112,7 @@ series(const struct partition *p, const char *metric, const char *help,
 
     if (p->relay->len == 1)
         return metric_find(METRIC_GAUGE, metric, help, "stream", stream, NULL);
-    layout_tag(p->settings.config->redis_namespace, p->tag, partition);
+    layout_tag(p->settings->config->redis_namespace, p->tag, partition);
     return metric_find(METRIC_GAUGE, metric, help, "stream", stream, "partition",
                        partition, NULL);
 }
@@ -148,20 +142,23 @@ stream_trim(struct partition *p, const char *name, int64_t age_us, int64_t now_u
 {
     bool is_test = strcmp(name, CONFIG_TEST_HOOK) == 0;
     uint64_t entries_max =
-        is_test ? CONFIG_TEST_ENTRIES : p->settings.config->redis_retain_entries;
+        is_test ? CONFIG_TEST_ENTRIES : p->settings->config->redis_retain_entries;
     uint64_t gone = 0;
     char key[SCRIPT_KEY];
 
     stream_key(p, key, name);
-    uint64_t lag = max_lag(p, key), before = length_of(p, key);
+    uint64_t lag = max_lag(p, key);
+    int64_t before = stream_length(p, key), after = before;
     if (age_us > 0 && now_us > age_us)
         gone += trim_by(p, key, "MINID", (uint64_t)(now_us - age_us) / 1000, exact);
     if (entries_max > 0)
         gone += trim_by(p, key, "MAXLEN", entries_max, false);
-    uint64_t after = gone ? length_of(p, key) : before;
-
-    if (!p->redis->dead) // else these are no figures
-        show(p, name, after, lag, gone,
-             after < before ? beyond(lag, after) - beyond(lag, before) : 0);
+    if (gone)
+        after = stream_length(p, key);
+    if (after < 0 || p->redis->dead) // these are no figures
+        return gone;
+    uint64_t unread =
+        after < before ? beyond(lag, (uint64_t)after) - beyond(lag, (uint64_t)before) : 0;
+    show(p, name, (uint64_t)after, lag, gone, unread);
     return gone;
 }

@@ -136,7 +136,7 @@ show_certificate(const struct partition *p, const char *whose, int64_t ends)
     const char *label = p->relay->len > 1 ? "partition" : NULL; // NULL ends the labels
     char tag[CONFIG_TAG];
 
-    layout_tag(p->settings.config->redis_namespace, p->tag, tag);
+    layout_tag(p->settings->config->redis_namespace, p->tag, tag);
     if (ends)
         metric_set(metric_find(METRIC_GAUGE,
                                "acrelay_redis_certificate_expiry_timestamp_seconds",
@@ -149,7 +149,7 @@ show_certificate(const struct partition *p, const char *whose, int64_t ends)
 void
 relay_show_certificates(const struct partition *p)
 {
-    const char *client = p->settings.config->redis_tls_cert_file;
+    const char *client = p->settings->config->redis_tls_cert_file;
     struct tls_state state;
 
     if (!redis_tls_state(p->redis, &state))
@@ -162,9 +162,11 @@ relay_show_certificates(const struct partition *p)
 void
 settings_release(struct relay_settings *s)
 {
+    if (!s || atomic_fetch_sub(&s->holders, 1) > 1)
+        return;
     config_release(s->config);
     redis_secrets_wipe(&s->secrets);
-    *s = (struct relay_settings){0};
+    free(s);
 }
 
 // --- an entry once more --------------------------------------------------------------------

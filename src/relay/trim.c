@@ -46,7 +46,7 @@ add_stream(struct partition *p, struct span name)
 static void
 take_settings(struct partition *p)
 {
-    const struct config_list *configured = &p->settings.config->streams;
+    const struct config_list *configured = &p->settings->config->streams;
     char before[RELAY_STREAMS_MAX][RELAY_NAME];
     size_t before_len = p->trim.streams_len;
 
@@ -91,10 +91,8 @@ sync_streams(struct partition *p)
         const char *change = "SADD", *name = p->trim.streams[i];
         stream_key(p, key, name);
         if (i >= p->trim.configured_len) {
-            const struct redis_reply *len = redis_ask(p->redis, NULL, "XLEN", key, NULL);
-            change = redis_value(len).kind != REDIS_NUMBER ? NULL
-                     : redis_value(len).number             ? "SADD"
-                                                           : "SREM";
+            int64_t len = stream_length(p, key);
+            change = len < 0 ? NULL : len > 0 ? "SADD" : "SREM";
         }
         if (change)
             redis_ask(p->redis, NULL, change, set, name, NULL);
@@ -106,7 +104,7 @@ static void
 forget_hooks(struct partition *p)
 {
     char names[FORGET_MAX][DELIVERY_NAME_MAX + 1], *key = p->script.keys[5];
-    const struct config *c = p->settings.config;
+    const struct config *c = p->settings->config;
     size_t len = 0;
 
     if (c->hooks_len == 0)
@@ -262,7 +260,7 @@ report_dead(uint64_t gone)
 static void
 sweep_aside(struct partition *p)
 {
-    const char *directory = p->settings.config->state_dir;
+    const char *directory = p->settings->config->state_dir;
     const char *journal = journal_id(p->journal);
 
     if (!aside_sweep(directory, journal, 0))
@@ -274,7 +272,7 @@ sweep_aside(struct partition *p)
     bool ours = id.len == EVENT_ID_TEXT && span_starts(id, span_of(journal)) &&
                 entry_sequence(&before, span_from(id, JOURNAL_ID_TEXT));
     bool none = letter ? redis_value(letter).len == 0
-                       : p->relay->len > 1 && stream_is_empty(p, p->script.keys[1]);
+                       : p->relay->len > 1 && stream_length(p, p->script.keys[1]) == 0;
     if (!ours && !none)
         return;
     pthread_mutex_lock(&p->relay->lock);
@@ -292,11 +290,11 @@ end_if_empty(struct partition *p)
     char key[SCRIPT_KEY];
     bool empty = true;
 
-    if (old_us <= p->settings.config->journal_keep_us)
+    if (old_us <= p->settings->config->journal_keep_us)
         return;
     for (size_t i = 0; i < p->trim.streams_len && empty; i++) {
         stream_key(p, key, p->trim.streams[i]);
-        empty = stream_is_empty(p, key);
+        empty = stream_length(p, key) == 0;
     }
     pthread_mutex_lock(&p->relay->lock);
     p->is_empty = empty;
@@ -306,7 +304,7 @@ end_if_empty(struct partition *p)
 static void
 trim(struct partition *p)
 {
-    const struct config *c = p->settings.config;
+    const struct config *c = p->settings->config;
     int64_t now_us = believed_time(p), boot_ms = clock_boot_ms();
     int64_t hour_ms = times_ms("trim-exact", RELAY_HOUR_MS); // suspended ones too
     bool exact = !p->trim.exact_ms || boot_ms - p->trim.exact_ms >= hour_ms;

@@ -52,6 +52,15 @@ published(void)
     return js.published;
 }
 
+static bool
+cursor_is(const char *tag, const char *sequence)
+{
+    char text[128];
+
+    snprintf(text, sizeof text, "HGET {%s}:cursor:%s sequence", tag, journal_id(journal));
+    return span_is(redis_value(ask(text)).text, sequence);
+}
+
 // The way a published record is counted: all of the partitions that are there.
 #define until_all(condition)                                                             \
     do {                                                                                 \
@@ -99,13 +108,24 @@ Test(relay_partitions, move_a_cursor_past_what_others_own)
     for (int i = 0; i < 10; i++)
         post_contacts(7, 7);
     until(s.cursor == 10);
-    for (int i = 0; i < 4; i++) {
-        char text[128];
-        snprintf(text, sizeof text, "HGET {%s}:cursor:%s sequence", tags[i],
-                 journal_id(journal));
-        cr_expect(span_is(redis_value(ask(text)).text, "00000000000000000010"), "%s",
-                  tags[i]);
-    }
+    for (int i = 0; i < 4; i++)
+        cr_expect(cursor_is(tags[i], "00000000000000000010"), "%s", tags[i]);
+}
+
+// Its check would be of no record at all.
+Test(relay_partitions, give_a_cursor_no_check_while_nothing_was_read)
+{
+    char text[128];
+
+    relay_up();
+    post_contacts(1, 10);
+    until(s.cursor == 10);
+    relay_down();
+    partitions_up(4);
+    until_all(cursor_is(tags[0], "00000000000000000010"));
+    snprintf(text, sizeof text, "HGET {t.0}:cursor:%s check", journal_id(journal));
+    cr_expect(span_is(redis_value(ask(text)).text, ""), "%s",
+              redis_value(ask(text)).text.at);
 }
 
 Test(relay_partitions, begin_where_their_number_changed)
