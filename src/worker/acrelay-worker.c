@@ -47,14 +47,13 @@ lead(struct worker *w, struct err *err)
     bool leads = leader_take(w->leader, LEAD_SILENT_MS);
     if (leader_refused(w->leader))
         return err_exit(err, EXIT_CODE_CONFIG, "%s", leader_refused(w->leader));
-    known_load(&w->known, &w->redis);
-    if (leads)
-        return 0;
-    if (!by_redis || w->redis.redis)
+    if (!leads && (!by_redis || w->redis.redis))
         fprintf(stderr,
                 "acrelay-worker: another acrelay-worker writes; waiting up to %d s\n",
                 (int)(wait_ms / 1000));
-    if (leader_take(w->leader, wait_ms))
+    leads = leads || leader_take(w->leader, wait_ms);
+    known_load(&w->known, &w->redis); // what those before wrote
+    if (leads)
         return 0;
     if (by_redis && !w->redis.redis)
         return err_exit(err, EXIT_CODE_UNAVAILABLE,

@@ -76,6 +76,8 @@ struct worker_redis {
     char tag[CONFIG_TAG]; // of the keys, as config_tag gives it; "": redis.namespace
     bool quiet; // of a command that can do without: nothing is logged, and once Redis did
                 // not answer it is not asked again
+    const char
+        *lease; // what {tag}:leader must hold for a state to be written; NULL: anything
     struct redis *redis; // NULL: not connected, or away
     struct redis_find find;
     unsigned connections; // that were made
@@ -89,6 +91,12 @@ void worker_redis_close(struct worker_redis *r); // it may be used on, with anot
 // further arguments, ended by NULL. NULL when Redis is away or refuses it.
 const struct redis_reply *worker_redis_ask(struct worker_redis *r, const char *command,
                                            const char *key, ...)
+    __attribute__((sentinel));
+
+// worker_redis_eval runs a script with the keys "{tag}:<key>" (blanks between them) and further
+// arguments, as worker_redis_ask does; `what` is for people.
+const struct redis_reply *worker_redis_eval(struct worker_redis *r, const char *what,
+                                            const char *script, const char *keys, ...)
     __attribute__((sentinel));
 
 // worker_redis_connect connects where it is not: false, Redis is away. worker_redis_send sends one
@@ -119,10 +127,12 @@ struct state {
     int64_t repaired_boot_us;                 // the same by the boot clock
 };
 
-// state_save writes the state of a hook, and what is known of those of this name; state_read
-// reads the state alone.
-void state_save(const struct state *state, const char *name, const struct known *known,
+// state_save writes the state of a hook, and what is known of those of this name; state_forget
+// deletes both. False: not done, Redis is away or another worker leads. state_read reads the state
+// alone.
+bool state_save(const struct state *state, const char *name, const struct known *known,
                 struct worker_redis *r);
+bool state_forget(const char *name, struct worker_redis *r);
 void state_read(struct state *to, struct span json);
 
 #endif

@@ -13,7 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ARGS_MAX = 16, JSON_MAX = 1 << 16, KNOWN_MAX = 10000 }; // each may cost a request
+enum { ARGS_MAX = 16, KEYS_MAX = 2, JSON_MAX = 1 << 16 };
+enum { KNOWN_MAX = 10000 };              // each may cost a request
 enum { TRIES_MAX = 20, MOVING_MS = 50 }; // of a command while its keys move
 
 // --- the connection ------------------------------------------------------------------------
@@ -138,19 +139,37 @@ const struct redis_reply *
 worker_redis_ask(struct worker_redis *r, const char *command, const char *key, ...)
 {
     struct span args[ARGS_MAX] = {span_of(command)};
-    char name[128];
+    char name[SCRIPT_KEY];
     size_t n = 1;
     va_list more;
 
-    if (key) {
-        snprintf(name, sizeof name, "{%s}:%s", tag_of(r), key);
-        args[n++] = span_of(name);
-    }
+    if (key)
+        args[n++] = script_key(name, tag_of(r), span_of(key));
     va_start(more, key);
     for (const char *arg; n < ARGS_MAX && (arg = va_arg(more, const char *));)
         args[n++] = span_of(arg);
     va_end(more);
     return worker_redis_send(r, command, args, n, NULL);
+}
+
+const struct redis_reply *
+worker_redis_eval(struct worker_redis *r, const char *what, const char *script,
+                  const char *keys, ...)
+{
+    struct span args[ARGS_MAX] = {SPAN("EVAL"), span_of(script)}, rest = span_of(keys);
+    char names[KEYS_MAX][SCRIPT_KEY], count[12];
+    size_t n = 3;
+    va_list more;
+
+    for (size_t i = 0; rest.len && i < KEYS_MAX; i++)
+        args[n++] = script_key(names[i], tag_of(r), span_cut(&rest, ' '));
+    snprintf(count, sizeof count, "%zu", n - 3);
+    args[2] = span_of(count);
+    va_start(more, keys);
+    for (const char *arg; n < ARGS_MAX && (arg = va_arg(more, const char *));)
+        args[n++] = span_of(arg);
+    va_end(more);
+    return worker_redis_send(r, what, args, n, NULL);
 }
 
 // --- writing -------------------------------------------------------------------------------
@@ -223,7 +242,23 @@ add_known(cJSON *root, const struct known *known, const char *name)
     }
 }
 
-void
+// The lease is compared in the same step: a worker that was stopped, or cut off from Redis, may not
+// know yet that another one leads, whose states these are now.
+static bool
+write_state(struct worker_redis *r, const char *name, const char *text)
+{
+    static const char script[] =
+        "if KEYS[2] and redis.call('GET', KEYS[2]) ~= ARGV[3] then return 0 end "
+        "if ARGV[2] == '' then redis.call('HDEL', KEYS[1], ARGV[1]) "
+        "else redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end return 1";
+    const struct redis_reply *reply = worker_redis_eval(
+        r, "HSET of hook states", script, r->lease ? "hooks leader" : "hooks", name, text,
+        r->lease, NULL);
+
+    return redis_value(reply).number == 1;
+}
+
+bool
 state_save(const struct state *state, const char *name, const struct known *known,
            struct worker_redis *r)
 {
@@ -239,10 +274,16 @@ state_save(const struct state *state, const char *name, const struct known *know
                    false);
     add_known(root, known, name);
     char *text = cJSON_PrintUnformatted(root);
-    if (strlen(text) <= JSON_MAX) // else it is not kept
-        (void)worker_redis_ask(r, "HSET", "hooks", name, text, NULL);
+    bool saved = strlen(text) <= JSON_MAX && write_state(r, name, text);
     free(text);
     cJSON_Delete(root);
+    return saved;
+}
+
+bool
+state_forget(const char *name, struct worker_redis *r)
+{
+    return write_state(r, name, "");
 }
 
 void
@@ -254,7 +295,7 @@ known_save(const struct known *known, struct worker_redis *r, const char *name)
     if (!reply)
         return;
     state_read(&state, redis_value(reply).text);
-    state_save(&state, name, known, r);
+    (void)state_save(&state, name, known, r); // else monitor_check does
 }
 
 // --- reading -------------------------------------------------------------------------------

@@ -40,6 +40,8 @@ struct leader {
     struct lock lock;  // local
     char self[33];     // of the lease: who we are
     unsigned term;     // how often it was taken
+    unsigned round;    // the term of this round
+    bool leads;        // in this round
     char refused[400]; // why it may not lead at all; "": it may
     // On the clock that goes on in suspended machines: the lease does so too.
     int64_t until_ms; // end of the lease, 0: not the leader
@@ -185,13 +187,14 @@ lock(struct lock *l)
 
 // --- the lease -----------------------------------------------------------------------------
 
-// Takes a free lease, renews ours, leaves another's alone: one step, so that none can come
+// Renews our lease, takes a free one, leaves another's alone: one step, so that none can come
 // in between.
+enum { LEASE_OTHERS, LEASE_RENEWED, LEASE_TAKEN };
 static const char script[] =
     "local o = redis.call('GET', KEYS[1]) "
     "if o == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) return 1 end "
     "if o then return 0 end "
-    "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 1";
+    "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 2";
 static const char release_script[] = "if redis.call('GET', KEYS[1]) == ARGV[1] then "
                                      "redis.call('DEL', KEYS[1]) end return 1";
 
@@ -212,8 +215,10 @@ leader_open(struct worker_redis *redis, struct err *err)
         return NULL;
     }
     text_hex(l->self, sizeof l->self, random, sizeof random);
-    if (l->by_lease)
+    if (l->by_lease) {
+        redis->lease = l->self;
         return l;
+    }
     find_lock(&l->lock, redis->config);
     if (l->lock.directory[0] && (l->lock.fds[0] = open_file(&l->lock, err)) < 0) {
         err->exit = EXIT_CODE_DIRECTORY;
@@ -224,16 +229,15 @@ leader_open(struct worker_redis *redis, struct err *err)
     return l;
 }
 
-static bool
+static int64_t
 run_script(struct leader *l, const char *text)
 {
-    char key[128], ms[24];
+    char ms[24];
 
-    snprintf(key, sizeof key, "{%s}:leader", l->redis->config->redis_namespace);
     snprintf(ms, sizeof ms, "%lld", (long long)l->lease_ms);
-    const struct redis_reply *reply =
-        worker_redis_ask(l->redis, "EVAL", NULL, text, "1", key, l->self, ms, NULL);
-    return reply && redis_value(reply).number == 1;
+    const struct redis_reply *reply = worker_redis_eval(
+        l->redis, "EVAL of the lease", text, "leader", l->self, ms, NULL);
+    return redis_value(reply).number; // 0 without a reply
 }
 
 void
@@ -253,13 +257,10 @@ static void
 check_account(struct leader *l)
 {
     const char *ours = l->redis->config->account_name;
-    const struct redis_reply *reply = worker_redis_ask(l->redis, "GET", "account", NULL);
-
-    if (reply && redis_value(reply).kind == REDIS_NIL) {
-        (void)worker_redis_ask(l->redis, "SET", "account", ours, "NX", NULL);
-        reply = worker_redis_ask(l->redis, "GET", "account", NULL);
-    }
-    struct span account = redis_value(reply).text;
+    struct span account =
+        redis_value(worker_redis_eval(l->redis, "GET and SET of the account",
+                                      relay_account_script, "account", ours, NULL))
+            .text;
     l->refused[0] = '\0';
     if (account.len > 0 && !span_is(account, ours))
         snprintf(l->refused, sizeof l->refused, RELAY_ACCOUNT_IS_OTHER,
@@ -274,11 +275,12 @@ ask(struct leader *l)
 
     l->asked_ms = before;
     check_account(l);
+    int64_t lease = l->refused[0] ? LEASE_OTHERS : run_script(l, script);
     if (l->refused[0])
         l->until_ms = 0;
-    else if (run_script(l, script)) {
+    else if (lease != LEASE_OTHERS) {
         l->until_ms = before + l->lease_ms;
-        l->term += !was;
+        l->term += lease == LEASE_TAKEN;
         if (!was)
             log_info("worker: this is the leader now");
     } else if (l->redis->redis) {
@@ -306,14 +308,23 @@ leader_take(struct leader *l, int64_t wait_ms)
         find_lock(&l->lock, l->redis->config); // the token's file may be another one now
         check_account(l);
     }
-    while (!try_to_take(l)) {
+    while (!(l->leads = try_to_take(l))) {
         if (clock_boot_ms() >= end || l->refused[0] ||
             (l->by_lease && !l->redis->redis)) // nobody says who leads
             return false;
         clock_sleep_ms(100);
         l->asked_ms = 0;
     }
+    l->round = l->term;
     return true;
+}
+
+bool
+leader_has_changed(const struct leader *l)
+{
+    bool leads = l->until_ms > clock_boot_ms();
+
+    return l->by_lease && (leads != l->leads || (leads && l->term != l->round));
 }
 
 const char *
@@ -368,7 +379,7 @@ leader_may_write(struct leader *l)
     leader_tick(l);
     if (!has_lease(l))
         ask(l);
-    return has_lease(l);
+    return has_lease(l) && l->term == l->round;
 }
 
 const char *

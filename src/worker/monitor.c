@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/param.h>
 
 static const int64_t day_us = INT64_C(86400) * 1000000;
 
@@ -66,12 +67,6 @@ silence_record(struct silence *s, const struct silence_clock *c, int64_t last_us
         s->seen_us = c->boot_us;
 }
 
-static int64_t
-min(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 int64_t
 silence_us(const struct silence *s, const struct silence_clock *c, int64_t *watched_us)
 {
@@ -81,9 +76,9 @@ silence_us(const struct silence *s, const struct silence_clock *c, int64_t *watc
     int64_t quiet =
         s->last_us && s->last_us <= c->redis_us ? c->redis_us - s->last_us : *watched_us;
     if (s->seen_us)
-        quiet = min(quiet, c->boot_us - s->seen_us);
+        quiet = MIN(quiet, c->boot_us - s->seen_us);
     if (c->step_us)
-        quiet = min(quiet, c->boot_us - c->step_us);
+        quiet = MIN(quiet, c->boot_us - c->step_us);
     return quiet;
 }
 
@@ -209,10 +204,10 @@ check_silence(struct monitor *m, struct monitored *h, struct worker *w,
         report_silence(h, hook, quiet_us > hook->expect_every_us, quiet_us);
 }
 
+// What this process did itself counts too, where Redis has lost it.
 static void
 take_repaired(const struct monitor *m, struct monitored *h, const struct state *kept)
 {
-    h->state.repaired_us = kept->repaired_us;
     if (kept->repaired_us == 0)
         return;
     // The shorter age counts: Redis's clock may have stepped since, and a boot clock that is
@@ -221,7 +216,11 @@ take_repaired(const struct monitor *m, struct monitored *h, const struct state *
             age = m->clock.redis_us - kept->repaired_us;
     if (then && then <= boot && boot - then < age)
         age = boot - then;
-    h->state.repaired_boot_us = boot - (age > 0 ? age : 0);
+    then = boot - (age > 0 ? age : 0);
+    if (h->state.repaired_us && h->state.repaired_boot_us >= then)
+        return;
+    h->state.repaired_us = kept->repaired_us;
+    h->state.repaired_boot_us = then;
 }
 
 static int
@@ -230,13 +229,13 @@ state_of(const struct monitored *h)
     return h->pending ? PENDING : h->silent ? SILENT : REGISTERED;
 }
 
-static void
+static bool
 save_state(struct monitored *h, struct worker *w, int state)
 {
     static const char *const names[] = {"registered", "pending", "silent", "left"};
 
     snprintf(h->state.name, sizeof h->state.name, "%s", names[state]);
-    state_save(&h->state, h->name, &w->known, &w->redis);
+    return state_save(&h->state, h->name, &w->known, &w->redis);
 }
 
 static bool
@@ -249,7 +248,7 @@ is_listed(const struct known *known, const char *name)
 }
 
 // Those that the file does not name: left while AC has any and posts to them, else forgotten.
-// While Redis is away they wait.
+// While that cannot be written they wait.
 static void
 check_others(struct monitor *m, struct worker *w)
 {
@@ -259,11 +258,7 @@ check_others(struct monitor *m, struct worker *w)
             continue;
         bool listed = is_listed(&w->known, h->name);
         show_silent(h->name, false);
-        if (listed)
-            save_state(h, w, LEFT);
-        else
-            (void)worker_redis_ask(&w->redis, "HDEL", "hooks", h->name, NULL);
-        if (!w->redis.redis)
+        if (!(listed ? save_state(h, w, LEFT) : state_forget(h->name, &w->redis)))
             return;
         if (!listed)
             m->at[i] = m->at[--m->len];
@@ -342,7 +337,7 @@ monitor_check(struct monitor *m, struct worker *w)
         struct monitored *h = find(m, hook->name);
         check_silence(m, h, w, hook);
         if (w->redis.redis && m->states_known)
-            save_state(h, w, state_of(h));
+            (void)save_state(h, w, state_of(h)); // the next check does it again
     }
     count_states(m, w);
 }
@@ -408,31 +403,39 @@ needs_repair(const struct monitor *m, const struct monitored *h, const struct wo
            watched_us >= hook->expect_every_us && is_believable(w, hook);
 }
 
-static const struct config_hook *
+static struct monitored *
 next_repair(struct monitor *m, const struct worker *w)
 {
-    if (!m->clock.steady || !w->redis.redis)
-        return NULL;
-    for (size_t i = 0; i < w->config->hooks_len; i++) {
+    for (size_t i = 0; m->clock.steady && i < w->config->hooks_len; i++) {
         const struct config_hook *hook = &w->config->hooks[i];
         struct monitored *h = find(m, hook->name);
-        if (!needs_repair(m, h, w, hook))
-            continue;
-        h->state.repaired_us = m->clock.redis_us;
-        h->state.repaired_boot_us = clock_boot_us();
-        return hook;
+        if (needs_repair(m, h, w, hook))
+            return h;
     }
     return NULL;
+}
+
+// record_repair writes that it is tried. False: nobody would know, so it must not be.
+static bool
+record_repair(const struct monitor *m, struct monitored *hook, struct worker *w)
+{
+    struct state before = hook->state;
+
+    hook->state.repaired_us = m->clock.redis_us;
+    hook->state.repaired_boot_us = clock_boot_us();
+    if (save_state(hook, w, state_of(hook)))
+        return true;
+    hook->state = before;
+    return false;
 }
 
 int
 monitor_repair(struct monitor *m, struct worker *w, struct err *err)
 {
-    const struct config_hook *hook = next_repair(m, w);
+    struct monitored *hook = next_repair(m, w);
 
-    if (!hook)
+    if (!hook || !record_repair(m, hook, w))
         return 0;
-    monitor_check(m, w); // writes that it was tried
     struct apply a = {.w = w, .prune = w->config->worker_prune};
     int result = apply_recreate(&a, hook->name, err);
     if (a.created + a.unconfirmed) // what it created was shown

@@ -98,10 +98,9 @@ write_all(struct run *r, struct apply *a, struct err *err)
 
 // The first failure is tried again soon, further ones later, up to the usual interval.
 static int64_t
-next_round_in(struct run *r, bool failed, bool other)
+next_round_in(struct run *r, bool failed)
 {
-    const struct config *c = r->w->config;
-    int64_t usual = c->worker_interval_ms, again = usual,
+    int64_t usual = r->w->config->worker_interval_ms, again = usual,
             held = rest_held_ms(r->w->client->rest);
 
     if (failed) {
@@ -109,8 +108,6 @@ next_round_in(struct run *r, bool failed, bool other)
         again = again < usual ? again : usual;
     } else {
         r->backoff_ms = 0;
-        if (other && c->worker_leader_redis && usual > LEADER_RENEW_MS)
-            again = LEADER_RENEW_MS;
         again = random_ms(again - again / 10, again + again / 10);
     }
     return again > held ? again : held;
@@ -143,7 +140,7 @@ announce_removals(struct run *r, const struct plan *plan)
 }
 
 static void
-end_round(struct run *r, const struct apply *a, bool other, const struct err *failure)
+end_round(struct run *r, const struct apply *a, const struct err *failure)
 {
     if (failure) {
         report_failure(r, failure);
@@ -155,7 +152,7 @@ end_round(struct run *r, const struct apply *a, bool other, const struct err *fa
     }
     metric_set(&run_metrics[RUN_ROUND_OK], !failure);
     metric_set(&run_metrics[RUN_LEADER], r->leads);
-    r->round_ms = clock_boot_ms() + next_round_in(r, failure, other);
+    r->round_ms = clock_boot_ms() + next_round_in(r, failure);
     if (r->w->config->worker_prune && !a->prune && a->listed)
         announce_removals(r, &a->plan);
 }
@@ -171,6 +168,10 @@ run_round(struct run *r)
     a.prune = w->config->worker_prune && r->files.may_remove;
     bool led = r->leads;
     r->leads = leader_take(w->leader, 0);
+    if (r->term !=
+        leader_term(w->leader)) // another one may have led, and written, in between
+        w->known.loaded = r->monitor.listed = r->monitor.states_known = false;
+    r->term = leader_term(w->leader);
     const char *refused = leader_refused(w->leader);
     bool other =
         !r->leads && !refused && (!w->config->worker_leader_redis || w->redis.redis);
@@ -191,7 +192,7 @@ run_round(struct run *r)
         log_warn("worker: %zu change%s waiting until there is a leader", a.plan.writes,
                  PLURAL(a.plan.writes));
     if (result == 0 || (!r->stopping && !r->hangup)) // else it was broken off
-        end_round(r, &a, other, result < 0 ? &err : NULL);
+        end_round(r, &a, result < 0 ? &err : NULL);
     if (a.listed)
         monitor_record(&r->monitor, w, &a);
     apply_release(&a);

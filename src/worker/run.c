@@ -243,7 +243,7 @@ loop(struct run *r)
     while (!r->stopping) {
         check_files(r);
         leader_tick(r->w->leader);
-        if (clock_boot_ms() >= r->round_ms) {
+        if (clock_boot_ms() >= r->round_ms || leader_has_changed(r->w->leader)) {
             run_round(r);
             r->check_ms = 0;
         }

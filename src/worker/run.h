@@ -20,7 +20,8 @@ struct run {
     struct commands *commands;
     sigset_t signals;
     bool stopping, hangup;
-    bool leads; // in this round; true before the first one
+    bool leads;    // in this round; true before the first one
+    unsigned term; // of the last round
     struct files files;
     uint64_t fresh_secrets;     // of a new file, not watched before
     struct once missing;        // the file

@@ -118,15 +118,15 @@ void files_announced(struct files *f, int64_t now_ms);
 // redis: a lease of 15 s on {namespace}:leader, renewed every 5 s. Time that a stopped process
 // or a suspended machine does not notice has passed on its clock (CLOCK_BOOTTIME) too: no write
 // begins when less is left of the lease than a request may take.
-enum { LEADER_LEASE_MS = 15000, LEADER_RENEW_MS = 5000 };
+enum { LEADER_LEASE_MS = 15000 };
 
 struct leader;
 // EXIT_CODE_DIRECTORY when there is no place for the lock, or one is not private.
 struct leader *leader_open(struct worker_redis *redis, struct err *err);
 void leader_close(struct leader *l); // gives the lease back; NULL is fine
 
-// leader_take tries to be the leader, up to wait_ms. leader_leave ends a round: it gives locks
-// back and keeps a lease. leader_refused says why this worker may not lead at all, because in Redis
+// leader_take begins a round: it tries to be the leader, up to wait_ms. leader_leave ends it: it gives
+// locks back and keeps a lease. leader_refused says why this worker may not lead at all, because in Redis
 // the namespace is another account's; NULL: it may.
 bool leader_take(struct leader *l, int64_t wait_ms);
 const char *leader_refused(const struct leader *l);
@@ -135,7 +135,12 @@ void leader_leave(struct leader *l);
 // leader_tick renews the lease when it is time; call it at least every second.
 void leader_tick(struct leader *l);
 
-// leader_may_write says whether a write may begin now.
+// leader_has_changed says, between rounds, that the lease was lost, won, or lost and won, since the
+// last one: it is time for another.
+bool leader_has_changed(const struct leader *l);
+
+// leader_may_write says whether a write may begin now. Not once the lease was lost in this round,
+// even where it was won again: what the round knows may be old.
 bool leader_may_write(struct leader *l);
 
 // Commands go by the lease alone, which a local leader holds beside its locks where there are

@@ -459,7 +459,7 @@ def test_what_another_leader_repaired_is_not_repaired_again(sim, make_receiver, 
                          extra=f"receiver: {{admin: '127.0.0.1:{receiver.admin}',"
                                f" state_dir: '{receiver.directory}/state'}}\n")
     running(worker, times="lease=3000")
-    harness.wait_for("its state", lambda: redis.client.hget("{ac}:hooks", "contacts"))
+    harness.wait_for("leading", lambda: worker.metric("acrelay_worker_leader") == 1)
     redis.client.set("{ac}:leader", "another", px=60000)
     harness.wait_for("standing by", lambda: worker.metric("acrelay_worker_leader") == 0)
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -471,6 +471,65 @@ def test_what_another_leader_repaired_is_not_repaired_again(sim, make_receiver, 
     harness.wait_for("more rounds", lambda: len(sim.log()) > rounds + 2)
     assert sim.figures()["writes"] == writes
     assert json.loads(redis.client.hget("{ac}:hooks", "contacts"))["repaired"] == now
+
+
+def test_who_lost_the_lease_does_not_write_over_states_of_the_new_leader(sim, make_worker,
+                                                                         running, redis):
+    worker = make_worker(redis_port=redis.port, worker=", leader: redis, interval: 1s")
+    running(worker)
+    harness.wait_for("its round", lambda: worker.metric("acrelay_worker_leader") == 1)
+    harness.wait_for("its state", lambda: b"checked" in redis.client.hget("{ac}:hooks", "contacts"))
+    harness.wait_for("a lease that is new", lambda: redis.client.pttl("{ac}:leader") > 14000)
+    theirs = json.dumps({"repaired": "2026-11-28T00:00:00Z"}).encode()
+    with redis.client.pipeline(transaction=True) as step:
+        step.set("{ac}:leader", "another", px=60000)
+        step.hset("{ac}:hooks", "contacts", theirs)
+        step.execute()
+    # It learns that 5 s after it asked last, and has rounds each second until then.
+    harness.wait_for("standing by", lambda: worker.metric("acrelay_worker_leader") == 0)
+    assert redis.client.hget("{ac}:hooks", "contacts") == theirs
+
+
+def test_a_lease_that_was_lost_or_won_between_rounds_is_noticed(sim, make_worker, running, redis):
+    worker = make_worker(redis_port=redis.port, worker=", leader: redis, interval: 1h")
+    running(worker, times="lease=3000")
+    harness.wait_for("leading", lambda: worker.metric("acrelay_worker_leader") == 1)
+    redis.client.set("{ac}:leader", "another", px=60000)
+    harness.wait_for("standing by", lambda: worker.metric("acrelay_worker_leader") == 0)
+    redis.client.delete("{ac}:leader")
+    harness.wait_for("leading again", lambda: worker.metric("acrelay_worker_leader") == 1)
+
+
+def test_a_leader_that_had_stopped_lists_before_it_writes_on(sim, make_worker, running, redis):
+    """Its lease ran out: another one may have led and written."""
+    hooks = "".join(stanza(f"hook-{i}") for i in range(20))
+    worker = make_worker(hooks, redis_port=redis.port, rate=1,
+                         worker=", leader: redis, interval: 1s")
+    first = running(worker, times="lease=3000")
+    harness.wait_for("first writes", lambda: sim.figures()["writes"] > 2)
+    first.send_signal(signal.SIGSTOP)
+    harness.wait_for("the end of its lease", lambda: not redis.client.exists("{ac}:leader"))
+    before = len(sim.log())
+    first.send_signal(signal.SIGCONT)
+    harness.wait_for("two requests", lambda: len(sim.log()) >= before + 2)
+    # The first may have been on its way already.
+    assert "GET" in [line["method"] for line in sim.log()[before:before + 2]]
+    harness.wait_for("all hooks", lambda: len(ours(sim)) == 20, 60)
+    assert len({hook["url"] for hook in ours(sim)}) == 20
+
+
+def test_apply_that_waited_for_the_lease_knows_what_was_written_meanwhile(sim, make_worker, redis):
+    worker = make_worker(redis_port=redis.port, worker=", leader: redis")
+    redis.client.set("{ac}:leader", "another", px=60000)
+    apply = subprocess.Popen(worker.command("apply"), stderr=subprocess.PIPE, text=True,
+                             env=worker.environment())
+    with apply:
+        assert "waiting" in apply.stderr.readline()
+        created = {"id": "77", "list": "0", "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        redis.client.hset("{ac}:hooks", "contacts", json.dumps({"created": [created]}))
+        redis.client.delete("{ac}:leader")
+        assert "created it as #77" in apply.stderr.read()
+    assert sim.figures()["writes"] == 0, "no twin of what another one has just created"
 
 
 def writers(sim):
