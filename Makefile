@@ -11,8 +11,6 @@ SAN     ?=
 # WERROR= lets a build go on with warnings
 WERROR  ?= -Werror
 PYTHON  ?= /usr/bin/python3
-# by version: each formats in its own way, and Debian 12 and 13 both have this one
-CLANG_FORMAT ?= clang-format-19
 VERSION := 0.1.0
 
 # --- flags ----------------------------------------------------------------------------
@@ -36,7 +34,8 @@ MAINS    := src/receiver/acrelayd.c src/worker/acrelay-worker.c src/cli/acrelay.
 sources   = $(filter-out $(MAINS),$(wildcard src/$(1)/*.c))
 objects   = $(patsubst src/%.c,$(BUILD)/%.o,$(1))
 ARCHIVES := $(FLOORS:%=$(BUILD)/lib%.a)
-PROGRAMS := $(foreach main,$(wildcard $(MAINS)),$(BUILD)/$(basename $(notdir $(main))))
+program   = $(BUILD)/$(basename $(notdir $(1)))
+PROGRAMS := $(foreach main,$(MAINS),$(call program,$(main)))
 .PHONY: FORCE all help run demo test test-long deps man install uninstall deb clean
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -74,22 +73,17 @@ $(foreach floor,$(FLOORS),$(eval $(call floor_rule,$(floor))))
 
 LINK = $(CC) $(ALL_LDFLAGS) $(1) -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS)
 
-$(BUILD)/acrelayd: $(BUILD)/receiver/acrelayd.o $(ARCHIVES)
-	$(call LINK,$<) -o $@
-$(BUILD)/acrelay-worker: $(BUILD)/worker/acrelay-worker.o $(ARCHIVES)
-	$(call LINK,$<) -o $@
-$(BUILD)/acrelay: $(BUILD)/cli/acrelay.o $(ARCHIVES)
+$(foreach main,$(MAINS),$(eval $(call program,$(main)): $(call objects,$(main)) $(ARCHIVES)))
+$(PROGRAMS):
 	$(call LINK,$<) -o $@
 
 # --- what people run ------------------------------------------------------------------
 run: ## install what is missing, start everything with a simulated account
-	@sh tests/packages.sh run
-	@$(MAKE) -s all $(BUILD)/acsim
-	@sh deploy/try.sh run
 demo: ## the same for a fixed number of deliveries, then a summary
+run demo:
 	@sh tests/packages.sh run
 	@$(MAKE) -s all $(BUILD)/acsim
-	@sh deploy/try.sh demo
+	@sh deploy/try.sh $@
 test: deps ## every check, in some 6 minutes
 	$(PYTHON) tests/run.py
 test-long: deps ## soaks, benchmarks and analyses; says how long it takes
@@ -115,11 +109,9 @@ BASH_TO  = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 ZSH_TO   = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 FISH_TO  = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 MAN_TO   = $(DESTDIR)$(PREFIX)/share/man
-# the plain units, and with @ those of one of several accounts, made from them
+# the plain units; those of one of several accounts (with @) are made from them
 SERVICES    := acrelayd.socket acrelayd.service acrelay-worker.service
 SERVICES_AT := acrelayd@.socket acrelayd@.service acrelay-worker@.service
-# one for all of them
-HTTPS      := acrelay-https.service
 install: all man ## DESTDIR= PREFIX=; configuration goes to /etc/acrelay
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(PROGRAMS)
 	install -d $(UNITS_TO) $(BASH_TO) $(ZSH_TO) $(FISH_TO)
@@ -127,15 +119,14 @@ install: all man ## DESTDIR= PREFIX=; configuration goes to /etc/acrelay
 	    sed 's|/usr/local|$(PREFIX)|' deploy/systemd/$$unit >$(UNITS_TO)/$$unit && \
 	    sed -f deploy/systemd/account.sed $(UNITS_TO)/$$unit \
 	        >$(UNITS_TO)/$${unit%.*}@.$${unit##*.} || exit 1; done
-	cp deploy/systemd/$(HTTPS) $(UNITS_TO)/$(HTTPS)
+	cp deploy/systemd/acrelay-https.service $(UNITS_TO)
 	for page in $(MANUALS); do \
 	    install -D -m 644 $(BUILD)/man/$$page $(MAN_TO)/man$${page##*.}/$$page || exit 1; done
 	install -D -m 644 -t $(DOC) README.md LICENSE conf/acrelay.yaml deploy/CHANGELOG.md deploy/OPERATING.md deploy/SCALING.md
-	install -D -m 644 -t $(DOC)/proxy deploy/proxy/*
+	for place in proxy redis monitoring; do \
+	    install -D -m 644 -t $(DOC)/$$place deploy/$$place/* || exit 1; done
 	install -D -m 644 -t $(DOC)/consumers $(wildcard deploy/consumers/*.c deploy/consumers/*.md)
 	install -D -m 755 -t $(DOC)/consumers $(filter-out %.c %.md,$(wildcard deploy/consumers/*))
-	install -D -m 644 -t $(DOC)/redis deploy/redis/*
-	install -D -m 644 -t $(DOC)/monitoring deploy/monitoring/*
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/acrelay/schemas conf/schemas/*.json
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/acrelay conf/asyncapi.yaml
 	$(BUILD)/acrelay completion bash >$(BASH_TO)/acrelay
@@ -143,13 +134,12 @@ install: all man ## DESTDIR= PREFIX=; configuration goes to /etc/acrelay
 	$(BUILD)/acrelay completion fish >$(FISH_TO)/acrelay.fish
 uninstall: ## remove what install put there
 	rm -f $(PROGRAMS:$(BUILD)/%=$(DESTDIR)$(PREFIX)/bin/%)
-	rm -f $(addprefix $(UNITS_TO)/,$(SERVICES) $(SERVICES_AT) $(HTTPS))
+	rm -f $(addprefix $(UNITS_TO)/,$(SERVICES) $(SERVICES_AT) acrelay-https.service)
 	rm -f $(foreach page,$(MANUALS),$(MAN_TO)/man$(lastword $(subst ., ,$(page)))/$(page))
 	rm -f $(BASH_TO)/acrelay $(ZSH_TO)/_acrelay $(FISH_TO)/acrelay.fish
 	rm -rf $(DOC) $(DESTDIR)$(PREFIX)/share/acrelay
 
-# a Debian package, built as any user
-deb: ## a Debian package in build/deb; VERSION=
+deb: ## a Debian package in build/deb, built as any user; VERSION=
 	@sh tests/packages.sh deb
 	@sh deploy/debian/build.sh $(VERSION) build/deb
 

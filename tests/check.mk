@@ -206,6 +206,8 @@ soak-commands: all tools ## run commands with random faults; SEEDS=
 	$(PYTHON) tests/live/commands_soak.py --seeds $(SEEDS)
 
 # --- form -----------------------------------------------------------------------------
+# by version: each formats in its own way, and Debian 12 and 13 both have this one
+CLANG_FORMAT ?= clang-format-19
 FORMATTED = $(wildcard src/*/*.[ch] tests/*/*.[ch])
 format: ## format all sources with clang-format
 	$(CLANG_FORMAT) -i $(FORMATTED)
