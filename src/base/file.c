@@ -251,8 +251,8 @@ check_bytes(const char *path, struct span s, struct err *err)
     for (size_t i = 0; i < s.len; i++) {
         unsigned char c = (unsigned char)s.at[i];
         if (c == '\n' || c == '\r')
-            return err_set(err, ERR_INPUT, "%s: more than one line: a secret is one",
-                           path);
+            return err_set(err, ERR_INPUT,
+                           "%s: more than one line: a secret is a single line", path);
         if (c < 0x20 || c == 0x7f)
             return err_set(err, ERR_INPUT,
                            "%s: byte %zu is a control byte%s: a secret is text of one "

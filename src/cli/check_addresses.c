@@ -158,7 +158,7 @@ check_address(struct report *r, const char *what, const struct socket_address *a
     else if (running && ours)
         report_ok(r, what, "%s is held by the running acrelay", a->text);
     else if (running)
-        report_error(r, EXIT_CODE_PORT, what, NULL,
+        report_error(r, EXIT_CODE_PORT, what, "stop that one, or choose another address",
                      "%s is held by an acrelay with another state_dir", a->text);
     else
         report_listener(r, what, a);

@@ -2,6 +2,8 @@
 // the keys are. The server itself is looked at by check_redis.
 #include "cli/cli.h"
 
+#include "relay/relay.h"
+
 #include <stdio.h>
 
 enum { HOST_MS = 1000, SLOTS = 16384 };
@@ -28,7 +30,7 @@ ask_all(struct poll *p)
         if (!p->silent[i])
             redis_host_text(&at, p->answers[i]);
         else
-            report_warning(p->report, p->what, cli_redis_advice(err.text)->advice, "%s",
+            report_warning(p->report, p->what, relay_advice(err.text)->advice, "%s",
                            err.text);
     }
 }

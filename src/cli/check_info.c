@@ -134,7 +134,7 @@ check_info(struct report *r, struct span info, char version[CHECK_VERSION])
     if (r->deep)
         check_persistence(r, info);
     else if (info_is(info, "aof_enabled", "0"))
-        report_warning(r, "redis", NULL,
+        report_warning(r, "redis", "set appendonly yes in Redis",
                        "appendonly is off: after a crash of Redis the relay sends again "
                        "what the journal has, and consumers see new entry ids");
 }

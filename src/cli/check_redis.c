@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "journal/cursor.h"
 #include "relay/layout.h"
-#include "relay/script.h"
+#include "relay/relay.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -44,7 +44,7 @@ is_error(const struct redis_reply *reply, const char *word)
 static void
 report_text(struct report *r, const char *what, const char *text)
 {
-    const struct redis_advice *known = cli_redis_advice(text);
+    const struct relay_advice *known = relay_advice(text);
 
     report_add(r, known->code ? REPORT_ERROR : REPORT_WARNING, known->code, what,
                known->advice, "%s", text);
@@ -172,9 +172,9 @@ check_type(struct inspection *i, const char *name, const char *wanted)
     const struct redis_reply *reply = ask(i, "TYPE", key);
     struct span type = redis_value(reply).text;
     if (reply && !span_is(type, "none") && !span_is(type, wanted))
-        report_error(
-            i->report, EXIT_CODE_CONFIG, "redis", cli_redis_advice("WRONGTYPE")->advice,
-            "%s is a %.*s, but must be a %s", key, (int)type.len, type.at, wanted);
+        report_error(i->report, EXIT_CODE_CONFIG, "redis",
+                     relay_advice("WRONGTYPE")->advice, "%s is a %.*s, but must be a %s",
+                     key, (int)type.len, type.at, wanted);
 }
 
 static void
@@ -206,7 +206,7 @@ check_account(struct inspection *i)
     struct span account = redis_value(reply).text;
     if (account.len > 0 && !span_is(account, ours))
         report_error(i->report, EXIT_CODE_CONFIG, "account",
-                     cli_redis_advice("belongs to account")->advice,
+                     relay_advice("belongs to account")->advice,
                      "redis.namespace %s belongs to account %.*s, not to %s: nothing of "
                      "this file's is written there",
                      i->tag, (int)account.len, account.at, ours);
@@ -226,12 +226,12 @@ report_rights(struct inspection *i, const struct redis_reply *reply)
                        "not checked: this Redis cannot report what user %s may do", user);
     else if (lacks.len && redis_value(redis_reply_at(reply, 0)).number)
         report_error(i->report, EXIT_CODE_CONFIG, "redis rights",
-                     cli_redis_advice("unknown command")->advice,
+                     relay_advice("unknown command")->advice,
                      "not available in Redis, or not allowed for user %s: %.*s", user,
                      (int)lacks.len, lacks.at);
     else if (lacks.len)
         report_error(i->report, EXIT_CODE_PERMISSION, "redis rights",
-                     cli_redis_advice("NOPERM")->advice, "user %s may not: %.*s", user,
+                     relay_advice("NOPERM")->advice, "user %s may not: %.*s", user,
                      (int)lacks.len, lacks.at);
     else
         i->has_rights = true;

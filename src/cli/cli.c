@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "event/json.h"
+#include "relay/relay.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -82,125 +83,13 @@ cli_directory(struct cli *c, struct err *err)
 
     if (given || cli_read_config(c, false))
         return given ? given : c->config->state_dir;
-    err_exit(err, EXIT_CODE_CONFIG, "without a valid configuration, use --directory");
+    err_exit(
+        err, EXIT_CODE_CONFIG,
+        "the configuration is invalid: fix it, or name the journal with --directory");
     return NULL;
 }
 
 // --- Redis ------------------------------------------------------------------------------
-
-#define CONFIG EXIT_CODE_CONFIG
-#define RIGHTS EXIT_CODE_PERMISSION
-#define AWAY EXIT_CODE_UNAVAILABLE
-#define GRANT "grant the rights that deploy/redis/acrelay.acl lists for the receiver"
-
-// The first that fits counts. "Bring Redis back" is for a Redis that does not answer: one that
-// answers an error is there.
-static const struct redis_advice all[] = {
-    {"redis.password_file: ", CONFIG,
-     "Redis was not contacted: make that file readable, or correct redis.password_file"},
-    {"redis.url_file: ", CONFIG,
-     "Redis was not contacted: correct that file, or redis.url_file"},
-    {"redis.tls is set", CONFIG, "Redis was not contacted"},
-    {"redis.tls.ca_file: ", CONFIG, "Redis was not contacted: correct that file"},
-    {"redis.tls.cert_file: ", CONFIG, "Redis was not contacted: correct that file"},
-    {"redis.tls.key_file: ", CONFIG, "Redis was not contacted: correct that file"},
-    {"certificate", AWAY, "until then deliveries wait in the journal"},
-    {"TLS", AWAY, "until then deliveries wait in the journal"},
-    {"NOAUTH", RIGHTS,
-     "Redis requires a password: set redis.password_file (and redis.user)"},
-    {"WRONGPASS", RIGHTS,
-     "correct redis.user or the password in redis.password_file; ACL LIST shows whether "
-     "the user exists and is enabled"},
-    {"invalid password", RIGHTS, "correct the password in redis.password_file"},
-    {"without any password configured", CONFIG,
-     "this user has no password in Redis: set one there, or remove redis.password_file"},
-    {"NOPERM", RIGHTS, GRANT},
-    {"ACL failure", RIGHTS, GRANT},
-    {"The user executing the script", RIGHTS, GRANT},
-    {"DENIED", RIGHTS,
-     "Redis is in protected mode and accepts only loopback connections: set a password "
-     "and bind there"},
-    {"max number of clients", AWAY,
-     "raise maxclients in Redis, or find out what uses its connections (CLIENT LIST)"},
-    {"DB index", CONFIG,
-     "redis.url names a database that this Redis does not have: see its databases "
-     "setting"},
-    {"unknown command", CONFIG,
-     "acrelay needs this command, but it was renamed or disabled (rename-command), or "
-     "Redis is too old"},
-    {"LOADING", AWAY, "Redis is loading its data from disk: wait"},
-    {"BUSY", AWAY, "a script is keeping Redis busy: wait, or run SCRIPT KILL"},
-    {"MASTERDOWN", AWAY,
-     "this is a replica that has lost its master: redis.url must point to the master"},
-    {"READONLY", AWAY, "this is a replica: redis.url must point to the master"},
-    {"not the master", AWAY, "this is a replica: redis.url must point to the master"},
-    {"OOM", AWAY,
-     "Redis is out of memory: raise its maxmemory, or lower redis.retain; deliveries "
-     "wait in the journal"},
-    {"MISCONF", AWAY,
-     "Redis cannot write to its disk and refuses writes: check its log and disk"},
-    {"NOREPLICAS", AWAY,
-     "too few replicas are connected for min-replicas-to-write: bring them back"},
-    {"does not know a master named", CONFIG,
-     "correct the name after the hosts in redis.url (SENTINEL MASTERS shows the names)"},
-    {"MOVED", EXIT_CODE_OK,
-     "the relay follows the redirection; write redis.url as redis+cluster:// to have the "
-     "node checked that has the keys"},
-    {"ASK", AWAY, "the slot of the keys is being moved to another node: wait"},
-    {"TRYAGAIN", AWAY, "the slot of the keys is being moved to another node: wait"},
-    {"CLUSTERDOWN", AWAY,
-     "no node serves the slot of the keys: restore the Redis Cluster (CLUSTER NODES); "
-     "deliveries wait in the journal"},
-    {"CROSSSLOT", CONFIG,
-     "all keys of a namespace must be in one slot: does a proxy rewrite keys?"},
-    {"WRONGTYPE", CONFIG,
-     "another program uses one of acrelay's keys: choose another redis.namespace"},
-    {"may evict any key", CONFIG, "set maxmemory-policy noeviction in Redis"},
-    {"belongs to account", EXIT_CODE_CONFIG,
-     "choose another redis.namespace (and restart); if the account was renamed, run "
-     "acrelay "
-     "journal claim --namespace"},
-    {"/partitions", CONFIG, "see \"Partitions\" in OPERATING.md"},
-    {"redis.partitions has changed", CONFIG, "see \"Partitions\" in OPERATING.md"},
-    {"redis.confirm", CONFIG, "see \"redis.confirm\" in OPERATING.md"},
-    {"another place", EXIT_CODE_LOCK,
-     "another machine or directory publishes this journal; if it no longer does, run "
-     "acrelay journal claim"},
-    {"copy of this journal", EXIT_CODE_FAILURE,
-     "see \"A backup of the journal was restored\" in OPERATING.md"},
-    {"no answer in time", AWAY,
-     "Redis hangs: is it stopped, swapping, or waiting for its disk?"},
-    {"timed out", AWAY,
-     "nothing answers at that address: check redis.url, the network and firewalls"},
-    {"Permission denied", RIGHTS,
-     "the user must be in the group of Redis's socket: under systemd "
-     "SupplementaryGroups=redis in a drop-in of acrelayd.service and "
-     "acrelay-worker.service"},
-    {"Address family not supported", CONFIG,
-     "the unit's RestrictAddressFamilies= lacks the family: add AF_INET6 (or AF_UNIX) "
-     "in a drop-in"},
-    {"Protocol error, got", CONFIG, "the server at redis.url is not Redis"},
-    {"not known", AWAY, "the host in redis.url has no address: check DNS"},
-    {"name resolution", AWAY,
-     "no name server answers for the host in redis.url: check DNS"},
-    {"Connection refused", AWAY,
-     "start Redis; the journal is then published automatically"},
-    {"No such file", AWAY, "start Redis, or correct the path of the socket in redis.url"},
-    {"cannot make a socket", EXIT_CODE_FAILURE, "raise the limit of open files"},
-    {"closed the connection", AWAY,
-     "Redis exited or closed this connection: see its log"},
-    {"", AWAY, "check Redis's log"},
-};
-
-const struct redis_advice *
-cli_redis_advice(const char *text)
-{
-    size_t i = 0;
-
-    while (!strstr(text, all[i].in))
-        i++;
-    return &all[i];
-}
 
 int64_t
 cli_redis_us(struct redis *r)
@@ -221,7 +110,7 @@ cli_reply(const struct redis_reply *reply, struct err *err)
     }
     if (redis_check(reply, err))
         return reply;
-    const struct redis_advice *known = cli_redis_advice(err->text);
+    const struct relay_advice *known = relay_advice(err->text);
     if (known->in[0])
         err->exit = known->code;
     return NULL;
@@ -236,15 +125,18 @@ cli_redis_at(const struct cli *c, const char *tag, struct err *err)
 
     // Anyone who is the receiver's user could name any file of root's in that copy.
     if (c->is_last_good && has_secret && geteuid() == 0) {
-        err_exit(err, EXIT_CODE_CONFIG,
-                 "not asked: with the last good configuration, root sends no password");
+        err_exit(
+            err, EXIT_CODE_CONFIG,
+            "not asked: the file is invalid, and the last good configuration does not "
+            "decide where root sends a password: fix the file, or run this as the "
+            "receiver's user");
         return NULL;
     }
     struct redis *r =
         config_redis(config, tag, NULL, times_ms("cli_redis", REDIS_MS), err);
 
     if (!r && err->exit == EXIT_CODE_UNAVAILABLE)
-        err->exit = cli_redis_advice(err->text)->code;
+        err->exit = relay_advice(err->text)->code;
     if (!r)
         err_context(err, "%s", config->redis_url.text);
     return r;
@@ -254,7 +146,7 @@ void
 cli_advise(struct err *err)
 {
     const struct err cause = *err;
-    const struct redis_advice *known = cli_redis_advice(cause.text);
+    const struct relay_advice *known = relay_advice(cause.text);
 
     if (known->in[0])
         err_exit(err, cause.exit, "%s; %s", cause.text, known->advice);

@@ -125,16 +125,7 @@ const char *receiver_text(const struct receiver *r, char to[RECEIVER_LINE]);
 const struct redis_reply *cli_reply(const struct redis_reply *reply, struct err *err);
 #define cli_ask(r, err, ...) cli_reply(redis_ask(r, err, __VA_ARGS__, NULL), err)
 
-// What an operator can do about an error of Redis, of hiredis or of the relay.
-struct redis_advice {
-    const char *in;      // stands in the text; "" in the last, which fits anything
-    enum exit_code code; // EXIT_CODE_OK: it is no fault
-    const char *advice;
-};
-
-const struct redis_advice *cli_redis_advice(const char *text);
-
-// cli_advise appends it, for a command that ends with this error.
+// cli_advise appends relay_advice to it, for a command that ends with this error.
 void cli_advise(struct err *err);
 
 // cli_field finds a field's value in an entry of a stream (fields: name, value, name, value ...),

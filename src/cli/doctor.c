@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "edge/admin.h"
+#include "relay/relay.h"
 #include "worker/worker.h"
 
 #include <stdio.h>
@@ -80,7 +81,7 @@ examine_relay(struct report *r)
 
     text_duration(text, sizeof text, (int64_t)(age * 1000));
     if (metric(r, "acrelay_relay_shipping") == 0)
-        report_error(r, EXIT_CODE_UNAVAILABLE, "relay", cli_redis_advice(words)->advice,
+        report_error(r, EXIT_CODE_UNAVAILABLE, "relay", relay_advice(words)->advice,
                      "%s (%s); waiting in the journal: %.0f, the oldest for %s",
                      up ? "the relay has stopped" : "deliveries are not reaching Redis",
                      words[0] ? words : "no reason given", waiting, text);
@@ -229,6 +230,9 @@ static const struct {
     {"acrelay_dead_letters_trimmed_total", 0, REPORT_ERROR, "since start",
      "dead letters trimmed before anyone handled them",
      "check acrelay dead list more often, or raise redis.retain.dead"},
+    {"acrelay_commands_dead_trimmed_total", 0, REPORT_ERROR, "since start",
+     "dead letters of commands trimmed before anyone handled them",
+     "check acrelay dead list --commands more often, or raise commands.retain.dead"},
     {"acrelay_journal_unconfirmed_removals_total", 0, REPORT_ERROR, "since start",
      "segments removed to make room while Redis did not confirm what it has",
      "see \"The journal or the disk is full\" in OPERATING.md"},

@@ -62,7 +62,7 @@ replay_record(const struct record *record, void *context, struct err *err)
             return -1;
         entry_make(&r->maker, record, &entry);
         if (replay_entry(r, &entry, &away, err) < 0) {
-            const char *known = cli_redis_advice(err->text)->in;
+            const char *known = relay_advice(err->text)->in;
             err_context(err, "sequence %llu", (unsigned long long)record->sequence);
             // An error that is not known, or WRONGTYPE: others may be taken.
             if (away || (*known && strcmp(known, "WRONGTYPE") != 0))

@@ -268,7 +268,8 @@ static int
 send_public(struct cli *c, struct err *err)
 {
     if (!cli_read_config(c, false))
-        return err_exit(err, EXIT_CODE_CONFIG, "this needs a valid configuration");
+        return err_exit(err, EXIT_CODE_CONFIG,
+                        "this needs a valid configuration: fix the file first");
     return trial_run(c, 0, err) < 0 ? -1 : EXIT_CODE_OK;
 }
 

@@ -281,7 +281,7 @@ redis_send(struct redis *r, const struct span *head, size_t n,
     size_t before = bytes->len;
 
     if (r->dead)
-        return err_set(err, ERR_AGAIN, "redis: the connection is dead");
+        return err_set(err, ERR_AGAIN, "redis: the connection has been lost");
     add_count(bytes, '*', n + (rest ? rest->count : 0));
     for (size_t i = 0; i < n; i++)
         redis_args_add(&r->queued, head[i]);
@@ -332,7 +332,7 @@ redis_receive(struct redis *r, struct err *err)
     int64_t until_ms = clock_mono_ms() + r->command_ms * turns;
 
     if (r->dead) {
-        err_set(err, ERR_AGAIN, "redis: the connection is dead");
+        err_set(err, ERR_AGAIN, "redis: the connection has been lost");
         return NULL;
     }
     if (r->reply)

@@ -212,7 +212,8 @@ resolve_host(const char *host, uint16_t port, int64_t until_ms,
              const struct socket_watch *watch, struct resolved *to, struct err *err)
 {
     if (strlen(host) > HOST_MAX)
-        return err_set(err, ERR_INPUT, "a host name of more than 255 bytes");
+        return err_set(err, ERR_INPUT,
+                       "the host name in the URL is longer than 255 bytes");
     if (!is_address(host, to) && ask(host, until_ms, watch, to, err) < 0)
         return -1;
     for (size_t i = 0; i < to->len; i++)

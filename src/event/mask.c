@@ -179,12 +179,11 @@ is_digits(struct span s)
     return s.len >= PHONE_MIN && s.len <= PHONE_MAX;
 }
 
-// How much is masked at s.at[i].
+// How much is masked at s.at[i], after the byte `before`.
 static size_t
-found_at(struct span s, size_t i, bool reveals)
+found_at(struct span s, size_t i, char before, bool reveals)
 {
     struct span rest = span_from(s, i);
-    char before = i > 0 ? s.at[i - 1] : ' ';
     size_t len = reveals || is_mail(before) ? 0 : mail_at(rest, before == '"');
 
     if (len > 0 || is_token_byte(before))
@@ -199,11 +198,13 @@ found_at(struct span s, size_t i, bool reveals)
 void
 mask_text(struct buf *to, struct span s, bool reveals)
 {
+    char before = ' ';
     size_t len;
 
     for (size_t i = 0; i < s.len; i += len ? len : 1) {
-        len = s.at[i] ? found_at(s, i, reveals) : 0;
+        len = s.at[i] ? found_at(s, i, before, reveals) : 0;
         buf_add(to, len ? SPAN(MASK) : span_make(s.at + i, 1));
+        before = len ? ' ' : s.at[i]; // what follows a number may be an address
     }
 }
 
@@ -350,7 +351,8 @@ static void
 add_escaped(struct buf *to, struct span s)
 {
     for (size_t i = 0; i < s.len; i++)
-        if (isalnum((unsigned char)s.at[i]) || strchr("-_.~", s.at[i]) || s.at[i] & 0x80)
+        if (isalnum((unsigned char)s.at[i]) || memchr("-_.~", s.at[i], 4) ||
+            s.at[i] & 0x80)
             buf_add_byte(to, s.at[i]);
         else
             buf_add_format(to, "%%%02X", (unsigned char)s.at[i]);

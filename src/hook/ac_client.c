@@ -313,8 +313,9 @@ read_pages(struct ac_client *a, struct hooks *found, bool to_end, struct reading
         struct hooks page = {0};
         bool overlaps = r->count > 1;
         if (n == PAGES_MAX || found->len > ROWS_MAX)
-            return err_write(err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
-                             "ActiveCampaign's list of webhooks has no end");
+            return err_write(
+                err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
+                "ActiveCampaign's list of webhooks does not end: read again later");
         if (read_page(a, offset, &page, r, err) < 0) {
             hooks_release(&page);
             return -1;
@@ -385,8 +386,10 @@ ac_client_list(struct ac_client *a, bool again, struct hooks *found, struct err 
             return -1;
         now.moves = now.moves || result < 0;
     }
-    return err_write(err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
-                     "ActiveCampaign's list of webhooks changes while it is read");
+    return err_write(
+        err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
+        "ActiveCampaign's list of webhooks changes while it is read: read again "
+        "later");
 }
 
 // --- one webhook ---------------------------------------------------------------------------
@@ -453,8 +456,11 @@ ac_client_write(struct ac_client *a, const struct hook *found, const struct hook
     if (result < 0)
         return -1;
     if (!found && answer.status >= 500)
-        return err_write(err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
-                         "ActiveCampaign failed while creating a webhook");
+        return err_write(
+            err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
+            "ActiveCampaign answers %d to the creation of a webhook, which may "
+            "have been created: the next list shows it",
+            answer.status);
     if (found && is_gone(a, &answer))
         return !wanted ? 0
                        : err_write(err, ERR_AGAIN, EXIT_CODE_CHANGES,

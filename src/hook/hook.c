@@ -176,6 +176,14 @@ hook_url_parse(struct hook_url *to, const char *url)
     return true;
 }
 
+bool
+hook_is_served(const struct hook *hook)
+{
+    struct hook_url url;
+
+    return hook_url_parse(&url, hook->url) && url.exact;
+}
+
 static bool
 is_same_url(const char *a, const char *b)
 {

@@ -73,6 +73,8 @@ struct hook_url {
 };
 // hook_url_parse is false when this is no URL of http or https.
 bool hook_url_parse(struct hook_url *to, const char *url);
+// hook_is_served: posts to its URL, as it is stored, have a path that the receiver takes.
+bool hook_is_served(const struct hook *hook);
 // hook_differs says which parts of two hooks differ. URLs are compared in canonical form, their
 // paths byte by byte; labels with HTML entities decoded: AC may give back "R&amp;D".
 enum {

@@ -39,11 +39,15 @@ bad_set_aside(int dir, const char *name, const char *why, uint64_t *count)
 
     (*count)++;
     if (bad < 0 || move_to(dir, bad, name, to, sizeof to) < 0)
-        log_error("journal: %s %s and cannot be quarantined: %s", name, why,
-                  strerror(errno));
+        log_alarm(
+            "journal: file %s %s, is left out, and cannot be quarantined: %s. See \"The "
+            "journal is damaged\" in OPERATING.md",
+            name, why, strerror(errno));
     else
-        log_alarm("journal: %s %s: quarantined as %s/%s for %d days", name, why, bad_name,
-                  to, BAD_KEEP_DAYS);
+        log_alarm(
+            "journal: file %s %s: quarantined as %s/%s for %d days. See \"The journal is "
+            "damaged\" in OPERATING.md",
+            name, why, bad_name, to, BAD_KEEP_DAYS);
     if (bad >= 0)
         close(bad);
 }
@@ -102,10 +106,10 @@ copy_range(int from, int to, uint64_t at, uint64_t end, struct err *err)
         size_t len = end - at < sizeof piece ? (size_t)(end - at) : sizeof piece;
         ssize_t n = pread(from, piece, len, (off_t)at);
         if (n <= 0)
-            return n < 0 ? err_errno(err, "cannot read a damaged range") : 0;
+            return n < 0 ? err_errno(err, "the bytes are not kept: cannot read them") : 0;
         errno = ENOSPC; // if the write is short
         if (write(to, piece, (size_t)n) != n)
-            return err_errno(err, "cannot write to bad/");
+            return err_errno(err, "the bytes are not kept: cannot write to bad/");
         at += (uint64_t)n;
     }
     return 0;
@@ -119,12 +123,15 @@ bad_copy(int dir, int fd, const char *name, uint64_t from, uint64_t to, struct e
     int result, out = -1, bad = open_bad(dir);
 
     if (bad < 0)
-        return err_errno(err, "cannot open bad/");
+        return err_errno(err, "the bytes are not kept: cannot open bad/");
     snprintf(file, sizeof file, "%s.%" PRIx64, name, from);
     if (kept.ours >= BAD_FILES_MAX || kept.bytes + (to - from) > BAD_BYTES_MAX)
         result = err_set(err, ERR_AGAIN, "bad/ is full, so the bytes are not kept");
     else if ((out = openat(bad, file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) < 0)
-        result = errno == EEXIST ? 0 : err_errno(err, "cannot make bad/%s", file);
+        result =
+            errno == EEXIST
+                ? 0
+                : err_errno(err, "the bytes are not kept: cannot create bad/%s", file);
     else
         result = copy_range(fd, out, from, to, err) < 0 ? -1 : 1;
     if (out >= 0)

@@ -36,7 +36,8 @@ segment_seal(struct journal *j)
         0)
         j->used += SEGMENT_FRAME;
     else
-        log_warn("journal: cannot seal the last segment: %s", strerror(errno));
+        log_warn("journal: cannot seal the last segment: %s; all its records are durable",
+                 strerror(errno));
 }
 
 // segment_retire closes the active segment, which shrinks to `end`: after it are only zeros.
@@ -49,8 +50,10 @@ segment_retire(struct journal *j, uint64_t end)
     if (j->fd < 0)
         return;
     if (ftruncate(j->fd, (off_t)end) < 0)
-        log_warn("journal: cannot shrink a segment to its used length: %s",
-                 strerror(errno));
+        log_warn(
+            "journal: cannot shrink a segment to its used length: %s; it takes its whole "
+            "space until it is removed",
+            strerror(errno));
     uint64_t bytes = fstat(j->fd, &st) == 0 ? (uint64_t)st.st_size : end;
     close(j->fd);
     j->fd = -1;
@@ -285,6 +288,20 @@ is_full(struct journal *j, const struct group *g)
     return has_spare;
 }
 
+// report_abandoned: the second attempt may succeed, and then nothing else shows what the disk did.
+static void
+report_abandoned(const struct journal *j, const struct err *why)
+{
+    static struct log_limit limit = LOG_LIMIT(600000);
+    uint64_t held_back;
+
+    if (!j->failing.reported && log_limit_pass(&limit, 1, clock_mono_ms(), &held_back))
+        log_error(
+            "journal: %s: the segment is abandoned, and the deliveries are written again "
+            "to a new one before they are answered. %s",
+            why->text, retention_advice(why));
+}
+
 static int
 commit_once(struct journal *j, struct group *g, struct err *err)
 {
@@ -302,6 +319,7 @@ commit_once(struct journal *j, struct group *g, struct err *err)
             (unsigned long long)sync_us);
         return 0;
     }
+    report_abandoned(j, err);
     segment_retire(j, j->used + g->bytes.len); // what got there is kept as it is
     pthread_mutex_lock(&j->lock);
     j->counts.sync_errors++;
@@ -324,8 +342,8 @@ commit(struct journal *j, struct group *g)
     }
     if (!j->failing.reported)
         once_report(&j->failing, LOG_LEVEL_ALARM,
-                    "journal: cannot make deliveries durable (answering 503): %s",
-                    err.text);
+                    "journal: cannot make deliveries durable (answering 503): %s. %s",
+                    err.text, retention_advice(&err));
     pthread_mutex_lock(&j->lock);
     j->unacked = range_cover(j->unacked, (struct range){g->first, g->last});
     j->failed_us = clock_mono_us();

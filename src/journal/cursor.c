@@ -311,12 +311,13 @@ set_aside(struct cursor *c, const struct segment_hole *hole)
         bad_copy(c->dir, c->scan.fd, c->segment.name, hole->from, hole->to, &err);
     if (copied == 0 || (copied < 0 && !first_report(c->journal, loss.range.first)))
         return; // reported before
-    log_alarm("journal: segment %s is damaged from byte %llu to %llu (records %llu to "
-              "%llu); %s",
-              c->segment.name, (unsigned long long)hole->from,
-              (unsigned long long)hole->to, (unsigned long long)loss.range.first,
-              (unsigned long long)loss.range.last,
-              copied < 0 ? err.text : "the bytes are kept in bad/");
+    log_alarm(
+        "journal: segment %s is damaged from byte %llu to %llu: records %llu to %llu are "
+        "lost; %s. Check the disk (dmesg), and see \"The journal is damaged\" in "
+        "OPERATING.md",
+        c->segment.name, (unsigned long long)hole->from, (unsigned long long)hole->to,
+        (unsigned long long)loss.range.first, (unsigned long long)loss.range.last,
+        copied < 0 ? err.text : "the bytes are kept in bad/");
     pthread_mutex_lock(&c->journal->lock);
     c->journal->counts.damaged++;
     pthread_mutex_unlock(&c->journal->lock);

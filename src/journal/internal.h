@@ -291,6 +291,9 @@ int retention_reserve(struct journal *j, struct err *err);
 // or else waits for the spare that is just being made. Returns whether one of that was done.
 bool retention_make_room(struct journal *j, const struct err *why);
 
+// retention_advice: what an operator can do about a failure to store, as sentences.
+const char *retention_advice(const struct err *why);
+
 // age_find gives when (clock_boot_us) a record became durable, never later than it did; 0 when
 // that was before the first mark. With the lock.
 static inline int64_t

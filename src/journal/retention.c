@@ -57,14 +57,15 @@ report_clock(const struct journal *j, enum clock_watch_result result)
     double step_s = (double)j->watch.step_us / 1e6;
 
     if (result == CLOCK_STEPPED)
-        log_alarm("journal: the wall clock stepped %s by %.0f s. Receipt times follow "
-                  "it; nothing is removed because of keep and keep_max until it is back "
-                  "or has been stable for %lld s. If this was not intended, find out "
-                  "what sets the clock (timedatectl)",
-                  step_s < 0 ? "back" : "ahead", step_s < 0 ? -step_s : step_s,
-                  (long long)(j->watch.settle_us / 1000000));
+        log_alarm(
+            "journal: the wall clock stepped %s by %.0f s. Receipt times follow "
+            "it; nothing is removed because of journal.keep and keep_max until it is "
+            "back or has been stable for %lld s. If this was not intended, find out "
+            "what sets the clock (timedatectl)",
+            step_s < 0 ? "back" : "ahead", step_s < 0 ? -step_s : step_s,
+            (long long)(j->watch.settle_us / 1000000));
     else if (result == CLOCK_UNDONE || result == CLOCK_SETTLED)
-        log_info("journal: the wall clock %s: keep and keep_max apply again",
+        log_info("journal: the wall clock %s: journal.keep and keep_max apply again",
                  result == CLOCK_UNDONE ? "is back where it was"
                                         : "has been stable since the step");
 }
@@ -77,10 +78,11 @@ report_back(struct journal *j, int64_t back_us, int64_t now_us)
         (j->back_reported_us && now_us - j->back_reported_us < BACK_REPORT_US))
         return;
     j->back_reported_us = now_us;
-    log_alarm("journal: the wall clock went back by %lld.%03lld s, and receipt times "
-              "with it: sequence numbers give the order of the records. Find out what "
-              "sets the clock (timedatectl)",
-              (long long)(back_us / 1000000), (long long)(back_us / 1000 % 1000));
+    log_warn(
+        "journal: the wall clock went back by %lld.%03lld s, and receipt times with it: "
+        "sequence numbers give the order of the records. Find out what sets the clock "
+        "(timedatectl)",
+        (long long)(back_us / 1000000), (long long)(back_us / 1000 % 1000));
 }
 
 // check_clock compares wall clock and boot clock, and reports what they did since the last
@@ -165,6 +167,16 @@ static bool
 is_for_want_of_room(const struct err *err)
 {
     return err->error == ENOSPC || err->error == EDQUOT;
+}
+
+const char *
+retention_advice(const struct err *why)
+{
+    if (is_for_want_of_room(why))
+        return "Free space on that file system (df -h), but never delete files in "
+               "state_dir; if Redis is away, bring it back";
+    return why->error ? "Check the disk (dmesg)"
+                      : "Bring Redis back, or raise journal.max and restart";
 }
 
 // --- figures --------------------------------------------------------------------------
@@ -277,12 +289,13 @@ report_room(struct journal *j)
     if (fresh)
         once_clear(&j->unconfirmed);
     else
-        once_report(&j->unconfirmed, LOG_LEVEL_ALARM,
-                    "journal: no room is left, and Redis has not answered for more than "
-                    "%lld s: the oldest published records are removed before keep has "
-                    "passed. If Redis loses them, they cannot be sent again. Bring Redis "
-                    "back, or give the journal more room (disk, journal.max)",
-                    (long long)(j->fresh_us / 1000000));
+        once_report(
+            &j->unconfirmed, LOG_LEVEL_ALARM,
+            "journal: no room is left, and Redis has not answered for more than "
+            "%lld s: the oldest published records are removed before journal.keep has "
+            "passed. If Redis loses them, they cannot be sent again. Bring Redis "
+            "back, or give the journal more room (disk, journal.max)",
+            (long long)(j->fresh_us / 1000000));
 }
 
 // remove_oldest removes the oldest segment if it may, or makes it the next spare's file. -1
@@ -304,9 +317,11 @@ remove_oldest(struct journal *j, enum removal why, struct err *err)
         if (result == 0)
             once_clear(&j->stuck);
         else if (why != FOR_SPARE)
-            once_report(&j->stuck, LOG_LEVEL_WARN,
-                        "journal: %s: its space cannot be freed, so keep does not apply",
-                        err->text);
+            once_report(
+                &j->stuck, LOG_LEVEL_WARN,
+                "journal: %s: its space cannot be freed, so journal.keep does not "
+                "apply. Check the disk (dmesg)",
+                err->text);
         if (result == 0 && why != FOR_KEEP)
             report_room(j);
     }
@@ -369,7 +384,7 @@ make_spare(struct journal *j, struct err *err)
     j->filling = fits || published;
     pthread_mutex_unlock(&j->lock);
     err_set(err, ERR_AGAIN, "there is no room for one%s",
-            published ? "" : ", and nothing has been published");
+            published ? "" : ", and nothing that could make room has been published");
     if (fits)
         made = dir_make_spare(j->dir, j->options.segment_bytes, err);
     if (made < 0 && (!fits || is_for_want_of_room(err)) &&
@@ -397,8 +412,11 @@ hold_spare(struct journal *j)
     if (held)
         return;
     if (make_spare(j, &err) < 0)
-        once_report(&j->spareless, LOG_LEVEL_WARN,
-                    "journal: there is no spare segment: %s", err.text);
+        once_report(
+            &j->spareless, LOG_LEVEL_WARN,
+            "journal: there is no spare segment: %s; deliveries are stored as long as "
+            "the current one has room. %s",
+            err.text, retention_advice(&err));
     else if (once_clear(&j->spareless))
         log_info("journal: there is a spare segment again");
 }
@@ -417,17 +435,18 @@ check_room(struct journal *j)
     pthread_mutex_unlock(&j->lock);
     if (!known && !fits)
         err_set(&err, ERR_AGAIN, full);
-    else if (!known && dir_check_room(j->dir, &err) < 0)
-        err_set(&err, ERR_AGAIN, "nothing can be written to state_dir: %s",
-                strerror(err.error));
+    else if (!known && dir_check_room(j->dir, &err) < 0) {
+        errno = err.error;
+        err_errno(&err, "nothing can be written to state_dir");
+    }
     pthread_mutex_lock(&j->lock);
     j->no_room = j->active ? (struct err){0} : err;
     pthread_mutex_unlock(&j->lock);
     if (err.kind && !reported)
         once_report(
             &j->roomless, LOG_LEVEL_ALARM,
-            "journal: no delivery can be stored (they will be answered with 503): %s",
-            err.text);
+            "journal: no delivery can be stored (they will be answered with 503): %s. %s",
+            err.text, retention_advice(&err));
     else if (!err.kind && once_clear(&j->roomless))
         log_info("journal: there is room for deliveries again");
 }

@@ -336,7 +336,10 @@ wait_quiet(struct receiver *r)
 
     do { // sleeps first: an accept(2) under way shows its descriptor a little later
         if (clock_mono_ms() - start >= DRAIN_MS) {
-            log_warn("receiver: connections were still open after %d s", DRAIN_MS / 1000);
+            log_warn("receiver: connections were still open after %d s and are closed: "
+                     "what they "
+                     "had not sent whole is not stored",
+                     DRAIN_MS / 1000);
             return false;
         }
         clock_sleep_ms(5);
@@ -401,7 +404,9 @@ serve(struct receiver *r, const sigset_t *signals)
         if (signal == SIGTERM || signal == SIGINT)
             break;
         if (reload_run(r, signal == SIGHUP)) {
-            log_warn("receiver: exiting, so that a restart loads the file");
+            log_warn(
+                "receiver: the file is valid again, but a setting in it needs a restart: "
+                "exiting with 75, so that the unit starts it again");
             code = EXIT_CODE_LOCK;
             break;
         }

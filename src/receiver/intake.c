@@ -198,7 +198,7 @@ report_lost(const char *hook, const char *why)
     if (!log_limit_pass(&lost_limit, 1, clock_mono_ms(), &held_back))
         return;
     report_held_back(held_back);
-    log_error("receiver: a delivery to %s was answered with 503 and may be lost: %s",
+    log_error("receiver: a delivery to hook %s was answered with 503 and may be lost: %s",
               hook, why);
 }
 

@@ -50,9 +50,11 @@ check_clock(struct partition *p)
     journal_read_status(p->journal, &status);
     p->batch.in_doubt = status.last;
     p->batch.forgets = true;
-    log_warn("relay: the clock stepped by %lld ms: no duplicate detection for deliveries "
-             "up to %llu",
-             (long long)step_us / 1000, (unsigned long long)status.last);
+    log_warn(
+        "relay%s: the wall clock stepped %s by %lld s: duplicates are not detected among "
+        "the deliveries up to %llu",
+        p->label, step_us < 0 ? "back" : "ahead", llabs((long long)step_us) / 1000000,
+        (unsigned long long)status.last);
 }
 
 // --- gathering -----------------------------------------------------------------------------------
@@ -215,7 +217,7 @@ gather(struct partition *p)
             break;
         enum cursor_result found = next_record(p, &n, &err);
         if (found == CURSOR_ERROR && p->script.records_len == 0)
-            report_trouble(p, REPLY_UNKNOWN, "%s", err.text);
+            report_unreadable(p, &err);
         if (found == CURSOR_END || found == CURSOR_ERROR)
             return found == CURSOR_END || p->script.records_len > 0;
         if (!fits(p, &n.record)) {
@@ -260,14 +262,14 @@ report_notice(struct partition *p, const char *notice)
     if (full)
         once_report(
             &p->batch.full, LOG_LEVEL_WARN,
-            "relay%s: duplicates.max reached: duplicate detection paused until the "
-            "window rolls over",
+            "relay%s: duplicates.max is reached: duplicate detection is paused until the "
+            "window rolls over. Raise duplicates.max, or shorten duplicates.window",
             p->label);
     else if (!kept)
         once_report(&p->batch.notice, LOG_LEVEL_WARN,
                     "relay%s: cannot store fingerprints or the times of last events: %s. "
-                    "Grant the rights that deploy/redis/acrelay.acl lists",
-                    p->label, notice);
+                    "What to do: %s",
+                    p->label, notice, relay_advice(notice)->advice);
 }
 
 static void

@@ -148,8 +148,7 @@ check_eviction(struct partition *p, const struct redis_reply *reply)
         if (!span_starts(line, SPAN("maxmemory_policy:allkeys-")))
             continue;
         return report_trouble(p, REPLY_STOP,
-                              "Redis may evict any key (%.*s), including the cursor: set "
-                              "maxmemory-policy noeviction",
+                              "Redis may evict any key (%.*s), including the cursor",
                               (int)line.len - 1, line.at);
     }
     return REPLY_DONE;
@@ -184,7 +183,9 @@ read_found(struct partition *p, const struct redis_reply *reply, struct found *f
     snprintf(f->owner, sizeof f->owner, "%.*s", (int)owner.len, owner.at);
     snprintf(f->check, sizeof f->check, "%.*s", (int)check.len, check.at);
     if (!f->absent && !entry_sequence(&f->sequence, sequence))
-        return report_trouble(p, REPLY_STOP, "the cursor in Redis is not a sequence");
+        return report_trouble(p, REPLY_STOP,
+                              "the cursor in Redis, %s, is no sequence number",
+                              p->script.keys[0]);
     return REPLY_DONE;
 }
 
@@ -265,11 +266,10 @@ probe_role(struct partition *p, const struct found *f)
 static enum reply
 stop_for_copy(struct partition *p, uint64_t sequence)
 {
-    return report_trouble(
-        p, REPLY_STOP,
-        "record %llu differs from the one in Redis: a copy of this journal "
-        "was or is in use; see \"A backup of the journal was restored\"",
-        (unsigned long long)sequence);
+    return report_trouble(p, REPLY_STOP,
+                          "record %llu differs from the one in Redis: a copy of this "
+                          "journal was or is in use",
+                          (unsigned long long)sequence);
 }
 
 // go_to puts the reader after `sequence`, or where what it can own begins, and compares our record
@@ -291,7 +291,7 @@ go_to(struct partition *p, uint64_t sequence, struct span check)
         return REPLY_DONE;
     enum cursor_result found = cursor_next(p->reader, &record, &err);
     if (found == CURSOR_ERROR)
-        return report_trouble(p, REPLY_UNKNOWN, "%s", err.text);
+        return report_unreadable(p, &err);
     if (found == CURSOR_END || record.sequence != sequence) {
         // It is not kept any more, or never was ours: nothing to compare.
         cursor_seek(p->reader, sequence);
@@ -314,11 +314,11 @@ handle_cursor_ahead(struct partition *p, uint64_t sequence,
     if (sequence - status->last > AHEAD_MAX || status->records > 0)
         return stop_for_copy(p, sequence);
     journal_reserve(p->journal, sequence);
-    log_alarm(
-        "relay%s: the journal ends at %llu, Redis is at %llu: the journal lost its tail; "
-        "numbering continues after %llu",
-        p->label, (unsigned long long)status->last, (unsigned long long)sequence,
-        (unsigned long long)sequence);
+    log_error(
+        "relay%s: the journal ends at %llu, but Redis has its records up to %llu: the "
+        "journal lost its tail, or is an older copy; numbering continues after that. "
+        "Check the disk, unless a backup was restored",
+        p->label, (unsigned long long)status->last, (unsigned long long)sequence);
     return REPLY_DONE;
 }
 
@@ -423,8 +423,8 @@ take_cursor(struct partition *p, const struct found *f)
 {
     if (*f->owner && strcmp(f->owner, p->owner) != 0)
         return report_trouble(p, REPLY_FENCED,
-                              "the cursor belongs to another place (%s); if nothing "
-                              "publishes from there any more, run acrelay journal claim",
+                              "the cursor of this journal belongs to another machine or "
+                              "directory (owner %s)",
                               f->owner);
     enum reply reply = is_as_known(p, f) ? REPLY_DONE : place(p, f);
     if (reply == REPLY_DONE)

@@ -145,6 +145,9 @@ struct partition {
         int64_t down_ms;   // since when nothing is published, 0: it is
         uint64_t waiting;  // records after the cursor when Redis was back
         struct once trouble, no_role, no_info, no_account;
+        int lines;       // about troubles, of which one follows the other within a minute
+        int64_t line_ms; // when the last of them was logged
+        bool alarmed;    // one of them was an alarm
     } connection;
 
     // batch.c
@@ -233,6 +236,8 @@ enum reply report_trouble(struct partition *p, enum reply reply, const char *for
 // report_refusal counts an answer that is an error, and reports it where it is not about one
 // record; what to do next.
 enum reply report_refusal(struct partition *p, const struct script_answer *a);
+// report_unreadable reports that the journal cannot be read: a person must act, unless it may pass.
+enum reply report_unreadable(struct partition *p, const struct err *err);
 // report_error classes an error reply to a question, and reports it.
 enum reply report_error(struct partition *p, struct span message);
 

@@ -152,7 +152,7 @@ report_letter(struct partition *p)
         log_alarm("relay: record %llu became a dead letter (%s%s), and so will others "
                   "that are refused in the same way; acrelay dead list shows them",
                   (unsigned long long)p->batch.last.sequence,
-                  s->by_cut ? "the connection fails on it: " : "Redis refuses it: ",
+                  s->by_cut ? "the connection is lost on it: " : "Redis refuses it: ",
                   s->message);
 }
 

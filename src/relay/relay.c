@@ -85,7 +85,8 @@ add_status(struct relay_status *s, const struct partition *p)
 
     if (partition_is_over(p))
         return;
-    s->up = s->up && of->up;
+    // One that answers, but does not let us publish, is up: its connection is closed meanwhile.
+    s->up = s->up && (of->up || of->state == RELAY_STOPPED || of->state == RELAY_FENCED);
     s->known = s->known && of->known;
     s->cursor = MIN(s->cursor, of->cursor);
     bool worse = of->state == RELAY_FENCED || of->state == RELAY_STOPPED
@@ -108,7 +109,8 @@ relay_read_status(struct relay *r, struct relay_status *status)
         add_status(status, r->partitions[i]);
     pthread_mutex_unlock(&r->lock);
     if (*r->damage) {
-        *status = (struct relay_status){.state = RELAY_STOPPED};
+        // Redis is not asked, and not what fails.
+        *status = (struct relay_status){.state = RELAY_STOPPED, .up = true};
         memcpy(status->message, r->damage, sizeof status->message);
     }
     status->entries = (uint64_t)metric_read(&relay_metrics[RELAY_ENTRIES]);

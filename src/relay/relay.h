@@ -52,9 +52,17 @@ void relay_read_status(struct relay *r, struct relay_status *status);
 // one, its argument our account, its answer whose namespace it is; the message's are namespace, its,
 // ours.
 extern const char relay_account_script[];
-#define RELAY_ACCOUNT_IS_OTHER                                                           \
-    "redis.namespace %s belongs to account %.*s, not to %s: choose another namespace; "  \
-    "if the account was renamed, run acrelay journal claim --namespace"
+#define RELAY_ACCOUNT_IS_OTHER "redis.namespace %s belongs to account %.*s, not to %s"
+
+// What an operator can do about an error of Redis, of hiredis or of the relay: for the log, and for
+// check and doctor.
+struct relay_advice {
+    const char *in;      // stands in the text; "" in the last, which fits anything
+    enum exit_code code; // EXIT_CODE_OK: it is no fault
+    const char *advice;
+};
+
+const struct relay_advice *relay_advice(const char *text);
 
 // --- what an operator's command does -------------------------------------------------------
 

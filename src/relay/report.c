@@ -1,7 +1,37 @@
-// Why nothing is published: for the log, once, and for the status.
+// Why nothing is published: for the log, once, with what to do about it, and for the status.
 #include "relay/internal.h"
 
 #include <stdarg.h>
+
+enum { LINES_MAX = 10, PAUSE_MS = 60000 };
+
+// A trouble that changes all the time (sentinels that hang are asked in turn, a server that ends
+// again and again) must not fill the log; nor may it hide the first alarm.
+static bool
+may_log(struct partition *p, bool alarm)
+{
+    int64_t now_ms = clock_mono_ms();
+
+    if (now_ms - p->connection.line_ms >= PAUSE_MS) {
+        p->connection.lines = 0;
+        p->connection.alarmed = false;
+    }
+    return p->connection.lines < LINES_MAX || (alarm && !p->connection.alarmed);
+}
+
+static void
+log_trouble(struct partition *p, bool alarm, const char *text)
+{
+    if (!may_log(p, alarm) ||
+        !once_report(
+            &p->connection.trouble, alarm ? LOG_LEVEL_ALARM : LOG_LEVEL_WARN,
+            "relay%s: %s; deliveries wait in the journal for Redis at %s. What to do: %s",
+            p->label, text, p->connection.find.address, relay_advice(text)->advice))
+        return;
+    p->connection.lines++;
+    p->connection.line_ms = clock_mono_ms();
+    p->connection.alarmed = p->connection.alarmed || alarm;
+}
 
 enum reply
 report_trouble(struct partition *p, enum reply reply, const char *format, ...)
@@ -20,9 +50,7 @@ report_trouble(struct partition *p, enum reply reply, const char *format, ...)
     pthread_mutex_unlock(&p->relay->lock);
     if (!p->connection.down_ms)
         p->connection.down_ms = clock_mono_ms();
-    once_report(&p->connection.trouble, stop || fenced ? LOG_LEVEL_ALARM : LOG_LEVEL_WARN,
-                "relay%s: %s; deliveries wait in the journal for Redis at %s", p->label,
-                raw, p->connection.find.address);
+    log_trouble(p, stop || fenced, raw);
     return reply;
 }
 
@@ -44,10 +72,16 @@ report_refusal(struct partition *p, const struct script_answer *a)
         return a->reply;
     if (*a->wrong_key)
         return report_trouble(p, a->reply,
-                              "the key %s has another type in Redis (WRONGTYPE): rename "
-                              "it or choose another redis.namespace",
+                              "the key %s has another type in Redis (WRONGTYPE)",
                               a->wrong_key);
     return report_message(p, a->reply, span_of(a->message));
+}
+
+enum reply
+report_unreadable(struct partition *p, const struct err *err)
+{
+    return report_trouble(p, err->kind == ERR_AGAIN ? REPLY_UNKNOWN : REPLY_STOP, "%s",
+                          err->text);
 }
 
 enum reply

@@ -61,9 +61,11 @@ stream_report_refused(struct partition *p, const struct redis_reply *reply)
     struct span message = redis_value(reply).text;
 
     if (redis_value(reply).kind == REDIS_ERROR && !p->trim.refused.reported)
-        once_report(&p->trim.refused, LOG_LEVEL_WARN,
-                    "relay%s: streams cannot be trimmed and keep growing: %.*s", p->label,
-                    (int)message.len, message.at);
+        once_report(
+            &p->trim.refused, LOG_LEVEL_WARN,
+            "relay%s: streams cannot be trimmed and keep growing: Redis says: %.*s. "
+            "Grant what deploy/redis/acrelay.acl lists, or raise maxmemory",
+            p->label, (int)message.len, message.at);
 }
 
 static int64_t
@@ -117,17 +119,27 @@ series(const struct partition *p, const char *metric, const char *help,
                        partition, NULL);
 }
 
+// At most once an hour, with all that went since.
+static void
+report_unread(const struct partition *p, const char *name, uint64_t unread)
+{
+    static struct log_limit limit = LOG_LIMIT(RELAY_HOUR_MS);
+    uint64_t held_back;
+
+    metric_add(&relay_metrics[RELAY_TRIMMED_UNREAD], (double)unread);
+    if (unread > 0 && log_limit_pass(&limit, unread, clock_mono_ms(), &held_back))
+        log_alarm(
+            "relay%s: %llu entries were trimmed before a consumer group had read them, "
+            "the last of them in %s. Start or repair the consumers, or raise "
+            "redis.retain",
+            p->label, (unsigned long long)(unread + held_back), name);
+}
+
 static void
 show(const struct partition *p, const char *name, uint64_t length, uint64_t lag,
      uint64_t gone, uint64_t unread)
 {
-    struct metric *unread_total = &relay_metrics[RELAY_TRIMMED_UNREAD];
-
-    if (unread > 0 && metric_read(unread_total) == 0)
-        log_warn("relay%s: %llu entries of %s were trimmed before a group had read them; "
-                 "see redis.retain",
-                 p->label, (unsigned long long)unread, name);
-    metric_add(unread_total, (double)unread);
+    report_unread(p, name, unread);
     metric_add(&relay_metrics[RELAY_TRIMMED], (double)gone);
     metric_set(series(p, "acrelay_stream_length_entries", "Entries in a stream.", name),
                (double)length);

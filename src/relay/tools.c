@@ -43,7 +43,8 @@ struct metric relay_metrics[RELAY_METRICS] = {
         GAUGE, "acrelay_clock_step_seconds",
         "By how much a clock stepped while deletion is suspended.", "clock=\"redis\""),
     [RELAY_REDIS_UP] =
-        METRIC(GAUGE, "acrelay_redis_up", "Whether Redis answered the last command."),
+        METRIC(GAUGE, "acrelay_redis_up",
+               "Whether Redis answers; 1 too while its answers stop the relay."),
     [RELAY_IS_SHIPPING] =
         METRIC(GAUGE, "acrelay_relay_shipping", "Whether records are being published."),
     [RELAY_CURSOR_KNOWN] =

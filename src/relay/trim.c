@@ -201,7 +201,7 @@ check_ids(struct partition *p, int64_t now_us)
         once_clear(&p->trim.ids);
     else if (!p->trim.ids.reported)
         once_report(
-            &p->trim.ids, LOG_LEVEL_ALARM,
+            &p->trim.ids, LOG_LEVEL_WARN,
             "relay%s: entry ids are %lld h ahead of Redis's clock, which must have been "
             "wrong: entries are kept that much longer than redis.retain.age. Trim the "
             "stream by hand (XTRIM), or give its hooks another one",
@@ -219,11 +219,12 @@ believed_time(struct partition *p)
         return 0;
     enum clock_watch_result step = clock_watch_check(w, now_us, clock_boot_us());
     if (step == CLOCK_STEPPED)
-        log_alarm("relay%s: Redis's clock stepped by %lld s: no entry is trimmed by age "
-                  "until that clock has been stable for %lld s. Synchronize the clock of "
-                  "Redis's machine",
-                  p->label, (long long)w->step_us / 1000000,
-                  (long long)w->settle_us / 1000000);
+        log_alarm(
+            "relay%s: Redis's clock stepped %s by %lld s: no entry is trimmed by age "
+            "until that clock has been stable for %lld s. Synchronize the clock of "
+            "Redis's machine",
+            p->label, w->step_us < 0 ? "back" : "ahead",
+            llabs((long long)w->step_us) / 1000000, (long long)w->settle_us / 1000000);
     if (step == CLOCK_UNDONE || step == CLOCK_SETTLED) {
         log_info("relay%s: Redis's clock is stable: entries are trimmed by age again",
                  p->label);

@@ -188,7 +188,9 @@ remove_twin(struct apply *a, const struct hook *twin, struct err *err)
             return write_hook(a, twin, NULL, err);
         known_wrote(&a->w->known, h, NULL, &none);
     }
-    return err_set(err, ERR_AGAIN, "the webhook with the same effect is gone");
+    return err_set(
+        err, ERR_AGAIN,
+        "the other webhook, which has the same effect, is gone; checking again");
 }
 
 // Why a hook is not created beside what is at AC already, and what to do.

@@ -14,12 +14,15 @@ enum {
     TRIAL_MS = 10000, // of a Redis that is away
 };
 
-enum { PAUSED, STOPPED, METRICS };
+enum { PAUSED, STOPPED, TRIMMED, METRICS };
 static struct metric metrics[METRICS] = {
     [PAUSED] = METRIC(GAUGE, "acrelay_commands_paused",
                       "Whether ActiveCampaign has asked for a pause of all commands."),
     [STOPPED] = METRIC(GAUGE, "acrelay_commands_stopped",
                        "Whether commands wait because nothing gets through."),
+    [TRIMMED] =
+        METRIC(COUNTER, "acrelay_commands_dead_trimmed_total",
+               "Dead letters of commands that were trimmed before being dropped."),
 };
 
 // --- opening -------------------------------------------------------------------------------
@@ -107,14 +110,14 @@ report_state(struct commands *c)
     const struct lane *l = c->lane;
 
     if (l->stopped && !c->was_stopped)
-        log_alarm(
-            "worker: commands: nothing gets through to ActiveCampaign (%s): %zu "
-            "command%s wait%s, and none is lost. It is asked again and again; check "
-            "the API token and ActiveCampaign's status page",
-            c->message, lane_waiting(l), PLURAL(lane_waiting(l)),
-            lane_waiting(l) == 1 ? "s" : "");
+        log_alarm("worker: commands: nothing gets through to ActiveCampaign (%s): %zu "
+                  "command%s wait%s, and none is lost. The worker keeps trying; check "
+                  "the API token, "
+                  "the network and ActiveCampaign's status page",
+                  c->message, lane_waiting(l), PLURAL(lane_waiting(l)),
+                  lane_waiting(l) == 1 ? "s" : "");
     if (!l->stopped && c->was_stopped)
-        log_info("worker: commands: they get through to ActiveCampaign again");
+        log_info("worker: commands: ActiveCampaign answers again");
     c->was_stopped = l->stopped;
     metric_set(&metrics[STOPPED], l->stopped);
 }
@@ -152,6 +155,24 @@ work(struct commands *c)
     return 0;
 }
 
+// At most once an hour, with all that went since.
+static void
+report_trimmed(struct span trimmed)
+{
+    static struct log_limit limit = LOG_LIMIT(3600000);
+    uint64_t gone = 0, held_back;
+
+    (void)text_number(&gone, trimmed, INT64_MAX); // of our script
+    metric_add(&metrics[TRIMMED], (double)gone);
+    if (gone > 0 && log_limit_pass(&limit, gone, clock_mono_ms(), &held_back))
+        log_alarm(
+            "worker: commands: %" PRIu64
+            " dead letters were trimmed before anyone dropped them "
+            "(commands.retain.dead). Check acrelay dead list --commands more often, or "
+            "raise it",
+            gone + held_back);
+}
+
 static void
 tidy(struct commands *c)
 {
@@ -172,11 +193,8 @@ tidy(struct commands *c)
         redis_args_add(&c->step, span_of(dead));
         enum commands_reply result =
             commands_run(c, &c->services[i], "tidy", &c->step, &reply);
-        struct span trimmed = redis_value(redis_reply_at(reply, 2)).text;
-        if (result == COMMANDS_OK && !span_is(trimmed, "0"))
-            log_alarm("worker: commands: %.*s dead commands older than "
-                      "commands.retain.dead were trimmed",
-                      (int)trimmed.len, trimmed.at);
+        if (result == COMMANDS_OK)
+            report_trimmed(redis_value(redis_reply_at(reply, 2)).text);
     }
 }
 

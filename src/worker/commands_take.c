@@ -67,10 +67,12 @@ take_entry(struct commands *c, size_t service, const struct redis_reply *entry,
         err_set(&err, ERR_AGAIN,
                 "%" PRIu64 " commands of this service wait already (commands.max)",
                 c->w->config->commands_max);
-        once_report(&s->full, LOG_LEVEL_WARN,
-                    "worker: commands: service %s has %" PRIu64
-                    " commands waiting: further ones are refused",
-                    s->config->name, c->w->config->commands_max);
+        once_report(
+            &s->full, LOG_LEVEL_WARN,
+            "worker: commands: service %s has %" PRIu64
+            " commands waiting (commands.max): further ones are refused. Let it send "
+            "less, or raise commands.rate",
+            s->config->name, c->w->config->commands_max);
     }
     if (!taken)
         commands_format_result(c, refusal,

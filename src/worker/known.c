@@ -124,7 +124,6 @@ static void
 report(const struct hook *wanted, const struct hook *found, unsigned differs)
 {
     char label[200];
-    struct hook_url url;
     struct buf text;
 
     buf_init(&text, 1 << 14);
@@ -145,11 +144,13 @@ report(const struct hook *wanted, const struct hook *found, unsigned differs)
              "): ActiveCampaign accepted it but stores %s; it is not written again until "
              "the file or the webhook changes",
              wanted->name, found->id, buf_text(&text));
-    if (differs & DIFFERS_URL && (!hook_url_parse(&url, found->url) || !url.exact))
-        log_alarm("worker: hook %s (#%" PRIu64
-                  "): the receiver answers 404 to the URL as ActiveCampaign stores it: "
-                  "its events are lost",
-                  wanted->name, found->id);
+    if (differs & DIFFERS_URL && !hook_is_served(found))
+        log_alarm(
+            "worker: hook %s (#%" PRIu64
+            "): the receiver answers 404 to the URL as ActiveCampaign stores it: "
+            "its events are lost. See \"ActiveCampaign stores a hook differently\" in "
+            "OPERATING.md",
+            wanted->name, found->id);
     buf_release(&text);
 }
 

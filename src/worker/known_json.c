@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "edge/redis.h"
-#include "relay/script.h"
+#include "relay/relay.h"
 
 #include <cjson/cJSON.h>
 #include <inttypes.h>
@@ -39,12 +39,14 @@ fail(struct worker_redis *r, const struct err *err)
     if (!r->away && r->tag[0])
         log_warn(
             "worker: partition %s is away (%s): whether hooks are silent is not known "
-            "until it is back",
-            r->tag, err->text);
+            "until it is back. What to do: %s",
+            r->tag, err->text, relay_advice(err->text)->advice);
     else if (!r->away && !r->quiet)
-        log_warn(
-            "worker: Redis is down (%s): hook states are not written%s until it is back",
-            err->text, r->config->services_len ? ", and commands wait," : "");
+        log_warn("worker: Redis is away (%s): hook states are not written%s until it is "
+                 "back. What "
+                 "to do: %s",
+                 err->text, r->config->services_len ? ", and commands wait," : "",
+                 relay_advice(err->text)->advice);
     r->away = true;
 }
 
@@ -78,7 +80,8 @@ report_refused(struct worker_redis *r, const char *command, struct span text)
     if (r->quiet || r->refused)
         return;
     err_set(&err, ERR_INPUT, "%.*s", (int)text.len, text.at);
-    log_error("worker: Redis refuses %s: %s", command, err.text);
+    log_error("worker: Redis refuses %s: %s. What to do: %s", command, err.text,
+              relay_advice(err.text)->advice);
     r->refused = command;
 }
 

@@ -263,8 +263,9 @@ check_account(struct leader *l)
             .text;
     l->refused[0] = '\0';
     if (account.len > 0 && !span_is(account, ours))
-        snprintf(l->refused, sizeof l->refused, RELAY_ACCOUNT_IS_OTHER,
-                 l->redis->config->redis_namespace, (int)account.len, account.at, ours);
+        snprintf(l->refused, sizeof l->refused, RELAY_ACCOUNT_IS_OTHER ": %s",
+                 l->redis->config->redis_namespace, (int)account.len, account.at, ours,
+                 relay_advice(RELAY_ACCOUNT_IS_OTHER)->advice);
 }
 
 static void
@@ -285,7 +286,7 @@ ask(struct leader *l)
             log_info("worker: this is the leader now");
     } else if (l->redis->redis) {
         if (was)
-            log_warn("worker: another worker is the leader now");
+            log_warn("worker: this is not the leader any more: another worker is");
         l->until_ms = 0;
     }
 }

@@ -97,6 +97,14 @@ find(struct monitor *m, const char *name)
     return h;
 }
 
+// What AC stores otherwise than it was sent is as it can be, unless its events are lost.
+static bool
+is_pending(const struct step *s)
+{
+    return s->kind != STEP_KEEP ||
+           (s->differs & DIFFERS_URL && !hook_is_served(s->found));
+}
+
 void
 monitor_record(struct monitor *m, const struct worker *w, const struct apply *a)
 {
@@ -125,7 +133,7 @@ monitor_record(struct monitor *m, const struct worker *w, const struct apply *a)
         h->state.checked_us = now;
     }
     for (size_t i = 0; i < a->plan.len; i++)
-        if (a->plan.at[i].wanted && a->plan.at[i].kind != STEP_KEEP)
+        if (a->plan.at[i].wanted && is_pending(&a->plan.at[i]))
             find(m, a->plan.at[i].wanted->name)->pending = true;
     metric_set(&metrics[LEFT], (double)a->plan.count[STEP_LEAVE]);
 }
@@ -145,8 +153,9 @@ report_silence(struct monitored *h, const struct config_hook *hook, bool silent,
     text_duration(expected, sizeof expected, hook->expect_every_us / 1000);
     if (silent)
         log_alarm("worker: hook %s has been silent for %s, but one event every %s is "
-                  "expected: was it disabled at ActiveCampaign? `acrelay-worker recreate "
-                  "%s` re-creates it",
+                  "expected: was it disabled at ActiveCampaign? Change a test contact "
+                  "there; if "
+                  "no event comes, `acrelay-worker recreate %s` re-creates the webhook",
                   h->name, quiet, expected, h->name);
     else
         log_info("worker: hook %s has events again", h->name);
@@ -303,9 +312,11 @@ read_clock(struct monitor *m, struct worker *w)
     m->clock.steady = false;
     if (ok && silence_clock_set(&m->clock, (int64_t)(part[0] * 1000000 + part[1]),
                                 clock_boot_us()))
-        log_alarm("worker: the clock of Redis stepped by %lld s: silent hooks are not "
-                  "reported until it is stable again",
-                  (long long)(m->clock.watch.step_us / 1000000));
+        log_warn(
+            "worker: Redis's clock stepped %s by %lld s: silent hooks are not reported "
+            "until it is stable again",
+            m->clock.watch.step_us < 0 ? "back" : "ahead",
+            llabs((long long)m->clock.watch.step_us) / 1000000);
 }
 
 static void
@@ -376,14 +387,14 @@ monitor_notify(const struct worker *w, bool leads, const char *trouble, int64_t 
 static bool
 is_believable(const struct worker *w, const struct config_hook *hook)
 {
-    double waiting, up, redis;
+    double waiting, up, publishes;
     struct buf page;
 
     admin_fetch_metrics(&page, &w->config->receiver_admin);
     bool ok = admin_find_metric(&page, "acrelay_journal_unpublished_records", &waiting) &&
               admin_find_metric(&page, "acrelay_uptime_seconds", &up) &&
-              admin_find_metric(&page, "acrelay_redis_up", &redis) && waiting == 0 &&
-              redis > 0 && up >= (double)hook->expect_every_us / 1e6;
+              admin_find_metric(&page, "acrelay_relay_shipping", &publishes) &&
+              waiting == 0 && publishes > 0 && up >= (double)hook->expect_every_us / 1e6;
     buf_release(&page);
     return ok;
 }

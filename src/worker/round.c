@@ -43,14 +43,16 @@ has_line(const struct buf *lines, struct span text)
     return false;
 }
 
-// What was refused in the round before too is not logged again.
+// What was refused in the round before too is not logged again. Where the round fails for it, a hook
+// has no webhook; else events may come twice.
 static void
-report_refused(struct run *r, struct apply *a)
+report_refused(struct run *r, struct apply *a, bool failed)
 {
     for (struct span rest = buf_span(&a->refused), line; rest.len;) {
         line = span_cut(&rest, '\n');
         if (!has_line(&r->refused, line))
-            log_alarm("worker: %.*s", (int)line.len, line.at);
+            log_write(failed ? LOG_LEVEL_ALARM : LOG_LEVEL_WARN, "worker: %.*s",
+                      (int)line.len, line.at);
     }
     buf_release(&r->refused);
     r->refused = a->refused;
@@ -69,7 +71,7 @@ report_failure(struct run *r, const struct err *err)
     if (!has_line(&r->refused, span_of(err->text)))
         once_report(&r->failure,
                     leader_refused(r->w->leader) ? LOG_LEVEL_ALARM : LOG_LEVEL_ERROR,
-                    "worker: %s", err->text);
+                    "worker: the round failed, and is tried again: %s", err->text);
     r->failed = true;
 }
 
@@ -78,15 +80,16 @@ write_all(struct run *r, struct apply *a, struct err *err)
 {
     int result = apply_run(a, err);
 
-    report_refused(r, a);
+    report_refused(r, a, result < 0);
     if (a->created + a->changed + a->removed)
         log_info("worker: hooks: %zu created, %zu changed, %zu removed%s", a->created,
                  a->changed, a->removed,
                  result == 0 ? "" : "; not everything matches the file yet");
     if (a->unconfirmed)
-        log_warn("worker: %zu change%s accepted, but not shown by any list yet; the next "
-                 "round checks again",
-                 a->unconfirmed, PLURAL(a->unconfirmed));
+        log_warn(
+            "worker: ActiveCampaign accepted %zu change%s, but no list shows %s yet; the "
+            "next round checks again",
+            a->unconfirmed, PLURAL(a->unconfirmed), a->unconfirmed == 1 ? "it" : "them");
     if (result == 0) {
         if (r->failed)
             log_info("worker: the webhooks at ActiveCampaign match the file again");
@@ -176,7 +179,7 @@ run_round(struct run *r)
     bool other =
         !r->leads && !refused && (!w->config->worker_leader_redis || w->redis.redis);
     if (other && led)
-        log_info("worker: another worker is the leader; on standby");
+        log_info("worker: another worker is the leader: on standby");
     if (other) { // what was known here is the leader's to know now
         monitor_record(&r->monitor, w, NULL);
         known_forget(&w->known, false);
@@ -189,8 +192,8 @@ run_round(struct run *r)
     if (result == 0 && refused)
         result = err_exit(&err, EXIT_CODE_CONFIG, "%s", refused);
     if (a.plan.writes && !r->leads && led)
-        log_warn("worker: %zu change%s waiting until there is a leader", a.plan.writes,
-                 PLURAL(a.plan.writes));
+        log_warn("worker: %zu change%s of webhooks wait%s until there is a leader",
+                 a.plan.writes, PLURAL(a.plan.writes), a.plan.writes == 1 ? "s" : "");
     if (result == 0 || (!r->stopping && !r->hangup)) // else it was broken off
         end_round(r, &a, result < 0 ? &err : NULL);
     if (a.listed)

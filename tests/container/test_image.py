@@ -285,7 +285,7 @@ def test_a_recreated_receiver_goes_on_publishing(world):
     world.wait_shipped()
     assert set(world.answers.values()) == {200}
     log = world.log("receiver")
-    assert "another place" not in log and log.count("this new journal") == 1, log
+    assert "another machine" not in log and log.count("this new journal") == 1, log
 
 
 def test_a_new_secret_is_taken_over(world):

@@ -58,7 +58,7 @@ def test_another_instance_ships_only_once_it_has_claimed_the_journal(make_receiv
     receiver.stop()
     receiver.start()
     assert receiver.post("type=subscribe&contact[id]=2") == 200
-    harness.wait_for("the alarm", lambda: "belongs to another place" in receiver.read_log())
+    harness.wait_for("the alarm", lambda: "belongs to another machine" in receiver.read_log())
     assert len(redis.entries()) == 1
     subprocess.run([harness.BUILD / "acrelay", "journal", "claim", "--yes", "--config",
                     receiver.config], check=True)

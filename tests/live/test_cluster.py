@@ -152,4 +152,4 @@ def test_the_worker_keeps_its_lease(world, cluster, sim, tmp_path, running):
         cluster.owner().client.delete("{ac}:leader")  # to see it taken here
         wait_for("the lease", leads)
     log = (tmp_path / "worker.log").read_text()
-    assert "Redis is down" not in log and "refuses" not in log
+    assert "Redis is away" not in log and "refuses" not in log

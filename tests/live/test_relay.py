@@ -407,6 +407,6 @@ def test_two_relays_with_copies_of_one_journal_do_not_mix(place, redis):
     with contextlib.closing(open(place / "ship.log")):
         copy = Ship(place / "copy", redis.socket).start()
         assert copy.post("type=subscribe&n=6")
-        wait_for("the alarm", lambda: copy.said("belongs to another place"))
+        wait_for("the alarm", lambda: copy.said("belongs to another machine"))
         copy.kill()
     assert numbers(redis) == [1, 2, 3, 4, 5]

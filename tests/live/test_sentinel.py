@@ -1,5 +1,6 @@
 """A master and two replicas behind three sentinels, which have users of their own: receiver, worker
 and command line come to the master and follow it. make failovers has more of it."""
+import socket
 import subprocess
 
 import pytest
@@ -46,6 +47,35 @@ def test_check_asks_every_sentinel(world, sentinels):
     down.start()
     assert f"sentinel 127.0.0.1:{down.port}: " in text and "2 of 3 say" in text
     assert code == 0, text
+
+
+def test_sentinels_that_hang_do_not_fill_the_log(tmp_path, monkeypatch):
+    """Each attempt ends at another of them, so that its sentence differs from the one before."""
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "redis-connect=50 relay-backoff-max=50")
+    asked = []
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    for listener in listeners:
+        listener.setblocking(False)
+    places = ",".join(f"127.0.0.1:{listener.getsockname()[1]}" for listener in listeners)
+    receiver = harness.Receiver(tmp_path, f"{{url: 'redis+sentinel://{places}/mymaster'}}")
+
+    def has_tried(times=30):
+        for listener in listeners:
+            try:
+                asked.append(listener.accept())
+            except BlockingIOError:
+                pass
+        return len(asked) > times
+
+    try:
+        wait_for("attempts", has_tried)
+        lines = [line for line in receiver.read_log().splitlines() if "no answer in time" in line]
+        assert len(set(line.split("sentinel ")[1][:16] for line in lines)) > 1
+        assert len(lines) == 10
+    finally:
+        receiver.kill()
+        for one in listeners + [client for client, _ in asked]:
+            one.close()
 
 
 def test_what_a_sentinel_refuses_is_told_in_its_words(world, sentinels):

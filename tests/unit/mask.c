@@ -45,6 +45,12 @@ check_object(const char *given, const char *shown)
     cr_expect_str_eq(buf_text(&to), shown, "%s became %s", given, buf_text(&to));
 }
 
+Test(mask, what_follows_a_masked_number_is_looked_at_again)
+{
+    check_text("555 123 4567ann@example.com", MASK MASK);
+    check_form("a=%00+ann@example.com", "a=%00%20" MASK);
+}
+
 Test(mask, an_email_address_is_found_wherever_it_stands)
 {
     check_text("ann@example.com", MASK);
