@@ -246,8 +246,10 @@ count_lost(int dir, const char *name, struct segment_list *list)
         fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
         return;
     uint64_t last = segment_last_possible(first, (uint64_t)st.st_size);
-    if (last >= first && list->lost < last)
-        list->lost = last;
+    if (last < first || (first == list->lost_first && last < list->lost))
+        return;
+    list->lost_first = first; // names come in order: the ones before end here
+    list->lost = last;
 }
 
 static int

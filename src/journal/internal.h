@@ -77,7 +77,8 @@ struct segment_list {
     uint64_t foreign;     // named like segments, and none, or with a damaged header
     uint64_t spare_bytes; // 0: there is no spare
     int spare_fd;         // the owner holds it open for the next segment; -1: none
-    uint64_t lost;        // the last sequence that files set aside may have held
+    // The first and the last sequence that the last of the files set aside may have held.
+    uint64_t lost_first, lost;
 };
 
 static inline void

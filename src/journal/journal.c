@@ -170,8 +170,11 @@ recover(struct journal *j, struct err *err)
     set_foreign_aside(j);
     if (list->len > 0 && find_last(j, err) < 0)
         return -1;
-    // What was in the newest segments and cannot be read is a gap, and its numbers are gone.
-    if (list->lost > j->durable)
+    // What was in the newest segments and cannot be read is a gap, and its numbers are gone. One that
+    // others follow ended before them.
+    bool is_newest =
+        list->len == 0 || list->lost_first >= list->at[list->len - 1].header.first;
+    if (is_newest && list->lost > j->durable)
         j->durable = list->lost;
     j->next = j->durable + 1;
     return 0;

@@ -175,6 +175,8 @@ retention_advice(const struct err *why)
     if (is_for_want_of_room(why))
         return "Free space on that file system (df -h), but never delete files in "
                "state_dir; if Redis is away, bring it back";
+    if (why->error == ENOENT)
+        return "Somebody removed or unmounted state_dir: put it back and restart";
     return why->error ? "Check the disk (dmesg)"
                       : "Bring Redis back, or raise journal.max and restart";
 }
@@ -412,11 +414,9 @@ hold_spare(struct journal *j)
     if (held)
         return;
     if (make_spare(j, &err) < 0)
-        once_report(
-            &j->spareless, LOG_LEVEL_WARN,
-            "journal: there is no spare segment: %s; deliveries are stored as long as "
-            "the current one has room. %s",
-            err.text, retention_advice(&err));
+        once_report(&j->spareless, LOG_LEVEL_WARN,
+                    "journal: no spare segment can be prepared: %s. %s", err.text,
+                    retention_advice(&err));
     else if (once_clear(&j->spareless))
         log_info("journal: there is a spare segment again");
 }

@@ -104,7 +104,7 @@ static const struct relay_advice advice[] = {
     {"copy of this journal", EXIT_CODE_FAILURE,
      "see \"A backup of the journal was restored\" in OPERATING.md"},
     {"no answer in time", AWAY,
-     "find out why Redis hangs: is it stopped, swapping, or waiting for its disk?"},
+     "find out why that server hangs: is it stopped, swapping, or waiting for its disk?"},
     {"timed out", AWAY,
      "check redis.url, the network and firewalls: nothing answers at that address"},
     {"Permission denied", RIGHTS,

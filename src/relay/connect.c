@@ -355,11 +355,11 @@ handle_rewind(struct partition *p, const struct found *f,
     }
     uint64_t from = MAX(sequence, p->first - 1);
     if (p->status.known)
-        log_warn(
-            "relay%s: Redis at %s %s: going back to %llu; %llu records are sent again "
-            "as far as the journal has them",
-            p->label, redis, f->absent ? "has no cursor" : "lost data",
-            (unsigned long long)from, (unsigned long long)(p->cursor - from));
+        log_warn("relay%s: Redis at %s %s: what came after record %llu is published "
+                 "again, as far "
+                 "as the journal has it (records: %llu)",
+                 p->label, redis, f->absent ? "has no cursor any more" : "lost data",
+                 (unsigned long long)from, (unsigned long long)(p->cursor - from));
     else
         log_warn(
             "relay%s: Redis at %s has no cursor of this journal: it is another Redis, "

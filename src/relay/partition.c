@@ -81,11 +81,12 @@ report_resumed(struct partition *p)
 {
     p->backoff_ms = 0;
     if (once_clear(&p->connection.trouble)) // else it was not logged
-        log_info("relay%s: publishing to Redis at %s resumed after %lld ms, %llu records "
-                 "queued",
-                 p->label, p->connection.find.address,
-                 (long long)(clock_mono_ms() - p->connection.down_ms),
-                 (unsigned long long)p->connection.waiting);
+        log_info(
+            "relay%s: publishing to Redis at %s resumed after %lld ms, %llu record%s "
+            "queued",
+            p->label, p->connection.find.address,
+            (long long)(clock_mono_ms() - p->connection.down_ms),
+            (unsigned long long)p->connection.waiting, PLURAL(p->connection.waiting));
     p->connection.down_ms = 0;
     pthread_mutex_lock(&p->relay->lock);
     p->status.state = RELAY_SHIPPING;

@@ -543,6 +543,30 @@ Test(journal, sets_a_segment_aside_whose_header_cannot_be_read)
     journal_close(j);
 }
 
+// Others follow it, so that it is known where it ended: nothing after them is lost.
+Test(journal, reports_no_more_lost_than_a_segment_with_a_damaged_header_can_have_held)
+{
+    struct journal_options o = options();
+    uint64_t gaps;
+    char path[128];
+
+    struct journal *j = must_open(&o);
+    for (uint64_t n = 1; n <= 60; n++) // each 2,000 bytes, of 64 KiB
+        append_number(j, n, 2000);
+    journal_close(j);
+    snprintf(path, sizeof path, "%s/0000000000000001-00000000.wal", directory);
+    int fd = open(path, O_WRONLY);
+    cr_assert_eq(pwrite(fd, path, 64, 0), 64);
+    close(fd);
+    j = must_open(&o);
+    cr_assert_eq(append_number(j, 61, 10), 61);
+    struct cursor *c = cursor_open(j, 0);
+    cr_assert_eq(read_numbers(c, 0, &gaps), 61);
+    cr_assert(gaps > 20 && gaps < 40, "%llu", (unsigned long long)gaps);
+    cursor_close(c);
+    journal_close(j);
+}
+
 Test(journal, makes_room_of_published_records_only)
 {
     struct journal_options o = options();
