@@ -406,7 +406,7 @@ def test_a_redis_clock_that_steps_is_not_believed(sim, watched, redis, running, 
     running(watched)
     harness.wait_for("a look", lambda: watched.metric(IS_SILENT) is not None)
     wall(30 * 86400)
-    harness.wait_for("the alarm", lambda: " alarm " in text_of(watched))
+    harness.wait_for("the line", lambda: "clock stepped ahead" in text_of(watched))
     redis.client.hset("{ac}:last", "contacts", redis_now(redis))
     rounds = len(sim.log())
     harness.wait_for("rounds", lambda: len(sim.log()) > rounds + 2)
