@@ -276,7 +276,11 @@ run_journal_verify(void *cli, struct err *err)
     output_wait_end();
     print_total(&total, 0, 0);
     print_files_beside(&total);
-    return total.gaps || total.foreign ? EXIT_CODE_CHANGES : EXIT_CODE_OK;
+    if (total.gaps || total.foreign)
+        return EXIT_CODE_CHANGES;
+    if (!output.json)
+        puts("no damage found");
+    return EXIT_CODE_OK;
 }
 
 // --- dump -----------------------------------------------------------------------------
