@@ -19,13 +19,6 @@ enum { ASK_MAX = 32, READ_BYTES = 16384, QUEUED_KEPT = 1 << 21, MIB = 1 << 20 };
 // Redis takes no more than 1 GiB of one command.
 static const size_t ARGS_MAX = (size_t)1 << 30;
 
-static int
-die(struct redis *r, struct err *err)
-{
-    r->dead = true;
-    return err_context(err, "redis");
-}
-
 // --- opening -----------------------------------------------------------------------------------
 
 // Whether an operator must act before the opening command can succeed. BUSY, LOADING and the
@@ -339,7 +332,8 @@ redis_receive(struct redis *r, struct err *err)
         freeReplyObject(r->reply);
     r->reply = NULL;
     if (write_queued(r, until_ms, err) < 0 || read_reply(r, &reply, until_ms, err) < 0) {
-        die(r, err);
+        r->dead = true;
+        err_context(err, "redis");
         return NULL;
     }
     r->reply = reply;

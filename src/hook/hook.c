@@ -134,20 +134,24 @@ copy_span(char to[HOOK_NAME], struct span s)
     to[len] = '\0';
 }
 
-// A name is one that the configuration can give: others in a URL like ours are not ours.
-static void
-read_path(struct hook_url *to, struct span path)
+bool
+hook_copy_name(char to[HOOK_NAME], struct span name)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
 
+    copy_span(to, name);
+    if (to[0] == '-' || strspn(to, letters) != name.len)
+        to[0] = '\0';
+    return to[0];
+}
+
+static void
+read_path(struct hook_url *to, struct span path)
+{
     if (!span_starts(path, SPAN("/hook/")))
         return;
     struct span token = span_from(path, 6), name = span_to(token, span_find(token, '/'));
-    copy_span(to->name, name);
-    if (name.len == token.len || to->name[0] == '-' ||
-        strspn(to->name, letters) != name.len)
-        to->name[0] = '\0';
-    if (!to->name[0])
+    if (name.len == token.len || !hook_copy_name(to->name, name))
         return;
     token = span_from(token, name.len + 1);
     size_t given = token.len;

@@ -71,6 +71,9 @@ struct hook_url {
         exact; // the receiver, which compares bytes, takes this path; not one with a slash at
                // the end, or with %2D
 };
+// hook_copy_name copies a name that the configuration can give; false, and "", for any other: hooks
+// in a URL like ours, or in Redis, that have another are not ours.
+bool hook_copy_name(char to[HOOK_NAME], struct span name);
 // hook_url_parse is false when this is no URL of http or https.
 bool hook_url_parse(struct hook_url *to, const char *url);
 // hook_is_served: posts to its URL, as it is stored, have a path that the receiver takes.

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/param.h>
 
+enum { HOOKS_MAX = 10 * CONFIG_HOOKS_MAX }; // that are taken over from Redis
 static const int64_t day_us = INT64_C(86400) * 1000000;
 
 struct monitored {
@@ -281,15 +282,11 @@ read_states(struct monitor *m, struct worker *w)
 {
     const struct redis_reply *reply = worker_redis_ask(&w->redis, "HKEYS", "hooks", NULL);
     struct state kept;
+    char name[HOOK_NAME];
 
-    for (size_t i = 0; i < redis_value(reply).len; i++) {
-        struct span name = redis_value(redis_reply_at(reply, i)).text;
-        char text[HOOK_NAME];
-        if (name.len == 0 || name.len >= sizeof text)
-            continue;
-        snprintf(text, sizeof text, "%.*s", (int)name.len, name.at);
-        (void)find(m, text);
-    }
+    for (size_t i = 0; i < redis_value(reply).len && m->len < HOOKS_MAX; i++)
+        if (hook_copy_name(name, redis_value(redis_reply_at(reply, i)).text))
+            (void)find(m, name);
     for (size_t i = 0; reply && i < m->len; i++) {
         reply = worker_redis_ask(&w->redis, "HGET", "hooks", m->at[i].name, NULL);
         state_read(&kept, redis_value(reply).text);

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 import time
+import urllib.request
 
 import harness
 import pytest
@@ -382,6 +383,19 @@ def test_a_hook_is_not_silent_any_more_without_expect_every(sim, make_worker, ru
     assert worker.metric('acrelay_hook_silent{hook="deals"}') == 0, "the file names it no more"
     harness.wait_for("its state", lambda: json.loads(
         redis.client.hget("{ac}:hooks", "deals"))["state"] == "left")
+
+
+def test_what_is_no_name_of_a_hook_in_redis_is_no_label(sim, make_worker, running, redis):
+    worker = make_worker(redis_port=redis.port)
+    for name in ("gone", 'no"name\n{} 1', "UPPER"):
+        redis.client.hset("{ac}:hooks", name, "{}")
+    running(worker)
+    harness.wait_for("its states", lambda: not redis.client.hexists("{ac}:hooks", "gone"))
+    with urllib.request.urlopen(f"http://127.0.0.1:{worker.admin}/metrics") as page:
+        lines = page.read().decode()
+    assert 'acrelay_hook_silent{hook="gone"} 0' in lines
+    assert 'hook="no' not in lines and "UPPER" not in lines
+    assert redis.client.hlen("{ac}:hooks") == 3, "theirs are left alone"
 
 
 def test_a_worker_that_stands_by_tells_no_figures(sim, make_worker, running, redis):
