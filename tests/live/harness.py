@@ -71,6 +71,11 @@ def wait_for(what, condition, seconds=30):
     return result
 
 
+def without_progress(text):
+    """What a program says on stderr, but for what it waits for: it says that where it takes long."""
+    return "".join(line for line in text.splitlines(True) if not line.endswith(" ...\n"))
+
+
 GIVEN_PORTS = set()
 # Of all processes of this user: the byte of a port is locked by the one that it was given to.
 PORT_LOCKS = os.open(f"/var/tmp/acrelay-ports-{os.getuid()}", os.O_RDWR | os.O_CREAT, 0o600)

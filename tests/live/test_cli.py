@@ -21,8 +21,8 @@ def acrelay(receiver):
                               capture_output=True, text=True, timeout=60, input=stdin)
         assert done.returncode == code, done.stdout + done.stderr
         assert "\033" not in done.stdout  # colours are for terminals
-        run.said = done.stderr  # under load also what it waits for
-        return done.stdout + done.stderr * ("--json" not in words)
+        run.said = harness.without_progress(done.stderr)
+        return done.stdout + run.said * ("--json" not in words)
 
     return run
 

@@ -72,7 +72,7 @@ class Inspect:
             self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(20)
         self.process.stdout.close()
-        return code, self.process.stderr.read()
+        return code, harness.without_progress(self.process.stderr.read())
 
 
 @pytest.fixture

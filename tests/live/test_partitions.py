@@ -376,7 +376,7 @@ def test_the_journal_keeps_what_the_append_only_file_does_not_have(aof, tmp_path
     poster = Poster(receiver)
     poster.post(20)
     receiver.wait_shipped()
-    harness.wait_for("the confirmation", lambda: oldest_s(receiver) == 0, 10)
+    harness.wait_for("the confirmation", lambda: oldest_s(receiver) == 0)
     asked = aof.client.info("commandstats")["cmdstat_waitaof"]
     assert asked["calls"] > 0 and asked["failed_calls"] == asked["rejected_calls"] == 0
     aof.client.config_set("appendonly", "no")
@@ -400,7 +400,7 @@ def test_an_append_only_file_that_is_synced_once_a_second_is_in_time(aof, tmp_pa
     while time.monotonic() < end:
         poster.post(1)
     receiver.wait_shipped()
-    harness.wait_for("the confirmation", lambda: oldest_s(receiver) == 0, 5)
+    harness.wait_for("the confirmation", lambda: oldest_s(receiver) == 0)
     assert receiver.metric("acrelay_relay_unconfirmed_total") == 0
     assert "does not have what was" not in receiver.read_log()
     receiver.stop()

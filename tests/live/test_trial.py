@@ -19,7 +19,7 @@ def send(receiver):
                               capture_output=True, text=True, timeout=60)
         assert done.returncode == code, done.stdout + done.stderr
         assert "/hook/" not in done.stdout + done.stderr.replace("not pass /hook/ on", "")
-        return (done.stdout + done.stderr).splitlines()[-1]
+        return (done.stdout + harness.without_progress(done.stderr)).splitlines()[-1]
     return run
 
 

@@ -94,7 +94,9 @@ def test_a_program_that_ends_ends_it_with_its_log():
                                stderr=subprocess.STDOUT, env={**os.environ, "BUILD": str(harness.BUILD)})
     text = ""
     while "Ctrl-C" not in text:
-        text += process.stdout.readline()
+        line = process.stdout.readline()
+        assert line, text
+        text += line
     directory = re.search(r"/var/tmp/acrelay-try-\w+", text)[0]
     [receiver] = [pid for pid, words in processes_of(directory).items() if "/acrelayd " in words]
     os.kill(receiver, signal.SIGKILL)

@@ -109,7 +109,7 @@ class World:
         done = self.box.run("env", f"ACRELAY_TEST_TIMES={times}", "acrelay", "setup", "--yes",
                             "--acme", ACME, "--acme-root", ACME_ROOT, *words, check=False)
         assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
-        return done.stdout + done.stderr
+        return done.stdout + harness.without_progress(done.stderr)
 
     def active(self):
         return [unit for unit in UNITS if self.box.run(

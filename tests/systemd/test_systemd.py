@@ -274,12 +274,12 @@ def test_a_credential_of_a_drop_in_that_is_missing_loses_nothing(world):
 
 def test_a_busy_journal_loses_nothing(world):
     mark = len(world.journal())
-    lock = "import fcntl, sys; f = open('/var/lib/acrelay/lock'); fcntl.flock(f, fcntl.LOCK_EX);" \
-           "print('held', flush=True); sys.stdin.read()"
+    lock = "import fcntl, sys; f = open('/var/lib/acrelay/lock'); print('waits', flush=True);" \
+           "fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()"
     holder = subprocess.Popen(world.box.command("/usr/bin/python3", "-c", lock), text=True,
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     pid = world.state(what="MainPID")
-    assert pid != "0"
+    assert pid != "0" and holder.stdout.readline() == "waits\n"
     world.box.run("kill", "-9", pid)
     assert holder.stdout.readline() == "held\n"  # before the successor has it, as RestartSec goes
     world.wait_logged("in use by process", mark)

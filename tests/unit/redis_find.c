@@ -225,7 +225,7 @@ Test(redis_find, gives_up_in_time_when_all_sentinels_hang, .timeout = 100)
     int64_t began = clock_mono_ms();
     cr_expect_null(redis_find(&find, &o, &err));
     cr_expect_geq(clock_mono_ms() - began, 1500);
-    cr_expect_lt(clock_mono_ms() - began, 4000);
+    cr_expect_lt(clock_mono_ms() - began, 12000); // one after the other: 24 s
     cr_expect(strstr(err.text, "sentinel 127.0.0.1:"), "%s", err.text);
     stop_sentinels();
 }
