@@ -90,25 +90,23 @@ fetch(struct admin_state *to, const struct socket_address *admin)
     cJSON_Delete(root);
 }
 
-void
-admin_json_read(struct admin_state *to, const struct socket_address *admin)
+static void
+fetch_all(struct admin_state *to, const char *program, const struct socket_address *admin)
 {
+    output_wait("asking the %s (%s)", program, admin->text);
+    buf_release(&to->metrics);
     fetch(to, admin);
     if (to->code)
         admin_fetch_metrics(&to->metrics, admin);
     to->left_posts = sum_left(&to->metrics);
+    output_wait_end();
 }
 
 void
 admin_json_fetch(struct cli *c)
 {
-    output_wait("asking the receiver (%s)", c->config->receiver_admin.text);
-    buf_release(&c->receiver.metrics);
-    admin_json_read(&c->receiver, &c->config->receiver_admin);
-    output_wait("asking the worker (%s)", c->config->worker_admin.text);
-    buf_release(&c->worker.metrics);
-    admin_json_read(&c->worker, &c->config->worker_admin);
-    output_wait_end();
+    fetch_all(&c->receiver, "receiver", &c->config->receiver_admin);
+    fetch_all(&c->worker, "worker", &c->config->worker_admin);
 }
 
 int

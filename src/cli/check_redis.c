@@ -114,7 +114,7 @@ is_master(struct redis *r, struct err *err)
 struct redis *
 check_redis_open(const struct cli *c, const char *tag, struct err *err)
 {
-    struct redis *r = cli_redis_at(c, tag, err);
+    struct redis *r = cli_redis(c, tag, err);
 
     if (!r || is_master(r, err))
         return r;

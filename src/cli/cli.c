@@ -89,6 +89,18 @@ cli_directory(struct cli *c, struct err *err)
     return NULL;
 }
 
+int
+cli_fail_unknown(struct err *err, enum exit_code code, const struct nearest *near,
+                 const char *what, const char *where)
+{
+    bool has_near = near->word.len > 0;
+
+    return err_exit(err, code, "there is no %s %.*s in %s%s%.*s%s", what,
+                    (int)near->asked.len, near->asked.at, where,
+                    has_near ? "; did you mean " : "", (int)near->word.len,
+                    has_near ? near->word.at : "", has_near ? "?" : "");
+}
+
 // --- Redis ------------------------------------------------------------------------------
 
 int64_t
@@ -117,7 +129,7 @@ cli_reply(const struct redis_reply *reply, struct err *err)
 }
 
 struct redis *
-cli_redis_at(const struct cli *c, const char *tag, struct err *err)
+cli_redis(const struct cli *c, const char *tag, struct err *err)
 {
     const struct config *config = c->config;
     bool has_secret = config->redis_password_file || config->redis_url_file ||
@@ -150,16 +162,6 @@ cli_advise(struct err *err)
 
     if (known->in[0])
         err_exit(err, cause.exit, "%s; %s", cause.text, known->advice);
-}
-
-struct redis *
-cli_redis(const struct cli *c, struct err *err)
-{
-    struct redis *r = cli_redis_at(c, c->config->redis_namespace, err);
-
-    if (!r)
-        cli_advise(err);
-    return r;
 }
 
 // --- posting ----------------------------------------------------------------------------
@@ -239,18 +241,14 @@ report_add(struct report *r, enum report_level level, enum exit_code code,
     if (r->is_silent)
         return;
     output_wipe();
-    if (output.json) {
-        output_text("result", span_of(words[level]));
-        output_text("what", span_of(what));
-        output_text("text", span_of(text));
-        if (advice)
-            output_text("do", span_of(advice));
-        output_line(stdout);
-        return;
-    }
-    printf("%s%-8s%s %-14s %s\n", output_color(colors[level]), words[level],
-           output_color(OUTPUT_PLAIN), what, text);
+    output_text("result", span_of(words[level]));
+    output_text("what", span_of(what));
+    output_text("text", span_of(text));
     if (advice)
+        output_text("do", span_of(advice));
+    output_say("%s%-8s%s %-14s %s\n", output_color(colors[level]), words[level],
+               output_color(OUTPUT_PLAIN), what, text);
+    if (advice && !output.json)
         printf("%-23s -> %s\n", "", advice);
     fflush(stdout); // what comes next may take a while
 }

@@ -57,15 +57,16 @@ const struct config *cli_read_config(struct cli *c, bool or_last_good);
 // is not done yet); NULL with *err when it has mistakes.
 const char *cli_directory(struct cli *c, struct err *err);
 
+// cli_fail_unknown says that what was asked for is not there, and which word is near. -1.
+struct nearest;
+int cli_fail_unknown(struct err *err, enum exit_code code, const struct nearest *near,
+                     const char *what, const char *where);
+
 // --- Redis ------------------------------------------------------------------------------
 
-// cli_redis connects as the configuration says, 5 s for each step; NULL with *err, which names
-// the address and says what to do, and whose exit code is what Redis's words mean.
-struct redis *cli_redis(const struct cli *c, struct err *err);
-
-// cli_redis_at is for the keys under a tag: in a cluster they may lie on another node. Its *err does
-// not say what to do.
-struct redis *cli_redis_at(const struct cli *c, const char *tag, struct err *err);
+// cli_redis connects as the configuration says, to the node that has the keys of a tag, 5 s for each
+// step; NULL with *err, which names the address, and whose exit code is what Redis's words mean.
+struct redis *cli_redis(const struct cli *c, const char *tag, struct err *err);
 
 // cli_redis_us is Redis's time, in whole seconds; 0: not known.
 int64_t cli_redis_us(struct redis *r);
@@ -128,16 +129,23 @@ const struct redis_reply *cli_reply(const struct redis_reply *reply, struct err 
 // cli_advise appends relay_advice to it, for a command that ends with this error.
 void cli_advise(struct err *err);
 
+// cli_entry takes entry i of a reply: its fields (NULL: there is none), and its id. cli_end asks for the id
+// of a stream's newest entry, "0" where it has none; -1 with *err.
+enum { ENTRY_ID = 64 };
+const struct redis_reply *cli_entry(const struct redis_reply *entries, size_t i,
+                                    char id[ENTRY_ID]);
+int cli_end(struct redis *r, const char *key, char id[ENTRY_ID], struct err *err);
+
 // cli_field finds a field's value in an entry of a stream (fields: name, value, name, value ...),
 // empty when it is not there; of a structured event "ce_source" and the like are found in its JSON.
 struct span cli_field(const struct redis_reply *fields, const char *name);
 
 // cli_mask_field masks one of the fields as what it is (event/mask.h); ids of ours are none.
-// cli_shown is its value as --mask shows it, in *memory; without `masks` as it is.
+// cli_print_field prints its value, as --mask shows it where it `masks`, cut at `width` columns.
 void cli_mask_field(struct buf *to, const struct redis_reply *fields, struct span name,
                     struct span value, bool reveals);
-struct span cli_shown(struct buf *memory, const struct redis_reply *fields,
-                      struct span name, struct span value, bool masks);
+void cli_print_field(const struct redis_reply *fields, const char *name,
+                     struct span value, size_t width, bool masks);
 
 // cli_add_entry adds the members of an entry to a document, its id first; `data` as the JSON that it
 // is; `raw` (NULL: its own) in place of that field, which is left out where it is empty.
@@ -174,9 +182,8 @@ const struct config_service *commands_find_service(const struct cli *c, struct s
                                                    struct err *err);
 
 // commands_add adds a command to the service's stream and gives its entry id; -1 with *err.
-enum { COMMANDS_ENTRY = 64 };
 int commands_add(struct redis *r, const char *key,
-                 const struct span fields[COMMAND_FIELDS], char entry[COMMANDS_ENTRY],
+                 const struct span fields[COMMAND_FIELDS], char entry[ENTRY_ID],
                  struct err *err);
 
 // What a service's stream of commands holds.
@@ -197,9 +204,6 @@ int commands_have_leader(struct redis *r, const struct config *c, struct err *er
 // admin_json_fetch asks both programs for /readyz and /metrics (again), 5 s each at most, and says
 // on stderr whom it asks.
 void admin_json_fetch(struct cli *c);
-
-// admin_json_read asks one of them; state->metrics is to be released.
-void admin_json_read(struct admin_state *state, const struct socket_address *admin);
 
 // admin_json_reload asks for a reload, waits until it is done, and gives the state with its result;
 // -1 with *err.
@@ -332,7 +336,7 @@ const struct redis_reply *check_rights_ask(struct redis *r, const struct config 
 const struct redis_reply *
 check_rights_of_commands(struct redis *r, const struct config *c, struct err *err);
 
-// check_redis_open is cli_redis_at, if it answers, and as a master; else NULL with *err, which holds
+// check_redis_open is cli_redis, if it answers, and as a master; else NULL with *err, which holds
 // Redis's own words. What the user may not ask (NOPERM) is not held against it.
 struct redis *check_redis_open(const struct cli *c, const char *tag, struct err *err);
 

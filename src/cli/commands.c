@@ -33,7 +33,7 @@ commands_find_service(const struct cli *c, struct span name, struct err *err)
 
 int
 commands_add(struct redis *r, const char *key, const struct span fields[COMMAND_FIELDS],
-             char entry[COMMANDS_ENTRY], struct err *err)
+             char entry[ENTRY_ID], struct err *err)
 {
     struct span args[3 + 2 * COMMAND_FIELDS] = {SPAN("XADD"), span_of(key), SPAN("*")};
     size_t n = 3;
@@ -45,7 +45,7 @@ commands_add(struct redis *r, const char *key, const struct span fields[COMMAND_
         }
     const struct redis_reply *reply = cli_reply(redis_command(r, args, n, err), err);
     struct span id = redis_value(reply).text;
-    snprintf(entry, COMMANDS_ENTRY, "%.*s", (int)id.len, id.at);
+    snprintf(entry, ENTRY_ID, "%.*s", (int)id.len, id.at);
     return reply ? 0 : -1;
 }
 
@@ -63,7 +63,7 @@ int
 commands_read(struct redis *r, const struct config *c, const char *service,
               struct commands_state *s, struct err *err)
 {
-    char key[SCRIPT_KEY];
+    char key[SCRIPT_KEY], oldest[ENTRY_ID];
 
     commands_key(key, c, "commands", span_of(service));
     *s = (struct commands_state){0};
@@ -72,9 +72,8 @@ commands_read(struct redis *r, const struct config *c, const char *service,
     if (s->waiting == 0)
         return reply ? 0 : -1;
     reply = cli_ask(r, err, "XRANGE", key, "-", "+", "COUNT", "1");
-    // An id begins with the milliseconds of Redis's clock.
-    struct span id = redis_value(redis_reply_at(redis_reply_at(reply, 0), 0)).text;
-    s->oldest_ms = id.len ? strtoll(id.at, NULL, 10) : 0;
+    (void)cli_entry(reply, 0, oldest);
+    s->oldest_ms = strtoll(oldest, NULL, 10); // it begins with the time by Redis's clock
     return reply ? 0 : -1;
 }
 

@@ -11,8 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MASKED_MAX = 128 << 20 };
-
 static int
 read_reason(struct letters *d, struct err *err)
 {
@@ -25,17 +23,6 @@ read_reason(struct letters *d, struct err *err)
 
 // --- list and show --------------------------------------------------------------------
 
-// What somebody else may have written is masked where that is wanted.
-static void
-print_field(const struct letters *d, const char *name, struct span value, size_t width)
-{
-    struct buf memory;
-
-    buf_init(&memory, MASKED_MAX);
-    output_print(cli_shown(&memory, d->fields, span_of(name), value, d->masks), width);
-    buf_release(&memory);
-}
-
 static void
 print_command(const struct letters *d)
 {
@@ -47,7 +34,7 @@ print_command(const struct letters *d)
     fputs("  ", stdout);
     output_print(letters_field(d, "ce_subject"), 60);
     fputs("  ", stdout);
-    print_field(d, "detail", letters_field(d, "detail"), 200);
+    cli_print_field(d->fields, "detail", letters_field(d, "detail"), 200, d->masks);
 }
 
 static void
@@ -63,7 +50,7 @@ print_delivery(const struct letters *d)
     printf("  %s", output_color(OUTPUT_BAD));
     output_print(letters_field(d, "reason"), 20);
     printf("%s  %s  ", output_color(OUTPUT_PLAIN), size);
-    print_field(d, "detail", letters_field(d, "detail"), 200);
+    cli_print_field(d->fields, "detail", letters_field(d, "detail"), 200, d->masks);
 }
 
 static int
@@ -123,7 +110,8 @@ print_whole(struct letters *d, struct err *err)
         struct span value = redis_value(redis_reply_at(d->fields, i + 1)).text;
         text_escape(name, sizeof name, redis_value(redis_reply_at(d->fields, i)).text);
         printf("%s%s%s: ", output_color(OUTPUT_STRONG), name, output_color(OUTPUT_PLAIN));
-        print_field(d, name, strcmp(name, "raw") == 0 ? raw : value, 0);
+        cli_print_field(d->fields, name, strcmp(name, "raw") == 0 ? raw : value, 0,
+                        d->masks);
         putchar('\n');
     }
     return 0;
@@ -150,10 +138,7 @@ replay(struct letters *d, struct err *err)
     if (letters_replay(d, err) < 0)
         return -1;
     output_text("replayed", span_of(d->name));
-    if (output.json)
-        output_line(stdout);
-    else
-        printf("%s was added to its stream, marked with ce_replay\n", d->name);
+    output_say("%s was added to its stream, marked with ce_replay\n", d->name);
     return 0;
 }
 
@@ -165,7 +150,7 @@ replay_command(struct letters *d, struct err *err)
     const struct config_service *service =
         commands_find_service(d->cli, letters_field(d, "service"), err);
     struct span fields[COMMAND_FIELDS];
-    char key[SCRIPT_KEY], id[LETTERS_ID + 8], source[256], entry[COMMANDS_ENTRY];
+    char key[SCRIPT_KEY], id[ENTRY_ID + 8], source[256], entry[ENTRY_ID];
 
     if (!service)
         return err_context(err, "%s", d->name);
@@ -183,10 +168,7 @@ replay_command(struct letters *d, struct err *err)
     output_text("replayed", span_of(d->name));
     output_text("entry", span_of(entry));
     output_text("ce_id", span_of(id));
-    if (output.json)
-        output_line(stdout);
-    else
-        printf("%s was added as command %s with the ce_id %s\n", d->id, entry, id);
+    output_say("%s was added as command %s with the ce_id %s\n", d->id, entry, id);
     return 0;
 }
 
@@ -221,10 +203,7 @@ run_dead_drop(void *cli, struct err *err)
         letters_walk(&d, true, letters_drop);
     letters_walk_named(&d, letters_drop);
     output_number("dropped", d.dropped);
-    if (output.json)
-        output_line(stdout);
-    else
-        printf("%llu dropped\n", (unsigned long long)d.dropped);
+    output_say("%llu dropped\n", (unsigned long long)d.dropped);
     return letters_close(&d, result);
 }
 

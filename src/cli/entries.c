@@ -8,6 +8,29 @@
 
 enum { MASKED_MAX = 128 << 20 };
 
+// --- entries ----------------------------------------------------------------------------
+
+const struct redis_reply *
+cli_entry(const struct redis_reply *entries, size_t i, char id[ENTRY_ID])
+{
+    const struct redis_reply *entry = redis_reply_at(entries, i);
+    struct span text = redis_value(redis_reply_at(entry, 0)).text;
+
+    snprintf(id, ENTRY_ID, "%.*s", (int)text.len, text.at);
+    return redis_reply_at(entry, 1);
+}
+
+int
+cli_end(struct redis *r, const char *key, char id[ENTRY_ID], struct err *err)
+{
+    const struct redis_reply *newest =
+        cli_ask(r, err, "XREVRANGE", key, "+", "-", "COUNT", "1");
+
+    if (!cli_entry(newest, 0, id))
+        snprintf(id, ENTRY_ID, "0");
+    return newest ? 0 : -1;
+}
+
 // --- fields -----------------------------------------------------------------------------
 
 static struct span
@@ -45,14 +68,26 @@ cli_mask_field(struct buf *to, const struct redis_reply *fields, struct span nam
         mask_value(to, name, value, reveals);
 }
 
-struct span
-cli_shown(struct buf *memory, const struct redis_reply *fields, struct span name,
-          struct span value, bool masks)
+// As --mask shows it, in *memory; without `masks` as it is.
+static struct span
+shown(struct buf *memory, const struct redis_reply *fields, struct span name,
+      struct span value, bool masks)
 {
     buf_clear(memory);
     if (masks)
         cli_mask_field(memory, fields, name, value, false);
     return masks ? buf_span(memory) : value;
+}
+
+void
+cli_print_field(const struct redis_reply *fields, const char *name, struct span value,
+                size_t width, bool masks)
+{
+    struct buf memory;
+
+    buf_init(&memory, MASKED_MAX);
+    output_print(shown(&memory, fields, span_of(name), value, masks), width);
+    buf_release(&memory);
 }
 
 // `data` is JSON by contract; what somebody else put there goes out as a string. What is masked is
@@ -87,7 +122,7 @@ cli_add_entry(struct buf *to, struct span id, const struct redis_reply *fields,
         if (is_raw && raw)
             value = *raw;
         if (!is_raw || !raw || raw->len > 0)
-            add_field(to, name, cli_shown(&memory, fields, name, value, masks), masks);
+            add_field(to, name, shown(&memory, fields, name, value, masks), masks);
     }
     buf_release(&memory);
 }
@@ -140,7 +175,7 @@ cli_is_entry(struct span id)
     struct span sequence = id, ms = span_cut(&sequence, '-');
     uint64_t n;
 
-    return id.len < COMMANDS_ENTRY && text_number(&n, ms, UINT64_MAX) &&
+    return id.len < ENTRY_ID && text_number(&n, ms, UINT64_MAX) &&
            text_number(&n, sequence, UINT64_MAX);
 }
 
@@ -186,13 +221,8 @@ print_label(bool given, const char *label)
 static void
 print_below(const struct redis_reply *fields, const char *name, bool masks)
 {
-    struct buf memory;
-
-    buf_init(&memory, MASKED_MAX);
     fputs("\n    ", stdout);
-    output_print(
-        cli_shown(&memory, fields, span_of(name), cli_field(fields, name), masks), 0);
-    buf_release(&memory);
+    cli_print_field(fields, name, cli_field(fields, name), 0, masks);
 }
 
 // Receipt in local hours would differ from machine to machine: UTC as in the stream.

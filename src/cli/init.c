@@ -421,10 +421,7 @@ show_file(const struct new_file *f, const char *what)
         return;
     output_text("file", span_of(f->path));
     output_text("result", span_of(f->is_made ? "written" : "kept"));
-    if (output.json)
-        output_line(stdout);
-    else
-        printf("%-8s %s (%s, mode %03o)\n", f->is_made ? "written" : "kept", f->path,
+    output_say("%-8s %s (%s, mode %03o)\n", f->is_made ? "written" : "kept", f->path,
                what, (unsigned)f->mode);
 }
 

@@ -43,10 +43,7 @@ print_address(const struct inspect *i, int fd)
     sockets_format(&address, at);
     snprintf(url, sizeof url, "http://%s/#token=%s", at, i->token);
     output_text("address", span_of(url));
-    if (output.json)
-        output_line(stdout);
-    else
-        printf("%s\nThe page shows personal data to anyone with this address, until "
+    output_say("%s\nThe page shows personal data to anyone with this address, until "
                "Ctrl-C ends it.\n",
                url);
     fflush(stdout);

@@ -90,7 +90,7 @@ static int
 answer_delivery(struct inspect *i, const struct http_request *r, struct buf *to,
                 struct err *err)
 {
-    char id_text[EVENT_ID_TEXT + 1], key_text[SCRIPT_KEY], entry_text[COMMANDS_ENTRY];
+    char id_text[EVENT_ID_TEXT + 1], key_text[SCRIPT_KEY], entry_text[ENTRY_ID];
     const char *id = form_find(r->query, "ce_id", id_text, sizeof id_text);
     const char *key = form_find(r->query, "key", key_text, sizeof key_text);
     const char *entry = form_find(r->query, "entry", entry_text, sizeof entry_text);
@@ -113,7 +113,7 @@ static int
 answer_letter(struct inspect *i, const struct http_request *r, struct buf *to,
               struct err *err)
 {
-    char text[CONFIG_TAG + LETTERS_ID];
+    char text[CONFIG_TAG + ENTRY_ID];
     const char *id = form_find(r->query, "id", text, sizeof text);
     letters_fn *act = span_is(r->path, "/api/dead/drop") ? letters_drop : letters_replay;
 

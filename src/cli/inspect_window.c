@@ -28,11 +28,11 @@ enum {
 // A stream that is shown.
 struct stream {
     struct tags_place place;
-    char last[COMMANDS_ENTRY]; // the newest that was read, or ""
+    char last[ENTRY_ID]; // the newest that was read, or ""
 };
 
 struct row {
-    char entry[COMMANDS_ENTRY];
+    char entry[ENTRY_ID];
     char *members; // of a document
     char *search;  // what a text is looked for in, behind them
 };
@@ -144,7 +144,7 @@ read_stream(struct window *w, struct redis *r, struct stream *stream, struct err
 {
     size_t before = w->fresh_len, n = PAGE,
            max = before + 2 * ROWS / w->streams_len + PAGE;
-    char from[COMMANDS_ENTRY + 1] = "+", to[COMMANDS_ENTRY + 1];
+    char from[ENTRY_ID + 1] = "+", to[ENTRY_ID + 1];
     int64_t end_ms = clock_mono_ms() + READ_MS;
 
     snprintf(to, sizeof to, stream->last[0] ? "(%s" : "-", stream->last);

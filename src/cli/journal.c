@@ -42,15 +42,11 @@ take_record(const struct record *record, void *walk, struct err *err)
 static void
 print_gap(uint64_t first, uint64_t last, const char *reason)
 {
-    if (!output.json) {
-        printf("gap: %llu to %llu, %s\n", (unsigned long long)first,
-               (unsigned long long)last, reason);
-        return;
-    }
     output_number("gap_first", first);
     output_number("gap_last", last);
     output_text("reason", span_of(reason));
-    output_line(stdout);
+    output_say("gap: %llu to %llu, %s\n", (unsigned long long)first,
+               (unsigned long long)last, reason);
 }
 
 // Without --from a walk begins at what is kept: that there was more before is no damage.
@@ -228,18 +224,17 @@ verify_segment(const struct verify_segment *s, void *records)
     if (s->state == VERIFY_CLEAN)
         return;
     output_wipe();
-    if (output.json) {
-        output_text("segment", span_of(s->name));
-        output_text("state", span_of(torn ? "torn" : "damaged"));
-        output_number("records", s->records);
-        output_number("missing", s->lost);
-        output_line(stdout);
-    } else if (torn)
-        printf("segment %s is torn: its tail was never acknowledged, nothing is lost\n",
-               s->name);
+    output_text("segment", span_of(s->name));
+    output_text("state", span_of(torn ? "torn" : "damaged"));
+    output_number("records", s->records);
+    output_number("missing", s->lost);
+    if (torn)
+        output_say(
+            "segment %s is torn: its tail was never acknowledged, nothing is lost\n",
+            s->name);
     else
-        printf("segment %s is damaged: records: %llu, missing: %llu\n", s->name,
-               (unsigned long long)s->records, (unsigned long long)s->lost);
+        output_say("segment %s is damaged: records: %llu, missing: %llu\n", s->name,
+                   (unsigned long long)s->records, (unsigned long long)s->lost);
 }
 
 static void

@@ -44,7 +44,7 @@ replay_entry(struct replaying *r, const struct entry *entry, bool *away, struct 
 
     layout_tag(r->cli->config->redis_namespace, owner, tag);
     if (!*redis)
-        *redis = cli_redis_at(r->cli, tag, err);
+        *redis = cli_redis(r->cli, tag, err);
     int result = *redis ? relay_replay(*redis, tag, entry, err) : -1;
     *away = !*redis || (*redis)->dead;
     return result;
@@ -95,7 +95,7 @@ run_journal_replay(void *cli, struct err *err)
         redis_close(r.redis[i]);
     output_number("replayed", r.added);
     output_number("failed", r.failed);
-    output_json("done", r.really ? "true" : "false");
+    output_flag("done", r.really);
     if (output.json)
         output_line(stdout);
     else if (r.really)
@@ -205,10 +205,7 @@ run_journal_salvage(void *cli, struct err *err)
     output_number(word, done);
     output_number("left", posting.left);
     output_number("missing", w.total.lost);
-    if (output.json)
-        output_line(stdout);
-    else
-        printf("deliveries %s: %llu, skipped: %llu, missing: %llu\n", word,
+    output_say("deliveries %s: %llu, skipped: %llu, missing: %llu\n", word,
                (unsigned long long)done, (unsigned long long)posting.left,
                (unsigned long long)w.total.lost);
     if (result < 0)
@@ -230,7 +227,7 @@ static int
 claim_tag(struct claiming *to, const char *tag, bool owned, struct err *err)
 {
     const struct config *c = to->cli->config;
-    struct redis *r = cli_redis_at(to->cli, tag, err);
+    struct redis *r = cli_redis(to->cli, tag, err);
     char key[SCRIPT_KEY];
     bool ok = r;
 
@@ -296,7 +293,7 @@ run_journal_claim(void *cli, struct err *err)
     if (!cursor || (really && claim(c, id, directory, err) < 0))
         return -1;
     output_text("journal", span_of(id));
-    output_json("done", really ? "true" : "false");
+    output_flag("done", really);
     if (output.json)
         output_line(stdout);
     else if (!really)
@@ -336,15 +333,12 @@ run_journal_partitions(void *cli, struct err *err)
     if (really && layout_write(&l, directory, id, err) < 0)
         return -1;
     output_number("partitions", n);
-    output_json("done", really ? "true" : "false");
-    if (output.json)
-        output_line(stdout);
-    else
-        printf(
-            "All records in %s %s taken to be in %llu partition%s, as redis.partitions "
-            "was while they came.\n%s\n",
-            directory, really ? "are" : "would be", (unsigned long long)n,
-            n == 1 ? "" : "s", really ? "Start the receiver." : "--yes does it.");
+    output_flag("done", really);
+    output_say(
+        "All records in %s %s taken to be in %llu partition%s, as redis.partitions "
+        "was while they came.\n%s\n",
+        directory, really ? "are" : "would be", (unsigned long long)n, n == 1 ? "" : "s",
+        really ? "Start the receiver." : "--yes does it.");
     return EXIT_CODE_OK;
 }
 

@@ -72,12 +72,9 @@ letters_add(struct buf *to, const struct letters *l, struct span raw, bool shown
 }
 
 static void
-take(struct letters *l, const struct redis_reply *entry)
+take(struct letters *l, const struct redis_reply *entries, size_t i)
 {
-    struct span id = redis_value(redis_reply_at(entry, 0)).text;
-
-    l->fields = redis_reply_at(entry, 1);
-    snprintf(l->id, sizeof l->id, "%.*s", (int)id.len, id.at);
+    l->fields = cli_entry(entries, i, l->id);
     snprintf(l->ce_id, sizeof l->ce_id, "%.*s", (int)letters_field(l, "ce_id").len,
              letters_field(l, "ce_id").at);
     bool many = l->tags.len > 1;
@@ -99,7 +96,7 @@ static int
 walk_partition(struct letters *l, size_t page, letters_fn *each, struct err *err)
 {
     bool back = l->newest_first;
-    char from[LETTERS_ID + 1], count[LETTERS_ID];
+    char from[ENTRY_ID + 1], count[ENTRY_ID];
     size_t n = page;
 
     snprintf(from, sizeof from, "%s", back ? "+" : "-");
@@ -112,7 +109,7 @@ walk_partition(struct letters *l, size_t page, letters_fn *each, struct err *err
             return -1;
         n = redis_value(reply).len;
         for (size_t i = 0; i < n && l->found < l->max; i++) {
-            take(l, redis_reply_at(reply, i));
+            take(l, reply, i);
             snprintf(from, sizeof from, "(%s", l->id);
             if (l->reason && !span_is(letters_field(l, "reason"), l->reason))
                 continue;
@@ -140,7 +137,7 @@ letters_walk(struct letters *l, bool one_by_one, letters_fn *each)
 static int
 find_in(struct letters *l, size_t tag, struct span id, struct err *err)
 {
-    char text[LETTERS_ID];
+    char text[ENTRY_ID];
 
     if (enter(l, tag, err) < 0)
         return -1;
@@ -151,7 +148,7 @@ find_in(struct letters *l, size_t tag, struct span id, struct err *err)
         return -1;
     if (redis_value(reply).len != 1)
         return 0;
-    take(l, redis_reply_at(reply, 0));
+    take(l, reply, 0);
     return 1;
 }
 

@@ -6,8 +6,6 @@
 #include "base/clock.h"
 #include "cli/cli.h"
 
-enum { LETTERS_ID = 64 };
-
 // The caller sets what letters_open leaves 0.
 struct letters {
     struct cli *cli;
@@ -27,7 +25,7 @@ struct letters {
     struct redis *redis;
     const char *tag;
     char key[SCRIPT_KEY];
-    char id[LETTERS_ID], ce_id[LETTERS_ID], name[CONFIG_TAG + LETTERS_ID];
+    char id[ENTRY_ID], ce_id[ENTRY_ID], name[CONFIG_TAG + ENTRY_ID];
     const struct redis_reply *fields; // gone with the next command on its connection
     struct buf body;                  // when its bytes lie beside the journal
 };

@@ -21,8 +21,8 @@ struct put {
     struct command command;
     char type[160], random_id[33];
     char commands[SCRIPT_KEY], results[SCRIPT_KEY];
-    char entry[COMMANDS_ENTRY],
-        last[COMMANDS_ENTRY]; // the command; the result that was read last
+    char entry[ENTRY_ID],
+        last[ENTRY_ID]; // the command; the result that was read last
     bool waits;
     int64_t wait_ms; // 0: for as long as it takes
     bool is_ok;
@@ -64,14 +64,9 @@ list_operations(void)
 }
 
 static int
-fail_unknown(struct err *err, const char *what, const struct nearest *near)
+fail_unknown(struct err *err, const struct nearest *near)
 {
-    return err_exit(err, EXIT_CODE_USAGE,
-                    "there is no operation with the %s %.*s; %s%.*s%sacrelay put --list "
-                    "shows all",
-                    what, (int)near->asked.len, near->asked.at,
-                    near->word.len ? "did you mean " : "", (int)near->word.len,
-                    near->word.at, near->word.len ? "? " : "");
+    return cli_fail_unknown(err, EXIT_CODE_USAGE, near, "operation", "put --list");
 }
 
 static int
@@ -83,7 +78,7 @@ check_type(const char *type, struct err *err)
         return 0;
     for (const struct operation *o = operations; o->id; o++)
         nearest_try(&near, span_of(o->id));
-    return fail_unknown(err, "name", &near);
+    return fail_unknown(err, &near);
 }
 
 // No two operations have the same path.
@@ -100,7 +95,7 @@ type_of(struct span subject, struct err *err)
         nearest_try(&near, span_cut(&path, '/'));
     }
     near.asked = subject;
-    fail_unknown(err, "path", &near);
+    fail_unknown(err, &near);
     return NULL;
 }
 
@@ -220,19 +215,6 @@ check_leader(struct put *p, struct err *err)
     return p->redis->dead ? -1 : 0; // without the right to ask, it is believed
 }
 
-// What is in the stream of results already is not ours.
-static int
-find_end(struct put *p, struct err *err)
-{
-    const struct redis_reply *reply =
-        cli_ask(p->redis, err, "XREVRANGE", p->results, "+", "-", "COUNT", "1");
-    struct span id = redis_value(redis_reply_at(redis_reply_at(reply, 0), 0)).text;
-
-    snprintf(p->last, sizeof p->last, "%.*s", id.len ? (int)id.len : 1,
-             id.len ? id.at : "0");
-    return reply ? 0 : -1;
-}
-
 static int
 add(struct put *p, struct err *err)
 {
@@ -275,14 +257,11 @@ read_results(struct put *p, struct err *err)
     const struct redis_reply *entries = redis_reply_at(redis_reply_at(reply, 0), 1);
 
     for (size_t i = 0; i < redis_value(entries).len; i++) {
-        const struct redis_reply *entry = redis_reply_at(entries, i);
-        const struct redis_reply *fields = redis_reply_at(entry, 1);
-        struct span id = redis_value(redis_reply_at(entry, 0)).text;
-        snprintf(p->last, sizeof p->last, "%.*s", (int)id.len, id.at);
+        const struct redis_reply *fields = cli_entry(entries, i, p->last);
         if (!span_is(cli_field(fields, "ce_command"), p->entry))
             continue;
         output_wait_end();
-        cli_print_result(id, fields, true, false);
+        cli_print_result(span_of(p->last), fields, true, false);
         p->is_ok = span_is(cli_field(fields, "outcome"), "ok");
         return 1;
     }
@@ -345,9 +324,12 @@ carry_out(struct put *p, struct err *err)
     commands_key(p->commands, c, "commands", span_of(p->service->name));
     commands_key(p->results, c, "results", span_of(p->service->name));
     output_wait("asking Redis (%s)", c->redis_url.text);
-    p->redis = cli_redis(p->cli, err);
-    if (!p->redis || check_leader(p, err) < 0 || (p->waits && find_end(p, err) < 0) ||
-        add(p, err) < 0)
+    p->redis = cli_redis(p->cli, c->redis_namespace, err);
+    if (!p->redis)
+        cli_advise(err);
+    // What is in the stream of results already is not ours.
+    if (!p->redis || check_leader(p, err) < 0 ||
+        (p->waits && cli_end(p->redis, p->results, p->last, err) < 0) || add(p, err) < 0)
         return -1;
     if (p->waits)
         return wait_for_result(p, err);

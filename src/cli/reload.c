@@ -25,12 +25,9 @@ run_reload(void *cli, struct err *err)
         return -1;
     }
     output_text("program", span_of(program));
-    output_json("done", "%s", state.reload_ok ? "true" : "false");
+    output_flag("done", state.reload_ok);
     output_text("text", span_of(state.reload));
-    if (output.json)
-        output_line(stdout);
-    else
-        printf("%s: %s\n", program, state.reload);
+    output_say("%s: %s\n", program, state.reload);
     if (state.reload_ok)
         return EXIT_CODE_OK;
     return err_exit(err, EXIT_CODE_CONFIG,

@@ -38,25 +38,9 @@ list_samples(void)
 
     for (size_t at = 0; samples_next(&s, &at);) {
         output_text("type", s.name);
-        if (output.json)
-            output_line(stdout);
-        else
-            printf("%.*s\n", (int)s.name.len, s.name.at);
+        output_say("%.*s\n", (int)s.name.len, s.name.at);
     }
     return EXIT_CODE_OK;
-}
-
-// fail_unknown says what is not there, and which word is near.
-static int
-fail_unknown(struct err *err, enum exit_code code, const struct nearest *near,
-             const char *what, const char *where)
-{
-    bool has_near = near->word.len > 0;
-
-    return err_exit(err, code, "there is no %s %.*s in %s%s%.*s%s", what,
-                    (int)near->asked.len, near->asked.at, where,
-                    has_near ? "; did you mean " : "", (int)near->word.len,
-                    has_near ? near->word.at : "", has_near ? "?" : "");
 }
 
 static int
@@ -74,7 +58,7 @@ add_named(struct sending *s, const char *name, struct err *err)
     }
     return s->samples_len > before || before == SAMPLES_MAX
                ? 0
-               : fail_unknown(err, EXIT_CODE_USAGE, &near, "sample", "send --list");
+               : cli_fail_unknown(err, EXIT_CODE_USAGE, &near, "sample", "send --list");
 }
 
 static int
@@ -110,7 +94,7 @@ has_hook(const struct cli *c, const char *name, struct err *err)
         return true;
     for (size_t i = 0; i < c->config->hooks_len; i++)
         nearest_try(&near, span_of(c->config->hooks[i].name));
-    fail_unknown(err, EXIT_CODE_FAILURE, &near, "hook", c->file);
+    cli_fail_unknown(err, EXIT_CODE_FAILURE, &near, "hook", c->file);
     return false;
 }
 
@@ -312,14 +296,10 @@ print_urls(const struct cli *c, const struct secrets *secrets, struct span hook)
     for (size_t i = 0; i < n; i++) {
         buf_clear(&url);
         secrets_url(secrets, i, c->config->public_url, hook, &url);
-        if (!output.json) {
-            puts(buf_text(&url));
-            continue;
-        }
         output_text("hook", hook);
         output_text("secret_file", span_of(c->config->secret_files.at[i]));
         output_text("url", buf_span(&url));
-        output_line(stdout);
+        output_say("%s\n", buf_text(&url));
     }
     buf_release(&url);
 }

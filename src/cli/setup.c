@@ -200,11 +200,11 @@ find_in(const struct setup *s, const char *tag, struct redis *r, char text[256],
         struct err *err)
 {
     for (size_t i = 0; i < s->c->streams.len; i++) {
-        char key[SCRIPT_KEY], shown[200];
+        char key[SCRIPT_KEY], id[ENTRY_ID], shown[200];
         script_key(key, tag, span_of(s->c->streams.at[i]));
         const struct redis_reply *all =
             cli_ask(r, err, "XREVRANGE", key, "+", "-", "COUNT", "1");
-        const struct redis_reply *fields = redis_reply_at(redis_reply_at(all, 0), 1);
+        const struct redis_reply *fields = cli_entry(all, 0, id);
         if (!all)
             return -1;
         if (!fields)

@@ -103,14 +103,9 @@ compare(const struct show *s, const struct redis_reply *fields)
 static bool
 take_among(struct show *s, const struct redis_reply *entries)
 {
-    for (size_t i = 0; i < redis_value(entries).len; i++) {
-        const struct redis_reply *entry = redis_reply_at(entries, i);
-        struct span id = redis_value(redis_reply_at(entry, 0)).text;
-        if (!span_is(cli_field(redis_reply_at(entry, 1), "ce_id"), s->ce_id))
-            continue;
-        snprintf(s->entry, sizeof s->entry, "%.*s", (int)id.len, id.at);
-        return true;
-    }
+    for (size_t i = 0; i < redis_value(entries).len; i++)
+        if (span_is(cli_field(cli_entry(entries, i, s->entry), "ce_id"), s->ce_id))
+            return true;
     return false;
 }
 
@@ -292,9 +287,10 @@ take_id(struct show *s, const char *id)
     return s->sequence > 0;
 }
 
-int
-show_find(struct show *s, const char *ce_id, const char *key, const char *entry,
-          struct err *err)
+// To be released whatever the result.
+static int
+find(struct show *s, const char *ce_id, const char *key, const char *entry,
+     struct err *err)
 {
     buf_init(&s->aside, ASIDE_MAX);
     if (!take_id(s, ce_id))
@@ -314,8 +310,8 @@ show_find(struct show *s, const char *ce_id, const char *key, const char *entry,
     return -1;
 }
 
-void
-show_release(struct show *s)
+static void
+release(struct show *s)
 {
     cursor_close(s->cursor);
     buf_release(&s->aside);
@@ -330,11 +326,10 @@ show_document(struct show *s, const struct tags *tags, const char *ce_id, const 
 
     memset(own.redis, 0, sizeof own.redis);
     s->tags = &own;
-    int result =
-        show_find(s, ce_id ? ce_id : "", key ? key : "", entry ? entry : "", err);
+    int result = find(s, ce_id ? ce_id : "", key ? key : "", entry ? entry : "", err);
     if (result == 0)
         show_add(to, s);
-    show_release(s);
+    release(s);
     tags_close(&own);
     return result;
 }
@@ -351,9 +346,9 @@ run_show(void *cli, struct err *err)
                      .directory = cli_directory(c, err),
                      .reveals = !options_has(c->options, "mask")};
 
-    (void)tags_open(&tags, c, err); // show_find asks again, and says what fails
+    (void)tags_open(&tags, c, err); // it is asked again, and what fails is said
     output_wait("asking Redis (%s)", c->config->redis_url.text);
-    int result = show_find(&s, c->options->arguments[0], "", "", err);
+    int result = find(&s, c->options->arguments[0], "", "", err);
     output_wait_end();
     if (result == 0 && output.json) {
         show_add(&output.document, &s);
@@ -364,7 +359,7 @@ run_show(void *cli, struct err *err)
     bool asked = s.fields || s.err.exit == EXIT_CODE_FAILURE;
     if (result == 0 && !asked)
         result = output_fail(&s.err);
-    show_release(&s);
+    release(&s);
     tags_close(&tags);
     return result;
 }

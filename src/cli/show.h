@@ -16,7 +16,7 @@ enum {
 // A group of consumers. It has read what is not above its `last`; of what it has read somebody
 // holds what is not acknowledged.
 struct show_group {
-    char name[SHOW_NAME], last[COMMANDS_ENTRY], consumer[SHOW_NAME];
+    char name[SHOW_NAME], last[ENTRY_ID], consumer[SHOW_NAME];
     bool read;
     enum { SHOW_UNKNOWN, SHOW_HELD, SHOW_FREE } state; // UNKNOWN: it may not be asked
     int64_t deliveries, idle_ms;                       // of what is held
@@ -31,7 +31,7 @@ struct show {
 
     // Its entry.
     struct tags_place place;
-    char entry[COMMANDS_ENTRY];
+    char entry[ENTRY_ID];
     const struct redis_reply *fields; // gone with the next command; NULL: there is none
     struct err err;                   // why
     struct show_group *groups;
@@ -46,19 +46,14 @@ struct show {
     struct err journal_err;
 };
 
-// show_find looks for a delivery; of *s, tags, directory and reveals are set. `key` and `entry`
-// are where it may be ("": not known). -1 with *err: EXIT_CODE_USAGE for an id that is none, else
-// it is nowhere. show_release, also after that.
-int show_find(struct show *s, const char *ce_id, const char *key, const char *entry,
-              struct err *err);
-void show_release(struct show *s);
-
 // show_add adds what was found to a document: inspect/API.md has its members. show_print prints
-// the same for people.
+// the same for people (show_print.c).
 void show_add(struct buf *to, const struct show *s);
 void show_print(const struct show *s);
 
-// show_document does all of it for a document, over connections of its own; what is NULL is not known.
+// show_document looks for a delivery and adds it to a document, over connections of its own; of *s,
+// directory and reveals are set. `key` and `entry` are where it may be, NULL: not known. -1 with *err:
+// EXIT_CODE_USAGE for an id that is none, else it is nowhere.
 int show_document(struct show *s, const struct tags *tags, const char *ce_id,
                   const char *key, const char *entry, struct buf *to, struct err *err);
 

@@ -27,6 +27,15 @@ struct hook_status {
 };
 
 static void
+add_list(struct status *s, const char *name, const struct config_list *list)
+{
+    document_open(s->to, name, '[');
+    for (size_t i = 0; i < list->len; i++)
+        document_text(s->to, NULL, span_of(list->at[i]));
+    document_close(s->to, '[');
+}
+
+static void
 add_wanted(struct status *s, const struct config_hook *hook)
 {
     document_flag(s->to, "wanted", hook != NULL);
@@ -34,10 +43,7 @@ add_wanted(struct status *s, const struct config_hook *hook)
         return;
     status_masked(s, "label", span_of(hook->label));
     document_text(s->to, "stream", span_of(hook->stream));
-    document_open(s->to, "events", '[');
-    for (size_t i = 0; i < hook->events.len; i++)
-        document_text(s->to, NULL, span_of(hook->events.at[i]));
-    document_close(s->to, '[');
+    add_list(s, "events", &hook->events);
     document_number(s->to, "expect_every_seconds", hook->expect_every_us > 0,
                     hook->expect_every_us / 1000000);
 }
@@ -178,21 +184,21 @@ status_hooks(struct status *s)
 // --- results --------------------------------------------------------------------------
 
 static void
-show_result(struct status *s, const struct redis_reply *entry)
+show_result(struct status *s, const struct redis_reply *entries, size_t i)
 {
     static const char *const names[] = {"ce_id",  "ce_type",  "ce_subject", "outcome",
                                         "status", "attempts", "detail"};
-    struct span id = redis_value(redis_reply_at(entry, 0)).text;
-    const struct redis_reply *fields = redis_reply_at(entry, 1);
+    char id[ENTRY_ID];
+    const struct redis_reply *fields = cli_entry(entries, i, id);
 
     document_open(s->to, NULL, '{');
-    document_text(s->to, "id", id);
-    document_time(s->to, "time", strtoll(id.at, NULL, 10) * 1000);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        status_masked(s, names[i], cli_field(fields, names[i]));
+    document_text(s->to, "id", span_of(id));
+    document_time(s->to, "time", strtoll(id, NULL, 10) * 1000);
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+        status_masked(s, names[k], cli_field(fields, names[k]));
     document_close(s->to, '{');
     if (s->prints)
-        cli_print_result(id, fields, false, s->masks);
+        cli_print_result(span_of(id), fields, false, s->masks);
 }
 
 static void
@@ -205,7 +211,7 @@ show_results(struct status *s, const char *service)
         cli_ask(s->redis, &(struct err){0}, "XREVRANGE", key, "+", "-", "COUNT", "20");
     document_open(s->to, "results", '[');
     for (size_t i = 0; i < redis_value(entries).len; i++)
-        show_result(s, redis_reply_at(entries, i));
+        show_result(s, entries, i);
     document_close(s->to, '[');
 }
 
@@ -236,10 +242,7 @@ show_service(struct status *s, const struct config_service *service)
 
     document_open(s->to, NULL, '{');
     document_text(s->to, "name", span_of(service->name));
-    document_open(s->to, "allow", '[');
-    for (size_t i = 0; i < service->allow.len; i++)
-        document_text(s->to, NULL, span_of(service->allow.at[i]));
-    document_close(s->to, '[');
+    add_list(s, "allow", &service->allow);
     if (s->redis && commands_read(s->redis, c, service->name, &state, &err) == 0) {
         show_waiting(s, &state, service->name);
     } else {

@@ -10,7 +10,7 @@ tags_redis(struct tags *t, size_t i, struct err *err)
         t->redis[i] = NULL;
     }
     if (!t->redis[i])
-        t->redis[i] = cli_redis_at(t->cli, t->at[i], err);
+        t->redis[i] = cli_redis(t->cli, t->at[i], err);
     return t->redis[i];
 }
 

@@ -17,16 +17,16 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { ID_TEXT = 64, RETRY_MS = 1000, IDLE_MS = 100, BLOCK_MS = 1000, TURN_MS = 200 };
+enum { RETRY_MS = 1000, IDLE_MS = 100, BLOCK_MS = 1000, TURN_MS = 200 };
 
 // The stream in one partition.
 struct part {
     const char *tag;
     struct redis *redis; // NULL: to be connected
     char key[SCRIPT_KEY];
-    char last[ID_TEXT];       // the next read starts after this id
-    char shown_last[ID_TEXT]; // of a group: printed, and perhaps not acknowledged yet
-    bool reads;               // has read once
+    char last[ENTRY_ID];       // the next read starts after this id
+    char shown_last[ENTRY_ID]; // of a group: printed, and perhaps not acknowledged yet
+    bool reads;                // has read once
     bool pending;     // of a group: what was read before and not acknowledged comes first
     bool anchored;    // `last` is an entry's that was there
     int64_t retry_ms; // after trouble: when to try again
@@ -90,17 +90,14 @@ take_entries(struct tail *t, struct part *p, const struct redis_reply *entries,
     size_t n = redis_value(entries).len;
 
     for (size_t i = 0; i < n && t->shown < t->max; i++) {
-        const struct redis_reply *entry = redis_reply_at(entries, i);
-        const struct redis_reply *fields = redis_reply_at(entry, 1);
-        struct span id = redis_value(redis_reply_at(entry, 0)).text;
-        snprintf(p->last, sizeof p->last, "%.*s", (int)id.len, id.at);
+        const struct redis_reply *fields = cli_entry(entries, i, p->last);
         p->anchored = true;
         // A pending entry that was trimmed meanwhile has no fields any more; one whose
         // acknowledgement was cut off has been shown.
         if (redis_value(fields).len > 0 && is_wanted(t, fields) &&
-            !(t->group && span_is(id, p->shown_last))) {
+            !(t->group && strcmp(p->last, p->shown_last) == 0)) {
             t->shown++;
-            print_entry(t, p, id, fields);
+            print_entry(t, p, span_of(p->last), fields);
         }
         snprintf(p->shown_last, sizeof p->shown_last, "%s", p->last);
     }
@@ -164,15 +161,9 @@ step(struct tail *t, struct part *p, const char *from, struct err *err)
 static int
 find_end(struct part *p, struct err *err)
 {
-    const struct redis_reply *reply =
-        cli_ask(p->redis, err, "XREVRANGE", p->key, "+", "-", "COUNT", "1");
-
-    if (!reply)
+    if (cli_end(p->redis, p->key, p->last, err) < 0)
         return name_key(p, err);
-    struct span id = redis_value(redis_reply_at(redis_reply_at(reply, 0), 0)).text;
-    p->anchored = id.len > 0;
-    snprintf(p->last, sizeof p->last, "%.*s", id.len ? (int)id.len : 1,
-             id.len ? id.at : "0");
+    p->anchored = strcmp(p->last, "0") != 0;
     return 0;
 }
 
@@ -186,7 +177,7 @@ check_end(struct part *p, struct err *err)
         p->anchored ? redis_ask(p->redis, err, "XINFO", "STREAM", p->key, NULL) : NULL;
     bool absent = span_starts(redis_value(reply).text, SPAN("ERR no such key"));
     struct span end = cli_field(reply, "last-generated-id");
-    char newest[ID_TEXT] = "0";
+    char newest[ENTRY_ID] = "0";
 
     if (!p->anchored || span_starts(redis_value(reply).text, SPAN("NOPERM")))
         return 0; // without the right it is believed to be the same
@@ -363,9 +354,6 @@ prepare_tail(struct tail *t, struct err *err)
     t->group = options_text(o, "group", NULL);
     t->type = options_text(o, "type", NULL);
     t->hook = options_text(o, "hook", NULL);
-    t->max = options_number(o, "count", UINT64_MAX);
-    t->data = options_has(o, "data");
-    t->masks = options_has(o, "mask");
     if (strlen(stream) > 63)
         return err_exit(err, EXIT_CODE_USAGE, "--stream: at most 63 characters");
     if (from && t->group)
@@ -389,9 +377,6 @@ prepare_results(struct tail *t, struct err *err)
 
     t->results = true;
     t->ends = !options_has(o, "follow");
-    t->max = options_number(o, "count", UINT64_MAX);
-    t->data = options_has(o, "data");
-    t->masks = options_has(o, "mask");
     if (strlen(service) > 63)
         return err_exit(err, EXIT_CODE_USAGE, "--service: at most 63 characters");
     snprintf(stream, sizeof stream, "results:%s", service);
@@ -403,7 +388,10 @@ prepare_results(struct tail *t, struct err *err)
 static int
 run(struct cli *c, int prepare(struct tail *t, struct err *err), struct err *err)
 {
-    struct tail t = {.cli = c};
+    struct tail t = {.cli = c,
+                     .max = options_number(c->options, "count", UINT64_MAX),
+                     .data = options_has(c->options, "data"),
+                     .masks = options_has(c->options, "mask")};
     struct sigaction action = {.sa_handler = stop};
 
     sigaction(SIGINT, &action, NULL);

@@ -8,14 +8,7 @@
 #include <stdio.h>
 #include <sys/random.h>
 
-enum {
-    TRIAL_ID = 64,
-    POST_MS = 10000,
-    AGAIN_MS = 1000,
-    SHIPPED_MS = 15000,
-    LOOK_MS = 100,
-    NONCE = 12
-};
+enum { POST_MS = 10000, AGAIN_MS = 1000, SHIPPED_MS = 15000, LOOK_MS = 100, NONCE = 12 };
 
 struct trial {
     const struct cli *cli;
@@ -23,8 +16,8 @@ struct trial {
     struct buf body;
     char nonce[2 * NONCE + 1]; // in the query, by which the entry is known
     struct tags tags;
-    char after[TAGS_MAX][TRIAL_ID];     // where to look for it in each partition
-    char key[SCRIPT_KEY], id[TRIAL_ID]; // of the partition at hand, and of the entry
+    char ends[TAGS_MAX][ENTRY_ID];      // of each partition, before it was posted
+    char key[SCRIPT_KEY], id[ENTRY_ID]; // of the partition at hand, and of the entry
 };
 
 // What is wrong with the answer; NULL: it is the receiver's.
@@ -84,26 +77,15 @@ enter(struct trial *t, size_t i, struct err *err)
     return tags_redis(&t->tags, i, err);
 }
 
-// What comes after the last entry of each partition; "-": after the beginning.
 static int
 find_ends(struct trial *t, struct err *err)
 {
     for (size_t i = 0; i < t->tags.configured; i++) {
         struct redis *r = enter(t, i, err);
-        const struct redis_reply *reply =
-            r ? cli_ask(r, err, "XREVRANGE", t->key, "+", "-", "COUNT", "1") : NULL;
-        if (!reply)
+        if (!r || cli_end(r, t->key, t->ends[i], err) < 0)
             return -1;
-        struct span id = redis_value(redis_reply_at(redis_reply_at(reply, 0), 0)).text;
-        snprintf(t->after[i], TRIAL_ID, "%s%.*s", id.len ? "(" : "-", (int)id.len, id.at);
     }
     return 0;
-}
-
-static bool
-is_ours(const struct trial *t, const struct redis_reply *entry)
-{
-    return span_is(cli_field(redis_reply_at(entry, 1), "query"), t->nonce);
 }
 
 // 1, 0 when it is not in this partition yet, -1.
@@ -111,20 +93,15 @@ static int
 find_in(struct trial *t, size_t tag, struct err *err)
 {
     struct redis *r = enter(t, tag, err);
-    const struct redis_reply *all =
-        r ? cli_ask(r, err, "XRANGE", t->key, t->after[tag], "+", "COUNT", "1000") : NULL;
+    char after[ENTRY_ID + 1];
 
-    if (!all)
-        return -1;
-    for (size_t i = 0; i < redis_value(all).len; i++) {
-        const struct redis_reply *entry = redis_reply_at(all, i);
-        struct span id = redis_value(redis_reply_at(entry, 0)).text;
-        if (!is_ours(t, entry))
-            continue;
-        snprintf(t->id, TRIAL_ID, "%.*s", (int)id.len, id.at);
-        return 1;
-    }
-    return 0;
+    snprintf(after, sizeof after, "(%s", t->ends[tag]);
+    const struct redis_reply *all =
+        r ? cli_ask(r, err, "XRANGE", t->key, after, "+", "COUNT", "1000") : NULL;
+    for (size_t i = 0; i < redis_value(all).len; i++)
+        if (span_is(cli_field(cli_entry(all, i, t->id), "query"), t->nonce))
+            return 1;
+    return all ? 0 : -1;
 }
 
 static int

@@ -30,10 +30,7 @@ setup_show(const char *result, const char *what, const char *format, ...)
     output_text("result", span_of(result));
     output_text("what", span_of(what));
     output_text("text", span_of(text));
-    if (output.json)
-        output_line(stdout);
-    else
-        printf("%s%-8s%s %-10s %s\n", output_color(faint ? OUTPUT_FAINT : OUTPUT_OK),
+    output_say("%s%-8s%s %-10s %s\n", output_color(faint ? OUTPUT_FAINT : OUTPUT_OK),
                result, output_color(OUTPUT_PLAIN), what, text);
     fflush(stdout); // what comes next may take a while
 }

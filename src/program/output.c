@@ -52,6 +52,21 @@ output_line(FILE *to)
     buf_clear(document);
 }
 
+void
+output_say(const char *format, ...)
+{
+    va_list args;
+
+    if (output.json) {
+        output_line(stdout);
+        return;
+    }
+    buf_clear(&output.document);
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+}
+
 // --- what is waited for -----------------------------------------------------------------
 
 // A thread of its own looks at the time: the one that waits is in a system call, and a signal

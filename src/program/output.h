@@ -36,12 +36,15 @@ void output_print(struct span s, size_t width);
 // The members of the document that is printed next (program/document.h).
 #define output_text(name, value) document_text(&output.document, name, value)
 #define output_number(name, value) output_json(name, "%llu", (unsigned long long)(value))
+#define output_flag(name, value) document_flag(&output.document, name, value)
 #define output_json(...) document_json(&output.document, __VA_ARGS__)
 #define output_open(name, bracket) document_open(&output.document, name, bracket)
 #define output_close(bracket) document_close(&output.document, bracket)
 
-// output_line closes the document and writes its line; the next member starts a new one.
+// output_line closes the document and writes its line; the next member starts a new one. output_say
+// does so with --json, and prints its sentence for people otherwise.
 void output_line(FILE *to);
+void output_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 // output_wait says on stderr what is asked or waited for from here on, in place of what was
 // before: on a terminal in a line that is rewritten and wiped, else in one line after 1.5 s.

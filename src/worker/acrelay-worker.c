@@ -73,11 +73,8 @@ show_applied(const struct apply *a, bool done)
     output_number("left", a->plan.count[STEP_LEAVE]);
     output_number("kept", a->plan.count[STEP_KEEP]);
     output_number("unconfirmed", a->unconfirmed);
-    if (a->listed)
-        output_number("found", a->found.len);
-    else
-        output_json("found", "null");
-    output_json("done", done ? "true" : "false");
+    document_number(&output.document, "found", a->listed, (int64_t)a->found.len);
+    output_flag("done", done);
     if (output.json) {
         output_line(stdout);
         return;
@@ -133,10 +130,7 @@ recreate(void *worker, struct err *err)
     output_text("hook", span_of(name));
     output_number("created", a.created);
     output_number("removed", a.removed);
-    if (output.json)
-        output_line(stdout);
-    else
-        printf("%s: %zu created, %zu old removed\n", name, a.created, a.removed);
+    output_say("%s: %zu created, %zu old removed\n", name, a.created, a.removed);
     return EXIT_CODE_OK;
 }
 

@@ -89,7 +89,7 @@ add_hook(const char *name, const struct hook *h, const struct hook *like)
     output_open(name, '{');
     if (h->id)
         add_number("id", h->id);
-    output_json("ours", "%s", h->name ? "true" : "false");
+    output_flag("ours", h->name);
     if (h->name)
         output_text("hook", span_of(h->name));
     output_text("name", span_of(label));
