@@ -336,13 +336,20 @@ reload(struct err *err)
 int
 https_start(const struct setup *s, struct err *err)
 {
-    bool was_running = setup_is_running(UNIT);
+    char site[PATH_MAX];
     struct err ignored;
 
+    site_path(s, site);
+    bool was_running = setup_is_running(UNIT);
+    bool is_new = !was_running || access(site, F_OK) < 0;
+    // Written and not loaded, it would be taken for loaded the next time.
+    if (!is_new && check_files(err) < 0)
+        return -1;
     enum written written = write_files(s, err);
     if (written < 0 || check_files(err) < 0 ||
         (!was_running && setup_start(UNIT, err) < 0)) {
-        https_stop(s, &ignored); // *err has the reason
+        if (is_new)                  // what has worked until now goes on
+            https_stop(s, &ignored); // *err has the reason
         return -1;
     }
     if (!was_running)

@@ -242,6 +242,21 @@ def test_once_more_there_is_nothing_to_do(world):
     assert "/hook/" not in said + world.box.run("journalctl", "-u", "acrelay-https").stdout
 
 
+def test_what_works_goes_on_when_a_later_setup_fails(world):
+    broken = "/etc/acrelay/broken.caddy"
+    world.box.run("sed", "-i", "$a # as an older acrelay wrote it", "/etc/acrelay/acrelay.caddy")
+    world.box.write(broken, "hooks.broken.example {\n\tno_such_directive\n}\n")
+    assert "Caddy refuses" in world.setup(code=78)
+    world.box.run("rm", broken)
+    assert "acrelay-https.service reloaded" in world.setup()
+    world.box.run("mv", "/usr/bin/acrelay-worker", "/root/acrelay-worker")
+    said = world.setup(code=1)
+    world.box.run("mv", "/root/acrelay-worker", "/usr/bin/acrelay-worker")
+    assert "acrelay-worker" in said.splitlines()[-1] and "the webhooks at ActiveCampaign match" not in said, said
+    assert world.active() == list(UNITS)
+    assert "entry" in world.box.run("acrelay", "send", "--public").stdout
+
+
 def test_a_contact_of_ones_own_provokes_an_event(world):
     world.box.run("redis-cli", "del", "{ac}:events")
     world.curl("/sim/objects/contacts/7", "-X", "PUT", "-d", '{"firstName": "Ann \\u00e9"}')
