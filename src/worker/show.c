@@ -466,6 +466,11 @@ import(void *worker, struct err *err)
     else if (hook->name)
         err_exit(err, EXIT_CODE_FAILURE, "webhook %s is already ours: it is the hook %s",
                  text, hook->name);
+    else if (hook->unreadable)
+        err_exit(
+            err, EXIT_CODE_FAILURE,
+            "the %s of webhook %s cannot be read: correct it at ActiveCampaign first",
+            hook->unreadable, text);
     else
         show_import(hook);
     hooks_release(&found);

@@ -75,6 +75,12 @@ def test_an_imported_hook_becomes_ours_in_place(sim, make_worker):
     worker.run("import", "999", code=1)
 
 
+def test_a_hook_of_which_a_field_cannot_be_read_is_not_imported(sim, make_worker):
+    sim.odd({"id": "900", "listid": "1,2", "url": "https://old.example/x", "name": "My Hook",
+             "events": ["open"], "sources": ["public"]})
+    assert "the listid of webhook 900 cannot be read" in make_worker().run("import", "900", code=1)
+
+
 def test_the_test_hook_is_never_registered(sim, make_worker):
     worker = make_worker(stanza("contacts"))
     worker.apply()
