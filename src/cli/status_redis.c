@@ -99,10 +99,13 @@ show_lengths(struct status *s, const char *stream, const char *member, const cha
             show_error(s, r, label, s->tags.len > 1 ? s->tags.at[i] : "", &err);
         known += reply != NULL;
     }
-    if (known > 0)
+    if (known == s->tags.len && s->redis) {
         status_figure(s, member, label, STATUS_COUNT, sum);
-    else
-        document_word(s->to, member, NULL);
+        return;
+    }
+    document_word(s->to, member, NULL);
+    if (known > 0)
+        status_line(s, OUTPUT_PLAIN, label, "%.0f in the other partitions", sum);
 }
 
 void
