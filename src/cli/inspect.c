@@ -70,7 +70,6 @@ add_head(struct inspect *i, struct status *s)
     if (!s->redis || s->away)
         err = s->redis_err;
     status_part(s, "redis", !err.text[0], err.text[0] ? err.text : c->redis_url.text);
-    document_number(s->to, "commands_waiting", c->services_len > 0, s->waiting);
     cursor_close(journal);
 }
 

@@ -21,7 +21,6 @@ struct status {
     struct err redis_err; // the last failure
     int64_t redis_us;     // Redis's time, which its times are compared with; 0: not known
 
-    int64_t waiting; // commands, all that are known
     bool healthy;
 };
 

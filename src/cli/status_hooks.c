@@ -223,7 +223,6 @@ show_waiting(struct status *s, const struct commands_state *state, const char *n
     char age[32] = "";
     int64_t ms = s->redis_us / 1000 - state->oldest_ms;
 
-    s->waiting += state->waiting;
     document_number(s->to, "waiting", true, state->waiting);
     if (state->oldest_ms && s->redis_us) {
         text_duration(age, sizeof age, ms > 0 ? ms : 0);
@@ -289,7 +288,6 @@ status_commands(struct status *s)
     bool ok;
     const char *text = lane_text(s, &ok, &err);
 
-    s->waiting = 0;
     status_part(s, "commands", ok, text);
     s->healthy = s->healthy && ok;
     document_open(s->to, "services", '[');

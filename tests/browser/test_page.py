@@ -562,6 +562,7 @@ def test_redis_away_is_said_and_no_figure_is_guessed(world, page):
     assert (page.text("#rate"), page.text("#rate-note")) == ("–", "deliveries a second: not known")
     assert page.run("const [a, b] = ['rate-note', 'parts'].map(id => document.getElementById(id)"
                     ".getBoundingClientRect()); return a.right < b.left"), "it fits"
+    page.wait("what waits", lambda: re.search(r"Commands\s*not known", page.text("#numbers")))
     page.picture("redis-away")
     world.redis.start()
     page.wait("it is back", lambda: "away" not in page.text("#parts"), 20)

@@ -48,7 +48,8 @@ function groupFigure({ name, lag, pending, consumers }) {
 
 const figuresOf = head => [
   ...receiverFigures(head),
-  ...(head.commands_waiting === null ? [] : [["Commands", `${count(head.commands_waiting)} waiting`]]),
+  ...(head.services.length ? [["Commands", head.services.some(({ waiting }) => waiting === undefined) ? count(null)
+    : `${count(head.services.reduce((sum, { waiting }) => sum + waiting, 0))} waiting`]] : []),
   ...head.streams.flatMap(stream => stream.groups).map(groupFigure)];
 
 // Who is there: what is wrong beside the name, only where something is. A worker need not be.
@@ -74,6 +75,6 @@ export async function poll() {
   document.title = `${head.account} – acrelay inspect`;
   setText($("place"), `${head.account} · ${head.namespace}`);
   setText($("dead-count"), head.stream_dead ? count(head.stream_dead + (head.commands_dead ?? 0)) : "");
-  document.querySelector("[data-view=commands]").hidden = head.commands_waiting === null;
+  document.querySelector("[data-view=commands]").hidden = !head.services.length;
   return head;
 }

@@ -119,7 +119,7 @@ const KEYS = [
   [["r"], "r", "show personal data of the open delivery", () => delivery.openId() && delivery.reveal()],
   [["c"], "c", "copy the open delivery as curl", delivery.copyCurl],
   [["1", "2", "3"], "1 2 3", "deliveries, dead letters, hooks", openView],
-  [["4"], "4", "commands", openView, () => head?.commands_waiting != null],
+  [["4"], "4", "commands", openView, () => Boolean(head?.services.length)],
   [["?"], "?", "this help", openHelp],
 ];
 const keysThere = () => KEYS.filter(([, , , , isThere]) => isThere?.() ?? true);
