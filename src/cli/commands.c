@@ -173,14 +173,16 @@ commands_report(struct report *r, struct redis *redis)
     struct commands_state s;
     struct err err = {0};
     int64_t waiting = 0;
+    size_t unread = 0;
 
     if (c->services_len == 0)
         return;
     int64_t now_ms = cli_redis_us(redis) / 1000;
     for (size_t i = 0; i < c->services_len && !redis->dead; i++) {
-        if (commands_read(redis, c, c->services[i].name, &s, &err) < 0)
-            continue; // a missing right, which is not held against it
-        report_waiting(r, c->services[i].name, &s, now_ms);
+        if (commands_read(redis, c, c->services[i].name, &s, &err) == 0)
+            report_waiting(r, c->services[i].name, &s, now_ms);
+        else
+            unread += s.waiting == 0; // else only the age of its oldest
         waiting += s.waiting;
     }
     int leads = redis->dead ? -1 : commands_have_leader(redis, c, &err);
@@ -190,10 +192,14 @@ commands_report(struct report *r, struct redis *redis)
             "start acrelay-worker; if it runs, its log shows why it does not lead",
             "no worker leads: nobody carries out commands; waiting: %lld",
             (long long)waiting);
+    else if (!redis->dead && (leads < 0 || unread)) // a missing right, or a wrong type
+        report_warning(r, "commands", cli_redis_advice(err.text)->advice,
+                       "whether a worker leads, or what waits, is not known: %s",
+                       err.text);
     else if (!redis->dead)
-        report_ok(r, "commands", "%s; commands of %zu service%s that wait: %lld",
-                  leads > 0 ? "a worker leads" : err.text, c->services_len,
-                  c->services_len == 1 ? "" : "s", (long long)waiting);
+        report_ok(r, "commands",
+                  "a worker leads; commands of %zu service%s that wait: %lld",
+                  c->services_len, PLURAL(c->services_len), (long long)waiting);
     static void (*const more[])(struct report *, struct redis *) = {
         report_dead, report_types, report_rights};
     for (size_t i = 0; i < sizeof more / sizeof *more && !redis->dead; i++)

@@ -284,10 +284,10 @@ show_progress(struct put *p, bool leads, bool *was_led)
     const struct redis_reply *reply =
         redis_ask(p->redis, &(struct err){0}, "XLEN", p->commands, NULL);
 
-    if (leads != *was_led)
-        output_wait(leads ? "waiting for the result; commands of %s that wait"
-                          : "no worker leads; commands of %s that wait",
-                    p->service->name);
+    if (leads != *was_led) // with its id, for who breaks the waiting off
+        output_wait(leads ? "waiting for the result of %s; commands of %s that wait"
+                          : "no worker leads: %s waits; commands of %s that wait",
+                    p->entry, p->service->name);
     output_count((uint64_t)redis_value(reply).number, 0);
     *was_led = leads;
 }

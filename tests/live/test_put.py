@@ -36,7 +36,8 @@ def acrelay(config):
                               capture_output=True, text=True, timeout=60,
                               env={"PATH": "/usr/bin:/bin", **environment})
         assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
-        return done.stdout + done.stderr
+        run.progress = done.stderr
+        return done.stdout + harness.without_progress(done.stderr)
     return run
 
 
@@ -204,8 +205,8 @@ def test_a_wait_ends_and_says_where_the_result_will_be(acrelay, redis):
     redis.client.set("{ac}:leader", "a worker that is busy")
     said = put(acrelay, "--wait=3s", code=69)
     assert "no result yet" in said and "acrelay results --service cli --from 0" in said
-    assert "waiting for the result" in said, "progress, for whoever watches"
-    assert redis.client.xlen(COMMANDS) == 1
+    [(entry, _)] = redis.client.xrange(COMMANDS)
+    assert f"waiting for the result of {entry.decode()}" in acrelay.progress, "for whoever watches, or breaks it off"
 
 
 def test_a_wait_ends_when_no_worker_leads_any_more(waiting, redis):
@@ -291,9 +292,9 @@ def status(acrelay):
     return json.loads(acrelay("status", "--json", code=69).splitlines()[0])
 
 
-def of_commands(acrelay):
+def of_commands(acrelay, code=69):
     """What doctor finds of commands."""
-    text = acrelay("doctor", "--offline", "--json", code=69)
+    text = acrelay("doctor", "--offline", "--json", code=code)
     rows = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     return [(row["result"], row["text"]) for row in rows if row["what"] == "commands"]
 
@@ -313,6 +314,15 @@ def test_status_and_doctor_tell_what_waits_and_who_leads(acrelay, redis):
     [(warning, old), (good, sum_)] = of_commands(acrelay)
     assert warning == "warning" and old.startswith("commands of crm that wait: 1, the oldest for")
     assert good == "good" and sum_.endswith("2 services that wait: 2")
+
+
+@pytest.mark.parametrize("right", ["xlen", "get"])
+def test_what_doctor_may_not_ask_is_not_good(acrelay, config, redis, tmp_path, right):
+    as_user(config, redis, tmp_path, f"-{right}")
+    redis.client.set("{ac}:leader", "a worker")
+    found = of_commands(acrelay, 77)
+    assert "good" not in dict(found)
+    assert any(result == "warning" and "is not known: " in text for result, text in found)
 
 
 def test_status_shows_results_when_asked(acrelay, redis):
@@ -341,6 +351,15 @@ def test_dead_letters_of_commands_are_told(acrelay, redis):
         of_commands(acrelay)
 
 
+def as_user(config, redis, tmp_path, *rights):
+    """The file's user of Redis from here on: half, who may what is left of all."""
+    (tmp_path / "password").write_text("secret\n")
+    (tmp_path / "password").chmod(0o600)
+    config.write_text(re.sub(r"redis: \{", "redis: {user: half, password_file: password, ",
+                             config.read_text()))
+    redis.add_user("half", "secret", "~{ac}:*", "+@all", *rights)
+
+
 def doctor(acrelay, code):
     text = acrelay("doctor", "--offline", "--json", code=code)
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
@@ -354,11 +373,7 @@ def test_doctor_names_a_key_that_holds_up_commands(acrelay, redis, key):
 
 
 def test_doctor_says_what_the_worker_may_not(acrelay, config, redis, tmp_path):
-    (tmp_path / "password").write_text("secret\n")
-    (tmp_path / "password").chmod(0o600)
-    config.write_text(re.sub(r"redis: \{", "redis: {user: half, password_file: password, ",
-                             config.read_text()))
-    redis.add_user("half", "secret", "~{ac}:*", "+@all")
+    as_user(config, redis, tmp_path)
     assert not [text for _, text in of_commands(acrelay) if "may not" in text]
     redis.add_user("half", "secret", "-xreadgroup", "-hsetnx")
     [(result, text)] = [row for row in of_commands(acrelay) if "may not" in row[1]]
