@@ -183,12 +183,11 @@ apply_hooks(const struct setup *s, struct err *err)
     bool changes = code == EXIT_CODE_CHANGES;
     if (changes)
         code = run_worker(s, "apply", NULL, err);
+    if (code > 0)
+        err_exit(err, (enum exit_code)code,
+                 "acrelay-worker says why above; fix that, then run setup again");
     if (code != 0)
-        return code < 0
-                   ? -1
-                   : err_exit(
-                         err, (enum exit_code)code,
-                         "acrelay-worker says why above; fix that, then run setup again");
+        return -1;
     setup_show(changes ? "done" : "already", "hooks",
                "the webhooks at ActiveCampaign match %s", s->cli->file);
     unit_name(s, "acrelay-worker", "service", unit);
