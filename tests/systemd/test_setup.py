@@ -161,7 +161,7 @@ def world(request, package, directory):
 def test_init_is_asked_for_first(world):
     assert "acrelay init creates it" in world.setup(code=78)
     silent = world.box.run("acrelay", "setup", check=False)
-    assert silent.returncode == 64 and "--yes agrees" in silent.stderr
+    assert silent.returncode == 64 and "--yes confirms" in silent.stderr
     said = world.box.run("acrelay", "init", "--api-url", API, "--token-file", "/root/token",
                          "--name", "acme", "--public-url", f"https://{NAME}").stdout
     assert said.endswith("Next: acrelay setup\n")
@@ -264,7 +264,7 @@ def test_a_contact_of_ones_own_provokes_an_event(world):
     said = world.setup("--contact", "8", "--wait", "0", code=1)
     assert "answers 404 to GET /api/3/contacts/8" in said, said
     said = world.setup("--contact", "7", "--wait", "0")
-    assert "the first name of contact 7 written again" in said and "none yet" in said
+    assert "the first name of contact 7 was written back unchanged" in said and "none yet" in said
     assert '"PUT"' in world.curl("/sim/log").splitlines()[-1]
     assert json.loads(world.curl("/sim/objects"))["contacts/7"]["firstName"] == "Ann \u00e9"
 
