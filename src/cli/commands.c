@@ -1,7 +1,7 @@
 // Commands in Redis, and the worker that carries them out: what put, dead, status and doctor share.
 #include "base/text.h"
 #include "cli/cli.h"
-#include "relay/script.h"
+#include "relay/relay.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -193,7 +193,7 @@ commands_report(struct report *r, struct redis *redis)
             "no worker leads: nobody carries out commands; waiting: %lld",
             (long long)waiting);
     else if (!redis->dead && (leads < 0 || unread)) // a missing right, or a wrong type
-        report_warning(r, "commands", cli_redis_advice(err.text)->advice,
+        report_warning(r, "commands", relay_advice(err.text)->advice,
                        "whether a worker leads, or what waits, is not known: %s",
                        err.text);
     else if (!redis->dead)
