@@ -169,7 +169,7 @@ void cli_print_result(struct span id, const struct redis_reply *fields, bool wit
                       bool masks);
 
 #define OPTION_MASK                                                                      \
-    OPTION_IS_FLAG("mask", "mask e-mail addresses, phone numbers and addresses")
+    OPTION_IS_FLAG("mask", "mask e-mail, postal and IP addresses, phone numbers")
 
 // --- commands -------------------------------------------------------------------------------
 
@@ -229,7 +229,7 @@ void poster_release(struct poster *p);
 
 #define OPTION_DIRECTORY                                                                 \
     OPTION_IS_TEXT("directory", "DIR",                                                   \
-                   "the journal's directory; default receiver.state_dir")
+                   "the journal's directory (default: receiver.state_dir)")
 #define OPTIONS_RANGE                                                                    \
     OPTION_DIRECTORY, OPTION_IS_NUMBER("from", "first sequence number"),                 \
         OPTION_IS_NUMBER("to", "last sequence number")

@@ -40,8 +40,7 @@ static const struct option reload_options[] = {
 };
 
 const struct subcommand cli_reload_commands[] = {
-    {"reload", "",
-     "make acrelayd read its configuration and secrets again, and report the result", 0,
-     0, reload_options, run_reload, false, NULL},
+    {"reload", "", "make acrelayd read its configuration and secrets again", 0, 0,
+     reload_options, run_reload, false, NULL},
     {0},
 };

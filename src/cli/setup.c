@@ -367,8 +367,7 @@ static const struct option setup_options[] = {
     OPTION_IS_TEXT("acme", "URL", "directory of another ACME server than Let's Encrypt"),
     OPTION_IS_TEXT("acme-root", "FILE", "certificate of that server's authority"),
     OPTION_IS_NUMBER("contact",
-                     "cause the first event: write the first name of the contact with "
-                     "this id back unchanged"),
+                     "cause the first event: write this contact's first name back"),
     OPTION_IS_NUMBER("wait",
                      "seconds to wait for the first event (default 600; 0: do not wait)"),
     OPTION_IS_FLAG("yes", "do not ask for confirmation"),

@@ -46,7 +46,7 @@ status_line(const struct status *s, enum output_color color, const char *label,
 
     if (!s->prints)
         return;
-    printf("  %-26s %s", label, output_color(color));
+    printf("  %-30s %s", label, output_color(color));
     va_start(args, format);
     vprintf(format, args);
     va_end(args);

@@ -426,7 +426,7 @@ static const struct option tail_options[] = {
     OPTION_IS_TEXT("type", "TYPE", "only events of this type, for example subscribe"),
     OPTION_IS_TEXT("hook", "NAME", "only events of this hook"),
     OPTION_IS_NUMBER("count", "stop after this many"),
-    OPTION_IS_FLAG("data", "also show the normal form"),
+    OPTION_IS_FLAG("data", "also show the event's data (JSON)"),
     OPTION_MASK,
     {0},
 };

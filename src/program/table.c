@@ -10,8 +10,8 @@ const char *const options_log_forms[] = {"auto", "text", "journal", "json", NULL
 
 static const struct option options_common[] = {
     OPTION_IS_TEXT("config", "FILE",
-                   "configuration; default $ACRELAY_CONFIG or /etc/acrelay/acrelay.yaml"),
-    OPTION_IS_TEXT("account", "NAME", "configuration /etc/acrelay/NAME.yaml"),
+                   "default $ACRELAY_CONFIG, else /etc/acrelay/acrelay.yaml"),
+    OPTION_IS_TEXT("account", "NAME", "short for --config /etc/acrelay/NAME.yaml"),
     OPTION_IS_FLAG("json", "print JSON"),
     {"log", "FORM", "format of log lines on stderr: auto, text, journal or json",
      OPTION_TEXT, options_log_forms},

@@ -123,8 +123,8 @@ def test_status_shows_who_reads_a_stream_and_how_far(acrelay, receiver, redis):
         {"name": "\\x1b[2J", "last": "0-0", "consumers": 0, "pending": 0, "lag": 1},
         {"name": "shop", "last": entry[0].decode(), "consumers": 1, "pending": 1, "lag": 0}]}]
     text = acrelay("status")
-    assert "group shop                 up to date in {ac}:events, 1 consumer, 1 not acknowledged" in text
-    assert "group \\x1b[2J              1 behind in {ac}:events, 0 consumers\n" in text
+    assert "group shop                     up to date in {ac}:events, 1 consumer, 1 not acknowledged" in text
+    assert "group \\x1b[2J                  1 behind in {ac}:events, 0 consumers\n" in text
     redis.client.delete("{ac}:events")
     redis.client.set("{ac}:events", "of another program")
     [figures] = lines_of_json(acrelay("status", "--json"))

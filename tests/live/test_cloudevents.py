@@ -121,7 +121,7 @@ def test_the_command_line_reads_structured_entries(both, redis):
     assert re.match(rf"{event['recordedtime'][:19]} +subscribe +contact/7 +{event['source']}\n", line)
     shown = json.loads(run("--json", "tail", "--stream", "shop", "--from", "0", "--count", "1"))
     assert shown["data"] == event and shown["ce_subject"] == "contact/7"
-    assert "entries in shop            1" in run("status")
+    assert "entries in shop                1" in run("status")
 
     both("", "type=subscribe&contact[id]=9", hooks=("shop",))
     [letter] = redis.client.xrange("{ac}:dead")

@@ -189,8 +189,8 @@ def test_status_adds_up_the_partitions_and_takes_the_newest_event(place):
     assert ", 4 partitions" in found["redis"]
     place.redis.client.set("{ac.1}:dead", "of another program")
     text = place.run("status", code=69)
-    assert "dead letters kept          ac.1: " in text and "WRONGTYPE" in text
-    assert "dead letters kept          1 in the other partitions" in text
+    assert "dead letters kept              ac.1: " in text and "WRONGTYPE" in text
+    assert "dead letters kept              1 in the other partitions" in text
     assert place.lines("status", code=69)[0]["stream_dead"] is None, "a part is not the whole"
 
 
