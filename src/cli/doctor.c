@@ -281,7 +281,7 @@ examine_counters(struct report *r)
 // --- ActiveCampaign -------------------------------------------------------------------------
 
 static void
-report_plan(struct report *r, const struct plan *plan, size_t found)
+report_plan(struct report *r, const struct plan *plan)
 {
     if (plan->writes + plan->count[STEP_REFUSE] > 0)
         report_error(r, EXIT_CODE_CHANGES, "hooks",
@@ -290,8 +290,8 @@ report_plan(struct report *r, const struct plan *plan, size_t found)
                      "of these, a person must decide: %zu",
                      plan->writes + plan->count[STEP_REFUSE], plan->count[STEP_REFUSE]);
     else
-        report_ok(r, "hooks", "%zu webhooks at ActiveCampaign (of %zu) match the file%s",
-                  plan->ok + plan->count[STEP_KEEP], found,
+        report_ok(r, "hooks", "webhooks that match the file: %zu%s",
+                  plan->ok + plan->count[STEP_KEEP],
                   plan->count[STEP_KEEP]
                       ? "; some in the form in which ActiveCampaign stores them"
                       : "");
@@ -322,7 +322,7 @@ report_lost(struct report *r, const struct hooks *found)
     }
     if (lost > LOST_SHOWN)
         report_error(r, EXIT_CODE_FAILURE, "hooks", NULL,
-                     "%zu more webhooks post to URLs that are answered with 404",
+                     "further webhooks that post to URLs answered with 404: %zu",
                      lost - LOST_SHOWN);
 }
 
@@ -357,9 +357,9 @@ compare_account(struct report *r, struct worker *w, struct err *err)
     struct apply a = {.w = w, .prune = w->config->worker_prune};
     int result = apply_plan(&a, false, err);
     if (result == 0) {
-        report_ok(r, "activecampaign", "%s accepts the token; %zu webhooks",
+        report_ok(r, "activecampaign", "%s accepts the token; webhooks: %zu",
                   w->config->account_api_url, a.found.len);
-        report_plan(r, &a.plan, a.found.len);
+        report_plan(r, &a.plan);
         report_lost(r, &a.found);
         report_alike(r, &w->wanted, &a.found);
     }
