@@ -353,7 +353,7 @@ compare_account(struct report *r, struct worker *w, struct err *err)
     if (worker_load(w, &(struct ac_client_options){.once = true}, err) < 0)
         return -1;
     if (r->redis_usable)
-        known_load(&w->known, &w->redis); // what AC stores differently
+        worker_load_known(w); // what AC stores differently
     struct apply a = {.w = w, .prune = w->config->worker_prune};
     int result = apply_plan(&a, false, err);
     if (result == 0) {

@@ -11,11 +11,29 @@ enum { QUIET_MS = 1500, LEAD_WAIT_MS = 20000, LEAD_SILENT_MS = 1000 };
 
 // --- callbacks -----------------------------------------------------------------------------
 
-// A leader's lease must be kept while calls wait for their turn.
 static bool
 may_write(void *worker)
 {
     return leader_may_write(((struct worker *)worker)->leader);
+}
+
+// A leader's lease must be kept while calls wait for their turn, and while many are made that only
+// read.
+static void
+keep_lease(int status, void *worker)
+{
+    (void)status;
+    leader_tick(((struct worker *)worker)->leader);
+}
+
+static bool
+wait(int64_t ms, void *worker)
+{
+    int64_t end = clock_mono_ms() + ms;
+
+    for (int64_t left; (left = end - clock_mono_ms()) > 0; keep_lease(0, worker))
+        clock_sleep_ms(left < 1000 ? left : 1000);
+    return true;
 }
 
 static void
@@ -52,7 +70,7 @@ lead(struct worker *w, struct err *err)
                 "acrelay-worker: another acrelay-worker writes; waiting up to %d s\n",
                 (int)(wait_ms / 1000));
     leads = leads || leader_take(w->leader, wait_ms);
-    known_load(&w->known, &w->redis); // what those before wrote
+    worker_load_known(w); // what those before wrote
     if (leads)
         return 0;
     if (by_redis && !w->redis.redis)
@@ -226,8 +244,11 @@ main(int argc, char **argv)
     if (code >= 0)
         return code;
     struct worker w = {.options = &options, .file = program_config(&options)};
-    struct ac_client_options callbacks = {
-        .rest = {.may_write = may_write, .report = report_wait, .context = &w}};
+    struct ac_client_options callbacks = {.rest = {.wait = wait,
+                                                   .may_write = may_write,
+                                                   .count = keep_lease,
+                                                   .report = report_wait,
+                                                   .context = &w}};
     struct err err = {0};
     bool loads = options.command->needs_config; // `run` loads by itself
     code = loads && worker_load(&w, &callbacks, &err) < 0 ? output_fail(&err)

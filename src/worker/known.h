@@ -106,10 +106,9 @@ const struct redis_reply *worker_redis_send(struct worker_redis *r, const char *
                                             const struct span *head, size_t n,
                                             const struct redis_args *more);
 
-// known_load reads what Redis has of the hooks of this configuration, once; known_save writes
-// what concerns one name, beside the state that is there. Where Redis is away nothing is read or
-// written.
-void known_load(struct known *k, struct worker_redis *r);
+// known_read adds what Redis has of the hooks of one name; known_save writes it, beside the state
+// that is there, unless Redis is away.
+void known_read(struct known *k, const char *name, struct span json);
 void known_save(const struct known *k, struct worker_redis *r, const char *name);
 
 // A state is what {namespace}:hooks has for one hook, as JSON without URL and token:

@@ -384,8 +384,8 @@ read_stored(struct known *known, const cJSON *entry)
     e->differs = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(entry, "differs"));
 }
 
-static void
-read_known(struct known *known, const char *name, struct span json)
+void
+known_read(struct known *known, const char *name, struct span json)
 {
     cJSON *root = cJSON_ParseWithLength(json.at, json.len);
     const cJSON *item;
@@ -404,22 +404,6 @@ read_known(struct known *known, const char *name, struct span json)
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(root, "stored"))
         read_stored(known, item);
     cJSON_Delete(root);
-}
-
-void
-known_load(struct known *known, struct worker_redis *r)
-{
-    const struct config *c = r->config;
-
-    for (size_t i = 0; i < c->hooks_len && !known->loaded; i++) {
-        const char *name = c->hooks[i].name;
-        const struct redis_reply *reply =
-            worker_redis_ask(r, "HGET", "hooks", name, NULL);
-        if (!reply)
-            return; // another time
-        read_known(known, name, redis_value(reply).text);
-    }
-    known->loaded = true;
 }
 
 void

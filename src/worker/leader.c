@@ -350,7 +350,7 @@ wants_lease(const struct leader *l)
 void
 leader_tick(struct leader *l)
 {
-    if (wants_lease(l) &&
+    if (l && wants_lease(l) &&
         (l->asked_ms == 0 || clock_boot_ms() - l->asked_ms >= l->lease_ms / 3))
         ask(l);
 }

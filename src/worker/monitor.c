@@ -288,6 +288,7 @@ read_states(struct monitor *m, struct worker *w)
         if (hook_copy_name(name, redis_value(redis_reply_at(reply, i)).text))
             (void)find(m, name);
     for (size_t i = 0; reply && i < m->len; i++) {
+        leader_tick(w->leader);
         reply = worker_redis_ask(&w->redis, "HGET", "hooks", m->at[i].name, NULL);
         state_read(&kept, redis_value(reply).text);
         if (reply)
@@ -343,6 +344,7 @@ monitor_check(struct monitor *m, struct worker *w)
     for (size_t i = 0; w->redis.redis && i < w->config->hooks_len; i++) {
         const struct config_hook *hook = &w->config->hooks[i];
         struct monitored *h = find(m, hook->name);
+        leader_tick(w->leader); // a slow Redis must not cost the lease
         check_silence(m, h, w, hook);
         if (w->redis.redis && m->states_known)
             (void)save_state(h, w, state_of(h)); // the next check does it again

@@ -184,7 +184,7 @@ run_round(struct run *r)
         monitor_record(&r->monitor, w, NULL);
         known_forget(&w->known, false);
     } else if (!refused) {
-        known_load(&w->known, &w->redis);
+        worker_load_known(w);
     }
     int result = r->leads ? write_all(r, &a, &err)
                  : other  ? 0

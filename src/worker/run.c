@@ -28,6 +28,8 @@ take_signal(struct run *r, int64_t ms)
         r->stopping = true;
     sockets_notify("WATCHDOG=1");
     monitor_notify(r->w, r->leads, r->trouble, r->round_ms);
+    if (r->leads)
+        leader_tick(r->w->leader);
 }
 
 // In slices, so that the lease is kept while calls wait for their turn. A SIGHUP ends the round:
@@ -41,8 +43,6 @@ wait(int64_t ms, void *run)
     while (!r->stopping && !r->hangup && clock_mono_ms() < end) {
         int64_t left = end - clock_mono_ms();
         take_signal(r, left < SLICE_MS ? left : SLICE_MS);
-        if (r->leads)
-            leader_tick(r->w->leader);
     }
     return !r->stopping && !r->hangup;
 }

@@ -288,7 +288,7 @@ plan(void *worker, struct err *err)
     struct worker *w = worker;
 
     // Without what Redis knows, what AC stores in other words looks like a change.
-    known_load(&w->known, &w->redis);
+    worker_load_known(w);
     struct apply a = {.w = w, .prune = w->config->worker_prune};
     int code = apply_plan(&a, false, err) < 0 ? -1 : EXIT_CODE_OK;
     if (code == EXIT_CODE_OK) {

@@ -103,6 +103,23 @@ worker_load(struct worker *w, const struct ac_client_options *callbacks, struct 
 }
 
 void
+worker_load_known(struct worker *w)
+{
+    const struct config *c = w->config;
+
+    for (size_t i = 0; i < c->hooks_len && !w->known.loaded; i++) {
+        leader_tick(w->leader); // a slow Redis must not cost the lease
+        const char *name = c->hooks[i].name;
+        const struct redis_reply *reply =
+            worker_redis_ask(&w->redis, "HGET", "hooks", name, NULL);
+        if (!reply)
+            return; // another time
+        known_read(&w->known, name, redis_value(reply).text);
+    }
+    w->known.loaded = true;
+}
+
+void
 worker_unload(struct worker *w)
 {
     leader_close(w->leader);

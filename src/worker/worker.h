@@ -30,6 +30,10 @@ int worker_load(struct worker *w, const struct ac_client_options *callbacks,
                 struct err *err);
 void worker_unload(struct worker *w);
 
+// worker_load_known reads what Redis has of the hooks of the configuration, once; where it is away
+// another time.
+void worker_load_known(struct worker *w);
+
 // worker_replace takes over another one, which was loaded from the same file later: what is known
 // of hooks, the lease and the pace of requests go on.
 void worker_replace(struct worker *w, const struct worker *fresh);
@@ -132,7 +136,7 @@ bool leader_take(struct leader *l, int64_t wait_ms);
 const char *leader_refused(const struct leader *l);
 void leader_leave(struct leader *l);
 
-// leader_tick renews the lease when it is time; call it at least every second.
+// leader_tick renews the lease when it is time; call it at least every second. NULL is fine.
 void leader_tick(struct leader *l);
 
 // leader_has_changed says, between rounds, that the lease was lost, won, or lost and won, since the

@@ -11,6 +11,7 @@ import urllib.request
 import harness
 import pytest
 import worker_faults
+from fault_proxy import FaultProxy
 from simulator import SOURCES, Simulator, Worker, as_set, stanza, url, wanted
 
 
@@ -536,6 +537,17 @@ def test_a_leader_that_had_stopped_lists_before_it_writes_on(sim, make_worker, r
     assert "GET" in [line["method"] for line in sim.log()[before:before + 2]]
     harness.wait_for("all hooks", lambda: len(ours(sim)) == 20, 60)
     assert len({hook["url"] for hook in ours(sim)}) == 20
+
+
+def test_a_slow_redis_costs_no_lease(sim, make_worker, running, redis):
+    """What is known of all hooks is read before the first is written, and takes longer."""
+    with FaultProxy(redis.port) as proxy:
+        proxy.delay(0.06)
+        worker = make_worker("".join(stanza(f"hook-{i}") for i in range(30)),
+                             redis_port=proxy.port, worker=", leader: redis")
+        running(worker, times="lease=3000")
+        harness.wait_for("first hooks", lambda: len(ours(sim)) > 3)
+    assert (worker.directory / "worker.log").read_text().count("is the leader now") == 1
 
 
 def test_apply_that_waited_for_the_lease_knows_what_was_written_meanwhile(sim, make_worker, redis):
