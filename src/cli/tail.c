@@ -333,8 +333,6 @@ connect_all(struct tail *t, struct err *err)
 static int
 start(struct tail *t, const char *stream, const char *from, struct err *err)
 {
-    if (from && (*from < '0' || *from > '9' || from[strspn(from, "0123456789-")]))
-        return err_exit(err, EXIT_CODE_USAGE, "--from requires an entry id, such as 0");
     for (size_t i = 0; i < t->len; i++) {
         struct part *p = &t->at[i];
         *p = (struct part){.tag = t->tags.at[i]};
@@ -386,6 +384,16 @@ prepare_results(struct tail *t, struct err *err)
 }
 
 static int
+check_from(const struct options *o, struct err *err)
+{
+    const char *from = options_text(o, "from", "0");
+
+    return *from >= '0' && *from <= '9' && !from[strspn(from, "0123456789-")]
+               ? 0
+               : err_exit(err, EXIT_CODE_USAGE, "--from requires an entry id, such as 0");
+}
+
+static int
 run(struct cli *c, int prepare(struct tail *t, struct err *err), struct err *err)
 {
     struct tail t = {.cli = c,
@@ -394,6 +402,8 @@ run(struct cli *c, int prepare(struct tail *t, struct err *err), struct err *err
                      .masks = options_has(c->options, "mask")};
     struct sigaction action = {.sa_handler = stop};
 
+    if (check_from(c->options, err) < 0)
+        return -1;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     int result = prepare(&t, err) < 0 || follow(&t, err) < 0 ? -1 : 0;

@@ -382,7 +382,9 @@ def test_tail_goes_on_behind_the_end_of_an_older_redis(place):
 
 
 def test_tail_fails_at_once_where_it_never_read(place):
-    assert "refused" in run_acrelay(place(f"redis://127.0.0.1:{harness.free_port()}/0"), "tail", code=69)
+    config = place(f"redis://127.0.0.1:{harness.free_port()}/0")
+    assert "refused" in run_acrelay(config, "tail", code=69)
+    assert "--from requires" in run_acrelay(config, "tail", "--from", "abc", code=64)
     with Redis(password="s3") as redis:
         config = place(f"redis://127.0.0.1:{redis.port}/0")
         assert "NOAUTH" in run_acrelay(config, "tail", code=77)
