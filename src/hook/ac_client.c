@@ -122,8 +122,10 @@ fail_busy(const struct rest_answer *answer, const char *message, struct err *err
     if (answer->retry_after_ms)
         text_duration(later, sizeof later, answer->retry_after_ms);
     return err_write(err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
-                     "ActiveCampaign answers %d (%s): it is busy, try again %s%s",
-                     answer->status, message, answer->retry_after_ms ? "in " : "", later);
+                     "ActiveCampaign answers %d (%s): it %s, try again %s%s",
+                     answer->status, message,
+                     answer->status == 429 || answer->status == 503 ? "is busy" : "fails",
+                     answer->retry_after_ms ? "in " : "", later);
 }
 
 static int
@@ -134,7 +136,7 @@ fail_status(struct ac_client *a, const struct rest_answer *answer, struct err *e
     if (is_from_outside(a, answer))
         return fail_outside(a, answer, err);
     bool absent = says_absent(a, answer); // a list, say, that a hook is to be on
-    const char *message = a->message[0] ? a->message : "nothing more";
+    const char *message = a->message[0] ? a->message : "without a reason";
     // call() has asked: the token is accepted.
     if (status == 401 || (status == 403 && !absent))
         return err_exit(

@@ -87,10 +87,8 @@ pass_unreadable(const struct segment *s, struct found *found, const struct err *
     uint64_t last = segment_last_possible(s->header.first, s->bytes);
 
     log_alarm("journal: segment %s: %s: its records from there on cannot be read, and "
-              "numbering "
-              "continues after %llu. Check the disk (dmesg), and see \"The journal is "
-              "damaged\" "
-              "in OPERATING.md",
+              "numbering continues after %llu. Check the disk (dmesg), and see \"The "
+              "journal is damaged\" in OPERATING.md",
               s->name, why->text, (unsigned long long)last);
     if (last > found->last)
         found->last = last;

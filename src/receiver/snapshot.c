@@ -106,8 +106,7 @@ former_name(struct snapshot *s, size_t former)
         log_warn(
             "receiver: a post to hook %s was answered with 404, because the hook was "
             "removed from the file: its events are lost. ActiveCampaign still has the "
-            "webhook: remove "
-            "it there (see `acrelay-worker list`), or put the hook back",
+            "webhook: remove it there (see `acrelay-worker list`), or put the hook back",
             name);
     return name;
 }

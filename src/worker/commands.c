@@ -108,14 +108,16 @@ static void
 report_state(struct commands *c)
 {
     const struct lane *l = c->lane;
+    char status[32] = "";
 
+    if (c->status)
+        snprintf(status, sizeof status, "it answers %d", c->status);
     if (l->stopped && !c->was_stopped)
-        log_alarm("worker: commands: nothing gets through to ActiveCampaign (%s): %zu "
-                  "command%s wait%s, and none is lost. The worker keeps trying; check "
-                  "the API token, "
-                  "the network and ActiveCampaign's status page",
-                  c->message, lane_waiting(l), PLURAL(lane_waiting(l)),
-                  lane_waiting(l) == 1 ? "s" : "");
+        log_alarm("worker: commands: nothing gets through to ActiveCampaign (%s%s%s): "
+                  "%zu command%s wait%s, and none is lost. The worker keeps trying; "
+                  "check the API token, the network and ActiveCampaign's status page",
+                  status, *status ? ": " : "", c->message, lane_waiting(l),
+                  PLURAL(lane_waiting(l)), lane_waiting(l) == 1 ? "s" : "");
     if (!l->stopped && c->was_stopped)
         log_info("worker: commands: ActiveCampaign answers again");
     c->was_stopped = l->stopped;

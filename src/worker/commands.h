@@ -52,6 +52,7 @@ struct commands {
     int64_t open_ms, poll_ms, tidy_ms, metrics_ms; // not before
     struct redis_args step;
     char message[COMMAND_DETAIL_MAX]; // of the last failure
+    int status;                       // that it was answered with, 0: none
     struct once forgotten;
     bool was_stopped;
 };

@@ -119,8 +119,7 @@ report_wrong_type(struct commands_service *s, const struct redis_reply *reply)
 
     once_report(&s->wrong_type, LOG_LEVEL_ALARM,
                 "worker: commands: the key %.*s is a %.*s, but must be a %.*s: commands "
-                "of service "
-                "%s wait, and none is lost. Rename or delete that key",
+                "of service %s wait, and none is lost. Rename or delete that key",
                 (int)key.len, key.at, (int)is.len, is.at, (int)must_be.len, must_be.at,
                 s->config->name);
 }

@@ -199,6 +199,7 @@ make_call(struct commands *c, struct work *w)
                          w->command.validate_only ? "validateOnly: true" : NULL,
                          buf_span(&w->command.body), &answer, &err);
     buf_release(&path);
+    c->status = result < 0 ? 0 : answer.status;
     if (result < 0)
         snprintf(c->message, sizeof c->message, "%s", err.text);
     else

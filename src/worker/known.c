@@ -226,6 +226,21 @@ is_second(const struct known *k, const struct known_hook *e)
     return false;
 }
 
+// One that a list has shown, and that nobody here removed.
+static void
+report_gone(const struct settling *s, const struct known_hook *e)
+{
+    for (size_t i = 0; i < s->wanted->len; i++)
+        if (e->listed && strcmp(s->wanted->at[i].name, e->name) == 0) {
+            log_warn(
+                "worker: hook %s: its webhook #%" PRIu64
+                " is gone from ActiveCampaign, and acrelay did not remove it: events "
+                "are lost until it is created again. Find out who removed it",
+                e->name, e->id);
+            return;
+        }
+}
+
 static void
 settle_absent(struct settling *s, struct known_hook *e, struct hook *row)
 {
@@ -237,6 +252,7 @@ settle_absent(struct settling *s, struct known_hook *e, struct hook *row)
         e->listed = false;
         return;
     }
+    report_gone(s, e);
     e->lost = !e->listed && is_past(e, times_ms("worker_gone", KNOWN_GONE_MS)) &&
               !is_second(s->known, e);
     e->gone = !e->listed && !e->lost;

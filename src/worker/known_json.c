@@ -43,8 +43,7 @@ fail(struct worker_redis *r, const struct err *err)
             r->tag, err->text, relay_advice(err->text)->advice);
     else if (!r->away && !r->quiet)
         log_warn("worker: Redis is away (%s): hook states are not written%s until it is "
-                 "back. What "
-                 "to do: %s",
+                 "back. What to do: %s",
                  err->text, r->config->services_len ? ", and commands wait," : "",
                  relay_advice(err->text)->advice);
     r->away = true;

@@ -153,11 +153,11 @@ report_silence(struct monitored *h, const struct config_hook *hook, bool silent,
     text_duration(quiet, sizeof quiet, quiet_us / 1000);
     text_duration(expected, sizeof expected, hook->expect_every_us / 1000);
     if (silent)
-        log_alarm("worker: hook %s has been silent for %s, but one event every %s is "
-                  "expected: was it disabled at ActiveCampaign? Change a test contact "
-                  "there; if "
-                  "no event comes, `acrelay-worker recreate %s` re-creates the webhook",
-                  h->name, quiet, expected, h->name);
+        log_alarm(
+            "worker: hook %s has been silent for %s, but one event every %s is expected: "
+            "was it disabled at ActiveCampaign? Change a test contact there; if no event "
+            "comes, `acrelay-worker recreate %s` re-creates the webhook",
+            h->name, quiet, expected, h->name);
     else
         log_info("worker: hook %s has events again", h->name);
 }

@@ -187,8 +187,11 @@ print_difference(const struct step *step)
         printf("\n      name     %s -> %s", from, to);
     }
     if (step->differs & DIFFERS_URL)
-        printf(f->name ? "\n      URL      to the newest secret and public_url"
-                       : "\n      URL      to ours");
+        printf("\n      URL      %s",
+               step->kind == STEP_KEEP && !hook_is_served(f)
+                   ? "answered with 404 by the receiver: its events are lost"
+               : f->name ? "to the newest secret and public_url"
+                         : "to ours");
     if (step->differs & DIFFERS_EVENTS)
         print_change("events   ", &f->events, &w->events);
     if (step->differs & DIFFERS_SOURCES)
