@@ -126,12 +126,11 @@ struct state {
     int64_t repaired_boot_us;                 // the same by the boot clock
 };
 
-// state_save writes the state of a hook, and what is known of those of this name; state_forget
+// state_save writes the state of a hook, and what is known of those of this name; without a state it
 // deletes both. False: not done, Redis is away or another worker leads. state_read reads the state
 // alone.
 bool state_save(const struct state *state, const char *name, const struct known *known,
                 struct worker_redis *r);
-bool state_forget(const char *name, struct worker_redis *r);
 void state_read(struct state *to, struct span json);
 
 #endif

@@ -264,8 +264,9 @@ bool
 state_save(const struct state *state, const char *name, const struct known *known,
            struct worker_redis *r)
 {
+    if (!state)
+        return write_state(r, name, "");
     cJSON *root = cJSON_CreateObject();
-
     if (state->name[0])
         cJSON_AddStringToObject(root, "state", state->name);
     add_time(root, "checked", state->checked_us);
@@ -280,12 +281,6 @@ state_save(const struct state *state, const char *name, const struct known *know
     free(text);
     cJSON_Delete(root);
     return saved;
-}
-
-bool
-state_forget(const char *name, struct worker_redis *r)
-{
-    return write_state(r, name, "");
 }
 
 void

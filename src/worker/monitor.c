@@ -268,7 +268,8 @@ check_others(struct monitor *m, struct worker *w)
             continue;
         bool listed = is_listed(&w->known, h->name);
         show_silent(h->name, false);
-        if (!(listed ? save_state(h, w, LEFT) : state_forget(h->name, &w->redis)))
+        if (!(listed ? save_state(h, w, LEFT)
+                     : state_save(NULL, h->name, NULL, &w->redis)))
             return;
         if (!listed)
             m->at[i] = m->at[--m->len];
