@@ -165,8 +165,15 @@ int
 https_check(const struct setup *s, struct err *err)
 {
     struct socket_address port = {.text = (char[]){"[::]:443"}};
+    const char *root = options_text(s->cli->options, "acme-root", "/");
     char host[HOST_MAX];
 
+    // Caddy that reloads without it stays "reloading", and systemctl waits for it.
+    if (*root != '/' || access(root, R_OK) < 0)
+        return err_exit(
+            err, EXIT_CODE_CONFIG,
+            "--acme-root requires the absolute path of a file that can be read, not %s",
+            root);
     if (strncmp(s->c->public_url, "https://", 8) != 0)
         return err_exit(err, EXIT_CODE_CONFIG,
                         "public_url is not https: correct it, or use --no-https");
