@@ -53,7 +53,8 @@ add_escaped(struct buf *to, struct span s)
         }
         from = i + 1;
     }
-    buf_add(to, span_make(s.at + from, s.len - from));
+    if (from < s.len)
+        buf_add(to, span_from(s, from));
 }
 
 // A failed add leaves the buf full; the caller checks that once, at the end.

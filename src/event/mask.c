@@ -184,8 +184,12 @@ static size_t
 found_at(struct span s, size_t i, char before, bool reveals)
 {
     struct span rest = span_from(s, i);
-    size_t len = reveals || is_mail(before) ? 0 : mail_at(rest, before == '"');
+    size_t len = 0;
 
+    if (!reveals && before == '"')
+        len = mail_at(rest, true);
+    if (!reveals && !is_mail(before) && len == 0)
+        len = mail_at(rest, false);
     if (len > 0 || is_token_byte(before))
         return len;
     len = token_at(rest);

@@ -17,13 +17,13 @@ expect(bool ok)
 static void
 check_string(struct span string)
 {
-    static struct buf meant, written, again;
+    struct buf meant, written, again;
     struct span text;
     char start[16];
 
-    buf_clear(&meant);
-    buf_clear(&written);
-    buf_clear(&again);
+    buf_init(&meant, string.len);
+    buf_init(&written, 6 * string.len + 3);
+    buf_init(&again, string.len);
     json_unescape(&meant, string);
     expect(text_is_utf8(buf_span(&meant)));
     json_add_string(&written, buf_span(&meant), false, ' ');
@@ -31,6 +31,10 @@ check_string(struct span string)
     json_unescape(&again, buf_span(&written));
     expect(span_equal(buf_span(&meant), buf_span(&again)));
     expect(json_text(string, start, sizeof start, &text) && text.len <= sizeof start);
+    expect(!meant.full && !written.full && !again.full);
+    buf_release(&meant);
+    buf_release(&written);
+    buf_release(&again);
 }
 
 static void

@@ -48,6 +48,7 @@ check_object(const char *given, const char *shown)
 Test(mask, what_follows_a_masked_number_is_looked_at_again)
 {
     check_text("555 123 4567ann@example.com", MASK MASK);
+    check_text("\"ann@example.com and \"@", "\"" MASK " and \"@");
     check_form("a=%00+ann@example.com", "a=%00%20" MASK);
 }
 
