@@ -217,7 +217,7 @@ segment_scan_open(struct segment_scan *s, int dir, const char *name,
 static int
 cannot_read(struct err *err)
 {
-    err_errno(err, "cannot read a segment");
+    err_errno(err, "cannot be read");
     err->kind = ERR_AGAIN;
     return -1;
 }

@@ -236,7 +236,7 @@ enum reply report_trouble(struct partition *p, enum reply reply, const char *for
 // report_refusal counts an answer that is an error, and reports it where it is not about one
 // record; what to do next.
 enum reply report_refusal(struct partition *p, const struct script_answer *a);
-// report_unreadable reports that the journal cannot be read: a person must act, unless it may pass.
+// report_unreadable reports that the journal cannot be read: a person must act where it is the disk.
 enum reply report_unreadable(struct partition *p, const struct err *err);
 // report_error classes an error reply to a question, and reports it.
 enum reply report_error(struct partition *p, struct span message);

@@ -1,6 +1,7 @@
 // Why nothing is published: for the log, once, with what to do about it, and for the status.
 #include "relay/internal.h"
 
+#include <errno.h>
 #include <stdarg.h>
 
 enum { LINES_MAX = 10, PAUSE_MS = 60000 };
@@ -80,8 +81,9 @@ report_refusal(struct partition *p, const struct script_answer *a)
 enum reply
 report_unreadable(struct partition *p, const struct err *err)
 {
-    return report_trouble(p, err->kind == ERR_AGAIN ? REPLY_UNKNOWN : REPLY_STOP, "%s",
-                          err->text);
+    bool is_damage = err->error == EIO || err->error == EBADMSG || err->error == EUCLEAN;
+
+    return report_trouble(p, is_damage ? REPLY_STOP : REPLY_UNKNOWN, "%s", err->text);
 }
 
 enum reply

@@ -1,5 +1,22 @@
-// A Redis that refuses what the relay asks or sends.
+// A Redis that refuses what the relay asks or sends, and a disk that does.
 #include "relay_scene.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static atomic_bool is_disk_bad;
+
+ssize_t pread_of_a_bad_disk(int fd, void *to, size_t len, off_t at) __asm__("pread");
+ssize_t
+pread_of_a_bad_disk(int fd, void *to, size_t len, off_t at)
+{
+    if (!is_disk_bad || at == 0) // the header
+        return syscall(SYS_pread64, fd, to, len, at);
+    errno = EIO;
+    return -1;
+}
 
 TestSuite(relay_refused, .init = set_up, .fini = tear_down, .timeout = 100);
 
@@ -24,6 +41,18 @@ Test(relay_refused, waits_out_of_memory_and_read_only_and_without_replicas)
         until(s.state == RELAY_SHIPPING && s.cursor == (uint64_t)i * 10 + 11);
     }
     stream_is("events", 1, 31);
+}
+
+Test(relay_refused, stops_with_an_alarm_at_a_block_that_cannot_be_read)
+{
+    post(1, 3);
+    relay_down();
+    is_disk_bad = true;
+    relay_up();
+    until(s.state == RELAY_STOPPED && s.up && strstr(s.message, "cannot be read"));
+    is_disk_bad = false;
+    until(s.cursor == 3);
+    stream_is("events", 1, 3);
 }
 
 Test(relay_refused, stops_with_an_alarm_on_a_wrong_type_and_goes_on_when_it_is_gone)
