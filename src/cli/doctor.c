@@ -371,7 +371,8 @@ static void
 examine_account(struct report *r)
 {
     struct cli *c = r->cli;
-    struct worker w = {.options = c->options, .file = c->file, .config = c->config};
+    struct worker w = {
+        .options = c->options, .file = c->file, .config = c->config, .known.quiet = true};
     struct err err = {0};
 
     if (c->is_last_good) // root would send the token where the receiver's user says

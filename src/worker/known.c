@@ -252,7 +252,8 @@ settle_absent(struct settling *s, struct known_hook *e, struct hook *row)
         e->listed = false;
         return;
     }
-    report_gone(s, e);
+    if (!s->known->quiet)
+        report_gone(s, e);
     e->lost = !e->listed && is_past(e, times_ms("worker_gone", KNOWN_GONE_MS)) &&
               !is_second(s->known, e);
     e->gone = !e->listed && !e->lost;

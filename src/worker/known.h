@@ -37,6 +37,7 @@ struct known {
     struct known_hook *at;
     size_t len;
     bool loaded;
+    bool quiet; // of doctor, which shows what it finds in its own way: nothing is logged
 };
 
 // known_forget forgets everything; only_unlisted: what was created and never shown, so that it
