@@ -6,10 +6,9 @@ Usage: tests/run.py [--long] [STEP ...]   (all steps, or those whose names begin
 long they take)
 
 Each step's whole output goes to build/log/STEP.log; a failing one shows its end, and what failed
-in it is named once more at the end of all. The last
-line is "N passed, N failed", added up from the runners' own results: Criterion's synthesis,
-pytest's report, or one per plain command. A step that reports no result at all counts as
-failed.
+in it is named once more at the end of all. The last line is "N passed, N failed", added up from
+the runners' own results: Criterion's synthesis, pytest's report, or one per plain command. A step
+that reports no result at all counts as failed.
 """
 import concurrent.futures
 import contextlib
@@ -119,7 +118,7 @@ STEPS = [
     Step("format", "form", make("format-check"), plain, 60),
     Step("layers", "form", make("layers"), plain, 30),
     Step("build-asan", "asan", make("all", "tools", "units", "SAN=address", "BUILD=build/asan"),
-         plain, 300),
+         plain, 600),
     Step("unit-asan", "asan", make("-k", "unit", "SAN=address", "BUILD=build/asan"),
          criterion, 450),
     sanitized("live-asan", "asan"),
@@ -127,7 +126,7 @@ STEPS = [
     Step("browser", "browser", pytest_command("browser", "tests/browser"), junit("browser"),
          300),
     Step("build-tsan", "tsan", make("all", "tools", "threads", "SAN=thread", "BUILD=build/tsan"),
-         plain, 300),
+         plain, 600),
     sanitized("live-tsan", "tsan", "TSAN_OPTIONS=exitcode=66"),
     Step("systemd", "systemd", pytest_command("systemd", "tests/systemd", *SYSTEMD),
          junit("systemd"), 600),
