@@ -65,9 +65,10 @@ cursor_is(const char *tag, const char *sequence)
 #define until_all(condition)                                                             \
     do {                                                                                 \
         int64_t end_ms = clock_mono_ms() + 60000;                                        \
-        while (!(condition) && clock_mono_ms() < end_ms)                                 \
+        bool met;                                                                        \
+        while (!(met = (condition)) && clock_mono_ms() < end_ms)                         \
             clock_sleep_ms(2);                                                           \
-        cr_assert(condition);                                                            \
+        cr_assert(met);                                                                  \
     } while (0)
 
 Test(relay_partitions, spread_events_and_move_all_cursors)

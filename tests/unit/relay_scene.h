@@ -247,11 +247,12 @@ lag(const char *stream)
     do {                                                                                 \
         struct relay_status s = status();                                                \
         int64_t end_ms = clock_mono_ms() + 60000;                                        \
-        while (!(condition) && clock_mono_ms() < end_ms) {                               \
+        bool met;                                                                        \
+        while (!(met = (condition)) && clock_mono_ms() < end_ms) {                       \
             clock_sleep_ms(2);                                                           \
             s = status();                                                                \
         }                                                                                \
-        cr_assert(condition, "state %d cursor %llu message '%s'", (int)s.state,          \
+        cr_assert(met, "state %d cursor %llu message '%s'", (int)s.state,                \
                   (unsigned long long)s.cursor, s.message);                              \
     } while (0)
 
