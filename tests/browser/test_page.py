@@ -223,6 +223,24 @@ def test_it_is_copied_as_commands_that_work_and_without_a_token(world, page, tmp
     page.wait_for("contact/30", "#detail h2 + p")
 
 
+def test_a_query_is_copied_too_or_nothing_is(world, page):
+    """acrelay send has no place for one."""
+    client = http.client.HTTPConnection("127.0.0.1", world.receiver.port, timeout=30)
+    client.request("POST", world.receiver.path() + "?from=shop", "type=subscribe&contact[id]=32",
+                   {"Content-Type": "application/x-www-form-urlencoded"})
+    assert client.getresponse().read() == b"ok"
+    page.wait("it", lambda: "contact/32" in subjects(page))
+    open_newest(page, "contact/32")
+    page.wait_for("Copy as curl", "#detail")
+    assert "Copy as acrelay send" not in page.text("#detail")
+    page.run("window.copied = [];"
+             "addEventListener('copy', event => copied.push(event.clipboardData.getData('text/plain')))")
+    page.press("r")
+    page.click("#detail button", "Copy as curl")
+    page.wait("it", lambda: page.run("return copied.length") == 1)
+    assert page.run("return copied[0]").endswith("\"$HOOK_URL\"'?from=shop'")
+
+
 def test_the_journey_grows_as_a_consumer_reads_and_acknowledges(world, page):
     streams = world.streams
     streams.xgroup_create("{ac}:events", "shop", id="$")
@@ -243,6 +261,7 @@ def test_the_journey_grows_as_a_consumer_reads_and_acknowledges(world, page):
     page.wait("both have read", lambda: done() == 4)
     streams.xack("{ac}:events", "billing", *[entry for entry, _ in entries])
     page.wait("the end of the way", lambda: done() == 5, 15)
+    page.wait_for("its position is past this entry", "#detail")
     page.picture("journey-3-acknowledged")
     page.wait_for("up to date", "#numbers")
 

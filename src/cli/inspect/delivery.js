@@ -120,7 +120,7 @@ function actions(ask) {
   return [
     ask && button("Show personal data", ask, "main"),
     hasBody && button("Copy as curl", () => copying("The curl command", curl(shown)), "copy-curl"),
-    hasBody && button("Copy as acrelay send", () => copying("The acrelay command", send(shown))),
+    hasBody && !shown.raw.query && button("Copy as acrelay send", () => copying("The acrelay command", send(shown))),
     button("Copy link", () => { copy(`${location.origin}/#id=${shown.ce_id}`); say("The link, without the token, is copied."); }),
     letter && button("Replay", () => askReplay(letter)), letter && button("Drop", () => askDrop(letter), "danger")];
 }

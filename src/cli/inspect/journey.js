@@ -38,7 +38,7 @@ export function drawJourney(box, journey) {
 
 function heldBy({ read, acknowledged, consumer, deliveries, idle_ms }) {
   if (!read) return "waits until the group comes to it";
-  if (acknowledged !== false) return "";
+  if (acknowledged !== false) return "its position is past this entry";
   return `with ${consumer} for ${duration(idle_ms)}` + (deliveries > 1 ? `, handed out ${plural(deliveries, "time")}` : "");
 }
 
