@@ -102,7 +102,8 @@ end
 local low, high = ARGV[12], ARGV[13]
 local function near(known, receipt)
   if not known or known >= low and known <= high then return known end
-  return known - receipt <= window and receipt - known <= window
+  known = tonumber(known)
+  return known and known - receipt <= window and receipt - known <= window
 end
 
 -- a structured event, which says itself whether it is a duplicate: at its start

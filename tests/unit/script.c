@@ -323,6 +323,31 @@ Test(script, compares_receipts_within_a_batch_too)
     cr_expect_eq(one(7, 121 * SECOND, "a=1"), '0');
 }
 
+// An error of Lua's after the first XADD would have the records before it appended again and again.
+Test(script, takes_what_is_no_receipt_for_none)
+{
+    static const char *const wrong[] = {"", "-", "x", "9x"};
+    static const char *const keys[] = {"{t}:seen:1", "{t}:seen:2"}, *const sizes[] = {
+                                                                        "4", "5"};
+    int64_t t = 1764000000LL * SECOND;
+    char name[ENTRY_FINGERPRINT + 1];
+    uint64_t sequence = 1;
+
+    one(sequence, t, "a=1");
+    struct span found =
+        redis_value(redis_reply_at(redis_ask(redis, NULL, "HKEYS", keys[0], NULL), 0))
+            .text;
+    snprintf(name, sizeof name, "%.*s", (int)found.len, found.at);
+    for (int hash = 0; hash < 2; hash++)
+        for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+            redis_ask(redis, NULL, "DEL", keys[0], keys[1], NULL);
+            redis_ask(redis, NULL, "HSET", keys[hash], name, wrong[i], NULL);
+            redis_ask(redis, NULL, "HSET", "{t}:seen:state", sizes[hash], "1", NULL);
+            cr_expect_eq(one(++sequence, t, "a=1"), '0', "\"%s\"", wrong[i]);
+        }
+    cr_expect_eq(number("XLEN", "{t}:events"), (int64_t)sequence);
+}
+
 // Another receiver of the namespace has a journal, a cursor and a script of its own.
 Test(script, finds_duplicates_across_two_receivers)
 {
