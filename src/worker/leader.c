@@ -281,7 +281,7 @@ ask(struct leader *l)
         l->until_ms = 0;
     else if (lease != LEASE_OTHERS) {
         l->until_ms = before + l->lease_ms;
-        l->term += lease == LEASE_TAKEN;
+        l->term += lease == LEASE_TAKEN || !was; // the answer to taking it may be lost
         if (!was)
             log_info("worker: this is the leader now");
     } else if (l->redis->redis) {
