@@ -28,9 +28,8 @@ static const struct relay_advice advice[] = {
     {"body of a refused record", EXIT_CODE_FAILURE,
      "make room in state_dir, or make its directory bad writable"},
     {"refuses the record", AWAY,
-     "wait: a record that is refused five times becomes a dead letter, and those after "
-     "it "
-     "are published"},
+     "wait: a record that is refused five times becomes a dead letter, and those "
+     "after it are published"},
     {"refuses even a dead letter", AWAY,
      "check Redis's log and its limits on the size of a request (proto-max-bulk-len, "
      "client-query-buffer-limit)"},
@@ -75,14 +74,12 @@ static const struct relay_advice advice[] = {
      "correct the name after the hosts in redis.url (SENTINEL MASTERS shows the names)"},
     {"MOVED", EXIT_CODE_OK,
      "write redis.url as redis+cluster:// to have the node checked that has the keys; "
-     "the "
-     "relay follows the redirection"},
+     "the relay follows the redirection"},
     {"ASK", AWAY, "wait: the slot of the keys is being moved to another node"},
     {"TRYAGAIN", AWAY, "wait: the slot of the keys is being moved to another node"},
     {"CLUSTERDOWN", AWAY,
      "restore the Redis Cluster (CLUSTER NODES): no node serves the slot of the keys, "
-     "and "
-     "deliveries wait in the journal"},
+     "and deliveries wait in the journal"},
     {"CROSSSLOT", CONFIG,
      "find out whether a proxy rewrites keys: all keys of a namespace must be in one "
      "slot"},
@@ -93,7 +90,7 @@ static const struct relay_advice advice[] = {
     {"is no sequence number", EXIT_CODE_FAILURE,
      "find out what wrote to that key, and delete it: all that the journal has is then "
      "published, some perhaps for the second time"},
-    {"belongs to account", EXIT_CODE_CONFIG,
+    {"belongs to account", CONFIG,
      "choose another redis.namespace (and restart); if the account was renamed, run "
      "acrelay journal claim --namespace"},
     {"/partitions", CONFIG, "see \"Partitions\" in OPERATING.md"},
