@@ -78,7 +78,7 @@ struct worker_redis {
     bool quiet; // of a command that can do without: nothing is logged, and once Redis did
                 // not answer it is not asked again
     const char
-        *lease; // what {tag}:leader must hold for a state to be written; NULL: anything
+        *lease; // value of {tag}:leader without which no state is written; NULL: any
     struct redis *redis; // NULL: not connected, or away
     struct redis_find find;
     unsigned connections; // that were made

@@ -171,8 +171,8 @@ run_round(struct run *r)
     a.prune = w->config->worker_prune && r->files.may_remove;
     bool led = r->leads;
     r->leads = leader_take(w->leader, 0);
-    if (r->term !=
-        leader_term(w->leader)) // another one may have led, and written, in between
+    // In another term: another worker may have led, and written, in between.
+    if (r->term != leader_term(w->leader))
         w->known.loaded = r->monitor.listed = r->monitor.states_known = false;
     r->term = leader_term(w->leader);
     const char *refused = leader_refused(w->leader);
