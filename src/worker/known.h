@@ -77,8 +77,7 @@ struct worker_redis {
     char tag[CONFIG_TAG]; // of the keys, as config_tag gives it; "": redis.namespace
     bool quiet; // of a command that can do without: nothing is logged, and once Redis did
                 // not answer it is not asked again
-    const char
-        *lease; // value of {tag}:leader without which no state is written; NULL: any
+    const char *lease;   // must be in {tag}:leader for a state to be written; NULL: any
     struct redis *redis; // NULL: not connected, or away
     struct redis_find find;
     unsigned connections; // that were made
