@@ -208,7 +208,8 @@ def execute(step, out):
 
 # What the runners call a failed test, and what tells why.
 CULPRIT = re.compile(r"^(FAILED|ERROR) |^\[FAIL\]|\[ *CRASH|Assertion Failed|Unexpected signal"
-                     r"|ERROR: \w+Sanitizer|: runtime error: |WARNING: ThreadSanitizer"
+                     r"|ERROR: (\w+Sanitizer|libFuzzer)|: runtime error: |WARNING: ThreadSanitizer"
+                     r"|^\S+:\d+:\d+: (fatal )?error: |^seed \d+: \d+ problems|^NOT OK "
                      r"|^took more than |^\S+: \*\*\* ")
 FAILED = []  # such lines of every step, each with the step's name
 

@@ -39,9 +39,9 @@ tear_down(void)
 TestSuite(leader, .init = set_up, .fini = tear_down, .timeout = 100);
 
 static void
-set_lease(const char *holder, const char *ms)
+set_lease(const char *holder)
 {
-    redis_ask(redis, NULL, "SET", "{t}:leader", holder, "PX", ms, NULL);
+    redis_ask(redis, NULL, "SET", "{t}:leader", holder, "PX", "100000", NULL);
 }
 
 Test(leader, renews_its_lease_within_a_term)
@@ -61,7 +61,7 @@ Test(leader, does_not_write_once_another_one_led_in_this_round)
 {
     cr_assert(leader_take(leader, 0));
     unsigned term = leader_term(leader);
-    set_lease("another", "100000");
+    set_lease("another");
     while (leader_may_write(leader))
         clock_sleep_ms(10);
     redis_ask(redis, NULL, "DEL", "{t}:leader", NULL);
@@ -76,10 +76,10 @@ Test(leader, begins_a_term_where_the_answer_to_taking_it_was_lost)
 {
     cr_assert(leader_take(leader, 0));
     unsigned term = leader_term(leader);
-    set_lease("another", "100000");
+    set_lease("another");
     while (!leader_has_changed(leader)) // Redis is away: nobody asks, and it runs out
         clock_sleep_ms(10);
-    set_lease(leader_self(leader), "100000");
+    set_lease(leader_self(leader));
     cr_assert(leader_take(leader, 10000));
     cr_expect_neq(leader_term(leader), term);
 }
