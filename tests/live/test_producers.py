@@ -117,6 +117,17 @@ def test_a_line_that_is_no_command_is_named_and_nothing_is_sent(kind, tmp_path, 
     assert done.stderr.count("\n") == 1 and redis.client.keys() == []
 
 
+@pytest.mark.parametrize("kind", [python, node])
+def test_a_body_that_is_not_json_is_named_and_nothing_is_sent(kind, tmp_path, redis):
+    command, environment = kind(tmp_path, redis.port)
+    done = subprocess.run(command, input="order-1 Contact_updateContact contacts/66 {x}\n",
+                          capture_output=True, text=True, env={**os.environ, **environment},
+                          timeout=30)
+    assert done.returncode == 1
+    assert ": order-1: the body is not JSON: " in done.stderr, done.stderr
+    assert done.stderr.count("\n") == 1 and redis.client.keys() == []
+
+
 def test_a_command_with_redis_cli(redis, carry_out):
     def run(subject, code):
         done = subprocess.run(
