@@ -64,6 +64,7 @@ int
 main(int argc, char **argv)
 {
     struct options options;
+    struct err err;
 
     // A name server that does not answer: once 2 s instead of twice 5 (resolv.conf(5)).
     setenv("RES_OPTIONS", "timeout:2 attempts:1", 0);
@@ -71,8 +72,8 @@ main(int argc, char **argv)
     if (code >= 0)
         return code;
     struct cli c = {.options = &options, .file = program_config(&options)};
-    if (options.command->needs_config && !cli_read_config(&c, false))
-        return EXIT_CODE_CONFIG;
+    if (options.command->needs_config && cli_read_config(&c, false, &err) < 0)
+        return output_fail(&err);
     code = program_run(&options, &c);
     config_release(c.config);
     free(c.problems.at);

@@ -1,4 +1,4 @@
-// What the admin listeners of our programs answer.
+// What our programs say of themselves: on their admin listeners, and receivers in Redis.
 #include "cli/cli.h"
 
 #include "base/clock.h"
@@ -23,7 +23,7 @@ number_of(const cJSON *in, const char *name)
 {
     double n = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(in, name));
 
-    return n > 0 ? (uint64_t)n : 0; // NaN where there is none
+    return n > 0 && n < 1e15 ? (uint64_t)n : 0; // NaN where there is none
 }
 
 // Posts to what never was a hook stand under hook="-".
@@ -138,4 +138,22 @@ admin_json_reload(struct admin_state *state, const struct socket_address *admin,
                            (long long)wait_ms / 1000);
         clock_sleep_ms(POLL_MS);
     }
+}
+
+bool
+admin_json_receiver(struct receiver *r, struct span json, int64_t now_s)
+{
+    cJSON *root = json.len < PAGE_MAX ? cJSON_ParseWithLength(json.at, json.len) : NULL;
+    bool ok = cJSON_IsObject(root);
+
+    r->heard_s = now_s - (int64_t)number_of(root, "heard");
+    r->heard_s = r->heard_s > 0 ? r->heard_s : 0;
+    r->waiting = number_of(root, "waiting");
+    r->oldest_s = number_of(root, "oldest_seconds");
+    take_text(r->name, sizeof r->name, root, "instance");
+    take_text(r->journal, sizeof r->journal, root, "journal");
+    if (!r->name[0])
+        text_escape(r->name, sizeof r->name, span_to(span_of(r->owner), 8));
+    cJSON_Delete(root);
+    return ok;
 }

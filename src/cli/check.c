@@ -5,7 +5,6 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "edge/admin.h"
-#include "event/event.h"
 #include "journal/journal.h"
 #include "journal/verify.h"
 #include "hook/ac_client.h"
@@ -47,16 +46,7 @@ check_file(struct report *r)
                        c->last_good);
     else if (c->config)
         report_ok(r, "configuration", "%s: %zu hook%s", c->file, c->config->hooks_len,
-                  c->config->hooks_len == 1 ? "" : "s");
-}
-
-static void
-check_zone(struct report *r)
-{
-    struct err err = {0};
-
-    if (event_zone_set(r->cli->config->account_time_zone, &err) < 0)
-        report_error(r, EXIT_CODE_CONFIG, "time zone", NULL, "%s", err.text);
+                  PLURAL(c->config->hooks_len));
 }
 
 // --- secrets --------------------------------------------------------------------------
@@ -260,7 +250,6 @@ ask_programs(struct report *r)
 static const struct check checks[] = {
     {"reading the configuration", check_file},
     {"reading the other configurations", check_others},
-    {"reading the time zone", check_zone},
     {"reading the secrets", check_secrets},
     // from here on not offline
     {"asking the running programs", ask_programs},
@@ -284,12 +273,11 @@ run_checks(struct report *r, const struct check *rows, size_t len)
 int
 report_run(struct report *r, bool offline, const struct check *more, size_t len)
 {
-    run_checks(r, checks, offline ? 4 : sizeof checks / sizeof *checks);
+    run_checks(r, checks, offline ? 3 : sizeof checks / sizeof *checks);
     if (r->cli->config)
         run_checks(r, more, len);
     if (!output.json)
-        printf("%zu wrong, %zu warning%s\n", r->errors, r->warnings,
-               r->warnings == 1 ? "" : "s");
+        printf("%zu wrong, %zu warning%s\n", r->errors, r->warnings, PLURAL(r->warnings));
     return (int)r->code;
 }
 

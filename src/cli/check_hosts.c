@@ -1,12 +1,42 @@
-// The sentinels or nodes that redis.url names: which of them answer, and whether they agree where
-// the keys are. The server itself is looked at by check_redis.
+// How Redis is reached: the group of its socket; the sentinels or nodes that redis.url names, which of
+// them answer, and whether they agree where the keys are; for how long the certificates are valid.
+// The server itself is looked at by check_redis.
 #include "cli/cli.h"
 
 #include "relay/relay.h"
 
+#include <grp.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
-enum { HOST_MS = 1000, SLOTS = 16384 };
+enum { HOST_MS = 1000, SLOTS = 16384, DAY_S = 86400, DAYS_MIN = 14 };
+
+// --- the socket ---------------------------------------------------------------------------
+
+// Root may connect to any socket, which says nothing of the receiver's user.
+static void
+check_socket(struct report *r)
+{
+    const char *path = r->cli->config->redis_url.path;
+    bool connected = r->cli->receiver.code && !r->cli->receiver.redis[0];
+    struct group *group;
+    struct stat st;
+
+    if (!*path || geteuid() != 0 || connected || stat(path, &st) < 0 ||
+        (st.st_mode & S_IWOTH))
+        return;
+    group = getgrgid(st.st_gid);
+    report_warning(r, "redis user",
+                   "under systemd: SupplementaryGroups= of that group in a drop-in of "
+                   "acrelayd.service and acrelay-worker.service",
+                   "%s accepts only its owner and group %s (mode %03o); root can "
+                   "connect, but whether the receiver's user can was not checked",
+                   path, group ? group->gr_name : "(without a name)", st.st_mode & 0777);
+}
+
+// --- sentinels or nodes -------------------------------------------------------------------
 
 struct poll {
     struct report *report;
@@ -104,6 +134,7 @@ check_hosts(struct report *r)
     char tag[CONFIG_TAG];
     struct err err;
 
+    check_socket(r);
     if (r->cli->is_last_good) // no password is sent by it (cli_redis)
         return;
     if (config_redis_options(&p.options, c, &secrets, &err) == 0 &&
@@ -115,4 +146,41 @@ check_hosts(struct report *r)
             poll_tag(&p, config_tag(c, i, tag));
     }
     redis_secrets_wipe(&secrets);
+}
+
+// --- certificates -------------------------------------------------------------------------
+
+static void
+report_certificate(struct report *r, const char *which, int64_t ends, const char *tls)
+{
+    time_t at = (time_t)ends;
+    int64_t days = (ends - time(NULL)) / DAY_S;
+    struct tm tm;
+    char date[16] = "";
+
+    if (gmtime_r(&at, &tm))
+        strftime(date, sizeof date, "%Y-%m-%d", &tm);
+    if (days < DAYS_MIN)
+        report_warning(r, "redis tls", "renew it; each new connection reads it again",
+                       "%s: %s expires in %lld day%s, on %s", tls, which, (long long)days,
+                       PLURAL(days), date);
+    else
+        report_ok(r, "redis tls", "%s: %s is valid for %lld more days, until %s", tls,
+                  which, (long long)days, date);
+}
+
+// A client certificate that has expired already was refused by the server, where it matters.
+void
+check_redis_tls(struct report *r, const struct redis *redis)
+{
+    const char *own = r->cli->config->redis_tls_cert_file;
+    struct tls_state state;
+    char which[TLS_NAME + 32];
+
+    if (!redis_tls_state(redis, &state))
+        return;
+    snprintf(which, sizeof which, "the server's certificate (%s)", state.whose);
+    report_certificate(r, which, state.ends, state.version);
+    if (own && tls_file_ends(own))
+        report_certificate(r, own, tls_file_ends(own), "client certificate");
 }

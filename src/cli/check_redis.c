@@ -164,7 +164,7 @@ check_writing(struct inspection *i)
 }
 
 static void
-check_type(struct inspection *i, const char *name, const char *wanted)
+check_type(struct inspection *i, bool of_commands, const char *name, const char *wanted)
 {
     char key[SCRIPT_KEY];
 
@@ -172,9 +172,12 @@ check_type(struct inspection *i, const char *name, const char *wanted)
     const struct redis_reply *reply = ask(i, "TYPE", key);
     struct span type = redis_value(reply).text;
     if (reply && !span_is(type, "none") && !span_is(type, wanted))
-        report_error(i->report, EXIT_CODE_CONFIG, "redis",
-                     relay_advice("WRONGTYPE")->advice, "%s is a %.*s, but must be a %s",
-                     key, (int)type.len, type.at, wanted);
+        report_error(i->report, EXIT_CODE_CONFIG, of_commands ? "commands" : "redis",
+                     of_commands ? "rename or delete that key: until then, the commands "
+                                   "that need it wait"
+                                 : relay_advice("WRONGTYPE")->advice,
+                     "%s is a %.*s, but must be a %s", key, (int)type.len, type.at,
+                     wanted);
 }
 
 static void
@@ -186,12 +189,12 @@ check_keys(struct inspection *i)
                                             {"receivers", "hash"}};
 
     for (size_t k = 0; i->is_partition && k < i->c->streams.len; k++)
-        check_type(i, i->c->streams.at[k], "stream");
+        check_type(i, false, i->c->streams.at[k], "stream");
     for (size_t k = 0; i->is_partition && k < sizeof others / sizeof *others; k++)
-        check_type(i, others[k][0], others[k][1]);
+        check_type(i, false, others[k][0], others[k][1]);
     if (strcmp(i->tag, i->c->redis_namespace) == 0)
-        check_type(i, "hooks", "hash"); // the worker's
-    check_type(i, "account", "string");
+        check_type(i, false, "hooks", "hash"); // the worker's
+    check_type(i, false, "account", "string");
 }
 
 // Of an account that is not ours nothing may be written there.
@@ -309,8 +312,24 @@ report_dead(struct inspection *i)
 static void
 check_commands(struct inspection *i)
 {
-    if (strcmp(i->tag, i->c->redis_namespace) == 0)
-        commands_report(i->report, i->r);
+    static const char *const keys[][2] = {{"commands.ids", "hash"},
+                                          {"commands.order", "zset"},
+                                          {"commands.tried", "hash"},
+                                          {"commands.dead", "stream"},
+                                          {"commands.count", "string"}};
+    char name[80];
+
+    if (strcmp(i->tag, i->c->redis_namespace) != 0 || i->c->services_len == 0)
+        return;
+    commands_report(i->report, i->r);
+    for (size_t k = 0; !i->r->dead && k < sizeof keys / sizeof *keys; k++)
+        check_type(i, true, keys[k][0], keys[k][1]);
+    for (size_t k = 0; !i->r->dead && k < i->c->services_len; k++) {
+        snprintf(name, sizeof name, "commands:%s", i->c->services[k].name);
+        check_type(i, true, name, "stream");
+        snprintf(name, sizeof name, "results:%s", i->c->services[k].name);
+        check_type(i, true, name, "stream");
+    }
 }
 
 // --- all of it ------------------------------------------------------------------------
@@ -389,7 +408,6 @@ check_redis(struct report *r)
     char tag[CONFIG_TAG];
 
     check_layout(r);
-    check_redis_socket(r);
     check_hosts(r);
     r->redis_usable = true;
     for (int k = 0; k < (n > 1 ? n + 1 : 1); k++) {

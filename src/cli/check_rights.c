@@ -112,36 +112,22 @@ add_rights(struct redis_args *args, const struct config *c, const char *tag,
     }
 }
 
-// Takes the arguments.
-static const struct redis_reply *
-ask(struct redis *r, struct redis_args *args, struct err *err)
-{
-    struct span head[] = {SPAN("EVAL"), span_of(rights_script), SPAN("0")};
-    bool sent = redis_send(r, head, 3, args, err) == 0;
-
-    buf_release(&args->bytes);
-    return sent ? redis_receive(r, err) : NULL;
-}
-
 const struct redis_reply *
 check_rights_ask(struct redis *r, const struct config *c, const char *tag,
                  struct err *err)
 {
+    struct span head[] = {SPAN("EVAL"), span_of(rights_script), SPAN("0")};
     struct redis_args args = {0};
 
-    add_rights(&args, c, tag, of_relay, sizeof of_relay / sizeof *of_relay);
-    if (c->redis_confirm != CONFIG_CONFIRM_MEMORY)
+    if (!tag)
+        add_rights(&args, c, c->redis_namespace, of_commands,
+                   sizeof of_commands / sizeof *of_commands);
+    else
+        add_rights(&args, c, tag, of_relay, sizeof of_relay / sizeof *of_relay);
+    if (tag && c->redis_confirm != CONFIG_CONFIRM_MEMORY)
         add_right(&args, tag, &confirming[c->redis_confirm == CONFIG_CONFIRM_AOF],
                   SPAN(""));
-    return ask(r, &args, err);
-}
-
-const struct redis_reply *
-check_rights_of_commands(struct redis *r, const struct config *c, struct err *err)
-{
-    struct redis_args args = {0};
-
-    add_rights(&args, c, c->redis_namespace, of_commands,
-               sizeof of_commands / sizeof *of_commands);
-    return ask(r, &args, err);
+    bool sent = redis_send(r, head, 3, &args, err) == 0;
+    buf_release(&args.bytes);
+    return sent ? redis_receive(r, err) : NULL;
 }

@@ -36,7 +36,7 @@ read_last_good(const char *path, const char *file)
     return c;
 }
 
-const struct config *
+void
 cli_load_config(struct cli *c, bool or_last_good)
 {
     const char *given = getenv("STATE_DIRECTORY");
@@ -45,7 +45,7 @@ cli_load_config(struct cli *c, bool or_last_good)
     if (!c->config)
         c->config = config_read(c->file, NULL, &c->problems);
     if (c->config || !or_last_good)
-        return c->config;
+        return;
     if (given && *given)
         snprintf(c->last_good, sizeof c->last_good, "%.*s/last-good.yaml",
                  (int)strcspn(given, ":"), given);
@@ -54,26 +54,25 @@ cli_load_config(struct cli *c, bool or_last_good)
                  config_suffix(c->file, suffix));
     c->config = read_last_good(c->last_good, c->file);
     c->is_last_good = c->config != NULL;
-    return c->config;
 }
 
 // Warnings are for `check`: here only what stops us is printed.
-const struct config *
-cli_read_config(struct cli *c, bool or_last_good)
+int
+cli_read_config(struct cli *c, bool or_last_good, struct err *err)
 {
     if (c->config)
-        return c->config;
+        return 0;
     cli_load_config(c, or_last_good);
     problems_print(&c->problems, PROBLEMS_STDERR_ERRORS);
     if (c->is_last_good)
         fprintf(stderr, "acrelay: continuing with the last good configuration, %s\n",
                 c->last_good);
-    else if (!c->config)
-        fprintf(stderr, "acrelay: this command needs a valid file: fix it%s%s%s\n",
-                or_last_good ? "; there is no last good configuration of it (" : "",
-                c->last_good,
-                or_last_good ? "; STATE_DIRECTORY names another directory)" : "");
-    return c->config;
+    if (c->config)
+        return 0;
+    return err_exit(
+        err, EXIT_CODE_CONFIG, "this command needs a valid file: fix it%s%s%s",
+        or_last_good ? "; there is no last good configuration of it (" : "", c->last_good,
+        or_last_good ? "; STATE_DIRECTORY names another directory)" : "");
 }
 
 const char *
@@ -81,7 +80,7 @@ cli_directory(struct cli *c, struct err *err)
 {
     const char *given = options_text(c->options, "directory", NULL);
 
-    if (given || cli_read_config(c, false))
+    if (given || cli_read_config(c, false, err) == 0)
         return given ? given : c->config->state_dir;
     err_exit(
         err, EXIT_CODE_CONFIG,
@@ -144,14 +143,18 @@ cli_redis(const struct cli *c, const char *tag, struct err *err)
             "receiver's user");
         return NULL;
     }
+    struct err why = {
+        0}; // set on the way to a connection, too: of a host that was passed over
     struct redis *r =
-        config_redis(config, tag, NULL, times_ms("cli_redis", REDIS_MS), err);
+        config_redis(config, tag, NULL, times_ms("cli_redis", REDIS_MS), &why);
 
-    if (!r && err->exit == EXIT_CODE_UNAVAILABLE)
-        err->exit = relay_advice(err->text)->code;
-    if (!r)
-        err_context(err, "%s", config->redis_url.text);
-    return r;
+    if (r)
+        return r;
+    if (why.exit == EXIT_CODE_UNAVAILABLE)
+        why.exit = relay_advice(why.text)->code;
+    *err = why;
+    err_context(err, "%s", config->redis_url.text);
+    return NULL;
 }
 
 void
@@ -171,10 +174,8 @@ enum { POST_MS = 30000 };
 int
 poster_find(struct poster *p, struct cli *c, struct err *err)
 {
-    if (!cli_read_config(c, false))
-        return err_exit(
-            err, EXIT_CODE_CONFIG,
-            "this needs a valid configuration, which has the receiver's address");
+    if (cli_read_config(c, false, err) < 0)
+        return -1;
     p->to = &c->config->listen.at[0];
     p->place = span_of(p->to->text);
     p->secrets = secrets_load(c->config, err);

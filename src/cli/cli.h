@@ -46,12 +46,12 @@ extern const struct subcommand cli_check_commands[], cli_doctor_commands[],
     cli_dead_commands[], cli_init_commands[], cli_setup_commands[], cli_put_commands[],
     cli_inspect_commands[], cli_show_commands[];
 
-// cli_load_config reads the configuration if that is not done yet; NULL when it has mistakes, which
-// are then in c->problems. With or_last_good, the last good configuration is used instead, if
-// acrelayd keeps one in $STATE_DIRECTORY (else the default of receiver.state_dir). cli_read_config prints the mistakes
-// too, and what is used, on stderr.
-const struct config *cli_load_config(struct cli *c, bool or_last_good);
-const struct config *cli_read_config(struct cli *c, bool or_last_good);
+// cli_load_config reads the configuration if that is not done yet; c->config stays NULL when it has
+// mistakes, which are then in c->problems. With or_last_good, the last good configuration is used
+// instead, if acrelayd keeps one in $STATE_DIRECTORY (else the default of receiver.state_dir).
+// cli_read_config prints the mistakes too, and what is used, on stderr; -1 with *err without any.
+void cli_load_config(struct cli *c, bool or_last_good);
+int cli_read_config(struct cli *c, bool or_last_good, struct err *err);
 
 // cli_directory is --directory, else receiver.state_dir (reading the configuration if that
 // is not done yet); NULL with *err when it has mistakes.
@@ -114,9 +114,9 @@ struct receivers {
     size_t len;
 };
 
-// receivers_read adds those of tag i; -1 with *err. receiver_is_silent: it was not heard of for a
+// receivers_read adds those of each tag that says. receiver_is_silent: it was not heard of for a
 // minute, and left deliveries behind that only its journal has. receiver_text describes one.
-int receivers_read(struct receivers *all, struct tags *t, size_t i, struct err *err);
+void receivers_read(struct receivers *all, struct tags *t);
 bool receiver_is_silent(const struct receiver *r);
 enum { RECEIVER_LINE = 160 };
 const char *receiver_text(const struct receiver *r, char to[RECEIVER_LINE]);
@@ -209,6 +209,10 @@ void admin_json_fetch(struct cli *c);
 // -1 with *err.
 int admin_json_reload(struct admin_state *state, const struct socket_address *admin,
                       struct err *err);
+
+// admin_json_receiver reads what a receiver wrote down in Redis; false when it is no object. now_s is
+// Redis's time.
+bool admin_json_receiver(struct receiver *r, struct span json, int64_t now_s);
 
 // A poster posts to the receiver over one connection. Start with {0}.
 struct poster {
@@ -304,13 +308,10 @@ void check_addresses(struct report *r);
 enum { CHECK_HOLDER = 64 };
 void check_holder(const struct socket_address *a, char to[CHECK_HOLDER]);
 
-// How Redis is reached: check_redis_socket looks at the group of a unix socket, check_redis_tls at how
-// long the certificates of a connection are valid.
-void check_redis_socket(struct report *r);
-void check_redis_tls(struct report *r, const struct redis *redis);
-
-// check_hosts asks the sentinels or nodes of redis.url; of a single server there are none.
+// How Redis is reached: check_hosts looks at the group of a unix socket, and asks the sentinels or nodes
+// of redis.url; check_redis_tls looks at how long the certificates of a connection are valid.
 void check_hosts(struct report *r);
+void check_redis_tls(struct report *r, const struct redis *redis);
 
 // check_redis looks at all that the relay needs of Redis, and writes nothing there.
 void check_redis(struct report *r);
@@ -324,17 +325,14 @@ struct span check_info_value(struct span info, const char *name);
 // receivers_report judges all that share the namespace, where there are several.
 void receivers_report(struct report *r);
 
-// commands_report judges what waits for the worker, where the file has services.
+// commands_report judges what waits for the worker, of a file with services.
 void commands_report(struct report *r, struct redis *redis);
 
-// check_rights_ask asks whether the user may do all that the relay does under a tag. The reply is
-// {whether a command is unknown, those that are lacking}, or a text from a Redis that cannot tell.
+// check_rights_ask asks whether the user may do all that the relay does under a tag, or the worker for
+// commands of services (NULL). The reply is {whether a command is unknown, those that are lacking},
+// or a text from a Redis that cannot tell.
 const struct redis_reply *check_rights_ask(struct redis *r, const struct config *c,
                                            const char *tag, struct err *err);
-
-// check_rights_of_commands asks the same of what the worker does for commands of services.
-const struct redis_reply *
-check_rights_of_commands(struct redis *r, const struct config *c, struct err *err);
 
 // check_redis_open is cli_redis, if it answers, and as a master; else NULL with *err, which holds
 // Redis's own words. What the user may not ask (NOPERM) is not held against it.

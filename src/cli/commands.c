@@ -111,41 +111,6 @@ report_dead(struct report *r, struct redis *redis)
             "commands that failed or expired, kept as dead letters: %lld", (long long)n);
 }
 
-static void
-report_type(struct report *r, struct redis *redis, const char *name, const char *must_be)
-{
-    char key[SCRIPT_KEY];
-
-    script_key(key, r->cli->config->redis_namespace, span_of(name));
-    struct span type = redis_value(cli_ask(redis, &(struct err){0}, "TYPE", key)).text;
-    if (type.len && !span_is(type, "none") && !span_is(type, must_be))
-        report_error(
-            r, EXIT_CODE_CONFIG, "commands",
-            "rename or delete that key: until then, the commands that need it wait",
-            "%s is a %.*s, but must be a %s", key, (int)type.len, type.at, must_be);
-}
-
-static void
-report_types(struct report *r, struct redis *redis)
-{
-    static const char *const keys[][2] = {{"commands.ids", "hash"},
-                                          {"commands.order", "zset"},
-                                          {"commands.tried", "hash"},
-                                          {"commands.dead", "stream"},
-                                          {"commands.count", "string"}};
-    const struct config *c = r->cli->config;
-    char name[80];
-
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        report_type(r, redis, keys[i][0], keys[i][1]);
-    for (size_t i = 0; i < c->services_len; i++) {
-        snprintf(name, sizeof name, "commands:%s", c->services[i].name);
-        report_type(r, redis, name, "stream");
-        snprintf(name, sizeof name, "results:%s", c->services[i].name);
-        report_type(r, redis, name, "stream");
-    }
-}
-
 // No error: the worker may have a file of its own, with a user of its own.
 static void
 report_rights(struct report *r, struct redis *redis)
@@ -153,7 +118,7 @@ report_rights(struct report *r, struct redis *redis)
     const char *user =
         r->cli->config->redis_user ? r->cli->config->redis_user : "default";
     const struct redis_reply *reply =
-        check_rights_of_commands(redis, r->cli->config, &(struct err){0});
+        check_rights_ask(redis, r->cli->config, NULL, &(struct err){0});
     struct span lacks = redis_value(redis_reply_at(reply, 1)).text;
 
     if (lacks.len)
@@ -175,8 +140,6 @@ commands_report(struct report *r, struct redis *redis)
     int64_t waiting = 0;
     size_t unread = 0;
 
-    if (c->services_len == 0)
-        return;
     int64_t now_ms = cli_redis_us(redis) / 1000;
     for (size_t i = 0; i < c->services_len && !redis->dead; i++) {
         if (commands_read(redis, c, c->services[i].name, &s, &err) == 0)
@@ -200,8 +163,8 @@ commands_report(struct report *r, struct redis *redis)
         report_ok(r, "commands",
                   "a worker leads; commands of %zu service%s that wait: %lld",
                   c->services_len, PLURAL(c->services_len), (long long)waiting);
-    static void (*const more[])(struct report *, struct redis *) = {
-        report_dead, report_types, report_rights};
-    for (size_t i = 0; i < sizeof more / sizeof *more && !redis->dead; i++)
-        more[i](r, redis);
+    if (!redis->dead)
+        report_dead(r, redis);
+    if (!redis->dead)
+        report_rights(r, redis);
 }

@@ -26,15 +26,15 @@ read_reason(struct letters *d, struct err *err)
 static void
 print_command(const struct letters *d)
 {
-    output_print(letters_field(d, "service"), 63);
+    output_print(cli_field(d->fields, "service"), 63);
     printf("  %s", output_color(OUTPUT_BAD));
-    output_print(letters_field(d, "outcome"), 20);
+    output_print(cli_field(d->fields, "outcome"), 20);
     printf("%s  ", output_color(OUTPUT_PLAIN));
-    output_print(letters_field(d, "status"), 3);
+    output_print(cli_field(d->fields, "status"), 3);
     fputs("  ", stdout);
-    output_print(letters_field(d, "ce_subject"), 60);
+    output_print(cli_field(d->fields, "ce_subject"), 60);
     fputs("  ", stdout);
-    cli_print_field(d->fields, "detail", letters_field(d, "detail"), 200, d->masks);
+    cli_print_field(d->fields, "detail", cli_field(d->fields, "detail"), 200, d->masks);
 }
 
 static void
@@ -42,15 +42,15 @@ print_delivery(const struct letters *d)
 {
     char size[32];
 
-    text_bytes(size, sizeof size, letters_field(d, "raw").len);
+    text_bytes(size, sizeof size, cli_field(d->fields, "raw").len);
     fputs(output_color(OUTPUT_FAINT), stdout);
-    output_print(span_to(letters_field(d, "ce_recordedtime"), 19), 0);
+    output_print(span_to(cli_field(d->fields, "ce_recordedtime"), 19), 0);
     printf("%s  ", output_color(OUTPUT_PLAIN));
-    output_print(letters_field(d, "hook"), 63);
+    output_print(cli_field(d->fields, "hook"), 63);
     printf("  %s", output_color(OUTPUT_BAD));
-    output_print(letters_field(d, "reason"), 20);
+    output_print(cli_field(d->fields, "reason"), 20);
     printf("%s  %s  ", output_color(OUTPUT_PLAIN), size);
-    cli_print_field(d->fields, "detail", letters_field(d, "detail"), 200, d->masks);
+    cli_print_field(d->fields, "detail", cli_field(d->fields, "detail"), 200, d->masks);
 }
 
 static int
@@ -60,7 +60,7 @@ print_letter(struct letters *d, struct err *err)
 
     (void)err;
     if (output.json) {
-        letters_add(&output.document, d, letters_field(d, "raw"), true);
+        letters_add(&output.document, d, cli_field(d->fields, "raw"), true);
         output_line(stdout);
         return 0;
     }
@@ -148,17 +148,17 @@ static int
 replay_command(struct letters *d, struct err *err)
 {
     const struct config_service *service =
-        commands_find_service(d->cli, letters_field(d, "service"), err);
+        commands_find_service(d->cli, cli_field(d->fields, "service"), err);
     struct span fields[COMMAND_FIELDS];
     char key[SCRIPT_KEY], id[ENTRY_ID + 8], source[256], entry[ENTRY_ID];
 
     if (!service)
         return err_context(err, "%s", d->name);
     for (size_t i = 0; i < COMMAND_FIELDS; i++)
-        fields[i] = letters_field(d, command_fields[i]);
+        fields[i] = cli_field(d->fields, command_fields[i]);
     snprintf(id, sizeof id, "replay-%s", d->id);
     snprintf(source, sizeof source, "acrelay dead replay of %.*s",
-             (int)letters_field(d, "ce_id").len, letters_field(d, "ce_id").at);
+             (int)cli_field(d->fields, "ce_id").len, cli_field(d->fields, "ce_id").at);
     fields[COMMAND_ID] = span_of(id);
     fields[COMMAND_SOURCE] = span_of(source);
     fields[COMMAND_NOT_AFTER] = SPAN("");

@@ -174,7 +174,7 @@ print_total(const struct verify_total *t, int64_t first_us, int64_t last_us)
     }
     text_bytes(bytes, sizeof bytes, t->payload_bytes);
     printf("journal %s: %llu record%s, %s", t->id, (unsigned long long)t->records,
-           t->records == 1 ? "" : "s", bytes);
+           PLURAL(t->records), bytes);
     if (t->records)
         printf(", sequences %llu to %llu", (unsigned long long)t->first,
                (unsigned long long)t->last);

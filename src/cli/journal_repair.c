@@ -280,17 +280,26 @@ claim(struct cli *c, const char *id, const char *directory, struct err *err)
     return result;
 }
 
+// The journal's directory, and its id; NULL with *err.
+static const char *
+find_journal(struct cli *c, char id[JOURNAL_ID_TEXT], struct err *err)
+{
+    const char *directory = cli_directory(c, err);
+    struct cursor *cursor = directory ? cursor_open_reader(directory, 0, id, err) : NULL;
+
+    cursor_close(cursor);
+    return cursor ? directory : NULL;
+}
+
 static int
 run_journal_claim(void *cli, struct err *err)
 {
     struct cli *c = cli;
-    const char *directory = cli_directory(c, err);
     bool really = options_has(c->options, "yes");
     char id[JOURNAL_ID_TEXT];
-    struct cursor *cursor = cursor_open_reader(directory, 0, id, err);
+    const char *directory = find_journal(c, id, err);
 
-    cursor_close(cursor);
-    if (!cursor || (really && claim(c, id, directory, err) < 0))
+    if (!directory || (really && claim(c, id, directory, err) < 0))
         return -1;
     output_text("journal", span_of(id));
     output_flag("done", really);
@@ -312,13 +321,12 @@ static int
 run_journal_partitions(void *cli, struct err *err)
 {
     struct cli *c = cli;
-    const char *directory = cli_directory(c, err), *given = c->options->arguments[0];
+    const char *given = c->options->arguments[0];
     char id[JOURNAL_ID_TEXT];
-    struct cursor *cursor = cursor_open_reader(directory, 0, id, err);
+    const char *directory = find_journal(c, id, err);
     uint64_t n;
 
-    cursor_close(cursor);
-    if (!cursor)
+    if (!directory)
         return -1;
     if (!text_number(&n, span_of(given), CONFIG_PARTITIONS_MAX) || n == 0)
         return err_exit(err, EXIT_CODE_USAGE, "%s: not a number from 1 to %d", given,
@@ -337,7 +345,7 @@ run_journal_partitions(void *cli, struct err *err)
     output_say(
         "All records in %s %s taken to be in %llu partition%s, as redis.partitions "
         "was while they came.\n%s\n",
-        directory, really ? "are" : "would be", (unsigned long long)n, n == 1 ? "" : "s",
+        directory, really ? "are" : "would be", (unsigned long long)n, PLURAL(n),
         really ? "Start the receiver." : "--yes does it.");
     return EXIT_CODE_OK;
 }

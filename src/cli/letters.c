@@ -38,12 +38,6 @@ letters_close(struct letters *l, int result)
     return result < 0 ? -1 : (int)l->err.exit;
 }
 
-struct span
-letters_field(const struct letters *l, const char *name)
-{
-    return cli_field(l->fields, name);
-}
-
 void
 letters_expires(const struct letters *l, char to[CLOCK_TEXT])
 {
@@ -75,8 +69,8 @@ static void
 take(struct letters *l, const struct redis_reply *entries, size_t i)
 {
     l->fields = cli_entry(entries, i, l->id);
-    snprintf(l->ce_id, sizeof l->ce_id, "%.*s", (int)letters_field(l, "ce_id").len,
-             letters_field(l, "ce_id").at);
+    snprintf(l->ce_id, sizeof l->ce_id, "%.*s", (int)cli_field(l->fields, "ce_id").len,
+             cli_field(l->fields, "ce_id").at);
     bool many = l->tags.len > 1;
     snprintf(l->name, sizeof l->name, "%s%s%s", many ? l->tag : "", many ? "/" : "",
              l->id);
@@ -111,7 +105,7 @@ walk_partition(struct letters *l, size_t page, letters_fn *each, struct err *err
         for (size_t i = 0; i < n && l->found < l->max; i++) {
             take(l, reply, i);
             snprintf(from, sizeof from, "(%s", l->id);
-            if (l->reason && !span_is(letters_field(l, "reason"), l->reason))
+            if (l->reason && !span_is(cli_field(l->fields, "reason"), l->reason))
                 continue;
             l->found++;
             if (each(l, err) < 0)
@@ -217,8 +211,8 @@ letters_walk_named(struct letters *l, letters_fn *each)
 int
 letters_read_raw(struct letters *l, struct span *raw, struct err *err)
 {
-    *raw = letters_field(l, "raw");
-    if (raw->len > 0 || !span_is(letters_field(l, "reason"), "redis"))
+    *raw = cli_field(l->fields, "raw");
+    if (raw->len > 0 || !span_is(cli_field(l->fields, "reason"), "redis"))
         return 0;
     buf_clear(&l->body);
     int found = aside_read(l->cli->config->state_dir, span_of(l->ce_id), &l->body, err);
@@ -244,7 +238,7 @@ add_element(struct letters *l, struct err *err)
 {
     (void)err;
     document_open(l->to, NULL, '{');
-    letters_add(l->to, l, letters_field(l, "raw"), false);
+    letters_add(l->to, l, cli_field(l->fields, "raw"), false);
     document_close(l->to, '{');
     return 0;
 }
@@ -293,10 +287,10 @@ static int
 restore(struct letters *l, struct buf *stored, struct record *record, struct err *err)
 {
     const struct config *c = l->cli->config;
-    struct span reason = letters_field(l, "reason"), id = span_of(l->ce_id);
-    struct delivery d = {.hook = letters_field(l, "hook"),
-                         .type = letters_field(l, "content-type"),
-                         .query = letters_field(l, "query")};
+    struct span reason = cli_field(l->fields, "reason"), id = span_of(l->ce_id);
+    struct delivery d = {.hook = cli_field(l->fields, "hook"),
+                         .type = cli_field(l->fields, "content-type"),
+                         .query = cli_field(l->fields, "query")};
     const struct config_hook *hook = config_find_served(c, d.hook);
     const char *why = NULL;
 
@@ -319,7 +313,7 @@ restore(struct letters *l, struct buf *stored, struct record *record, struct err
         why = "it has no usable ce_id";
     else if (d.type.len > DELIVERY_TYPE_MAX || d.query.len > DELIVERY_QUERY_MAX)
         why = "its content type or query is too long";
-    else if (!clock_parse(&record->received_us, letters_field(l, "ce_recordedtime")))
+    else if (!clock_parse(&record->received_us, cli_field(l->fields, "ce_recordedtime")))
         why = "it has no usable ce_recordedtime";
     if (why)
         return err_set(err, ERR_INPUT, "%s", why);

@@ -44,8 +44,6 @@ void letters_walk(struct letters *l, bool one_by_one, letters_fn *each);
 void letters_walk_named(struct letters *l, letters_fn *each);
 int letters_find(struct letters *l, const char *name, struct err *err);
 
-struct span letters_field(const struct letters *l, const char *name);
-
 // letters_add adds the members of a letter to a document; its bytes only if they are `shown`.
 void letters_add(struct buf *to, const struct letters *l, struct span raw, bool shown);
 

@@ -63,40 +63,23 @@ list_operations(void)
     return EXIT_CODE_OK;
 }
 
-static int
-fail_unknown(struct err *err, const struct nearest *near)
+// By the operation that is given, else by the path: no two have the same.
+static const struct operation *
+find_operation(const char *given, const char *path, struct err *err)
 {
-    return cli_fail_unknown(err, EXIT_CODE_USAGE, near, "operation", "put --list");
-}
+    struct span asked = span_of(given ? given : path);
+    const struct operation *found =
+        given ? operation_find(asked) : operation_match(asked);
+    struct nearest near = nearest_start(span_to(asked, span_find(asked, '/')));
 
-static int
-check_type(const char *type, struct err *err)
-{
-    struct nearest near = nearest_start(span_of(type));
-
-    if (operation_find(near.asked))
-        return 0;
-    for (const struct operation *o = operations; o->id; o++)
-        nearest_try(&near, span_of(o->id));
-    return fail_unknown(err, &near);
-}
-
-// No two operations have the same path.
-static const char *
-type_of(struct span subject, struct err *err)
-{
-    const struct operation *found = operation_match(subject);
-    struct nearest near = nearest_start(span_to(subject, span_find(subject, '/')));
-
-    if (found)
-        return found->id;
-    for (const struct operation *o = operations; o->id; o++) {
-        struct span path = span_of(o->path);
-        nearest_try(&near, span_cut(&path, '/'));
+    for (const struct operation *o = operations; o->id && !found; o++) {
+        struct span word = span_of(given ? o->id : o->path);
+        nearest_try(&near, span_cut(&word, '/'));
     }
-    near.asked = subject;
-    fail_unknown(err, &near);
-    return NULL;
+    near.asked = asked;
+    if (!found)
+        cli_fail_unknown(err, EXIT_CODE_USAGE, &near, "operation", "put --list");
+    return found;
 }
 
 // --- what is given ----------------------------------------------------------------------
@@ -183,19 +166,19 @@ static int
 prepare(struct put *p, struct err *err)
 {
     const struct options *o = p->cli->options;
-    const char *type = options_text(o, "type", NULL);
 
     if (o->arguments_len != 1)
         return err_exit(err, EXIT_CODE_USAGE, "put requires a path, such as contacts/66");
-    if (type ? check_type(type, err) < 0
-             : !(type = type_of(span_of(o->arguments[0]), err)))
+    const struct operation *operation =
+        find_operation(options_text(o, "type", NULL), o->arguments[0], err);
+    if (!operation)
         return -1;
     p->service =
         commands_find_service(p->cli, span_of(options_text(o, "service", "cli")), err);
     if (!p->service || read_wait(p, err) < 0 || read_data(p, err) < 0 ||
         make_id(p, err) < 0)
         return -1;
-    fill_fields(p, type);
+    fill_fields(p, operation->id);
     return command_read(&p->command, p->fields, p->service->allow.at, err);
 }
 
@@ -346,8 +329,8 @@ run_put(void *cli, struct err *err)
 
     if (options_has(p.cli->options, "list"))
         return list_operations();
-    if (!cli_read_config(p.cli, false))
-        return EXIT_CODE_CONFIG;
+    if (cli_read_config(p.cli, false, err) < 0)
+        return -1;
     buf_init(&p.data, COMMAND_BODY_MAX);
     int result = prepare(&p, err) < 0 || carry_out(&p, err) < 0 ? -1 : 0;
     redis_close(p.redis);

@@ -2,57 +2,10 @@
 // somebody else put there is passed over.
 #include "base/text.h"
 #include "cli/cli.h"
-#include "event/json.h"
 
 #include <stdio.h>
 
-enum { SILENT_S = 60, WORDS_MAX = 4096 };
-
-static uint64_t
-number(struct span value)
-{
-    uint64_t n = 0;
-
-    return text_number(&n, value, INT64_MAX) ? n : 0;
-}
-
-// Without control bytes and quotes: it is shown as it is.
-static void
-copy_word(char to[RECEIVER_TEXT], struct span value)
-{
-    struct span text = {"", 0};
-
-    (void)json_text(value, to, RECEIVER_TEXT, &text);
-    size_t len = text.len < RECEIVER_TEXT ? text.len : RECEIVER_TEXT - 1;
-    memmove(to, text.at, len);
-    to[len] = '\0';
-    for (size_t i = 0; i < len; i++)
-        if (to[i] < 0x21 || to[i] > 0x7e || to[i] == '"' || to[i] == '\\')
-            to[i] = '?';
-}
-
-// `json` is compact.
-static void
-parse(struct receiver *r, struct span json, uint64_t now_s)
-{
-    struct span name, value;
-
-    while (json_next(&json, &name, &value)) {
-        if (span_is(name, "\"heard\""))
-            r->heard_s = (int64_t)now_s - (int64_t)number(value);
-        else if (span_is(name, "\"waiting\""))
-            r->waiting = number(value);
-        else if (span_is(name, "\"oldest_seconds\""))
-            r->oldest_s = number(value);
-        else if (span_is(name, "\"instance\""))
-            copy_word(r->name, value);
-        else if (span_is(name, "\"journal\""))
-            copy_word(r->journal, value);
-    }
-    r->heard_s = r->heard_s > 0 ? r->heard_s : 0;
-    if (!r->name[0])
-        snprintf(r->name, sizeof r->name, "%.8s", r->owner);
-}
+enum { SILENT_S = 60 };
 
 // One that is known from another partition: the newest counts.
 static void
@@ -68,30 +21,31 @@ add(struct receivers *all, const struct receiver *r)
         all->at[i] = *r;
 }
 
-int
-receivers_read(struct receivers *all, struct tags *t, size_t i, struct err *err)
+static void
+read_tag(struct receivers *all, struct tags *t, size_t i)
 {
-    struct redis *redis = tags_redis(t, i, err);
-    const struct redis_reply *reply = redis ? cli_ask(redis, err, "TIME") : NULL;
-    uint64_t now_s = number(redis_value(redis_reply_at(reply, 0)).text);
+    struct err err;
+    struct redis *redis = tags_redis(t, i, &err);
+    int64_t now_s = redis ? cli_redis_us(redis) / 1000000 : 0;
     char key[SCRIPT_KEY];
-    struct buf compact;
 
     script_key(key, t->at[i], SPAN("receivers"));
-    reply = reply ? cli_ask(redis, err, "HGETALL", key) : NULL;
-    buf_init(&compact, WORDS_MAX);
+    const struct redis_reply *reply = now_s ? cli_ask(redis, &err, "HGETALL", key) : NULL;
     for (size_t k = 0; k + 1 < redis_value(reply).len; k += 2) {
         struct span owner = redis_value(redis_reply_at(reply, k)).text;
         struct receiver r = {0};
-        buf_clear(&compact);
         snprintf(r.owner, sizeof r.owner, "%.*s", (int)owner.len, owner.at);
-        if (json_compact(&compact, redis_value(redis_reply_at(reply, k + 1)).text))
-            continue;
-        parse(&r, buf_span(&compact), now_s);
-        add(all, &r);
+        if (admin_json_receiver(&r, redis_value(redis_reply_at(reply, k + 1)).text,
+                                now_s))
+            add(all, &r);
     }
-    buf_release(&compact);
-    return reply ? 0 : -1;
+}
+
+void
+receivers_read(struct receivers *all, struct tags *t)
+{
+    for (size_t i = 0; i < t->len; i++)
+        read_tag(all, t, i);
 }
 
 bool
@@ -124,8 +78,7 @@ receivers_report(struct report *r)
 
     if (tags_open(&tags, r->cli, &err) < 0)
         return;
-    for (size_t i = 0; i < tags.len; i++)
-        (void)receivers_read(&all, &tags, i, &err);
+    receivers_read(&all, &tags);
     tags_close(&tags);
     for (size_t i = 0; all.len > 1 && i < all.len; i++)
         if (receiver_is_silent(&all.at[i]))

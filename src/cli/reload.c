@@ -12,8 +12,8 @@ run_reload(void *cli, struct err *err)
     const char *program = worker ? "acrelay-worker" : "acrelayd";
     struct admin_state state;
 
-    if (!cli_read_config(c, true))
-        return EXIT_CODE_CONFIG;
+    if (cli_read_config(c, true, err) < 0)
+        return -1;
     const struct socket_address *admin =
         worker ? &c->config->worker_admin : &c->config->receiver_admin;
     output_wait("%s reloads", program);

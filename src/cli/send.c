@@ -249,15 +249,6 @@ print_summary(struct sending *s)
 }
 
 static int
-send_public(struct cli *c, struct err *err)
-{
-    if (!cli_read_config(c, false))
-        return err_exit(err, EXIT_CODE_CONFIG,
-                        "this needs a valid configuration: fix the file first");
-    return trial_run(c, 0, err) < 0 ? -1 : EXIT_CODE_OK;
-}
-
-static int
 run_send(void *cli, struct err *err)
 {
     struct cli *c = cli;
@@ -267,7 +258,7 @@ run_send(void *cli, struct err *err)
     if (options_has(c->options, "list"))
         return list_samples();
     if (options_has(c->options, "public"))
-        return send_public(c, err);
+        return cli_read_config(c, false, err) < 0 ? -1 : trial_run(c, 0, err);
     s.cli = c;
     s.type = span_of(options_text(c->options, "content-type", ""));
     buf_init(&file, BODY_MAX);

@@ -48,8 +48,10 @@ check_ground(struct setup *s, struct err *err)
         return err_exit(err, EXIT_CODE_CONFIG,
                         "there is no %s yet: acrelay init%s%s creates it", s->cli->file,
                         *s->account ? " --account " : "", s->account);
-    s->c = cli_read_config(s->cli, false);
-    return s->c ? 0 : err_exit(err, EXIT_CODE_CONFIG, "fix the file first");
+    if (cli_read_config(s->cli, false, err) < 0)
+        return -1;
+    s->c = s->cli->config;
+    return 0;
 }
 
 static int
@@ -196,18 +198,21 @@ apply_hooks(const struct setup *s, struct err *err)
 
 // --- the first event ------------------------------------------------------------------------
 
-// An entry of the streams of one partition: 1, 0 when there is none yet, -1.
+// An entry of the streams: 1, 0 when there is none yet, -1.
 static int
-find_in(const struct setup *s, const char *tag, struct redis *r, char text[256],
-        struct err *err)
+find_event(struct tags *tags, char text[256], struct err *err)
 {
-    for (size_t i = 0; i < s->c->streams.len; i++) {
-        char key[SCRIPT_KEY], id[ENTRY_ID], shown[200];
-        script_key(key, tag, span_of(s->c->streams.at[i]));
-        const struct redis_reply *all =
-            cli_ask(r, err, "XREVRANGE", key, "+", "-", "COUNT", "1");
-        const struct redis_reply *fields = cli_entry(all, 0, id);
-        if (!all)
+    struct tags_place place;
+
+    for (size_t n = 0; tags_place(tags, n, &place); n++) {
+        char id[ENTRY_ID], shown[200];
+        if (place.is_test || place.is_dead)
+            continue;
+        struct redis *r = tags_redis(tags, place.tag, err);
+        const struct redis_reply *newest =
+            r ? cli_ask(r, err, "XREVRANGE", place.key, "+", "-", "COUNT", "1") : NULL;
+        const struct redis_reply *fields = cli_entry(newest, 0, id);
+        if (!newest)
             return -1;
         if (!fields)
             continue;
@@ -220,18 +225,6 @@ find_in(const struct setup *s, const char *tag, struct redis *r, char text[256],
         return 1;
     }
     return 0;
-}
-
-static int
-find_event(const struct setup *s, struct tags *tags, char text[256], struct err *err)
-{
-    int found = 0;
-
-    for (size_t i = 0; i < tags->len && found == 0; i++) {
-        struct redis *r = tags_redis(tags, i, err);
-        found = r ? find_in(s, tags->at[i], r, text, err) : -1;
-    }
-    return found;
 }
 
 // With the operator's yes, which is --contact: whatever is done to a contact may start automations,
@@ -265,7 +258,7 @@ wait_event(const struct setup *s, struct err *err)
 
     if (tags_open(&tags, s->cli, err) < 0)
         return -1;
-    int found = find_event(s, &tags, text, err);
+    int found = find_event(&tags, text, err);
     bool was_there = found > 0;
     if (found == 0 && provoke_event(s, err) < 0)
         found = -1;
@@ -273,7 +266,7 @@ wait_event(const struct setup *s, struct err *err)
     while (found == 0 && waited < seconds) {
         output_count(waited, seconds);
         clock_sleep_ms(LOOK_MS);
-        found = find_event(s, &tags, text, err);
+        found = find_event(&tags, text, err);
         waited = (uint64_t)(clock_mono_ms() - start) / 1000;
     }
     output_wait_end();

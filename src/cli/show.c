@@ -36,23 +36,11 @@ read_journal(struct show *s)
 
 // --- its entry --------------------------------------------------------------------------------
 
-// An err counts where something failed: on the way to a connection there may have been another.
-static struct redis *
-connection(struct show *s)
-{
-    struct err err = {0};
-    struct redis *r = tags_redis(s->tags, s->place.tag, &err);
-
-    if (!r)
-        s->err = err;
-    return r;
-}
-
 // Reads the entry at its place; false when there is none, or another's.
 static bool
 read_entry(struct show *s)
 {
-    struct redis *r = connection(s);
+    struct redis *r = tags_redis(s->tags, s->place.tag, &s->err);
     const struct redis_reply *reply =
         r ? cli_ask(r, &s->err, "XRANGE", s->place.key, s->entry, s->entry) : NULL;
 
@@ -114,7 +102,7 @@ take_among(struct show *s, const struct redis_reply *entries)
 static bool
 search(struct show *s, int64_t end_ms)
 {
-    struct redis *r = connection(s);
+    struct redis *r = tags_redis(s->tags, s->place.tag, &s->err);
     int64_t low, high, middle;
     char from[24];
 
@@ -155,7 +143,7 @@ count_cursors(struct show *s, size_t *after, size_t *before)
 
     snprintf(name, sizeof name, "cursor:%.*s", JOURNAL_ID_TEXT - 1, s->ce_id);
     for (s->place.tag = 0; s->place.tag < s->tags->configured; s->place.tag++) {
-        struct redis *r = connection(s);
+        struct redis *r = tags_redis(s->tags, s->place.tag, &s->err);
         script_key(key, s->tags->at[s->place.tag], span_of(name));
         const struct redis_reply *reply =
             r ? redis_ask(r, &(struct err){0}, "HGET", key, "sequence", NULL) : NULL;
@@ -228,7 +216,7 @@ take_pending(struct show_group *g, const struct redis_reply *pending)
 static void
 read_groups(struct show *s)
 {
-    struct redis *r = connection(s);
+    struct redis *r = tags_redis(s->tags, s->place.tag, &s->err);
     const struct redis_reply *all =
         r ? cli_ask(r, &s->err, "XINFO", "GROUPS", s->place.key) : NULL;
     size_t len = redis_value(all).len;

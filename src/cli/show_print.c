@@ -369,7 +369,7 @@ print_group(const struct show_group *g)
         fputs(": read, not acknowledged; with ", stdout);
         output_print(span_of(g->consumer), 0);
         printf(" for %s, delivered %lld time%s\n", idle, (long long)g->deliveries,
-               g->deliveries == 1 ? "" : "s");
+               PLURAL(g->deliveries));
     } else {
         puts(g->state == SHOW_FREE ? ": read and acknowledged"
                                    : ": read; whether acknowledged is not known");

@@ -55,8 +55,8 @@ run_status(void *cli, struct err *err)
 {
     struct status s = {.cli = cli, .to = &output.document, .prints = !output.json};
 
-    if (!cli_read_config(s.cli, true))
-        return EXIT_CODE_CONFIG;
+    if (cli_read_config(s.cli, true, err) < 0)
+        return -1;
     s.results = options_has(s.cli->options, "results");
     admin_json_fetch(s.cli);
     output_wait("asking Redis (%s)", s.cli->config->redis_url.text);

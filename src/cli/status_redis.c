@@ -148,7 +148,7 @@ print_group(const struct status *s, const char *key, struct span name, int64_t p
                  (long long)pending);
     status_line(s, OUTPUT_PLAIN, label, "%s in %s, %lld consumer%s%s",
                 redis_value(lag).kind == REDIS_NUMBER && n == 0 ? "up to date" : behind,
-                key, (long long)consumers, consumers == 1 ? "" : "s", unacknowledged);
+                key, (long long)consumers, PLURAL(consumers), unacknowledged);
 }
 
 static void
@@ -227,10 +227,8 @@ void
 status_receivers(struct status *s)
 {
     static struct receivers all;
-    struct err err;
 
-    for (size_t i = 0; i < s->tags.len; i++)
-        (void)receivers_read(&all, &s->tags, i, &err);
+    receivers_read(&all, &s->tags);
     if (all.len < 2)
         return;
     if (s->prints)

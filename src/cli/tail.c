@@ -26,7 +26,7 @@ struct part {
     char key[SCRIPT_KEY];
     char last[ENTRY_ID];       // the next read starts after this id
     char shown_last[ENTRY_ID]; // of a group: printed, and perhaps not acknowledged yet
-    bool reads;                // has read once
+    bool reads;                // has read once: from here on trouble is waited for
     bool pending;     // of a group: what was read before and not acknowledged comes first
     bool anchored;    // `last` is an entry's that was there
     int64_t retry_ms; // after trouble: when to try again
@@ -37,8 +37,6 @@ struct tail {
     struct cli *cli;
     struct tags tags;
     struct part at[TAGS_MAX];
-    size_t len;
-    bool reads;   // has read once: from here on trouble is waited for
     bool results; // it is a stream of them
     bool ends;    // where nothing more has come yet
     const char *group, *type, *hook;
@@ -72,7 +70,7 @@ print_entry(const struct tail *t, const struct part *p, struct span id,
     if (t->results) {
         cli_print_result(id, fields, t->data, t->masks);
     } else if (output.json) {
-        if (t->len > 1)
+        if (t->tags.len > 1)
             output_text("partition", span_of(p->tag));
         cli_add_entry(&output.document, id, fields, NULL, t->masks);
         output_line(stdout);
@@ -111,7 +109,7 @@ take_entries(struct tail *t, struct part *p, const struct redis_reply *entries,
 static const struct redis_reply *
 read_next(struct tail *t, struct part *p, const char *from, struct err *err)
 {
-    size_t block_ms = t->len == 1 ? BLOCK_MS : TURN_MS / t->len;
+    size_t block_ms = t->tags.len == 1 ? BLOCK_MS : TURN_MS / t->tags.len;
     char consumer[80], block[24];
 
     snprintf(block, sizeof block, "%zu", t->ends ? 1 : block_ms);
@@ -153,7 +151,7 @@ step(struct tail *t, struct part *p, const char *from, struct err *err)
 
     if (!reply)
         return name_key(p, err);
-    t->reads = p->reads = true;
+    p->reads = true;
     return take_entries(t, p, redis_reply_at(redis_reply_at(reply, 0), 1), err);
 }
 
@@ -247,7 +245,7 @@ is_gone(const struct err *err)
 static void
 report(const struct tail *t, struct part *p, const struct err *err)
 {
-    bool shows = t->len > 1;
+    bool shows = t->tags.len > 1;
 
     if (strcmp(p->trouble.text, err->text) != 0)
         fprintf(stderr, "acrelay: %s%s%s: waiting until this is over\n",
@@ -275,7 +273,7 @@ visit(struct tail *t, struct part *p, bool *idle, struct err *err)
     }
     if (stopped)
         return 0;
-    if (t->ends || ferror(stdout) || (!t->reads && t->len == 1))
+    if (t->ends || ferror(stdout) || (!p->reads && t->tags.len == 1))
         return -1;
     if (!is_gone(err) || make_group(t, p, err) < 0)
         report(t, p, err);
@@ -285,7 +283,7 @@ visit(struct tail *t, struct part *p, bool *idle, struct err *err)
 static bool
 has_all(const struct tail *t)
 {
-    for (size_t i = 0; i < t->len; i++)
+    for (size_t i = 0; i < t->tags.len; i++)
         if (!t->at[i].reads)
             return false;
     return true;
@@ -296,7 +294,7 @@ follow(struct tail *t, struct err *err)
 {
     while (t->shown < t->max && !stopped) {
         bool idle = true, came = false;
-        for (size_t i = 0; i < t->len && t->shown < t->max; i++) {
+        for (size_t i = 0; i < t->tags.len && t->shown < t->max; i++) {
             int result = visit(t, &t->at[i], &idle, err);
             if (is_reader_gone())
                 return err_set(err, ERR_FATAL, "cannot write: the reader has gone");
@@ -319,21 +317,21 @@ connect_all(struct tail *t, struct err *err)
     size_t failed = 0;
 
     output_wait("asking Redis (%s)", t->cli->config->redis_url.text);
-    for (size_t i = 0; i < t->len; i++)
+    for (size_t i = 0; i < t->tags.len; i++)
         if (connect_to(t, &t->at[i], err) < 0) {
             failed++;
-            if (t->len > 1)
+            if (t->tags.len > 1)
                 report(t, &t->at[i], err);
         }
     output_wait_end();
-    return failed < t->len ? 0 : -1;
+    return failed < t->tags.len ? 0 : -1;
 }
 
 // `from` NULL: only what is new.
 static int
 start(struct tail *t, const char *stream, const char *from, struct err *err)
 {
-    for (size_t i = 0; i < t->len; i++) {
+    for (size_t i = 0; i < t->tags.len; i++) {
         struct part *p = &t->at[i];
         *p = (struct part){.tag = t->tags.at[i]};
         snprintf(p->last, sizeof p->last, "%s", from ? from : "");
@@ -362,7 +360,6 @@ prepare_tail(struct tail *t, struct err *err)
                         "hide would be acknowledged without being shown");
     if (tags_open(&t->tags, t->cli, err) < 0)
         return -1;
-    t->len = t->tags.len;
     return start(t, stream, from, err);
 }
 
@@ -379,7 +376,6 @@ prepare_results(struct tail *t, struct err *err)
         return err_exit(err, EXIT_CODE_USAGE, "--service: at most 63 characters");
     snprintf(stream, sizeof stream, "results:%s", service);
     tags_of_namespace(&t->tags, t->cli);
-    t->len = 1;
     return start(t, stream, options_text(o, "from", "0"), err);
 }
 

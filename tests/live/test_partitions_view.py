@@ -305,6 +305,10 @@ def test_what_others_wrote_among_the_receivers_harms_nobody(receivers, redis):
     code, [status] = command(one, "status")
     names = [r["instance"] for r in status["receivers"]]
     assert {"one", "two"} <= set(names) and not any("\x1b" in name for name in names)
+    redis.client.hset("{ac.0}:receivers", "\x1b[2J-owner", "{}")  # no name but this
+    shown = subprocess.run([harness.BUILD / "acrelay", "--config", one.config, "status"],
+                           capture_output=True, text=True, timeout=30).stdout
+    assert "\\x1b[2J" in shown and "\x1b" not in shown
     # and the next word of a receiver drops what is no such text
     harness.wait_for("that", lambda: b"odd-0" not in redis.client.hgetall("{ac.0}:receivers"))
     assert two.post("type=subscribe&contact[id]=1") == 200
