@@ -1,4 +1,5 @@
-// What our programs say of themselves: on their admin listeners, and receivers in Redis.
+// What our programs say of themselves, on their admin listeners, and receivers in Redis too; and the
+// command that has one of them read configuration and secrets again.
 #include "cli/cli.h"
 
 #include "base/clock.h"
@@ -109,9 +110,29 @@ admin_json_fetch(struct cli *c)
     fetch_all(&c->worker, "worker", &c->config->worker_admin);
 }
 
-int
-admin_json_reload(struct admin_state *state, const struct socket_address *admin,
-                  struct err *err)
+bool
+admin_json_receiver(struct receiver *r, struct span json, int64_t now_s)
+{
+    cJSON *root = json.len < PAGE_MAX ? cJSON_ParseWithLength(json.at, json.len) : NULL;
+    bool ok = cJSON_IsObject(root);
+
+    r->heard_s = now_s - (int64_t)number_of(root, "heard");
+    r->heard_s = r->heard_s > 0 ? r->heard_s : 0;
+    r->waiting = number_of(root, "waiting");
+    r->oldest_s = number_of(root, "oldest_seconds");
+    take_text(r->name, sizeof r->name, root, "instance");
+    take_text(r->journal, sizeof r->journal, root, "journal");
+    if (!r->name[0])
+        text_escape(r->name, sizeof r->name, span_to(span_of(r->owner), 8));
+    cJSON_Delete(root);
+    return ok;
+}
+
+// --- reload -----------------------------------------------------------------------------
+
+// Asks for it, waits until it is done, and gives the state with its result.
+static int
+reload(struct admin_state *state, const struct socket_address *admin, struct err *err)
 {
     int64_t wait_ms = times_ms("reload_wait", WAIT_MS), end = clock_mono_ms() + wait_ms;
     cJSON *root;
@@ -140,20 +161,43 @@ admin_json_reload(struct admin_state *state, const struct socket_address *admin,
     }
 }
 
-bool
-admin_json_receiver(struct receiver *r, struct span json, int64_t now_s)
+static int
+run_reload(void *cli, struct err *err)
 {
-    cJSON *root = json.len < PAGE_MAX ? cJSON_ParseWithLength(json.at, json.len) : NULL;
-    bool ok = cJSON_IsObject(root);
+    struct cli *c = cli;
+    bool worker = options_has(c->options, "worker");
+    const char *program = worker ? "acrelay-worker" : "acrelayd";
+    struct admin_state state;
 
-    r->heard_s = now_s - (int64_t)number_of(root, "heard");
-    r->heard_s = r->heard_s > 0 ? r->heard_s : 0;
-    r->waiting = number_of(root, "waiting");
-    r->oldest_s = number_of(root, "oldest_seconds");
-    take_text(r->name, sizeof r->name, root, "instance");
-    take_text(r->journal, sizeof r->journal, root, "journal");
-    if (!r->name[0])
-        text_escape(r->name, sizeof r->name, span_to(span_of(r->owner), 8));
-    cJSON_Delete(root);
-    return ok;
+    if (cli_read_config(c, true, err) < 0)
+        return -1;
+    const struct socket_address *admin =
+        worker ? &c->config->worker_admin : &c->config->receiver_admin;
+    output_wait("%s reloads", program);
+    int result = reload(&state, admin, err);
+    output_wait_end();
+    if (result < 0) {
+        err_context(err, "%s on %s", program, admin->text);
+        err->exit = EXIT_CODE_UNAVAILABLE;
+        return -1;
+    }
+    output_text("program", span_of(program));
+    output_flag("done", state.reload_ok);
+    output_text("text", span_of(state.reload));
+    output_say("%s: %s\n", program, state.reload);
+    if (state.reload_ok)
+        return EXIT_CODE_OK;
+    return err_exit(err, EXIT_CODE_CONFIG,
+                    "the reload was refused; %s keeps its configuration", program);
 }
+
+static const struct option reload_options[] = {
+    OPTION_IS_FLAG("worker", "reload acrelay-worker instead of acrelayd"),
+    {0},
+};
+
+const struct subcommand cli_reload_commands[] = {
+    {"reload", "", "make acrelayd read its configuration and secrets again", 0, 0,
+     reload_options, run_reload, false, NULL},
+    {0},
+};

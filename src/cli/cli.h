@@ -89,9 +89,8 @@ void tags_of_namespace(struct tags *t, const struct cli *c);
 void tags_close(struct tags *t);
 
 // tags_redis gives the connection of tag i, a new one where there is none or it is dead; NULL with
-// *err. tags_find finds a tag by its name, -1: there is none.
+// *err.
 struct redis *tags_redis(struct tags *t, size_t i, struct err *err);
-int tags_find(const struct tags *t, struct span tag);
 
 // tags_place gives the nth place where deliveries are, tag by tag: the streams of the file's hooks,
 // that of the test hook, and the dead letters. false after the last.
@@ -154,9 +153,7 @@ void cli_add_entry(struct buf *to, struct span id, const struct redis_reply *fie
                    const struct span *raw, bool masks);
 void cli_add_masked(struct buf *to, const char *name, struct span value, bool reveals);
 
-// cli_is_entry says whether this can be the id of an entry, cli_is_before whether one comes before
-// another.
-bool cli_is_entry(struct span id);
+// cli_is_before says whether one id of an entry comes before another.
 bool cli_is_before(const char *a, const char *b);
 
 // cli_type is a ce_type without "com.activecampaign.".
@@ -204,11 +201,6 @@ int commands_have_leader(struct redis *r, const struct config *c, struct err *er
 // admin_json_fetch asks both programs for /readyz and /metrics (again), 5 s each at most, and says
 // on stderr whom it asks.
 void admin_json_fetch(struct cli *c);
-
-// admin_json_reload asks for a reload, waits until it is done, and gives the state with its result;
-// -1 with *err.
-int admin_json_reload(struct admin_state *state, const struct socket_address *admin,
-                      struct err *err);
 
 // admin_json_receiver reads what a receiver wrote down in Redis; false when it is no object. now_s is
 // Redis's time.

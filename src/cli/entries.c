@@ -170,16 +170,6 @@ cli_field(const struct redis_reply *fields, const char *name)
 }
 
 bool
-cli_is_entry(struct span id)
-{
-    struct span sequence = id, ms = span_cut(&sequence, '-');
-    uint64_t n;
-
-    return id.len < ENTRY_ID && text_number(&n, ms, UINT64_MAX) &&
-           text_number(&n, sequence, UINT64_MAX);
-}
-
-bool
 cli_is_before(const char *a, const char *b)
 {
     unsigned long long a_ms = 0, a_n = 0, b_ms = 0, b_n = 0;

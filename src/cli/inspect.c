@@ -126,7 +126,8 @@ serve(struct inspect *i, int fd, const sigset_t *signals, struct err *err)
         write_head(i, &s, round);
         signal = sigtimedwait(signals, NULL, &second);
     }
-    status_close(&s);
+    redis_close(s.redis);
+    tags_close(&s.tags);
     return EXIT_CODE_OK;
 }
 

@@ -167,12 +167,21 @@ find_anywhere(struct letters *l, struct span id, struct err *err)
     return found ? find_in(l, where, id, err) : 0;
 }
 
+static int
+find_tag(const struct tags *t, struct span tag)
+{
+    for (size_t i = 0; i < t->len; i++)
+        if (span_is(tag, t->at[i]))
+            return (int)i;
+    return -1;
+}
+
 int
 letters_find(struct letters *l, const char *name, struct err *err)
 {
     const char *slash = strchr(name, '/'), *text = slash ? slash + 1 : name;
     struct span id = span_of(text);
-    int tag = slash ? tags_find(&l->tags, span_make(name, (size_t)(slash - name))) : 0;
+    int tag = slash ? find_tag(&l->tags, span_make(name, (size_t)(slash - name))) : 0;
 
     if (*text < '0' || *text > '9' || text[strspn(text, "0123456789-")])
         return err_set(err, ERR_INPUT,

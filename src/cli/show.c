@@ -50,10 +50,21 @@ read_entry(struct show *s)
     return s->fields != NULL;
 }
 
+// Whether this can be the id of an entry.
+static bool
+is_entry(struct span id)
+{
+    struct span sequence = id, ms = span_cut(&sequence, '-');
+    uint64_t n;
+
+    return id.len < ENTRY_ID && text_number(&n, ms, UINT64_MAX) &&
+           text_number(&n, sequence, UINT64_MAX);
+}
+
 static bool
 is_at(struct show *s, const char *key, const char *entry)
 {
-    if (!cli_is_entry(span_of(entry)))
+    if (!is_entry(span_of(entry)))
         return false;
     snprintf(s->entry, sizeof s->entry, "%s", entry);
     for (size_t n = 0; tags_place(s->tags, n, &s->place); n++)

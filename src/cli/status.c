@@ -67,7 +67,8 @@ run_status(void *cli, struct err *err)
     show_all(&s);
     if (output.json)
         output_line(stdout);
-    status_close(&s);
+    redis_close(s.redis);
+    tags_close(&s.tags);
     return s.healthy ? EXIT_CODE_OK : EXIT_CODE_UNAVAILABLE;
 }
 

@@ -35,9 +35,6 @@ void status_figure(struct status *s, const char *member, const char *label,
 void status_line(const struct status *s, enum output_color color, const char *label,
                  const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-// status_masked adds a text from outside to the document.
-void status_masked(struct status *s, const char *name, struct span value);
-
 // --- the programs (status_programs.c) ---------------------------------------------------
 
 // status_programs asks the receiver and the worker. Whether both are well.
@@ -46,10 +43,9 @@ bool status_programs(struct status *s);
 // --- Redis (status_redis.c) -------------------------------------------------------------
 
 // status_connect connects where it is not, and asks for the time. status_connection gives the
-// connection to a tag, NULL with *err. status_close closes all.
+// connection to a tag, NULL with *err.
 void status_connect(struct status *s);
 struct redis *status_connection(struct status *s, size_t tag, struct err *err);
-void status_close(struct status *s);
 
 // status_streams shows how many entries there are, and all who share the namespace; status_groups who
 // reads them; status_dead the dead letters.

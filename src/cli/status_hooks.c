@@ -41,7 +41,7 @@ add_wanted(struct status *s, const struct config_hook *hook)
     document_flag(s->to, "wanted", hook != NULL);
     if (!hook)
         return;
-    status_masked(s, "label", span_of(hook->label));
+    cli_add_masked(s->to, "label", span_of(hook->label), !s->masks);
     document_text(s->to, "stream", span_of(hook->stream));
     add_list(s, "events", &hook->events);
     document_number(s->to, "expect_every_seconds", hook->expect_every_us > 0,
@@ -56,7 +56,7 @@ add_hook(struct status *s, const struct hook_status *h)
     if (h->last_us)
         clock_format_us(last, h->last_us);
     document_open(s->to, NULL, '{');
-    status_masked(s, "name", h->name);
+    cli_add_masked(s->to, "name", h->name, !s->masks);
     add_wanted(s, h->hook);
     document_text(s->to, "state", span_of(h->state.name));
     document_time(s->to, "checked", h->state.checked_us);
@@ -195,7 +195,7 @@ show_result(struct status *s, const struct redis_reply *entries, size_t i)
     document_text(s->to, "id", span_of(id));
     document_time(s->to, "time", strtoll(id, NULL, 10) * 1000);
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
-        status_masked(s, names[k], cli_field(fields, names[k]));
+        cli_add_masked(s->to, names[k], cli_field(fields, names[k]), !s->masks);
     document_close(s->to, '{');
     if (s->prints)
         cli_print_result(span_of(id), fields, false, s->masks);

@@ -53,12 +53,6 @@ status_line(const struct status *s, enum output_color color, const char *label,
     puts(output_color(OUTPUT_PLAIN));
 }
 
-void
-status_masked(struct status *s, const char *name, struct span value)
-{
-    cli_add_masked(s->to, name, value, !s->masks);
-}
-
 // --- the programs ---------------------------------------------------------------------
 
 // As the receiver counts: an entry whose answer was lost (Redis hung) is not among `entries`.

@@ -40,13 +40,6 @@ status_connection(struct status *s, size_t tag, struct err *err)
     return r;
 }
 
-void
-status_close(struct status *s)
-{
-    redis_close(s->redis);
-    tags_close(&s->tags);
-}
-
 // --- streams --------------------------------------------------------------------------
 
 // Its error is shown in the place of a number.

@@ -69,15 +69,6 @@ tags_of_namespace(struct tags *t, const struct cli *c)
     snprintf(t->at[0], CONFIG_TAG, "%s", c->config->redis_namespace);
 }
 
-int
-tags_find(const struct tags *t, struct span tag)
-{
-    for (size_t i = 0; i < t->len; i++)
-        if (span_is(tag, t->at[i]))
-            return (int)i;
-    return -1;
-}
-
 bool
 tags_place(const struct tags *t, size_t n, struct tags_place *p)
 {
