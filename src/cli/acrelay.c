@@ -1,13 +1,9 @@
 // acrelay: the command line. It reads the options and the configuration, and hands over to
 // the command's own file.
-#include "base/file.h"
-#include "base/log.h"
 #include "cli/cli.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 // Each shell asks the program itself what may stand there. In the order of shell_words.
 static const char *const shell_words[] = {"bash", "zsh", "fish", NULL};

@@ -6,13 +6,11 @@
 #include "base/text.h"
 #include "edge/admin.h"
 #include "journal/journal.h"
-#include "journal/verify.h"
 #include "hook/ac_client.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
-#include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <sys/resource.h>

@@ -13,7 +13,6 @@
 #include "relay/relay.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 enum { CLOCKS_APART_S = 5 };
 

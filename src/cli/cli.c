@@ -3,10 +3,8 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/text.h"
-#include "event/json.h"
 #include "relay/relay.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>

@@ -4,7 +4,6 @@
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 static int
 call(struct rest *r, const char *method, uint64_t id, struct span body,

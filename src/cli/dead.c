@@ -4,12 +4,10 @@
 // commands that failed or expired, which hold the command's fields and what became of it.
 //
 // Each partition has its own letters. Where there are several, a letter's name is "ac.2/ENTRY-ID".
-#include "base/clock.h"
 #include "base/text.h"
 #include "cli/letters.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 static int
 read_reason(struct letters *d, struct err *err)

@@ -3,7 +3,6 @@
 // its own: what lacks it is the operator's, and is left as it is.
 #include "cli/setup.h"
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/text.h"
 
@@ -12,9 +11,7 @@
 #include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define UNIT "acrelay-https.service"

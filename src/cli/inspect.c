@@ -6,9 +6,7 @@
 #include "cli/status.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 enum { THREADS = 8, IDLE_MS = 5000, HEAD_MS = 5000, SLOW = 5 };
 

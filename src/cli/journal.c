@@ -4,7 +4,6 @@
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "event/delivery.h"
 #include "event/mask.h"
 
 #include <dirent.h>

@@ -4,12 +4,8 @@
 // partitions rewrites the layout where it is damaged or lost.
 #include "cli/cli.h"
 
-#include "base/log.h"
-#include "event/delivery.h"
-#include "relay/layout.h"
 #include "relay/relay.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>

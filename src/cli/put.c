@@ -7,7 +7,6 @@
 #include "cli/cli.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/random.h>
 
 enum { LEADERLESS_MS = 60000 };

@@ -9,7 +9,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum { BODY_MAX = 64 << 20, TIMES_MAX = 100000, SAMPLES_MAX = 128, CODES = 1000 };
 

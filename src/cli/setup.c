@@ -3,11 +3,9 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "program/terminal.h"
-#include "relay/script.h"
 #include "worker/worker.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 enum {

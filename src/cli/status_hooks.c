@@ -4,7 +4,6 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "edge/admin.h"
-#include "relay/script.h"
 #include "worker/known.h"
 
 #include <stdio.h>

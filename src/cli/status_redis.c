@@ -3,7 +3,6 @@
 #include "cli/status.h"
 
 #include "base/text.h"
-#include "relay/script.h"
 
 #include <stdio.h>
 

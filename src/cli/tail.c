@@ -7,14 +7,11 @@
 // comes back empty or with an older state, it says so on stderr and goes on, and so it does when one
 // of several partitions is away.
 #include "base/clock.h"
-#include "base/text.h"
 #include "cli/cli.h"
-#include "relay/script.h"
 
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 enum { RETRY_MS = 1000, IDLE_MS = 100, BLOCK_MS = 1000, TURN_MS = 200 };

@@ -3,7 +3,6 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "event/samples.h"
-#include "relay/script.h"
 
 #include <stdio.h>
 #include <sys/random.h>
