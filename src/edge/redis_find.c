@@ -67,14 +67,6 @@ redis_find_follow(struct redis_find *f, struct span message)
 
 // --- one server ----------------------------------------------------------------------------
 
-static void
-close_to(const struct redis_options *o, struct redis *r)
-{
-    if (r && o->connected)
-        o->connected(-1, o->context);
-    redis_close(r);
-}
-
 static struct redis *
 open_host(const struct redis_options *options, const struct redis_host *host,
           int64_t wait_ms, struct err *err)
@@ -165,7 +157,7 @@ open_next(struct redis_find *f, const struct redis_options *o, int64_t wait_ms,
     struct redis *r = open_host(o, &f->at, wait_ms, err);
     if (!r || check_server(f, r, o, err) == 0)
         return r;
-    close_to(o, r);
+    redis_close(r);
     err_context(err, "%s", f->address);
     return NULL;
 }
@@ -224,7 +216,7 @@ ask_host(const struct redis_options *options, size_t i, int64_t wait_ms,
     int result = !r         ? -1
                  : sentinel ? ask_sentinel(r, &o, to, err)
                             : ask_seed(r, &o, host, to, err);
-    close_to(&o, r);
+    redis_close(r);
     redis_host_text(host, address);
     return result == 0 ? 0
                        : err_context(err, sentinel ? "sentinel %s" : "node %s", address);

@@ -13,7 +13,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,26 +184,16 @@ ask(const char *host, int64_t until_ms, const struct socket_watch *watch,
 static bool
 is_address(const char *host, struct resolved *to)
 {
-    struct sockaddr_in *in = (void *)&to->at[0];
-    struct sockaddr_in6 *in6 = (void *)&to->at[0];
+    union address *a = &to->at[0];
 
     *to = (struct resolved){.len = 1};
-    if (inet_pton(AF_INET, host, &in->sin_addr) == 1)
-        in->sin_family = AF_INET;
-    else if (inet_pton(AF_INET6, host, &in6->sin6_addr) == 1)
-        in6->sin6_family = AF_INET6;
+    if (inet_pton(AF_INET, host, &a->in.sin_addr) == 1)
+        a->any.sa_family = AF_INET;
+    else if (inet_pton(AF_INET6, host, &a->in6.sin6_addr) == 1)
+        a->any.sa_family = AF_INET6;
     else
         to->len = 0;
     return to->len == 1;
-}
-
-static void
-set_port(struct sockaddr_storage *a, uint16_t port)
-{
-    if (a->ss_family == AF_INET)
-        ((struct sockaddr_in *)(void *)a)->sin_port = htons(port);
-    else
-        ((struct sockaddr_in6 *)(void *)a)->sin6_port = htons(port);
 }
 
 int
@@ -217,6 +206,6 @@ resolve_host(const char *host, uint16_t port, int64_t until_ms,
     if (!is_address(host, to) && ask(host, until_ms, watch, to, err) < 0)
         return -1;
     for (size_t i = 0; i < to->len; i++)
-        set_port(&to->at[i], port);
+        to->at[i].in.sin_port = htons(port); // IPv6 has it in the same place
     return 0;
 }

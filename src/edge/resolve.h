@@ -2,17 +2,12 @@
 #ifndef ACRELAY_EDGE_RESOLVE_H
 #define ACRELAY_EDGE_RESOLVE_H
 
-#include "base/err.h"
-
-#include <stddef.h>
-#include <stdint.h>
-#include <sys/socket.h>
+#include "edge/sockets.h"
 
 enum { RESOLVE_ADDRESSES_MAX = 8 };
 
 struct resolved {
-    struct sockaddr_storage
-        at[RESOLVE_ADDRESSES_MAX]; // in the system's order of preference
+    union address at[RESOLVE_ADDRESSES_MAX]; // in the system's order of preference
     size_t len;
 };
 

@@ -39,12 +39,6 @@ listens(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &yes, &len) == 0 && yes;
 }
 
-static socklen_t
-length_of(const union address *a)
-{
-    return a->any.sa_family == AF_INET6 ? sizeof a->in6 : sizeof a->in;
-}
-
 const char *
 sockets_parse(union address *to, struct span text)
 {
@@ -231,7 +225,7 @@ bind_tcp(const struct socket_address *a)
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (a->at.any.sa_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
-    return bind(fd, &a->at.any, length_of(&a->at)) == 0 ? fd : drop(fd);
+    return bind(fd, &a->at.any, address_len(&a->at)) == 0 ? fd : drop(fd);
 }
 
 int
@@ -266,31 +260,16 @@ sockets_try(const struct socket_address *a)
 
 // --- descriptors ---------------------------------------------------------------------------
 
-// /proc/self/fd lists what is open. A descriptor may be closed by another thread between the
-// listing and the check: then it has no address, and is passed over. any_descriptor says whether
-// one is wanted; true also when it cannot look (no descriptor is left for the listing).
-static bool
-any_descriptor(bool (*wanted)(int fd, void *context), void *context)
+// The next descriptor in a listing of /proc/self/fd; -1 at its end. Another thread may close it
+// before it is checked: then it has no address, and is passed over.
+static int
+next_descriptor(DIR *d)
 {
-    DIR *d = opendir("/proc/self/fd");
-    bool found = false;
-
-    if (!d)
-        return true;
-    for (struct dirent *e; !found && (e = readdir(d));) {
-        int fd = atoi(e->d_name);
-        found = e->d_name[0] != '.' && fd != dirfd(d) && wanted(fd, context);
-    }
-    closedir(d);
-    return found;
+    for (struct dirent *e; (e = readdir(d));)
+        if (e->d_name[0] != '.' && atoi(e->d_name) != dirfd(d))
+            return atoi(e->d_name);
+    return -1;
 }
-
-struct ends {
-    in_port_t port;
-    const struct sockaddr_in *peer; // NULL: it listens
-    int found;                      // -1: none yet
-    bool several;
-};
 
 static bool
 has_peer(int fd, const struct sockaddr_in *wanted)
@@ -303,31 +282,33 @@ has_peer(int fd, const struct sockaddr_in *wanted)
            peer.sin_addr.s_addr == wanted->sin_addr.s_addr;
 }
 
-// Checks all descriptors: with one port on several addresses, one peer may have two.
 static bool
-record_ends(int fd, void *context)
+has_ends(int fd, in_port_t port, const struct sockaddr_in *peer)
 {
-    struct ends *e = context;
-
-    if (e->peer && !has_peer(fd, e->peer)) // first: one call for each that it is not
+    if (peer && !has_peer(fd, peer)) // first: one call for each that it is not
         return false;
     union address a = sockets_address(fd);
-    if (a.any.sa_family != AF_INET || a.in.sin_port != e->port)
+    if (a.any.sa_family != AF_INET || a.in.sin_port != port)
         return false;
-    if (!e->peer && (a.in.sin_addr.s_addr != htonl(INADDR_LOOPBACK) || !listens(fd)))
-        return false;
-    e->several = e->found >= 0;
-    e->found = fd;
-    return e->several;
+    return peer || (a.in.sin_addr.s_addr == htonl(INADDR_LOOPBACK) && listens(fd));
 }
 
+// With one port on several addresses, one peer may have two.
 int
 sockets_find(in_port_t port, const struct sockaddr_in *peer)
 {
-    struct ends e = {.port = port, .peer = peer, .found = -1};
+    DIR *d = opendir("/proc/self/fd");
+    int found = -1, count = 0;
 
-    (void)any_descriptor(record_ends, &e); // its answer stands in e
-    return e.several ? -1 : e.found;
+    if (!d)
+        return -1;
+    for (int fd; count < 2 && (fd = next_descriptor(d)) >= 0;)
+        if (has_ends(fd, port, peer)) {
+            found = fd;
+            count++;
+        }
+    closedir(d);
+    return count == 1 ? found : -1;
 }
 
 static bool
@@ -340,21 +321,15 @@ same_place(const union address *a, const union address *b)
     return a->in.sin_port == b->in.sin_port; // IPv6 has it in the same place
 }
 
-struct places {
-    const int *listening;
-    size_t len;
-};
-
 static bool
-is_connection(int fd, void *context)
+is_connection(int fd, const int *listening, size_t len)
 {
-    struct places *places = context;
     union address a = sockets_address(fd);
 
     if (a.any.sa_family == AF_UNSPEC || listens(fd))
         return false;
-    for (size_t i = 0; i < places->len; i++) {
-        union address place = sockets_address(places->listening[i]);
+    for (size_t i = 0; i < len; i++) {
+        union address place = sockets_address(listening[i]);
         if (same_place(&a, &place))
             return true;
     }
@@ -364,9 +339,14 @@ is_connection(int fd, void *context)
 bool
 sockets_have_connections(const int *listening, size_t len)
 {
-    struct places places = {listening, len};
+    DIR *d = opendir("/proc/self/fd");
+    bool found = !d; // no descriptor is left for the listing
 
-    return any_descriptor(is_connection, &places);
+    for (int fd; !found && (fd = next_descriptor(d)) >= 0;)
+        found = is_connection(fd, listening, len);
+    if (d)
+        closedir(d);
+    return found;
 }
 
 // --- for people and the service manager ---------------------------------------------------

@@ -19,6 +19,14 @@ union address {
     struct sockaddr_un un;
 };
 
+static inline socklen_t
+address_len(const union address *a)
+{
+    return a->any.sa_family == AF_INET6  ? sizeof a->in6
+           : a->any.sa_family == AF_UNIX ? sizeof a->un
+                                         : sizeof a->in;
+}
+
 // An address to listen on: IPv4 or IPv6 host and port, or a unix socket's path.
 struct socket_address {
     char *text; // as written

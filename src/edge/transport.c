@@ -6,13 +6,11 @@
 #include "base/clock.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 // Several records of TLS at a time; and what a server that does not speak TLS is asked.
@@ -24,8 +22,7 @@ static const struct span PING = {"PING\r\n", 6};
 
 struct transport {
     int fd; // -1: none
-    struct sockaddr_storage address;
-    socklen_t address_len;
+    union address address;
     struct socket_watch watch;
     struct tls *tls; // NULL: plain
     bool heard;      // anything from a server of TLS
@@ -129,7 +126,7 @@ finish_connecting(struct transport *t, int64_t until_ms, struct err *err)
 static int
 connect_socket(struct transport *t, int64_t until_ms, struct err *err)
 {
-    int one = 1, family = t->address.ss_family;
+    int one = 1, family = t->address.any.sa_family;
 
     t->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (t->fd < 0) {
@@ -138,7 +135,7 @@ connect_socket(struct transport *t, int64_t until_ms, struct err *err)
     }
     if (family != AF_UNIX) // fails only on what is no TCP socket
         (void)setsockopt(t->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    int result = connect(t->fd, (struct sockaddr *)&t->address, t->address_len);
+    int result = connect(t->fd, &t->address.any, address_len(&t->address));
     int error = errno;
     socket_watch_set(&t->watch, t->fd);
     if (result == 0)
@@ -162,8 +159,6 @@ connect_host(struct transport *t, const struct transport_options *o, struct err 
     for (size_t i = 0; i < to.len && result < 0; i++) {
         int64_t now_ms = clock_mono_ms();
         t->address = to.at[i];
-        t->address_len = to.at[i].ss_family == AF_INET ? sizeof(struct sockaddr_in)
-                                                       : sizeof(struct sockaddr_in6);
         result = connect_socket(
             t, now_ms + (o->until_ms - now_ms) / (int64_t)(to.len - i), err);
     }
@@ -173,11 +168,10 @@ connect_host(struct transport *t, const struct transport_options *o, struct err 
 static int
 connect_path(struct transport *t, const struct transport_options *o, struct err *err)
 {
-    struct sockaddr_un *un = (void *)&t->address;
+    struct sockaddr_un *un = &t->address.un;
 
     un->sun_family = AF_UNIX;
     snprintf(un->sun_path, sizeof un->sun_path, "%s", o->path);
-    t->address_len = sizeof *un;
     return connect_socket(t, o->until_ms, err);
 }
 
@@ -187,10 +181,7 @@ connect_path(struct transport *t, const struct transport_options *o, struct err 
 static int
 ask_first_byte(struct transport *t, struct span question, int64_t until_ms)
 {
-    struct transport other = {.fd = -1,
-                              .address = t->address,
-                              .address_len = t->address_len,
-                              .watch = t->watch};
+    struct transport other = {.fd = -1, .address = t->address, .watch = t->watch};
     unsigned char byte = 0;
     bool heard = false;
 
