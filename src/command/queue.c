@@ -1,93 +1,64 @@
-// Subjects stand in slots of an array, which is looked through for the next one (a call takes a
-// hundred times longer), and found by name through chains. A slot that becomes empty is used
-// again.
+// Subjects stand in a list, which is looked through for the next one (a call takes a hundred times
+// longer), and in a tree by name.
 #include "command/queue.h"
 
+#include <search.h>
 #include <stdlib.h>
 
 struct queue_subject {
-    char *name; // NULL: the slot is free
+    char *name;
     struct queued *first, *last;
     size_t waiting[COMMAND_PRIORITIES];
-    size_t chained; // the next slot of its chain, or the next free one; + 1
+    struct queue_subject *before, *after;
 };
 
-enum { SLOTS_MIN = 16 };
+// --- subjects ------------------------------------------------------------------------------
 
-// --- slots ---------------------------------------------------------------------------------
-
-static uint64_t
-checksum(struct span s) // FNV-1a
+static int
+compare_names(const void *a, const void *b)
 {
-    uint64_t sum = 14695981039346656037u;
+    const struct queue_subject *x = a, *y = b;
 
-    for (size_t i = 0; i < s.len; i++)
-        sum = (sum ^ (unsigned char)s.at[i]) * 1099511628211u;
-    return sum;
-}
-
-static size_t *
-chain_of(const struct queue *q, struct span name)
-{
-    return &q->heads[checksum(name) & (q->slots_max - 1)];
+    return strcmp(x->name, y->name);
 }
 
 static void
-chain(struct queue *q, size_t slot)
+free_subject(struct queue_subject *s)
 {
-    size_t *head = chain_of(q, span_of(q->slots[slot].name));
-
-    q->slots[slot].chained = *head;
-    *head = slot + 1;
-}
-
-static void
-grow(struct queue *q)
-{
-    q->slots_max = q->slots_max ? q->slots_max * 2 : SLOTS_MIN;
-    q->slots = memory_grow(q->slots, q->slots_max * sizeof *q->slots);
-    free(q->heads);
-    q->heads = memory_get(q->slots_max * sizeof *q->heads);
-    memset(q->heads, 0, q->slots_max * sizeof *q->heads);
-    for (size_t i = 0; i < q->slots_len; i++) // none is free
-        chain(q, i);
-}
-
-static size_t
-add_slot(struct queue *q, struct span name)
-{
-    if (!q->free && q->slots_len == q->slots_max)
-        grow(q);
-    size_t slot = q->free ? q->free - 1 : q->slots_len++;
-    if (q->free)
-        q->free = q->slots[slot].chained;
-    q->slots[slot] = (struct queue_subject){.name = memory_copy(name)};
-    chain(q, slot);
-    return slot;
-}
-
-static size_t
-find_slot(struct queue *q, struct span name)
-{
-    for (size_t at = q->slots_max ? *chain_of(q, name) : 0; at;
-         at = q->slots[at - 1].chained)
-        if (span_is(name, q->slots[at - 1].name))
-            return at - 1;
-    return add_slot(q, name);
-}
-
-static void
-free_slot(struct queue *q, size_t slot)
-{
-    struct queue_subject *s = &q->slots[slot];
-    size_t *at = chain_of(q, span_of(s->name));
-
-    while (*at != slot + 1)
-        at = &q->slots[*at - 1].chained;
-    *at = s->chained;
     free(s->name);
-    *s = (struct queue_subject){.chained = q->free};
-    q->free = slot + 1;
+    free(s);
+}
+
+static struct queue_subject *
+find_subject(struct queue *q, struct span name)
+{
+    struct queue_subject *fresh = memory_get(sizeof *fresh);
+
+    *fresh = (struct queue_subject){.name = memory_copy(name), .after = q->subjects};
+    struct queue_subject **found = tsearch(fresh, &q->by_name, compare_names);
+    if (!found)
+        memory_none();
+    if (*found != fresh) {
+        free_subject(fresh);
+        return *found;
+    }
+    if (q->subjects)
+        q->subjects->before = fresh;
+    q->subjects = fresh;
+    return fresh;
+}
+
+static void
+remove_subject(struct queue *q, struct queue_subject *s)
+{
+    tdelete(s, &q->by_name, compare_names);
+    if (s->before)
+        s->before->after = s->after;
+    else
+        q->subjects = s->after;
+    if (s->after)
+        s->after->before = s->before;
+    free_subject(s);
 }
 
 // --- commands ------------------------------------------------------------------------------
@@ -95,8 +66,9 @@ free_slot(struct queue *q, size_t slot)
 struct queued *
 queue_add(struct queue *q, struct span subject, struct queued *c)
 {
-    c->slot = find_slot(q, subject);
-    struct queue_subject *s = &q->slots[c->slot];
+    struct queue_subject *s = find_subject(q, subject);
+
+    c->subject = s;
     c->before = s->last;
     c->after = NULL;
     if (s->last)
@@ -112,7 +84,7 @@ queue_add(struct queue *q, struct span subject, struct queued *c)
 void
 queue_remove(struct queue *q, struct queued *c)
 {
-    struct queue_subject *s = &q->slots[c->slot];
+    struct queue_subject *s = c->subject;
 
     if (c->before)
         c->before->after = c->after;
@@ -128,35 +100,32 @@ queue_remove(struct queue *q, struct queued *c)
     if (q->alone == c)
         q->alone = NULL;
     if (!s->first)
-        free_slot(q, c->slot);
+        remove_subject(q, s);
 }
 
 void
 queue_each(struct queue *q, void (*visit)(struct queued *, void *), void *context)
 {
-    for (size_t i = 0; i < q->slots_len; i++)
-        for (struct queued *c = q->slots[i].first, *after; c; c = after) {
+    for (struct queue_subject *s = q->subjects, *next; s; s = next) {
+        next = s->after;
+        for (struct queued *c = s->first, *after; c; c = after) {
             after = c->after;
             visit(c, context);
         }
+    }
 }
 
 static void
-release(struct queued *c, void *context)
+release(struct queued *c, void *queue)
 {
-    (void)context;
+    queue_remove(queue, c);
     free(c);
 }
 
 void
 queue_release(struct queue *q)
 {
-    queue_each(q, release, NULL);
-    for (size_t i = 0; i < q->slots_len; i++)
-        free(q->slots[i].name);
-    free(q->slots);
-    free(q->heads);
-    *q = (struct queue){0};
+    queue_each(q, release, q);
 }
 
 uint64_t
@@ -164,11 +133,9 @@ queue_oldest_ms(const struct queue *q)
 {
     uint64_t oldest = 0;
 
-    for (size_t i = 0; i < q->slots_len; i++) {
-        const struct queued *c = q->slots[i].first;
-        if (c && (!oldest || c->entry_ms < oldest))
-            oldest = c->entry_ms;
-    }
+    for (const struct queue_subject *s = q->subjects; s; s = s->after)
+        if (!oldest || s->first->entry_ms < oldest)
+            oldest = s->first->entry_ms;
     return oldest;
 }
 
@@ -192,16 +159,16 @@ find_next(const struct queue *q, bool only_in_doubt, int64_t now_ms, int64_t *du
     struct queued *best = NULL;
     int best_priority = 0;
 
-    for (size_t i = 0; i < q->slots_len; i++) {
-        struct queued *c = q->slots[i].first;
-        if (!c || (only_in_doubt && (!c->attempts || c == q->alone)))
+    for (const struct queue_subject *s = q->subjects; s; s = s->after) {
+        struct queued *c = s->first;
+        if (only_in_doubt && (!c->attempts || c == q->alone))
             continue;
         if (c->retry_ms > now_ms) {
             if (c->retry_ms < *due_ms)
                 *due_ms = c->retry_ms;
             continue;
         }
-        int priority = priority_of(&q->slots[i]);
+        int priority = priority_of(s);
         if (!best || priority < best_priority ||
             (priority == best_priority && c->number < best->number)) {
             best = c;
@@ -214,11 +181,9 @@ find_next(const struct queue *q, bool only_in_doubt, int64_t now_ms, int64_t *du
 static bool
 is_any_in_doubt(const struct queue *q)
 {
-    for (size_t i = 0; i < q->slots_len; i++) {
-        const struct queued *c = q->slots[i].first;
-        if (c && c->attempts && c != q->alone)
+    for (const struct queue_subject *s = q->subjects; s; s = s->after)
+        if (s->first->attempts && s->first != q->alone)
             return true;
-    }
     return false;
 }
 

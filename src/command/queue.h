@@ -25,17 +25,16 @@ struct queued {
     uint64_t passed;  // calls that got through when it met its last 503
     bool met_503;
     uint64_t number;               // order of arrival
-    size_t service, slot;          // in the lane; its subject, in the queue
+    size_t service;                // in the lane
+    struct queue_subject *subject; // in the queue
     struct queued *before, *after; // of its subject, or in the lane
 };
 
-struct queue_subject; // a slot
 struct queue {
     size_t len;
     // queue.c's
-    struct queue_subject *slots;
-    size_t *heads; // of the chains of slots by hash, 0: none, else the slot + 1
-    size_t slots_len, slots_max, free; // free: the first free slot + 1
+    struct queue_subject *subjects; // those of which anything waits
+    void *by_name;                  // a tree of them (tsearch)
     struct queued
         *alone; // a bulk move whose turn it is: nothing else of the service runs
 };
