@@ -44,69 +44,48 @@ struct feed {
 
 // --- items -----------------------------------------------------------------------------------
 
-static size_t
-add_bytes(const struct span *spans, size_t len)
+// keep_event copies what is the maker's, until it makes the next event. All else of the entry is in
+// the item already: in its payload, or in the entry itself.
+static void
+keep_event(struct feed_item *item)
 {
+    const char *begin = (const char *)item,
+               *end = item->payload + item->record.payload.len;
+    enum { SPANS = sizeof item->entry.event / sizeof(struct span) }; // it is nothing else
+    struct span *spans = (struct span *)&item->entry.event;
+    bool is_ours[SPANS];
     size_t bytes = 0;
 
-    for (size_t i = 0; i < len; i++)
-        bytes += spans[i].len;
-    return bytes;
-}
-
-// move_span has a span of an entry point to where its bytes are now: into the copied payload or entry,
-// or copied to *room.
-static void
-move_span(struct span *s, const struct record *from, const struct entry *e,
-          struct feed_item *item, char **room)
-{
-    uintptr_t at = (uintptr_t)s->at, payload = (uintptr_t)from->payload.at,
-              entry = (uintptr_t)e;
-
-    if (s->len == 0) {
-        *s = SPAN("");
-    } else if (at >= payload && at < payload + from->payload.len) {
-        s->at = item->record.payload.at + (at - payload);
-    } else if (at >= entry && at < entry + sizeof *e) {
-        s->at = (const char *)&item->entry + (at - entry);
-    } else {
-        memcpy(*room, s->at, s->len);
-        s->at = *room;
-        *room += s->len;
+    for (size_t i = 0; i < SPANS; i++) {
+        is_ours[i] = spans[i].at >= begin && spans[i].at < end;
+        bytes += is_ours[i] ? 0 : spans[i].len;
     }
+    char *room = item->made = memory_get(bytes);
+    for (size_t i = 0; i < SPANS; i++) {
+        if (is_ours[i] || spans[i].len == 0)
+            continue;
+        memcpy(room, spans[i].at, spans[i].len);
+        spans[i].at = room;
+        room += spans[i].len;
+    }
+    item->bytes += bytes;
 }
 
 static struct feed_item *
 make_item(struct feed *f, const struct record *record)
 {
-    enum {
-        EVENT_SPANS = sizeof(struct event) / sizeof(struct span)
-    }; // it is nothing else
-    struct entry e = {0};
-
-    if (!record->gap_first)
-        entry_make(&f->maker, record, &e);
-    struct delivery *d = &e.delivery;
-    struct span *of_event = (struct span *)&e.event,
-                *of_delivery[] = {&d->hook,     &d->stream, &d->type,
-                                  &d->encoding, &d->query,  &d->body};
-    size_t bytes =
-        sizeof(struct feed_item) + record->payload.len + add_bytes(of_event, EVENT_SPANS);
+    size_t len = record->payload.len, bytes = sizeof(struct feed_item) + len;
     struct feed_item *item = memory_get(bytes);
-    char *room = item->memory + record->payload.len;
 
     *item = (struct feed_item){.record = *record, .owner = -1, .bytes = bytes};
-    if (record->payload.len)
-        memcpy(item->memory, record->payload.at, record->payload.len);
-    item->record.payload = span_make(item->memory, record->payload.len);
+    if (len)
+        memcpy(item->payload, record->payload.at, len);
+    item->record.payload = span_make(item->payload, len);
     if (record->gap_first)
         return item;
-    item->owner = relay_owner(f->layout, record->sequence, &e);
-    for (size_t i = 0; i < EVENT_SPANS; i++)
-        move_span(&of_event[i], record, &e, item, &room);
-    for (size_t i = 0; i < sizeof of_delivery / sizeof *of_delivery; i++)
-        move_span(of_delivery[i], record, &e, item, &room);
-    item->entry = e;
+    entry_make(&f->maker, &item->record, &item->entry);
+    item->owner = relay_owner(f->layout, record->sequence, &item->entry);
+    keep_event(item);
     return item;
 }
 
@@ -114,8 +93,10 @@ make_item(struct feed *f, const struct record *record)
 static void
 drop(struct feed_item *item)
 {
-    if (item && --item->holders == 0)
-        free(item);
+    if (!item || --item->holders > 0)
+        return;
+    free(item->made);
+    free(item);
 }
 
 // --- the ring ----------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ struct feed_item {
     int owner;          // tag; of a gap -1
     size_t bytes;
     int holders;
-    char memory[];
+    char *made; // what the entry has that is not of the payload
+    char payload[];
 };
 
 enum { FEED_WINDOW = 64 };
