@@ -224,11 +224,9 @@ command_path(const struct command *c, struct buf *to)
 static bool
 is_json(struct span body)
 {
-    size_t i = 0;
-
-    while (i < body.len && strchr(" \t\r\n", body.at[i]) && body.at[i])
-        i++;
-    return i < body.len && (body.at[i] == '{' || body.at[i] == '[');
+    while (body.len > 0 && memchr(" \t\r\n", body.at[0], 4))
+        body = span_from(body, 1);
+    return span_starts(body, SPAN("{")) || span_starts(body, SPAN("["));
 }
 
 static bool

@@ -50,12 +50,6 @@ lane_forget(struct lane *l, size_t service)
     }
 }
 
-void
-lane_hold(struct lane *l, size_t service, int64_t until_ms)
-{
-    l->services[service].held_ms = until_ms;
-}
-
 size_t
 lane_waiting(const struct lane *l)
 {

@@ -26,7 +26,7 @@ struct lane_share {
     struct queue queue;
     int weight;
     int64_t credit;  // round robin: grows by weight, and is paid by who is next
-    int64_t held_ms; // no step before
+    int64_t held_ms; // no step before; the caller's to set
     struct queued *decided, *decided_last; // without a call
 };
 
@@ -81,8 +81,7 @@ void lane_refused(struct lane *l, int64_t now_ms);
 // lane_remove forgets a command: its result is written, or its entry is gone.
 void lane_remove(struct lane *l, struct queued *c);
 
-// lane_hold gives no step of a service before until_ms. lane_forget forgets what waits of it.
-void lane_hold(struct lane *l, size_t service, int64_t until_ms);
+// lane_forget forgets what waits of a service.
 void lane_forget(struct lane *l, size_t service);
 
 // lane_waiting is how many commands wait, decided ones included.

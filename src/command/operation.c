@@ -143,15 +143,6 @@ operation_is_allowed(const struct operation *o, const char *word)
     return strcmp(o->id, word) == 0 || span_is(span_cut(&path, '/'), word);
 }
 
-bool
-operation_is_word(const char *word)
-{
-    for (const struct operation *o = operations; o->id; o++)
-        if (operation_is_allowed(o, word))
-            return true;
-    return false;
-}
-
 int
 operation_check_query(const struct operation *o, struct span query, struct err *err)
 {

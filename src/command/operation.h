@@ -29,9 +29,8 @@ const struct operation *operation_find(struct span id);
 const struct operation *operation_match(struct span subject);
 
 // operation_is_allowed says whether a word of an allow-list names it: by the first segment of
-// its path, or by its operationId. operation_is_word says whether a word names any.
+// its path, or by its operationId.
 bool operation_is_allowed(const struct operation *o, const char *word);
-bool operation_is_word(const char *word);
 
 // operation_check_query says whether a query like "reorder=1" is one that the operation takes:
 // -1 with *err, a sentence for the sender.

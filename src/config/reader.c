@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <ctype.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -380,6 +381,24 @@ split_families(struct socket_addresses *listen)
             if (listen->at[k].at.any.sa_family == AF_INET &&
                 listen->at[k].at.in.sin_port == listen->at[i].at.in6.sin6_port)
                 listen->at[i].only_ipv6 = true;
+}
+
+const char *
+config_suffix(const char *file, char to[CONFIG_SUFFIX])
+{
+    static const char type[] = ".yaml";
+    const char *slash = strrchr(file, '/'), *name = slash ? slash + 1 : file;
+    char directory[PATH_MAX], real[PATH_MAX];
+    size_t len = strlen(name), end = sizeof type - 1;
+
+    snprintf(directory, sizeof directory, "%.*s", slash ? (int)(slash - file) : 1,
+             slash ? file : ".");
+    *to = '\0';
+    if (strcmp(realpath(directory, real) ? real : directory, "/etc/acrelay") == 0 &&
+        len > end && len - end < CONFIG_SUFFIX - 1 &&
+        strcmp(name + len - end, type) == 0 && strcmp(name, "acrelay.yaml") != 0)
+        snprintf(to, CONFIG_SUFFIX, "-%.*s", (int)(len - end), name);
+    return to;
 }
 
 // The default that is not the same for each file.

@@ -194,14 +194,17 @@ static const char *
 read_operation(const struct value *v)
 {
     struct nearest near = nearest_start(span_of(v->text));
+    const struct operation *named = NULL;
 
     for (const struct operation *o = operations; o->id; o++) {
         try_operation(&near, o);
-        if (operation_is_allowed(o, v->text) && o->refused)
-            return "not for commands: webhooks are the worker's (plan and apply)";
+        if (operation_is_allowed(o, v->text))
+            named = o;
     }
-    if (operation_is_word(v->text))
-        return value_store_text(v, v->text);
+    if (named)
+        return named->refused
+                   ? "not for commands: webhooks are the worker's (plan and apply)"
+                   : value_store_text(v, v->text);
     problem_add(
         v->reading, ERROR, v->place,
         "allow: \"%.100s\" is neither an operation nor the first segment of one's "
@@ -289,24 +292,6 @@ const struct value_type value_pem = {"the path of a PEM file", read_pem,
                                      .field = &text_field};
 const struct value_type value_files = {"paths of files, or env:NAME", read_file,
                                        .field = &list_field};
-
-const char *
-config_suffix(const char *file, char to[CONFIG_SUFFIX])
-{
-    static const char type[] = ".yaml";
-    const char *slash = strrchr(file, '/'), *name = slash ? slash + 1 : file;
-    char directory[PATH_MAX], real[PATH_MAX];
-    size_t len = strlen(name), end = sizeof type - 1;
-
-    snprintf(directory, sizeof directory, "%.*s", slash ? (int)(slash - file) : 1,
-             slash ? file : ".");
-    *to = '\0';
-    if (strcmp(realpath(directory, real) ? real : directory, "/etc/acrelay") == 0 &&
-        len > end && len - end < CONFIG_SUFFIX - 1 &&
-        strcmp(name + len - end, type) == 0 && strcmp(name, "acrelay.yaml") != 0)
-        snprintf(to, CONFIG_SUFFIX, "-%.*s", (int)(len - end), name);
-    return to;
-}
 
 // --- one of several -------------------------------------------------------------------------------
 

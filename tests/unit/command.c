@@ -103,8 +103,9 @@ Test(operation, is_allowed_by_its_first_segment_or_its_name)
     cr_expect(operation_is_allowed(o, "Deal_updateNote"));
     cr_expect_not(operation_is_allowed(o, "notes"));
     cr_expect_not(operation_is_allowed(o, "deal"));
-    cr_expect(operation_is_word("customObjects"));
-    cr_expect_not(operation_is_word("schemas"));
+    o = operation_find(SPAN("Schema_updateSchema"));
+    cr_expect(operation_is_allowed(o, "customObjects"));
+    cr_expect_not(operation_is_allowed(o, "schemas"));
 }
 
 Test(operation, takes_only_its_own_query)

@@ -388,7 +388,7 @@ Test(lane, holds_one_service_while_others_go_on)
     add(0, "contacts/1", COMMAND_NORMAL);
     add_until("contacts/2", 1);
     add(1, "contacts/1", COMMAND_NORMAL);
-    lane_hold(lane, 0, now + 500);
+    lane->services[0].held_ms = now + 500;
     cr_assert_eq(sent(), 3);
     lane_remove(lane, next().command);
     struct lane_step step = next();
