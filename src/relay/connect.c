@@ -255,7 +255,7 @@ connect_probe(struct partition *p, uint64_t at)
 static enum reply
 probe_role(struct partition *p, const struct found *f)
 {
-    bool ours = !*f->owner || strcmp(f->owner, p->owner) == 0;
+    bool ours = !*f->owner || strcmp(f->owner, p->script.owner) == 0;
 
     return p->connection.role_hidden && ours ? connect_probe(p, f->sequence) : REPLY_DONE;
 }
@@ -373,8 +373,8 @@ handle_rewind(struct partition *p, const struct found *f,
 static bool
 is_as_known(const struct partition *p, const struct found *f)
 {
-    return p->placed && f->sequence == p->cursor && strcmp(f->owner, p->owner) == 0 &&
-           strcmp(f->check, p->check) == 0;
+    return p->placed && f->sequence == p->cursor &&
+           strcmp(f->owner, p->script.owner) == 0 && strcmp(f->check, p->check) == 0;
 }
 
 void
@@ -420,7 +420,7 @@ place(struct partition *p, const struct found *f)
 static enum reply
 take_cursor(struct partition *p, const struct found *f)
 {
-    if (*f->owner && strcmp(f->owner, p->owner) != 0)
+    if (*f->owner && strcmp(f->owner, p->script.owner) != 0)
         return report_trouble(p, REPLY_FENCED,
                               "the cursor of this journal belongs to another machine or "
                               "directory (owner %s)",

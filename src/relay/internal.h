@@ -42,9 +42,6 @@ enum relay_metric {
 };
 extern struct metric relay_metrics[RELAY_METRICS];
 
-// tools.c: an error reply of Redis by its first word.
-void relay_count_error(const char *word);
-
 // A configuration that is held, and what is made of it: read once, and held by each partition.
 struct relay_settings {
     _Atomic(size_t) holders;
@@ -116,7 +113,6 @@ struct partition {
             command, deadline,
             tls; // ms
     } times;
-    char owner[SCRIPT_OWNER];
     struct journal *journal;
     struct feed_follower follower;
     struct cursor *reader; // where it does not follow the feed
@@ -204,10 +200,6 @@ void relay_show_worst(struct relay *r);
 
 // relay_show_certificates sets the gauges of when those of the partition's connection expire.
 void relay_show_certificates(const struct partition *p);
-
-// relay_letters gives the sequence before which the dead letters of all partitions are gone; 0: not
-// known.
-uint64_t relay_letters(struct relay *r);
 
 // tools.c
 void settings_release(struct relay_settings *s); // takes a holder away; NULL is fine

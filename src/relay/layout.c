@@ -196,19 +196,6 @@ layout_owner(const struct layout *l, uint64_t sequence, struct span subject)
 }
 
 bool
-layout_find(const struct layout *l, int tag, uint64_t *first, uint64_t *last)
-{
-    *first = 0;
-    for (size_t i = 0; i < l->len; i++) {
-        if (!has_tag(l->at[i].partitions, tag))
-            continue;
-        *first = *first ? *first : l->at[i].first;
-        *last = last_of(l, i);
-    }
-    return *first > 0;
-}
-
-bool
 layout_cut(const struct layout *l, int tag, uint64_t *first, uint64_t *last)
 {
     uint64_t from = 0, to = 0;
@@ -225,6 +212,14 @@ layout_cut(const struct layout *l, int tag, uint64_t *first, uint64_t *last)
     *first = from;
     *last = to;
     return true;
+}
+
+bool
+layout_find(const struct layout *l, int tag, uint64_t *first, uint64_t *last)
+{
+    *first = 1;
+    *last = UINT64_MAX;
+    return layout_cut(l, tag, first, last);
 }
 
 const char *

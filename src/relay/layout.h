@@ -50,12 +50,12 @@ bool layout_forget(struct layout *l, uint64_t kept, const bool empty[LAYOUT_TAGS
 // layout_owner gives the tag that owns a record.
 int layout_owner(const struct layout *l, uint64_t sequence, struct span subject);
 
+// layout_cut narrows a range of sequences to what a tag can own of it. False: nothing.
+bool layout_cut(const struct layout *l, int tag, uint64_t *first, uint64_t *last);
+
 // layout_find gives the first and last sequence that a tag can own (UINT64_MAX: it goes on). False:
 // none.
 bool layout_find(const struct layout *l, int tag, uint64_t *first, uint64_t *last);
-
-// layout_cut narrows a range of sequences to what a tag can own of it. False: nothing.
-bool layout_cut(const struct layout *l, int tag, uint64_t *first, uint64_t *last);
 
 // layout_tag writes the name of a tag, without braces, and gives it.
 const char *layout_tag(const char *namespace, int tag, char to[CONFIG_TAG]);

@@ -190,7 +190,6 @@ partition_make(struct relay *r, int tag, struct relay_settings *settings)
     buf_init(&p->batch.last_payload, JOURNAL_RECORD_MAX);
     buf_init(&p->batch.held_payload, JOURNAL_RECORD_MAX);
     p->batch.records_max = SCRIPT_RECORDS_MAX;
-    memcpy(p->owner, r->owner, sizeof p->owner);
     feed_begin(r->feed, &p->follower, tag);
     p->reader = cursor_open(p->journal, 0);
     p->reads = true;
@@ -198,7 +197,7 @@ partition_make(struct relay *r, int tag, struct relay_settings *settings)
                                     .account = span_of(r->account),
                                     .journal_id = span_of(journal_id(p->journal))};
     script_init(&p->script, layout_tag(c->redis_namespace, tag, name),
-                journal_id(p->journal), p->owner, c->duplicates_window_us,
+                journal_id(p->journal), r->owner, c->duplicates_window_us,
                 c->duplicates_max);
     return p;
 }

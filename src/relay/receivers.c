@@ -51,5 +51,6 @@ receivers_register(struct partition *p)
              (unsigned long long)waiting,
              (long long)s.oldest_unpublished_age_us / 1000000);
     script_key(key, p->script.namespace, SPAN("receivers"));
-    (void)redis_ask(p->redis, NULL, "EVAL", script, "1", key, p->owner, text, NULL);
+    (void)redis_ask(p->redis, NULL, "EVAL", script, "1", key, p->script.owner, text,
+                    NULL);
 }

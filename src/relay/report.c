@@ -65,10 +65,19 @@ report_message(struct partition *p, enum reply reply, struct span message)
     return reply;
 }
 
+static void
+count_error(const char *word)
+{
+    metric_add(metric_find(METRIC_COUNTER, "acrelay_redis_errors_total",
+                           "Error replies from Redis by their first word.", "word", word,
+                           NULL),
+               1);
+}
+
 enum reply
 report_refusal(struct partition *p, const struct script_answer *a)
 {
-    relay_count_error(a->word);
+    count_error(a->word);
     if (a->reply == REPLY_REFUSED || a->reply == REPLY_UNKNOWN)
         return a->reply;
     if (*a->wrong_key)
@@ -92,6 +101,6 @@ report_error(struct partition *p, struct span message)
     char word[REPLY_WORD];
     enum reply reply = reply_of(message, false, word);
 
-    relay_count_error(word);
+    count_error(word);
     return report_message(p, reply == REPLY_DONE ? REPLY_UNKNOWN : reply, message);
 }

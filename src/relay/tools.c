@@ -66,15 +66,6 @@ struct metric relay_metrics[RELAY_METRICS] = {
                "cursor is not known, only records since the start count."),
 };
 
-void
-relay_count_error(const char *word)
-{
-    metric_add(metric_find(METRIC_COUNTER, "acrelay_redis_errors_total",
-                           "Error replies from Redis by their first word.", "word", word,
-                           NULL),
-               1);
-}
-
 // --- what the partitions have in common ---------------------------------------------------
 
 // Those that are over have nothing to lose, but are heard, as long as they run: Redis may lose what
@@ -96,19 +87,6 @@ relay_publish(struct relay *r)
         heard_us = MIN(heard_us, p->heard_us);
     }
     journal_publish(r->journal, safe, heard_us);
-}
-
-uint64_t
-relay_letters(struct relay *r)
-{
-    uint64_t from = UINT64_MAX;
-
-    pthread_mutex_lock(&r->lock);
-    for (size_t i = 0; i < r->len; i++)
-        if (!r->partitions[i]->is_empty)
-            from = MIN(from, r->partitions[i]->letters_from);
-    pthread_mutex_unlock(&r->lock);
-    return from;
 }
 
 void

@@ -255,6 +255,18 @@ report_dead(uint64_t gone)
                   (unsigned long long)(gone + held_back));
 }
 
+// The sequence before which the dead letters of all partitions are gone, 0: not known; with the lock.
+static uint64_t
+letters_from(struct relay *r)
+{
+    uint64_t from = UINT64_MAX;
+
+    for (size_t i = 0; i < r->len; i++)
+        if (!r->partitions[i]->is_empty)
+            from = MIN(from, r->partitions[i]->letters_from);
+    return from;
+}
+
 // The oldest letter that is left shows which files have lost theirs: letters of one journal stand
 // in the order of their sequence. While it is another journal's, ours wait. A file goes when all
 // partitions are beyond it; of several many never have a letter.
@@ -278,8 +290,9 @@ sweep_aside(struct partition *p)
         return;
     pthread_mutex_lock(&p->relay->lock);
     p->letters_from = before;
+    uint64_t gone = letters_from(p->relay);
     pthread_mutex_unlock(&p->relay->lock);
-    aside_sweep(directory, journal, relay_letters(p->relay));
+    aside_sweep(directory, journal, gone);
 }
 
 // end_if_empty ends a partition that is over once its streams are trimmed to nothing, but not before
