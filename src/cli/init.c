@@ -319,11 +319,10 @@ is_mentioned(const char *text)
 static void
 choose_addresses(struct init *in)
 {
+    const char *suffix = config_suffix(in->cli->file, in->listen);
     int port = ADMIN_PORT;
 
-    snprintf(in->account, sizeof in->account, "%s",
-             config_suffix(in->cli->file, in->listen));
-    memmove(in->account, in->account + (*in->account == '-'), strlen(in->account) + 1);
+    snprintf(in->account, sizeof in->account, "%s", suffix + (*suffix == '-'));
     snprintf(in->listen, sizeof in->listen, "unix:/run/acrelay/%s.sock", in->account);
     for (int i = 0; i < 2; port++) {
         struct socket_address a = {.text = in->admin[i]};

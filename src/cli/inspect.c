@@ -63,7 +63,7 @@ add_head(struct inspect *i, struct status *s)
     status_part(s, "journal", journal, journal ? c->state_dir : journal_err.text);
     status_groups(s);
     status_dead(s);
-    status_length(s, "commands.dead", "commands_dead", "");
+    status_commands_dead(s);
     window_add_rate(i->window, s->to, s->redis_us / 1000000, &err);
     if (!s->redis || s->away)
         err = s->redis_err;

@@ -10,7 +10,6 @@
 
 #include "cli/cli.h"
 #include "edge/http.h"
-#include "event/mask.h"
 
 #include <pthread.h>
 

@@ -377,13 +377,6 @@ print_group(const struct show_group *g)
 }
 
 static void
-print_why(const char *name, const char *why)
-{
-    print_name(name);
-    puts(why);
-}
-
-static void
 print_body(const struct show *s)
 {
     struct part body = body_of(s);
@@ -391,7 +384,7 @@ print_body(const struct show *s)
 
     text_bytes(size, sizeof size, s->delivery.body.len);
     if (!body.shown) {
-        print_why("body", body.why);
+        print_line("body", span_of(body.why));
     } else {
         print_masked("content type", s->delivery.type, s->reveals);
         print_name("body");
@@ -399,7 +392,7 @@ print_body(const struct show *s)
         output_print(buf_span(&body.text), 0);
         putchar('\n');
         if (is_form(&s->delivery)) {
-            print_why("form", "decoded");
+            print_line("form", span_of("decoded"));
             size_t len = each_pair(buf_span(&body.text), print_pair, NULL);
             if (len > SHOW_PAIRS_MAX)
                 printf("  and %zu more pairs\n", len - SHOW_PAIRS_MAX);
@@ -421,7 +414,7 @@ show_print(const struct show *s)
     print_body(s);
     if (s->fields) { // else the reason is printed already
         print_line("event", event.shown ? buf_span(&event.text) : span_of(event.why));
-        print_why("entry", "the other fields");
+        print_line("entry", span_of("the other fields"));
         each_field(s, print_field, NULL);
     }
     buf_release(&event.text);

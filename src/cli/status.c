@@ -42,7 +42,7 @@ show_all(struct status *s)
     }
     if (is_up(s) && s->cli->config->services_len > 0) {
         status_commands(s);
-        status_length(s, "commands.dead", "commands_dead", "dead letters of commands");
+        status_commands_dead(s);
     }
     if (is_up(s))
         status_hooks(s);

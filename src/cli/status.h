@@ -48,15 +48,12 @@ void status_connect(struct status *s);
 struct redis *status_connection(struct status *s, size_t tag, struct err *err);
 
 // status_streams shows how many entries there are, and all who share the namespace; status_groups who
-// reads them; status_dead the dead letters.
+// reads them; status_dead the dead letters, status_commands_dead those of commands.
 void status_streams(struct status *s);
 void status_groups(struct status *s);
 void status_dead(struct status *s);
+void status_commands_dead(struct status *s);
 void status_receivers(struct status *s);
-
-// status_length shows the length of one stream of {ac}.
-void status_length(struct status *s, const char *stream, const char *member,
-                   const char *label);
 
 // --- hooks and commands (status_hooks.c) ------------------------------------------------
 

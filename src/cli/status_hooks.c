@@ -23,6 +23,9 @@ struct hook_status {
     const struct config_hook *hook;
     struct state state;
     int64_t last_us;
+    // of these
+    bool silent, left;
+    char last[CLOCK_TEXT];
 };
 
 static void
@@ -50,17 +53,13 @@ add_wanted(struct status *s, const struct config_hook *hook)
 static void
 add_hook(struct status *s, const struct hook_status *h)
 {
-    char last[CLOCK_TEXT] = "";
-
-    if (h->last_us)
-        clock_format_us(last, h->last_us);
     document_open(s->to, NULL, '{');
     cli_add_masked(s->to, "name", h->name, !s->masks);
     add_wanted(s, h->hook);
     document_text(s->to, "state", span_of(h->state.name));
     document_time(s->to, "checked", h->state.checked_us);
     document_time(s->to, "repaired", h->state.repaired_us);
-    document_text(s->to, "last_event", span_of(last));
+    document_text(s->to, "last_event", span_of(h->last));
     if (h->last_us && s->redis_us)
         document_number(s->to, "last_event_age_seconds", true,
                         (s->redis_us - h->last_us) / 1000000);
@@ -69,38 +68,38 @@ add_hook(struct status *s, const struct hook_status *h)
 
 // Ages are by Redis's clock, which made the time: ours may be another.
 static void
-print_hook(const struct status *s, const struct hook_status *h, bool silent, bool left)
+print_hook(const struct status *s, const struct hook_status *h)
 {
-    char last[CLOCK_TEXT] = "", age[32], ago[48] = "", name[128];
+    char age[32], ago[48] = "", name[128];
     int64_t ms = (s->redis_us - h->last_us) / 1000;
 
-    if (h->last_us)
-        clock_format_us(last, h->last_us);
     text_duration(age, sizeof age, ms > 0 ? ms : 0);
     if (h->last_us && s->redis_us)
         snprintf(ago, sizeof ago, ", %s ago", age);
     text_escape(name, sizeof name, h->name);
-    status_line(s, OUTPUT_PLAIN, name, "%s%.19s%s  %s%s",
-                last[0] ? "last event "
-                : left  ? ""
-                        : "no event yet",
-                last, ago, output_color(silent || left ? OUTPUT_BAD : OUTPUT_PLAIN),
-                silent ? "silent for longer than expect_every"
-                : left ? "left: not in the file any more, but ActiveCampaign still posts "
-                         "to it and gets 404"
-                       : h->state.name);
+    status_line(
+        s, OUTPUT_PLAIN, name, "%s%.19s%s  %s%s",
+        h->last[0] ? "last event "
+        : h->left  ? ""
+                   : "no event yet",
+        h->last, ago, output_color(h->silent || h->left ? OUTPUT_BAD : OUTPUT_PLAIN),
+        h->silent ? "silent for longer than expect_every"
+        : h->left ? "left: not in the file any more, but ActiveCampaign still posts "
+                    "to it and gets 404"
+                  : h->state.name);
 }
 
 static void
-show_hook(struct hooks_status *all, const struct hook_status *h)
+show_hook(struct hooks_status *all, struct hook_status *h)
 {
-    bool silent = strcmp(h->state.name, "silent") == 0;
-    bool left = strcmp(h->state.name, "left") == 0;
-
-    all->silent += silent;
-    all->left += left;
+    if (h->last_us)
+        clock_format_us(h->last, h->last_us);
+    h->silent = strcmp(h->state.name, "silent") == 0;
+    h->left = strcmp(h->state.name, "left") == 0;
+    all->silent += h->silent;
+    all->left += h->left;
     add_hook(all->s, h);
-    print_hook(all->s, h, silent, left);
+    print_hook(all->s, h);
 }
 
 // NULL when it is not known, which is said.
@@ -124,7 +123,7 @@ read_last(struct hooks_status *all, struct hook_status *hooks)
     struct tags *tags = &all->s->tags;
     int64_t us;
 
-    for (size_t t = 0; all->s->redis && t < tags->len; t++) {
+    for (size_t t = 0; t < tags->len; t++) {
         struct redis *r = status_connection(all->s, t, &(struct err){0});
         const struct redis_reply *reply = ask_hooks(all, r, tags->at[t], "last");
         for (size_t i = 0; i < all->s->cli->config->hooks_len; i++)

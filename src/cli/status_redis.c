@@ -27,7 +27,7 @@ status_connection(struct status *s, size_t tag, struct err *err)
 {
     struct redis *r = s->tags.redis[tag];
 
-    if (s->away && (!r || r->dead)) {
+    if (!s->redis || (s->away && (!r || r->dead))) {
         *err = s->redis_err;
         return NULL;
     }
@@ -60,11 +60,13 @@ ask_length(struct redis *r, const char *tag, const char *stream, struct err *err
 }
 
 void
-status_length(struct status *s, const char *stream, const char *member, const char *label)
+status_commands_dead(struct status *s)
 {
+    static const char member[] = "commands_dead", label[] = "dead letters of commands";
     const char *namespace = s->cli->config->redis_namespace;
     struct err err = s->redis_err;
-    const struct redis_reply *reply = ask_length(s->redis, namespace, stream, &err);
+    const struct redis_reply *reply =
+        ask_length(s->redis, namespace, "commands.dead", &err);
 
     if (reply) {
         status_figure(s, member, label, STATUS_COUNT, (double)redis_value(reply).number);
@@ -81,7 +83,7 @@ show_lengths(struct status *s, const char *stream, const char *member, const cha
     size_t known = 0;
     double sum = 0;
 
-    for (size_t i = 0; s->redis && i < s->tags.len; i++) {
+    for (size_t i = 0; i < s->tags.len; i++) {
         struct err err = {0};
         struct redis *r = status_connection(s, i, &err);
         const struct redis_reply *reply = ask_length(r, s->tags.at[i], stream, &err);
@@ -91,7 +93,7 @@ show_lengths(struct status *s, const char *stream, const char *member, const cha
             show_error(s, r, label, s->tags.len > 1 ? s->tags.at[i] : "", &err);
         known += reply != NULL;
     }
-    if (known == s->tags.len && s->redis) {
+    if (known == s->tags.len) {
         status_figure(s, member, label, STATUS_COUNT, sum);
         return;
     }
@@ -165,8 +167,8 @@ static void
 show_groups(struct status *s, const struct tags_place *place)
 {
     const char *key = place->key;
-    struct err err = s->redis_err;
-    struct redis *r = s->redis ? status_connection(s, place->tag, &err) : NULL;
+    struct err err = {0};
+    struct redis *r = status_connection(s, place->tag, &err);
 
     // Of a stream without an entry yet, which has no groups, Redis says that there is no key.
     const struct redis_reply *groups =

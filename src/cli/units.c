@@ -115,6 +115,8 @@ change_unit(const char *verb, const char *unit, const char *what, struct err *er
         err_exit(err, EXIT_CODE_UNAVAILABLE,
                  "%s cannot be %s: %.*s `journalctl -u %s` shows why", unit, what,
                  (int)(line.len < 200 ? line.len : 200), line.at, unit);
+    else if (code == 0)
+        setup_show("done", "unit", "%s %s and %sd", unit, what, verb);
     buf_release(&said);
     return code == 0 ? 0 : -1;
 }
@@ -126,10 +128,7 @@ setup_start(const char *unit, struct err *err)
         setup_show("already", "unit", "%s runs", unit);
         return 0;
     }
-    if (change_unit("enable", unit, "started", err) < 0)
-        return -1;
-    setup_show("done", "unit", "%s started and enabled", unit);
-    return 0;
+    return change_unit("enable", unit, "started", err);
 }
 
 int
@@ -140,8 +139,5 @@ setup_stop(const char *unit, struct err *err)
     if (systemctl(NULL, &unused, "is-active", "--quiet", unit) != 0 &&
         systemctl(NULL, &unused, "is-enabled", "--quiet", unit) != 0)
         return 0;
-    if (change_unit("disable", unit, "stopped", err) < 0)
-        return -1;
-    setup_show("done", "unit", "%s stopped and disabled", unit);
-    return 0;
+    return change_unit("disable", unit, "stopped", err);
 }
