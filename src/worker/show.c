@@ -462,22 +462,24 @@ import(void *worker, struct err *err)
     if (ac_client_list(w->client, false, &found, err) < 0)
         return -1;
     const struct hook *hook = hooks_find(&found, id);
+    int code = EXIT_CODE_OK;
     if (!hook)
-        err_exit(err, EXIT_CODE_FAILURE,
-                 "there is no webhook %s at ActiveCampaign; see `acrelay-worker list`",
-                 text);
+        code = err_exit(
+            err, EXIT_CODE_FAILURE,
+            "there is no webhook %s at ActiveCampaign; see `acrelay-worker list`", text);
     else if (hook->name)
-        err_exit(err, EXIT_CODE_FAILURE, "webhook %s is already ours: it is the hook %s",
-                 text, hook->name);
+        code =
+            err_exit(err, EXIT_CODE_FAILURE,
+                     "webhook %s is already ours: it is the hook %s", text, hook->name);
     else if (hook->unreadable)
-        err_exit(
+        code = err_exit(
             err, EXIT_CODE_FAILURE,
             "the %s of webhook %s cannot be read: correct it at ActiveCampaign first",
             hook->unreadable, text);
     else
         show_import(hook);
     hooks_release(&found);
-    return err->kind != ERR_NONE ? -1 : EXIT_CODE_OK;
+    return code;
 }
 
 static const struct option plan_options[] = {

@@ -76,6 +76,13 @@ def test_an_imported_hook_becomes_ours_in_place(sim, make_worker):
     worker.run("import", "999", code=1)
 
 
+def test_a_list_that_was_cut_and_then_whole_does_not_fail_an_import(sim, make_worker):
+    there = sim.add("My Hook", "https://old.example/x", ["open"])
+    worker = make_worker()
+    sim.fail("html", path="webhooks")
+    assert "name: my-hook" in worker.run("import", there["id"])
+
+
 def test_a_hook_of_which_a_field_cannot_be_read_is_not_imported(sim, make_worker):
     sim.odd({"id": "900", "listid": "1,2", "url": "https://old.example/x", "name": "My Hook",
              "events": ["open"], "sources": ["public"]})
