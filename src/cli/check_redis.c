@@ -274,13 +274,11 @@ check_evalsha(struct inspection *i)
 static void
 check_time(struct inspection *i)
 {
-    const struct redis_reply *reply = i->is_new ? ask(i, "TIME", NULL) : NULL;
-    uint64_t seconds;
+    int64_t redis_us = i->is_new ? redis_time_us(ask(i, "TIME", NULL)) : 0,
+            apart = (redis_us - clock_now_us()) / 1000000;
 
-    if (!reply ||
-        !text_number(&seconds, redis_value(redis_reply_at(reply, 0)).text, INT64_MAX))
+    if (redis_us == 0)
         return;
-    int64_t apart = (int64_t)seconds - clock_now_us() / 1000000;
     if (apart > CLOCKS_APART_S || apart < -CLOCKS_APART_S)
         report_warning(
             i->report, "clock",

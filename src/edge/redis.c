@@ -5,6 +5,7 @@
 #include "edge/redis.h"
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "edge/transport.h"
 
 #include <errno.h>
@@ -209,6 +210,18 @@ redis_member(const struct redis_reply *reply, const char *name)
     return NULL;
 }
 
+int64_t
+redis_time_us(const struct redis_reply *reply)
+{
+    uint64_t seconds, us;
+
+    if (!text_number(&seconds, redis_value(redis_reply_at(reply, 0)).text,
+                     INT64_MAX / 1000000 - 1) ||
+        !text_number(&us, redis_value(redis_reply_at(reply, 1)).text, 999999))
+        return 0;
+    return (int64_t)(seconds * 1000000 + us);
+}
+
 const struct redis_reply *
 redis_command(struct redis *r, const struct span *args, size_t n, struct err *err)
 {
@@ -264,6 +277,18 @@ redis_args_add(struct redis_args *a, struct span s)
     (void)buf_add(&a->bytes, s); // a buf that hits its ceiling stays `full`
     (void)buf_add(&a->bytes, SPAN("\r\n"));
     a->count++;
+}
+
+void
+redis_args_format(struct redis_args *a, const char *format, ...)
+{
+    char text[512];
+    va_list list;
+
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    redis_args_add(a, span_of(text));
 }
 
 int

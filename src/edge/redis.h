@@ -105,6 +105,9 @@ const struct redis_reply *redis_reply_at(const struct redis_reply *reply, size_t
 // redis_member finds a value in a reply of names and values; NULL: it is not there.
 const struct redis_reply *redis_member(const struct redis_reply *reply, const char *name);
 
+// redis_time_us reads the reply to TIME; 0 for any other.
+int64_t redis_time_us(const struct redis_reply *reply);
+
 // redis_command sends one command and waits for its reply; an error reply is a reply. NULL
 // with *err (ERR_AGAIN): the connection is dead, and whether the command was executed is
 // not known; err->error is ETIMEDOUT when no answer came in time, else the server cut it.
@@ -120,6 +123,9 @@ const struct redis_reply *redis_ask(struct redis *r, struct err *err, ...)
 const struct redis_reply *redis_check(const struct redis_reply *reply, struct err *err);
 
 void redis_args_add(struct redis_args *a, struct span s);
+// redis_args_format adds a short one, at most 511 bytes, as printf does.
+void redis_args_format(struct redis_args *a, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 static inline void
 redis_args_clear(struct redis_args *a)

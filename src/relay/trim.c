@@ -125,15 +125,10 @@ forget_hooks(struct partition *p)
 static int64_t
 redis_time(struct partition *p)
 {
-    uint64_t seconds, us;
     const struct redis_reply *reply = redis_ask(p->redis, NULL, "TIME", NULL);
 
     stream_report_refused(p, reply);
-    if (!text_number(&seconds, redis_value(redis_reply_at(reply, 0)).text,
-                     INT64_MAX / 1000000 - 1) ||
-        !text_number(&us, redis_value(redis_reply_at(reply, 1)).text, 999999))
-        return 0;
-    return (int64_t)(seconds * 1000000 + us);
+    return redis_time_us(reply);
 }
 
 // newest_id_us is the time of the newest id of our streams, 0 when there is none, or no right

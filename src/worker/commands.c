@@ -27,15 +27,6 @@ static struct metric metrics[METRICS] = {
 
 // --- opening -------------------------------------------------------------------------------
 
-struct commands *
-commands_open(struct worker *w)
-{
-    struct commands *c = memory_get(sizeof *c);
-
-    *c = (struct commands){.w = w};
-    return c;
-}
-
 static struct metric *
 find_metric(enum metric_kind kind, const char *name, const char *help,
             const struct commands_service *s)
@@ -180,19 +171,15 @@ tidy(struct commands *c)
 {
     const struct config *config = c->w->config;
     const struct redis_reply *reply;
-    char age[24], entries[24], dead[24];
 
     if (clock_boot_ms() < c->tidy_ms)
         return;
     c->tidy_ms = clock_boot_ms() + TIDY_MS;
-    snprintf(age, sizeof age, "%" PRId64, config->commands_retain_age_us / 1000);
-    snprintf(entries, sizeof entries, "%" PRIu64, config->commands_retain_entries);
-    snprintf(dead, sizeof dead, "%" PRId64, config->commands_retain_dead_us / 1000);
     for (size_t i = 0; c->lane && i < c->lane->len; i++) {
         redis_args_clear(&c->step);
-        redis_args_add(&c->step, span_of(age));
-        redis_args_add(&c->step, span_of(entries));
-        redis_args_add(&c->step, span_of(dead));
+        redis_args_format(&c->step, "%" PRId64, config->commands_retain_age_us / 1000);
+        redis_args_format(&c->step, "%" PRIu64, config->commands_retain_entries);
+        redis_args_format(&c->step, "%" PRId64, config->commands_retain_dead_us / 1000);
         enum commands_reply result =
             commands_run(c, &c->services[i], "tidy", &c->step, &reply);
         if (result == COMMANDS_OK)

@@ -10,7 +10,6 @@
 #include "worker/worker.h"
 
 struct commands;
-struct commands *commands_open(struct worker *w);
 
 // commands_work does what is due, one call at most, and returns in how many ms it wants to be
 // called again, 1000 at most.
@@ -38,7 +37,7 @@ struct commands_service {
 };
 
 struct commands {
-    struct worker *w;
+    struct worker *w;  // the rest is zero at first
     struct lane *lane; // NULL: another worker leads, or Redis is away
     struct commands_service services[CONFIG_SERVICES_MAX];
     // What was read is worth nothing any more when the connection or the count of finished

@@ -5,9 +5,10 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/text.h"
+#include "relay/script.h"
 
+#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 enum { IDS_MAX = 1000000, KEYS = 8, HELD_MS = 1000 };
 
@@ -54,60 +55,28 @@ commands_hold(struct commands *c, struct commands_service *s)
     c->lane->services[s - c->services].held_ms = s->held_ms;
 }
 
-static void
-add_text(struct redis_args *to, const char *text)
-{
-    redis_args_add(to, span_of(text));
-}
-
-static void
-add_number(struct redis_args *to, int64_t number)
-{
-    char text[24];
-
-    snprintf(text, sizeof text, "%lld", (long long)number);
-    add_text(to, text);
-}
-
-// The keys of a service, NUL-terminated, one after the other in *text.
-static void
-add_keys(const struct commands *c, const char *service, struct span *keys,
-         struct buf *text)
-{
-    static const char *const names[KEYS] = {
-        "leader",         "commands:",      "results:",      "commands.ids",
-        "commands.order", "commands.tried", "commands.dead", "commands.count"};
-
-    for (size_t i = 0; i < KEYS; i++) {
-        bool is_own = names[i][strlen(names[i]) - 1] == ':';
-        size_t from = text->len;
-        buf_add_format(text, "{%s}:%s%s", c->w->config->redis_namespace, names[i],
-                       is_own ? service : "");
-        keys[i] = span_make(NULL, text->len - from);
-    }
-    for (size_t i = 0, at = 0; i < KEYS; at += keys[i++].len)
-        keys[i].at = text->at + at;
-}
-
 // EVAL, its keys, and the three arguments that every step has.
 static const struct redis_reply *
 run(struct commands *c, const char *service, const char *step,
     const struct redis_args *args)
 {
-    struct span head[3 + KEYS + 3] = {
-        SPAN("EVAL"), span_make(commands_lua, (size_t)(commands_lua_end - commands_lua)),
-        SPAN("8")};
-    struct buf keys;
+    // With a colon at the end it is the service's own.
+    static const char *const names[KEYS] = {
+        "leader",         "commands:",      "results:",      "commands.ids",
+        "commands.order", "commands.tried", "commands.dead", "commands.count"};
+    struct span head[3 + KEYS + 3] = {SPAN("EVAL"), span_of(commands_lua), SPAN("8")},
+                                *at = head + 3;
+    char keys[KEYS][SCRIPT_KEY], name[SCRIPT_KEY];
 
-    buf_init(&keys, KEYS * 128);
-    add_keys(c, service, head + 3, &keys);
-    head[3 + KEYS] = span_of(step);
-    head[3 + KEYS + 1] = span_of(leader_self(c->w->leader));
-    head[3 + KEYS + 2] = span_of(c->finished);
-    const struct redis_reply *reply =
-        worker_redis_send(&c->w->redis, "EVAL for commands", head, 3 + KEYS + 3, args);
-    buf_release(&keys);
-    return reply;
+    for (size_t i = 0; i < KEYS; i++) {
+        bool is_own = names[i][strlen(names[i]) - 1] == ':';
+        snprintf(name, sizeof name, "%s%s", names[i], is_own ? service : "");
+        *at++ = script_key(keys[i], c->w->config->redis_namespace, span_of(name));
+    }
+    *at++ = span_of(step);
+    *at++ = span_of(leader_self(c->w->leader));
+    *at++ = span_of(c->finished);
+    return worker_redis_send(&c->w->redis, "EVAL for commands", head, 3 + KEYS + 3, args);
 }
 
 static void
@@ -166,36 +135,19 @@ add_memory(struct redis_args *to, const struct command_result *r)
 {
     bool remember =
         !r->repeat && r->outcome != COMMAND_REFUSED && r->outcome != COMMAND_EXPIRED;
-    char digest[DIGEST_TEXT], text[200];
+    char digest[DIGEST_TEXT];
 
     text_hex(digest, sizeof digest, r->command->digest, DIGEST_BYTES);
-    snprintf(text, sizeof text, "%s %s %d %u", digest, command_outcomes[r->outcome],
-             r->status, r->attempts);
-    add_text(to, remember ? "1" : "");
-    add_text(to, text);
-    add_number(to, IDS_MAX);
-}
-
-static void add_field(struct redis_args *to, const char *name, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static void
-add_field(struct redis_args *to, const char *name, const char *format, ...)
-{
-    char value[COMMAND_DETAIL_MAX + 100];
-    va_list list;
-
-    va_start(list, format);
-    vsnprintf(value, sizeof value, format, list);
-    va_end(list);
-    add_text(to, name);
-    add_text(to, value);
+    redis_args_add(to, remember ? SPAN("1") : SPAN(""));
+    redis_args_format(to, "%s %s %d %u", digest, command_outcomes[r->outcome], r->status,
+                      r->attempts);
+    redis_args_format(to, "%d", IDS_MAX);
 }
 
 static void
-add_span(struct redis_args *to, const char *name, struct span value)
+add_field(struct redis_args *to, const char *name, struct span value)
 {
-    add_text(to, name);
+    redis_args_add(to, span_of(name));
     redis_args_add(to, value);
 }
 
@@ -208,27 +160,31 @@ commands_format_result(const struct commands *c, struct redis_args *to,
     char time[CLOCK_TEXT];
 
     redis_args_clear(to);
-    add_text(to, result->entry);
-    add_text(to, result->dead ? result->dead : "");
+    redis_args_add(to, span_of(result->entry));
+    redis_args_add(to, span_of(result->dead));
     add_memory(to, result);
-    add_number(to, (int64_t)config->commands_retain_entries);
+    redis_args_format(to, "%" PRIu64, config->commands_retain_entries);
     clock_format_us(time, commands_redis_now_us(c));
-    add_field(to, "ce_specversion", "1.0");
-    add_span(to, "ce_id", command->id);
-    add_field(to, "ce_command", "%s", result->entry);
-    add_field(to, "ce_type", COMMAND_RESULT_TYPE "%s",
-              command->operation ? command->operation->id : "unknown");
-    add_field(to, "ce_source", "/activecampaign/%s/commands/%s", config->account_name,
-              result->service->config->name);
-    add_span(to, "ce_subject", command->subject);
-    add_field(to, "ce_time", "%s", time);
-    add_field(to, "outcome", "%s", command_outcomes[result->outcome]);
-    add_field(to, "status", "%d", result->status);
-    add_field(to, "attempts", "%u", result->attempts);
-    add_field(to, "repeat", "%d", result->repeat);
-    add_field(to, "detail", "%s", result->detail);
-    add_field(to, "content-type", "%s", result->data.len ? "application/json" : "");
-    add_span(to, "data", result->data);
+    add_field(to, "ce_specversion", SPAN("1.0"));
+    add_field(to, "ce_id", command->id);
+    add_field(to, "ce_command", span_of(result->entry));
+    redis_args_add(to, SPAN("ce_type"));
+    redis_args_format(to, COMMAND_RESULT_TYPE "%s",
+                      command->operation ? command->operation->id : "unknown");
+    redis_args_add(to, SPAN("ce_source"));
+    redis_args_format(to, "/activecampaign/%s/commands/%s", config->account_name,
+                      result->service->config->name);
+    add_field(to, "ce_subject", command->subject);
+    add_field(to, "ce_time", span_of(time));
+    add_field(to, "outcome", span_of(command_outcomes[result->outcome]));
+    redis_args_add(to, SPAN("status"));
+    redis_args_format(to, "%d", result->status);
+    redis_args_add(to, SPAN("attempts"));
+    redis_args_format(to, "%u", result->attempts);
+    add_field(to, "repeat", result->repeat ? SPAN("1") : SPAN("0"));
+    add_field(to, "detail", span_of(result->detail));
+    add_field(to, "content-type", result->data.len ? SPAN("application/json") : SPAN(""));
+    add_field(to, "data", result->data);
 }
 
 static void

@@ -100,13 +100,14 @@ begin(struct commands *c, struct work *w, bool calls)
     struct commands_service *s = &c->services[w->queued->service];
     const struct redis_reply *reply;
     struct span fields[COMMAND_FIELDS];
-    char entry[COMMANDS_ENTRY], attempt[12] = "";
+    char entry[COMMANDS_ENTRY];
 
-    if (calls)
-        snprintf(attempt, sizeof attempt, "%u", w->queued->attempts + 1);
     redis_args_clear(&c->step);
     redis_args_add(&c->step, span_of(format_entry(entry, w->queued)));
-    redis_args_add(&c->step, span_of(attempt));
+    if (calls)
+        redis_args_format(&c->step, "%u", w->queued->attempts + 1);
+    else
+        redis_args_add(&c->step, SPAN(""));
     enum commands_reply result = commands_run(c, s, "begin", &c->step, &reply);
     if (result == COMMANDS_GONE)
         lane_remove(c->lane, w->queued);

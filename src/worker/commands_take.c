@@ -136,12 +136,10 @@ take(struct commands *c, size_t service)
 {
     struct commands_service *s = &c->services[service];
     const struct redis_reply *reply;
-    char count[12];
 
-    snprintf(count, sizeof count, "%d", COMMANDS_TAKE);
     redis_args_clear(&c->step);
     redis_args_add(&c->step, s->is_read ? SPAN(">") : span_of(s->after));
-    redis_args_add(&c->step, span_of(count));
+    redis_args_format(&c->step, "%d", COMMANDS_TAKE);
     enum commands_reply result = commands_run(c, s, "take", &c->step, &reply);
     if (result == COMMANDS_LATER)
         hold_and_forget(c, s);

@@ -301,16 +301,10 @@ read_states(struct monitor *m, struct worker *w)
 static void
 read_clock(struct monitor *m, struct worker *w)
 {
-    const struct redis_reply *reply = worker_redis_ask(&w->redis, "TIME", NULL, NULL);
-    uint64_t part[2];
+    int64_t redis_us = redis_time_us(worker_redis_ask(&w->redis, "TIME", NULL, NULL));
 
-    bool ok = redis_value(reply).len == 2;
-    for (size_t i = 0; i < 2 && ok; i++)
-        ok = text_number(&part[i], redis_value(redis_reply_at(reply, i)).text,
-                         INT64_MAX / 2000000);
     m->clock.steady = false;
-    if (ok && silence_clock_set(&m->clock, (int64_t)(part[0] * 1000000 + part[1]),
-                                clock_boot_us()))
+    if (redis_us && silence_clock_set(&m->clock, redis_us, clock_boot_us()))
         log_warn(
             "worker: Redis's clock stepped %s by %lld s: silent hooks are not reported "
             "until it is stable again",

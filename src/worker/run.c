@@ -120,7 +120,7 @@ use(struct run *r, struct worker *fresh)
 
     snprintf(text, sizeof text, "reloaded, %zu hook%s, %zu secret%s", c->hooks_len,
              PLURAL(c->hooks_len), fresh->secrets->len, PLURAL(fresh->secrets->len));
-    commands_reset(r->commands);
+    commands_reset(&r->commands);
     worker_replace(r->w, fresh);
     admin_set_hosts(c->admin_hosts.at, c->admin_hosts.len);
     r->round_ms = r->backoff_ms = 0;
@@ -227,7 +227,7 @@ start(struct run *r, struct err *err)
     atomic_store(&r->ok_us, clock_boot_us());
     w->redis.quiet = false;
     w->leader = leader_open(&w->redis, err);
-    r->commands = commands_open(w);
+    r->commands.w = w;
     if (!w->leader || start_admin(r, err) < 0)
         return -1;
     log_info("worker: started for %zu hook%s at %s, admin on %s", w->config->hooks_len,
@@ -251,7 +251,7 @@ loop(struct run *r)
             monitor_check(&r->monitor, r->w);
             r->check_ms = clock_boot_ms() + CHECK_MS;
         }
-        take_signal(r, r->stopping || r->hangup ? 0 : commands_work(r->commands));
+        take_signal(r, r->stopping || r->hangup ? 0 : commands_work(&r->commands));
     }
 }
 

@@ -17,7 +17,7 @@ extern struct metric run_metrics[RUN_METRICS];
 struct run {
     struct worker *w;
     struct monitor monitor;
-    struct commands *commands;
+    struct commands commands;
     sigset_t signals;
     bool stopping, hangup;
     bool leads;    // in this round; true before the first one
