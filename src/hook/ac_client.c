@@ -353,45 +353,29 @@ may_be_cut(const struct err *err)
     return err->kind == ERR_AGAIN && err->exit == EXIT_CODE_CONFIG;
 }
 
-static int
-list_to_end(struct ac_client *a, struct hooks *found, struct err *err)
-{
-    struct hooks again = {0};
-    struct reading r;
-    int result = -1;
-
-    for (int read = 0; result < 0 && read < READS_MAX / 2; read++) {
-        hooks_release(&again);
-        result = read_pages(a, &again, true, &r, err);
-        if (result < 0 && !may_be_cut(err))
-            break;
-    }
-    if (result == 0)
-        (void)take_page(&r, found, &again);
-    hooks_release(&again);
-    return result;
-}
-
 int
 ac_client_list(struct ac_client *a, bool again, struct hooks *found, struct err *err)
 {
     struct reading now, before = {.moves = true};
+    struct hooks rows = {0};
+    bool done = false;
+    int result = 0;
 
-    if (again)
-        return list_to_end(a, found, err);
-    for (int read = 0; read < READS_MAX; read++, before = now) {
+    if (!again)
         hooks_release(found);
-        int result = read_pages(a, found, false, &now, err);
-        if (result == 0 && (is_whole(&now) || is_same(&now, &before)))
-            return 0;
-        if (result < 0 && (!may_be_cut(err) || read + 1 >= READS_MAX / 2))
-            return -1;
+    for (int read = 1; !done && read <= READS_MAX; read++, before = now) {
+        hooks_release(&rows);
+        result = read_pages(a, &rows, again, &now, err);
+        done = result == 0 ? again || is_whole(&now) || is_same(&now, &before)
+                           : !may_be_cut(err) || read >= READS_MAX / 2;
         now.moves = now.moves || result < 0;
     }
-    return err_write(
-        err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
-        "ActiveCampaign's list of webhooks changes while it is read: read again "
-        "later");
+    (void)take_page(&now, found, &rows);
+    hooks_release(&rows);
+    return done ? result
+                : err_write(err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
+                            "ActiveCampaign's list of webhooks changes while it is read: "
+                            "read again later");
 }
 
 // --- one webhook ---------------------------------------------------------------------------

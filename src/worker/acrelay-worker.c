@@ -17,23 +17,12 @@ may_write(void *worker)
     return leader_may_write(((struct worker *)worker)->leader);
 }
 
-// A leader's lease must be kept while calls wait for their turn, and while many are made that only
-// read.
+// A leader's lease must be kept while many calls are made that only read.
 static void
 keep_lease(int status, void *worker)
 {
     (void)status;
     leader_tick(((struct worker *)worker)->leader);
-}
-
-static bool
-wait(int64_t ms, void *worker)
-{
-    int64_t end = clock_mono_ms() + ms;
-
-    for (int64_t left; (left = end - clock_mono_ms()) > 0; keep_lease(0, worker))
-        clock_sleep_ms(left < 1000 ? left : 1000);
-    return true;
 }
 
 static void
@@ -244,11 +233,8 @@ main(int argc, char **argv)
     if (code >= 0)
         return code;
     struct worker w = {.options = &options, .file = program_config(&options)};
-    struct ac_client_options callbacks = {.rest = {.wait = wait,
-                                                   .may_write = may_write,
-                                                   .count = keep_lease,
-                                                   .report = report_wait,
-                                                   .context = &w}};
+    struct ac_client_options callbacks = {
+        .rest = {.may_write = may_write, .count = keep_lease, .report = report_wait}};
     struct err err = {0};
     bool loads = options.command->needs_config; // `run` loads by itself
     code = loads && worker_load(&w, &callbacks, &err) < 0 ? output_fail(&err)

@@ -56,17 +56,24 @@ add_wanted(struct worker *w, const struct config_hook *from, size_t list)
     buf_release(&url);
 }
 
+// A leader's lease must be kept while calls wait for their turn.
 static bool
-sleep_for(int64_t ms, void *context)
+wait(int64_t ms, void *worker)
 {
-    (void)context;
-    clock_sleep_ms(ms);
+    int64_t end = clock_mono_ms() + ms;
+
+    for (int64_t left; (left = end - clock_mono_ms()) > 0;) {
+        clock_sleep_ms(left < 1000 ? left : 1000);
+        leader_tick(((struct worker *)worker)->leader);
+    }
     return true;
 }
 
 static struct ac_client *
-open_client(const struct config *c, struct ac_client_options options, struct err *err)
+open_client(struct worker *w, struct ac_client_options options, struct err *err)
 {
+    const struct config *c = w->config;
+
     if (!c->account_api_url || !c->account_api_token_file) {
         err_exit(err, EXIT_CODE_CONFIG,
                  "%s: account.api_url and account.api_token_file are required: both are "
@@ -74,8 +81,10 @@ open_client(const struct config *c, struct ac_client_options options, struct err
                  c->file);
         return NULL;
     }
-    if (!options.rest.wait)
-        options.rest.wait = sleep_for;
+    if (!options.rest.wait) {
+        options.rest.wait = wait;
+        options.rest.context = w;
+    }
     options.rest.base = c->account_api_url;
     options.rest.rate = c->worker_api_rate;
     options.token_file = c->account_api_token_file;
@@ -98,7 +107,7 @@ worker_load(struct worker *w, const struct ac_client_options *callbacks, struct 
         for (size_t list = 0; list < w->config->hooks[i].lists.len; list++)
             add_wanted(w, &w->config->hooks[i], list);
     w->redis = (struct worker_redis){.config = w->config, .quiet = true};
-    w->client = open_client(w->config, *callbacks, err);
+    w->client = open_client(w, *callbacks, err);
     return w->client ? 0 : -1;
 }
 
