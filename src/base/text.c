@@ -1,5 +1,6 @@
 #include "base/text.h"
 
+#include <ctype.h>
 #include <stdio.h>
 
 static const char hex_digits[] = "0123456789abcdef";
@@ -87,13 +88,9 @@ text_hex(char *to, size_t size, const void *bytes, size_t len)
 static int
 digit_value(char c)
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
+    const char *at = c ? strchr(hex_digits, tolower((unsigned char)c)) : NULL;
+
+    return at ? (int)(at - hex_digits) : -1;
 }
 
 bool

@@ -76,14 +76,14 @@ hooks_release(struct hooks *hooks)
 
 // --- URLs ----------------------------------------------------------------------------------
 
-// Cuts scheme and host off *url and writes the host in canonical form.
+// Cuts scheme and host off *url, and sets those of `to`.
 static bool
-cut_host(struct span *url, bool *https, char *host, size_t size)
+cut_host(struct span *url, struct hook_url *to)
 {
     size_t len = 0, scheme = span_find(*url, ':');
 
-    *https = span_is_nocase(span_to(*url, scheme), "https");
-    if (!*https && !span_is_nocase(span_to(*url, scheme), "http"))
+    to->https = span_is_nocase(span_to(*url, scheme), "https");
+    if (!to->https && !span_is_nocase(span_to(*url, scheme), "http"))
         return false;
     *url = span_from(*url, scheme);
     if (!span_starts(*url, SPAN("://")))
@@ -96,17 +96,17 @@ cut_host(struct span *url, bool *https, char *host, size_t size)
     for (size_t i = 0; i < given.len; i++)
         if (given.at[i] == ':')
             port = span_from(given, i);
-    if (span_is(port, *https ? ":443" : ":80") || span_is(port, ":")) {
+    if (span_is(port, to->https ? ":443" : ":80") || span_is(port, ":")) {
         given.len -= port.len;
         port.len = 0;
     }
     if (port.len == 0 && given.len && given.at[given.len - 1] == '.')
         given.len--;
-    if (given.len == 0 || given.len >= size)
+    if (given.len == 0 || given.len >= sizeof to->host)
         return false;
     for (size_t i = 0; i < given.len; i++)
-        host[i] = (char)tolower((unsigned char)given.at[i]);
-    host[given.len] = '\0';
+        to->host[i] = (char)tolower((unsigned char)given.at[i]);
+    to->host[given.len] = '\0';
     return true;
 }
 
@@ -168,7 +168,7 @@ hook_url_parse(struct hook_url *to, const char *url)
     struct buf path;
 
     *to = (struct hook_url){.exact = true};
-    if (rest.len > URL_MAX || !cut_host(&rest, &to->https, to->host, sizeof to->host))
+    if (rest.len > URL_MAX || !cut_host(&rest, to))
         return false;
     rest = span_to(rest, span_find(rest, '?'));
     rest = span_to(rest, span_find(rest, '#'));
@@ -192,13 +192,11 @@ static bool
 is_same_url(const char *a, const char *b)
 {
     struct span rest_a = span_of(a), rest_b = span_of(b);
-    char host_a[264], host_b[264];
-    bool https_a, https_b;
+    struct hook_url url_a, url_b;
 
-    if (!cut_host(&rest_a, &https_a, host_a, sizeof host_a) ||
-        !cut_host(&rest_b, &https_b, host_b, sizeof host_b))
+    if (!cut_host(&rest_a, &url_a) || !cut_host(&rest_b, &url_b))
         return strcmp(a, b) == 0;
-    return https_a == https_b && strcmp(host_a, host_b) == 0 &&
+    return url_a.https == url_b.https && strcmp(url_a.host, url_b.host) == 0 &&
            span_equal(rest_a, rest_b);
 }
 

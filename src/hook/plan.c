@@ -14,10 +14,16 @@ struct matching {
 };
 
 static bool
+is_same(const struct hook *wanted, const struct hook *found)
+{
+    return hook_is_named(found, wanted->name) && wanted->list == found->list;
+}
+
+static bool
 is_wanted(const struct hooks *wanted, const struct hook *found)
 {
     for (size_t i = 0; i < wanted->len; i++)
-        if (hook_is_named(found, wanted->at[i].name) && wanted->at[i].list == found->list)
+        if (is_same(&wanted->at[i], found))
             return true;
     return false;
 }
@@ -55,6 +61,8 @@ take_own(struct matching *m, size_t w, bool with_list)
     const struct hook *wanted = &m->wanted->at[w];
     size_t best = SIZE_MAX;
 
+    if (m->takes[w])
+        return;
     for (size_t i = 0; i < m->found->len; i++) {
         const struct hook *found = &m->found->at[i];
         if (m->taken_by[i] || !hook_is_named(found, wanted->name) || found->id == 0)
@@ -72,8 +80,7 @@ static bool
 has_own(const struct matching *m, const struct hook *wanted)
 {
     for (size_t i = 0; i < m->found->len; i++)
-        if (!m->taken_by[i] && hook_is_named(&m->found->at[i], wanted->name) &&
-            m->found->at[i].list == wanted->list)
+        if (!m->taken_by[i] && is_same(wanted, &m->found->at[i]))
             return true;
     return false;
 }
@@ -101,11 +108,9 @@ match(struct matching *m)
     for (size_t w = 0; w < m->wanted->len; w++)
         take_written(m, w);
     for (size_t w = 0; w < m->wanted->len; w++)
-        if (!m->takes[w])
-            take_own(m, w, true);
+        take_own(m, w, true);
     for (size_t w = 0; w < m->wanted->len; w++)
-        if (!m->takes[w])
-            take_own(m, w, false);
+        take_own(m, w, false);
 }
 
 static void

@@ -31,9 +31,9 @@ refuse(const struct options *o, const char *what, const char *dashes, struct spa
 }
 
 static int
-end_output(FILE *to, int code)
+end_output(void)
 {
-    return fflush(to) == 0 && !ferror(to) ? code : EXIT_CODE_FAILURE;
+    return fflush(stdout) == 0 && !ferror(stdout) ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
 }
 
 // --- options and arguments ---------------------------------------------------------------
@@ -137,7 +137,7 @@ print_version(const struct options *o)
     printf(options_has(o, "json") ? "{\"program\":\"%s\",\"version\":\"%s\"}\n"
                                   : "%s %s\n",
            o->program->name, ACRELAY_VERSION);
-    return end_output(stdout, EXIT_CODE_OK);
+    return end_output();
 }
 
 // `acrelay help send` is `acrelay send --help`.
@@ -160,16 +160,15 @@ options_parse(struct options *o, const struct program *p, int argc, char **argv)
     *o = (struct options){.program = p};
     if (argc > 2 && strcmp(argv[1], "--complete") == 0) {
         table_write_completions(stdout, p, words + 2, argc - 2);
-        return end_output(stdout, EXIT_CODE_OK);
+        return end_output();
     }
     table_place(&at, p, argc, words, from);
-    struct nearest near = nearest_start(span_of(at.name));
-    o->command = table_command(p, &at, &near);
+    o->command = at.command;
     if (!o->command && at.name[0])
-        return refuse(o, "unknown command", "", near.asked, near.word);
+        return refuse(o, "unknown command", "", at.near.asked, at.near.word);
     if (asks_for_help(argc, argv, from)) {
         table_write_help(stdout, p, o->command, at.group);
-        return end_output(stdout, EXIT_CODE_OK);
+        return end_output();
     }
     int code = read_words(o, argc, argv, &at);
     if (code >= 0)

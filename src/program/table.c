@@ -124,9 +124,9 @@ is_group(const struct program *p, struct span word)
     return false;
 }
 
-void
-table_place(struct table_place *at, const struct program *p, int argc,
-            const char *const *argv, int from)
+static void
+find_words(struct table_place *at, const struct program *p, int argc,
+           const char *const *argv, int from)
 {
     *at = (struct table_place){.first = argc, .second = argc};
     if (p->commands)
@@ -143,19 +143,21 @@ table_place(struct table_place *at, const struct program *p, int argc,
         snprintf(at->name, sizeof at->name, "%s %s", argv[at->first], argv[at->second]);
 }
 
-const struct subcommand *
-table_command(const struct program *p, const struct table_place *at, struct nearest *near)
+void
+table_place(struct table_place *at, const struct program *p, int argc,
+            const char *const *argv, int from)
 {
     const struct subcommand *c;
     const char *second;
 
-    for (size_t i = 0; (c = command_at(p, i)); i++) {
+    find_words(at, p, argc, argv, from);
+    at->near = nearest_start(span_of(at->name));
+    for (size_t i = 0; !at->command && (c = command_at(p, i)); i++) {
         if (strcmp(at->name, c->name) == 0)
-            return c;
-        nearest_try(near,
+            at->command = c;
+        nearest_try(&at->near,
                     at->group.len ? span_of(c->name) : first_word(c->name, &second));
     }
-    return NULL;
 }
 
 // --- help -------------------------------------------------------------------------------
@@ -261,12 +263,11 @@ table_write_completions(FILE *to, const struct program *p, const char *const *wo
                         int words_len)
 {
     int last = words_len - 1;
-    struct nearest unused = nearest_start(none);
     struct table_place at;
 
     bool help = last > 0 && strcmp(words[0], "help") == 0;
     table_place(&at, p, last, words, help);
-    const struct subcommand *c = table_command(p, &at, &unused);
+    const struct subcommand *c = at.command;
     const struct option *before =
         last > 0 ? option_before_value(p, words[last - 1]) : NULL;
     if (before) {

@@ -21,18 +21,16 @@ const struct option *table_option(const struct program *p, const struct subcomma
 
 // The words of the command in argv.
 struct table_place {
-    int first, second; // argc for none
-    struct span group; // the first word, where it names one
-    char name[128];    // both; "" when the second of a group is missing
+    int first, second;                // argc for none
+    struct span group;                // the first word, where it names one
+    char name[128];                   // both; "" when the second of a group is missing
+    const struct subcommand *command; // of that name, or NULL
+    struct nearest near;              // the nearest name then
 };
 
-// table_place finds the words of the command from argv[from] on.
+// table_place finds the command and its words from argv[from] on.
 void table_place(struct table_place *at, const struct program *p, int argc,
                  const char *const *argv, int from);
-
-const struct subcommand *table_command(const struct program *p,
-                                       const struct table_place *at,
-                                       struct nearest *near);
 
 // table_write_help describes a command, or without one (NULL) the program, or one group of its
 // commands.
