@@ -103,11 +103,7 @@ cli_fail_unknown(struct err *err, enum exit_code code, const struct nearest *nea
 int64_t
 cli_redis_us(struct redis *r)
 {
-    uint64_t seconds = 0;
-    const struct redis_reply *now = redis_ask(r, &(struct err){0}, "TIME", NULL);
-
-    text_number(&seconds, redis_value(redis_reply_at(now, 0)).text, INT32_MAX);
-    return (int64_t)seconds * 1000000;
+    return redis_time_us(redis_ask(r, &(struct err){0}, "TIME", NULL));
 }
 
 const struct redis_reply *
