@@ -21,8 +21,10 @@ lane_open(size_t services, uint64_t max, uint64_t seed)
                        .max = max,
                        .random = seed | 1,
                        .expiry_ms = INT64_MAX};
-    for (size_t i = 0; i < services; i++)
+    for (size_t i = 0; i < services; i++) {
         l->services[i] = (struct lane_share){.weight = 1};
+        TAILQ_INIT(&l->services[i].decided);
+    }
     return l;
 }
 
@@ -43,21 +45,19 @@ lane_forget(struct lane *l, size_t service)
     struct lane_share *s = &l->services[service];
 
     queue_release(&s->queue);
-    while (s->decided) {
-        struct queued *after = s->decided->after;
-        free(s->decided);
-        s->decided = after;
-    }
+    while (!TAILQ_EMPTY(&s->decided))
+        lane_remove(l, TAILQ_FIRST(&s->decided));
 }
 
 size_t
 lane_waiting(const struct lane *l)
 {
+    const struct queued *c;
     size_t waiting = 0;
 
     for (size_t i = 0; i < l->len; i++) {
         waiting += l->services[i].queue.len;
-        for (const struct queued *c = l->services[i].decided; c; c = c->after)
+        TAILQ_FOREACH (c, &l->services[i].decided, place)
             waiting++;
     }
     return waiting;
@@ -74,11 +74,7 @@ decide(struct lane *l, struct queued *c, enum command_outcome outcome, bool dead
     c->decided = true;
     c->outcome = outcome;
     c->dead = dead;
-    if (s->decided)
-        s->decided_last->after = c;
-    else
-        s->decided = c;
-    s->decided_last = c;
+    TAILQ_INSERT_TAIL(&s->decided, c, place);
 }
 
 static bool
@@ -154,8 +150,9 @@ static struct queued *
 find_decided(const struct lane *l, int64_t now_ms, int64_t *due_ms)
 {
     for (size_t i = 0; i < l->len; i++)
-        if (l->services[i].decided && !is_held(&l->services[i], now_ms, due_ms))
-            return l->services[i].decided;
+        if (!TAILQ_EMPTY(&l->services[i].decided) &&
+            !is_held(&l->services[i], now_ms, due_ms))
+            return TAILQ_FIRST(&l->services[i].decided);
     return NULL;
 }
 
@@ -234,8 +231,8 @@ lane_remove(struct lane *l, struct queued *c)
 {
     struct lane_share *s = &l->services[c->service];
 
-    if (s->decided == c)
-        s->decided = c->after;
+    if (TAILQ_FIRST(&s->decided) == c)
+        TAILQ_REMOVE(&s->decided, c, place);
     else
         queue_remove(&s->queue, c);
     free(c);

@@ -27,7 +27,7 @@ struct lane_share {
     int weight;
     int64_t credit;  // round robin: grows by weight, and is paid by who is next
     int64_t held_ms; // no step before; the caller's to set
-    struct queued *decided, *decided_last; // without a call
+    struct queued_list decided; // without a call
 };
 
 struct lane {

@@ -7,9 +7,9 @@
 
 struct queue_subject {
     char *name;
-    struct queued *first, *last;
+    struct queued_list commands;
     size_t waiting[COMMAND_PRIORITIES];
-    struct queue_subject *before, *after;
+    LIST_ENTRY(queue_subject) place;
 };
 
 // --- subjects ------------------------------------------------------------------------------
@@ -34,7 +34,7 @@ find_subject(struct queue *q, struct span name)
 {
     struct queue_subject *fresh = memory_get(sizeof *fresh);
 
-    *fresh = (struct queue_subject){.name = memory_copy(name), .after = q->subjects};
+    *fresh = (struct queue_subject){.name = memory_copy(name)};
     struct queue_subject **found = tsearch(fresh, &q->by_name, compare_names);
     if (!found)
         memory_none();
@@ -42,9 +42,8 @@ find_subject(struct queue *q, struct span name)
         free_subject(fresh);
         return *found;
     }
-    if (q->subjects)
-        q->subjects->before = fresh;
-    q->subjects = fresh;
+    TAILQ_INIT(&fresh->commands);
+    LIST_INSERT_HEAD(&q->subjects, fresh, place);
     return fresh;
 }
 
@@ -52,12 +51,7 @@ static void
 remove_subject(struct queue *q, struct queue_subject *s)
 {
     tdelete(s, &q->by_name, compare_names);
-    if (s->before)
-        s->before->after = s->after;
-    else
-        q->subjects = s->after;
-    if (s->after)
-        s->after->before = s->before;
+    LIST_REMOVE(s, place);
     free_subject(s);
 }
 
@@ -67,18 +61,13 @@ struct queued *
 queue_add(struct queue *q, struct span subject, struct queued *c)
 {
     struct queue_subject *s = find_subject(q, subject);
+    struct queued *before = TAILQ_LAST(&s->commands, queued_list);
 
     c->subject = s;
-    c->before = s->last;
-    c->after = NULL;
-    if (s->last)
-        s->last->after = c;
-    else
-        s->first = c;
-    s->last = c;
+    TAILQ_INSERT_TAIL(&s->commands, c, place);
     s->waiting[c->priority]++;
     q->len++;
-    return c->before;
+    return before;
 }
 
 void
@@ -86,30 +75,22 @@ queue_remove(struct queue *q, struct queued *c)
 {
     struct queue_subject *s = c->subject;
 
-    if (c->before)
-        c->before->after = c->after;
-    else
-        s->first = c->after;
-    if (c->after)
-        c->after->before = c->before;
-    else
-        s->last = c->before;
-    c->before = c->after = NULL;
+    TAILQ_REMOVE(&s->commands, c, place);
     s->waiting[c->priority]--;
     q->len--;
     if (q->alone == c)
         q->alone = NULL;
-    if (!s->first)
+    if (TAILQ_EMPTY(&s->commands))
         remove_subject(q, s);
 }
 
 void
 queue_each(struct queue *q, void (*visit)(struct queued *, void *), void *context)
 {
-    for (struct queue_subject *s = q->subjects, *next; s; s = next) {
-        next = s->after;
-        for (struct queued *c = s->first, *after; c; c = after) {
-            after = c->after;
+    for (struct queue_subject *s = LIST_FIRST(&q->subjects), *next; s; s = next) {
+        next = LIST_NEXT(s, place);
+        for (struct queued *c = TAILQ_FIRST(&s->commands), *after; c; c = after) {
+            after = TAILQ_NEXT(c, place);
             visit(c, context);
         }
     }
@@ -131,11 +112,12 @@ queue_release(struct queue *q)
 uint64_t
 queue_oldest_ms(const struct queue *q)
 {
+    const struct queue_subject *s;
     uint64_t oldest = 0;
 
-    for (const struct queue_subject *s = q->subjects; s; s = s->after)
-        if (!oldest || s->first->entry_ms < oldest)
-            oldest = s->first->entry_ms;
+    LIST_FOREACH (s, &q->subjects, place)
+        if (!oldest || TAILQ_FIRST(&s->commands)->entry_ms < oldest)
+            oldest = TAILQ_FIRST(&s->commands)->entry_ms;
     return oldest;
 }
 
@@ -156,11 +138,12 @@ priority_of(const struct queue_subject *s)
 static struct queued *
 find_next(const struct queue *q, bool only_in_doubt, int64_t now_ms, int64_t *due_ms)
 {
+    const struct queue_subject *s;
     struct queued *best = NULL;
     int best_priority = 0;
 
-    for (const struct queue_subject *s = q->subjects; s; s = s->after) {
-        struct queued *c = s->first;
+    LIST_FOREACH (s, &q->subjects, place) {
+        struct queued *c = TAILQ_FIRST(&s->commands);
         if (only_in_doubt && (!c->attempts || c == q->alone))
             continue;
         if (c->retry_ms > now_ms) {
@@ -181,9 +164,13 @@ find_next(const struct queue *q, bool only_in_doubt, int64_t now_ms, int64_t *du
 static bool
 is_any_in_doubt(const struct queue *q)
 {
-    for (const struct queue_subject *s = q->subjects; s; s = s->after)
-        if (s->first->attempts && s->first != q->alone)
+    const struct queue_subject *s;
+
+    LIST_FOREACH (s, &q->subjects, place) {
+        const struct queued *first = TAILQ_FIRST(&s->commands);
+        if (first->attempts && first != q->alone)
             return true;
+    }
     return false;
 }
 

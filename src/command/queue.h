@@ -6,6 +6,8 @@
 
 #include "command/command.h"
 
+#include <sys/queue.h>
+
 struct queued {
     // The entry, and what was read of it.
     uint64_t entry_ms, entry_number; // its id is "<entry_ms>-<entry_number>"
@@ -27,14 +29,16 @@ struct queued {
     uint64_t number;               // order of arrival
     size_t service;                // in the lane
     struct queue_subject *subject; // in the queue
-    struct queued *before, *after; // of its subject, or in the lane
+    TAILQ_ENTRY(queued) place;     // among those of its subject, or in the lane
 };
+
+TAILQ_HEAD(queued_list, queued);
 
 struct queue {
     size_t len;
     // queue.c's
-    struct queue_subject *subjects; // those of which anything waits
-    void *by_name;                  // a tree of them (tsearch)
+    LIST_HEAD(, queue_subject) subjects; // those of which anything waits
+    void *by_name;                       // a tree of them (tsearch)
     struct queued
         *alone; // a bulk move whose turn it is: nothing else of the service runs
 };
