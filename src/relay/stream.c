@@ -110,13 +110,10 @@ static struct metric *
 series(const struct partition *p, const char *metric, const char *help,
        const char *stream)
 {
-    char partition[CONFIG_TAG];
+    const char *label = p->relay->len > 1 ? "partition" : NULL; // NULL ends the labels
 
-    if (p->relay->len == 1)
-        return metric_find(METRIC_GAUGE, metric, help, "stream", stream, NULL);
-    layout_tag(p->settings->config->redis_namespace, p->tag, partition);
-    return metric_find(METRIC_GAUGE, metric, help, "stream", stream, "partition",
-                       partition, NULL);
+    return metric_find(METRIC_GAUGE, metric, help, "stream", stream, label,
+                       p->script.namespace, NULL);
 }
 
 // At most once an hour, with all that went since.

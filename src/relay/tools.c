@@ -113,15 +113,13 @@ static void
 show_certificate(const struct partition *p, const char *whose, int64_t ends)
 {
     const char *label = p->relay->len > 1 ? "partition" : NULL; // NULL ends the labels
-    char tag[CONFIG_TAG];
 
-    layout_tag(p->settings->config->redis_namespace, p->tag, tag);
     if (ends)
         metric_set(metric_find(METRIC_GAUGE,
                                "acrelay_redis_certificate_expiry_timestamp_seconds",
                                "When a certificate of the TLS connection to Redis "
                                "expires: the server's and its authorities', or ours.",
-                               "certificate", whose, label, tag, NULL),
+                               "certificate", whose, label, p->script.namespace, NULL),
                    (double)ends);
 }
 
