@@ -232,7 +232,8 @@ void poster_release(struct poster *p);
 
 // A walk over the records of a journal, or of one segment's file, within --from and --to. Without --from it begins at what is kept.
 struct journal_walk {
-    record_fn *each; // NULL: they are counted. With it gaps are printed, too
+    // NULL: they are counted. With it gaps are printed, too
+    int (*each)(const struct record *record, void *context, struct err *err);
     void *context;
     const char *segment; // of this file only
     bool has_range;      // the command has --from and --to

@@ -22,9 +22,8 @@ is_in_range(const struct journal_walk *w, const struct record *record)
 }
 
 static int
-take_record(const struct record *record, void *walk, struct err *err)
+take_record(const struct record *record, struct journal_walk *w, struct err *err)
 {
-    struct journal_walk *w = walk;
     struct verify_total *t = &w->total;
 
     if (!is_in_range(w, record))
@@ -49,21 +48,18 @@ print_gap(uint64_t first, uint64_t last, const char *reason)
 }
 
 // Without --from a walk begins at what is kept: that there was more before is no damage.
-static int
-take_gap(const struct record *gap, void *walk, struct err *err)
+static void
+take_gap(const struct record *gap, struct journal_walk *w)
 {
-    struct journal_walk *w = walk;
     bool is_before_all = w->total.records == 0 && w->from == 0 &&
                          strcmp(gap->gap_reason, "no longer kept") == 0;
 
-    (void)err;
     if (!is_in_range(w, gap) || is_before_all)
-        return 0;
+        return;
     w->total.gaps++;
     w->total.lost += gap->sequence - gap->gap_first + 1;
     if (w->each)
         print_gap(gap->gap_first, gap->sequence, gap->gap_reason);
-    return 0;
 }
 
 static int
@@ -77,9 +73,10 @@ read_all(struct journal_walk *w, struct cursor *cursor, struct err *err)
         enum cursor_result next = cursor_next(cursor, &record, err);
         if (next == CURSOR_END)
             break;
-        result = next == CURSOR_ERROR ? -1
-                 : next == CURSOR_GAP ? take_gap(&record, w, err)
-                                      : take_record(&record, w, err);
+        if (next == CURSOR_GAP)
+            take_gap(&record, w);
+        else
+            result = next == CURSOR_ERROR ? -1 : take_record(&record, w, err);
         output_count(w->total.records, 0);
     }
     output_wait_end();
@@ -90,18 +87,21 @@ int
 journal_walk(struct journal_walk *w, struct cli *c, struct err *err)
 {
     const struct options *o = c->options;
+    struct cursor *cursor;
 
     w->from = w->has_range ? options_number(o, "from", 0) : 0;
     w->to = w->has_range ? options_number(o, "to", UINT64_MAX) : UINT64_MAX;
-    if (w->segment)
-        return journal_salvage(w->segment, take_record, take_gap, w, err);
-    const char *directory = cli_directory(c, err);
-    if (!directory)
-        return -1;
-    if (w->from > w->to)
-        return err_exit(err, EXIT_CODE_USAGE, "--from is greater than --to");
-    struct cursor *cursor =
-        cursor_open_reader(directory, w->from ? w->from - 1 : 0, w->total.id, err);
+    if (w->segment) {
+        cursor = cursor_open_file(w->segment, err);
+    } else {
+        const char *directory = cli_directory(c, err);
+        if (!directory)
+            return -1;
+        if (w->from > w->to)
+            return err_exit(err, EXIT_CODE_USAGE, "--from is greater than --to");
+        cursor =
+            cursor_open_reader(directory, w->from ? w->from - 1 : 0, w->total.id, err);
+    }
     if (!cursor)
         return -1;
     int result = read_all(w, cursor, err);

@@ -13,8 +13,8 @@
 
 struct cursor {
     struct journal *journal; // NULL: a reader of another process's directory
-    int dir;
-    uint64_t after;   // last sequence that was given out or passed
+    int dir;                 // -1: of one file
+    uint64_t after;          // last sequence that was given out or passed
     uint64_t durable; // known to be synced; a reader without journal takes what it finds
     uint64_t proved;  // all up to here was acknowledged or skipped
     struct segment segment, next; // `next` is the one after it, or else the first to read
@@ -58,6 +58,19 @@ cursor_open_reader(const char *directory, uint64_t after, char id[JOURNAL_ID_TEX
     return cursor_make(NULL, dir, after);
 }
 
+struct cursor *
+cursor_open_file(const char *path, struct err *err)
+{
+    struct segment_scan scan;
+
+    if (segment_scan_open(&scan, AT_FDCWD, path, NULL, err) < 0)
+        return NULL;
+    struct cursor *c = cursor_make(NULL, -1, scan.header.first - 1);
+    scan.passes_unreadable = true;
+    c->scan = scan;
+    return c;
+}
+
 static void
 leave_segment(struct cursor *c)
 {
@@ -71,7 +84,7 @@ cursor_close(struct cursor *c)
     if (!c)
         return;
     leave_segment(c);
-    if (!c->journal)
+    if (!c->journal && c->dir >= 0)
         close(c->dir);
     free(c);
 }
@@ -84,12 +97,13 @@ cursor_seek(struct cursor *c, uint64_t after)
 }
 
 // The segments there are: the journal's own list, under its lock until it is closed, or what the
-// directory of another process holds.
+// directory of another process holds; none beside one file.
 static int
 open_list(const struct cursor *c, struct segment_list *list, struct err *err)
 {
+    *list = (struct segment_list){0};
     if (!c->journal)
-        return dir_list(c->dir, false, list, err);
+        return c->dir < 0 ? 0 : dir_list(c->dir, false, list, err);
     pthread_mutex_lock(&c->journal->lock);
     *list = c->journal->segments;
     return 0;

@@ -35,6 +35,11 @@ void cursor_close(struct cursor *c); // NULL is fine
 struct cursor *cursor_open_reader(const char *directory, uint64_t after,
                                   char id[JOURNAL_ID_TEXT], struct err *err);
 
+// cursor_open_file reads what can be read out of one file: a segment, whole or damaged, from a
+// journal's directory or its bad/. Each record is valid by its own checksum; a block that cannot be
+// read is passed. ERR_INPUT when the file is no segment with a readable header. Not for cursor_seek.
+struct cursor *cursor_open_file(const char *path, struct err *err);
+
 // cursor_next reads the next record; rec->payload is valid until the next call with the
 // same cursor. CURSOR_ERROR (ERR_AGAIN) is an I/O error: try again later.
 enum cursor_result cursor_next(struct cursor *c, struct record *rec, struct err *err);

@@ -43,7 +43,7 @@ struct journal;
 // whose header cannot be read, is quarantined in bad/; the cursor reports it as a gap. After a
 // header, a block that cannot be read (EIO) makes the cursor wait: it may come back, and
 // unpublished records are not given up for it. The way out is to move the segment into bad/
-// while the journal is closed; journal_salvage reads around the block.
+// while the journal is closed; cursor_open_file reads around the block.
 struct journal *journal_open(const struct journal_options *options, struct err *err);
 
 // journal_close commits what waits, stops the threads, shrinks the last segment to its used

@@ -139,58 +139,6 @@ journal_verify(const char *directory, const struct verify_report *report,
     return result < 0 ? -1 : 0;
 }
 
-// What a salvage gives out, and to whom.
-struct salvage {
-    struct segment_scan scan;
-    record_fn *each, *gap;
-    void *context;
-};
-
-static int
-salvage_record(struct salvage *s, struct err *err)
-{
-    const struct segment_frame *f = &s->scan.frame;
-
-    return s->each(&(struct record){.sequence = f->sequence,
-                                    .received_us = f->received_us,
-                                    .payload = span_make(s->scan.payload, f->length)},
-                   s->context, err);
-}
-
-static int
-salvage_hole(struct salvage *s, struct err *err)
-{
-    const struct segment_hole *hole = &s->scan.hole;
-
-    if (hole->first > hole->proved)
-        return 0;
-    return s->gap(&(struct record){.sequence = hole->proved,
-                                   .received_us = s->scan.frame.received_us,
-                                   .gap_first = hole->first,
-                                   .gap_reason = "damaged"},
-                  s->context, err);
-}
-
-int
-journal_salvage(const char *path, record_fn *each, record_fn *gap, void *context,
-                struct err *err)
-{
-    struct salvage s = {.each = each, .gap = gap, .context = context};
-    enum segment_result r;
-    int result = 0;
-
-    if (segment_scan_open(&s.scan, AT_FDCWD, path, NULL, err) < 0)
-        return -1;
-    s.scan.passes_unreadable = true;
-    while (result == 0 && (r = segment_scan_next(&s.scan, err)) != SEGMENT_END)
-        if (r == SEGMENT_ERROR)
-            result = -1;
-        else
-            result = r == SEGMENT_HOLE ? salvage_hole(&s, err) : salvage_record(&s, err);
-    segment_scan_close(&s.scan);
-    return result;
-}
-
 bool
 journal_is_held(const char *directory)
 {

@@ -47,13 +47,4 @@ int journal_verify(const char *directory, const struct verify_report *report,
 // be asked (another user's).
 bool journal_is_held(const char *directory);
 
-typedef int record_fn(const struct record *rec, void *context, struct err *err);
-
-// journal_salvage reads all records that can be read out of one file: a segment, whole or
-// damaged, from a journal's directory or its bad/. Each is valid by its own checksum; what is
-// missing between two comes with `gap`; a block that cannot be read is passed. -1 when a call
-// returned that, or with *err: ERR_INPUT when the file is no segment with a readable header.
-int journal_salvage(const char *path, record_fn *each, record_fn *gap, void *context,
-                    struct err *err);
-
 #endif
