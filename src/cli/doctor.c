@@ -98,7 +98,7 @@ examine_relay(struct report *r)
                        "it will catch up unless Redis is too slow: check again",
                        "deliveries that wait: %.0f, the oldest for %s", waiting, text);
     else
-        report_ok(r, "relay", "deliveries are being published; %.0f on the way", waiting);
+        report_ok(r, "relay", "deliveries are being published; waiting: %.0f", waiting);
 }
 
 void
@@ -201,6 +201,7 @@ examine_settings(struct report *r)
 // --- counters -------------------------------------------------------------------------------
 
 // What is held or paused until somebody acts, and counters that should be low since the start.
+// What ends with a colon is a number, which follows; the others are 0 or 1.
 static const struct {
     const char *metric;
     double max;
@@ -217,40 +218,40 @@ static const struct {
      "duplicates.max has been reached: new duplicates are not detected",
      "raise duplicates.max, or shorten duplicates.window"},
     {"acrelay_journal_refused_total", 0, REPORT_ERROR, "since start",
-     "deliveries answered with 503, which may be lost",
+     "deliveries answered with 503, which may be lost:",
      "see \"503s seen\" in OPERATING.md"},
     {"acrelay_journal_sync_errors_total", 0, REPORT_ERROR, "since start",
-     "failed writes or syncs of the journal", NULL},
+     "failed writes or syncs of the journal:", NULL},
     {"acrelay_journal_damaged_total", 0, REPORT_ERROR, "since start",
-     "damaged ranges of the journal",
+     "damaged ranges of the journal:",
      "run acrelay journal verify and acrelay dead list --reason gap"},
     {"acrelay_stream_trimmed_unread_total", 0, REPORT_ERROR, "since start",
-     "entries trimmed before a consumer group had read them",
+     "entries trimmed before a consumer group had read them:",
      "start the consumers, delete unused groups, or raise redis.retain"},
     {"acrelay_dead_letters_trimmed_total", 0, REPORT_ERROR, "since start",
-     "dead letters trimmed before anyone handled them",
+     "dead letters trimmed before anyone handled them:",
      "check acrelay dead list more often, or raise redis.retain.dead"},
     {"acrelay_commands_dead_trimmed_total", 0, REPORT_ERROR, "since start",
-     "dead letters of commands trimmed before anyone handled them",
+     "dead letters of commands trimmed before anyone handled them:",
      "check acrelay dead list --commands more often, or raise commands.retain.dead"},
     {"acrelay_journal_unconfirmed_removals_total", 0, REPORT_ERROR, "since start",
-     "segments removed to make room while Redis did not confirm what it has",
+     "segments removed to make room while Redis did not confirm what it has:",
      "see \"The journal or the disk is full\" in OPERATING.md"},
     {"acrelay_hook_silent", 0, REPORT_ERROR, "hooks",
-     "hooks silent for longer than expect_every",
+     "hooks silent for longer than expect_every:",
      "acrelay status names them; acrelay-worker recreate HOOK re-creates a webhook"},
     {"acrelay_commands_stopped", 0, REPORT_ERROR, "commands",
      "nothing gets through to ActiveCampaign: all commands wait, and none is lost",
      "see \"Commands wait\" in OPERATING.md"},
     {"acrelay_commands_held", 0, REPORT_ERROR, "commands",
-     "services whose commands wait, because Redis refuses what the worker writes",
+     "services whose commands wait, because Redis refuses what the worker writes:",
      "see \"Commands wait\" in OPERATING.md; the worker's log names the key or the "
      "error"},
     {"acrelay_commands_paused", 0, REPORT_WARNING, "commands",
      "ActiveCampaign asked for a pause of all commands",
      "check again in a minute; if it stays, lower commands.rate"},
     {"acrelay_api_throttles_total", 10, REPORT_WARNING, "api rate",
-     "requests that ActiveCampaign throttled",
+     "requests that ActiveCampaign throttled:",
      "lower worker.api_rate, or find out what else uses the account's API: "
      "ActiveCampaign allows 5 requests a second in total"},
 };
@@ -271,10 +272,12 @@ examine_counters(struct report *r)
             left);
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
         double n = metric(r, counters[i].metric);
+        const char *means = counters[i].means;
+        bool is_number = means[strlen(means) - 1] == ':';
         if (n > counters[i].max)
             report_add(r, counters[i].level, EXIT_CODE_FAILURE, counters[i].what,
-                       counters[i].advice ? counters[i].advice : on_sync, "%s: %.0f",
-                       counters[i].means, n);
+                       counters[i].advice ? counters[i].advice : on_sync,
+                       is_number ? "%s %.0f" : "%s", means, n);
     }
 }
 

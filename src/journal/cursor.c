@@ -309,6 +309,28 @@ first_report(struct journal *j, uint64_t first)
     return !found;
 }
 
+// A hole without bytes is a file that is not there, or the end of one that was cut off.
+static void
+report_loss(const char *segment, const struct segment_hole *hole, struct range lost,
+            const char *bytes)
+{
+    unsigned long long first = lost.first, last = lost.last;
+
+    if (hole->from == hole->to)
+        log_alarm(
+            "journal: records %llu to %llu, which followed segment %s, are not in "
+            "state_dir and are lost. Was a file removed, or not copied with the others? "
+            "See \"The journal is damaged\" in OPERATING.md",
+            first, last, segment);
+    else
+        log_alarm(
+            "journal: segment %s is damaged from byte %llu to %llu: records %llu to "
+            "%llu are lost; %s. Check the disk (dmesg), and see \"The journal is "
+            "damaged\" in OPERATING.md",
+            segment, (unsigned long long)hole->from, (unsigned long long)hole->to, first,
+            last, bytes);
+}
+
 // set_aside keeps the bytes of a hole if acknowledged records were lost there. A segment that
 // was removed under our hands is no damage.
 static void
@@ -325,13 +347,8 @@ set_aside(struct cursor *c, const struct segment_hole *hole)
         bad_copy(c->dir, c->scan.fd, c->segment.name, hole->from, hole->to, &err);
     if (copied == 0 || (copied < 0 && !first_report(c->journal, loss.range.first)))
         return; // reported before
-    log_alarm(
-        "journal: segment %s is damaged from byte %llu to %llu: records %llu to %llu are "
-        "lost; %s. Check the disk (dmesg), and see \"The journal is damaged\" in "
-        "OPERATING.md",
-        c->segment.name, (unsigned long long)hole->from, (unsigned long long)hole->to,
-        (unsigned long long)loss.range.first, (unsigned long long)loss.range.last,
-        copied < 0 ? err.text : "the bytes are kept in bad/");
+    report_loss(c->segment.name, hole, loss.range,
+                copied < 0 ? err.text : "the bytes are kept in bad/");
     pthread_mutex_lock(&c->journal->lock);
     c->journal->counts.damaged++;
     pthread_mutex_unlock(&c->journal->lock);

@@ -180,7 +180,9 @@ read_header(int fd, struct segment_header *h, struct err *err)
     }
     if (n < SEGMENT_HEADER || memcmp(h->magic, SEGMENT_MAGIC, sizeof h->magic) != 0 ||
         h->version != SEGMENT_VERSION || h->first == 0 || h->crc != segment_header_crc(h))
-        return err_set(err, ERR_INPUT, "not a segment of a known version");
+        return err_set(err, ERR_INPUT,
+                       "not a segment of a known version, or only the damaged "
+                       "bytes of one");
     return 0;
 }
 

@@ -13,7 +13,7 @@
 // answers an error is there.
 static const struct relay_advice advice[] = {
     {"redis.password_file: ", CONFIG,
-     "Redis was not contacted: make that file readable, or correct redis.password_file"},
+     "Redis was not contacted: correct that file or its mode, or redis.password_file"},
     {"redis.url_file: ", CONFIG,
      "Redis was not contacted: correct that file, or redis.url_file"},
     {"redis.tls is set", CONFIG, "Redis was not contacted"},
@@ -64,8 +64,7 @@ static const struct relay_advice advice[] = {
     {"READONLY", AWAY, "point redis.url to the master: this is a replica"},
     {"not the master", AWAY, "point redis.url to the master: this is a replica"},
     {"OOM", AWAY,
-     "raise maxmemory in Redis, or lower redis.retain: Redis is out of memory, and "
-     "deliveries wait in the journal"},
+     "raise maxmemory in Redis, or lower redis.retain: Redis is out of memory"},
     {"MISCONF", AWAY,
      "check Redis's log and disk: it cannot write to its disk and refuses writes"},
     {"NOREPLICAS", AWAY,
@@ -78,8 +77,7 @@ static const struct relay_advice advice[] = {
     {"ASK", AWAY, "wait: the slot of the keys is being moved to another node"},
     {"TRYAGAIN", AWAY, "wait: the slot of the keys is being moved to another node"},
     {"CLUSTERDOWN", AWAY,
-     "restore the Redis Cluster (CLUSTER NODES): no node serves the slot of the keys, "
-     "and deliveries wait in the journal"},
+     "restore the Redis Cluster (CLUSTER NODES): no node serves the slot of the keys"},
     {"CROSSSLOT", CONFIG,
      "find out whether a proxy rewrites keys: all keys of a namespace must be in one "
      "slot"},

@@ -50,11 +50,10 @@ check_clock(struct partition *p)
     journal_read_status(p->journal, &status);
     p->batch.in_doubt = status.last;
     p->batch.forgets = true;
-    log_warn(
-        "relay%s: the wall clock stepped %s by %lld s: duplicates are not detected among "
-        "the deliveries up to %llu",
-        p->label, step_us < 0 ? "back" : "ahead", llabs((long long)step_us) / 1000000,
-        (unsigned long long)status.last);
+    log_warn("relay%s: the wall clock stepped %s by %lld s: duplicates of deliveries "
+             "received before (up to sequence %llu) are not detected",
+             p->label, step_us < 0 ? "back" : "ahead",
+             llabs((long long)step_us) / 1000000, (unsigned long long)status.last);
 }
 
 // --- gathering -----------------------------------------------------------------------------------

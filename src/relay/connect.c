@@ -356,9 +356,12 @@ handle_rewind(struct partition *p, const struct found *f,
     uint64_t from = MAX(sequence, p->first - 1);
     if (p->status.known)
         log_warn("relay%s: Redis at %s %s: what came after record %llu is published "
-                 "again, as far as the journal has it (records: %llu)",
+                 "again, as far as the journal has it (records: %llu)%s",
                  p->label, redis, f->absent ? "has no cursor any more" : "lost data",
-                 (unsigned long long)from, (unsigned long long)(p->cursor - from));
+                 (unsigned long long)from, (unsigned long long)(p->cursor - from),
+                 f->absent
+                     ? ". If its consumer groups are gone too, create them again at 0"
+                     : "");
     else
         log_warn(
             "relay%s: Redis at %s has no cursor of this journal: it is another Redis, "

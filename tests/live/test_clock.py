@@ -86,6 +86,7 @@ def test_a_wall_clock_that_steps_takes_nothing_out_of_the_journal(wall, make_rec
     found = verify(receiver)
     assert (found["first"], found["last"], found["records"]) == (1, count, count)
     assert receiver.read_log().count("alarm   journal: the wall clock stepped") == 5
+    assert "received before (up to sequence" in receiver.read_log()
     assert receiver.metric("acrelay_journal_oldest_unpublished_age_seconds") == 0
 
 

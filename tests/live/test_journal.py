@@ -34,6 +34,49 @@ def test_a_journal_in_memory_is_refused_by_all_who_are_asked(make_receiver):
     assert done.returncode == 73 and "--force" in done.stderr
 
 
+# --- what is lost of it ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def stopped(make_receiver, redis):
+    """A receiver that was killed with three segments or more, of which Redis has nothing."""
+    receiver = make_receiver()
+    redis.pause()
+    for n in range(45):
+        assert receiver.post(f"type=subscribe&contact[id]={n}&x=" + "x" * 900000) == 200
+    receiver.kill()
+    redis.resume()
+    return receiver
+
+
+def alarm_of(receiver):
+    [line] = harness.wait_for("the alarm", lambda: [
+        line for line in receiver.read_log().splitlines() if " alarm   journal" in line])
+    return line
+
+
+def test_a_segment_that_was_removed_is_reported_as_missing(stopped):
+    """It was reported as damage from byte N to N, whose bytes are kept in bad/."""
+    sorted((stopped.directory / "state").glob("*.wal"))[1].unlink()
+    stopped.start()
+    line = alarm_of(stopped)
+    assert "are not in state_dir and are lost" in line
+    assert "damaged from byte" not in line and "kept in bad/" not in line
+
+
+def test_salvage_says_that_damaged_bytes_alone_are_no_segment(stopped):
+    [segment] = [segment for segment in (stopped.directory / "state").glob("*.wal")
+                 if b"contact[id]=9&" in segment.read_bytes()]
+    segment.write_bytes(segment.read_bytes().replace(b"contact[id]=9&", b"contact[id]=\xff&"))
+    stopped.start()
+    line = alarm_of(stopped)
+    assert "damaged from byte" in line and "kept in bad/" in line
+    [kept] = (stopped.directory / "state/bad").iterdir()
+    done = run(stopped, "acrelay", "journal", "salvage", "--segment", str(kept), "--to-file",
+               str(stopped.directory / "saved"))
+    assert done.returncode == 1 and "only the damaged bytes" in done.stderr
+
+
 # --- what it is started with --------------------------------------------------------------------
 
 
