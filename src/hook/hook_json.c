@@ -3,7 +3,6 @@
 #include "base/text.h"
 
 #include <cjson/cJSON.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 enum { SET_MAX = 200 };

@@ -1,12 +1,10 @@
 #include "program/output.h"
 
 #include "base/clock.h"
-#include "base/err.h"
 #include "base/text.h"
 #include "base/thread.h"
 #include "program/options.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 

@@ -2,8 +2,6 @@
 // what a shell offers.
 #include "program/table.h"
 
-#include <stdio.h>
-
 static const struct span none;
 
 const char *const options_log_forms[] = {"auto", "text", "journal", "json", NULL};

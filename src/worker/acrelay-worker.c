@@ -4,7 +4,6 @@
 #include "program/output.h"
 #include "worker/worker.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 enum { QUIET_MS = 1500, LEAD_WAIT_MS = 20000, LEAD_SILENT_MS = 1000 };

@@ -5,7 +5,6 @@
 #include "program/output.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 // WAITS_MAX: lists, KNOWN_LAG_MS apart, that may still not show what was done.

@@ -1,12 +1,10 @@
 #include "worker/commands.h"
 
-#include "base/log.h"
 #include "base/metric.h"
 #include "base/text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 enum {
     IDLE_MS = 1000,

@@ -2,7 +2,6 @@
 #include "worker/commands.h"
 
 #include "base/embed.h"
-#include "base/log.h"
 #include "base/metric.h"
 #include "base/text.h"
 #include "relay/script.h"

@@ -3,7 +3,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "hook/plan.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -6,7 +6,6 @@
 // else can open it, and workers outside of units have it in common, whatever user they run as.
 #include "worker/worker.h"
 
-#include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "edge/digest.h"

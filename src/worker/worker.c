@@ -1,9 +1,7 @@
 #include "worker/worker.h"
 
 #include "base/file.h"
-#include "program/output.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 // --- what is loaded ------------------------------------------------------------------------
