@@ -87,22 +87,14 @@ find_operation(const char *given, const char *path, struct err *err)
 static bool
 read_duration(int64_t *ms, struct span text)
 {
-    static const struct {
-        char letter;
-        int64_t ms;
-    } units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}};
-    int64_t unit = 1000;
+    const char *unit = text.len ? memchr("smh", text.at[text.len - 1], 3) : NULL;
     uint64_t number = 0;
 
-    for (size_t i = 0; text.len && i < sizeof units / sizeof *units; i++)
-        if (text.at[text.len - 1] == units[i].letter) {
-            unit = units[i].ms;
-            text = span_to(text, text.len - 1);
-            break;
-        }
-    bool ok = text_number(&number, text, 1000000) && number > 0;
-    *ms = (int64_t)number * unit;
-    return ok;
+    bool ok = text_number(&number, span_to(text, text.len - (unit != NULL)), 1000000);
+    *ms = (int64_t)number * (!unit || *unit == 's' ? 1000
+                             : *unit == 'm'        ? 60000
+                                                   : 3600000);
+    return ok && number > 0;
 }
 
 static int

@@ -83,32 +83,31 @@ setup_run(struct buf *output_to, struct err *err, const char *const *words)
     return failed ? -1 : WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_CODE_FAILURE;
 }
 
-static int
-systemctl(struct buf *said, struct err *err, const char *verb, const char *option,
-          const char *unit)
+// By "is-active" or "is-enabled".
+static bool
+unit_is(const char *question, const char *unit)
 {
-    const char *words[] = {"systemctl", verb, option, unit, NULL};
+    const char *words[] = {"systemctl", question, "--quiet", unit, NULL};
+    struct err unused;
 
-    return setup_run(said, err, words);
+    return setup_run(NULL, &unused, words) == 0;
 }
 
 bool
 setup_is_running(const char *unit)
 {
-    struct err err;
-
-    return systemctl(NULL, &err, "is-active", "--quiet", unit) == 0 &&
-           systemctl(NULL, &err, "is-enabled", "--quiet", unit) == 0;
+    return unit_is("is-active", unit) && unit_is("is-enabled", unit);
 }
 
 static int
 change_unit(const char *verb, const char *unit, const char *what, struct err *err)
 {
+    const char *words[] = {"systemctl", verb, "--now", unit, NULL};
     struct buf said;
 
     buf_init(&said, SAID_MAX);
     output_wait("%s", unit);
-    int code = systemctl(&said, err, verb, "--now", unit);
+    int code = setup_run(&said, err, words);
     output_wait_end();
     struct span rest = buf_span(&said), line = span_cut(&rest, '\n');
     if (code > 0)
@@ -134,10 +133,7 @@ setup_start(const char *unit, struct err *err)
 int
 setup_stop(const char *unit, struct err *err)
 {
-    struct err unused;
-
-    if (systemctl(NULL, &unused, "is-active", "--quiet", unit) != 0 &&
-        systemctl(NULL, &unused, "is-enabled", "--quiet", unit) != 0)
+    if (!unit_is("is-active", unit) && !unit_is("is-enabled", unit))
         return 0;
     return change_unit("disable", unit, "stopped", err);
 }
