@@ -3,9 +3,6 @@
 #include "base/text.h"
 #include "config/value.h"
 
-#include <stddef.h>
-#include <stdio.h>
-
 // memory, aof, or replicas=N.
 static const char *
 read_confirm(const struct value *v)

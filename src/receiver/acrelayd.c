@@ -42,11 +42,7 @@
 // A group's result, the committer's sleep and a deferred answer's state are futex words: woken without
 // a lock.
 #include "base/clock.h"
-#include "base/log.h"
-#include "base/metric.h"
 #include "base/text.h"
-#include "base/thread.h"
-#include "config/config.h"
 #include "edge/admin.h"
 #include "edge/sockets.h"
 #include "event/event.h"

@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "base/crc.h"
 #include "base/file.h"
-#include "base/text.h"
 #include "edge/admin.h"
 #include "receiver/receiver.h"
 

@@ -208,7 +208,7 @@ gather(struct partition *p)
     struct err err;
 
     choose_source(p);
-    script_begin(&p->script, p->cursor, false);
+    script_begin(&p->script, p->cursor);
     p->batch.bytes = p->batch.dead = p->batch.gaps = p->batch.skipped = 0;
     while (p->batch.skipped < SKIPPED_MAX && p->passed < p->last) {
         // One that was refused goes alone, so that the next answer is about it.

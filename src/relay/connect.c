@@ -241,7 +241,7 @@ connect_probe(struct partition *p, uint64_t at)
     struct script_answer answer;
     struct err err;
 
-    script_begin(&p->script, at, false);
+    script_begin(&p->script, at);
     if (script_call(&p->script, p->redis, "", &answer, &err) < 0)
         return report_trouble(p, REPLY_UNKNOWN, "%s", err.text);
     if (answer.reply == REPLY_DONE && answer.cursor == at)

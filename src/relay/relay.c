@@ -1,7 +1,6 @@
 // The relay as a whole: it starts and stops the partitions, by the layout, and sums up what they
 // report. What one does is in partition.c.
 #include "base/file.h"
-#include "base/thread.h"
 #include "edge/digest.h"
 #include "relay/internal.h"
 

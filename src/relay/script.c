@@ -77,7 +77,7 @@ script_init(struct script *s, const char *namespace, const char *journal_id,
     snprintf(cursor, sizeof cursor, "cursor:%s", journal_id);
     for (size_t i = 0; i < SCRIPT_KEYS_FIXED; i++)
         script_key(s->keys[i], namespace, span_of(names[i] ? names[i] : cursor));
-    script_begin(s, 0, false);
+    script_begin(s, 0);
 }
 
 void
@@ -92,14 +92,14 @@ script_release(struct script *s)
 }
 
 void
-script_begin(struct script *s, uint64_t prev, bool forgets)
+script_begin(struct script *s, uint64_t prev)
 {
     redis_args_clear(&s->fingerprints);
     redis_args_clear(&s->receipts);
     redis_args_clear(&s->records);
     s->keys_len = SCRIPT_KEYS_FIXED;
     s->hooks_len = s->kinds_len = s->kind_last = s->records_len = 0;
-    s->forgets = forgets;
+    s->forgets = false;
     s->oldest_us = INT64_MAX;
     s->newest_us = 0;
     *text_digits(s->prev, prev, ENTRY_SEQUENCE - 1) = '\0';

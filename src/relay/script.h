@@ -67,6 +67,7 @@ struct script {
     char prev[ENTRY_SEQUENCE], end[ENTRY_SEQUENCE]; // end "": the last record's
     uint64_t last;                                  // record that was added
     int64_t oldest_us, newest_us; // receipts of those that can be duplicates
+    // No fingerprint that was added before counts any more: its receipt is of another clock.
     bool forgets;
     char hooks[SCRIPT_RECORDS_MAX][DELIVERY_NAME_MAX + 1]; // of the batch, each once
     size_t hooks_len;
@@ -81,9 +82,8 @@ void script_init(struct script *s, const char *namespace, const char *journal_id
                  const char *owner, int64_t window_us, uint64_t duplicates_max);
 void script_release(struct script *s);
 
-// script_begin starts a batch whose first record follows `prev`. forgets: no fingerprint that
-// was added before counts any more, because receipts before and after are of different clocks.
-void script_begin(struct script *s, uint64_t prev, bool forgets);
+// script_begin starts a batch whose first record follows `prev`.
+void script_begin(struct script *s, uint64_t prev);
 
 // script_add appends an entry; its bytes are copied. At most SCRIPT_RECORDS_MAX per batch.
 // in_doubt: its receipt says nothing about duplicates; it is none, and is not remembered.

@@ -85,7 +85,7 @@ call(void)
 static char
 one(uint64_t sequence, int64_t received_us, const char *body)
 {
-    script_begin(script, sequence - 1, false);
+    script_begin(script, sequence - 1);
     add_at(sequence, received_us, "events", DELIVERY_MARK, body);
     cr_assert_eq(call(), REPLY_DONE, "%s", answer.message);
     cr_assert_eq(answer.cursor, sequence);
@@ -115,7 +115,7 @@ cursor_field_is(const char *field, const char *value)
 
 Test(script, sets_the_cursor_with_owner_and_check)
 {
-    script_begin(script, 0, false);
+    script_begin(script, 0);
     add(1, "events", DELIVERY_MARK, "a=1");
     add(2, "other", DELIVERY_MARK, "a=2");
     cr_assert_eq(call(), REPLY_DONE);
@@ -158,7 +158,7 @@ Test(script, writes_structured_and_binary_events_and_dead_letters_in_one_batch)
 {
     const char rest[] = ",\"id\":\"" JOURNAL "-00000000000000000002\"";
 
-    script_begin(script, 0, false);
+    script_begin(script, 0);
     add(1, "events", DELIVERY_MARK, "type=sent");
     add_structured(2, "s", "type=sent&campaign[id]=7");
     add_structured(3, "s", "type=sent&campaign[id]=7");
@@ -196,7 +196,7 @@ Test(script, writes_structured_and_binary_events_and_dead_letters_in_one_batch)
 
 Test(script, writes_nothing_when_the_cursor_is_before_prev_or_anothers)
 {
-    script_begin(script, 5, false);
+    script_begin(script, 5);
     add(6, "events", DELIVERY_MARK, "a=1");
     cr_expect_eq(call(), REPLY_AT);
     cr_expect_eq(answer.cursor, 0u);
@@ -210,7 +210,7 @@ Test(script, writes_nothing_when_the_cursor_is_before_prev_or_anothers)
 
 Test(script, executed_twice_does_it_once)
 {
-    script_begin(script, 0, false);
+    script_begin(script, 0);
     add(1, "events", DELIVERY_MARK, "a=1");
     add(2, "events", DELIVERY_MARK, "a=2");
     for (int i = 0; i < 3; i++) {
@@ -224,7 +224,7 @@ Test(script, executed_twice_does_it_once)
 Test(script, writes_nothing_when_the_cursor_is_beyond_prev)
 {
     one(1, 1, "a=1");
-    script_begin(script, 0, false);
+    script_begin(script, 0);
     add(1, "events", DELIVERY_MARK, "a=1");
     add(7, "events", DELIVERY_MARK, "a=7");
     cr_expect_eq(call(), REPLY_AT);
@@ -235,7 +235,7 @@ Test(script, writes_nothing_when_the_cursor_is_beyond_prev)
 Test(script, ends_at_a_refused_record_and_says_how_far_it_got)
 {
     redis_ask(redis, NULL, "SET", "{t}:text", "x", NULL);
-    script_begin(script, 0, false);
+    script_begin(script, 0);
     add(1, "events", DELIVERY_MARK, "a=1");
     add(2, "text", DELIVERY_MARK, "a=2");
     add(3, "events", DELIVERY_MARK, "a=3");
@@ -245,7 +245,7 @@ Test(script, ends_at_a_refused_record_and_says_how_far_it_got)
     cursor_field_is("check", ""); // that of the last record would be a lie
 
     redis_ask(redis, NULL, "DEL", "{t}:text", NULL);
-    script_begin(script, 1, false);
+    script_begin(script, 1);
     add(2, "text", DELIVERY_MARK, "a=2");
     add(3, "events", DELIVERY_MARK, "a=3");
     cr_expect_eq(call(), REPLY_DONE);
@@ -259,7 +259,7 @@ Test(script, tells_neighbours_apart_at_the_end_of_the_numbers)
 {
     uint64_t last = UINT64_MAX;
 
-    script_begin(script, 0, false);
+    script_begin(script, 0);
     add(last - 2, "events", DELIVERY_MARK, "a=1");
     cr_expect_eq(call(), REPLY_DONE);
     cr_expect_eq(one(last - 1, 1, "a=2"), '0');
@@ -312,7 +312,7 @@ Test(script, finds_what_the_definition_says)
 // A batch may hold what came in many windows, when Redis was away.
 Test(script, compares_receipts_within_a_batch_too)
 {
-    script_begin(script, 0, false);
+    script_begin(script, 0);
     for (int i = 0; i < 5; i++)
         add_at((uint64_t)i + 1, (i + 1) * 4 * (int64_t)SECOND * (i < 3 ? 1 : 5), "events",
                DELIVERY_DROP, "a=1"); // 4 8 12 80 100 s
@@ -377,7 +377,8 @@ Test(script, forgets_fingerprints_and_looks_for_none_in_doubt)
     struct entry e = {.sequence = 3};
 
     cr_expect_eq(one(1, t, "a=1"), '0');
-    script_begin(script, 1, true);
+    script_begin(script, 1);
+    script->forgets = true;
     add_at(2, t + 1, "events", DELIVERY_DROP, "a=1");
     cr_assert_eq(call(), REPLY_DONE);
     cr_expect_eq(answer.dropped, 0u);
@@ -391,7 +392,7 @@ Test(script, forgets_fingerprints_and_looks_for_none_in_doubt)
     cr_assert(delivery_encode(&stored, &d) == 0);
     struct record record = {4, .received_us = t + 3, .payload = buf_span(&stored)};
     entry_make(&maker, &record, &e);
-    script_begin(script, 3, false);
+    script_begin(script, 3);
     script_add(script, &e, true);
     cr_assert_eq(call(), REPLY_DONE);
     cr_expect_eq(answer.dropped, 0u);
@@ -501,7 +502,7 @@ Test(script, ships_with_the_rights_of_the_version_before)
 Test(script, keeps_a_fingerprint_only_of_what_is_in_the_stream)
 {
     redis_ask(redis, NULL, "SET", "{t}:events", "x", NULL);
-    script_begin(script, 0, false);
+    script_begin(script, 0);
     add(1, "events", DELIVERY_DROP, "a=1");
     cr_expect_eq(call(), REPLY_STOP);
     redis_ask(redis, NULL, "DEL", "{t}:events", NULL);
@@ -524,7 +525,7 @@ Test(script, gives_each_entry_its_own_fields)
     const struct redis_reply *reply;
 
     srand(3);
-    script_begin(script, 0, false);
+    script_begin(script, 0);
     struct record records[RECORDS];
     const char *keys[RECORDS];
     for (int i = 0; i < RECORDS; i++) {
