@@ -2,7 +2,6 @@
 
 #include "base/metric.h"
 #include "base/text.h"
-#include "edge/digest.h"
 #include "edge/http_client.h"
 
 #include <assert.h>
@@ -73,18 +72,6 @@ is_listed(struct span host)
         found = span_is_nocase(host, admin.hosts[i]);
     pthread_mutex_unlock(&admin.lock);
     return found;
-}
-
-bool
-admin_has_bearer(const struct http_request *r, struct span token)
-{
-    size_t count;
-    struct span given = http_find_header(r, "Authorization", &count),
-                bearer = SPAN("Bearer ");
-
-    return count == 1 && span_starts(given, bearer) &&
-           given.len - bearer.len == token.len &&
-           digest_equal(given.at + bearer.len, token.at, token.len);
 }
 
 // A browser always sends a Host; what speaks HTTP/1.0 without one is a balancer's check.

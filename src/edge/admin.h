@@ -24,10 +24,6 @@ void admin_set_hosts(char *const *names, size_t len);
 // HTTP/1.0 needs none.
 bool admin_allows_host(const struct http_request *r);
 
-// admin_has_bearer says whether the one "Authorization: Bearer ..." of a request has this token; how
-// long that takes says nothing about it.
-bool admin_has_bearer(const struct http_request *r, struct span token);
-
 // admin_set_detail keeps a sentence that /readyz shows under `details`: why a check is false.
 // "" removes it. `name` is a constant.
 void admin_set_detail(const char *name, const char *text);

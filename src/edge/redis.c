@@ -113,7 +113,7 @@ open_transport(const struct redis_options *o, int64_t until_ms, struct err *err)
     struct transport_options t = {.path = o->url.path,
                                   .tls = o->url.tls ? &o->tls : NULL,
                                   .until_ms = until_ms,
-                                  .watch = {o->connected, o->context}};
+                                  .watch = o->watch};
 
     if (o->url.hosts_len > 0) {
         t.host = o->url.hosts[0].name;

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "edge/resolve.h"
 #include "edge/tls.h"
 
 #include <stdint.h>
@@ -42,12 +43,9 @@ struct redis_options {
     const char *key; // of REDIS_CLUSTER: one of ours, whose node is meant
     const char *sentinel_user;
     struct span sentinel_password;
-    // Called with each socket that a call waits on, so that another thread can end the call at any
-    // time with shutdown(2), and with -1 before redis_open closes one. May be NULL.
-    void (*connected)(int fd, void *context);
-    void *context;
-    int64_t connect_ms; // for name, connection and TLS together; 0: 5000
-    int64_t command_ms; // of struct redis; 0: 10000
+    struct socket_watch watch; // of every socket that is waited on
+    int64_t connect_ms;        // for name, connection and TLS together; 0: 5000
+    int64_t command_ms;        // of struct redis; 0: 10000
 };
 
 // redis_args are arguments already in wire form, so that a large command is put together

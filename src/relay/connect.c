@@ -78,8 +78,7 @@ open_connection(struct partition *p)
     char key[SCRIPT_KEY];
     struct err err;
 
-    o.connected = record_fd;
-    o.context = p;
+    o.watch = (struct socket_watch){record_fd, p};
     o.connect_ms = p->times.connect;
     o.command_ms = poll_limit_ms(p); // for AUTH and SELECT
     o.key = script_key(key, p->script.namespace, SPAN("account")).at;
