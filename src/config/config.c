@@ -6,8 +6,10 @@
 #include "config/value.h"
 #include "event/delivery.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 // There is room for one of each hook, and the end.
 static void
@@ -51,7 +53,9 @@ report_unreadable(const char *file, const char *why, struct problems *problems)
     if (strncmp(why, file, len) == 0 && strncmp(why + len, ": ", 2) == 0)
         why += len + 2;
     problem_add(&r, ERROR, (struct place){0},
-                "%s; --config or ACRELAY_CONFIG names another file", why);
+                "%s;%s --config or ACRELAY_CONFIG names another file", why,
+                access(file, F_OK) < 0 && errno == ENOENT ? " acrelay init creates it;"
+                                                          : "");
 }
 
 struct config *

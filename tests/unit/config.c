@@ -268,9 +268,10 @@ Test(config, tells_what_is_missing_and_a_file_that_is_not_there)
     char line[PROBLEM_LINE];
     cr_assert_null(config_read("/nowhere/acrelay.yaml", NULL, &found));
     cr_assert_eq(found.len, 1);
-    cr_assert_str_eq(problem_line(found.at, line),
-                     "/nowhere/acrelay.yaml: cannot open: No such file or directory; "
-                     "--config or ACRELAY_CONFIG names another file");
+    cr_assert_str_eq(
+        problem_line(found.at, line),
+        "/nowhere/acrelay.yaml: cannot open: No such file or directory; "
+        "acrelay init creates it; --config or ACRELAY_CONFIG names another file");
     free(found.at);
 }
 
