@@ -146,8 +146,10 @@ Test(relay_partitions, begin_where_their_number_changed)
     until_all(published() == 20);
 }
 
+// Within keep the old one goes on, though its stream has nothing.
 Test(relay_partitions, refill_what_was_published_before_the_change)
 {
+    config.journal_keep_us = HOUR_US;
     relay_up();
     post_contacts(1, 10);
     until(s.cursor == 10);
