@@ -59,9 +59,19 @@ class Page:
             ActionChains(self.driver).send_keys(key).perform()
 
     def click(self, selector, text=None):
-        self.wait(f"{selector} {text or ''}", lambda: self.find(selector, text))
-        element = self.find(selector, text)
-        element.click()
+        """What is drawn anew between the look and the click was not clicked: looks again."""
+        from selenium.common.exceptions import StaleElementReferenceException
+
+        def try_click():
+            element = self.find(selector, text)
+            if not element:
+                return False
+            try:
+                element.click()
+            except StaleElementReferenceException:
+                return False
+            return True
+        self.wait(f"{selector} {text or ''}", try_click)
 
     def type(self, selector, text):
         element = self.find(selector)
