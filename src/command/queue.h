@@ -37,8 +37,8 @@ TAILQ_HEAD(queued_list, queued);
 struct queue {
     size_t len;
     // queue.c's
-    LIST_HEAD(, queue_subject) subjects; // those of which anything waits
-    void *by_name;                       // a tree of them (tsearch)
+    TAILQ_HEAD(, queue_subject) subjects; // of which anything waits, as they came
+    void *by_name;                        // a tree of them (tsearch)
     struct queued
         *alone; // a bulk move whose turn it is: nothing else of the service runs
 };

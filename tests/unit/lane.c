@@ -280,6 +280,21 @@ Test(lane, forgets_its_trouble_when_nothing_waits)
     lane_close(lane);
 }
 
+Test(lane, expires_what_came_first_first)
+{
+    open_lane(1);
+    add_until("contacts/2", wall);
+    add_until("contacts/1", wall);
+    add_until("contacts/3", wall);
+    for (uint64_t entry = 1; entry <= 3; entry++) {
+        struct lane_step step = next();
+        cr_assert_eq(step.kind, LANE_FINISH);
+        cr_expect_eq(step.command->entry_ms, entry);
+        lane_remove(lane, step.command);
+    }
+    lane_close(lane);
+}
+
 Test(lane, expires_what_is_late_wherever_it_waits)
 {
     open_lane(1);
