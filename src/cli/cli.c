@@ -137,8 +137,7 @@ cli_redis(const struct cli *c, const char *tag, struct err *err)
             "receiver's user");
         return NULL;
     }
-    struct err why = {
-        0}; // set on the way to a connection, too: of a host that was passed over
+    struct err why = {0}; // also set for a host that was passed over
     struct redis *r =
         config_redis(config, tag, NULL, times_ms("cli_redis", REDIS_MS), &why);
 

@@ -49,15 +49,16 @@ struct feed {
 static void
 keep_event(struct feed_item *item)
 {
-    const char *begin = (const char *)item,
-               *end = item->payload + item->record.payload.len;
+    uintptr_t begin = (uintptr_t)item,
+              end = (uintptr_t)(item->payload + item->record.payload.len);
     enum { SPANS = sizeof item->entry.event / sizeof(struct span) }; // it is nothing else
     struct span *spans = (struct span *)&item->entry.event;
     bool is_ours[SPANS];
     size_t bytes = 0;
 
     for (size_t i = 0; i < SPANS; i++) {
-        is_ours[i] = spans[i].at >= begin && spans[i].at < end;
+        uintptr_t at = (uintptr_t)spans[i].at;
+        is_ours[i] = at >= begin && at < end;
         bytes += is_ours[i] ? 0 : spans[i].len;
     }
     char *room = item->made = memory_get(bytes);

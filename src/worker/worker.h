@@ -25,8 +25,7 @@ struct worker {
 // worker_load reads configuration and secrets, where they are not there yet, into an empty worker
 // (file and options set), makes of them what is wanted, and opens the account. `callbacks` has
 // those and `once`; without `wait` it sleeps and keeps the lease, and their context is the worker.
-// Mistakes of the file are written to stderr, by `run`
-// to the log; *err has the rest.
+// Mistakes of the file are written to stderr, by `run` to the log; *err has the rest.
 int worker_load(struct worker *w, const struct ac_client_options *callbacks,
                 struct err *err);
 void worker_unload(struct worker *w);
