@@ -377,16 +377,17 @@ retention_make_room(struct journal *j, const struct err *why)
 static int
 make_spare(struct journal *j, struct err *err)
 {
-    uint64_t left = disk_left(j);
+    bool on_disk = disk_left(j) >= j->options.segment_bytes + GROUP_BYTES_MAX;
     int made = -1;
 
     pthread_mutex_lock(&j->lock);
-    bool fits = left >= j->options.segment_bytes + GROUP_BYTES_MAX && is_within_bounds(j);
+    bool fits = on_disk && is_within_bounds(j);
     bool published = is_published(j, 0);
     j->filling = fits || published;
     pthread_mutex_unlock(&j->lock);
-    err_set(err, ERR_AGAIN, "there is no room for one%s",
-            published ? "" : ", and nothing that could make room has been published");
+    err_set(err, ERR_AGAIN, "%s leaves no room for one",
+            on_disk ? "journal.max" : "the file system of state_dir");
+    err->error = on_disk ? 0 : ENOSPC; // as retention_advice tells them apart
     if (fits)
         made = dir_make_spare(j->dir, j->options.segment_bytes, err);
     if (made < 0 && (!fits || is_for_want_of_room(err)) &&

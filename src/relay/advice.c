@@ -36,11 +36,14 @@ static const struct relay_advice advice[] = {
     {"certificate", AWAY, TLS_PAGE},
     {"TLS", AWAY, TLS_PAGE},
     {"NOAUTH", RIGHTS,
-     "set redis.password_file (and redis.user): Redis requires a password"},
+     "set redis.password_file (and redis.user), then restart acrelayd and "
+     "acrelay-worker: Redis requires a password"},
     {"WRONGPASS", RIGHTS,
-     "correct redis.user or the password in redis.password_file; ACL LIST shows whether "
-     "the user exists and is enabled"},
-    {"invalid password", RIGHTS, "correct the password in redis.password_file"},
+     "correct redis.user or the password in redis.password_file, then restart acrelayd "
+     "and acrelay-worker; ACL LIST shows whether the user exists and is enabled"},
+    {"invalid password", RIGHTS,
+     "correct the password in redis.password_file, then restart acrelayd and "
+     "acrelay-worker"},
     {"without any password configured", CONFIG,
      "set a password for this user in Redis, or remove redis.password_file"},
     {"NOPERM", RIGHTS, GRANT},

@@ -216,6 +216,8 @@ def test_without_redis_all_room_is_used_then_503_and_it_goes_on_by_itself(
     assert statuses[-1] == 503 and set(statuses[:-1]) == {200}
     assert len(statuses) > 4 * 40, "more than half of the disk"
     assert free(small_disk) < 16 * MIB, "no room for one more segment"
+    assert "no spare segment" in receiver.read_log()
+    assert "journal.max" not in receiver.read_log(), "it is the disk that is full"
     for _ in range(20):
         receiver.post("type=subscribe&x=" + "x" * (MIB // 4))
     status, page = receiver.get("/readyz")

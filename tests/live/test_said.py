@@ -218,8 +218,9 @@ def test_a_redis_that_refuses_writes(place):
         must_be_told(config, "NOAUTH", 77)
         (config.parent / "password").write_text("wrong")
         (config.parent / "password").chmod(0o600)
-        must_be_told(place(f"redis://127.0.0.1:{redis.port}/0", ", password_file: password"),
-                     "WRONGPASS", 77)
+        wrong = place(f"redis://127.0.0.1:{redis.port}/0", ", password_file: password")
+        must_be_told(wrong, "WRONGPASS", 77)
+        assert "restart" in run_acrelay(wrong, "check", code=77), "a running one keeps what it read"
         assert redis.client.execute_command("AUTH", "s3") and redis.client.keys("*") == []
 
 
