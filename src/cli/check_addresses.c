@@ -154,7 +154,10 @@ check_address(struct report *r, const char *what, const struct socket_address *a
                        "%s: its directory is not there yet", a->text);
     else if (reason != EADDRINUSE)
         report_error(r, reason == EACCES ? EXIT_CODE_PERMISSION : EXIT_CODE_PORT, what,
-                     NULL, "%s: %s", a->text, strerror(reason));
+                     reason == EADDRNOTAVAIL
+                         ? "choose an address of this machine (ip address shows them)"
+                         : NULL,
+                     "%s: %s", a->text, strerror(reason));
     else if (running && ours)
         report_ok(r, what, "%s is held by the running acrelay", a->text);
     else if (running)

@@ -9,6 +9,7 @@
 #include "base/crc.h"
 #include "base/file.h"
 #include "edge/admin.h"
+#include "edge/digest.h"
 #include "receiver/receiver.h"
 
 #include <fcntl.h>
@@ -223,6 +224,37 @@ log_removed(const struct config *before, const struct config *now, struct buf *n
     }
 }
 
+// A rotation keeps a secret of before; one written over another keeps none.
+static bool
+share_a_secret(const struct secrets *a, const struct secrets *b)
+{
+    for (size_t i = 0; i < a->len; i++)
+        for (size_t k = 0; k < b->len; k++)
+            if (a->at[i].len == b->at[k].len &&
+                digest_equal(a->at[i].at, b->at[k].at, a->at[i].len))
+                return true;
+    return false;
+}
+
+static void
+log_removed_secrets(const struct secrets *before, const struct secrets *now,
+                    struct buf *names)
+{
+    if (share_a_secret(before, now))
+        return;
+    log_warn(
+        "receiver: none of the earlier secrets is accepted any more: posts to URLs that "
+        "were "
+        "made with them are answered with 404, and their events are lost. Put the "
+        "earlier "
+        "secret back, in a file of its own after the new one in secret_files, or restart "
+        "acrelay-worker, which moves the webhooks to the new one (see `acrelay-worker "
+        "secrets`)");
+    if (names)
+        buf_add_format(names, "%sthe URLs of all earlier secrets",
+                       names->len ? ", " : "");
+}
+
 // `why`: of a last good configuration that could not be read.
 static struct snapshot *
 start_last_good(struct receiver *r, const struct config *earlier, int64_t kept_us,
@@ -301,6 +333,7 @@ take_over(struct receiver *r, struct snapshot *fresh, struct buf *removed,
         return -1;
     admin_set_hosts(c->admin_hosts.at, c->admin_hosts.len);
     log_removed(r->snapshot->config, c, removed);
+    log_removed_secrets(r->snapshot->secrets, fresh->secrets, removed);
     intake_replace(r->intake, fresh);
     r->snapshot = fresh;
     return 0;

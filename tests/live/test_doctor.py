@@ -241,6 +241,16 @@ def test_a_socket_that_the_receivers_user_may_not_open(tmp_path, redis):
         receiver.wait()
 
 
+def test_an_address_of_another_machine_is_told_with_advice(tmp_path, redis, make_receiver):
+    receiver = make_receiver()
+    receiver.config.write_text(receiver.config.read_text().replace(
+        "127.0.0.1:1025'", "192.0.2.1:1025'"))
+    code, findings, _, _ = run(receiver.config, "check")
+    [(result, text, advice)] = told(findings, "listen")
+    assert code == 71 and result == "WRONG" and "192.0.2.1:1025" in text
+    assert "this machine" in advice
+
+
 def test_who_holds_an_address_is_told(tmp_path, redis, make_receiver):
     receiver = make_receiver()
     receiver.config.write_text(receiver.config.read_text().replace(

@@ -69,6 +69,24 @@ def test_reload_is_not_satisfied_with_an_older_answer(receiver):
     run_acrelay(receiver.config, "reload", code=69)
 
 
+def test_a_reload_after_which_no_earlier_secret_counts_says_so(receiver):
+    """A new secret written over the old one: ActiveCampaign still posts to the URLs of that."""
+    told = "no longer served: the URLs of all earlier secrets"
+    receiver.secret.write_bytes(b"another secret of thirty-two bytes or more\n")
+    assert told in run_acrelay(receiver.config, "reload")
+    assert receiver.post("type=subscribe") == 404
+    assert "acrelay-worker secrets" in receiver.read_log()
+    # A rotation has one secret of before.
+    other = receiver.directory / "hook-secret-2"
+    other.write_bytes(harness.SECRET)
+    other.chmod(0o600)
+    text = receiver.config.read_text()
+    receiver.config.write_text(text.replace("[hook-secret]", "[hook-secret-2, hook-secret]"))
+    assert told not in run_acrelay(receiver.config, "reload")
+    receiver.config.write_text(text.replace("[hook-secret]", "[hook-secret-2]"))
+    assert told not in run_acrelay(receiver.config, "reload")
+
+
 # --- Redis -------------------------------------------------------------------------------
 
 class FakeRedis:
