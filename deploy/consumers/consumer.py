@@ -41,14 +41,16 @@ except ImportError:
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--url", default="redis://127.0.0.1:6379/0")
-    parser.add_argument("--stream", default="{ac}:events")
-    parser.add_argument("--group", default="shop")
-    parser.add_argument("--name", default=socket.gethostname())
-    parser.add_argument("--claim-after", type=float, default=60, metavar="SECONDS")
-    parser.add_argument("--database", default="shop.db")
-    parser.add_argument("--partitions", type=int, default=1, metavar="N")
-    parser.add_argument("--before", type=int, metavar="N")
+    option = parser.add_argument
+    option("--url", default="redis://127.0.0.1:6379/0", help="of Redis, as redis-py reads it: %(default)s")
+    option("--stream", default="{ac}:events", help="the stream of one partition: %(default)s")
+    option("--group", default="shop", help="the consumer group, made if it is not there: %(default)s")
+    option("--name", default=socket.gethostname(), help="this consumer's in the group: the host's name")
+    option("--claim-after", type=float, default=60, metavar="SECONDS",
+           help="take over what a consumer read and left pending for so long: %(default)s")
+    option("--database", default="shop.db", help="the SQLite file with the effects: %(default)s")
+    option("--partitions", type=int, default=1, metavar="N", help="as redis.partitions: %(default)s")
+    option("--before", type=int, metavar="N", help="the number before it changed: those streams come first")
     return parser.parse_args()
 
 

@@ -75,6 +75,15 @@ class Server(harness.Redis):
         except (*LOST, redis.exceptions.BusyLoadingError):
             return None
 
+    def configure(self, *settings):
+        """CONFIG SET. A server that is made a replica closes its connections: it is asked again."""
+        def is_set():
+            try:
+                return self.client.config_set(*settings)
+            except LOST:
+                return False
+        wait_for("its settings", is_set)
+
     def is_caught_up(self, master):
         try:
             mine, its = self.client.info("replication"), master.client.info("replication")
