@@ -36,6 +36,7 @@ struct hook {
     uint64_t written;       // the digest of what was last written on it, 0: nothing
     bool settled;           // it is what AC made of that
     bool stays;             // we deleted it, AC accepted that, and still shows it
+    bool old;               // what is wanted is created again, and replaces it
 };
 
 // The hooks that are wanted, or that were found. Owned.

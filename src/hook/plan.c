@@ -28,6 +28,12 @@ is_wanted(const struct hooks *wanted, const struct hook *found)
     return false;
 }
 
+static bool
+is_free(const struct matching *m, size_t found)
+{
+    return !m->taken_by[found] && !m->found->at[found].old;
+}
+
 static void
 take(struct matching *m, size_t wanted, size_t found)
 {
@@ -41,7 +47,7 @@ take_adopted(struct matching *m, size_t w)
     uint64_t id = m->wanted->at[w].adopt;
 
     for (size_t i = 0; id && i < m->found->len; i++)
-        if (m->found->at[i].id == id && !m->taken_by[i])
+        if (m->found->at[i].id == id && is_free(m, i))
             take(m, w, i);
 }
 
@@ -65,7 +71,7 @@ take_own(struct matching *m, size_t w, bool with_list)
         return;
     for (size_t i = 0; i < m->found->len; i++) {
         const struct hook *found = &m->found->at[i];
-        if (m->taken_by[i] || !hook_is_named(found, wanted->name) || found->id == 0)
+        if (!is_free(m, i) || !hook_is_named(found, wanted->name) || found->id == 0)
             continue;
         if (with_list ? found->list != wanted->list : is_wanted(m->wanted, found))
             continue;
@@ -80,7 +86,7 @@ static bool
 has_own(const struct matching *m, const struct hook *wanted)
 {
     for (size_t i = 0; i < m->found->len; i++)
-        if (!m->taken_by[i] && is_same(wanted, &m->found->at[i]))
+        if (is_free(m, i) && is_same(wanted, &m->found->at[i]))
             return true;
     return false;
 }
@@ -95,7 +101,7 @@ take_written(struct matching *m, size_t w)
     if (m->takes[w] || has_own(m, wanted))
         return;
     for (size_t i = 0; i < m->found->len && !m->takes[w]; i++)
-        if (!m->taken_by[i] && m->found->at[i].written == digest &&
+        if (is_free(m, i) && m->found->at[i].written == digest &&
             hook_is_named(&m->found->at[i], wanted->name))
             take(m, w, i);
 }
@@ -158,8 +164,8 @@ plan_absent(struct plan *plan, const struct hook *wanted, const struct hooks *fo
 
     for (size_t i = 0; i < found->len; i++) {
         const struct hook *h = &found->at[i];
-        if (h->name ? h->id != 0 || !hook_is_named(h, wanted->name)
-                    : !is_alike(wanted, h, &certain))
+        if (h->old || (h->name ? h->id != 0 || !hook_is_named(h, wanted->name)
+                               : !is_alike(wanted, h, &certain)))
             continue;
         add_step(plan, (struct step){STEP_REFUSE, h->name ? WHY_UNREADABLE : WHY_ALIKE,
                                      wanted, h, 0});
@@ -201,12 +207,23 @@ doubles_kept(const struct matching *m, const struct hook *found)
     return false;
 }
 
+static bool
+is_absent(const struct matching *m, const char *name)
+{
+    for (size_t w = 0; w < m->wanted->len; w++)
+        if (!m->takes[w] && hook_is_named(&m->wanted->at[w], name))
+            return true;
+    return false;
+}
+
 static void
 plan_leftover(struct plan *plan, const struct matching *m, const struct hook *found,
               bool prune)
 {
     bool readable = found->id != 0 && found->list != HOOK_LIST_UNREADABLE;
 
+    if (found->old && is_absent(m, found->name))
+        return; // until all that takes its place is there
     if (!readable)
         add_step(plan, (struct step){STEP_LEAVE, WHY_UNREADABLE, NULL, found, 0});
     else if (found->stays)

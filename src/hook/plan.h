@@ -50,7 +50,8 @@ struct plan {
 
 // plan_make compares. Names of `found` must be set, as ac_client_list does, for hooks of ours. Of twins
 // the one whose URL is right is kept, else the newest: an older one may have been switched
-// off by AC without a sign ("410 Gone" in AC's webhook page).
+// off by AC without a sign ("410 Gone" in AC's webhook page). What is `old` is never taken for
+// what is wanted, which is created beside it; it is a twin when all of its name are there.
 void plan_make(struct plan *plan, const struct hooks *wanted, const struct hooks *found,
                bool prune);
 void plan_release(struct plan *plan);

@@ -21,6 +21,8 @@ apply_release(struct apply *a)
 {
     plan_release(&a->plan);
     hooks_release(&a->found);
+    hooks_release(&a->old);
+    free(a->recreated.at); // what its hooks have is the worker's
     buf_release(&a->refused);
     free(a->done);
     a->done = NULL;
@@ -36,7 +38,10 @@ apply_plan(struct apply *a, bool again, struct err *err)
         known_settle(&a->w->known, a->w->client, &a->w->wanted, &a->found, err) == 0;
     if (!a->listed)
         return -1;
-    plan_make(&a->plan, &a->w->wanted, &a->found, a->prune);
+    for (size_t i = 0; i < a->found.len; i++)
+        a->found.at[i].old = hooks_find(&a->old, a->found.at[i].row);
+    plan_make(&a->plan, a->recreated.len ? &a->recreated : &a->w->wanted, &a->found,
+              a->prune);
     return 0;
 }
 
@@ -219,9 +224,9 @@ write_step(struct apply *a, const struct step *s, struct err *err)
         return create(a, s->wanted, err);
     case STEP_CHANGE:
         return write_hook(a, s->found, s->wanted, err);
-    case STEP_REMOVE:
-        return s->why == WHY_TWIN ? remove_twin(a, s->found, err)
-                                  : write_hook(a, s->found, NULL, err);
+    case STEP_REMOVE: // what replaces an old one was created here, and is in the list
+        return s->why == WHY_TWIN && !s->found->old ? remove_twin(a, s->found, err)
+                                                    : write_hook(a, s->found, NULL, err);
     case STEP_REFUSE:
         return refuse(s, err);
     case STEP_LEAVE:
@@ -252,7 +257,8 @@ write_plan(struct apply *a, struct err *first, struct err *err)
             output_count(i + 1, a->plan.len);
             continue;
         }
-        err_context(err, "hook %s", name_of(s));
+        if (a->recreated.len == 0) // else it is the only one
+            err_context(err, "hook %s", name_of(s));
         if (err->kind == ERR_AGAIN) {
             result = 1;
             if (err->exit != EXIT_CODE_CHANGES)
@@ -346,80 +352,6 @@ apply_run(struct apply *a, struct err *err)
 
 // --- creating again ------------------------------------------------------------------------
 
-struct recreation {
-    const struct hook *wanted;
-    uint64_t id;    // of the new one, 0: the answer did not say
-    uint64_t older; // the newest id before it
-};
-
-// The new one, if the list shows it: that id, or where the answer did not say, one more.
-static const struct hook *
-find_fresh(const struct apply *a, const struct recreation *r)
-{
-    for (size_t i = 0; i < a->found.len; i++) {
-        const struct hook *h = &a->found.at[i];
-        if (r->id ? h->id == r->id
-                  : hook_is_named(h, r->wanted->name) && h->id > r->older)
-            return h;
-    }
-    return NULL;
-}
-
-// Lists until one shows the new one (r), or all that was done (NULL).
-static int
-wait_shown(struct apply *a, const struct recreation *r, const char *late, struct err *err)
-{
-    for (int waits = 0;; waits++) {
-        if (apply_plan(a, false, err) < 0)
-            return -1;
-        confirm(a);
-        if (r ? find_fresh(a, r) != NULL : a->unconfirmed == 0)
-            return 0;
-        if (waits == WAITS_MAX || !wait_for_list(a))
-            return err_set(err, ERR_AGAIN, "%s", late);
-    }
-}
-
-static int
-remove_older(struct apply *a, const struct recreation *r, struct err *err)
-{
-    uint64_t fresh = find_fresh(a, r)->id;
-
-    for (size_t i = 0; i < a->found.len; i++) {
-        const struct hook *h = &a->found.at[i];
-        if (h->id && h->id != fresh && hook_is_named(h, r->wanted->name) &&
-            (h->list == r->wanted->list || h->written == r->wanted->digest) &&
-            write_hook(a, h, NULL, err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int
-replace(struct apply *a, struct recreation *r, struct err *err)
-{
-    struct ac_client_answer answer = {0};
-
-    if (check_taken(a, r->wanted, err) < 0)
-        return -1;
-    if (ac_client_write(a->w->client, NULL, r->wanted, &answer, err) == 0) {
-        known_wrote(&a->w->known, NULL, r->wanted, &answer);
-        known_save(&a->w->known, &a->w->redis, r->wanted->name);
-    } else if (err->kind != ERR_AGAIN) {
-        return -1; // an unclear answer is no error yet: the list shows it
-    }
-    r->id = answer.id;
-    if (wait_shown(
-            a, r, "the new webhook is not in ActiveCampaign's list; the old one was kept",
-            err) < 0)
-        return -1;
-    add_done(a, STEP_CREATE, r->id, r->wanted);
-    if (remove_older(a, r, err) < 0)
-        return -1;
-    return wait_shown(a, NULL, "ActiveCampaign's list does not show the changes yet",
-                      err);
-}
-
 static bool
 is_pending(const struct plan *plan, const char *name)
 {
@@ -435,7 +367,7 @@ is_pending(const struct plan *plan, const char *name)
 int
 apply_recreate(struct apply *a, const char *name, struct err *err)
 {
-    int result = 0;
+    const struct hooks *wanted = &a->w->wanted;
 
     if (apply_plan(a, false, err) < 0)
         return -1;
@@ -444,13 +376,17 @@ apply_recreate(struct apply *a, const char *name, struct err *err)
             err, EXIT_CODE_CHANGES,
             "hook %s does not match the file yet: run `acrelay-worker apply` first",
             name);
-    for (size_t i = 0; i < a->w->wanted.len && result == 0; i++) {
-        struct recreation r = {.wanted = &a->w->wanted.at[i]};
-        for (size_t k = 0; k < a->found.len; k++)
-            if (a->found.at[k].id > r.older)
-                r.older = a->found.at[k].id;
-        if (hook_is_named(r.wanted, name))
-            result = replace(a, &r, err);
-    }
+    for (size_t i = 0; i < wanted->len; i++)
+        if (hook_is_named(&wanted->at[i], name))
+            *hooks_add(&a->recreated) = wanted->at[i];
+    a->old = a->found;
+    a->found = (struct hooks){0};
+    a->prune = false;
+    int result = apply_run(a, err);
+    if (result == 0)
+        a->created = a->recreated.len; // those too whose answer was lost
+    else if (err->exit == EXIT_CODE_CHANGES)
+        err_set(err, ERR_AGAIN,
+                "the new webhook is not in ActiveCampaign's list; the old one was kept");
     return result;
 }

@@ -443,7 +443,7 @@ monitor_repair(struct monitor *m, struct worker *w, struct err *err)
         return 0;
     struct apply a = {.w = w, .prune = w->config->worker_prune};
     int result = apply_recreate(&a, hook->name, err);
-    if (a.created + a.unconfirmed) // what it created was shown
+    if (a.created)
         log_warn("worker: hook %s was silent and was re-created", hook->name);
     apply_release(&a);
     return result < 0 ? err_context(err, "hook %s", hook->name) : 0;

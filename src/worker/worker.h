@@ -53,8 +53,10 @@ struct apply {
     struct worker *w; // the receiver of its configuration is asked, where it runs here
     bool prune;
     // results
-    struct hooks found; // as the last list had it; apply_release frees it
-    struct plan plan;   // of `found`
+    struct hooks found;     // as the last list had it; apply_release frees it
+    struct plan plan;       // of `found`
+    struct hooks recreated; // by apply_recreate, which writes no others: borrowed
+    struct hooks old;       // what was there before it
     bool listed; // whether the last list succeeded; else `found` is not all, and no plan
     size_t created, changed, removed; // and shown so by a list
     struct apply_done *done;
@@ -73,9 +75,10 @@ int apply_plan(struct apply *a, bool again, struct err *err);
 // created a second time.
 int apply_run(struct apply *a, struct err *err);
 
-// apply_recreate creates the hooks of this name again, confirms them by a list, only then
-// deletes the old ones, and has that shown by a list too. Refused with EXIT_CODE_CHANGES while
-// apply has something to do for that name: an old one that is on another list, say, would be left.
+// apply_recreate does so for the hooks of this name alone, as though they were not there: it
+// creates them again, and deletes the old ones only when a list shows the new ones. Refused with
+// EXIT_CODE_CHANGES while apply has something to do for that name: an old one that is on another
+// list, say, would be left.
 int apply_recreate(struct apply *a, const char *name, struct err *err);
 
 void apply_release(struct apply *a);

@@ -121,6 +121,33 @@ Test(plan, keeps_the_right_twin_and_removes_the_others_last)
     hooks_release(&found);
 }
 
+// As lists show it while a hook on two lists is created again: nothing new, one new, both. One whose
+// id cannot be read, beside which nothing is created otherwise, was there before.
+Test(plan, removes_what_is_old_when_all_that_replaces_it_is_there)
+{
+    struct hooks wanted = {0}, found = {0};
+    struct plan plan;
+
+    add(&wanted, 0, "a", "https://x/hook/a/t", 5)->adopt = 3;
+    add(&wanted, 0, "a", "https://x/hook/a/t", 6);
+    add(&found, 3, "a", "https://x/hook/a/t", 5)->old = true;
+    add(&found, 4, "a", "https://x/hook/a/t", 6)->old = true;
+    add(&found, 0, "a", "https://x/hook/a/t", 7)->old = true;
+    for (uint64_t fresh = 0; fresh <= 2; fresh++) {
+        if (fresh) // a lower id is new too
+            add(&found, fresh, "a", "https://x/hook/a/t", 4 + fresh);
+        plan_make(&plan, &wanted, &found, false);
+        cr_assert_eq(plan.count[STEP_CREATE], 2 - fresh);
+        cr_assert_eq(plan.count[STEP_REMOVE], fresh == 2 ? 2 : 0);
+        cr_assert_eq(plan.writes, plan.count[STEP_CREATE] + plan.count[STEP_REMOVE]);
+        for (size_t i = 0; i < plan.len; i++)
+            cr_assert(plan.at[i].kind != STEP_REMOVE || plan.at[i].found->old);
+        plan_release(&plan);
+    }
+    hooks_release(&wanted);
+    hooks_release(&found);
+}
+
 Test(plan, adopts_the_hook_that_the_file_names)
 {
     struct hooks wanted = {0}, found = {0};

@@ -1,0 +1,146 @@
+"""acrelay-worker recreate: a new webhook first, the old one gone only when a list shows the new one."""
+import signal
+import subprocess
+
+import harness
+import pytest
+from simulator import SOURCES, as_set, stanza, url, wanted
+
+
+@pytest.fixture(autouse=True)
+def times(monkeypatch):
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "worker_lag=300 worker_gone=2000 worker_unclear=600")
+
+
+def ours(sim):
+    return [hook for hook in sim.hooks() if "/hook/" in hook["url"]]
+
+
+def writes(sim):
+    return [line["method"] for line in sim.log()
+            if line["method"] != "GET" and line["status"] != 429]
+
+
+@pytest.fixture
+def applied(sim, make_worker):
+    """A worker whose hook is there, and how it was made."""
+    def make(*args, **more):
+        worker = make_worker(*args, **more)
+        worker.run("apply")
+        made.extend(writes(sim))
+        return worker
+
+    made = []
+    make.writes = lambda: writes(sim)[len(made):]
+    return make
+
+
+def lag(sim, ms, **more):
+    """Lists are late from now on, and show by now what is there."""
+    sim.switch(lag_ms=ms, **more)
+    ids = {hook["id"] for hook in sim.hooks()}
+    harness.wait_for("the lists", lambda: {hook["id"] for hook in sim.api(
+        "GET", "/webhooks?limit=100")[2].get("webhooks", ())} == ids)
+
+
+def recreated(worker, name="contacts", count=1):
+    assert worker.json("recreate", name) == {"hook": name, "created": count, "removed": count}
+
+
+def test_a_refused_one_leaves_the_old_one(sim, applied):
+    worker = applied()
+    before = sim.hooks()
+    sim.switch(reject_422=1)
+    assert "The name is not accepted" in worker.run("recreate", "contacts", code=78)
+    assert sim.hooks() == before
+    recreated(worker)
+
+
+def test_one_that_no_list_shows_leaves_the_old_one(sim, applied):
+    worker = applied()
+    before = sim.hooks()
+    lag(sim, 25000, lag_get=1)  # 5 s
+    assert "the old one was kept" in worker.run("recreate", "contacts", code=1)
+    assert applied.writes() == ["POST"]
+    assert before[0] in sim.hooks()
+
+
+def test_an_answer_that_was_lost_is_seen_in_the_list(sim, applied):
+    worker = applied()
+    old = ours(sim)[0]["id"]
+    sim.switch(cut_after=1)
+    recreated(worker)
+    assert applied.writes() == ["POST", "DELETE"]
+    assert [as_set(hook) for hook in ours(sim)] == [wanted("contacts")]
+    assert ours(sim)[0]["id"] != old
+
+
+def test_an_answer_without_an_id_is_seen_in_the_list(sim, applied):
+    worker = applied("  - {name: contacts, events: [subscribe], list: [5, 6]}\n")
+    old = {hook["id"] for hook in ours(sim)}
+    lag(sim, 3000)  # 0.6 s
+    sim.switch(no_id=2)
+    recreated(worker, count=2)
+    assert sorted(applied.writes()) == ["DELETE"] * 2 + ["POST"] * 2
+    assert sorted(hook["listid"] for hook in ours(sim)) == ["5", "6"]
+    assert not old & {hook["id"] for hook in ours(sim)}
+
+
+def test_a_request_that_was_lost_does_no_harm(sim, applied):
+    worker = applied()
+    old = ours(sim)[0]["id"]
+    sim.switch(cut_before=1)
+    worker.ran("recreate", "contacts", code=None)
+    assert [as_set(hook) for hook in ours(sim)] == [wanted("contacts")]
+    if ours(sim)[0]["id"] == old:
+        recreated(worker)
+
+
+def test_a_deletion_without_effect_is_no_success(sim, applied):
+    worker = applied()
+    sim.switch(keep_removed=1)
+    assert "list does not show" in worker.run("recreate", "contacts", code=1)
+    assert applied.writes() == ["POST", "DELETE"] and len(ours(sim)) == 2
+
+
+def test_only_the_hook_that_is_named_is_written(sim, applied):
+    worker = applied(stanza("a") + stanza("b") + stanza("c"), worker=", prune: true")
+    sim.call(f"/sim/hooks/{ours(sim)[1]['id']}", {"events": ["sent"], "name": "drift"}, "PUT")
+    worker.config.write_text(worker.config.read_text().replace(stanza("c"), stanza("d")))
+    others = ours(sim)[1:]
+    recreated(worker, "a")
+    assert applied.writes() == ["POST", "DELETE"]
+    assert [hook for hook in ours(sim) if hook["url"] != url("a")] == others
+
+
+def test_what_may_not_be_created_beside_it_stays_beside_it(sim, applied):
+    worker = applied()
+    like = sim.add("acrelay contacts", "https://elsewhere.example/x")
+    sim.odd({"id": {}, "url": url("contacts"), "name": "acrelay contacts"})
+    recreated(worker)
+    assert like["id"] in {hook["id"] for hook in sim.hooks()}
+
+
+def test_an_adopted_hook_is_recreated(sim, make_worker):
+    there = sim.add("by hand", "https://old.example/x", sources=SOURCES)
+    worker = make_worker(stanza("contacts", more=f", adopt: {there['id']}"))
+    worker.run("apply")
+    recreated(worker)
+    assert [as_set(hook) for hook in sim.hooks()] == [wanted("contacts")]
+    assert sim.hooks()[0]["id"] != there["id"]
+    worker.run("plan", "--detailed-exitcode")  # ends with 0: nothing to do
+
+
+def test_killed_before_the_old_one_went_leaves_two_that_apply_makes_one(sim, applied):
+    worker = applied()
+    old = ours(sim)[0]["id"]
+    lag(sim, 25000, lag_get=1)  # 5 s
+    process = subprocess.Popen(worker.command("recreate", "contacts"), stderr=subprocess.DEVNULL,
+                               env=worker.environment("worker_lag=60000"))
+    harness.wait_for("the new one", lambda: len(ours(sim)) == 2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    sim.switch(lag_ms=0, lag_get=0)
+    worker.run("recreate", "contacts", code=2)  # apply has something to do
+    assert worker.apply() == (0, 0, 1)
+    assert len(ours(sim)) == 1 and ours(sim)[0]["id"] != old
