@@ -147,6 +147,7 @@ struct journal {
 
     // maintenance's own
     struct once spareless;    // no spare can be made
+    int64_t spareless_ms;     // clock_boot_ms when none could last
     struct once roomless;     // nor a segment be begun
     struct clock_watch watch; // of the wall clock
     int64_t round_us;         // between its rounds

@@ -152,6 +152,24 @@ find_last(struct journal *j, struct err *err)
     return 0;
 }
 
+static void
+warn_of_future(struct journal *j)
+{
+    int64_t now_us = clock_now_us();
+    char then[CLOCK_TEXT], now[CLOCK_TEXT];
+
+    if (j->last_us - now_us <= RECEIPT_BACK_MAX_US)
+        return;
+    clock_format_seconds(then, j->last_us);
+    clock_format_seconds(now, now_us);
+    log_warn(
+        "journal: the newest record was received at %s, but the clock says %s: it was "
+        "ahead then, or is slow now. New receipt times follow the clock; sequence "
+        "numbers give the order. Make sure that the clock is synchronized (timedatectl)",
+        then, now);
+    j->last_us = 0;
+}
+
 static int
 recover(struct journal *j, struct err *err)
 {
@@ -175,6 +193,7 @@ recover(struct journal *j, struct err *err)
     if (is_newest && list->lost > j->durable)
         j->durable = list->lost;
     j->next = j->durable + 1;
+    warn_of_future(j);
     return 0;
 }
 

@@ -28,28 +28,11 @@ enum {
     CURSOR_FRESH_MS = 10000,
     DUE_FRESH_US = 2000000,
     FAILING_REPORTED_US = 10000000,
-    BACK_REPORT_US = 600 * 1000000
+    BACK_REPORT_US = 600 * 1000000,
+    SPARE_BACK_MS = 600 * 1000
 };
 
 // --- the wall clock -------------------------------------------------------------------
-
-static void
-warn_of_future(struct journal *j)
-{
-    int64_t now_us = clock_now_us();
-    char then[CLOCK_TEXT], now[CLOCK_TEXT];
-
-    if (j->last_us - now_us <= RECEIPT_BACK_MAX_US)
-        return;
-    clock_format_seconds(then, j->last_us);
-    clock_format_seconds(now, now_us);
-    log_warn(
-        "journal: the newest record was received at %s, but the clock says %s: it was "
-        "ahead then, or is slow now. New receipt times follow the clock; sequence "
-        "numbers give the order. Make sure that the clock is synchronized (timedatectl)",
-        then, now);
-    j->last_us = 0;
-}
 
 static void
 report_clock(const struct journal *j, enum clock_watch_result result)
@@ -333,8 +316,19 @@ remove_oldest(struct journal *j, enum removal why, struct err *err)
 
 // --- spares ---------------------------------------------------------------------------
 
-static const char full[] =
-    "the journal is full (journal.max) and none of it has been published";
+// Where the disk is full as well, a larger journal.max alone would not help.
+static int
+refuse_full(const struct journal *j, struct err *err)
+{
+    bool on_disk = disk_left(j) >= j->options.segment_bytes;
+
+    err_set(err, ERR_AGAIN,
+            "the journal is full (journal.max)%s and none of it has been published",
+            on_disk ? ""
+                    : ", the file system of state_dir has no room for a larger one,");
+    err->error = on_disk ? 0 : ENOSPC; // as retention_advice tells them apart
+    return -1;
+}
 
 int
 retention_reserve(struct journal *j, struct err *err)
@@ -352,7 +346,7 @@ retention_reserve(struct journal *j, struct err *err)
         if (fits)
             return 0;
         if (remove_oldest(j, FOR_ROOM, &reason) < 0)
-            return err_set(err, ERR_AGAIN, full);
+            return refuse_full(j, err);
     }
 }
 
@@ -403,7 +397,8 @@ make_spare(struct journal *j, struct err *err)
 }
 
 // One spare is held. That there is none is no loss yet: the committer goes on without. None is
-// made while the committer makes a segment: its spare still has the name of one.
+// made while the committer makes a segment: its spare still has the name of one. On a full disk a
+// spare comes and goes with each segment: it is there again once it has not been missed for a while.
 static void
 hold_spare(struct journal *j)
 {
@@ -412,13 +407,15 @@ hold_spare(struct journal *j)
     pthread_mutex_lock(&j->lock);
     bool held = j->segments.spare_fd >= 0 || j->creating;
     pthread_mutex_unlock(&j->lock);
-    if (held)
-        return;
-    if (make_spare(j, &err) < 0)
-        once_report(&j->spareless, LOG_LEVEL_WARN,
-                    "journal: no spare segment can be prepared: %s. %s", err.text,
-                    retention_advice(&err));
-    else if (once_clear(&j->spareless))
+    if (!held && make_spare(j, &err) < 0) {
+        j->spareless_ms = clock_boot_ms();
+        if (!j->spareless.reported)
+            once_report(&j->spareless, LOG_LEVEL_WARN,
+                        "journal: no spare segment can be prepared: %s. %s", err.text,
+                        retention_advice(&err));
+    } else if (clock_boot_ms() - j->spareless_ms >=
+                   times_ms("spare-back", SPARE_BACK_MS) &&
+               once_clear(&j->spareless))
         log_info("journal: there is a spare segment again");
 }
 
@@ -435,7 +432,7 @@ check_room(struct journal *j)
          fits = is_within_bounds(j), reported = j->failed_us;
     pthread_mutex_unlock(&j->lock);
     if (!known && !fits)
-        err_set(&err, ERR_AGAIN, full);
+        refuse_full(j, &err);
     else if (!known && dir_check_room(j->dir, &err) < 0) {
         errno = err.error;
         err_errno(&err, "nothing can be written to state_dir");
@@ -495,6 +492,5 @@ retention_start(struct journal *j, struct err *err)
     clock_watch_check(&j->watch, clock_now_us(), j->opened_us); // the first is believed
     j->wall_base_us = j->watch.base_us;
     j->steady_us = j->cleaned_us = j->opened_us;
-    warn_of_future(j);
     return thread_start(&j->maintenance, "maintenance", maintenance_run, j, err);
 }

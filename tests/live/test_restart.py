@@ -1,4 +1,5 @@
 """No restart loses a delivery, and no full disk does. Longer runs: restarts.py."""
+import concurrent.futures
 import os
 import re
 import shutil
@@ -207,6 +208,56 @@ def test_a_full_disk_stops_nothing_while_redis_is_up(small_disk, receiver, redis
             pass
     assert post_and_ship(receiver, 100, "b") == {200}
     assert redis.client.xlen("{ac}:events") == 4 * 260
+
+
+def fill(place, left):
+    """Another program takes all but so much."""
+    with open(place / "filler", "wb", buffering=0) as filler:
+        while free(place) > left:
+            filler.write(b"x" * MIB)
+
+
+def test_a_spare_that_comes_and_goes_is_missed_once(small_disk, receiver, redis, monkeypatch):
+    """On a full disk the oldest published segment becomes the next spare, time and again."""
+    missed, again = "no spare segment", "there is a spare segment again"
+
+    def post_until_missed(times):
+        redis.pause()  # what is not published becomes no spare
+        while receiver.read_log().count(missed) < times:
+            post_megabytes(receiver, 1, "s")
+
+    assert receiver.post("type=subscribe") == 200
+    harness.wait_for("a spare", (small_disk / "state" / "spare").exists)
+    fill(small_disk, 20 * MIB)
+    post_until_missed(1)
+    redis.resume()
+    harness.wait_for("a spare", (small_disk / "state" / "spare").exists)
+    with concurrent.futures.ThreadPoolExecutor(4) as busy:
+        list(busy.map(lambda n: post_megabytes(receiver, 1, f"b{n}-"), range(100)))
+    assert receiver.read_log().count(missed) == 1 and again not in receiver.read_log()
+    # Once none has been missed for a while, that is said.
+    receiver.stop()
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "spare-back=100")
+    receiver.start()
+    post_until_missed(2)
+    assert again not in receiver.read_log()
+    (small_disk / "filler").unlink()
+    harness.wait_for("a spare again", lambda: again in receiver.read_log())
+    redis.resume()
+
+
+def test_where_journal_max_and_the_disk_are_full_both_are_named(small_disk, receiver, redis):
+    receiver.kill()
+    receiver.config.write_text(receiver.config.read_text().replace(
+        "max: 8GiB", "max: 64MiB, keep_max: 64MiB"))
+    fill(small_disk, 50 * MIB)
+    receiver.start()
+    redis.kill()
+    assert post_megabytes(receiver, 80, "a")[-1] == 503
+    status, page = receiver.get("/readyz")
+    assert status == 503 and "journal.max" in page and "file system of state_dir" in page
+    [alarm] = re.findall(r" alarm +journal: .*", receiver.read_log())
+    assert "journal.max" in alarm and "df -h" in alarm, "raising journal.max would not help"
 
 
 def test_without_redis_all_room_is_used_then_503_and_it_goes_on_by_itself(
