@@ -286,6 +286,19 @@ has_all(const struct tail *t)
     return true;
 }
 
+// Where it ends without having shown one. Who reads JSON sees that it is empty.
+static void
+report_none(const struct tail *t)
+{
+    const struct options *o = t->cli->options;
+    const char *from = options_text(o, "from", NULL);
+
+    if (t->shown == 0 && !output.json)
+        fprintf(
+            stderr, "acrelay: service %s has no results%s%s; --service names another\n",
+            options_text(o, "service", "cli"), from ? " after " : "", from ? from : "");
+}
+
 static int
 follow(struct tail *t, struct err *err)
 {
@@ -299,8 +312,10 @@ follow(struct tail *t, struct err *err)
                 return -1;
             came |= result > 0;
         }
-        if (t->ends && !came && has_all(t))
+        if (t->ends && !came && has_all(t)) {
+            report_none(t);
             return 0;
+        }
         if (idle && !stopped)
             clock_sleep_ms(IDLE_MS);
     }

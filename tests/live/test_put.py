@@ -253,7 +253,8 @@ def test_the_echo_of_a_change_is_known_by_its_origin_and_values(tmp_path, redis,
 # --- results ---------------------------------------------------------------------------------
 
 def test_results_are_listed_from_any_place(acrelay, lane, sim):
-    assert acrelay("results") == ""
+    assert "service cli has no results" in acrelay("results")
+    assert acrelay("results", "--json") == ""
     sim.remove_object("contacts/67")
     for name in ("one", "two", "three"):
         put(acrelay, "--wait", "--id", name, path=f"contacts/{66 + (name == 'two')}",
@@ -262,7 +263,8 @@ def test_results_are_listed_from_any_place(acrelay, lane, sim):
     assert [row["ce_id"] for row in rows] == ["one", "two", "three"]
     rest = acrelay("results", "--from", rows[0]["id"], "--count", "1")
     assert "two" in rest and "ActiveCampaign answers 404" in rest and "one" not in rest
-    assert acrelay("results", "--service", "crm") == ""
+    assert f"no results after {rows[2]['id']}" in acrelay("results", "--from", rows[2]["id"])
+    assert "service crm has no results" in acrelay("results", "--service", "crm")
 
 
 def test_results_are_followed_over_a_restart_of_redis(config, acrelay, redis, tmp_path, lane):
