@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "relay/relay.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -67,10 +68,16 @@ cli_read_config(struct cli *c, bool or_last_good, struct err *err)
                 c->last_good);
     if (c->config)
         return 0;
-    return err_exit(
-        err, EXIT_CODE_CONFIG, "this command needs a valid file: fix it%s%s%s",
-        or_last_good ? "; there is no last good configuration of it (" : "", c->last_good,
-        or_last_good ? "; STATE_DIRECTORY names another directory)" : "");
+    if (!or_last_good)
+        return err_exit(err, EXIT_CODE_CONFIG, "this command needs a valid file: fix it");
+    bool hidden = access(c->last_good, R_OK) < 0 && errno == EACCES;
+    return err_exit(err, EXIT_CODE_CONFIG,
+                    "this command needs a valid file: fix it. Running programs keep the "
+                    "configuration that they have; their logs show how they are. There "
+                    "is no last good configuration of it%s (%s; STATE_DIRECTORY names "
+                    "another directory)",
+                    hidden ? " that this user may read: run this as root" : "",
+                    c->last_good);
 }
 
 const char *

@@ -49,13 +49,15 @@ report_unreadable(const char *file, const char *why, struct problems *problems)
 {
     struct reading r = {.file = file, .problems = problems};
     size_t len = strlen(file);
+    int error = access(file, R_OK) < 0 ? errno : 0;
 
     if (strncmp(why, file, len) == 0 && strncmp(why + len, ": ", 2) == 0)
         why += len + 2;
     problem_add(&r, ERROR, (struct place){0},
                 "%s;%s --config or ACRELAY_CONFIG names another file", why,
-                access(file, F_OK) < 0 && errno == ENOENT ? " acrelay init creates it;"
-                                                          : "");
+                error == ENOENT   ? " acrelay init creates it;"
+                : error == EACCES ? " let this user read it;"
+                                  : "");
 }
 
 struct config *

@@ -359,8 +359,23 @@ def test_the_command_line_goes_on_with_the_last_good_configuration_too(receiver,
     # Of another file, or none: only the mistake.
     code, found, said = run("status", STATE_DIRECTORY="/nowhere")
     assert (code, found) == (78, []) and said.startswith(mistake) and "/nowhere" in said
+    assert "keep the configuration that they have" in said
+    code, found, said = run("reload", STATE_DIRECTORY="/nowhere")
+    assert (code, found) == (78, []) and "keep the configuration that they have" in said
     receiver.kept().write_text(receiver.kept().read_text().replace("acrelay.yaml", "other.yaml", 1))
     assert run("status")[:2] == (78, []) and len(run("doctor")[1]) == 1
+
+
+def test_files_that_may_not_be_read_are_not_taken_for_missing_ones(receiver, good):
+    # Root too, once it may not pass over modes.
+    bare = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] * (os.geteuid() == 0)
+    receiver.config.chmod(0)
+    receiver.kept().chmod(0)
+    done = subprocess.run([*bare, harness.BUILD / "acrelay", "status", "-c", receiver.config],
+                          capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "STATE_DIRECTORY": str(receiver.kept().parent)})
+    assert done.returncode == 78 and "let this user read it" in done.stderr
+    assert "that this user may read: run this as root" in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root reads what another user wrote")
