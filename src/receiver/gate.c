@@ -10,57 +10,65 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-struct gate_entry {
-    struct span name;
-    size_t hook;
-    char (*tokens)[SECRET_TOKEN_TEXT];
-};
+static int
+compare_name(const void *name, const void *hook)
+{
+    struct span x = *(const struct span *)name,
+                y = span_of(((const struct gate_hook *)hook)->name);
+    int order = x.len && y.len ? memcmp(x.at, y.at, x.len < y.len ? x.len : y.len) : 0;
 
-struct gate {
-    struct gate_entry *entries; // by name, and after them the dummy
-    size_t entries_len, tokens_len;
-    size_t hooks_len; // hooks numbered from here on are former ones
-    uint64_t body_max;
-};
+    return order ? order : (x.len > y.len) - (x.len < y.len);
+}
 
 static int
-compare_entries(const void *a, const void *b)
+compare_hooks(const void *a, const void *b)
 {
-    const struct gate_entry *x = a, *y = b;
-    size_t len = x->name.len < y->name.len ? x->name.len : y->name.len;
-    int order = len ? memcmp(x->name.at, y->name.at, len) : 0;
+    struct span name = span_of(((const struct gate_hook *)a)->name);
 
-    return order ? order : (x->name.len > y->name.len) - (x->name.len < y->name.len);
+    return compare_name(&name, b);
 }
 
 static void
-fill_entry(struct gate *g, struct gate_entry *e, struct span name, size_t hook,
-           const struct secrets *s)
+add_hook(struct gate *g, const struct secrets *s, const char *name,
+         const struct config_hook *config)
 {
-    *e = (struct gate_entry){.name = name, .hook = hook};
-    e->tokens = memory_get(g->tokens_len * sizeof *e->tokens);
+    struct gate_hook *h = &g->hooks[g->hooks_len++];
+
+    *h = (struct gate_hook){.name = memory_copy(span_of(name)), .config = config};
+    h->tokens = memory_get(g->tokens_len * sizeof *h->tokens);
     for (size_t i = 0; i < g->tokens_len; i++)
-        secrets_token(s, i, name, e->tokens[i]);
+        secrets_token(s, i, span_of(name), h->tokens[i]);
+}
+
+static void
+add_former(struct gate *g, const struct secrets *s, const char *name, size_t hooks_max)
+{
+    bool known = g->hooks_len == hooks_max;
+
+    for (size_t i = 0; i < g->hooks_len && !known; i++)
+        known = strcmp(g->hooks[i].name, name) == 0;
+    if (!known)
+        add_hook(g, s, name, NULL);
 }
 
 struct gate *
-gate_make(const struct config *c, const struct secrets *s,
-          const struct config_list *former)
+gate_make(const struct config *c, const struct secrets *s, const struct gate *before,
+          const struct config *earlier)
 {
+    size_t served = c->hooks_len + 1, hooks_max = served + CONFIG_HOOKS_MAX;
     struct gate *g = memory_get(sizeof *g);
 
-    *g = (struct gate){.entries_len = c->hooks_len + 1 + (former ? former->len : 0),
-                       .tokens_len = s->len,
-                       .hooks_len = c->hooks_len + 1,
-                       .body_max = c->body_max};
-    g->entries = memory_get((g->entries_len + 1) * sizeof *g->entries);
-    fill_entry(g, &g->entries[g->entries_len], SPAN("-"), SIZE_MAX, s);
-    for (size_t i = 0; i < g->entries_len; i++) {
-        const char *name =
-            i < g->hooks_len ? config_served(c, i)->name : former->at[i - g->hooks_len];
-        fill_entry(g, &g->entries[i], span_of(name), i, s);
-    }
-    qsort(g->entries, g->entries_len, sizeof *g->entries, compare_entries);
+    *g = (struct gate){.tokens_len = s->len, .body_max = c->body_max};
+    g->hooks = memory_get((hooks_max + 1) * sizeof *g->hooks);
+    for (size_t i = 0; i < served; i++)
+        add_hook(g, s, config_served(c, i)->name, config_served(c, i));
+    for (size_t i = 0; before && i < before->hooks_len; i++)
+        add_former(g, s, before->hooks[i].name, hooks_max);
+    for (size_t i = 0; earlier && i < earlier->hooks_len; i++)
+        add_former(g, s, earlier->hooks[i].name, hooks_max);
+    qsort(g->hooks, g->hooks_len, sizeof *g->hooks, compare_hooks);
+    add_hook(g, s, "-", NULL);
+    g->hooks_len--;
     return g;
 }
 
@@ -69,11 +77,12 @@ gate_release(struct gate *g)
 {
     if (!g)
         return;
-    for (size_t i = 0; i <= g->entries_len; i++) {
-        explicit_bzero(g->entries[i].tokens, g->tokens_len * sizeof *g->entries->tokens);
-        free(g->entries[i].tokens);
+    for (size_t i = 0; i <= g->hooks_len; i++) {
+        explicit_bzero(g->hooks[i].tokens, g->tokens_len * sizeof *g->hooks->tokens);
+        free(g->hooks[i].tokens);
+        free(g->hooks[i].name);
     }
-    free(g->entries);
+    free(g->hooks);
     free(g);
 }
 
@@ -84,17 +93,15 @@ find_hook(const struct gate *g, struct span path)
         return SIZE_MAX;
     struct span token = span_from(path, 6);
     struct span name = span_cut(&token, '/');
-    const struct gate_entry wanted = {.name = name};
-    const struct gate_entry *e =
-        bsearch(&wanted, g->entries, g->entries_len, sizeof wanted, compare_entries);
+    const struct gate_hook *h =
+        bsearch(&name, g->hooks, g->hooks_len, sizeof *h, compare_name);
     unsigned equal = 0;
-    if (!e)
-        e = &g->entries[g->entries_len];
+    size_t at = h ? (size_t)(h - g->hooks) : g->hooks_len;
     if (token.len != SECRET_TOKEN)
         return SIZE_MAX;
     for (size_t i = 0; i < g->tokens_len; i++)
-        equal |= (unsigned)digest_equal(e->tokens[i], token.at, SECRET_TOKEN);
-    return equal ? e->hook : SIZE_MAX;
+        equal |= (unsigned)digest_equal(g->hooks[at].tokens[i], token.at, SECRET_TOKEN);
+    return equal && h ? at : SIZE_MAX;
 }
 
 // Exactly one Content-Length that is a plain number, or exactly one Transfer-Encoding that
@@ -147,7 +154,7 @@ is_odd(const struct http_request *r)
 static int
 judge(const struct gate *g, const struct http_request *r, struct gate_verdict *v)
 {
-    if (v->hook == SIZE_MAX)
+    if (v->hook == SIZE_MAX || !g->hooks[v->hook].config)
         return 404;
     if (!span_is(r->method, "POST"))
         return 405;
@@ -170,17 +177,14 @@ gate_judge(const struct gate *g, const struct http_request *r)
 {
     struct span expect = http_find_header(r, "Expect", NULL);
     struct gate_verdict v = {.hook = find_hook(g, r->path),
-                             .former = SIZE_MAX,
                              .wants_continue =
                                  r->is_http_11 &&
                                  span_is_nocase(span_trim(expect), "100-continue"),
                              .type = http_find_header(r, "Content-Type", NULL),
                              .encoding = http_find_header(r, "Content-Encoding", NULL)};
 
-    if (v.hook != SIZE_MAX && v.hook >= g->hooks_len) {
-        v.former = span_is(r->method, "POST") ? v.hook - g->hooks_len : SIZE_MAX;
-        v.hook = SIZE_MAX;
-    }
+    if (v.hook != SIZE_MAX && !g->hooks[v.hook].config && !span_is(r->method, "POST"))
+        v.hook = SIZE_MAX; // no event is lost
     v.code = judge(g, r, &v);
     return v;
 }

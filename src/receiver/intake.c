@@ -233,9 +233,9 @@ finish(struct deferred *d, int code, const char *why)
         observe_ack(d->work.start_us);
     } else {
         answer = http_format(text, code, "", span_of(body_of(code)), false);
-        report_lost(config_served(snapshot->config, d->work.index)->name, why);
+        report_lost(snapshot->gate->hooks[d->work.index].name, why);
     }
-    snapshot_count(snapshot, d->work.index, SIZE_MAX, code);
+    snapshot_count(snapshot, d->work.index, code);
     deferred_finish(d, answer);
     snapshot_drop(snapshot);
 }
@@ -282,7 +282,7 @@ static int
 store(struct intake *i, struct http_request *r, const struct gate_verdict *v,
       struct snapshot *snapshot, struct buffers *b, int64_t start_us)
 {
-    const struct config_hook *hook = config_served(snapshot->config, v->hook);
+    const struct config_hook *hook = snapshot->gate->hooks[v->hook].config;
     struct err err;
     struct delivery d = {.hook = span_of(hook->name),
                          .stream = span_of(hook->stream),
@@ -355,7 +355,7 @@ handle(struct http_request *r, void *context)
     if (code == LEFT)
         return; // with the snapshot
     // Before the answer goes out: a client that reads /metrics next must find it there.
-    snapshot_count(snapshot, v.hook, v.former, code);
+    snapshot_count(snapshot, v.hook, code);
     snapshot_drop(snapshot);
     if (code == 200)
         observe_ack(start_us);
@@ -367,7 +367,7 @@ static void
 count_refusal(int code, void *context)
 {
     (void)context;
-    snapshot_count(NULL, SIZE_MAX, SIZE_MAX, code);
+    snapshot_count(NULL, SIZE_MAX, code);
 }
 
 struct intake *

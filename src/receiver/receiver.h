@@ -16,22 +16,35 @@
 // --- gate.c: decides on a request by its head alone: which hook, or which answer (DESIGN.md
 // section 3). Pure. A gate is made of a configuration and its secrets, and read-only then. ------
 
-struct gate;
+// A hook whose URL is known: one that is served, or a former one, of earlier configurations alone.
+struct gate_hook {
+    char *name;
+    const struct config_hook *config; // NULL: a former one, which is not let in
+    char (*tokens)[SECRET_TOKEN_TEXT];
+    // snapshot.c's: counters of 200, when the last of them came; posts to a former one are counted
+    // by name, and the first one is logged
+    struct metric *accepted, *last;
+    _Atomic(bool) is_missed;
+};
+
+struct gate {
+    struct gate_hook *hooks; // by name, and after them one that stands for unknown names
+    size_t hooks_len, tokens_len;
+    uint64_t body_max;
+};
 
 struct gate_verdict {
-    int code;      // 0: let in; else the answer
-    size_t hook;   // index in config->hooks, when the URL is right; else SIZE_MAX
-    size_t former; // index of the former hook whose URL it is; else SIZE_MAX
+    int code;    // 0: let in; else the answer
+    size_t hook; // index in gate->hooks, when the URL is right; else SIZE_MAX
     bool chunked;
     uint64_t length; // of the body, when not chunked
     bool wants_continue;
     struct span type, encoding;
 };
 
-// gate_make also knows the names of former hooks (NULL: none), which it does not let in. It
-// borrows all names.
+// gate_make: former hooks are those of `before` and of the configuration `earlier` (NULL: none).
 struct gate *gate_make(const struct config *c, const struct secrets *s,
-                       const struct config_list *former);
+                       const struct gate *before, const struct config *earlier);
 void gate_release(struct gate *g); // NULL is fine
 
 // gate_judge checks in the order of DESIGN.md section 3: 404, 405, 400, 411, 414, 431, 413;
@@ -47,24 +60,17 @@ struct snapshot {
     struct config *config;
     struct secrets *secrets;
     struct gate *gate;
-    struct metric **accepted; // by hook: counters of 200
-    struct metric **last;     // by hook: when the last of them came
-    // Hooks of earlier configurations that this one does not have: posts to them are counted by
-    // name, and the first one is logged.
-    struct config_list former;
-    _Atomic(bool) *former_seen;
 };
 
-// snapshot_make takes the configuration and opens its secrets; the caller is the holder. Former
-// hooks are those of `before` and of the configuration `earlier` (NULL: none). On an error the
-// configuration is released.
+// snapshot_make takes the configuration and opens its secrets; the caller is the holder. `before`
+// (NULL: none) and `earlier` are for gate_make. On an error the configuration is released.
 struct snapshot *snapshot_make(struct config *c, const struct snapshot *before,
                                const struct config *earlier, struct err *err);
 void snapshot_drop(struct snapshot *s); // takes a holder away; NULL is fine
 
-// snapshot_count counts an answer; hook and former are what the gate found (SIZE_MAX: none). An
-// answer that the HTTP library gave by itself has no snapshot.
-void snapshot_count(struct snapshot *s, size_t hook, size_t former, int code);
+// snapshot_count counts an answer; `hook` is what the gate found (SIZE_MAX: none). An answer that the
+// HTTP library gave by itself has no snapshot.
+void snapshot_count(struct snapshot *s, size_t hook, int code);
 
 // --- acrelayd.c ---------------------------------------------------------------------------------
 

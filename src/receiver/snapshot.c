@@ -19,39 +19,18 @@ request_counter(const char *hook, int code)
 // --- made and released -----------------------------------------------------------------------
 
 static void
-add_former(struct snapshot *s, const char *name)
+make_metrics(struct gate *g)
 {
-    struct config_list *f = &s->former;
-
-    if (f->len == CONFIG_HOOKS_MAX || config_find_hook(s->config, span_of(name)) ||
-        config_list_has(f, name))
-        return;
-    f->at = memory_grow(f->at, (f->len + 1) * sizeof *f->at);
-    f->at[f->len++] = memory_copy(span_of(name));
-}
-
-static void
-add_former_hooks(struct snapshot *s, const struct config *c)
-{
-    for (size_t i = 0; c && i < c->hooks_len; i++)
-        add_former(s, c->hooks[i].name);
-}
-
-static void
-make_metrics(struct snapshot *s)
-{
-    const struct config *c = s->config;
-
-    s->accepted = memory_get((c->hooks_len + 1) * sizeof(struct metric *));
-    s->last = memory_get((c->hooks_len + 1) * sizeof(struct metric *));
-    for (size_t i = 0; i <= c->hooks_len; i++) {
-        const char *hook = config_served(c, i)->name;
-        s->accepted[i] = request_counter(hook, 200);
-        s->last[i] =
+    for (size_t i = 0; i < g->hooks_len; i++) {
+        struct gate_hook *h = &g->hooks[i];
+        if (!h->config)
+            continue;
+        h->accepted = request_counter(h->name, 200);
+        h->last =
             metric_find(METRIC_GAUGE, "acrelay_hook_last_event_timestamp_seconds",
                         "Time of the last delivery of a hook, in seconds since 1970; 0: "
                         "none since the start.",
-                        "hook", hook, NULL);
+                        "hook", h->name, NULL);
     }
 }
 
@@ -66,15 +45,8 @@ snapshot_make(struct config *c, const struct snapshot *before,
         snapshot_drop(s);
         return NULL;
     }
-    for (size_t i = 0; before && i < before->former.len; i++)
-        add_former(s, before->former.at[i]);
-    add_former_hooks(s, before ? before->config : NULL);
-    add_former_hooks(s, earlier);
-    s->former_seen = memory_get((s->former.len + 1) * sizeof *s->former_seen);
-    for (size_t i = 0; i < s->former.len; i++)
-        atomic_init(&s->former_seen[i], false);
-    s->gate = gate_make(c, s->secrets, &s->former);
-    make_metrics(s);
+    s->gate = gate_make(c, s->secrets, before ? before->gate : NULL, earlier);
+    make_metrics(s->gate);
     return s;
 }
 
@@ -84,12 +56,6 @@ snapshot_drop(struct snapshot *s)
     if (!s || atomic_fetch_sub(&s->holders, 1) > 1)
         return;
     gate_release(s->gate);
-    free(s->accepted);
-    free(s->last);
-    for (size_t i = 0; i < s->former.len; i++)
-        free(s->former.at[i]);
-    free(s->former.at);
-    free(s->former_seen);
     secrets_release(s->secrets);
     config_release(s->config);
     free(s);
@@ -97,33 +63,21 @@ snapshot_drop(struct snapshot *s)
 
 // --- counts ----------------------------------------------------------------------------------
 
-static const char *
-former_name(struct snapshot *s, size_t former)
+void
+snapshot_count(struct snapshot *s, size_t hook, int code)
 {
-    const char *name = s->former.at[former];
+    struct gate_hook *h = hook == SIZE_MAX ? NULL : &s->gate->hooks[hook];
 
-    if (!atomic_exchange(&s->former_seen[former], true))
+    if (code == 200) {
+        metric_add(h->accepted, 1);
+        metric_set(h->last, (double)clock_now_us() / 1e6);
+        return;
+    }
+    metric_add(request_counter(h ? h->name : "-", code), 1);
+    if (h && !h->config && !atomic_exchange(&h->is_missed, true))
         log_warn(
             "receiver: a post to hook %s was answered with 404, because the hook was "
             "removed from the file: its events are lost. ActiveCampaign still has the "
             "webhook: remove it there (see `acrelay-worker list`), or put the hook back",
-            name);
-    return name;
-}
-
-void
-snapshot_count(struct snapshot *s, size_t hook, size_t former, int code)
-{
-    const char *name = "-";
-
-    if (code == 200) {
-        metric_add(s->accepted[hook], 1);
-        metric_set(s->last[hook], (double)clock_now_us() / 1e6);
-        return;
-    }
-    if (hook != SIZE_MAX)
-        name = config_served(s->config, hook)->name;
-    else if (former != SIZE_MAX)
-        name = former_name(s, former);
-    metric_add(request_counter(name, code), 1);
+            h->name);
 }

@@ -52,7 +52,7 @@ make_gate(void)
         fprintf(stderr, "%s\n", err.text);
         abort();
     }
-    gate = gate_make(config, secrets, NULL);
+    gate = gate_make(config, secrets, NULL, NULL);
     free(problems.at);
 }
 
@@ -117,8 +117,8 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     if (a.code != b.code || a.hook != b.hook || a.length != b.length ||
         !is_answer(a.code))
         abort();
-    if (a.hook != SIZE_MAX && (a.hook >= config->hooks_len ||
-                               !is_path_of(r.path, span_of(config->hooks[a.hook].name))))
+    if (a.hook != SIZE_MAX && (a.hook >= gate->hooks_len || !gate->hooks[a.hook].config ||
+                               !is_path_of(r.path, span_of(gate->hooks[a.hook].name))))
         abort();
     if (a.code == 0 &&
         (a.hook == SIZE_MAX || !span_is(r.method, "POST") || r.query.len > 1024 ||
