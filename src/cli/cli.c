@@ -148,8 +148,10 @@ cli_redis(const struct cli *c, const char *tag, struct err *err)
     struct redis *r =
         config_redis(config, tag, NULL, times_ms("cli_redis", REDIS_MS), &why);
 
-    if (r)
+    if (r) {
+        r->reply_bytes_max = CLI_REPLY_BYTES;
         return r;
+    }
     if (why.exit == EXIT_CODE_UNAVAILABLE)
         why.exit = relay_advice(why.text)->code;
     *err = why;

@@ -64,6 +64,10 @@ int cli_fail_unknown(struct err *err, enum exit_code code, const struct nearest 
 
 // --- Redis ------------------------------------------------------------------------------
 
+// A page of entries is read at once: 40 of the largest, of 24 MiB, are no more than one reply may have.
+#define CLI_PAGE "40"
+enum { CLI_REPLY_BYTES = 1 << 30 };
+
 // cli_redis connects as the configuration says, to the node that has the keys of a tag, 5 s for each
 // step; NULL with *err, which names the address, and whose exit code is what Redis's words mean.
 struct redis *cli_redis(const struct cli *c, const char *tag, struct err *err);

@@ -11,14 +11,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PAGE_TEXT "50" // entries in a reply
 enum {
     STREAMS_MAX = 512,
     ROWS = 2000,
     SECONDS = 120,     // of the chart
     CELL_MAX = 160,    // bytes of a cell as it came
     SEARCH_MAX = 1024, // of `data`
-    PAGE = 50,
+    PAGE = 40,         // CLI_PAGE
     POLL_MS = 200,
     RETRY_MS = 1000,
     READ_MS = 5000,
@@ -150,7 +149,7 @@ read_stream(struct window *w, struct redis *r, struct stream *stream, struct err
     snprintf(to, sizeof to, stream->last[0] ? "(%s" : "-", stream->last);
     while (n == PAGE && w->fresh_len < max && clock_mono_ms() < end_ms) {
         const struct redis_reply *page =
-            cli_ask(r, err, "XREVRANGE", stream->place.key, from, to, "COUNT", PAGE_TEXT);
+            cli_ask(r, err, "XREVRANGE", stream->place.key, from, to, "COUNT", CLI_PAGE);
         while (!page && w->fresh_len > before)
             free(w->fresh[--w->fresh_len].members);
         if (!page)

@@ -226,7 +226,7 @@ static int
 read_results(struct put *p, struct err *err)
 {
     const struct redis_reply *reply =
-        cli_ask(p->redis, err, "XREAD", "COUNT", "100", "BLOCK", "1000", "STREAMS",
+        cli_ask(p->redis, err, "XREAD", "COUNT", CLI_PAGE, "BLOCK", "1000", "STREAMS",
                 p->results, p->last);
     const struct redis_reply *entries = redis_reply_at(redis_reply_at(reply, 0), 1);
 

@@ -111,7 +111,7 @@ read_next(struct tail *t, struct part *p, const char *from, struct err *err)
 
     snprintf(block, sizeof block, "%zu", t->ends ? 1 : block_ms);
     if (!t->group)
-        return redis_ask(p->redis, err, "XREAD", "COUNT", "100", "BLOCK", block,
+        return redis_ask(p->redis, err, "XREAD", "COUNT", CLI_PAGE, "BLOCK", block,
                          "STREAMS", p->key, from, NULL);
     snprintf(consumer, sizeof consumer, "acrelay-tail-%lu", (unsigned long)getuid());
     return redis_ask(p->redis, err, "XREADGROUP", "GROUP", t->group, consumer, "COUNT",

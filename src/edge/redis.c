@@ -122,20 +122,58 @@ open_transport(const struct redis_options *o, int64_t until_ms, struct err *err)
     return transport_open(&t, err);
 }
 
+#if HIREDIS_MAJOR == 0
+typedef int array_len;
+#else
+typedef size_t array_len;
+#endif
+
+// hiredis takes memory for all elements that an array announces, 16 GiB and more, before there is one;
+// 1.x nests arrays without end, and needs as deep a stack to free them. NULL ends the reading.
+static void *
+create_array(const redisReadTask *task, array_len len)
+{
+    struct redis *r = task->privdata;
+    int depth = 1;
+
+    for (const redisReadTask *t = task->parent; t; t = t->parent)
+        depth++;
+    r->elements += (size_t)len;
+    if (r->elements <= REDIS_REPLY_ELEMENTS && depth <= REDIS_REPLY_DEPTH)
+        return r->standard->createArray(task, len);
+    r->elements = SIZE_MAX;
+    return NULL;
+}
+
+static bool
+open_reader(struct redis *r)
+{
+    r->reader = redisReaderCreate();
+    if (!r->reader)
+        return false;
+    r->standard = r->reader->fn;
+    r->functions = memory_get(sizeof *r->functions);
+    *r->functions = *r->standard;
+    r->functions->createArray = create_array;
+    r->reader->fn = r->functions;
+    r->reader->privdata = r;
+    return true;
+}
+
 struct redis *
 redis_open(const struct redis_options *o, struct err *err)
 {
     struct redis *r = memory_get(sizeof *r);
     int64_t until_ms = clock_mono_ms() + (o->connect_ms ? o->connect_ms : CONNECT_MS);
 
-    *r = (struct redis){.command_ms = o->command_ms ? o->command_ms : COMMAND_MS};
+    *r = (struct redis){.command_ms = o->command_ms ? o->command_ms : COMMAND_MS,
+                        .reply_bytes_max = REDIS_REPLY_BYTES};
     buf_init(&r->queued.bytes, ARGS_MAX);
     r->transport = open_transport(o, until_ms, err);
     if (!r->transport) {
         err_context(err, "redis");
     } else {
-        r->reader = redisReaderCreate();
-        if (r->reader && greet(r, o, err) == 0)
+        if (open_reader(r) && greet(r, o, err) == 0)
             return r;
         if (!r->reader)
             err_set(err, ERR_AGAIN, "redis: out of memory");
@@ -153,6 +191,7 @@ redis_close(struct redis *r)
         freeReplyObject(r->reply);
     if (r->reader)
         redisReaderFree(r->reader);
+    free(r->functions);
     transport_close(r->transport);
     buf_release(&r->queued.bytes);
     free(r);
@@ -325,20 +364,37 @@ write_queued(struct redis *r, int64_t until_ms, struct err *err)
 }
 
 static int
+refuse_bytes(const struct redis *r, struct err *err)
+{
+    if (r->elements > REDIS_REPLY_ELEMENTS)
+        return err_set(
+            err, ERR_AGAIN,
+            "a reply has more than %d elements, or is more than %d arrays deep",
+            REDIS_REPLY_ELEMENTS, REDIS_REPLY_DEPTH);
+    return err_set(err, ERR_AGAIN, "%s", r->reader->errstr);
+}
+
+static int
 read_reply(struct redis *r, void **reply, int64_t until_ms, struct err *err)
 {
     char bytes[READ_BYTES];
+    size_t read = 0;
     int n = 0;
 
+    r->elements = 0;
     for (;;) {
         if ((n > 0 && redisReaderFeed(r->reader, bytes, (size_t)n) != REDIS_OK) ||
             redisReaderGetReply(r->reader, reply) != REDIS_OK)
-            return err_set(err, ERR_AGAIN, "%s", r->reader->errstr);
+            return refuse_bytes(r, err);
         if (*reply)
             return 0;
+        if (read > r->reply_bytes_max)
+            return err_set(err, ERR_AGAIN, "a reply has more than %zu MiB",
+                           r->reply_bytes_max / MIB);
         n = transport_read(r->transport, bytes, sizeof bytes, until_ms, err);
         if (n < 0)
             return -1;
+        read += (size_t)n;
     }
 }
 
@@ -356,9 +412,12 @@ redis_receive(struct redis *r, struct err *err)
     if (r->reply)
         freeReplyObject(r->reply);
     r->reply = NULL;
-    if (write_queued(r, until_ms, err) < 0 || read_reply(r, &reply, until_ms, err) < 0) {
+    if (write_queued(r, until_ms, &r->why) < 0 ||
+        read_reply(r, &reply, until_ms, &r->why) < 0) {
         r->dead = true;
-        err_context(err, "redis");
+        err_context(&r->why, "redis");
+        if (err)
+            *err = r->why;
         return NULL;
     }
     r->reply = reply;

@@ -1,7 +1,7 @@
 // A redis is one connection to a Redis server: commands out, replies in, in order. It
 // belongs to one thread. Any failure but an error reply (no answer in time, cut, not the
-// protocol) kills the connection: nothing more can be done with it than redis_close, since
-// a reply that comes late would be taken for the next one's (seen with hiredis 0.14).
+// protocol, too large a reply) kills the connection: nothing more can be done with it than
+// redis_close, since a reply that comes late would be taken for the next one's (seen with hiredis 0.14).
 #ifndef ACRELAY_EDGE_REDIS_H
 #define ACRELAY_EDGE_REDIS_H
 
@@ -13,6 +13,16 @@
 #include <stdint.h>
 
 enum { REDIS_HOSTS_MAX = 16, REDIS_HOST = 256, REDIS_PATH = 108, REDIS_MASTER = 128 };
+
+// What one reply may have, whatever the server is. Bytes: the largest that receiver and worker ask for
+// are a stream's first and last entry (XINFO STREAM), of at most 24 MiB each: 16 of body_max, 8 of
+// `data`. Elements, of all its arrays together: a thousand entries of 16 fields are 35,000; one takes
+// 120 bytes of memory. Arrays in each other: four, of XREAD.
+enum {
+    REDIS_REPLY_BYTES = 64 << 20,
+    REDIS_REPLY_ELEMENTS = 1 << 18,
+    REDIS_REPLY_DEPTH = 7,
+};
 
 struct redis_host {
     char name[REDIS_HOST]; // or an address, without brackets
@@ -56,14 +66,19 @@ struct redis_args {
 };
 
 struct redis {
-    bool dead; // nothing more can be done with it
+    bool dead;      // nothing more can be done with it
+    struct err why; // once it is dead
     // May be changed. Within that time of redis_receive what is queued must be written and the reply
     // complete; each further MiB that is written has as long again.
     int64_t command_ms;
+    // May be changed, by who asks for many entries at once; REDIS_REPLY_BYTES at first.
+    size_t reply_bytes_max;
     // redis.c's
     struct transport *transport;
     struct redisReader *reader;
-    struct redisReply *reply; // the last one received
+    struct redisReplyObjectFunctions *functions, *standard; // ours and hiredis's
+    struct redisReply *reply;                               // the last one received
+    size_t elements;          // that the reply being read has announced
     struct redis_args queued; // commands, not yet written
 };
 

@@ -111,6 +111,9 @@ static const struct relay_advice advice[] = {
      "acrelay-worker.service"},
     {"Address family not supported", CONFIG,
      "add AF_INET6 (or AF_UNIX) to the unit's RestrictAddressFamilies= in a drop-in"},
+    {"a reply has more than", CONFIG,
+     "check redis.url and any proxy before Redis: no reply to acrelay is that large, "
+     "unless another program writes to its keys (redis-cli --memkeys shows the largest)"},
     {"Protocol error, got", CONFIG, "correct redis.url: the server there is not Redis"},
     {"not known", AWAY, "check DNS: the host in redis.url has no address"},
     {"name resolution", AWAY,

@@ -370,6 +370,8 @@ batch_ship(struct partition *p, bool *idle)
     linger(p);
     check_clock(p);
     // A connection that is closed already is no refusal of what would be sent now.
+    if (p->redis->dead) // since trimming, which reports only what Redis answers
+        return report_trouble(p, REPLY_UNKNOWN, "%s", p->redis->why.text);
     if (redis_peer_closed(p->redis))
         return REPLY_UNKNOWN;
     enum reply reply = refused_try(p);

@@ -82,6 +82,10 @@ def test_an_error_instead_of_the_nth_reply(redis, tmp_path, error):
     run(redis, tmp_path, "error", error + b"\r\n", first, step)
 
 
+def test_a_reply_that_announces_too_much_instead_of_the_nth(redis, tmp_path):
+    run(redis, tmp_path, "huge", b"*2147483647\r\n:1\r\n")
+
+
 @pytest.mark.parametrize("n", [3, 12], ids=["first look", "shipping"])
 def test_a_reply_that_never_comes(redis, tmp_path, n):
     """Costs the relay's patience."""

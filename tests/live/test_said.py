@@ -1,7 +1,9 @@
 """What the command line says of things that go wrong: in Redis's own words, never "good" without
 a look, never waiting without a word."""
+import contextlib
 import json
 import os
+import pathlib
 import pty
 import re
 import signal
@@ -13,6 +15,7 @@ import time
 import pytest
 
 import harness
+from fault_proxy import FaultProxy
 from harness import Redis
 
 
@@ -104,6 +107,10 @@ class FakeRedis:
             threading.Thread(target=self.serve, args=(client,), daemon=True).start()
 
     def serve(self, client):
+        with contextlib.suppress(OSError):  # who asks may have heard enough
+            self.answer(client)
+
+    def answer(self, client):
         stream = client.makefile("rb")
         while (line := stream.readline())[:1] == b"*":  # or an end, or who asks whether this is TLS
             words = []
@@ -193,12 +200,45 @@ def test_a_version_that_lacks_what_the_script_needs(place):
 
 def test_no_redis_and_no_answer(place):
     fake = FakeRedis({"*": "HTTP/1.1 400 Bad Request\r\n\r\n"})
+    liar = FakeRedis({"*": "*2147483647\r\n"})
     for url, words, code in (
             (f"redis://127.0.0.1:{fake.port}/0", "Protocol error", 78),
+            (f"redis://127.0.0.1:{liar.port}/0", "more than 262144 elements", 78),
             (f"redis://127.0.0.1:{harness.free_port()}/0", "Connection refused", 69),
             ("redis://nowhere.invalid/0", "nown", 69)):
         told, _ = look(place(url), "check", code)
         assert [f for f in told if f["result"] == "WRONG" and words in f["text"]], told
+
+
+@pytest.mark.parametrize("answer, words", [
+    ("$2000000000\r\n" + "x" * (100 << 20), "more than 64 MiB"),
+    ("*2147483647\r\n:1\r\n", "more than 262144 elements"),
+    ("*1\r\n" * 100000, "arrays deep"),
+], ids=["bytes", "elements", "depth"])
+def test_a_server_that_lies_costs_no_memory_and_no_delivery(tmp_path, answer, words):
+    """Its first reply is Redis's, so that it is asked for more."""
+    liar = FakeRedis({"*": answer, "PING": "+PONG\r\n"})
+    receiver = harness.Receiver(tmp_path, liar.port)
+    harness.wait_for("what it says", lambda: "a reply has more than" in receiver.read_log())
+    assert words in receiver.read_log() and "check redis.url" in receiver.read_log()
+    assert receiver.post("type=subscribe&contact[id]=1") == 200
+    peak = re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path(f"/proc/{receiver.process.pid}/status").read_text())
+    assert int(peak[1]) < 256 << 10
+    receiver.stop()
+
+
+def test_a_lie_while_the_relay_trims_is_told(redis, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "trim=50 trim-exact=50")
+    with FaultProxy(redis.port) as proxy:
+        receiver = harness.Receiver(tmp_path, proxy.port)
+        assert receiver.post("type=subscribe&contact[id]=1") == 200
+        receiver.wait_shipped()
+        proxy.fault_reply(b"last-generated-id", b"*2147483647\r\n")
+        harness.wait_for("what it says", lambda: "a reply has more than" in receiver.read_log())
+        assert receiver.post("type=subscribe&contact[id]=2") == 200
+        receiver.wait_shipped()
+        receiver.stop()
+    assert [e["ce_subject"] for e in redis.entries()] == [b"contact/1", b"contact/2"]
 
 
 def test_a_password_that_cannot_be_read_is_not_redis_fault(place, tmp_path):

@@ -123,3 +123,72 @@ Test(redis, an_answer_without_an_end_ends_with_its_call)
     cr_expect_eq(err.error, ETIMEDOUT, "%s", err.text);
     stop(r);
 }
+
+// What a server does that lies, or what answers in the place of Redis.
+static void
+expect_given_up(const char *answer, bool endless, const char *words)
+{
+    struct err err = {0};
+
+    server.answers[0] = "+PONG\r\n";
+    server.answers[1] = answer;
+    server.endless = endless;
+    struct redis_options o = start();
+    struct redis *r = redis_open(&o, &err);
+    cr_assert_not_null(r, "%s", err.text);
+    r->command_ms = 60000;
+    cr_expect_null(redis_ask(r, &err, "GET", "a", NULL));
+    cr_expect_eq(err.kind, ERR_AGAIN);
+    cr_expect_neq(err.error, ETIMEDOUT);
+    cr_expect(strstr(err.text, words), "%s", err.text);
+    cr_expect(r->dead);
+    cr_expect_null(redis_ask(r, &err, "GET", "a", NULL));
+    stop(r);
+}
+
+Test(redis, a_reply_whose_bytes_do_not_end_is_given_up)
+{
+    static char bytes[1 << 20];
+
+    memset(bytes, 'a', sizeof bytes - 1);
+    memcpy(bytes, "$300000000\r\n", 12);
+    expect_given_up(bytes, true, "more than 64 MiB");
+}
+
+Test(redis, an_array_that_announces_too_much_is_given_up_at_once)
+{
+    expect_given_up("*2147483647\r\n", false, "more than 262144 elements");
+}
+
+Test(redis, arrays_that_announce_too_much_together_are_given_up)
+{
+    expect_given_up("*4\r\n*131072\r\n*131072\r\n", false, "more than 262144 elements");
+}
+
+Test(redis, arrays_without_a_bottom_are_given_up)
+{
+    expect_given_up("*1\r\n", true, "deep");
+}
+
+// What was counted for one reply does not count for the next.
+Test(redis, a_reply_as_large_as_may_be_is_read_and_so_is_the_next)
+{
+    static char large[4 + 8 + 4 * 262144 + 1];
+    struct err err = {0};
+
+    char *end = stpcpy(large, "*262144\r\n");
+    for (size_t i = 0; i < 262144; i++)
+        end = stpcpy(end, ":1\r\n");
+    server.answers[0] = "+PONG\r\n";
+    server.answers[1] = server.answers[2] = large;
+    struct redis_options o = start();
+    struct redis *r = redis_open(&o, &err);
+    cr_assert_not_null(r, "%s", err.text);
+    r->reply_bytes_max = sizeof large;
+    for (int i = 0; i < 2; i++) {
+        const struct redis_reply *reply = redis_ask(r, &err, "HKEYS", "a", NULL);
+        cr_assert_eq(redis_value(reply).len, 262144, "%s", err.text);
+        cr_expect_eq(redis_value(redis_reply_at(reply, 262143)).number, 1);
+    }
+    stop(r);
+}
