@@ -167,8 +167,10 @@ plan_absent(struct plan *plan, const struct hook *wanted, const struct hooks *fo
         if (h->old || (h->name ? h->id != 0 || !hook_is_named(h, wanted->name)
                                : !is_alike(wanted, h, &certain)))
             continue;
-        add_step(plan, (struct step){STEP_REFUSE, h->name ? WHY_UNREADABLE : WHY_ALIKE,
-                                     wanted, h, 0});
+        add_step(plan, (struct step){.kind = STEP_REFUSE,
+                                     .why = h->name ? WHY_UNREADABLE : WHY_ALIKE,
+                                     .wanted = wanted,
+                                     .found = h});
         return;
     }
     add_step(plan, (struct step){.kind = STEP_CREATE, .wanted = wanted});
@@ -183,28 +185,16 @@ is_kept(const struct hook *wanted, const struct hook *found)
 static void
 plan_wanted(struct plan *plan, const struct hook *wanted, const struct hook *found)
 {
-    unsigned differs = hook_differs(wanted, found);
+    struct step step = {
+        .wanted = wanted, .found = found, .differs = hook_differs(wanted, found)};
+    bool kept = is_kept(wanted, found);
 
-    if (differs == 0)
-        plan->ok++;
-    else if (is_kept(wanted, found))
-        add_step(plan, (struct step){STEP_KEEP, WHY_STORED, wanted, found, differs});
+    step.kind = kept ? STEP_KEEP : STEP_CHANGE;
+    step.why = kept ? WHY_STORED : found->name ? WHY_DIFFERS : WHY_ADOPTED;
+    if (step.differs)
+        add_step(plan, step);
     else
-        add_step(plan, (struct step){STEP_CHANGE, found->name ? WHY_DIFFERS : WHY_ADOPTED,
-                                     wanted, found, differs});
-}
-
-// Whether one that is kept with the list that AC made of it does the same.
-static bool
-doubles_kept(const struct matching *m, const struct hook *found)
-{
-    for (size_t w = 0; w < m->wanted->len; w++) {
-        const struct hook *wanted = &m->wanted->at[w], *taken = m->takes[w];
-        if (taken && taken->list == found->list && hook_is_named(found, wanted->name) &&
-            is_kept(wanted, taken))
-            return true;
-    }
-    return false;
+        plan->ok++;
 }
 
 static bool
@@ -216,23 +206,40 @@ is_absent(const struct matching *m, const char *name)
     return false;
 }
 
+// The one that was taken and does the same: it is wanted on that list, or kept on it, where AC
+// made that list of another.
+static const struct hook *
+find_twin(const struct matching *m, const struct hook *found)
+{
+    for (size_t w = 0; w < m->wanted->len; w++) {
+        const struct hook *wanted = &m->wanted->at[w], *taken = m->takes[w];
+        if (taken && hook_is_named(found, wanted->name) &&
+            (wanted->list == found->list ||
+             (taken->list == found->list && is_kept(wanted, taken))))
+            return taken;
+    }
+    return NULL;
+}
+
 static void
 plan_leftover(struct plan *plan, const struct matching *m, const struct hook *found,
               bool prune)
 {
-    bool readable = found->id != 0 && found->list != HOOK_LIST_UNREADABLE;
+    struct step step = {.kind = STEP_LEAVE, .why = WHY_UNWANTED, .found = found};
 
     if (found->old && is_absent(m, found->name))
         return; // until all that takes its place is there
-    if (!readable)
-        add_step(plan, (struct step){STEP_LEAVE, WHY_UNREADABLE, NULL, found, 0});
-    else if (found->stays)
-        add_step(plan, (struct step){STEP_LEAVE, WHY_STAYS, NULL, found, 0});
-    else if (is_wanted(m->wanted, found) || doubles_kept(m, found))
-        add_step(plan, (struct step){STEP_REMOVE, WHY_TWIN, NULL, found, 0});
-    else
-        add_step(plan, (struct step){prune ? STEP_REMOVE : STEP_LEAVE, WHY_UNWANTED, NULL,
-                                     found, 0});
+    if (found->id == 0 || found->list == HOOK_LIST_UNREADABLE) {
+        step.why = WHY_UNREADABLE;
+    } else if (found->stays) {
+        step.why = WHY_STAYS;
+    } else if ((step.twin = find_twin(m, found))) {
+        step.why = WHY_TWIN;
+        step.kind = STEP_REMOVE;
+    } else if (prune) {
+        step.kind = STEP_REMOVE;
+    }
+    add_step(plan, step);
 }
 
 void

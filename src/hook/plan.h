@@ -32,12 +32,13 @@ enum step_why {
     WHY_UNREADABLE, // refuse or leave: ours, but its id or list cannot be read
 };
 
-// wanted and found are borrowed from what was given to plan_make; NULL where there is none.
+// The hooks are borrowed from what was given to plan_make; NULL where there is none.
 struct step {
     enum step_kind kind;
     enum step_why why;
     const struct hook *wanted, *found;
     unsigned differs;
+    const struct hook *twin; // WHY_TWIN: the one that stays and does the same
 };
 
 struct plan {

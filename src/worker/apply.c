@@ -169,29 +169,20 @@ create(struct apply *a, const struct hook *wanted, struct err *err)
     return write_hook(a, NULL, wanted, err);
 }
 
-// A list may show a hook that is gone: before a twin is removed, one that stays is asked for.
+// A list may show a hook that is gone: before a twin is removed, the one that stays is asked for.
 static int
-remove_twin(struct apply *a, const struct hook *twin, struct err *err)
+remove_twin(struct apply *a, const struct step *s, struct err *err)
 {
     struct ac_client_answer none = {0};
+    struct hook now = {0};
 
-    for (size_t i = 0; i < a->found.len; i++) {
-        const struct hook *h = &a->found.at[i];
-        struct hook now = {0};
-        bool stays = h->id && hook_is_named(h, twin->name);
-        for (size_t k = 0; k < a->plan.len; k++)
-            stays =
-                stays && !(a->plan.at[k].kind == STEP_REMOVE && a->plan.at[k].found == h);
-        if (!stays)
-            continue;
-        enum ac_client_found there = ac_client_get(a->w->client, h->id, &now, err);
-        hook_release(&now);
-        if (there == AC_CLIENT_ERROR)
-            return -1;
-        if (there != AC_CLIENT_ABSENT)
-            return write_hook(a, twin, NULL, err);
-        known_wrote(&a->w->known, h, NULL, &none);
-    }
+    enum ac_client_found there = ac_client_get(a->w->client, s->twin->id, &now, err);
+    hook_release(&now);
+    if (there == AC_CLIENT_ERROR)
+        return -1;
+    if (there != AC_CLIENT_ABSENT)
+        return write_hook(a, s->found, NULL, err);
+    known_wrote(&a->w->known, s->twin, NULL, &none);
     return err_set(
         err, ERR_AGAIN,
         "the other webhook, which has the same effect, is gone; checking again");
@@ -225,7 +216,7 @@ write_step(struct apply *a, const struct step *s, struct err *err)
     case STEP_CHANGE:
         return write_hook(a, s->found, s->wanted, err);
     case STEP_REMOVE: // what replaces an old one was created here, and is in the list
-        return s->why == WHY_TWIN && !s->found->old ? remove_twin(a, s->found, err)
+        return s->why == WHY_TWIN && !s->found->old ? remove_twin(a, s, err)
                                                     : write_hook(a, s->found, NULL, err);
     case STEP_REFUSE:
         return refuse(s, err);

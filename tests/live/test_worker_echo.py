@@ -229,6 +229,14 @@ def test_no_twin_is_removed_for_one_that_only_the_list_still_shows(sim, make_wor
     assert [hook["id"] for hook in sim.hooks()] == [real["id"]] and not writes(sim)
 
 
+def test_a_hook_on_another_list_is_no_reason_to_remove_a_twin(sim, make_worker):
+    real = [sim.add("acrelay contacts", url("contacts"), sources=SOURCES, list=n) for n in (5, 6)]
+    sim.odd({**real[0], "id": "900", "events": ["subscribe"], "sources": SOURCES, "listid": "5"})
+    make_worker("  - {name: contacts, events: [subscribe], list: [5, 6]}\n").run("apply")
+    assert [hook["id"] for hook in sim.hooks()] == [hook["id"] for hook in real]
+    assert not writes(sim)
+
+
 def test_a_deletion_without_effect_is_not_sent_again(sim, make_worker):
     old = sim.add("acrelay old", url("old"), sources=SOURCES)
     sim.switch(keep_removed=1)

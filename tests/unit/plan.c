@@ -116,6 +116,8 @@ Test(plan, keeps_the_right_twin_and_removes_the_others_last)
     cr_assert_eq(plan.at[0].kind, STEP_REMOVE);
     cr_assert_eq(plan.at[0].found->id, 3);
     cr_assert_eq(plan.at[1].found->id, 4);
+    for (size_t i = 0; i < plan.len; i++)
+        cr_assert_eq(plan.at[i].twin->id, 5);
     plan_release(&plan);
     hooks_release(&wanted);
     hooks_release(&found);
