@@ -198,9 +198,9 @@ choose_source(struct partition *p)
         p->reads = !feed_follow(&p->follower, p->passed);
 }
 
-// gather reads records until the batch is full, enough are skipped, or the journal's end. False on
-// an error, which is reported.
-static bool
+// gather reads records until the batch is full, enough are skipped, or the journal's end. REPLY_DONE,
+// or what to do after an error, which is reported.
+static enum reply
 gather(struct partition *p)
 {
     struct next n;
@@ -216,9 +216,9 @@ gather(struct partition *p)
             break;
         enum cursor_result found = next_record(p, &n, &err);
         if (found == CURSOR_ERROR && p->script.records_len == 0)
-            report_unreadable(p, &err);
+            return report_unreadable(p, &err);
         if (found == CURSOR_END || found == CURSOR_ERROR)
-            return found == CURSOR_END || p->script.records_len > 0;
+            break;
         if (!fits(p, &n.record)) {
             hold(p, &n);
             break;
@@ -226,10 +226,10 @@ gather(struct partition *p)
         if (!owns(p, &n, &e))
             skip_record(p, &n.record);
         else if (add_record(p, &n.record, &e) < 0)
-            return false;
+            return REPLY_STOP; // after which this record is read again
         pass(p, &n);
     }
-    return true;
+    return REPLY_DONE;
 }
 
 // is_idle: there is nothing to send. The cursor is moved past what others own once in a while.
@@ -375,10 +375,10 @@ batch_ship(struct partition *p, bool *idle)
     if (redis_peer_closed(p->redis))
         return REPLY_UNKNOWN;
     enum reply reply = refused_try(p);
+    if (reply == REPLY_DONE)
+        reply = gather(p);
     if (reply != REPLY_DONE)
         return reply;
-    if (!gather(p))
-        return REPLY_UNKNOWN;
     if (is_idle(p)) {
         *idle = p->batch.skipped < SKIPPED_MAX;
         return REPLY_DONE;

@@ -222,7 +222,7 @@ partition_is_over(const struct partition *p)
 }
 
 // report.c: report_trouble logs once why nothing is published, as an alarm where an operator must act
-// (REPLY_STOP, REPLY_FENCED), and keeps it in the status. Returns `reply`.
+// (REPLY_STOP, _DISK, _FENCED), and keeps it in the status. Returns `reply`.
 enum reply report_trouble(struct partition *p, enum reply reply, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 // report_refusal counts an answer that is an error, and reports it where it is not about one

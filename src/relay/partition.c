@@ -35,11 +35,11 @@ wait_before_retry(struct partition *p, enum reply reply)
         sleep_interruptible(p, p->batch.suspect.wait_ms);
         return !p->batch.suspect.by_cut;
     }
-    bool stop = reply == REPLY_STOP || reply == REPLY_FENCED;
+    bool stop = reply == REPLY_STOP || reply == REPLY_FENCED || reply == REPLY_DISK;
     int64_t min = p->times.backoff_min, max = p->times.backoff_max;
     sleep_interruptible(p,
                         stop ? p->times.stop_wait : backoff_ms(&p->backoff_ms, min, max));
-    return reply == REPLY_WAIT;
+    return reply == REPLY_WAIT || reply == REPLY_DISK;
 }
 
 // A server that has ended is noticed here, before the next poll.
@@ -140,7 +140,7 @@ run(void *partition)
         if (attached)
             reply = ship_on(p);
         // An attachment that did not get all its answers starts again from the beginning.
-        if (!wait_before_retry(p, reply) || !attached)
+        if (!wait_before_retry(p, reply) || (!attached && reply != REPLY_DISK))
             connect_close(p);
     }
     connect_close(p);

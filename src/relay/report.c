@@ -37,7 +37,8 @@ log_trouble(struct partition *p, bool alarm, const char *text)
 enum reply
 report_trouble(struct partition *p, enum reply reply, const char *format, ...)
 {
-    bool stop = reply == REPLY_STOP, fenced = reply == REPLY_FENCED;
+    bool stop = reply == REPLY_STOP || reply == REPLY_DISK,
+         fenced = reply == REPLY_FENCED;
     char raw[400], message[sizeof p->status.message];
     va_list args;
 
@@ -92,7 +93,7 @@ report_unreadable(struct partition *p, const struct err *err)
 {
     bool is_damage = err->error == EIO || err->error == EBADMSG || err->error == EUCLEAN;
 
-    return report_trouble(p, is_damage ? REPLY_STOP : REPLY_UNKNOWN, "%s", err->text);
+    return report_trouble(p, is_damage ? REPLY_DISK : REPLY_WAIT, "%s", err->text);
 }
 
 enum reply

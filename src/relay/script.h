@@ -21,6 +21,7 @@ enum reply {
     REPLY_ELSEWHERE, // perhaps not the master any more: wait and connect again
     REPLY_MOVED,     // nothing executed: connect to the address it names
     REPLY_STOP,      // an operator must act: alarm, and try again slowly
+    REPLY_DISK,      // none: our disk fails. As REPLY_STOP, but the connection stays
     REPLY_REFUSED,   // this record was refused, those before it are in
     REPLY_UNKNOWN,   // executed or not: connect again and read the cursor
 };

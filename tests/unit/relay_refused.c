@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 static atomic_bool is_disk_bad;
+static atomic_int failed_reads;
 
 ssize_t pread_of_a_bad_disk(int fd, void *to, size_t len, off_t at) __asm__("pread");
 ssize_t
@@ -14,8 +15,20 @@ pread_of_a_bad_disk(int fd, void *to, size_t len, off_t at)
 {
     if (!is_disk_bad || at == 0) // the header
         return syscall(SYS_pread64, fd, to, len, at);
+    failed_reads++;
     errno = EIO;
     return -1;
+}
+
+static int
+connections(void)
+{
+    struct span info = redis_value(ask("INFO stats")).text;
+    const char *name = "total_connections_received:";
+    const char *found = memmem(info.at, info.len, name, strlen(name));
+
+    cr_assert(found);
+    return atoi(found + strlen(name));
 }
 
 TestSuite(relay_refused, .init = set_up, .fini = tear_down, .timeout = 100);
@@ -52,6 +65,23 @@ Test(relay_refused, stops_with_an_alarm_at_a_block_that_cannot_be_read)
     until(s.state == RELAY_STOPPED && s.up && strstr(s.message, "cannot be read"));
     is_disk_bad = false;
     until(s.cursor == 3);
+    stream_is("events", 1, 3);
+}
+
+// Redis is not at fault: the connection stays, and the disk is tried again as slowly as after any
+// alarm, for that is what the waits of a minute leave.
+Test(relay_refused, keeps_its_connection_while_the_journal_cannot_be_read)
+{
+    set_times("relay-backoff=60000 relay-backoff-max=60000");
+    post(1, 3);
+    relay_down();
+    int before = connections();
+    is_disk_bad = true;
+    relay_up();
+    until(s.state == RELAY_STOPPED && s.up && failed_reads > 5);
+    is_disk_bad = false;
+    until(s.state == RELAY_SHIPPING && s.cursor == 3);
+    cr_expect_eq(connections(), before + 1);
     stream_is("events", 1, 3);
 }
 
