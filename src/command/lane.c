@@ -1,26 +1,26 @@
 #include "command/lane.h"
 
-#include <stdlib.h>
+#include "base/clock.h"
 
-const struct lane_times lane_default_times = {.backoff_min = 1000,
-                                              .backoff_max = 60000,
-                                              .pause_min = 1000,
-                                              .pause_max = 30000,
-                                              .stop_after = 60000,
-                                              .probe_min = 5000,
-                                              .probe_max = 60000};
+#include <stdlib.h>
 
 struct lane *
 lane_open(size_t services, uint64_t max, uint64_t seed)
 {
     struct lane *l = memory_get(sizeof *l);
 
-    *l = (struct lane){.times = lane_default_times,
-                       .services = memory_get(services * sizeof *l->services),
+    *l = (struct lane){.services = memory_get(services * sizeof *l->services),
                        .len = services,
                        .max = max,
                        .random = seed | 1,
                        .expiry_ms = INT64_MAX};
+    l->times = (struct lane_times){.backoff_min = times_ms("command-backoff", 1000),
+                                   .backoff_max = times_ms("command-backoff-max", 60000),
+                                   .pause_min = times_ms("command-pause", 1000),
+                                   .pause_max = 30000,
+                                   .stop_after = times_ms("command-stop", 60000),
+                                   .probe_min = times_ms("command-probe", 5000),
+                                   .probe_max = times_ms("command-probe-max", 60000)};
     for (size_t i = 0; i < services; i++) {
         l->services[i] = (struct lane_share){.weight = 1};
         TAILQ_INIT(&l->services[i].decided);
@@ -71,7 +71,6 @@ decide(struct lane *l, struct queued *c, enum command_outcome outcome, bool dead
     struct lane_share *s = &l->services[c->service];
 
     queue_remove(&s->queue, c);
-    c->decided = true;
     c->outcome = outcome;
     c->dead = dead;
     TAILQ_INSERT_TAIL(&s->decided, c, place);
@@ -293,10 +292,10 @@ use_attempt(struct lane *l, struct queued *c, int64_t now_ms)
     for (unsigned i = 0; i < c->attempts; i++)
         ms = back_off(l, &step, l->times.backoff_min, l->times.backoff_max);
     c->retry_ms = now_ms + ms;
-    c->dead = c->decided = c->attempts >= COMMAND_ATTEMPTS_MAX;
-    if (c->decided)
+    c->dead = c->attempts >= COMMAND_ATTEMPTS_MAX;
+    if (c->dead)
         c->outcome = COMMAND_FAILED;
-    return c->decided;
+    return c->dead;
 }
 
 // A 503 that others do not meet is the command's own: it does not hold up the others. After any
@@ -333,7 +332,6 @@ lane_answered(struct lane *l, struct queued *c, enum command_verdict verdict, in
         return use_attempt(l, c, now_ms);
     }
     passed(l);
-    c->decided = true;
     c->outcome = verdict == COMMAND_DONE ? COMMAND_OK : COMMAND_FAILED;
     return true;
 }

@@ -20,7 +20,6 @@ struct lane_times {                   // in ms
     int64_t stop_after;               // nothing has got through for so long
     int64_t probe_min, probe_max;     // while it is stopped
 };
-extern const struct lane_times lane_default_times;
 
 struct lane_share {
     struct queue queue;

@@ -19,9 +19,8 @@ struct queued {
     unsigned attempts; // that were used up; more than 0: it may have been carried out
     bool tried;        // a call was made
     // What becomes of it.
-    bool decided; // `outcome` is
-    enum command_outcome outcome;
-    bool dead; // and a copy goes to the dead commands
+    enum command_outcome outcome; // once it is decided
+    bool dead;                    // and a copy goes to the dead commands
     // The lane's and the queue's.
     int64_t retry_ms; // not before
     uint64_t passed;  // calls that got through when it met its last 503

@@ -52,17 +52,6 @@ find_metrics(struct commands_service *s)
 }
 
 static void
-set_times(struct lane_times *t)
-{
-    t->backoff_min = times_ms("command-backoff", t->backoff_min);
-    t->backoff_max = times_ms("command-backoff-max", t->backoff_max);
-    t->pause_min = times_ms("command-pause", t->pause_min);
-    t->stop_after = times_ms("command-stop", t->stop_after);
-    t->probe_min = times_ms("command-probe", t->probe_min);
-    t->probe_max = times_ms("command-probe-max", t->probe_max);
-}
-
-static void
 open_lane(struct commands *c)
 {
     const struct config *config = c->w->config;
@@ -72,7 +61,6 @@ open_lane(struct commands *c)
     c->lane = lane_open(config->services_len, config->commands_max,
                         (uint64_t)random_ms(1, INT64_C(1) << 40));
     c->was_stopped = false;
-    set_times(&c->lane->times);
     for (size_t i = 0; i < config->services_len; i++) {
         c->services[i] =
             (struct commands_service){.config = &config->services[i],
@@ -121,7 +109,7 @@ write_unwritten(struct commands *c)
 {
     for (size_t i = 0; i < c->lane->len; i++) {
         struct commands_service *s = &c->services[i];
-        if (!s->unwritten || clock_boot_ms() < s->held_ms)
+        if (!s->unwritten || commands_is_held(c, i))
             continue;
         commands_write_again(c, s);
         return true;
@@ -197,7 +185,7 @@ update_metrics(struct commands *c)
         double age = (double)commands_redis_now_us(c) / 1e6 - (double)oldest / 1e3;
         metric_set(c->services[i].waiting, (double)q->len);
         metric_set(c->services[i].oldest, oldest && age > 0 ? age : 0);
-        metric_set(c->services[i].held, c->services[i].held_ms > clock_boot_ms());
+        metric_set(c->services[i].held, commands_is_held(c, i));
         if (q->len < c->lane->max)
             once_clear(&c->services[i].full);
     }

@@ -29,7 +29,6 @@ struct commands_service {
     const struct config_service *config;
     bool is_read; // what was pending
     char after[COMMANDS_ENTRY];
-    int64_t held_ms;          // nothing of it is read or written before
     struct queued *unwritten; // its outcome is decided, `result` would write it
     struct redis_args result;
     struct once full, wrong_type;
@@ -78,8 +77,14 @@ void commands_write_again(struct commands *c, struct commands_service *s);
 bool commands_connect(struct commands *c);
 bool commands_is_current(const struct commands *c);
 
-// commands_hold has a service wait whose keys Redis does not let us write; the others go on.
+// commands_hold has a service wait whose keys Redis does not let us write: nothing of it is read or
+// written meanwhile. The others go on.
 void commands_hold(struct commands *c, struct commands_service *s);
+static inline bool
+commands_is_held(const struct commands *c, size_t service)
+{
+    return c->lane->services[service].held_ms > clock_boot_ms();
+}
 
 enum commands_reply {
     COMMANDS_OK,

@@ -50,8 +50,7 @@ commands_reset(struct commands *c)
 void
 commands_hold(struct commands *c, struct commands_service *s)
 {
-    s->held_ms = clock_boot_ms() + HELD_MS;
-    c->lane->services[s - c->services].held_ms = s->held_ms;
+    c->lane->services[s - c->services].held_ms = clock_boot_ms() + HELD_MS;
 }
 
 // EVAL, its keys, and the three arguments that every step has.

@@ -31,12 +31,17 @@ commands_write_again(struct commands *c, struct commands_service *s)
     lane_remove(c->lane, q);
 }
 
+// The service, the entry and the outcome are those of q.
 static void
-write_result(struct commands *c, struct queued *q, const struct command_result *result)
+write_result(struct commands *c, struct queued *q, struct command_result result)
 {
     struct commands_service *s = &c->services[q->service];
+    char entry[COMMANDS_ENTRY];
 
-    commands_format_result(c, &s->result, result);
+    result.service = s;
+    result.entry = format_entry(entry, q);
+    result.outcome = q->outcome;
+    commands_format_result(c, &s->result, &result);
     s->unwritten = q;
     commands_write_again(c, s);
 }
@@ -45,23 +50,19 @@ static void
 finish(struct commands *c, struct queued *q, const struct command *command, int status,
        const char *detail, struct span data)
 {
-    char entry[COMMANDS_ENTRY];
     bool asked = q->outcome == COMMAND_OK || (q->outcome == COMMAND_FAILED && !q->dead);
-    struct command_result result = {
-        .service = &c->services[q->service],
-        .entry = format_entry(entry, q),
-        .command = command,
-        .outcome = q->outcome,
-        .status = status,
-        .attempts = q->attempts + asked,
-        .dead = !q->dead                        ? NULL
-                : q->outcome == COMMAND_EXPIRED ? "expired"
-                                                : "attempts",
-        .detail = detail,
-        .data = data,
-    };
 
-    write_result(c, q, &result);
+    write_result(c, q,
+                 (struct command_result){
+                     .command = command,
+                     .status = status,
+                     .attempts = q->attempts + asked,
+                     .dead = !q->dead                        ? NULL
+                             : q->outcome == COMMAND_EXPIRED ? "expired"
+                                                             : "attempts",
+                     .detail = detail,
+                     .data = data,
+                 });
 }
 
 // --- one call ------------------------------------------------------------------------------
@@ -224,25 +225,22 @@ make_call(struct commands *c, struct work *w)
 static void
 finish_known(struct commands *c, struct work *w)
 {
-    struct queued *q = w->queued;
-    char entry[COMMANDS_ENTRY];
-    bool same = w->memory.same;
-    struct command_result result = {
-        .service = &c->services[q->service],
-        .entry = format_entry(entry, q),
-        .command = &w->command,
-        .outcome = same ? w->memory.outcome : COMMAND_REFUSED,
-        .status = same ? w->memory.status : 0,
-        .attempts = same ? w->memory.attempts : 0,
-        .repeat = same,
-        .detail = !same ? "this ce_id was used for another command: choose a new one"
-                  : w->memory.outcome == COMMAND_OK
-                      ? ""
-                      : "an earlier command with this ce_id had this outcome",
-    };
+    const struct command_memory *m = &w->memory;
 
-    q->outcome = result.outcome;
-    write_result(c, q, &result);
+    w->queued->outcome = m->same ? m->outcome : COMMAND_REFUSED;
+    write_result(
+        c, w->queued,
+        (struct command_result){
+            .command = &w->command,
+            .status = m->same ? m->status : 0,
+            .attempts = m->same ? m->attempts : 0,
+            .repeat = m->same,
+            .detail = !m->same
+                          ? "this ce_id was used for another command: choose a new one"
+                      : m->outcome == COMMAND_OK
+                          ? ""
+                          : "an earlier command with this ce_id had this outcome",
+        });
 }
 
 static void

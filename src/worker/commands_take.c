@@ -158,7 +158,7 @@ commands_take(struct commands *c)
         return;
     // one batch of each, so that a flood holds up nobody
     for (size_t i = 0; c->lane && i < c->lane->len; i++)
-        if (!c->services[i].unwritten && clock_boot_ms() >= c->services[i].held_ms)
+        if (!c->services[i].unwritten && !commands_is_held(c, i))
             more = take(c, i) || more;
     c->poll_ms = more ? 0 : clock_boot_ms() + times_ms("command-poll", POLL_MS);
 }
