@@ -34,9 +34,12 @@ static struct {
     char message[DETAIL_TEXT];
 } admin = {.lock = PTHREAD_MUTEX_INITIALIZER, .is_ok = true};
 
-enum { OK, TOTAL, REFUSED, LAST_GOOD, METRICS };
+enum { BUILD, OK, TOTAL, REFUSED, LAST_GOOD, METRICS };
 static const char reloads_help[] = "Reloads by result.";
 static struct metric metrics[METRICS] = {
+    [BUILD] =
+        METRIC_WITH(GAUGE, "acrelay_build_info", "Always 1, labeled with the version.",
+                    "version=\"" ACRELAY_VERSION "\""),
     [OK] = METRIC(GAUGE, "acrelay_config_last_reload_successful",
                   "Whether the last reload succeeded."),
     [TOTAL] = METRIC_WITH(COUNTER, "acrelay_config_reloads_total", reloads_help,
@@ -271,9 +274,11 @@ handle(struct http_request *r, void *context)
 }
 
 struct http_server *
-admin_start(int socket, bool (*ready)(struct buf *checks, void *context), void *context,
+admin_start(const struct socket_address *at, const char *setting,
+            bool (*ready)(struct buf *checks, void *context), void *context,
             struct err *err)
 {
+    int socket = sockets_listen(at, err);
     struct http_options options = {.sockets = &socket,
                                    .sockets_len = 1,
                                    .threads = 2,
@@ -282,11 +287,18 @@ admin_start(int socket, bool (*ready)(struct buf *checks, void *context), void *
                                    .idle_ms = 500,
                                    .handle = handle};
 
+    if (socket < 0) {
+        err_context(err, "%s", setting);
+        return NULL;
+    }
     metric_show(metrics, METRICS);
+    metric_set(&metrics[BUILD], 1);
     metric_set(&metrics[OK], admin.is_ok);
     admin.ready = ready;
     admin.context = context;
-    return http_start(&options, err);
+    struct http_server *server = http_start(&options, err);
+    close(socket); // the server has its own descriptor of it
+    return server;
 }
 
 // --- the client ----------------------------------------------------------------------------

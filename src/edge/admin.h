@@ -7,9 +7,9 @@
 #include "edge/http.h"
 #include "edge/sockets.h"
 
-// admin_start serves the pages on a listening socket. `ready` appends the members of `checks`
+// admin_start serves the pages at an address, that of `setting`. `ready` appends the members of `checks`
 // (`"journal":true,...`) and returns whether the process is ready.
-struct http_server *admin_start(int socket,
+struct http_server *admin_start(const struct socket_address *at, const char *setting,
                                 bool (*ready)(struct buf *checks, void *context),
                                 void *context, struct err *err);
 

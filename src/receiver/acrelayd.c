@@ -125,11 +125,8 @@ is_ready(struct buf *checks, void *receiver)
     return !j.failing;
 }
 
-enum { BUILD_INFO, START_TIME, UPTIME, FAILING, JOURNAL, METRICS = JOURNAL + 12 };
+enum { START_TIME, UPTIME, FAILING, JOURNAL, METRICS = JOURNAL + 12 };
 static struct metric metrics[METRICS] = {
-    [BUILD_INFO] =
-        METRIC_WITH(GAUGE, "acrelay_build_info", "Always 1, labeled with the version.",
-                    "version=\"" ACRELAY_VERSION "\""),
     [START_TIME] = METRIC(GAUGE, "process_start_time_seconds",
                           "Start time of the process, in seconds since 1970."),
     [UPTIME] = METRIC(GAUGE, "acrelay_uptime_seconds",
@@ -185,20 +182,15 @@ update_metrics(void *receiver)
 static int
 start_admin(struct receiver *r, struct err *err)
 {
-    int socket = sockets_listen(&r->snapshot->config->receiver_admin, err);
+    const struct config *c = r->snapshot->config;
 
-    if (socket < 0)
-        return err_context(err, "receiver.admin");
     r->started_us = clock_boot_us();
-    metric_set(&metrics[BUILD_INFO], 1);
     metric_set(&metrics[START_TIME], (double)clock_now_us() / 1e6);
     metric_show(metrics, METRICS);
     metric_before_write(update_metrics, r);
     set_running(r, true);
-    admin_set_hosts(r->snapshot->config->admin_hosts.at,
-                    r->snapshot->config->admin_hosts.len);
-    r->admin = admin_start(socket, is_ready, r, err);
-    close(socket); // the server has its own descriptor of it
+    admin_set_hosts(c->admin_hosts.at, c->admin_hosts.len);
+    r->admin = admin_start(&c->receiver_admin, "receiver.admin", is_ready, r, err);
     return r->admin ? 0 : -1;
 }
 

@@ -18,9 +18,6 @@ struct metric run_metrics[RUN_METRICS] = {
         METRIC(GAUGE, "acrelay_worker_leader", "Whether this worker is the leader."),
     [RUN_OK_AGE] = METRIC(GAUGE, "acrelay_worker_last_ok_age_seconds",
                           "Time since the last successful round, or since the start."),
-    [RUN_BUILD] =
-        METRIC_WITH(GAUGE, "acrelay_build_info", "Always 1, labeled with the version.",
-                    "version=\"" ACRELAY_VERSION "\""),
     [RUN_THROTTLES] = METRIC(COUNTER, "acrelay_api_throttles_total",
                              "Requests throttled by ActiveCampaign."),
 };

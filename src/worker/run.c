@@ -198,19 +198,14 @@ set_age(void *run)
 static int
 start_admin(struct run *r, struct err *err)
 {
-    int socket = sockets_listen(&r->w->config->worker_admin, err);
+    const struct config *c = r->w->config;
 
-    if (socket < 0)
-        return err_context(err, "worker.admin");
     metric_show(run_metrics, RUN_METRICS);
-    metric_set(&run_metrics[RUN_BUILD], 1);
     metric_before_write(set_age, r);
     snprintf(r->trouble, sizeof r->trouble, "its first round is not done yet");
     admin_set_detail("activecampaign", r->trouble);
-    admin_set_hosts(r->w->config->admin_hosts.at, r->w->config->admin_hosts.len);
-    struct http_server *server = admin_start(socket, is_ready, r, err);
-    close(socket);
-    return server ? 0 : -1;
+    admin_set_hosts(c->admin_hosts.at, c->admin_hosts.len);
+    return admin_start(&c->worker_admin, "worker.admin", is_ready, r, err) ? 0 : -1;
 }
 
 static int

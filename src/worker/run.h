@@ -11,7 +11,7 @@
 
 enum { SLICE_MS = 1000 }; // of a wait, so that the lease is kept
 
-enum { RUN_ROUND_OK, RUN_LEADER, RUN_OK_AGE, RUN_BUILD, RUN_THROTTLES, RUN_METRICS };
+enum { RUN_ROUND_OK, RUN_LEADER, RUN_OK_AGE, RUN_THROTTLES, RUN_METRICS };
 extern struct metric run_metrics[RUN_METRICS];
 
 struct run {
