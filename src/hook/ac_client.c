@@ -178,7 +178,8 @@ check_token(struct ac_client *a, struct err *err)
             err, EXIT_CODE_PERMISSION,
             "ActiveCampaign refuses the API token in %s: put the key of "
             "Settings, Developer there, and check that account.api_url is of the "
-            "same account. " DELIVERIES_GO_ON,
+            "same account. Then reload acrelay-worker; under systemd, which gives it a "
+            "copy of the file, restart it. " DELIVERIES_GO_ON,
             a->options.token_file);
     return err_write(err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
                      "ActiveCampaign refuses a request, and does not say whether the API "

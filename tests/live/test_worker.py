@@ -216,6 +216,23 @@ def test_a_wrong_token_url_or_host_is_told_in_a_sentence(sim, make_worker, tmp_p
     assert "api-token" in worker.run("plan", code=78)
 
 
+def test_a_refused_token_is_read_again_on_a_reload_as_the_log_says(sim, make_worker, running):
+    good = sim.token.read_text()
+    sim.token.write_text("another-token")
+    sim.token.chmod(0o600)
+    worker = make_worker()
+    process = running(worker, times="round-again=200")
+    log = worker.directory / "worker.log"
+    harness.wait_for("the refusal", lambda: "refuses the API token" in log.read_text())
+    assert "Then reload acrelay-worker; under systemd" in log.read_text()
+    sim.token.write_text(good)
+    refused = len(sim.log())
+    harness.wait_for("a further round", lambda: len(sim.log()) > refused + 2)
+    assert ours(sim) == [], "not by itself"
+    process.send_signal(signal.SIGHUP)
+    harness.wait_for("the hook", lambda: len(ours(sim)) == 1)
+
+
 def test_what_is_not_activecampaign_is_told_in_a_sentence(sim, make_worker):
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
