@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { AGAIN_MS = 30000 };
+enum { AGAIN_MS = 30000, TURN_MS = 60000 };
 
 struct metric run_metrics[RUN_METRICS] = {
     [RUN_ROUND_OK] =
@@ -157,6 +157,23 @@ end_round(struct run *r, const struct apply *a, const struct err *failure)
         announce_removals(r, &a->plan);
 }
 
+// A local lock is held for a round, or by a command: this round comes after it. Only one who holds
+// it for longer is taken for the leader.
+static bool
+waits_for_turn(struct run *r, bool led)
+{
+    int64_t now_ms = clock_boot_ms();
+
+    if (r->leads || !led || r->w->config->worker_leader_redis ||
+        leader_refused(r->w->leader))
+        return false;
+    if (r->turn_ms == 0)
+        r->turn_ms = now_ms + times_ms("turn", TURN_MS);
+    r->round_ms = now_ms + SLICE_MS;
+    r->leads = now_ms < r->turn_ms;
+    return r->leads;
+}
+
 void
 run_round(struct run *r)
 {
@@ -168,10 +185,13 @@ run_round(struct run *r)
     a.prune = w->config->worker_prune && r->files.may_remove;
     bool led = r->leads;
     r->leads = leader_take(w->leader, 0);
-    // In another term: another worker may have led, and written, in between.
-    if (r->term != leader_term(w->leader))
+    if (waits_for_turn(r, led))
+        return;
+    // In another term, or after a wait: another worker may have led, and written, in between.
+    if (r->term != leader_term(w->leader) || r->turn_ms)
         w->known.loaded = r->monitor.listed = r->monitor.states_known = false;
     r->term = leader_term(w->leader);
+    r->turn_ms = 0;
     const char *refused = leader_refused(w->leader);
     bool other =
         !r->leads && !refused && (!w->config->worker_leader_redis || w->redis.redis);

@@ -26,6 +26,7 @@ struct run {
     uint64_t fresh_secrets;     // of a new file, not watched before
     struct once missing;        // the file
     int64_t round_ms, check_ms; // when they are due
+    int64_t turn_ms; // from then on who has the lock is the leader; 0: nobody else has it
     int64_t backoff_ms;
     struct once failure;
     char trouble[600];      // of the last round, "" for none

@@ -302,6 +302,37 @@ def test_apply_and_run_exclude_each_other_however_they_were_started(
     assert not ours(sim)
 
 
+def test_a_lock_that_a_command_holds_for_a_while_makes_no_standby(sim, make_worker, running):
+    worker = make_worker(worker=", interval: 1h")
+    process = running(worker)
+    harness.wait_for("the hook", lambda: len(ours(sim)) == 1)
+
+    def reload(count):
+        process.send_signal(signal.SIGHUP)
+        harness.wait_for("the reload", lambda: worker.reloads() == count)
+
+    with open(sim.token) as held:  # as apply holds it
+        fcntl.flock(held, fcntl.LOCK_EX)
+        worker.config.write_text(worker.config.read_text() + stanza("deals"))
+        reload(1)
+        reload(2)  # after the round that follows the first one
+        assert worker.metric("acrelay_worker_leader") == 1
+    harness.wait_for("its round", lambda: len(ours(sim)) == 2)
+    assert "another worker" not in (worker.directory / "worker.log").read_text()
+
+
+def test_a_lock_that_another_worker_keeps_makes_a_standby(sim, make_worker, running):
+    worker = make_worker(worker=", interval: 1s")
+    with open(sim.token) as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        running(worker, times="turn=200")
+        harness.wait_for("standing by", lambda: worker.metric("acrelay_worker_leader") == 0)
+        log = worker.directory / "worker.log"
+        harness.wait_for("word of it", lambda: "on standby" in log.read_text())
+    harness.wait_for("leading", lambda: worker.metric("acrelay_worker_leader") == 1)
+    harness.wait_for("the hook", lambda: len(ours(sim)) == 1)
+
+
 def test_a_lease_runs_out_while_the_machine_is_suspended(sim, make_worker, running, redis,
                                                          tmp_path, monkeypatch):
     asleep = tmp_path / "asleep"
