@@ -16,13 +16,20 @@ if [ -t 0 ] && [ -t 1 ]; then set -m; fi
 
 dir=$(mktemp -d /var/tmp/acrelay-try-XXXXXX)
 pids=
-finish() {
-    trap '' INT TERM HUP PIPE
-    trap - EXIT
-    for pid in $pids; do
+end() {
+    for pid; do
         kill "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done
+}
+finish() {
+    trap '' INT TERM HUP PIPE
+    trap - EXIT
+    end $pids
+    # One that was started a moment ago may not be in $pids yet; the shell knows it.
+    jobs >/dev/null # forgets those that have ended
+    jobs -p >"$dir/jobs" || true
+    end $(cat "$dir/jobs")
     rm -rf "$dir"
 }
 stop() {

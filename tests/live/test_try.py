@@ -3,10 +3,12 @@ import os
 import pathlib
 import pty
 import re
+import shutil
 import signal
 import subprocess
 
 import harness
+import pytest
 
 
 class Terminal:
@@ -103,3 +105,22 @@ def test_a_program_that_ends_ends_it_with_its_log():
     rest = process.communicate(timeout=60)[0]
     assert process.returncode == 1 and "has exited" in rest and "accepting posts" in rest
     assert processes_of(directory) == {} and not os.path.exists(directory)
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_a_stop_before_a_program_is_noted_leaves_none_running(tmp_path, shell):
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not installed")
+    text = (harness.ROOT / "deploy/try.sh").read_text()
+    script = tmp_path / "try.sh"
+    up = 'until [ -S "$dir/redis.sock" ]; do sleep 0.01; done'
+    script.write_text(text.replace("    started=$!\n", f"    {up}\n    kill -TERM $$\n    started=$!\n"))
+    assert script.read_text() != text
+    done = subprocess.run([shell, script, "run"], cwd=harness.ROOT, text=True, timeout=60,
+                          stdin=subprocess.DEVNULL, capture_output=True,
+                          env={**os.environ, "BUILD": str(harness.BUILD)})
+    directory = re.search(r"/var/tmp/acrelay-try-\w+", done.stdout)[0]
+    left = processes_of(directory)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert done.returncode == 143 and left == {} and not os.path.exists(directory), done.stderr
