@@ -182,10 +182,10 @@ check_type(struct inspection *i, bool of_commands, const char *name, const char 
 static void
 check_keys(struct inspection *i)
 {
-    static const char *const others[][2] = {{"dead", "stream"},   {"seen:state", "hash"},
-                                            {"seen:1", "hash"},   {"seen:2", "hash"},
-                                            {"last", "hash"},     {"streams", "set"},
-                                            {"receivers", "hash"}};
+    static const char *const others[][2] = {
+        {"dead", "stream"},    {"seen:state", "hash"}, {"seen:1", "hash"},
+        {"seen:2", "hash"},    {"last", "hash"},       {"streams", "set"},
+        {"receivers", "hash"}, {"last:listed", "hash"}};
 
     for (size_t k = 0; i->is_partition && k < i->c->streams.len; k++)
         check_type(i, false, i->c->streams.at[k], "stream");

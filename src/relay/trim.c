@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <sys/param.h>
 
-enum { BOOT_MS = 300000, FORGET_MAX = 16 };
+enum { BOOT_MS = 300000 };
 
 static_assert(RELAY_STREAMS_MAX >= CONFIG_STREAMS_MAX + 2, "dead letters, and an end");
 
@@ -99,25 +99,41 @@ sync_streams(struct partition *p)
     }
 }
 
-// forget_hooks takes hooks that are not in the file out of {ns}:last, a few each time.
-static void
-forget_hooks(struct partition *p)
-{
-    char names[FORGET_MAX][DELIVERY_NAME_MAX + 1], *key = p->script.keys[5];
-    const struct config *c = p->settings->config;
-    size_t len = 0;
+// KEYS: {ns}:last, {ns}:last:listed. ARGV: up to when who was listed then is forgotten; our hooks.
+static const char forget_script[] =
+    "local now = redis.call('TIME')[1]\n"
+    "for i = 2, #ARGV do redis.call('HSET', KEYS[2], ARGV[i], now) end\n"
+    "for _, hook in ipairs(redis.call('HKEYS', KEYS[1])) do\n"
+    "  local listed = redis.call('HMGET', KEYS[2], hook)[1]\n"
+    "  if not listed then redis.call('HSET', KEYS[2], hook, now) end\n"
+    "end\n"
+    "for _, hook in ipairs(redis.call('HKEYS', KEYS[2])) do\n"
+    "  local listed = tonumber(redis.call('HMGET', KEYS[2], hook)[1])\n"
+    "  if not listed or listed < tonumber(ARGV[1]) then\n"
+    "    for i = 1, 2 do redis.call('HDEL', KEYS[i], hook) end\n"
+    "  end\n"
+    "end";
 
-    if (c->hooks_len == 0)
-        return;
-    const struct redis_reply *found = redis_ask(p->redis, NULL, "HKEYS", key, NULL);
-    // The names live as long as the reply.
-    for (size_t i = 0; i < redis_value(found).len && len < FORGET_MAX; i++) {
-        struct span name = redis_value(redis_reply_at(found, i)).text;
-        if (name.len <= DELIVERY_NAME_MAX && !config_find_hook(c, name))
-            snprintf(names[len++], sizeof *names, "%.*s", (int)name.len, name.at);
-    }
-    for (size_t i = 0; i < len; i++)
-        redis_ask(p->redis, NULL, "HDEL", key, names[i], NULL);
+// forget_hooks takes hooks out of {ns}:last that have been in no receiver's file for a day: others may
+// list what ours does not. Nothing depends on it.
+static void
+forget_hooks(struct partition *p, int64_t now_us)
+{
+    int64_t listed_us = times_ms("hook-listed", RELAY_HOUR_MS * 24) * 1000;
+    const struct config *c = p->settings->config;
+    struct redis_args args = {0};
+    char key[SCRIPT_KEY];
+
+    stream_key(p, key, "last:listed");
+    const struct span head[] = {SPAN("EVAL"), span_of(forget_script), SPAN("2"),
+                                span_of(p->script.keys[5]), span_of(key)};
+    redis_args_format(&args, "%lld",
+                      now_us > 0 ? (long long)(now_us - listed_us) / 1000000 : 0);
+    for (size_t i = 0; i < c->hooks_len; i++)
+        redis_args_add(&args, span_of(c->hooks[i].name));
+    if (redis_send(p->redis, head, 5, &args, NULL) == 0)
+        (void)redis_receive(p->redis, NULL);
+    buf_release(&args.bytes);
 }
 
 // --- Redis's clock ---------------------------------------------------------------------------------
@@ -321,7 +337,7 @@ trim(struct partition *p)
     if (exact) {
         p->trim.exact_ms = boot_ms;
         sync_streams(p);
-        forget_hooks(p);
+        forget_hooks(p, now_us);
         if (now_us > 0)
             check_ids(p, now_us);
     }

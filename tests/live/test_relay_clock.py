@@ -42,7 +42,7 @@ def add_old(redis, stream, ages, now=None):
 def wait_trims(redis, rounds=3):
     """Until the relay has been through all streams so many times."""
     def calls():
-        return redis.client.info("commandstats").get("cmdstat_time", {"calls": 0})["calls"]
+        return redis.client.info("commandstats").get("cmdstat_smembers", {"calls": 0})["calls"]
 
     end = calls() + rounds
     harness.wait_for("trims", lambda: calls() >= end)
@@ -56,6 +56,26 @@ def last_age(redis):
     text = redis.client.hget("{ac}:last", "contacts").decode()
     last = datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()
     return redis.client.time()[0] - last
+
+
+def test_receivers_with_other_hooks_keep_each_others_last_events(redis, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "trim=50 trim-exact=50")
+    hooks = [b"contacts", b"deals"]
+    for name in hooks:
+        (tmp_path / name.decode()).mkdir()
+    receivers = [harness.Receiver(tmp_path / name.decode(), redis.port,
+                                  f"  - {{name: {name.decode()}, events: [subscribe]}}\n") for name in hooks]
+    for receiver, name in zip(receivers, hooks):
+        assert receiver.post("type=subscribe&contact[id]=1", name.decode()) == 200
+        receiver.wait_shipped()
+
+    def listed():
+        return [int(at or 0) for at in redis.client.hmget("{ac}:last:listed", hooks)]
+    before = max(listed())
+    harness.wait_for("both to trim", lambda: min(listed()) > before)
+    assert set(redis.client.hkeys("{ac}:last")) == set(hooks)
+    for receiver in receivers:
+        receiver.stop()
 
 
 def test_the_receivers_clock_trims_nothing(redis, clock, make_receiver):

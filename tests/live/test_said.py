@@ -312,7 +312,7 @@ def receiver_rights():
     return line.split()[4:]
 
 
-KEYS = {"dead", "seen:state", "seen:1", "seen:2", "last", "events", "streams", "account",
+KEYS = {"dead", "seen:state", "seen:1", "seen:2", "last", "last:listed", "events", "streams", "account",
         "receivers", "cursor:*"}
 
 

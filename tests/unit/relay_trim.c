@@ -212,7 +212,7 @@ Test(relay_trim, keeps_dead_letters_by_their_own_bound)
 
 Test(relay_trim, forgets_last_events_of_hooks_that_left_the_file)
 {
-    trim_to(0, 0, "trim=20");
+    trim_to(0, 0, "trim=20 trim-exact=20 hook-listed=0");
     configure("events", "h i");
     command("SADD {t}:seen:a x"); // of version 0.1.0, without an expiry
     command("HSET {t}:last h 1 i 2 hh 3 gone 4");
@@ -223,4 +223,17 @@ Test(relay_trim, forgets_last_events_of_hooks_that_left_the_file)
     reload();
     until(redis_value(ask("HKEYS {t}:last")).len == 1);
     cr_expect_eq(redis_value(ask("EXISTS {t}:seen:a")).number, 0);
+}
+
+// Its file may be another one, and its hooks silent for long.
+Test(relay_trim, keeps_last_events_of_hooks_that_another_receiver_lists)
+{
+    trim_to(0, 0, "trim=20 trim-exact=20 hook-listed=86400000");
+    configure("events", "h");
+    command("HSET {t}:last h 1 other 2 unknown 3 gone 4");
+    command("HSET {t}:last:listed other 99999999999 gone 1");
+    relay_up();
+    until(redis_value(ask("HEXISTS {t}:last gone")).number == 0);
+    cr_expect_eq(redis_value(ask("HKEYS {t}:last")).len, 3);
+    until(redis_value(ask("HKEYS {t}:last:listed")).len == 3); // "unknown" is from now on
 }
