@@ -233,7 +233,7 @@ finish(struct deferred *d, int code, const char *why)
         observe_ack(d->work.start_us);
     } else {
         answer = http_format(text, code, "", span_of(body_of(code)), false);
-        report_lost(snapshot->gate->hooks[d->work.index].name, why);
+        report_lost(snapshot->hooks[d->work.index].name, why);
     }
     snapshot_count(snapshot, d->work.index, code);
     deferred_finish(d, answer);
@@ -282,7 +282,7 @@ static int
 store(struct intake *i, struct http_request *r, const struct gate_verdict *v,
       struct snapshot *snapshot, struct buffers *b, int64_t start_us)
 {
-    const struct config_hook *hook = snapshot->gate->hooks[v->hook].config;
+    const struct config_hook *hook = snapshot->hooks[v->hook].config;
     struct err err;
     struct delivery d = {.hook = span_of(hook->name),
                          .stream = span_of(hook->stream),
@@ -347,7 +347,7 @@ handle(struct http_request *r, void *context)
         return;
     }
     struct snapshot *snapshot = hold_snapshot(i);
-    struct gate_verdict v = gate_judge(snapshot->gate, r);
+    struct gate_verdict v = gate_judge(snapshot, r);
     int code = v.code;
 
     if (code == 0)

@@ -13,64 +13,57 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-// --- gate.c: decides on a request by its head alone: which hook, or which answer (DESIGN.md
-// section 3). Pure. A gate is made of a configuration and its secrets, and read-only then. ------
+// --- snapshot.c: what the intake goes by: a configuration, its secrets, and the hooks whose URLs are
+// known. Shared by requests under way, replaced as a whole by a reload: the last holder of an old one
+// releases it, secrets overwritten. ---------------------------------------------------------------
 
-// A hook whose URL is known: one that is served, or a former one, of earlier configurations alone.
-struct gate_hook {
+// One that is served, or a former one, which earlier configurations alone had.
+struct snapshot_hook {
     char *name;
     const struct config_hook *config; // NULL: a former one, which is not let in
     char (*tokens)[SECRET_TOKEN_TEXT];
-    // snapshot.c's: counters of 200, when the last of them came; posts to a former one are counted
-    // by name, and the first one is logged
-    struct metric *accepted, *last;
-    _Atomic(bool) is_missed;
+    struct metric *accepted, *last; // of one that is served: 200s, and when the last came
+    _Atomic(bool) is_missed;        // of a former one: a post to it came, and was logged
 };
 
-struct gate {
-    struct gate_hook *hooks; // by name, and after them one that stands for unknown names
-    size_t hooks_len, tokens_len;
-    uint64_t body_max;
+struct snapshot {
+    _Atomic(size_t) holders;
+    struct config *config;
+    struct secrets *secrets;
+    // By name, and after them one that stands for unknown names.
+    struct snapshot_hook *hooks;
+    size_t hooks_len;
 };
+
+// snapshot_make takes the configuration and opens its secrets; the caller is the holder. Former
+// hooks are those of `before` and of the configuration `earlier` (NULL: none). On an error the
+// configuration is released.
+struct snapshot *snapshot_make(struct config *c, const struct snapshot *before,
+                               const struct config *earlier, struct err *err);
+void snapshot_drop(struct snapshot *s); // takes a holder away; NULL is fine
+
+// snapshot_find gives the index of a hook, hooks_len for an unknown name.
+size_t snapshot_find(const struct snapshot *s, struct span name);
+
+// snapshot_count counts an answer; `hook` is what the gate found (SIZE_MAX: none). An answer that the
+// HTTP library gave by itself has no snapshot.
+void snapshot_count(struct snapshot *s, size_t hook, int code);
+
+// --- gate.c: decides on a request by its head alone: which hook, or which answer (DESIGN.md
+// section 3). Pure. -------------------------------------------------------------------------------
 
 struct gate_verdict {
     int code;    // 0: let in; else the answer
-    size_t hook; // index in gate->hooks, when the URL is right; else SIZE_MAX
+    size_t hook; // index in snapshot->hooks, when the URL is right; else SIZE_MAX
     bool chunked;
     uint64_t length; // of the body, when not chunked
     bool wants_continue;
     struct span type, encoding;
 };
 
-// gate_make: former hooks are those of `before` and of the configuration `earlier` (NULL: none).
-struct gate *gate_make(const struct config *c, const struct secrets *s,
-                       const struct gate *before, const struct config *earlier);
-void gate_release(struct gate *g); // NULL is fine
-
 // gate_judge checks in the order of DESIGN.md section 3: 404, 405, 400, 411, 414, 431, 413;
 // but 431 for 64 headers or more comes before 400, as not all of them are known then.
-struct gate_verdict gate_judge(const struct gate *g, const struct http_request *r);
-
-// --- snapshot.c: what the intake goes by: a configuration with its secrets and gate. Read-only
-// once made, shared by requests under way, replaced as a whole by a reload: the last holder of an
-// old one releases it, secrets overwritten. ------------------------------------------------------
-
-struct snapshot {
-    _Atomic(size_t) holders;
-    struct config *config;
-    struct secrets *secrets;
-    struct gate *gate;
-};
-
-// snapshot_make takes the configuration and opens its secrets; the caller is the holder. `before`
-// (NULL: none) and `earlier` are for gate_make. On an error the configuration is released.
-struct snapshot *snapshot_make(struct config *c, const struct snapshot *before,
-                               const struct config *earlier, struct err *err);
-void snapshot_drop(struct snapshot *s); // takes a holder away; NULL is fine
-
-// snapshot_count counts an answer; `hook` is what the gate found (SIZE_MAX: none). An answer that the
-// HTTP library gave by itself has no snapshot.
-void snapshot_count(struct snapshot *s, size_t hook, int code);
+struct gate_verdict gate_judge(const struct snapshot *s, const struct http_request *r);
 
 // --- acrelayd.c ---------------------------------------------------------------------------------
 

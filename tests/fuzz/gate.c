@@ -11,9 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static struct config *config;
-static struct secrets *secrets;
-static struct gate *gate;
+static struct snapshot *snapshot;
 
 static const char *
 file_of(const char *text, char path[64])
@@ -28,7 +26,7 @@ file_of(const char *text, char path[64])
 }
 
 static void
-make_gate(void)
+make_snapshot(void)
 {
     char secret[64], file[64], text[512];
     struct problems problems = {0};
@@ -42,17 +40,16 @@ make_gate(void)
              "hooks:\n  - {name: contacts, events: [subscribe]}\n"
              "  - {name: a, events: [sent]}\n",
              secret);
-    config = config_read(file_of(text, file), NULL, &problems);
+    struct config *config = config_read(file_of(text, file), NULL, &problems);
     if (!config) {
         problems_print(&problems, PROBLEMS_STDERR);
         abort();
     }
-    secrets = secrets_load(config, &err);
-    if (!secrets) {
+    snapshot = snapshot_make(config, NULL, NULL, &err);
+    if (!snapshot) {
         fprintf(stderr, "%s\n", err.text);
         abort();
     }
-    gate = gate_make(config, secrets, NULL, NULL);
     free(problems.at);
 }
 
@@ -61,7 +58,7 @@ is_path_of(struct span path, struct span hook)
 {
     char token[SECRET_TOKEN_TEXT], want[256];
 
-    secrets_token(secrets, 0, hook, token);
+    secrets_token(snapshot->secrets, 0, hook, token);
     snprintf(want, sizeof want, "/hook/%.*s/%s", (int)hook.len, hook.at, token);
     return span_is(path, want);
 }
@@ -75,7 +72,7 @@ path_of(struct span line, char good[256])
 
     if (!span_starts(line, SPAN("T")))
         return line;
-    secrets_token(secrets, 0, SPAN("contacts"), token);
+    secrets_token(snapshot->secrets, 0, SPAN("contacts"), token);
     rest = span_to(span_from(line, 1), 64);
     int len = snprintf(good, 256, "/hook/contacts/%s%.*s", token, (int)rest.len, rest.at);
     return span_make(good, (size_t)len);
@@ -101,8 +98,8 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     struct http_request r = {0};
     char good[256];
 
-    if (!gate)
-        make_gate();
+    if (!snapshot)
+        make_snapshot();
     r.method = span_cut(&rest, '\n');
     r.path = path_of(span_cut(&rest, '\n'), good);
     r.query = span_cut(&rest, '\n');
@@ -113,16 +110,17 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
         struct span name = span_cut(&value, ':');
         r.headers[r.headers_len++] = (struct http_header){name, span_trim(value)};
     }
-    struct gate_verdict a = gate_judge(gate, &r), b = gate_judge(gate, &r);
+    struct gate_verdict a = gate_judge(snapshot, &r), b = gate_judge(snapshot, &r);
     if (a.code != b.code || a.hook != b.hook || a.length != b.length ||
         !is_answer(a.code))
         abort();
-    if (a.hook != SIZE_MAX && (a.hook >= gate->hooks_len || !gate->hooks[a.hook].config ||
-                               !is_path_of(r.path, span_of(gate->hooks[a.hook].name))))
+    if (a.hook != SIZE_MAX &&
+        (a.hook >= snapshot->hooks_len || !snapshot->hooks[a.hook].config ||
+         !is_path_of(r.path, span_of(snapshot->hooks[a.hook].name))))
         abort();
     if (a.code == 0 &&
         (a.hook == SIZE_MAX || !span_is(r.method, "POST") || r.query.len > 1024 ||
-         (!a.chunked && a.length > config->body_max)))
+         (!a.chunked && a.length > snapshot->config->body_max)))
         abort();
     return 0;
 }
