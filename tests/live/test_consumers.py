@@ -125,12 +125,12 @@ def test_a_consumer_that_dies_in_the_middle_loses_and_repeats_nothing(
         [group] = [g for g in redis.client.xinfo_groups("{ac}:events")
                    if g["name"].decode() == consumer.group]
         return group["lag"] == 0 and group["pending"] == 0
-    harness.wait_for("the rest", is_done, 60)
+    harness.wait_for("the rest", is_done, 180)
     assert sorted(consumer.results()) == sorted(wanted)
     # Redis lost its last second, acrelay sends again: new entry ids, the same ce_id.
     for _, fields in redis.client.xrange("{ac}:events", count=5):
         redis.client.xadd("{ac}:events", fields)
-    harness.wait_for("the repeats", is_done, 60)
+    harness.wait_for("the repeats", is_done, 180)
     assert sorted(consumer.results()) == sorted(wanted)
     second.terminate()
     assert second.wait(20) == 0, "ends when asked to"

@@ -215,11 +215,12 @@ def test_no_redis_and_no_answer(place):
     ("*2147483647\r\n:1\r\n", "more than 262144 elements"),
     ("*1\r\n" * 100000, "arrays deep"),
 ], ids=["bytes", "elements", "depth"])
-def test_a_server_that_lies_costs_no_memory_and_no_delivery(tmp_path, answer, words):
+def test_a_server_that_lies_costs_no_memory_and_no_delivery(tmp_path, monkeypatch, answer, words):
     """Its first reply is Redis's, so that it is asked for more."""
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "redis-command=60000 cursor-deadline=60000")
     liar = FakeRedis({"*": answer, "PING": "+PONG\r\n"})
     receiver = harness.Receiver(tmp_path, liar.port)
-    harness.wait_for("what it says", lambda: "a reply has more than" in receiver.read_log())
+    harness.wait_for("what it says", lambda: "a reply has more than" in receiver.read_log(), 60)
     assert words in receiver.read_log() and "check redis.url" in receiver.read_log()
     assert receiver.post("type=subscribe&contact[id]=1") == 200
     peak = re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path(f"/proc/{receiver.process.pid}/status").read_text())
