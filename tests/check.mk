@@ -54,7 +54,7 @@ $(BUILD)/acsim: $(SIMULATOR) $(ARCHIVES)
 
 $(BUILD)/threads/%: tests/threads/%.c $(ARCHIVES)
 	@mkdir -p $(@D)
-	$(call LINK,$(ALL_CFLAGS) $<) -o $@
+	$(call LINK,$(ALL_CFLAGS) -Itests/threads $<) -o $@
 
 # --- checks ---------------------------------------------------------------------------
 units: $(UNITS) ## build the unit tests
