@@ -136,18 +136,22 @@ priority_of(const struct queue_subject *s)
 }
 
 // The first command of the subject whose turn it is at now_ms: of all, or of those that may
-// have been carried out and are not the bulk move that waits for them.
+// have been carried out and are not the bulk move that waits for them. *any: there is one of
+// these, now or later.
 static struct queued *
-find_next(const struct queue *q, bool only_in_doubt, int64_t now_ms, int64_t *due_ms)
+find_next(const struct queue *q, bool only_in_doubt, int64_t now_ms, int64_t *due_ms,
+          bool *any)
 {
     const struct queue_subject *s;
     struct queued *best = NULL;
     int best_priority = 0;
 
+    *any = false;
     TAILQ_FOREACH (s, &q->subjects, place) {
         struct queued *c = TAILQ_FIRST(&s->commands);
         if (only_in_doubt && (!c->attempts || c == q->alone))
             continue;
+        *any = true;
         if (c->retry_ms > now_ms) {
             if (c->retry_ms < *due_ms)
                 *due_ms = c->retry_ms;
@@ -163,30 +167,21 @@ find_next(const struct queue *q, bool only_in_doubt, int64_t now_ms, int64_t *du
     return best;
 }
 
-static bool
-is_any_in_doubt(const struct queue *q)
-{
-    const struct queue_subject *s;
-
-    TAILQ_FOREACH (s, &q->subjects, place) {
-        const struct queued *first = TAILQ_FIRST(&s->commands);
-        if (first->attempts && first != q->alone)
-            return true;
-    }
-    return false;
-}
-
 struct queued *
 queue_next(struct queue *q, int64_t now_ms, int64_t *due_ms)
 {
+    struct queued *c;
+    bool any;
+
     if (!q->alone) {
-        struct queued *c = find_next(q, false, now_ms, due_ms);
+        c = find_next(q, false, now_ms, due_ms, &any);
         if (!c || !c->operation->is_bulk)
             return c;
         q->alone = c;
     }
-    if (is_any_in_doubt(q))
-        return find_next(q, true, now_ms, due_ms);
+    c = find_next(q, true, now_ms, due_ms, &any);
+    if (any)
+        return c;
     if (q->alone->retry_ms <= now_ms)
         return q->alone;
     if (q->alone->retry_ms < *due_ms)
