@@ -425,7 +425,7 @@ static int
 hold_end(int code, const sigset_t *signals)
 {
     int64_t ms = times_ms("start_hold", 4000);
-    struct timespec wait = {ms / 1000, ms % 1000 * 1000000};
+    struct timespec wait = clock_timespec(ms * 1000);
 
     if (getenv("NOTIFY_SOCKET") && code != EXIT_CODE_LOCK)
         sigtimedwait(signals, NULL, &wait);

@@ -38,7 +38,6 @@ struct intake {
     // Of `ok`, the answer that keeps a connection alive.
     char ok_text[HTTP_HEAD_MAX * 2];
     struct span ok;
-    pthread_key_t buffers;
 };
 
 struct buffers {
@@ -46,16 +45,6 @@ struct buffers {
 };
 
 // --- parts ----------------------------------------------------------------------------------
-
-static void
-free_buffers(void *of_thread)
-{
-    struct buffers *b = of_thread;
-
-    buf_release(&b->body);
-    buf_release(&b->record);
-    free(b);
-}
 
 void
 intake_replace(struct intake *i, struct snapshot *snapshot)
@@ -83,18 +72,13 @@ intake_drain(struct intake *i)
     atomic_store(&i->draining, true);
 }
 
+// A thread of the server lives as long as the process.
 static struct buffers *
-my_buffers(struct intake *i)
+my_buffers(void)
 {
-    struct buffers *b = pthread_getspecific(i->buffers);
+    static _Thread_local struct buffers b = {{.max = RECORD_MAX}, {.max = RECORD_MAX}};
 
-    if (!b) {
-        b = memory_get(sizeof *b);
-        buf_init(&b->body, RECORD_MAX);
-        buf_init(&b->record, RECORD_MAX);
-        pthread_setspecific(i->buffers, b);
-    }
-    return b;
+    return &b;
 }
 
 static void
@@ -311,7 +295,7 @@ static int
 take_in(struct intake *i, struct http_request *r, const struct gate_verdict *v,
         struct snapshot *snapshot, int64_t start_us)
 {
-    struct buffers *b = my_buffers(i);
+    struct buffers *b = my_buffers();
     const struct config *c = snapshot->config;
     int64_t deadline_ms = start_us / 1000 + c->request_timeout_ms;
 
@@ -379,7 +363,6 @@ intake_open(struct journal *j, struct snapshot *s, struct http_options *options)
     pthread_mutex_init(&i->lock, NULL);
     metric_show(&ack_time, 1);
     metric_show(&refused, 1);
-    pthread_key_create(&i->buffers, free_buffers);
     i->ok = http_format(i->ok_text, 200, "", SPAN("ok"), false);
     options->handle = handle;
     options->count_refusal = count_refusal;

@@ -244,12 +244,10 @@ log_removed_secrets(const struct secrets *before, const struct secrets *now,
         return;
     log_warn(
         "receiver: none of the earlier secrets is accepted any more: posts to URLs that "
-        "were "
-        "made with them are answered with 404, and their events are lost. Put the "
-        "earlier "
-        "secret back, in a file of its own after the new one in secret_files, or restart "
-        "acrelay-worker, which moves the webhooks to the new one (see `acrelay-worker "
-        "secrets`)");
+        "were made with them are answered with 404, and their events are lost. Put the "
+        "earlier secret back, in a file of its own after the new one in secret_files, or "
+        "restart acrelay-worker, which moves the webhooks to the new one (see "
+        "`acrelay-worker secrets`)");
     if (names)
         buf_add_format(names, "%sthe URLs of all earlier secrets",
                        names->len ? ", " : "");

@@ -19,7 +19,7 @@ enum { CHECK_MS = 10000 };
 static void
 take_signal(struct run *r, int64_t ms)
 {
-    struct timespec time = {ms / 1000, (long)(ms % 1000) * 1000000};
+    struct timespec time = clock_timespec(ms * 1000);
     int signal = sigtimedwait(&r->signals, NULL, &time);
 
     if (signal == SIGHUP)
