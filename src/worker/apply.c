@@ -4,6 +4,7 @@
 #include "edge/admin.h"
 #include "program/output.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -370,6 +371,7 @@ apply_recreate(struct apply *a, const char *name, struct err *err)
     for (size_t i = 0; i < wanted->len; i++)
         if (hook_is_named(&wanted->at[i], name))
             *hooks_add(&a->recreated) = wanted->at[i];
+    assert(a->recreated.len > 0); // else all would be
     a->old = a->found;
     a->found = (struct hooks){0};
     a->prune = false;
