@@ -92,6 +92,12 @@ empty(struct buf *b)
 // --- answers -------------------------------------------------------------------------------
 
 static bool
+is_crowded(const struct intake *i, const struct http_request *r)
+{
+    return r->connections * 4 > (size_t)i->threads * 3;
+}
+
+static bool
 must_close(struct intake *i, const struct http_request *r)
 {
     struct span wish = http_find_header(r, "Connection", NULL);
@@ -100,7 +106,7 @@ must_close(struct intake *i, const struct http_request *r)
         return true;
     if (wish.len > 0 && !span_is_nocase(span_trim(wish), "keep-alive"))
         return true;
-    return r->connections * 4 > (size_t)i->threads * 3;
+    return is_crowded(i, r);
 }
 
 static const char *
@@ -125,14 +131,28 @@ body_of(int code)
     return "bad request\n";
 }
 
+// What is still on its way to a connection that was closed resets it, and the client may not see the
+// answer (RFC 9112, 9.6). So that is read for a moment.
+static void
+read_rest(struct http_request *r)
+{
+    int64_t deadline_ms = clock_mono_ms() + times_ms("read-rest", 1000);
+    char rest[4096];
+
+    while (http_read(r, rest, sizeof rest, deadline_ms) > 0)
+        continue;
+}
+
+// After a refusal the connection ends.
 static void
 answer(struct intake *i, struct http_request *r, int code)
 {
-    // After a refusal, what is left of the request is not read: the connection ends.
-    bool close = (code != 200 && code != 503) || must_close(i, r);
+    bool is_refusal = code != 200 && code != 503;
 
     http_reply(r, code, code == 405 ? "Allow: POST\r\n" : "", span_of(body_of(code)),
-               close);
+               is_refusal || must_close(i, r));
+    if (is_refusal && code != 408 && !is_crowded(i, r))
+        read_rest(r);
 }
 
 // --- bodies --------------------------------------------------------------------------------

@@ -3,10 +3,12 @@ import http.client
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -330,6 +332,23 @@ def test_expect_continue_is_answered_before_the_body(shared):
         assert s.recv(100).startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
         s.sendall(b"a")
         assert s.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_body_that_is_refused_while_it_comes_does_not_cost_the_answer(
+        tmp_path, redis, monkeypatch):
+    """Closed at once, the connection would be reset by what comes then."""
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "read-rest=30000")
+    receiver = harness.Receiver(tmp_path, redis.port)
+    with socket.create_connection(("127.0.0.1", receiver.port), timeout=10) as s:
+        s.sendall(f"POST {receiver.path()} HTTP/1.1\r\nHost: x\r\n"
+                  "Content-Length: 2000000\r\n\r\n".encode())
+        assert select.select([s], [], [], 30)[0], "it is answered by its head"
+        for _ in range(20):
+            s.sendall(b"a" * 100_000)
+            time.sleep(0.01)  # as it comes over a network
+        answer = b"".join(iter(lambda: s.recv(1000), b""))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    receiver.stop()
 
 
 def test_two_pipelined_posts_get_two_answers(shared):
