@@ -216,9 +216,9 @@ write_step(struct apply *a, const struct step *s, struct err *err)
         return create(a, s->wanted, err);
     case STEP_CHANGE:
         return write_hook(a, s->found, s->wanted, err);
-    case STEP_REMOVE: // what replaces an old one was created here, and is in the list
-        return s->why == WHY_TWIN && !s->found->old ? remove_twin(a, s, err)
-                                                    : write_hook(a, s->found, NULL, err);
+    case STEP_REMOVE:
+        return s->why == WHY_TWIN ? remove_twin(a, s, err)
+                                  : write_hook(a, s->found, NULL, err);
     case STEP_REFUSE:
         return refuse(s, err);
     case STEP_LEAVE:

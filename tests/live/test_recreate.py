@@ -144,3 +144,17 @@ def test_killed_before_the_old_one_went_leaves_two_that_apply_makes_one(sim, app
     worker.run("recreate", "contacts", code=2)  # apply has something to do
     assert worker.apply() == (0, 0, 1)
     assert len(ours(sim)) == 1 and ours(sim)[0]["id"] != old
+
+
+def test_the_old_one_stays_where_only_a_list_shows_another(sim, applied):
+    """A list that is late shows one that is gone. It comes between the first list and the next."""
+    worker = applied(rate=1)
+    [old], before = ours(sim), len(sim.log())
+    process = subprocess.Popen(worker.command("recreate", "contacts"), stderr=subprocess.DEVNULL,
+                               env=worker.environment())
+    harness.wait_for("the first list", lambda: len(sim.log()) > before)
+    sim.odd({**old, "id": "900", "events": ["subscribe"], "sources": SOURCES})
+    assert process.wait(60) == 0
+    assert applied.writes() == ["POST", "DELETE"]
+    assert [as_set(hook) for hook in ours(sim)] == [wanted("contacts")]
+    assert ours(sim)[0]["id"] != old["id"]
