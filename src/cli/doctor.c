@@ -389,7 +389,7 @@ examine_account(struct report *r)
         report_error(
             r, err.exit ? err.exit : EXIT_CODE_FAILURE, "activecampaign",
             err.exit == EXIT_CODE_PERMISSION
-                ? "then restart acrelay-worker, which reads the token at its start"
+                ? "then run acrelay doctor again, which asks ActiveCampaign"
                 : "deliveries are not affected, but the webhooks cannot be "
                   "managed",
             "%s", err.text);

@@ -141,10 +141,9 @@ fail_status(struct ac_client *a, const struct rest_answer *answer, struct err *e
     if (status == 401 || (status == 403 && !absent))
         return err_exit(
             err, EXIT_CODE_PERMISSION,
-            "ActiveCampaign knows the API token in %s, but its user may not manage "
-            "webhooks: give the user's group that permission (Settings, Users and "
-            "Groups). " DELIVERIES_GO_ON,
-            a->options.token_file);
+            "ActiveCampaign knows the API token (account.api_token_file), but its user "
+            "may not manage webhooks: give the user's group that permission (Settings, "
+            "Users and Groups). " DELIVERIES_GO_ON);
     if (status == 429 || status >= 500)
         return fail_busy(answer, message, err);
     if (status >= 300 && status < 400)
@@ -176,11 +175,10 @@ check_token(struct ac_client *a, struct err *err)
     if (me.status == 401 || me.status == 403)
         return err_exit(
             err, EXIT_CODE_PERMISSION,
-            "ActiveCampaign refuses the API token in %s: put the key of "
-            "Settings, Developer there, and check that account.api_url is of the "
-            "same account. Then reload acrelay-worker; under systemd, which gives it a "
-            "copy of the file, restart it. " DELIVERIES_GO_ON,
-            a->options.token_file);
+            "ActiveCampaign refuses the API token: put the key of Settings, Developer "
+            "into the file that account.api_token_file names, and check that "
+            "account.api_url is of the same account. Then " AC_CLIENT_RELOAD
+            ". " DELIVERIES_GO_ON);
     return err_write(err, ERR_AGAIN, EXIT_CODE_UNAVAILABLE,
                      "ActiveCampaign refuses a request, and does not say whether the API "
                      "token is valid (%d): try later",

@@ -18,6 +18,10 @@ enum {
     AC_CLIENT_TOKEN_MIN = 8, // bytes
 };
 
+// What a token that was replaced needs.
+#define AC_CLIENT_RELOAD                                                                 \
+    "reload acrelay-worker; under systemd, which copies the file, restart it"
+
 struct ac_client_options {
     // base, rate, the callbacks and their context; the rest is set here. `wait` is needed.
     struct rest_options rest;

@@ -92,7 +92,8 @@ report_state(struct commands *c)
     if (l->stopped && !c->was_stopped)
         log_alarm("worker: commands: nothing gets through to ActiveCampaign (%s%s%s): "
                   "%zu command%s wait%s, and none is lost. The worker keeps trying; "
-                  "check the API token, the network and ActiveCampaign's status page",
+                  "check the network, ActiveCampaign's status page and the API token. If "
+                  "you replace the token, " AC_CLIENT_RELOAD,
                   status, *status ? ": " : "", c->message, lane_waiting(l),
                   PLURAL(lane_waiting(l)), lane_waiting(l) == 1 ? "s" : "");
     if (!l->stopped && c->was_stopped)

@@ -148,6 +148,7 @@ def test_a_refused_token_stops_the_lane_and_loses_nothing(tmp_path):
         entry = lane.put()
         harness.wait_for("the stop", lambda: lane.worker.metric("acrelay_commands_stopped") == 1)
         assert "nothing gets through" in lane.log()
+        assert "If you replace the token, reload acrelay-worker" in lane.log()
         lane.simulator.switch(me_status=0)
         assert lane.result(entry)["outcome"] == "ok"
         harness.wait_for("the end", lambda: lane.worker.metric("acrelay_commands_stopped") == 0)
