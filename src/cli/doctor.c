@@ -386,13 +386,12 @@ examine_account(struct report *r)
         return; // reported by check
     if (compare_account(r, &w, &err) < 0) {
         // A refusal says by itself what to do.
-        report_error(
-            r, err.exit ? err.exit : EXIT_CODE_FAILURE, "activecampaign",
-            err.exit == EXIT_CODE_PERMISSION
-                ? "then run acrelay doctor again, which asks ActiveCampaign"
-                : "deliveries are not affected, but the webhooks cannot be "
-                  "managed",
-            "%s", err.text);
+        report_error(r, err.exit ? err.exit : EXIT_CODE_FAILURE, "activecampaign",
+                     err.exit == EXIT_CODE_PERMISSION
+                         ? "then run acrelay doctor again, which asks ActiveCampaign"
+                         : "deliveries are not affected, but the webhooks cannot be "
+                           "managed",
+                     "%s", err.text);
     }
     w.config = NULL; // ours
     worker_unload(&w);
