@@ -170,7 +170,8 @@ create(struct apply *a, const struct hook *wanted, struct err *err)
     return write_hook(a, NULL, wanted, err);
 }
 
-// A list may show a hook that is gone: before a twin is removed, the one that stays is asked for.
+// A list may show a hook that is gone, or as it was: before a twin is removed, the one that stays is
+// asked for.
 static int
 remove_twin(struct apply *a, const struct step *s, struct err *err)
 {
@@ -178,15 +179,17 @@ remove_twin(struct apply *a, const struct step *s, struct err *err)
     struct hook now = {0};
 
     enum ac_client_found there = ac_client_get(a->w->client, s->twin->id, &now, err);
+    bool moved = there == AC_CLIENT_THERE && now.list != s->twin->list;
     hook_release(&now);
     if (there == AC_CLIENT_ERROR)
         return -1;
-    if (there != AC_CLIENT_ABSENT)
+    if (there != AC_CLIENT_ABSENT && !moved)
         return write_hook(a, s->found, NULL, err);
-    known_wrote(&a->w->known, s->twin, NULL, &none);
-    return err_set(
-        err, ERR_AGAIN,
-        "the other webhook, which has the same effect, is gone; checking again");
+    if (!moved)
+        known_wrote(&a->w->known, s->twin, NULL, &none);
+    return err_set(err, ERR_AGAIN,
+                   "the other webhook, which had the same effect, is gone or on another "
+                   "list by now; checking again");
 }
 
 // Why a hook is not created beside what is at AC already, and what to do.

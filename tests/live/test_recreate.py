@@ -56,7 +56,8 @@ def test_a_refused_one_leaves_the_old_one(sim, applied):
     recreated(worker)
 
 
-def test_one_that_no_list_shows_leaves_the_old_one(sim, applied):
+def test_one_that_no_list_shows_leaves_the_old_one(sim, applied, monkeypatch):
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "worker_lag=300 worker_gone=60000")  # else one more is created
     worker = applied()
     before = sim.hooks()
     lag(sim, 25000, lag_get=1)  # 5 s

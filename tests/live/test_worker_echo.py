@@ -237,6 +237,18 @@ def test_a_hook_on_another_list_is_no_reason_to_remove_a_twin(sim, make_worker):
     assert not writes(sim)
 
 
+def test_no_twin_is_removed_for_one_that_is_on_another_list_by_now(sim, make_worker):
+    """The list still shows where it was; what AC finds by its id counts."""
+    old, new = [sim.add("acrelay contacts", url("contacts"), sources=SOURCES) for _ in range(2)]
+    sim.switch(lag_ms=25000)  # 5 s
+    listed = {old["id"], new["id"]}
+    harness.wait_for("both in the list", lambda: listed == {hook["id"] for hook in sim.api(
+        "GET", "/webhooks?limit=100")[2].get("webhooks", ())})
+    sim.call(f"/sim/hooks/{new['id']}", {"listid": 6}, "PUT")
+    make_worker().run("apply")
+    assert not writes(sim) and {hook["id"] for hook in ours(sim)} == listed
+
+
 def test_a_deletion_without_effect_is_not_sent_again(sim, make_worker):
     old = sim.add("acrelay old", url("old"), sources=SOURCES)
     sim.switch(keep_removed=1)
