@@ -45,7 +45,7 @@ def arguments():
     option("--url", default="redis://127.0.0.1:6379/0", help="of Redis, as redis-py reads it: %(default)s")
     option("--stream", default="{ac}:events", help="the stream of one partition: %(default)s")
     option("--group", default="shop", help="the consumer group, made if it is not there: %(default)s")
-    option("--name", default=socket.gethostname(), help="this consumer's in the group: the host's name")
+    option("--name", default=socket.gethostname(), help="this consumer's name in the group: by default the host's")
     option("--claim-after", type=float, default=60, metavar="SECONDS",
            help="take over what a consumer read and left pending for so long: %(default)s")
     option("--database", default="shop.db", help="the SQLite file with the effects: %(default)s")

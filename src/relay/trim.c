@@ -99,7 +99,7 @@ sync_streams(struct partition *p)
     }
 }
 
-// KEYS: {ns}:last, {ns}:last:listed. ARGV: up to when who was listed then is forgotten; our hooks.
+// KEYS: {ns}:last, {ns}:last:listed. ARGV: hooks not listed since then, in s, are forgotten; our hooks.
 static const char forget_script[] =
     "local now = redis.call('TIME')[1]\n"
     "for i = 2, #ARGV do redis.call('HSET', KEYS[2], ARGV[i], now) end\n"

@@ -383,6 +383,7 @@ apply_recreate(struct apply *a, const char *name, struct err *err)
         a->created = a->recreated.len; // those too whose answer was lost
     else if (err->exit == EXIT_CODE_CHANGES)
         err_set(err, ERR_AGAIN,
-                "the new webhook is not in ActiveCampaign's list; the old one was kept");
+                "the new webhook is not in ActiveCampaign's list; the old one was kept. "
+                "Once both are listed, apply or the next round removes the old one");
     return result;
 }
