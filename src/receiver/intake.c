@@ -132,7 +132,7 @@ body_of(int code)
 }
 
 // What is still on its way to a connection that was closed resets it, and the client may not see the
-// answer (RFC 9112, 9.6). So that is read for a moment.
+// answer (RFC 9112, 9.6). So that is read for a moment; not where it comes only after a 100.
 static void
 read_rest(struct http_request *r)
 {
@@ -151,7 +151,7 @@ answer(struct intake *i, struct http_request *r, int code)
 
     http_reply(r, code, code == 405 ? "Allow: POST\r\n" : "", span_of(body_of(code)),
                is_refusal || must_close(i, r));
-    if (is_refusal && code != 408 && !is_crowded(i, r))
+    if (is_refusal && code != 408 && !r->owes_continue && !is_crowded(i, r))
         read_rest(r);
 }
 
@@ -319,7 +319,6 @@ take_in(struct intake *i, struct http_request *r, const struct gate_verdict *v,
     const struct config *c = snapshot->config;
     int64_t deadline_ms = start_us / 1000 + c->request_timeout_ms;
 
-    r->owes_continue = v->wants_continue;
     int code = read_body(r, v, c, deadline_ms, &b->body);
     if (code == 0)
         code = store(i, r, v, snapshot, b, start_us);
@@ -354,6 +353,7 @@ handle(struct http_request *r, void *context)
     struct gate_verdict v = gate_judge(snapshot, r);
     int code = v.code;
 
+    r->owes_continue = v.wants_continue;
     if (code == 0)
         code = take_in(i, r, &v, snapshot, start_us);
     if (code == LEFT)

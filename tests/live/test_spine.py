@@ -334,13 +334,19 @@ def test_expect_continue_is_answered_before_the_body(shared):
         assert s.recv(1000).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_body_that_is_refused_while_it_comes_does_not_cost_the_answer(
-        tmp_path, redis, monkeypatch):
-    """Closed at once, the connection would be reset by what comes then."""
+@pytest.fixture
+def patient(tmp_path, redis, monkeypatch):
+    """A receiver that reads what it refuses for as long as it comes."""
     monkeypatch.setenv("ACRELAY_TEST_TIMES", "read-rest=30000")
-    receiver = harness.Receiver(tmp_path, redis.port)
-    with socket.create_connection(("127.0.0.1", receiver.port), timeout=10) as s:
-        s.sendall(f"POST {receiver.path()} HTTP/1.1\r\nHost: x\r\n"
+    receiver = harness.Receiver(tmp_path, redis.port, receiver=", request_timeout: 60s")
+    yield receiver
+    receiver.stop()
+
+
+def test_a_body_that_is_refused_while_it_comes_does_not_cost_the_answer(patient):
+    """Closed at once, the connection would be reset by what comes then."""
+    with socket.create_connection(("127.0.0.1", patient.port), timeout=10) as s:
+        s.sendall(f"POST {patient.path()} HTTP/1.1\r\nHost: x\r\n"
                   "Content-Length: 2000000\r\n\r\n".encode())
         assert select.select([s], [], [], 30)[0], "it is answered by its head"
         for _ in range(20):
@@ -348,7 +354,14 @@ def test_a_body_that_is_refused_while_it_comes_does_not_cost_the_answer(
             time.sleep(0.01)  # as it comes over a network
         answer = b"".join(iter(lambda: s.recv(1000), b""))
     assert answer.startswith(b"HTTP/1.1 413 ")
-    receiver.stop()
+
+
+def test_a_body_that_is_refused_before_it_comes_is_not_waited_for(patient):
+    with socket.create_connection(("127.0.0.1", patient.port), timeout=15) as s:
+        s.sendall(f"POST {patient.path()} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+                  "Content-Length: 2000000\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: s.recv(1000), b""))
+    assert answer.startswith(b"HTTP/1.1 413 ")
 
 
 def test_two_pipelined_posts_get_two_answers(shared):
