@@ -62,12 +62,13 @@ units: $(UNITS) ## build the unit tests
 # Three times at most where the run says nothing about the program: LeakSanitizer cannot always stop
 # the threads of one that ends, and Criterion sometimes hangs before the first test begins. One that
 # hangs later is ended, and the last of its tests that began stands in its output. What a sanitizer
-# reports of the program counts in any run.
+# reports of the program counts in any run: of a leak in one of its tests Criterion makes a success.
 unit: $(UNITS) ## unit tests
 	@echo $(filter %_fault %_power,$(UNITS)) $(filter-out %_fault %_power,$(UNITS)) | \
 	    xargs -n 1 -P 2 sh -c 'for run in 1 2 3; do \
-	        out=$$(timeout 150 $$0 --jobs 1 --verbose 2>&1); code=$$?; \
-	        case "$$code $$out" in 0*|*"ERROR: "*"Sanitizer: "*|*": runtime error: "*) break ;; \
+	        out=$$(timeout 300 $$0 --jobs 1 --verbose 2>&1); code=$$?; \
+	        case "$$code $$out" in *"ERROR: "*"Sanitizer: "*|*": runtime error: "*) code=1; break ;; \
+	            0*) break ;; \
             *"LeakSanitizer has encountered a fatal"*) ;; \
 	            124*"[RUN ]"*) break ;; 124*) ;; *) break ;; esac; done; \
 	    echo "$$0\n$$out"; exit $$code'
