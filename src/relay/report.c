@@ -23,7 +23,8 @@ may_log(struct partition *p, bool alarm)
 static void
 log_trouble(struct partition *p, bool alarm, const char *text)
 {
-    if (!may_log(p, alarm) ||
+    // A stop ends what is being asked: that says nothing of Redis.
+    if (p->relay->stopping || !may_log(p, alarm) ||
         !once_report(
             &p->connection.trouble, alarm ? LOG_LEVEL_ALARM : LOG_LEVEL_WARN,
             "relay%s: %s; deliveries wait in the journal for Redis at %s. What to do: %s",

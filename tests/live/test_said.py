@@ -242,6 +242,27 @@ def test_a_lie_while_the_relay_trims_is_told(redis, tmp_path, monkeypatch):
     assert [e["ce_subject"] for e in redis.entries()] == [b"contact/1", b"contact/2"]
 
 
+def test_a_stop_while_redis_hangs_is_no_fault_of_redis(redis, tmp_path, monkeypatch):
+    """The stop itself ends what is being asked."""
+    monkeypatch.setenv("ACRELAY_TEST_TIMES",
+                       "trim=50 redis-command=60000 cursor-deadline=60000 cursor-check=60000")
+
+    def has_unread():
+        lines = [line.split() for line in open("/proc/net/tcp", encoding="ascii")]
+        return any(line[1].endswith(f":{redis.port:04X}") and line[3] == "01"
+                   and line[4].split(":")[1] != "00000000" for line in lines)
+    receiver = harness.Receiver(tmp_path, redis.port)
+    assert receiver.post("type=subscribe&contact[id]=1") == 200
+    receiver.wait_shipped()
+    redis.pause()
+    try:
+        harness.wait_for("a question", has_unread)
+        receiver.stop()
+    finally:
+        redis.resume()
+    assert " warning " not in receiver.read_log()
+
+
 def test_a_password_that_cannot_be_read_is_not_redis_fault(place, tmp_path):
     config = place("redis://127.0.0.1:1/0", ", password_file: none")
     told, _ = look(config, "check", 78)
