@@ -67,6 +67,21 @@ stop(struct redis *r)
     unlink(server.path);
 }
 
+// A connection to a server that greets, and then gives this answer, over and over if it is endless.
+static struct redis *
+connect_to(const char *answer, bool endless)
+{
+    struct err err = {0};
+
+    server.answers[0] = "+PONG\r\n";
+    server.answers[1] = answer;
+    server.endless = endless;
+    struct redis_options o = start();
+    struct redis *r = redis_open(&o, &err);
+    cr_assert_not_null(r, "%s", err.text);
+    return r;
+}
+
 TestSuite(redis, .timeout = 100);
 
 // Redis and Sentinel before version 6, and a Redis whose AUTH has another name.
@@ -91,12 +106,9 @@ Test(redis, shows_no_password_that_a_server_repeats)
 // What would be sent over it is not refused by anybody.
 Test(redis, a_connection_that_is_dead_counts_as_closed)
 {
+    struct redis *r = connect_to(NULL, false);
     struct err err = {0};
 
-    server.answers[0] = "+PONG\r\n";
-    struct redis_options o = start();
-    struct redis *r = redis_open(&o, &err);
-    cr_assert_not_null(r, "%s", err.text);
     cr_expect_not(redis_peer_closed(r));
     r->command_ms = 20;
     cr_expect_null(redis_ask(r, &err, "PING", NULL));
@@ -112,12 +124,7 @@ Test(redis, an_answer_without_an_end_ends_with_its_call)
     struct err err = {0};
 
     memset(line, '+', sizeof line - 1);
-    server.answers[0] = "+PONG\r\n";
-    server.answers[1] = line;
-    server.endless = true;
-    struct redis_options o = start();
-    struct redis *r = redis_open(&o, &err);
-    cr_assert_not_null(r, "%s", err.text);
+    struct redis *r = connect_to(line, true);
     r->command_ms = 200;
     cr_expect_null(redis_ask(r, &err, "GET", "a", NULL));
     cr_expect_eq(err.error, ETIMEDOUT, "%s", err.text);
@@ -128,14 +135,9 @@ Test(redis, an_answer_without_an_end_ends_with_its_call)
 static void
 expect_given_up(const char *answer, bool endless, const char *words)
 {
+    struct redis *r = connect_to(answer, endless);
     struct err err = {0};
 
-    server.answers[0] = "+PONG\r\n";
-    server.answers[1] = answer;
-    server.endless = endless;
-    struct redis_options o = start();
-    struct redis *r = redis_open(&o, &err);
-    cr_assert_not_null(r, "%s", err.text);
     r->command_ms = 60000;
     cr_expect_null(redis_ask(r, &err, "GET", "a", NULL));
     cr_expect_eq(err.kind, ERR_AGAIN);
@@ -179,11 +181,8 @@ Test(redis, a_reply_as_large_as_may_be_is_read_and_so_is_the_next)
     char *end = stpcpy(large, "*262144\r\n");
     for (size_t i = 0; i < 262144; i++)
         end = stpcpy(end, ":1\r\n");
-    server.answers[0] = "+PONG\r\n";
-    server.answers[1] = server.answers[2] = large;
-    struct redis_options o = start();
-    struct redis *r = redis_open(&o, &err);
-    cr_assert_not_null(r, "%s", err.text);
+    server.answers[2] = large;
+    struct redis *r = connect_to(large, false);
     r->reply_bytes_max = sizeof large;
     for (int i = 0; i < 2; i++) {
         const struct redis_reply *reply = redis_ask(r, &err, "HKEYS", "a", NULL);
