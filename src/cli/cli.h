@@ -65,6 +65,7 @@ int cli_fail_unknown(struct err *err, enum exit_code code, const struct nearest 
 // --- Redis ------------------------------------------------------------------------------
 
 // A page of entries is read at once: 40 of the largest, of 24 MiB, are no more than one reply may have.
+// (What is read in larger pieces, by show and the trial, fails where it is of the largest.)
 #define CLI_PAGE "40"
 enum { CLI_REPLY_BYTES = 1 << 30 };
 

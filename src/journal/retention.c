@@ -320,13 +320,14 @@ remove_oldest(struct journal *j, enum removal why, struct err *err)
 static int
 refuse_full(const struct journal *j, struct err *err)
 {
-    bool on_disk = disk_left(j) >= j->options.segment_bytes;
+    bool disk_has_room = disk_left(j) >= j->options.segment_bytes;
 
     err_set(err, ERR_AGAIN,
             "the journal is full (journal.max)%s and none of it has been published",
-            on_disk ? ""
-                    : ", the file system of state_dir has no room for a larger one,");
-    err->error = on_disk ? 0 : ENOSPC; // as retention_advice tells them apart
+            disk_has_room
+                ? ""
+                : ", the file system of state_dir has no room for a larger one,");
+    err->error = disk_has_room ? 0 : ENOSPC; // as retention_advice tells them apart
     return -1;
 }
 
@@ -371,17 +372,17 @@ retention_make_room(struct journal *j, const struct err *why)
 static int
 make_spare(struct journal *j, struct err *err)
 {
-    bool on_disk = disk_left(j) >= j->options.segment_bytes + GROUP_BYTES_MAX;
+    bool disk_has_room = disk_left(j) >= j->options.segment_bytes + GROUP_BYTES_MAX;
     int made = -1;
 
     pthread_mutex_lock(&j->lock);
-    bool fits = on_disk && is_within_bounds(j);
+    bool fits = disk_has_room && is_within_bounds(j);
     bool published = is_published(j, 0);
     j->filling = fits || published;
     pthread_mutex_unlock(&j->lock);
     err_set(err, ERR_AGAIN, "%s leaves no room for one",
-            on_disk ? "journal.max" : "the file system of state_dir");
-    err->error = on_disk ? 0 : ENOSPC; // as retention_advice tells them apart
+            disk_has_room ? "journal.max" : "the file system of state_dir");
+    err->error = disk_has_room ? 0 : ENOSPC; // as retention_advice tells them apart
     if (fits)
         made = dir_make_spare(j->dir, j->options.segment_bytes, err);
     if (made < 0 && (!fits || is_for_want_of_room(err)) &&

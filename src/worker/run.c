@@ -242,7 +242,8 @@ loop(struct run *r)
             run_round(r);
             r->check_ms = 0;
         }
-        if (!r->stopping && clock_boot_ms() >= r->check_ms && r->leads) {
+        if (!r->stopping && clock_boot_ms() >= r->check_ms && r->leads &&
+            !r->turn_ms) { // who waits for its turn writes nothing
             monitor_check(&r->monitor, r->w);
             r->check_ms = clock_boot_ms() + CHECK_MS;
         }
