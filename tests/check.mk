@@ -84,8 +84,8 @@ $(BUILD)/bench/%: tests/bench/%.c $(ARCHIVES)
 	$(CC) $(ALL_CFLAGS) -c $< -o $@.o
 	$(call LINK,$@.o) -o $@
 # compares acrelayd with a bare and a naive server (and webdis, if installed), in one run
-ROUNDS ?= 5
-BENCH_SECONDS ?= 4
+ROUNDS ?= 20
+BENCH_SECONDS ?= 1
 bench: all $(BUILD)/bench/load $(BUILD)/bench/server ## compare acrelayd with a bare and a naive server; ROUNDS= BENCH_SECONDS=
 	$(PYTHON) tests/bench/serve.py --rounds $(ROUNDS) --seconds $(BENCH_SECONDS)
 # compares with cJSON, PHP, Node and Python: time, instructions (callgrind), scaling

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""acrelayd, which syncs before every 200, beside others on the same machine, in one run with
-the rounds interleaved: a bare civetweb server (null), the same with acrelayd's neighbours
-(plain: a client beside it sends Redis pipelines of 64 XADDs of the entry that acrelayd writes,
-at acrelayd's rate), a naive one (one XADD for each request), and, where they are installed,
-webdis and nginx with Lua. Servers and the plain client are pinned to core 0, load and Redis to
-core 1.
+"""acrelayd, which syncs before every 200, beside others on the same machine: a bare civetweb server
+(null), the same with acrelayd's neighbours (plain: a client beside it sends Redis pipelines of 64
+XADDs of the entry that acrelayd writes, at acrelayd's rate), a naive one (one XADD for each
+request), and, where they are installed, webdis and nginx with Lua. Servers and the plain client are
+pinned to core 0, load and Redis to core 1.
+
+A case's servers, each with a Redis of its own, stay up; each is loaded in turn for a short round.
+What a delivery costs changes with the machine from one second to the next, for all of them: so a
+ratio is made within a round, and the median of these is what has a bound.
 
 What a delivery costs depends on who shares the cores: a Redis beside the load makes both dearer,
 and so the server that they leave waiting. So acrelayd has its bounds against plain, where the same
@@ -12,9 +15,9 @@ three share the same two cores; the ratio to a null that has them alone stands b
 
 Usage: serve.py [--rounds N] [--seconds S] [--only CASE]
 
-Prints the ratios that have a bound, then a table of medians; a line on stderr for each case
-that is measured. Ends with 1 when the figures are not honest: an answer that is no 200, a
-connection that was not served, a 200 without its entry.
+Prints the ratios that have a bound, with their quartiles, then a table of medians. Ends with 1 when
+the figures are not honest: an answer that is no 200, a connection that was not served, a 200
+without its entry.
 """
 import argparse
 import contextlib
@@ -35,7 +38,7 @@ import harness  # noqa: E402
 
 CORES = sorted(os.sched_getaffinity(0))
 SERVER, OTHER = str(CORES[0]), str(CORES[-1])
-TICK = os.sysconf("SC_CLK_TCK")
+KEPT = 1000  # entries of a stream between two rounds
 # name, connections, threads, words for load, servers
 CASES = [
     ("64 keep-alive", 64, 96, [],
@@ -65,8 +68,8 @@ def sample():
 
 
 def cpu(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
+    """Seconds of all its threads, to the nanosecond (clock_getcpuclockid(3))."""
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 def peak_mib(pid):
@@ -91,10 +94,8 @@ class Plain:
             stdout=subprocess.PIPE, text=True)
         self.port = int(self.process.stdout.readline())
         self.path = "/hook/contacts/x"
+        self.stream = "{ac}:events" if kind == "plain" else "events"
         self.keeps = kind == "naive"
-
-    def entries(self, redis):
-        return redis.client.xlen("events") if self.keeps else None
 
     def stop(self):
         self.process.kill()
@@ -110,7 +111,7 @@ def is_listening(port):
 class Webdis(Plain):
     def __init__(self, kind, directory, redis, threads):
         self.port = harness.free_port()
-        self.path, self.keeps = "/", True
+        self.path, self.stream, self.keeps = "/", "events", True
         config = directory / "webdis.json"
         config.write_text(json.dumps({
             "redis_host": "127.0.0.1", "redis_port": redis.port, "http_host": "127.0.0.1",
@@ -129,10 +130,7 @@ class Acrelayd:
         self.process = self.receiver.process
         pin(self.process.pid, SERVER)
         self.port, self.path = self.receiver.port, self.receiver.path()
-
-    def entries(self, redis):
-        self.receiver.wait_shipped(120)
-        return redis.client.xlen("{ac}:events")
+        self.stream, self.keeps = "{ac}:events", True
 
     def stop(self):
         self.receiver.kill()
@@ -175,7 +173,7 @@ class NginxLua(Plain):
 
     def __init__(self, kind, directory, redis, threads):
         self.port = harness.free_port()
-        self.path, self.keeps = "/hook/contacts/x", True
+        self.path, self.stream, self.keeps = "/hook/contacts/x", "events", True
         config = directory / "nginx.conf"
         config.write_text(NGINX % {"dir": directory, "port": self.port,
                                    "lua": LUA % redis.port})
@@ -184,7 +182,8 @@ class NginxLua(Plain):
         harness.wait_for("nginx", lambda: is_listening(self.port))
 
 
-KINDS = {"null": Plain, "plain": Plain, "naive": Plain, "webdis": Webdis, "nginx-lua": NginxLua, "acrelayd": Acrelayd}
+KINDS = {"null": Plain, "plain": Plain, "naive": Plain, "webdis": Webdis,
+         "nginx-lua": NginxLua, "acrelayd": Acrelayd}
 
 
 def load(server, body, connections, seconds, words):
@@ -195,43 +194,66 @@ def load(server, body, connections, seconds, words):
     return json.loads(done.stdout)
 
 
-def measure(kind, connections, threads, words, seconds, like=None):
-    with tempfile.TemporaryDirectory(prefix="acrelay-bench-") as text:
-        directory = pathlib.Path(text)
-        body = directory / "body"
+class Side:
+    """One server of a case, its Redis, and its rounds."""
+
+    def __init__(self, kind, case, stack):
+        name, self.connections, threads, self.words, kinds = case
+        directory = pathlib.Path(stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="acrelay-bench-")))
+        self.kind, self.rounds, self.body = kind, [], directory / "body"
         posted = sample()
         if kind == "webdis":  # the command is the body, '/' between its words
             posted = b"XADD/events/*/raw/" + posted.replace(b"/", b"%2f")
-        body.write_bytes(posted)
-        redis = harness.Redis(directory)
-        pin(redis.process.pid, OTHER)
-        server = KINDS[kind](kind, directory, redis, threads)
-        try:
-            with feeding(redis, like) if like else contextlib.nullcontext():
-                first = load(server, body, connections, min(1, seconds / 2), words)
-                pin(server.process.pid, SERVER)  # threads that were started since
-                before = cpu(server.process.pid), cpu(redis.process.pid)
-                had, began = server.entries(redis), added(redis)
-                result = load(server, body, connections, seconds, words)
-                entries, stored = server.entries(redis), added(redis) - began
-            spent = cpu(server.process.pid) - before[0], cpu(redis.process.pid) - before[1]
-            answered = first["ok"] + result["ok"]
-            return {**result, "rate": result["ok"] / result["seconds"],
-                    "server_cpu": spent[0] / result["ok"] * 1e5,
-                    "redis_cpu": spent[1] / stored * 1e5 if stored else 0.0,
-                    "peak": peak_mib(server.process.pid), "entry": newest(kind, redis),
-                    "lost": None if had is None else answered - entries}
-        finally:
-            server.stop()
-            redis.kill()
+        self.body.write_bytes(posted)
+        self.redis = harness.Redis(directory)
+        stack.callback(self.redis.kill)
+        pin(self.redis.process.pid, OTHER)
+        self.server = KINDS[kind](kind, directory, self.redis, threads)
+        stack.callback(self.server.stop)
 
+    def entries(self):
+        return self.redis.client.xlen(self.server.stream)
 
-def added(redis):
-    return redis.client.xlen("events") + redis.client.xlen("{ac}:events")
+    def newest(self):
+        return self.redis.client.xrevrange(self.server.stream, count=1)[0][1]
 
+    def spent(self):
+        return cpu(self.server.process.pid), cpu(self.redis.process.pid)
 
-def newest(kind, redis):
-    return redis.client.xrevrange("{ac}:events", count=1)[0][1] if kind == "acrelayd" else None
+    def warm_up(self, seconds):
+        had, result = self.entries(), self.load(seconds)
+        self.rate = result["ok"] / result["seconds"]
+        self.wait_stored(had + result["ok"])
+        pin(self.server.process.pid, SERVER)  # threads that were started since
+
+    def load(self, seconds):
+        return load(self.server, self.body, self.connections, seconds, self.words)
+
+    def wait_stored(self, entries):
+        if self.server.keeps:  # asks Redis, which costs the server nothing
+            with contextlib.suppress(AssertionError):  # what is missing is counted
+                harness.wait_for("all entries", lambda: self.entries() >= entries, 60)
+
+    def round(self, seconds, like):
+        self.redis.client.xtrim(self.server.stream, maxlen=KEPT, approximate=False)
+        had, before = self.entries(), self.spent()
+        with feeding(self.redis, *like) if like else contextlib.nullcontext():
+            result = self.load(seconds)
+        self.wait_stored(had + result["ok"])
+        server, redis = (now - then for now, then in zip(self.spent(), before))
+        stored, ok = self.entries() - had, result["ok"]
+        self.rate = ok / result["seconds"]
+        self.rounds.append({**result, "rate": self.rate, "server_cpu": server / ok * 1e6,
+                            "redis_cpu": redis / stored * 1e6 if stored else 0.0,
+                            "lost": ok - stored if self.server.keeps else 0})
+
+    def median(self, key):
+        return statistics.median(r[key] for r in self.rounds)
+
+    def is_honest(self):
+        return all(r["other"] == 0 and r["errors"] == 0 and r["least"] > 0 and not r["lost"]
+                   for r in self.rounds)
 
 
 def command_of(words):
@@ -239,10 +261,10 @@ def command_of(words):
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
 
 
-def feed(redis, like, done):
-    """What the same entries cost Redis by XADD alone, at the rate of the run before."""
+def feed(redis, entry, rate, done):
+    """What the same entries cost Redis by XADD alone, at the rate of the round before."""
     pipeline, due = 64, time.monotonic()
-    words = [b"XADD", b"{ac}:events", b"*", *(w for pair in like["entry"].items() for w in pair)]
+    words = [b"XADD", b"{ac}:events", b"*", *(w for pair in entry.items() for w in pair)]
     batch = command_of(words) * pipeline
     os.sched_setaffinity(0, [CORES[0]])  # of this thread
     with socket.create_connection(("127.0.0.1", redis.port)) as s:
@@ -251,14 +273,14 @@ def feed(redis, like, done):
             lines = 0
             while lines < 2 * pipeline:
                 lines += s.recv(65536).count(b"\n")
-            due += pipeline / like["rate"]
+            due += pipeline / rate
             done.wait(max(0, due - time.monotonic()))
 
 
 @contextlib.contextmanager
-def feeding(redis, like):
+def feeding(redis, entry, rate):
     done = threading.Event()
-    feeder = threading.Thread(target=feed, args=(redis, like, done))
+    feeder = threading.Thread(target=feed, args=(redis, entry, rate, done))
     feeder.start()
     try:
         yield
@@ -267,64 +289,73 @@ def feeding(redis, like):
         feeder.join()
 
 
-def honest(kind, r):
-    return r["other"] == 0 and r["errors"] == 0 and r["least"] > 0 and not r["lost"]
+def measure(case, kinds, rounds, seconds):
+    """The sides of a case, by kind, after all their rounds. The order turns around each time."""
+    with contextlib.ExitStack() as stack:
+        sides = {kind: Side(kind, case, stack) for kind in kinds}
+        for side in sides.values():
+            side.warm_up(min(1, seconds))
+        ours = sides["acrelayd"]
+        for n in range(rounds):
+            for kind in kinds if n % 2 else reversed(kinds):
+                like = (ours.newest(), ours.rate) if kind == "plain" else None
+                sides[kind].round(seconds, like)
+        for side in sides.values():
+            side.peak = peak_mib(side.server.process.pid)
+        metric = ours.server.receiver.metric
+        groups = metric("acrelay_journal_commits_total")
+        print(f"{case[0]}: a group had {metric('acrelay_journal_records_total') / groups:.0f} records, "
+              f"its sync took {metric('acrelay_journal_sync_seconds_total') / groups * 1e3:.2f} ms",
+              file=sys.stderr)
+    return sides
 
 
-def print_ratios(middle):
-    print("acrelayd beside others: figure, ratio, bound")
+def print_ratios(cases):
+    print("acrelayd beside others: figure, case, median of the ratios (their quartiles), bound")
     for key, other, case, bound in BOUNDS:
-        if (case, "acrelayd") not in middle:
+        if case not in cases:
             continue
-        ratio = middle[case, "acrelayd"][key] / (middle[case, other][key] or 1)
+        pairs = zip(cases[case]["acrelayd"].rounds, cases[case][other].rounds)
+        low, ratio, high = statistics.quantiles((a[key] / (b[key] or 1) for a, b in pairs), n=4)
         word, kept = ("over", ratio > bound) if key == "rate" else ("at most", ratio <= bound)
-        print(f"{NAMES[key]:26} {case:16} {ratio:5.2f} of {other + chr(39) + 's':9} "
-              f"{word} {bound}{'' if kept else '  NOT KEPT'}")
+        print(f"{NAMES[key]:26} {case:16} {ratio:5.2f} ({low:.2f} to {high:.2f})"
+              f" of {other + chr(39) + 's':9} {word} {bound}{'' if kept else '  NOT KEPT'}")
+
+
+def row(name, side, null):
+    return (f"{name:16} {side.kind:9} {side.median('rate'):8.0f}"
+            f" {side.median('rate') / null.median('rate'):6.2f} {side.median('p50_ms'):7.2f} {side.median('p99_ms'):7.2f} {side.median('server_cpu'):7.1f}"
+            f" {side.median('redis_cpu'):6.1f} {side.peak:5.0f}"
+            f" {sum(r['lost'] for r in side.rounds) if side.server.keeps else '-':>5}"
+            f" {min(r['least'] for r in side.rounds):6}"
+            f"{'' if side.is_honest() else '  not honest'}")
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=1)
     parser.add_argument("--only", default="")
     given = parser.parse_args()
     has = {"webdis": shutil.which("webdis"), "nginx-lua": has_lua()}
     for kind in (k for k in has if not has[k]):
         print(f"{kind} is not installed: not measured", file=sys.stderr)
-    good, table, middle = True, [], {}
-    for name, connections, threads, words, kinds in CASES:
-        if given.only not in name:
-            continue
-        kinds = [k for k in kinds if has.get(k, True)]
-        rounds = {kind: [] for kind in kinds}
-        print(f"measuring {name}: {given.rounds} rounds", file=sys.stderr, flush=True)
-        for _ in range(given.rounds):
-            for kind in kinds:
-                like = rounds["acrelayd"][-1] if kind == "plain" else None
-                rounds[kind].append(
-                    measure(kind, connections, threads, words, given.seconds, like))
-        for kind in kinds:
-            mid = middle[name, kind] = {
-                key: statistics.median(r[key] for r in rounds[kind])
-                for key in ("rate", "p50_ms", "p99_ms", "server_cpu", "redis_cpu", "peak")}
-            bad = sum(not honest(kind, r) for r in rounds[kind])
-            lost = [r["lost"] for r in rounds[kind]]
-            table.append(
-                f"{name:16} {kind:9} {mid['rate']:8.0f} {mid['rate'] / middle[name, 'null']['rate']:6.2f}"
-                f" {mid['p50_ms']:7.2f} {mid['p99_ms']:7.2f} {mid['server_cpu']:7.2f}"
-                f" {mid['redis_cpu']:6.2f} {mid['peak']:5.0f}"
-                f" {'-' if lost[0] is None else sum(lost):>5}"
-                f" {min(r['least'] for r in rounds[kind]):6}"
-                f"{f'  {bad} rounds not clean' if bad else ''}")
-            good = good and (bad == 0 or kind != "acrelayd")
-    print_ratios(middle)
+    cases = {}
+    for case in (c for c in CASES if given.only in c[0]):
+        kinds = [k for k in case[-1] if has.get(k, True)]
+        print(f"measuring {case[0]}: {given.rounds} rounds of {given.seconds:g} s for each of "
+              f"{', '.join(kinds)}", file=sys.stderr, flush=True)
+        cases[case[0]] = measure(case, kinds, given.rounds, given.seconds)
+    print_ratios(cases)
     print(f"\n{len(sample())}-byte body, {given.rounds} rounds of {given.seconds:g} s, medians")
     print(f"{'case':16} {'server':9} {'2xx/s':>8} {'ratio':>6} {'p50 ms':>7} {'p99 ms':>7} "
           f"{'server':>7} {'redis':>6} {'MiB':>5} {'lost':>5} {'least':>6}")
-    print(*table, sep="\n")
-    print("server, redis: CPU seconds for 100,000 deliveries; least: posts of the least served "
+    for name, sides in cases.items():
+        for side in sides.values():
+            print(row(name, side, sides["null"]))
+    print("server, redis: CPU of a delivery in microseconds; least: posts of the least served "
           "connection in a round")
-    sys.exit(0 if good else 1)
+    sys.exit(0 if all(sides["acrelayd"].is_honest() for sides in cases.values()) else 1)
 
 
 if __name__ == "__main__":
