@@ -19,8 +19,14 @@ enum { LEFT = -1 }; // not an answer: another thread gives it
 
 static const double ack_bounds[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05,
                                     0.1,    0.25,  0.5,   1,     2.5,  5};
-static struct metric refused = METRIC(COUNTER, "acrelay_journal_refused_total",
-                                      "Deliveries that could not be stored durably.");
+// By 503, and by any other answer.
+static struct metric lost[] = {
+    METRIC(COUNTER, "acrelay_journal_refused_total",
+           "Deliveries that could not be stored durably."),
+    METRIC(COUNTER, "acrelay_deliveries_refused_total",
+           "Deliveries with a valid URL that were refused as too large or malformed, or "
+           "did not arrive whole."),
+};
 static struct metric ack_time = {.kind = METRIC_HISTOGRAM,
                                  .name = "acrelay_ack_seconds",
                                  .help =
@@ -109,26 +115,40 @@ must_close(struct intake *i, const struct http_request *r)
     return is_crowded(i, r);
 }
 
-static const char *
-body_of(int code)
-{
-    static const struct {
-        int code;
-        const char *body;
-    } bodies[] = {{200, "ok"},
-                  {404, "not found\n"},
-                  {405, "only POST\n"},
-                  {411, "Content-Length is required\n"},
-                  {413, "the body is too large\n"},
-                  {414, "the query is too long\n"},
-                  {431, "too many headers\n"},
-                  {408, "the request was not complete in time\n"},
-                  {503, "cannot be stored now\n"}};
+// `lost`: of those that lose a delivery, why, for the log; all but 503, which has many reasons.
+struct answer {
+    int code;
+    const char *body, *lost;
+};
 
-    for (size_t n = 0; n < sizeof bodies / sizeof *bodies; n++)
-        if (bodies[n].code == code)
-            return bodies[n].body;
-    return "bad request\n";
+static const struct answer *
+find_answer(int code)
+{
+    static const struct answer answers[] = {
+        {200, "ok", NULL},
+        {404, "not found\n", NULL},
+        {405, "only POST\n", NULL},
+        {503, "cannot be stored now\n", NULL},
+        {408, "the request was not complete in time\n",
+         "it did not arrive whole within receiver.request_timeout: check the network and "
+         "the proxy"},
+        {411, "Content-Length is required\n",
+         "it has no Content-Length: correct the proxy that removes it"},
+        {413, "the body is too large\n",
+         "that is more than receiver.body_max: raise it, and the proxy's limit"},
+        {414, "the query is too long\n",
+         "the query of its URL is longer than 1 KiB: shorten it"},
+        {431, "too many headers\n",
+         "it has 64 headers or more, or a Content-Type or Content-Encoding over 1 KiB: "
+         "have the proxy add less"},
+        {400, "bad request\n",
+         "the connection broke off before its end, or its headers or chunks are "
+         "malformed: check the network and the proxy"}};
+    const struct answer *a = answers;
+
+    while (a->code != code && a->code != 400)
+        a++;
+    return a;
 }
 
 // What is still on its way to a connection that was closed resets it, and the client may not see the
@@ -149,8 +169,8 @@ answer(struct intake *i, struct http_request *r, int code)
 {
     bool is_refusal = code != 200 && code != 503;
 
-    http_reply(r, code, code == 405 ? "Allow: POST\r\n" : "", span_of(body_of(code)),
-               is_refusal || must_close(i, r));
+    http_reply(r, code, code == 405 ? "Allow: POST\r\n" : "",
+               span_of(find_answer(code)->body), is_refusal || must_close(i, r));
     if (is_refusal && code != 408 && !r->owes_continue && !is_crowded(i, r))
         read_rest(r);
 }
@@ -189,21 +209,41 @@ static void
 report_held_back(uint64_t held_back)
 {
     if (held_back > 0)
-        log_error("receiver: %llu more deliveries were answered with 503 and may be lost",
+        log_error("receiver: %llu more deliveries were not stored and may be lost",
                   (unsigned long long)held_back);
 }
 
 static void
-report_lost(const char *hook, const char *why)
+report_lost(const char *hook, const char *size, int code, const char *why)
 {
     uint64_t held_back;
 
-    metric_add(&refused, 1);
+    metric_add(&lost[code != 503], 1);
     if (!log_limit_pass(&lost_limit, 1, clock_mono_ms(), &held_back))
         return;
     report_held_back(held_back);
-    log_error("receiver: a delivery to hook %s was answered with 503 and may be lost: %s",
-              hook, why);
+    log_error("receiver: a delivery%s to hook %s was answered with %d and %s: %s", size,
+              hook, code,
+              code == 503 ? "may be lost"
+                          : "is lost unless its sender posts it again, which "
+                            "ActiveCampaign does not",
+              why);
+}
+
+// Only of a hook's valid URL: strangers must not fill the log.
+static void
+report_refused(const struct snapshot *s, const struct gate_verdict *v, int code)
+{
+    const char *why = find_answer(code)->lost;
+    char size[64] = "";
+
+    if (v->hook == SIZE_MAX || !why)
+        return;
+    if (code == 413)
+        snprintf(size, sizeof size,
+                 v->chunked ? " of more than %llu bytes" : " of %llu bytes",
+                 (unsigned long long)(v->chunked ? s->config->body_max : v->length));
+    report_lost(s->hooks[v->hook].name, size, code, why);
 }
 
 void
@@ -236,8 +276,8 @@ finish(struct deferred *d, int code, const char *why)
     if (code == 200) {
         observe_ack(d->work.start_us);
     } else {
-        answer = http_format(text, code, "", span_of(body_of(code)), false);
-        report_lost(snapshot->hooks[d->work.index].name, why);
+        answer = http_format(text, code, "", span_of(find_answer(code)->body), false);
+        report_lost(snapshot->hooks[d->work.index].name, "", code, why);
     }
     snapshot_count(snapshot, d->work.index, code);
     deferred_finish(d, answer);
@@ -305,7 +345,7 @@ store(struct intake *i, struct http_request *r, const struct gate_verdict *v,
         return LEFT;
     if (journal_append(i->journal, record, snapshot->config->ack_timeout_ms, NULL, NULL,
                        &err) < 0) {
-        report_lost(hook->name, err.text);
+        report_lost(hook->name, "", 503, err.text);
         return 503;
     }
     return 200;
@@ -360,6 +400,7 @@ handle(struct http_request *r, void *context)
         return; // with the snapshot
     // Before the answer goes out: a client that reads /metrics next must find it there.
     snapshot_count(snapshot, v.hook, code);
+    report_refused(snapshot, &v, code);
     snapshot_drop(snapshot);
     if (code == 200)
         observe_ack(start_us);
@@ -382,7 +423,7 @@ intake_open(struct journal *j, struct snapshot *s, struct http_options *options)
     *i = (struct intake){.journal = j, .snapshot = s, .threads = options->threads};
     pthread_mutex_init(&i->lock, NULL);
     metric_show(&ack_time, 1);
-    metric_show(&refused, 1);
+    metric_show(lost, sizeof lost / sizeof *lost);
     i->ok = http_format(i->ok_text, 200, "", SPAN("ok"), false);
     options->handle = handle;
     options->count_refusal = count_refusal;

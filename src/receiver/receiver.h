@@ -147,7 +147,7 @@ void intake_replace(struct intake *i, struct snapshot *s);
 // intake_drain has every answer close its connection from now on.
 void intake_drain(struct intake *i);
 
-// intake_report_lost logs how many deliveries were answered 503 without a line of their own;
+// intake_report_lost logs how many deliveries were not stored without a line of their own;
 // called now and then, and with INT64_MAX at the end.
 void intake_report_lost(int64_t now_ms);
 

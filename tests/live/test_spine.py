@@ -325,6 +325,36 @@ def test_raw_request(shared, name, path, parts, code):
     assert b"Location:" not in answer
 
 
+def test_a_delivery_that_is_refused_is_logged_and_counted_and_what_strangers_send_is_not(
+        make_receiver):
+    receiver = make_receiver(receiver=", request_timeout: 1s")
+    large = {"head": "Content-Length: 1048577\r\n", "body": ""}
+    for path in ("/hook/contacts/" + "x" * 43, "/hook/nobody/x", "/"):
+        assert b" 404 " in receiver.raw(request(path, **large))
+    for line in ("GET {} HTTP/1.1", "hello"):
+        receiver.raw(request(receiver.path(), line=line))
+    assert receiver.metric("acrelay_deliveries_refused_total") == 0
+    assert b" 413 " in receiver.raw(request(receiver.path(), **large))
+    chunk = {"head": "Transfer-Encoding: chunked\r\n",
+             "body": f"100001\r\n{'a' * 0x100001}\r\n0\r\n\r\n"}
+    refused = [(chunk, 413), ({"head": ""}, 411), ({"head": "Content-Length: 2\r\n"}, 400),
+               ({"head": "Content-Length: 1\r\n" * 2}, 400), ({"head": "A: b\r\n" * 63}, 431)]
+    for parts, code in refused:
+        assert b" %d " % code in receiver.raw(request(receiver.path(), **parts)), code
+    assert b" 414 " in receiver.raw(request(receiver.path() + "?" + "a" * 1025))
+    with socket.create_connection(("127.0.0.1", receiver.port), timeout=10) as slow:
+        slow.sendall(request(receiver.path(), "Content-Length: 2\r\n"))
+        assert b" 408 " in slow.recv(1000)
+    assert receiver.metric("acrelay_deliveries_refused_total") == len(refused) + 3
+    assert receiver.metric("acrelay_journal_refused_total") == 0
+    receiver.stop()
+    lines = [line for line in receiver.read_log().splitlines() if "lost" in line]
+    assert all(word in lines[0] for word in ("1048577 bytes", "contacts", "413", "body_max"))
+    held_back = sum(int(n) for n in re.findall(r"(\d+) more deliver", "\n".join(lines)))
+    assert held_back + sum("hook contacts" in line for line in lines) == len(refused) + 3
+    assert harness.token("contacts") not in receiver.read_log()
+
+
 def test_expect_continue_is_answered_before_the_body(shared):
     with socket.create_connection(("127.0.0.1", shared.port), timeout=10) as s:
         s.sendall(f"POST {shared.path()} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n"
