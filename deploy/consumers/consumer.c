@@ -25,7 +25,7 @@ static volatile sig_atomic_t stopping;
 static bool failed; // something, in this turn
 static const char *host = "127.0.0.1", *stream = "{ac}:events", *group = "shop-c",
                   *name = "one", *claim_after_ms = "60000";
-static char claim_from[64] = "0-0";
+static char claim_from[64] = "0-0", read_from[64] = "0";
 static int port = 6379;
 static redisContext *redis;
 
@@ -136,16 +136,24 @@ work_left(void)
     return result;
 }
 
+// After a start, first what this consumer had read before and not acknowledged (from 0 on), then what is
+// new (>).
 static int
 work_new(int block_ms)
 {
     redisReply *fresh = redisCommand(
-        redis, "XREADGROUP GROUP %s %s COUNT 100 BLOCK %d STREAMS %s >", group, name,
-        block_ms, stream);
+        redis, "XREADGROUP GROUP %s %s COUNT 100 BLOCK %d STREAMS %s %s", group, name,
+        block_ms, stream, read_from);
     int result = fresh && fresh->type != REDIS_REPLY_ERROR ? 0 : -1;
 
-    if (fresh && fresh->type == REDIS_REPLY_ARRAY)
-        result = work_all(fresh->element[0]->element[1]);
+    if (fresh && fresh->type == REDIS_REPLY_ARRAY) {
+        const redisReply *entries = fresh->element[0]->element[1];
+        size_t count = entries->elements;
+        result = work_all(entries);
+        if (read_from[0] != '>')
+            snprintf(read_from, sizeof read_from, "%s",
+                     count ? entries->element[count - 1]->element[0]->str : ">");
+    }
     freeReplyObject(fresh);
     return result;
 }
@@ -186,6 +194,7 @@ main(int argc, char **argv)
         if (!redis || turn() < 0) {
             redisFree(redis);
             redis = NULL;
+            strcpy(read_from, "0");
             sleep(1);
         }
     }

@@ -64,6 +64,30 @@ async function leftEntries(each) {
     return left.messages.filter(Boolean).map((entry) => ({ ...entry, from: each }));
 }
 
+// What this consumer had read before it was restarted and not acknowledged. (xReadGroup cannot read those
+// that were trimmed meanwhile.)
+async function ownEntries(each, after) {
+    const [[, own]] = await client.sendCommand(['XREADGROUP', 'GROUP', group, name, 'COUNT', '100',
+        'STREAMS', each, after]);
+    return own.map(([id, pairs]) => {
+        const message = {};
+        for (let i = 0; pairs && i < pairs.length; i += 2) message[pairs[i]] = pairs[i + 1];
+        return { id, message: pairs && message, from: each };
+    });
+}
+
+async function finishOwn(each) {
+    for (let own, after = '0'; !stopping; after = own[own.length - 1].id) {
+        own = await ownEntries(each, after);
+        if (!own.length) return;
+        for (const entry of own) {
+            if (stopping) return;
+            if (entry.message) await work(entry);
+            else await client.xAck(each, group, entry.id);
+        }
+    }
+}
+
 async function newEntries(from, blockMs) {
     const found = await client.xReadGroup(commandOptions({ isolated: true }), group, name,
         from.map((key) => ({ key, id: '>' })), { COUNT: 100, BLOCK: blockMs });
@@ -138,11 +162,15 @@ async function main() {
     await client.connect();
     console.log(`reading ${all.join(', ')} as ${name} of group ${group}; effects go into the hashes `
         + `${results} and ${aside} of the same Redis`);
+    let begun = false;
     while (!stopping) {
         try {
             for (const each of all) await makeGroup(each); // Redis may have been emptied
+            for (const each of begun ? [] : [...earlier, ...streams]) await finishOwn(each);
+            begun = true;
             await turn();
         } catch (error) {
+            begun = false;
             console.error(`${error.message}; trying again`);
             await pause(1000);
         }

@@ -17,7 +17,8 @@ can be processed. Nothing else is ever acknowledged.
 With --partitions N (as redis.partitions) it reads {ac.0}:events to {ac.N-1}:events. When that number is
 changed, give the earlier one as --before: what is still in those streams is finished first, so that the
 events of each subject stay in order. One consumer for each partition (--stream '{ac.2}:events') keeps the
-order of subjects while several work side by side.
+order of subjects while several work side by side, also when it is restarted under the same name; only an
+event whose effect failed comes after newer ones.
 
 It needs redis-py (apt install python3-redis), and prints a line for each event.
 
@@ -88,6 +89,7 @@ class Consumer:
         self.earlier = [stream for stream in partitions(given.stream, given.before or 1)
                         if given.before and stream not in self.streams]
         self.claim_from = {stream: "0-0" for stream in self.streams + self.earlier}
+        self.read_from = dict.fromkeys(self.claim_from, "0")
         # `raw` may hold any bytes: they are shown, never a reason to stop.
         self.client = redis.Redis.from_url(given.url, decode_responses=True, socket_timeout=30,
                                            encoding_errors="backslashreplace")
@@ -160,9 +162,14 @@ class Consumer:
         return [(stream, *entry) for entry in left]
 
     def new_entries(self, streams, block_ms):
+        """After a start, first what this consumer had read before and not acknowledged (from "0" on)."""
         given = self.given
-        found = self.client.xreadgroup(given.group, given.name, dict.fromkeys(streams, ">"),
+        found = self.client.xreadgroup(given.group, given.name,
+                                       {stream: self.read_from[stream] for stream in streams},
                                        count=100, block=block_ms)
+        for stream, entries in found or []:
+            if self.read_from[stream] != ">":
+                self.read_from[stream] = entries[-1][0] if entries else ">"
         return [(stream, *entry) for stream, entries in found or [] for entry in entries]
 
     def turn(self):
@@ -190,6 +197,7 @@ class Consumer:
                 self.turn()
             except redis.RedisError as error:
                 print(f"Redis: {error}; trying again", file=sys.stderr)
+                self.read_from = dict.fromkeys(self.claim_from, "0")
                 time.sleep(1)
 
 

@@ -28,7 +28,11 @@ def compiled(name, directory):
     return directory / name
 
 
-class Python:
+class Kind:
+    claim_after = 0.3
+
+
+class Python(Kind):
     group = "shop"
     events = 600  # each committed to disk
 
@@ -38,7 +42,7 @@ class Python:
 
     def command(self, name):
         return ["/usr/bin/python3", CONSUMERS / "consumer.py", "--name", name, "--claim-after",
-                "0.3", "--database", self.database, "--url",
+                str(self.claim_after), "--database", self.database, "--url",
                 f"redis://127.0.0.1:{self.redis.port}/0"], {}
 
     def results(self):
@@ -51,7 +55,7 @@ class Python:
             return []
 
 
-class Node:
+class Node(Kind):
     group = "shop-js"
     place = "{ac}:shop-js"
     events = 3000
@@ -62,14 +66,14 @@ class Node:
 
     def command(self, name):
         return ["node", CONSUMERS / "consumer.js"], {
-            "NODE_PATH": NODE_MODULES, "NAME": name, "CLAIM_AFTER_MS": "300",
+            "NODE_PATH": NODE_MODULES, "NAME": name, "CLAIM_AFTER_MS": str(int(1000 * self.claim_after)),
             "REDIS_URL": f"redis://127.0.0.1:{self.redis.port}/0"}
 
     def results(self):
         return [key.decode() for key in self.redis.client.hkeys("{ac}:shop-js")]
 
 
-class C:
+class C(Kind):
     group = "shop-c"
     place = "{ac}:shop-c"
     events = 3000
@@ -79,7 +83,7 @@ class C:
 
     def command(self, name):
         return [self.program, "127.0.0.1", str(self.redis.port), "{ac}:events", "shop-c", name,
-                "300"], {}
+                str(int(1000 * self.claim_after))], {}
 
     def results(self):
         return [key.decode() for key in self.redis.client.hkeys("{ac}:shop-c")]
@@ -283,6 +287,23 @@ def test_an_entry_that_stays_pending_holds_up_nobody(kind, tmp_path, redis, star
         assert process.poll() is None
     harness.wait_for("all of them", lambda: is_idle(redis, consumer), 60)
     assert len(consumer.results()) == 151
+
+
+@pytest.mark.parametrize("kind", [Python, Node, C])
+def test_a_consumer_that_is_restarted_begins_with_what_it_had_read(kind, tmp_path, redis, start):
+    """In order, though the claiming of what others left is as good as off; one entry was trimmed meanwhile."""
+    consumer = kind(tmp_path, redis)
+    consumer.claim_after = 3600
+    redis.client.xgroup_create("{ac}:events", consumer.group, "0", mkstream=True)
+    ids = [redis.client.xadd("{ac}:events", entry(number)) for number in range(150)]
+    redis.client.xreadgroup(consumer.group, "one", {"{ac}:events": ">"}, count=120)
+    redis.client.xdel("{ac}:events", ids[60])
+    start(consumer, "one")
+    harness.wait_for("all of them", lambda: len(consumer.results()) == 149 and not pending(
+        redis, consumer), 30)
+    done = [line.split(":")[0] for line in (tmp_path / "one.log").read_text().splitlines()
+            if line.endswith("stored")]
+    assert done == [each.decode() for each in ids if each != ids[60]]
 
 
 # --- the users ------------------------------------------------------------------------------
