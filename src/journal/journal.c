@@ -308,13 +308,15 @@ journal_publish(struct journal *j, uint64_t sequence, int64_t read_us)
     pthread_mutex_unlock(&j->lock);
 }
 
-void
+bool
 journal_reserve(struct journal *j, uint64_t sequence)
 {
     pthread_mutex_lock(&j->lock);
-    if (sequence > j->reserved)
+    bool unused = j->counts.records == 0 && j->next == j->durable + 1;
+    if (unused && sequence > j->reserved)
         j->reserved = sequence;
     pthread_mutex_unlock(&j->lock);
+    return unused;
 }
 
 const char *

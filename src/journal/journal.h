@@ -76,10 +76,10 @@ int journal_append(struct journal *j, struct span payload, int64_t wait_ms,
 // ago.
 void journal_publish(struct journal *j, uint64_t sequence, int64_t read_us);
 
-// journal_reserve makes the next sequence at least `sequence` + 1, from the next group on.
-// Called when the cursor in Redis is ahead of the journal: a lost tail must not be numbered
-// again.
-void journal_reserve(struct journal *j, uint64_t sequence);
+// journal_reserve makes the next sequence at least `sequence` + 1. Called when the cursor in Redis is
+// ahead of the journal: a lost tail must not be numbered again. False, and nothing is done, when a
+// number was given out since the opening, whether or not its record is durable yet.
+bool journal_reserve(struct journal *j, uint64_t sequence);
 
 // journal_id is 32 hex digits, as long as the journal exists.
 const char *journal_id(const struct journal *j);

@@ -305,14 +305,15 @@ go_to(struct partition *p, uint64_t sequence, struct span check)
 }
 
 // handle_cursor_ahead: Redis has more of this journal than we do. The journal lost its tail, or
-// this is an older copy of it.
+// this is an older copy of it. What came before the cursor was read, in this process or an earlier
+// one, has numbers that Redis knows for other records: it would be taken for published.
 static enum reply
 handle_cursor_ahead(struct partition *p, uint64_t sequence,
                     const struct journal_status *status)
 {
-    if (sequence - status->last > AHEAD_MAX || status->records > 0)
+    if (sequence - status->last > AHEAD_MAX || relay_has_unread(p->relay, status->last) ||
+        !journal_reserve(p->journal, sequence))
         return stop_for_copy(p, sequence);
-    journal_reserve(p->journal, sequence);
     log_error(
         "relay%s: the journal ends at %llu, but Redis has its records up to %llu: the "
         "journal lost its tail, or is an older copy; numbering continues after that. "

@@ -75,6 +75,7 @@ struct relay {
     pthread_mutex_t lock;   // of what the partitions share, here and below
     pthread_cond_t wake;    // stop, reload, or an attempt to read a cursor is over
     _Atomic(bool) stopping; // set with the lock
+    uint64_t unread_from;   // see relay_read_unread; 0: no record came so
     char damage[256];       // why there are no partitions at all; "": there are
     size_t len;
     struct partition *partitions[LAYOUT_TAGS_MAX];
@@ -194,6 +195,15 @@ struct partition {
 // relay_publish lets the journal know up to where all partitions are safe, and when the longest
 // silent one was heard. With the lock.
 void relay_publish(struct relay *r);
+
+// `state_dir/cursor-unread` has the first sequence that was given out while a partition had not read
+// its cursor since the start. It is there until all have: a restart in between must not take those
+// records for published because a cursor is beyond them. relay_read_unread reads what an earlier
+// process left; relay_mark_unread writes it where it is needed; relay_publish removes it.
+// relay_has_unread: there are such records, up to `last`.
+void relay_read_unread(struct relay *r);
+void relay_mark_unread(struct relay *r);
+bool relay_has_unread(struct relay *r, uint64_t last);
 
 // relay_show_worst sets the gauges that show the worst partition.
 void relay_show_worst(struct relay *r);

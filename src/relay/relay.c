@@ -326,6 +326,7 @@ relay_start(struct config *c, struct journal *j, struct err *err)
     snprintf(r->directory, sizeof r->directory, "%s", c->state_dir);
     snprintf(r->account, sizeof r->account, "%s", c->account_name);
     make_owner(r->owner, c->instance, c->state_dir);
+    relay_read_unread(r);
     if (open_layout(r, config_partitions(c), &damage) < 0)
         report_damage(r, &damage);
     else if (make_partitions(r, c, err) < 0)
@@ -337,6 +338,7 @@ relay_start(struct config *c, struct journal *j, struct err *err)
     metric_show(relay_metrics, RELAY_METRICS);
     metric_before_write(show, r);
     wait_for_cursors(r);
+    relay_mark_unread(r);
     return r;
 
 fail:

@@ -67,6 +67,15 @@ struct metric relay_metrics[RELAY_METRICS] = {
 
 // --- what the partitions have in common ---------------------------------------------------
 
+enum { UNREAD_PATH = PATH_MAX + 16 };
+
+static const char *
+unread_path(const struct relay *r, char to[UNREAD_PATH])
+{
+    snprintf(to, UNREAD_PATH, "%s/cursor-unread", r->directory);
+    return to;
+}
+
 // Those that are over have nothing to lose, but are heard, as long as they run: Redis may lose what
 // they have published.
 void
@@ -74,6 +83,7 @@ relay_publish(struct relay *r)
 {
     uint64_t safe = UINT64_MAX;
     int64_t heard_us = INT64_MAX;
+    char path[UNREAD_PATH];
 
     for (size_t i = 0; i < r->len; i++) {
         const struct partition *p = r->partitions[i];
@@ -86,6 +96,63 @@ relay_publish(struct relay *r)
         heard_us = MIN(heard_us, p->heard_us);
     }
     journal_publish(r->journal, safe, heard_us);
+    if (r->unread_from)
+        unlink(unread_path(
+            r, path)); // one that stays only makes the next start more careful
+    r->unread_from = 0;
+}
+
+void
+relay_read_unread(struct relay *r)
+{
+    char path[UNREAD_PATH];
+    struct buf text;
+
+    buf_init(&text, 128);
+    if (file_read(unread_path(r, path), &text, NULL) < 0)
+        buf_clear(&text); // mostly there is none
+    struct span rest = buf_span(&text), id = span_cut(&rest, ' ');
+    if (span_is(id, journal_id(r->journal)) &&
+        !text_number(&r->unread_from, span_trim(rest), UINT64_MAX))
+        r->unread_from = 1;
+    buf_release(&text);
+}
+
+void
+relay_mark_unread(struct relay *r)
+{
+    char path[UNREAD_PATH], text[128];
+    struct journal_status status;
+    struct err err;
+    bool known = *r->damage == '\0';
+
+    pthread_mutex_lock(&r->lock);
+    for (size_t i = 0; i < r->len; i++)
+        known = known && r->partitions[i]->status.known;
+    bool needed = !known && r->unread_from == 0;
+    pthread_mutex_unlock(&r->lock);
+    if (!needed)
+        return;
+    journal_read_status(r->journal, &status);
+    snprintf(text, sizeof text, "%s %llu\n", journal_id(r->journal),
+             (unsigned long long)status.last + 1);
+    if (file_replace(unread_path(r, path), span_of(text), &err) < 0)
+        log_warn(
+            "relay: %s; if this journal is an older copy, do not restart before Redis "
+            "is reached",
+            err.text);
+    pthread_mutex_lock(&r->lock);
+    r->unread_from = status.last + 1;
+    pthread_mutex_unlock(&r->lock);
+}
+
+bool
+relay_has_unread(struct relay *r, uint64_t last)
+{
+    pthread_mutex_lock(&r->lock);
+    bool has = r->unread_from && r->unread_from <= last;
+    pthread_mutex_unlock(&r->lock);
+    return has;
 }
 
 void

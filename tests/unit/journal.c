@@ -592,8 +592,9 @@ Test(journal, skips_to_a_sequence_and_calls_that_no_gap_of_its_own)
     cr_assert_eq(must_append(j, "1"), 1);
     journal_close(j);
     j = must_open(&o);
-    journal_reserve(j, 500);
+    cr_assert(journal_reserve(j, 500));
     cr_assert_eq(must_append(j, "501"), 501);
+    cr_assert_not(journal_reserve(j, 600), "a number was given out");
     journal_close(j);
     j = must_open(&o);
     cr_assert_eq(must_append(j, "502"), 502);

@@ -110,6 +110,51 @@ Test(relay_cursor, stops_when_the_record_at_the_cursor_is_not_ours)
     stream_is("events", 1, 2);
 }
 
+// An older copy of the journal received while Redis was away: it gave away numbers that Redis has.
+// A restart does not make them published.
+Test(relay_cursor, stops_when_an_older_copy_received_before_it_read_the_cursor)
+{
+    relay_up();
+    post(1, 2);
+    until(s.cursor == 2);
+    relay_down();
+    set_cursor("sequence", "00000000000000000009");
+    set_cursor("check", "0123456789abcdef");
+    kill(server.pid, SIGSTOP);
+    relay_up();
+    post(3, 4);
+    relay_down();
+    kill(server.pid, SIGCONT);
+    for (int start = 0; start < 2; start++) {
+        relay_up();
+        until(s.state == RELAY_STOPPED && strstr(s.message, "copy"));
+        post(5 + start, 5 + start);
+        relay_down();
+    }
+    stream_is("events", 1, 2);
+}
+
+// The same, where the cursor was read in time after all.
+Test(relay_cursor, is_not_in_doubt_once_it_was_read)
+{
+    char path[400];
+
+    kill(server.pid, SIGSTOP);
+    relay_up();
+    post(1, 2);
+    kill(server.pid, SIGCONT);
+    until(s.cursor == 2);
+    snprintf(path, sizeof path, "%s/cursor-unread", directory);
+    while (access(path, F_OK) == 0)
+        clock_sleep_ms(5);
+    relay_down();
+    set_cursor("sequence", "00000000000000000009");
+    relay_up();
+    post(3, 4);
+    until(s.cursor == 11);
+    stream_is("events", 1, 4);
+}
+
 Test(relay_cursor, gives_no_number_away_again_when_the_journal_lost_its_tail)
 {
     relay_up();
