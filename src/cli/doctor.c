@@ -77,14 +77,19 @@ examine_relay(struct report *r)
     double age = metric(r, "acrelay_journal_oldest_unpublished_age_seconds");
     bool up = metric(r, "acrelay_redis_up") > 0;
     bool confirms = r->cli->config->redis_confirm != CONFIG_CONFIRM_MEMORY;
-    char text[32];
+    char text[32], waits[96];
 
     text_duration(text, sizeof text, (int64_t)(age * 1000));
+    if (metric(r, "acrelay_relay_cursor_known") > 0)
+        snprintf(waits, sizeof waits, "%.0f, the oldest for %s", waiting, text);
+    else
+        snprintf(waits, sizeof waits,
+                 "not known until Redis says what is published, at most %.0f", waiting);
     if (metric(r, "acrelay_relay_shipping") == 0)
         report_error(r, EXIT_CODE_UNAVAILABLE, "relay", relay_advice(words)->advice,
-                     "%s (%s); waiting in the journal: %.0f, the oldest for %s",
+                     "%s (%s); waiting in the journal: %s",
                      up ? "the relay has stopped" : "deliveries are not reaching Redis",
-                     words[0] ? words : "no reason given", waiting, text);
+                     words[0] ? words : "Redis has not answered yet", waits);
     else if (age > (waiting > 0 ? LAG_S : UNCONFIRMED_S) && (waiting == 0 || confirms))
         report_warning(r, "relay",
                        "check the replicas of Redis, or its append-only file, or change "
@@ -96,7 +101,7 @@ examine_relay(struct report *r)
     else if (age > LAG_S)
         report_warning(r, "relay",
                        "it will catch up unless Redis is too slow: check again",
-                       "deliveries that wait: %.0f, the oldest for %s", waiting, text);
+                       "deliveries that wait: %s", waits);
     else
         report_ok(r, "relay", "deliveries are being published; waiting: %.0f", waiting);
 }

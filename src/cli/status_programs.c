@@ -83,9 +83,13 @@ show_figures(struct status *s, const struct admin_state *r)
     const struct buf *page = &r->metrics;
     double value;
 
+    // Until Redis says what is published, all records in the journal may wait, or none.
+    bool known = admin_sum_metric(page, "acrelay_relay_cursor_known") > 0;
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
-        if (admin_find_metric(page, figures[i].metric, &value) ||
-            figures[i].unit != STATUS_SECONDS)
+        if (!known && strncmp(figures[i].member, "waiting", 7) == 0)
+            document_number(s->to, figures[i].member, false, 0);
+        else if (admin_find_metric(page, figures[i].metric, &value) ||
+                 figures[i].unit != STATUS_SECONDS)
             status_figure(s, figures[i].member, figures[i].label, figures[i].unit, value);
     status_figure(s, "repeats", "duplicates marked or dropped", STATUS_COUNT,
                   admin_sum_metric(page, "acrelay_relay_repeats_marked_total") +
@@ -93,12 +97,12 @@ show_figures(struct status *s, const struct admin_state *r)
     if (r->left_posts > 0)
         status_figure(s, "left_posts", "404 for hooks not in the file", STATUS_COUNT,
                       r->left_posts);
-    if (admin_sum_metric(page, "acrelay_relay_cursor_known") > 0)
+    if (known)
         return;
-    document_flag(s->to, "waiting_at_most", true);
-    if (s->prints)
-        puts("  waiting, at most: all records in the journal, until Redis says which are "
-             "published");
+    value = admin_sum_metric(page, "acrelay_journal_unpublished_records");
+    document_json(s->to, "waiting_at_most", "%.15g", value);
+    status_line(s, OUTPUT_PLAIN, "waiting to be published",
+                "not known until Redis says what is published, at most %.0f", value);
 }
 
 // What doctor finds of it, and what became of its last reload. `member` is of the latter.
