@@ -330,6 +330,14 @@ redis_args_format(struct redis_args *a, const char *format, ...)
     redis_args_add(a, span_of(text));
 }
 
+static int
+fail_dead(const struct redis *r, struct err *err)
+{
+    if (err)
+        *err = r->why;
+    return -1;
+}
+
 int
 redis_send(struct redis *r, const struct span *head, size_t n,
            const struct redis_args *rest, struct err *err)
@@ -338,7 +346,7 @@ redis_send(struct redis *r, const struct span *head, size_t n,
     size_t before = bytes->len;
 
     if (r->dead)
-        return err_set(err, ERR_AGAIN, "redis: the connection has been lost");
+        return fail_dead(r, err);
     add_count(bytes, '*', n + (rest ? rest->count : 0));
     for (size_t i = 0; i < n; i++)
         redis_args_add(&r->queued, head[i]);
@@ -405,19 +413,17 @@ redis_receive(struct redis *r, struct err *err)
     int64_t turns = 1 + (int64_t)(r->queued.bytes.len / MIB);
     int64_t until_ms = clock_mono_ms() + r->command_ms * turns;
 
-    if (r->dead) {
-        err_set(err, ERR_AGAIN, "redis: the connection has been lost");
-        return NULL;
+    if (!r->dead) {
+        if (r->reply)
+            freeReplyObject(r->reply);
+        r->reply = NULL;
+        r->dead = write_queued(r, until_ms, &r->why) < 0 ||
+                  read_reply(r, &reply, until_ms, &r->why) < 0;
+        if (r->dead)
+            err_context(&r->why, "redis");
     }
-    if (r->reply)
-        freeReplyObject(r->reply);
-    r->reply = NULL;
-    if (write_queued(r, until_ms, &r->why) < 0 ||
-        read_reply(r, &reply, until_ms, &r->why) < 0) {
-        r->dead = true;
-        err_context(&r->why, "redis");
-        if (err)
-            *err = r->why;
+    if (r->dead) {
+        (void)fail_dead(r, err);
         return NULL;
     }
     r->reply = reply;

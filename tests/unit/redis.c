@@ -114,6 +114,15 @@ Test(redis, a_connection_that_is_dead_counts_as_closed)
     cr_expect_null(redis_ask(r, &err, "PING", NULL));
     cr_expect_eq(err.error, ETIMEDOUT);
     cr_expect(redis_peer_closed(r));
+    for (int i = 0; i < 2; i++) { // and why it is stays known
+        struct err again = {0};
+        if (i == 0)
+            cr_expect(redis_send(r, (struct span[]){SPAN("PING")}, 1, NULL, &again) < 0);
+        else
+            cr_expect_null(redis_receive(r, &again));
+        cr_expect_eq(again.error, ETIMEDOUT);
+        cr_expect_str_eq(again.text, err.text);
+    }
     stop(r);
 }
 
