@@ -146,7 +146,7 @@ struct journal {
     struct once failing; // the last group could not be made durable
 
     // maintenance's own
-    struct once spareless;    // no spare can be made
+    uint64_t spareless;       // why no spare can be made, as logged: a bit for each errno
     int64_t spareless_ms;     // clock_boot_ms when none could last
     struct once roomless;     // nor a segment be begun
     struct clock_watch watch; // of the wall clock

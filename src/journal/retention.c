@@ -399,7 +399,8 @@ make_spare(struct journal *j, struct err *err)
 
 // One spare is held. That there is none is no loss yet: the committer goes on without. None is
 // made while the committer makes a segment: its spare still has the name of one. On a full disk a
-// spare comes and goes with each segment: it is there again once it has not been missed for a while.
+// spare comes and goes with each segment: it is there again once it has not been missed for a while,
+// and each reason is logged once until then, for two may take turns.
 static void
 hold_spare(struct journal *j)
 {
@@ -409,15 +410,17 @@ hold_spare(struct journal *j)
     bool held = j->segments.spare_fd >= 0 || j->creating;
     pthread_mutex_unlock(&j->lock);
     if (!held && make_spare(j, &err) < 0) {
+        uint64_t reason = UINT64_C(1) << err.error % 64;
         j->spareless_ms = clock_boot_ms();
-        if (!j->spareless.reported)
-            once_report(&j->spareless, LOG_LEVEL_WARN,
-                        "journal: no spare segment can be prepared: %s. %s", err.text,
-                        retention_advice(&err));
-    } else if (clock_boot_ms() - j->spareless_ms >=
-                   times_ms("spare-back", SPARE_BACK_MS) &&
-               once_clear(&j->spareless))
+        if (!(j->spareless & reason))
+            log_warn("journal: no spare segment can be prepared: %s. %s", err.text,
+                     retention_advice(&err));
+        j->spareless |= reason;
+    } else if (j->spareless && clock_boot_ms() - j->spareless_ms >=
+                                   times_ms("spare-back", SPARE_BACK_MS)) {
+        j->spareless = 0;
         log_info("journal: there is a spare segment again");
+    }
 }
 
 // check_room finds out before a delivery does whether one could be stored, while there is neither

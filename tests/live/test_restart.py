@@ -246,6 +246,26 @@ def test_a_spare_that_comes_and_goes_is_missed_once(small_disk, receiver, redis,
     redis.resume()
 
 
+def test_a_new_reason_why_there_is_no_spare_is_logged_once(small_disk, receiver, redis):
+    def missed():
+        return re.findall(r" warning +journal: no spare segment .*?: (.*) leaves no room", receiver.read_log())
+
+    receiver.kill()
+    receiver.config.write_text(receiver.config.read_text().replace(
+        "max: 8GiB", "max: 48MiB, keep_max: 48MiB"))
+    receiver.start()
+    redis.kill()
+    while not missed():
+        assert post_megabytes(receiver, 1, "a")[-1] == 200
+    fill(small_disk, 8 * MIB)
+    harness.wait_for("the new reason", lambda: missed() == ["journal.max", "the file system of state_dir"])
+    (small_disk / "filler").unlink()
+    fill(small_disk, 20 * MIB)  # the first one again
+    until = int(receiver.metric("acrelay_uptime_seconds")) + 3
+    harness.wait_for("two rounds", lambda: receiver.metric("acrelay_uptime_seconds") >= until)
+    assert len(missed()) == 2
+
+
 def test_where_journal_max_and_the_disk_are_full_both_are_named(small_disk, receiver, redis):
     receiver.kill()
     receiver.config.write_text(receiver.config.read_text().replace(
