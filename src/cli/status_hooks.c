@@ -72,21 +72,21 @@ print_hook(const struct status *s, const struct hook_status *h)
 {
     char age[32], ago[48] = "", name[128];
     int64_t ms = (s->redis_us - h->last_us) / 1000;
+    const char *state = h->silent ? "silent for longer than expect_every"
+                        : h->left ? "left: not in the file any more, but ActiveCampaign "
+                                    "still posts to it and gets 404"
+                                  : h->state.name;
 
     text_duration(age, sizeof age, ms > 0 ? ms : 0);
     if (h->last_us && s->redis_us)
         snprintf(ago, sizeof ago, ", %s ago", age);
     text_escape(name, sizeof name, h->name);
-    status_line(
-        s, OUTPUT_PLAIN, name, "%s%.19s%s  %s%s",
-        h->last[0] ? "last event "
-        : h->left  ? ""
-                   : "no event yet",
-        h->last, ago, output_color(h->silent || h->left ? OUTPUT_BAD : OUTPUT_PLAIN),
-        h->silent ? "silent for longer than expect_every"
-        : h->left ? "left: not in the file any more, but ActiveCampaign still posts "
-                    "to it and gets 404"
-                  : h->state.name);
+    status_line(s, OUTPUT_PLAIN, name, "%s%.19s%s%s%s%s",
+                h->last[0] ? "last event "
+                : h->left  ? ""
+                           : "no event yet",
+                h->last, ago, *state ? "  " : "",
+                output_color(h->silent || h->left ? OUTPUT_BAD : OUTPUT_PLAIN), state);
 }
 
 static void

@@ -95,7 +95,8 @@ def test_status_shows_one_screen(acrelay, receiver, redis):
     assert receiver.post("type=subscribe&contact[id]=7") == 200
     assert receiver.post("") == 200
     receiver.wait_shipped()
-    assert "contacts" in acrelay("status")
+    text = acrelay("status")
+    assert "contacts" in text and not re.search(r"[ \t]$", text, re.M)
     [figures] = lines_of_json(acrelay("status", "--json"))
     assert figures["healthy"] and figures["stream_events"] == 1 and figures["stream_dead"] == 1
     assert figures["receiver_ok"] is True and figures["redis_ok"] is True
