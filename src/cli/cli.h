@@ -65,8 +65,10 @@ int cli_fail_unknown(struct err *err, enum exit_code code, const struct nearest 
 // --- Redis ------------------------------------------------------------------------------
 
 // A page of entries is read at once: 40 of the largest, of 24 MiB, are no more than one reply may have.
-// (What is read in larger pieces, by show and the trial, fails where it is of the largest.)
-#define CLI_PAGE "40"
+#define CLI_PAGE_LEN 40
+#define CLI_PAGE CLI_TEXT(CLI_PAGE_LEN) // after COUNT
+#define CLI_TEXT(number) CLI_LITERAL(number)
+#define CLI_LITERAL(number) #number
 enum { CLI_REPLY_BYTES = 1 << 30 };
 
 // cli_redis connects as the configuration says, to the node that has the keys of a tag, 5 s for each

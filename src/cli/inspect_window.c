@@ -17,7 +17,6 @@ enum {
     SECONDS = 120,     // of the chart
     CELL_MAX = 160,    // bytes of a cell as it came
     SEARCH_MAX = 1024, // of `data`
-    PAGE = 40,         // CLI_PAGE
     POLL_MS = 200,
     RETRY_MS = 1000,
     READ_MS = 5000,
@@ -141,13 +140,13 @@ compare_rows(const void *a, const void *b)
 static void
 read_stream(struct window *w, struct redis *r, struct stream *stream, struct err *err)
 {
-    size_t before = w->fresh_len, n = PAGE,
-           max = before + 2 * ROWS / w->streams_len + PAGE;
+    size_t before = w->fresh_len, n = CLI_PAGE_LEN,
+           max = before + 2 * ROWS / w->streams_len + CLI_PAGE_LEN;
     char from[ENTRY_ID + 1] = "+", to[ENTRY_ID + 1];
     int64_t end_ms = clock_mono_ms() + READ_MS;
 
     snprintf(to, sizeof to, stream->last[0] ? "(%s" : "-", stream->last);
-    while (n == PAGE && w->fresh_len < max && clock_mono_ms() < end_ms) {
+    while (n == CLI_PAGE_LEN && w->fresh_len < max && clock_mono_ms() < end_ms) {
         const struct redis_reply *page =
             cli_ask(r, err, "XREVRANGE", stream->place.key, from, to, "COUNT", CLI_PAGE);
         while (!page && w->fresh_len > before)
@@ -155,14 +154,14 @@ read_stream(struct window *w, struct redis *r, struct stream *stream, struct err
         if (!page)
             return;
         n = redis_value(page).len;
-        for (size_t i = 0; i < n && i < PAGE; i++)
+        for (size_t i = 0; i < n && i < CLI_PAGE_LEN; i++)
             w->fresh[w->fresh_len++] = make_row(&stream->place, redis_reply_at(page, i));
         if (n > 0)
             snprintf(from, sizeof from, "(%s", w->fresh[w->fresh_len - 1].entry);
     }
     if (w->fresh_len > before)
         memcpy(stream->last, w->fresh[before].entry, sizeof stream->last);
-    if (n == PAGE && second_of(&w->fresh[w->fresh_len - 1]) > w->unread_s)
+    if (n == CLI_PAGE_LEN && second_of(&w->fresh[w->fresh_len - 1]) > w->unread_s)
         w->unread_s = second_of(&w->fresh[w->fresh_len - 1]);
 }
 
@@ -243,7 +242,8 @@ window_start(const struct inspect *i, struct err *err)
             break;
         w->streams_len += !place->is_test;
     }
-    w->fresh = memory_get((2 * ROWS + 2 * PAGE * w->streams_len) * sizeof *w->fresh);
+    w->fresh =
+        memory_get((2 * ROWS + 2 * CLI_PAGE_LEN * w->streams_len) * sizeof *w->fresh);
     pthread_mutex_init(&w->lock, NULL);
     return thread_start(&thread, "inspect", run, w, err) < 0 ? NULL : w;
 }

@@ -98,13 +98,23 @@ compare(const struct show *s, const struct redis_reply *fields)
     return -1;
 }
 
-// Takes the entry of our ce_id from among these.
+// Takes the entry of our ce_id from among the first ones, a batch and a page at least, of this range.
 static bool
-take_among(struct show *s, const struct redis_reply *entries)
+take_among(struct show *s, struct redis *r, const char *range, const char *from,
+           const char *to)
 {
-    for (size_t i = 0; i < redis_value(entries).len; i++)
-        if (span_is(cli_field(cli_entry(entries, i, s->entry), "ce_id"), s->ce_id))
-            return true;
+    char after[ENTRY_ID + 1];
+    size_t len = 1;
+
+    for (size_t n = 0; n < SCRIPT_RECORDS_MAX + CLI_PAGE_LEN && len > 0; n += len) {
+        const struct redis_reply *page = cli_ask(r, &s->err, range, s->place.key,
+                                                 n ? after : from, to, "COUNT", CLI_PAGE);
+        len = redis_value(page).len;
+        for (size_t i = 0; i < len; i++)
+            if (span_is(cli_field(cli_entry(page, i, s->entry), "ce_id"), s->ce_id))
+                return true;
+        snprintf(after, sizeof after, "(%s", s->entry);
+    }
     return false;
 }
 
@@ -136,12 +146,10 @@ search(struct show *s, int64_t end_ms)
         else
             high = middle;
     }
-    // It may be in the millisecond before, after a lower one: a batch has at most 256.
+    // It may be in the millisecond before, after a lower one of its batch.
     snprintf(from, sizeof from, "%lld", (long long)(low > 0 ? low - 1 : 0));
-    return take_among(s, cli_ask(r, &s->err, "XRANGE", s->place.key, from, "+", "COUNT",
-                                 "300")) ||
-           take_among(s, cli_ask(r, &s->err, "XREVRANGE", s->place.key, "+", "-", "COUNT",
-                                 "300"));
+    return take_among(s, r, "XRANGE", from, "+") ||
+           take_among(s, r, "XREVRANGE", "+", "-");
 }
 
 // Of the cursors of its journal, one for each partition, how many are at it or after it, and how

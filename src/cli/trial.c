@@ -87,7 +87,7 @@ find_ends(struct trial *t, struct err *err)
     return 0;
 }
 
-// 1, 0 when it is not in this partition yet, -1.
+// 1, 0 when it is not in this partition yet, -1. A page, and the next one with the next call.
 static int
 find_in(struct trial *t, size_t tag, struct err *err)
 {
@@ -96,10 +96,12 @@ find_in(struct trial *t, size_t tag, struct err *err)
 
     snprintf(after, sizeof after, "(%s", t->ends[tag]);
     const struct redis_reply *all =
-        r ? cli_ask(r, err, "XRANGE", t->key, after, "+", "COUNT", "1000") : NULL;
+        r ? cli_ask(r, err, "XRANGE", t->key, after, "+", "COUNT", CLI_PAGE) : NULL;
     for (size_t i = 0; i < redis_value(all).len; i++)
         if (span_is(cli_field(cli_entry(all, i, t->id), "query"), t->nonce))
             return 1;
+        else
+            memcpy(t->ends[tag], t->id, ENTRY_ID);
     return all ? 0 : -1;
 }
 

@@ -159,6 +159,8 @@ def test_a_replayed_delivery_is_found_though_it_stands_elsewhere(receiver, redis
     receiver.wait_shipped()
     redis.client.xdel("{ac}:events", entry)
     replay = redis.client.xadd("{ac}:events", fields | {b"ce_replay": b"1"})
+    for n in range(150):  # several pages
+        redis.client.xadd("{ac}:events", {"ce_id": "another's"})
     assert show(ce_id)["entry"]["id"] == replay.decode()
 
 

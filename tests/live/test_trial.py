@@ -1,4 +1,5 @@
 """acrelay send --public, which setup uses too: from the public name to the test hook's stream."""
+import http.client
 import http.server
 import json
 import subprocess
@@ -51,6 +52,24 @@ def test_a_sample_takes_the_whole_way_each_time(send, receiver, redis):
         assert len(entries) == n and f"is entry {entries[-1][0].decode()} of" in said
     assert redis.entries() == []
     assert json.loads(entries[-1][1][b"data"])["type"] == "subscribe"
+
+
+def test_a_sample_is_found_after_those_of_others(send, stranger, receiver, redis):
+    def do_POST(self):  # a proxy
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        for n in range(90):  # more than two pages
+            redis.client.xadd("{ac}:acrelay-test", {"query": "another's"})
+        passed_on = http.client.HTTPConnection("127.0.0.1", receiver.port, timeout=10)
+        passed_on.request("POST", self.path, body, {"Content-Type": self.headers["Content-Type"]})
+        self.send_response(passed_on.getresponse().status)
+        passed_on.close()
+        self.end_headers()
+
+    handler, url = stranger
+    handler.do_POST = do_POST
+    said = send(url)
+    [*others, (entry, _)] = redis.client.xrange("{ac}:acrelay-test")
+    assert len(others) == 90 and f"is entry {entry.decode()} of" in said
 
 
 @pytest.mark.parametrize("status, sentence", [
