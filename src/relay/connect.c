@@ -323,13 +323,16 @@ handle_cursor_ahead(struct partition *p, uint64_t sequence,
 }
 
 // Whether the cursor, read for the first time since the start, is among the records that came
-// since: those have not been sent by us.
+// since: those have not been sent by us. Neither have those that came before an earlier process read
+// it; but one partition may have read its own then, so there the check decides, if there is one.
 static bool
-is_among_new(const struct partition *p, uint64_t sequence,
+is_among_new(const struct partition *p, const struct found *f,
              const struct journal_status *status)
 {
-    return !p->status.known && status->records > 0 && sequence <= status->last &&
-           sequence > status->last - status->records;
+    if (p->status.known || f->sequence > status->last)
+        return false;
+    return f->sequence > status->last - status->records ||
+           (!*f->check && relay_has_unread(p->relay, f->sequence));
 }
 
 // handle_rewind reports what Redis has lost. That a new journal has no cursor is no loss.
@@ -408,7 +411,7 @@ place(struct partition *p, const struct found *f)
     journal_read_status(p->journal, &status);
     if (sequence > status.last && !(p->status.known && sequence == p->cursor))
         reply = handle_cursor_ahead(p, sequence, &status);
-    else if (is_among_new(p, sequence, &status))
+    else if (is_among_new(p, f, &status))
         reply = stop_for_copy(p, sequence);
     if (reply == REPLY_DONE)
         reply = go_to(p, sequence, span_of(f->check));

@@ -134,6 +134,31 @@ Test(relay_cursor, stops_when_an_older_copy_received_before_it_read_the_cursor)
     stream_is("events", 1, 2);
 }
 
+// It was another place's meanwhile. Claiming it leaves nothing to compare.
+Test(relay_cursor, stops_when_a_claimed_cursor_is_among_what_came_before_it_was_read)
+{
+    uint64_t cursor = UINT64_MAX;
+
+    relay_up();
+    post(1, 2);
+    until(s.cursor == 2);
+    relay_down();
+    set_cursor("sequence", "00000000000000000005");
+    set_cursor("owner", "somebody");
+    relay_up();
+    post(3, 9);
+    until(s.state == RELAY_FENCED);
+    cr_assert(
+        relay_claim(look, &config, "t", journal_id(journal), directory, &cursor, NULL));
+    for (int start = 0; start < 2; start++) {
+        until(s.state == RELAY_STOPPED && strstr(s.message, "copy"));
+        relay_down();
+        relay_up();
+    }
+    until(s.state == RELAY_STOPPED && strstr(s.message, "copy"));
+    stream_is("events", 1, 2);
+}
+
 // The same, where the cursor was read in time after all.
 Test(relay_cursor, is_not_in_doubt_once_it_was_read)
 {
