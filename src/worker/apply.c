@@ -29,14 +29,34 @@ apply_release(struct apply *a)
     a->done = NULL;
 }
 
+// What was not there at first, and is not what the answers to our creations named, is somebody else's.
+static void
+drop_others(struct apply *a, const char *name)
+{
+    const struct known *k = &a->w->known;
+
+    for (size_t i = 0; i < k->len; i++)
+        if (k->at[i].id == 0 && strcmp(k->at[i].name, name) == 0)
+            return; // an answer was lost, or named none: it may be any
+    for (size_t i = a->found.len; i-- > 0;) {
+        struct hook *h = &a->found.at[i];
+        if (!hook_is_named(h, name) || h->id == 0 || known_find(k, h->id))
+            continue;
+        hook_release(h);
+        *h = a->found.at[--a->found.len];
+    }
+}
+
 // The plan points into what is found.
 int
 apply_plan(struct apply *a, bool again, struct err *err)
 {
     plan_release(&a->plan);
-    a->listed =
-        ac_client_list(a->w->client, again, &a->found, err) == 0 &&
-        known_settle(&a->w->known, a->w->client, &a->w->wanted, &a->found, err) == 0;
+    a->listed = ac_client_list(a->w->client, again, &a->found, err) == 0;
+    if (a->listed && a->recreated.len)
+        drop_others(a, a->recreated.at[0].name);
+    a->listed = a->listed && known_settle(&a->w->known, a->w->client, &a->w->wanted,
+                                          &a->found, err) == 0;
     if (!a->listed)
         return -1;
     for (size_t i = 0; i < a->found.len; i++)
@@ -145,7 +165,8 @@ write_hook(struct apply *a, const struct hook *found, const struct hook *wanted,
     return result;
 }
 
-// Not while one was created in the last hour that AC shows nowhere.
+// Not while one was created in the last hour that AC shows nowhere. Such a one may be lost, and another
+// is created then, but not beside an old one that goes on.
 static int
 create(struct apply *a, const struct hook *wanted, struct err *err)
 {
@@ -153,7 +174,8 @@ create(struct apply *a, const struct hook *wanted, struct err *err)
 
     for (size_t i = 0; i < k->len; i++) {
         const struct known_hook *e = &k->at[i];
-        if (!e->gone || e->list != wanted->list || strcmp(e->name, wanted->name) != 0)
+        if (!(e->gone || (e->lost && a->recreated.len)) || e->list != wanted->list ||
+            strcmp(e->name, wanted->name) != 0)
             continue;
         if (e->unclear)
             return err_write(
@@ -171,7 +193,7 @@ create(struct apply *a, const struct hook *wanted, struct err *err)
 }
 
 // A list may show a hook that is gone, or as it was: before a twin is removed, the one that stays is
-// asked for.
+// asked for, and it goes only when that one was seen to be there.
 static int
 remove_twin(struct apply *a, const struct step *s, struct err *err)
 {
@@ -183,8 +205,15 @@ remove_twin(struct apply *a, const struct step *s, struct err *err)
     hook_release(&now);
     if (there == AC_CLIENT_ERROR)
         return -1;
-    if (there != AC_CLIENT_ABSENT && !moved)
+    if (there == AC_CLIENT_THERE && !moved)
         return write_hook(a, s->found, NULL, err);
+    if (there == AC_CLIENT_UNCLEAR)
+        return err_exit(
+            err, EXIT_CODE_CHANGES,
+            "webhook #%" PRIu64 " is not removed, though #%" PRIu64
+            " has the same effect: ActiveCampaign answers GET /webhooks/%" PRIu64
+            ", but not with that webhook. Until it does, events may arrive twice",
+            s->found->id, s->twin->id, s->twin->id);
     if (!moved)
         known_wrote(&a->w->known, s->twin, NULL, &none);
     return err_set(err, ERR_AGAIN,
@@ -263,7 +292,8 @@ write_plan(struct apply *a, struct err *first, struct err *err)
         // Else it concerns one hook only: AC does not accept it as it is, or we do not write it.
         if (err->exit != EXIT_CODE_CONFIG && err->exit != EXIT_CODE_CHANGES)
             return -1;
-        buf_add_format(&a->refused, "%s\n", err->text);
+        if (a->recreated.len == 0)
+            buf_add_format(&a->refused, "%s\n", err->text);
         if (first->kind == ERR_NONE)
             *first = *err;
     }
@@ -307,7 +337,8 @@ try_once(struct apply *a, int *unclear, int *same, struct err *err)
         return -1;
     }
     if (a->plan.writes == 0) {
-        report_doubles(a);
+        if (a->recreated.len == 0)
+            report_doubles(a);
         return a->unconfirmed
                    ? err_exit(err, EXIT_CODE_FAILURE,
                               "ActiveCampaign accepted changes that its list does not "
@@ -381,9 +412,10 @@ apply_recreate(struct apply *a, const char *name, struct err *err)
     int result = apply_run(a, err);
     if (result == 0)
         a->created = a->recreated.len; // those too whose answer was lost
-    else if (err->exit == EXIT_CODE_CHANGES)
-        err_set(err, ERR_AGAIN,
-                "the new webhook is not in ActiveCampaign's list; the old one was kept. "
-                "Once both are listed, apply or the next round removes the old one");
+    else if (err->exit == EXIT_CODE_CHANGES) {
+        err->exit = EXIT_CODE_FAILURE;
+        err_context(err, "the old webhook is kept, and removed by apply or the next "
+                         "round once ActiveCampaign lists the new one");
+    }
     return result;
 }

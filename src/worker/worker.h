@@ -61,7 +61,7 @@ struct apply {
     size_t created, changed, removed; // and shown so by a list
     struct apply_done *done;
     size_t unconfirmed; // accepted by AC, and not shown by a list
-    struct buf refused; // by apply_run: a line for each hook that was
+    struct buf refused; // by apply_run alone: a line for each hook that was
 };
 
 // apply_plan lists (`again` as in ac_client_list) and plans, and writes nothing.
@@ -76,7 +76,8 @@ int apply_plan(struct apply *a, bool again, struct err *err);
 int apply_run(struct apply *a, struct err *err);
 
 // apply_recreate does so for the hooks of this name alone, as though they were not there: it
-// creates them again, and deletes the old ones only when a list shows the new ones. Refused with
+// creates them again, and deletes the old ones only when a list shows the new ones. One that somebody
+// else created meanwhile is left to the next apply, unless it can be ours (an answer was lost). Refused with
 // EXIT_CODE_CHANGES while apply has something to do for that name: an old one that is on another
 // list, say, would be left.
 int apply_recreate(struct apply *a, const char *name, struct err *err);

@@ -1,4 +1,5 @@
 """acrelay-worker recreate: a new webhook first, the old one gone only when a list shows the new one."""
+import json
 import signal
 import subprocess
 
@@ -57,13 +58,32 @@ def test_a_refused_one_leaves_the_old_one(sim, applied):
 
 
 def test_one_that_no_list_shows_leaves_the_old_one(sim, applied, monkeypatch):
-    monkeypatch.setenv("ACRELAY_TEST_TIMES", "worker_lag=300 worker_gone=60000")  # else one more is created
+    """And no second one is created, however long the lists take: until it is there the old one is."""
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "worker_lag=300 worker_gone=0")
     worker = applied()
     before = sim.hooks()
     lag(sim, 25000, lag_get=1)  # 5 s
-    assert "the old one was kept" in worker.run("recreate", "contacts", code=1)
+    said = worker.run("recreate", "contacts", code=1)
     assert applied.writes() == ["POST"]
+    [new] = [hook["id"] for hook in sim.hooks() if hook not in before]
+    assert "the old webhook is kept" in said and f"created it as #{new} " in said
     assert before[0] in sim.hooks()
+
+
+def test_one_that_somebody_else_created_is_not_taken_for_the_new_one(sim, applied):
+    """A list shows it late, after the first one of recreate."""
+    worker = applied(rate=1)
+    [old], before = ours(sim), len(sim.log())
+    process = subprocess.Popen([*worker.command("recreate", "contacts"), "--json"], text=True,
+                               stdout=subprocess.PIPE, env=worker.environment())
+    harness.wait_for("the first list", lambda: len(sim.log()) > before)
+    other = sim.add("acrelay contacts", url("contacts"), sources=SOURCES)
+    printed, _ = process.communicate(timeout=60)
+    assert json.loads(printed) == {"hook": "contacts", "created": 1, "removed": 1}
+    assert applied.writes() == ["POST", "DELETE"]
+    assert other["id"] in {hook["id"] for hook in ours(sim)} and old not in ours(sim)
+    assert worker.apply() == (0, 0, 1)
+    assert len(ours(sim)) == 1
 
 
 def test_an_answer_that_was_lost_is_seen_in_the_list(sim, applied):

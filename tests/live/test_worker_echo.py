@@ -229,6 +229,15 @@ def test_no_twin_is_removed_for_one_that_only_the_list_still_shows(sim, make_wor
     assert [hook["id"] for hook in sim.hooks()] == [real["id"]] and not writes(sim)
 
 
+def test_no_twin_is_removed_for_one_of_which_the_answer_says_nothing(sim, make_worker):
+    old, new = [sim.add("acrelay contacts", url("contacts"), sources=SOURCES) for _ in range(2)]
+    worker = make_worker(stanza("contacts") + stanza("other"))
+    sim.answer(200, '{"webhooks":[]}', count=100, path=f"webhooks/{new['id']}")
+    said = worker.run("apply", code=2)
+    assert f"#{old['id']} " in said and f"#{new['id']} " in said
+    assert [line["method"] for line in writes(sim)] == ["POST"], "all but the deletion"
+
+
 def test_a_hook_on_another_list_is_no_reason_to_remove_a_twin(sim, make_worker):
     real = [sim.add("acrelay contacts", url("contacts"), sources=SOURCES, list=n) for n in (5, 6)]
     sim.odd({**real[0], "id": "900", "events": ["subscribe"], "sources": SOURCES, "listid": "5"})
