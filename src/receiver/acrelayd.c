@@ -349,6 +349,8 @@ drain(struct receiver *r)
     if (quiet) {
         set_running(r, false);
         relay_stop(r->relay);
+    } else {
+        relay_log_waiting(r->relay);
     }
     // Before the journal's lock is released: the successor waits for that, then listens there.
     http_stop_listening(r->admin, false);

@@ -30,17 +30,14 @@ add_places(struct buf *to, const struct receiver *r)
 
 // Until Redis has said what is published, all that is kept may wait.
 static void
-add_waiting(struct buf *to, const struct journal_status *j, const struct relay_status *r)
+add_waiting(struct buf *to, const struct relay_status *r)
 {
-    uint64_t before = r->known ? r->cursor : j->first ? j->first - 1 : 0;
-    uint64_t waiting = j->last > before ? j->last - before : 0;
-
-    if (waiting == 0) {
+    if (r->waiting == 0) {
         buf_add_text(to, "none waits");
         return;
     }
     buf_add_format(to, "%s%" PRIu64 " wait%s in the journal", r->known ? "" : "at most ",
-                   waiting, waiting == 1 ? "s" : "");
+                   r->waiting, r->waiting == 1 ? "s" : "");
     if (r->message[0])
         buf_add_format(to, ": %s", r->message);
 }
@@ -56,7 +53,7 @@ status_notify(const struct receiver *r, const struct journal_status *j,
     add_places(&text, r);
     buf_add_format(&text, "; %" PRIu64 " stored, %" PRIu64 " published since the start; ",
                    j->records, relay->entries);
-    add_waiting(&text, j, relay);
+    add_waiting(&text, relay);
     sockets_notify_status(buf_text(&text));
     buf_release(&text);
 }

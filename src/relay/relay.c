@@ -101,6 +101,8 @@ add_status(struct relay_status *s, const struct partition *p)
 void
 relay_read_status(struct relay *r, struct relay_status *status)
 {
+    struct journal_status j;
+
     *status = (struct relay_status){
         .state = RELAY_SHIPPING, .up = true, .known = true, .cursor = UINT64_MAX};
     pthread_mutex_lock(&r->lock);
@@ -113,6 +115,22 @@ relay_read_status(struct relay *r, struct relay_status *status)
         memcpy(status->message, r->damage, sizeof status->message);
     }
     status->entries = (uint64_t)metric_read(&relay_metrics[RELAY_ENTRIES]);
+    journal_read_status(r->journal, &j);
+    uint64_t before = status->known ? status->cursor : j.first ? j.first - 1 : j.last;
+    status->waiting = j.last > before ? j.last - before : 0;
+}
+
+// More than there are where the answer to what was sent last is not awaited.
+void
+relay_log_waiting(struct relay *r)
+{
+    struct relay_status s;
+
+    relay_read_status(r, &s);
+    if (s.waiting > 0)
+        log_info("relay: stopped; deliveries that wait in the journal in %s: up to %llu; "
+                 "they stay there and are published after the next start",
+                 r->directory, (unsigned long long)s.waiting);
 }
 
 static void
@@ -124,8 +142,6 @@ show(void *relay)
 
     relay_read_status(r, &s);
     journal_read_status(r->journal, &j);
-    uint64_t kept = j.first ? j.last - j.first + 1 : 0;
-    uint64_t waiting = j.last > s.cursor ? j.last - s.cursor : 0;
     // Before the cursor is known, published records are no reason to wake anybody.
     int64_t age_us = s.known ? j.oldest_unpublished_age_us : j.first_age_us;
     metric_set(&relay_metrics[RELAY_REDIS_UP], s.up);
@@ -133,7 +149,7 @@ show(void *relay)
     metric_set(&relay_metrics[RELAY_CURSOR_KNOWN], s.known);
     metric_set(&relay_metrics[RELAY_LAGGING],
                r->feed ? (double)feed_left_behind(r->feed) : 0);
-    metric_set(&relay_metrics[RELAY_UNPUBLISHED], (double)(s.known ? waiting : kept));
+    metric_set(&relay_metrics[RELAY_UNPUBLISHED], (double)s.waiting);
     metric_set(&relay_metrics[RELAY_OLDEST_AGE], (double)age_us / 1e6);
 }
 
@@ -370,6 +386,7 @@ relay_stop(struct relay *r)
         return;
     metric_forget(r);
     stop(r, r->len);
+    relay_log_waiting(r);
     if (!*r->damage) // else nothing of it is known
         forget_layout(r);
     release(r);

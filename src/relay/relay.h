@@ -18,8 +18,11 @@ struct relay;
 // or no thread can be had.
 struct relay *relay_start(struct config *c, struct journal *j, struct err *err);
 
+// relay_log_waiting logs how many deliveries a stop leaves in the journal, if any.
+void relay_log_waiting(struct relay *r);
+
 // relay_stop ends the thread within a second, or two while it connects, and releases everything;
-// what is not published waits in the journal. NULL is fine.
+// what is not published waits in the journal, and is logged. NULL is fine.
 void relay_stop(struct relay *r);
 
 // relay_reload takes over another configuration of the same places (what needs a restart is
@@ -41,6 +44,7 @@ struct relay_status {
     char message[256]; // escaped: why it does not ship; "" while it does
     uint64_t cursor;   // last sequence known to be in its stream
     bool known;        // read from Redis since the start; until then it is 0
+    uint64_t waiting;  // records after it; until then all that the journal has
     uint64_t entries;  // confirmed by Redis since the start
 };
 

@@ -166,6 +166,29 @@ def test_status_says_at_most_while_only_redis_knows(acrelay, receiver, redis):
     assert figures["healthy"] and figures["waiting"] == 0 and "waiting_at_most" not in figures
 
 
+def test_a_stop_says_how_many_wait_to_be_published(receiver, redis):
+    def stopped():
+        receiver.stop()
+        return re.findall(r"wait in the journal.*: up to (\d+);.*next start\n", receiver.read_log())
+
+    assert stopped() == []
+    redis.kill()
+    receiver.start()
+    assert receiver.post("type=subscribe") == 200
+    assert stopped() == ["1"]
+    redis.start()
+    receiver.start()
+    receiver.wait_shipped()
+    redis.kill()
+    for n in range(5):
+        assert receiver.post(f"type=subscribe&contact[id]={n}") == 200
+    assert stopped()[1:] == ["5"]
+    redis.start()
+    receiver.start()
+    receiver.wait_shipped()
+    assert len(stopped()) == 2 and len(redis.entries()) == 6
+
+
 def test_the_log_says_how_many_had_waited_when_redis_is_back(receiver, redis):
     redis.kill()
     for n in range(5):
