@@ -187,7 +187,7 @@ def post_and_ship(receiver, count, tag):
 
 def told_lost(receiver):
     """How many deliveries that may be lost have a line of their own, and how many are a number."""
-    lines = re.findall(r" error +receiver: .*\b503\b.*", receiver.read_log())
+    lines = re.findall(r" error +receiver: .*\blost\b.*", receiver.read_log())
     more = [int(found[1]) for line in lines if (found := re.search(r"\b(\d+) more\b", line))]
     return len(lines) - len(more), sum(more)
 
