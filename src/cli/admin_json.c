@@ -171,6 +171,8 @@ run_reload(void *cli, struct err *err)
 
     if (cli_read_config(c, true, err) < 0)
         return -1;
+    if (!c->is_last_good) // else its mistakes were printed
+        problems_print(&c->problems, PROBLEMS_STDERR);
     const struct socket_address *admin =
         worker ? &c->config->worker_admin : &c->config->receiver_admin;
     output_wait("%s reloads", program);

@@ -55,7 +55,7 @@ cli_load_config(struct cli *c, bool or_last_good)
     c->is_last_good = c->config != NULL;
 }
 
-// Warnings are for `check`: here only what stops us is printed.
+// Warnings are for `check` and `reload`: here only what stops us is printed.
 int
 cli_read_config(struct cli *c, bool or_last_good, struct err *err)
 {

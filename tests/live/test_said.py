@@ -45,6 +45,10 @@ def test_reload_says_what_became_of_it(receiver):
     [told] = findings(run_acrelay(receiver.config, "reload", "--json"))
     assert told["done"]
     assert receiver.post("type=deal_add", "deals") == 200
+    # The file is taken over, and what check warns of is said here too.
+    receiver.config.write_text(text + "  - {name: deals, events: [deal_ad]}\n")
+    told = run_acrelay(receiver.config, "reload")
+    assert told.count("warning: ") == 1 and "deal_ad" in told
     # A change that needs a restart: the receiver refuses, and the command fails.
     receiver.config.write_text(text.replace("127.0.0.1:1025'", "127.0.0.1:1026'"))
     assert "receiver.listen" in run_acrelay(receiver.config, "reload", code=78)
