@@ -183,7 +183,8 @@ check_leader(struct put *p, struct err *err)
     if (leads == 0 && p->waits)
         return err_exit(err, EXIT_CODE_UNAVAILABLE,
                         "no worker leads, so nobody would carry it out: nothing was "
-                        "written. Start acrelay-worker, or leave out --wait");
+                        "written. Start acrelay-worker (one that runs needs some seconds "
+                        "to load a changed file), or leave out --wait");
     if (leads == 0)
         fputs("acrelay: no worker leads: the command waits until one does\n", stderr);
     return p->redis->dead ? -1 : 0; // without the right to ask, it is believed

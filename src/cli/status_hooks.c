@@ -252,20 +252,19 @@ show_service(struct status *s, const struct config_service *service)
     s->healthy = s->healthy && s->redis && !s->redis->dead;
 }
 
-// Who carries them out, and whether that goes on. By the metrics of the worker here, if it leads.
+// Who carries them out, and whether that goes on. The lease says whether anybody does; a worker may lead
+// the webhooks alone.
 static const char *
 lane_text(const struct status *s, bool *ok, struct err *err)
 {
     const struct buf *here = &s->cli->worker.metrics;
-    int leads = admin_sum_metric(here, "acrelay_worker_leader") > 0 ? 2
-                : s->redis ? commands_have_leader(s->redis, s->cli->config, err)
-                           : -1;
+    int leads = s->redis ? commands_have_leader(s->redis, s->cli->config, err) : -1;
 
     *ok = leads != 0 && s->redis;
-    if (leads < 2)
-        return leads > 0   ? "another worker leads"
-               : leads < 0 ? err->text
-                           : "no worker leads: they wait";
+    if (leads == 0)
+        return "no worker leads: they wait";
+    if (admin_sum_metric(here, "acrelay_commands_leader") == 0)
+        return leads > 0 ? "another worker leads" : err->text;
     *ok = admin_sum_metric(here, "acrelay_commands_stopped") == 0;
     if (!*ok)
         return "the worker here leads; stopped: nothing gets through to ActiveCampaign";

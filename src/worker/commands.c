@@ -12,8 +12,10 @@ enum {
     TRIAL_MS = 10000, // of a Redis that is away
 };
 
-enum { PAUSED, STOPPED, TRIMMED, METRICS };
+enum { LEADER, PAUSED, STOPPED, TRIMMED, METRICS };
 static struct metric metrics[METRICS] = {
+    [LEADER] = METRIC(GAUGE, "acrelay_commands_leader",
+                      "Whether this worker is the one that carries out commands."),
     [PAUSED] = METRIC(GAUGE, "acrelay_commands_paused",
                       "Whether ActiveCampaign has asked for a pause of all commands."),
     [STOPPED] = METRIC(GAUGE, "acrelay_commands_stopped",
@@ -77,6 +79,7 @@ open_lane(struct commands *c)
         rate_limit_hold(&c->rate, clock_mono_us() + c->rate.window_us);
     c->paced_term = c->term;
     metric_show(metrics, METRICS);
+    metric_set(&metrics[LEADER], 1);
     metric_set(&metrics[STOPPED], 0);
     c->poll_ms = c->metrics_ms = 0;
 }
@@ -199,6 +202,7 @@ open_again(struct commands *c)
     int64_t now = clock_boot_ms();
 
     commands_reset(c);
+    metric_set(&metrics[LEADER], 0);
     if (now < c->open_ms)
         return false;
     if (commands_connect(c))

@@ -345,6 +345,26 @@ def test_status_names_the_worker_here(acrelay, lane):
     harness.wait_for("its metrics", lambda: status(acrelay)["commands"] == "the worker here leads")
 
 
+def test_put_and_status_agree_while_the_worker_here_has_not_loaded_the_services(
+        acrelay, config, worker, running, redis):
+    """It keeps the webhooks in sync, and leads these."""
+    text = config.read_text()
+    config.write_text(text.replace(SERVICES, ""))
+    process = running(worker, times="file-still=600000 worker_lag=300")
+    harness.wait_for("its round", lambda: worker.metric("acrelay_worker_leader") == 1)
+    config.write_text(text)
+    assert "no worker leads" in status(acrelay)["commands"]
+    assert "no worker leads" in put(acrelay, "--wait", code=69)
+    redis.client.set("{ac}:leader", "a worker elsewhere")
+    assert status(acrelay)["commands"] == "another worker leads"
+    redis.client.delete("{ac}:leader")
+    process.send_signal(signal.SIGHUP)
+    harness.wait_for("the services", lambda: status(acrelay)["commands"] == "the worker here leads")
+    put(acrelay, "--wait")
+    redis.client.set("{ac}:leader", "a worker elsewhere")
+    harness.wait_for("the loss", lambda: status(acrelay)["commands"] == "another worker leads")
+
+
 def test_dead_letters_of_commands_are_told(acrelay, redis):
     redis.client.set("{ac}:leader", "a worker")
     redis.client.xadd("{ac}:commands.dead", {"ce_id": "1"})
