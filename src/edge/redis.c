@@ -60,7 +60,8 @@ expect_ok(struct redis *r, const struct span *args, size_t n, struct err *err)
     return v.kind == REDIS_ERROR ? refuse(args[0], v.text, err) : 0;
 }
 
-// Any answer will do, but for those after which the server closes the connection.
+// Any answer will do, but for those after which the server closes the connection, and that a password
+// is missing: larger commands are then answered with a protocol error instead.
 static int
 expect_answer(struct redis *r, struct err *err)
 {
@@ -69,7 +70,8 @@ expect_answer(struct redis *r, struct err *err)
 
     if (!reply)
         return -1;
-    return span_starts(text, SPAN("DENIED")) || span_starts(text, SPAN("ERR max number"))
+    return span_starts(text, SPAN("DENIED")) || span_starts(text, SPAN("NOAUTH")) ||
+                   span_starts(text, SPAN("ERR max number"))
                ? refuse(SPAN("PING"), text, err)
                : 0;
 }

@@ -58,14 +58,17 @@ max_lag(struct partition *p, const char *key)
 void
 stream_report_refused(struct partition *p, const struct redis_reply *reply)
 {
-    struct span message = redis_value(reply).text;
+    struct err err = {0};
 
-    if (redis_value(reply).kind == REDIS_ERROR && !p->trim.refused.reported)
-        once_report(
-            &p->trim.refused, LOG_LEVEL_WARN,
-            "relay%s: streams cannot be trimmed and keep growing: Redis says: %.*s. "
-            "Grant what deploy/redis/acrelay.acl lists, or raise maxmemory",
-            p->label, (int)message.len, message.at);
+    if (redis_value(reply).kind != REDIS_ERROR || p->trim.refused.reported)
+        return;
+    err_set(&err, ERR_INPUT, "%.*s", (int)redis_value(reply).text.len,
+            redis_value(reply).text.at);
+    once_report(
+        &p->trim.refused, LOG_LEVEL_WARN,
+        "relay%s: streams cannot be trimmed and keep growing (Redis says: %s). What "
+        "to do: %s",
+        p->label, err.text, relay_advice(err.text)->advice);
 }
 
 static int64_t

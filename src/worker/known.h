@@ -71,7 +71,7 @@ struct known_hook *known_add(struct known *k, uint64_t id, const char *name);
 // --- Redis (known_json.c) ------------------------------------------------------------------
 
 // Redis as the worker uses it: connected when needed; that it is away, refuses a command or is
-// back is logged once. One thread.
+// back is logged once, and once more if the first attempt to connect again explains it better. One thread.
 struct worker_redis {
     const struct config *config;
     char tag[CONFIG_TAG]; // of the keys, as config_tag gives it; "": redis.namespace
@@ -81,7 +81,8 @@ struct worker_redis {
     struct redis *redis; // NULL: not connected, or away
     struct redis_find find;
     unsigned connections; // that were made
-    bool away;
+    bool lost; // since the last answer, and no attempt to connect again has failed yet
+    const char *away;    // what to do about it; NULL: it is not away
     const char *refused; // the command whose refusal was logged, NULL: none
 };
 

@@ -33,20 +33,24 @@ tag_of(const struct worker_redis *r)
 }
 
 static void
-fail(struct worker_redis *r, const struct err *err)
+fail(struct worker_redis *r, bool lost, const struct err *err)
 {
+    const char *advice = relay_advice(err->text)->advice;
+    bool explains = !r->away || (r->lost && advice != r->away);
+
     worker_redis_close(r);
-    if (!r->away && r->tag[0])
+    if (explains && r->tag[0])
         log_warn(
             "worker: partition %s is away (%s): whether hooks are silent is not known "
             "until it is back. What to do: %s",
-            r->tag, err->text, relay_advice(err->text)->advice);
-    else if (!r->away && !r->quiet)
+            r->tag, err->text, advice);
+    else if (explains && !r->quiet)
         log_warn("worker: Redis is away (%s): hook states are not written%s until it is "
                  "back. What to do: %s",
                  err->text, r->config->services_len ? ", and commands wait," : "",
-                 relay_advice(err->text)->advice);
-    r->away = true;
+                 advice);
+    r->away = advice;
+    r->lost = lost;
 }
 
 bool
@@ -60,13 +64,13 @@ worker_redis_connect(struct worker_redis *r)
         return false;
     r->redis = config_redis(r->config, tag_of(r), &r->find, 0, &err);
     if (!r->redis) {
-        fail(r, &err);
+        fail(r, false, &err);
         return false;
     }
     r->connections++;
     if (r->away)
         log_info("worker: %s%s is back", r->tag[0] ? "partition " : "Redis", r->tag);
-    r->away = false;
+    r->away = NULL;
     return true;
 }
 
@@ -79,7 +83,7 @@ report_refused(struct worker_redis *r, const char *command, struct span text)
     if (r->quiet || r->refused)
         return;
     err_set(&err, ERR_INPUT, "%.*s", (int)text.len, text.at);
-    log_error("worker: Redis refuses %s: %s. What to do: %s", command, err.text,
+    log_error("worker: Redis refuses %s (%s). What to do: %s", command, err.text,
               relay_advice(err.text)->advice);
     r->refused = command;
 }
@@ -90,7 +94,7 @@ take_reply(struct worker_redis *r, const char *what, const struct redis_reply *r
            const struct err *err)
 {
     if (!reply) {
-        fail(r, err);
+        fail(r, true, err);
         return NULL;
     }
     if (redis_value(reply).kind == REDIS_ERROR) {

@@ -188,7 +188,7 @@ lock(struct lock *l)
 
 // Renews our lease, takes a free one, leaves another's alone: one step, so that none can come
 // in between.
-enum { LEASE_OTHERS, LEASE_RENEWED, LEASE_TAKEN };
+enum { LEASE_UNKNOWN = -1, LEASE_OTHERS, LEASE_RENEWED, LEASE_TAKEN };
 static const char script[] =
     "local o = redis.call('GET', KEYS[1]) "
     "if o == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) return 1 end "
@@ -236,7 +236,7 @@ run_script(struct leader *l, const char *text)
     snprintf(ms, sizeof ms, "%lld", (long long)l->lease_ms);
     const struct redis_reply *reply = worker_redis_eval(
         l->redis, "EVAL of the lease", text, "leader", l->self, ms, NULL);
-    return redis_value(reply).number; // 0 without a reply
+    return reply ? redis_value(reply).number : LEASE_UNKNOWN;
 }
 
 void
@@ -278,14 +278,16 @@ ask(struct leader *l)
     int64_t lease = l->refused[0] ? LEASE_OTHERS : run_script(l, script);
     if (l->refused[0])
         l->until_ms = 0;
-    else if (lease != LEASE_OTHERS) {
+    else if (lease > LEASE_OTHERS) {
         l->until_ms = before + l->lease_ms;
         l->term += lease == LEASE_TAKEN || !was; // the answer to taking it may be lost
         if (!was)
             log_info("worker: this is the leader now");
     } else if (l->redis->redis) {
         if (was)
-            log_warn("worker: this is not the leader any more: another worker is");
+            log_warn("worker: this is not the leader any more: %s",
+                     lease == LEASE_OTHERS ? "another worker is"
+                                           : "Redis refuses to renew its lease");
         l->until_ms = 0;
     }
 }

@@ -5,6 +5,7 @@ import signal
 import subprocess
 
 import pytest
+import redis
 
 import harness
 from commands import Commands
@@ -173,6 +174,35 @@ def test_what_was_read_is_read_again_where_the_worker_was_told_otherwise(scene):
     scene.add(1)
     scene.check()
     assert scene.proxy.healthy()
+
+
+def test_a_password_that_redis_asks_for_all_at_once_is_told(tmp_path):
+    with Commands(tmp_path, lease=LEASE, second=100) as scene:
+        scene.start()
+        assert scene.result(scene.put())["outcome"] == "ok"
+        with redis.Redis("127.0.0.1", scene.redis.port, single_connection_client=True) as client:
+            client.config_set("requirepass", "s3")
+            client.client_kill_filter(_type="normal", skipme=True)
+            harness.wait_for("the word", lambda: "NOAUTH" in scene.log())
+            tried = client.info("stats")["total_connections_received"]
+            harness.wait_for("some more", lambda: client.info("stats")[
+                "total_connections_received"] > tried + 5)
+            log = scene.log()
+            client.config_set("requirepass", "")
+        assert log.count("is away") == 2 and "Redis is back" not in log, log
+        assert scene.result(scene.put())["outcome"] == "ok"
+
+
+def test_a_lease_that_redis_does_not_renew_is_not_called_another_workers(scene):
+    scene.start()
+    leads = "this is the leader now"
+    harness.wait_for("a leader", lambda: leads in scene.log())
+    scene.redis.client.rename("{ac}:leader", "aside")
+    scene.redis.client.lpush("{ac}:leader", "")
+    harness.wait_for("the end", lambda: "not the leader any more" in scene.log())
+    scene.redis.client.delete("{ac}:leader")
+    harness.wait_for("another lease", lambda: scene.log().count(leads) == 2)
+    assert "another worker" not in scene.log(), scene.log()
 
 
 @pytest.mark.parametrize("key, kind", [
