@@ -83,6 +83,21 @@ is_superseded(const struct queued *old, const struct queued *by)
            old->operation == by->operation && old->manner == by->manner;
 }
 
+// Whether it repeats an earlier one: it will not be carried out, so that it replaces none.
+static bool
+is_repeat(const struct lane_share *s, const struct queued *before, const struct queued *c)
+{
+    const struct queued *other = before;
+
+    while (other && other->id != c->id)
+        other = TAILQ_PREV(other, queued_list, place);
+    if (!other)
+        TAILQ_FOREACH (other, &s->decided, place)
+            if (other->id == c->id)
+                break;
+    return c->is_known || (c->id && other);
+}
+
 struct queued *
 lane_add(struct lane *l, size_t service, struct span subject, const struct queued *read)
 {
@@ -96,7 +111,8 @@ lane_add(struct lane *l, size_t service, struct span subject, const struct queue
     c->number = l->number++;
     c->tried = c->attempts > 0;
     struct queued *before = queue_add(q, subject, c);
-    if (before && is_superseded(before, c))
+    if (before && is_superseded(before, c) &&
+        !is_repeat(&l->services[service], before, c))
         decide(l, before, COMMAND_SUPERSEDED, false);
     if (c->not_after_ms && c->not_after_ms < l->expiry_ms)
         l->expiry_ms = c->not_after_ms;

@@ -15,7 +15,9 @@ struct queued {
     enum command_priority priority;
     int64_t not_after_ms; // 0: none
     uint64_t manner;      // a checksum of query and validateOnly
+    uint64_t id;          // a checksum of ce_id, 0: none
     bool replace;
+    bool is_known;     // an earlier command with its ce_id had an outcome
     unsigned attempts; // that were used up; more than 0: it may have been carried out
     bool tried;        // a call was made
     // What becomes of it.

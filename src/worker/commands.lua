@@ -54,7 +54,8 @@ local function is_read(entry)
   return #redis.call('XPENDING', stream, GROUP, entry, entry, 1) > 0
 end
 
--- take <after, or '>'> <count> -> now, entries, each with the attempts begun at the end
+-- take <after, or '>'> <count> -> now, entries, each with the attempts begun and, where an earlier
+-- command had its ce_id, 1 at the end
 local function take()
   local function read()
     return redis.pcall('XREADGROUP', 'GROUP', GROUP, 'worker', 'COUNT', ARGV[5], 'STREAMS',
@@ -71,7 +72,9 @@ local function take()
   for _, entry in ipairs(reply and reply[1][2] or {}) do
     if entry[2] then
       local one = known(entry)
-      one[#one + 1] = redis.call('HGET', tried, field(entry[1])) or '0'
+      local was = redis.call('HGET', tried, field(entry[1]))
+      one[#one + 1] = was or '0'
+      one[#one + 1] = not was and redis.call('HEXISTS', ids, key(one[4])) == 1 and '1' or ''
       out[#out + 1] = one
     else -- somebody deleted it while it waited
       redis.call('XACK', stream, GROUP, entry[1])

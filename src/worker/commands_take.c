@@ -17,13 +17,12 @@ parse_entry(struct queued *q, struct span id)
 }
 
 static uint64_t
-sum_of(const struct command *c)
+sum_of(struct span a, struct span b)
 {
     unsigned char digest[DIGEST_BYTES];
     uint64_t sum;
 
-    digest_of((struct span[]){c->query, c->validate_only ? SPAN("1") : SPAN("")}, 2,
-              digest);
+    digest_of((struct span[]){a, b}, 2, digest);
     memcpy(&sum, digest, sizeof sum);
     return sum;
 }
@@ -36,7 +35,8 @@ add_to_lane(struct commands *c, size_t service, struct queued *q,
     q->priority = command->priority;
     q->not_after_ms = command->not_after_us / 1000;
     q->replace = command->replace;
-    q->manner = sum_of(command);
+    q->manner = sum_of(command->query, command->validate_only ? SPAN("1") : SPAN(""));
+    q->id = sum_of(command->id, SPAN(""));
     return lane_add(c->lane, service, command->subject, q);
 }
 
@@ -60,6 +60,7 @@ take_entry(struct commands *c, size_t service, const struct redis_reply *entry,
                       redis_value(redis_reply_at(entry, COMMAND_FIELDS + 1)).text,
                       COMMAND_ATTEMPTS_MAX);
     q.attempts = (unsigned)attempts;
+    q.is_known = redis_value(redis_reply_at(entry, COMMAND_FIELDS + 2)).text.len;
     int read = command_read(&command, fields, s->config->allow.at, &err);
     bool taken = read == 0 && add_to_lane(c, service, &q, &command);
     if (read == 0 && !taken) {

@@ -191,6 +191,29 @@ def test_the_newest_replaces_what_was_not_tried(lane):
     lane.check_nothing_is_left()
 
 
+@pytest.mark.parametrize("first", ["waits", "done"])
+def test_what_is_sent_again_replaces_nothing(lane, first):
+    """It is not carried out a second time, so that what it replaced would be lost."""
+    def put(name, **fields):
+        return lane.put(body={"contact": {"firstName": name}}, replace="1", ce_id=name, **fields)
+
+    entries = [put("Ann")]
+    if first == "done":
+        lane.start()
+        assert lane.result(entries[0])["outcome"] == "ok"
+        lane.simulator.answer(429, "{}", 1, "contacts/2", Retry_After="1")
+        lane.put("contacts/2")
+        harness.wait_for("a pause", lambda: lane.worker.metric("acrelay_commands_paused") == 1)
+    entries += [put("Bob"), put("Ann")]
+    if first == "waits":
+        lane.start()
+    results = [lane.result(entry) for entry in entries]
+    before = "ok" if first == "done" else "superseded"
+    assert [(r["outcome"], r["repeat"]) for r in results] == [
+        (before, "0"), ("ok", "0"), (before, "1")]
+    assert lane.done("contacts/1")[-1] == {"contact": {"firstName": "Bob"}}
+
+
 def test_a_flood_is_refused_beyond_the_maximum_and_others_keep_their_share(tmp_path):
     with Commands(tmp_path, settings="rate: 5\n  max: 50") as lane:
         for n in range(300):
