@@ -69,8 +69,10 @@ add_former(struct snapshot *s, const char *name, size_t hooks_max)
 
     for (size_t i = 0; i < s->hooks_len && !known; i++)
         known = strcmp(s->hooks[i].name, name) == 0;
-    if (!known)
-        (void)add_hook(s, name, NULL);
+    if (known)
+        return;
+    (void)add_hook(s, name, NULL);
+    (void)request_counter(name, 404); // 0, or an alert would not see the first
 }
 
 struct snapshot *

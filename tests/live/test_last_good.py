@@ -293,6 +293,7 @@ def test_posts_to_a_hook_that_left_the_file_are_counted_by_its_name(receiver, go
     receiver.restart_with(good)
     receiver.write(good.replace("  - {name: deals, events: [subscribe]}\n", ""))
     assert receiver.reload() and "deals" in receiver.reloads()["message"]
+    assert receiver.metric(name) == 0, "increase() does not see what begins with 1"
     assert receiver.post("type=subscribe", "deals") == 404
     assert receiver.metric(name) == 1
     receiver.raw(f"POST {receiver.path('deals')}x HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -305,6 +306,7 @@ def test_posts_to_a_hook_that_left_the_file_are_counted_by_its_name(receiver, go
     assert receiver.reload() and receiver.post("type=subscribe", "deals") == 200
     receiver.wait_for_copy()
     receiver.restart_with(good.replace("name: deals", "name: orders"))  # over a restart too
+    assert receiver.metric(name) == 0
     assert receiver.post("type=subscribe", "deals") == 404
     assert receiver.metric(name) == 1
 
