@@ -80,7 +80,6 @@ open_lane(struct commands *c)
     c->paced_term = c->term;
     metric_show(metrics, METRICS);
     metric_set(&metrics[LEADER], 1);
-    metric_set(&metrics[STOPPED], 0);
     c->poll_ms = c->metrics_ms = 0;
 }
 
@@ -202,8 +201,9 @@ open_again(struct commands *c)
     int64_t now = clock_boot_ms();
 
     commands_reset(c);
-    metric_set(&metrics[LEADER], 0);
-    if (now < c->open_ms)
+    for (int i = LEADER; i <= STOPPED; i++) // who has no lane knows of no trouble
+        metric_set(&metrics[i], 0);
+    if (now < c->open_ms || c->w->config->services_len == 0)
         return false;
     if (commands_connect(c))
         open_lane(c);
@@ -217,8 +217,6 @@ commands_work(struct commands *c)
 {
     int64_t ms = IDLE_MS;
 
-    if (c->w->config->services_len == 0)
-        return IDLE_MS;
     if ((!c->lane || !commands_is_current(c)) && !open_again(c))
         return IDLE_MS;
     commands_take(c);

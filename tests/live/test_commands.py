@@ -1,5 +1,7 @@
 """Commands: what a service adds to its stream is carried out in one paced lane, with one result."""
 import json
+import re
+import signal
 import time
 
 import pytest
@@ -142,13 +144,21 @@ def test_a_403_is_final_once_the_account_answers(lane):
 
 def test_a_refused_token_stops_the_lane_and_loses_nothing(tmp_path):
     with Commands(tmp_path, times=FAST + " command-probe=100 command-probe-max=200") as lane:
-        lane.start()
+        process = lane.start()
         assert lane.result(lane.put())["outcome"] == "ok"
         lane.simulator.switch(me_status=403, forbid_writes=1)
         entry = lane.put()
         harness.wait_for("the stop", lambda: lane.worker.metric("acrelay_commands_stopped") == 1)
         assert "nothing gets through" in lane.log()
         assert "If you replace the token, reload acrelay-worker" in lane.log()
+        text = lane.worker.config.read_text()  # without services nothing waits that is known here
+        lane.worker.config.write_text(re.sub(r"commands:\n(  .*\n)+", "", text))
+        process.send_signal(signal.SIGHUP)
+        harness.wait_for("no services", lambda: lane.worker.reloads() == 1)
+        harness.wait_for("no lane", lambda: lane.worker.metric("acrelay_commands_stopped") == 0)
+        assert lane.worker.metric("acrelay_commands_leader") == 0
+        lane.worker.config.write_text(text)
+        process.send_signal(signal.SIGHUP)
         lane.simulator.switch(me_status=0)
         assert lane.result(entry)["outcome"] == "ok"
         harness.wait_for("the end", lambda: lane.worker.metric("acrelay_commands_stopped") == 0)
