@@ -81,6 +81,9 @@ open_lane(struct commands *c)
     metric_show(metrics, METRICS);
     metric_set(&metrics[LEADER], 1);
     c->poll_ms = c->metrics_ms = 0;
+    c->clock.settle_us = times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000;
+    if (c->forget_ms == 0)
+        c->forget_ms = clock_boot_ms() + c->clock.settle_us / 1000;
 }
 
 static void
@@ -161,9 +164,9 @@ tidy(struct commands *c)
     const struct config *config = c->w->config;
     const struct redis_reply *reply;
 
-    if (clock_boot_ms() < c->tidy_ms)
+    if (clock_boot_ms() < c->tidy_ms || !commands_may_forget(c))
         return;
-    c->tidy_ms = clock_boot_ms() + TIDY_MS;
+    c->tidy_ms = clock_boot_ms() + times_ms("command-tidy", TIDY_MS);
     for (size_t i = 0; c->lane && i < c->lane->len; i++) {
         redis_args_clear(&c->step);
         redis_args_format(&c->step, "%" PRId64, config->commands_retain_age_us / 1000);

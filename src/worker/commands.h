@@ -45,9 +45,10 @@ struct commands {
     unsigned connections, term;
     char finished[24]; // as Redis counts them; "": not known
     struct rate_limit rate;
-    unsigned paced_term;                           // that `rate` knows the calls of
-    int64_t redis_us;                              // Redis's clock, less that of boot
-    int64_t open_ms, poll_ms, tidy_ms, metrics_ms; // not before
+    unsigned paced_term; // that `rate` knows the calls of
+    int64_t redis_us;    // Redis's clock, as believed, less that of boot
+    struct clock_watch clock;
+    int64_t open_ms, poll_ms, tidy_ms, metrics_ms, forget_ms; // not before
     struct redis_args step;
     char message[COMMAND_DETAIL_MAX]; // of the last failure
     int status;                       // that it was answered with, 0: none
@@ -55,6 +56,7 @@ struct commands {
     bool was_stopped;
 };
 
+// Not while Redis's clock has stepped.
 static inline int64_t
 commands_redis_now_us(const struct commands *c)
 {
@@ -64,6 +66,14 @@ commands_redis_now_us(const struct commands *c)
 // commands_take reads what is new in the streams, and what is pending before that
 // (commands_take.c).
 void commands_take(struct commands *c);
+
+// commands_may_forget says whether something may be removed for its age: Redis's clock has been
+// watched for a while, and is steady.
+static inline bool
+commands_may_forget(const struct commands *c)
+{
+    return !c->clock.holding && clock_boot_ms() >= c->forget_ms;
+}
 
 // commands_step does a step of the lane that is no LANE_WAIT (commands_send.c).
 void commands_step(struct commands *c, const struct lane_step *step);

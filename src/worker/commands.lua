@@ -85,7 +85,8 @@ local function take()
   return out
 end
 
--- begin <entry> <attempt, '': no call will be made> -> what is known of its ce_id or '', the fields.
+-- begin <entry> <attempt, '': no call will be made> <us, '': no id is too old> -> what is known of
+-- its ce_id or '', the fields.
 -- The id of an entry that was tried is not looked up: what it did may be its own.
 local function begin()
   if not is_read(ARGV[4]) then return {'LOST'} end
@@ -99,7 +100,8 @@ local function begin()
   if ARGV[5] ~= '' then
     local was = redis.call('HGET', tried, field(ARGV[4]))
     memory = not was and redis.call('HGET', ids, key(fields[4])) or ''
-    if memory ~= '' and us - tonumber(string.match(memory, '^%d+')) > DAY_US then memory = '' end
+    local since = ARGV[6] ~= '' and tonumber(string.match(memory, '^%d+'))
+    if since and tonumber(ARGV[6]) - since > DAY_US then memory = '' end
     if memory == '' then redis.call('HSET', tried, field(ARGV[4]), ARGV[5]) end
   end
   return {'OK', count, memory, fields}
@@ -127,8 +129,8 @@ local function finish()
       'attempts', ARGV[29], 'detail', ARGV[33], unpack(letter))
   end
   local forgotten, id = 0, key(ARGV[13])
-  if remember and redis.call('HSETNX', ids, id, now .. ' ' .. ARGV[7]) == 1 then
-    redis.call('ZADD', order, now, id)
+  if remember and redis.call('HSETNX', ids, id, ARGV[7]) == 1 then
+    redis.call('ZADD', order, string.match(ARGV[7], '^%d+'), id)
     local over = tonumber(redis.call('ZCARD', order)) - tonumber(ARGV[8])
     local oldest = over > 0 and redis.call('ZPOPMIN', order, math.min(over, 1000)) or {}
     for i = 1, #oldest, 2 do redis.call('HDEL', ids, oldest[i]) end

@@ -129,7 +129,7 @@ commands_run(struct commands *c, struct commands_service *s, const char *step,
 // --- a result ------------------------------------------------------------------------------
 
 static void
-add_memory(struct redis_args *to, const struct command_result *r)
+add_memory(struct redis_args *to, const struct command_result *r, int64_t now_us)
 {
     bool remember =
         !r->repeat && r->outcome != COMMAND_REFUSED && r->outcome != COMMAND_EXPIRED;
@@ -137,8 +137,8 @@ add_memory(struct redis_args *to, const struct command_result *r)
 
     text_hex(digest, sizeof digest, r->command->digest, DIGEST_BYTES);
     redis_args_add(to, remember ? SPAN("1") : SPAN(""));
-    redis_args_format(to, "%s %s %d %u", digest, command_outcomes[r->outcome], r->status,
-                      r->attempts);
+    redis_args_format(to, "%" PRId64 " %s %s %d %u", now_us, digest,
+                      command_outcomes[r->outcome], r->status, r->attempts);
     redis_args_format(to, "%d", IDS_MAX);
 }
 
@@ -160,7 +160,7 @@ commands_format_result(const struct commands *c, struct redis_args *to,
     redis_args_clear(to);
     redis_args_add(to, span_of(result->entry));
     redis_args_add(to, span_of(result->dead));
-    add_memory(to, result);
+    add_memory(to, result, commands_redis_now_us(c));
     redis_args_format(to, "%" PRIu64, config->commands_retain_entries);
     clock_format_us(time, commands_redis_now_us(c));
     add_field(to, "ce_specversion", SPAN("1.0"));

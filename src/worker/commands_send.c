@@ -109,6 +109,10 @@ begin(struct commands *c, struct work *w, bool calls)
         redis_args_format(&c->step, "%u", w->queued->attempts + 1);
     else
         redis_args_add(&c->step, SPAN(""));
+    if (commands_may_forget(c))
+        redis_args_format(&c->step, "%" PRId64, commands_redis_now_us(c));
+    else
+        redis_args_add(&c->step, SPAN(""));
     enum commands_reply result = commands_run(c, s, "begin", &c->step, &reply);
     if (result == COMMANDS_GONE)
         lane_remove(c->lane, w->queued);

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { POLL_MS = 250 }; // between readings of streams that had nothing
 
@@ -114,6 +115,26 @@ write_refusals(struct commands *c, struct commands_service *s,
         hold_and_forget(c, s);
 }
 
+// A clock that stepped is not believed until it has been stable.
+static void
+take_time(struct commands *c, int64_t now_us)
+{
+    int64_t boot_us = clock_boot_us();
+    enum clock_watch_result step = clock_watch_check(&c->clock, now_us, boot_us);
+
+    if (step == CLOCK_STEPPED)
+        log_alarm("worker: commands: Redis's clock stepped %s by %lld s: until it is "
+                  "stable no result, ce_id or dead letter is removed for its age, and "
+                  "not_after is compared with the time as it was. Synchronize the clock "
+                  "of Redis's machine",
+                  c->clock.step_us < 0 ? "back" : "ahead",
+                  llabs((long long)c->clock.step_us) / 1000000);
+    if (step == CLOCK_UNDONE || step == CLOCK_SETTLED)
+        log_info("worker: commands: Redis's clock is stable again");
+    if (!c->clock.holding)
+        c->redis_us = now_us - boot_us;
+}
+
 static void
 take_reply(struct commands *c, size_t service, const struct redis_reply *reply)
 {
@@ -123,7 +144,7 @@ take_reply(struct commands *c, size_t service, const struct redis_reply *reply)
     uint64_t now = 0;
 
     if (text_number(&now, redis_value(redis_reply_at(reply, 2)).text, INT64_MAX))
-        c->redis_us = (int64_t)now - clock_boot_us();
+        take_time(c, (int64_t)now);
     s->is_read = s->is_read || len == 3; // nothing is pending any more
     for (size_t i = 3; i < len && refused < COMMANDS_TAKE; i++)
         refused += !take_entry(c, service, redis_reply_at(reply, i), &refusals[refused]);

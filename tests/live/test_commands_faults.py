@@ -3,6 +3,7 @@ ActiveCampaign did is in order for each service and subject. A request may be ma
 together with all that came after it (a suffix), so that its effect is the same."""
 import signal
 import subprocess
+import time
 
 import pytest
 import redis
@@ -15,6 +16,7 @@ LEASE = 500  # ms: a test may wait for one
 COMMANDS = 3  # of each of two subjects
 REPLIES = 32  # of Redis to a worker, from its start: more than it takes to carry them out
 GROUPS = 4
+DAY = 86400
 
 
 def fold(done):
@@ -149,6 +151,49 @@ def test_redis_may_go_back_behind_a_connection_that_stays(scene):
     scene.redis.rollback(lambda: harness.wait_for(
         "more results", lambda: len(scene.results()) >= 4))
     scene.check()
+
+
+def test_a_step_of_redis_clock_forgets_nothing(tmp_path, monkeypatch):
+    wall = tmp_path / "wall"
+
+    def move(seconds):
+        wall.with_suffix(".new").write_text(str(seconds))
+        wall.with_suffix(".new").rename(wall)
+
+    def kept():
+        client = scene.redis.client
+        return (len([r for r in scene.results() if r["ce_id"] == "first"]), len(scene.dead()),
+                client.hlen("{ac}:commands.ids"))
+
+    move(0)
+    monkeypatch.setenv("WALL_FILE", str(wall))
+    monkeypatch.setenv("LD_PRELOAD", str(harness.BUILD / "preload/clocks.so"))
+    with Scene(tmp_path, settings="rate: 5\n  retain: {dead: 7d}") as scene:
+        monkeypatch.setenv("LD_PRELOAD", "")
+        scene.times += " command-tidy=20 clock-settle=2000"
+        scene.start()
+        body, later = {"contact": {"n": 0}}, time.time() + 3 * DAY
+        assert scene.result(scene.put("contacts/1", body, ce_id="first"))["outcome"] == "ok"
+        old = scene.put(not_after="2020-01-01T00:00:00Z")
+        assert scene.result(old)["outcome"] == "expired"
+        for days in (8, 0, -8, 0):
+            if days:
+                move(days * DAY)
+                harness.wait_for("the step", lambda: scene.log().count("clock stepped") == (
+                    1 if days > 0 else 2))
+            assert scene.result(scene.put("contacts/1", body, ce_id="first"))["repeat"] == "1"
+            timely = scene.put(not_after=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(later)))
+            assert scene.result(timely)["outcome"] == "ok"
+            old = scene.put(not_after="2026-01-01T00:00:00Z")
+            assert scene.result(old)["outcome"] == "expired"
+            count, dead, ids = kept()
+            assert count >= 2 and dead >= 2 and ids >= 2
+            if days:
+                move(0)
+                harness.wait_for("the end", lambda: scene.log().count("clock is stable") == (
+                    1 if days > 0 else 2))
+        move(20 * DAY)  # and stays: it is believed then; ids are ahead since the first step
+        harness.wait_for("what is old to go", lambda: kept() == (0, 0, 0))
 
 
 def start_reading(scene):
