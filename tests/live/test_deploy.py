@@ -1,5 +1,6 @@
 """What is installed and shipped: the tree, its removal, units, manual, package, monitoring; each
 judged by the tool that will read it. Containers are in tests/container."""
+import fcntl
 import json
 import os
 import re
@@ -17,8 +18,10 @@ needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"),
 
 
 def make(*words):
-    done = subprocess.run(["make", "-s", *words, harness.MAKE_BUILD], cwd=harness.ROOT,
-                          capture_output=True, text=True, timeout=300)
+    with open(harness.BUILD / "make.lock", "w") as lock:  # the tests run side by side
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(["make", "-s", *words, harness.MAKE_BUILD], cwd=harness.ROOT,
+                              capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
 
 
