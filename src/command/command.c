@@ -241,7 +241,7 @@ command_judge(int status, struct span body)
     if (status >= 200 && status < 300)
         return is_page(body) ? COMMAND_AGAIN : COMMAND_DONE;
     if (status == 400 || status == 404 || status == 422)
-        return COMMAND_FINAL;
+        return is_json(body) ? COMMAND_FINAL : COMMAND_IN_DOUBT;
     if (status == 401 || status == 403)
         return is_page(body) ? COMMAND_AGAIN : COMMAND_IN_DOUBT;
     return status == 429 || status == 503 ? COMMAND_BUSY : COMMAND_AGAIN;

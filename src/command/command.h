@@ -76,11 +76,12 @@ void command_path(const struct command *c, struct buf *to);
 
 // What an answer to a PUT means for the command.
 enum command_verdict {
-    COMMAND_DONE,     // ok
-    COMMAND_FINAL,    // ActiveCampaign's no
-    COMMAND_IN_DOUBT, // 401 or 403: final once /users/me answers with this token
-    COMMAND_BUSY,     // 429 or 503: not its fault
-    COMMAND_AGAIN     // an attempt is used up
+    COMMAND_DONE,  // ok
+    COMMAND_FINAL, // ActiveCampaign's no
+    // 401 or 403, or a no that is not JSON: final once /users/me answers with this token
+    COMMAND_IN_DOUBT,
+    COMMAND_BUSY, // 429 or 503: not its fault
+    COMMAND_AGAIN // an attempt is used up
 };
 
 // command_judge judges a status (0: no answer came) and the body. A 2xx or 403 page of HTML is

@@ -169,7 +169,9 @@ ask_account(struct commands *c)
     if (request(c, "GET", "/api/3/users/me", NULL, SPAN(""), &answer, NULL) < 0)
         return -1;
     enum command_verdict verdict = command_judge(answer.status, answer.body);
-    return verdict == COMMAND_DONE ? 1 : verdict == COMMAND_IN_DOUBT ? 0 : -1;
+    bool refuses =
+        verdict == COMMAND_IN_DOUBT && (answer.status == 401 || answer.status == 403);
+    return verdict == COMMAND_DONE ? 1 : refuses ? 0 : -1;
 }
 
 static void

@@ -142,6 +142,22 @@ def test_a_403_is_final_once_the_account_answers(lane):
     assert (result["outcome"], result["status"], result["attempts"]) == ("failed", "403", "1")
 
 
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_page_of_another_site_is_not_final(tmp_path, status):
+    times = FAST + " command-stop=500 command-probe=100 command-probe-max=200"
+    with Commands(tmp_path, times=times) as lane:
+        lane.start()
+        assert lane.result(lane.put())["outcome"] == "ok"
+        lane.simulator.answer(status, "default backend", 100000)
+        entries = [lane.put(f"contacts/{n}") for n in range(1, 4)]
+        harness.wait_for("the stop", lambda: lane.worker.metric("acrelay_commands_stopped") == 1)
+        assert f"it answers {status}: default backend" in lane.log()
+        lane.simulator.answer(200, "{}", 0)
+        assert all(lane.result(entry)["outcome"] == "ok" for entry in entries)
+        lane.simulator.answer(status, "Bad request.", 1, "contacts/1")
+        assert lane.result(lane.put("contacts/1"))["outcome"] == "failed"
+
+
 def test_a_refused_token_stops_the_lane_and_loses_nothing(tmp_path):
     with Commands(tmp_path, times=FAST + " command-probe=100 command-probe-max=200") as lane:
         process = lane.start()
