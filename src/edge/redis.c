@@ -202,7 +202,7 @@ redis_close(struct redis *r)
 bool
 redis_peer_closed(const struct redis *r)
 {
-    return r->dead || transport_peer_closed(r->transport);
+    return r->dead || transport_peek(r->transport) < 0;
 }
 
 bool
@@ -340,6 +340,19 @@ fail_dead(const struct redis *r, struct err *err)
     return -1;
 }
 
+// A reply too many, a proxy's say, and each command would get the answer to the one before it. What
+// is there before the first one says why the connection ends.
+static void
+check_step(struct redis *r)
+{
+    if (r->dead || r->unanswered > 0 || !r->reply ||
+        (r->reader->pos == r->reader->len && transport_peek(r->transport) <= 0))
+        return;
+    r->dead = true;
+    err_set(&r->why, ERR_AGAIN,
+            "redis: the server, or a proxy before it, sent an answer to no question");
+}
+
 int
 redis_send(struct redis *r, const struct span *head, size_t n,
            const struct redis_args *rest, struct err *err)
@@ -347,6 +360,7 @@ redis_send(struct redis *r, const struct span *head, size_t n,
     struct buf *bytes = &r->queued.bytes;
     size_t before = bytes->len;
 
+    check_step(r);
     if (r->dead)
         return fail_dead(r, err);
     add_count(bytes, '*', n + (rest ? rest->count : 0));
@@ -354,8 +368,10 @@ redis_send(struct redis *r, const struct span *head, size_t n,
         redis_args_add(&r->queued, head[i]);
     if (rest)
         (void)buf_add(bytes, buf_span(&rest->bytes)); // stays `full`
-    if (!bytes->full && (!rest || !rest->bytes.full))
+    if (!bytes->full && (!rest || !rest->bytes.full)) {
+        r->unanswered++;
         return 0;
+    }
     buf_clear(bytes);
     bytes->len = before;
     return err_set(err, ERR_INPUT, "redis: a command is larger than 1 GiB");
@@ -429,5 +445,6 @@ redis_receive(struct redis *r, struct err *err)
         return NULL;
     }
     r->reply = reply;
+    r->unanswered--;
     return reply;
 }

@@ -79,6 +79,7 @@ struct redis {
     struct redisReplyObjectFunctions *functions, *standard; // ours and hiredis's
     struct redisReply *reply;                               // the last one received
     size_t elements;          // that the reply being read has announced
+    size_t unanswered;        // commands
     struct redis_args queued; // commands, not yet written
 };
 

@@ -341,26 +341,26 @@ transport_read(struct transport *t, void *to, size_t size, int64_t until_ms,
 }
 
 // What TLS says by itself (a session ticket) is no goodbye, and is taken in.
-static bool
-tls_peer_closed(struct transport *t)
+static int
+peek_tls(struct transport *t)
 {
     char bytes[READ_BYTES];
     int n = receive(t, bytes, sizeof bytes, NULL);
 
     if (n > 0)
         n = tls_feed(t->tls, span_make(bytes, (size_t)n), NULL);
-    return n < 0 || tls_peek(t->tls, NULL) < 0;
+    return n < 0 ? -1 : tls_peek(t->tls, NULL);
 }
 
-bool
-transport_peer_closed(struct transport *t)
+int
+transport_peek(struct transport *t)
 {
     char byte;
 
     if (t->tls)
-        return tls_peer_closed(t);
+        return peek_tls(t);
     ssize_t n = recv(t->fd, &byte, 1, MSG_PEEK);
-    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+    return n > 0 ? 1 : n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
 }
 
 const struct tls *

@@ -35,9 +35,9 @@ int transport_write(struct transport *t, struct span bytes, int64_t until_ms,
 int transport_read(struct transport *t, void *to, size_t size, int64_t until_ms,
                    struct err *err);
 
-// transport_peer_closed says, without waiting, whether the server has closed the connection while
-// nothing was asked.
-bool transport_peer_closed(struct transport *t);
+// transport_peek says, without waiting, what the server did while nothing was asked: -1 it has closed
+// the connection, 1 it has sent something, 0 neither.
+int transport_peek(struct transport *t);
 
 // transport_speaks_tls asks, over another connection, whether a server that closed this plain one
 // without a word is one of TLS. Afterwards nothing is left to do with t but transport_close.

@@ -120,7 +120,12 @@ begin(struct commands *c, struct work *w, bool calls)
         commands_hold(c, s);
     if (result != COMMANDS_OK)
         return false;
-    commands_read_fields(fields, redis_reply_at(reply, 3));
+    const struct redis_reply *found = redis_reply_at(reply, 3);
+    if (!span_is(redis_value(redis_reply_at(found, 0)).text, entry)) {
+        commands_reset(c); // an answer to another question
+        return false;
+    }
+    commands_read_fields(fields, found);
     w->text = keep_fields(fields);
     (void)command_read(&w->command, fields, NULL, NULL); // it was taken
     w->is_known = commands_read_memory(

@@ -88,8 +88,8 @@ class FaultProxy:
 
     def fault_reply(self, n, fault):
         """Once, to the nth whole reply from now, of all connections, or to the first one that
-        has these bytes: "cut" before it, "half" cut in its middle, "swallow" it, or bytes that
-        are passed in its place."""
+        has these bytes: "cut" before it, "half" cut in its middle, "swallow" it, pass it "twice",
+        or bytes that are passed in its place."""
         self.replies = 0
         self._reply_fault = fault
         self._reply_at = n
@@ -209,6 +209,8 @@ class FaultProxy:
             fault = self._reply_fault
             if fault == "half":
                 client.sendall(reply[:len(reply) // 2])
+            elif fault == "twice":
+                client.sendall(reply + reply)
             elif isinstance(fault, bytes):
                 client.sendall(fault)
             if fault in ("cut", "half"):

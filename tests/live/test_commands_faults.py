@@ -114,6 +114,11 @@ def test_any_reply_of_redis_may_be_cut_and_the_worker_die_then(scene, group, kil
         run(scene, n, "cut", kill)
 
 
+def test_an_answer_to_no_question_is_none_to_the_next(scene):
+    for n in range(1, REPLIES, 3):
+        run(scene, n, "twice", False)
+
+
 @pytest.mark.parametrize("error", [
     b"-OOM command not allowed when used memory > 'maxmemory'.\r\n",
     b"-READONLY You can't write against a read only replica.\r\n"], ids=["oom", "readonly"])
