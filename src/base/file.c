@@ -262,6 +262,17 @@ check_bytes(const char *path, struct span s, struct err *err)
     return 0;
 }
 
+// The units have an empty default for the credential of each file, so that it is us who report it.
+static bool
+is_default_credential(const char *path, const struct buf *b)
+{
+    const char *directory = getenv("CREDENTIALS_DIRECTORY");
+
+    return b->len == 0 && directory && *directory &&
+           span_starts(span_of(path), span_of(directory)) &&
+           path[strlen(directory)] == '/';
+}
+
 int
 file_read_secret(const char *path, size_t min, struct buf *to, struct err *err)
 {
@@ -275,8 +286,11 @@ file_read_secret(const char *path, size_t min, struct buf *to, struct err *err)
         return -1;
     if (to->len < min)
         return err_set(err, ERR_INPUT,
-                       "%s: the secret has %zu bytes; at least %zu are required", path,
-                       to->len, min);
+                       "%s: the secret has %zu bytes; at least %zu are required%s", path,
+                       to->len, min,
+                       is_default_credential(path, to)
+                           ? ": the file that LoadCredential= names is missing or empty"
+                           : "");
     return 0;
 }
 

@@ -54,10 +54,11 @@ examine_journal(struct report *r)
     text_bytes(text, sizeof text, room > 0 ? (uint64_t)room : 0);
     if (a->code == 503 || a->journal[0] || full)
         report_error(r, EXIT_CODE_UNAVAILABLE, "journal",
-                     r->disk_is_full ? ON_DISK
-                     : full          ? "start Redis: what is published makes room; or "
-                                       "raise journal.max and restart the receiver"
-                                     : "check the disk (dmesg)",
+                     r->disk_is_full               ? ON_DISK
+                     : strstr(why, "No such file") ? "put state_dir back, and restart"
+                     : full ? "start Redis: what is published makes room; or "
+                              "raise journal.max and restart the receiver"
+                            : "check the disk (dmesg)",
                      "deliveries %s: %s; room left for records: %s",
                      a->code == 503 ? "cannot be stored and are answered with 503"
                                     : "can be stored, but soon they will be answered "

@@ -225,10 +225,13 @@ is_second(const struct known *k, const struct known_hook *e)
     return false;
 }
 
-// One that a list has shown, and that nobody here removed.
+// One that a list has shown, and that nobody here removed; unless another worker put one in its place.
 static void
 report_gone(const struct settling *s, const struct known_hook *e)
 {
+    for (size_t i = 0; i < s->found->len; i++)
+        if (hook_is_named(&s->found->at[i], e->name) && s->found->at[i].list == e->list)
+            return;
     for (size_t i = 0; i < s->wanted->len; i++)
         if (e->listed && strcmp(s->wanted->at[i].name, e->name) == 0) {
             log_warn(

@@ -1,7 +1,9 @@
 """The journal under a receiver, where something lies quietly: the clock, the disk, the limits."""
 import concurrent.futures
+import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 
@@ -32,6 +34,16 @@ def test_a_journal_in_memory_is_refused_by_all_who_are_asked(make_receiver):
         "/dev/shm/acrelay-not-made/state", "/dev/shm"))
     done = run(receiver, "acrelayd")
     assert done.returncode == 73 and "--force" in done.stderr
+
+
+def test_a_state_dir_that_was_removed_is_to_be_put_back(receiver):
+    state = receiver.directory / "state"
+    shutil.rmtree(state)
+    assert receiver.post("type=subscribe&contact[id]=7") == 503
+    told = [json.loads(line) for line in run(
+        receiver, "acrelay", "doctor", "--offline", "--json").stdout.splitlines()]
+    [advice] = [f["do"] for f in told if f.get("what") == "journal"]
+    assert "put state_dir back" in advice
 
 
 # --- what is lost of it ---------------------------------------------------------------------

@@ -481,3 +481,13 @@ def test_what_import_prints_is_yaml_and_moves_no_terminal(sim, make_worker):
     [stanza] = yaml.safe_load(worker.run("import", there["id"]))
     assert stanza["label"] == EVIL and stanza["adopt"] == int(there["id"])
     assert stanza["events"] == ["a, b]#]", "subscribe", "x: y\u009b"]
+
+
+def test_a_hook_that_was_re_created_beside_it_is_not_called_gone(sim, make_worker, running, redis):
+    worker = make_worker(redis_port=redis.port, worker=", interval: 1s")
+    running(worker)
+    harness.wait_for("the hook", lambda: "1 created" in text_of(worker))
+    worker.run("recreate", "contacts")
+    asked = len(sim.log())
+    harness.wait_for("some rounds", lambda: len(sim.log()) > asked + 4)
+    assert "is gone" not in text_of(worker) and len(ours(sim)) == 1

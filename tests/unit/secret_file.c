@@ -79,6 +79,16 @@ Test(secret_file, refuses_what_cannot_be_meant)
     }
 }
 
+Test(secret_file, says_what_an_empty_one_of_systemd_means)
+{
+    cr_assert_eq(setenv("CREDENTIALS_DIRECTORY", directory, 1), 0);
+    cr_expect_eq(read_bytes(SPAN("\n")), -1);
+    cr_expect_not_null(strstr(err.text, "LoadCredential="));
+    cr_assert_eq(setenv("CREDENTIALS_DIRECTORY", "/tmp/acrelay", 1), 0);
+    cr_expect_eq(read_bytes(SPAN("\n")), -1);
+    cr_expect_null(strstr(err.text, "LoadCredential="));
+}
+
 Test(secret_file, has_a_least_length_and_a_greatest)
 {
     char big[102];
