@@ -74,7 +74,7 @@ local function take()
       local one = known(entry)
       local was = redis.call('HGET', tried, field(entry[1]))
       one[#one + 1] = was or '0'
-      one[#one + 1] = not was and redis.call('HEXISTS', ids, key(one[4])) == 1 and '1' or ''
+      one[#one + 1] = not was and redis.call('HGET', ids, key(one[4])) and '1' or ''
       out[#out + 1] = one
     else -- somebody deleted it while it waited
       redis.call('XACK', stream, GROUP, entry[1])
