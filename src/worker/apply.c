@@ -154,6 +154,10 @@ write_hook(struct apply *a, const struct hook *found, const struct hook *wanted,
     if (wanted && check_taken(a, wanted, err) < 0)
         return -1;
     int result = ac_client_write(a->w->client, found, wanted, &answer, err);
+    // A webhook that was there before is not the one just created: it stays whose it is.
+    if (!found &&
+        (hooks_find(&a->found, answer.id) || known_find(&a->w->known, answer.id)))
+        answer.id = answer.digest = 0;
     if (result == 0)
         add_done(a, kind, found ? found->id : answer.id, wanted);
     if (result == 0 || answer.unclear)

@@ -181,6 +181,21 @@ def test_a_creation_whose_answer_names_no_id_is_not_repeated(sim, make_worker):
     assert len(writes(sim)) == 1
 
 
+@pytest.mark.parametrize("whose", ["others", "ours"])
+def test_a_webhook_that_the_answer_names_by_mistake_is_left_alone(sim, make_worker, whose):
+    """The answer to a creation shows one that was there before."""
+    there = (sim.add("of others", "https://crm.example/in") if whose == "others" else
+             sim.add("acrelay a", url("a"), sources=SOURCES))
+    sim.switch(other_id=there["id"])
+    worker = make_worker(stanza("a") + stanza("b"))
+    for _ in range(2):
+        worker.run("apply")
+    assert sim.hooks()[0]["url"] == there["url"]
+    assert sorted(hook["name"] for hook in sim.hooks()) == sorted(
+        {there["name"], "acrelay a", "acrelay b"})
+    assert {line["method"] for line in writes(sim)} == {"POST"}
+
+
 @pytest.mark.parametrize("switches", [{"cut_after": 1, "lag_ms": 6000},
                                       {"cut_after": 1, "lag_ms": 6000, "lag_get": 1}])
 def test_an_unclear_creation_is_awaited_before_it_is_repeated(sim, make_worker, switches):

@@ -151,6 +151,10 @@ create(struct answer *a, const cJSON *webhook)
         refuse_field(a, missing, "The field is required");
     else
         show_written(a, 201, account_add(webhook), webhook);
+    if (!missing && sim.switches.other_id) {
+        cJSON_Delete(a->json);
+        show(a, 201, rows_one((uint64_t)sim.switches.other_id));
+    }
     if (!missing && sim.switches.no_id > 0) {
         sim.switches.no_id--;
         cJSON_Delete(a->json);

@@ -76,6 +76,7 @@ switches_find(const char *name)
                  {"fail_offset", &s->fail_offset},
                  {"endless", &s->endless},
                  {"no_id", &s->no_id},
+                 {"other_id", &s->other_id},
                  {"ids", &s->ids},
                  {"html_522", &s->html_522},
                  {"html_524", &s->html_524},

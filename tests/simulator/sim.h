@@ -62,6 +62,7 @@ struct switches {
     int fail_offset; // pages that begin behind so many rows are 500
     int endless;     // a page is always full of new rows
     int no_id;       // a count: a 201 without a body
+    int other_id;    // 201s show the webhook of that id, whatever was created
     // what the operations meet (operations.c)
     int ids; // objects with numbers from 1 to this are there from the start
     int html_522,
