@@ -36,7 +36,8 @@ static void
 fail(struct worker_redis *r, bool lost, const struct err *err)
 {
     const char *advice = relay_advice(err->text)->advice;
-    bool explains = !r->away || (r->lost && advice != r->away);
+    // That nobody listens any more explains nothing: the connection ended for that.
+    bool explains = !r->away || (r->lost && err->kind == ERR_INPUT && advice != r->away);
 
     worker_redis_close(r);
     if (explains && r->tag[0])
