@@ -125,24 +125,28 @@ relay_mark_unread(struct relay *r)
     struct journal_status status;
     struct err err;
     bool known = *r->damage == '\0';
+    uint64_t last = 0; // that was given out: those up to a cursor are reserved
 
     pthread_mutex_lock(&r->lock);
-    for (size_t i = 0; i < r->len; i++)
+    for (size_t i = 0; i < r->len; i++) {
         known = known && r->partitions[i]->status.known;
+        last = MAX(last, r->partitions[i]->status.cursor);
+    }
     bool needed = !known && r->unread_from == 0;
     pthread_mutex_unlock(&r->lock);
     if (!needed)
         return;
     journal_read_status(r->journal, &status);
+    last = MAX(last, status.last);
     snprintf(text, sizeof text, "%s %llu\n", journal_id(r->journal),
-             (unsigned long long)status.last + 1);
+             (unsigned long long)last + 1);
     if (file_replace(unread_path(r, path), span_of(text), &err) < 0)
         log_warn(
             "relay: %s; if this journal is an older copy, do not restart before Redis "
             "is reached",
             err.text);
     pthread_mutex_lock(&r->lock);
-    r->unread_from = status.last + 1;
+    r->unread_from = last + 1;
     pthread_mutex_unlock(&r->lock);
 }
 
