@@ -315,7 +315,8 @@ use_attempt(struct lane *l, struct queued *c, int64_t now_ms)
 }
 
 // A 503 that others do not meet is the command's own: it does not hold up the others. After any
-// other the rest has its turn first, so that this can be seen.
+// other the rest has its turn first, so that this can be seen; after a 429 too, which may be of a limit
+// of its own.
 static bool
 busy(struct lane *l, struct queued *c, int status, int64_t retry_after_ms, int64_t now_ms)
 {
@@ -331,8 +332,7 @@ busy(struct lane *l, struct queued *c, int status, int64_t retry_after_ms, int64
     if (ms <= 0)
         ms = back_off(l, &l->pause_step_ms, l->times.pause_min, l->times.pause_max);
     l->pause_until_ms = now_ms + ms;
-    if (status == 503)
-        c->retry_ms = l->pause_until_ms + random_between(l, 1, l->times.backoff_min);
+    c->retry_ms = l->pause_until_ms + random_between(l, 1, l->times.backoff_min);
     failed(l, now_ms);
     return false;
 }
