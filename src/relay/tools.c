@@ -111,9 +111,10 @@ relay_read_unread(struct relay *r)
     buf_init(&text, 128);
     if (file_read(unread_path(r, path), &text, NULL) < 0)
         buf_clear(&text); // mostly there is none
-    struct span rest = buf_span(&text), id = span_cut(&rest, ' ');
+    struct span rest = buf_span(&text), id = span_cut(&rest, ' '),
+                number = span_cut(&rest, '\n');
     if (span_is(id, journal_id(r->journal)) &&
-        !text_number(&r->unread_from, span_trim(rest), UINT64_MAX))
+        !text_number(&r->unread_from, number, UINT64_MAX))
         r->unread_from = 1;
     buf_release(&text);
 }

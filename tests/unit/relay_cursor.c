@@ -22,6 +22,30 @@ Test(relay_cursor, is_fenced_by_another_owner_until_it_is_claimed)
     stream_is("events", 1, 4);
 }
 
+// A new machine that was started more than once before somebody claimed the journal for it.
+Test(relay_cursor, is_claimed_after_restarts_too)
+{
+    uint64_t cursor = UINT64_MAX;
+    struct err err;
+
+    relay_up();
+    post(1, 2);
+    until(s.cursor == 2);
+    relay_down();
+    set_cursor("owner", "somebody");
+    for (int start = 0; start < 2; start++) {
+        relay_up();
+        until(s.state == RELAY_FENCED);
+        post(3 + start, 3 + start);
+        relay_down();
+    }
+    relay_up();
+    cr_assert(
+        relay_claim(look, &config, "t", journal_id(journal), directory, &cursor, &err));
+    until(s.cursor == 4);
+    stream_is("events", 1, 4);
+}
+
 Test(relay_cursor, takes_no_word_of_another_owner_for_what_is_published)
 {
     struct journal_status js;
