@@ -209,8 +209,9 @@ static void
 report_held_back(uint64_t held_back)
 {
     if (held_back > 0)
-        log_error("receiver: %llu more deliveries were not stored and may be lost",
-                  (unsigned long long)held_back);
+        log_error("receiver: %llu more %s not stored and may be lost",
+                  (unsigned long long)held_back,
+                  held_back == 1 ? "delivery was" : "deliveries were");
 }
 
 static void
