@@ -265,6 +265,8 @@ probe_role(struct partition *p, const struct found *f)
 static enum reply
 stop_for_copy(struct partition *p, uint64_t sequence)
 {
+    if (p->status.known) // else it was written at the start
+        relay_mark_unread(p->relay, p->cursor + 1);
     return report_trouble(p, REPLY_STOP,
                           "record %llu differs from the one in Redis: a copy of this "
                           "journal was or is in use",
@@ -329,9 +331,9 @@ static bool
 is_among_new(const struct partition *p, const struct found *f,
              const struct journal_status *status)
 {
-    if (p->status.known || f->sequence > status->last)
+    if (f->sequence > status->last)
         return false;
-    return f->sequence > status->last - status->records ||
+    return (!p->status.known && f->sequence > status->last - status->records) ||
            (!*f->check && relay_has_unread(p->relay, f->sequence));
 }
 

@@ -197,12 +197,14 @@ struct partition {
 void relay_publish(struct relay *r);
 
 // `state_dir/cursor-unread` has the first sequence that was given out while a partition had not read
-// its cursor since the start. It is there until all have: a restart in between must not take those
-// records for published because a cursor is beyond them. relay_read_unread reads what an earlier
-// process left; relay_mark_unread writes it where it is needed; relay_publish removes it.
+// its cursor since the start, or after the cursor that it had when it found that a copy of the journal
+// is in use. It is there until all publish: a restart in between must not take those records for
+// published because a cursor is beyond them. relay_read_unread reads what an earlier process left;
+// relay_mark_unread writes it, relay_mark_start where a cursor is not known; relay_publish removes it.
 // relay_has_unread: there are such records, up to `last`.
 void relay_read_unread(struct relay *r);
-void relay_mark_unread(struct relay *r);
+void relay_mark_unread(struct relay *r, uint64_t first);
+void relay_mark_start(struct relay *r);
 bool relay_has_unread(struct relay *r, uint64_t last);
 
 // relay_show_worst sets the gauges that show the worst partition.

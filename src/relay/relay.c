@@ -354,7 +354,7 @@ relay_start(struct config *c, struct journal *j, struct err *err)
     metric_show(relay_metrics, RELAY_METRICS);
     metric_before_write(show, r);
     wait_for_cursors(r);
-    relay_mark_unread(r);
+    relay_mark_start(r);
     return r;
 
 fail:

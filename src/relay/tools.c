@@ -96,6 +96,9 @@ relay_publish(struct relay *r)
         heard_us = MIN(heard_us, p->heard_us);
     }
     journal_publish(r->journal, safe, heard_us);
+    for (size_t i = 0; i < r->len; i++)
+        if (r->partitions[i]->status.state != RELAY_SHIPPING)
+            return; // one that has stopped for a copy was known before
     if (r->unread_from)
         unlink(unread_path(
             r, path)); // one that stays only makes the next start more careful
@@ -120,35 +123,43 @@ relay_read_unread(struct relay *r)
 }
 
 void
-relay_mark_unread(struct relay *r)
+relay_mark_unread(struct relay *r, uint64_t first)
 {
+    static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
     char path[UNREAD_PATH], text[128];
-    struct journal_status status;
     struct err err;
-    bool known = *r->damage == '\0';
-    uint64_t last = 0; // that was given out: those up to a cursor are reserved
 
+    pthread_mutex_lock(&writing);
+    if (!relay_has_unread(r, first)) {
+        snprintf(text, sizeof text, "%s %llu\n", journal_id(r->journal),
+                 (unsigned long long)first);
+        if (file_replace(unread_path(r, path), span_of(text), &err) < 0)
+            log_warn("relay: %s; if this journal is an older copy, do not restart before "
+                     "Redis is reached",
+                     err.text);
+        pthread_mutex_lock(&r->lock);
+        r->unread_from = first;
+        pthread_mutex_unlock(&r->lock);
+    }
+    pthread_mutex_unlock(&writing);
+}
+
+void
+relay_mark_start(struct relay *r)
+{
+    struct journal_status status;
+    bool known = *r->damage == '\0';
+
+    journal_read_status(r->journal, &status);
+    uint64_t last = status.last; // that was given out: those up to a cursor are reserved
     pthread_mutex_lock(&r->lock);
     for (size_t i = 0; i < r->len; i++) {
         known = known && r->partitions[i]->status.known;
         last = MAX(last, r->partitions[i]->status.cursor);
     }
-    bool needed = !known && r->unread_from == 0;
     pthread_mutex_unlock(&r->lock);
-    if (!needed)
-        return;
-    journal_read_status(r->journal, &status);
-    last = MAX(last, status.last);
-    snprintf(text, sizeof text, "%s %llu\n", journal_id(r->journal),
-             (unsigned long long)last + 1);
-    if (file_replace(unread_path(r, path), span_of(text), &err) < 0)
-        log_warn(
-            "relay: %s; if this journal is an older copy, do not restart before Redis "
-            "is reached",
-            err.text);
-    pthread_mutex_lock(&r->lock);
-    r->unread_from = last + 1;
-    pthread_mutex_unlock(&r->lock);
+    if (!known)
+        relay_mark_unread(r, last + 1);
 }
 
 bool

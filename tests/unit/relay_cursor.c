@@ -158,6 +158,25 @@ Test(relay_cursor, stops_when_an_older_copy_received_before_it_read_the_cursor)
     stream_is("events", 1, 2);
 }
 
+// The copy is in use at the same time, and goes on while this one has stopped.
+Test(relay_cursor, stops_after_a_restart_too_when_a_copy_was_faster)
+{
+    relay_up();
+    post(1, 2);
+    until(s.cursor == 2);
+    set_cursor("sequence", "00000000000000000003");
+    set_cursor("check", "0123456789abcdef");
+    post(3, 5);
+    until(s.state == RELAY_STOPPED && strstr(s.message, "copy"));
+    set_cursor("sequence", "00000000000000000009");
+    for (int start = 0; start < 2; start++) {
+        relay_down();
+        relay_up();
+        until(s.state == RELAY_STOPPED && strstr(s.message, "copy"));
+    }
+    stream_is("events", 1, 2);
+}
+
 // It was another place's meanwhile. Claiming it leaves nothing to compare.
 Test(relay_cursor, stops_when_a_claimed_cursor_is_among_what_came_before_it_was_read)
 {
