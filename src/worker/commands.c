@@ -12,7 +12,7 @@ enum {
     TRIAL_MS = 10000, // of a Redis that is away
 };
 
-enum { LEADER, PAUSED, STOPPED, TRIMMED, METRICS };
+enum { LEADER, PAUSED, STOPPED, METRICS };
 static struct metric metrics[METRICS] = {
     [LEADER] = METRIC(GAUGE, "acrelay_commands_leader",
                       "Whether this worker is the one that carries out commands."),
@@ -20,9 +20,6 @@ static struct metric metrics[METRICS] = {
                       "Whether ActiveCampaign has asked for a pause of all commands."),
     [STOPPED] = METRIC(GAUGE, "acrelay_commands_stopped",
                        "Whether commands wait because nothing gets through."),
-    [TRIMMED] =
-        METRIC(COUNTER, "acrelay_commands_dead_trimmed_total",
-               "Dead letters of commands that were trimmed before being dropped."),
 };
 
 // --- opening -------------------------------------------------------------------------------
@@ -79,6 +76,7 @@ open_lane(struct commands *c)
         rate_limit_hold(&c->rate, clock_mono_us() + c->rate.window_us);
     c->paced_term = c->term;
     metric_show(metrics, METRICS);
+    commands_report_trimmed(SPAN("0"));
     metric_set(&metrics[LEADER], 1);
     c->poll_ms = c->metrics_ms = 0;
     c->clock.settle_us = times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000;
@@ -140,24 +138,6 @@ work(struct commands *c)
     return 0;
 }
 
-// At most once an hour, with all that went since.
-static void
-report_trimmed(struct span trimmed)
-{
-    static struct log_limit limit = LOG_LIMIT(3600000);
-    uint64_t gone = 0, held_back;
-
-    (void)text_number(&gone, trimmed, INT64_MAX); // of our script
-    metric_add(&metrics[TRIMMED], (double)gone);
-    if (gone > 0 && log_limit_pass(&limit, gone, clock_mono_ms(), &held_back))
-        log_alarm(
-            "worker: commands: %" PRIu64
-            " dead letters were trimmed before anyone dropped them "
-            "(commands.retain.dead). Check acrelay dead list --commands more often, or "
-            "raise it",
-            gone + held_back);
-}
-
 static void
 tidy(struct commands *c)
 {
@@ -175,7 +155,7 @@ tidy(struct commands *c)
         enum commands_reply result =
             commands_run(c, &c->services[i], "tidy", &c->step, &reply);
         if (result == COMMANDS_OK)
-            report_trimmed(redis_value(redis_reply_at(reply, 2)).text);
+            commands_report_trimmed(redis_value(redis_reply_at(reply, 2)).text);
     }
 }
 

@@ -78,6 +78,11 @@ commands_may_forget(const struct commands *c)
 // commands_step does a step of the lane that is no LANE_WAIT (commands_send.c).
 void commands_step(struct commands *c, const struct lane_step *step);
 
+// commands_report_trimmed reports how many dead commands Redis says were trimmed, at most once an
+// hour; commands_report_deleted that somebody deleted an entry, which has no result.
+void commands_report_trimmed(struct span count);
+void commands_report_deleted(const struct commands *c, const struct commands_service *s);
+
 // commands_write_again writes s->unwritten.
 void commands_write_again(struct commands *c, struct commands_service *s);
 

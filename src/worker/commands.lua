@@ -107,8 +107,17 @@ local function begin()
   return {'OK', count, memory, fields}
 end
 
+-- put_off <entry> <attempts>: the one that was begun is none
+local function put_off()
+  if redis.call('HEXISTS', tried, field(ARGV[4])) == 1 then
+    redis.call('HSET', tried, field(ARGV[4]), ARGV[5])
+  end
+  return {'OK', count}
+end
+
 -- finish <entry> <reason for the dead, ''> <1: remember, ''> <what> <ids max> <entries>
---   <name> <value> ... of the result -> ids forgotten before their time.
+--   <name> <value> ... of the result -> ids forgotten before their time, dead
+--   ones trimmed.
 -- What can fail comes first: a script is not undone.
 local function finish()
   local entry, reason, remember = ARGV[4], ARGV[5], ARGV[6] ~= ''
@@ -118,15 +127,18 @@ local function finish()
   end
   redis.call('XADD', results, 'MAXLEN', '~', ARGV[9], '*', unpack(ARGV, 10))
   local kept = reason ~= '' and redis.call('XRANGE', stream, entry, entry)[1]
+  local trimmed = 0
   if kept then
     local values, letter = known(kept), {}
     for i, name in ipairs(NAMES) do
       letter[#letter + 1] = name
       letter[#letter + 1] = values[i + 1]
     end
+    trimmed = redis.call('XLEN', dead) + 1
     redis.call('XADD', dead, 'MAXLEN', '~', ARGV[9], '*', 'service', service, 'ce_command', entry,
       'reason', reason, 'ce_time', ARGV[23], 'outcome', ARGV[25], 'status', ARGV[27],
       'attempts', ARGV[29], 'detail', ARGV[33], unpack(letter))
+    trimmed = trimmed - redis.call('XLEN', dead)
   end
   local forgotten, id = 0, key(ARGV[13])
   if remember and redis.call('HSETNX', ids, id, ARGV[7]) == 1 then
@@ -139,7 +151,7 @@ local function finish()
   redis.call('XACK', stream, GROUP, entry)
   redis.call('XDEL', stream, entry)
   redis.call('HDEL', tried, field(entry))
-  return {'OK', tostring(redis.call('INCR', finished)), tostring(forgotten)}
+  return {'OK', tostring(redis.call('INCR', finished)), tostring(forgotten), tostring(trimmed)}
 end
 
 -- tidy <results' age in ms> <entries> <dead ones' age in ms> -> dead ones that were trimmed
@@ -157,4 +169,4 @@ local function tidy()
   return {'OK', count, tostring(trimmed)}
 end
 
-return ({take = take, begin = begin, finish = finish, tidy = tidy})[step]()
+return ({take = take, begin = begin, put_off = put_off, finish = finish, tidy = tidy})[step]()

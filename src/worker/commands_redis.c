@@ -126,6 +126,43 @@ commands_run(struct commands *c, struct commands_service *s, const char *step,
     return result;
 }
 
+// --- reports -----------------------------------------------------------------------------
+
+void
+commands_report_trimmed(struct span count)
+{
+    static struct metric trimmed =
+        METRIC(COUNTER, "acrelay_commands_dead_trimmed_total",
+               "Dead letters of commands that were trimmed before being dropped.");
+    static struct log_limit limit = LOG_LIMIT(3600000);
+    uint64_t gone = 0, held_back;
+
+    (void)text_number(&gone, count, INT64_MAX); // of our script
+    metric_show(&trimmed, 1);
+    metric_add(&trimmed, (double)gone);
+    if (gone > 0 && log_limit_pass(&limit, gone, clock_mono_ms(), &held_back))
+        log_alarm("worker: commands: %" PRIu64
+                  " dead letters were trimmed before anyone dropped them "
+                  "(commands.retain). Check acrelay dead list --commands more often, or "
+                  "raise it",
+                  gone + held_back);
+}
+
+void
+commands_report_deleted(const struct commands *c, const struct commands_service *s)
+{
+    static struct log_limit limit = LOG_LIMIT(3600000);
+    uint64_t more;
+
+    if (log_limit_pass(&limit, 1, clock_mono_ms(), &more))
+        log_alarm(
+            "worker: commands: a command of service %s (and %" PRIu64
+            " others since the last alarm) was deleted from {%s}:commands:%s before "
+            "it was carried out: it has no result. Only the worker may delete "
+            "there: the service must not add with MAXLEN",
+            s->config->name, more, c->w->config->redis_namespace, s->config->name);
+}
+
 // --- a result ------------------------------------------------------------------------------
 
 static void
@@ -209,6 +246,7 @@ commands_write_result(struct commands *c, struct commands_service *s,
                      s->config->name);
         metric_add(s->outcomes[outcome], 1);
         report_forgotten(c, redis_value(redis_reply_at(reply, 2)).text);
+        commands_report_trimmed(redis_value(redis_reply_at(reply, 3)).text);
     }
     return result;
 }

@@ -114,8 +114,10 @@ begin(struct commands *c, struct work *w, bool calls)
     else
         redis_args_add(&c->step, SPAN(""));
     enum commands_reply result = commands_run(c, s, "begin", &c->step, &reply);
-    if (result == COMMANDS_GONE)
+    if (result == COMMANDS_GONE) {
+        commands_report_deleted(c, s);
         lane_remove(c->lane, w->queued);
+    }
     if (result == COMMANDS_LATER)
         commands_hold(c, s);
     if (result != COMMANDS_OK)
@@ -195,10 +197,24 @@ hold_all(struct commands *c)
         rest_hold(c->w->client->rest, ms);
 }
 
+// The attempt that was begun is none: a restart must not count it.
+static void
+put_off(struct commands *c, struct queued *q)
+{
+    const struct redis_reply *reply;
+    char entry[COMMANDS_ENTRY];
+
+    redis_args_clear(&c->step);
+    redis_args_add(&c->step, span_of(format_entry(entry, q)));
+    redis_args_format(&c->step, "%u", q->attempts);
+    (void)commands_run(c, &c->services[q->service], "put_off", &c->step, &reply);
+}
+
 static void
 make_call(struct commands *c, struct work *w)
 {
     struct queued *q = w->queued;
+    unsigned attempts = q->attempts;
     struct rest_answer answer;
     struct err err = {0};
     struct span data;
@@ -223,13 +239,18 @@ make_call(struct commands *c, struct work *w)
     int account = verdict == COMMAND_IN_DOUBT ? ask_account(c) : -1;
     if (account == 1)
         verdict = COMMAND_FINAL;
+    bool decided = false;
     if (answer.stopped)
         ; // it is pending, and sent again
     else if (account == 0)
         lane_refused(c->lane, clock_boot_ms());
-    else if (lane_answered(c->lane, q, verdict, answer.status, answer.retry_after_ms,
-                           clock_boot_ms()))
+    else
+        decided = lane_answered(c->lane, q, verdict, answer.status, answer.retry_after_ms,
+                                clock_boot_ms());
+    if (decided)
         finish(c, q, &w->command, answer.status, c->message, buf_span(&kept));
+    else if (!answer.stopped && q->attempts == attempts)
+        put_off(c, q);
     buf_release(&kept);
 }
 

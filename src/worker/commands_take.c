@@ -54,12 +54,13 @@ take_entry(struct commands *c, size_t service, const struct redis_reply *entry,
     uint64_t attempts = 0;
 
     snprintf(s->after, COMMANDS_ENTRY, "%.*s", (int)id.len, id.at);
+    if (redis_value(entry).len == 1)
+        commands_report_deleted(c, s);
     if (redis_value(entry).len == 1 || !parse_entry(&q, id))
-        return true; // somebody deleted it
+        return true;
     commands_read_fields(fields, entry);
     (void)text_number(&attempts,
-                      redis_value(redis_reply_at(entry, COMMAND_FIELDS + 1)).text,
-                      COMMAND_ATTEMPTS_MAX);
+                      redis_value(redis_reply_at(entry, COMMAND_FIELDS + 1)).text, 1000);
     q.attempts = (unsigned)attempts;
     q.is_known = redis_value(redis_reply_at(entry, COMMAND_FIELDS + 2)).text.len;
     int read = command_read(&command, fields, s->config->allow.at, &err);

@@ -158,6 +158,53 @@ def test_redis_may_go_back_behind_a_connection_that_stays(scene):
     scene.check()
 
 
+def test_commands_that_somebody_deletes_are_reported(scene):
+    scene.start()
+    assert scene.result(scene.put())["outcome"] == "ok"
+    scene.simulator.answer(429, "{}", 1, "contacts/1", Retry_After="2")
+    entries = [scene.put(f"contacts/{n + 1}") for n in range(10)]
+    harness.wait_for("all", lambda: scene.worker.metric(
+        'acrelay_commands_waiting{service="crm"}') == 10)
+    scene.redis.client.xtrim("{ac}:commands:crm", maxlen=5, approximate=False)
+    assert scene.result(entries[-1])["outcome"] == "ok"
+    assert len(scene.results()) <= 1 + 6  # the first may have been under way
+    assert "deleted from {ac}:commands:crm before" in scene.log()
+    scene.check_nothing_is_left()
+
+
+def test_dead_commands_that_make_room_are_reported(tmp_path):
+    with Scene(tmp_path, settings="rate: 5\n  retain: {entries: 1000}") as scene:
+        pipe = scene.redis.client.pipeline(transaction=False)
+        for _ in range(1200):
+            pipe.xadd("{ac}:commands.dead", {"service": "crm"})
+        pipe.execute()
+        scene.start()
+        assert scene.result(scene.put(not_after="2020-01-01T00:00:00Z"))["outcome"] == "expired"
+        gone = 1201 - scene.redis.client.xlen("{ac}:commands.dead")
+        assert gone > 0
+        harness.wait_for("the count", lambda: scene.worker.metric(
+            "acrelay_commands_dead_trimmed_total") == gone)
+        assert "dead letters were trimmed before anyone dropped them" in scene.log()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_what_activecampaign_puts_off_costs_no_attempt_over_restarts(scene, status):
+    scene.simulator.answer(status, "{}", 1000, "contacts/1")
+    entry = scene.put("contacts/1")
+    for n in range(1, 11):
+        process = scene.start()
+        harness.wait_for("a call and what it costs", lambda n=n: (
+            scene.simulator.calls()["commands"]["requests"] >= n
+            and scene.redis.client.hvals("{ac}:commands.tried") == [b"0"]))
+        process.terminate()
+        assert process.wait(20) == 0
+    scene.simulator.answer(500, "{}", 2, "contacts/1")
+    scene.start()
+    result = scene.result(entry)
+    assert (result["outcome"], result["attempts"]) == ("ok", "3")
+    assert scene.dead() == []
+
+
 def test_a_step_of_redis_clock_forgets_nothing(tmp_path, monkeypatch):
     wall = tmp_path / "wall"
 
