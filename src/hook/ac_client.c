@@ -417,6 +417,23 @@ ac_client_events(struct ac_client *a, struct string_set *events, struct err *err
     return hook_json_read_events(events, body, err) < 0 ? not_understood(err) : 0;
 }
 
+// A 2xx with a page is not ActiveCampaign's: nothing may have been done. One without a body may be.
+static bool
+is_page(struct span body)
+{
+    body = span_trim(body);
+    return body.len && *body.at != '{' && *body.at != '[';
+}
+
+static int
+fail_page(struct ac_client *a, const struct rest_answer *answer, struct err *err)
+{
+    hook_json_explain(a->message, sizeof a->message, answer->body);
+    fail_outside(a, answer, err);
+    err->kind = ERR_AGAIN;
+    return -1;
+}
+
 int
 ac_client_write(struct ac_client *a, const struct hook *found, const struct hook *wanted,
                 struct ac_client_answer *to, struct err *err)
@@ -436,8 +453,9 @@ ac_client_write(struct ac_client *a, const struct hook *found, const struct hook
     int result = call(a, method, path, buf_span(&body), &answer, err);
     buf_release(&body);
     // 503 is the rate limit: nothing was done.
-    to->unclear =
-        !found && (answer.maybe_done || (answer.status >= 500 && answer.status != 503));
+    bool page = answer.status >= 200 && answer.status < 300 && is_page(answer.body);
+    to->unclear = !found && (answer.maybe_done || page ||
+                             (answer.status >= 500 && answer.status != 503));
     if (result < 0)
         return -1;
     if (!found && answer.status >= 500)
@@ -452,6 +470,8 @@ ac_client_write(struct ac_client *a, const struct hook *found, const struct hook
                                    "the webhook was removed by someone else meanwhile");
     if (answer.status < 200 || answer.status >= 300)
         return fail_status(a, &answer, err);
+    if (page)
+        return fail_page(a, &answer, err);
     // A 2xx without a readable body: the list that follows shows what it is.
     if (wanted && hook_json_read_one(&now, answer.body, NULL) == 0)
         *to = (struct ac_client_answer){.id = now.id, .digest = hook_digest(&now)};

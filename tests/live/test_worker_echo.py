@@ -369,6 +369,21 @@ def test_no_double_is_made_of_what_is_ours_under_a_forgotten_address(sim, make_w
         url(name, "https://hooks2.acme.example") for name in "abc"}, 60)
 
 
+def test_a_page_of_something_in_front_swallows_no_write(sim, make_worker, redis):
+    worker = make_worker(stanza("contacts") + stanza("deals"), redis_port=redis.port,
+                         worker=", prune: true")
+    sim.switch(page_writes=1)
+    assert worker.apply() == (2, 0, 0)
+    text = worker.config.read_text().replace(stanza("deals"), "")
+    worker.config.write_text(text.replace("[subscribe]", "[subscribe, update]"))
+    sim.switch(page_writes=2)  # one for each
+    assert worker.apply() == (0, 1, 1)
+    assert [as_set(hook) for hook in sim.hooks()] == [wanted("contacts", ("subscribe", "update"))]
+    sim.switch(page_writes=1000)
+    worker.config.write_text(text)
+    assert "something in front of ActiveCampaign answers 200 with HTML" in worker.run("apply", code=69)
+
+
 # --- stops ---------------------------------------------------------------------------------
 
 class Accepts(http.server.BaseHTTPRequestHandler):

@@ -80,6 +80,7 @@ switches_find(const char *name)
                  {"ids", &s->ids},
                  {"html_522", &s->html_522},
                  {"html_524", &s->html_524},
+                 {"page_writes", &s->page_writes},
                  {"empty_ok", &s->empty_ok},
                  {"retry_dates", &s->retry_dates}};
 
@@ -256,6 +257,8 @@ faults_pick(const struct request *r, struct answer *a, int *slow_ms)
                "\"/data/attributes/name\"}}]}");
     } else if (takes(&s->html_522)) {
         refuse_522(a);
+    } else if (is_write && takes(&s->page_writes)) {
+        refuse(a, 200, "<!DOCTYPE html><html>Scheduled maintenance</html>");
     } else if (is_write && takes(&s->html_524)) {
         return FAULT_524;
     } else if (is_write && takes(&s->empty_ok)) {

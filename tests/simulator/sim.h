@@ -66,7 +66,8 @@ struct switches {
     // what the operations meet (operations.c)
     int ids; // objects with numbers from 1 to this are there from the start
     int html_522,
-        html_524;    // counts: pages of the proxy before AC: not done, and done (writes)
+        html_524,    // counts: pages of the proxy before AC: not done, and done (writes)
+        page_writes; // count: the same with 200, not done
     int empty_ok;    // a count: writes that are done are answered 200 without a body
     int retry_dates; // so many of 1,000 Retry-After are dates
 };
