@@ -143,6 +143,28 @@ check_taken(const struct apply *a, const struct hook *wanted, struct err *err)
                     "acrelayd (under systemd, restart it for a new secret), then apply");
 }
 
+// check_unchanged: somebody may have made it a webhook of others since the list, which is not ours to
+// change or remove. What GET does not say clearly is left to the write.
+static int
+check_unchanged(struct apply *a, const struct hook *found, struct err *err)
+{
+    struct hook now = {0};
+
+    enum ac_client_found there = ac_client_get(a->w->client, found->id, &now, err);
+    bool other = there == AC_CLIENT_THERE &&
+                 (found->name ? !hook_is_named(&now, found->name)
+                              : hook_differs(found, &now) & DIFFERS_URL);
+    hook_release(&now);
+    if (there == AC_CLIENT_ERROR)
+        return -1;
+    return other ? err_write(err, ERR_AGAIN, EXIT_CODE_CHANGES,
+                             "webhook #%" PRIu64
+                             " got another URL meanwhile, by someone else: it is listed "
+                             "again before anything is written on it",
+                             found->id)
+                 : 0;
+}
+
 // write_hook makes `wanted` of `found`, as ac_client_write does.
 static int
 write_hook(struct apply *a, const struct hook *found, const struct hook *wanted,
@@ -152,6 +174,8 @@ write_hook(struct apply *a, const struct hook *found, const struct hook *wanted,
     struct ac_client_answer answer;
 
     if (wanted && check_taken(a, wanted, err) < 0)
+        return -1;
+    if (found && check_unchanged(a, found, err) < 0)
         return -1;
     int result = ac_client_write(a->w->client, found, wanted, &answer, err);
     // A webhook that was there before is not the one just created: it stays whose it is.

@@ -384,6 +384,27 @@ def test_a_page_of_something_in_front_swallows_no_write(sim, make_worker, redis)
     assert "something in front of ActiveCampaign answers 200 with HTML" in worker.run("apply", code=69)
 
 
+@pytest.mark.parametrize("leaves", [True, False], ids=["remove", "change"])
+def test_what_became_of_others_after_the_list_is_not_written(sim, make_worker, redis, leaves):
+    worker = make_worker(stanza("contacts") + stanza("deals"), redis_port=redis.port,
+                         worker=", prune: true")
+    assert worker.apply() == (2, 0, 0)
+    text = worker.config.read_text().replace(stanza("deals"), "" if leaves else stanza("deals"))
+    worker.config.write_text(text.replace("[subscribe]", "[subscribe, update]"))
+    first, second = (next(h["id"] for h in sim.hooks() if name in h["url"])
+                     for name in ("contacts", "deals"))
+    sim.fail("slow", f"webhooks/{first}", 1, 20000)
+    before = sim.figures()["requests"]
+    process = subprocess.Popen(worker.command("apply"), env=worker.environment(),
+                               stdout=subprocess.DEVNULL)
+    harness.wait_for("the list, and the first that is slow",
+                     lambda: sim.figures()["requests"] >= before + 2)
+    sim.call(f"/sim/hooks/{second}", {"name": "other", "url": "https://n8n.example/x"}, "PUT")
+    assert process.wait(60) == 0
+    left = {hook["url"] for hook in sim.hooks()}
+    assert left == {"https://n8n.example/x", url("contacts"), *([] if leaves else [url("deals")])}
+
+
 # --- stops ---------------------------------------------------------------------------------
 
 class Accepts(http.server.BaseHTTPRequestHandler):
