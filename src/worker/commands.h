@@ -43,7 +43,8 @@ struct commands {
     // entries is another one (Redis may have lost its last second), or the lease was taken again
     // (another worker may have had it).
     unsigned connections, term;
-    char finished[24]; // as Redis counts them; "": not known
+    char finished[24];      // as Redis counts them; "": not known
+    uint64_t seen_finished; // the same as it was last, over connections
     struct rate_limit rate;
     unsigned paced_term; // that `rate` knows the calls of
     int64_t redis_us;    // Redis's clock, as believed, less that of boot

@@ -91,6 +91,23 @@ report_wrong_type(struct commands_service *s, const struct redis_reply *reply)
                 s->config->name);
 }
 
+// The count only grows, unless Redis went back: a crash, a failover, a backup.
+static void
+check_finished(struct commands *c, struct span count)
+{
+    uint64_t now = 0, before = c->seen_finished;
+
+    (void)text_number(&now, count, INT64_MAX); // of our script
+    c->seen_finished = now;
+    if (now < before)
+        log_alarm("worker: commands: Redis has lost data: it counts %" PRIu64
+                  " finished commands, and had %" PRIu64
+                  ". Commands that wait there again are carried out again, which undoes "
+                  "later ones that it lost, though their results may have been read: "
+                  "let the services add again, with the same ce_id, what they sent since",
+                  now, before);
+}
+
 static enum commands_reply
 read_word(struct commands *c, struct commands_service *s, const struct redis_reply *reply)
 {
@@ -98,6 +115,7 @@ read_word(struct commands *c, struct commands_service *s, const struct redis_rep
                 count = redis_value(redis_reply_at(reply, 1)).text;
 
     if (span_is(word, "OK")) {
+        check_finished(c, count);
         snprintf(c->finished, sizeof c->finished, "%.*s", (int)count.len, count.at);
         return COMMANDS_OK;
     }

@@ -156,6 +156,7 @@ def test_redis_may_go_back_behind_a_connection_that_stays(scene):
     scene.redis.rollback(lambda: harness.wait_for(
         "more results", lambda: len(scene.results()) >= 4))
     scene.check()
+    assert scene.log().count("Redis has lost data") == 1
 
 
 def test_commands_that_somebody_deletes_are_reported(scene):
