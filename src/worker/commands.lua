@@ -109,7 +109,7 @@ end
 
 -- put_off <entry> <attempts>: the one that was begun is none
 local function put_off()
-  if redis.call('HEXISTS', tried, field(ARGV[4])) == 1 then
+  if redis.call('HGET', tried, field(ARGV[4])) then
     redis.call('HSET', tried, field(ARGV[4]), ARGV[5])
   end
   return {'OK', count}
@@ -134,11 +134,10 @@ local function finish()
       letter[#letter + 1] = name
       letter[#letter + 1] = values[i + 1]
     end
-    trimmed = redis.call('XLEN', dead) + 1
-    redis.call('XADD', dead, 'MAXLEN', '~', ARGV[9], '*', 'service', service, 'ce_command', entry,
+    redis.call('XADD', dead, '*', 'service', service, 'ce_command', entry,
       'reason', reason, 'ce_time', ARGV[23], 'outcome', ARGV[25], 'status', ARGV[27],
       'attempts', ARGV[29], 'detail', ARGV[33], unpack(letter))
-    trimmed = trimmed - redis.call('XLEN', dead)
+    trimmed = redis.call('XTRIM', dead, 'MAXLEN', '~', ARGV[9])
   end
   local forgotten, id = 0, key(ARGV[13])
   if remember and redis.call('HSETNX', ids, id, ARGV[7]) == 1 then
