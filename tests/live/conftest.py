@@ -98,18 +98,19 @@ def spawn():
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """80 MiB, loop-mounted; a tmpfs where there are no loop devices."""
+def small_disk(tmp_path, request):
+    """80 MiB unless told, loop-mounted; a tmpfs where there are no loop devices."""
+    size = getattr(request, "param", "80M")
     place, image = tmp_path / "disk", tmp_path / "image"
     place.mkdir()
     if os.geteuid() != 0:
         pytest.skip("mounting a small file system needs root")
-    subprocess.run(["truncate", "-s", "80M", image], check=True)
+    subprocess.run(["truncate", "-s", size, image], check=True)
     made = shutil.which("mkfs.ext4") and subprocess.run(
         ["mkfs.ext4", "-q", "-m", "0", image], capture_output=True).returncode == 0
     if not made or subprocess.run(["mount", "-o", "loop", image, place],
                                   capture_output=True).returncode != 0:
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80M", "none", place],
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", place],
                               capture_output=True, text=True)
         if done.returncode != 0:
             pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
