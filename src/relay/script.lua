@@ -101,8 +101,7 @@ if fingerprints > 0 then
 end
 local low, high = ARGV[12], ARGV[13]
 local function near(known, receipt)
-  if not known or known >= low and known <= high then return known end
-  known = tonumber(known)
+  known = known and tonumber(known)
   return known and known - receipt <= window and receipt - known <= window
 end
 
@@ -135,7 +134,7 @@ while i <= total do
     fingerprint, receipt = ARGV[fingerprint_at + n], ARGV[receipt_at + n]
     n = n + 1
     known = seen[fingerprint] or new[n]
-    again = near(known, receipt) or near(old[n], receipt)
+    again = known and known >= low and known <= high or near(known, receipt) or near(old[n], receipt)
   end
   r = nil
   if stream == dead then
@@ -147,7 +146,7 @@ while i <= total do
   else
     r = call('XADD', stream, '*', EVENT_FIELDS)
   end
-  if type(r) == 'table' then word = r.err break end
+  if r and #r == 0 then word = r.err break end -- an error is a table, an id has a length
   done, last = sequence, r or last
   if r and fingerprint then
     if again then marked = marked + 1 end
