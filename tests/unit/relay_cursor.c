@@ -3,21 +3,35 @@
 
 TestSuite(relay_cursor, .init = set_up, .fini = tear_down, .timeout = 100);
 
-Test(relay_cursor, is_fenced_by_another_owner_until_it_is_claimed)
+// Two records are published, and then the cursor is another owner's.
+static void
+publish_for_another_owner(void)
 {
-    uint64_t cursor = UINT64_MAX;
-    struct err err;
-
     relay_up();
     post(1, 2);
     until(s.cursor == 2);
     set_cursor("owner", "somebody");
+}
+
+// claim gives the cursor that was claimed.
+static uint64_t
+claim(void)
+{
+    uint64_t cursor = UINT64_MAX;
+    struct err err;
+
+    cr_assert(
+        relay_claim(look, &config, "t", journal_id(journal), directory, &cursor, &err));
+    return cursor;
+}
+
+Test(relay_cursor, is_fenced_by_another_owner_until_it_is_claimed)
+{
+    publish_for_another_owner();
     post(3, 4);
     until(s.state == RELAY_FENCED);
     stream_is("events", 1, 2);
-    const struct redis_reply *reply =
-        relay_claim(look, &config, "t", journal_id(journal), directory, &cursor, &err);
-    cr_assert(reply && cursor == 2);
+    cr_assert(claim() == 2);
     until(s.cursor == 4);
     stream_is("events", 1, 4);
 }
@@ -25,14 +39,8 @@ Test(relay_cursor, is_fenced_by_another_owner_until_it_is_claimed)
 // A new machine that was started more than once before somebody claimed the journal for it.
 Test(relay_cursor, is_claimed_after_restarts_too)
 {
-    uint64_t cursor = UINT64_MAX;
-    struct err err;
-
-    relay_up();
-    post(1, 2);
-    until(s.cursor == 2);
+    publish_for_another_owner();
     relay_down();
-    set_cursor("owner", "somebody");
     for (int start = 0; start < 2; start++) {
         relay_up();
         until(s.state == RELAY_FENCED);
@@ -40,8 +48,7 @@ Test(relay_cursor, is_claimed_after_restarts_too)
         relay_down();
     }
     relay_up();
-    cr_assert(
-        relay_claim(look, &config, "t", journal_id(journal), directory, &cursor, &err));
+    cr_assert(claim() == 2);
     until(s.cursor == 4);
     stream_is("events", 1, 4);
 }
@@ -50,10 +57,7 @@ Test(relay_cursor, takes_no_word_of_another_owner_for_what_is_published)
 {
     struct journal_status js;
 
-    relay_up();
-    post(1, 2);
-    until(s.cursor == 2);
-    set_cursor("owner", "somebody");
+    publish_for_another_owner();
     set_cursor("sequence", "00000000000000000009");
     post(3, 4);
     until(s.state == RELAY_FENCED);
@@ -180,8 +184,6 @@ Test(relay_cursor, stops_after_a_restart_too_when_a_copy_was_faster)
 // It was another place's meanwhile. Claiming it leaves nothing to compare.
 Test(relay_cursor, stops_when_a_claimed_cursor_is_among_what_came_before_it_was_read)
 {
-    uint64_t cursor = UINT64_MAX;
-
     relay_up();
     post(1, 2);
     until(s.cursor == 2);
@@ -191,8 +193,7 @@ Test(relay_cursor, stops_when_a_claimed_cursor_is_among_what_came_before_it_was_
     relay_up();
     post(3, 9);
     until(s.state == RELAY_FENCED);
-    cr_assert(
-        relay_claim(look, &config, "t", journal_id(journal), directory, &cursor, NULL));
+    (void)claim();
     for (int start = 0; start < 2; start++) {
         until(s.state == RELAY_STOPPED && strstr(s.message, "copy"));
         relay_down();
