@@ -26,7 +26,7 @@
 //   main --snapshot (receiver.h), config (relay_reload)--> http, relay
 //   admin (an http thread of the admin listener) --SIGHUP, kill(2)--> main, for POST /reload
 //
-// Locks, none but receiver.lock and relay.lock held across a call into another module:
+// Locks, none but receiver.lock, relay.lock and writing held across a call into another module:
 //   receiver.lock    journal and relay run: held by /readyz and /metrics while they ask both
 //   journal.lock     the groups, the list of segments, what is durable and published
 //   journal.removing one segment at a time leaves the list (taken before journal.lock)
@@ -34,6 +34,7 @@
 //   relay.lock       of all partitions: status, next configuration, what each has published; under it
 //                    journal_publish says what all have (journal.lock is taken within). The connection
 //                    and the batch are the partition's own, the layout is read-only after the start
+//   writing          of relay/tools.c: state_dir/cursor-unread is written (relay.lock is taken within)
 //   feed.lock        the ring, its items' counts, the places of those who follow; an item is read-only
 //   intake.lock      the pointer to the snapshot; a request holds it by a count
 //   http_thread.lock until when this thread may read (edge/http.c)

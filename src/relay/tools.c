@@ -96,12 +96,12 @@ relay_publish(struct relay *r)
         heard_us = MIN(heard_us, p->heard_us);
     }
     journal_publish(r->journal, safe, heard_us);
+    if (!r->unread_from)
+        return;
     for (size_t i = 0; i < r->len; i++)
         if (r->partitions[i]->status.state != RELAY_SHIPPING)
-            return; // one that has stopped for a copy was known before
-    if (r->unread_from)
-        unlink(unread_path(
-            r, path)); // one that stays only makes the next start more careful
+            return;               // one that has stopped for a copy was known before
+    unlink(unread_path(r, path)); // one that stays only makes the next start more careful
     r->unread_from = 0;
 }
 

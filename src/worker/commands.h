@@ -57,7 +57,7 @@ struct commands {
     bool was_stopped;
 };
 
-// Not while Redis's clock has stepped.
+// As believed: while Redis's clock has stepped, the time as it was.
 static inline int64_t
 commands_redis_now_us(const struct commands *c)
 {

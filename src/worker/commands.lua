@@ -115,9 +115,8 @@ local function put_off()
   return {'OK', count}
 end
 
--- finish <entry> <reason for the dead, ''> <1: remember, ''> <what> <ids max> <entries>
---   <name> <value> ... of the result -> ids forgotten before their time, dead
---   ones trimmed.
+-- finish <entry> <reason for the dead, ''> <1: remember, ''> <what, us first> <ids max> <entries>
+--   <name> <value> ... of the result -> ids forgotten before their time, dead ones trimmed.
 -- What can fail comes first: a script is not undone.
 local function finish()
   local entry, reason, remember = ARGV[4], ARGV[5], ARGV[6] ~= ''
