@@ -82,6 +82,8 @@ log_write(enum log_level level, const char *format, ...)
     char raw[MESSAGE_MAX];
     va_list args;
 
+    if (level > max_now) // a debug line of each commit costs nothing where nobody sees it
+        return;
     va_start(args, format);
     vsnprintf(raw, sizeof raw, format, args);
     va_end(args);
