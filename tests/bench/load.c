@@ -1,13 +1,15 @@
-// Posts one body again and again over many connections, from one thread, and prints one line
-// of JSON: answers, latencies, and how many the least served connection got.
+// Posts a body again and again over many connections, from one thread, and prints one line of
+// JSON: answers, latencies, and how many the least served connection got.
 //
-//   load PORT PATH BODY-FILE CONNECTIONS SECONDS [close] [rate N]
+//   load PORT PATH BODY-FILE CONNECTIONS SECONDS [close] [numbered] [rate N]
 //
 // Without `rate` each connection posts as soon as it has its answer. With it, N posts a second
 // are due at even times over whichever connection is free, and latency counts from when a post
 // was due, so that a server which stalls cannot hide it. `close`: a connection per post.
+// `numbered`: each body ends with another number, and so none is a duplicate.
 #include "base/clock.h"
 #include "base/buf.h"
+#include "base/text.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -19,7 +21,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CONNECTIONS_MAX = 1024, ANSWER_MAX = 4096, LATENCY_MAX_US = 20000000 };
+enum {
+    CONNECTIONS_MAX = 1024,
+    ANSWER_MAX = 4096,
+    LATENCY_MAX_US = 20000000,
+    NUMBER = 20
+};
 
 struct connection {
     int fd;
@@ -33,7 +40,8 @@ struct connection {
 static struct {
     struct sockaddr_in to;
     struct buf request;
-    bool close;
+    uint64_t number;
+    bool close, numbered;
     double rate;
     int epoll;
     size_t len;
@@ -81,6 +89,8 @@ post(struct connection *c, int64_t due_us)
     c->since_us = due_us;
     c->waiting = true;
     c->len = 0;
+    if (load.numbered)
+        text_digits(load.request.at + load.request.len - NUMBER, load.number++, NUMBER);
     // The request is smaller than a socket's buffer, which is empty here.
     if (send(c->fd, load.request.at, load.request.len, MSG_NOSIGNAL) !=
         (ssize_t)load.request.len) {
@@ -232,20 +242,24 @@ make_request(const char *path, const char *file)
     buf_add_format(&load.request,
                    "POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: "
                    "application/x-www-form-urlencoded\r\n%sContent-Length: %zu\r\n\r\n",
-                   path, load.close ? "Connection: close\r\n" : "", len);
-    return buf_add(&load.request, span_make(body, len));
+                   path, load.close ? "Connection: close\r\n" : "", len + NUMBER);
+    load.number = (uint64_t)clock_boot_us(); // further than all that was counted before
+    buf_add(&load.request, span_make(body, len));
+    return buf_add_format(&load.request, "%0*d", NUMBER, 0);
 }
 
 int
 main(int argc, char **argv)
 {
     if (argc < 6) {
-        fputs("usage: load PORT PATH BODY-FILE CONNECTIONS SECONDS [close] [rate N]\n",
+        fputs("usage: load PORT PATH BODY-FILE CONNECTIONS SECONDS [close] "
+              "[numbered] [rate N]\n",
               stderr);
         return 64;
     }
     for (int i = 6; i < argc; i++) {
         load.close = load.close || strcmp(argv[i], "close") == 0;
+        load.numbered = load.numbered || strcmp(argv[i], "numbered") == 0;
         if (strcmp(argv[i], "rate") == 0 && i + 1 < argc)
             load.rate = strtod(argv[i + 1], NULL);
     }
