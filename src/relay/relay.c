@@ -118,6 +118,8 @@ relay_read_status(struct relay *r, struct relay_status *status)
     journal_read_status(r->journal, &j);
     uint64_t before = status->known ? status->cursor : j.first ? j.first - 1 : j.last;
     status->waiting = j.last > before ? j.last - before : 0;
+    // Before the cursor is known, published records are no reason to wake anybody.
+    status->age_us = status->known ? j.oldest_unpublished_age_us : j.first_age_us;
 }
 
 // More than there are where the answer to what was sent last is not awaited.
@@ -136,21 +138,17 @@ relay_log_waiting(struct relay *r)
 static void
 show(void *relay)
 {
-    struct journal_status j;
     struct relay_status s;
     struct relay *r = relay;
 
     relay_read_status(r, &s);
-    journal_read_status(r->journal, &j);
-    // Before the cursor is known, published records are no reason to wake anybody.
-    int64_t age_us = s.known ? j.oldest_unpublished_age_us : j.first_age_us;
     metric_set(&relay_metrics[RELAY_REDIS_UP], s.up);
     metric_set(&relay_metrics[RELAY_IS_SHIPPING], s.state == RELAY_SHIPPING);
     metric_set(&relay_metrics[RELAY_CURSOR_KNOWN], s.known);
     metric_set(&relay_metrics[RELAY_LAGGING],
                r->feed ? (double)feed_left_behind(r->feed) : 0);
     metric_set(&relay_metrics[RELAY_UNPUBLISHED], (double)s.waiting);
-    metric_set(&relay_metrics[RELAY_OLDEST_AGE], (double)age_us / 1e6);
+    metric_set(&relay_metrics[RELAY_OLDEST_AGE], (double)s.age_us / 1e6);
 }
 
 // --- settings --------------------------------------------------------------------------------

@@ -45,7 +45,8 @@ struct relay_status {
     uint64_t cursor;   // last sequence known to be in its stream
     bool known;        // read from Redis since the start; until then it is 0
     uint64_t waiting;  // records after it; until then all that the journal has
-    uint64_t entries;  // confirmed by Redis since the start
+    int64_t age_us; // of the oldest unpublished; until then of the first since the start
+    uint64_t entries; // confirmed by Redis since the start
 };
 
 // relay_read_status copies it; any thread.
