@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 // There is room for one of each hook, and the end.
@@ -60,6 +61,17 @@ report_unreadable(const char *file, const char *why, struct problems *problems)
                                   : "");
 }
 
+// Opening a FIFO waits for a writer, at each reload too. A shell's <(...) is one, with a writer.
+static int
+read_text(const char *file, struct buf *to, struct err *err)
+{
+    struct stat st;
+
+    if (stat(file, &st) == 0 && S_ISFIFO(st.st_mode) && strncmp(file, "/dev/", 5) != 0)
+        return err_set(err, ERR_INPUT, "is a FIFO, not a file");
+    return file_read(file, to, err);
+}
+
 struct config *
 config_read(const char *file, struct buf *text, struct problems *problems)
 {
@@ -68,7 +80,7 @@ config_read(const char *file, struct buf *text, struct problems *problems)
     struct err err;
 
     buf_init(to, YAML_BYTES_MAX);
-    if (file_read(file, to, &err) == 0)
+    if (read_text(file, to, &err) == 0)
         c = config_parse(file, buf_span(to), problems);
     else
         report_unreadable(file, err.text, problems);

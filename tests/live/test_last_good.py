@@ -116,6 +116,14 @@ def test_a_file_that_cannot_be_read_is_not_valid(receiver, good, tmp_path):
     receiver.config.rmdir()
     receiver.write(good)
     receiver.goes_by_the_file()
+    receiver.kill()
+    receiver.config.unlink()
+    os.mkfifo(receiver.config)  # whoever opens it waits for a writer
+    receiver.start()
+    assert receiver.post("type=subscribe") == 200
+    receiver.config.unlink()
+    receiver.write(good)
+    receiver.goes_by_the_file()
 
 
 def test_what_the_broken_file_removed_is_not_accepted(receiver, good):
