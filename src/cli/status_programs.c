@@ -55,7 +55,6 @@ status_line(const struct status *s, enum output_color color, const char *label,
 
 // --- the programs ---------------------------------------------------------------------
 
-// As the receiver counts: an entry whose answer was lost (Redis hung) is not among `entries`.
 static const struct {
     const char *member, *label;
     enum status_unit unit;
@@ -64,7 +63,7 @@ static const struct {
     {"requests", "requests", STATUS_COUNT, "acrelay_requests_total"},
     {"refused", "answered with 503 since start", STATUS_COUNT,
      "acrelay_journal_refused_total"},
-    {"entries", "entries confirmed by Redis", STATUS_COUNT,
+    {"entries", "entries confirmed since start", STATUS_COUNT,
      "acrelay_relay_entries_total"},
     {"waiting", "waiting to be published", STATUS_COUNT,
      "acrelay_journal_unpublished_records"},

@@ -271,18 +271,6 @@ report_notice(struct partition *p, const char *notice)
                     p->label, notice, relay_advice(notice)->advice);
 }
 
-static void
-count_batch(struct partition *p, const struct script_answer *a)
-{
-    metric_add(&relay_metrics[RELAY_BATCHES], 1);
-    metric_add(&relay_metrics[RELAY_ENTRIES],
-               (double)(p->script.records_len - a->dropped));
-    metric_add(&relay_metrics[RELAY_DEAD_LETTERS], (double)p->batch.dead);
-    metric_add(&relay_metrics[RELAY_GAPS], (double)p->batch.gaps);
-    metric_add(&relay_metrics[RELAY_DUPLICATES_MARKED], (double)a->marked);
-    metric_add(&relay_metrics[RELAY_DUPLICATES_DROPPED], (double)a->dropped);
-}
-
 // At most once an hour: one wrong sender must not fill the log.
 static void
 report_dead(uint64_t dead)
@@ -312,15 +300,37 @@ report_gaps(const struct partition *p)
             p->label, metric_read(&relay_metrics[RELAY_GAPS]));
 }
 
+static void
+count_batch(struct partition *p, const struct script_answer *a)
+{
+    metric_add(&relay_metrics[RELAY_BATCHES], 1);
+    metric_add(&relay_metrics[RELAY_ENTRIES], (double)(p->batch.uncounted - a->dropped));
+    metric_add(&relay_metrics[RELAY_DEAD_LETTERS], (double)p->batch.dead);
+    metric_add(&relay_metrics[RELAY_GAPS], (double)p->batch.gaps);
+    metric_add(&relay_metrics[RELAY_DUPLICATES_MARKED], (double)a->marked);
+    metric_add(&relay_metrics[RELAY_DUPLICATES_DROPPED], (double)a->dropped);
+    p->batch.uncounted = 0;
+    if (!refused_is_next(p)) // which `passed` reports
+        report_dead(p->batch.dead - p->batch.gaps);
+    report_gaps(p);
+}
+
+// count_unanswered counts a batch whose answer was lost, where the cursor shows that it is in.
+// Which duplicates were dropped only the answer knew: they count as entries.
+static void
+count_unanswered(struct partition *p)
+{
+    if (p->batch.uncounted > 0 && p->cursor == p->batch.last.sequence &&
+        strcmp(p->check, p->batch.check) == 0)
+        count_batch(p, &(struct script_answer){0});
+}
+
 static enum reply
 batch_done(struct partition *p, const struct script_answer *a)
 {
     if (a->cursor != p->passed)
         return REPLY_UNKNOWN; // no answer that our script gives
     count_batch(p, a);
-    if (!refused_is_next(p)) // which `passed` reports
-        report_dead(p->batch.dead - p->batch.gaps);
-    report_gaps(p);
     report_notice(p, a->notice);
     refused_passed(p);
     p->connection.heard_ms = clock_mono_ms();
@@ -367,6 +377,7 @@ batch_ship(struct partition *p, bool *idle)
     struct err err;
 
     *idle = false;
+    count_unanswered(p);
     linger(p);
     check_clock(p);
     // A connection that is closed already is no refusal of what would be sent now.
@@ -389,6 +400,7 @@ batch_ship(struct partition *p, bool *idle)
     p->batch.check[0] = '\0';
     if (p->batch.last.sequence == p->passed && !p->batch.last.gap_first)
         entry_check(&p->batch.last, p->batch.check);
+    p->batch.uncounted = p->script.records_len;
     if (script_call(&p->script, p->redis, p->batch.check, &answer, &err) < 0)
         return refused_by_cut(p, err.text, err.error == ETIMEDOUT);
     return answer.reply == REPLY_DONE ? batch_done(p, &answer) : not_done(p, &answer);

@@ -154,6 +154,7 @@ struct partition {
         struct next held;
         char check[ENTRY_CHECK]; // the cursor's after the batch
         uint64_t bytes, dead, gaps, skipped;
+        uint64_t uncounted;  // its entries, until the metrics have them
         size_t records_max;  // less after one was cut off, more when one passes
         int64_t narrowed_ms; // when it was made less, 0: it may grow at once
         uint64_t in_doubt; // records up to here may have receipts of two different clocks

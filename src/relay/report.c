@@ -50,6 +50,8 @@ report_trouble(struct partition *p, enum reply reply, const char *format, ...)
     pthread_mutex_lock(&p->relay->lock);
     p->status.state = fenced ? RELAY_FENCED : stop ? RELAY_STOPPED : RELAY_CONNECTING;
     memcpy(p->status.message, message, sizeof message);
+    if (p->redis && p->redis->dead) // which is closed after a wait only
+        p->status.up = false;
     pthread_mutex_unlock(&p->relay->lock);
     if (!p->connection.down_ms)
         p->connection.down_ms = clock_mono_ms();

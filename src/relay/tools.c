@@ -13,9 +13,9 @@
 struct metric relay_metrics[RELAY_METRICS] = {
     [RELAY_BATCHES] =
         METRIC(COUNTER, "acrelay_relay_batches_total", "Successful calls of the script."),
-    [RELAY_ENTRIES] = METRIC(
-        COUNTER, "acrelay_relay_entries_total",
-        "Stream entries that Redis confirmed; an answer that is lost is not counted."),
+    [RELAY_ENTRIES] = METRIC(COUNTER, "acrelay_relay_entries_total",
+                             "Stream entries that Redis confirmed, by its answer or, if "
+                             "that was lost, by the cursor."),
     [RELAY_DUPLICATES_MARKED] =
         METRIC(COUNTER, "acrelay_relay_repeats_marked_total", "Duplicates marked."),
     [RELAY_DUPLICATES_DROPPED] =

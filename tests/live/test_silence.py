@@ -1,5 +1,6 @@
 """A Redis that goes away or loses data while no delivery comes is noticed and refilled all the
 same."""
+import json
 import re
 
 import pytest
@@ -27,3 +28,26 @@ def test_a_name_server_that_never_answers_holds_up_neither_start_nor_stop(
     harness.wait_for("the reason", lambda: "no name server answers in time for redis.example"
                      in receiver.read_log())
     receiver.stop()
+
+
+def test_a_hanging_redis_is_shown_as_such_and_what_it_executes_late_is_counted(
+        redis, make_receiver, monkeypatch):
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "trim=60000 cursor-check=60000 cursor-deadline=300 "
+                       "redis-command=300 relay-backoff=1000 relay-backoff-max=1000")
+    receiver = make_receiver()
+    assert receiver.post("type=subscribe&contact[id]=1") == 200
+    receiver.wait_shipped()
+
+    def checks():
+        return json.loads(receiver.get("/readyz")[1])["checks"]
+    redis.pause()
+    try:
+        assert receiver.post("") == 200
+        harness.wait_for("the relay to notice", lambda: not checks()["shipping"])
+        assert not checks()["redis"], "else status says that the relay has stopped"
+    finally:
+        redis.resume()
+    receiver.wait_shipped()
+    assert len(redis.entries()) == len(redis.entries("{ac}:dead")) == 1
+    assert receiver.metric("acrelay_relay_entries_total") == 2
+    assert receiver.metric("acrelay_dead_letters_total") == 1
