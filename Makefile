@@ -84,7 +84,7 @@ run demo:
 	@sh tests/packages.sh run
 	@$(MAKE) -s all $(BUILD)/acsim
 	@sh deploy/try.sh $@
-test: deps ## every check, in some 6 minutes
+test: deps ## every check, in about 6 minutes
 	$(PYTHON) tests/run.py
 test-long: deps ## soaks, benchmarks and analyses; says how long it takes
 	$(PYTHON) tests/run.py --long

@@ -4,8 +4,8 @@
 # Everything is in a throw-away directory, and everything that is started here is ended here.
 #
 #   deploy/try.sh run    until Ctrl-C, which ends it with exit code 0
-#   deploy/try.sh demo   every type once and some posts wrong on purpose, then a summary;
-#                        exit code 0 only if the figures agree
+#   deploy/try.sh demo   every type once and some malformed posts, then a summary;
+#                        exit code 0 only if the counts agree
 set -eu
 mode=${1:-run}
 build=${BUILD:-build}
@@ -98,7 +98,7 @@ hooks:
 END
 }
 # Starts one of our programs, on the next ports where these are in use (exit code 71), and waits for
-# its own word: on its admin port another one may answer. start_ours NAME WORDS COMMAND...
+# its own log line: on its admin port another one may answer. start_ours NAME WORDS COMMAND...
 start_ours() {
     name=$1 words=$2
     shift 2
@@ -138,7 +138,7 @@ acrelay() { "$build/acrelay" --config "$dir/acrelay.yaml" "$@"; }
 say "What the worker would change there: acrelay-worker plan"
 "$build/acrelay-worker" plan --config "$dir/acrelay.yaml" | cut -c1-150
 
-say "Starting the worker, which does it and keeps it so: acrelay-worker run"
+say "Starting the worker, which makes these changes and keeps them in place: acrelay-worker run"
 start_ours worker 'hooks: [0-9]* created' "$build/acrelay-worker" run
 sed -n 's/.*worker: \(hooks: .*\)/\1/p' "$log"
 url=http://127.0.0.1:$port$(acrelay token contacts | sed 's|https://[^/]*||')
@@ -146,11 +146,11 @@ url=http://127.0.0.1:$port$(acrelay token contacts | sed 's|https://[^/]*||')
 demo() {
     fire() { get -o "$dir/fired" -d "{\"type\":\"$1\",\"source\":\"admin\"}" "$account/sim/fire"; }
     post() { curl -s -o /dev/null -w '%{http_code}\n' --data-binary "$1" "$url"; }
-    say "Firing each event type once; then a repeat, an automation, and a post that cannot be read"
+    say "Firing each event type once; then a duplicate, an automation, and a post that cannot be parsed"
     for type in $(echo "$events" | tr ',' ' '); do fire "$type"; done
     {
         post 'type=subscribe&contact[id]=1'
-        post 'type=subscribe&contact[id]=1' # a repeat
+        post 'type=subscribe&contact[id]=1' # a duplicate
         post 'seriesid=12&contact[id]=1'    # as an automation step posts
         post 'a=%00'                        # a dead letter
     } >"$dir/codes"
@@ -162,7 +162,7 @@ demo() {
     wait_for "$receiver" all_there || true
     say "What consumers see in the stream: acrelay tail --from 0 --data"
     acrelay tail --from 0 --count "$(length events)" --data | cut -c1-150
-    say "What could not be read: acrelay dead list"
+    say "What could not be parsed: acrelay dead list"
     acrelay dead list
     in_stream=$(length events) dead=$(length dead)
     repeats=$(redis --raw XRANGE '{ac}:events' - + | grep -A1 '^ce_repeat$' | grep -c '^1$' || true)
@@ -189,10 +189,10 @@ done
 address=$(head -n 1 "$log")
 echo "$address"
 
-say "acrelay is running; Ctrl-C stops and removes all of it. To look at it, in another terminal:"
+say "acrelay is running; Ctrl-C stops it and removes everything. To look around, in another terminal:"
 cat <<END
     export ACRELAY_CONFIG=$dir/acrelay.yaml PATH=$build:\$PATH
-    acrelay status                            # the figures on one screen
+    acrelay status                            # the state of everything on one screen
     acrelay tail --from 0 --data              # the events
     acrelay send subscribe                    # post a sample
     acrelay-worker list                       # the webhooks at the account

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """A complete consumer of acrelay's events with redis-py: each event takes effect exactly once.
 
     consumer.py [--url redis://127.0.0.1:6379/0] [--stream '{ac}:events'] [--group shop]
@@ -36,22 +36,22 @@ import time
 try:
     import redis
 except ImportError:
-    sys.exit(f"consumer.py: redis-py is not installed for {sys.executable}: apt install python3-redis, "
-             "and run /usr/bin/python3")
+    sys.exit(f"consumer.py: redis-py is not installed for {sys.executable}: apt install python3-redis "
+             "and run it with /usr/bin/python3, or pip install redis")
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     option = parser.add_argument
-    option("--url", default="redis://127.0.0.1:6379/0", help="of Redis, as redis-py reads it: %(default)s")
-    option("--stream", default="{ac}:events", help="the stream of one partition: %(default)s")
-    option("--group", default="shop", help="the consumer group, made if it is not there: %(default)s")
-    option("--name", default=socket.gethostname(), help="this consumer's name in the group: by default the host's")
+    option("--url", default="redis://127.0.0.1:6379/0", help="URL of Redis (default: %(default)s)")
+    option("--stream", default="{ac}:events", help="the stream to read (default: %(default)s)")
+    option("--group", default="shop", help="the consumer group, created if missing (default: %(default)s)")
+    option("--name", default=socket.gethostname(), help="this consumer's name in the group (default: the host name)")
     option("--claim-after", type=float, default=60, metavar="SECONDS",
-           help="take over what a consumer read and left pending for so long: %(default)s")
-    option("--database", default="shop.db", help="the SQLite file with the effects: %(default)s")
-    option("--partitions", type=int, default=1, metavar="N", help="as redis.partitions: %(default)s")
-    option("--before", type=int, metavar="N", help="the number before it changed: those streams come first")
+           help="claim entries that have been pending for this long (default: %(default)s)")
+    option("--database", default="shop.db", help="the SQLite file with the effects (default: %(default)s)")
+    option("--partitions", type=int, default=1, metavar="N", help="as redis.partitions (default: %(default)s)")
+    option("--before", type=int, metavar="N", help="the previous redis.partitions: those streams come first")
     return parser.parse_args()
 
 

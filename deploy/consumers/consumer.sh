@@ -4,16 +4,16 @@
 # -h HOST -p PORT --user NAME'. It ends when nothing has come for WAIT seconds (default: never).
 #
 #     consumer.sh [GROUP [NAME [PARTITIONS]]]
-#     consumer.sh shop one 4
+#     consumer.sh shop-sh one 4
 set -eu
-group=${1:-shop} name=${2:-one} partitions=${3:-1}
+group=${1:-shop-sh} name=${2:-one} partitions=${3:-1}
 redis=${REDIS:-redis-cli} wait=${WAIT:-0} quiet=0
 
 streams='{ac}:events'
 if [ "$partitions" -gt 1 ]; then
     streams=$(seq -f '{ac.%g}:events' 0 $((partitions - 1)))
 fi
-for stream in $streams; do # BUSYGROUP: it is there
+for stream in $streams; do # BUSYGROUP: it exists already
     $redis XGROUP CREATE "$stream" "$group" 0 MKSTREAM >/dev/null 2>&1 || true
 done
 

@@ -12,7 +12,19 @@
 // real one, in its database) until the result is there.
 'use strict';
 const fs = require('fs');
-const { createClient, ErrorReply } = require('redis');
+
+function load(name) {
+    try {
+        return require(name);
+    } catch (error) {
+        if (error.code !== 'MODULE_NOT_FOUND') throw error;
+        console.error(`producer.js: node-redis is not installed for ${process.execPath}: apt install `
+            + 'nodejs node-redis (for a Node.js from elsewhere, set NODE_PATH=/usr/share/nodejs); or '
+            + 'npm install redis@4');
+        return process.exit(1);
+    }
+}
+const { createClient, ErrorReply } = load('redis');
 
 const namespace = process.env.NAMESPACE || 'ac';
 const service = process.env.SERVICE || 'crm';

@@ -1,6 +1,5 @@
-#!/usr/bin/env python3
-"""A complete producer of commands with redis-py (apt install python3-redis): each change reaches
-ActiveCampaign, or is reported.
+#!/usr/bin/python3
+"""A producer of commands with redis-py: each change reaches ActiveCampaign, or is reported.
 
     producer.py [--url redis://127.0.0.1:6379/0] [--namespace ac] [--service crm] <commands
 
@@ -11,22 +10,28 @@ Each line of the input is a command: its id, operation, subject and body, separa
 The id names the change, not the attempt. That is what makes sending again harmless: whenever it is
 not known whether a command is in the stream (the connection broke, Redis lost its last second of
 writes), it is added again with the same id, and acrelay carries it out once. So a service keeps a
-command (here in `waiting`; in a real one, in its database) until the result is there."""
+command (here in `waiting`; in a real one, in its database) until the result is there.
+
+It needs redis-py (apt install python3-redis)."""
 import argparse
 import json
 import sys
 import time
 
-import redis
+try:
+    import redis
+except ImportError:
+    sys.exit(f"producer.py: redis-py is not installed for {sys.executable}: apt install python3-redis "
+             "and run it with /usr/bin/python3, or pip install redis")
 
 SILENCE = 600  # seconds without any result, after which commands are added again
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--url", default="redis://127.0.0.1:6379/0")
-    parser.add_argument("--namespace", default="ac")
-    parser.add_argument("--service", default="crm")
+    parser.add_argument("--url", default="redis://127.0.0.1:6379/0", help="URL of Redis (default: %(default)s)")
+    parser.add_argument("--namespace", default="ac", help="redis.namespace (default: %(default)s)")
+    parser.add_argument("--service", default="crm", help="one of commands.services (default: %(default)s)")
     return parser.parse_args()
 
 

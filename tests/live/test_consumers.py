@@ -163,9 +163,11 @@ def test_a_consumer_that_dies_in_the_middle_loses_and_repeats_nothing(
     (["/usr/bin/python3", "-I", "-S", "consumer.py"], "apt install python3-redis"),
     (["/usr/bin/node", "--require", "{no_redis}", "consumer.js"],
      "apt install nodejs node-redis"),
+    (["/usr/bin/python3", "-I", "-S", "producer.py"], "apt install python3-redis"),
+    (["/usr/bin/node", "--require", "{no_redis}", "producer.js"], "apt install nodejs node-redis"),
     (["cc", "-E", "-nostdinc", "-I.", "consumer.c"], "apt install libhiredis-dev")],
-    ids=["python", "node", "c"])
-def test_a_consumer_says_what_it_needs_when_it_is_missing(tmp_path, command, needs):
+    ids=["python", "node", "python_producer", "node_producer", "c"])
+def test_an_example_says_what_it_needs_when_it_is_missing(tmp_path, command, needs):
     no_redis = tmp_path / "no_redis.js"  # node as it is where no package is installed
     no_redis.write_text('const load = require("module")._load; require("module")._load = '
                         '(name, ...rest) => { if (name !== "redis") return load(name, ...rest); '
