@@ -157,7 +157,8 @@ static const struct option inspect_options[] = {
 };
 
 const struct subcommand cli_inspect_commands[] = {
-    {"inspect", "", "show deliveries, their journey, dead letters and hooks in a browser",
-     0, 0, inspect_options, run_inspect, true, NULL},
+    {"inspect", "",
+     "show deliveries and their progress, dead letters and hooks in a browser", 0, 0,
+     inspect_options, run_inspect, true, NULL},
     {0},
 };

@@ -352,7 +352,8 @@ static const struct option put_options[] = {
 };
 
 const struct subcommand cli_put_commands[] = {
-    {"put", "<path>", "change something at ActiveCampaign, by a command to the worker", 0,
-     1, put_options, run_put, false, NULL},
+    {"put", "<path>",
+     "change something at ActiveCampaign through a command to the worker", 0, 1,
+     put_options, run_put, false, NULL},
     {0},
 };

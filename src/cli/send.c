@@ -322,9 +322,8 @@ static const struct option send_options[] = {
                    "the hook to post to (default: the first that has the type)"),
     OPTION_IS_TEXT("url", "URL",
                    "post to this URL instead of receiver.listen (http only)"),
-    OPTION_IS_FLAG(
-        "public",
-        "post a sample to public_url, and look for it in the test hook's stream"),
+    OPTION_IS_FLAG("public",
+                   "post a sample to public_url, and find it in the test hook's stream"),
     OPTION_IS_TEXT("file", "FILE",
                    "post the contents of this file (- for standard input)"),
     OPTION_IS_TEXT("content-type", "TYPE", "its content type (default: that of a form)"),

@@ -355,8 +355,9 @@ run_setup(void *cli, struct err *err)
 
 static const struct option setup_options[] = {
     OPTION_IS_FLAG("no-https", "use a proxy of your own in front of the receiver"),
-    OPTION_IS_TEXT("acme", "URL", "directory of another ACME server than Let's Encrypt"),
-    OPTION_IS_TEXT("acme-root", "FILE", "certificate of that server's authority"),
+    OPTION_IS_TEXT("acme", "URL",
+                   "directory URL of an ACME server other than Let's Encrypt"),
+    OPTION_IS_TEXT("acme-root", "FILE", "CA certificate of that server"),
     OPTION_IS_NUMBER("contact",
                      "cause the first event: write this contact's first name back"),
     OPTION_IS_NUMBER("wait",

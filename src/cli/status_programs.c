@@ -67,7 +67,7 @@ static const struct {
      "acrelay_relay_entries_total"},
     {"waiting", "waiting to be published", STATUS_COUNT,
      "acrelay_journal_unpublished_records"},
-    {"waiting_seconds", "the oldest unconfirmed for", STATUS_SECONDS,
+    {"waiting_seconds", "oldest waiting for", STATUS_SECONDS,
      "acrelay_journal_oldest_unpublished_age_seconds"},
     {"dead_letters", "dead letters since start", STATUS_COUNT,
      "acrelay_dead_letters_total"},

@@ -260,7 +260,7 @@ json_compact(struct buf *to, struct span body)
     if (peek(&p) != '{')
         return "the top is not an object";
     if (parse_value(&p, 1) && (peek(&p) != '\0' || p.rest.len > 0))
-        fail(&p, "something stands after the object");
+        fail(&p, "there is more after the object");
     return p.error;
 }
 

@@ -11,7 +11,7 @@ static const struct option options_common[] = {
                    "default $ACRELAY_CONFIG, else /etc/acrelay/acrelay.yaml"),
     OPTION_IS_TEXT("account", "NAME", "short for --config /etc/acrelay/NAME.yaml"),
     OPTION_IS_FLAG("json", "print JSON"),
-    {"log", "FORM", "format of log lines on stderr: auto, text, journal or json",
+    {"log", "FORMAT", "format of log lines on stderr: auto, text, journal or json",
      OPTION_TEXT, options_log_forms},
     OPTION_IS_FLAG("verbose", "log details as well"),
     OPTION_IS_FLAG("help", "print this and exit"),
@@ -171,8 +171,8 @@ write_row(FILE *to, const char *dashes, const char *name, const char *value,
 {
     char whole[96];
 
-    snprintf(whole, sizeof whole, "%s%s%s%s", dashes, name, value && *value ? " " : "",
-             value ? value : "");
+    const char *space = value && *value && !(*dashes && *value == '[') ? " " : "";
+    snprintf(whole, sizeof whole, "%s%s%s%s", dashes, name, space, value ? value : "");
     fprintf(to, "  %-26s %s\n", whole, sentence);
 }
 
@@ -206,7 +206,7 @@ table_write_help(FILE *to, const struct program *p, const struct subcommand *c,
         fprintf(to, "Usage: %s %s [OPTION]...%s%s\n\n%s: %s.\n", p->name, c->name,
                 *c->arguments ? " " : "", c->arguments, c->name, c->sentence);
         for (const char *const *w = c->words; w && *w; w++)
-            fprintf(to, "%s%s%s", w == c->words ? "It takes: " : " ", *w,
+            fprintf(to, "%s%s%s", w == c->words ? "Possible arguments: " : " ", *w,
                     w[1] ? "" : "\n");
         write_options(to, "Options of this command:", c->options);
     } else {
@@ -215,9 +215,9 @@ table_write_help(FILE *to, const struct program *p, const struct subcommand *c,
         if (p->commands)
             write_commands(to, p, group);
     }
-    write_options(
-        to, c || p->commands ? "Options of every command:" : "Options:", options_common);
-    write_options(to, "Options of this program:", p->options);
+    write_options(to, "Options:", p->options);
+    write_options(to, c || p->commands ? "Options of every command:" : "Common options:",
+                  options_common);
     fprintf(to, "\n%s%s%s", p->more ? p->more : "", p->more ? "\n" : "", EXIT_CODES);
 }
 

@@ -326,7 +326,7 @@ wait_quiet(struct receiver *r)
     do { // sleeps first: an accept(2) under way shows its descriptor a little later
         if (clock_mono_ms() - start >= DRAIN_MS) {
             log_warn("receiver: connections were still open after %d s and are closed: "
-                     "what they had not sent whole is not stored",
+                     "requests that were incomplete are not stored",
                      DRAIN_MS / 1000);
             return false;
         }

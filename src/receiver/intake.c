@@ -25,7 +25,7 @@ static struct metric lost[] = {
            "Deliveries that could not be stored durably."),
     METRIC(COUNTER, "acrelay_deliveries_refused_total",
            "Deliveries with a valid URL that were refused as too large or malformed, or "
-           "did not arrive whole."),
+           "did not arrive completely."),
 };
 static struct metric ack_time = {.kind = METRIC_HISTOGRAM,
                                  .name = "acrelay_ack_seconds",
@@ -130,7 +130,8 @@ find_answer(int code)
         {405, "only POST\n", NULL},
         {503, "cannot be stored now\n", NULL},
         {408, "the request was not complete in time\n",
-         "it did not arrive whole within receiver.request_timeout: check the network and "
+         "it did not arrive completely within receiver.request_timeout: check the "
+         "network and "
          "the proxy"},
         {411, "Content-Length is required\n",
          "it has no Content-Length: correct the proxy that removes it"},

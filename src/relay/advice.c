@@ -118,7 +118,7 @@ static const struct relay_advice advice[] = {
     {"not known", AWAY, "check DNS: the host in redis.url has no address"},
     {"name resolution", AWAY,
      "check DNS: no name server answers for the host in redis.url"},
-    {"Connection refused", AWAY, "start Redis; acrelay then goes on by itself"},
+    {"Connection refused", AWAY, "start Redis; acrelay then continues by itself"},
     {"No such file", AWAY, "start Redis, or correct the path of the socket in redis.url"},
     {"closed the connection", AWAY,
      "see Redis's log: it exited or closed this connection"},

@@ -191,7 +191,7 @@ print_difference(const struct step *step)
                step->kind == STEP_KEEP && !hook_is_served(f)
                    ? "answered with 404 by the receiver: its events are lost"
                : f->name ? "to the newest secret and public_url"
-                         : "to ours");
+                         : "to that of this hook");
     if (step->differs & DIFFERS_EVENTS)
         print_change("events   ", &f->events, &w->events);
     if (step->differs & DIFFERS_SOURCES)
@@ -258,7 +258,7 @@ print_plan(const struct plan *plan, const struct hooks *found)
                plan->count[STEP_CHANGE], plan->count[STEP_REMOVE]);
     if (plan->count[STEP_KEEP])
         printf("%zu as ActiveCampaign stores it, ", plan->count[STEP_KEEP]);
-    printf("%zu match the file, %zu of others not touched.\n", plan->ok, others);
+    printf("%zu match the file, %zu other webhooks not touched.\n", plan->ok, others);
 }
 
 // Of events that AC's own list does not have.
@@ -328,7 +328,7 @@ print_hook(const struct hook *h, const struct hook *like)
     if (h->unreadable)
         printf("; its %s cannot be read", h->unreadable);
     if (like)
-        printf("; looks like our %s", like->name);
+        printf("; looks like the hook %s", like->name);
     putchar('\n');
 }
 
@@ -468,9 +468,9 @@ import(void *worker, struct err *err)
             err, EXIT_CODE_FAILURE,
             "there is no webhook %s at ActiveCampaign; see `acrelay-worker list`", text);
     else if (hook->name)
-        code =
-            err_exit(err, EXIT_CODE_FAILURE,
-                     "webhook %s is already ours: it is the hook %s", text, hook->name);
+        code = err_exit(err, EXIT_CODE_FAILURE,
+                        "webhook %s already belongs to acrelay: it is the hook %s", text,
+                        hook->name);
     else if (hook->unreadable)
         code = err_exit(
             err, EXIT_CODE_FAILURE,

@@ -361,7 +361,7 @@ def test_everything_goes_by_keyboard(world, page):
     some(world, page)
     assert page.text("#pause") == "Pause"
     page.press("j", "j", DOWN, UP)
-    page.wait_for("Go on", "#pause")
+    page.wait_for("Resume", "#pause")
     rows = page.rows()
     page.wait("the second", lambda: page.text("[aria-selected=true]") and rows[1]["subject"] in page.text("[aria-selected=true]"))
     page.press(ENTER)
@@ -577,7 +577,7 @@ def test_redis_away_is_said_and_no_figure_is_guessed(world, page):
     world.redis.kill()
     page.wait_for("Redis: away", "#parts", 15)
     page.wait("since when", lambda: re.fullmatch(
-        r"The list stands since \d\d:\d\d:\d\d: Redis does not answer\.", page.text("#list-note")))
+        r"The list has not been updated since \d\d:\d\d:\d\d: Redis does not answer\.", page.text("#list-note")))
     assert (page.text("#rate"), page.text("#rate-note")) == ("–", "deliveries a second: not known")
     assert page.run("const [a, b] = ['rate-note', 'parts'].map(id => document.getElementById(id)"
                     ".getBoundingClientRect()); return a.right < b.left"), "it fits"

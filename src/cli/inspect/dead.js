@@ -18,7 +18,7 @@ async function write(verb, id, question, style, done) {
 }
 
 export const askReplay = id => write("Replay", id,
-  "It goes through acrelay once more, with the same ce_id. If it still cannot be read, it stays here.", "main", "Replayed: it is in its stream now.");
+  "It goes through acrelay once more, with the same ce_id. If it still cannot be parsed, it stays here.", "main", "Replayed: it is in its stream now.");
 export const askDrop = id => write("Drop", id,
   "Its bytes are deleted from Redis and cannot be brought back from here.", "danger", "Dropped.");
 

@@ -86,8 +86,8 @@ function fillChoices(rows) {
 
 function stateText() {
   if (last === null) return "Loading…";
-  if (isRedisAway) return `The list stands${redisSeen ? ` since ${clock(redisSeen).replace(/\.\d+$/, "")}` : ""}: Redis does not answer.`;
-  if (isPaused) return "Paused. New deliveries are counted, and shown when you go on.";
+  if (isRedisAway) return `The list has not been updated${redisSeen ? ` since ${clock(redisSeen).replace(/\.\d+$/, "")}` : ""}: Redis does not answer.`;
+  if (isPaused) return "Paused. New deliveries are counted, and shown when you resume.";
   if (list.length === 0) return Object.values(filter()).some(Boolean) ? "Nothing matches the filter."
     : "No delivery yet. The first one appears here by itself.";
   return list.length < ROWS_MAX ? `${count(list.length)} shown.` : `The newest ${count(ROWS_MAX)}. Older ones: acrelay tail --from 0`;
@@ -97,7 +97,7 @@ function showState() {
   $("fresh").hidden = newer === 0;
   setText($("fresh"), `${count(newer)} new – show`);
   setText($("list-note"), stateText());
-  setText($("pause"), isStill() ? "Go on" : "Pause");
+  setText($("pause"), isStill() ? "Resume" : "Pause");
   $("pause").setAttribute("aria-pressed", isStill());
 }
 

@@ -60,10 +60,10 @@ function top(title, note = "") {
     el("button", { type: "button", "aria-label": "Close", title: "Close (Escape)", onclick: () => closed() }, "✕"));
 }
 
-const event = ask => shown.event ? json(shown.event, ask) : why(shown.event_why || "This delivery is no event.");
+const event = ask => shown.event ? json(shown.event, ask) : why(shown.event_why || "This delivery is not an event.");
 
 function form(ask) {
-  if (!shown.form) return why(shown.raw.body === null ? shown.raw.why : "The body is no form.");
+  if (!shown.form) return why(shown.raw.body === null ? shown.raw.why : "The body is not a form.");
   const rest = shown.form_pairs - shown.form.length;
   const rows = shown.form.map(pair => pair.map(text => masked(text, ask)));
   return [el("table", { class: "pairs", "aria-label": "Pairs of the form" }, tableBody(rows)),

@@ -37,9 +37,9 @@ export function drawJourney(box, journey) {
 }
 
 function heldBy({ read, acknowledged, consumer, deliveries, idle_ms }) {
-  if (!read) return "waits until the group comes to it";
+  if (!read) return "the group has not reached it yet";
   if (acknowledged !== false) return "its position is past this entry";
-  return `with ${consumer} for ${duration(idle_ms)}` + (deliveries > 1 ? `, handed out ${plural(deliveries, "time")}` : "");
+  return `with ${consumer} for ${duration(idle_ms)}` + (deliveries > 1 ? `, delivered ${plural(deliveries, "time")}` : "");
 }
 
 export const groupRows = groups => [tableHead(["Group", "Read", "Acknowledged", "Where"]), tableBody(groups.map(group =>

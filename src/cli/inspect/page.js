@@ -51,7 +51,7 @@ async function turn() {
 
 function notice(failure) {
   const isLocked = failure?.status === 401;
-  const since = lastAnswer ? ` What is shown is from ${clock(lastAnswer)}; this page goes on by itself.` : "";
+  const since = lastAnswer ? ` What is shown is from ${clock(lastAnswer)}; this page continues by itself.` : "";
   $("notice").hidden = !failure?.message;
   $("parts").classList.toggle("stale", Boolean(failure && !failure.status));
   setText($("notice"), failure ? failure.message + (isLocked ? "" : since) : "");
@@ -111,11 +111,11 @@ const openView = key => go(VIEWS[key - 1]);
 const KEYS = [
   [["ArrowDown", "j"], "↓ j", "next", () => move(1)],
   [["ArrowUp", "k"], "↑ k", "previous", () => move(-1)],
-  [["Enter"], "Enter", "open the one that is chosen", openChosen],
+  [["Enter"], "Enter", "open the selected one", openChosen],
   [["Escape"], "Escape", "close it; then clear the filter", escape],
   [["/"], "/", "filter", openFilter],
-  [["p"], "p", "pause, go on", deliveries.togglePause],
-  [["g", "Home"], "g", "to the newest, and go on", deliveries.toTop],
+  [["p"], "p", "pause, resume", deliveries.togglePause],
+  [["g", "Home"], "g", "go to the newest, and resume", deliveries.toTop],
   [["r"], "r", "show personal data of the open delivery", () => delivery.openId() && delivery.reveal()],
   [["c"], "c", "copy the open delivery as curl", delivery.copyCurl],
   [["1", "2", "3"], "1 2 3", "deliveries, dead letters, hooks", openView],

@@ -6,13 +6,13 @@ const word = (text, name) => el("span", { class: name }, text);
 const under = (text, small) => small ? [text, el("small", {}, small)] : text;
 
 const FOUND = {
-  registered: ["as wanted", "good"], pending: ["not yet as wanted", "warn"],
-  silent: ["as wanted", "good"], left: ["still there; its posts are refused", "bad"],
+  registered: ["in sync", "good"], pending: ["not yet in sync", "warn"],
+  silent: ["in sync", "good"], left: ["still registered; its posts are refused", "bad"],
 };
 
 function silence({ state, last_event_age_seconds, expect_every_seconds }) {
   if (state === "silent") return word(`silent: nothing for ${seconds(last_event_age_seconds)}; expected at least every ${seconds(expect_every_seconds)}`, "bad");
-  return expect_every_seconds ? word("no", "good") : word("not watched", "quiet");
+  return expect_every_seconds ? word("no", "good") : word("not monitored", "quiet");
 }
 
 function hookLine(hook) {
@@ -23,14 +23,14 @@ function hookLine(hook) {
     hook.wanted ? under("yes", `${plural(hook.events.length, "event")}, stream ${hook.stream}`) : word("no, not in the file", "warn"),
     under(word(found, name), hook.checked && `seen ${clock(hook.checked)}`),
     hook.last_event === "" ? word("none seen", "quiet") : under(age === undefined ? "" : `${seconds(age)} ago`, clock(hook.last_event)),
-    under(silence(hook), hook.repaired && `created again ${clock(hook.repaired)}`),
+    under(silence(hook), hook.repaired && `re-created ${clock(hook.repaired)}`),
   ];
 }
 
 export function drawHooks({ hooks, hooks_error }) {
   $("hooks-why").hidden = !hooks_error;
   setText($("hooks-why"), hooks_error ?? "");
-  draw($("hook-table"), hooks, () => [tableHead(["Hook", "Wanted", "Found at ActiveCampaign", "Last event", "Silent"]),
+  draw($("hook-table"), hooks, () => [tableHead(["Hook", "Configured", "Found at ActiveCampaign", "Last event", "Silent"]),
     tableBody(hooks.length ? hooks.map(hookLine) : [["The file has no hooks."]])]);
 }
 
