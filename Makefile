@@ -122,7 +122,7 @@ install: all man ## DESTDIR= PREFIX=; configuration goes to /etc/acrelay
 	cp deploy/systemd/acrelay-https.service $(UNITS_TO)
 	for page in $(MANUALS); do \
 	    install -D -m 644 $(BUILD)/man/$$page $(MAN_TO)/man$${page##*.}/$$page || exit 1; done
-	install -D -m 644 -t $(DOC) README.md LICENSE conf/acrelay.yaml deploy/CHANGELOG.md deploy/OPERATING.md deploy/SCALING.md
+	install -D -m 644 -t $(DOC) README.md LICENSE conf/acrelay.yaml conf/NORMAL-FORM.md deploy/CHANGELOG.md deploy/OPERATING.md deploy/SCALING.md
 	for place in proxy redis monitoring; do \
 	    install -D -m 644 -t $(DOC)/$$place deploy/$$place/* || exit 1; done
 	install -D -m 644 -t $(DOC)/consumers $(wildcard deploy/consumers/*.c deploy/consumers/*.md)

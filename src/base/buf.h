@@ -1,5 +1,5 @@
 // A buf is owned bytes that grow up to a ceiling it was born with. It belongs to one
-// thread. Out of memory ends the program (STYLE.md): only the ceiling is an error a caller
+// thread. Out of memory ends the program: only the ceiling is an error a caller
 // meets. A buf that has hit its ceiling stays `full`, and every later add fails too, so a
 // writer may add many pieces and check once at the end.
 #ifndef ACRELAY_BASE_BUF_H
@@ -27,7 +27,7 @@ void buf_release(struct buf *b);
 // buf_wipe overwrites the bytes, which were a secret, and frees them.
 void buf_wipe(struct buf *b);
 
-// buf_clear empties b, keeps its memory, and takes back `full`.
+// buf_clear empties b, keeps its memory, and clears `full`.
 static inline void
 buf_clear(struct buf *b)
 {
@@ -36,7 +36,7 @@ buf_clear(struct buf *b)
 }
 
 // buf_room makes room for `more` bytes and returns where they go, or NULL at the ceiling.
-// The caller writes there and then adds to b->len. Inline where the memory is there already.
+// The caller writes there and then adds to b->len. Inline if the memory is allocated already.
 char *buf_room_slow(struct buf *b, size_t more);
 
 static inline char *

@@ -1,5 +1,5 @@
-// The clock: real time for records and people, monotonic time for waiting, and what waits go
-// by. Microseconds since 1970-01-01 UTC fit an int64_t until the year 294,000.
+// The clock: real time for records and people, monotonic time for waiting, rate
+// limits and back-off. Microseconds since 1970-01-01 UTC fit an int64_t until the year 294,000.
 #ifndef ACRELAY_BASE_CLOCK_H
 #define ACRELAY_BASE_CLOCK_H
 
@@ -95,22 +95,22 @@ bool clock_is_zone(const char *zone);
 
 // --- waiting ------------------------------------------------------------------------------
 
-// times_ms gives a time of ours that no setting changes, but that tests shorten: the
+// times_ms returns a built-in time that no setting changes, but that tests shorten: the
 // environment variable ACRELAY_TEST_TIMES holds "name=milliseconds" pairs, separated by
-// blanks. Each module asks for its own when it starts, so that a time stands where it is
+// blanks. Each module asks for its own when it starts, so that a time is defined where it is
 // used.
 int64_t times_ms(const char *name, int64_t else_ms);
 
-// random_ms gives a random time between both, so that many that wait do not come back
-// together. backoff_ms gives how long to wait before the next attempt: between half of
+// random_ms returns a random time between both, so that many waiting clients do not retry
+// at the same moment. backoff_ms gives how long to wait before the next attempt: between half of
 // *step_ms and all of it; then *step_ms doubles, up to max_ms. A *step_ms of 0 begins
 // with min_ms.
 int64_t random_ms(int64_t from_ms, int64_t to_ms);
 int64_t backoff_ms(int64_t *step_ms, int64_t min_ms, int64_t max_ms);
 
-// A rate limit spreads calls evenly, and no second has more of them than the rate, where they
-// arrive too: how long a call is under way is not known, only that it had arrived when its answer
-// was here. So one that may make 4 a second makes the fifth a second after the first one's answer.
+// A rate limit spreads calls evenly, and the server too sees no more of them in any second than the
+// rate: when a call arrives there is not known, only that it had arrived by the time of its answer.
+// So at 4 a second the fifth call is made a second after the answer to the first.
 // Pure: the caller gives the time, in microseconds of a clock that never steps.
 enum { RATE_LIMIT_CALLS = 8 };
 
@@ -175,7 +175,7 @@ rate_limit_hold(struct rate_limit *p, int64_t until_us)
         p->next_us = until_us;
 }
 
-// rate_limit_follow lets p go on where `before` stands, whose rate may be another one.
+// rate_limit_follow has p continue from the state of `before`, whose rate may differ.
 static inline void
 rate_limit_follow(struct rate_limit *p, const struct rate_limit *before)
 {
@@ -191,21 +191,21 @@ rate_limit_follow(struct rate_limit *p, const struct rate_limit *before)
 
 // --- a clock that is watched --------------------------------------------------------------
 
-// A clock watch compares a clock that may lie (the wall clock, Redis's TIME) with
-// CLOCK_BOOTTIME, which does not, and says when the two part. While they do, nothing is
-// deleted for its age by the clock that is watched. Pure: the caller reads both clocks, in
+// A clock watch compares a clock that may step (the wall clock, Redis's TIME) with
+// CLOCK_BOOTTIME, which does not, and reports when the two diverge. While they do, nothing is
+// deleted because of its age by the watched clock. Pure: the caller reads both clocks, in
 // microseconds, every few seconds. One thread.
 enum {
     CLOCK_STEP_MAX_US = 60 * 1000000, // more is a step
-    CLOCK_SETTLE_MS = 10 * 60 * 1000, // so long a new difference must stay the same
+    CLOCK_SETTLE_MS = 10 * 60 * 1000, // a new difference must stay the same this long
 };
 
 enum clock_watch_result {
-    CLOCK_STEADY,  // as before
-    CLOCK_STEPPED, // it just parted by step_us: hold what goes by it, raise the alarm
-    CLOCK_HELD,    // it has parted and is not believed yet
-    CLOCK_UNDONE,  // it is back where it was: go on
-    CLOCK_SETTLED, // it has stayed where it went for settle_us: go on, this is the new base
+    CLOCK_STEADY, // as before
+    CLOCK_STEPPED, // it just diverged by step_us: suspend what depends on it, raise the alarm
+    CLOCK_HELD,    // it has diverged and is not believed yet
+    CLOCK_UNDONE,  // it is back where it was: resume
+    CLOCK_SETTLED, // it was stable for settle_us: resume, this is the new base
 };
 
 struct clock_watch {
@@ -214,7 +214,7 @@ struct clock_watch {
     int64_t new_us;       // the same since the step
     int64_t new_since_us; // boot clock
     int64_t checked_us;   // boot clock
-    int64_t step_us;      // how far the clock is away from where it should be
+    int64_t step_us;      // how far the clock is from where it should be
     bool started, holding;
 };
 

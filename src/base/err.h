@@ -8,26 +8,28 @@ enum err_kind {
     ERR_NONE,
     ERR_INPUT, // the same bytes will always fail: report it to the sender
     ERR_AGAIN, // later may work: wait and try again
-    ERR_FATAL, // our ground is gone: stop
+    ERR_FATAL, // nothing can continue: stop
 };
 
 // Exit codes of all three programs, stable (sysexits.h where it has one).
 enum exit_code {
     EXIT_CODE_OK = 0,
     EXIT_CODE_FAILURE = 1,
-    EXIT_CODE_CHANGES = 2,      // changes pending, or damage found
-    EXIT_CODE_USAGE = 64,       // the command line is wrong
-    EXIT_CODE_UNAVAILABLE = 69, // Redis or ActiveCampaign cannot be reached
-    EXIT_CODE_PORT = 71,        // a port is in use
-    EXIT_CODE_DIRECTORY = 73,   // a directory cannot be written
-    EXIT_CODE_LOCK = 75,        // another process holds the journal
-    EXIT_CODE_PERMISSION = 77,  // refused: a token, a secret's mode, a right
-    EXIT_CODE_CONFIG = 78,      // the configuration is wrong
+    EXIT_CODE_CHANGES = 2, // changes pending, or damage found
+    EXIT_CODE_USAGE = 64,  // the command line is wrong
+    EXIT_CODE_UNAVAILABLE =
+        69,              // Redis, ActiveCampaign or a program of ours does not answer
+    EXIT_CODE_PORT = 71, // a port is in use
+    EXIT_CODE_DIRECTORY = 73, // a directory cannot be written
+    EXIT_CODE_LOCK =
+        75, // another process holds the journal or leads, or a restart is due
+    EXIT_CODE_PERMISSION = 77, // refused: a token, a secret's mode, a right
+    EXIT_CODE_CONFIG = 78,     // the configuration is wrong
 };
 
 struct err {
     enum err_kind kind;
-    enum exit_code exit; // with which a program ends that cannot go on; 1 unless set
+    enum exit_code exit; // of a program that stops because of it; 1 unless set
     int error;           // errno of the system call that failed (err_errno), else 0
     char text[504];
 };

@@ -13,7 +13,7 @@
 int file_read(const char *path, struct buf *to, struct err *err);
 
 // file_read_secret reads a secret into *to, which is empty: one line of text, in a regular
-// file of ours or root's that others can neither read nor write; where it is root's, one of
+// file owned by us or root that others can neither read nor write; if root owns it, one of
 // our own groups may read it. A file below $CREDENTIALS_DIRECTORY may have any mode (systemd
 // keeps that directory to itself). "env:NAME" is a variable of the environment. A byte order
 // mark and line ends at the end are dropped. Fewer than `min` bytes, or other control bytes,
@@ -27,15 +27,15 @@ int file_read_key(const char *path, struct buf *to, struct err *err);
 // directory: after a crash the file has the old content or the new.
 int file_replace(const char *path, struct span content, struct err *err);
 
-// file_create is file_replace for a file that is not there yet: one that is stays, and is an error
-// (link(2) never replaces). Unlike file_replace, it may be read by others (0644).
+// file_create is file_replace for a new file: an existing one is left alone, and is an error
+// (link(2) never replaces). Unlike with file_replace, `mode` may let others read it (0644).
 int file_create(const char *path, struct span content, unsigned mode, struct err *err);
 
 // file_sync_parent makes the directory entry of path durable.
 int file_sync_parent(const char *path, struct err *err);
 
-// file_stamp is a number that changes when the file does, by all that stat(2) says of it but when
-// it was read last; 0 when there is none.
+// file_stamp is a number that changes when the file does, by all that stat(2) reports except the
+// time of the last read; 0 when there is none.
 uint64_t file_stamp(const char *path);
 
 // What kind of file system holds a directory, as far as durability goes: whether what was
@@ -47,11 +47,11 @@ enum filesystem {
     FILESYSTEM_OVERLAY, // a container's own layer: goes with the container
 };
 
-// filesystem_of classes the file system of a path; of one that does not exist, that of
+// filesystem_of classifies the file system of a path; of one that does not exist, that of
 // the nearest directory above it that does. What cannot be examined is FILESYSTEM_LOCAL.
 enum filesystem filesystem_of(const char *path);
 
-// filesystem_of_type classes the f_type of statfs(2).
+// filesystem_of_type classifies the f_type of statfs(2).
 enum filesystem filesystem_of_type(unsigned long type);
 
 // filesystem_is_refused: a journal there needs --force (network and memory).
@@ -61,7 +61,7 @@ filesystem_is_refused(enum filesystem kind)
     return kind == FILESYSTEM_NETWORK || kind == FILESYSTEM_MEMORY;
 }
 
-// filesystem_problem goes on after "state_dir PATH ": what it is, what that means, and
+// filesystem_problem completes a sentence that begins "state_dir PATH ": what it is, what that means, and
 // what to do. NULL for FILESYSTEM_LOCAL.
 const char *filesystem_problem(enum filesystem kind);
 

@@ -36,8 +36,8 @@ void log_write(enum log_level level, const char *format, ...)
 #define log_info(...) log_write(LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_debug(...) log_write(LOG_LEVEL_DEBUG, __VA_ARGS__)
 
-// A once keeps a lasting trouble to one line: it is logged when it is met first and when its
-// text changes, and again only after once_clear. Zeroed, nothing was reported. One thread.
+// A once logs a lasting problem in one line: when it first occurs and when its text
+// changes, and again only after once_clear. Zeroed, nothing was reported. One thread.
 struct once {
     uint64_t reported; // made of the checksum of the text reported last, 0 for none
 };
@@ -46,7 +46,7 @@ struct once {
 bool once_report(struct once *o, enum log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-// once_clear: the trouble is over. Returns whether one was reported, for a line that says
+// once_clear: the problem is over. Returns whether one was reported, for a line that says
 // so.
 bool once_clear(struct once *o);
 

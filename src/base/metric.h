@@ -35,7 +35,7 @@ struct metric {
     _Atomic double value;
     struct metric *next;
     const double *bounds; // METRIC_HISTOGRAM: upper bounds in rising order, less than
-    size_t bounds_len;    // METRIC_BUCKETS_MAX; the bucket +Inf comes by itself
+    size_t bounds_len;    // METRIC_BUCKETS_MAX; the bucket +Inf is added
     _Atomic uint64_t buckets[METRIC_BUCKETS_MAX];
 };
 

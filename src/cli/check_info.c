@@ -41,7 +41,8 @@ check_version(struct report *r, struct span info, char to[CHECK_VERSION])
             "acrelay is tested with Redis 7.0 and 8.0, and with Valkey 8.0 and 8.1",
             "INFO does not contain its version");
     else if (strverscmp(oldest, "6.2") < 0) // XTRIM MINID
-        report_error(r, EXIT_CODE_UNAVAILABLE, "redis", "install Redis 7.0 or later",
+        report_error(r, EXIT_CODE_UNAVAILABLE, "redis",
+                     "install Redis 6.2 or later; the oldest tested is 7.0",
                      "%s: version %s, but acrelay needs Redis 6.2 (XTRIM MINID)",
                      r->cli->config->redis_url.text, text);
 }

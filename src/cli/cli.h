@@ -108,7 +108,7 @@ struct tags_place {
 };
 bool tags_place(const struct tags *t, size_t n, struct tags_place *p);
 
-// A receiver of this namespace, as it wrote itself down in Redis.
+// A receiver of this namespace, as it registered itself in Redis.
 enum { RECEIVERS_MAX = 64, RECEIVER_TEXT = 64 };
 struct receiver {
     char owner[SCRIPT_OWNER], name[RECEIVER_TEXT], journal[RECEIVER_TEXT];
@@ -209,7 +209,7 @@ int commands_have_leader(struct redis *r, const struct config *c, struct err *er
 // on stderr whom it asks.
 void admin_json_fetch(struct cli *c);
 
-// admin_json_receiver reads what a receiver wrote down in Redis; false when it is no object. now_s is
+// admin_json_receiver reads what a receiver registered in Redis; false when it is no object. now_s is
 // Redis's time.
 bool admin_json_receiver(struct receiver *r, struct span json, int64_t now_s);
 
@@ -301,19 +301,19 @@ int report_run(struct report *r, bool offline, const struct check *more, size_t 
 // may share a state_dir, an address, or a namespace of one Redis.
 void check_others(struct report *r);
 
-// check_addresses looks at those of the file: free, held by a program of ours, or by another.
+// check_addresses checks those of the file: free, held by a program of ours, or by another.
 void check_addresses(struct report *r);
 
 // check_holder says which process listens on an address: "nginx (process 123)".
 enum { CHECK_HOLDER = 64 };
 void check_holder(const struct socket_address *a, char to[CHECK_HOLDER]);
 
-// How Redis is reached: check_hosts looks at the group of a unix socket, and asks the sentinels or nodes
-// of redis.url; check_redis_tls looks at how long the certificates of a connection are valid.
+// How Redis is reached: check_hosts checks the group of a unix socket, and asks the sentinels or nodes
+// of redis.url; check_redis_tls checks how long the certificates of a connection are valid.
 void check_hosts(struct report *r);
 void check_redis_tls(struct report *r, const struct redis *redis);
 
-// check_redis looks at all that the relay needs of Redis, and writes nothing there.
+// check_redis checks all that the relay needs of Redis, and writes nothing there.
 void check_redis(struct report *r);
 
 // check_info reports what Redis's INFO says against using this server, and writes its version

@@ -1,5 +1,4 @@
-// A command is one entry of a service's stream, decoded and judged: what the worker is to PUT
-// (DESIGN.md section 14). Pure.
+// A command is one entry of a service's stream, decoded and judged: what the worker is to PUT (acrelay-commands(7)). Pure.
 #ifndef ACRELAY_COMMAND_COMMAND_H
 #define ACRELAY_COMMAND_COMMAND_H
 

@@ -1,5 +1,5 @@
 // A lane decides what becomes of the commands that wait, one call after the other: whose turn it
-// is, when one is tried again, when all of it pauses or stops (DESIGN.md section 14). It has no
+// is, when one is tried again, when all of it pauses or stops (acrelay-commands(7)). It has no
 // clock and does no I/O: times come in, steps come out. One thread.
 //
 //     for (;;) {
@@ -17,7 +17,7 @@
 struct lane_times {                   // in ms
     int64_t backoff_min, backoff_max; // of one command
     int64_t pause_min, pause_max;     // of all, where 429 or 503 name no time
-    int64_t stop_after;               // nothing has got through for so long
+    int64_t stop_after;               // once nothing got through for this long
     int64_t probe_min, probe_max;     // while it is stopped
 };
 

@@ -1,5 +1,5 @@
 // The configuration of all three programs: one YAML file, read through one table of
-// settings (DESIGN.md section 8). A struct config is immutable once made. Threads share it by
+// settings (acrelay.yaml(5)). A struct config is immutable once made. Threads share it by
 // counting who holds it; a setting is read through the pointer when it is needed.
 #ifndef ACRELAY_CONFIG_CONFIG_H
 #define ACRELAY_CONFIG_CONFIG_H
@@ -190,7 +190,7 @@ const char *config_tag(const struct config *c, int i, char to[CONFIG_TAG]);
 // config_partition_of gives which of n partitions has the entries of a ce_subject (those of a dead
 // letter: "hook/" and its name): the slot of Redis Cluster that a key of that name has
 // (CRC-16/XMODEM & 16383), modulo n. That hash, because every cluster client has it: a consumer
-// finds the partition of a contact with its client's keySlot(subject) % n, without code of ours.
+// finds the partition of a contact with its client's keySlot(subject) % n, without a library of ours.
 int config_partition_of(struct span subject, int n);
 
 // config_suffix gives "-NAME" for a file /etc/acrelay/NAME.yaml, as --account and the units of an
@@ -199,9 +199,9 @@ int config_partition_of(struct span subject, int n);
 enum { CONFIG_SUFFIX = 64 };
 const char *config_suffix(const char *file, char to[CONFIG_SUFFIX]);
 
-// The receiver also serves the test hook, so that the way from public_url to a stream can be tried at
+// The receiver also serves the test hook, so that the path from public_url to a stream can be tested at
 // any time: it is in no file, and never registered at ActiveCampaign; its stream of the same name is
-// for nobody but who tries, and is trimmed to some CONFIG_TEST_ENTRIES.
+// for such tests alone, and is trimmed to about CONFIG_TEST_ENTRIES.
 #define CONFIG_TEST_HOOK "acrelay-test"
 enum { CONFIG_TEST_ENTRIES = 1000 };
 
@@ -244,7 +244,7 @@ struct secrets *secrets_load(const struct config *c, struct err *err);
 void secrets_release(struct secrets *s); // overwrites them; NULL is fine
 
 // secrets_token writes the token of a hook under the i-th secret, which makes the hook's URL a
-// password (DESIGN.md section 3): base64url of HMAC-SHA-256(secret, "acrelay hook v1\n" + name),
+// password: base64url, unpadded, of HMAC-SHA-256(secret, "acrelay hook v1\n" + name),
 // all 43 characters. secrets_url appends the URL: <base>/hook/<name>/<token>.
 void secrets_token(const struct secrets *s, size_t i, struct span hook,
                    char token[SECRET_TOKEN_TEXT]);

@@ -88,7 +88,7 @@ struct url_host {
 const char *url_read_host(struct url_host *h, struct span text);
 bool url_take_scheme(struct span *url, const char *scheme);
 
-// redis_url_read reads a URL of Redis (DESIGN.md section 13) but for its text. NULL, or what is
+// redis_url_read reads a URL of Redis (redis.url in acrelay.yaml(5)), all but the member `text`. NULL, or what is
 // wrong. "user:password@" is cut out of it into *user and *password, as written; where they are NULL
 // it is refused.
 const char *redis_url_read(struct redis_url *u, struct span url, struct span *user,

@@ -1,6 +1,6 @@
-// An HTTP/1.1 server over civetweb, on listening sockets of ours. civetweb's own way of
-// taking a socket, of stopping, of finding a handler and of serving files is not used: each
-// of them loses requests or has holes. Every request goes to one handler.
+// An HTTP/1.1 server over civetweb, on listening sockets of ours. civetweb's own code for
+// accepting, stopping, finding a handler and serving files is not used: each of these
+// loses requests or has security holes. Every request goes to one handler.
 //
 // The handler runs in one of `threads` threads, whose stacks are small (100 KiB): large
 // buffers belong on the heap. A thread belongs to one connection while it is kept alive. The

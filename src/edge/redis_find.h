@@ -1,4 +1,4 @@
-// A redis_find comes to the server that has our keys: the one of the URL, the master that sentinels
+// A redis_find finds the server that has our keys: the one of the URL, the master that sentinels
 // name, or the node of a cluster that serves our slot. All keys of a partition share a slot, so
 // there is no map of slots: a node that does not serve it says who does (MOVED). A user of Redis
 // goes through here for each new connection, and hands in the errors that say where else to go:

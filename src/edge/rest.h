@@ -47,8 +47,8 @@ struct rest;
 struct rest *rest_open(const struct rest_options *options);
 void rest_close(struct rest *r); // NULL is fine
 
-// rest_follow lets r go on with the pace of the one it replaces: the rate holds, and a
-// Retry-After under way too. rest_held_ms says for how long no call may be made.
+// rest_follow has r continue with the rate limit of the one it replaces, and with a
+// Retry-After that has not passed. rest_held_ms says for how long no call may be made.
 void rest_follow(struct rest *r, const struct rest *before);
 int64_t rest_held_ms(const struct rest *r);
 
@@ -80,7 +80,7 @@ void rest_hold(struct rest *r, int64_t ms);
 // rest_retry_after_ms gives how long to wait by a Retry-After header (RFC 9110 10.2.3: whole
 // seconds, or a date in one of the three forms of 5.6.7): at most REST_RETRY_AFTER_MAX_MS, 0 for a
 // date that has passed, or -1 when the value cannot be used. A date counts from `date`, the Date
-// header of the same answer, so that no clock of ours matters; without one it cannot be used.
+// header of the same answer, so that our own clock does not matter; without one it cannot be used.
 // Fractions and a header that was sent twice ("6, 6": the longest) are read too. Pure.
 enum { REST_RETRY_AFTER_MAX_MS = 900000 };
 int64_t rest_retry_after_ms(struct span value, struct span date);

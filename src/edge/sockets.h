@@ -1,6 +1,6 @@
 // Sockets that listen, from the service manager or made here. They outlive a restart where the
-// service manager (or a successor of ours) holds them too, so that nothing is refused. And
-// questions about this process's own descriptors, answered by looking at all that are open:
+// service manager (or the next process) holds them too, so that nothing is refused. And
+// questions about this process's own descriptors, answered by examining all that are open:
 // that needs no bookkeeping, and is right no matter who opened them.
 #ifndef ACRELAY_EDGE_SOCKETS_H
 #define ACRELAY_EDGE_SOCKETS_H

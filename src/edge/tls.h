@@ -1,5 +1,5 @@
-// TLS of a client, without a socket: bytes of the wire go in and come out, and the caller carries
-// them. 1.2 at least; the server's certificate is always verified, and must be for its name. One
+// TLS of a client, without a socket: the caller carries the bytes between it and the wire. TLS 1.2
+// at least; the server's certificate is always verified, and must be for its name. One
 // thread.
 //
 //     while ((done = tls_handshake(t, &err)) == 0)

@@ -1,5 +1,5 @@
 // An event is what a delivery means: the values of a CloudEvents 1.0 event in binary mode
-// (DESIGN.md section 7), its `data` in normal form (NORMAL-FORM.md). Pure code, no I/O:
+// (acrelay-stream(7)), its `data` in normal form (NORMAL-FORM.md). Pure code, no I/O:
 // the same delivery gives the same event on every machine.
 #ifndef ACRELAY_EVENT_EVENT_H
 #define ACRELAY_EVENT_EVENT_H
@@ -38,8 +38,8 @@ enum event_reason {
 // event_reason_name gives the word that stands in the dead letter: "empty", "nul", ...
 const char *event_reason_name(enum event_reason reason);
 
-// The event types known from AC: those its /webhook/events names and five more that its
-// own documents and real deliveries show. The list is incomplete by nature: a type that
+// The event types known from AC: the 25 that GET /api/3/webhook/events
+// shows in AC's reference, and five more from its other documents and from real deliveries. The list is incomplete by nature: a type that
 // is not in it is passed on, and only warned of in the configuration.
 extern const char *const event_types[]; // NULL-ended
 

@@ -3,9 +3,9 @@
 // What holds for every plan (and is tested over random ones):
 //   - carried out, it gives exactly the hooks wanted, and those it leaves;
 //   - planned again after that, there is nothing to write;
-//   - hooks of others are never written, but for one that `adopt` names;
+//   - hooks of others are never written, except one that `adopt` names;
 //   - what AC made of a hook (`written`, `settled`) is not written again.
-// A hook is ours when its URL lies below one of our bases (DESIGN.md section 9).
+// A hook is ours when its URL lies below one of our bases (acrelay-worker(8)).
 #ifndef ACRELAY_HOOK_PLAN_H
 #define ACRELAY_HOOK_PLAN_H
 
@@ -16,7 +16,7 @@ enum step_kind {
     STEP_CHANGE, // `found` becomes `wanted`: PUT with the whole object
     STEP_REMOVE,
     STEP_LEAVE, // ours, not wanted, and prune is off; or it cannot be read
-    STEP_KEEP, // it differs, and is what AC made of what is wanted: writing again is in vain
+    STEP_KEEP, // it differs, and is what AC made of what is wanted: writing again is useless
     STEP_REFUSE, // it is not created beside `found`, a person must decide
 };
 

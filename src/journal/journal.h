@@ -84,7 +84,7 @@ bool journal_reserve(struct journal *j, uint64_t sequence);
 // journal_id is 32 hex digits, as long as the journal exists.
 const char *journal_id(const struct journal *j);
 
-// A snapshot of figures; cheap, any thread.
+// A snapshot of its counters; cheap, any thread.
 struct journal_status {
     uint64_t first;     // oldest sequence still kept, 0 when there is no record
     uint64_t last;      // newest durable sequence, 0 when there is none
@@ -95,12 +95,12 @@ struct journal_status {
     uint64_t bytes;       // on disk, spares included
     uint64_t bytes_free;  // that records can still take, in place of published ones too
     int64_t first_age_us; // of the first record since start, 0: none yet
-    uint64_t segments, spares, damaged; // damaged: ranges set aside since start
+    uint64_t segments, spares, damaged; // damaged: ranges quarantined since start
     uint64_t records, record_bytes;     // appended since start
     uint64_t commits, commit_us; // groups since start, and the time their syncs took
     uint64_t sync_errors;
     uint64_t unconfirmed;  // segments removed for room, with no cursor read for 10 s
-    bool clock_held;       // the wall clock stepped: `keep` and `keep_max` wait
+    bool clock_held;       // the wall clock stepped: `keep` and `keep_max` are suspended
     int64_t clock_step_us; // by so much; 0 unless held
     // Deliveries cannot be made durable: a group failed in the last 10 s and none was made
     // durable since. Then it is no longer reported, or a balancer that went away would never

@@ -20,7 +20,7 @@
 //
 // To change the format: raise SEGMENT_VERSION, keep reading the version before (the header
 // is read first and says which; its first 16 bytes never change), and say so in the
-// CHANGELOG. A version that is not known is set aside in bad/ (bad_set_aside), not deleted.
+// CHANGELOG. A segment of an unknown version is quarantined in bad/ (bad_set_aside), not deleted.
 #ifndef ACRELAY_JOURNAL_SEGMENT_H
 #define ACRELAY_JOURNAL_SEGMENT_H
 

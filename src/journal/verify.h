@@ -1,4 +1,4 @@
-// Checking a journal from outside, for the command line: read-only, without the lock, and
+// Checking a journal from another process, for the command line: read-only, without the lock, and
 // usable while a receiver writes to it. See also cursor_open_reader.
 #ifndef ACRELAY_JOURNAL_VERIFY_H
 #define ACRELAY_JOURNAL_VERIFY_H

@@ -1,5 +1,5 @@
 // The command line of all three programs: long options, and commands of one word or two
-// ("send", "journal ls"). What a program takes stands in tables, a row for each command beside
+// ("send", "journal ls"). What a program accepts is in tables, a row for each command beside
 // the function that runs it; parsing, --help, nearest spellings and the shells' completion
 // (--complete) all read them.
 #ifndef ACRELAY_PROGRAM_OPTIONS_H
@@ -89,7 +89,7 @@ const char *program_config(const struct options *o);
 // thread; before any thread is started.
 void program_block_signals(sigset_t *signals);
 
-// options_parse reads argv, which is reordered: arguments go first. Returns -1 to go on, or
+// options_parse reads argv, which is reordered: arguments come first. Returns -1 to continue, or
 // the code to exit with: 0 after --help, --version or --complete was printed to stdout, 64
 // after a mistake was reported on stderr.
 int options_parse(struct options *o, const struct program *p, int argc, char **argv);

@@ -49,7 +49,7 @@ void output_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 // output_wait says on stderr what is asked or waited for from here on, in place of what was
 // before: on a terminal in a line that is rewritten and wiped, else in one line after 1.5 s.
 // output_count adds how far it is; total 0: not known. output_wait_end: nothing is waited for
-// any more. output_wipe wipes the line before something else is printed; the wait goes on.
+// any more. output_wipe wipes the line before something else is printed; the wait continues.
 void output_wait(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void output_count(uint64_t done, uint64_t total);
 #define output_wait_end() output_wait("%s", "")

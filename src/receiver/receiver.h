@@ -49,8 +49,8 @@ size_t snapshot_find(const struct snapshot *s, struct span name);
 // HTTP library gave by itself has no snapshot.
 void snapshot_count(struct snapshot *s, size_t hook, int code);
 
-// --- gate.c: decides on a request by its head alone: which hook, or which answer (DESIGN.md
-// section 3). Pure. -------------------------------------------------------------------------------
+// --- gate.c: decides on a request by its head alone: which hook, or which
+// answer. Pure. -----------------------------------------------------------------------------------
 
 struct gate_verdict {
     int code;    // 0: let in; else the answer
@@ -61,8 +61,8 @@ struct gate_verdict {
     struct span type, encoding;
 };
 
-// gate_judge checks in the order of DESIGN.md section 3: 404, 405, 400, 411, 414, 431, 413;
-// but 431 for 64 headers or more comes before 400, as not all of them are known then.
+// gate_judge checks in this order: 404, 405, 431 for 64 headers or more (not all of them are known
+// then), 400, 411, 414, 431 for a type that is too long, 413.
 struct gate_verdict gate_judge(const struct snapshot *s, const struct http_request *r);
 
 // --- acrelayd.c ---------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ struct entry {
     char fingerprint_text[2 * ENTRY_FINGERPRINT + 1];
 };
 
-// The fields of an entry in their order (DESIGN.md section 7), for the script and for a replay.
+// The fields of an entry in their order (acrelay-stream(7)), for the script and for a replay.
 struct entry_field {
     const char *name;
     enum {

@@ -256,7 +256,7 @@ void connect_close(struct partition *p);
 enum reply connect_probe(struct partition *p, uint64_t at);
 // connect_move takes over where the cursor stands, by Redis's word.
 void connect_move(struct partition *p, uint64_t sequence, const char *check);
-// receivers.c: writes down in Redis that this receiver is there, and how it is.
+// receivers.c: registers this receiver and its state in Redis.
 void receivers_register(struct partition *p);
 // refused.c: a record that Redis does not take. refused_is_next: it is the next one, and goes alone.
 bool refused_is_next(const struct partition *p);

@@ -1,7 +1,7 @@
-// The relay carries the journal's records into their streams: one thread that reads the
-// journal in order, sends a batch per script call and moves on only where the cursor in
-// Redis says so (DESIGN.md section 6). Whatever happens to Redis, the network or this
-// process, it continues after that cursor; until then the journal waits.
+// The relay carries the journal's records into their streams: for each partition a thread that
+// takes its records in order, sends a batch per script call and moves on only as the cursor in
+// Redis says. Whatever happens to Redis, the network or this process, it continues after that
+// cursor; until then the journal waits. (tests/model/cursor.py visits every state of this.)
 #ifndef ACRELAY_RELAY_RELAY_H
 #define ACRELAY_RELAY_RELAY_H
 
@@ -12,16 +12,16 @@
 
 struct relay;
 
-// relay_start starts the thread, which holds c. Before it returns it waits, half a second at most,
-// for the thread's first attempt to read the cursor, so that a journal that lost its tail does not
+// relay_start starts the threads, which hold c. Before it returns it waits, half a second at most,
+// for their first attempts to read the cursors, so that a journal that lost its tail does not
 // give its numbers away again (journal_reserve). NULL with *err when the password cannot be read
-// or no thread can be had.
+// or a thread cannot be started.
 struct relay *relay_start(struct config *c, struct journal *j, struct err *err);
 
 // relay_log_waiting logs how many deliveries a stop leaves in the journal, if any.
 void relay_log_waiting(struct relay *r);
 
-// relay_stop ends the thread within a second, or two while it connects, and releases everything;
+// relay_stop ends the threads within a second, or two while one connects, and releases everything;
 // what is not published waits in the journal, and is logged. NULL is fine.
 void relay_stop(struct relay *r);
 
@@ -71,8 +71,8 @@ const struct relay_advice *relay_advice(const char *text);
 
 // --- what an operator's command does -------------------------------------------------------
 
-// relay_claim makes this journal's cursor under a tag the place's, whosever it was, and forgets its
-// check: the operator's word that no other copy of the journal ships any more. *cursor is lowered to
+// relay_claim gives this journal's cursor under a tag to this machine and directory, whoever had it,
+// and forgets its check: the operator's word that no other copy of the journal ships any more. *cursor is lowered to
 // where it stands. The reply is Redis's last, or its error; NULL with *err.
 const struct redis_reply *relay_claim(struct redis *r, const struct config *c,
                                       const char *tag, const char *journal_id,

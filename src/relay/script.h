@@ -1,6 +1,6 @@
 // The script appends a batch of entries to their streams and moves the cursor, in one
 // atomic step that Redis saves, replicates and loses as a whole. This is where "exactly
-// once and in order" is made (DESIGN.md section 6; reliability.md 4.2 has the proof).
+// once and in order" is made (script.lua; tests/model/cursor.py visits every state).
 #ifndef ACRELAY_RELAY_SCRIPT_H
 #define ACRELAY_RELAY_SCRIPT_H
 
@@ -9,8 +9,8 @@
 
 #include <stdio.h>
 
-// What a reply of Redis means for the relay, by its first word (reliability.md 4.4 lists them
-// with what each was seen to do). Named by what the relay does; in every case but REPLY_DONE the
+// What a reply of Redis means for the relay, by its first word (tests/unit/reply.c has a row
+// for each, as Redis 7.0 words it). Named by what the relay does; in every case but REPLY_DONE the
 // journal simply waits.
 enum reply {
     REPLY_DONE,      // OK: continue after the cursor it gives

@@ -1,4 +1,4 @@
-// Commands: what services want to have changed at ActiveCampaign (DESIGN.md section 14). The worker
+// Commands: what services want to have changed at ActiveCampaign (acrelay-commands(7)). The worker
 // that holds the lease reads their streams into a lane, makes the calls, and writes one result for
 // each entry. Nothing here has to survive: whatever ends, entries that have no result are pending
 // in Redis, and are read again before anything new. One thread.
@@ -104,9 +104,9 @@ commands_is_held(const struct commands *c, size_t service)
 
 enum commands_reply {
     COMMANDS_OK,
-    COMMANDS_GONE, // somebody deleted the entry
-    COMMANDS_LOST, // what was read is forgotten
-    COMMANDS_LATER, // Redis refuses, or a key is of the wrong type: the service is to be held
+    COMMANDS_GONE,  // somebody deleted the entry
+    COMMANDS_LOST,  // what was read is forgotten
+    COMMANDS_LATER, // Redis refuses, or a key is of the wrong type: the service waits
 };
 
 // commands_run runs a step of commands.lua for a service, with what is the step's own; *reply is

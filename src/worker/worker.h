@@ -35,7 +35,7 @@ void worker_unload(struct worker *w);
 void worker_load_known(struct worker *w);
 
 // worker_replace takes over another one, which was loaded from the same file later: what is known
-// of hooks, the lease and the pace of requests go on.
+// of hooks, the lease and the rate limit of requests are carried over.
 void worker_replace(struct worker *w, const struct worker *fresh);
 
 // Commands that only show (show.c), and `run` (run.c).
@@ -68,7 +68,7 @@ struct apply {
 int apply_plan(struct apply *a, bool again, struct err *err);
 
 // apply_run makes it so. A URL that the receiver here would answer with 404, because it has not
-// loaded that hook or secret yet, is not written: AC would go on to post to it and lose all. A
+// loaded that hook or secret yet, is not written: AC would post to it, and those events would be lost. A
 // hook that AC does not accept does not keep the others from being created or changed, but
 // nothing is removed then; -1 with the first such error at the end. ERR_AGAIN: later may work.
 // What is created is missing in two lists. A hook that AC accepted and shows nowhere is not

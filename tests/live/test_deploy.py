@@ -247,3 +247,11 @@ def test_each_section_that_a_message_or_a_page_refers_to_is_in_the_operating_man
     assert len(named) > 10
     assert [name for name in named
             if not any(heading.startswith(name) for heading in headings())] == []
+
+
+def test_each_page_that_a_source_file_names_is_there():
+    files = [path for folder in ("src", "tests", "deploy", "conf") for path in (harness.ROOT / folder).rglob("*.*")]
+    pages = {path.name for path in files if path.suffix == ".md"} | {"README.md"}
+    named = {name for path in files if path.suffix in (".c", ".h", ".lua", ".js", ".py", ".md", ".yml", ".7")
+             for name in re.findall(r"\b[A-Za-z-]+\.md\b", path.read_text(errors="replace"))}
+    assert named >= {"OPERATING.md", "API.md", "NORMAL-FORM.md"} and named <= pages

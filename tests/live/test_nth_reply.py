@@ -10,7 +10,7 @@ from fault_proxy import FaultProxy
 
 POSTS = 3
 REPLIES_MAX = 60
-# The words of reliability.md 4.4, as Redis says them.
+# One for each class of src/relay/script.h, as Redis says them.
 ERRORS = [b"-LOADING Redis is loading the dataset in memory",
           b"-READONLY You can't write against a read only replica.",
           b"-OOM command not allowed when used memory > 'maxmemory'.",

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The cursor protocol as a model, every state of it visited (DESIGN.md section 6).
+"""The cursor protocol as a model, every state of it visited (src/relay/relay.h).
 
 State of the world: a journal (how many records it holds and which of them are kept), a Redis
 (its stream and cursor, and an older saved pair), relays (where each believes the cursor is),

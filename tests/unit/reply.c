@@ -2,7 +2,7 @@
 
 #include <criterion/criterion.h>
 
-// Each row as Redis 7.0 words it (reliability.md 4.4).
+// Each row as Redis 7.0 words it.
 Test(reply, classes_every_reply_by_its_consequence)
 {
     static const struct {
