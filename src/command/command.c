@@ -1,6 +1,7 @@
 #include "command/command.h"
 
 #include "base/text.h"
+#include "edge/rest.h"
 #include "event/event.h"
 #include "event/json.h"
 
@@ -221,29 +222,15 @@ command_path(const struct command *c, struct buf *to)
 
 // --- answers -------------------------------------------------------------------------------
 
-static bool
-is_json(struct span body)
-{
-    while (body.len > 0 && memchr(" \t\r\n", body.at[0], 4))
-        body = span_from(body, 1);
-    return span_starts(body, SPAN("{")) || span_starts(body, SPAN("["));
-}
-
-static bool
-is_page(struct span body)
-{
-    return body.len && !is_json(body) && memchr(body.at, '<', body.len);
-}
-
 enum command_verdict
 command_judge(int status, struct span body)
 {
     if (status >= 200 && status < 300)
-        return is_page(body) ? COMMAND_AGAIN : COMMAND_DONE;
+        return rest_is_page(body) ? COMMAND_AGAIN : COMMAND_DONE;
     if (status == 400 || status == 404 || status == 422)
-        return is_json(body) ? COMMAND_FINAL : COMMAND_IN_DOUBT;
+        return rest_is_json(body) ? COMMAND_FINAL : COMMAND_IN_DOUBT;
     if (status == 401 || status == 403)
-        return is_page(body) ? COMMAND_AGAIN : COMMAND_IN_DOUBT;
+        return rest_is_page(body) ? COMMAND_AGAIN : COMMAND_IN_DOUBT;
     return status == 429 || status == 503 ? COMMAND_BUSY : COMMAND_AGAIN;
 }
 
@@ -251,7 +238,7 @@ void
 command_answer(int status, struct span body, struct span *data,
                char detail[COMMAND_DETAIL_MAX])
 {
-    bool json = is_json(body), fits = body.len <= COMMAND_ANSWER_MAX;
+    bool json = rest_is_json(body), fits = body.len <= COMMAND_ANSWER_MAX;
 
     *data = json && fits ? body : SPAN("");
     detail[0] = '\0';

@@ -77,14 +77,14 @@ void command_path(const struct command *c, struct buf *to);
 enum command_verdict {
     COMMAND_DONE,  // ok
     COMMAND_FINAL, // ActiveCampaign's no
-    // 401 or 403, or a no that is not JSON: final once /users/me answers with this token
+    // 401 or 403, or another no that is not JSON: final once /users/me answers with this token
     COMMAND_IN_DOUBT,
     COMMAND_BUSY, // 429 or 503: not its fault
     COMMAND_AGAIN // an attempt is used up
 };
 
-// command_judge judges a status (0: no answer came) and the body. A 2xx or 403 page of HTML is
-// not ActiveCampaign's.
+// command_judge judges a status (0: no answer came) and the body. A 2xx, 401 or 403 that is neither
+// JSON nor empty is not ActiveCampaign's.
 enum command_verdict command_judge(int status, struct span body);
 
 // command_answer makes `data` and `detail` of a result from an answer: JSON goes to *data, other

@@ -77,6 +77,28 @@ int rest_try(struct rest *r, const char *method, const char *path, const char *l
              struct span body, struct rest_answer *answer, struct err *err);
 void rest_hold(struct rest *r, int64_t ms);
 
+// rest_body is a body without the white space before it. rest_is_json says whether it may be
+// ActiveCampaign's JSON, rest_is_page whether it is something else: with a 2xx, 401 or 403 that is the
+// answer of something in front of ActiveCampaign.
+static inline struct span
+rest_body(struct span body)
+{
+    while (body.len > 0 && memchr(" \t\r\n", body.at[0], 4))
+        body = span_from(body, 1);
+    return body;
+}
+static inline bool
+rest_is_json(struct span body)
+{
+    body = rest_body(body);
+    return span_starts(body, SPAN("{")) || span_starts(body, SPAN("["));
+}
+static inline bool
+rest_is_page(struct span body)
+{
+    return rest_body(body).len > 0 && !rest_is_json(body);
+}
+
 // rest_retry_after_ms gives how long to wait by a Retry-After header (RFC 9110 10.2.3: whole
 // seconds, or a date in one of the three forms of 5.6.7): at most REST_RETRY_AFTER_MAX_MS, 0 for a
 // date that has passed, or -1 when the value cannot be used. A date counts from `date`, the Date

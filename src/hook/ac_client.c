@@ -417,14 +417,6 @@ ac_client_events(struct ac_client *a, struct string_set *events, struct err *err
     return hook_json_read_events(events, body, err) < 0 ? not_understood(err) : 0;
 }
 
-// A 2xx with a page is not ActiveCampaign's: nothing may have been done. One without a body may be.
-static bool
-is_page(struct span body)
-{
-    body = span_trim(body);
-    return body.len && *body.at != '{' && *body.at != '[';
-}
-
 static int
 fail_page(struct ac_client *a, const struct rest_answer *answer, struct err *err)
 {
@@ -452,8 +444,8 @@ ac_client_write(struct ac_client *a, const struct hook *found, const struct hook
         hook_json_write(&body, wanted);
     int result = call(a, method, path, buf_span(&body), &answer, err);
     buf_release(&body);
-    // 503 is the rate limit: nothing was done.
-    bool page = answer.status >= 200 && answer.status < 300 && is_page(answer.body);
+    // 503 is the rate limit: nothing was done. A 2xx without a body is an acceptance, a page is none.
+    bool page = answer.status >= 200 && answer.status < 300 && rest_is_page(answer.body);
     to->unclear = !found && (answer.maybe_done || page ||
                              (answer.status >= 500 && answer.status != 503));
     if (result < 0)

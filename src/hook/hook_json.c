@@ -1,6 +1,7 @@
 #include "hook/hook_json.h"
 
 #include "base/text.h"
+#include "edge/rest.h"
 
 #include <cjson/cJSON.h>
 #include <stdlib.h>
@@ -268,14 +269,6 @@ is_own(const cJSON *root)
     return known && !cJSON_GetObjectItem(root, "cloudflare_error");
 }
 
-static bool
-is_html(struct span body)
-{
-    while (body.len && (*body.at == ' ' || *body.at == '\n' || *body.at == '\r'))
-        body = span_from(body, 1);
-    return body.len && *body.at == '<';
-}
-
 // Appends text with "..." for what follows :// (in JSON also written :\/\/).
 static void
 add_without_urls(struct buf *to, struct span text)
@@ -306,7 +299,7 @@ hook_json_explain(char *to, size_t size, struct span body)
     buf_init(&shown, 8000);
     if (root)
         add_errors(&message, root);
-    else if (is_html(body))
+    else if (span_starts(rest_body(body), SPAN("<")))
         buf_add_text(&message, "HTML instead of JSON");
     else
         buf_add(&message, span_to(body, 150));
