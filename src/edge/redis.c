@@ -343,14 +343,14 @@ fail_dead(const struct redis *r, struct err *err)
 // A reply too many, a proxy's say, and each command would get the answer to the one before it. What
 // is there before the first one says why the connection ends.
 static void
-check_step(struct redis *r)
+check_unasked(struct redis *r)
 {
     if (r->dead || r->unanswered > 0 || !r->reply ||
         (r->reader->pos == r->reader->len && transport_peek(r->transport) <= 0))
         return;
     r->dead = true;
     err_set(&r->why, ERR_AGAIN,
-            "redis: the server, or a proxy before it, sent an answer to no question");
+            "redis: the server, or a proxy before it, sent a reply unasked");
 }
 
 int
@@ -360,7 +360,7 @@ redis_send(struct redis *r, const struct span *head, size_t n,
     struct buf *bytes = &r->queued.bytes;
     size_t before = bytes->len;
 
-    check_step(r);
+    check_unasked(r);
     if (r->dead)
         return fail_dead(r, err);
     add_count(bytes, '*', n + (rest ? rest->count : 0));
