@@ -89,13 +89,15 @@ is_repeat(const struct lane_share *s, const struct queued *before, const struct 
 {
     const struct queued *other = before;
 
+    if (c->is_known || !c->id)
+        return c->is_known;
     while (other && other->id != c->id)
         other = TAILQ_PREV(other, queued_list, place);
     if (!other)
         TAILQ_FOREACH (other, &s->decided, place)
             if (other->id == c->id)
                 break;
-    return c->is_known || (c->id && other);
+    return other;
 }
 
 struct queued *

@@ -76,7 +76,6 @@ open_lane(struct commands *c)
         rate_limit_hold(&c->rate, clock_mono_us() + c->rate.window_us);
     c->paced_term = c->term;
     metric_show(metrics, METRICS);
-    commands_report_trimmed(SPAN("0"));
     metric_set(&metrics[LEADER], 1);
     c->poll_ms = c->metrics_ms = 0;
     c->clock.settle_us = times_ms("clock-settle", CLOCK_SETTLE_MS) * 1000;
@@ -184,7 +183,7 @@ open_again(struct commands *c)
     int64_t now = clock_boot_ms();
 
     commands_reset(c);
-    for (int i = LEADER; i <= STOPPED; i++) // who has no lane knows of no trouble
+    for (int i = 0; i < METRICS; i++) // who has no lane knows of no trouble
         metric_set(&metrics[i], 0);
     if (now < c->open_ms || c->w->config->services_len == 0)
         return false;

@@ -13,6 +13,10 @@ enum { IDS_MAX = 1000000, KEYS = 8, HELD_MS = 1000 };
 
 EMBED(commands_lua, "src/worker/commands.lua");
 
+static struct metric trimmed =
+    METRIC(COUNTER, "acrelay_commands_dead_trimmed_total",
+           "Dead letters of commands that were trimmed before being dropped.");
+
 bool
 commands_connect(struct commands *c)
 {
@@ -20,6 +24,7 @@ commands_connect(struct commands *c)
 
     if (!leader_may_command(w->leader) || !worker_redis_connect(&w->redis))
         return false;
+    metric_show(&trimmed, 1);
     c->connections = w->redis.connections;
     c->term = leader_term(w->leader);
     c->finished[0] = '\0';
@@ -149,14 +154,10 @@ commands_run(struct commands *c, struct commands_service *s, const char *step,
 void
 commands_report_trimmed(struct span count)
 {
-    static struct metric trimmed =
-        METRIC(COUNTER, "acrelay_commands_dead_trimmed_total",
-               "Dead letters of commands that were trimmed before being dropped.");
     static struct log_limit limit = LOG_LIMIT(3600000);
     uint64_t gone = 0, held_back;
 
     (void)text_number(&gone, count, INT64_MAX); // of our script
-    metric_show(&trimmed, 1);
     metric_add(&trimmed, (double)gone);
     if (gone > 0 && log_limit_pass(&limit, gone, clock_mono_ms(), &held_back))
         log_alarm("worker: commands: %" PRIu64
