@@ -182,9 +182,14 @@ open_again(struct commands *c)
 {
     int64_t now = clock_boot_ms();
 
-    commands_reset(c);
+    commands_reset(c, NULL);
     for (int i = 0; i < METRICS; i++) // who has no lane knows of no trouble
         metric_set(&metrics[i], 0);
+    for (size_t i = 0; i < CONFIG_SERVICES_MAX && c->services[i].waiting; i++) {
+        metric_set(c->services[i].waiting, 0);
+        metric_set(c->services[i].oldest, 0);
+        metric_set(c->services[i].held, 0);
+    }
     if (now < c->open_ms || c->w->config->services_len == 0)
         return false;
     if (commands_connect(c))

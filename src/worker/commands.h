@@ -15,8 +15,9 @@ struct commands;
 // called again, 1000 at most.
 int64_t commands_work(struct commands *c);
 
-// commands_reset forgets what was read; before the configuration becomes another one, too.
-void commands_reset(struct commands *c);
+// commands_reset forgets what was read; before the configuration becomes another one, too, which is
+// `next` then, else NULL. Commands that wait of a service that is not in it are reported.
+void commands_reset(struct commands *c, const struct config *next);
 
 // --- what the files share ----------------------------------------------------------------------
 

@@ -38,13 +38,26 @@ commands_is_current(const struct commands *c)
            c->term == leader_term(c->w->leader);
 }
 
+static void
+report_removed(const struct commands_service *s, size_t waiting,
+               const struct config *next)
+{
+    bool stays = !next || waiting == 0;
+
+    for (size_t i = 0; !stays && i < next->services_len; i++)
+        stays = strcmp(next->services[i].name, s->config->name) == 0;
+    if (!stays)
+        log_warn("worker: commands: service %s left commands.services: {%s}:commands:%s "
+                 "is not read any more, and what waits there (commands: %zu) has no "
+                 "result. Name the service again, or delete that key",
+                 s->config->name, next->redis_namespace, s->config->name, waiting);
+}
+
 void
-commands_reset(struct commands *c)
+commands_reset(struct commands *c, const struct config *next)
 {
     for (size_t i = 0; c->lane && i < c->lane->len; i++) {
-        metric_set(c->services[i].waiting, 0);
-        metric_set(c->services[i].oldest, 0);
-        metric_set(c->services[i].held, 0);
+        report_removed(&c->services[i], c->lane->services[i].queue.len, next);
         c->services[i].unwritten = NULL;
         buf_release(&c->services[i].result.bytes);
     }
@@ -145,7 +158,7 @@ commands_run(struct commands *c, struct commands_service *s, const char *step,
         result = read_word(c, s, *reply);
     }
     if (result == COMMANDS_LOST)
-        commands_reset(c);
+        commands_reset(c, NULL);
     return result;
 }
 

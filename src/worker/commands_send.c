@@ -124,7 +124,7 @@ begin(struct commands *c, struct work *w, bool calls)
         return false;
     const struct redis_reply *found = redis_reply_at(reply, 3);
     if (!span_is(redis_value(redis_reply_at(found, 0)).text, entry)) {
-        commands_reset(c); // the reply to another command
+        commands_reset(c, NULL); // the reply to another command
         return false;
     }
     commands_read_fields(fields, found);

@@ -120,7 +120,7 @@ use(struct run *r, struct worker *fresh)
 
     snprintf(text, sizeof text, "reloaded, %zu hook%s, %zu secret%s", c->hooks_len,
              PLURAL(c->hooks_len), fresh->secrets->len, PLURAL(fresh->secrets->len));
-    commands_reset(&r->commands);
+    commands_reset(&r->commands, c);
     worker_replace(r->w, fresh);
     admin_set_hosts(c->admin_hosts.at, c->admin_hosts.len);
     r->round_ms = r->backoff_ms = 0;

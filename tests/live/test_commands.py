@@ -171,6 +171,7 @@ def test_a_refused_token_stops_the_lane_and_loses_nothing(tmp_path):
         lane.worker.config.write_text(re.sub(r"commands:\n(  .*\n)+", "", text))
         process.send_signal(signal.SIGHUP)
         harness.wait_for("no services", lambda: lane.worker.reloads() == 1)
+        assert "{ac}:commands:crm is not read any more" in lane.log()
         harness.wait_for("no lane", lambda: lane.worker.metric("acrelay_commands_stopped") == 0)
         assert lane.worker.metric("acrelay_commands_leader") == 0
         lane.worker.config.write_text(text)
@@ -283,7 +284,7 @@ def test_a_worker_that_follows_another_keeps_its_rate(tmp_path):
 
 
 def test_metrics_by_service(lane):
-    lane.simulator.answer(429, "", 1, "contacts/1", Retry_After="2")
+    lane.simulator.answer(429, "", 1, "contacts/1", Retry_After="4")
     lane.start()
     entry = lane.put("contacts/1")
     lane.put("contacts/2")
@@ -291,6 +292,9 @@ def test_metrics_by_service(lane):
     harness.wait_for("the pause", lambda: metric("acrelay_commands_paused") == 1)
     harness.wait_for("two waiting",
                      lambda: metric('acrelay_commands_waiting{service="crm"}') == 2)
+    assert metric('acrelay_commands_oldest_age_seconds{service="crm"}') > 0
+    lane.processes[0].send_signal(signal.SIGHUP)
+    harness.wait_for("the reload", lambda: lane.worker.reloads() == 1)
     assert metric('acrelay_commands_oldest_age_seconds{service="crm"}') > 0
     lane.result(entry)
     lane.wait_for_results(2)
