@@ -220,7 +220,7 @@ static const struct option dead_options[] = {
 static const struct option dead_list_options[] = {
     OPTION_COMMANDS,
     {"reason", "WORD", "list only those with this reason", OPTION_TEXT, reason_words},
-    OPTION_IS_NUMBER("count", "list at most this many"),
+    OPTION_IS_COUNT("count", "list at most this many"),
     OPTION_IS_FLAG("newest", "list the newest first"),
     OPTION_MASK,
     {0},

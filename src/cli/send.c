@@ -327,9 +327,9 @@ static const struct option send_options[] = {
     OPTION_IS_TEXT("file", "FILE",
                    "post the contents of this file (- for standard input)"),
     OPTION_IS_TEXT("content-type", "TYPE", "its content type (default: that of a form)"),
-    OPTION_IS_NUMBER("count",
-                     "number of posts, cycling through the types (default: one of each)"),
-    OPTION_IS_NUMBER("rate", "maximum number of posts per second"),
+    OPTION_IS_COUNT("count",
+                    "number of posts, cycling through the types (default: one of each)"),
+    OPTION_IS_COUNT("rate", "maximum number of posts per second"),
     OPTION_IS_FLAG("list", "list the event types"),
     {0},
 };

@@ -55,12 +55,14 @@ refuse_word(const struct options *o, const struct option *option, const char *va
 static int
 check_value(const struct options *o, const struct option *option, const char *value)
 {
+    bool counts = option->kind == OPTION_COUNT;
     uint64_t number;
     char what[128];
 
-    if (option->kind == OPTION_NUMBER &&
-        !text_number(&number, span_of(value), INT64_MAX)) {
-        snprintf(what, sizeof what, "--%s requires a number, not", option->name);
+    if (option->kind >= OPTION_NUMBER &&
+        (!text_number(&number, span_of(value), INT64_MAX) || number < counts)) {
+        snprintf(what, sizeof what, "--%s requires a number%s, not", option->name,
+                 counts ? " of at least 1" : "");
         return refuse(o, what, "", span_of(value), none);
     }
     for (const char *const *w = option->words; w && *w; w++)

@@ -17,6 +17,7 @@ enum option_kind {
     // From here on a value is required, in the same word or the next.
     OPTION_TEXT,   // any text (shells complete it as a path), or one of `words`
     OPTION_NUMBER, // a plain decimal
+    OPTION_COUNT,  // the same, at least 1
 };
 
 struct option {
@@ -30,6 +31,7 @@ struct option {
 // clang-format off
 #define OPTION_IS_FLAG(name, sentence) {name, NULL, sentence, OPTION_FLAG, NULL}
 #define OPTION_IS_NUMBER(name, sentence) {name, "N", sentence, OPTION_NUMBER, NULL}
+#define OPTION_IS_COUNT(name, sentence) {name, "N", sentence, OPTION_COUNT, NULL}
 #define OPTION_IS_TEXT(name, value, sentence) {name, value, sentence, OPTION_TEXT, NULL}
 // clang-format on
 

@@ -575,6 +575,8 @@ def test_help_and_usage(acrelay):
     assert "journal salvage" in acrelay("journal", "--help")
     assert "acrelay --help" in acrelay("nonsense", code=64)
     assert "acrelay send --help" in acrelay("send", "--count", "x", code=64)
+    for words in (["send"], ["tail"], ["results"], ["dead", "list"]):
+        assert "at least 1" in acrelay(*words, "--count", "0", code=64)
     assert "foo" in acrelay("dead", "list", "--reason", "foo", code=64)
     assert "verify?" in acrelay("journal", "verifi", code=64)
     example = acrelay("check", "--print", "example")
