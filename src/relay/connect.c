@@ -265,12 +265,14 @@ probe_role(struct partition *p, const struct found *f)
 static enum reply
 stop_for_copy(struct partition *p, uint64_t sequence)
 {
+    report_trouble(p, REPLY_STOP,
+                   "record %llu differs from the one in Redis: a copy of this "
+                   "journal was or is in use",
+                   (unsigned long long)sequence);
+    // Not before it counts as stopped: relay_publish of another would remove it.
     if (p->status.known) // else it was written at the start
         relay_mark_unread(p->relay, p->cursor + 1);
-    return report_trouble(p, REPLY_STOP,
-                          "record %llu differs from the one in Redis: a copy of this "
-                          "journal was or is in use",
-                          (unsigned long long)sequence);
+    return REPLY_STOP;
 }
 
 // go_to puts the reader after `sequence`, or where what it can own begins, and compares our record
