@@ -275,7 +275,8 @@ report_run(struct report *r, bool offline, const struct check *more, size_t len)
     if (r->cli->config)
         run_checks(r, more, len);
     if (!output.json)
-        printf("%zu wrong, %zu warning%s\n", r->errors, r->warnings, PLURAL(r->warnings));
+        printf("%zu error%s, %zu warning%s\n", r->errors, PLURAL(r->errors), r->warnings,
+               PLURAL(r->warnings));
     return (int)r->code;
 }
 

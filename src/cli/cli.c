@@ -226,7 +226,7 @@ report_add(struct report *r, enum report_level level, enum exit_code code,
            const char *what, const char *advice, const char *format, ...)
 {
     static const enum output_color colors[] = {OUTPUT_OK, OUTPUT_WARNING, OUTPUT_BAD};
-    static const char *const words[] = {"good", "warning", "WRONG"};
+    static const char *const words[] = {"ok", "warning", "error"};
     char raw[1024], text[1024];
     va_list args;
 

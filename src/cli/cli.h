@@ -260,8 +260,8 @@ void journal_add_delivery(const struct record *record, bool raw, bool masks);
 
 enum report_level { REPORT_OK, REPORT_WARNING, REPORT_ERROR };
 
-// What `check` and `doctor` found: each finding is good, a warning or wrong, with what it is
-// about, a sentence, and for what is not good what to do.
+// What `check` and `doctor` found: each finding is ok, a warning or an error, with what it is
+// about, a sentence, and what to do unless it is ok.
 struct report {
     struct cli *cli;
     bool deep;           // doctor: also what is no matter of configuration

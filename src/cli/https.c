@@ -128,7 +128,7 @@ check_name(const char *host, const struct socket_address *port, struct err *err)
             "%s leads to %s, which is not this machine: correct its DNS record or "
             "public_url, or, where a proxy there passes posts on, use --no-https",
             host, shown);
-    setup_show("good", "name", "%s leads to this machine (%s)", host, shown);
+    setup_show("ok", "name", "%s leads to this machine (%s)", host, shown);
     return 0;
 }
 
@@ -141,7 +141,7 @@ check_port(const struct socket_address *port, struct err *err)
     int reason = sockets_try(port);
 
     if (reason == 0) {
-        setup_show("good", "port", "%s is free", port->text);
+        setup_show("ok", "port", "%s is free", port->text);
         return 0;
     }
     if (reason != EADDRINUSE)

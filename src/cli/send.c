@@ -217,7 +217,7 @@ print_summary(struct sending *s)
 
     qsort(s->times, s->times_len, sizeof *s->times, by_time);
     output_number("sent", s->sent);
-    output_number("good", s->ok);
+    output_number("ok", s->ok);
     output_json("seconds", "%.3f", seconds);
     output_json("p50_ms", "%.3f", time_at(s, 50));
     output_json("p99_ms", "%.3f", time_at(s, 99));

@@ -159,7 +159,7 @@ trial_run(const struct cli *c, int64_t patience_ms, struct err *err)
                      : -1;
     output_wait_end();
     if (result == 0)
-        setup_show("good", "path", "a sample posted to %s is entry %s of %s",
+        setup_show("ok", "path", "a sample posted to %s is entry %s of %s",
                    c->config->public_url, t.id, t.key);
     tags_close(&t.tags);
     buf_wipe(&t.url);

@@ -138,7 +138,7 @@ add_plan(const struct plan *plan, size_t found)
     output_number("writes", plan->writes);
     output_number("refused", plan->count[STEP_REFUSE]);
     output_number("kept", plan->count[STEP_KEEP]);
-    output_number("good", plan->ok);
+    output_number("ok", plan->ok);
     output_number("found", found);
 }
 

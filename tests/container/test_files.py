@@ -62,7 +62,7 @@ def test_the_sample_configuration_is_right(tmp_path):
     config.write_text(text.replace("/run/secrets/", f"{tmp_path}/"))
     done = subprocess.run([harness.BUILD / "acrelay", "check", "--offline", "--config", config],
                           capture_output=True, text=True)
-    assert done.returncode == 0 and "0 wrong, 0 warnings" in done.stdout, done.stdout
+    assert done.returncode == 0 and "0 errors, 0 warnings" in done.stdout, done.stdout
     settings = yaml.safe_load(text)
     assert settings["receiver"]["instance"]
     assert settings["receiver"]["listen"] == ["0.0.0.0:8080"]

@@ -41,7 +41,7 @@ def test_the_configuration_is_right(tmp_path):
         RECEIVER["env"] == WORKER["env"]
     done = subprocess.run([harness.BUILD / "acrelay", "check", "--offline", "--config", config],
                           capture_output=True, text=True, env={**os.environ, **fields})
-    assert done.returncode == 0 and "0 wrong, 0 warnings" in done.stdout, done.stdout
+    assert done.returncode == 0 and "0 errors, 0 warnings" in done.stdout, done.stdout
 
 
 def test_ports_are_those_of_the_configuration():

@@ -41,21 +41,21 @@ def results(text):
 def test_check_says_what_is_good(acrelay):
     acrelay("check")
     findings = results(acrelay("check", "--json"))
-    assert {("configuration", "good"), ("secret", "good"), ("redis", "good"),
-            ("state_dir", "good"), ("listen", "good"), ("admin", "good")} <= findings
-    assert "WRONG" not in {result for _, result in findings}
+    assert {("configuration", "ok"), ("secret", "ok"), ("redis", "ok"),
+            ("state_dir", "ok"), ("listen", "ok"), ("admin", "ok")} <= findings
+    assert "error" not in {result for _, result in findings}
 
 
 def test_check_says_that_redis_is_away(acrelay, redis):
     redis.kill()
-    assert ("redis", "WRONG") in results(acrelay("check", "--json", code=69))
+    assert ("redis", "error") in results(acrelay("check", "--json", code=69))
     acrelay("check", "--offline")
 
 
 def test_check_tells_all_mistakes_at_once(acrelay, receiver):
     receiver.config.write_text(receiver.config.read_text() + "nonsense: 1\njournal: {keep: 1x}\n")
     wrong = [f for f in lines_of_json(acrelay("check", "--json", code=78))
-             if f["result"] == "WRONG"]
+             if f["result"] == "error"]
     assert ["nonsense" in wrong[0]["text"], "journal.keep" in wrong[1]["text"]] == [True, True]
     acrelay("status", code=78)
 
@@ -71,19 +71,19 @@ def test_check_refuses_a_token_that_the_worker_would_refuse(acrelay, receiver):
     token.chmod(0o600)
     receiver.config.write_text(receiver.config.read_text().replace(
         "account: {", "account: {api_url: 'http://127.0.0.1:1', api_token_file: api-token, "))
-    assert ("api token", "WRONG") in results(acrelay("check", "--offline", "--json", code=78))
+    assert ("api token", "error") in results(acrelay("check", "--offline", "--json", code=78))
 
 
 def test_check_names_a_port_that_another_holds(acrelay, receiver):
     receiver.stop()
     found = results(acrelay("check", "--json", code=71))
-    assert ("listen", "WRONG") in found  # the test's own socket
+    assert ("listen", "error") in found  # the test's own socket
 
 
 def test_check_tells_another_acrelay_on_the_same_ports(acrelay, receiver, tmp_path):
     receiver.config.write_text(receiver.config.read_text().replace(
         f"{tmp_path}/state", f"{tmp_path}/elsewhere"))
-    assert ("admin", "WRONG") in results(acrelay("check", "--json", code=71))
+    assert ("admin", "error") in results(acrelay("check", "--json", code=71))
 
 
 def test_check_says_that_redis_would_evict(acrelay, redis):
@@ -240,7 +240,7 @@ def test_send_posts_a_file_to_a_url(acrelay, receiver, redis, tmp_path):
 
 def test_send_keeps_to_a_rate(acrelay):
     [told] = lines_of_json(acrelay("send", "open", "--count", "5", "--rate", "20", "--json"))
-    assert told["good"] == 5 and told["seconds"] >= 0.2
+    assert told["ok"] == 5 and told["seconds"] >= 0.2
 
 
 def test_send_says_that_nobody_listens(acrelay, receiver):

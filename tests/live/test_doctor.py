@@ -97,9 +97,9 @@ def test_a_worker_whose_rounds_fail_is_not_well(idle_installation, redis):
     assert code == 69 and status["healthy"] is False
     code, findings, said, seconds = run(idle_installation.config, "doctor")
     [(result, words, advice)] = told(findings, "worker")
-    assert result == "WRONG" and "502" in words and advice and code == 69
+    assert result == "error" and "502" in words and advice and code == 69
     [(result, words, _)] = told(findings, "activecampaign")
-    assert result == "WRONG" and "502" in words
+    assert result == "error" and "502" in words
     assert seconds < 30, seconds
 
 
@@ -134,7 +134,7 @@ def test_doctor_asks_a_silent_account_once(idle_installation, redis):
     idle_installation.config.write_text(
         idle_installation.config.read_text().replace(idle_installation.sim.url, api.url))
     code, findings, said, seconds = run(idle_installation.config, "doctor")
-    assert code == 69 and told(findings, "activecampaign")[0][0] == "WRONG"
+    assert code == 69 and told(findings, "activecampaign")[0][0] == "error"
     assert "ActiveCampaign ..." in said and seconds < 30
     assert api.asked == 1
 
@@ -146,7 +146,7 @@ def test_hooks_that_left_the_file_or_stand_elsewhere_are_told(idle_installation,
     sim.add("somebody's", "https://elsewhere.example/hook/contacts/" + "0" * 43)
     idle_installation.run("apply", code=None)
     code, findings, _, _ = run(idle_installation.config, "doctor")
-    wrong = [text for result, text, advice in told(findings, "hooks") if result == "WRONG" and advice]
+    wrong = [text for result, text, advice in told(findings, "hooks") if result == "error" and advice]
     assert code != 0
     assert [text for text in wrong if "(deals)" in text and "404" in text], findings
     assert [text for text in wrong if "contacts" in text and "404" not in text], findings
@@ -181,7 +181,7 @@ def test_the_receivers_own_words_are_shown(receiver, redis):
     harness.wait_for("the words", lambda: "NOAUTH" in receiver.get("/readyz")[1])
     code, findings, _, _ = run(receiver.config, "doctor", "--offline")
     [(result, words, advice)] = told(findings, "relay")
-    assert result == "WRONG" and "NOAUTH" in words and "password" in advice and code == 77
+    assert result == "error" and "NOAUTH" in words and "password" in advice and code == 77
     code, [status], _, _ = run(receiver.config, "status")
     assert code == 69 and "NOAUTH" in status["receiver"] and "NOAUTH" in status["redis"]
     assert [hook for hook in status.get("hooks", []) if "last_event" in hook] == []
@@ -234,7 +234,7 @@ def test_a_socket_that_the_receivers_user_may_not_open(tmp_path, redis):
         harness.wait_for("the receiver's words", words)
         code, findings, _, _ = run(config, "doctor", "--offline")
         [(result, text, advice)] = told(findings, "relay")
-        assert result == "WRONG" and "Permission denied" in text and code != 0
+        assert result == "error" and "Permission denied" in text and code != 0
         assert "SupplementaryGroups=redis" in advice
     finally:
         receiver.kill()
@@ -247,7 +247,7 @@ def test_an_address_of_another_machine_is_told_with_advice(tmp_path, redis, make
         "127.0.0.1:1025'", "192.0.2.1:1025'"))
     code, findings, _, _ = run(receiver.config, "check")
     [(result, text, advice)] = told(findings, "listen")
-    assert code == 71 and result == "WRONG" and "192.0.2.1:1025" in text
+    assert code == 71 and result == "error" and "192.0.2.1:1025" in text
     assert "this machine" in advice
 
 
@@ -258,7 +258,7 @@ def test_who_holds_an_address_is_told(tmp_path, redis, make_receiver):
     receiver.kill()
     _, findings, _, _ = run(receiver.config, "check")
     [(result, text, advice)] = told(findings, "listen")
-    assert result == "WRONG" and f"(process {os.getpid()})" in text and advice
+    assert result == "error" and f"(process {os.getpid()})" in text and advice
     # As systemd's socket unit holds it while acrelayd is dead.
     receiver.socket.close()
     holder = subprocess.Popen(["systemd-socket-activate", "-l", f"127.0.0.1:{receiver.port}",
@@ -269,8 +269,8 @@ def test_who_holds_an_address_is_told(tmp_path, redis, make_receiver):
         harness.wait_for("systemd-socket-activate", listens)
         _, findings, _, _ = run(receiver.config, "doctor", "--offline")
         [(result, text, _)] = told(findings, "listen")
-        assert result == "good" and "systemd" in text
-        assert told(findings, "receiver")[0][0] == "WRONG"
+        assert result == "ok" and "systemd" in text
+        assert told(findings, "receiver")[0][0] == "error"
     finally:
         holder.kill()
         holder.wait()
@@ -281,7 +281,7 @@ def test_a_socket_below_run_waits_for_its_unit(tmp_path, make_receiver):
     receiver.kill()
     text = receiver.config.read_text()
     for place, expected, code in (("/run/acrelay-not-made/x.sock", "warning", 0),
-                                  (tmp_path / "not-made/x.sock", "WRONG", 71)):
+                                  (tmp_path / "not-made/x.sock", "error", 71)):
         receiver.config.write_text(text.replace("127.0.0.1:1025'", f"unix:{place}'"))
         done, findings, _, _ = run(receiver.config, "check")
         [(result, said, _)] = told(findings, "listen")
@@ -291,13 +291,13 @@ def test_a_socket_below_run_waits_for_its_unit(tmp_path, make_receiver):
 
 def test_doctor_finds_a_good_installation_good(installation):
     code, findings = doctor(installation.config)
-    assert [f for f in findings if f["result"] == "WRONG"] == []
+    assert [f for f in findings if f["result"] == "error"] == []
     assert code == 0
     for what in ("configuration", "secret", "redis", "state_dir", "disk", "redis rights",
                  "relay", "worker", "api rate", "activecampaign", "hooks", "public_url"):
-        assert "good" in [result for result, _, _ in told(findings, what)], (what, findings)
+        assert "ok" in [result for result, _, _ in told(findings, what)], (what, findings)
     for finding in findings:  # whoever is told of trouble is told what to do
-        assert (finding["result"] == "good" or finding.get("do")
+        assert (finding["result"] == "ok" or finding.get("do")
                 or finding["what"] == "configuration" or "appendonly" in finding["text"])
 
 
@@ -308,7 +308,7 @@ def test_doctor_plans_with_what_the_worker_knows_of_what_is_stored(idle_installa
     harness.wait_for("its first round", lambda: run(idle_installation.config, "status")[0] == 0)
     code, findings = doctor(idle_installation.config)
     [(result, text, _)] = told(findings, "hooks")
-    assert code == 0 and result == "good" and "stores" in text
+    assert code == 0 and result == "ok" and "stores" in text
 
 
 def test_doctor_says_what_is_wrong_and_what_to_do(installation, redis):
@@ -323,11 +323,11 @@ def test_doctor_says_what_is_wrong_and_what_to_do(installation, redis):
     code, findings = doctor(installation.config)
     assert code != 0
     [(result, text, advice)] = told(findings, "receiver")
-    assert result == "WRONG" and "systemctl" in advice
-    assert told(findings, "public_url")[0][0] == "WRONG"
+    assert result == "error" and "systemctl" in advice
+    assert told(findings, "public_url")[0][0] == "error"
     redis.kill()
     code, findings = doctor(installation.config, "--offline")
-    assert told(findings, "redis")[0][0] == "WRONG" and code == 69
+    assert told(findings, "redis")[0][0] == "error" and code == 69
     assert told(findings, "activecampaign") == []
 
 
@@ -342,7 +342,7 @@ def test_doctor_tells_settings_that_the_receiver_does_not_have(installation):
     assert not receiver.reload()
     code, findings = doctor(installation.config)
     texts = [text for result, text, advice in told(findings, "settings")
-             if result == "WRONG" and advice]
+             if result == "error" and advice]
     assert code != 0 and len(texts) == 2, findings
     assert "reload" in texts[0] and "404" in texts[1]
 
@@ -357,7 +357,7 @@ def test_a_full_journal_is_told(make_receiver, redis):
     assert receiver.metric("acrelay_journal_refused_total") == 1
     _, findings = doctor(receiver.config, "--offline")
     [(result, text, advice)] = told(findings, "journal")
-    assert result == "WRONG" and "503" in text and "journal.max" in advice
+    assert result == "error" and "503" in text and "journal.max" in advice
 
 
 def lead_elsewhere(installation, status, meanwhile=lambda: 200):
@@ -386,7 +386,7 @@ def test_doctor_tells_a_proxy_that_answers_wrongly(installation, status):
     server = lead_elsewhere(installation, status)
     code, findings = doctor(installation.config)
     [(result, text, advice)] = told(findings, "public_url")
-    assert result == "WRONG" and f" answers {status} " in text and advice and code != 0
+    assert result == "error" and f" answers {status} " in text and advice and code != 0
     server.shutdown()
 
 
@@ -409,7 +409,7 @@ def test_posts_to_a_hook_that_left_are_told_without_a_worker(receiver):
     assert receiver.post("type=subscribe") == 404
     _, findings, _, _ = run(receiver.config, "doctor", "--offline")
     assert [text for result, text, advice in told(findings, "hooks")
-            if result == "WRONG" and advice and re.search(r"\b1\b", text)]
+            if result == "error" and advice and re.search(r"\b1\b", text)]
     _, [status], _, _ = run(receiver.config, "status")
     assert status["left_posts"] == 1
 
@@ -441,7 +441,7 @@ def test_a_full_disk_is_named(small_disk, make_receiver, redis):
     def room_is_named(found):
         [(result, text, advice)] = told(found, "disk")
         return (result, "ENOSPC" in text, "delete" in advice, "Redis" in advice) == \
-            ("WRONG", True, True, False)
+            ("error", True, True, False)
 
     def answers():
         try:
@@ -465,7 +465,7 @@ def test_a_full_disk_is_named(small_disk, make_receiver, redis):
     assert room_is_named(findings)
     for what in ("journal", "since start"):
         for result, text, advice in told(findings, what):
-            assert result == "WRONG" and "smartctl" not in advice and "start Redis" not in advice
+            assert result == "error" and "smartctl" not in advice and "start Redis" not in advice
 
 
 @pytest.mark.parametrize("place, named, advised", [
@@ -480,7 +480,7 @@ def test_a_state_dir_that_cannot_be_is_named(receiver, place, named, advised):
         f"{receiver.directory}/state", f"{receiver.directory}/{place}"))
     code, findings, _, _ = run(receiver.config, "check")
     [(result, text, advice)] = told(findings, "state_dir")
-    assert result == "WRONG" and named in text and advised in advice and code != 0
+    assert result == "error" and named in text and advised in advice and code != 0
 
 
 def test_a_refused_token_is_no_matter_of_deliveries(idle_installation, redis):
@@ -488,7 +488,7 @@ def test_a_refused_token_is_no_matter_of_deliveries(idle_installation, redis):
     token.write_text("another token, which the account does not know")
     code, findings = doctor(idle_installation.config)
     [(result, text, advice)] = told(findings, "activecampaign")
-    assert result == "WRONG" and "account.api_token_file" in text and "Deliveries go on" in text and code == 77
+    assert result == "error" and "account.api_token_file" in text and "Deliveries go on" in text and code == 77
     assert "reload acrelay-worker" in text and "acrelay-worker" not in advice, "said once"
 
 

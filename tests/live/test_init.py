@@ -50,7 +50,7 @@ def test_options_give_a_configuration_that_is_valid(place):
     assert modes == [0o644, 0o600, 0o600]
     assert place.token.read_text() == TOKEN + "\n" and len(place.secret.read_text()) == 45
     assert f"Next: acrelay check --config {place.config}" in said and TOKEN not in said
-    assert "0 wrong, 0 warnings" in place.run("check", "--offline")
+    assert "0 errors, 0 warnings" in place.run("check", "--offline")
     text = place.config.read_text()
     assert "  name: acme\n" in text and TOKEN not in text
     for path in (r"# URL at which .*\npublic_url: https://Hooks.Acme.example/\n",

@@ -201,12 +201,12 @@ def check_lines(place):
 
 def test_check_looks_at_every_partition_and_says_what_they_share_once(place):
     lines = check_lines(place)
-    assert [line["result"] for line in lines if line["what"] == "redis rights"] == ["good"]
-    [good] = [line for line in lines if line["what"] == "redis" and line["result"] == "good"]
-    assert good["text"].endswith(", 4 partitions")
+    assert [line["result"] for line in lines if line["what"] == "redis rights"] == ["ok"]
+    [fine] = [line for line in lines if line["what"] == "redis" and line["result"] == "ok"]
+    assert fine["text"].endswith(", 4 partitions")
     assert sum("appendonly is off" in line["text"] for line in lines) == 1
     place.redis.client.set("{ac.3}:events", "of another program")
-    assert [line["text"] for line in check_lines(place) if line["result"] == "WRONG"] == [
+    assert [line["text"] for line in check_lines(place) if line["result"] == "error"] == [
         "{ac.3}:events is a string, but must be a stream"]
 
 
@@ -291,7 +291,7 @@ def test_status_and_doctor_show_all_receivers(receivers, redis):
     [gone] = [r for r in status["receivers"] if r["instance"] == "two"]
     assert code == 69 and gone["waiting"] == 7 and gone["heard_seconds"] >= 3600
     _, lines = command(one, "doctor")
-    [wrong] = [line for line in lines if line["what"] == "receivers" and line["result"] == "WRONG"]
+    [wrong] = [line for line in lines if line["what"] == "receivers" and line["result"] == "error"]
     assert wrong["text"].startswith("two: heard of 1 h")
 
 

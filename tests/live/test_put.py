@@ -304,7 +304,7 @@ def of_commands(acrelay, code=69):
 def test_status_and_doctor_tell_what_waits_and_who_leads(acrelay, redis):
     assert "no worker leads" in status(acrelay)["commands"]
     [(result, text)] = of_commands(acrelay)
-    assert result == "WRONG" and text.endswith("waiting: 0")
+    assert result == "error" and text.endswith("waiting: 0")
     put(acrelay)
     redis.client.set("{ac}:leader", "a worker that is busy")
     redis.client.xadd("{ac}:commands:crm", {"ce_id": "old"}, id="1-0")
@@ -313,9 +313,9 @@ def test_status_and_doctor_tell_what_waits_and_who_leads(acrelay, redis):
     cli, crm = shown["services"]
     assert (cli["name"], cli["waiting"], crm["name"], crm["waiting"]) == ("cli", 1, "crm", 1)
     assert cli["oldest_seconds"] < 60 < 10**9 < crm["oldest_seconds"]
-    [(warning, old), (good, sum_)] = of_commands(acrelay)
+    [(warning, old), (level, sum_)] = of_commands(acrelay)
     assert warning == "warning" and old.startswith("commands of crm that wait: 1, the oldest for")
-    assert good == "good" and sum_.endswith("2 services that wait: 2")
+    assert level == "ok" and sum_.endswith("2 services that wait: 2")
 
 
 @pytest.mark.parametrize("right", ["xlen", "get"])
@@ -323,7 +323,7 @@ def test_what_doctor_may_not_ask_is_not_good(acrelay, config, redis, tmp_path, r
     as_user(config, redis, tmp_path, f"-{right}")
     redis.client.set("{ac}:leader", "a worker")
     found = of_commands(acrelay, 77)
-    assert "good" not in dict(found)
+    assert "ok" not in dict(found)
     assert any(result == "warning" and "is not known: " in text for result, text in found)
 
 
@@ -391,7 +391,7 @@ def doctor(acrelay, code):
 def test_doctor_names_a_key_that_holds_up_commands(acrelay, redis, key):
     redis.client.lpush(f"{{ac}}:{key}", "")
     wrong = [row for row in doctor(acrelay, 69) if f"{{ac}}:{key} is a list" in row["text"]]
-    assert len(wrong) == 1 and wrong[0]["result"] == "WRONG"
+    assert len(wrong) == 1 and wrong[0]["result"] == "error"
 
 
 def test_doctor_says_what_the_worker_may_not(acrelay, config, redis, tmp_path):

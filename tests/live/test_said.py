@@ -1,4 +1,4 @@
-"""What the command line says of things that go wrong: in Redis's own words, never "good" without
+"""What the command line says of things that go wrong: in Redis's own words, never "ok" without
 a look, never waiting without a word."""
 import contextlib
 import json
@@ -165,8 +165,8 @@ def look(config, command, code):
 def must_be_told(config, words, code, not_good=("redis", "redis rights")):
     for command in ("check", "doctor"):
         told, _ = look(config, command, code)
-        assert not [f for f in told if f["result"] == "good" and f["what"] in not_good], told
-        wrong = [f for f in told if f["result"] == "WRONG" and words in f["text"]]
+        assert not [f for f in told if f["result"] == "ok" and f["what"] in not_good], told
+        wrong = [f for f in told if f["result"] == "error" and words in f["text"]]
         assert wrong and all(f["do"] and "start Redis" not in f["do"] for f in wrong), told
 
 
@@ -196,10 +196,10 @@ def test_a_version_that_lacks_what_the_script_needs(place):
 
     for version in ("5.0.14", "6.0.16", "6.1.240"):
         told, _ = look(with_version(version), "check", 69)
-        assert [f for f in told if f["result"] == "WRONG" and version in f["text"]], told
+        assert [f for f in told if f["result"] == "error" and version in f["text"]], told
     for version in ("6.2.0", "7.0.15", "8.0.1", "10.0.0"):
         told, _ = look(with_version(version), "check", 0)
-        assert {f["result"] for f in told} == {"good"}, told
+        assert {f["result"] for f in told} == {"ok"}, told
 
 
 def test_no_redis_and_no_answer(place):
@@ -211,7 +211,7 @@ def test_no_redis_and_no_answer(place):
             (f"redis://127.0.0.1:{harness.free_port()}/0", "Connection refused", 69),
             ("redis://nowhere.invalid/0", "nown", 69)):
         told, _ = look(place(url), "check", code)
-        assert [f for f in told if f["result"] == "WRONG" and words in f["text"]], told
+        assert [f for f in told if f["result"] == "error" and words in f["text"]], told
 
 
 @pytest.mark.parametrize("answer, words", [
@@ -323,12 +323,12 @@ def test_a_redis_that_hangs_is_told_within_5_s(place):
 
 
 @pytest.mark.parametrize("name, result", [
-    ("EVAL", "WRONG"), ("EVALSHA", "WRONG"), ("XADD", "WRONG"), ("HMGET", "WRONG"),
-    ("XTRIM", "WRONG"), ("INFO", "warning"), ("ROLE", "warning")])
+    ("EVAL", "error"), ("EVALSHA", "error"), ("XADD", "error"), ("HMGET", "error"),
+    ("XTRIM", "error"), ("INFO", "warning"), ("ROLE", "warning")])
 def test_a_command_that_was_removed(place, name, result):
     with Redis(None, "--rename-command", name, "nobody-knows") as redis:
         config = place(f"redis://127.0.0.1:{redis.port}/0")
-        told, _ = look(config, "check", 78 if result == "WRONG" else 0)
+        told, _ = look(config, "check", 78 if result == "error" else 0)
         assert [f for f in told if f["result"] == result and name in f["text"].upper()], told
 
 
@@ -352,7 +352,7 @@ def test_each_right_of_the_receiver_is_looked_at(place):
         (config.parent / "password").chmod(0o600)
         redis.add_user("bob", "pw", *rules)
         told, _ = look(config, "check", 0)
-        assert [f for f in told if f["what"] == "redis rights" and f["result"] == "good"], told
+        assert [f for f in told if f["what"] == "redis rights" and f["result"] == "ok"], told
         for command in commands:
             redis.client.execute_command("ACL", "SETUSER", "bob", "reset")
             redis.add_user("bob", "pw", *[rule for rule in rules if rule != "+" + command])
@@ -362,9 +362,9 @@ def test_each_right_of_the_receiver_is_looked_at(place):
             name = command.replace("|", " ").upper()
             if optional:
                 if command not in ("hget", "wait", "select"):
-                    assert [f for f in told if name in f["text"] and f["result"] == "good"], told
+                    assert [f for f in told if name in f["text"] and f["result"] == "ok"], told
                 continue
-            assert [f for f in told if f["result"] == "WRONG" and name in f["text"].upper()], \
+            assert [f for f in told if f["result"] == "error" and name in f["text"].upper()], \
                 (command, told)
         # A key that the user may not reach.
         for key in KEYS:

@@ -300,7 +300,7 @@ def test_odd_pages_hide_nothing_and_cause_nothing(sim, make_worker, switches):
     worker = make_worker("".join(stanza(f"hook-{i}") for i in range(4)), rate=5)
     sim.switch(**switches)
     plan = worker.json("plan", "--detailed-exitcode")  # ends with 0: nothing to do
-    assert (plan["good"], plan["found"]) == (4, 124)
+    assert (plan["ok"], plan["found"]) == (4, 124)
 
 
 def test_a_list_without_an_end_and_a_broken_page_stop_writing_only(sim, make_worker, running):
