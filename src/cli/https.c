@@ -19,7 +19,7 @@
 #define DIRECTORY "/etc/acrelay"
 #define CADDYFILE DIRECTORY "/Caddyfile"
 #define OURS                                                                             \
-    "# Written by acrelay setup, which writes it anew unless this line is removed.\n"
+    "# Written by acrelay setup, which overwrites it unless this line is removed.\n"
 
 enum { FILE_MAX = 64 << 10, PROBE_MS = 5000, HOST_MAX = 256 };
 

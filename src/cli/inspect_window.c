@@ -271,7 +271,7 @@ window_list(struct inspect *i, const struct http_request *r, struct buf *to,
     uint64_t after = 0;
 
     if (!given || !text || (given[0] && !text_number(&after, span_of(given), UINT64_MAX)))
-        return err_set(err, ERR_INPUT, "text is too long, or after is no number"), 400;
+        return err_set(err, ERR_INPUT, "text is too long, or after is not a number"), 400;
     pthread_mutex_lock(&w->lock);
     document_number(to, "first", true, (int64_t)w->first);
     document_number(to, "last", true, (int64_t)w->next - 1);

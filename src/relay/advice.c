@@ -88,7 +88,7 @@ static const struct relay_advice advice[] = {
      "rename that key, or choose another redis.namespace: another program uses one of "
      "acrelay's keys"},
     {"may evict any key", CONFIG, "set maxmemory-policy noeviction in Redis"},
-    {"is no sequence number", EXIT_CODE_FAILURE,
+    {"is not a sequence number", EXIT_CODE_FAILURE,
      "find out what wrote to that key, and delete it: all that the journal has is then "
      "published, some perhaps for the second time"},
     {"belongs to account", CONFIG,

@@ -183,7 +183,7 @@ read_found(struct partition *p, const struct redis_reply *reply, struct found *f
     snprintf(f->check, sizeof f->check, "%.*s", (int)check.len, check.at);
     if (!f->absent && !entry_sequence(&f->sequence, sequence))
         return report_trouble(p, REPLY_STOP,
-                              "the cursor in Redis, %s, is no sequence number",
+                              "the cursor in Redis, %s, is not a sequence number",
                               p->script.keys[0]);
     return REPLY_DONE;
 }

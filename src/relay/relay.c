@@ -217,8 +217,9 @@ write_layout(const struct relay *r, struct err *err)
                        "which records are in which partition cannot be saved: "
                        "free space, or make the directory writable (%s)",
                        why.text);
-    log_warn("relay: %s; there is one partition, so publishing goes on without that file",
-             why.text);
+    log_warn(
+        "relay: %s; there is one partition, so publishing continues without that file",
+        why.text);
     return 0;
 }
 
