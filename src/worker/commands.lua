@@ -101,7 +101,11 @@ local function begin()
     local was = redis.call('HGET', tried, field(ARGV[4]))
     memory = not was and redis.call('HGET', ids, key(fields[4])) or ''
     local since = ARGV[6] ~= '' and tonumber(string.match(memory, '^%d+'))
-    if since and tonumber(ARGV[6]) - since > DAY_US then memory = '' end
+    if since and tonumber(ARGV[6]) - since > DAY_US then -- this one is remembered instead
+      memory = ''
+      redis.call('HDEL', ids, key(fields[4]))
+      redis.call('ZREM', order, key(fields[4]))
+    end
     if memory == '' then redis.call('HSET', tried, field(ARGV[4]), ARGV[5]) end
   end
   return {'OK', count, memory, fields}

@@ -86,6 +86,23 @@ def test_an_id_is_carried_out_once(lane):
     lane.check_nothing_is_left("crm", "shop")
 
 
+def test_an_id_older_than_a_day_is_remembered_anew(tmp_path):
+    with Commands(tmp_path, times="clock-settle=100 command-tidy=3600000") as lane:
+        lane.start()
+        body = {"contact": {"firstName": "Ann"}}
+        lane.result(lane.put(body=body, ce_id="daily"))
+        redis, ids, order = lane.redis.client, "{ac}:commands.ids", "{ac}:commands.order"
+        [(key, known)] = redis.hgetall(ids).items()
+        redis.hset(ids, key, b" ".join([b"1", *known.split(b" ")[1:]]))
+        redis.zadd(order, {key: 1})
+
+        def repeat():
+            return lane.result(lane.put(body=body, ce_id="daily"))["repeat"]
+        harness.wait_for("a clock that is believed", lambda: repeat() == "0")
+        assert repeat() == "1" and len(lane.done()) == 2
+        assert redis.zcard(order) == 1 and redis.zscore(order, key) > 1
+
+
 def test_a_refused_id_may_be_used_again(lane):
     lane.start()
     assert lane.result(lane.put(body="[]", ce_id="order-7"))["outcome"] == "refused"
