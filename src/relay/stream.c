@@ -5,7 +5,8 @@
 // XINFO GROUPS gives `lag`, the entries the group has not been given, trimmed ones among
 // them (Redis 7.0 on). So what a group can never read is lag minus length, and a trim has taken
 // from it by how much that has grown. Where an entry ahead of the group was deleted Redis does
-// not know the lag: added minus read is that, and the deleted ones.
+// not know the lag: added minus read is that, and the deleted ones. Of a group that began in the
+// middle it does not know what was read either, until it was at the end once: all may be unread.
 #include "relay/internal.h"
 
 #include <sys/param.h>
@@ -33,17 +34,19 @@ stream_field(struct partition *p, const char *key, const char *name)
 }
 
 static uint64_t
-max_lag(struct partition *p, const char *key)
+max_lag(struct partition *p, const char *key, bool *all)
 {
     int64_t max = 0, slowest = -1; // slowest: entries read by a group of unknown lag
     const struct redis_reply *groups =
         redis_ask(p->redis, NULL, "XINFO", "GROUPS", key, NULL);
 
+    *all = redis_value(groups).kind != REDIS_ARRAY;
     for (size_t i = 0; i < redis_value(groups).len; i++) {
         const struct redis_reply *group = redis_reply_at(groups, i);
         struct redis_value lag = redis_value(redis_member(group, "lag"));
         struct redis_value read = redis_value(redis_member(group, "entries-read"));
         max = MAX(max, lag.number);
+        *all = *all || (lag.kind == REDIS_NIL && read.kind == REDIS_NIL);
         if (lag.kind == REDIS_NIL && read.kind == REDIS_NUMBER &&
             (slowest < 0 || read.number < slowest))
             slowest = read.number;
@@ -144,7 +147,7 @@ show(const struct partition *p, const char *name, uint64_t length, uint64_t lag,
     metric_set(series(p, "acrelay_stream_length_entries", "Entries in a stream.", name),
                (double)length);
     metric_set(series(p, "acrelay_stream_lag_entries",
-                      "Entries the slowest group has not read.", name),
+                      "Entries the slowest group has not read, at most.", name),
                (double)lag);
 }
 
@@ -156,10 +159,11 @@ stream_trim(struct partition *p, const char *name, int64_t age_us, int64_t now_u
     uint64_t entries_max =
         is_test ? CONFIG_TEST_ENTRIES : p->settings->config->redis_retain_entries;
     uint64_t gone = 0;
+    bool all; // may be unread
     char key[SCRIPT_KEY];
 
     stream_key(p, key, name);
-    uint64_t lag = max_lag(p, key);
+    uint64_t lag = max_lag(p, key, &all);
     int64_t before = stream_length(p, key), after = before;
     if (age_us > 0 && now_us > age_us)
         gone += trim_by(p, key, "MINID", (uint64_t)(now_us - age_us) / 1000, exact);
@@ -171,6 +175,6 @@ stream_trim(struct partition *p, const char *name, int64_t age_us, int64_t now_u
         return gone;
     uint64_t unread =
         after < before ? beyond(lag, (uint64_t)after) - beyond(lag, (uint64_t)before) : 0;
-    show(p, name, (uint64_t)after, lag, gone, unread);
+    show(p, name, (uint64_t)after, all ? MAX(lag, (uint64_t)after) : lag, gone, unread);
     return gone;
 }

@@ -106,6 +106,23 @@ Test(relay_trim, knows_what_is_unread_when_an_entry_ahead_was_deleted)
                  counted(RELAY_TRIMMED) - 50 + 1); // the deleted one
 }
 
+Test(relay_trim, takes_all_for_unread_where_redis_does_not_know)
+{
+    trim_to(1000, 0, "trim=20");
+    for (int i = 1; i <= 50; i++)
+        command("XADD {t}:events * a b");
+    command("XADD {t}:events 9000000000000-1 a b");
+    command("XADD {t}:events 9000000000000-2 a b");
+    command("XGROUP CREATE {t}:events middle 9000000000000-1");
+    relay_up();
+    until(lag("events") == 52);
+    ask("XREADGROUP GROUP middle me COUNT 50 STREAMS {t}:events >");
+    until(lag("events") == 0);
+    command("ACL SETUSER default -xinfo|groups");
+    until(lag("events") == 52);
+    cr_expect_eq(counted(RELAY_TRIMMED_UNREAD), 0);
+}
+
 // add_old adds an entry that is so many hours old by Redis's clock; `tell` says it.
 static void
 add_old(const char *stream, int hours)
