@@ -63,26 +63,26 @@ take_answer(struct admin_state *to, const cJSON *root, int code)
 
 // The status, or -1; *root is NULL where no JSON came.
 static int
-fetch_json(const struct socket_address *admin, bool posts, const char *path, cJSON **root,
-           struct err *err)
+fetch_json(const struct socket_address *admin, const char *account, bool posts,
+           const char *path, cJSON **root, struct err *err)
 {
     struct buf page;
 
     buf_init(&page, PAGE_MAX);
-    int code = admin_fetch(admin, posts, path, &page, err);
+    int code = admin_fetch(admin, account, posts, path, &page, err);
     *root = code < 0 ? NULL : cJSON_ParseWithLength(page.at, page.len);
     buf_release(&page);
     return code;
 }
 
 static void
-fetch(struct admin_state *to, const struct socket_address *admin)
+fetch(struct admin_state *to, const struct socket_address *admin, const char *account)
 {
     struct err err = {0};
     cJSON *root;
 
     *to = (struct admin_state){.reload_ok = true};
-    int code = fetch_json(admin, false, "/readyz", &root, &err);
+    int code = fetch_json(admin, account, false, "/readyz", &root, &err);
     if (code >= 0 && !cJSON_GetObjectItemCaseSensitive(root, "ready"))
         err_set(&err, ERR_INPUT, "another program answers there, not acrelay");
     else if (code >= 0)
@@ -92,13 +92,14 @@ fetch(struct admin_state *to, const struct socket_address *admin)
 }
 
 static void
-fetch_all(struct admin_state *to, const char *program, const struct socket_address *admin)
+fetch_all(struct admin_state *to, const char *program, const struct socket_address *admin,
+          const char *account)
 {
     output_wait("asking the %s (%s)", program, admin->text);
     buf_release(&to->metrics);
-    fetch(to, admin);
+    fetch(to, admin, account);
     if (to->code)
-        admin_fetch_metrics(&to->metrics, admin);
+        admin_fetch_metrics(&to->metrics, admin, account);
     to->left_posts = sum_left(&to->metrics);
     output_wait_end();
 }
@@ -106,8 +107,10 @@ fetch_all(struct admin_state *to, const char *program, const struct socket_addre
 void
 admin_json_fetch(struct cli *c)
 {
-    fetch_all(&c->receiver, "receiver", &c->config->receiver_admin);
-    fetch_all(&c->worker, "worker", &c->config->worker_admin);
+    const struct config *of = c->config;
+
+    fetch_all(&c->receiver, "receiver", &of->receiver_admin, of->account_name);
+    fetch_all(&c->worker, "worker", &of->worker_admin, of->account_name);
 }
 
 bool
@@ -132,11 +135,12 @@ admin_json_receiver(struct receiver *r, struct span json, int64_t now_s)
 
 // Asks for it, waits until it is done, and gives the state with its result.
 static int
-reload(struct admin_state *state, const struct socket_address *admin, struct err *err)
+reload(struct admin_state *state, const struct socket_address *admin, const char *account,
+       struct err *err)
 {
     int64_t wait_ms = times_ms("reload_wait", WAIT_MS), end = clock_mono_ms() + wait_ms;
     cJSON *root;
-    int code = fetch_json(admin, true, "/reload", &root, err);
+    int code = fetch_json(admin, account, true, "/reload", &root, err);
     uint64_t number = number_of(root, "reload");
 
     cJSON_Delete(root);
@@ -148,7 +152,7 @@ reload(struct admin_state *state, const struct socket_address *admin, struct err
             "the program there does not support reload (%d): is it an older acrelay?",
             code);
     for (;;) {
-        fetch(state, admin);
+        fetch(state, admin, account);
         if (!state->code)
             return err_set(err, ERR_AGAIN, "it exited meanwhile: %s", state->reason);
         if (state->reloads_done >= number)
@@ -176,7 +180,7 @@ run_reload(void *cli, struct err *err)
     const struct socket_address *admin =
         worker ? &c->config->worker_admin : &c->config->receiver_admin;
     output_wait("%s reloads", program);
-    int result = reload(&state, admin, err);
+    int result = reload(&state, admin, c->config->account_name, err);
     output_wait_end();
     if (result < 0) {
         err_context(err, "%s on %s", program, admin->text);

@@ -182,7 +182,8 @@ examine_urls(struct report *r)
         struct buf path;
         buf_init(&path, 4096);
         secrets_url(s, 0, "", span_of(c->hooks[i].name), &path);
-        refused = admin_takes(&c->receiver_admin, &c->listen, buf_text(&path)) == 0;
+        refused = admin_takes(&c->receiver_admin, c->account_name, &c->listen,
+                              buf_text(&path)) == 0;
         buf_wipe(&path);
         if (refused) // the others have the same cause
             report_error(r, EXIT_CODE_CONFIG, "settings",
@@ -319,7 +320,8 @@ report_lost(struct report *r, const struct hooks *found)
     for (size_t i = 0; r->cli->receiver.code && i < found->len; i++) {
         const struct hook *h = &found->at[i];
         const char *path = h->name ? strstr(h->url, "/hook/") : NULL;
-        if (!path || admin_takes(&c->receiver_admin, &c->listen, path) != 0 ||
+        if (!path ||
+            admin_takes(&c->receiver_admin, c->account_name, &c->listen, path) != 0 ||
             ++lost > LOST_SHOWN)
             continue;
         report_error(r, EXIT_CODE_FAILURE, "hooks",
@@ -414,7 +416,7 @@ strangers(const struct config *c)
 {
     struct buf page;
 
-    admin_fetch_metrics(&page, &c->receiver_admin);
+    admin_fetch_metrics(&page, &c->receiver_admin, c->account_name);
     double n = admin_sum_metric(&page, "acrelay_requests_total{hook=\"-\",code=\"404\"}");
     buf_release(&page);
     return n;

@@ -17,11 +17,14 @@ enum {
     DETAIL_TEXT = 600,
     HOSTS_MAX = 64,
     FETCH_MS = 5000,
+    ACCOUNT = 64,
+    MISDIRECTED = 421,
 };
 
 static struct {
     bool (*ready)(struct buf *checks, void *context);
     void *context;
+    char account[ACCOUNT];
     pthread_mutex_t lock; // for what follows
     struct {
         const char *name;
@@ -248,6 +251,14 @@ reply_reload(struct http_request *r)
     reply_page(r, 202, "application/json", span_make(text, (size_t)len));
 }
 
+static bool
+is_misdirected(const struct http_request *r)
+{
+    struct span account = http_find_header(r, "Acrelay-Account", NULL);
+
+    return account.len > 0 && !span_is(account, admin.account);
+}
+
 static void
 handle(struct http_request *r, void *context)
 {
@@ -255,6 +266,8 @@ handle(struct http_request *r, void *context)
     if (!admin_allows_host(r))
         reply_page(r, 403, "text/plain",
                    SPAN("Host: an IP address, localhost, or a name in admin_hosts\n"));
+    else if (is_misdirected(r))
+        reply_page(r, MISDIRECTED, "text/plain", SPAN("this is another account's\n"));
     else if (span_is(r->method, "POST") && span_is(r->path, "/reload"))
         reply_reload(r);
     else if (!span_is(r->method, "GET") && !span_is(r->method, "HEAD"))
@@ -274,7 +287,7 @@ handle(struct http_request *r, void *context)
 }
 
 struct http_server *
-admin_start(const struct socket_address *at, const char *setting,
+admin_start(const struct socket_address *at, const char *setting, const char *account,
             bool (*ready)(struct buf *checks, void *context), void *context,
             struct err *err)
 {
@@ -296,6 +309,7 @@ admin_start(const struct socket_address *at, const char *setting,
     metric_set(&metrics[OK], admin.is_ok);
     admin.ready = ready;
     admin.context = context;
+    snprintf(admin.account, sizeof admin.account, "%s", account);
     struct http_server *server = http_start(&options, err);
     close(socket); // the server has its own descriptor of it
     return server;
@@ -304,31 +318,39 @@ admin_start(const struct socket_address *at, const char *setting,
 // --- the client ----------------------------------------------------------------------------
 
 int
-admin_fetch(const struct socket_address *to, bool posts, const char *path,
-            struct buf *page, struct err *err)
+admin_fetch(const struct socket_address *to, const char *account, bool posts,
+            const char *path, struct buf *page, struct err *err)
 {
+    char line[ACCOUNT + 20];
     struct http_call call = {.to = to,
                              .url = path,
                              .method = posts ? "POST" : NULL,
                              .type = SPAN("application/json"),
+                             .line = line,
                              .timeout_ms = FETCH_MS};
 
-    return http_client_once(&call, page, err);
+    snprintf(line, sizeof line, "Acrelay-Account: %s", account);
+    int code = http_client_once(&call, page, err);
+    if (code != MISDIRECTED)
+        return code;
+    return err_set(err, ERR_INPUT,
+                   "the acrelay there has another account.name: give this file an "
+                   "address of its own, or restart what is to use it");
 }
 
 int
-admin_takes(const struct socket_address *to, const struct socket_addresses *listen,
-            const char *path)
+admin_takes(const struct socket_address *to, const char *account,
+            const struct socket_addresses *listen, const char *path)
 {
     int takes = -1;
     struct buf page;
     struct err err;
 
     buf_init(&page, 1 << 16);
-    bool runs = admin_fetch(to, false, "/version", &page, &err) == 200 &&
+    bool runs = admin_fetch(to, account, false, "/version", &page, &err) == 200 &&
                 strstr(buf_text(&page), "\"version\""); // a program of ours
     for (size_t i = 0; runs && i < listen->len && takes < 0; i++) {
-        int code = admin_fetch(&listen->at[i], false, path, &page, &err);
+        int code = admin_fetch(&listen->at[i], account, false, path, &page, &err);
         takes = code == 405 ? 1 : code == 404 ? 0 : -1;
     }
     buf_release(&page);
@@ -336,12 +358,13 @@ admin_takes(const struct socket_address *to, const struct socket_addresses *list
 }
 
 void
-admin_fetch_metrics(struct buf *page, const struct socket_address *to)
+admin_fetch_metrics(struct buf *page, const struct socket_address *to,
+                    const char *account)
 {
     struct err err;
 
     buf_init(page, PAGE_MAX);
-    if (admin_fetch(to, false, "/metrics", page, &err) != 200)
+    if (admin_fetch(to, account, false, "/metrics", page, &err) != 200)
         buf_clear(page);
 }
 

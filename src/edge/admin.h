@@ -8,8 +8,10 @@
 #include "edge/sockets.h"
 
 // admin_start serves the pages at an address, that of `setting`. `ready` appends the members of `checks`
-// (`"journal":true,...`) and returns whether the process is ready.
+// (`"journal":true,...`) and returns whether the process is ready. `account` is whose process it is:
+// who asks for another account's, because two files name one address, is answered 421.
 struct http_server *admin_start(const struct socket_address *at, const char *setting,
+                                const char *account,
                                 bool (*ready)(struct buf *checks, void *context),
                                 void *context, struct err *err);
 
@@ -45,19 +47,20 @@ void admin_use_last_good(const char *why);
 
 // --- the client --------------------------------------------------------------------------
 
-// admin_fetch asks for a page, or posts to it, and appends the answer's body to *page; the
-// status, or -1. 5 s at most.
-int admin_fetch(const struct socket_address *to, bool posts, const char *path,
-                struct buf *page, struct err *err);
+// admin_fetch asks the process of `account` for a page, or posts to it, and appends the answer's body
+// to *page; the status, or -1, also when another account's process answers. 5 s at most.
+int admin_fetch(const struct socket_address *to, const char *account, bool posts,
+                const char *path, struct buf *page, struct err *err);
 
 // admin_takes asks the receiver, by its public addresses, whether it takes posts to a path,
 // which holds a token: 405 is its answer to another method on a valid path, 404 to any other.
 // 1, 0, or -1 when none runs here or it does not say.
-int admin_takes(const struct socket_address *to, const struct socket_addresses *listen,
-                const char *path);
+int admin_takes(const struct socket_address *to, const char *account,
+                const struct socket_addresses *listen, const char *path);
 
 // admin_fetch_metrics makes and fills *page, which the caller releases; empty: no answer.
-void admin_fetch_metrics(struct buf *page, const struct socket_address *to);
+void admin_fetch_metrics(struct buf *page, const struct socket_address *to,
+                         const char *account);
 
 // admin_find_metric gives the sum of a metric over its labels, or of one series, named with them
 // as they stand in the page: name{hook="a",code="200"}. False when the page has none;

@@ -134,9 +134,10 @@ confirm(struct apply *a)
 static int
 check_taken(const struct apply *a, const struct hook *wanted, struct err *err)
 {
-    const char *path = wanted->url + strlen(a->w->config->public_url);
+    const struct config *c = a->w->config;
+    const char *path = wanted->url + strlen(c->public_url);
 
-    if (admin_takes(&a->w->config->receiver_admin, &a->w->config->listen, path) != 0)
+    if (admin_takes(&c->receiver_admin, c->account_name, &c->listen, path) != 0)
         return 0;
     return err_exit(err, EXIT_CODE_CONFIG,
                     "left as it is: the receiver would answer 404 to its new URL. Reload "

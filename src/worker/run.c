@@ -205,7 +205,10 @@ start_admin(struct run *r, struct err *err)
     snprintf(r->trouble, sizeof r->trouble, "its first round is not done yet");
     admin_set_detail("activecampaign", r->trouble);
     admin_set_hosts(c->admin_hosts.at, c->admin_hosts.len);
-    return admin_start(&c->worker_admin, "worker.admin", is_ready, r, err) ? 0 : -1;
+    return admin_start(&c->worker_admin, "worker.admin", c->account_name, is_ready, r,
+                       err)
+               ? 0
+               : -1;
 }
 
 static int

@@ -86,6 +86,17 @@ def test_check_tells_another_acrelay_on_the_same_ports(acrelay, receiver, tmp_pa
     assert ("admin", "error") in results(acrelay("check", "--json", code=71))
 
 
+def test_another_accounts_receiver_at_the_address_is_not_ours(acrelay, receiver):
+    """Two files that both have the default receiver.admin, and only the other one's runs."""
+    receiver.config.write_text(receiver.config.read_text().replace("name: acme", "name: other"))
+    status = json.loads(acrelay("status", "--json", code=69))
+    assert status["healthy"] is False and "requests" not in status
+    assert ("journal", "good") not in results(acrelay("doctor", "--json", code=78))
+    before = receiver.reloads()["count"]
+    assert "another account.name" in acrelay("reload", code=69)
+    assert receiver.reloads()["count"] == before
+
+
 def test_check_says_that_redis_would_evict(acrelay, redis):
     redis.client.config_set("maxmemory-policy", "allkeys-lru")
     assert "noeviction" in acrelay("check", code=78)
