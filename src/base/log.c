@@ -1,21 +1,26 @@
 // A line is formatted into a stack buffer and written with one write(2), so that lines of
-// several threads never mix and no lock is held. What does not fit is cut.
+// several threads never mix and no lock is held. What does not fit is cut. Who reads the log, a
+// pipe's reader that has stopped say, must hold up nobody: after WAIT_MS without room lines are lost,
+// and the next one that is not says how many.
 #include "base/log.h"
 
 #include "base/clock.h"
 #include "base/crc.h"
 #include "base/text.h"
 
+#include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MESSAGE_MAX = 1024 };
+enum { MESSAGE_MAX = 1024, WAIT_MS = 1000 };
 
 static enum log_form form_now = LOG_FORM_TEXT;
 static enum log_level max_now = LOG_LEVEL_INFO;
+static atomic_uint lost; // lines since one was written
 
 // systemd.exec(5): $JOURNAL_STREAM is device and inode of the stream to the journal. Where
 // stderr was redirected it is inherited all the same.
@@ -62,6 +67,14 @@ format_line(char *line, size_t size, enum log_level level, const char *message)
                     time, level_names[level], quoted);
 }
 
+static bool
+has_room(void)
+{
+    struct pollfd log = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+    return poll(&log, 1, atomic_load(&lost) ? 0 : WAIT_MS) != 0;
+}
+
 static void
 write_line(enum log_level level, const char *raw)
 {
@@ -69,6 +82,14 @@ write_line(enum log_level level, const char *raw)
 
     if (level > max_now)
         return;
+    if (!has_room()) {
+        lost++;
+        return;
+    }
+    unsigned gone = atomic_exchange(&lost, 0);
+    if (gone)
+        log_warn("log: %u line%s before this were lost: nobody read the log", gone,
+                 PLURAL(gone));
     text_escape(message, sizeof message, span_of(raw));
     int len = format_line(line, sizeof line, level, message);
     // A log that cannot be written has nowhere to say so.

@@ -1,5 +1,6 @@
 """The journal under a receiver, where something lies quietly: the clock, the disk, the limits."""
 import concurrent.futures
+import contextlib
 import json
 import os
 import re
@@ -105,6 +106,26 @@ def test_closed_standard_descriptors_are_nobodys_else(make_receiver):
     receiver.stop()
     lock = (receiver.directory / "state/lock").read_text()
     assert lock == f"{receiver.process.pid}\n"
+
+
+def test_a_log_that_nobody_reads_holds_up_nothing(make_receiver):
+    receiver = make_receiver()
+    receiver.stop()
+    reader, log = os.pipe()
+    os.set_blocking(log, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(log, b"\n" * 4096)
+    os.set_blocking(log, True)
+    receiver.log = log
+    receiver.start()
+    assert receiver.post("type=subscribe&contact[id]=1") == 200
+    receiver.wait_shipped()
+    os.read(reader, 1 << 20)
+    receiver.stop()
+    os.close(log)
+    with open(reader) as file:
+        assert "were lost: nobody read the log" in file.read()
 
 
 @pytest.mark.parametrize("program", ["acrelay", "acrelay-worker"])
