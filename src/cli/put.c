@@ -267,13 +267,29 @@ show_progress(struct put *p, bool leads, bool *was_led)
     *was_led = leads;
 }
 
+// Whether it is in the stream no more: either it has its result, or it never will.
+static bool
+is_gone(struct put *p)
+{
+    struct redis_value found = redis_value(
+        redis_ask(p->redis, NULL, "XRANGE", p->commands, p->entry, p->entry, NULL));
+
+    return found.kind == REDIS_ARRAY && found.len == 0;
+}
+
 static int
 wait_for_result(struct put *p, struct err *err)
 {
     int64_t start = clock_mono_ms(), led_ms = start;
-    bool was_led = false;
+    bool was_led = false, gone = false;
 
     for (int found; (found = read_results(p, err)) <= 0;) {
+        if (found == 0 && gone)
+            return err_exit(
+                err, EXIT_CODE_FAILURE,
+                "the command %s is gone without a result: somebody deleted it, "
+                "or Redis lost it. Add it again with --id %.*s",
+                p->entry, (int)p->fields[COMMAND_ID].len, p->fields[COMMAND_ID].at);
         int leads = found < 0 ? -1 : commands_have_leader(p->redis, p->cli->config, err);
         struct err cause = *err;
         if (found < 0 || p->redis->dead)
@@ -285,6 +301,7 @@ wait_for_result(struct put *p, struct err *err)
         if (p->wait_ms && now - start >= p->wait_ms)
             return fail_waiting(p, "no result yet", err);
         show_progress(p, leads != 0, &was_led);
+        gone = is_gone(p);
     }
     return 0;
 }

@@ -216,6 +216,13 @@ def test_a_wait_ends_when_no_worker_leads_any_more(waiting, redis):
     assert "no worker leads; the command is in the stream" in process.stdout.read()
 
 
+def test_a_wait_ends_when_the_command_is_gone(waiting, redis):
+    process = waiting("--id", "order-1")
+    redis.client.xtrim(COMMANDS, maxlen=0, approximate=False)
+    assert process.wait(30) == 1
+    assert "is gone without a result" in process.stdout.read()
+
+
 def test_a_redis_that_is_away_is_said(acrelay, redis):
     redis.kill()
     assert "Connection refused" in put(acrelay, code=69)
