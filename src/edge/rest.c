@@ -385,3 +385,23 @@ rest_try(struct rest *r, const char *method, const char *path, const char *line,
     r->answered = r->answered || a->status;
     return a->status ? 0 : give_up(r, err);
 }
+
+bool
+rest_is_json(struct span body)
+{
+    struct span text = rest_body(body);
+    bool quoted = false;
+    int64_t depth = 0;
+
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.at[i];
+        if (quoted && c == '\\')
+            i++;
+        else if (c == '"')
+            quoted = !quoted;
+        else if (!quoted)
+            depth += (c == '{' || c == '[') - (c == '}' || c == ']');
+    }
+    return text.len > 0 && (text.at[0] == '{' || text.at[0] == '[') && depth == 0 &&
+           !quoted;
+}

@@ -78,8 +78,9 @@ int rest_try(struct rest *r, const char *method, const char *path, const char *l
 void rest_hold(struct rest *r, int64_t ms);
 
 // rest_body is a body without the white space before it. rest_is_json says whether it may be
-// ActiveCampaign's JSON, rest_is_page whether it is something else: with a 2xx, 401 or 403 that is the
-// answer of something in front of ActiveCampaign.
+// ActiveCampaign's JSON, and whole: something before ActiveCampaign may give half of it with that half's
+// length. rest_is_page says whether it is something else: with a 2xx, 401 or 403 that is the answer of
+// something in front of ActiveCampaign.
 static inline struct span
 rest_body(struct span body)
 {
@@ -87,12 +88,7 @@ rest_body(struct span body)
         body = span_from(body, 1);
     return body;
 }
-static inline bool
-rest_is_json(struct span body)
-{
-    body = rest_body(body);
-    return span_starts(body, SPAN("{")) || span_starts(body, SPAN("["));
-}
+bool rest_is_json(struct span body);
 static inline bool
 rest_is_page(struct span body)
 {

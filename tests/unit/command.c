@@ -332,6 +332,9 @@ Test(command, judges_an_answer_by_its_status)
                    {200, "\r\n", COMMAND_DONE},
                    {200, "\n[]", COMMAND_DONE},
                    {200, "Down for maintenance", COMMAND_AGAIN},
+                   {200, "{\"contact\":{\"id\":\"1\"}", COMMAND_AGAIN},
+                   {200, "[{\"name\":\"}\\\"", COMMAND_AGAIN},
+                   {200, "[{\"name\":\"}\\\"\"}] ", COMMAND_DONE},
                    {400, "Bad request.", COMMAND_IN_DOUBT},
                    {400, "{}", COMMAND_FINAL},
                    {404, "<html>", COMMAND_IN_DOUBT},
@@ -367,4 +370,7 @@ Test(command, keeps_of_an_answer_json_as_data_and_text_as_detail)
     cr_expect(strlen(detail) > 900 && strlen(detail) < COMMAND_DETAIL_MAX);
     command_answer(404, SPAN(""), &data, detail);
     cr_expect_str_eq(detail, "ActiveCampaign answers 404");
+    command_answer(200, SPAN("{\"contact\":{}"), &data, detail);
+    cr_expect_eq(data.len, 0);
+    cr_expect_str_eq(detail, "{\"contact\":{}");
 }
