@@ -187,12 +187,12 @@ lock(struct lock *l)
 // --- the lease -----------------------------------------------------------------------------
 
 // Renews our lease, takes a free one, leaves another's alone: one step, so that none can come
-// in between.
+// in between. One without an end, as a copy of Redis's data may leave it, is nobody's: it gets one.
 enum { LEASE_UNKNOWN = -1, LEASE_OTHERS, LEASE_RENEWED, LEASE_TAKEN };
 static const char script[] =
     "local o = redis.call('GET', KEYS[1]) "
     "if o == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) return 1 end "
-    "if o then return 0 end "
+    "if o then redis.pcall('PEXPIRE', KEYS[1], ARGV[2], 'NX') return 0 end "
     "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 2";
 static const char release_script[] = "if redis.call('GET', KEYS[1]) == ARGV[1] then "
                                      "redis.call('DEL', KEYS[1]) end return 1";

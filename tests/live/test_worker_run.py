@@ -350,6 +350,13 @@ def test_a_lease_runs_out_while_the_machine_is_suspended(sim, make_worker, runni
     assert not ours(sim), "it was the other one's to create"
 
 
+def test_a_lease_without_an_end_is_nobodys(sim, make_worker, running, redis, monkeypatch):
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "lease=1000")
+    redis.client.set("{ac}:leader", "copied from another Redis")
+    running(make_worker(redis_port=redis.port, worker=", leader: redis, interval: 1s"))
+    harness.wait_for("the hook", lambda: ours(sim))
+
+
 # --- silence -------------------------------------------------------------------------------
 
 SILENT = "  - {name: contacts, events: [subscribe], expect_every: 3s, repair: true}\n"
