@@ -114,6 +114,12 @@ admin_json_fetch(struct cli *c)
 }
 
 bool
+admin_json_is_404(const struct config *c, const char *path)
+{
+    return admin_takes(&c->receiver_admin, c->account_name, &c->listen, path) == 0;
+}
+
+bool
 admin_json_receiver(struct receiver *r, struct span json, int64_t now_s)
 {
     cJSON *root = json.len < PAGE_MAX ? cJSON_ParseWithLength(json.at, json.len) : NULL;

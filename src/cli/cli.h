@@ -209,6 +209,9 @@ int commands_have_leader(struct redis *r, const struct config *c, struct err *er
 // on stderr whom it asks.
 void admin_json_fetch(struct cli *c);
 
+// admin_json_is_404 says whether the receiver here answers a post to this path with 404.
+bool admin_json_is_404(const struct config *c, const char *path);
+
 // admin_json_receiver reads what a receiver registered in Redis; false when it is no object. now_s is
 // Redis's time.
 bool admin_json_receiver(struct receiver *r, struct span json, int64_t now_s);

@@ -182,8 +182,7 @@ examine_urls(struct report *r)
         struct buf path;
         buf_init(&path, 4096);
         secrets_url(s, 0, "", span_of(c->hooks[i].name), &path);
-        refused = admin_takes(&c->receiver_admin, c->account_name, &c->listen,
-                              buf_text(&path)) == 0;
+        refused = admin_json_is_404(c, buf_text(&path));
         buf_wipe(&path);
         if (refused) // the others have the same cause
             report_error(r, EXIT_CODE_CONFIG, "settings",
@@ -320,9 +319,7 @@ report_lost(struct report *r, const struct hooks *found)
     for (size_t i = 0; r->cli->receiver.code && i < found->len; i++) {
         const struct hook *h = &found->at[i];
         const char *path = h->name ? strstr(h->url, "/hook/") : NULL;
-        if (!path ||
-            admin_takes(&c->receiver_admin, c->account_name, &c->listen, path) != 0 ||
-            ++lost > LOST_SHOWN)
+        if (!path || !admin_json_is_404(c, path) || ++lost > LOST_SHOWN)
             continue;
         report_error(r, EXIT_CODE_FAILURE, "hooks",
                      config_find_hook(c, span_of(h->name))

@@ -64,7 +64,9 @@ open_lane(struct commands *c)
         c->services[i] =
             (struct commands_service){.config = &config->services[i],
                                       .after = "0",
-                                      .wrong_type = c->services[i].wrong_type};
+                                      .wrong_type = c->services[i].wrong_type,
+                                      .stray = c->services[i].stray,
+                                      .stray_ms = c->services[i].stray_ms};
         c->lane->services[i].weight = config->services[i].weight;
         find_metrics(&c->services[i]);
     }
@@ -137,6 +139,24 @@ work(struct commands *c)
     return 0;
 }
 
+// An entry that the worker had, and that nobody will give it again.
+static void
+check_stray(struct commands_service *s, struct span id)
+{
+    struct span ms = id;
+
+    s->stray_ms = 0;
+    (void)text_number(&s->stray_ms, span_cut(&ms, '-'), INT64_MAX);
+    if (id.len == 0)
+        once_clear(&s->stray);
+    else
+        once_report(&s->stray, LOG_LEVEL_ALARM,
+                    "worker: commands: entry %.*s of service %s is not carried out: "
+                    "somebody acknowledged it, or reads the stream in the worker's "
+                    "consumer group. Let the service add it again, then XDEL that entry",
+                    (int)id.len, id.at, s->config->name);
+}
+
 static void
 tidy(struct commands *c)
 {
@@ -151,10 +171,13 @@ tidy(struct commands *c)
         redis_args_format(&c->step, "%" PRId64, config->commands_retain_age_us / 1000);
         redis_args_format(&c->step, "%" PRIu64, config->commands_retain_entries);
         redis_args_format(&c->step, "%" PRId64, config->commands_retain_dead_us / 1000);
+        redis_args_add(&c->step, span_of(c->services[i].after));
         enum commands_reply result =
             commands_run(c, &c->services[i], "tidy", &c->step, &reply);
-        if (result == COMMANDS_OK)
-            commands_report_trimmed(redis_value(redis_reply_at(reply, 2)).text);
+        if (result != COMMANDS_OK)
+            continue;
+        commands_report_trimmed(redis_value(redis_reply_at(reply, 2)).text);
+        check_stray(&c->services[i], redis_value(redis_reply_at(reply, 3)).text);
     }
 }
 
@@ -166,9 +189,10 @@ update_metrics(struct commands *c)
     c->metrics_ms = clock_boot_ms() + IDLE_MS;
     for (size_t i = 0; i < c->lane->len; i++) {
         const struct queue *q = &c->lane->services[i].queue;
-        uint64_t oldest = queue_oldest_ms(q);
+        uint64_t oldest = queue_oldest_ms(q), stray = c->services[i].stray_ms;
+        oldest = stray && (!oldest || stray < oldest) ? stray : oldest;
         double age = (double)commands_redis_now_us(c) / 1e6 - (double)oldest / 1e3;
-        metric_set(c->services[i].waiting, (double)q->len);
+        metric_set(c->services[i].waiting, (double)q->len + (stray > 0));
         metric_set(c->services[i].oldest, oldest && age > 0 ? age : 0);
         metric_set(c->services[i].held, commands_is_held(c, i));
         if (q->len < c->lane->max)

@@ -32,7 +32,8 @@ struct commands_service {
     char after[COMMANDS_ENTRY];
     struct queued *unwritten; // its outcome is decided, `result` would write it
     struct redis_args result;
-    struct once full, wrong_type;
+    struct once full, wrong_type, stray;
+    uint64_t stray_ms; // when it was added; 0: none
     struct metric *waiting, *oldest, *held, *calls, *outcomes[COMMAND_OUTCOMES];
 };
 

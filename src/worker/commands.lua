@@ -156,7 +156,8 @@ local function finish()
   return {'OK', tostring(redis.call('INCR', finished)), tostring(forgotten), tostring(trimmed)}
 end
 
--- tidy <results' age in ms> <entries> <dead ones' age in ms> -> dead ones that were trimmed
+-- tidy <results' age in ms> <entries> <dead ones' age in ms> <the last entry that was taken> -> dead
+-- ones that were trimmed, the oldest entry until there where it is not pending for the worker, or ''
 local function tidy()
   local function minid(age) return string.format('%.0f-0', math.max(0, us / 1000 - tonumber(age))) end
   redis.call('XTRIM', results, 'MINID', minid(ARGV[4]))
@@ -168,7 +169,9 @@ local function tidy()
     redis.call('ZREM', order, id)
     redis.call('HDEL', ids, id)
   end
-  return {'OK', count, tostring(trimmed)}
+  local entry = redis.call('XRANGE', stream, '-', ARGV[7], 'COUNT', 1)[1]
+  local pending = entry and redis.call('XPENDING', stream, GROUP, entry[1], entry[1], 1, 'worker')
+  return {'OK', count, tostring(trimmed), entry and #pending == 0 and entry[1] or ''}
 end
 
 return ({take = take, begin = begin, put_off = put_off, finish = finish, tidy = tidy})[step]()

@@ -33,10 +33,10 @@ def fold(done):
 class Scene(Commands):
     """The worker reaches Redis through a proxy."""
 
-    def __init__(self, directory, *redis_options, **more):
+    def __init__(self, directory, *redis_options, times="", **more):
         super().__init__(directory, lease=LEASE, redis_options=redis_options, second=100,
-                         times="command-backoff=20 command-backoff-max=100 command-trial=50",
-                         **more)
+                         times="command-backoff=20 command-backoff-max=100 command-trial=50 "
+                         + times, **more)
         self.proxy = FaultProxy(self.redis.port)
         self.worker.config.write_text(self.worker.config.read_text().replace(
             harness.redis_url(self.redis.port), harness.redis_url(self.proxy.port)))
@@ -171,6 +171,26 @@ def test_commands_that_somebody_deletes_are_reported(scene):
     assert len(scene.results()) <= 1 + 6  # the first may have been under way
     assert "deleted from {ac}:commands:crm before" in scene.log()
     scene.check_nothing_is_left()
+
+
+@pytest.mark.parametrize("how", ["acknowledged", "read"])
+def test_commands_that_somebody_takes_in_the_workers_group_are_reported(tmp_path, how):
+    with Scene(tmp_path, times="clock-settle=100 command-tidy=100") as scene:
+        process, key = scene.start(), "{ac}:commands:crm"
+        assert scene.result(scene.put())["outcome"] == "ok"
+        process.send_signal(signal.SIGSTOP)
+        entry = scene.put()
+        scene.redis.client.xreadgroup("acrelay", "somebody", {key: ">"})
+        if how == "acknowledged":
+            scene.redis.client.xack(key, "acrelay", entry)
+        last = scene.put("contacts/2")
+        process.send_signal(signal.SIGCONT)
+        assert scene.result(last)["outcome"] == "ok"
+        harness.wait_for("the alarm", lambda: f"entry {entry} of service crm" in scene.log())
+        waiting = 'acrelay_commands_waiting{service="crm"}'
+        harness.wait_for("the count", lambda: scene.worker.metric(waiting) == 1)
+        scene.redis.client.xdel(key, entry)
+        harness.wait_for("none", lambda: scene.worker.metric(waiting) == 0)
 
 
 def test_dead_commands_that_make_room_are_reported(tmp_path):
