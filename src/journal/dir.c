@@ -15,7 +15,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-enum { FILL_PIECE = 1 << 18 };
+enum { FILL_PIECE = 1 << 18, LOCK_LOG_MS = 1000, LOCK_WARN_MS = 30000 };
 
 static const char fill_name[] = "fill", new_name[] = "new", spare_name[] = "spare";
 
@@ -158,7 +158,8 @@ static int
 lock_directory(int dir, const char *path, int64_t wait_ms, struct err *err)
 {
     int64_t start = clock_mono_ms();
-    bool logged = false;
+    int64_t warn_ms = times_ms("lock-warn", LOCK_WARN_MS);
+    struct once logged = {0}, warned = {0};
     int fd = open_lock(dir, path, err);
 
     while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
@@ -173,9 +174,14 @@ lock_directory(int dir, const char *path, int64_t wait_ms, struct err *err)
                 "its own; stop that process, or use another state_dir",
                 path, pid);
         }
-        if (!logged && waited >= 1000)
-            log_info("journal: waiting for process %d to release %s", pid, path);
-        logged = logged || waited >= 1000;
+        if (waited >= LOCK_LOG_MS)
+            once_report(&logged, LOG_LEVEL_INFO,
+                        "journal: waiting for process %d to release %s", pid, path);
+        if (waited >= warn_ms)
+            once_report(&warned, LOG_LEVEL_WARN,
+                        "journal: process %d still holds %s: this receiver accepts "
+                        "nothing yet. Stop that process, or use another state_dir",
+                        pid, path);
         clock_sleep_ms(20);
     }
     if (fd >= 0)

@@ -37,7 +37,7 @@ struct journal_options {
 struct journal;
 
 // journal_open takes the lock (EXIT_CODE_LOCK when it cannot, naming the holder's pid; logs
-// that after 1 s of waiting), makes the directory and the journal's id if it is
+// that after 1 s of waiting, and warns after 30 s), makes the directory and the journal's id if it is
 // new, reads the headers of all segments and scans the last one. EXIT_CODE_DIRECTORY when
 // the directory cannot be written. Damage never makes it fail: what cannot be understood, or
 // whose header cannot be read, is quarantined in bad/; the cursor reports it as a gap. After a

@@ -450,6 +450,12 @@ def waiting(tmp_path, receiver):
         process.wait()
 
 
+def test_a_start_that_waits_for_the_journal_for_long_warns(waiting, receiver, monkeypatch):
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "lock-warn=1000")
+    line = waiting().stderr.readline()
+    assert " warning " in line and f"process {receiver.process.pid}" in line
+
+
 def test_a_stop_ends_a_start_that_waits_for_the_journal_and_a_reload_does_not(waiting):
     process = waiting()
     process.send_signal(signal.SIGHUP)
