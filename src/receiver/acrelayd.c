@@ -58,9 +58,9 @@
 enum { DRAIN_MS = 25000, IDLE_MS = 5000 };
 
 static int
-fail(const struct err *err)
+fail(const struct err *err, const char *means)
 {
-    log_error("acrelayd: %s", err->text);
+    log_error("acrelayd: %s%s", err->text, means);
     return err->exit ? (int)err->exit : EXIT_CODE_FAILURE;
 }
 
@@ -423,6 +423,19 @@ check(struct receiver *r)
     return EXIT_CODE_OK;
 }
 
+// A start that failed. Another process that holds the journal may receive.
+static const char *
+means_for_posts(const struct err *err)
+{
+    if (err->exit == EXIT_CODE_LOCK)
+        return "";
+    return getenv("LISTEN_FDS")
+               ? "; until that is fixed nothing is received: posts wait in the queue of "
+                 "the socket, and are refused and lost when it is full"
+               : "; until that is fixed nothing is received: posts are refused and lost, "
+                 "because ActiveCampaign sends each only once";
+}
+
 // A service manager starts us again at once: what is wrong with a file is then logged every 5 s
 // and not every second, while a crash is over after one.
 static int
@@ -473,7 +486,7 @@ main(int argc, char **argv)
         return check(&receiver); // a signal ends it
     program_block_signals(&signals);
     if (start(&receiver, &err) < 0)
-        return hold_end(fail(&err), &signals);
+        return hold_end(fail(&err, means_for_posts(&err)), &signals);
     code = serve(&receiver, &signals);
     // Not exit(3): civetweb's threads are still there and use what it would take down.
     _exit(code);

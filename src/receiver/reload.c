@@ -153,8 +153,7 @@ read_file(struct receiver *r, struct err *err)
     buf_release(&s->text);
     struct config *c = config_read(r->file, &s->text, &problems);
     s->is_valid = c != NULL;
-    // A file that cannot be read has no line.
-    if (c || problems.at[0].at.line)
+    if (c || problems.len > 1) // a single one is in *err
         problems_print(&problems, PROBLEMS_LOG);
     if (!c)
         err_exit(err, EXIT_CODE_CONFIG, "the file is invalid: %.400s",
@@ -263,10 +262,10 @@ start_last_good(struct receiver *r, const struct config *earlier, int64_t kept_u
     struct snapshot *made = was_read ? narrow(r, earlier, why) : NULL;
 
     if (!made) {
-        log_error("config: the last good configuration cannot be used either: %s",
-                  why->text);
-        if (was_read && why->exit)
-            err->exit = why->exit; // of a secret
+        struct err both; // `why` is of a secret where the configuration was read
+        err_exit(&both, was_read && why->exit ? why->exit : err->exit,
+                 "%s; no last good configuration: %s", err->text, why->text);
+        *err = both;
         return NULL;
     }
     clock_format_seconds(when, kept_us);

@@ -496,6 +496,13 @@ def test_a_typo_is_78_with_its_place(tmp_path):
     assert code == 78 and "ACRELAY_CONFIG" in log
 
 
+def test_one_mistake_at_a_start_is_one_error_with_its_consequence(receiver):
+    receiver.config.write_text(receiver.config.read_text() + "nonsense: 1\n")
+    code, log = start(receiver.config)
+    [line] = log.splitlines()
+    assert code == 78 and " error " in line and "nonsense" in line and "lost" in line
+
+
 def test_a_secret_that_is_not_there_is_78_with_what_to_do(receiver):
     receiver.secret.unlink()
     code, log = start(receiver.config)
