@@ -55,24 +55,28 @@ status_line(const struct status *s, enum output_color color, const char *label,
 
 // --- the programs ---------------------------------------------------------------------
 
+// by_cursor: until Redis says what is published, all records in the journal may wait, or none.
 static const struct {
     const char *member, *label;
     enum status_unit unit;
+    bool by_cursor;
     const char *metric;
 } figures[] = {
-    {"requests", "requests", STATUS_COUNT, "acrelay_requests_total"},
-    {"refused", "answered with 503 since start", STATUS_COUNT,
+    {"requests", "requests", STATUS_COUNT, false, "acrelay_requests_total"},
+    {"refused", "answered with 503 since start", STATUS_COUNT, false,
      "acrelay_journal_refused_total"},
-    {"entries", "entries confirmed since start", STATUS_COUNT,
+    {"deliveries_refused", "refused and lost since start", STATUS_COUNT, false,
+     "acrelay_deliveries_refused_total"},
+    {"entries", "entries confirmed since start", STATUS_COUNT, false,
      "acrelay_relay_entries_total"},
-    {"waiting", "waiting to be published", STATUS_COUNT,
+    {"waiting", "waiting to be published", STATUS_COUNT, true,
      "acrelay_journal_unpublished_records"},
-    {"waiting_seconds", "oldest waiting for", STATUS_SECONDS,
+    {"waiting_seconds", "oldest waiting for", STATUS_SECONDS, true,
      "acrelay_journal_oldest_unpublished_age_seconds"},
-    {"dead_letters", "dead letters since start", STATUS_COUNT,
+    {"dead_letters", "dead letters since start", STATUS_COUNT, false,
      "acrelay_dead_letters_total"},
-    {"journal_bytes", "journal on disk", STATUS_BYTES, "acrelay_journal_bytes"},
-    {"journal_free_bytes", "room left for records", STATUS_BYTES,
+    {"journal_bytes", "journal on disk", STATUS_BYTES, false, "acrelay_journal_bytes"},
+    {"journal_free_bytes", "room left for records", STATUS_BYTES, false,
      "acrelay_journal_free_bytes"},
 };
 
@@ -82,10 +86,9 @@ show_figures(struct status *s, const struct admin_state *r)
     const struct buf *page = &r->metrics;
     double value;
 
-    // Until Redis says what is published, all records in the journal may wait, or none.
     bool known = admin_sum_metric(page, "acrelay_relay_cursor_known") > 0;
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
-        if (!known && strncmp(figures[i].member, "waiting", 7) == 0)
+        if (!known && figures[i].by_cursor)
             document_number(s->to, figures[i].member, false, 0);
         else if (admin_find_metric(page, figures[i].metric, &value) ||
                  figures[i].unit != STATUS_SECONDS)

@@ -407,11 +407,12 @@ def test_posts_to_a_hook_that_left_are_told_without_a_worker(receiver):
     assert subprocess.run([harness.BUILD / "acrelay", "reload", "-c", receiver.config],
                           stdout=subprocess.DEVNULL, timeout=60).returncode == 0
     assert receiver.post("type=subscribe") == 404
+    assert receiver.post("x" * ((1 << 20) + 1), "leads") == 413
     _, findings, _, _ = run(receiver.config, "doctor", "--offline")
     assert [text for result, text, advice in told(findings, "hooks")
             if result == "error" and advice and re.search(r"\b1\b", text)]
     _, [status], _, _ = run(receiver.config, "status")
-    assert status["left_posts"] == 1
+    assert status["left_posts"] == 1 and status["deliveries_refused"] == 1
 
 
 def fill(place):
