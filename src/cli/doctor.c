@@ -439,8 +439,11 @@ examine_public_url(struct report *r)
     bool came = r->cli->receiver.code && strangers(c) > before;
     if (status < 0)
         report_error(r, EXIT_CODE_UNAVAILABLE, "public_url",
-                     "check DNS, firewall, certificate and proxy; from inside a network "
-                     "that cannot reach its own public address this may be normal",
+                     end && strcmp(end, ".example") == 0
+                         ? "this is an example's URL: set public_url, or run acrelay "
+                           "doctor --offline"
+                         : "check DNS, firewall, certificate and proxy; from inside a "
+                           "network that cannot reach its own address this may be normal",
                      "%s: %s", c->public_url, err.text);
     else if (status != 404)
         report_error(

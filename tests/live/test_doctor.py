@@ -390,6 +390,12 @@ def test_doctor_tells_a_proxy_that_answers_wrongly(installation, status):
     server.shutdown()
 
 
+def test_doctor_names_the_public_url_of_an_example(receiver):
+    assert "https://hooks.acme.example\n" in receiver.config.read_text()
+    [(result, _, advice)] = told(doctor(receiver.config)[1], "public_url")
+    assert result == "error" and "set public_url" in advice and "--offline" in advice
+
+
 def test_doctor_is_not_deceived_by_other_posts_that_come_meanwhile(installation):
     """Another receiver behind public_url answers 404, while this one has its own traffic."""
     server = lead_elsewhere(
