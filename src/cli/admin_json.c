@@ -53,6 +53,7 @@ take_answer(struct admin_state *to, const cJSON *root, int code)
 
     to->code = code;
     take_text(to->journal, sizeof to->journal, details, "journal");
+    take_text(to->journal_advice, sizeof to->journal_advice, details, "journal_advice");
     take_text(to->redis, sizeof to->redis, details, "redis");
     take_text(to->activecampaign, sizeof to->activecampaign, details, "activecampaign");
     take_text(to->reload, sizeof to->reload, reload, "message");

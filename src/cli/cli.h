@@ -21,7 +21,8 @@ enum { JOURNAL_SEGMENT = 16 << 20 };
 struct admin_state {
     int code; // of /readyz; 0: no answer, see `reason`
     char journal[600], redis[600],
-        activecampaign[600]; // why the check is false; "" it is not
+        activecampaign[600];  // why the check is false; "" it is not
+    char journal_advice[300]; // what to do about the journal
     uint64_t reloads_done;
     bool reload_ok, last_good; // last_good: it does not use the file, which is not valid
     char reload[600];          // why the last reload was refused, or what it gave

@@ -39,34 +39,31 @@ examine_clock(struct report *r)
 
 // --- the running programs -------------------------------------------------------------------
 
-// Whether deliveries are taken now.
+// Whether deliveries are taken now. While they reach Redis, published ones make room for others.
 static void
 examine_journal(struct report *r)
 {
     const struct admin_state *a = &r->cli->receiver;
     double room = metric(r, "acrelay_journal_free_bytes");
-    bool full = room < (double)JOURNAL_SEGMENT;
-    const char *why = a->journal[0] ? a->journal
-                      : full ? "no space left on the disk, or journal.max is reached"
-                             : "see its log";
-    char text[32];
+    bool ships = metric(r, "acrelay_relay_shipping") > 0, low = room < JOURNAL_SEGMENT;
+    bool lost = a->code == 503 || (low && (!ships || room < r->cli->config->body_max));
+    enum report_level level = lost ? REPORT_ERROR : low ? REPORT_WARNING : REPORT_OK;
+    char left[32], used[32];
 
-    text_bytes(text, sizeof text, room > 0 ? (uint64_t)room : 0);
-    if (a->code == 503 || a->journal[0] || full)
-        report_error(r, EXIT_CODE_UNAVAILABLE, "journal",
-                     r->disk_is_full               ? ON_DISK
-                     : strstr(why, "No such file") ? "put state_dir back, and restart"
-                     : full ? "start Redis: what is published makes room; or "
-                              "raise journal.max and restart the receiver"
-                            : "check the disk (dmesg)",
-                     "deliveries %s: %s; room left for records: %s",
-                     a->code == 503 ? "cannot be stored and are answered with 503"
-                                    : "can be stored, but soon they will be answered "
-                                      "with 503",
-                     why, text);
-    else
-        report_ok(r, "journal", "deliveries are being stored; room left for records: %s",
-                  text);
+    text_bytes(left, sizeof left, (uint64_t)room);
+    text_bytes(used, sizeof used, (uint64_t)metric(r, "acrelay_journal_bytes"));
+    report_add(
+        r, level, EXIT_CODE_UNAVAILABLE, "journal",
+        level == REPORT_OK     ? NULL
+        : r->disk_is_full      ? ON_DISK
+        : a->journal_advice[0] ? a->journal_advice
+                               : "bring Redis back, or raise journal.max and restart",
+        "deliveries %s%s%s; journal on disk: %s, room left for records: %s",
+        a->code == 503 ? "cannot be stored and are answered with 503"
+        : lost ? "can be stored, but unless Redis takes some, 503 is the answer soon"
+        : low  ? "are being stored; without Redis they would soon be answered with 503"
+               : "are being stored",
+        a->journal[0] ? ": " : "", a->journal, used, left);
 }
 
 // In the receiver's own words: what this command sees of Redis may be something else.
@@ -424,6 +421,7 @@ static void
 examine_public_url(struct report *r)
 {
     const struct config *c = r->cli->config;
+    const char *end = strrchr(c->public_url, '.');
     char url[2048];
     struct err err = {0};
 

@@ -300,7 +300,7 @@ report_abandoned(const struct journal *j, const struct err *why)
     if (!j->failing.reported && log_limit_pass(&limit, 1, clock_mono_ms(), &held_back))
         log_error(
             "journal: %s: the segment is abandoned, and the deliveries are written again "
-            "to a new one before they are answered. %s",
+            "to a new one before they are answered. What to do: %s",
             why->text, retention_advice(why));
 }
 
@@ -343,9 +343,10 @@ commit(struct journal *j, struct group *g)
         retention_make_room(j, &err); // without it the second attempt fails too
     }
     if (!j->failing.reported)
-        once_report(&j->failing, LOG_LEVEL_ALARM,
-                    "journal: cannot make deliveries durable (answering 503): %s. %s",
-                    err.text, retention_advice(&err));
+        once_report(
+            &j->failing, LOG_LEVEL_ALARM,
+            "journal: cannot make deliveries durable (answering 503): %s. What to do: %s",
+            err.text, retention_advice(&err));
     pthread_mutex_lock(&j->lock);
     j->unacked = range_cover(j->unacked, (struct range){g->first, g->last});
     j->failed_us = clock_mono_us();

@@ -100,6 +100,7 @@ struct journal {
     struct journal_options options;
     unsigned char id[JOURNAL_ID_BYTES];
     char id_text[JOURNAL_ID_TEXT];
+    char max_text[24]; // options.bytes_max, for messages
     int dir, lock_fd;
 
     // Held while a segment is removed, by committer or maintenance: one after the other, oldest
@@ -279,6 +280,12 @@ int writer_start(struct journal *j, struct err *err);
 // stands at or below `published` may be forgotten.
 void age_mark(struct age_marks *m, uint64_t first, int64_t boot_us, uint64_t published);
 
+// --- wall_clock.c ------------------------------------------------------------------------
+
+// wall_clock_check compares the wall clock with the boot clock, and reports what they did since the
+// last time.
+void wall_clock_check(struct journal *j);
+
 // --- retention.c -------------------------------------------------------------------------
 
 // retention_start starts the maintenance thread, which ends when journal.stopping is set.
@@ -293,7 +300,7 @@ int retention_reserve(struct journal *j, struct err *err);
 // or else waits for the spare that is just being made. Returns whether one of that was done.
 bool retention_make_room(struct journal *j, const struct err *why);
 
-// retention_advice: what an operator can do about a failure to store, as sentences.
+// retention_advice: what an operator can do about a failure to store; it follows "What to do: ".
 const char *retention_advice(const struct err *why);
 
 // age_find gives when (clock_boot_us) a record became durable, never later than it did; 0 when

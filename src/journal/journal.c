@@ -215,6 +215,7 @@ set_defaults(struct journal *j)
     // Less than this and no rotation could ever succeed.
     if (j->options.bytes_max < 3 * j->options.segment_bytes)
         j->options.segment_bytes = j->options.bytes_max / 3;
+    text_bytes(j->max_text, sizeof j->max_text, j->options.bytes_max);
 }
 
 static void

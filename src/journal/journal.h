@@ -37,8 +37,8 @@ struct journal_options {
 struct journal;
 
 // journal_open takes the lock (EXIT_CODE_LOCK when it cannot, naming the holder's pid; logs
-// that after 1 s of waiting, and warns after 30 s), makes the directory and the journal's id if it is
-// new, reads the headers of all segments and scans the last one. EXIT_CODE_DIRECTORY when
+// that after 1 s of waiting, and warns after 30 s), makes the directory and the journal's id
+// if it is new, reads the headers of all segments and scans the last one. EXIT_CODE_DIRECTORY when
 // the directory cannot be written. Damage never makes it fail: what cannot be understood, or
 // whose header cannot be read, is quarantined in bad/; the cursor reports it as a gap. After a
 // header, a block that cannot be read (EIO) makes the cursor wait: it may come back, and
@@ -103,11 +103,13 @@ struct journal_status {
     bool clock_held;       // the wall clock stepped: `keep` and `keep_max` are suspended
     int64_t clock_step_us; // by so much; 0 unless held
     // Deliveries cannot be made durable: a group failed in the last 10 s and none was made
-    // durable since. Then it is no longer reported, or a balancer that went away would never
-    // bring the delivery that shows that it works again. What can be found out without one, that
-    // there is no room (also at a start on a full disk), is reported for as long as it lasts.
+    // durable since; if the journal was full, it still is. Then it is no longer reported, or a
+    // balancer that went away would never bring the delivery that shows that it works again.
+    // What can be found out without one, that there is no room (also at a start on a full disk),
+    // is reported for as long as it lasts.
     bool failing;
-    char reason[504]; // why it is failing, with the errno's name; "": it is not
+    char reason[504];   // why it is failing, with the errno's name; "": it is not
+    const char *advice; // what to do about that; "": nothing
 };
 void journal_read_status(struct journal *j, struct journal_status *status);
 

@@ -28,65 +28,8 @@ enum {
     CURSOR_FRESH_MS = 10000,
     DUE_FRESH_US = 2000000,
     FAILING_REPORTED_US = 10000000,
-    BACK_REPORT_US = 600 * 1000000,
     SPARE_BACK_MS = 600 * 1000
 };
-
-// --- the wall clock -------------------------------------------------------------------
-
-static void
-report_clock(const struct journal *j, enum clock_watch_result result)
-{
-    double step_s = (double)j->watch.step_us / 1e6;
-
-    if (result == CLOCK_STEPPED)
-        log_alarm(
-            "journal: the wall clock stepped %s by %.0f s. Receipt times follow "
-            "it; nothing is removed because of journal.keep and keep_max until it is "
-            "back or has been stable for %lld s. If this was not intended, find out "
-            "what sets the clock (timedatectl)",
-            step_s < 0 ? "back" : "ahead", step_s < 0 ? -step_s : step_s,
-            (long long)(j->watch.settle_us / 1000000));
-    else if (result == CLOCK_UNDONE || result == CLOCK_SETTLED)
-        log_info("journal: the wall clock %s: journal.keep and keep_max apply again",
-                 result == CLOCK_UNDONE ? "is back where it was"
-                                        : "has been stable since the step");
-}
-
-// Once in a while: a clock that goes back and forth must not fill the log.
-static void
-report_back(struct journal *j, int64_t back_us, int64_t now_us)
-{
-    if (back_us == 0 ||
-        (j->back_reported_us && now_us - j->back_reported_us < BACK_REPORT_US))
-        return;
-    j->back_reported_us = now_us;
-    log_warn(
-        "journal: the wall clock went back by %lld.%03lld s, and receipt times with it: "
-        "sequence numbers give the order of the records. Find out what sets the clock "
-        "(timedatectl)",
-        (long long)(back_us / 1000000), (long long)(back_us / 1000 % 1000));
-}
-
-// check_clock compares wall clock and boot clock, and reports what they did since the last
-// time.
-static void
-check_clock(struct journal *j)
-{
-    int64_t wall_us = clock_now_us(), boot_us = clock_boot_us();
-
-    report_clock(j, clock_watch_check(&j->watch, wall_us, boot_us));
-    if (j->watch.holding)
-        j->steady_us = boot_us;
-    pthread_mutex_lock(&j->lock);
-    j->counts.clock_held = j->watch.holding;
-    j->counts.clock_step_us = j->watch.holding ? j->watch.step_us : 0;
-    j->wall_base_us = j->watch.base_us;
-    int64_t back_us = j->back_us;
-    j->back_us = 0;
-    pthread_mutex_unlock(&j->lock);
-    report_back(j, back_us, boot_us);
-}
 
 // Files in bad/ are known by the wall clock only, which is believed when it has been steady
 // for a day of the boot clock.
@@ -131,6 +74,13 @@ bytes_published(const struct journal *j)
     return bytes;
 }
 
+// With the lock: a segment can be begun, be the bounds reached or the disk full.
+static bool
+has_room(const struct journal *j)
+{
+    return j->segments.spare_fd >= 0 || is_published(j, 0);
+}
+
 static uint64_t
 disk_left(const struct journal *j)
 {
@@ -156,12 +106,12 @@ const char *
 retention_advice(const struct err *why)
 {
     if (is_for_want_of_room(why))
-        return "Free space on that file system (df -h), but never delete files in "
+        return "free space on that file system (df -h), but never delete files in "
                "state_dir; if Redis is away, bring it back";
     if (why->error == ENOENT)
-        return "Somebody removed or unmounted state_dir: put it back and restart";
-    return why->error ? "Check the disk (dmesg)"
-                      : "Bring Redis back, or raise journal.max and restart";
+        return "someone removed or unmounted state_dir: put it back and restart";
+    return why->error ? "check the disk (dmesg)"
+                      : "bring Redis back, or raise journal.max and restart";
 }
 
 // --- figures --------------------------------------------------------------------------
@@ -190,6 +140,35 @@ age_since(int64_t now_us, int64_t since_us)
     return now_us > since_us ? now_us - since_us : 1;
 }
 
+// The rest of the active segment may not have its blocks yet. A new segment is allowed as a whole.
+static uint64_t
+bytes_free(const struct journal *j, uint64_t disk_left)
+{
+    uint64_t used = bytes_used(j), size = j->options.segment_bytes, allowed = 0,
+             spare = j->filling ? size : j->segments.spare_bytes;
+
+    if (used < j->options.bytes_max)
+        allowed = (j->options.bytes_max - used) / size * size;
+    if (j->active) {
+        const struct segment *s = &j->segments.at[j->segments.len - 1];
+        allowed += s->bytes - s->end;
+    }
+    return (disk_left < allowed ? disk_left : allowed) + bytes_published(j) + spare;
+}
+
+// Why the next delivery could not be stored, NULL: it could. That the journal is full is over when a
+// segment can be begun.
+static const struct err *
+why_failing(const struct journal *j)
+{
+    const struct err *why = &j->failed;
+    bool failed = j->failed_us && clock_mono_us() - j->failed_us < FAILING_REPORTED_US;
+
+    if (failed && (why->kind != ERR_AGAIN || !has_room(j)))
+        return why;
+    return j->no_room.kind && !has_room(j) ? &j->no_room : NULL;
+}
+
 void
 journal_read_status(struct journal *j, struct journal_status *status)
 {
@@ -197,22 +176,20 @@ journal_read_status(struct journal *j, struct journal_status *status)
     uint64_t left = disk_left(j);
 
     pthread_mutex_lock(&j->lock);
-    uint64_t used = bytes_used(j),
-             allowed = j->options.bytes_max > used ? j->options.bytes_max - used : 0;
     *status = j->counts;
     if (j->segments.len && j->segments.at[0].header.first <= j->durable)
         status->first = j->segments.at[0].header.first;
     status->last = j->durable;
     status->published = j->published;
-    status->bytes = used;
-    status->bytes_free = (left < allowed ? left : allowed) + bytes_published(j);
+    status->bytes = bytes_used(j);
+    status->bytes_free = bytes_free(j, left);
     status->segments = j->segments.len;
     status->spares = j->segments.spare_fd >= 0;
-    bool failed = j->failed_us && clock_mono_us() - j->failed_us < FAILING_REPORTED_US;
-    status->failing = failed || j->no_room.kind;
-    if (status->failing)
-        memcpy(status->reason, failed ? j->failed.text : j->no_room.text,
-               sizeof status->reason);
+    const struct err *why = why_failing(j);
+    status->failing = why;
+    status->advice = why ? retention_advice(why) : "";
+    if (why)
+        memcpy(status->reason, why->text, sizeof status->reason);
     status->first_age_us = j->first_us ? age_since(now_us, j->first_us) : 0;
     int64_t since_us = age_find(&j->ages, j->published + 1);
     int64_t wall_us = now_us + j->wall_base_us;
@@ -279,8 +256,8 @@ report_room(struct journal *j)
             "journal: no room is left, and Redis has not answered for more than "
             "%lld s: the oldest published records are removed before journal.keep has "
             "passed. If Redis loses them, they cannot be sent again. Bring Redis "
-            "back, or give the journal more room (disk, journal.max)",
-            (long long)(j->fresh_us / 1000000));
+            "back, or give the journal more room (disk, or journal.max: %s now)",
+            (long long)(j->fresh_us / 1000000), j->max_text);
 }
 
 // remove_oldest removes the oldest segment if it may, or makes it the next spare's file. -1
@@ -320,13 +297,16 @@ remove_oldest(struct journal *j, enum removal why, struct err *err)
 static int
 refuse_full(const struct journal *j, struct err *err)
 {
-    bool disk_has_room = disk_left(j) >= j->options.segment_bytes;
+    uint64_t left = disk_left(j);
+    bool disk_has_room = left >= j->options.segment_bytes;
 
     err_set(err, ERR_AGAIN,
-            "the journal is full (journal.max)%s and none of it has been published",
-            disk_has_room
-                ? ""
-                : ", the file system of state_dir has no room for a larger one,");
+            "the journal is full (journal.max is %s; the file system of state_dir has "
+            "%s), and none of it has been published, which would make room",
+            j->max_text,
+            left >= j->options.bytes_max ? "room for twice that"
+            : disk_has_room              ? "room for more, but not for twice that"
+                                         : "no room for more");
     err->error = disk_has_room ? 0 : ENOSPC; // as retention_advice tells them apart
     return -1;
 }
@@ -334,7 +314,7 @@ refuse_full(const struct journal *j, struct err *err)
 int
 retention_reserve(struct journal *j, struct err *err)
 {
-    struct err reason;
+    struct err reason = {0};
 
     for (;;) {
         bool
@@ -347,8 +327,12 @@ retention_reserve(struct journal *j, struct err *err)
         if (fits)
             return 0;
         if (remove_oldest(j, FOR_ROOM, &reason) < 0)
-            return refuse_full(j, err);
+            break;
     }
+    if (!reason.kind)
+        return refuse_full(j, err);
+    *err = reason; // there is one to remove, which failed
+    return -1;
 }
 
 bool
@@ -380,8 +364,10 @@ make_spare(struct journal *j, struct err *err)
     bool published = is_published(j, 0);
     j->filling = fits || published;
     pthread_mutex_unlock(&j->lock);
-    err_set(err, ERR_AGAIN, "%s leaves no room for one",
-            disk_has_room ? "journal.max" : "the file system of state_dir");
+    if (disk_has_room)
+        err_set(err, ERR_AGAIN, "journal.max (%s) leaves no room for one", j->max_text);
+    else
+        err_set(err, ERR_AGAIN, "the file system of state_dir leaves no room for one");
     err->error = disk_has_room ? 0 : ENOSPC; // as retention_advice tells them apart
     if (fits)
         made = dir_make_spare(j->dir, j->options.segment_bytes, err);
@@ -413,8 +399,8 @@ hold_spare(struct journal *j)
         uint64_t reason = UINT64_C(1) << err.error % 64;
         j->spareless_ms = clock_boot_ms();
         if (!(j->spareless & reason))
-            log_warn("journal: no spare segment can be prepared: %s. %s", err.text,
-                     retention_advice(&err));
+            log_warn("journal: no spare segment can be prepared: %s. What to do: %s",
+                     err.text, retention_advice(&err));
         j->spareless |= reason;
     } else if (j->spareless && clock_boot_ms() - j->spareless_ms >=
                                    times_ms("spare-back", SPARE_BACK_MS)) {
@@ -431,9 +417,8 @@ check_room(struct journal *j)
     struct err err = {0};
 
     pthread_mutex_lock(&j->lock);
-    bool known =
-             j->active || j->creating || j->segments.spare_fd >= 0 || is_published(j, 0),
-         fits = is_within_bounds(j), reported = j->failed_us;
+    bool known = j->active || j->creating || has_room(j), fits = is_within_bounds(j),
+         reported = j->failed_us;
     pthread_mutex_unlock(&j->lock);
     if (!known && !fits)
         refuse_full(j, &err);
@@ -445,10 +430,10 @@ check_room(struct journal *j)
     j->no_room = j->active ? (struct err){0} : err;
     pthread_mutex_unlock(&j->lock);
     if (err.kind && !reported)
-        once_report(
-            &j->roomless, LOG_LEVEL_ALARM,
-            "journal: no delivery can be stored (they will be answered with 503): %s. %s",
-            err.text, retention_advice(&err));
+        once_report(&j->roomless, LOG_LEVEL_ALARM,
+                    "journal: no delivery can be stored (they will be answered with "
+                    "503): %s. What to do: %s",
+                    err.text, retention_advice(&err));
     else if (!err.kind && once_clear(&j->roomless))
         log_info("journal: there is room for deliveries again");
 }
@@ -475,7 +460,7 @@ maintenance_run(void *journal)
     struct err err;
 
     do {
-        check_clock(j);
+        wall_clock_check(j);
         while (remove_oldest(j, FOR_KEEP, &err) == 0)
             continue;
         hold_spare(j);

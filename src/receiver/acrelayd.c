@@ -114,7 +114,7 @@ set_running(struct receiver *r, bool running)
 static bool
 is_ready(struct buf *checks, void *receiver)
 {
-    struct journal_status j = {.failing = true};
+    struct journal_status j = {.failing = true, .advice = ""};
     struct relay_status r = {.up = false};
 
     (void)read_status(receiver, &j, &r); // stopped: as they are set above
@@ -123,6 +123,7 @@ is_ready(struct buf *checks, void *receiver)
                    r.state == RELAY_SHIPPING ? "true" : "false");
     admin_set_detail("redis", r.message);
     admin_set_detail("journal", j.reason);
+    admin_set_detail("journal_advice", j.advice);
     return !j.failing;
 }
 
@@ -416,7 +417,7 @@ check(struct receiver *r)
     struct snapshot *made = reload_read(r, &err);
 
     if (!made)
-        return fail(&err);
+        return fail(&err, "");
     printf("%s is valid: %zu hook%s\n", r->file, made->config->hooks_len,
            PLURAL(made->config->hooks_len));
     snapshot_drop(made);

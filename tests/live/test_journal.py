@@ -44,7 +44,7 @@ def test_a_state_dir_that_was_removed_is_to_be_put_back(receiver):
     told = [json.loads(line) for line in run(
         receiver, "acrelay", "doctor", "--offline", "--json").stdout.splitlines()]
     [advice] = [f["do"] for f in told if f.get("what") == "journal"]
-    assert "put state_dir back" in advice
+    assert "put it back" in advice
 
 
 # --- what is lost of it ---------------------------------------------------------------------
