@@ -229,7 +229,10 @@ verify_segment(const struct verify_segment *s, void *records)
     output_number("missing", s->lost);
     if (torn)
         output_say(
-            "segment %s is torn: its tail was never acknowledged, nothing is lost\n",
+            "segment %s is torn: after its last record come bytes that are none. A write "
+            "that was cut off leaves them, and was never acknowledged; so does a disk "
+            "that "
+            "damaged the last record\n",
             s->name);
     else
         output_say("segment %s is damaged: records: %llu, missing: %llu\n", s->name,

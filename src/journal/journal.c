@@ -65,6 +65,7 @@ struct found {
     uint64_t last;
     int64_t last_us;
     struct range torn;
+    bool remains; // behind the last record, which no seal follows
 };
 
 // take_frame: all up to its `durable` was acknowledged.
@@ -118,6 +119,7 @@ scan_segment(int dir, const struct segment *s, struct found *found, struct err *
         take_frame(found, &scan.frame);
     if (r == SEGMENT_ERROR)
         pass_unreadable(s, found, &why);
+    found->remains = r == SEGMENT_END && !scan.sealed && segment_scan_has_remains(&scan);
     int result = 0;
     if (fdatasync(scan.fd) < 0)
         result = err_errno(err, "cannot sync segment %s", s->name);
@@ -146,6 +148,13 @@ find_last(struct journal *j, struct err *err)
     // was to repeat.
     if (highest > found.last)
         found.torn = range_cover(found.torn, (struct range){found.last + 1, highest});
+    if (found.remains)
+        log_warn(
+            "journal: after record %llu segment %s holds bytes that are no record: "
+            "the receiver ended in the middle of a write, whose deliveries were not "
+            "answered with 200. If it did not, the disk damaged the last ones: check "
+            "it (dmesg)",
+            (unsigned long long)found.last, list->at[list->len - 1].name);
     j->unacked = found.torn;
     j->last_us = found.last_us;
     j->durable = highest;

@@ -371,3 +371,20 @@ segment_scan_next(struct segment_scan *s, struct err *err)
         return (s->checks++, SEGMENT_CHECK);
     return pass_hole(s, err);
 }
+
+bool
+segment_scan_has_remains(const struct segment_scan *s)
+{
+    char piece[4096];
+    ssize_t n;
+
+    for (uint64_t at = s->offset; at < s->end; at += (uint64_t)n) {
+        n = pread(s->fd, piece, sizeof piece, (off_t)at);
+        if (n <= 0)
+            return false;
+        for (ssize_t i = 0; i < n; i++)
+            if (piece[i])
+                return true;
+    }
+    return false;
+}

@@ -210,4 +210,7 @@ segment_scan_close(struct segment_scan *s)
 
 enum segment_result segment_scan_next(struct segment_scan *s, struct err *err);
 
+// segment_scan_has_remains says whether there is something after what a scan found, at its end.
+bool segment_scan_has_remains(const struct segment_scan *s);
+
 #endif

@@ -43,23 +43,6 @@ count_hole(struct verify *v, const struct segment_hole *hole)
         v->report->gap(lost.first, lost.last, v->report->context);
 }
 
-static bool
-has_remains(const struct segment_scan *s)
-{
-    char piece[4096];
-    ssize_t n;
-
-    for (uint64_t at = s->offset; at < s->end; at += (uint64_t)n) {
-        n = pread(s->fd, piece, sizeof piece, (off_t)at);
-        if (n <= 0)
-            return false;
-        for (ssize_t i = 0; i < n; i++)
-            if (piece[i])
-                return true;
-    }
-    return false;
-}
-
 static int
 scan_all(struct verify *v, struct err *err)
 {
@@ -75,7 +58,7 @@ scan_all(struct verify *v, struct err *err)
         }
     // Remains in the newest segment may be what is just being written.
     if (v->found.state == VERIFY_CLEAN && !v->scan.sealed && !(is_newest(v) && v->held) &&
-        has_remains(&v->scan))
+        segment_scan_has_remains(&v->scan))
         v->found.state = VERIFY_TORN;
     return (int)r;
 }

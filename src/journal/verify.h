@@ -7,7 +7,7 @@
 
 enum verify_state {
     VERIFY_CLEAN,   // every record there is can be read
-    VERIFY_TORN,    // its end was torn off before it was acknowledged: nothing is lost
+    VERIFY_TORN,    // after its last record come bytes that are none
     VERIFY_DAMAGED, // acknowledged records cannot be read
 };
 

@@ -450,6 +450,8 @@ def test_a_torn_end_is_no_damage(acrelay, receiver):
     os.truncate(segment, segment.stat().st_size - 32 - 8)  # the seal, and some of the last record
     torn = lines_of_json(acrelay("journal", "verify", "--json"))[0]
     assert (torn["segment"], torn["state"]) == (segment.name, "torn")
+    receiver.start()
+    assert f"after record 2 segment {segment.name} holds bytes that are no record" in receiver.read_log()
 
 
 def test_what_is_no_longer_kept_is_no_damage(acrelay, receiver, tmp_path):
