@@ -369,7 +369,14 @@ segment_scan_next(struct segment_scan *s, struct err *err)
     // Its writer may have added records since the first check, and then begun the next one.
     if (s->live && s->next_first && s->checks == 1)
         return (s->checks++, SEGMENT_CHECK);
-    return pass_hole(s, err);
+    enum segment_result result = pass_hole(s, err);
+    if (result != SEGMENT_HOLE || !s->live || s->hole.from == s->read_again)
+        return result;
+    // What was being written when it was read is there now.
+    buf_clear(&s->chunk);
+    s->offset = s->read_again = s->hole.from;
+    s->after = s->hole.first - 1;
+    return segment_scan_next(s, err);
 }
 
 bool

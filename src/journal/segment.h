@@ -178,7 +178,8 @@ struct segment_scan {
     const char *payload;        // of SEGMENT_RECORD, in the chunk, until the next call
     struct segment_hole hole;   // of SEGMENT_HOLE
     struct buf chunk;
-    uint64_t chunk_at; // offset in the file of chunk's first byte
+    uint64_t chunk_at;   // offset in the file of chunk's first byte
+    uint64_t read_again; // where a hole of a live segment was not believed at once
 };
 
 enum segment_result {

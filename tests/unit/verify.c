@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -153,6 +154,63 @@ Test(verify, calls_nothing_torn_that_may_just_be_written)
     cr_assert_eq(truncate(seen.paths[last], 64 + 64 + 12), 0);
     overwrite(seen.paths[last], 64 + 64, "half a frame", 12);
     cr_assert_eq(verify(&seen).state, VERIFY_TORN);
+}
+
+static void
+remove_segment(uint64_t first, uint64_t last, void *path)
+{
+    (void)first, (void)last;
+    unlink(path);
+}
+
+Test(verify, passes_over_a_segment_that_makes_room_meanwhile)
+{
+    struct verify_total total;
+    struct seen seen;
+    struct err err = {0};
+
+    make_journal();
+    verify(&seen);
+    overwrite(seen.paths[0], 64 + 40, "damage", 6);
+    overwrite(seen.paths[0], 64 + 2 * 64 + 40, "damage", 6);
+    struct verify_report watch = {.gap = remove_segment, .context = seen.paths[0]};
+    cr_assert_eq(journal_verify(directory, &watch, &total, &err), 0, "%s", err.text);
+    cr_assert_eq(total.gaps, 0);
+    cr_assert_eq(total.first, seen.at[1].first);
+    cr_assert_eq(total.state, VERIFY_CLEAN);
+}
+
+static void *
+append_large(void *journal)
+{
+    static char bytes[400000];
+    struct err err = {0};
+
+    memset(bytes, 'x', sizeof bytes);
+    for (int i = 0; i < 400; i++)
+        cr_assert_eq(journal_append(journal, span_make(bytes, sizeof bytes), 5000, NULL,
+                                    NULL, &err),
+                     0, "%s", err.text);
+    return NULL;
+}
+
+Test(verify, finds_no_damage_in_what_is_being_written)
+{
+    struct journal_options o = {.directory = directory, .bytes_max = 1 << 28};
+    struct err err = {0};
+    struct journal *j = journal_open(&o, &err);
+    pthread_t thread;
+
+    cr_assert_not_null(j, "%s", err.text);
+    append(j, 1);
+    pthread_create(&thread, NULL, append_large, j);
+    while (pthread_tryjoin_np(thread, NULL) != 0) {
+        struct verify_total total;
+        struct verify_report none = {0};
+        cr_assert_eq(journal_verify(directory, &none, &total, &err), 0, "%s", err.text);
+        cr_assert_eq(total.gaps, 0, "%llu missing", (unsigned long long)total.lost);
+    }
+    journal_close(j);
 }
 
 // What a salvage gave.
