@@ -74,11 +74,13 @@ bytes_published(const struct journal *j)
     return bytes;
 }
 
-// With the lock: a segment can be begun, be the bounds reached or the disk full.
+// With the lock: there is a segment, or one is just being begun or can be, be the bounds reached or the
+// disk full.
 static bool
 has_room(const struct journal *j)
 {
-    return j->segments.spare_fd >= 0 || is_published(j, 0);
+    return j->active || j->creating || j->filling || j->segments.spare_fd >= 0 ||
+           is_published(j, 0);
 }
 
 static uint64_t
@@ -417,8 +419,7 @@ check_room(struct journal *j)
     struct err err = {0};
 
     pthread_mutex_lock(&j->lock);
-    bool known = j->active || j->creating || has_room(j), fits = is_within_bounds(j),
-         reported = j->failed_us;
+    bool known = has_room(j), fits = is_within_bounds(j), reported = j->failed_us;
     pthread_mutex_unlock(&j->lock);
     if (!known && !fits)
         refuse_full(j, &err);
