@@ -483,6 +483,7 @@ def test_a_port_in_use_is_71(tmp_path, receiver):
     code, log = start(other)
     assert code == 71
     assert "receiver.listen: " in log and f"127.0.0.1:{receiver.port}" in log
+    assert " lost" not in log  # who listens there may receive
 
 
 def test_a_typo_is_78_with_its_place(tmp_path):
