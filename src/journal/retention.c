@@ -395,8 +395,10 @@ hold_spare(struct journal *j)
     struct err err;
 
     pthread_mutex_lock(&j->lock);
-    bool held = j->segments.spare_fd >= 0 || j->creating;
+    bool held = j->segments.spare_fd >= 0, creating = j->creating;
     pthread_mutex_unlock(&j->lock);
+    if (!held && creating)
+        return;
     if (!held && make_spare(j, &err) < 0) {
         uint64_t reason = UINT64_C(1) << err.error % 64;
         j->spareless_ms = clock_boot_ms();

@@ -240,10 +240,9 @@ def test_a_spare_that_comes_and_goes_is_missed_once(small_disk, receiver, redis,
     monkeypatch.setenv("ACRELAY_TEST_TIMES", "spare-back=0")  # with the next one
     receiver.start()
     post_until_missed(2)
-    assert again not in receiver.read_log()
     (small_disk / "filler").unlink()
+    redis.resume()  # the rest of the disk may be too small for one, with what was not published
     harness.wait_for("a spare again", lambda: again in receiver.read_log())
-    redis.resume()
 
 
 @pytest.mark.parametrize("small_disk", ["100M"], indirect=True)
