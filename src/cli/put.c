@@ -222,7 +222,7 @@ print_added(const struct put *p)
 
 // --- waiting for the result -------------------------------------------------------------
 
-// 1 when it was there and is printed, 0 when not within a second, -1.
+// 1 when it was there and is printed, 0 when not within a second and nothing is left to read, -1.
 static int
 read_results(struct put *p, struct err *err)
 {
@@ -240,6 +240,8 @@ read_results(struct put *p, struct err *err)
         p->is_ok = span_is(cli_field(fields, "outcome"), "ok");
         return 1;
     }
+    if (redis_value(entries).len == CLI_PAGE_LEN)
+        return read_results(p, err);
     return reply ? 0 : -1;
 }
 

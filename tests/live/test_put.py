@@ -223,6 +223,18 @@ def test_a_wait_ends_when_the_command_is_gone(waiting, redis):
     assert "is gone without a result" in process.stdout.read()
 
 
+def test_a_result_is_found_after_many_others(waiting, redis):
+    process = waiting()
+    [(entry, _)] = redis.client.xrange(COMMANDS)
+    pipe = redis.client.pipeline()
+    for _ in range(200):
+        pipe.xadd(RESULTS, {"ce_command": "1-1", "outcome": "refused"})
+    pipe.xadd(RESULTS, {"ce_command": entry, "outcome": "ok"})
+    pipe.xdel(COMMANDS, entry)
+    pipe.execute()
+    assert process.wait(30) == 0
+
+
 def test_a_redis_that_is_away_is_said(acrelay, redis):
     redis.kill()
     assert "Connection refused" in put(acrelay, code=69)
