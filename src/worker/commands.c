@@ -61,14 +61,15 @@ open_lane(struct commands *c)
                         (uint64_t)random_ms(1, INT64_C(1) << 40));
     c->was_stopped = false;
     for (size_t i = 0; i < config->services_len; i++) {
-        c->services[i] =
-            (struct commands_service){.config = &config->services[i],
-                                      .after = "0",
-                                      .wrong_type = c->services[i].wrong_type,
-                                      .stray = c->services[i].stray,
-                                      .stray_ms = c->services[i].stray_ms};
+        struct commands_service was = c->services[i];
+        c->services[i] = (struct commands_service){.config = &config->services[i],
+                                                   .after = "0",
+                                                   .wrong_type = was.wrong_type,
+                                                   .stray = was.stray};
         c->lane->services[i].weight = config->services[i].weight;
         find_metrics(&c->services[i]);
+        if (was.waiting == c->services[i].waiting) // else another service had its place
+            c->services[i].stray_ms = was.stray_ms;
     }
     rate_limit_init(&c->rate, config->commands_rate, times_ms("api-second", 1000) * 1000);
     if (before.calls)

@@ -156,7 +156,7 @@ local function finish()
   return {'OK', tostring(redis.call('INCR', finished)), tostring(forgotten), tostring(trimmed)}
 end
 
--- tidy <results' age in ms> <entries> <dead ones' age in ms> <the last entry that was taken> -> dead
+-- tidy <results' age in ms> <entries> <dead ones' age in ms> <until where entries were taken> -> dead
 -- ones that were trimmed, the oldest entry until there where it is not pending for the worker, or ''
 local function tidy()
   local function minid(age) return string.format('%.0f-0', math.max(0, us / 1000 - tonumber(age))) end

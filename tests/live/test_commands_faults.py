@@ -175,7 +175,7 @@ def test_commands_that_somebody_deletes_are_reported(scene):
 
 @pytest.mark.parametrize("how", ["acknowledged", "read"])
 def test_commands_that_somebody_takes_in_the_workers_group_are_reported(tmp_path, how):
-    with Scene(tmp_path, times="clock-settle=100 command-tidy=100") as scene:
+    with Scene(tmp_path, times="clock-settle=100 command-tidy=2000") as scene:
         process, key = scene.start(), "{ac}:commands:crm"
         assert scene.result(scene.put())["outcome"] == "ok"
         process.send_signal(signal.SIGSTOP)
@@ -183,14 +183,19 @@ def test_commands_that_somebody_takes_in_the_workers_group_are_reported(tmp_path
         scene.redis.client.xreadgroup("acrelay", "somebody", {key: ">"})
         if how == "acknowledged":
             scene.redis.client.xack(key, "acrelay", entry)
-        last = scene.put("contacts/2")
         process.send_signal(signal.SIGCONT)
-        assert scene.result(last)["outcome"] == "ok"
         harness.wait_for("the alarm", lambda: f"entry {entry} of service crm" in scene.log())
-        waiting = 'acrelay_commands_waiting{service="crm"}'
-        harness.wait_for("the count", lambda: scene.worker.metric(waiting) == 1)
+        assert scene.result(scene.put("contacts/2"))["outcome"] == "ok"
+        waiting = 'acrelay_commands_waiting{service="%s"}'
+        harness.wait_for("the count", lambda: scene.worker.metric(waiting % "crm") == 1)
+        config = scene.worker.config
+        config.write_text(config.read_text().replace("services: [", "services: [{name: new, allow: [deals]}, "))
+        process.send_signal(signal.SIGHUP)
+        harness.wait_for("the new one", lambda: scene.worker.metric(waiting % "new") is not None)
+        assert scene.worker.metric(waiting % "new") == 0
+        harness.wait_for("the count", lambda: scene.worker.metric(waiting % "crm") == 1)
         scene.redis.client.xdel(key, entry)
-        harness.wait_for("none", lambda: scene.worker.metric(waiting) == 0)
+        harness.wait_for("none", lambda: scene.worker.metric(waiting % "crm") == 0)
 
 
 def test_dead_commands_that_make_room_are_reported(tmp_path):
