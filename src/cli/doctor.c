@@ -44,9 +44,8 @@ static void
 examine_journal(struct report *r)
 {
     const struct admin_state *a = &r->cli->receiver;
-    double room = metric(r, "acrelay_journal_free_bytes");
-    bool ships = metric(r, "acrelay_relay_shipping") > 0,
-         low = room < (double)JOURNAL_SEGMENT;
+    double room = metric(r, "acrelay_journal_free_bytes"), segment = JOURNAL_SEGMENT;
+    bool ships = metric(r, "acrelay_relay_shipping") > 0, low = room < segment;
     bool lost =
         a->code == 503 || (low && (!ships || room < (double)r->cli->config->body_max));
     enum report_level level = lost ? REPORT_ERROR : low ? REPORT_WARNING : REPORT_OK;
