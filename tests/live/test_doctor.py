@@ -364,9 +364,8 @@ def test_a_full_journal_is_told(make_receiver, redis):
     assert code == 0 and status["healthy"], "at once, without a delivery that shows it"
 
 
-@pytest.mark.parametrize("small_disk", ["24M"], indirect=True)
-def test_a_small_disk_is_full_soon_only_while_redis_is_away(small_disk, make_receiver, redis):
-    """Its room is less than a usual segment, and enough while published records make room."""
+def on_small_disk(make_receiver, small_disk):
+    """A receiver whose journal is there, with one published record."""
     receiver = make_receiver()
     receiver.kill()
     receiver.force = True  # it may be a tmpfs
@@ -375,6 +374,13 @@ def test_a_small_disk_is_full_soon_only_while_redis_is_away(small_disk, make_rec
     receiver.start()
     assert receiver.post("type=subscribe") == 200
     receiver.wait_shipped()
+    return receiver
+
+
+@pytest.mark.parametrize("small_disk", ["24M"], indirect=True)
+def test_a_small_disk_is_full_soon_only_while_redis_is_away(small_disk, make_receiver, redis):
+    """Its room is less than a usual segment, and enough while published records make room."""
+    receiver = on_small_disk(make_receiver, small_disk)
     code, [status], _, _ = run(receiver.config, "status")
     assert code == 0 and "without Redis" in status["receiver"]
     redis.kill()
@@ -458,14 +464,7 @@ def fill(place):
 
 def test_a_full_disk_is_named(small_disk, make_receiver, redis):
     """Before a start, after a start without room, and while deliveries are refused."""
-    receiver = make_receiver()
-    receiver.kill()
-    receiver.force = True  # it may be a tmpfs
-    receiver.config.write_text(receiver.config.read_text().replace(
-        f"{receiver.directory}/state", f"{small_disk}/state"))
-    receiver.start()
-    assert receiver.post("type=subscribe") == 200
-    receiver.wait_shipped()
+    receiver = on_small_disk(make_receiver, small_disk)
     receiver.kill()
     (small_disk / "state" / "spare").unlink(missing_ok=True)  # with it, there would be room
     fill(small_disk)
