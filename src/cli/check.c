@@ -57,7 +57,8 @@ check_secret(struct report *r, const char *what, const char *path, size_t min)
 
     buf_init(&secret, 4096);
     if (file_read_secret(path, min, &secret, &err) == 0)
-        report_ok(r, what, "%s%s", path, geteuid() == 0 ? " (read as root)" : "");
+        report_ok(r, what, "can be read, not tried: %s%s", path,
+                  geteuid() == 0 ? " (read as root)" : "");
     else
         report_error(r, err.exit == EXIT_CODE_PERMISSION ? err.exit : EXIT_CODE_CONFIG,
                      what, NULL, "%s", err.text);

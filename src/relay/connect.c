@@ -372,8 +372,8 @@ handle_rewind(struct partition *p, const struct found *f,
     else
         log_warn(
             "relay%s: Redis at %s has no cursor of this journal: it is another Redis, "
-            "or lost its data; all %llu records that the journal has are published, "
-            "some perhaps for the second time",
+            "lost its data, or was never reached before; all %llu records that the "
+            "journal has are published, some perhaps for the second time",
             p->label, redis,
             (unsigned long long)(status->last - MAX(status->first, p->first) + 1));
     metric_add(&relay_metrics[RELAY_REWINDS], 1);
