@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/param.h>
 
 // LINGER: after a small batch the next one waits, the less the larger it was, and so gets
 // larger: each record costs Redis and us less. A post that comes alone finds nobody waiting and is
@@ -145,10 +146,14 @@ add_record(struct partition *p, const struct record *record, struct entry *e)
     if (!record->gap_first && refused_is_next(p) &&
         p->batch.suspect.letter != LETTER_NONE && refused_letter(p, record, e) < 0)
         return -1;
+    size_t i = p->script.records_len;
+    if (p->batch.sent[i].sequence != e->sequence)
+        p->batch.sent_len = 0; // of another gap
+    p->batch.sent[i].sequence = e->sequence;
+    p->batch.sent[i].reason = e->reason;
+    p->batch.sent[i].is_gap = record->gap_first != 0;
     script_add(&p->script, e, in_doubt);
     p->batch.bytes += record->payload.len;
-    p->batch.dead += e->reason != EVENT_OK;
-    p->batch.gaps += record->gap_first != 0;
     return 0;
 }
 
@@ -209,7 +214,7 @@ gather(struct partition *p)
 
     choose_source(p);
     script_begin(&p->script, p->cursor);
-    p->batch.bytes = p->batch.dead = p->batch.gaps = p->batch.skipped = 0;
+    p->batch.bytes = p->batch.skipped = 0;
     while (p->batch.skipped < SKIPPED_MAX && p->passed < p->last) {
         // One that was refused goes alone, so that the next answer is about it.
         if (refused_is_next(p) && p->script.records_len == 1)
@@ -276,21 +281,22 @@ static void
 report_dead(uint64_t dead)
 {
     static struct log_limit limit = LOG_LIMIT(RELAY_HOUR_MS);
+    static _Atomic(uint64_t) total;
     uint64_t held_back;
 
+    total += dead;
     if (dead > 0 && log_limit_pass(&limit, dead, clock_mono_ms(), &held_back))
-        log_warn("relay: deliveries that cannot be parsed became dead letters (%.0f "
+        log_warn("relay: deliveries that cannot be parsed became dead letters (%llu "
                  "since the start); acrelay dead list shows them",
-                 metric_read(&relay_metrics[RELAY_DEAD_LETTERS]) -
-                     metric_read(&relay_metrics[RELAY_GAPS]));
+                 (unsigned long long)total);
 }
 
 // What consumers will never see, where nobody may have said so: Redis had it and lost it.
 static void
-report_gaps(const struct partition *p)
+report_gaps(const struct partition *p, uint64_t gaps)
 {
     static struct log_limit limit = LOG_LIMIT(RELAY_HOUR_MS);
-    uint64_t held_back, gaps = p->batch.gaps;
+    uint64_t held_back;
 
     if (gaps > 0 && log_limit_pass(&limit, gaps, clock_mono_ms(), &held_back))
         log_alarm(
@@ -300,29 +306,36 @@ report_gaps(const struct partition *p)
             p->label, metric_read(&relay_metrics[RELAY_GAPS]));
 }
 
+// count_sent counts what was sent and is in, by the cursor: all of a batch, or what stands in it
+// before a record that Redis refused. Which of it are duplicates an answer says; where that was lost,
+// those that were dropped count as entries. A cursor that has not moved says nothing: the batch may be
+// executed yet.
 static void
-count_batch(struct partition *p, const struct script_answer *a)
+count_sent(struct partition *p, uint64_t cursor, const struct script_answer *a)
 {
-    metric_add(&relay_metrics[RELAY_BATCHES], 1);
-    metric_add(&relay_metrics[RELAY_ENTRIES], (double)(p->batch.uncounted - a->dropped));
-    metric_add(&relay_metrics[RELAY_DEAD_LETTERS], (double)p->batch.dead);
-    metric_add(&relay_metrics[RELAY_GAPS], (double)p->batch.gaps);
+    uint64_t dead = 0, gaps = 0, refused = 0;
+    size_t i = 0;
+
+    if (!p->batch.uncounted || cursor == p->batch.sent_after)
+        return;
+    for (; i < p->batch.sent_len && p->batch.sent[i].sequence <= cursor; i++) {
+        dead += p->batch.sent[i].reason != EVENT_OK;
+        gaps += p->batch.sent[i].is_gap;
+        refused += p->batch.sent[i].reason == EVENT_REDIS;
+    }
+    size_t entries = i > a->dropped ? i - a->dropped : 0;
+    p->batch.uncounted = false;
+    p->batch.sent_len = 0;
+    metric_add(&relay_metrics[RELAY_BATCHES], cursor > p->batch.sent_after);
+    metric_add(&relay_metrics[RELAY_ENTRIES], (double)entries);
+    metric_add(&relay_metrics[RELAY_DEAD_LETTERS], (double)dead);
+    metric_add(&relay_metrics[RELAY_GAPS], (double)gaps);
     metric_add(&relay_metrics[RELAY_DUPLICATES_MARKED], (double)a->marked);
     metric_add(&relay_metrics[RELAY_DUPLICATES_DROPPED], (double)a->dropped);
-    p->batch.uncounted = 0;
-    if (!refused_is_next(p)) // which `passed` reports
-        report_dead(p->batch.dead - p->batch.gaps);
-    report_gaps(p);
-}
-
-// count_unanswered counts a batch whose answer was lost, where the cursor shows that it is in.
-// Which duplicates were dropped only the answer knew: they count as entries.
-static void
-count_unanswered(struct partition *p)
-{
-    if (p->batch.uncounted > 0 && p->cursor == p->batch.last.sequence &&
-        strcmp(p->check, p->batch.check) == 0)
-        count_batch(p, &(struct script_answer){0});
+    if (refused > 0) // it goes alone
+        refused_replaced(p, p->batch.sent[0].sequence);
+    report_dead(dead - gaps - refused);
+    report_gaps(p, gaps);
 }
 
 static enum reply
@@ -330,7 +343,7 @@ batch_done(struct partition *p, const struct script_answer *a)
 {
     if (a->cursor != p->passed)
         return REPLY_UNKNOWN; // no answer that our script gives
-    count_batch(p, a);
+    count_sent(p, a->cursor, a);
     report_notice(p, a->notice);
     refused_passed(p);
     p->connection.heard_ms = clock_mono_ms();
@@ -350,8 +363,11 @@ not_done(struct partition *p, const struct script_answer *a)
     p->placed = false;
     if (a->reply == REPLY_AT)
         return REPLY_AT;
-    if (a->has_cursor && a->cursor > p->cursor && a->reply != REPLY_ELSEWHERE)
-        connect_move(p, a->cursor, ""); // the records before the one that failed
+    if (a->has_cursor && a->cursor > p->cursor && a->cursor < p->passed &&
+        a->reply != REPLY_ELSEWHERE) { // the records before the one that failed
+        count_sent(p, a->cursor, a);
+        connect_move(p, a->cursor, "");
+    }
     enum reply reply = report_refusal(p, a);
     if (reply == REPLY_REFUSED)
         return refused_by_answer(p, false, a->message);
@@ -377,7 +393,7 @@ batch_ship(struct partition *p, bool *idle)
     struct err err;
 
     *idle = false;
-    count_unanswered(p);
+    count_sent(p, p->cursor, &(struct script_answer){0});
     linger(p);
     check_clock(p);
     // A connection that is closed already is no refusal of what would be sent now.
@@ -400,7 +416,9 @@ batch_ship(struct partition *p, bool *idle)
     p->batch.check[0] = '\0';
     if (p->batch.last.sequence == p->passed && !p->batch.last.gap_first)
         entry_check(&p->batch.last, p->batch.check);
-    p->batch.uncounted = p->script.records_len;
+    p->batch.sent_len = MAX(p->batch.sent_len, p->script.records_len);
+    p->batch.sent_after = p->cursor;
+    p->batch.uncounted = true;
     if (script_call(&p->script, p->redis, p->batch.check, &answer, &err) < 0)
         return refused_by_cut(p, err.text, err.error == ETIMEDOUT);
     return answer.reply == REPLY_DONE ? batch_done(p, &answer) : not_done(p, &answer);

@@ -50,8 +50,8 @@ struct relay_settings {
     struct redis_secrets secrets;
 };
 
-// What is sent in the place of a record that Redis does not take.
-enum letter { LETTER_NONE, LETTER_WHOLE, LETTER_EMPTY };
+// What is sent in the place of a record that Redis does not take. REFUSED: not even an empty one.
+enum letter { LETTER_NONE, LETTER_WHOLE, LETTER_EMPTY, LETTER_REFUSED };
 
 // A record that failed with nothing else in its batch.
 struct suspect {
@@ -153,8 +153,17 @@ struct partition {
         struct record last; // that the reader passed, payload in last_payload
         struct next held;
         char check[ENTRY_CHECK]; // the cursor's after the batch
-        uint64_t bytes, dead, gaps, skipped;
-        uint64_t uncounted;  // its entries, until the metrics have them
+        uint64_t bytes, skipped;
+        // What was sent after `sent_after`, until it is known how much of it is in: of several batches
+        // whose answers are lost each may be executed, and one only.
+        struct {
+            uint64_t sequence;
+            enum event_reason reason;
+            bool is_gap;
+        } sent[SCRIPT_RECORDS_MAX];
+        size_t sent_len;
+        uint64_t sent_after;
+        bool uncounted;
         size_t records_max;  // less after one was cut off, more when one passes
         int64_t narrowed_ms; // when it was made less, 0: it may grow at once
         uint64_t in_doubt; // records up to here may have receipts of two different clocks
@@ -163,8 +172,9 @@ struct partition {
         int64_t checked_us; // boot clock then
         struct once notice, full;
         struct suspect suspect;
-        struct suspect proven; // the last one that became a dead letter
-        int64_t proven_ms;     // when, 0: none
+        struct suspect replaced; // as it was when its letter was sent
+        struct suspect proven;   // the last one that became a dead letter
+        int64_t proven_ms;       // when, 0: none
     } batch;
 
     // confirm.c
@@ -266,10 +276,11 @@ enum reply refused_try(struct partition *p);
 // refused_letter turns the entry into that letter; -1: its bytes cannot be kept, which is reported.
 int refused_letter(struct partition *p, const struct record *record, struct entry *e);
 // The record, alone in its batch, was refused; the connection was lost with the batch; the batch is
-// in.
+// in; the letter with this sequence is in.
 enum reply refused_by_answer(struct partition *p, bool by_cut, const char *message);
 enum reply refused_by_cut(struct partition *p, const char *message, bool timed_out);
 void refused_passed(struct partition *p);
+void refused_replaced(struct partition *p, uint64_t sequence);
 
 // batch.c: batch_ship sends what waits, one batch; REPLY_DONE when there was nothing or it is in.
 // The partition must be placed.

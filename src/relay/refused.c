@@ -60,6 +60,13 @@ refused_try(struct partition *p)
             return reply;
         s->probed = true;
     }
+    if (s->letter == LETTER_REFUSED) { // nothing is proven
+        report_trouble(p, REPLY_STOP,
+                       "Redis refuses even a dead letter for the record after %llu: %s",
+                       (unsigned long long)p->cursor, s->message);
+        *s = (struct suspect){0};
+        return REPLY_STOP;
+    }
     if (s->letter == LETTER_NONE && is_enough(p))
         s->letter = s->by_cut ? LETTER_EMPTY : LETTER_WHOLE;
     return REPLY_DONE;
@@ -73,6 +80,7 @@ refused_letter(struct partition *p, const struct record *record, struct entry *e
     size_t size = sizeof p->maker.detail;
     struct err err;
 
+    p->batch.replaced = *s;
     size_t len = text_escape(detail, size, span_of(s->message));
     e->reason = EVENT_REDIS;
     e->event.raw = e->delivery.hook.len ? e->delivery.body : record->payload;
@@ -101,22 +109,16 @@ refused_by_answer(struct partition *p, bool by_cut, const char *message)
 
     if (!refused_is_next(p))
         *s = (struct suspect){.after = p->cursor};
-    if (s->letter == LETTER_EMPTY) { // nothing is proven
-        *s = (struct suspect){0};
-        return report_trouble(
-            p, REPLY_STOP,
-            "Redis refuses even a dead letter for the record after %llu: %s",
-            (unsigned long long)p->cursor, message);
-    }
     s->tries++;
     s->probed = false;
-    if (s->letter == LETTER_WHOLE)
-        s->letter = LETTER_EMPTY;
+    if (s->letter != LETTER_NONE)
+        s->letter = s->letter == LETTER_WHOLE ? LETTER_EMPTY : LETTER_REFUSED;
     s->by_cut = by_cut;
     s->bytes = p->batch.bytes;
     snprintf(s->message, sizeof s->message, "%s", message);
-    // One cut may be any lost connection: it is tried again at once, and in silence.
-    bool first = by_cut && s->tries == 1;
+    // One cut may be any lost connection: it is tried again at once, and in silence. What is cut with
+    // a letter may be its answer: the cursor shows it.
+    bool first = by_cut && (s->tries == 1 || s->letter != LETTER_NONE);
     s->wait_ms = first || is_enough(p) ? 0 : p->times.refused_wait;
     if (!first && !is_alike(p))
         report_trouble(p, REPLY_REFUSED, "Redis refuses the record after %llu: %s",
@@ -129,7 +131,7 @@ refused_by_cut(struct partition *p, const char *message, bool timed_out)
 {
     size_t records = p->script.records_len;
 
-    if (records == 1 && p->batch.gaps == 0 && !timed_out)
+    if (records == 1 && !p->batch.sent[0].is_gap && !timed_out)
         return refused_by_answer(p, true, message);
     p->batch.records_max = records > 1 ? records / 2 : 1;
     p->batch.narrowed_ms = clock_mono_ms();
@@ -142,38 +144,44 @@ refused_by_cut(struct partition *p, const char *message, bool timed_out)
 }
 
 static void
-report_letter(struct partition *p)
+report_letter(const struct suspect *s, uint64_t sequence)
 {
     static struct log_limit limit = LOG_LIMIT(RELAY_HOUR_MS);
-    const struct suspect *s = &p->batch.suspect;
     uint64_t held_back;
 
     if (log_limit_pass(&limit, 1, clock_mono_ms(), &held_back))
         log_alarm("relay: record %llu became a dead letter (%s%s), and so will others "
                   "that are refused in the same way; acrelay dead list shows them",
-                  (unsigned long long)p->batch.last.sequence,
+                  (unsigned long long)sequence,
                   s->by_cut ? "the connection is lost on it: " : "Redis refuses it: ",
                   s->message);
+}
+
+void
+refused_replaced(struct partition *p, uint64_t sequence)
+{
+    struct suspect *s = &p->batch.suspect;
+
+    *s = p->batch.replaced; // as it was before an answer to the letter was lost
+    report_letter(s, sequence);
+    if (is_alike(p) && p->batch.proven.bytes < s->bytes)
+        s->bytes = p->batch.proven.bytes;
+    p->batch.proven = *s;
+    p->batch.proven_ms = clock_mono_ms();
+    p->batch.narrowed_ms = 0; // it was this record, not the size of batches
+    *s = (struct suspect){0};
 }
 
 // What was cut off may be larger again.
 void
 refused_passed(struct partition *p)
 {
-    struct suspect *s = &p->batch.suspect;
     int64_t now = clock_mono_ms(), narrowed_ms = p->batch.narrowed_ms;
 
-    if (refused_is_next(p) && s->letter != LETTER_NONE) {
-        report_letter(p);
-        if (is_alike(p) && p->batch.proven.bytes < s->bytes)
-            s->bytes = p->batch.proven.bytes;
-        p->batch.proven = *s;
-        p->batch.proven_ms = now;
-        p->batch.narrowed_ms = 0; // it was this record, not the size of batches
-    } else if (p->batch.records_max < SCRIPT_RECORDS_MAX &&
-               (!narrowed_ms || now - narrowed_ms >= WIDEN_MS)) {
+    if (p->batch.records_max < SCRIPT_RECORDS_MAX &&
+        (!narrowed_ms || now - narrowed_ms >= WIDEN_MS)) {
         p->batch.records_max *= 2;
         p->batch.narrowed_ms = narrowed_ms ? now : 0;
     }
-    *s = (struct suspect){0};
+    p->batch.suspect = (struct suspect){0};
 }

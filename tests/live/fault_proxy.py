@@ -10,6 +10,7 @@
         proxy.reset()                           # RST on all that is open
         proxy.refuse()                          # new connections are closed at once
         proxy.fault_reply(3, b"-LOADING x\\r\\n")  # instead of the third reply
+        proxy.late(b"subscribe")                # a request that holds these is executed late
         proxy.heal()
 """
 import select
@@ -84,6 +85,7 @@ class FaultProxy:
         self._delay = 0
         self._reply_at = None
         self._reply_fault = None
+        self._late = None
         self.replies = 0
 
     def fault_reply(self, n, fault):
@@ -93,6 +95,12 @@ class FaultProxy:
         self.replies = 0
         self._reply_fault = fault
         self._reply_at = n
+
+    def late(self, text, answer=None):
+        """Once: a request that holds these bytes is executed just before the next one that does; until
+        then its connection is cut, or it gets this answer, and new connections are refused."""
+        self._late = (text, answer)
+        self._kept = None
 
     def cut_after(self, count):
         """Once: passes count more bytes towards the server, then resets that connection."""
@@ -105,7 +113,7 @@ class FaultProxy:
     def healthy(self):
         """Whether what was asked for once has happened."""
         return (self._left is None and self._answers_left is None
-                and self._reply_at is None)
+                and self._reply_at is None and self._late is None)
 
     def swallow_answers(self):
         self._swallow = True
@@ -176,6 +184,15 @@ class FaultProxy:
                         return
                     if data and self._hold:
                         continue
+                    if s is client and self._late and self._late[0] in data and not self._kept:
+                        self._kept = data
+                        if self._late[1] is None:
+                            return
+                        self._refuse = True
+                        client.sendall(self._late[1])
+                        continue
+                    if s is client and self._late and self._late[0] in data:
+                        self._execute_late()
                     if data and s is server and self._reply_at is not None:
                         part, go_on = self._replies(part + data, client)
                         if not go_on:
@@ -191,6 +208,14 @@ class FaultProxy:
             with self.lock:
                 self.pairs.discard(pair)
             self._kill(pair)
+
+    def _execute_late(self):
+        with socket.create_connection(self.target, 5) as server:
+            server.sendall(self._kept)
+            answer = b""
+            while reply_end(answer) is None:
+                answer += server.recv(65536)
+        self._late = None
 
     def _replies(self, data, client):
         """Passes whole replies and does the fault to the nth. What is left, and whether the
