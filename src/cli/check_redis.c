@@ -7,7 +7,6 @@
 #include "cli/cli.h"
 
 #include "base/clock.h"
-#include "base/text.h"
 #include "journal/cursor.h"
 #include "relay/layout.h"
 #include "relay/relay.h"

@@ -1,6 +1,5 @@
 // Rights are asked for in a script (redis.acl_check_cmd, Redis 7.0), which needs no more than EVAL and
 // executes none of the commands.
-#include "base/text.h"
 #include "cli/cli.h"
 
 #include <stdio.h>

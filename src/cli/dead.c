@@ -32,7 +32,6 @@ print_command(const struct letters *d)
     fputs("  ", stdout);
     output_print(cli_field(d->fields, "ce_subject"), 60);
     fputs("  ", stdout);
-    cli_print_field(d->fields, "detail", cli_field(d->fields, "detail"), 200, d->masks);
 }
 
 static void
@@ -48,7 +47,6 @@ print_delivery(const struct letters *d)
     printf("  %s", output_color(OUTPUT_BAD));
     output_print(cli_field(d->fields, "reason"), 20);
     printf("%s  %s  ", output_color(OUTPUT_PLAIN), size);
-    cli_print_field(d->fields, "detail", cli_field(d->fields, "detail"), 200, d->masks);
 }
 
 static int
@@ -68,6 +66,7 @@ print_letter(struct letters *d, struct err *err)
         print_command(d);
     else
         print_delivery(d);
+    cli_print_field(d->fields, "detail", cli_field(d->fields, "detail"), 200, d->masks);
     printf("%s%.10s\n", expires[0] ? "  until " : "", expires);
     return 0;
 }

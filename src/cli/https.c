@@ -4,7 +4,6 @@
 #include "cli/setup.h"
 
 #include "base/file.h"
-#include "base/text.h"
 
 #include <errno.h>
 #include <glob.h>

@@ -146,14 +146,15 @@ find_in(struct letters *l, size_t tag, struct span id, struct err *err)
     return 1;
 }
 
-// Without a partition in the name, only one may have it.
+// In the partition `tag`; without one in the name (NULL), in all, of which only one may have it.
 static int
-find_anywhere(struct letters *l, struct span id, struct err *err)
+find_among(struct letters *l, struct span tag, struct span id, struct err *err)
 {
     size_t found = 0, where = 0;
 
     for (size_t i = 0; i < l->tags.len; i++) {
-        int result = find_in(l, i, id, err);
+        bool asks = !tag.at || span_is(tag, l->tags.at[i]);
+        int result = asks ? find_in(l, i, id, err) : 0;
         if (result < 0)
             return -1;
         found += (size_t)result;
@@ -164,33 +165,21 @@ find_anywhere(struct letters *l, struct span id, struct err *err)
                        "%.*s is in several partitions: give its name as acrelay dead "
                        "list shows it, such as %s",
                        (int)id.len, id.at, l->name);
-    return found ? find_in(l, where, id, err) : 0;
-}
-
-static int
-find_tag(const struct tags *t, struct span tag)
-{
-    for (size_t i = 0; i < t->len; i++)
-        if (span_is(tag, t->at[i]))
-            return (int)i;
-    return -1;
+    return found && l->tag != l->tags.at[where] ? find_in(l, where, id, err) : (int)found;
 }
 
 int
 letters_find(struct letters *l, const char *name, struct err *err)
 {
     const char *slash = strchr(name, '/'), *text = slash ? slash + 1 : name;
-    struct span id = span_of(text);
-    int tag = slash ? find_tag(&l->tags, span_make(name, (size_t)(slash - name))) : 0;
+    struct span tag = span_make(slash ? name : NULL, slash ? (size_t)(slash - name) : 0);
 
     if (*text < '0' || *text > '9' || text[strspn(text, "0123456789-")])
         return err_set(err, ERR_INPUT,
                        "%s is not an entry id, such as 1795865066164-0; acrelay dead "
                        "list shows them",
                        name);
-    int found = tag < 0                     ? 0
-                : slash || l->tags.len == 1 ? find_in(l, (size_t)tag, id, err)
-                                            : find_anywhere(l, id, err);
+    int found = find_among(l, tag, span_of(text), err);
     if (found == 0)
         return err_set(err, ERR_INPUT,
                        "there is no dead letter %s; acrelay dead list shows them", name);
