@@ -78,14 +78,19 @@ struct init {
 
 // --- the answers ------------------------------------------------------------------------
 
-// The file that these answers give: the configuration, or one to check an answer by.
+// The file that the answers give; or while `which` is asked, one to check it by, with examples of
+// the others, which are valid.
 static void
-write_config(const struct init *in, const char *const answers[ANSWERS], bool has_token,
-             struct buf *to)
+write_config(struct init *in, enum answer which)
 {
-    bool is_account = *in->account;
+    bool is_account = *in->account, has_token = which != ANSWERS || *in->answers[API_URL];
+    const char *answers[ANSWERS];
     char secret[PATH_MAX], token[PATH_MAX];
+    struct buf *to = &in->config.content;
 
+    for (enum answer i = 0; i < ANSWERS; i++)
+        answers[i] =
+            which == ANSWERS || i == which ? in->answers[i] : questions[i].example;
     snprintf(secret, sizeof secret, "%s", in->secret.path);
     snprintf(token, sizeof token, "%s", in->token.path);
     const struct config_line lines[] = {
@@ -101,6 +106,7 @@ write_config(const struct init *in, const char *const answers[ANSWERS], bool has
         {"worker.admin", is_account ? in->admin[1] : NULL},
         {0}};
 
+    buf_clear(to);
     buf_add_text(to,
                  "# acrelay: written by `acrelay init`. All settings are described in "
                  "acrelay.yaml(5); `acrelay\n# check --print example` prints a file "
@@ -109,40 +115,26 @@ write_config(const struct init *in, const char *const answers[ANSWERS], bool has
     buf_add_text(to, hooks);
 }
 
-// Whether the reader of the configuration takes what these answers give. `about` (NULL: no more)
-// is what its warnings are about.
-static bool
-is_config(const struct init *in, const char *const answers[ANSWERS], bool has_token,
-          const char *about, struct buf *file, struct err *err)
+// Whether the reader of the configuration takes the answer, or all of them (ANSWERS). Its warnings
+// are for an answer at hand.
+static int
+check_answers(struct init *in, enum answer which, struct err *err)
 {
     struct problems problems = {0};
 
-    write_config(in, answers, has_token, file);
-    struct config *c = config_parse(in->config.path, buf_span(file), &problems);
+    write_config(in, which);
+    struct config *c =
+        config_parse(in->config.path, buf_span(&in->config.content), &problems);
     for (size_t i = 0; i < problems.len; i++)
         if (!problems.at[i].warning)
             err_exit(err, EXIT_CODE_CONFIG, "%s", problems.at[i].text);
-        else if (c && about)
-            fprintf(stderr, "warning: %s: %s\n", about, problems.at[i].text);
-    bool ok = c != NULL;
+        else if (c && which != ANSWERS)
+            fprintf(stderr, "warning: %s: %s\n", questions[which].path,
+                    problems.at[i].text);
+    int result = c ? 0 : -1;
     config_release(c);
     free(problems.at);
-    return ok;
-}
-
-// The other answers being valid.
-static bool
-is_valid(const struct init *in, enum answer which, const char *text, struct err *err)
-{
-    const char *answers[ANSWERS];
-    struct buf file;
-
-    for (enum answer i = 0; i < ANSWERS; i++)
-        answers[i] = i == which ? text : questions[i].example;
-    buf_init(&file, FILE_MAX);
-    bool ok = is_config(in, answers, true, questions[which].path, &file, err);
-    buf_release(&file);
-    return ok;
+    return result;
 }
 
 // "acme" of https://acme.api-us1.com.
@@ -175,7 +167,7 @@ ask(struct init *in, enum answer which, const char *fallback, struct err *err)
             return -1;
         if (!*to)
             snprintf(to, ANSWER_MAX, "%s", fallback);
-        if ((!*to && questions[which].may_be_empty) || is_valid(in, which, to, err))
+        if ((!*to && questions[which].may_be_empty) || check_answers(in, which, err) == 0)
             return 0;
         fprintf(stderr, "  %s\n", err->text);
     }
@@ -204,7 +196,7 @@ answer(struct init *in, enum answer which, struct err *err)
         return err_exit(err, EXIT_CODE_USAGE, "--%s is too long",
                         questions[which].option);
     strcpy(in->answers[which], given);
-    return is_valid(in, which, given, err) ? 0 : -1;
+    return check_answers(in, which, err);
 }
 
 // --- the token --------------------------------------------------------------------------
@@ -373,19 +365,6 @@ make_secret(struct new_file *f, struct err *err)
 }
 
 static int
-make_config(struct init *in, struct err *err)
-{
-    const char *answers[ANSWERS];
-
-    for (enum answer i = 0; i < ANSWERS; i++)
-        answers[i] = in->answers[i];
-    return is_config(in, answers, *answers[API_URL] != '\0', NULL, &in->config.content,
-                     err)
-               ? 0
-               : -1;
-}
-
-static int
 make_files(struct init *in, struct err *err)
 {
     struct new_file *const files[] = {&in->secret, &in->token, &in->config};
@@ -441,7 +420,7 @@ make_all(struct init *in, struct err *err)
     for (enum answer i = 0; i < ANSWERS; i++)
         if (answer(in, i, err) < 0 || (i == API_URL && take_token(in, err) < 0))
             return -1;
-    if (make_secret(&in->secret, err) < 0 || make_config(in, err) < 0)
+    if (make_secret(&in->secret, err) < 0 || check_answers(in, ANSWERS, err) < 0)
         return -1;
     if (options_has(in->cli->options, "print")) {
         printf("%s", buf_text(&in->config.content));
