@@ -236,26 +236,23 @@ add_site(const struct setup *s, struct buf *to)
                    s->c->public_url, (unsigned long long)s->c->body_max, upstream);
 }
 
-enum written { WRITTEN_ERROR = -1, WRITTEN_ALREADY, WRITTEN_DONE };
-
-// Caddy's user must be able to read it.
-static enum written
+// Caddy's user must be able to read it. 1 when it is written, 0 when it is left as it was, -1.
+static int
 write_file(const char *path, struct buf *content, struct err *err)
 {
     struct buf now;
-    enum written result = WRITTEN_ALREADY;
+    int result = 0;
 
     buf_init(&now, FILE_MAX);
     bool is_there = access(path, F_OK) == 0;
     if (is_there && file_read(path, &now, err) < 0)
-        result = WRITTEN_ERROR;
+        result = -1;
     else if (is_there && !span_starts(buf_span(&now), SPAN(OURS)))
         setup_show("kept", "https", "%s is your own and is not changed", path);
     else if (!span_equal(buf_span(&now), buf_span(content))) {
         unlink(path);
-        result = file_create(path, buf_span(content), 0644, err) < 0 ? WRITTEN_ERROR
-                                                                     : WRITTEN_DONE;
-        if (result == WRITTEN_DONE)
+        result = file_create(path, buf_span(content), 0644, err) < 0 ? -1 : 1;
+        if (result > 0)
             setup_show("done", "https", "%s written", path);
     }
     buf_release(&now);
@@ -268,7 +265,7 @@ site_path(const struct setup *s, char to[PATH_MAX])
     snprintf(to, PATH_MAX, DIRECTORY "/%s.caddy", *s->account ? s->account : "acrelay");
 }
 
-static enum written
+static int
 write_files(const struct setup *s, struct err *err)
 {
     char site[PATH_MAX];
@@ -277,10 +274,10 @@ write_files(const struct setup *s, struct err *err)
     site_path(s, site);
     buf_init(&text, FILE_MAX);
     add_main(s, &text);
-    enum written first = write_file(CADDYFILE, &text, err);
+    int first = write_file(CADDYFILE, &text, err);
     buf_clear(&text);
     add_site(s, &text);
-    enum written second = first < 0 ? first : write_file(site, &text, err);
+    int second = first < 0 ? first : write_file(site, &text, err);
     buf_release(&text);
     return second < 0 ? second : first || second;
 }
@@ -348,7 +345,7 @@ https_start(const struct setup *s, struct err *err)
     // Written and not loaded, it would be taken for loaded the next time.
     if (!is_new && check_files(err) < 0)
         return -1;
-    enum written written = write_files(s, err);
+    int written = write_files(s, err);
     if (written < 0 || check_files(err) < 0 ||
         (!was_running && setup_start(UNIT, err) < 0)) {
         if (is_new)                  // what has worked until now goes on
@@ -357,7 +354,7 @@ https_start(const struct setup *s, struct err *err)
     }
     if (!was_running)
         return 0;
-    if (written == WRITTEN_DONE || !has_certificate(s))
+    if (written > 0 || !has_certificate(s))
         return reload(err);
     setup_show("already", "unit", UNIT " runs");
     return 0;

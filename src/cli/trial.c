@@ -129,14 +129,12 @@ make_post(struct trial *t, struct err *err)
 {
     unsigned char bytes[NONCE];
     struct sample sample = {.body = {"", 0}};
-    struct secrets *secrets = secrets_load(t->cli->config, err);
 
+    if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes)
+        return err_errno(err, "getrandom");
+    struct secrets *secrets = secrets_load(t->cli->config, err);
     if (!secrets)
         return -1;
-    if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes) {
-        secrets_release(secrets);
-        return err_errno(err, "getrandom");
-    }
     text_hex(t->nonce, sizeof t->nonce, bytes, sizeof bytes);
     secrets_url(secrets, 0, t->cli->config->public_url, SPAN(CONFIG_TEST_HOOK), &t->url);
     buf_add_format(&t->url, "?%s", t->nonce);
