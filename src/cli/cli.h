@@ -241,13 +241,12 @@ void poster_release(struct poster *p);
     OPTION_DIRECTORY, OPTION_IS_NUMBER("from", "first sequence number"),                 \
         OPTION_IS_NUMBER("to", "last sequence number")
 
-// A walk over the records of a journal, or of one segment's file, within --from and --to. Without --from it begins at what is kept.
+// A walk over the records of a journal, or of one segment's file. Without --from it begins at what is kept.
 struct journal_walk {
-    // NULL: they are counted. With it gaps are printed, too
+    // NULL: all are counted. With it, those within --from and --to, and gaps are printed, too
     int (*each)(const struct record *record, void *context, struct err *err);
     void *context;
     const char *segment; // of this file only
-    bool has_range;      // the command has --from and --to
     uint64_t from, to;
     struct verify_total
         total; // `id` is known before the first record; not of one segment

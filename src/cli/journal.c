@@ -89,8 +89,8 @@ journal_walk(struct journal_walk *w, struct cli *c, struct err *err)
     const struct options *o = c->options;
     struct cursor *cursor;
 
-    w->from = w->has_range ? options_number(o, "from", 0) : 0;
-    w->to = w->has_range ? options_number(o, "to", UINT64_MAX) : UINT64_MAX;
+    w->from = w->each ? options_number(o, "from", 0) : 0;
+    w->to = w->each ? options_number(o, "to", UINT64_MAX) : UINT64_MAX;
     if (w->segment) {
         cursor = cursor_open_file(w->segment, err);
     } else {
@@ -132,7 +132,7 @@ print_file(const char *name, const struct stat *st)
 static void
 print_files(const char *directory)
 {
-    struct dirent **entries;
+    struct dirent **entries = NULL;
     int n = scandir(directory, &entries, NULL, alphasort);
 
     for (int i = 0; i < n; i++) {
@@ -144,8 +144,7 @@ print_files(const char *directory)
             print_file(name, &st);
         free(entries[i]);
     }
-    if (n >= 0)
-        free(entries);
+    free(entries);
 }
 
 // Both lines for people, and the JSON document, which is open until the caller has added what
@@ -375,7 +374,7 @@ dump(const struct record *record, void *cli, struct err *err)
 static int
 run_journal_dump(void *cli, struct err *err)
 {
-    struct journal_walk w = {.each = dump, .context = cli, .has_range = true};
+    struct journal_walk w = {.each = dump, .context = cli};
 
     if (journal_walk(&w, cli, err) < 0)
         return -1;

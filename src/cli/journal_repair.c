@@ -80,7 +80,7 @@ run_journal_replay(void *cli, struct err *err)
                           .maker = {.events = event_maker_open(),
                                     .account = span_of(c->config->account_name)},
                           .really = options_has(c->options, "yes")};
-    struct journal_walk w = {.each = replay_record, .context = &r, .has_range = true};
+    struct journal_walk w = {.each = replay_record, .context = &r};
 
     r.walk = &w;
     int result = event_zone_set(c->config->account_time_zone, err);
@@ -185,7 +185,6 @@ run_journal_salvage(void *cli, struct err *err)
     struct posting posting = {.cli = c};
     struct journal_walk w = {.each = post_record,
                              .context = &posting,
-                             .has_range = true,
                              .segment = options_text(c->options, "segment", NULL)};
     int result = -1;
 
