@@ -3,12 +3,12 @@
 // The server itself is looked at by check_redis.
 #include "cli/cli.h"
 
+#include "base/clock.h"
 #include "relay/relay.h"
 
 #include <grp.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { HOST_MS = 1000, SLOTS = 16384, DAY_S = 86400, DAYS_MIN = 14 };
@@ -153,19 +153,16 @@ check_hosts(struct report *r)
 static void
 report_certificate(struct report *r, const char *which, int64_t ends, const char *tls)
 {
-    time_t at = (time_t)ends;
-    int64_t days = (ends - time(NULL)) / DAY_S;
-    struct tm tm;
-    char date[16] = "";
+    int64_t days = (ends - clock_now_us() / 1000000) / DAY_S;
+    char date[CLOCK_TEXT];
 
-    if (gmtime_r(&at, &tm))
-        strftime(date, sizeof date, "%Y-%m-%d", &tm);
+    clock_format_seconds(date, ends * 1000000);
     if (days < DAYS_MIN)
         report_warning(r, "redis tls", "renew it; each new connection reads it again",
-                       "%s: %s expires in %lld day%s, on %s", tls, which, (long long)days,
-                       PLURAL(days), date);
+                       "%s: %s expires in %lld day%s, on %.10s", tls, which,
+                       (long long)days, PLURAL(days), date);
     else
-        report_ok(r, "redis tls", "%s: %s is valid for %lld more days, until %s", tls,
+        report_ok(r, "redis tls", "%s: %s is valid for %lld more days, until %.10s", tls,
                   which, (long long)days, date);
 }
 

@@ -207,9 +207,8 @@ check_account(struct inspection *i)
     struct span account = redis_value(reply).text;
     if (account.len > 0 && !span_is(account, ours))
         report_error(i->report, EXIT_CODE_CONFIG, "account",
-                     relay_advice("belongs to account")->advice,
-                     "redis.namespace %s belongs to account %.*s, not to %s: nothing of "
-                     "this file's is written there",
+                     relay_advice(RELAY_ACCOUNT_IS_OTHER)->advice,
+                     RELAY_ACCOUNT_IS_OTHER ": nothing of this file's is written there",
                      i->tag, (int)account.len, account.at, ours);
 }
 

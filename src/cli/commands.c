@@ -163,8 +163,6 @@ commands_report(struct report *r, struct redis *redis)
         report_ok(r, "commands",
                   "a worker leads; commands of %zu service%s that wait: %lld",
                   c->services_len, PLURAL(c->services_len), (long long)waiting);
-    if (!redis->dead)
-        report_dead(r, redis);
-    if (!redis->dead)
-        report_rights(r, redis);
+    report_dead(r, redis); // which a dead connection does not answer
+    report_rights(r, redis);
 }
