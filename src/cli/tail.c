@@ -248,11 +248,8 @@ report(const struct tail *t, struct part *p, const struct err *err)
         fprintf(stderr, "acrelay: %s%s%s: waiting until this is over\n",
                 shows ? p->tag : "", shows ? ": " : "", err->text);
     p->trouble = *err;
-    if (p->redis) {
-        p->redis->dead = true;
-        p->redis->why = *err;
-    }
-    p->redis = NULL;
+    if (p->redis)
+        p->redis->dead = true; // to be connected again
     p->retry_ms = clock_mono_ms() + RETRY_MS;
 }
 
