@@ -204,13 +204,9 @@ run_reload(void *cli, struct err *err)
                     "the reload was refused; %s keeps its configuration", program);
 }
 
-static const struct option reload_options[] = {
-    OPTION_IS_FLAG("worker", "reload acrelay-worker instead of acrelayd"),
-    {0},
-};
-
 const struct subcommand cli_reload_commands[] = {
     {"reload", "", "make acrelayd read its configuration and secrets again", 0, 0,
-     reload_options, run_reload, false, NULL},
+     OPTIONS(OPTION_IS_FLAG("worker", "reload acrelay-worker instead of acrelayd")),
+     run_reload, false, NULL},
     {0},
 };

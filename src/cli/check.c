@@ -311,15 +311,11 @@ run_check(void *cli, struct err *err)
 }
 
 static const char *const print_words[] = {"example", "settings", "manual", NULL};
-static const struct option check_options[] = {
-    OPTION_IS_FLAG("offline", "check only the file and the secrets"),
-    {"print", "WHAT", "print instead: example (all settings), settings, manual",
-     OPTION_TEXT, print_words},
-    {0},
-};
-
 const struct subcommand cli_check_commands[] = {
     {"check", "", "check the configuration, secrets, Redis, directory and ports", 0, 0,
-     check_options, run_check, false, NULL},
+     OPTIONS(OPTION_IS_FLAG("offline", "check only the file and the secrets"),
+             {"print", "WHAT", "print instead: example (all settings), settings, manual",
+              OPTION_TEXT, print_words}),
+     run_check, false, NULL},
     {0},
 };

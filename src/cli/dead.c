@@ -211,11 +211,6 @@ static const char *const reason_words[] = {"empty",     "nul",      "pairs", "js
                                            "gap",       NULL};
 #define OPTION_COMMANDS                                                                  \
     OPTION_IS_FLAG("commands", "dead letters of commands, not of deliveries")
-static const struct option dead_options[] = {
-    OPTION_COMMANDS,
-    {0},
-};
-
 static const struct option dead_list_options[] = {
     OPTION_COMMANDS,
     {"reason", "WORD", "list only those with this reason", OPTION_TEXT, reason_words},
@@ -225,27 +220,17 @@ static const struct option dead_list_options[] = {
     {0},
 };
 
-static const struct option dead_show_options[] = {
-    OPTION_COMMANDS,
-    OPTION_MASK,
-    {0},
-};
-
-static const struct option dead_drop_options[] = {
-    OPTION_COMMANDS,
-    {"reason", "WORD", "drop all with this reason", OPTION_TEXT, reason_words},
-    OPTION_IS_FLAG("all", "drop all of them"),
-    {0},
-};
-
 const struct subcommand cli_dead_commands[] = {
     {"dead list", "", "list the dead letters", 0, 0, dead_list_options, run_dead_list,
      true, NULL},
     {"dead show", "<entry id>", "show one dead letter with its bytes", 1, 1,
-     dead_show_options, run_dead_show, true, NULL},
-    {"dead replay", "<entry id>...", "process dead letters again", 1, 1000, dead_options,
-     run_dead_replay, true, NULL},
-    {"dead drop", "[<entry id>...]", "delete dead letters", 0, 1000, dead_drop_options,
+     OPTIONS(OPTION_COMMANDS, OPTION_MASK), run_dead_show, true, NULL},
+    {"dead replay", "<entry id>...", "process dead letters again", 1, 1000,
+     OPTIONS(OPTION_COMMANDS), run_dead_replay, true, NULL},
+    {"dead drop", "[<entry id>...]", "delete dead letters", 0, 1000,
+     OPTIONS(OPTION_COMMANDS,
+             {"reason", "WORD", "drop all with this reason", OPTION_TEXT, reason_words},
+             OPTION_IS_FLAG("all", "drop all of them")),
      run_dead_drop, true, NULL},
     {0},
 };

@@ -488,13 +488,9 @@ run_doctor(void *cli, struct err *err)
     return report_run(&r, false, checks, options_has(c->options, "offline") ? 5 : 7);
 }
 
-static const struct option doctor_options[] = {
-    OPTION_IS_FLAG("offline", "contact neither ActiveCampaign nor public_url"),
-    {0},
-};
-
 const struct subcommand cli_doctor_commands[] = {
     {"doctor", "", "examine the whole installation, and say what to do", 0, 0,
-     doctor_options, run_doctor, false, NULL},
+     OPTIONS(OPTION_IS_FLAG("offline", "contact neither ActiveCampaign nor public_url")),
+     run_doctor, false, NULL},
     {0},
 };

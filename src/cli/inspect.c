@@ -150,15 +150,13 @@ run_inspect(void *cli, struct err *err)
     return fd < 0 ? -1 : serve(&i, fd, &signals, err);
 }
 
-static const struct option inspect_options[] = {
-    OPTION_IS_TEXT("listen", "ADDRESS", "address of the page (default: 127.0.0.1:9190)"),
-    OPTION_IS_FLAG("remote", "allow an address that is not loopback (unencrypted)"),
-    {0},
-};
-
 const struct subcommand cli_inspect_commands[] = {
     {"inspect", "",
      "show deliveries and their progress, dead letters and hooks in a browser", 0, 0,
-     inspect_options, run_inspect, true, NULL},
+     OPTIONS(
+         OPTION_IS_TEXT("listen", "ADDRESS",
+                        "address of the page (default: 127.0.0.1:9190)"),
+         OPTION_IS_FLAG("remote", "allow an address that is not loopback (unencrypted)")),
+     run_inspect, true, NULL},
     {0},
 };

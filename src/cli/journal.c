@@ -383,24 +383,14 @@ run_journal_dump(void *cli, struct err *err)
 
 // --- the command line -------------------------------------------------------------------
 
-static const struct option journal_options[] = {
-    OPTION_DIRECTORY,
-    {0},
-};
-
-static const struct option dump_options[] = {
-    OPTIONS_RANGE,
-    OPTION_IS_FLAG("raw", "show the bodies (personal data)"),
-    OPTION_MASK,
-    {0},
-};
-
 const struct subcommand cli_journal_commands[] = {
-    {"journal ls", "", "show what the journal contains", 0, 0, journal_options,
+    {"journal ls", "", "show what the journal contains", 0, 0, OPTIONS(OPTION_DIRECTORY),
      run_journal_ls, false, NULL},
-    {"journal dump", "", "show the deliveries in the journal", 0, 0, dump_options,
+    {"journal dump", "", "show the deliveries in the journal", 0, 0,
+     OPTIONS(OPTIONS_RANGE, OPTION_IS_FLAG("raw", "show the bodies (personal data)"),
+             OPTION_MASK),
      run_journal_dump, false, NULL},
     {"journal verify", "", "read the whole journal and report damage", 0, 0,
-     journal_options, run_journal_verify, false, NULL},
+     OPTIONS(OPTION_DIRECTORY), run_journal_verify, false, NULL},
     {0},
 };

@@ -347,12 +347,7 @@ run_journal_partitions(void *cli, struct err *err)
 
 // --- the command line -------------------------------------------------------------------
 
-static const struct option replay_options[] = {
-    OPTIONS_RANGE,
-    OPTION_IS_FLAG("yes", "do it; otherwise only show what would be done"),
-    {0},
-};
-
+#define OPTION_YES OPTION_IS_FLAG("yes", "do it; otherwise only show what would be done")
 static const struct option salvage_options[] = {
     OPTIONS_RANGE,
     OPTION_IS_TEXT("segment", "FILE",
@@ -363,29 +358,20 @@ static const struct option salvage_options[] = {
     {0},
 };
 
-static const struct option claim_options[] = {
-    OPTION_DIRECTORY,
-    OPTION_IS_FLAG("namespace",
-                   "also claim redis.namespace, after the account was renamed"),
-    OPTION_IS_FLAG("yes", "do it; otherwise only show what would be done"),
-    {0},
-};
-
-static const struct option partitions_options[] = {
-    OPTION_DIRECTORY,
-    OPTION_IS_FLAG("yes", "do it; otherwise only show what would be done"),
-    {0},
-};
-
 const struct subcommand cli_repair_commands[] = {
-    {"journal replay", "", "add deliveries to their streams again", 0, 0, replay_options,
-     run_journal_replay, true, NULL},
+    {"journal replay", "", "add deliveries to their streams again", 0, 0,
+     OPTIONS(OPTIONS_RANGE, OPTION_YES), run_journal_replay, true, NULL},
     {"journal salvage", "", "save every readable delivery to a file, or post it", 0, 0,
      salvage_options, run_journal_salvage, false, NULL},
     {"journal claim", "", "make this the only place from which this journal is published",
-     0, 0, claim_options, run_journal_claim, true, NULL},
+     0, 0,
+     OPTIONS(OPTION_DIRECTORY,
+             OPTION_IS_FLAG("namespace",
+                            "also claim redis.namespace, after the account was renamed"),
+             OPTION_YES),
+     run_journal_claim, true, NULL},
     {"journal partitions", "<n>",
      "rewrite how the journal's records are spread over partitions", 1, 1,
-     partitions_options, run_journal_partitions, true, NULL},
+     OPTIONS(OPTION_DIRECTORY, OPTION_YES), run_journal_partitions, true, NULL},
     {0},
 };

@@ -312,11 +312,6 @@ run_token(void *cli, struct err *err)
 
 // --- the command line -------------------------------------------------------------------
 
-static const struct option token_options[] = {
-    OPTION_IS_FLAG("all", "print one URL for each secret, newest first"),
-    {0},
-};
-
 static const struct option send_options[] = {
     OPTION_IS_TEXT("hook", "NAME",
                    "the hook to post to (default: the first that has the type)"),
@@ -335,7 +330,8 @@ static const struct option send_options[] = {
 };
 
 const struct subcommand cli_send_commands[] = {
-    {"token", "<hook>", "print a hook's URL, which is a password", 1, 1, token_options,
+    {"token", "<hook>", "print a hook's URL, which is a password", 1, 1,
+     OPTIONS(OPTION_IS_FLAG("all", "print one URL for each secret, newest first")),
      run_token, true, NULL},
     {"send", "[<type>...|all]", "post realistic sample events to the receiver", 0, 64,
      send_options, run_send, false, NULL},

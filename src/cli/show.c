@@ -371,14 +371,8 @@ run_show(void *cli, struct err *err)
     return result;
 }
 
-static const struct option show_options[] = {
-    OPTION_MASK,
-    OPTION_DIRECTORY,
-    {0},
-};
-
 const struct subcommand cli_show_commands[] = {
     {"show", "<ce_id>", "show one delivery: its bytes, its event, and who has read it", 1,
-     1, show_options, run_show, true, NULL},
+     1, OPTIONS(OPTION_MASK, OPTION_DIRECTORY), run_show, true, NULL},
     {0},
 };

@@ -72,13 +72,10 @@ run_status(void *cli, struct err *err)
     return s.healthy ? EXIT_CODE_OK : EXIT_CODE_UNAVAILABLE;
 }
 
-static const struct option status_options[] = {
-    OPTION_IS_FLAG("results", "show the last 20 results of each service, too"),
-    {0},
-};
-
 const struct subcommand cli_status_commands[] = {
     {"status", "", "show receiver, streams, hooks, commands and worker on one screen", 0,
-     0, status_options, run_status, false, NULL},
+     0,
+     OPTIONS(OPTION_IS_FLAG("results", "show the last 20 results of each service, too")),
+     run_status, false, NULL},
     {0},
 };

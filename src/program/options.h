@@ -35,6 +35,9 @@ struct option {
 #define OPTION_IS_TEXT(name, value, sentence) {name, value, sentence, OPTION_TEXT, NULL}
 // clang-format on
 
+// OPTIONS is a command's table of a few options, in its row.
+#define OPTIONS(...) ((const struct option[]){__VA_ARGS__, {0}})
+
 struct subcommand {
     const char *name;                           // "send" or "journal ls"
     const char *arguments;                      // "<type>..." in the help; "" for none
