@@ -329,15 +329,13 @@ check_commands(struct inspection *i)
 
 // --- all of it ------------------------------------------------------------------------
 
-typedef void check_fn(struct inspection *i);
-
 static void
 check_tag(struct inspection *i)
 {
     // the last three are doctor's
-    static check_fn *const checks[] = {check_server,  check_keys,   check_account,
-                                       check_writing, check_rights, check_evalsha,
-                                       check_time,    check_dead,   check_commands};
+    static void (*const checks[])(struct inspection *) = {
+        check_server,  check_keys, check_account, check_writing, check_rights,
+        check_evalsha, check_time, check_dead,    check_commands};
     size_t len = i->report->deep ? 9 : 6;
 
     (void)ask(i, "ROLE", NULL); // whether the user may

@@ -35,7 +35,7 @@ struct tail {
     struct tags tags;
     struct part at[TAGS_MAX];
     bool results; // it is a stream of them
-    bool ends;    // where nothing more has come yet
+    bool ends; // where nothing more has come yet: of results, which are in one partition
     const char *group, *type, *hook;
     uint64_t shown, max;
     bool data, masks;
@@ -276,15 +276,6 @@ visit(struct tail *t, struct part *p, bool *idle, struct err *err)
     return 0;
 }
 
-static bool
-has_all(const struct tail *t)
-{
-    for (size_t i = 0; i < t->tags.len; i++)
-        if (!t->at[i].reads)
-            return false;
-    return true;
-}
-
 // Where it ends without having shown one. Who reads JSON sees that it is empty.
 static void
 report_none(const struct tail *t)
@@ -311,7 +302,7 @@ follow(struct tail *t, struct err *err)
                 return -1;
             came |= result > 0;
         }
-        if (t->ends && !came && has_all(t)) {
+        if (t->ends && !came && t->at[0].reads) {
             report_none(t);
             return 0;
         }
