@@ -1,7 +1,9 @@
 // A line is formatted into a stack buffer and written with one write(2), so that lines of
-// several threads never mix and no lock is held. What does not fit is cut. Who reads the log, a
-// pipe's reader that has stopped say, must hold up nobody: after WAIT_MS without room lines are lost,
-// and the next one that is not says how many.
+// several processes never mix. What does not fit is cut. Who reads the log, a pipe's reader that has
+// stopped say, must hold up nobody: after WAIT_MS without room lines are lost, and the next one that
+// is not says how many. One thread writes at a time: of two that find the last page of a pipe free
+// the second would block. (So it still does after another process; but O_NONBLOCK would be theirs,
+// and the shell's, too.)
 #include "base/log.h"
 
 #include "base/clock.h"
@@ -16,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MESSAGE_MAX = 1024, WAIT_MS = 1000 };
+enum { MESSAGE_MAX = 1024, WAIT_MS = 1000, TURN_MS = 10 };
 
 static enum log_form form_now = LOG_FORM_TEXT;
 static enum log_level max_now = LOG_LEVEL_INFO;
@@ -68,33 +70,53 @@ format_line(char *line, size_t size, enum log_level level, const char *message)
 }
 
 static bool
-has_room(void)
-{
-    struct pollfd log = {.fd = STDERR_FILENO, .events = POLLOUT};
-
-    return poll(&log, 1, atomic_load(&lost) ? 0 : WAIT_MS) != 0;
-}
-
-static void
 write_line(enum log_level level, const char *raw)
 {
     char message[MESSAGE_MAX], line[2304];
 
-    if (level > max_now)
-        return;
-    if (!has_room()) {
-        lost++;
-        return;
-    }
-    unsigned gone = atomic_exchange(&lost, 0);
-    if (gone)
-        log_warn("log: %u line%s before this were lost: nobody read the log", gone,
-                 PLURAL(gone));
     text_escape(message, sizeof message, span_of(raw));
     int len = format_line(line, sizeof line, level, message);
-    // A log that cannot be written has nowhere to say so.
-    if (len > 0 && write(STDERR_FILENO, line, (size_t)len) < 0)
-        return;
+    return write(STDERR_FILENO, line, (size_t)len) == len;
+}
+
+// write_if_room, with the lock: what the poll has seen is one page at least, and two lines fit there.
+static bool
+write_if_room(enum log_level level, const char *raw)
+{
+    struct pollfd log = {.fd = STDERR_FILENO, .events = POLLOUT};
+    char notice[96];
+
+    if (poll(&log, 1, lost ? 0 : WAIT_MS) == 0)
+        return false;
+    unsigned gone = atomic_exchange(&lost, 0);
+    snprintf(notice, sizeof notice,
+             "log: %u line%s before this were lost: nobody read the log, or its disk was "
+             "full",
+             gone, PLURAL(gone));
+    if (gone && max_now >= LOG_LEVEL_WARN && !write_line(LOG_LEVEL_WARN, notice)) {
+        lost += gone;
+        return false;
+    }
+    return write_line(level, raw);
+}
+
+// log_line returns false where the line is lost.
+static bool
+log_line(enum log_level level, const char *raw)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    int left_ms = TURN_MS + (lost ? 0 : WAIT_MS);
+    bool locked;
+
+    if (level > max_now)
+        return true;
+    while (!(locked = pthread_mutex_trylock(&lock) == 0) && left_ms-- > 0)
+        clock_sleep_ms(1);
+    bool written = locked && write_if_room(level, raw);
+    lost += !written;
+    if (locked)
+        pthread_mutex_unlock(&lock);
+    return written;
 }
 
 void
@@ -108,7 +130,7 @@ log_write(enum log_level level, const char *format, ...)
     va_start(args, format);
     vsnprintf(raw, sizeof raw, format, args);
     va_end(args);
-    write_line(level, raw);
+    log_line(level, raw);
 }
 
 bool
@@ -121,10 +143,9 @@ once_report(struct once *o, enum log_level level, const char *format, ...)
     vsnprintf(raw, sizeof raw, format, args);
     va_end(args);
     uint64_t text = UINT64_C(1) << 32 | crc_of(0, raw, strlen(raw));
-    if (text == o->reported)
+    if (text == o->reported || !log_line(level, raw))
         return false;
     o->reported = text;
-    write_line(level, raw);
     return true;
 }
 

@@ -42,7 +42,8 @@ struct once {
     uint64_t reported; // made of the checksum of the text reported last, 0 for none
 };
 
-// once_report logs the line unless it was the last one reported. Returns whether it logged.
+// once_report logs the line unless it was the last one reported, or nobody reads the log: then the
+// next call does. Returns whether it logged.
 bool once_report(struct once *o, enum log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -1,9 +1,17 @@
 // What keeps a log short: a trouble reported once, and a limit of lines.
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <criterion/criterion.h>
 #include <criterion/redirect.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static void
 init(void)
@@ -39,6 +47,81 @@ Test(once, reports_another_text_at_once, .init = init)
     once_report(&o, LOG_LEVEL_ERROR, "%s", "no route");
     once_report(&o, LOG_LEVEL_ERROR, "%s", "refused");
     expect("<3>no route\n<3>refused\n");
+}
+
+// full_log makes stderr a pipe without room, and gives its end for reading.
+static int
+full_log(void)
+{
+    int ends[2];
+
+    cr_assert(pipe(ends) == 0 && fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0);
+    while (write(ends[1], (char[4096]){0}, 4096) > 0)
+        continue;
+    cr_assert(fcntl(ends[1], F_SETFL, 0) == 0 && dup2(ends[1], STDERR_FILENO) >= 0);
+    log_start(LOG_FORM_JOURNAL, LOG_LEVEL_INFO);
+    return ends[0];
+}
+
+Test(once, reports_again_what_nobody_could_read)
+{
+    static char text[1 << 20];
+    struct once away = {0};
+    int log = full_log();
+
+    cr_assert_not(once_report(&away, LOG_LEVEL_WARN, "Redis is away"));
+    cr_assert_not(once_clear(&away));
+    cr_assert(read(log, text, sizeof text) > 0);
+    cr_assert(once_report(&away, LOG_LEVEL_WARN, "Redis is away"));
+    cr_assert_not(once_report(&away, LOG_LEVEL_WARN, "Redis is away"));
+    ssize_t len = read(log, text, sizeof text - 1);
+    text[len > 0 ? len : 0] = '\0';
+    cr_assert(strstr(text, "<4>log: 1 line before this were lost") == text);
+    cr_assert(strstr(text, "<4>Redis is away\n"));
+}
+
+static atomic_bool races;
+static atomic_int saw_room; // threads
+
+// Who has seen room in the log waits for another one to see it too.
+int poll_of_a_race(struct pollfd *fds, nfds_t len, int wait_ms) __asm__("poll");
+int
+poll_of_a_race(struct pollfd *fds, nfds_t len, int wait_ms)
+{
+    int found = (int)syscall(SYS_poll, fds, len, wait_ms);
+
+    saw_room += races && found > 0;
+    for (int i = 0; races && found > 0 && saw_room < 2 && i < 300; i++)
+        clock_sleep_ms(1);
+    return found;
+}
+
+static void *
+log_half_a_page(void *unused)
+{
+    char quotes[1001];
+
+    memset(quotes, '"', 1000); // two bytes each, as JSON
+    quotes[1000] = '\0';
+    log_warn("%s", quotes);
+    return unused;
+}
+
+Test(log, does_not_block_two_threads_that_find_the_same_last_page)
+{
+    pthread_t threads[2];
+    struct timespec end;
+    int log = full_log();
+
+    log_start(LOG_FORM_JSON, LOG_LEVEL_INFO);
+    cr_assert(read(log, (char[4096]){0}, 4096) == 4096);
+    races = true;
+    for (int i = 0; i < 2; i++)
+        cr_assert(pthread_create(&threads[i], NULL, log_half_a_page, NULL) == 0);
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += 20;
+    for (int i = 0; i < 2; i++)
+        cr_assert(pthread_timedjoin_np(threads[i], NULL, &end) == 0, "it is blocked");
 }
 
 enum { PAUSE_MS = 1000 };
