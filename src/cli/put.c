@@ -24,7 +24,7 @@ struct put {
         last[ENTRY_ID]; // the command; the result that was read last
     bool waits;
     int64_t wait_ms; // 0: for as long as it takes
-    bool is_ok;
+    bool is_ok;      // the result
 };
 
 // --- the operations ---------------------------------------------------------------------
@@ -305,7 +305,7 @@ wait_for_result(struct put *p, struct err *err)
         show_progress(p, leads != 0, &was_led);
         gone = is_gone(p);
     }
-    return 0;
+    return p->is_ok ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
 }
 
 // --- the command line -------------------------------------------------------------------
@@ -329,8 +329,7 @@ carry_out(struct put *p, struct err *err)
         return wait_for_result(p, err);
     output_wait_end();
     print_added(p);
-    p->is_ok = true;
-    return 0;
+    return EXIT_CODE_OK;
 }
 
 static int
@@ -343,13 +342,11 @@ run_put(void *cli, struct err *err)
     if (cli_read_config(p.cli, false, err) < 0)
         return -1;
     buf_init(&p.data, COMMAND_BODY_MAX);
-    int result = prepare(&p, err) < 0 || carry_out(&p, err) < 0 ? -1 : 0;
+    int result = prepare(&p, err) < 0 ? -1 : carry_out(&p, err);
     redis_close(p.redis);
     command_release(&p.command);
     buf_release(&p.data);
-    if (result < 0)
-        return -1;
-    return p.is_ok ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
+    return result;
 }
 
 static const struct option put_options[] = {
