@@ -283,20 +283,20 @@ run_journal_verify(void *cli, struct err *err)
 
 // Masks what is personal in a delivery; `memory` has it then.
 static void
-mask_delivery(struct delivery *d, struct buf memory[2])
+mask_delivery(struct delivery *d, struct buf *memory)
 {
-    buf_init(&memory[0], MASKED_MAX);
-    buf_init(&memory[1], MASKED_MAX);
-    mask_form(&memory[0], d->query, false);
-    mask_body(&memory[1], d, false);
-    d->query = buf_span(&memory[0]);
-    d->body = buf_span(&memory[1]);
+    buf_init(memory, MASKED_MAX);
+    mask_form(memory, d->query, false);
+    size_t query_len = memory->len;
+    mask_body(memory, d, false);
+    d->query = span_to(buf_span(memory), query_len);
+    d->body = span_from(buf_span(memory), query_len);
 }
 
 void
 journal_add_delivery(const struct record *record, bool raw, bool masks)
 {
-    struct buf memory[2] = {0};
+    struct buf memory = {0};
     struct delivery d = {0};
     char time[CLOCK_TEXT];
 
@@ -314,27 +314,25 @@ journal_add_delivery(const struct record *record, bool raw, bool masks)
         output_text("content_encoding", d.encoding);
     size_t bytes = d.body.len;
     if (masks)
-        mask_delivery(&d, memory);
+        mask_delivery(&d, &memory);
     output_text("query", d.query);
     output_number("body_bytes", bytes);
     if (raw)
         output_text("body", d.body);
-    buf_release(&memory[0]);
-    buf_release(&memory[1]);
+    buf_release(&memory);
 }
 
 static void
 print_body(struct delivery *d, bool masks)
 {
-    struct buf memory[2] = {0};
+    struct buf memory = {0};
 
     if (masks)
-        mask_delivery(d, memory);
+        mask_delivery(d, &memory);
     fputs("    ", stdout);
     output_print(d->body, 0);
     putchar('\n');
-    buf_release(&memory[0]);
-    buf_release(&memory[1]);
+    buf_release(&memory);
 }
 
 static void
