@@ -342,7 +342,9 @@ static enum reply
 batch_done(struct partition *p, const struct script_answer *a)
 {
     if (a->cursor != p->passed)
-        return REPLY_UNKNOWN; // no answer that our script gives
+        return report_trouble(
+            p, REPLY_UNKNOWN, "Redis answered cursor %llu after a batch up to %llu",
+            (unsigned long long)a->cursor, (unsigned long long)p->passed);
     count_sent(p, a->cursor, a);
     report_notice(p, a->notice);
     refused_passed(p);
@@ -350,7 +352,24 @@ batch_done(struct partition *p, const struct script_answer *a)
     connect_move(p, a->cursor, p->batch.check);
     p->moved_ms = p->connection.heard_ms;
     p->batch.forgets = false;
+    p->batch.found_at = 0;
     return REPLY_DONE;
+}
+
+// found_elsewhere: a script found the cursor at another place than where it was read. So does a late
+// call; but not twice at the same place, with a read in between that does not show it.
+static enum reply
+found_elsewhere(struct partition *p, uint64_t at)
+{
+    bool again = p->batch.found_at == at + 1;
+
+    p->batch.found_at = at + 1;
+    return again ? report_trouble(
+                       p, REPLY_ELSEWHERE,
+                       "a script finds the cursor at %llu, a read finds it at %llu: a "
+                       "proxy before Redis answers reads from a replica, not the master",
+                       (unsigned long long)at, (unsigned long long)p->cursor)
+                 : REPLY_AT;
 }
 
 // not_done: the batch, or its end, is not in. The cursor is read again before anything more is
@@ -362,7 +381,7 @@ not_done(struct partition *p, const struct script_answer *a)
 
     p->placed = false;
     if (a->reply == REPLY_AT)
-        return REPLY_AT;
+        return found_elsewhere(p, a->cursor);
     if (a->has_cursor && a->cursor > p->cursor && a->cursor < p->passed &&
         a->reply != REPLY_ELSEWHERE) { // the records before the one that failed
         count_sent(p, a->cursor, a);
@@ -418,8 +437,11 @@ batch_ship(struct partition *p, bool *idle)
         entry_check(&p->batch.last, p->batch.check);
     p->batch.sent_len = MAX(p->batch.sent_len, p->script.records_len);
     p->batch.sent_after = p->cursor;
+    bool another = p->batch.uncounted; // was sent after that cursor, and its answer lost
     p->batch.uncounted = true;
     if (script_call(&p->script, p->redis, p->batch.check, &answer, &err) < 0)
         return refused_by_cut(p, err.text, err.error == ETIMEDOUT);
+    if (answer.reply == REPLY_AT) // this one has written nothing
+        p->batch.uncounted = another;
     return answer.reply == REPLY_DONE ? batch_done(p, &answer) : not_done(p, &answer);
 }

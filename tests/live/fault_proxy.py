@@ -11,6 +11,7 @@
         proxy.refuse()                          # new connections are closed at once
         proxy.fault_reply(3, b"-LOADING x\\r\\n")  # instead of the third reply
         proxy.late(b"subscribe")                # a request that holds these is executed late
+        proxy.rewrite(b"x", b"y")               # in all answers
         proxy.heal()
 """
 import select
@@ -86,6 +87,7 @@ class FaultProxy:
         self._reply_at = None
         self._reply_fault = None
         self._late = None
+        self._rewrite = None
         self.replies = 0
 
     def fault_reply(self, n, fault):
@@ -101,6 +103,9 @@ class FaultProxy:
         then its connection is cut, or it gets this answer, and new connections are refused."""
         self._late = (text, answer)
         self._kept = None
+
+    def rewrite(self, text, by):
+        self._rewrite = (text, by)
 
     def cut_after(self, count):
         """Once: passes count more bytes towards the server, then resets that connection."""
@@ -247,6 +252,8 @@ class FaultProxy:
     def _pass(self, data, to_server, client, server):
         if self._delay:
             time.sleep(self._delay)
+        if self._rewrite and not to_server:
+            data = data.replace(*self._rewrite)
         name = "_left" if to_server else "_answers_left"
         left = getattr(self, name)
         if left is not None and len(data) >= left:

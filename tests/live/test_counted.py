@@ -23,7 +23,7 @@ def proxy(redis):
 @pytest.fixture
 def receiver(tmp_path, proxy, monkeypatch):
     monkeypatch.setenv("ACRELAY_TEST_TIMES", "relay-backoff=5 relay-backoff-max=50 refused-wait=20 "
-                       "relay-stop-wait=50 redis-command=1000 cursor-deadline=500")
+                       "relay-stop-wait=50 redis-command=1000 cursor-deadline=500 cursor-check=100")
     receiver = harness.Receiver(tmp_path, proxy.port, hooks=HOOKS)
     post(receiver, proxy, ["contact[id]=0"])  # Redis has the script
     yield receiver
@@ -99,3 +99,35 @@ def test_what_is_executed_late_is_counted_when_more_is_sent(redis, proxy, receiv
     harness.wait_for("the request", lambda: proxy._kept)
     post(receiver, proxy, [f"contact[id]={n}" for n in (2, 3)])
     expect(receiver, redis, 1 + 3, 0, 0, 0)
+
+
+def test_an_answer_beyond_what_was_sent_moves_nothing(redis, proxy, receiver):
+    done = b"$2\r\nOK\r\n$20\r\n%020d\r\n" % 2
+    refused = b"*4\r\n$5\r\nERR x\r\n$20\r\n%020d\r\n:0\r\n:0\r\n" % 99
+    post(receiver, proxy, ["contact[id]=1"], lambda: proxy.fault_reply(done, refused))
+    post(receiver, proxy, ["contact[id]=2"])  # and the cursor has been read
+    expect(receiver, redis, 1 + 2, 0, 0, 0)
+    assert receiver.metric("acrelay_relay_rewinds_total") == 0
+
+
+def test_an_answer_with_another_cursor_is_reported(redis, proxy, receiver):
+    done = b"$2\r\nOK\r\n$20\r\n%020d\r\n" % 2
+    other = b"*5\r\n$2\r\nOK\r\n$20\r\n%020d\r\n:0\r\n:0\r\n$-1\r\n" % 7
+    post(receiver, proxy, ["contact[id]=1"], lambda: proxy.fault_reply(done, other))
+    expect(receiver, redis, 1 + 1, 0, 0, 0)
+    assert "cursor 7 after a batch up to 2" in receiver.read_log()
+
+
+def test_a_proxy_that_reads_from_a_replica_is_found(redis, proxy, receiver):
+    """One that hangs behind: what is read there is older than what a script finds."""
+    def cursor():
+        return redis.client.hmget(key, "sequence", "check")
+    key, = redis.client.keys("{ac}:cursor:*")
+    before = cursor()
+    post(receiver, proxy, ["contact[id]=1"])
+    as_reply = b"$20\r\n%s\r\n$16\r\n%s"
+    proxy.rewrite(as_reply % tuple(cursor()), as_reply % tuple(before))
+    harness.wait_for("the contradiction", lambda: "answers reads from a replica" in receiver.read_log())
+    proxy.heal()
+    post(receiver, proxy, ["contact[id]=2"])
+    expect(receiver, redis, 1 + 2, 0, 0, 0)
