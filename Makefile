@@ -112,7 +112,7 @@ MAN_TO   = $(DESTDIR)$(PREFIX)/share/man
 # the plain units; those of one of several accounts (with @) are made from them
 SERVICES    := acrelayd.socket acrelayd.service acrelay-worker.service
 SERVICES_AT := acrelayd@.socket acrelayd@.service acrelay-worker@.service
-install: all man ## DESTDIR= PREFIX=; configuration goes to /etc/acrelay
+install: all man ## DESTDIR= PREFIX=; the programs expect their configuration in /etc/acrelay
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(PROGRAMS)
 	install -d $(UNITS_TO) $(BASH_TO) $(ZSH_TO) $(FISH_TO)
 	for unit in $(SERVICES); do \
