@@ -2,8 +2,7 @@
 // NOPERM is a remark where the relay can do without; all others are shown in Redis's words.
 //
 // Nothing is written: a command that would write is sent with an argument that Redis refuses
-// after all that can be wrong with rights, memory and role, and rights are asked for in a script
-// (redis.acl_check_cmd, Redis 7.0), which needs no more than EVAL and executes none of them.
+// after all that can be wrong with rights, memory and role. Rights are asked for by check_rights.c.
 #include "cli/cli.h"
 
 #include "base/clock.h"
@@ -13,9 +12,7 @@
 
 #include <stdio.h>
 
-enum { CLOCKS_APART_S = 5 };
-
-enum { RUN_ID = 41 };
+enum { CLOCKS_APART_S = 5, RUN_ID = 41 };
 
 struct inspection {
     struct report *report;

@@ -21,7 +21,8 @@ enum {
     TOKEN_MAX = 4096,
     FILE_MAX = 64 << 10,
     SECRET_RANDOM = 32,
-    ADMIN_PORT = 9182
+    ADMIN_PORT = 9182,
+    ADDRESS_MAX = 96
 };
 
 // In the order in which they are asked.
@@ -64,8 +65,6 @@ struct new_file {
     struct buf content;
     bool exists, is_made;
 };
-
-enum { ADDRESS_MAX = 96 };
 
 struct init {
     struct cli *cli;
