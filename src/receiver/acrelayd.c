@@ -39,7 +39,7 @@
 //   intake.lock      the pointer to the snapshot; a request holds it by a count
 //   http_thread.lock until when this thread may read (edge/http.c)
 //   tail.lock        the end of the active segment, in memory, between committer and relay
-//   admin, lost_limit, resolver, metric: a lock each, for a few lines
+//   admin, lost_limit, resolver, metric, log: a lock each, for a few lines
 // A group's result, the committer's sleep and a deferred answer's state are futex words: woken without
 // a lock.
 #include "base/clock.h"

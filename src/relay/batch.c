@@ -332,10 +332,10 @@ count_sent(struct partition *p, uint64_t cursor, const struct script_answer *a)
     metric_add(&relay_metrics[RELAY_GAPS], (double)gaps);
     metric_add(&relay_metrics[RELAY_DUPLICATES_MARKED], (double)a->marked);
     metric_add(&relay_metrics[RELAY_DUPLICATES_DROPPED], (double)a->dropped);
-    if (refused > 0) // it goes alone
-        refused_replaced(p, p->batch.sent[0].sequence);
     report_dead(dead - gaps - refused);
     report_gaps(p, gaps);
+    if (cursor > p->batch.sent_after) // a letter goes alone
+        refused_passed(p, refused ? p->batch.sent[0].sequence : 0);
 }
 
 static enum reply
@@ -347,7 +347,6 @@ batch_done(struct partition *p, const struct script_answer *a)
             (unsigned long long)a->cursor, (unsigned long long)p->passed);
     count_sent(p, a->cursor, a);
     report_notice(p, a->notice);
-    refused_passed(p);
     p->connection.heard_ms = clock_mono_ms();
     connect_move(p, a->cursor, p->batch.check);
     p->moved_ms = p->connection.heard_ms;

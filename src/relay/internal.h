@@ -278,11 +278,10 @@ enum reply refused_try(struct partition *p);
 // refused_letter turns the entry into that letter; -1: its bytes cannot be kept, which is reported.
 int refused_letter(struct partition *p, const struct record *record, struct entry *e);
 // The record, alone in its batch, was refused; the connection was lost with the batch; the batch is
-// in; the letter with this sequence is in.
+// in, and it was the letter with this sequence (0: none).
 enum reply refused_by_answer(struct partition *p, bool by_cut, const char *message);
 enum reply refused_by_cut(struct partition *p, const char *message, bool timed_out);
-void refused_passed(struct partition *p);
-void refused_replaced(struct partition *p, uint64_t sequence);
+void refused_passed(struct partition *p, uint64_t letter);
 
 // batch.c: batch_ship sends what waits, one batch; REPLY_DONE when there was nothing or it is in.
 // The partition must be placed.

@@ -157,31 +157,25 @@ report_letter(const struct suspect *s, uint64_t sequence)
                   s->message);
 }
 
-void
-refused_replaced(struct partition *p, uint64_t sequence)
-{
-    struct suspect *s = &p->batch.suspect;
-
-    *s = p->batch.replaced; // as it was before an answer to the letter was lost
-    report_letter(s, sequence);
-    if (is_alike(p) && p->batch.proven.bytes < s->bytes)
-        s->bytes = p->batch.proven.bytes;
-    p->batch.proven = *s;
-    p->batch.proven_ms = clock_mono_ms();
-    p->batch.narrowed_ms = 0; // it was this record, not the size of batches
-    *s = (struct suspect){0};
-}
-
 // What was cut off may be larger again.
 void
-refused_passed(struct partition *p)
+refused_passed(struct partition *p, uint64_t letter)
 {
+    struct suspect *s = &p->batch.suspect;
     int64_t now = clock_mono_ms(), narrowed_ms = p->batch.narrowed_ms;
 
-    if (p->batch.records_max < SCRIPT_RECORDS_MAX &&
-        (!narrowed_ms || now - narrowed_ms >= WIDEN_MS)) {
+    if (letter) {
+        *s = p->batch.replaced; // as it was before an answer to the letter was lost
+        report_letter(s, letter);
+        if (is_alike(p) && p->batch.proven.bytes < s->bytes)
+            s->bytes = p->batch.proven.bytes;
+        p->batch.proven = *s;
+        p->batch.proven_ms = now;
+        p->batch.narrowed_ms = 0; // it was this record, not the size of batches
+    } else if (p->batch.records_max < SCRIPT_RECORDS_MAX &&
+               (!narrowed_ms || now - narrowed_ms >= WIDEN_MS)) {
         p->batch.records_max *= 2;
         p->batch.narrowed_ms = narrowed_ms ? now : 0;
     }
-    p->batch.suspect = (struct suspect){0};
+    *s = (struct suspect){0};
 }
