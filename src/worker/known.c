@@ -230,7 +230,8 @@ static void
 report_gone(const struct settling *s, const struct known_hook *e)
 {
     for (size_t i = 0; i < s->found->len; i++)
-        if (hook_is_named(&s->found->at[i], e->name) && s->found->at[i].list == e->list)
+        if (hook_is_named(&s->found->at[i], e->name) &&
+            known_is_of(e, s->found->at[i].list))
             return;
     for (size_t i = 0; i < s->wanted->len; i++)
         if (e->listed && strcmp(s->wanted->at[i].name, e->name) == 0) {
@@ -241,6 +242,18 @@ report_gone(const struct settling *s, const struct known_hook *e)
                 e->name, e->id);
             return;
         }
+}
+
+// Lists do not show it, and GET does not say that it is gone: for an hour nothing is created in its
+// place.
+static void
+settle_unclear(struct known_hook *e)
+{
+    if (e->listed)
+        e->since_us = clock_boot_us();
+    e->listed = false;
+    e->gone = !is_past(e, HOUR_MS);
+    e->forget = !e->gone;
 }
 
 static void
@@ -269,6 +282,7 @@ settle_one(struct settling *s, struct known_hook *e, struct err *err)
 
     if (e->id == 0)
         return settle_nameless(s, e), 0;
+    e->gone = e->lost = false;
     e->listed = row || (e->listed && !e->removed);
     e->forget = e->removed && is_past(e, HOUR_MS);
     if (e->removed && !row)
@@ -279,17 +293,15 @@ settle_one(struct settling *s, struct known_hook *e, struct err *err)
     }
     if (!e->removed && row && is_as_written(s, e, row)) {
         e->stored = hook_digest(row);
-        e->gone = e->lost = false;
         return 0;
     }
     enum ac_client_found there = ac_client_get(s->client, e->id, &now, err);
     if (there == AC_CLIENT_ERROR)
         return -1;
-    if (there == AC_CLIENT_ABSENT || (there == AC_CLIENT_UNCLEAR && !row)) {
-        settle_absent(s, e, row);
-        return 0;
-    }
-    e->gone = e->lost = false;
+    if (there == AC_CLIENT_ABSENT)
+        return settle_absent(s, e, row), 0;
+    if (there == AC_CLIENT_UNCLEAR && !row)
+        return settle_unclear(e), 0;
     if (there == AC_CLIENT_THERE) {
         if (row)
             hook_release(row);
@@ -329,6 +341,8 @@ take_over(struct settling *s)
             h->name = memory_copy(span_of(e->name)); // AC made its URL of ours
         if (e && h->name)
             snprintf(e->name, sizeof e->name, "%s", h->name);
+        if (e && e->list == HOOK_LIST_UNREADABLE)
+            e->list = h->list;
         h->written = e ? e->written : 0;
         h->settled = e && e->stored && e->stored == hook_digest(h);
     }

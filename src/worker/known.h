@@ -12,9 +12,11 @@
 struct known_hook {
     uint64_t id;          // 0: the answer to its creation did not say
     char name[HOOK_NAME]; // in our URLs
-    uint64_t list;        // that was asked for
+    uint64_t list;        // that was asked for; HOOK_LIST_UNREADABLE: not known
     bool listed;          // a list has shown it; of a removed one: the last list did
-    bool gone;            // neither a list nor GET shows it, though it was just created
+    // Neither a list nor GET shows it, though it was just created; or a list does not any more,
+    // and GET does not say. `listed` is false.
+    bool gone;
     bool lost;    // so for longer than AC may be late: once, another may be created
     bool removed; // we deleted it: not again for an hour, whatever AC shows
     bool forget;
@@ -63,6 +65,13 @@ known_find(const struct known *k, uint64_t id)
         if (k->at[i].id == id)
             return &k->at[i];
     return NULL;
+}
+
+// known_is_of says whether it may be one of this list.
+static inline bool
+known_is_of(const struct known_hook *e, uint64_t list)
+{
+    return e->list == list || e->list == HOOK_LIST_UNREADABLE;
 }
 
 // known_add gives a new entry in place of that of this id; valid until the next one is added.

@@ -360,7 +360,8 @@ read_created(struct known *known, const char *name, const cJSON *entry)
     struct known_hook *e;
     uint64_t id, list;
 
-    if (!number_of(&id, entry, "id") || !number_of(&list, entry, "list") ||
+    if (!number_of(&id, entry, "id") ||
+        !text_number(&list, text_of(entry, "list"), UINT64_MAX) ||
         !(e = add_new(known, name, id)))
         return;
     e->list = list;
@@ -397,8 +398,10 @@ known_read(struct known *known, const char *name, struct span json)
     {
         if (cJSON_IsString(item) &&
             text_number(&id, span_of(item->valuestring), INT64_MAX) &&
-            (e = add_new(known, name, id)))
+            (e = add_new(known, name, id))) {
             e->listed = true;
+            e->list = HOOK_LIST_UNREADABLE; // the next list says
+        }
     }
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(root, "stored"))
         read_stored(known, item);

@@ -228,6 +228,27 @@ def test_a_list_that_lost_ours_creates_nothing(sim, make_worker, redis, loss):
     assert sim.hooks() == before
 
 
+@pytest.mark.parametrize("status, body", [
+    (404, "<html><title>404 Not Found</title></html>"), (400, "{}"), (403, "{}"),
+    (200, '{"webhooks":[]}'), (200, ""), (502, "bad gateway")])
+@pytest.mark.parametrize("list", [0, 5])
+def test_one_of_which_nobody_says_that_it_is_gone_is_not_created_again(
+        sim, make_worker, redis, status, body, list):
+    worker = make_worker("".join(stanza(name, more=f", list: {list}") for name in "abcd"),
+                         redis_port=redis.port)
+    worker.run("apply")
+    before = sim.hooks()
+    for hook in before:
+        sim.answer(status, body, count=100, path=f"webhooks/{hook['id']}")
+    for loss in (8, 8, 0):
+        sim.switch(lose_rows=loss)
+        said = worker.run("apply", code=None)
+        assert sim.hooks() == before
+        assert "is gone from ActiveCampaign" not in said
+        if loss and status != 502 and body != "":
+            assert "It is not created a second time" in said
+
+
 def test_a_hook_that_was_really_removed_is_made_again(sim, make_worker, redis):
     worker = make_worker(stanza("a") + stanza("b"), redis_port=redis.port)
     worker.run("apply")
