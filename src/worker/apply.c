@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <sys/param.h>
 
 // WAITS_MAX: lists, KNOWN_LAG_MS apart, that may still not show what was done.
 enum { UNCLEAR_MAX = 20, SAME_MAX = 3, WAITS_MAX = 3, REFUSED_MAX = 1 << 20 };
@@ -30,17 +31,23 @@ apply_release(struct apply *a)
 }
 
 // What was not there at first, and is not what the answers to our creations named, is somebody else's.
+// Where an answer was lost, or named none, it may be any that is newer than all that were there: the
+// first lists may have lost an older one.
 static void
 drop_others(struct apply *a, const char *name)
 {
     const struct known *k = &a->w->known;
+    uint64_t newer_than = UINT64_MAX, last = 0;
 
+    for (size_t i = 0; i < a->old.len; i++)
+        last = MAX(last, a->old.at[i].id);
     for (size_t i = 0; i < k->len; i++)
         if (k->at[i].id == 0 && strcmp(k->at[i].name, name) == 0)
-            return; // an answer was lost, or named none: it may be any
+            newer_than = last;
     for (size_t i = a->found.len; i-- > 0;) {
         struct hook *h = &a->found.at[i];
-        if (!hook_is_named(h, name) || h->id == 0 || known_find(k, h->id))
+        if (!hook_is_named(h, name) || h->id == 0 || h->id > newer_than ||
+            known_find(k, h->id))
             continue;
         hook_release(h);
         *h = a->found.at[--a->found.len];
@@ -203,8 +210,8 @@ create(struct apply *a, const struct hook *wanted, struct err *err)
 
     for (size_t i = 0; i < k->len; i++) {
         const struct known_hook *e = &k->at[i];
-        if (!(e->gone || (e->lost && a->recreated.len)) || e->list != wanted->list ||
-            strcmp(e->name, wanted->name) != 0)
+        if (!(e->gone || (e->lost && a->recreated.len)) ||
+            !known_is_of(e, wanted->list) || strcmp(e->name, wanted->name) != 0)
             continue;
         if (e->unclear)
             return err_write(
@@ -424,7 +431,8 @@ apply_recreate(struct apply *a, const char *name, struct err *err)
 {
     const struct hooks *wanted = &a->w->wanted;
 
-    if (apply_plan(a, false, err) < 0)
+    // Two lists: what one of them lost is no stranger later, nor what is created.
+    if (apply_plan(a, false, err) < 0 || apply_plan(a, true, err) < 0)
         return -1;
     if (is_pending(&a->plan, name))
         return err_exit(
@@ -432,8 +440,11 @@ apply_recreate(struct apply *a, const char *name, struct err *err)
             "hook %s does not match the file yet: run `acrelay-worker apply` first",
             name);
     for (size_t i = 0; i < wanted->len; i++)
-        if (hook_is_named(&wanted->at[i], name))
-            *hooks_add(&a->recreated) = wanted->at[i];
+        if (hook_is_named(&wanted->at[i], name)) {
+            struct hook *hook = hooks_add(&a->recreated);
+            *hook = wanted->at[i];
+            hook->adopt = 0; // it was, or is not there: a list may show it only now
+        }
     assert(a->recreated.len > 0); // else all would be
     a->old = a->found;
     a->found = (struct hooks){0};

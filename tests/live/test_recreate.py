@@ -71,12 +71,12 @@ def test_one_that_no_list_shows_leaves_the_old_one(sim, applied, monkeypatch):
 
 
 def test_one_that_somebody_else_created_is_not_taken_for_the_new_one(sim, applied):
-    """A list shows it late, after the first one of recreate."""
+    """A list shows it late, after the first two of recreate."""
     worker = applied(rate=1)
     [old], before = ours(sim), len(sim.log())
     process = subprocess.Popen([*worker.command("recreate", "contacts"), "--json"], text=True,
                                stdout=subprocess.PIPE, env=worker.environment())
-    harness.wait_for("the first list", lambda: len(sim.log()) > before)
+    harness.wait_for("the first two lists", lambda: len(sim.log()) > before + 1)
     other = sim.add("acrelay contacts", url("contacts"), sources=SOURCES)
     printed, _ = process.communicate(timeout=60)
     assert json.loads(printed) == {"hook": "contacts", "created": 1, "removed": 1}
@@ -94,6 +94,29 @@ def test_an_answer_that_was_lost_is_seen_in_the_list(sim, applied):
     assert applied.writes() == ["POST", "DELETE"]
     assert [as_set(hook) for hook in ours(sim)] == [wanted("contacts")]
     assert ours(sim)[0]["id"] != old
+
+
+def test_an_older_one_that_lists_had_lost_is_not_taken_for_the_new_one(sim, applied):
+    """The answer to the creation is lost, which was not carried out."""
+    stranger = sim.add("x", "https://old.example/x")
+    worker = applied()
+    [old] = ours(sim)
+    sim.call(f"/sim/hooks/{stranger['id']}", {"name": "acrelay contacts", "url": url("contacts"),
+                                              "sources": SOURCES}, "PUT")
+    sim.switch(cut_before=1, lose_rows=2)  # every other row
+    worker.run("recreate", "contacts")
+    [new] = [hook for hook in ours(sim) if hook["id"] != stranger["id"]]
+    assert as_set(new) == wanted("contacts") and new["id"] != old["id"]
+
+
+def test_one_to_adopt_that_lists_had_lost_is_not_taken_for_the_new_one(sim, applied):
+    sim.add("x", "https://old.example/x")
+    [stranger], worker = sim.hooks(), applied()
+    worker.config.write_text(worker.config.read_text().replace(
+        "name: contacts,", f"name: contacts, adopt: {stranger['id']},"))
+    sim.switch(lose_rows=2)
+    recreated(worker)
+    assert applied.writes() == ["POST", "DELETE"] and stranger in sim.hooks()
 
 
 def test_an_answer_without_an_id_is_seen_in_the_list(sim, applied):
@@ -168,12 +191,12 @@ def test_killed_before_the_old_one_went_leaves_two_that_apply_makes_one(sim, app
 
 
 def test_the_old_one_stays_where_only_a_list_shows_another(sim, applied):
-    """A list that is late shows one that is gone. It comes between the first list and the next."""
+    """A list that is late shows one that is gone. It comes after the first two lists."""
     worker = applied(rate=1)
     [old], before = ours(sim), len(sim.log())
     process = subprocess.Popen(worker.command("recreate", "contacts"), stderr=subprocess.DEVNULL,
                                env=worker.environment())
-    harness.wait_for("the first list", lambda: len(sim.log()) > before)
+    harness.wait_for("the first two lists", lambda: len(sim.log()) > before + 1)
     sim.odd({**old, "id": "900", "events": ["subscribe"], "sources": SOURCES})
     assert process.wait(60) == 0
     assert applied.writes() == ["POST", "DELETE"]
