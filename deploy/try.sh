@@ -12,7 +12,10 @@ build=${BUILD:-build}
 case $build in /*) ;; *) build=$PWD/$build ;; esac
 # On a terminal: a process group of our own in its foreground. Ctrl-C then reaches only this script
 # (`make`, which waits for it, would end with an error), and each program is ended by it in turn.
-if [ -t 0 ] && [ -t 1 ]; then set -m; fi
+# Else a session for each program: where this script ignores Ctrl-C, started by another with &, a
+# program that does not would end at it.
+alone=setsid
+if [ -t 0 ] && [ -t 1 ]; then set -m && alone=; fi
 
 dir=$(mktemp -d /var/tmp/acrelay-try-XXXXXX)
 pids=
@@ -49,7 +52,7 @@ say() { printf '\n==> %s\n' "$*"; }
 start() {
     log=$dir/$1.log
     shift
-    "$@" >"$log" 2>&1 </dev/null &
+    $alone "$@" >"$log" 2>&1 </dev/null &
     started=$!
     pids="$started $pids"
 }
@@ -205,7 +208,7 @@ cat <<END
 Or open this in a browser: $address
 
 END
-"$build/acrelay" tail --config "$dir/acrelay.yaml" --from 0 --data &
+$alone "$build/acrelay" tail --config "$dir/acrelay.yaml" --from 0 --data &
 pids="$! $pids"
 all_live() {
     for pid in $pids; do kill -0 "$pid" 2>/dev/null || return 1; done

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 
 import harness
 import pytest
@@ -105,6 +106,32 @@ def test_a_program_that_ends_ends_it_with_its_log():
     rest = process.communicate(timeout=60)[0]
     assert process.returncode == 1 and "has exited" in rest and "accepting posts" in rest
     assert processes_of(directory) == {} and not os.path.exists(directory)
+
+
+def test_what_a_script_starts_with_an_ampersand_does_not_see_its_ctrl_c():
+    """Such a shell has SIGINT ignored, and Ctrl-C reaches all of the script's process group."""
+    process = subprocess.Popen(
+        ["sh", "-c", "trap '' INT; exec sh deploy/try.sh run"], cwd=harness.ROOT, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        start_new_session=True, env={**os.environ, "BUILD": str(harness.BUILD)})
+    text, limit = "", threading.Timer(60, process.kill)
+    limit.start()
+    try:
+        while "Or open this" not in text:
+            line = process.stdout.readline()
+            assert line, text
+            text += line
+            if line.startswith(("==> Starting", "==> acrelay is running")):
+                os.killpg(process.pid, signal.SIGINT)
+            assert "did not become ready" not in text, text
+        process.terminate()
+        assert "stopped; nothing is left" in process.communicate(timeout=60)[0]
+        assert process.returncode == 143
+    finally:
+        limit.cancel()
+        process.kill()
+        for pid in processes_of(re.search(r"/var/tmp/acrelay-try-\w+", text)[0]):
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])
