@@ -52,7 +52,7 @@ Version: $version
 Architecture: $arch
 Maintainer: The acrelay developers <acrelay@example.com>
 Installed-Size: $(du -sk --exclude=DEBIAN "$root" | cut -f1)
-Depends: $depends, tzdata
+Depends: $depends, procps, tzdata
 Recommends: redis-server, ca-certificates
 Suggests: caddy | nginx | haproxy
 Section: net
