@@ -17,6 +17,8 @@
 // No answer in time is no refusal: the batch is halved, nothing more.
 #include "relay/internal.h"
 
+#include <sys/param.h>
+
 enum { WIDEN_MS = 10000, REFUSED_TIMES = 5 };
 
 bool
@@ -174,7 +176,7 @@ refused_passed(struct partition *p, uint64_t letter)
         p->batch.narrowed_ms = 0; // it was this record, not the size of batches
     } else if (p->batch.records_max < SCRIPT_RECORDS_MAX &&
                (!narrowed_ms || now - narrowed_ms >= WIDEN_MS)) {
-        p->batch.records_max *= 2;
+        p->batch.records_max = MIN(2 * p->batch.records_max, SCRIPT_RECORDS_MAX);
         p->batch.narrowed_ms = narrowed_ms ? now : 0;
     }
     *s = (struct suspect){0};

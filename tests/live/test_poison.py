@@ -85,6 +85,28 @@ def test_small_batches_pass_where_large_ones_are_cut_off(place, redis):
     assert letters(redis, place) == []
 
 
+def test_batches_grow_again_to_what_they_may_hold_and_no_further(place, redis):
+    """Seven are halved to three, and the seventh is alone: three doubled is no power of two."""
+    bodies = [f"type=subscribe&n={n}" for n in range(1, 7)] + [poison(7)]
+    with FaultProxy(redis.port) as proxy:
+        proxy.cut_over(LIMIT)
+
+        def grow(ship):
+            wait_for("a dead letter", lambda: redis.client.xlen("{ac}:dead") == 1)
+            proxy.heal()
+            for n in range(8, 20):
+                assert ship.post(f"type=subscribe&n={n}")
+                wait_for("its entry", lambda: redis.client.xlen("{ac}:events") == n - 1)
+            proxy.refuse()
+            proxy.reset()
+            for n in range(20, 401):
+                assert ship.post(f"type=subscribe&n={n}")
+            proxy.heal()
+
+        ship_bodies(place, proxy, redis, bodies, grow)
+    assert numbers(redis) == [n for n in range(1, 401) if n != 7]
+
+
 @pytest.mark.parametrize("fault", ["every script call", "all with a record", "for a while"])
 def test_a_redis_that_refuses_everything_makes_no_dead_letters(place, redis, fault):
     bodies = [f"type=subscribe&n={n}" for n in range(1, 20)] + [poison(20, 2000)]
