@@ -129,14 +129,15 @@ sockets_inherited(int *fds, size_t max, size_t *len, struct err *err)
         fds[i] = FIRST_PASSED + (int)i;
         if (!listens(fds[i]))
             return err_exit(err, EXIT_CODE_PORT,
-                            "descriptor %d (LISTEN_FDS) is not a listening socket",
+                            "descriptor %d (LISTEN_FDS) is not a listening socket: the "
+                            "socket unit needs ListenStream= and Accept=no",
                             fds[i]);
         fcntl(fds[i], F_SETFD, FD_CLOEXEC);
         // Without O_NONBLOCK accept could hang when another process took the connection.
         fcntl(fds[i], F_SETFL, fcntl(fds[i], F_GETFL) | O_NONBLOCK);
         keep_silent_ones_out(fds[i]);
+        *len = i + 1;
     }
-    *len = (size_t)n;
     return 0;
 }
 

@@ -15,7 +15,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-enum { FILL_PIECE = 1 << 18, LOCK_LOG_MS = 1000, LOCK_WARN_MS = 30000 };
+enum { FILL_PIECE = 1 << 18, LOCK_LOG_MS = 1000, LOCK_WARN_MS = 10000 };
 
 static const char fill_name[] = "fill", new_name[] = "new", spare_name[] = "spare";
 
@@ -176,12 +176,16 @@ lock_directory(int dir, const char *path, int64_t wait_ms, struct err *err)
         }
         if (waited >= LOCK_LOG_MS)
             once_report(&logged, LOG_LEVEL_INFO,
-                        "journal: waiting for process %d to release %s", pid, path);
-        if (waited >= warn_ms)
-            once_report(&warned, LOG_LEVEL_WARN,
-                        "journal: process %d still holds %s: this receiver accepts "
-                        "nothing yet. Stop that process, or use another state_dir",
+                        "journal: waiting for process %d to release %s; posts to this "
+                        "receiver wait in the queue of its socket",
                         pid, path);
+        if (waited >= warn_ms)
+            once_report(
+                &warned, LOG_LEVEL_WARN,
+                "journal: process %d still holds %s: posts to this receiver wait, "
+                "and it gives up after journal.lock_wait (%lld s). Stop that "
+                "process, or use another state_dir",
+                pid, path, (long long)wait_ms / 1000);
         clock_sleep_ms(20);
     }
     if (fd >= 0)

@@ -50,7 +50,6 @@
 #include "program/options.h"
 #include "receiver/receiver.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -425,20 +424,6 @@ check(struct receiver *r)
     return EXIT_CODE_OK;
 }
 
-// A start that failed. Another process that holds the journal, or receiver.listen (the journal is
-// opened after that), may receive.
-static const char *
-means_for_posts(const struct receiver *r, const struct err *err)
-{
-    if (err->exit == EXIT_CODE_LOCK || (err->error == EADDRINUSE && !r->journal))
-        return "";
-    return getenv("LISTEN_FDS")
-               ? "; until that is fixed nothing is received: posts wait in the queue of "
-                 "the socket, and are refused and lost when it is full"
-               : "; until that is fixed nothing is received: posts are refused and lost, "
-                 "because ActiveCampaign sends each only once";
-}
-
 // A service manager starts us again at once: what is wrong with a file is then logged every 5 s
 // and not every second, while a crash is over after one.
 static int
@@ -489,7 +474,7 @@ main(int argc, char **argv)
         return check(&receiver); // a signal ends it
     program_block_signals(&signals);
     if (start(&receiver, &err) < 0)
-        return hold_end(fail(&err, means_for_posts(&receiver, &err)), &signals);
+        return hold_end(fail(&err, status_after_failed_start(&receiver, &err)), &signals);
     code = serve(&receiver, &signals);
     // Not exit(3): civetweb's threads are still there and use what it would take down.
     _exit(code);

@@ -158,6 +158,9 @@ void intake_report_lost(int64_t now_ms);
 void status_notify(const struct receiver *r, const struct journal_status *j,
                    const struct relay_status *relay);
 
+// status_after_failed_start says what becomes of posts, for the end of a log line.
+const char *status_after_failed_start(struct receiver *r, const struct err *err);
+
 // --- limits.c ----------------------------------------------------------------------------------
 
 // limits_fit fits the threads that are wished for into so many descriptors (0: the soft limit of

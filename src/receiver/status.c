@@ -1,8 +1,11 @@
-// What `systemctl status` shows of the receiver: one line, what is wrong first.
+// What `systemctl status` shows of the receiver: one line, what is wrong first. And what a start that
+// failed means for posts.
 #include "receiver/receiver.h"
 
 #include "edge/sockets.h"
+#include "journal/verify.h"
 
+#include <errno.h>
 #include <inttypes.h>
 
 static void
@@ -56,4 +59,32 @@ status_notify(const struct receiver *r, const struct journal_status *j,
     add_waiting(&text, relay);
     sockets_notify_status(buf_text(&text));
     buf_release(&text);
+}
+
+// Sockets that the service manager passed go on queueing, whatever failed here. Whoever holds the
+// journal is a receiver that began before, and none receives for this one where nobody does; the
+// journal is opened after receiver.listen.
+const char *
+status_after_failed_start(struct receiver *r, const struct err *err)
+{
+    (void)sockets_inherited(r->sockets, SOCKETS_MAX, &r->sockets_len, &(struct err){0});
+    bool queues = r->sockets_len > 0;
+
+    if (err->exit == EXIT_CODE_LOCK)
+        return queues
+                   ? ". That process receives, or posts wait in the queue of the socket"
+                   : ". That process receives at its own addresses; posts to the "
+                     "addresses of this one are refused and lost";
+    if (err->error == EADDRINUSE && !r->journal)
+        return journal_is_held(r->snapshot->config->state_dir)
+                   ? "; the acrelayd that holds this journal receives as before (acrelay "
+                     "status shows how it is): stop it before another is started"
+                   : "; no acrelayd holds this journal, so posts to that address go to "
+                     "another program and are lost: stop that one, or change "
+                     "receiver.listen";
+    return queues
+               ? "; until that is fixed nothing is received: posts wait in the queue of "
+                 "the socket, and are refused and lost when it is full"
+               : "; until that is fixed nothing is received: posts are refused and "
+                 "lost, because ActiveCampaign sends each only once";
 }

@@ -27,7 +27,8 @@ def test_a_passed_descriptor_that_does_not_listen_is_told(make_receiver, passed)
         ["sh", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {harness.BUILD}/acrelayd"
          f" -c {receiver.config} {passed}"], stderr=subprocess.PIPE, text=True, timeout=30)
     assert done.returncode == 71
-    assert "LISTEN_FDS" in done.stderr
+    assert "LISTEN_FDS" in done.stderr and "ListenStream" in done.stderr
+    assert "queue" not in done.stderr and "refused and lost" in done.stderr
 
 
 @pytest.mark.parametrize("host", ["::1", "127.0.0.1"])

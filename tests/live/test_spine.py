@@ -425,6 +425,7 @@ def test_a_second_process_on_one_journal_is_told_who_holds_it(tmp_path, receiver
     code, log = start(other)
     assert code == 75
     assert f"process {receiver.process.pid}" in log
+    assert "posts to the addresses of this one are refused and lost" in log
 
 
 @pytest.fixture
@@ -483,7 +484,11 @@ def test_a_port_in_use_is_71(tmp_path, receiver):
     code, log = start(other)
     assert code == 71
     assert "receiver.listen: " in log and f"127.0.0.1:{receiver.port}" in log
-    assert " lost" not in log  # who listens there may receive
+    assert "acrelayd that holds this journal receives" in log and "are lost" not in log
+    # The port is a stranger's where nobody holds the journal.
+    receiver.stop()
+    code, log = start(other)
+    assert code == 71 and "no acrelayd holds this journal" in log and "lost" in log
 
 
 def test_a_typo_is_78_with_its_place(tmp_path):
