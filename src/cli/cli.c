@@ -234,8 +234,10 @@ report_add(struct report *r, enum report_level level, enum exit_code code,
     vsnprintf(raw, sizeof raw, format, args);
     va_end(args);
     text_escape(text, sizeof text, span_of(raw));
-    if (level > r->worst_level || !r->worst[0])
+    if (level > r->worst_level || !r->worst[0]) {
         memcpy(r->worst, text, sizeof text);
+        r->worst_advice = advice;
+    }
     r->worst_level = level > r->worst_level ? level : r->worst_level;
     r->errors += level == REPORT_ERROR;
     r->warnings += level == REPORT_WARNING;

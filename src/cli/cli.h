@@ -282,6 +282,7 @@ void report_add(struct report *r, enum report_level level, enum exit_code code,
                 const char *what, const char *advice, const char *format, ...)
     __attribute__((format(printf, 6, 7)));
 
+    const char *worst_advice;
 #define report_ok(r, what, ...)                                                          \
     report_add(r, REPORT_OK, EXIT_CODE_OK, what, NULL, __VA_ARGS__)
 #define report_warning(r, what, advice, ...)                                             \

@@ -12,6 +12,7 @@
 #include <sys/timex.h>
 
 #define ON_DISK "free room on the disk: see `disk`"
+#define UNKNOWN "not known until Redis says what is published, at most "
 
 enum { PROBE_MS = 5000, LOST_SHOWN = 5 };
 static const double LAG_S = 60, UNCONFIRMED_S = 5; // compared with a metric
@@ -76,14 +77,14 @@ examine_relay(struct report *r)
     double age = metric(r, "acrelay_journal_oldest_unpublished_age_seconds");
     bool up = metric(r, "acrelay_redis_up") > 0;
     bool confirms = r->cli->config->redis_confirm != CONFIG_CONFIRM_MEMORY;
-    char text[32], waits[96];
+    bool known = metric(r, "acrelay_relay_cursor_known") > 0;
+    char text[32], waits[160];
 
     text_duration(text, sizeof text, (int64_t)(age * 1000));
-    if (metric(r, "acrelay_relay_cursor_known") > 0)
-        snprintf(waits, sizeof waits, "%.0f, the oldest for %s", waiting, text);
-    else
-        snprintf(waits, sizeof waits,
-                 "not known until Redis says what is published, at most %.0f", waiting);
+    int len = snprintf(waits, sizeof waits, "%s%.0f", known ? "" : UNKNOWN, waiting);
+    if (known || age > 0)
+        snprintf(waits + len, sizeof waits - (size_t)len, ", the oldest%s for %s",
+                 known ? "" : " since the start", text);
     if (metric(r, "acrelay_relay_shipping") == 0)
         report_error(r, EXIT_CODE_UNAVAILABLE, "relay", relay_advice(words)->advice,
                      "%s (%s); waiting in the journal: %s",
@@ -138,9 +139,7 @@ doctor_worker(struct report *r)
         report_warning(r, "worker", "check again in a minute", "%s", w->activecampaign);
     else if (w->code != 200 || w->activecampaign[0])
         report_error(r, EXIT_CODE_UNAVAILABLE, "worker",
-                     "until a round succeeds, a webhook that ActiveCampaign disables "
-                     "goes unnoticed; see activecampaign below",
-                     "%s",
+                     "until a round succeeds, disabled webhooks go unnoticed", "%s",
                      w->activecampaign[0] ? w->activecampaign : "its last round failed");
     else if (metric(r, "acrelay_worker_leader") == 0)
         report_warning(
@@ -252,8 +251,7 @@ static const struct {
      "see \"Commands wait\" in OPERATING.md"},
     {"acrelay_commands_held", 0, REPORT_ERROR, "commands",
      "services whose commands wait, because Redis refuses what the worker writes:",
-     "see \"Commands wait\" in OPERATING.md; the worker's log names the key or the "
-     "error"},
+     "see \"Commands wait\" in OPERATING.md, and the worker's log"},
     {"acrelay_commands_paused", 0, REPORT_WARNING, "commands",
      "ActiveCampaign asked for a pause of all commands",
      "check again in a minute; if it stays, lower commands.rate"},

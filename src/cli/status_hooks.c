@@ -72,10 +72,13 @@ print_hook(const struct status *s, const struct hook_status *h)
 {
     char age[32], ago[48] = "", name[128];
     int64_t ms = (s->redis_us - h->last_us) / 1000;
-    const char *state = h->silent ? "silent for longer than expect_every"
-                        : h->left ? "left: not in the file any more, but ActiveCampaign "
-                                    "still posts to it and gets 404"
-                                  : h->state.name;
+    const char *state =
+        h->silent ? "silent for longer than expect_every"
+        : h->left ? "left: not in the file any more, but ActiveCampaign "
+                    "still posts to it and gets 404"
+        : strcmp(h->state.name, "pending") == 0
+            ? "pending: not yet in sync at ActiveCampaign; the worker says why"
+            : h->state.name;
 
     text_duration(age, sizeof age, ms > 0 ? ms : 0);
     if (h->last_us && s->redis_us)

@@ -103,8 +103,7 @@ show_figures(struct status *s, const struct admin_state *r)
         return;
     value = admin_sum_metric(page, "acrelay_journal_unpublished_records");
     document_json(s->to, "waiting_at_most", "%.15g", value);
-    status_line(s, OUTPUT_PLAIN, "waiting to be published",
-                "not known until Redis says what is published, at most %.0f", value);
+    status_line(s, OUTPUT_PLAIN, "waiting to be published", "at most %.0f", value);
 }
 
 // What doctor finds of it, and what became of its last reload. `member` is of the latter.
@@ -117,6 +116,13 @@ show_program(struct status *s, const char *name, const struct admin_state *state
     examine(&r);
     bool ok = state->code == 200 && !state->activecampaign[0] && r.errors == 0;
     status_part(s, name, ok, r.errors + r.warnings ? r.worst : good);
+    if (r.errors + r.warnings && r.worst_advice) {
+        char advice[32];
+        snprintf(advice, sizeof advice, "%s_do", name);
+        document_text(s->to, advice, span_of(r.worst_advice));
+        if (s->prints)
+            printf("  -> %s\n", r.worst_advice);
+    }
     if (state->reload_ok && !state->last_good)
         return ok;
     document_text(s->to, member, span_of(state->reload));

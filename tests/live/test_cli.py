@@ -112,6 +112,8 @@ def test_status_shows_one_screen(acrelay, receiver, redis):
     assert figures["healthy"] and figures["stream_events"] == 1 and figures["stream_dead"] == 1
     assert figures["receiver_ok"] is True and figures["redis_ok"] is True
     # What the worker wrote of the hook.
+    redis.client.hset("{ac}:hooks", "contacts", json.dumps({"state": "pending"}))
+    assert re.search("pending: not yet in sync at ActiveCampaign; .*worker", acrelay("status"))
     redis.client.hset("{ac}:hooks", "contacts", json.dumps({"state": "silent"}))
     [figures] = lines_of_json(acrelay("status", "--json", code=69))
     assert not figures["healthy"] and figures["hooks_silent"] == 1
@@ -165,11 +167,15 @@ def test_status_says_at_most_while_only_redis_knows(acrelay, receiver, redis):
     assert (figures["waiting"], figures["waiting_seconds"], figures["waiting_at_most"]) == (None, None, 1)
     assert "the oldest" not in figures["receiver"] and "at most 1" in figures["receiver"]
     text = acrelay("status", code=69)
-    assert "the oldest" not in text and re.search(r"to be published +not known .*at most 1\n", text)
+    assert "the oldest" not in text and re.search(r"to be published +at most 1\n", text)
+    assert text.count("not known") == 1 and re.search("-> start Redis; .*continues by itself", text)
+    assert "start Redis" in figures["receiver_do"]
     assert receiver.metric("acrelay_journal_oldest_unpublished_age_seconds") == 0
     assert receiver.post("type=subscribe&contact[id]=2") == 200
     assert receiver.metric("acrelay_journal_unpublished_records") == 2
     assert receiver.metric("acrelay_journal_oldest_unpublished_age_seconds") > 0
+    text = acrelay("status", code=69)
+    assert re.search(r"at most 2, the oldest since the start for \d+ m?s", text)
     redis.start()
     harness.wait_for("the cursor", lambda: receiver.metric("acrelay_relay_cursor_known") == 1)
     receiver.wait_shipped()
