@@ -45,6 +45,24 @@ sum_left(const struct buf *page)
     return left;
 }
 
+// An installation is known by its state_dir, as its file has it: that is the same text wherever the file
+// is seen from, by whatever path, and no two receivers of a machine have one. Our own file may have been
+// changed, or be too broken to show it.
+static void
+take_installation(struct admin_state *to, const cJSON *in, const struct config *ours)
+{
+    char here[sizeof to->state_dir], file[sizeof to->file];
+    char *real = realpath(ours->file, NULL);
+
+    take_text(to->file, sizeof to->file, in, "file");
+    take_text(to->state_dir, sizeof to->state_dir, in, "state_dir");
+    text_escape(here, sizeof here, span_of(ours->state_dir));
+    text_escape(file, sizeof file, span_of(real ? real : ours->file));
+    to->has_state_dir = strcmp(to->state_dir, here) == 0;
+    to->is_other = to->state_dir[0] && !to->has_state_dir && strcmp(to->file, file) != 0;
+    free(real);
+}
+
 static void
 take_answer(struct admin_state *to, const cJSON *root, int code)
 {
@@ -77,30 +95,32 @@ fetch_json(const struct socket_address *admin, const char *account, bool posts,
 }
 
 static void
-fetch(struct admin_state *to, const struct socket_address *admin, const char *account)
+fetch(struct admin_state *to, const struct socket_address *admin,
+      const struct config *ours)
 {
     struct err err = {0};
     cJSON *root;
 
     *to = (struct admin_state){.reload_ok = true};
-    int code = fetch_json(admin, account, false, "/readyz", &root, &err);
+    int code = fetch_json(admin, ours->account_name, false, "/readyz", &root, &err);
     if (code >= 0 && !cJSON_GetObjectItemCaseSensitive(root, "ready"))
         err_set(&err, ERR_INPUT, "another program answers there, not acrelay");
     else if (code >= 0)
         take_answer(to, root, code);
+    take_installation(to, cJSON_GetObjectItemCaseSensitive(root, "installation"), ours);
     text_escape(to->reason, sizeof to->reason, span_of(err.text));
     cJSON_Delete(root);
 }
 
 static void
 fetch_all(struct admin_state *to, const char *program, const struct socket_address *admin,
-          const char *account)
+          const struct config *ours)
 {
     output_wait("asking the %s (%s)", program, admin->text);
     buf_release(&to->metrics);
-    fetch(to, admin, account);
+    fetch(to, admin, ours);
     if (to->code)
-        admin_fetch_metrics(&to->metrics, admin, account);
+        admin_fetch_metrics(&to->metrics, admin, ours->account_name);
     to->left_posts = sum_left(&to->metrics);
     output_wait_end();
 }
@@ -110,8 +130,21 @@ admin_json_fetch(struct cli *c)
 {
     const struct config *of = c->config;
 
-    fetch_all(&c->receiver, "receiver", &of->receiver_admin, of->account_name);
-    fetch_all(&c->worker, "worker", &of->worker_admin, of->account_name);
+    fetch_all(&c->receiver, "receiver", &of->receiver_admin, of);
+    fetch_all(&c->worker, "worker", &of->worker_admin, of);
+}
+
+void
+admin_json_report_other(struct report *r, const char *what, const char *program,
+                        const struct admin_state *state)
+{
+    if (state->is_other)
+        report_warning(
+            r, what,
+            "if that is another installation, give each an address of its own "
+            "(receiver.admin, worker.admin); if not, give both files one state_dir",
+            "%s runs with %s, where state_dir is %s, not %s", program, state->file,
+            state->state_dir, r->cli->config->state_dir);
 }
 
 bool
@@ -142,12 +175,12 @@ admin_json_receiver(struct receiver *r, struct span json, int64_t now_s)
 
 // Asks for it, waits until it is done, and gives the state with its result.
 static int
-reload(struct admin_state *state, const struct socket_address *admin, const char *account,
-       struct err *err)
+reload(struct admin_state *state, const struct socket_address *admin,
+       const struct config *ours, struct err *err)
 {
     int64_t wait_ms = times_ms("reload_wait", WAIT_MS), end = clock_mono_ms() + wait_ms;
     cJSON *root;
-    int code = fetch_json(admin, account, true, "/reload", &root, err);
+    int code = fetch_json(admin, ours->account_name, true, "/reload", &root, err);
     uint64_t number = number_of(root, "reload");
 
     cJSON_Delete(root);
@@ -159,7 +192,7 @@ reload(struct admin_state *state, const struct socket_address *admin, const char
             "the program there does not support reload (%d): is it an older acrelay?",
             code);
     for (;;) {
-        fetch(state, admin, account);
+        fetch(state, admin, ours);
         if (!state->code)
             return err_set(err, ERR_AGAIN, "it exited meanwhile: %s", state->reason);
         if (state->reloads_done >= number)
@@ -187,7 +220,7 @@ run_reload(void *cli, struct err *err)
     const struct socket_address *admin =
         worker ? &c->config->worker_admin : &c->config->receiver_admin;
     output_wait("%s reloads", program);
-    int result = reload(&state, admin, c->config->account_name, err);
+    int result = reload(&state, admin, c->config, err);
     output_wait_end();
     if (result < 0) {
         err_context(err, "%s on %s", program, admin->text);

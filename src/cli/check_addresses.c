@@ -162,8 +162,9 @@ check_address(struct report *r, const char *what, const struct socket_address *a
     else if (running && ours)
         report_ok(r, what, "%s is held by the running acrelay", a->text);
     else if (running)
-        report_error(r, EXIT_CODE_PORT, what, "stop that one, or choose another address",
-                     "%s is held by an acrelay with another state_dir", a->text);
+        report_add(r, a == &r->cli->config->worker_admin ? REPORT_WARNING : REPORT_ERROR,
+                   EXIT_CODE_PORT, what, "stop that one, or choose another address",
+                   "%s is held by an acrelay with another state_dir", a->text);
     else
         report_listener(r, what, a);
 }
@@ -172,11 +173,13 @@ void
 check_addresses(struct report *r)
 {
     const struct config *c = r->cli->config;
-    bool runs = r->cli->receiver.code != 0;
-    bool ours = runs && journal_is_held(c->state_dir);
+    const struct admin_state *receiver = &r->cli->receiver, *worker = &r->cli->worker;
+    bool runs = receiver->code != 0;
+    bool ours = receiver->has_state_dir || journal_is_held(c->state_dir);
 
     for (size_t i = 0; i < c->listen.len; i++)
         check_address(r, "listen", &c->listen.at[i], runs, ours);
     check_address(r, "admin", &c->receiver_admin, runs, ours);
-    check_address(r, "worker admin", &c->worker_admin, r->cli->worker.code != 0, true);
+    check_address(r, "worker admin", &c->worker_admin, worker->code != 0,
+                  !worker->is_other);
 }

@@ -26,6 +26,9 @@ struct admin_state {
     uint64_t reloads_done;
     bool reload_ok, last_good; // last_good: it does not use the file, which is not valid
     char reload[600];          // why the last reload was refused, or what it gave
+    char file[600], state_dir[600]; // it runs with; "": an older one, which does not say
+    bool has_state_dir;             // that of our file
+    bool is_other;                  // neither that nor our file
     char reason[200];
     struct buf metrics; // /metrics; empty: no answer
     double left_posts;  // of them: to hooks that left the file, answered 404
@@ -210,6 +213,12 @@ int commands_have_leader(struct redis *r, const struct config *c, struct err *er
 // on stderr whom it asks.
 void admin_json_fetch(struct cli *c);
 
+// admin_json_report_other warns of a program that runs with another file and state_dir. It may be the
+// same installation all the same: a file for the worker alone.
+struct report;
+void admin_json_report_other(struct report *r, const char *what, const char *program,
+                             const struct admin_state *state);
+
 // admin_json_is_404 says whether the receiver here answers a post to this path with 404.
 bool admin_json_is_404(const struct config *c, const char *path);
 
@@ -273,6 +282,7 @@ struct report {
     bool redis_usable, disk_is_full;
     bool is_silent;   // nothing is printed
     char worst[1024]; // the first sentence of the worst level
+    const char *worst_advice;
     enum report_level worst_level;
 };
 
@@ -282,7 +292,6 @@ void report_add(struct report *r, enum report_level level, enum exit_code code,
                 const char *what, const char *advice, const char *format, ...)
     __attribute__((format(printf, 6, 7)));
 
-    const char *worst_advice;
 #define report_ok(r, what, ...)                                                          \
     report_add(r, REPORT_OK, EXIT_CODE_OK, what, NULL, __VA_ARGS__)
 #define report_warning(r, what, advice, ...)                                             \

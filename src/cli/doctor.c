@@ -156,6 +156,7 @@ doctor_worker(struct report *r)
 static void
 examine_reload(struct report *r, const char *program, const struct admin_state *state)
 {
+    admin_json_report_other(r, "settings", program, state);
     if (state->last_good)
         report_error(r, EXIT_CODE_CONFIG, "settings",
                      "fix the file; it is then loaded automatically", "%s: %s", program,

@@ -113,6 +113,7 @@ show_program(struct status *s, const char *name, const struct admin_state *state
 {
     struct report r = {.cli = s->cli, .is_silent = true};
 
+    admin_json_report_other(&r, name, "it", state);
     examine(&r);
     bool ok = state->code == 200 && !state->activecampaign[0] && r.errors == 0;
     status_part(s, name, ok, r.errors + r.warnings ? r.worst : good);

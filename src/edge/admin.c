@@ -18,6 +18,7 @@ enum {
     HOSTS_MAX = 64,
     FETCH_MS = 5000,
     ACCOUNT = 64,
+    PATH_TEXT = 1200,
     MISDIRECTED = 421,
 };
 
@@ -32,6 +33,7 @@ static struct {
     } details[DETAILS_MAX];
     char *hosts[HOSTS_MAX];
     size_t hosts_len;
+    char file[PATH_TEXT], state_dir[PATH_TEXT]; // quoted
     unsigned long long reloads, asked, begun, done;
     bool is_ok, is_last_good;
     char message[DETAIL_TEXT];
@@ -66,6 +68,18 @@ admin_set_hosts(char *const *names, size_t len)
     for (size_t i = 0; i < admin.hosts_len; i++)
         admin.hosts[i] = memory_copy(span_of(names[i]));
     pthread_mutex_unlock(&admin.lock);
+}
+
+void
+admin_set_installation(const char *file, const char *state_dir)
+{
+    char *real = realpath(file, NULL);
+
+    pthread_mutex_lock(&admin.lock);
+    text_quote(admin.file, PATH_TEXT, span_of(real ? real : file));
+    text_quote(admin.state_dir, PATH_TEXT, span_of(state_dir));
+    pthread_mutex_unlock(&admin.lock);
+    free(real);
 }
 
 static bool
@@ -144,7 +158,7 @@ admin_use_last_good(const char *why)
 }
 
 static void
-add_reload(struct buf *page)
+add_reload_and_installation(struct buf *page)
 {
     char message[2 * sizeof admin.message];
 
@@ -152,9 +166,11 @@ add_reload(struct buf *page)
     text_quote(message, sizeof message, span_of(admin.message));
     buf_add_format(page,
                    "\"reload\":{\"count\":%llu,\"done\":%llu,\"ok\":%s,"
-                   "\"last_good\":%s,\"message\":\"%s\"}",
+                   "\"last_good\":%s,\"message\":\"%s\"},"
+                   "\"installation\":{\"file\":\"%s\",\"state_dir\":\"%s\"}",
                    admin.reloads, admin.done, admin.is_ok ? "true" : "false",
-                   admin.is_last_good ? "true" : "false", message);
+                   admin.is_last_good ? "true" : "false", message, admin.file,
+                   admin.state_dir);
     pthread_mutex_unlock(&admin.lock);
 }
 
@@ -215,7 +231,7 @@ reply_ready(struct http_request *r)
     buf_add_format(&page, "{\"ready\":%s,\"checks\":{%s},", ready ? "true" : "false",
                    buf_text(&checks));
     add_details(&page);
-    add_reload(&page);
+    add_reload_and_installation(&page);
     buf_add_text(&page, "}\n");
     reply_page(r, ready ? 200 : 503, "application/json", buf_span(&page));
     buf_release(&checks);
@@ -329,7 +345,7 @@ admin_fetch(const struct socket_address *to, const char *account, bool posts,
                              .line = line,
                              .timeout_ms = FETCH_MS};
 
-    snprintf(line, sizeof line, "Acrelay-Account: %s", account);
+    snprintf(line, sizeof line, "Acrelay-Account: %s", account ? account : "");
     int code = http_client_once(&call, page, err);
     if (code != MISDIRECTED)
         return code;

@@ -22,6 +22,10 @@ struct http_server *admin_start(const struct socket_address *at, const char *set
 // rebinding) must read nothing.
 void admin_set_hosts(char *const *names, size_t len);
 
+// admin_set_installation has /readyz show the configuration file, and the state_dir in it, by which
+// installations of one account are told apart.
+void admin_set_installation(const char *file, const char *state_dir);
+
 // admin_allows_host says whether a request's Host is such a name or an address, or none where
 // HTTP/1.0 needs none.
 bool admin_allows_host(const struct http_request *r);
@@ -47,7 +51,7 @@ void admin_use_last_good(const char *why);
 
 // --- the client --------------------------------------------------------------------------
 
-// admin_fetch asks the process of `account` for a page, or posts to it, and appends the answer's body
+// admin_fetch asks the process of `account` (NULL: any) for a page, or posts to it, and appends the answer's body
 // to *page; the status, or -1, also when another account's process answers. 5 s at most.
 int admin_fetch(const struct socket_address *to, const char *account, bool posts,
                 const char *path, struct buf *page, struct err *err);

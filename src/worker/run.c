@@ -123,6 +123,7 @@ use(struct run *r, struct worker *fresh)
     commands_reset(&r->commands, c);
     worker_replace(r->w, fresh);
     admin_set_hosts(c->admin_hosts.at, c->admin_hosts.len);
+    admin_set_installation(r->w->file, c->state_dir);
     r->round_ms = r->backoff_ms = 0;
     log_info("worker: %s", text);
     admin_reload_end(true, text);
@@ -205,6 +206,7 @@ start_admin(struct run *r, struct err *err)
     snprintf(r->trouble, sizeof r->trouble, "its first round is not done yet");
     admin_set_detail("activecampaign", r->trouble);
     admin_set_hosts(c->admin_hosts.at, c->admin_hosts.len);
+    admin_set_installation(r->w->file, c->state_dir);
     return admin_start(&c->worker_admin, "worker.admin", c->account_name, is_ready, r,
                        err)
                ? 0

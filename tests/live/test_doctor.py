@@ -86,6 +86,38 @@ class Api:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
 
+def test_a_worker_of_another_installation_is_told(installation, tmp_path, redis):
+    """Two installations of one account, both with the default worker.admin: one has no worker."""
+    ours = tmp_path / "ours.yaml"
+    receiver, worker = installation.receiver.config, installation.config
+    ours.write_text(worker.read_text().replace("/state'", "/another'"))
+    code, [status], _, _ = run(ours, "status")
+    assert str(worker) in status["worker"] and "in sync" not in status["worker"]
+    # It may be the same one, as another process sees it: said, not judged.
+    assert status["worker_ok"] is True
+    assert "address of its own" in status["worker_do"]
+    _, findings, _, _ = run(ours, "check")
+    assert [result for result, *_ in told(findings, "worker admin")] == ["warning"]
+    assert [result for result, *_ in told(findings, "admin")] == ["error"]
+    _, findings, _, _ = run(ours, "doctor", "--offline")
+    found = [(result, text) for result, text, _ in told(findings, "settings")]
+    assert [result for result, _ in found] == ["warning"] * 2
+    assert str(receiver) in found[0][1] and str(worker) in found[1][1]
+    # A copy, or the same file by another path, has the same state_dir.
+    ours.write_text(installation.config.read_text())
+    code, [status], _, _ = run(ours, "status")
+    assert code == 0 and "in sync" in status["worker"]
+    _, findings, _, _ = run(ours, "check")
+    assert [result for result, *_ in told(findings, "worker admin")] == ["ok"]
+
+
+def test_a_state_dir_that_cannot_be_seen_makes_no_receiver_anothers(receiver):
+    """As from outside of a container: its state_dir is elsewhere, or is not there at all."""
+    (receiver.directory / "state").rename(receiver.directory / "mounted")
+    _, findings, _, _ = run(receiver.config, "check")
+    assert [result for result, *_ in told(findings, "admin")] == ["ok"]
+
+
 def test_a_worker_whose_rounds_fail_is_not_well(idle_installation, redis):
     api = Api(502)
     text = idle_installation.config.read_text()
