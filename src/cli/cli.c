@@ -73,8 +73,9 @@ cli_read_config(struct cli *c, bool or_last_good, struct err *err)
     bool hidden = access(c->last_good, R_OK) < 0 && errno == EACCES;
     return err_exit(err, EXIT_CODE_CONFIG,
                     "this command needs a valid file: fix it. Running programs keep the "
-                    "configuration that they have; their logs show how they are. There "
-                    "is no last good configuration of it%s (%s; STATE_DIRECTORY names "
+                    "configuration that they have; acrelay status and their logs show "
+                    "how they are. There is no last good configuration of it%s (%s; "
+                    "STATE_DIRECTORY names "
                     "another directory)",
                     hidden ? " that this user may read: run this as root" : "",
                     c->last_good);

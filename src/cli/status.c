@@ -24,16 +24,21 @@ is_up(const struct status *s)
     return s->redis && !s->redis->dead;
 }
 
+// Without a valid file the programs are shown, by the addresses that it still shows.
 static void
-show_all(struct status *s)
+show_all(struct status *s, bool is_valid)
 {
     char line[PROBLEM_LINE];
 
-    if (s->cli->is_last_good) // people have it on stderr
+    if (!is_valid || s->cli->is_last_good) // people have it on stderr
         document_text(s->to, "configuration",
                       span_of(problems_first(&s->cli->problems, line)));
+    if (!is_valid && s->prints)
+        printf("what answers on %s and %s, as the file still shows or by default:\n",
+               s->cli->config->receiver_admin.text, s->cli->config->worker_admin.text);
     s->healthy = status_programs(s);
-    show_redis(s);
+    if (is_valid)
+        show_redis(s);
     if (s->redis) {
         status_streams(s);
         status_dead(s);
@@ -46,7 +51,7 @@ show_all(struct status *s)
     }
     if (is_up(s))
         status_hooks(s);
-    s->healthy = s->healthy && !s->cli->is_last_good;
+    s->healthy = s->healthy && is_valid && !s->cli->is_last_good;
     document_flag(s->to, "healthy", s->healthy);
 }
 
@@ -55,20 +60,25 @@ run_status(void *cli, struct err *err)
 {
     struct status s = {.cli = cli, .to = &output.document, .prints = !output.json};
 
-    if (cli_read_config(s.cli, true, err) < 0)
-        return -1;
+    bool is_valid = cli_read_config(s.cli, true, err) == 0;
+    if (!is_valid)
+        s.cli->config = config_read_shown(s.cli->file);
     s.results = options_has(s.cli->options, "results");
     admin_json_fetch(s.cli);
-    output_wait("asking Redis (%s)", s.cli->config->redis_url.text);
-    status_connect(&s);
+    if (is_valid) {
+        output_wait("asking Redis (%s)", s.cli->config->redis_url.text);
+        status_connect(&s);
+    }
     if (s.redis)
         (void)tags_open(&s.tags, s.cli, err); // what is away is shown with its streams
     output_wait_end();
-    show_all(&s);
+    show_all(&s, is_valid);
     if (output.json)
         output_line(stdout);
     redis_close(s.redis);
     tags_close(&s.tags);
+    if (!is_valid)
+        return -1;
     return s.healthy ? EXIT_CODE_OK : EXIT_CODE_UNAVAILABLE;
 }
 

@@ -89,6 +89,24 @@ config_read(const char *file, struct buf *text, struct problems *problems)
     return c;
 }
 
+struct config *
+config_read_shown(const char *file)
+{
+    struct problems problems = {0}; // nobody wants them
+    struct reading r = {.file = file, .problems = &problems};
+    struct yaml_fault fault;
+    struct buf text;
+
+    buf_init(&text, YAML_BYTES_MAX);
+    (void)read_text(file, &text, &(struct err){0}); // empty: the defaults
+    struct yaml_node *root = yaml_parse(buf_span(&text), true, &fault);
+    reader_read(&r, root);
+    yaml_release(root);
+    buf_release(&text);
+    free(problems.at);
+    return r.config;
+}
+
 const char *
 problem_line(const struct problem *p, char to[PROBLEM_LINE])
 {

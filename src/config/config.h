@@ -165,6 +165,10 @@ const char *problems_first(const struct problems *p, char to[PROBLEM_LINE]);
 enum problems_to { PROBLEMS_LOG, PROBLEMS_STDERR, PROBLEMS_STDERR_ERRORS };
 void problems_print(const struct problems *p, enum problems_to to);
 
+// config_read_shown gives what a file that is not valid still shows, with the defaults of all else, to find
+// the running programs by. It may lack what a valid one must have.
+struct config *config_read_shown(const char *file);
+
 // config_narrow takes those hooks and secret_files out of c, an earlier configuration of that
 // file, that a text which is not valid shows to have been removed. What comes after its
 // faults, or was not written yet, is not removed. Either may be left empty. Nobody else holds c.

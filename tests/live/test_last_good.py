@@ -366,14 +366,20 @@ def test_the_command_line_goes_on_with_the_last_good_configuration_too(receiver,
     assert receiver.reloads()["last_good"] and mistake in receiver.reloads()["message"]
     code, [status], _ = run("status")
     assert code == 69 and "accepts" in status["receiver"]
-    # Of another file, or none: only the mistake.
-    code, found, said = run("status", STATE_DIRECTORY="/nowhere")
-    assert (code, found) == (78, []) and said.startswith(mistake) and "/nowhere" in said
+    # Of another file, or none: the mistake, and what the programs say where the file still shows them.
+    code, [status], said = run("status", STATE_DIRECTORY="/nowhere")
+    assert code == 78 and said.startswith(mistake) and "/nowhere" in said
+    assert mistake in status["configuration"] and not status["healthy"]
+    assert "accepts" in status["receiver"] and status["requests"] == 0 and "redis" not in status
     assert "keep the configuration that they have" in said
     code, found, said = run("reload", STATE_DIRECTORY="/nowhere")
     assert (code, found) == (78, []) and "keep the configuration that they have" in said
     receiver.kept().write_text(receiver.kept().read_text().replace("acrelay.yaml", "other.yaml", 1))
-    assert run("status")[:2] == (78, []) and len(run("doctor")[1]) == 1
+    assert run("status")[0] == 78 and len(run("doctor")[1]) == 1
+    # Text that is no YAML from some line on; what stands before it is read.
+    receiver.config.write_text(good + "a: [\n")
+    code, [status], _ = run("status")
+    assert code == 78 and "accepts" in status["receiver"]
 
 
 def test_files_that_may_not_be_read_are_not_taken_for_missing_ones(receiver, good):
