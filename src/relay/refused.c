@@ -135,9 +135,11 @@ refused_by_cut(struct partition *p, const char *message, bool timed_out)
 
     if (records == 1 && !p->batch.sent[0].is_gap && !timed_out)
         return refused_by_answer(p, true, message);
-    p->batch.records_max = records > 1 ? records / 2 : 1;
-    p->batch.narrowed_ms = clock_mono_ms();
-    if (timed_out || records == 1)
+    if (records > 0) { // else it only moved the cursor
+        p->batch.records_max = records > 1 ? records / 2 : 1;
+        p->batch.narrowed_ms = clock_mono_ms();
+    }
+    if (timed_out || records <= 1)
         return report_trouble(p, REPLY_UNKNOWN, "%s", message);
     log_debug("relay: the connection failed while sending %zu records: %s", records,
               message);

@@ -11,6 +11,7 @@ import time
 import pytest
 
 import harness
+from fault_proxy import FaultProxy
 
 
 def slot(subject):
@@ -127,6 +128,24 @@ def test_what_cannot_be_read_goes_to_its_hook_and_is_a_dead_letter_once(redis, r
     letters = {t: redis.entries(f"{t}:dead") for t in tags(4)}
     assert [t for t, e in letters.items() if e] == [tag_of("hook/contacts", 4)]
     assert sum(map(len, letters.values())) == 3
+
+
+def test_a_lost_call_without_records_makes_later_batches_no_smaller(redis, receivers):
+    own, others = ([i for i in range(200) if tag_of(f"contact/{i}", 2) == tag] for tag in tags(2))
+    with FaultProxy(redis.port) as proxy:
+        receiver = receivers(proxy.port, 2)
+        proxy.cut_with(b"{ac.1}:seen:state")  # a script call, with whatever records
+        assert receiver.post(f"type=subscribe&contact[id]={own[0]}") == 200
+        harness.wait_for("the lost call", lambda: proxy.cuts > 0)
+        proxy.refuse()
+        proxy.reset()
+        for i in others[:60]:
+            assert receiver.post(f"type=subscribe&contact[id]={i}") == 200
+        before = receiver.metric("acrelay_relay_batches_total")
+        proxy.heal()
+        receiver.wait_shipped()
+        assert redis.client.xlen("{ac.1}:events") == 60
+        assert receiver.metric("acrelay_relay_batches_total") < before + 30
 
 
 def test_one_partition_that_is_refused_does_not_stop_the_others(redis, receivers):
