@@ -5,6 +5,7 @@
 #include "base/thread.h"
 #include "program/options.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -190,6 +191,14 @@ output_fail(const struct err *err)
     return err->exit ? (int)err->exit : EXIT_CODE_FAILURE;
 }
 
+bool
+output_is_unread(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO};
+
+    return poll(&out, 1, 0) == 1 && out.revents & POLLERR;
+}
+
 int
 program_run(const struct options *o, void *context)
 {
@@ -200,7 +209,8 @@ program_run(const struct options *o, void *context)
         code = output_fail(&err);
     buf_release(&output.document);
     bool is_whole = fflush(stdout) == 0 && !ferror(stdout) && !is_cut;
-    if (is_whole || (code != EXIT_CODE_OK && code != EXIT_CODE_CHANGES))
+    if (is_whole || output_is_unread() ||
+        (code != EXIT_CODE_OK && code != EXIT_CODE_CHANGES))
         return code;
     fprintf(stderr, "%s: cannot write its output\n", output.program);
     return EXIT_CODE_FAILURE;

@@ -58,8 +58,11 @@ void output_wipe(void);
 // output_fail prints "<program>: <text>" to stderr and gives the exit code.
 int output_fail(const struct err *err);
 
+// output_is_unread: stdout is a pipe that its reader has closed, as `head` does when it has enough.
+bool output_is_unread(void);
+
 // program_run runs the command, prints its error, writes out what was printed, and gives the exit
-// code: what could not be printed whole is a failure, whatever was done.
+// code: what could not be printed whole is a failure, whatever was done, unless nobody reads it.
 struct options;
 int program_run(const struct options *o, void *context);
 
