@@ -215,7 +215,17 @@ struct claiming {
     const char *id, *directory;
     bool with_namespace; // the account was renamed: the namespace is still its own
     uint64_t cursor;     // the lowest
+    struct buf cursors;  // of all: "7 ({ac.0}), 9 ({ac.1})"
+    size_t claimed;
 };
+
+static void
+add_cursor(struct claiming *to, const char *tag, uint64_t cursor)
+{
+    to->cursor = to->claimed == 0 || cursor < to->cursor ? cursor : to->cursor;
+    buf_add_format(&to->cursors, "%s%llu ({%s})", to->claimed++ ? ", " : "",
+                   (unsigned long long)cursor, tag);
+}
 
 // claim_tag, by the node that has it; `owned`: the journal has records there.
 static int
@@ -224,14 +234,16 @@ claim_tag(struct claiming *to, const char *tag, bool owned, struct err *err)
     const struct config *c = to->cli->config;
     struct redis *r = cli_redis(to->cli, tag, err);
     char key[SCRIPT_KEY];
+    uint64_t cursor = 0;
     bool ok = r;
 
     script_key(key, tag, SPAN("account"));
     if (ok && to->with_namespace)
         ok = cli_ask(r, err, "SET", key, c->account_name);
     if (ok && owned)
-        ok = cli_reply(relay_claim(r, c, tag, to->id, to->directory, &to->cursor, err),
-                       err);
+        ok = cli_reply(relay_claim(r, c, tag, to->id, to->directory, &cursor, err), err);
+    if (ok && owned)
+        add_cursor(to, tag, cursor);
     redis_close(r);
     return ok ? 0 : -1;
 }
@@ -256,22 +268,24 @@ claim_tags(struct claiming *to, const struct layout *l, struct err *err)
 static int
 claim(struct cli *c, const char *id, const char *directory, struct err *err)
 {
-    struct claiming to = {c, id, directory, options_has(c->options, "namespace"),
-                          UINT64_MAX};
+    struct claiming to = {.cli = c,
+                          .id = id,
+                          .directory = directory,
+                          .with_namespace = options_has(c->options, "namespace")};
     struct layout layout;
 
     if (layout_open(&layout, c->config, directory, id, err) < 0)
         return -1;
+    buf_init(&to.cursors, 1 << 16);
     output_wait("asking Redis (%s)", c->config->redis_url.text);
     int result = claim_tags(&to, &layout, err);
     output_wait_end();
-    if (to.cursor == UINT64_MAX)
-        to.cursor = 0; // there is none
     if (result == 0 && !output.json)
-        printf("journal %s is now published from here; its cursor is at %llu%s\n", id,
-               (unsigned long long)to.cursor,
+        printf("journal %s is now published from here; its cursor%s at %s%s\n", id,
+               to.claimed == 1 ? " is" : "s are", buf_text(&to.cursors),
                to.with_namespace ? "; redis.namespace now belongs to this account" : "");
     output_number("cursor", to.cursor);
+    buf_release(&to.cursors);
     return result;
 }
 

@@ -59,7 +59,6 @@ relay_claim(struct redis *r, const struct config *c, const char *tag,
             struct err *err)
 {
     char key[SCRIPT_KEY], name[7 + JOURNAL_ID_TEXT], owner[SCRIPT_OWNER];
-    uint64_t sequence;
 
     snprintf(name, sizeof name, "cursor:%s", journal_id);
     script_key(key, tag, span_of(name));
@@ -69,8 +68,8 @@ relay_claim(struct redis *r, const struct config *c, const char *tag,
     if (!reply || redis_value(reply).kind == REDIS_ERROR)
         return reply;
     reply = redis_ask(r, err, "HGET", key, "sequence", NULL);
-    if (entry_sequence(&sequence, redis_value(reply).text) && sequence < *cursor)
-        *cursor = sequence;
+    if (!entry_sequence(cursor, redis_value(reply).text))
+        *cursor = 0;
     return reply;
 }
 

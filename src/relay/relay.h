@@ -72,8 +72,8 @@ const struct relay_advice *relay_advice(const char *text);
 // --- what an operator's command does -------------------------------------------------------
 
 // relay_claim gives this journal's cursor under a tag to this machine and directory, whoever had it,
-// and forgets its check: the operator's word that no other copy of the journal ships any more. *cursor is lowered to
-// where it stands. The reply is Redis's last, or its error; NULL with *err.
+// and forgets its check: the operator's word that no other copy of the journal ships any more. *cursor is
+// where it stands, 0 where it is new. The reply is Redis's last, or its error; NULL with *err.
 const struct redis_reply *relay_claim(struct redis *r, const struct config *c,
                                       const char *tag, const char *journal_id,
                                       const char *directory, uint64_t *cursor,

@@ -56,7 +56,7 @@ def test_replay_and_claim_reach_the_partitions_on_all_nodes(cluster, tmp_path):
         code, text = acrelay(receiver, "journal", "replay", "--yes", user="receiver")
         assert code == 0 and "ce_replay: 40; refused: 0" in text, text
         code, text = acrelay(receiver, "journal", "claim", "--yes", "--namespace", user="receiver")
-        assert code == 0 and "is now published from here; its cursor is at 40" in text, text
+        assert code == 0 and "is now published from here; its cursors are at 40 ({ac.0}), 40 (" in text, text
         assert receiver.post("type=subscribe&contact[id]=1") == 200
         receiver.wait_shipped()
     finally:

@@ -272,6 +272,18 @@ def acrelay(receiver, *words):
     return done.returncode, done.stdout + done.stderr
 
 
+def test_a_claim_names_the_cursor_of_each_partition(redis, receivers):
+    receiver = receivers(redis.port, 2)
+    Poster(receiver).post(20)
+    receiver.wait_shipped()
+    receiver.stop()
+    [lower], [upper] = (redis.client.keys(f"{tag}:cursor:*") for tag in tags(2))
+    redis.client.hset(lower, "sequence", "%020d" % 7)
+    redis.client.hset(upper, "sequence", "%020d" % 20)
+    code, text = acrelay(receiver, "journal", "claim", "--yes")
+    assert code == 0 and "; its cursors are at 7 ({ac.0}), 20 ({ac.1})\n" in text, text
+
+
 def test_check_finds_a_layout_that_is_missing_or_damaged(redis, receivers):
     receiver = receivers(redis.port, 2)
     layout = receiver.directory / "state/partitions"
