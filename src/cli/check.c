@@ -120,7 +120,7 @@ check_owner(struct report *r, const struct stat *st)
                      st->st_mode & 0777);
     else
         report_ok(r, "state_dir",
-                  "%s: the receiver must run as the owner, %s (checked as root)", path,
+                  "%s: its owner, %s, can read and write it (checked as root)", path,
                   owner ? owner->pw_name : "a systemd dynamic user");
 }
 

@@ -62,7 +62,7 @@ check_persistence(struct report *r, struct span info)
                        "then refuses writes, and deliveries wait in the journal",
                        "maxmemory is not set: Redis grows until the kernel kills it");
     if (info_is(info, "aof_enabled", "0") && info_is(info, "connected_slaves", "0"))
-        report_warning(r, "redis loss",
+        report_warning(r, "durability",
                        "set appendonly yes, or run a replica; journal.keep limits what "
                        "can be sent again",
                        "there is neither an append-only file nor a replica: a crash "

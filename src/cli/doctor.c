@@ -292,12 +292,16 @@ examine_counters(struct report *r)
 static void
 report_plan(struct report *r, const struct plan *plan)
 {
-    if (plan->writes + plan->count[STEP_REFUSE] > 0)
+    size_t refused = plan->count[STEP_REFUSE];
+
+    if (plan->writes + refused > 0)
         report_error(r, EXIT_CODE_CHANGES, "hooks",
-                     "acrelay-worker plan shows them, apply makes them",
-                     "changes needed to bring the webhooks in sync with the file: %zu; "
-                     "of these, a person must decide: %zu",
-                     plan->writes + plan->count[STEP_REFUSE], plan->count[STEP_REFUSE]);
+                     refused
+                         ? "acrelay-worker plan shows them, and marks with ! what needs "
+                           "your decision; apply makes the others"
+                         : "acrelay-worker plan shows them, apply makes them",
+                     "changes needed to bring the webhooks in sync with the file: %zu",
+                     plan->writes + refused);
     else
         report_ok(r, "hooks", "webhooks that match the file: %zu%s",
                   plan->ok + plan->count[STEP_KEEP],

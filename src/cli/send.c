@@ -107,7 +107,9 @@ read_url(struct sending *s, const char *url, struct err *err)
 
     if (!span_starts(span_of(url), scheme) || host.len == 0 || host.len == rest.len ||
         has_user)
-        return err_exit(err, EXIT_CODE_USAGE, "--url requires http://HOST:PORT/PATH");
+        return err_exit(err, EXIT_CODE_USAGE,
+                        "--url requires http://HOST:PORT/PATH; to post over HTTPS to "
+                        "public_url, use --public");
     s->poster.url = url;
     s->poster.place = host;
     return 0;

@@ -17,7 +17,7 @@ enum step_kind {
     STEP_REMOVE,
     STEP_LEAVE, // ours, not wanted, and prune is off; or it cannot be read
     STEP_KEEP, // it differs, and is what AC made of what is wanted: writing again is useless
-    STEP_REFUSE, // it is not created beside `found`, a person must decide
+    STEP_REFUSE, // it is not created beside `found`, the operator decides
 };
 
 enum step_why {

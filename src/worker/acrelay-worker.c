@@ -85,9 +85,9 @@ show_applied(const struct apply *a, bool done)
         output_line(stdout);
         return;
     }
-    printf(
-        "%zu created, %zu changed, %zu removed, %zu kept that the file does not name; ",
-        a->created, a->changed, a->removed, a->plan.count[STEP_LEAVE]);
+    printf("%zu created, %zu changed, %zu removed; ", a->created, a->changed, a->removed);
+    if (a->plan.count[STEP_LEAVE])
+        printf("%zu not in the file, left as they are; ", a->plan.count[STEP_LEAVE]);
     if (a->listed)
         printf("%zu webhook%s in the account, ", a->found.len, PLURAL(a->found.len));
     printf("%s as %s\n", done ? "all" : "NOT all",

@@ -345,7 +345,7 @@ list(void *worker, struct err *err)
     if (shown && output.json)
         output_open("hooks", '[');
     else if (shown)
-        printf("%-8s %-6s %-24s %-30s %s\n", "id", "whose", "name", "URL", "events");
+        printf("%-8s %-6s %-24s %-30s %s\n", "id", "owner", "name", "URL", "events");
     for (size_t i = 0; i < found.len; i++) {
         const struct hook *like = plan_alike(&w->wanted, &found.at[i], &certain);
         if (output.json)
