@@ -3,7 +3,7 @@
 // stopped say, must hold up nobody: after WAIT_MS without room lines are lost, and the next one that
 // is not says how many. One thread writes at a time: of two that find the last page of a pipe free
 // the second would block. (So it still does after another process; but O_NONBLOCK would be theirs,
-// and the shell's, too.)
+// and the shell's, too.) Signals wait as well, whose handlers may log.
 #include "base/log.h"
 
 #include "base/clock.h"
@@ -11,6 +11,8 @@
 #include "base/text.h"
 
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -105,17 +107,21 @@ static bool
 log_line(enum log_level level, const char *raw)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    int left_ms = TURN_MS + (lost ? 0 : WAIT_MS);
-    bool locked;
+    int64_t wait_ms = TURN_MS + (lost ? 0 : WAIT_MS);
+    sigset_t all, before;
+    bool written = false;
 
     if (level > max_now)
         return true;
-    while (!(locked = pthread_mutex_trylock(&lock) == 0) && left_ms-- > 0)
-        clock_sleep_ms(1);
-    bool written = locked && write_if_room(level, raw);
-    lost += !written;
-    if (locked)
+    struct timespec until = clock_timespec(clock_mono_us() + wait_ms * 1000);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (pthread_mutex_clocklock(&lock, CLOCK_MONOTONIC, &until) == 0) {
+        written = write_if_room(level, raw);
         pthread_mutex_unlock(&lock);
+    }
+    lost += !written;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return written;
 }
 

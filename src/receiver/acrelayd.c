@@ -250,7 +250,7 @@ log_start_up(const struct receiver *r)
 
 // A stop ends the program at once while nothing is admitted yet: the wait for a predecessor's journal
 // may be long. It ends by the signal's default action, which the first process of a container does
-// not have. A log line needs neither a lock nor memory of its own.
+// not have. A log line needs no memory, and no signal comes while one is written.
 static void
 end_start(int signal)
 {

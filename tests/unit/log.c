@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -80,7 +81,7 @@ Test(once, reports_again_what_nobody_could_read)
     cr_assert(strstr(text, "<4>Redis is away\n"));
 }
 
-static atomic_bool races;
+static atomic_bool races, interrupts;
 static atomic_int saw_room; // threads
 
 // Who has seen room in the log waits for another one to see it too.
@@ -91,6 +92,10 @@ poll_of_a_race(struct pollfd *fds, nfds_t len, int wait_ms)
     int found = (int)syscall(SYS_poll, fds, len, wait_ms);
 
     saw_room += races && found > 0;
+    if (interrupts) {
+        interrupts = false;
+        raise(SIGUSR1);
+    }
     for (int i = 0; races && found > 0 && saw_room < 2 && i < 300; i++)
         clock_sleep_ms(1);
     return found;
@@ -122,6 +127,24 @@ Test(log, does_not_block_two_threads_that_find_the_same_last_page)
     end.tv_sec += 20;
     for (int i = 0; i < 2; i++)
         cr_assert(pthread_timedjoin_np(threads[i], NULL, &end) == 0, "it is blocked");
+}
+
+static void
+log_a_signal(int signal)
+{
+    log_info("signal %d", signal);
+}
+
+Test(log, writes_the_line_of_a_signal_handler_after_the_one_that_it_interrupts,
+     .init = init)
+{
+    char both[64];
+
+    signal(SIGUSR1, log_a_signal);
+    interrupts = true;
+    log_info("interrupted");
+    snprintf(both, sizeof both, "<6>interrupted\n<6>signal %d\n", SIGUSR1);
+    expect(both);
 }
 
 enum { PAUSE_MS = 1000 };
