@@ -39,6 +39,7 @@ static const struct right {
                    {"XREADGROUP GROUP acrelay worker STREAMS", "commands:", ">"},
                    {"XRANGE", "commands:", "- +"},
                    {"XPENDING", "commands:", "acrelay"},
+                   {"XINFO GROUPS", "commands:", ""},
                    {"XACK", "commands:", "acrelay 0-1"},
                    {"XDEL", "commands:", "0-1"},
                    {"XADD", "results: commands.dead", "* a b"},

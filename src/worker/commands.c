@@ -62,14 +62,15 @@ open_lane(struct commands *c)
     c->was_stopped = false;
     for (size_t i = 0; i < config->services_len; i++) {
         struct commands_service was = c->services[i];
-        c->services[i] = (struct commands_service){.config = &config->services[i],
-                                                   .after = "0",
-                                                   .wrong_type = was.wrong_type,
-                                                   .stray = was.stray};
+        c->services[i] =
+            (struct commands_service){.config = &config->services[i], .after = "0"};
         c->lane->services[i].weight = config->services[i].weight;
         find_metrics(&c->services[i]);
-        if (was.waiting == c->services[i].waiting) // else another service had its place
-            c->services[i].stray_ms = was.stray_ms;
+        if (was.waiting != c->services[i].waiting)
+            continue; // another service had its place
+        c->services[i].wrong_type = was.wrong_type;
+        c->services[i].stray = was.stray;
+        c->services[i].stray_ms = was.stray_ms;
     }
     rate_limit_init(&c->rate, config->commands_rate, times_ms("api-second", 1000) * 1000);
     if (before.calls)
@@ -172,7 +173,6 @@ tidy(struct commands *c)
         redis_args_format(&c->step, "%" PRId64, config->commands_retain_age_us / 1000);
         redis_args_format(&c->step, "%" PRIu64, config->commands_retain_entries);
         redis_args_format(&c->step, "%" PRId64, config->commands_retain_dead_us / 1000);
-        redis_args_add(&c->step, span_of(c->services[i].after));
         enum commands_reply result =
             commands_run(c, &c->services[i], "tidy", &c->step, &reply);
         if (result != COMMANDS_OK)

@@ -156,8 +156,28 @@ local function finish()
   return {'OK', tostring(redis.call('INCR', finished)), tostring(forgotten), tostring(trimmed)}
 end
 
--- tidy <results' age in ms> <entries> <dead ones' age in ms> <until where entries were taken> -> dead
--- ones that were trimmed, the oldest entry until there where it is not pending for the worker, or ''
+-- The oldest entry that the group was given, and that is not pending for the worker, or '': it is
+-- looked for between the first PENDING_MAX that are.
+local PENDING_MAX = 1000
+local function stray()
+  local from, last = '-', nil
+  for _, group in ipairs(type_of(stream) == 'stream' and redis.call('XINFO', 'GROUPS', stream) or {}) do
+    local has = {}
+    for i = 1, #group, 2 do has[group[i]] = group[i + 1] end
+    last = has.name == GROUP and has['last-delivered-id'] or last
+  end
+  if not last then return '' end
+  local pending = redis.call('XPENDING', stream, GROUP, '-', '+', PENDING_MAX, 'worker')
+  for _, one in ipairs(pending) do
+    local entry = redis.call('XRANGE', stream, from, '(' .. one[1], 'COUNT', 1)[1]
+    if entry then return entry[1] end
+    from = '(' .. one[1]
+  end
+  local entry = #pending < PENDING_MAX and redis.call('XRANGE', stream, from, last, 'COUNT', 1)[1]
+  return entry and entry[1] or ''
+end
+
+-- tidy <results' age in ms> <entries> <dead ones' age in ms> -> dead ones that were trimmed, a stray
 local function tidy()
   local function minid(age) return string.format('%.0f-0', math.max(0, us / 1000 - tonumber(age))) end
   redis.call('XTRIM', results, 'MINID', minid(ARGV[4]))
@@ -169,9 +189,7 @@ local function tidy()
     redis.call('ZREM', order, id)
     redis.call('HDEL', ids, id)
   end
-  local entry = redis.call('XRANGE', stream, '-', ARGV[7], 'COUNT', 1)[1]
-  local pending = entry and redis.call('XPENDING', stream, GROUP, entry[1], entry[1], 1, 'worker')
-  return {'OK', count, tostring(trimmed), entry and #pending == 0 and entry[1] or ''}
+  return {'OK', count, tostring(trimmed), stray()}
 end
 
 return ({take = take, begin = begin, put_off = put_off, finish = finish, tidy = tidy})[step]()

@@ -146,8 +146,6 @@ take_reply(struct commands *c, size_t service, const struct redis_reply *reply)
 
     if (text_number(&now, redis_value(redis_reply_at(reply, 2)).text, INT64_MAX))
         take_time(c, (int64_t)now);
-    if (s->is_read && len == 3 && now) // the group was given all that was added until now
-        snprintf(s->after, COMMANDS_ENTRY, "%" PRIu64, now / 1000 - 1);
     s->is_read = s->is_read || len == 3; // nothing is pending any more
     for (size_t i = 3; i < len && refused < COMMANDS_TAKE; i++)
         refused += !take_entry(c, service, redis_reply_at(reply, i), &refusals[refused]);

@@ -198,6 +198,50 @@ def test_commands_that_somebody_takes_in_the_workers_group_are_reported(tmp_path
         harness.wait_for("none", lambda: scene.worker.metric(waiting % "crm") == 0)
 
 
+def test_a_stray_is_seen_behind_one_that_waits(tmp_path):
+    with Scene(tmp_path, times="clock-settle=100 command-tidy=100") as scene:
+        process, key = scene.start(), "{ac}:commands:crm"
+        assert scene.result(scene.put())["outcome"] == "ok"
+        scene.simulator.answer(429, count=1, path="contacts/1", Retry_After="600")
+        waits = scene.put()
+        harness.wait_for("the first", lambda: scene.worker.metric("acrelay_commands_paused") == 1)
+        process.send_signal(signal.SIGSTOP)
+        entry = scene.put()
+        scene.redis.client.xreadgroup("acrelay", "somebody", {key: ">"})
+        process.send_signal(signal.SIGCONT)
+        harness.wait_for("the alarm", lambda: f"entry {entry} of service crm" in scene.log())
+        assert f"entry {waits} of" not in scene.log()
+
+
+def test_one_that_was_not_taken_yet_is_no_stray(tmp_path):
+    """Its id is that of a clock that was stepped back."""
+    with Commands(tmp_path, times="clock-settle=100 command-tidy=100") as scene:
+        scene.times = "command-poll=10000 " + scene.times
+        client = scene.redis.client
+        scene.start()
+        for key in ("{ac}:x", "{ac}:commands:crm"):
+            client.xadd(key, {"ce_id": "x"}, id="1-1")
+            client.delete("{ac}:results:shop")
+            client.xadd("{ac}:results:shop", {"ce_id": "x"}, id="1-1")  # too old
+            harness.wait_for("a check", lambda: client.xlen("{ac}:results:shop") == 0)
+        assert "is not carried out" not in scene.log()
+
+
+def test_what_was_reported_of_a_service_is_not_another_ones_after_a_reload(tmp_path):
+    with Scene(tmp_path) as scene:
+        client = scene.redis.client
+        client.set("{ac}:results:crm", "")
+        process = scene.start()
+        scene.put()
+        harness.wait_for("the alarm", lambda: "{ac}:results:crm is a string" in scene.log())
+        config = scene.worker.config
+        config.write_text(config.read_text().replace("{name: crm, allow: [contacts, deals, dealStages]}, ", ""))
+        process.send_signal(signal.SIGHUP)
+        harness.wait_for("the reload", lambda: scene.worker.reloads() == 1)
+        scene.result(scene.put(service="shop"), "shop")
+        assert "are carried out again" not in scene.log()
+
+
 def test_dead_commands_that_make_room_are_reported(tmp_path):
     with Scene(tmp_path, settings="rate: 5\n  retain: {entries: 1000}") as scene:
         pipe = scene.redis.client.pipeline(transaction=False)
