@@ -28,13 +28,25 @@ function load(name) {
 }
 const { createClient, commandOptions, ErrorReply } = load('redis');
 
+// node-redis does not know unix:///path?db=n, which redis.url may be.
+function makeClient(text, options) {
+    try {
+        const url = new URL(text);
+        return createClient({ ...options, ...(url.protocol !== 'unix:' ? { url: text } : {
+            socket: { path: url.pathname }, database: Number(url.searchParams.get('db')) }) });
+    } catch (error) {
+        console.error(`consumer.js: REDIS_URL: ${error.message}`);
+        return process.exit(1);
+    }
+}
+
 const stream = process.env.STREAM || '{ac}:events';
 const group = process.env.GROUP || 'shop-js';
 const name = process.env.NAME || os.hostname();
 const claimAfterMs = Number(process.env.CLAIM_AFTER_MS || 60000);
 const results = process.env.RESULTS || '{ac}:shop-js'; // the stream's hash tag: one slot
 const aside = `${results}-aside`;
-const client = createClient({ url: process.env.REDIS_URL || 'redis://127.0.0.1:6379/0' });
+const client = makeClient(process.env.REDIS_URL || 'redis://127.0.0.1:6379/0');
 // {ac}:events, or {ac.0}:events and so on.
 const partitions = (count) => (count === 1 ? [stream]
     : Array.from({ length: count }, (_, i) => stream.replace('}', `.${i}}`)));
@@ -157,6 +169,10 @@ async function turn() {
 }
 
 async function main() {
+    process.stdout.on('error', (error) => { // EPIPE: nobody reads what is printed, as in `| head`
+        if (error.code !== 'EPIPE') console.error(`consumer.js: ${error.message}`);
+        process.exit(1);
+    });
     client.on('error', (error) => console.error(`Redis: ${error.message}`));
     for (const sign of ['SIGINT', 'SIGTERM']) process.on(sign, () => { stopping = true; });
     await client.connect();
@@ -178,4 +194,7 @@ async function main() {
     await client.quit();
 }
 
-main();
+main().catch((error) => {
+    console.error(`consumer.js: ${error.message}`);
+    process.exit(1);
+});

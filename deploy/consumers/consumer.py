@@ -208,7 +208,10 @@ def main():
         consumer.stopping = True
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, stop)
-    consumer.run()
+    try:
+        consumer.run()
+    except BrokenPipeError:  # nobody reads what is printed: `| head`. What was not acknowledged stays pending
+        os._exit(1)  # without a flush, which would fail again
 
 
 if __name__ == "__main__":

@@ -26,14 +26,25 @@ function load(name) {
 }
 const { createClient, ErrorReply } = load('redis');
 
+// node-redis does not know unix:///path?db=n, which redis.url may be.
+function makeClient(text, options) {
+    try {
+        const url = new URL(text);
+        return createClient({ ...options, ...(url.protocol !== 'unix:' ? { url: text } : {
+            socket: { path: url.pathname }, database: Number(url.searchParams.get('db')) }) });
+    } catch (error) {
+        console.error(`producer.js: REDIS_URL: ${error.message}`);
+        return process.exit(1);
+    }
+}
+
 const namespace = process.env.NAMESPACE || 'ac';
 const service = process.env.SERVICE || 'crm';
 const commands = `{${namespace}}:commands:${service}`;
 const results = `{${namespace}}:results:${service}`;
 const silenceMs = 600000; // without any result, after which commands are added again
-const client = createClient({
-    url: process.env.REDIS_URL || 'redis://127.0.0.1:6379/0', disableOfflineQueue: true,
-});
+const client = makeClient(process.env.REDIS_URL || 'redis://127.0.0.1:6379/0',
+    { disableOfflineQueue: true });
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const waiting = new Map(); // by id
 let after = null; // the result that was read last
@@ -117,4 +128,4 @@ async function main() {
     await client.quit();
 }
 
-main();
+main().catch((error) => fail(error.message));

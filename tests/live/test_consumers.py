@@ -308,6 +308,35 @@ def test_a_consumer_that_is_restarted_begins_with_what_it_had_read(kind, tmp_pat
     assert done == [each.decode() for each in ids if each != ids[60]]
 
 
+@pytest.mark.parametrize("kind", [Python, Node])
+def test_a_consumer_whose_lines_nobody_reads_ends_quietly(kind, tmp_path, redis):
+    consumer = kind(tmp_path, redis)
+    words, environment = consumer.command("one")
+    run = subprocess.Popen(words, env={**os.environ, **environment}, stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True)
+    assert "reading {ac}:events" in run.stdout.readline()
+    run.stdout.close()
+    redis.client.xadd("{ac}:events", entry(1))
+    assert (run.wait(30), run.stderr.read()) == (1, "")
+    run.stderr.close()
+
+
+def test_node_takes_the_url_of_a_unix_socket(tmp_path, redis, spawn):
+    consumer = Node(tmp_path, redis)
+    words, environment = consumer.command("one")
+    redis.client.xadd("{ac}:events", entry(1))
+    spawn(words, {**environment, "REDIS_URL": f"unix://{redis.socket}"})
+    harness.wait_for("its effect", lambda: consumer.results() == ["id-1"], 30)
+
+
+@pytest.mark.parametrize("name", ["consumer.js", "producer.js"])
+def test_a_url_that_node_redis_cannot_use_is_one_line(name):
+    need_node()
+    done = subprocess.run(["node", CONSUMERS / name], input="", capture_output=True, text=True, timeout=60, env={
+        **os.environ, "NODE_PATH": NODE_MODULES, "REDIS_URL": "memcached://127.0.0.1"})
+    assert (done.returncode, done.stderr) == (1, f"{name}: REDIS_URL: Invalid protocol\n")
+
+
 # --- the users ------------------------------------------------------------------------------
 
 def acl_lines():
