@@ -321,12 +321,13 @@ def test_a_consumer_whose_lines_nobody_reads_ends_quietly(kind, tmp_path, redis)
     run.stderr.close()
 
 
-def test_node_takes_the_url_of_a_unix_socket(tmp_path, redis, spawn):
-    consumer = Node(tmp_path, redis)
-    words, environment = consumer.command("one")
-    redis.client.xadd("{ac}:events", entry(1))
-    spawn(words, {**environment, "REDIS_URL": f"unix://{redis.socket}"})
-    harness.wait_for("its effect", lambda: consumer.results() == ["id-1"], 30)
+def test_node_takes_the_url_of_a_unix_socket(tmp_path, spawn):
+    with harness.Redis() as redis:  # in a directory of its own it has one
+        consumer = Node(tmp_path, redis)
+        words, environment = consumer.command("one")
+        redis.client.xadd("{ac}:events", entry(1))
+        spawn(words, {**environment, "REDIS_URL": f"unix://{redis.socket}"})
+        harness.wait_for("its effect", lambda: consumer.results() == ["id-1"], 30)
 
 
 @pytest.mark.parametrize("name", ["consumer.js", "producer.js"])
