@@ -71,7 +71,7 @@ ac_client_wait_text(char *to, size_t size, const struct rest_wait *w)
 
 // --- what an answer means ------------------------------------------------------------------
 
-// What is gone answers 404, or 403 with the same message.
+// What is gone answers 404, or 403 with the same message. A page does not say so.
 static bool
 says_absent(struct ac_client *a, const struct rest_answer *answer)
 {
@@ -84,7 +84,8 @@ is_gone(struct ac_client *a, const struct rest_answer *answer)
 {
     bool absent = says_absent(a, answer);
 
-    return answer->status == 404 || (answer->status == 403 && absent);
+    return (answer->status == 404 && !strstr(a->message, "HTML")) ||
+           (answer->status == 403 && absent);
 }
 
 // An answer that does not look like AC's says nothing about the token, or a hook. AC's own 400, 404
@@ -389,7 +390,7 @@ ac_client_get(struct ac_client *a, uint64_t id, struct hook *to, struct err *err
     snprintf(path, sizeof path, "/api/3/webhooks/%" PRIu64, id);
     if (call(a, "GET", path, SPAN(""), &answer, err) < 0)
         return AC_CLIENT_ERROR;
-    if (is_gone(a, &answer) && strstr(a->message, "HTML") == NULL)
+    if (is_gone(a, &answer))
         return AC_CLIENT_ABSENT;
     if (answer.status == 429 || answer.status >= 500)
         return fail_status(a, &answer, err);

@@ -249,6 +249,21 @@ def test_one_of_which_nobody_says_that_it_is_gone_is_not_created_again(
             assert "It is not created a second time" in said
 
 
+@pytest.mark.parametrize("removal", [False, True])
+def test_a_page_that_is_not_found_does_not_say_that_a_webhook_is_gone(sim, make_worker, removal):
+    worker = make_worker(stanza("a") + stanza("b"), worker=", prune: true")
+    worker.run("apply")
+    text = worker.config.read_text()
+    worker.config.write_text(text.replace(stanza("a"), "") if removal
+                             else text.replace(stanza("a"), stanza("a", "[sent]")))
+    [there] = [hook for hook in ours(sim) if hook["url"] == url("a")]
+    sim.answer(404, "<html><title>404 Not Found</title></html>", count=100,
+               path=f"webhooks/{there['id']}")
+    said = worker.run("apply", code=78)
+    assert "there is no ActiveCampaign API" in said and "removed by someone" not in said
+    assert len(writes(sim)) == 3 and there in sim.hooks()
+
+
 def test_a_hook_that_was_really_removed_is_made_again(sim, make_worker, redis):
     worker = make_worker(stanza("a") + stanza("b"), redis_port=redis.port)
     worker.run("apply")
