@@ -85,7 +85,7 @@ if [ "$1" = configure ]; then
     if [ ! -e /etc/acrelay/acrelay.yaml ]; then
         cat <<'STEPS'
 acrelay: installed; nothing runs yet. Next, as root:
-  acrelay init     asks for account, URLs and API key, and writes /etc/acrelay/acrelay.yaml
+  acrelay init     asks for account, URLs and API token, and writes /etc/acrelay/acrelay.yaml
   acrelay setup    goes from there to the first event over HTTPS (with Debian's caddy; or
                    --no-https and a proxy of your own, see /usr/share/doc/acrelay/examples/proxy)
 STEPS

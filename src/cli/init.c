@@ -207,22 +207,23 @@ check_token(const struct buf *token, struct err *err)
         if (token->at[i] < 0x21 || token->at[i] > 0x7e)
             return err_exit(
                 err, EXIT_CODE_CONFIG,
-                "this is not an API key: it has spaces or other characters that "
+                "this is not an API token: it has spaces or other characters that "
                 "none has");
     return token->len >= AC_CLIENT_TOKEN_MIN
                ? 0
-               : err_exit(
-                     err, EXIT_CODE_CONFIG,
-                     "this is not an API key: it has %zu bytes; at least %d are expected",
-                     token->len, AC_CLIENT_TOKEN_MIN);
+               : err_exit(err, EXIT_CODE_CONFIG,
+                          "this is not an API token: it has %zu bytes; at least %d are "
+                          "expected",
+                          token->len, AC_CLIENT_TOKEN_MIN);
 }
 
 static int
 ask_token(struct buf *token, struct err *err)
 {
     for (;;) {
-        if (terminal_read("API key, from the same page (not shown as you type): ", token,
-                          false, err) < 0)
+        if (terminal_read(
+                "API token, which that page calls Key (not shown as you type): ", token,
+                false, err) < 0)
             return -1;
         if (check_token(token, err) == 0)
             return 0;
@@ -428,7 +429,7 @@ make_all(struct init *in, struct err *err)
     if (make_files(in, err) < 0)
         return -1;
     show_file(&in->secret, "secret of the hooks' URLs");
-    show_file(&in->token, "API key");
+    show_file(&in->token, "API token");
     show_file(&in->config, "configuration");
     if (!output.json)
         show_next(in);
@@ -456,7 +457,7 @@ run_init(void *cli, struct err *err)
 static const struct option init_options[] = {
     OPTION_IS_TEXT("api-url", "URL", "API URL of the ActiveCampaign account"),
     OPTION_IS_TEXT("token-file", "FILE",
-                   "file with its API key (- for standard input); copied"),
+                   "file with its API token (- for standard input); copied"),
     OPTION_IS_TEXT("name", "NAME", "name of the account (default: from the API URL)"),
     OPTION_IS_TEXT("public-url", "URL", "https URL to which ActiveCampaign posts"),
     OPTION_IS_TEXT("redis-url", "URL", "Redis (default: redis://127.0.0.1:6379/0)"),
@@ -465,7 +466,7 @@ static const struct option init_options[] = {
 };
 
 const struct subcommand cli_init_commands[] = {
-    {"init", "", "create the configuration, the secret and the API key's file", 0, 0,
+    {"init", "", "create the configuration, the secret and the API token's file", 0, 0,
      init_options, run_init, false, NULL},
     {0},
 };

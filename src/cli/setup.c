@@ -107,7 +107,7 @@ check_account(const struct setup *s, struct err *err)
     struct apply a = {.w = &w};
     int result = open_account(s, &w, err) < 0 ? -1 : apply_plan(&a, false, err);
     if (result == 0)
-        setup_show("ok", "account", "%s accepts the API key", s->c->account_api_url);
+        setup_show("ok", "account", "%s accepts the API token", s->c->account_api_url);
     apply_release(&a);
     close_account(&w);
     return result;

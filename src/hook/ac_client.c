@@ -176,7 +176,7 @@ check_token(struct ac_client *a, struct err *err)
     if (me.status == 401 || me.status == 403)
         return err_exit(
             err, EXIT_CODE_PERMISSION,
-            "ActiveCampaign refuses the API token: put the key of Settings, Developer "
+            "ActiveCampaign refuses the API token: put the Key of Settings, Developer "
             "into the file that account.api_token_file names, and check that "
             "account.api_url is of the same account. Then " AC_CLIENT_RELOAD
             ". " DELIVERIES_GO_ON);

@@ -86,7 +86,7 @@ def test_a_wrong_answer_is_one_sentence_and_writes_nothing(place, words, code, s
 def test_a_token_that_cannot_be_one_is_refused(place):
     for typed in ("short\n", "two words in it\n", "line\nline two\n"):
         said = place.run("init", *OPTIONS, "--token-file", "-", code=78, stdin=typed)
-        assert "this is not an API key" in said and typed[:4] not in said
+        assert "this is not an API token" in said and typed[:4] not in said
     assert place.files() == []
 
 
@@ -177,7 +177,7 @@ def test_a_person_is_asked_and_asked_again(place):
     person = Terminal(place.command("init"))
     person.dialogue(("API URL", "acme.api-us1.com\n"), ("not a URL", ""),
                     ("API URL", "https://acme.api-us1.com\n"),
-                    ("API key", "short\n"), ("at least 8", ""), ("API key", TOKEN + "\n"),
+                    ("API token", "short\n"), ("at least 8", ""), ("API token", TOKEN + "\n"),
                     ("[acme]: ", "\n"), ("Public URL", "https://hooks.acme.example\n"),
                     ("[redis://127.0.0.1:6379/0]: ", "redis://127.0.0.1:6380/1\n"))
     code, said = person.end()
