@@ -39,13 +39,13 @@ check_ground(struct setup *s, struct err *err)
         return err_exit(err, EXIT_CODE_UNAVAILABLE,
                         "systemd does not run here, and setup starts its units; see the "
                         "README for containers and other ways");
-    if (!options_has(o, "yes") && !terminal_is_there())
-        return err_exit(err, EXIT_CODE_USAGE,
-                        "there is no terminal to ask at: --yes confirms everything");
     if (access(s->cli->file, F_OK) < 0)
         return err_exit(err, EXIT_CODE_CONFIG,
                         "there is no %s yet: acrelay init%s%s creates it", s->cli->file,
                         *s->account ? " --account " : "", s->account);
+    if (!options_has(o, "yes") && !terminal_is_there())
+        return err_exit(err, EXIT_CODE_USAGE,
+                        "there is no terminal to ask at: --yes confirms everything");
     if (cli_read_config(s->cli, false, err) < 0)
         return -1;
     s->c = s->cli->config;
@@ -59,6 +59,8 @@ check_parts(const struct setup *s, struct err *err)
     struct redis *r =
         secrets ? check_redis_open(s->cli, s->cli->config->redis_namespace, err) : NULL;
 
+    if (secrets && !r)
+        cli_advise(err);
     secrets_release(secrets);
     redis_close(r);
     if (!r)
@@ -300,6 +302,8 @@ remove_hooks(const struct setup *s, struct err *err)
         if (!found.at[i].name)
             continue; // not ours
         result = ac_client_write(w.client, &found.at[i], NULL, &answer, err);
+        if (result == 0) // else the worker would say that somebody else removed it
+            (void)state_save(NULL, found.at[i].name, NULL, &w.redis);
         removed += result == 0;
     }
     if (removed > 0)

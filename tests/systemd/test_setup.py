@@ -161,10 +161,12 @@ def world(request, package, directory):
 def test_init_is_asked_for_first(world):
     assert "acrelay init creates it" in world.setup(code=78)
     silent = world.box.run("acrelay", "setup", check=False)
-    assert silent.returncode == 64 and "--yes confirms" in silent.stderr
+    assert silent.returncode == 78 and "acrelay init creates it" in silent.stderr
     said = world.box.run("acrelay", "init", "--api-url", API, "--token-file", "/root/token",
                          "--name", "acme", "--public-url", f"https://{NAME}").stdout
     assert said.endswith("Next: acrelay setup\n")
+    silent = world.box.run("acrelay", "setup", check=False)
+    assert silent.returncode == 64 and "--yes confirms" in silent.stderr
     modes = world.box.run("stat", "-c", "%a %U", "/etc/acrelay/acrelay.yaml",
                           "/etc/acrelay/hook-secret", "/etc/acrelay/api-token").stdout
     assert modes.split("\n")[:3] == ["644 root", "600 root", "600 root"]
@@ -176,6 +178,9 @@ def test_what_is_in_the_way_is_one_sentence_and_nothing_is_started(world):
         assert sentence in said.splitlines()[-1], said
         assert world.active() == []
 
+    world.box.run("systemctl", "stop", "redis-server")
+    refused(69, "Connection refused; start Redis")
+    world.box.run("systemctl", "start", "redis-server")
     refused(69, f"{API} does not answer")  # no account answers there
     world.simulator("other-account", "another-token-0123456789")
     refused(77, "ActiveCampaign refuses the API token")
@@ -319,3 +324,4 @@ def test_behind_a_proxy_of_ones_own_setup_leaves_https_alone(world, directory):
     world.setup("--undo")
     assert world.active() == [] and world.hooks() == []
     world.box.run("systemctl", "is-active", "own-proxy")
+    assert "is gone from ActiveCampaign" not in said, said  # undo removed it
