@@ -17,10 +17,17 @@
 #define CADDY "/usr/bin/caddy"
 #define DIRECTORY "/etc/acrelay"
 #define CADDYFILE DIRECTORY "/Caddyfile"
+#define ROOT DIRECTORY "/caddy-acme-root.pem"
+#define ADMIN "unix//run/acrelay-https/admin.sock"
 #define OURS                                                                             \
     "# Written by acrelay setup, which overwrites it unless this line is removed.\n"
 
-enum { FILE_MAX = 64 << 10, PROBE_MS = 5000, HOST_MAX = 256 };
+enum {
+    FILE_MAX = 64 << 10,
+    PROBE_MS = 5000,
+    HOST_MAX = 256,
+    TIMED_OUT = 124 // as timeout(1) exits
+};
 
 // --- where the name leads -------------------------------------------------------------------
 
@@ -157,19 +164,37 @@ check_port(const struct socket_address *port, struct err *err)
                  : "stop it");
 }
 
+// For a copy that anyone may read, since Caddy's user need not be able to read the file itself.
+static int
+read_root(const struct setup *s, struct buf *to, struct err *err)
+{
+    const char *path = options_text(s->cli->options, "acme-root", NULL);
+
+    buf_add_text(to, OURS);
+    if (!path)
+        return 0;
+    if (file_read(path, to, NULL) == 0 &&
+        strstr(buf_text(to), "-----BEGIN CERTIFICATE-----") &&
+        !strstr(buf_text(to), "PRIVATE KEY"))
+        return 0;
+    return err_exit(err, EXIT_CODE_CONFIG,
+                    "--acme-root requires a file with a CA certificate (PEM) and no "
+                    "private key, not %s",
+                    path);
+}
+
 int
 https_check(const struct setup *s, struct err *err)
 {
     struct socket_address port = {.text = (char[]){"[::]:443"}};
-    const char *root = options_text(s->cli->options, "acme-root", "/");
     char host[HOST_MAX];
+    struct buf root;
 
-    // Caddy that reloads without it stays "reloading", and systemctl waits for it.
-    if (*root != '/' || access(root, R_OK) < 0)
-        return err_exit(
-            err, EXIT_CODE_CONFIG,
-            "--acme-root requires the absolute path of a file that can be read, not %s",
-            root);
+    buf_init(&root, FILE_MAX);
+    int readable = read_root(s, &root, err);
+    buf_release(&root);
+    if (readable < 0)
+        return -1;
     if (strncmp(s->c->public_url, "https://", 8) != 0)
         return err_exit(err, EXIT_CODE_CONFIG,
                         "public_url is not https: correct it, or use --no-https");
@@ -192,18 +217,47 @@ https_check(const struct setup *s, struct err *err)
 
 // --- the files ------------------------------------------------------------------------------
 
+// What follows the word on its line, "" without one.
+static struct span
+find_word(struct span file, struct span word)
+{
+    while (file.len > 0) {
+        struct span line = span_cut(&file, '\n');
+        if (span_starts(line, word))
+            return span_from(line, word.len);
+    }
+    return file;
+}
+
+// The CA that was given before stays until another is given, its root as long as the CA does.
+static void
+add_ca(const struct setup *s, struct buf *to)
+{
+    const char *acme = options_text(s->cli->options, "acme", NULL);
+    struct buf now;
+
+    buf_init(&now, FILE_MAX);
+    (void)file_read(CADDYFILE, &now, NULL); // there need not be one
+    struct span before = find_word(buf_span(&now), SPAN("\tacme_ca ")),
+                root = find_word(buf_span(&now), SPAN("\tacme_ca_root ")),
+                ca = acme ? span_of(acme) : before;
+    if (options_has(s->cli->options, "acme-root"))
+        root = SPAN(ROOT);
+    else if (!span_equal(ca, before))
+        root.len = 0;
+    if (ca.len > 0)
+        buf_add_format(to, "\tacme_ca %.*s\n", (int)ca.len, ca.at);
+    if (root.len > 0)
+        buf_add_format(to, "\tacme_ca_root %.*s\n", (int)root.len, root.at);
+    buf_release(&now);
+}
+
 static void
 add_main(const struct setup *s, struct buf *to)
 {
-    const char *acme = options_text(s->cli->options, "acme", NULL);
-    const char *root = options_text(s->cli->options, "acme-root", NULL);
-
-    buf_add_text(to, OURS "{\n\tadmin unix//run/acrelay-https/admin.sock\n"
+    buf_add_text(to, OURS "{\n\tadmin " ADMIN "\n"
                           "\tauto_https disable_redirects\n\tgrace_period 30s\n");
-    if (acme)
-        buf_add_format(to, "\tacme_ca %s\n", acme);
-    if (root)
-        buf_add_format(to, "\tacme_ca_root %s\n", root);
+    add_ca(s, to);
     // the path of a hook is a password
     buf_add_text(to,
                  "\tlog {\n\t\tlevel ERROR\n\t\tformat filter {\n\t\t\twrap json\n"
@@ -270,38 +324,73 @@ write_files(const struct setup *s, struct err *err)
 {
     char site[PATH_MAX];
     struct buf text;
+    int root = 0;
 
     site_path(s, site);
     buf_init(&text, FILE_MAX);
+    if (options_has(s->cli->options, "acme-root"))
+        root = read_root(s, &text, err) < 0 ? -1 : write_file(ROOT, &text, err);
+    buf_clear(&text);
     add_main(s, &text);
-    int first = write_file(CADDYFILE, &text, err);
+    int first = root < 0 ? root : write_file(CADDYFILE, &text, err);
     buf_clear(&text);
     add_site(s, &text);
     int second = first < 0 ? first : write_file(site, &text, err);
     buf_release(&text);
-    return second < 0 ? second : first || second;
+    return second < 0 ? second : root || first || second;
 }
 
 // --- the unit -------------------------------------------------------------------------------
 
-// What Caddy says of its file, its last line.
+// What a program says at its end is its reason.
 static int
-check_files(struct err *err)
+run(const char *const *words, enum exit_code exit, const char *failure, struct err *err)
 {
-    static const char *const adapt[] = {CADDY, "adapt", "--config", CADDYFILE, NULL};
     struct buf said;
 
     buf_init(&said, 1 << 20);
-    int code = setup_run(&said, err, adapt);
+    output_wait(UNIT);
+    int code = setup_run(&said, err, words);
+    output_wait_end();
     struct span rest = buf_span(&said), line = rest, last = rest;
     while (code > 0 && rest.len > 0)
         if ((line = span_cut(&rest, '\n')).len > 0)
             last = line;
-    if (code > 0)
-        err_exit(err, EXIT_CODE_CONFIG, "Caddy refuses %s: %.*s", CADDYFILE,
-                 (int)(last.len < 300 ? last.len : 300), last.at);
+    if (code == TIMED_OUT)
+        err_exit(err, EXIT_CODE_UNAVAILABLE,
+                 UNIT
+                 " has not reloaded within 60 s: `journalctl -u acrelay-https` shows "
+                 "why. `systemctl restart acrelay-https` ends this, and refuses posts "
+                 "for a moment; then run setup again");
+    else if (code > 0)
+        err_exit(err, exit, "%s: %.*s", failure, (int)(last.len < 300 ? last.len : 300),
+                 last.at);
     buf_release(&said);
     return code == 0 ? 0 : -1;
+}
+
+static int
+check_files(struct err *err)
+{
+    static const char *const adapt[] = {CADDY, "adapt", "--config", CADDYFILE, NULL};
+
+    return run(adapt, EXIT_CODE_CONFIG, "Caddy refuses " CADDYFILE, err);
+}
+
+static bool
+unit_shows(const char *property)
+{
+    static const char *const words[] = {
+        "systemctl", "show", UNIT, "--property=ActiveState", "--property=ReloadResult",
+        NULL};
+    struct buf said;
+    struct err unused;
+
+    buf_init(&said, 1 << 10);
+    (void)setup_run(&said, &unused, words);
+    bool result = strstr(buf_text(&said), property);
+    buf_release(&said);
+    return result;
 }
 
 // Any answer shows that there is a certificate.
@@ -314,23 +403,25 @@ has_certificate(const struct setup *s)
     return http_client_once(&call, NULL, &why) > 0;
 }
 
+// Caddy 2.6 does not report the end of a reload that failed: for systemd it goes on, and every
+// further one waits for it, until Caddy itself is asked for one that succeeds.
+//
 // A reload takes new files over, and asks for a certificate at once, for which Caddy waits longer
 // after each failure. Other accounts' posts go on meanwhile.
 static int
 reload(struct err *err)
 {
-    static const char *const words[] = {"systemctl", "reload", UNIT, NULL};
-    struct buf said;
+    static const char *const by_systemd[] = {"timeout", "60", "systemctl",
+                                             "reload",  UNIT, NULL};
+    static const char *const by_caddy[] = {"timeout",  "60",      CADDY,       "reload",
+                                           "--config", CADDYFILE, "--address", ADMIN,
+                                           "--force",  NULL};
 
-    buf_init(&said, 1 << 16);
-    int code = setup_run(&said, err, words);
-    buf_release(&said);
-    if (code > 0)
-        err_exit(err, EXIT_CODE_UNAVAILABLE,
-                 UNIT " refuses to reload: `journalctl -u acrelay-https` shows why");
-    if (code == 0)
-        setup_show("done", "unit", UNIT " reloaded");
-    return code == 0 ? 0 : -1;
+    if (run(unit_shows("=reloading") ? by_caddy : by_systemd, EXIT_CODE_UNAVAILABLE,
+            UNIT " refuses to reload, and goes on with the files of before", err) < 0)
+        return -1;
+    setup_show("done", "unit", UNIT " reloaded");
+    return 0;
 }
 
 int
@@ -354,7 +445,8 @@ https_start(const struct setup *s, struct err *err)
     }
     if (!was_running)
         return 0;
-    if (written > 0 || !has_certificate(s))
+    bool is_loaded = unit_shows("=active") && unit_shows("ReloadResult=success");
+    if (written > 0 || !is_loaded || !has_certificate(s))
         return reload(err);
     setup_show("already", "unit", UNIT " runs");
     return 0;
@@ -387,5 +479,6 @@ https_stop(const struct setup *s, struct err *err)
     if (setup_stop(UNIT, err) < 0)
         return -1;
     remove_file(CADDYFILE);
+    remove_file(ROOT);
     return 0;
 }

@@ -360,7 +360,7 @@ run_setup(void *cli, struct err *err)
 static const struct option setup_options[] = {
     OPTION_IS_FLAG("no-https", "use a proxy of your own in front of the receiver"),
     OPTION_IS_TEXT("acme", "URL",
-                   "directory URL of an ACME server other than Let's Encrypt"),
+                   "directory URL of an ACME server other than Let's Encrypt; is kept"),
     OPTION_IS_TEXT("acme-root", "FILE", "CA certificate of that server"),
     OPTION_IS_COUNT("contact",
                     "cause the first event: write this contact's first name back"),

@@ -17,7 +17,7 @@ from machine import installed, wait_for  # noqa: E402
 NAME, API, ACME = "hooks.acme.example", "http://127.0.0.1:8090", "https://localhost:14000/dir"
 UNITS = ("acrelayd.socket", "acrelayd.service", "acrelay-worker.service", "acrelay-https.service")
 TOKEN = "token-of-acme-0123456789"
-ACME_ROOT = "/etc/acrelay/acme-root.pem"
+ACME_ROOT = "/root/acme-root.pem"  # which Caddy's user cannot read
 
 
 def self_signed(directory, name):
@@ -57,7 +57,7 @@ class World:
         (directory / "pebble.json").write_text(json.dumps({"pebble": {
             "listenAddress": "127.0.0.1:14000", "managementListenAddress": "127.0.0.1:15000",
             "certificate": str(cert), "privateKey": str(key), "httpPort": 80, "tlsPort": 443}}))
-        self.box.write(ACME_ROOT, cert.read_text())
+        self.box.write(ACME_ROOT, cert.read_text(), 0o600)
 
     def acme(self, directory):
         """pebble, which finds every name at 127.0.0.1, and whose root this machine trusts."""
@@ -105,9 +105,9 @@ class World:
         wait_for("the proxy", lambda: self.box.run("ss", "-Hltn", "sport = :443").stdout)
 
     # --- what it says
-    def setup(self, *words, code=0, times="setup-path=1000"):
+    def setup(self, *words, code=0, times="setup-path=1000", acme=("--acme", ACME, "--acme-root", ACME_ROOT)):
         done = self.box.run("env", f"ACRELAY_TEST_TIMES={times}", "acrelay", "setup", "--yes",
-                            "--acme", ACME, "--acme-root", ACME_ROOT, *words, check=False)
+                            *acme, *words, check=False)
         assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
         return done.stdout + harness.without_progress(done.stderr)
 
@@ -243,6 +243,8 @@ def test_setup_goes_through_to_an_event_over_https(world, directory):
 def test_once_more_there_is_nothing_to_do(world):
     said = world.setup()
     assert "done " not in said and said.count("already") >= 5, said
+    unsaid = world.setup(acme=())  # the CA of before
+    assert "done " not in unsaid, unsaid
     assert "entry" in world.box.run("acrelay", "send", "--public").stdout
     assert "/hook/" not in said + world.box.run("journalctl", "-u", "acrelay-https").stdout
 
@@ -254,14 +256,46 @@ def test_what_works_goes_on_when_a_later_setup_fails(world):
     assert "Caddy refuses" in world.setup(code=78)
     world.box.run("rm", broken)
     assert "acrelay-https.service reloaded" in world.setup()
-    world.box.run("mv", ACME_ROOT, "/root/acme-root.pem")
-    assert "--acme-root requires" in world.setup(code=78)
-    world.box.run("mv", "/root/acme-root.pem", ACME_ROOT)
+    world.box.run("sh", "-c", "(cat $0; echo -----BEGIN PRIVATE KEY-----) >/root/both.pem", ACME_ROOT)
+    for root in ("/root/none.pem", "/root/token", "/root/both.pem"):
+        assert "--acme-root requires" in world.setup("--acme-root", root, code=78)
     world.box.run("mv", "/usr/bin/acrelay-worker", "/root/acrelay-worker")
     said = world.setup(code=1)
     world.box.run("mv", "/root/acrelay-worker", "/usr/bin/acrelay-worker")
     assert "acrelay-worker" in said.splitlines()[-1] and "the webhooks at ActiveCampaign match" not in said, said
     assert world.active() == list(UNITS)
+    assert "entry" in world.box.run("acrelay", "send", "--public").stdout
+
+
+def test_another_ca_is_asked_for_explicitly(world):
+    world.setup(code=69, acme=("--acme", ACME + "-other"))  # which there is not
+    changed = world.box.run("cat", "/etc/acrelay/Caddyfile").stdout
+    assert f"acme_ca {ACME}-other\n" in changed and "acme_ca_root" not in changed, changed
+    world.setup(times="setup-path=30000")
+    assert "acme_ca_root" in world.box.run("cat", "/etc/acrelay/Caddyfile").stdout
+
+
+def test_a_file_that_caddy_cannot_load_does_not_block_reloads(world):
+    """Caddy 2.6 that fails to load a file never tells systemd that it has ended reloading."""
+    def state():
+        return world.box.run("systemctl", "is-active", "acrelay-https", check=False).stdout.strip()
+    broken = "/etc/acrelay/broken.caddy"
+    breaks = "https://hooks.broken.example {\n\ttls /none.pem /none.pem\n}\n"
+    world.box.write(broken, breaks)
+    world.box.run("sed", "-i", "$a # as an older acrelay wrote it", "/etc/acrelay/acrelay.caddy")
+    assert "acrelay-https.service refuses to reload" in world.setup(code=69)
+    assert state() == "active"
+    world.box.run("rm", broken)
+    assert "acrelay-https.service reloaded" in world.setup()  # what was written is not loaded yet
+    assert "done " not in world.setup()
+    world.box.write(broken, breaks)
+    world.box.run("caddy", "reload", "--config", "/etc/acrelay/Caddyfile", "--address",
+                  "unix//run/acrelay-https/admin.sock", "--force", check=False)
+    assert state() == "reloading"
+    assert "/none.pem" in world.setup(code=69)
+    world.box.run("rm", broken)
+    assert "acrelay-https.service reloaded" in world.setup()
+    assert state() == "active"
     assert "entry" in world.box.run("acrelay", "send", "--public").stdout
 
 
@@ -307,7 +341,7 @@ def test_undo_takes_back_what_setup_did(world):
     world.setup("--undo")
     assert world.active() == [] and world.hooks() == []
     left = world.box.run("ls", "/etc/acrelay").stdout.split()
-    assert left == ["acme-root.pem", "acrelay.yaml", "api-token", "hook-secret"]
+    assert left == ["acrelay.yaml", "api-token", "hook-secret"]
     assert world.setup("--undo").count("\n") == 2  # the account answers, and what is kept
 
 
@@ -316,6 +350,7 @@ def test_behind_a_proxy_of_ones_own_setup_leaves_https_alone(world, directory):
     assert world.hooks() == [] and world.active() == list(UNITS[:2]), said
     world.own_proxy(directory)
     said = world.setup("--no-https", "--wait", "0")
+    assert "is gone from ActiveCampaign" not in said, said  # undo removed it
     assert "acrelay-https" not in said and world.hooks() == ["acrelay contacts"], said
     assert world.active() == list(UNITS[:3])
     assert "entry" in world.box.run("acrelay", "send", "--public").stdout
@@ -324,4 +359,3 @@ def test_behind_a_proxy_of_ones_own_setup_leaves_https_alone(world, directory):
     world.setup("--undo")
     assert world.active() == [] and world.hooks() == []
     world.box.run("systemctl", "is-active", "own-proxy")
-    assert "is gone from ActiveCampaign" not in said, said  # undo removed it
