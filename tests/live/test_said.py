@@ -332,10 +332,32 @@ def test_a_command_that_was_removed(place, name, result):
         assert [f for f in told if f["result"] == result and name in f["text"].upper()], told
 
 
-def receiver_rights():
+def shipped_rights(user):
     lines = (harness.ROOT / "deploy/redis/acrelay.acl").read_text().splitlines()
-    [line] = [line for line in lines if line.startswith("user acrelay-receiver ")]
+    [line] = [line for line in lines if line.startswith(f"user {user} ")]
     return line.split()[4:]
+
+
+@pytest.mark.parametrize("user", ["acrelay-operator", "bob"])
+def test_the_rights_of_the_operator_are_not_the_receivers(place, make_receiver, redis, user):
+    """Who may run no script is not the receiver's user: by its name, or since the receiver publishes."""
+    redis.add_user(user, "pw", *shipped_rights("acrelay-operator"))
+    receiver = make_receiver() if user == "bob" else None
+    config = place(f"redis://127.0.0.1:{redis.port}/0", f", user: {user}, password_file: password")
+    if receiver:
+        config.write_text(re.sub(r"admin: '127.0.0.1:\d+', state", f"admin: '127.0.0.1:{receiver.admin}', state",
+                                 config.read_text()))
+        harness.wait_for("the relay", lambda: receiver.metric("acrelay_relay_shipping") == 1)
+    (config.parent / "password").write_text("pw")
+    (config.parent / "password").chmod(0o600)
+    for command in ("check", "doctor"):
+        done = subprocess.run([f"{harness.BUILD}/acrelay", "-c", config, command, "--json"],
+                              capture_output=True, text=True, timeout=60)
+        told = [f for f in findings(done.stdout) if f["what"].startswith("redis")]
+        assert [f for f in told if f["result"] == "error"] == [], told
+        [rights] = [f for f in told if f["what"] == "redis rights"]
+        assert rights["result"] == "warning" and user in rights["text"] and "REDIS_USER=" in rights["do"]
+        assert not [f for f in told if "NOPERM" in f["text"]]
 
 
 KEYS = {"dead", "seen:state", "seen:1", "seen:2", "last", "last:listed", "events", "streams", "account",
@@ -344,7 +366,7 @@ KEYS = {"dead", "seen:state", "seen:1", "seen:2", "last", "last:listed", "events
 
 def test_each_right_of_the_receiver_is_looked_at(place):
     """With each right of the shipped ACL taken away, check names it; nothing is written."""
-    rules = receiver_rights()
+    rules = shipped_rights("acrelay-receiver")
     commands = [rule[1:] for rule in rules if rule.startswith("+") and rule != "+auth"]
     with Redis() as redis:
         config = place(f"redis://127.0.0.1:{redis.port}/0", ", user: bob, password_file: password")
