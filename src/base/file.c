@@ -207,12 +207,11 @@ file_read_key(const char *path, struct buf *to, struct err *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
-    if (fd < 0) {
-        err_errno(err, "%s: cannot open", path);
-        if (err && (err->error == EACCES || err->error == EPERM))
-            err->exit = EXIT_CODE_PERMISSION;
-        return -1;
-    }
+    if (fd < 0 && (errno == EACCES || errno == EPERM))
+        return err_exit(err, EXIT_CODE_PERMISSION, "%s: cannot open: %s: " FILE_DENIED,
+                        path, strerror(errno));
+    if (fd < 0)
+        return err_errno(err, "%s: cannot open", path);
     int result = check_mode(fd, path, err);
     if (result == 0) {
         buf_room(to, to->max - to->len); // all of it at once: growing would leave copies

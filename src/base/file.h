@@ -19,6 +19,8 @@ int file_read(const char *path, struct buf *to, struct err *err);
 // mark and line ends at the end are dropped. Fewer than `min` bytes, or other control bytes,
 // is ERR_INPUT; a wrong mode is refused with EXIT_CODE_PERMISSION and the chmod to use.
 int file_read_secret(const char *path, size_t min, struct buf *to, struct err *err);
+#define FILE_DENIED                                                                      \
+    "run this as root or as the file's owner; a unit needs LoadCredential="
 
 // file_read_key is file_read_secret for a file whose bytes are taken as they are: a private key.
 int file_read_key(const char *path, struct buf *to, struct err *err);

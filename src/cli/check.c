@@ -36,7 +36,7 @@ check_file(struct report *r)
     for (const struct problem *p = c->problems.at; p < c->problems.at + c->problems.len;
          p++)
         report_add(r, p->warning ? REPORT_WARNING : REPORT_ERROR, EXIT_CODE_CONFIG,
-                   "configuration", p->warning ? NULL : "fix the file", "%s",
+                   "configuration", p->warning ? NULL : cli_file_advice(c), "%s",
                    problem_line(p, line));
     if (c->is_last_good)
         report_warning(r, "configuration", "fix the file, then run doctor again",
@@ -158,7 +158,10 @@ check_directory(struct report *r)
         check_parent(r);
     else if (!is_there || !S_ISDIR(st.st_mode))
         report_error(r, EXIT_CODE_DIRECTORY, "state_dir",
-                     "move what is there out of the way, or correct receiver.state_dir",
+                     !is_there && errno == EACCES
+                         ? "run this as root, or as the user that acrelayd runs as"
+                         : "move what is there out of the way, or correct "
+                           "receiver.state_dir",
                      "%s: %s", path, strerror(is_there ? ENOTDIR : errno));
     else if (faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS) == 0)
         check_owner(r, &st);

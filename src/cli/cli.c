@@ -55,6 +55,16 @@ cli_load_config(struct cli *c, bool or_last_good)
     c->is_last_good = c->config != NULL;
 }
 
+const char *
+cli_file_advice(const struct cli *c)
+{
+    int error = access(c->file, R_OK) < 0 ? errno : 0;
+
+    return error == ENOENT   ? "run acrelay init"
+           : error == EACCES ? "run this as root"
+                             : "fix the file";
+}
+
 // Warnings are for `check` and `reload`: here only what stops us is printed.
 int
 cli_read_config(struct cli *c, bool or_last_good, struct err *err)
@@ -68,17 +78,20 @@ cli_read_config(struct cli *c, bool or_last_good, struct err *err)
                 c->last_good);
     if (c->config)
         return 0;
-    if (!or_last_good)
-        return err_exit(err, EXIT_CODE_CONFIG, "this command needs a valid file: fix it");
+    if (!or_last_good || access(c->file, F_OK) < 0) // without it nothing runs yet
+        return err_exit(err, EXIT_CODE_CONFIG,
+                        "this command needs a valid configuration: %s",
+                        cli_file_advice(c));
     bool hidden = access(c->last_good, R_OK) < 0 && errno == EACCES;
-    return err_exit(err, EXIT_CODE_CONFIG,
-                    "this command needs a valid file: fix it. Running programs keep the "
-                    "configuration that they have; acrelay status and their logs show "
-                    "how they are. There is no last good configuration of it%s (%s; "
-                    "STATE_DIRECTORY names "
-                    "another directory)",
-                    hidden ? " that this user may read: run this as root" : "",
-                    c->last_good);
+    return err_exit(
+        err, EXIT_CODE_CONFIG,
+        "this command needs a valid configuration: %s. Running programs keep the "
+        "configuration that they have; acrelay status and their logs show "
+        "how they are. There is no last good configuration of it%s (%s; "
+        "STATE_DIRECTORY names "
+        "another directory)",
+        cli_file_advice(c), hidden ? " that this user may read: run this as root" : "",
+        c->last_good);
 }
 
 const char *

@@ -55,7 +55,9 @@ extern const struct subcommand cli_check_commands[], cli_doctor_commands[],
 // instead, if acrelayd keeps one in $STATE_DIRECTORY (else the default of receiver.state_dir).
 // cli_read_config prints the mistakes too, and what is used, on stderr; -1 with *err without any.
 void cli_load_config(struct cli *c, bool or_last_good);
+// cli_file_advice says what to do about a file that cannot be used.
 int cli_read_config(struct cli *c, bool or_last_good, struct err *err);
+const char *cli_file_advice(const struct cli *c);
 
 // cli_directory is --directory, else receiver.state_dir (reading the configuration if that
 // is not done yet); NULL with *err when it has mistakes.

@@ -3,6 +3,7 @@
 #include "cli/status.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 static void
 show_redis(struct status *s)
@@ -61,6 +62,8 @@ run_status(void *cli, struct err *err)
     struct status s = {.cli = cli, .to = &output.document, .prints = !output.json};
 
     bool is_valid = cli_read_config(s.cli, true, err) == 0;
+    if (!is_valid && access(s.cli->file, F_OK) < 0)
+        return -1; // nothing runs yet
     if (!is_valid)
         s.cli->config = config_read_shown(s.cli->file);
     s.results = options_has(s.cli->options, "results");

@@ -1,6 +1,8 @@
 // What an operator can do about what Redis, the way to it or the relay says.
 #include "relay/relay.h"
 
+#include "base/file.h"
+
 #include <string.h>
 
 #define CONFIG EXIT_CODE_CONFIG
@@ -12,6 +14,7 @@
 // The first that fits counts. "Start Redis" is for a Redis that does not answer: one that
 // answers an error is there.
 static const struct relay_advice advice[] = {
+    {FILE_DENIED, RIGHTS, "Redis was not contacted"},
     {"redis.password_file: ", CONFIG,
      "Redis was not contacted: correct that file or its mode, or redis.password_file"},
     {"redis.url_file: ", CONFIG,

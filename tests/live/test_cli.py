@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 
@@ -63,6 +64,39 @@ def test_check_tells_all_mistakes_at_once(acrelay, receiver):
 def test_check_names_a_secret_that_others_can_read(acrelay, receiver):
     receiver.secret.chmod(0o644)
     assert f"chmod 600 {receiver.secret}" in acrelay("check", code=77)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_user_without_rights_is_told_who_has_them(acrelay, receiver, tmp_path):
+    for directory in [tmp_path, *tmp_path.parents]:
+        if directory != directory.parent and directory.stat().st_mode & 5 != 5:
+            directory.chmod(directory.stat().st_mode | 0o055)
+    text, state = receiver.config.read_text(), receiver.directory / "state"
+    closed = tmp_path / "closed"  # as /var/lib/private
+    closed.mkdir(mode=0o700)
+    assert str(state) in text
+    receiver.config.write_text(text.replace(str(state), str(closed / "state")))
+    receiver.config.chmod(0o644)
+    programs = tmp_path / "bin"
+    programs.mkdir(mode=0o755)
+    for name in ("acrelay", "acrelay-worker"):
+        shutil.copy(harness.BUILD / name, programs)
+
+    def run(name, *words):
+        done = subprocess.run([programs / name, "-c", receiver.config, *words], capture_output=True,
+                              text=True, timeout=60, user=65534, group=65534, extra_groups=[])
+        return done.returncode, done.stdout + done.stderr
+    for words in (["acrelay", "send", "open"], ["acrelay", "token", "contacts"], ["acrelay-worker", "secrets"]):
+        code, said = run(*words)
+        assert code == 77 and "Permission denied" in said and "as root" in said, (words, said)
+    for command in ("check", "doctor"):
+        found = lines_of_json(run("acrelay", command, "--json")[1])
+        for what in ("secret", "state_dir"):
+            [denied] = [f for f in found if f["what"] == what and "Permission denied" in f["text"]]
+            said = denied["text"] + denied.get("do", "")
+            assert "as root" in said and "out of the way" not in said, denied
+    receiver.config.chmod(0o600)
+    assert "as root" in run("acrelay", "check")[1] and "fix the file" not in run("acrelay", "check")[1]
 
 
 def test_check_refuses_a_token_that_the_worker_would_refuse(acrelay, receiver):

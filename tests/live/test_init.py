@@ -58,6 +58,13 @@ def test_options_give_a_configuration_that_is_valid(place):
         assert re.search(path, text), path
 
 
+@pytest.mark.parametrize("words", [["check"], ["doctor"], ["status"], ["send", "open"]], ids=lambda words: words[0])
+def test_without_a_file_each_command_says_to_run_it(place, words):
+    text = place.run(*words, code=78)
+    assert "run acrelay init" in text and "fix the file" not in text
+    assert "last good" not in text and "unning" not in text, "there is nothing yet that could run"
+
+
 def test_what_exists_is_never_replaced(place):
     place.run("init", *OPTIONS, "--token-file", "-")
     before = {p: (place.directory / p).read_bytes() for p in place.files()}
