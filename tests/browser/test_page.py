@@ -126,6 +126,16 @@ def test_events_appear_by_themselves_newest_first(world, page):
     page.picture("list")
 
 
+def test_the_columns_have_headings_and_a_duplicate_is_called_one(world, page):
+    for _ in range(2):
+        post(world, "type=update&contact[id]=4711&contact[note]=twice")
+    page.wait("both", lambda: subjects(page)[:2] == ["contact/4711"] * 2)
+    page.wait("its mark", lambda: [row["type"] for row in page.rows()[:2]] == ["updateduplicate", "update"])
+    headings = page.run("return [...document.querySelectorAll('.columns span')].map(e => e.getBoundingClientRect().left)")
+    cells = page.run("return [...document.querySelector('#list [role=option]').children].map(e => e.getBoundingClientRect().left)")
+    assert headings == cells and page.text(".columns").endswith("Read by")
+
+
 def test_filters_by_type_hook_subject_and_text(world, page):
     def choose(name, value):
         page.wait(value, lambda: page.find(f"#filter-{name} option[value='{value}']") or page.run(

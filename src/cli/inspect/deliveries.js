@@ -5,7 +5,7 @@ import { makeList, ROWS_MAX } from "./list.js";
 import { clock, count, isUpTo, placeOf } from "./text.js";
 
 const PIPS_MAX = 6, ARRIVE_MAX = 20, WORDS_MAX = 64;
-const TAGS = { repeat: "ActiveCampaign has sent the same before.", replay: "It was a dead letter, and was replayed." };
+const TAGS = { duplicate: "ActiveCampaign has sent the same before.", replay: "It was a dead letter, and was replayed." };
 const words = { type: new Set(), hook: new Set() }; // that were seen, to choose from
 let streams = new Map();          // the groups of each stream, for the dots
 let last = null;                  // the newest number seen; null: the list is to be loaded again
@@ -27,7 +27,7 @@ function fillPips(box, row) {
 
 function fill(node, row) {
   const [time, type, subject, hook, pips] = node.children;
-  const tag = row.reason ?? (row.replay ? "replay" : row.repeat ? "repeat" : null);
+  const tag = row.reason ?? (row.replay ? "replay" : row.repeat ? "duplicate" : null);
   setText(time, clock(row.received));
   draw(type, [row.type, tag], () => [row.reason ? "dead letter" : row.type, tag ? el("em", { class: "tag", title: TAGS[tag] }, tag) : ""]);
   type.classList.toggle("bad", row.reason !== null);

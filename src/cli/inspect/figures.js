@@ -38,7 +38,7 @@ function drawRate({ waiting, redis_ok, rate: { counts } }) {
 function receiverFigures({ waiting = null, waiting_seconds = null, journal_free_bytes = null }) {
   return [["Waiting for Redis", count(waiting), "", "Deliveries that are on disk and not yet in Redis."],
     ["Oldest waiting", waiting === 0 ? "–" : seconds(waiting_seconds), waiting_seconds > 10 ? "warn" : null, "How long the first of them has waited."],
-    ["Disk left", bytes(journal_free_bytes), journal_free_bytes === 0 ? "bad" : "", "What the journal may still take on disk."]];
+    ["Journal room", bytes(journal_free_bytes), journal_free_bytes === 0 ? "bad" : "", "What the journal may still take, up to journal.max and the free disk space."]];
 }
 
 function groupFigure({ name, lag, pending, consumers }) {
