@@ -87,7 +87,9 @@ log_in(struct redis *r, const struct redis_options *o, struct err *err)
     if (o->user && *o->user)
         auth[n++] = span_of(o->user);
     auth[n++] = o->password;
-    if (o->password.len && expect_ok(r, auth, n, err) < 0)
+    int result = o->password.len ? expect_ok(r, auth, n, err) : 0;
+    buf_wipe(&r->queued.bytes); // it held the password
+    if (result < 0)
         return -1;
     if (o->url.database)
         return expect_ok(r, (struct span[]){SPAN("SELECT"), span_of(number)}, 2, err);

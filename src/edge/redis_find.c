@@ -247,6 +247,8 @@ find_by_hosts(struct redis_find *f, const struct redis_options *o, int64_t until
     struct err why = {0};
     int64_t left_ms;
 
+    if (f->first >= hosts) // those of the URL may be fewer since
+        f->first = 0;
     for (size_t steps = 0; asked < hosts && steps < hosts + HOPS_MAX; steps++) {
         if ((left_ms = until_ms - clock_mono_ms()) <= 0)
             break;

@@ -66,6 +66,7 @@ format_names(X509 *certificate, char *to, size_t size)
                 (size_t)snprintf(to + len, size - len, "%s%.*s", gap,
                                  n->d.dNSName->length, (const char *)n->d.dNSName->data);
         else if (n->type == GEN_IPADD &&
+                 (n->d.iPAddress->length == 4 || n->d.iPAddress->length == 16) &&
                  inet_ntop(n->d.iPAddress->length == 4 ? AF_INET : AF_INET6,
                            n->d.iPAddress->data, address, sizeof address))
             len += (size_t)snprintf(to + len, size - len, "%s%s", gap, address);

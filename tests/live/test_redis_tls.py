@@ -177,12 +177,17 @@ def of_another_name(ca):
     return ca.issue("other", names="DNS:other.example,IP:192.0.2.1")
 
 
+def of_an_address_that_is_none(ca):  # a network, as a mistake for an address: 8 bytes
+    return ca.issue("network", names="DER:300A87080A000000FF000000")
+
+
 def of_an_unknown_authority(ca):
     return Certificates(ca.directory / "unknown", "somebody else").issue("server")
 
 
 SERVERS = [(expired, "localhost has expired (20"),
            (of_another_name, "not for localhost but for other.example, 192.0.2.1: "),
+           (of_an_address_that_is_none, "not for localhost but for no name at all: "),
            (of_an_unknown_authority, "not trusted here (CN = somebody else): ")]
 
 

@@ -103,6 +103,20 @@ Test(redis, shows_no_password_that_a_server_repeats)
     stop(r);
 }
 
+Test(redis, keeps_no_password_after_the_login)
+{
+    struct err err = {0};
+
+    server.answers[0] = "+OK\r\n";
+    struct redis_options o = start();
+    o.password = SPAN("hunter2");
+    struct redis *r = redis_open(&o, &err);
+    cr_assert_not_null(r, "%s", err.text);
+    const struct buf *sent = &r->queued.bytes;
+    cr_expect(!sent->at || !memmem(sent->at, sent->cap, "hunter2", 7));
+    stop(r);
+}
+
 // What would be sent over it is not refused by anybody.
 Test(redis, a_connection_that_is_dead_counts_as_closed)
 {

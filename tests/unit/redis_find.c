@@ -213,6 +213,22 @@ Test(redis_find, passes_over_a_sentinel_that_hangs, .timeout = 100)
     expect_next_one(NULL, "");
 }
 
+// The file of redis.url_file may name fewer at the next reload.
+Test(redis_find, begins_anew_where_the_list_became_shorter, .timeout = 100)
+{
+    struct redis_options o = start_sentinels("+OK\r\n", "*-1\r\n");
+    struct err err = {0};
+
+    o.url.hosts[0] = o.url.hosts[1];
+    o.url.hosts[1] = (struct redis_host){0};
+    o.url.hosts_len = 1;
+    find = (struct redis_find){.first = 1};
+    struct redis *r = redis_find(&find, &o, &err);
+    cr_expect_not_null(r, "%s", err.text);
+    redis_close(r);
+    stop_sentinels();
+}
+
 Test(redis_find, gives_up_in_time_when_all_sentinels_hang, .timeout = 100)
 {
     struct redis_options o = start_sentinels(NULL, "");
