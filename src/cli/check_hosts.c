@@ -19,7 +19,7 @@ enum { HOST_MS = 1000, SLOTS = 16384, DAY_S = 86400, DAYS_MIN = 14 };
 static void
 check_socket(struct report *r)
 {
-    const char *path = r->cli->config->redis_url.path;
+    const char *path = r->redis_url.path;
     bool connected = r->cli->receiver.code && !r->cli->receiver.redis[0];
     struct group *group;
     struct stat st;
@@ -130,15 +130,17 @@ check_hosts(struct report *r)
 {
     const struct config *c = r->cli->config;
     struct poll p = {.report = r};
-    struct redis_secrets secrets;
+    struct redis_secrets secrets = {0};
     char tag[CONFIG_TAG];
     struct err err;
 
+    r->redis_url = c->redis_url;
+    bool asks = !r->cli->is_last_good && // no password is sent by it (cli_redis)
+                config_redis_options(&p.options, c, &secrets, &err) == 0;
+    if (asks)
+        r->redis_url = p.options.url;
     check_socket(r);
-    if (r->cli->is_last_good) // no password is sent by it (cli_redis)
-        return;
-    if (config_redis_options(&p.options, c, &secrets, &err) == 0 &&
-        p.options.url.kind != REDIS_PLAIN) {
+    if (asks && p.options.url.kind != REDIS_PLAIN) {
         bool cluster = p.options.url.kind == REDIS_CLUSTER;
         p.what = cluster ? "redis cluster" : "redis sentinel";
         p.options.connect_ms = HOST_MS;

@@ -113,8 +113,7 @@ check_confirm(struct report *r, struct span info)
 static void
 check_isolation(struct report *r, struct span info)
 {
-    if (r->cli->config->redis_url.kind == REDIS_SENTINEL &&
-        connected_replicas(info) >= 2 &&
+    if (r->redis_url.kind == REDIS_SENTINEL && connected_replicas(info) >= 2 &&
         check_info_value(info, "min_slaves_good_slaves").len == 0)
         report_warning(r, "redis sentinel",
                        "set min-replicas-to-write 1 on every server: a master that has "

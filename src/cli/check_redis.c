@@ -437,7 +437,7 @@ check_redis(struct report *r)
         i.is_partition = k < n;
         i.tag = i.is_partition ? config_tag(i.c, k, tag) : i.c->redis_namespace;
         i.r = check_redis_open(r->cli, i.tag, &err);
-        if (i.r && (k == 0 || i.c->redis_url.kind == REDIS_CLUSTER))
+        if (i.r && (k == 0 || r->redis_url.kind == REDIS_CLUSTER))
             check_redis_tls(r, i.r);
         if (i.r)
             check_tag(&i);
@@ -445,7 +445,7 @@ check_redis(struct report *r)
             report_text(r, "redis", err.text);
         r->redis_usable = r->redis_usable && i.r && !i.r->dead;
         redis_close(i.r);
-        if (!r->redis_usable && i.c->redis_url.kind != REDIS_CLUSTER)
+        if (!r->redis_usable && r->redis_url.kind != REDIS_CLUSTER)
             break; // the others lie there too
     }
     if (i.version[0] || r->redis_usable)

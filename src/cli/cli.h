@@ -282,8 +282,9 @@ struct report {
     enum exit_code code; // of the first error
     size_t errors, warnings;
     bool redis_usable, disk_is_full;
-    bool is_silent;   // nothing is printed
-    char worst[1024]; // the first sentence of the worst level
+    struct redis_url redis_url; // also of redis.url_file
+    bool is_silent;             // nothing is printed
+    char worst[1024];           // the first sentence of the worst level
     const char *worst_advice;
     enum report_level worst_level;
 };

@@ -96,7 +96,7 @@ open_connection(struct partition *p)
 static bool
 is_outdated(const struct partition *p)
 {
-    return p->redis && p->settings->config->redis_url.tls &&
+    return p->redis && p->settings->redis.url.tls &&
            clock_mono_ms() - p->connection.opened_ms >= p->times.tls;
 }
 

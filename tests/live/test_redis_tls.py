@@ -156,11 +156,19 @@ def days_left(receiver, certificate):
     return round((receiver.metric(name) - time.time()) / 86400)
 
 
-def test_the_certificates_ends_are_metrics_and_a_renewed_one_is_seen(ca, start, monkeypatch):
+@pytest.mark.parametrize("in_file", [False, True])
+def test_the_certificates_ends_are_metrics_and_a_renewed_one_is_seen(ca, start, monkeypatch,
+                                                                     tmp_path, in_file):
     monkeypatch.setenv("ACRELAY_TEST_TIMES", "tls-connection=300")
     certificate, key = ca.client("of-20-days", days=20)
     with TlsRedis(ca, ca.issue("of-10-days", days=10), clients="yes") as redis:
-        receiver = start(setting(redis.tls_port, ca.ca, cert_file=certificate, key_file=key))
+        line = setting(redis.tls_port, ca.ca, cert_file=certificate, key_file=key)
+        if in_file:
+            url = f"rediss://localhost:{redis.tls_port}/0"
+            (tmp_path / "redis-url").write_text(url)
+            (tmp_path / "redis-url").chmod(0o600)
+            line = line.replace(f"url: '{url}'", "url_file: redis-url")
+        receiver = start(line)
         receiver.wait_shipped()
         assert [days_left(receiver, which) for which in ("server", "client")] == [10, 20]
         redis.serve(ca.issue("of-60-days", days=60))

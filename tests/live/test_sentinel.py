@@ -58,6 +58,15 @@ def test_check_asks_every_sentinel(world, sentinels):
     assert code == 0, text
 
 
+def test_check_knows_the_sentinels_of_a_url_file(world, sentinels):
+    file = world.receiver.directory / "redis-url"
+    file.write_text(sentinels.url)
+    file.chmod(0o600)
+    edit(world.receiver, f"url: '{sentinels.url}'", "url_file: redis-url")
+    text = acrelay(world.receiver, "check", user="receiver")[1]
+    assert "3 of 3 say" in text and "min-replicas-to-write is 0" in text
+
+
 def test_sentinels_that_hang_do_not_fill_the_log(tmp_path, monkeypatch):
     """Each attempt ends at another of them, so that its sentence differs from the one before."""
     monkeypatch.setenv("ACRELAY_TEST_TIMES", "redis-connect=50 relay-backoff-max=50")
