@@ -113,4 +113,8 @@ struct journal_status {
 };
 void journal_read_status(struct journal *j, struct journal_status *status);
 
+// journal_is_failing is its `failing` alone, for callers who ask as often as a stranger likes: the age
+// of what waits may have to be read from a segment.
+bool journal_is_failing(struct journal *j);
+
 #endif

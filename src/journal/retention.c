@@ -171,6 +171,15 @@ why_failing(const struct journal *j)
     return j->no_room.kind && !has_room(j) ? &j->no_room : NULL;
 }
 
+bool
+journal_is_failing(struct journal *j)
+{
+    pthread_mutex_lock(&j->lock);
+    bool failing = why_failing(j);
+    pthread_mutex_unlock(&j->lock);
+    return failing;
+}
+
 void
 journal_read_status(struct journal *j, struct journal_status *status)
 {

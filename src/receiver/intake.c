@@ -373,11 +373,9 @@ take_in(struct intake *i, struct http_request *r, const struct gate_verdict *v,
 static void
 answer_health(struct intake *i, struct http_request *r)
 {
-    struct journal_status j;
     bool asks = span_is(r->method, "GET") || span_is(r->method, "HEAD");
+    int code = !asks ? 405 : journal_is_failing(i->journal) ? 503 : 200;
 
-    journal_read_status(i->journal, &j);
-    int code = !asks ? 405 : j.failing ? 503 : 200;
     http_reply(r, code, asks ? "" : "Allow: GET\r\n", SPAN(""), true);
 }
 

@@ -90,6 +90,24 @@ def test_salvage_says_that_damaged_bytes_alone_are_no_segment(stopped):
     assert done.returncode == 1 and "only the damaged bytes" in done.stderr
 
 
+# --- what a stranger may ask ----------------------------------------------------------------
+
+
+def bytes_read(receiver):
+    with open(f"/proc/{receiver.process.pid}/io") as figures:
+        return int(figures.readline().removeprefix("rchar: "))
+
+
+def test_a_health_check_reads_no_journal(stopped, redis):
+    """How old what waits is stands in a segment, and the public listener answers anyone."""
+    redis.pause()
+    stopped.start()
+    before = bytes_read(stopped)
+    for _ in range(100):
+        assert b" 200 " in stopped.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert bytes_read(stopped) - before < 50 << 20
+
+
 # --- what it is started with --------------------------------------------------------------------
 
 
