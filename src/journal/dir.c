@@ -227,6 +227,8 @@ read_one(int dir, const char *name, struct segment *s, const char **why, struct 
 
     *why = "is not a segment of this journal";
     if (segment_scan_open(&scan, dir, name, NULL, &reason) < 0) {
+        if (reason.error == ENOENT)
+            *why = NULL; // it was removed since it was listed
         if (reason.kind == ERR_INPUT && reason.error)
             *why = "cannot be read";
         return reason.kind == ERR_INPUT || reason.error == ENOENT ||
@@ -272,10 +274,10 @@ list_segment(int dir, const char *name, bool owner, struct segment_list *list,
 
     if (ok > 0) {
         segment_list_insert(list, list->len, &s);
-    } else if (ok == 0 && owner) {
+    } else if (ok == 0 && why && owner) {
         count_lost(dir, name, list);
         bad_set_aside(dir, name, why, &list->foreign);
-    } else if (ok == 0) {
+    } else if (ok == 0 && why) {
         list->foreign++;
     }
     return ok < 0 ? -1 : 0;
@@ -379,17 +381,20 @@ dir_create_segment(int dir, struct segment *s, int spare, bool *zeroed, struct e
     if (fd < 0)
         return err_errno(err, "cannot create a segment");
     segment_name(s->name, &s->header);
-    // A file that is in the way was not understood and could not be set aside: it stays.
-    int result = write_header(fd, &s->header, err);
-    if (result == 0 && rename_new(dir, *zeroed ? spare_name : new_name, dir, s->name) < 0)
-        result = err_errno(err, "cannot name a segment");
-    if (result == 0 && fsync(dir) < 0)
-        result = err_errno(err, "cannot sync the journal's directory");
-    if (result == 0)
-        return fd;
+    const char *name = *zeroed ? spare_name : new_name;
+    if (write_header(fd, &s->header, err) == 0) {
+        // A file that is in the way was not understood and could not be set aside: it stays.
+        if (rename_new(dir, name, dir, s->name) < 0) {
+            err_errno(err, "cannot name a segment");
+        } else {
+            if (fsync(dir) == 0)
+                return fd;
+            err_errno(err, "cannot sync the journal's directory");
+            name = s->name;
+        }
+    }
     close(fd);
-    if (*zeroed)
-        unlinkat(dir, spare_name, 0); // it may carry a torn header
+    unlinkat(dir, name, 0); // a torn header, or a segment that never had a record
     return -1;
 }
 
@@ -472,12 +477,12 @@ dir_check_room(int dir, struct err *err)
 int
 dir_remove(int dir, const char *name, bool recycle, struct err *err)
 {
+    if ((recycle ? renameat(dir, name, dir, fill_name) : unlinkat(dir, name, 0)) < 0 &&
+        errno != ENOENT)
+        return err_errno(err, "cannot %s segment %s", recycle ? "recycle" : "remove",
+                         name);
     if (recycle)
-        return renameat(dir, name, dir, fill_name) == 0
-                   ? 0
-                   : err_errno(err, "cannot recycle segment %s", name);
-    if (unlinkat(dir, name, 0) < 0 && errno != ENOENT)
-        return err_errno(err, "cannot remove %s", name);
+        return 0;
     // In order, so that no older segment comes back after a crash without a newer one. If
     // it cannot be synced both may come back, and are removed again.
     if (fsync(dir) < 0)

@@ -2,12 +2,13 @@
 // none is left; after each, everything acknowledged is there, nothing is invented, order is
 // kept, and no damage is told. The steps are wrapped by the linker (Makefile, WRAP).
 #include "base/clock.h"
-#include "journal/cursor.h"
+#include "journal/verify.h"
 #include "directory.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -402,5 +403,62 @@ Test(journal_fault, failed_syncs_do_not_use_up_the_room)
     cr_assert_gt(status.sync_errors, 10);
     cr_assert_eq(status.first, 1);
     journal_close(j);
+    remove_directory();
+}
+
+static size_t
+count_segments(void)
+{
+    char pattern[128];
+    glob_t found = {0};
+
+    snprintf(pattern, sizeof pattern, "%s/*.wal", directory);
+    (void)glob(pattern, 0, NULL, &found);
+    size_t count = found.gl_pathc;
+    globfree(&found);
+    return count;
+}
+
+// Its name is there and the directory's sync fails: nobody would know of its room.
+Test(journal_fault, a_segment_that_could_not_be_begun_is_not_left_there)
+{
+    struct journal_options o = options();
+    struct journal_status status;
+    struct err err = {0};
+
+    make_directory();
+    for (int i = 0; i < 3; i++) {
+        struct journal *j = journal_open(&o, &err);
+        cr_assert_not_null(j, "%s", err.text);
+        await_spare(j);
+        fault_errno = EIO;
+        atomic_store(&steps_left, 4); // after the header, its sync and the name
+        fault = FAULT_FAIL;
+        cr_assert(append_next(j, &err), "%s", err.text);
+        fault = FAULT_NONE;
+        cr_assert_leq(atomic_load(&steps_left), 0);
+        journal_read_status(j, &status);
+        cr_assert_eq(count_segments(), status.segments);
+        journal_close(j);
+    }
+    remove_directory();
+}
+
+// Redis was quick, and a segment was removed between the listing and the look into it.
+Test(journal_fault, a_segment_that_goes_while_files_are_listed_is_no_foreign_file)
+{
+    struct verify_total total;
+    struct err err = {0};
+
+    make_directory();
+    prepare();
+    fault_errno = ENOENT;
+    atomic_store(&steps_left, 1);
+    fault = FAULT_FAIL;
+    cr_assert_eq(journal_verify(directory, &(struct verify_report){0}, &total, &err), 0,
+                 "%s", err.text);
+    fault = FAULT_NONE;
+    cr_assert_leq(atomic_load(&steps_left), 0);
+    cr_assert_eq(total.foreign, 0);
     remove_directory();
 }
