@@ -116,6 +116,7 @@ struct journal {
     struct group groups[2], *open; // the other one is the committer's
     bool idle;                     // the committer sleeps on append_work
     bool stopping;
+    uint64_t recovered; // the last sequence of earlier processes; read-only
     uint64_t next, durable, published;
     uint64_t reserved;    // the next group starts after it
     struct range unacked; // never acknowledged, and not in a segment's header yet

@@ -201,6 +201,7 @@ recover(struct journal *j, struct err *err)
         list->len == 0 || list->lost_first >= list->at[list->len - 1].header.first;
     if (is_newest && list->lost > j->durable)
         j->durable = list->lost;
+    j->recovered = j->durable;
     j->next = j->durable + 1;
     warn_of_future(j);
     return 0;

@@ -118,9 +118,16 @@ retention_advice(const struct err *why)
 
 // --- figures --------------------------------------------------------------------------
 
-// Age of a record that an earlier process wrote: what its receipt says, as far as the wall
-// clock is believed, and at least the time since the opening. The receipt is read from the
-// journal: at most one segment is scanned.
+// Something that waits is never of age 0, which means that nothing does.
+static int64_t
+age_since(int64_t now_us, int64_t since_us)
+{
+    return now_us > since_us ? now_us - since_us : 1;
+}
+
+// Age of a record that has no mark: what its receipt says, as far as the wall clock is believed. Of
+// one that an earlier process wrote at least the time since the opening, of one of ours (Redis lost
+// it) at most that. The receipt is read from the journal: at most one segment is scanned.
 static int64_t
 read_age(struct journal *j, uint64_t published, int64_t wall_us, int64_t opened_ago_us)
 {
@@ -129,17 +136,13 @@ read_age(struct journal *j, uint64_t published, int64_t wall_us, int64_t opened_
 
     pthread_mutex_lock(&j->aged);
     cursor_seek(j->age, published);
-    if (cursor_next(j->age, &rec, NULL) > 0 && wall_us - rec.received_us > age_us)
-        age_us = wall_us - rec.received_us;
+    if (cursor_next(j->age, &rec, NULL) > 0) {
+        int64_t told_us = age_since(wall_us, rec.received_us);
+        if (rec.sequence > j->recovered ? told_us < age_us : told_us > age_us)
+            age_us = told_us;
+    }
     pthread_mutex_unlock(&j->aged);
     return age_us;
-}
-
-// Something that waits is never of age 0, which means that nothing does.
-static int64_t
-age_since(int64_t now_us, int64_t since_us)
-{
-    return now_us > since_us ? now_us - since_us : 1;
 }
 
 // The rest of the active segment may not have its blocks yet. A new segment is allowed as a whole.

@@ -308,6 +308,18 @@ Test(journal_clock, the_age_of_what_waits_goes_by_no_wall_clock)
     cr_assert_eq(status.oldest_unpublished_age_us, 0);
 }
 
+// Redis lost what it had: marks of what was published are gone, but not when it was received.
+Test(journal_clock, the_age_of_what_is_lost_again_is_not_that_of_the_process)
+{
+    for (int i = 0; i < 3; i++) {
+        pass_time(i ? 100 * S : 3000 * S);
+        journal_publish(journal, append(), clock_boot_us());
+    }
+    journal_publish(journal, 0, clock_boot_us());
+    read_status();
+    cr_assert_about(status.oldest_unpublished_age_us, 200 * S);
+}
+
 Test(journal_clock,
      the_age_of_what_an_earlier_process_left_is_never_less_than_the_opening)
 {
