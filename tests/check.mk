@@ -23,6 +23,7 @@ WRAP := $(foreach f,openat pwrite pwritev2 fdatasync fsync ftruncate renameat re
 WRAP_journal_fault := $(WRAP)
 WRAP_journal_power := $(WRAP)
 WRAP_tail := -Wl,--wrap=pwritev2
+WRAP_journal_place := -Wl,--wrap=statx,--wrap=fstatvfs
 # wrapped clocks, which tests set
 WRAP_journal_clock := -Wl,--wrap=clock_read_us
 

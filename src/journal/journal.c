@@ -218,7 +218,7 @@ set_defaults(struct journal *j)
         j->options.segment_bytes = 16 << 20;
     if (j->options.bytes_max == 0) {
         j->options.bytes_max = JOURNAL_BYTES_MAX;
-        if (fstatvfs(j->dir, &fs) == 0 &&
+        if (fstatvfs(j->dir, &fs) == 0 && fs.f_blocks > 0 &&
             fs.f_frsize * fs.f_blocks / 2 < j->options.bytes_max)
             j->options.bytes_max = fs.f_frsize * fs.f_blocks / 2;
     }

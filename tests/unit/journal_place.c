@@ -11,7 +11,33 @@
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
+
+static bool is_statx_refused, has_no_size;
+
+int __real_statx(int dir, const char *path, int flags, unsigned mask, struct statx *to);
+int __wrap_statx(int dir, const char *path, int flags, unsigned mask, struct statx *to);
+int
+__wrap_statx(int dir, const char *path, int flags, unsigned mask, struct statx *to)
+{
+    if (!is_statx_refused)
+        return __real_statx(dir, path, flags, mask, to);
+    errno = EPERM;
+    return -1;
+}
+
+int __real_fstatvfs(int fd, struct statvfs *to);
+int __wrap_fstatvfs(int fd, struct statvfs *to);
+int
+__wrap_fstatvfs(int fd, struct statvfs *to)
+{
+    int result = __real_fstatvfs(fd, to);
+
+    if (has_no_size)
+        to->f_blocks = 0;
+    return result;
+}
 
 TestSuite(journal_place, .init = make_directory, .fini = remove_directory,
           .timeout = 100);
@@ -211,6 +237,60 @@ Test(journal_place, nothing_is_acknowledged_into_a_segment_that_was_removed)
 Test(journal_place, nothing_is_acknowledged_into_a_segment_that_was_cut_short)
 {
     expect_what_follows_is_kept("truncate -s 0 *.wal");
+}
+
+// An old filter of system calls refuses it, and says nothing about the file.
+Test(journal_place, a_segment_that_cannot_be_asked_about_is_not_taken_for_removed)
+{
+    struct journal_status status;
+    struct err err = {0};
+    struct journal *j = try_open(false, &err);
+
+    is_statx_refused = true;
+    for (int i = 0; i < 3; i++)
+        append(j);
+    journal_read_status(j, &status);
+    cr_assert_eq(status.segments, 1);
+    journal_close(j);
+}
+
+Test(journal_place, a_file_system_that_gives_no_size_sets_no_bound)
+{
+    struct journal_options o = {.directory = directory};
+    struct journal_status status;
+    struct err err = {0};
+
+    has_no_size = true;
+    struct journal *j = journal_open(&o, &err);
+    cr_assert_not_null(j, "%s", err.text);
+    append(j);
+    append(j);
+    journal_read_status(j, &status);
+    cr_assert_eq(status.segments, 1);
+    journal_close(j);
+}
+
+// The oldest segment, which is to become the spare, was removed by somebody else.
+Test(journal_place, a_removed_segment_does_not_stand_in_the_way_of_a_spare)
+{
+    struct journal_status status = {0};
+    struct journal_options o = {
+        .directory = directory, .segment_bytes = 1 << 16, .bytes_max = 4 << 16};
+    struct err err = {0};
+    struct journal *j = journal_open(&o, &err);
+    uint64_t last = 0;
+
+    cr_assert_not_null(j, "%s", err.text);
+    while (status.segments < 4) {
+        last = append(j);
+        journal_read_status(j, &status);
+    }
+    cr_assert_eq(status.spares, 0);
+    run("rm $(ls *.wal | head -n 1)");
+    journal_publish(j, last, 0);
+    while (!status.spares)
+        journal_read_status(j, &status);
+    journal_close(j);
 }
 
 Test(journal_place, a_removed_segment_is_a_gap_and_stops_nothing)
