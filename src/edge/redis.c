@@ -402,6 +402,20 @@ refuse_bytes(const struct redis *r, struct err *err)
     return err_set(err, ERR_AGAIN, "%s", r->reader->errstr);
 }
 
+// RESP3, which is not asked for: a push, or a map that would be taken for nothing. hiredis 0.14 does
+// not know it.
+static int
+check_type(void **reply, struct err *err)
+{
+    int type = ((const redisReply *)*reply)->type;
+
+    if (type <= REDIS_REPLY_ERROR)
+        return 0;
+    freeReplyObject(*reply);
+    *reply = NULL;
+    return err_set(err, ERR_AGAIN, "a reply is of a type of RESP3 (%d)", type);
+}
+
 static int
 read_reply(struct redis *r, void **reply, int64_t until_ms, struct err *err)
 {
@@ -415,7 +429,7 @@ read_reply(struct redis *r, void **reply, int64_t until_ms, struct err *err)
             redisReaderGetReply(r->reader, reply) != REDIS_OK)
             return refuse_bytes(r, err);
         if (*reply)
-            return 0;
+            return check_type(reply, err);
         if (read > r->reply_bytes_max)
             return err_set(err, ERR_AGAIN, "a reply has more than %zu MiB",
                            r->reply_bytes_max / MIB);

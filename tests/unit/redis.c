@@ -195,6 +195,13 @@ Test(redis, arrays_without_a_bottom_are_given_up)
     expect_given_up("*1\r\n", true, "deep");
 }
 
+// A push would be taken for the answer, and a map for nothing.
+Test(redis, a_reply_of_a_type_that_was_not_asked_for_is_given_up)
+{
+    expect_given_up(">1\r\n+x\r\n", false, "type");
+    expect_given_up("%1\r\n+a\r\n+b\r\n", false, "type");
+}
+
 // What was counted for one reply does not count for the next.
 Test(redis, a_reply_as_large_as_may_be_is_read_and_so_is_the_next)
 {
