@@ -272,7 +272,7 @@ redis_find(struct redis_find *f, const struct redis_options *o, struct err *err)
 {
     int64_t wait_ms = o->connect_ms ? o->connect_ms : FIND_MS;
 
-    err->kind = ERR_NONE;
+    err_set(err, ERR_AGAIN, "no answer in time"); // until there is one
     if (!f->address[0] && o->url.text)
         snprintf(f->address, sizeof f->address, "%s", o->url.text);
     if (o->url.kind != REDIS_PLAIN)

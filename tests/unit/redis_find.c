@@ -229,6 +229,20 @@ Test(redis_find, begins_anew_where_the_list_became_shorter, .timeout = 100)
     stop_sentinels();
 }
 
+// As where the process was stopped right after it began.
+Test(redis_find, says_why_when_no_time_was_left_to_ask, .timeout = 100)
+{
+    struct redis_options o = start_sentinels("+OK\r\n", "*-1\r\n");
+    struct err err = {.text = "of something else"};
+
+    o.connect_ms = -1;
+    find = (struct redis_find){0};
+    cr_expect_null(redis_find(&find, &o, &err));
+    cr_expect_eq(err.kind, ERR_AGAIN);
+    cr_expect_str_eq(err.text, "no answer in time");
+    stop_sentinels();
+}
+
 Test(redis_find, gives_up_in_time_when_all_sentinels_hang, .timeout = 100)
 {
     struct redis_options o = start_sentinels(NULL, "");
