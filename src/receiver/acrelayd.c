@@ -118,7 +118,7 @@ is_ready(struct buf *checks, void *receiver)
     struct relay_status r = {.up = false};
 
     (void)read_status(receiver, &j, &r); // stopped: as they are set above
-    buf_add_format(checks, "\"journal\":%s,\"redis\":%s,\"publishing\":%s",
+    buf_add_format(checks, "\"journal\":%s,\"redis\":%s,\"shipping\":%s",
                    j.failing ? "false" : "true", r.up ? "true" : "false",
                    r.state == RELAY_SHIPPING ? "true" : "false");
     admin_set_detail("redis", r.message);

@@ -138,7 +138,7 @@ def stopped(receiver):
     assert receiver.post("type=subscribe&contact[id]=2") == 200
     harness.wait_for("the alarm", lambda: "belongs to account" in receiver.read_log())
     status, page = receiver.get("/readyz")
-    assert status == 200 and not json.loads(page)["checks"]["publishing"]
+    assert status == 200 and not json.loads(page)["checks"]["shipping"]
     return receiver.read_log()
 
 

@@ -43,7 +43,7 @@ def test_a_hanging_redis_is_shown_as_such_and_what_it_executes_late_is_counted(
     redis.pause()
     try:
         assert receiver.post("") == 200
-        harness.wait_for("the relay to notice", lambda: not checks()["publishing"])
+        harness.wait_for("the relay to notice", lambda: not checks()["shipping"])
         assert not checks()["redis"], "else status says that the relay has stopped"
     finally:
         redis.resume()
