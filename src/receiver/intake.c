@@ -140,7 +140,8 @@ find_answer(int code)
         {414, "the query is too long\n",
          "the query of its URL is longer than 1 KiB: shorten it"},
         {431, "too many headers\n",
-         "it has 64 headers or more, or a Content-Type or Content-Encoding over 1 KiB: "
+         "it has 64 headers or more, or a Content-Type or Content-Encoding over 255 "
+         "bytes: "
          "have the proxy add less"},
         {400, "bad request\n",
          "the connection broke off before its end, or its headers or chunks are "
