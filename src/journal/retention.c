@@ -91,11 +91,15 @@ disk_left(const struct journal *j)
     return fstatvfs(j->dir, &fs) == 0 ? fs.f_frsize * fs.f_bavail : UINT64_MAX;
 }
 
-// With the lock: one more segment keeps the journal within its bounds.
+// With the lock: one more segment keeps the journal within its bounds. Beside the newest, which always
+// stays, there is room for one, however large a group made that.
 static bool
 is_within_bounds(const struct journal *j)
 {
-    return bytes_used(j) + j->options.segment_bytes <= j->options.bytes_max;
+    bool is_alone = j->segments.len <= 1 && !j->filling && !j->creating &&
+                    j->segments.spare_bytes == 0;
+
+    return is_alone || bytes_used(j) + j->options.segment_bytes <= j->options.bytes_max;
 }
 
 static bool

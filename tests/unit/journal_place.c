@@ -270,6 +270,25 @@ Test(journal_place, a_file_system_that_gives_no_size_sets_no_bound)
     journal_close(j);
 }
 
+// The newest segment always stays: it must not shut out all others for ever.
+Test(journal_place, a_record_larger_than_the_bounds_leaves_room_for_the_next)
+{
+    static char large[4 << 16];
+    struct journal_options o = {
+        .directory = directory, .segment_bytes = 1 << 16, .bytes_max = 3 << 16};
+    struct err err = {0};
+    uint64_t last;
+    struct journal *j = journal_open(&o, &err);
+
+    cr_assert_not_null(j, "%s", err.text);
+    cr_assert_eq(
+        journal_append(j, span_make(large, sizeof large), 5000, NULL, &last, &err), 0,
+        "%s", err.text);
+    journal_publish(j, last, clock_boot_us());
+    append(j);
+    journal_close(j);
+}
+
 // The oldest segment, which is to become the spare, was removed by somebody else.
 Test(journal_place, a_removed_segment_does_not_stand_in_the_way_of_a_spare)
 {
