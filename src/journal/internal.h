@@ -287,6 +287,10 @@ void age_mark(struct age_marks *m, uint64_t first, int64_t boot_us, uint64_t pub
 // last time.
 void wall_clock_check(struct journal *j);
 
+// wall_clock_clean_bad cleans bad/, once an hour. Files there are known by the wall clock only, which is
+// believed when it has been steady for a day of the boot clock.
+void wall_clock_clean_bad(struct journal *j);
+
 // --- retention.c -------------------------------------------------------------------------
 
 // retention_start starts the maintenance thread, which ends when journal.stopping is set.

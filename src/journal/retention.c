@@ -21,8 +21,6 @@
 
 #include <sys/statvfs.h>
 
-static const int64_t CLEAN_US = INT64_C(3600) * 1000000,
-                     STEADY_US = INT64_C(86400) * 1000000;
 enum {
     ROUND_MS = 1000,
     CURSOR_FRESH_MS = 10000,
@@ -30,19 +28,6 @@ enum {
     FAILING_REPORTED_US = 10000000,
     SPARE_BACK_MS = 600 * 1000
 };
-
-// Files in bad/ are known by the wall clock only, which is believed when it has been steady
-// for a day of the boot clock.
-static void
-clean_bad(struct journal *j)
-{
-    int64_t boot_us = clock_boot_us();
-
-    if (boot_us - j->cleaned_us < CLEAN_US || boot_us - j->steady_us < STEADY_US)
-        return;
-    j->cleaned_us = boot_us;
-    bad_clean(j->dir, clock_now_us());
-}
 
 // --- room -----------------------------------------------------------------------------
 
@@ -484,7 +469,7 @@ maintenance_run(void *journal)
             continue;
         hold_spare(j);
         check_room(j);
-        clean_bad(j);
+        wall_clock_clean_bad(j);
     } while (await_next_round(j));
     return NULL;
 }

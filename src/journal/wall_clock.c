@@ -2,6 +2,8 @@
 #include "journal/internal.h"
 
 enum { BACK_REPORT_US = 600 * 1000000 };
+static const int64_t CLEAN_US = INT64_C(3600) * 1000000,
+                     STEADY_US = INT64_C(86400) * 1000000;
 
 static void
 report_clock(const struct journal *j, enum clock_watch_result result)
@@ -53,4 +55,15 @@ wall_clock_check(struct journal *j)
     j->back_us = 0;
     pthread_mutex_unlock(&j->lock);
     report_back(j, back_us, boot_us);
+}
+
+void
+wall_clock_clean_bad(struct journal *j)
+{
+    int64_t boot_us = clock_boot_us();
+
+    if (boot_us - j->cleaned_us < CLEAN_US || boot_us - j->steady_us < STEADY_US)
+        return;
+    j->cleaned_us = boot_us;
+    bad_clean(j->dir, clock_now_us());
 }
