@@ -197,8 +197,8 @@ is_as_written(const struct settling *s, const struct known_hook *e,
     return wanted ? hook_differs(wanted, row) == 0 : hook_digest(row) == e->stored;
 }
 
-// One whose id the answer did not say: a new one of its name ends the doubt. It need not be that one, so
-// what was written says nothing about it.
+// One whose id the answer did not say: a new one of its name and list ends the doubt. It need not be
+// that one, so what was written says nothing about it.
 static void
 settle_nameless(struct settling *s, struct known_hook *e)
 {
@@ -209,7 +209,8 @@ settle_nameless(struct settling *s, struct known_hook *e)
         !is_past(e, times_ms("worker_unclear", KNOWN_UNCLEAR_MS) * (1 << doublings));
     for (size_t i = 0; i < s->found->len && !e->forget; i++) {
         const struct hook *h = &s->found->at[i];
-        e->forget = hook_is_named(h, e->name) && !known_find(s->known, h->id);
+        e->forget = hook_is_named(h, e->name) && known_is_of(e, h->list) &&
+                    !known_find(s->known, h->id);
     }
     e->forget = e->forget || is_past(e, HOUR_MS);
 }

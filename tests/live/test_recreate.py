@@ -130,6 +130,20 @@ def test_an_answer_without_an_id_is_seen_in_the_list(sim, applied):
     assert not old & {hook["id"] for hook in ours(sim)}
 
 
+def test_of_two_answers_without_an_id_each_is_seen_by_its_list(sim, applied):
+    """The first lists after both show the second one only."""
+    worker = applied("  - {name: contacts, events: [subscribe], list: [5, 6]}\n", rate=1)
+    sim.switch(no_id=2)
+    process = subprocess.Popen([*worker.command("recreate", "contacts"), "--json"], text=True,
+                               stdout=subprocess.PIPE, env=worker.environment())
+    harness.wait_for("both creations", lambda: applied.writes() == ["POST"] * 2)
+    sim.switch(lose_rows=2)  # every other row
+    printed, _ = process.communicate(timeout=60)
+    assert json.loads(printed) == {"hook": "contacts", "created": 2, "removed": 2}
+    assert sorted(applied.writes()) == ["DELETE"] * 2 + ["POST"] * 2
+    assert sorted(hook["listid"] for hook in ours(sim)) == ["5", "6"]
+
+
 def test_a_request_that_was_lost_does_no_harm(sim, applied):
     worker = applied()
     old = ours(sim)[0]["id"]
