@@ -19,8 +19,11 @@ if [ -t 0 ] && [ -t 1 ]; then set -m && alone=; fi
 
 dir=$(mktemp -d /var/tmp/acrelay-try-XXXXXX)
 pids=
+# A child that has just been forked is this shell for a moment, and would lose the signal.
+is_shell() { [ "$(readlink "/proc/$1/exe")" = "$(readlink "/proc/$$/exe")" ]; }
 end() {
     for pid; do
+        while is_shell "$pid"; do sleep 0.01; done
         kill "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done
