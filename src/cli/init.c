@@ -70,7 +70,7 @@ struct init {
     struct cli *cli;
     bool asks; // a person is at a terminal
     // of one of several accounts; "" for acrelay.yaml
-    char account[CONFIG_SUFFIX], listen[ADDRESS_MAX], admin[2][ADDRESS_MAX];
+    char account[CONFIG_SUFFIX], listen[CONFIG_SUFFIX + 32], admin[2][ADDRESS_MAX];
     char answers[ANSWERS][ANSWER_MAX];
     struct new_file secret, token, config; // in the order in which they are made
 };

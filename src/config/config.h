@@ -200,7 +200,7 @@ int config_partition_of(struct span subject, int n);
 // config_suffix gives "-NAME" for a file /etc/acrelay/NAME.yaml, as --account and the units of an
 // account have it, and "" for acrelay.yaml and files elsewhere. Directories that two accounts must
 // not share by default end with it: /var/lib/acrelay-NAME is that of the journal.
-enum { CONFIG_SUFFIX = 64 };
+enum { CONFIG_SUFFIX = 256 }; // any name that a file may have
 const char *config_suffix(const char *file, char to[CONFIG_SUFFIX]);
 
 // The receiver also serves the test hook, so that the path from public_url to a stream can be tested at

@@ -203,11 +203,22 @@ find(const struct setting *table, const char *path)
     return NULL;
 }
 
+// What a mistyped key was meant to set is not missing as well; nor is what a section has.
 static void
-report_unknown(struct reading *r, const struct setting *table, const char *path,
+mark_meant(struct reading *r, struct target *to, struct span meant, struct place at)
+{
+    r->has_hooks = r->has_hooks || span_is(meant, "hooks");
+    for (const struct setting *s = to->table; meant.len && s->path; s++)
+        if (span_starts(span_of(s->path), meant) && strchr(".", s->path[meant.len]))
+            to->places[s - to->table] = at;
+}
+
+static void
+report_unknown(struct reading *r, struct target *to, const char *path,
                const struct yaml_node *key)
 {
     struct nearest near = nearest_start(span_of(path));
+    const struct setting *table = to->table;
 
     if (strcmp(path, "receiver.trusted_proxies") == 0) {
         problem_add(
@@ -227,6 +238,7 @@ report_unknown(struct reading *r, const struct setting *table, const char *path,
     problem_add(r, ERROR, key->at, "%s: there is no such setting%s%.*s%s", path,
                 near.word.len ? "; did you mean " : "", (int)near.word.len,
                 near.word.len ? near.word.at : "", near.word.len ? "?" : "");
+    mark_meant(r, to, near.word, key->at);
 }
 
 static void read_hooks(struct reading *r, const struct yaml_node *n);
@@ -265,7 +277,7 @@ read_map(struct reading *r, struct target *to, const char *section,
         } else if (to->table == config_settings && strcmp(path, SERVICES) == 0) {
             read_services(r, value);
         } else if (!is_section(to->table, path)) {
-            report_unknown(r, to->table, path, key);
+            report_unknown(r, to, path, key);
         } else if (value->kind == YAML_SCALAR && !*value->text) {
             continue; // a section whose settings are all commented out
         } else if (value->kind != YAML_MAP) {
@@ -395,8 +407,8 @@ config_suffix(const char *file, char to[CONFIG_SUFFIX])
              slash ? file : ".");
     *to = '\0';
     if (strcmp(realpath(directory, real) ? real : directory, "/etc/acrelay") == 0 &&
-        len > end && len - end < CONFIG_SUFFIX - 1 &&
-        strcmp(name + len - end, type) == 0 && strcmp(name, "acrelay.yaml") != 0)
+        len > end && strcmp(name + len - end, type) == 0 &&
+        strcmp(name, "acrelay.yaml") != 0)
         snprintf(to, CONFIG_SUFFIX, "-%.*s", (int)(len - end), name);
     return to;
 }

@@ -26,10 +26,10 @@
 #define UNIT_DIRECTORY "/run/acrelay-worker"
 
 struct lock {
-    char directory[256], name[32]; // "" where there is none
-    const char *token;             // a path of the configuration; NULL: none
-    bool is_own;                   // the directory, made by us
-    int fds[2];                    // -1: not taken
+    char directory[PATH_MAX], name[32]; // "" where there is none
+    const char *token;                  // a path of the configuration; NULL: none
+    bool is_own;                        // the directory, made by us
+    int fds[2];                         // -1: not taken
 };
 
 struct leader {

@@ -411,6 +411,29 @@ Test(config, reads_services_with_rights_and_weights)
     buf_release(&problems);
 }
 
+Test(config, does_not_call_missing_what_a_mistyped_key_was_meant_to_set)
+{
+    cr_assert_null(read_text("acount: {name: acme}\n"
+                             "pubic_url: https://hooks.acme.example/\n"
+                             "hoks:\n"
+                             "  - {name: contacts, events: [subscribe]}\n"));
+    expect_problem("1:1: acount: there is no such setting; did you mean account?");
+    expect_problem("2:1: pubic_url: there is no such setting; did you mean public_url?");
+    expect_problem("3:1: hoks: there is no such setting; did you mean hooks?");
+    expect_problem("1:1: secret_files is missing"); // as nothing was meant to set it
+    cr_expect_null(strstr(buf_text(&problems), "account.name is missing"));
+    cr_expect_null(strstr(buf_text(&problems), "public_url is missing"));
+    cr_expect_null(strstr(buf_text(&problems), "hooks is missing"));
+    cr_assert_null(read_text("account: {nam: acme}\n"
+                             "public_url: https://hooks.acme.example/\n"
+                             "secret_files: [hook-secret]\n"
+                             "hooks:\n"
+                             "  - {name: contacts, evnts: [subscribe]}\n"));
+    expect_problem("5:22: evnts: there is no such setting; did you mean events?");
+    cr_expect_null(strstr(buf_text(&problems), "is missing"), "%s", buf_text(&problems));
+    buf_release(&problems);
+}
+
 Test(config, reports_mistakes_of_services)
 {
     cr_expect_null(read_text(WITH_COMMANDS("  services:\n"

@@ -332,6 +332,12 @@ Test(config_places, has_a_state_dir_of_its_own_for_each_account)
 {
     expect_state_dir("/etc/acrelay/acrelay.yaml", "/var/lib/acrelay");
     expect_state_dir("/etc/acrelay/beta.yaml", "/var/lib/acrelay-beta");
+    // The longest name that a file may have.
+    char name[251] = "", file[300], state_dir[300];
+    memset(name, 'x', sizeof name - 1);
+    snprintf(file, sizeof file, "/etc/acrelay/%s.yaml", name);
+    snprintf(state_dir, sizeof state_dir, "/var/lib/acrelay-%s", name);
+    expect_state_dir(file, state_dir);
     expect_state_dir("/etc/acrelay/sub/beta.yaml", "/var/lib/acrelay");
     expect_state_dir("/srv/beta.yaml", "/var/lib/acrelay");
     expect_state_dir("beta.yaml", "/var/lib/acrelay");
