@@ -165,15 +165,15 @@ once_clear(struct once *o)
     return was_reported;
 }
 
-bool
-log_limit_pass(struct log_limit *l, uint64_t events, int64_t now_ms, uint64_t *held_back)
+uint64_t
+log_limit_pass(struct log_limit *l, uint64_t events, int64_t now_ms)
 {
     pthread_mutex_lock(&l->lock);
-    bool pass = now_ms >= l->next_ms && events + l->held_back > 0;
-    *held_back = l->held_back;
+    uint64_t all = l->held_back + events;
+    bool pass = now_ms >= l->next_ms && all > 0;
     if (pass && events > 0)
         l->next_ms = now_ms + l->pause_ms;
-    l->held_back = pass ? 0 : l->held_back + events;
+    l->held_back = pass ? 0 : all;
     pthread_mutex_unlock(&l->lock);
-    return pass;
+    return pass ? all : 0;
 }

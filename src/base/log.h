@@ -64,10 +64,9 @@ struct log_limit {
     {.lock = PTHREAD_MUTEX_INITIALIZER, .pause_ms = (PAUSE_MS), .next_ms = INT64_MIN}
 // clang-format on
 
-// log_limit_pass counts `events` (0: only asks whether some are due) and returns whether
-// they may have a line now (now: clock_mono_ms; INT64_MAX at the end). *held_back is then
-// how many went without one before; they are forgotten.
-bool log_limit_pass(struct log_limit *l, uint64_t events, int64_t now_ms,
-                    uint64_t *held_back);
+// log_limit_pass counts `events` (0: only asks whether some are due) and gives how many a line now
+// (clock_mono_ms; INT64_MAX at the end) is about: these, and those that went without one before,
+// which are forgotten. 0: there may be none.
+uint64_t log_limit_pass(struct log_limit *l, uint64_t events, int64_t now_ms);
 
 #endif

@@ -296,9 +296,8 @@ static void
 report_abandoned(const struct journal *j, const struct err *why)
 {
     static struct log_limit limit = LOG_LIMIT(600000);
-    uint64_t held_back;
 
-    if (!j->failing.reported && log_limit_pass(&limit, 1, clock_mono_ms(), &held_back))
+    if (!j->failing.reported && log_limit_pass(&limit, 1, clock_mono_ms()))
         log_error(
             "journal: %s: the segment is abandoned, and the deliveries are written again "
             "to a new one before they are answered. What to do: %s",

@@ -219,12 +219,12 @@ report_held_back(uint64_t held_back)
 static void
 report_lost(const char *hook, const char *size, int code, const char *why)
 {
-    uint64_t held_back;
+    uint64_t count = log_limit_pass(&lost_limit, 1, clock_mono_ms());
 
     metric_add(&lost[code != 503], 1);
-    if (!log_limit_pass(&lost_limit, 1, clock_mono_ms(), &held_back))
+    if (count == 0)
         return;
-    report_held_back(held_back);
+    report_held_back(count - 1);
     log_error("receiver: a delivery%s to hook %s was answered with %d and %s: %s", size,
               hook, code,
               code == 503 ? "may be lost"
@@ -252,10 +252,7 @@ report_refused(const struct snapshot *s, const struct gate_verdict *v, int code)
 void
 intake_report_lost(int64_t now_ms)
 {
-    uint64_t held_back;
-
-    if (log_limit_pass(&lost_limit, 0, now_ms, &held_back))
-        report_held_back(held_back);
+    report_held_back(log_limit_pass(&lost_limit, 0, now_ms));
 }
 
 // --- storing -----------------------------------------------------------------------------------

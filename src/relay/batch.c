@@ -282,10 +282,9 @@ report_dead(uint64_t dead)
 {
     static struct log_limit limit = LOG_LIMIT(RELAY_HOUR_MS);
     static _Atomic(uint64_t) total;
-    uint64_t held_back;
 
     total += dead;
-    if (dead > 0 && log_limit_pass(&limit, dead, clock_mono_ms(), &held_back))
+    if (dead > 0 && log_limit_pass(&limit, dead, clock_mono_ms()))
         log_warn("relay: deliveries that cannot be parsed became dead letters (%llu "
                  "since the start); acrelay dead list shows them",
                  (unsigned long long)total);
@@ -296,9 +295,8 @@ static void
 report_gaps(const struct partition *p, uint64_t gaps)
 {
     static struct log_limit limit = LOG_LIMIT(RELAY_HOUR_MS);
-    uint64_t held_back;
 
-    if (gaps > 0 && log_limit_pass(&limit, gaps, clock_mono_ms(), &held_back))
+    if (gaps > 0 && log_limit_pass(&limit, gaps, clock_mono_ms()))
         log_alarm(
             "relay%s: records are missing: neither Redis nor the journal has them any "
             "more (gaps since the start: %.0f); acrelay dead list --reason gap shows "

@@ -151,9 +151,8 @@ static void
 report_letter(const struct suspect *s, uint64_t sequence)
 {
     static struct log_limit limit = LOG_LIMIT(RELAY_HOUR_MS);
-    uint64_t held_back;
 
-    if (log_limit_pass(&limit, 1, clock_mono_ms(), &held_back))
+    if (log_limit_pass(&limit, 1, clock_mono_ms()))
         log_alarm("relay: record %llu became a dead letter (%s%s), and so will others "
                   "that are refused in the same way; acrelay dead list shows them",
                   (unsigned long long)sequence,

@@ -127,15 +127,14 @@ static void
 report_unread(const struct partition *p, const char *name, uint64_t unread)
 {
     static struct log_limit limit = LOG_LIMIT(RELAY_HOUR_MS);
-    uint64_t held_back;
 
     metric_add(&relay_metrics[RELAY_TRIMMED_UNREAD], (double)unread);
-    if (unread > 0 && log_limit_pass(&limit, unread, clock_mono_ms(), &held_back))
+    if (unread > 0 && (unread = log_limit_pass(&limit, unread, clock_mono_ms())))
         log_alarm(
             "relay%s: %llu entries were trimmed before a consumer group had read them, "
             "the last of them in %s. Start or repair the consumers, or raise "
             "redis.retain",
-            p->label, (unsigned long long)(unread + held_back), name);
+            p->label, (unsigned long long)unread, name);
 }
 
 static void

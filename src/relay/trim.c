@@ -256,14 +256,13 @@ static void
 report_dead(uint64_t gone)
 {
     static struct log_limit limit = LOG_LIMIT(RELAY_HOUR_MS);
-    uint64_t held_back;
 
     metric_add(&relay_metrics[RELAY_DEAD_TRIMMED], (double)gone);
-    if (log_limit_pass(&limit, gone, clock_mono_ms(), &held_back))
+    if ((gone = log_limit_pass(&limit, gone, clock_mono_ms())))
         log_alarm("relay: %llu dead letters were trimmed before anyone dropped them "
                   "(redis.retain). Check acrelay dead list more often, or raise "
                   "redis.retain.dead",
-                  (unsigned long long)(gone + held_back));
+                  (unsigned long long)gone);
 }
 
 // The sequence before which the dead letters of all partitions are gone, 0: not known; with the lock.

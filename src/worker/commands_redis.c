@@ -168,31 +168,31 @@ void
 commands_report_trimmed(struct span count)
 {
     static struct log_limit limit = LOG_LIMIT(3600000);
-    uint64_t gone = 0, held_back;
+    uint64_t gone = 0;
 
     (void)text_number(&gone, count, INT64_MAX); // of our script
     metric_add(&trimmed, (double)gone);
-    if (gone > 0 && log_limit_pass(&limit, gone, clock_mono_ms(), &held_back))
+    if (gone > 0 && (gone = log_limit_pass(&limit, gone, clock_mono_ms())))
         log_alarm("worker: commands: %" PRIu64
                   " dead letters were trimmed before anyone dropped them "
                   "(commands.retain). Check acrelay dead list --commands more often, or "
                   "raise it",
-                  gone + held_back);
+                  gone);
 }
 
 void
 commands_report_deleted(const struct commands *c, const struct commands_service *s)
 {
     static struct log_limit limit = LOG_LIMIT(3600000);
-    uint64_t more;
+    uint64_t deleted = log_limit_pass(&limit, 1, clock_mono_ms());
 
-    if (log_limit_pass(&limit, 1, clock_mono_ms(), &more))
+    if (deleted)
         log_alarm(
             "worker: commands: a command of service %s (and %" PRIu64
             " others since the last alarm) was deleted from {%s}:commands:%s before "
             "it was carried out: it has no result. Only the worker may delete "
             "there: the service must not add with MAXLEN",
-            s->config->name, more, c->w->config->redis_namespace, s->config->name);
+            s->config->name, deleted - 1, c->w->config->redis_namespace, s->config->name);
 }
 
 // --- a result ------------------------------------------------------------------------------

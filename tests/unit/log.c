@@ -152,28 +152,22 @@ enum { PAUSE_MS = 1000 };
 Test(log_limit, lets_the_first_through_and_counts_the_others)
 {
     struct log_limit l = LOG_LIMIT(PAUSE_MS);
-    uint64_t held_back;
 
-    cr_assert(log_limit_pass(&l, 1, 5, &held_back));
-    cr_assert_eq(held_back, 0);
+    cr_assert_eq(log_limit_pass(&l, 1, 5), 1);
     for (int i = 1; i < 500; i++)
-        cr_assert_not(log_limit_pass(&l, 1, 5 + i, &held_back));
-    cr_assert_not(log_limit_pass(&l, 0, 5 + PAUSE_MS - 1, &held_back), "too soon");
-    cr_assert(log_limit_pass(&l, 0, 5 + PAUSE_MS, &held_back));
-    cr_assert_eq(held_back, 499);
-    cr_assert_not(log_limit_pass(&l, 0, 5 + 2 * PAUSE_MS, &held_back), "nothing is left");
+        cr_assert_eq(log_limit_pass(&l, 1, 5 + i), 0);
+    cr_assert_eq(log_limit_pass(&l, 0, 5 + PAUSE_MS - 1), 0, "too soon");
+    cr_assert_eq(log_limit_pass(&l, 0, 5 + PAUSE_MS), 499);
+    cr_assert_eq(log_limit_pass(&l, 0, 5 + 2 * PAUSE_MS), 0, "nothing is left");
 }
 
 Test(log_limit, gives_the_number_with_the_next_one_or_at_the_end)
 {
     struct log_limit l = LOG_LIMIT(PAUSE_MS);
-    uint64_t held_back;
 
-    log_limit_pass(&l, 1, 5, &held_back);
-    log_limit_pass(&l, 1, 5, &held_back);
-    cr_assert(log_limit_pass(&l, 1, 5 + PAUSE_MS, &held_back));
-    cr_assert_eq(held_back, 1);
-    log_limit_pass(&l, 1, 5 + PAUSE_MS, &held_back);
-    cr_assert(log_limit_pass(&l, 0, INT64_MAX, &held_back));
-    cr_assert_eq(held_back, 1);
+    log_limit_pass(&l, 1, 5);
+    log_limit_pass(&l, 1, 5);
+    cr_assert_eq(log_limit_pass(&l, 1, 5 + PAUSE_MS), 2);
+    log_limit_pass(&l, 1, 5 + PAUSE_MS);
+    cr_assert_eq(log_limit_pass(&l, 0, INT64_MAX), 1);
 }
