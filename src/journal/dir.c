@@ -4,6 +4,10 @@
 // A new segment appears under its name only when its header is synced: it is written as
 // `new` (or is a spare, all zeros), synced, renamed, and the directory synced. A crash in
 // between leaves a `new` that the next start overwrites, or a spare.
+//
+// The link `newest` leads to the last one that was created, so that it is missed if somebody removed
+// it while no receiver ran: its numbers, which are ids, would be given again. The link is not synced,
+// and one that leads to an older segment says nothing.
 #include "journal/internal.h"
 
 #include "base/file.h"
@@ -12,12 +16,12 @@
 #include <dirent.h>
 #include <libgen.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
-enum { FILL_PIECE = 1 << 18, LOCK_LOG_MS = 1000, LOCK_WARN_MS = 10000 };
+enum { FILL_PIECE = 1 << 18 };
 
-static const char fill_name[] = "fill", new_name[] = "new", spare_name[] = "spare";
+static const char fill_name[] = "fill", new_name[] = "new", spare_name[] = "spare",
+                  newest_name[] = "newest";
 
 // --- opening ---------------------------------------------------------------------------
 
@@ -122,79 +126,8 @@ open_directory(const char *path, struct err *err)
     return dir;
 }
 
-// The lock is ours alone: who can open it can hold it. A link is not followed: what it leads
-// to is not ours to write.
-static int
-open_lock(int dir, const char *path, struct err *err)
-{
-    int fd =
-        openat(dir, "lock",
-               O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600);
-    struct stat st;
-
-    if (fd < 0)
-        return refuse_directory(err, "cannot open its lock", path);
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
-        (void)fchmod(fd, 0600); // it may have been copied with another mode
-        return fd;
-    }
-    close(fd);
-    return err_exit(err, EXIT_CODE_DIRECTORY,
-                    "state_dir %s: its lock is not a regular file: remove it", path);
-}
-
-// The pid is for people. A file with a second name may be somebody's: it is left as it is.
-static void
-write_pid(int fd)
-{
-    struct stat st;
-
-    if (fstat(fd, &st) < 0 || st.st_nlink != 1 || ftruncate(fd, 0) < 0 ||
-        dprintf(fd, "%d\n", (int)getpid()) < 0)
-        log_warn("journal: cannot write the pid to the lock file");
-}
-
-static int
-lock_directory(int dir, const char *path, int64_t wait_ms, struct err *err)
-{
-    int64_t start = clock_mono_ms();
-    int64_t warn_ms = times_ms("lock-warn", LOCK_WARN_MS);
-    struct once logged = {0}, warned = {0};
-    int fd = open_lock(dir, path, err);
-
-    while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        int64_t waited = clock_mono_ms() - start;
-        char text[16] = "";
-        int pid = pread(fd, text, sizeof text - 1, 0) < 0 ? 0 : atoi(text);
-        if (waited >= wait_ms) {
-            close(fd);
-            return err_exit(
-                err, EXIT_CODE_LOCK,
-                "state_dir %s is in use by process %d: each receiver needs a journal of "
-                "its own; stop that process, or use another state_dir",
-                path, pid);
-        }
-        if (waited >= LOCK_LOG_MS)
-            once_report(&logged, LOG_LEVEL_INFO,
-                        "journal: waiting for process %d to release %s; posts to this "
-                        "receiver wait in the queue of its socket",
-                        pid, path);
-        if (waited >= warn_ms)
-            once_report(
-                &warned, LOG_LEVEL_WARN,
-                "journal: process %d still holds %s: posts to this receiver wait, "
-                "and it gives up after journal.lock_wait (%lld s). Stop that "
-                "process, or use another state_dir",
-                pid, path, (long long)wait_ms / 1000);
-        clock_sleep_ms(20);
-    }
-    if (fd >= 0)
-        write_pid(fd);
-    return fd;
-}
-
 int
-dir_open(const struct journal_options *options, int *lock_fd, struct err *err)
+dir_open(const struct journal_options *options, struct err *err)
 {
     const char *path = options->directory;
 
@@ -205,10 +138,7 @@ dir_open(const struct journal_options *options, int *lock_fd, struct err *err)
     int dir = open_directory(path, err);
     if (dir < 0)
         return -1;
-    *lock_fd = check_directory(dir, path, options->force, err) < 0
-                   ? -1
-                   : lock_directory(dir, path, options->lock_wait_ms, err);
-    if (*lock_fd >= 0)
+    if (check_directory(dir, path, options->force, err) == 0)
         return dir;
     close(dir);
     return -1;
@@ -245,23 +175,61 @@ read_one(int dir, const char *name, struct segment *s, const char **why, struct 
     return strcmp(s->name, name) == 0;
 }
 
-// count_lost: the name still says where the segment began, the size how many it may have held.
-static void
-count_lost(int dir, const char *name, struct segment_list *list)
+static bool
+read_name(struct segment *s, const char *name)
 {
-    struct stat st;
-    uint64_t first;
-    uint32_t generation;
+    struct segment_header *h = &s->header;
 
-    if (sscanf(name, "%16" SCNx64 "-%8" SCNx32 ".wal", &first, &generation) != 2 ||
-        first == 0 || first > UINT64_MAX / 2 ||
-        fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
-        return;
-    uint64_t last = segment_last_possible(first, (uint64_t)st.st_size);
+    if (sscanf(name, "%16" SCNx64 "-%8" SCNx32 ".wal", &h->first, &h->generation) != 2 ||
+        h->first == 0 || h->first > UINT64_MAX / 2)
+        return false;
+    segment_name(s->name, h);
+    return true;
+}
+
+static void
+add_lost(struct segment_list *list, uint64_t first, uint64_t bytes)
+{
+    uint64_t last = segment_last_possible(first, bytes);
+
     if (last < first || (first == list->lost_first && last < list->lost))
         return;
     list->lost_first = first; // names come in order: the ones before end here
     list->lost = last;
+}
+
+// count_lost: the name still says where the segment began, the size how many it may have held.
+static void
+count_lost(int dir, const char *name, struct segment_list *list)
+{
+    struct segment s;
+    struct stat st;
+
+    if (read_name(&s, name) && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        S_ISREG(st.st_mode))
+        add_lost(list, s.header.first, (uint64_t)st.st_size);
+}
+
+// check_newest counts the newest segment as lost where it is gone: also at the starts after one that
+// set it aside, until there is a newer one.
+static void
+check_newest(int dir, struct segment_list *list)
+{
+    char name[SEGMENT_NAME] = "";
+    struct segment s;
+
+    if (readlinkat(dir, newest_name, name, sizeof name - 1) < 0 || !read_name(&s, name) ||
+        faccessat(dir, s.name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT ||
+        list->lost_first >= s.header.first ||
+        (list->len > 0 && !segment_is_after(&s, &list->at[list->len - 1])))
+        return;
+    add_lost(list, s.header.first, SEGMENT_BYTES);
+    log_alarm(
+        "journal: segment %s, the newest, is not in state_dir: its records that are "
+        "not in Redis are lost, and numbering continues after %llu. Was it moved "
+        "or removed, or not copied with the others? See \"The journal is damaged\" "
+        "in OPERATING.md",
+        s.name, (unsigned long long)list->lost);
 }
 
 static int
@@ -318,6 +286,8 @@ dir_list(int dir, bool owner, struct segment_list *list, struct err *err)
         free(entries[i]);
     }
     free(entries);
+    if (result == 0 && owner)
+        check_newest(dir, list);
     if (result == 0)
         return 0;
     free(list->at);
@@ -387,8 +357,13 @@ dir_create_segment(int dir, struct segment *s, int spare, bool *zeroed, struct e
         if (rename_new(dir, name, dir, s->name) < 0) {
             err_errno(err, "cannot name a segment");
         } else {
-            if (fsync(dir) == 0)
+            if (fsync(dir) == 0) {
+                unlinkat(dir, newest_name, 0);
+                if (symlinkat(s->name, dir, newest_name) < 0) // a removal is not noticed
+                    log_debug("journal: cannot link %s: %s", newest_name,
+                              strerror(errno));
                 return fd;
+            }
             err_errno(err, "cannot sync the journal's directory");
             name = s->name;
         }

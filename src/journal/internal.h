@@ -196,11 +196,9 @@ rename_new(int from_dir, const char *from, int to_dir, const char *to)
 // --- dir.c: the files of a journal's directory: lock, segments, spare, bad/ -------------
 // All calls take the directory's descriptor; names are ours and never come from outside.
 
-// dir_open opens the directory for its owner: it makes it, checks who may write there, and takes
-// the exclusive lock, writing our pid into it and waiting for it as the options say.
-// EXIT_CODE_DIRECTORY, EXIT_CODE_LOCK, or EXIT_CODE_PERMISSION where others can write into it or
-// it is another user's.
-int dir_open(const struct journal_options *options, int *lock_fd, struct err *err);
+// dir_open opens the directory for its owner: it makes it, and checks who may write there.
+// EXIT_CODE_DIRECTORY, or EXIT_CODE_PERMISSION where others can write into it or it is another user's.
+int dir_open(const struct journal_options *options, struct err *err);
 
 // dir_open_reader opens and lists a directory for reading only; *id is the journal's.
 // EXIT_CODE_DIRECTORY when it is not one.

@@ -17,8 +17,86 @@
 #include "journal/cursor.h"
 
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
+
+enum { LOCK_LOG_MS = 1000, LOCK_WARN_MS = 10000 };
+
+// --- the lock -------------------------------------------------------------------------
+
+// The lock is ours alone: who can open it can hold it. A link is not followed: what it leads
+// to is not ours to write.
+static int
+open_lock(int dir, const char *path, struct err *err)
+{
+    int fd =
+        openat(dir, "lock",
+               O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600);
+    struct stat st;
+
+    if (fd < 0)
+        return err_exit(err, EXIT_CODE_DIRECTORY,
+                        "state_dir %s: cannot open its lock: %s", path, strerror(errno));
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+        (void)fchmod(fd, 0600); // it may have been copied with another mode
+        return fd;
+    }
+    close(fd);
+    return err_exit(err, EXIT_CODE_DIRECTORY,
+                    "state_dir %s: its lock is not a regular file: remove it", path);
+}
+
+// The pid is for people. A file with a second name may be somebody's: it is left as it is.
+static void
+write_pid(int fd)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0 || st.st_nlink != 1 || ftruncate(fd, 0) < 0 ||
+        dprintf(fd, "%d\n", (int)getpid()) < 0)
+        log_warn("journal: cannot write the pid to the lock file");
+}
+
+static int
+lock_directory(int dir, const char *path, int64_t wait_ms, struct err *err)
+{
+    int64_t start = clock_mono_ms();
+    int64_t warn_ms = times_ms("lock-warn", LOCK_WARN_MS);
+    struct once logged = {0}, warned = {0};
+    int fd = open_lock(dir, path, err);
+
+    while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        int64_t waited = clock_mono_ms() - start;
+        char text[16] = "";
+        int pid = pread(fd, text, sizeof text - 1, 0) < 0 ? 0 : atoi(text);
+        if (waited >= wait_ms) {
+            close(fd);
+            return err_exit(
+                err, EXIT_CODE_LOCK,
+                "state_dir %s is in use by process %d: each receiver needs a journal of "
+                "its own; stop that process, or use another state_dir",
+                path, pid);
+        }
+        if (waited >= LOCK_LOG_MS)
+            once_report(&logged, LOG_LEVEL_INFO,
+                        "journal: waiting for process %d to release %s; posts to this "
+                        "receiver wait in the queue of its socket",
+                        pid, path);
+        if (waited >= warn_ms)
+            once_report(
+                &warned, LOG_LEVEL_WARN,
+                "journal: process %d still holds %s: posts to this receiver wait, "
+                "and it gives up after journal.lock_wait (%lld s). Stop that "
+                "process, or use another state_dir",
+                pid, path, (long long)wait_ms / 1000);
+        clock_sleep_ms(20);
+    }
+    if (fd >= 0)
+        write_pid(fd);
+    return fd;
+}
 
 // --- recovery -------------------------------------------------------------------------
 
@@ -215,7 +293,7 @@ set_defaults(struct journal *j)
     struct statvfs fs;
 
     if (j->options.segment_bytes == 0)
-        j->options.segment_bytes = 16 << 20;
+        j->options.segment_bytes = SEGMENT_BYTES;
     if (j->options.bytes_max == 0) {
         j->options.bytes_max = JOURNAL_BYTES_MAX;
         if (fstatvfs(j->dir, &fs) == 0 && fs.f_blocks > 0 &&
@@ -276,8 +354,11 @@ journal_open(const struct journal_options *options, struct err *err)
                           .tail.lock = PTHREAD_MUTEX_INITIALIZER,
                           .fd = -1,
                           .aged = PTHREAD_MUTEX_INITIALIZER};
-    j->dir = dir_open(options, &j->lock_fd, err);
+    j->dir = dir_open(options, err);
     if (j->dir < 0)
+        goto fail;
+    j->lock_fd = lock_directory(j->dir, options->directory, options->lock_wait_ms, err);
+    if (j->lock_fd < 0)
         goto fail;
     set_defaults(j);
     if (recover(j, err) < 0)

@@ -39,6 +39,7 @@ enum {
     SEGMENT_FRAME = 32,
     SEGMENT_RECORD_MIN = 40, // a frame and a byte of payload, padded
     SEGMENT_NAME = 40,
+    SEGMENT_BYTES = 16 << 20, // at which the next one begins
 };
 
 struct segment_header {
@@ -89,12 +90,14 @@ segment_space(uint64_t payload)
     return (SEGMENT_FRAME + payload + 7) & ~(uint64_t)7;
 }
 
-// segment_last_possible is the last sequence that a file of so many bytes can hold.
+// segment_last_possible is the last sequence that a file of so many bytes can hold. One of more than
+// SEGMENT_BYTES has a single group, of fewer records; or somebody made it larger.
 static inline uint64_t
 segment_last_possible(uint64_t first, uint64_t bytes)
 {
+    uint64_t used = bytes < SEGMENT_BYTES ? bytes : SEGMENT_BYTES;
     uint64_t records =
-        bytes > SEGMENT_HEADER ? (bytes - SEGMENT_HEADER) / SEGMENT_RECORD_MIN : 0;
+        used > SEGMENT_HEADER ? (used - SEGMENT_HEADER) / SEGMENT_RECORD_MIN : 0;
 
     return first + records - 1;
 }

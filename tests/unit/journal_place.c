@@ -326,6 +326,70 @@ Test(journal_place, a_removed_segment_is_a_gap_and_stops_nothing)
     journal_close(j);
 }
 
+static struct journal *
+open_again(void)
+{
+    struct err err = {0};
+    struct journal *j = try_open(false, &err);
+
+    cr_assert_not_null(j, "%s", err.text);
+    return j;
+}
+
+// Numbers are ids: a consumer that has seen one takes what comes under it again for seen.
+static void
+expect_no_number_again(const char *touch)
+{
+    uint64_t last = 0, seen;
+
+    for (int i = 0; i < 2; i++) {
+        struct journal *j = open_again();
+        last = append(j);
+        journal_close(j);
+    }
+    run(touch);
+    for (int i = 0; i < 2; i++) { // no delivery in the first run
+        struct journal *j = open_again();
+        uint64_t missing = read_all(j, &seen);
+        cr_assert_eq(seen, 1u);
+        cr_assert(missing > 0 && missing < 1 << 20, "%ju", (uintmax_t)missing);
+        if (i > 0)
+            cr_assert_gt(append(j), last);
+        journal_close(j);
+    }
+}
+
+Test(journal_place, the_newest_segment_was_removed_while_nobody_ran)
+{
+    expect_no_number_again("rm 0000000000000002-*.wal");
+}
+
+Test(journal_place, the_newest_segment_has_no_header_any_more)
+{
+    expect_no_number_again(
+        "printf x | dd status=none conv=notrunc of=$(ls 0000000000000002-*.wal)");
+}
+
+Test(journal_place, a_sparse_file_held_no_more_records_than_a_segment)
+{
+    expect_no_number_again("truncate -s 1T 0000000000000002-*.wal && printf x | dd "
+                           "status=none conv=notrunc of=$(ls 0000000000000002-*.wal)");
+}
+
+Test(journal_place, what_is_said_of_the_newest_segment_may_be_old)
+{
+    uint64_t last = 0;
+    struct journal *j = open_again();
+
+    for (int i = 0; i < 4; i++) // three in a segment
+        last = append(j);
+    journal_close(j);
+    run("ln -sfn 0000000000000002-00000000.wal newest"); // there is none
+    j = open_again();
+    cr_assert_eq(append(j), last + 1);
+    journal_close(j);
+}
+
 // --- bad/ -----------------------------------------------------------------------------------
 
 #define SEGMENT_FILE "0000000000000001-00000000.wal"
