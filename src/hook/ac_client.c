@@ -71,7 +71,6 @@ ac_client_wait_text(char *to, size_t size, const struct rest_wait *w)
 
 // --- what an answer means ------------------------------------------------------------------
 
-// What is gone answers 404, or 403 with the same message. A page does not say so.
 static bool
 says_absent(struct ac_client *a, const struct rest_answer *answer)
 {
@@ -79,12 +78,15 @@ says_absent(struct ac_client *a, const struct rest_answer *answer)
     return strstr(a->message, "No Result found") != NULL;
 }
 
+// What is gone answers 404, or 403 with the same message. A proxy's page, text or nothing does not
+// say so.
 static bool
 is_gone(struct ac_client *a, const struct rest_answer *answer)
 {
-    bool absent = says_absent(a, answer);
+    bool own = hook_json_explain(a->message, sizeof a->message, answer->body),
+         absent = strstr(a->message, "No Result found");
 
-    return (answer->status == 404 && !strstr(a->message, "HTML")) ||
+    return (answer->status == 404 && (own || absent)) ||
            (answer->status == 403 && absent);
 }
 
@@ -155,8 +157,8 @@ fail_status(struct ac_client *a, const struct rest_answer *answer, struct err *e
     if (status == 404 && !absent)
         return err_exit(
             err, EXIT_CODE_CONFIG,
-            "there is no ActiveCampaign API at account.api_url (404): use the "
-            "URL of Settings, Developer");
+            "there is no ActiveCampaign API at account.api_url, or something in front of "
+            "it answers (404): use the URL of Settings, Developer");
     return err_exit(err, EXIT_CODE_CONFIG, "ActiveCampaign answers %d: %s", status,
                     message);
 }

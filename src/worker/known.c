@@ -284,10 +284,11 @@ settle_one(struct settling *s, struct known_hook *e, struct err *err)
     if (e->id == 0)
         return settle_nameless(s, e), 0;
     e->gone = e->lost = false;
-    e->listed = row || (e->listed && !e->removed);
     e->forget = e->removed && is_past(e, HOUR_MS);
-    if (e->removed && !row)
+    // A removed one that the list does not show is asked for once: a list may lack what is there.
+    if (e->removed && !row && !e->listed)
         return 0;
+    e->listed = row || e->listed;
     if (!e->removed && row && e->written == 0) {
         e->forget = !row->name; // of others now
         return 0;
@@ -301,8 +302,11 @@ settle_one(struct settling *s, struct known_hook *e, struct err *err)
         return -1;
     if (there == AC_CLIENT_ABSENT)
         return settle_absent(s, e, row), 0;
-    if (there == AC_CLIENT_UNCLEAR && !row)
-        return settle_unclear(e), 0;
+    if (there == AC_CLIENT_UNCLEAR && !row) {
+        if (!e->removed)
+            settle_unclear(e);
+        return 0;
+    }
     if (there == AC_CLIENT_THERE) {
         if (row)
             hook_release(row);

@@ -229,7 +229,8 @@ def test_a_list_that_lost_ours_creates_nothing(sim, make_worker, redis, loss):
 
 
 @pytest.mark.parametrize("status, body", [
-    (404, "<html><title>404 Not Found</title></html>"), (400, "{}"), (403, "{}"),
+    (404, "<html><title>404 Not Found</title></html>"), (404, "404 page not found"), (404, ""),
+    (404, '{"path":"/api/3"}'), (400, "{}"), (403, "{}"),
     (200, '{"webhooks":[]}'), (200, ""), (502, "bad gateway")])
 @pytest.mark.parametrize("list", [0, 5])
 def test_one_of_which_nobody_says_that_it_is_gone_is_not_created_again(
@@ -249,16 +250,18 @@ def test_one_of_which_nobody_says_that_it_is_gone_is_not_created_again(
             assert "It is not created a second time" in said
 
 
+@pytest.mark.parametrize("body", ["<html><title>404 Not Found</title></html>",
+                                  "404 page not found", ""], ids=["page", "text", "nothing"])
 @pytest.mark.parametrize("removal", [False, True])
-def test_a_page_that_is_not_found_does_not_say_that_a_webhook_is_gone(sim, make_worker, removal):
+def test_a_page_that_is_not_found_does_not_say_that_a_webhook_is_gone(sim, make_worker, removal,
+                                                                      body):
     worker = make_worker(stanza("a") + stanza("b"), worker=", prune: true")
     worker.run("apply")
     text = worker.config.read_text()
     worker.config.write_text(text.replace(stanza("a"), "") if removal
                              else text.replace(stanza("a"), stanza("a", "[sent]")))
     [there] = [hook for hook in ours(sim) if hook["url"] == url("a")]
-    sim.answer(404, "<html><title>404 Not Found</title></html>", count=100,
-               path=f"webhooks/{there['id']}")
+    sim.answer(404, body, count=100, path=f"webhooks/{there['id']}")
     said = worker.run("apply", code=78)
     assert "there is no ActiveCampaign API" in said and "removed by someone" not in said
     assert len(writes(sim)) == 3 and there in sim.hooks()
@@ -318,6 +321,23 @@ def test_a_deletion_without_effect_is_not_sent_again(sim, make_worker):
     sim.switch(keep_removed=0)
     assert worker.apply() == (0, 0, 1)
     assert old["id"] not in [hook["id"] for hook in sim.hooks()]
+
+
+def test_a_removal_that_only_a_list_shows_is_not_counted(sim, make_worker):
+    """The deletion has no effect, and the lists after it lack what others show."""
+    old, new = [sim.add(f"acrelay {name}", url(name), sources=SOURCES)
+                for name in ("old", "contacts")]
+    worker = make_worker(worker=", prune: true")
+    sim.switch(keep_removed=1)
+    sim.fail("slow", f"webhooks/{old['id']}", 1, 10000)
+    process = subprocess.Popen(worker.command("apply", "--json"), env=worker.environment(),
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    harness.wait_for("the list, and the one that is to go",
+                     lambda: sim.figures()["requests"] >= 2)
+    sim.switch(empty_list=1000)
+    sums = json.loads(process.communicate(timeout=60)[0])
+    assert (sums["removed"], sums["unconfirmed"], sums["done"]) == (0, 1, False)
+    assert len(writes(sim)) == 1 and [hook["id"] for hook in sim.hooks()] == [old["id"], new["id"]]
 
 
 # --- pages ---------------------------------------------------------------------------------
