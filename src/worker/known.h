@@ -127,7 +127,7 @@ void known_save(const struct known *k, struct worker_redis *r, const char *name)
 // registered, pending (changes wait), silent (no event for longer than expect_every), left (the
 // file does not name it any more, and AC still posts to it). What is known of its hooks beside,
 // only where there is something:
-// "created":[{"id":"7","list":"0","at":T}] AC accepted, no list has shown it yet;
+// "created":[{"id":"7","list":"0","at":T,"boot":"<seconds>"}] AC accepted, no list has shown it yet;
 // "stored":[{"id":"7","differs":true,"written":"<16 hex>","as":"<16 hex>"}] digests of what was
 // written and of what AC made of it; where they do not differ, for an hour.
 struct state {

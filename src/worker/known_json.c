@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/param.h>
 
 enum { ARGS_MAX = 16, KEYS_MAX = 2, JSON_MAX = 1 << 16 };
 enum { KNOWN_MAX = 10000 };              // each may cost a request
@@ -238,6 +239,8 @@ add_known(cJSON *root, const struct known *known, const char *name)
             if (e->unclear)
                 cJSON_AddNumberToObject(o, "unclear", e->unclear);
             add_time(o, "at", clock_now_us() - age_us);
+            if (e->since_us > 0)
+                add_number(o, "boot", (uint64_t)e->since_us / 1000000, false);
         }
         // For an hour a list may still show what was there before.
         if (e->written && (e->differs || age_us < INT64_C(3600) * 1000000)) {
@@ -343,14 +346,18 @@ add_new(struct known *known, const char *name, uint64_t id)
     return knows || known->len >= KNOWN_MAX ? NULL : known_add(known, id, name);
 }
 
-// By the wall clock, since this is of another process: where that is wrong, the list and GET
-// still have to agree that the hook is not there before it is created.
+// Of the clocks the one that shows less time counts: the wall clock may have been set since, and the
+// boot clock be of another boot. What is too young is created again later, what is too old twice.
 static int64_t
 since_of(const cJSON *entry)
 {
-    int64_t us = time_of(entry, "at"), now = clock_now_us();
+    int64_t at = time_of(entry, "at"), age = at ? clock_now_us() - at : 0,
+            now = clock_boot_us();
+    uint64_t boot_s;
 
-    return clock_boot_us() - (us && now > us ? now - us : 0);
+    if (number_of(&boot_s, entry, "boot"))
+        age = MIN(age, now - MIN(now, (int64_t)MIN(boot_s, INT32_MAX) * 1000000));
+    return now - MAX(age, 0);
 }
 
 static void

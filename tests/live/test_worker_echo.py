@@ -214,6 +214,24 @@ def test_an_unclear_creation_is_known_to_the_next_process(sim, make_worker, redi
     assert len(writes(sim)) == 1
 
 
+@pytest.mark.parametrize("days", [400, -400])
+def test_a_clock_that_was_set_makes_an_unclear_creation_no_older(sim, make_worker, redis,
+                                                                 monkeypatch, tmp_path, days):
+    """Nor younger for ever: once its time is up by the clock of the boot, it is repeated."""
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "worker_lag=10 worker_unclear=600000")
+    sim.switch(cut_after=1, lag_ms=10 ** 9)
+    worker = make_worker(redis_port=redis.port)
+    worker.run("apply", code=2)
+    (tmp_path / "wall").write_text(str(days * 86400))
+    monkeypatch.setenv("WALL_FILE", str(tmp_path / "wall"))
+    monkeypatch.setenv("LD_PRELOAD", str(harness.BUILD / "preload/clocks.so"))
+    worker.run("apply", code=2)
+    assert len(writes(sim)) == 1
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "worker_lag=10 worker_unclear=1 worker_gone=1")
+    worker.run("apply", code=None)
+    assert [line["method"] for line in writes(sim)] == ["POST", "POST"]
+
+
 @pytest.mark.parametrize("loss", ["empty_list", "lose_rows"])
 def test_a_list_that_lost_ours_creates_nothing(sim, make_worker, redis, loss):
     """With Redis the ids are known; a fresh worker without it reads the list twice."""
