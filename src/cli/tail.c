@@ -362,7 +362,6 @@ prepare_results(struct tail *t, struct err *err)
     const char *service = options_text(o, "service", "cli");
     char stream[80];
 
-    t->results = true;
     t->ends = !options_has(o, "follow");
     if (strlen(service) > 63)
         return err_exit(err, EXIT_CODE_USAGE, "--service: at most 63 characters");
@@ -382,9 +381,11 @@ check_from(const struct options *o, struct err *err)
 }
 
 static int
-run(struct cli *c, int prepare(struct tail *t, struct err *err), struct err *err)
+run(void *cli, struct err *err)
 {
+    struct cli *c = cli;
     struct tail t = {.cli = c,
+                     .results = strcmp(c->options->command->name, "results") == 0,
                      .max = options_number(c->options, "count", UINT64_MAX),
                      .data = options_has(c->options, "data"),
                      .masks = options_has(c->options, "mask")};
@@ -394,21 +395,11 @@ run(struct cli *c, int prepare(struct tail *t, struct err *err), struct err *err
         return -1;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    int result = prepare(&t, err) < 0 || follow(&t, err) < 0 ? -1 : 0;
+    int result = t.results ? prepare_results(&t, err) : prepare_tail(&t, err);
+    if (result == 0)
+        result = follow(&t, err);
     tags_close(&t.tags);
-    return result < 0 ? -1 : EXIT_CODE_OK;
-}
-
-static int
-run_tail(void *cli, struct err *err)
-{
-    return run(cli, prepare_tail, err);
-}
-
-static int
-run_results(void *cli, struct err *err)
-{
-    return run(cli, prepare_results, err);
+    return result;
 }
 
 // --- the command line -------------------------------------------------------------------
@@ -440,9 +431,9 @@ static const struct option results_options[] = {
 };
 
 const struct subcommand cli_tail_commands[] = {
-    {"tail", "", "show events as they reach the stream", 0, 0, tail_options, run_tail,
-     true, NULL},
+    {"tail", "", "show events as they reach the stream", 0, 0, tail_options, run, true,
+     NULL},
     {"results", "", "show what became of a service's commands", 0, 0, results_options,
-     run_results, true, NULL},
+     run, true, NULL},
     {0},
 };
