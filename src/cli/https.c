@@ -270,17 +270,11 @@ add_site(const struct setup *s, struct buf *to)
 {
     const struct socket_address *a = &s->c->listen.at[0];
     char upstream[SOCKETS_TEXT + 8];
-    union address at = a->at;
 
-    if (!a->path && at.any.sa_family == AF_INET6 &&
-        IN6_IS_ADDR_UNSPECIFIED(&at.in6.sin6_addr))
-        at.in6.sin6_addr = in6addr_loopback;
-    else if (!a->path && at.any.sa_family == AF_INET && at.in.sin_addr.s_addr == 0)
-        at.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (a->path)
         snprintf(upstream, sizeof upstream, "unix/%s", a->path);
     else
-        sockets_format(&at, upstream);
+        sockets_format_target(a->at, upstream);
     buf_add_format(to,
                    OURS "%s {\n\trequest_body {\n\t\tmax_size %llu\n\t}\n"
                         "\thandle /hook/* {\n\t\treverse_proxy %s {\n\t\t\tlb_retries 0\n"

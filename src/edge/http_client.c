@@ -117,17 +117,6 @@ make_headers(const struct http_call *call)
     return list;
 }
 
-// Any address (0.0.0.0, [::]) is this machine.
-static void
-format_target(union address a, char to[SOCKETS_TEXT])
-{
-    if (a.any.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&a.in6.sin6_addr))
-        a.in6.sin6_addr = in6addr_loopback;
-    else if (a.any.sa_family == AF_INET && a.in.sin_addr.s_addr == 0)
-        a.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    sockets_format(&a, to);
-}
-
 static void
 set_target(CURL *c, const struct http_call *call)
 {
@@ -138,7 +127,7 @@ set_target(CURL *c, const struct http_call *call)
     if (call->to && call->to->path)
         curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, call->to->path);
     else if (call->to)
-        format_target(call->to->at, place);
+        sockets_format_target(call->to->at, place);
     if (call->to)
         buf_add_format(&url, "http://%s", place);
     buf_add_text(&url, call->url);

@@ -148,7 +148,7 @@ rest_open(const struct rest_options *options)
                        .base = memory_copy(span_of(options->base)),
                        .opened_ms = clock_mono_ms(),
                        .backoff_ms = times_ms("api-backoff", BACKOFF_MIN_MS)};
-    buf_init(&r->answer, REST_ANSWER_MAX);
+    buf_init(&r->answer, HTTP_ANSWER_MAX);
     rate_limit_init(&r->rate, options->rate, times_ms("api-second", 1000) * 1000);
     buf_init(&r->token, options->token.len + 1);
     buf_add(&r->token, options->token);

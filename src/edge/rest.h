@@ -9,8 +9,6 @@
 
 #include <stdint.h>
 
-enum { REST_ANSWER_MAX = 4 << 20 };
-
 // What a request waits for, for people.
 struct rest_wait {
     int status;            // that was answered; 0: none came, and `error` says why

@@ -371,6 +371,16 @@ sockets_format(const union address *a, char to[SOCKETS_TEXT])
 }
 
 void
+sockets_format_target(union address a, char to[SOCKETS_TEXT])
+{
+    if (a.any.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&a.in6.sin6_addr))
+        a.in6.sin6_addr = in6addr_loopback;
+    else if (a.any.sa_family == AF_INET && a.in.sin_addr.s_addr == 0)
+        a.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    sockets_format(&a, to);
+}
+
+void
 sockets_notify(const char *state)
 {
     const char *path = getenv("NOTIFY_SOCKET");

@@ -72,6 +72,10 @@ union address sockets_address(int fd);
 enum { SOCKETS_TEXT = 128 };
 void sockets_format(const union address *a, char to[SOCKETS_TEXT]);
 
+// sockets_format_target is the same for who connects to what listens there: any address (0.0.0.0,
+// [::]) is this machine.
+void sockets_format_target(union address a, char to[SOCKETS_TEXT]);
+
 // sockets_find finds this process's IPv4 socket with that local port (network byte order): the
 // connection with that peer, or the one that listens on 127.0.0.1 (NULL); -1 when there is none,
 // or more than one.
