@@ -252,8 +252,8 @@ void secrets_release(struct secrets *s); // overwrites them; NULL is fine
 // all 43 characters. secrets_url appends the URL: <base>/hook/<name>/<token>.
 void secrets_token(const struct secrets *s, size_t i, struct span hook,
                    char token[SECRET_TOKEN_TEXT]);
-int secrets_url(const struct secrets *s, size_t i, const char *base, struct span hook,
-                struct buf *to);
+void secrets_url(const struct secrets *s, size_t i, const char *base, struct span hook,
+                 struct buf *to);
 
 // config_redis connects as the configuration says, in `wait_ms` at most and for each command
 // (0: redis.h's own): to the server that has the keys of `tag` (NULL: redis.namespace). NULL with

@@ -73,7 +73,7 @@ secrets_token(const struct secrets *s, size_t i, struct span hook,
     buf_release(&message);
 }
 
-int
+void
 secrets_url(const struct secrets *s, size_t i, const char *base, struct span hook,
             struct buf *to)
 {
@@ -81,7 +81,6 @@ secrets_url(const struct secrets *s, size_t i, const char *base, struct span hoo
 
     secrets_token(s, i, hook, token);
     buf_add_format(to, "%s/hook/%.*s/%s", base, (int)hook.len, hook.at, token);
-    return to->full ? -1 : 0;
 }
 
 // --- Redis --------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 #include "edge/digest.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 // name, how the script gets the value, the value in Lua, and in C
 #define EVENT_FIELDS(F)                                                                  \

@@ -1,7 +1,6 @@
 // Streams into the lane. What cannot be carried out gets its result here, and no place.
 #include "worker/commands.h"
 
-#include "base/metric.h"
 #include "base/text.h"
 
 #include <inttypes.h>

@@ -62,13 +62,9 @@ mask_label(char *to, size_t size, const struct hook *hook)
 static void
 add_set(const char *name, const struct string_set *set)
 {
-    char word[80];
-
     output_open(name, '[');
-    for (size_t i = 0; i < set->len; i++) {
-        text_escape(word, sizeof word, span_of(set->at[i]));
-        output_text(NULL, span_of(word));
-    }
+    for (size_t i = 0; i < set->len; i++)
+        document_shown(&output.document, NULL, span_of(set->at[i]));
     output_close('[');
 }
 
@@ -425,13 +421,12 @@ print_flow(const char *name, const struct string_set *set)
 static void
 show_import(const struct hook *found)
 {
-    char name[NAME], label[4 * 200 + 1];
+    char name[NAME];
 
     make_name(name, found->label);
     if (output.json) {
-        text_escape(label, sizeof label, span_of(found->label));
         output_text("name", span_of(name));
-        output_text("label", span_of(label));
+        document_shown(&output.document, "label", span_of(found->label));
         add_set("events", &found->events);
         add_set("sources", &found->sources);
         add_number("list", found->list);
