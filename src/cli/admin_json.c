@@ -82,13 +82,13 @@ take_answer(struct admin_state *to, const cJSON *root, int code)
 
 // The status, or -1; *root is NULL where no JSON came.
 static int
-fetch_json(const struct socket_address *admin, const char *account, bool posts,
+fetch_json(const struct socket_address *admin, const char *installation, bool posts,
            const char *path, cJSON **root, struct err *err)
 {
     struct buf page;
 
     buf_init(&page, PAGE_MAX);
-    int code = admin_fetch(admin, account, posts, path, &page, err);
+    int code = admin_fetch(admin, installation, posts, path, &page, err);
     *root = code < 0 ? NULL : cJSON_ParseWithLength(page.at, page.len);
     buf_release(&page);
     return code;
@@ -102,7 +102,7 @@ fetch(struct admin_state *to, const struct socket_address *admin,
     cJSON *root;
 
     *to = (struct admin_state){.reload_ok = true};
-    int code = fetch_json(admin, ours->account_name, false, "/readyz", &root, &err);
+    int code = fetch_json(admin, ours->installation, false, "/readyz", &root, &err);
     if (code >= 0 && !cJSON_GetObjectItemCaseSensitive(root, "ready"))
         err_set(&err, ERR_INPUT, "another program answers there, not acrelay");
     else if (code >= 0)
@@ -120,7 +120,7 @@ fetch_all(struct admin_state *to, const char *program, const struct socket_addre
     buf_release(&to->metrics);
     fetch(to, admin, ours);
     if (to->code)
-        admin_fetch_metrics(&to->metrics, admin, ours->account_name);
+        admin_fetch_metrics(&to->metrics, admin, ours->installation);
     to->left_posts = sum_left(&to->metrics);
     output_wait_end();
 }
@@ -150,7 +150,7 @@ admin_json_report_other(struct report *r, const char *what, const char *program,
 bool
 admin_json_is_404(const struct config *c, const char *path)
 {
-    return admin_takes(&c->receiver_admin, c->account_name, &c->listen, path) == 0;
+    return admin_takes(&c->receiver_admin, c->installation, &c->listen, path) == 0;
 }
 
 bool
@@ -180,7 +180,15 @@ reload(struct admin_state *state, const struct socket_address *admin,
 {
     int64_t wait_ms = times_ms("reload_wait", WAIT_MS), end = clock_mono_ms() + wait_ms;
     cJSON *root;
-    int code = fetch_json(admin, ours->account_name, true, "/reload", &root, err);
+
+    fetch(state, admin, ours);
+    if (state->is_other)
+        return err_set(err, ERR_INPUT,
+                       "not reloaded: it runs with %s, where state_dir is %s, not %s. If "
+                       "it is the one that you mean, name its file with --config; if it "
+                       "is another installation's, give each an address of its own",
+                       state->file, state->state_dir, ours->state_dir);
+    int code = fetch_json(admin, ours->installation, true, "/reload", &root, err);
     uint64_t number = number_of(root, "reload");
 
     cJSON_Delete(root);

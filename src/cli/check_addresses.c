@@ -122,12 +122,12 @@ report_listener(struct report *r, const char *what, const struct socket_address 
                   "is running",
                   a->text);
     else if (span_starts(span_of(l.name), SPAN("acrelay")))
-        report_error(
-            r, EXIT_CODE_PORT, what,
-            "it hangs, has another admin address, or is another account's: see its log",
-            "%s is held by %s (process %ld), which does not answer on its admin "
-            "address",
-            a->text, l.name, l.pid);
+        report_error(r, EXIT_CODE_PORT, what,
+                     "it hangs, has another admin address, or is another installation's: "
+                     "see its log",
+                     "%s is held by %s (process %ld), which does not answer on its admin "
+                     "address",
+                     a->text, l.name, l.pid);
     else if (l.pid)
         report_error(
             r, EXIT_CODE_PORT, what, "stop that process, or choose another address",

@@ -414,7 +414,7 @@ strangers(const struct config *c)
 {
     struct buf page;
 
-    admin_fetch_metrics(&page, &c->receiver_admin, c->account_name);
+    admin_fetch_metrics(&page, &c->receiver_admin, c->installation);
     double n = admin_sum_metric(&page, "acrelay_requests_total{hook=\"-\",code=\"404\"}");
     buf_release(&page);
     return n;

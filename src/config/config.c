@@ -93,7 +93,7 @@ struct config *
 config_read_shown(const char *file)
 {
     struct problems problems = {0}; // nobody wants them
-    struct reading r = {.file = file, .problems = &problems};
+    struct reading r = {.file = file, .problems = &problems, .errors = 1};
     struct yaml_fault fault;
     struct buf text;
 

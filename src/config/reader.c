@@ -425,6 +425,21 @@ set_state_dir(struct reading *r)
     strcat(r->config->state_dir, suffix);
 }
 
+static void
+set_installation(struct reading *r)
+{
+    struct config *c = r->config;
+    const struct setting *space = find(config_settings, "redis.namespace");
+    char text[128];
+
+    if (!c->account_name)
+        return;
+    snprintf(text, sizeof text, "%s %s", c->account_name, c->redis_namespace);
+    if (r->errors && strcmp(c->redis_namespace, space->fallback) == 0)
+        *strchr(text, ' ') = '\0'; // another may be in what could not be read
+    c->installation = reading_copy(r, span_of(text), 1);
+}
+
 void
 reader_read(struct reading *r, const struct yaml_node *root)
 {
@@ -448,4 +463,5 @@ reader_read(struct reading *r, const struct yaml_node *root)
             r, ERROR, start,
             "hooks is missing; expected a list of hooks, each with name and events");
     split_families(&c->listen);
+    set_installation(r);
 }

@@ -17,7 +17,7 @@ enum {
     DETAIL_TEXT = 600,
     HOSTS_MAX = 64,
     FETCH_MS = 5000,
-    ACCOUNT = 64,
+    INSTALLATION = 128,
     PATH_TEXT = 1200,
     MISDIRECTED = 421,
 };
@@ -25,7 +25,7 @@ enum {
 static struct {
     bool (*ready)(struct buf *checks, void *context);
     void *context;
-    char account[ACCOUNT];
+    char installation[INSTALLATION];
     pthread_mutex_t lock; // for what follows
     struct {
         const char *name;
@@ -267,12 +267,15 @@ reply_reload(struct http_request *r)
     reply_page(r, 202, "application/json", span_make(text, (size_t)len));
 }
 
+// One who does not know all of it asks for its beginning: the account.
 static bool
 is_misdirected(const struct http_request *r)
 {
-    struct span account = http_find_header(r, "Acrelay-Account", NULL);
+    struct span asked = http_find_header(r, "Acrelay-Installation", NULL),
+                ours = span_of(admin.installation);
 
-    return account.len > 0 && !span_is(account, admin.account);
+    return !span_starts(ours, asked) ||
+           (asked.len > 0 && asked.len < ours.len && ours.at[asked.len] != ' ');
 }
 
 static void
@@ -283,7 +286,8 @@ handle(struct http_request *r, void *context)
         reply_page(r, 403, "text/plain",
                    SPAN("Host: an IP address, localhost, or a name in admin_hosts\n"));
     else if (is_misdirected(r))
-        reply_page(r, MISDIRECTED, "text/plain", SPAN("this is another account's\n"));
+        reply_page(r, MISDIRECTED, "text/plain",
+                   SPAN("this is another installation's\n"));
     else if (span_is(r->method, "POST") && span_is(r->path, "/reload"))
         reply_reload(r);
     else if (!span_is(r->method, "GET") && !span_is(r->method, "HEAD"))
@@ -303,9 +307,9 @@ handle(struct http_request *r, void *context)
 }
 
 struct http_server *
-admin_start(const struct socket_address *at, const char *setting, const char *account,
-            bool (*ready)(struct buf *checks, void *context), void *context,
-            struct err *err)
+admin_start(const struct socket_address *at, const char *setting,
+            const char *installation, bool (*ready)(struct buf *checks, void *context),
+            void *context, struct err *err)
 {
     int socket = sockets_listen(at, err);
     struct http_options options = {.sockets = &socket,
@@ -325,7 +329,7 @@ admin_start(const struct socket_address *at, const char *setting, const char *ac
     metric_set(&metrics[OK], admin.is_ok);
     admin.ready = ready;
     admin.context = context;
-    snprintf(admin.account, sizeof admin.account, "%s", account);
+    snprintf(admin.installation, sizeof admin.installation, "%s", installation);
     struct http_server *server = http_start(&options, err);
     close(socket); // the server has its own descriptor of it
     return server;
@@ -334,10 +338,10 @@ admin_start(const struct socket_address *at, const char *setting, const char *ac
 // --- the client ----------------------------------------------------------------------------
 
 int
-admin_fetch(const struct socket_address *to, const char *account, bool posts,
+admin_fetch(const struct socket_address *to, const char *installation, bool posts,
             const char *path, struct buf *page, struct err *err)
 {
-    char line[ACCOUNT + 20];
+    char line[INSTALLATION + 30];
     struct http_call call = {.to = to,
                              .url = path,
                              .method = posts ? "POST" : NULL,
@@ -345,17 +349,19 @@ admin_fetch(const struct socket_address *to, const char *account, bool posts,
                              .line = line,
                              .timeout_ms = FETCH_MS};
 
-    snprintf(line, sizeof line, "Acrelay-Account: %s", account ? account : "");
+    snprintf(line, sizeof line, "Acrelay-Installation: %s",
+             installation ? installation : "");
     int code = http_client_once(&call, page, err);
     if (code != MISDIRECTED)
         return code;
     return err_set(err, ERR_INPUT,
-                   "the acrelay there has another account.name: give this file an "
+                   "the acrelay there has another account.name or redis.namespace: give "
+                   "this file an "
                    "address of its own, or restart what is to use it");
 }
 
 int
-admin_takes(const struct socket_address *to, const char *account,
+admin_takes(const struct socket_address *to, const char *installation,
             const struct socket_addresses *listen, const char *path)
 {
     int takes = -1;
@@ -363,10 +369,10 @@ admin_takes(const struct socket_address *to, const char *account,
     struct err err;
 
     buf_init(&page, 1 << 16);
-    bool runs = admin_fetch(to, account, false, "/version", &page, &err) == 200 &&
+    bool runs = admin_fetch(to, installation, false, "/version", &page, &err) == 200 &&
                 strstr(buf_text(&page), "\"version\""); // a program of ours
     for (size_t i = 0; runs && i < listen->len && takes < 0; i++) {
-        int code = admin_fetch(&listen->at[i], account, false, path, &page, &err);
+        int code = admin_fetch(&listen->at[i], installation, false, path, &page, &err);
         takes = code == 405 ? 1 : code == 404 ? 0 : -1;
     }
     buf_release(&page);
@@ -375,12 +381,12 @@ admin_takes(const struct socket_address *to, const char *account,
 
 void
 admin_fetch_metrics(struct buf *page, const struct socket_address *to,
-                    const char *account)
+                    const char *installation)
 {
     struct err err;
 
     buf_init(page, PAGE_MAX);
-    if (admin_fetch(to, account, false, "/metrics", page, &err) != 200)
+    if (admin_fetch(to, installation, false, "/metrics", page, &err) != 200)
         buf_clear(page);
 }
 

@@ -8,10 +8,10 @@
 #include "edge/sockets.h"
 
 // admin_start serves the pages at an address, that of `setting`. `ready` appends the members of `checks`
-// (`"journal":true,...`) and returns whether the process is ready. `account` is whose process it is:
-// who asks for another account's, because two files name one address, is answered 421.
+// (`"journal":true,...`) and returns whether the process is ready. `installation` is whose process it
+// is, "ACCOUNT NAMESPACE": who asks for another's, because two files name one address, is answered 421.
 struct http_server *admin_start(const struct socket_address *at, const char *setting,
-                                const char *account,
+                                const char *installation,
                                 bool (*ready)(struct buf *checks, void *context),
                                 void *context, struct err *err);
 
@@ -23,7 +23,7 @@ struct http_server *admin_start(const struct socket_address *at, const char *set
 void admin_set_hosts(char *const *names, size_t len);
 
 // admin_set_installation has /readyz show the configuration file, and the state_dir in it, by which
-// installations of one account are told apart.
+// installations of one account and namespace are told apart.
 void admin_set_installation(const char *file, const char *state_dir);
 
 // admin_allows_host says whether a request's Host is such a name or an address, or none where
@@ -51,20 +51,20 @@ void admin_use_last_good(const char *why);
 
 // --- the client --------------------------------------------------------------------------
 
-// admin_fetch asks the process of `account` (NULL: any) for a page, or posts to it, and appends the answer's body
-// to *page; the status, or -1, also when another account's process answers. 5 s at most.
-int admin_fetch(const struct socket_address *to, const char *account, bool posts,
+// admin_fetch asks the process of an installation ("ACCOUNT": of any namespace; NULL: of any) for a page, or posts to
+// it, and appends the answer's body to *page; the status, or -1, also when another's process answers. 5 s at most.
+int admin_fetch(const struct socket_address *to, const char *installation, bool posts,
                 const char *path, struct buf *page, struct err *err);
 
 // admin_takes asks the receiver, by its public addresses, whether it takes posts to a path,
 // which holds a token: 405 is its answer to another method on a valid path, 404 to any other.
 // 1, 0, or -1 when none runs here or it does not say.
-int admin_takes(const struct socket_address *to, const char *account,
+int admin_takes(const struct socket_address *to, const char *installation,
                 const struct socket_addresses *listen, const char *path);
 
 // admin_fetch_metrics makes and fills *page, which the caller releases; empty: no answer.
 void admin_fetch_metrics(struct buf *page, const struct socket_address *to,
-                         const char *account);
+                         const char *installation);
 
 // admin_find_metric gives the sum of a metric over its labels, or of one series, named with them
 // as they stand in the page: name{hook="a",code="200"}. False when the page has none;

@@ -193,7 +193,7 @@ start_admin(struct receiver *r, struct err *err)
     set_running(r, true);
     admin_set_hosts(c->admin_hosts.at, c->admin_hosts.len);
     admin_set_installation(r->file, c->state_dir);
-    r->admin = admin_start(&c->receiver_admin, "receiver.admin", c->account_name,
+    r->admin = admin_start(&c->receiver_admin, "receiver.admin", c->installation,
                            is_ready, r, err);
     return r->admin ? 0 : -1;
 }

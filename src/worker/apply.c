@@ -144,11 +144,13 @@ check_taken(const struct apply *a, const struct hook *wanted, struct err *err)
     const struct config *c = a->w->config;
     const char *path = wanted->url + strlen(c->public_url);
 
-    if (admin_takes(&c->receiver_admin, c->account_name, &c->listen, path) != 0)
+    if (admin_takes(&c->receiver_admin, c->installation, &c->listen, path) != 0)
         return 0;
     return err_exit(err, EXIT_CODE_CONFIG,
-                    "left as it is: the receiver would answer 404 to its new URL. Reload "
-                    "acrelayd (under systemd, restart it for a new secret), then apply");
+                    "left as it is: the receiver on %s would answer 404 to its new URL. "
+                    "Reload acrelayd (under systemd, restart it for a new secret), then "
+                    "apply",
+                    c->listen.at[0].text);
 }
 
 // check_unchanged: somebody may have made it a webhook of others since the list, which is not ours to

@@ -384,7 +384,7 @@ is_believable(const struct worker *w, const struct config_hook *hook)
     double waiting, up, publishes;
     struct buf page;
 
-    admin_fetch_metrics(&page, &w->config->receiver_admin, w->config->account_name);
+    admin_fetch_metrics(&page, &w->config->receiver_admin, w->config->installation);
     bool ok = admin_find_metric(&page, "acrelay_journal_unpublished_records", &waiting) &&
               admin_find_metric(&page, "acrelay_uptime_seconds", &up) &&
               admin_find_metric(&page, "acrelay_relay_shipping", &publishes) &&

@@ -207,7 +207,7 @@ start_admin(struct run *r, struct err *err)
     admin_set_detail("activecampaign", r->trouble);
     admin_set_hosts(c->admin_hosts.at, c->admin_hosts.len);
     admin_set_installation(r->w->file, c->state_dir);
-    return admin_start(&c->worker_admin, "worker.admin", c->account_name, is_ready, r,
+    return admin_start(&c->worker_admin, "worker.admin", c->installation, is_ready, r,
                        err)
                ? 0
                : -1;

@@ -120,15 +120,24 @@ def test_check_tells_another_acrelay_on_the_same_ports(acrelay, receiver, tmp_pa
     assert ("admin", "error") in results(acrelay("check", "--json", code=71))
 
 
-def test_another_accounts_receiver_at_the_address_is_not_ours(acrelay, receiver):
+@pytest.mark.parametrize("ours, theirs, code", [("name: acme", "name: other", 78),
+                                                ("redis: {", "redis: {namespace: ac2, ", 71)])
+def test_another_installations_receiver_at_the_address_is_not_ours(acrelay, receiver, ours, theirs,
+                                                                   code):
     """Two files that both have the default receiver.admin, and only the other one's runs."""
-    receiver.config.write_text(receiver.config.read_text().replace("name: acme", "name: other"))
+    assert ("journal", "ok") in results(acrelay("doctor", "--offline", "--json"))
+    text = receiver.config.read_text()
+    receiver.config.write_text(text.replace(ours, theirs))
     status = json.loads(acrelay("status", "--json", code=69))
     assert status["healthy"] is False and "requests" not in status
-    assert ("journal", "good") not in results(acrelay("doctor", "--json", code=78))
+    assert "journal" not in dict(results(acrelay("doctor", "--offline", "--json", code=code)))
     before = receiver.reloads()["count"]
-    assert "another account.name" in acrelay("reload", code=69)
+    assert "another account.name or redis.namespace" in acrelay("reload", code=69)
     assert receiver.reloads()["count"] == before
+    # What a broken file no longer shows tells no installations apart.
+    receiver.config.write_text(re.sub("redis: .*", "", text) + "redis: {namespace: [\n")
+    status = json.loads(acrelay("status", "--json", code=78))
+    assert status["receiver_ok"] and "requests" in status
 
 
 def test_check_says_that_redis_would_evict(acrelay, redis):

@@ -103,12 +103,17 @@ def test_a_worker_of_another_installation_is_told(installation, tmp_path, redis)
     found = [(result, text) for result, text, _ in told(findings, "settings")]
     assert [result for result, _ in found] == ["warning"] * 2
     assert str(receiver) in found[0][1] and str(worker) in found[1][1]
+    done = subprocess.run([harness.BUILD / "acrelay", "reload", "--worker", "--config", ours],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 69 and f"runs with {worker}" in done.stderr, done
+    assert "--config" in done.stderr and installation.reloads() == 0
     # A copy, or the same file by another path, has the same state_dir.
     ours.write_text(installation.config.read_text())
     code, [status], _, _ = run(ours, "status")
     assert code == 0 and "in sync" in status["worker"]
     _, findings, _, _ = run(ours, "check")
     assert [result for result, *_ in told(findings, "worker admin")] == ["ok"]
+    assert run(ours, "reload", "--worker")[0] == 0 and installation.reloads() == 1
 
 
 def test_a_state_dir_that_cannot_be_seen_makes_no_receiver_anothers(receiver):

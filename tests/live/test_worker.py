@@ -291,6 +291,12 @@ def test_no_url_is_written_that_the_receiver_here_would_answer_404(sim, make_rec
         + stanza("deals", "[deal_add]"))
     assert receiver.reload()
     assert worker.apply() == (1, 1, 0)
+    # Of another installation of the account nothing is expected.
+    worker.config.write_text(worker.config.read_text() + stanza("tags"))
+    assert f"127.0.0.1:{receiver.port}" in worker.run("apply", code=78)
+    worker.config.write_text(
+        worker.config.read_text().replace("redis: {", "redis: {namespace: ac2, "))
+    assert worker.apply() == (1, 0, 0)
 
 
 def test_nothing_is_removed_while_what_takes_its_place_is_refused(sim, make_receiver,
