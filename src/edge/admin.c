@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 enum {
-    PAGE_MAX = 4 << 20,
+    PAGE_MAX = 16 << 20, // of metrics: those of 1,000 hooks are at most 2 MiB
+    THREADS = 16, // a slow client holds one; whoever checks the health must find another
     DETAILS_MAX = 8,
     DETAIL_TEXT = 600,
     HOSTS_MAX = 64,
@@ -244,8 +245,12 @@ reply_metrics(struct http_request *r)
     struct buf page;
 
     buf_init(&page, PAGE_MAX);
-    metric_write(&page);
-    reply_page(r, 200, "text/plain; version=0.0.4; charset=utf-8", buf_span(&page));
+    if (metric_write(&page) == 0)
+        reply_page(r, 200, "text/plain; version=0.0.4; charset=utf-8", buf_span(&page));
+    else
+        reply_page(r, 500, "text/plain",
+                   SPAN("the metrics are more than 16 MiB: those of hooks that left the "
+                        "file stay until a restart, so restart this program\n"));
     buf_release(&page);
 }
 
@@ -314,9 +319,9 @@ admin_start(const struct socket_address *at, const char *setting,
     int socket = sockets_listen(at, err);
     struct http_options options = {.sockets = &socket,
                                    .sockets_len = 1,
-                                   .threads = 2,
-                                   .queue = 8,
-                                   .request_timeout_ms = 5000,
+                                   .threads = THREADS,
+                                   .queue = 2 * THREADS,
+                                   .request_timeout_ms = 2000,
                                    .idle_ms = 500,
                                    .handle = handle};
 

@@ -179,7 +179,8 @@ http_client_call(struct http_client *client, const struct http_call *call,
     curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)call->timeout_ms);
     curl_easy_setopt(c, CURLOPT_USERAGENT, "acrelay/" ACRELAY_VERSION);
     curl_easy_setopt(c, CURLOPT_ACCEPT_ENCODING, "");
-    curl_easy_setopt(c, CURLOPT_MAXFILESIZE, (long)HTTP_ANSWER_MAX);
+    curl_easy_setopt(c, CURLOPT_MAXFILESIZE,
+                     page ? (long)page->max : (long)HTTP_ANSWER_MAX);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_body);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, page);
     curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, take_header);

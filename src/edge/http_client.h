@@ -7,7 +7,7 @@
 #include "base/buf.h"
 #include "edge/sockets.h"
 
-enum { HTTP_ANSWER_MAX = 4 << 20 }; // bytes of an answer's body
+enum { HTTP_ANSWER_MAX = 4 << 20 }; // of an API, or a body that nobody takes
 
 struct http_call {
     const struct socket_address *to;  // a program of ours; NULL: `url` says where to
