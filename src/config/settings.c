@@ -152,7 +152,7 @@ const struct setting config_settings[] = {
      .min = 1e6, .max = 30 * DAY_US, .restart = true},
     {"duplicates.max", AT(duplicates_max), &value_count,
      "How many deliveries are remembered; beyond this, duplicate detection pauses.",
-     .fallback = "1000000", .max = 1e9},
+     .fallback = "1000000", .min = 1, .max = 1e9},
     {"worker.admin", AT(worker_admin), &value_address,
      "Address of the worker's health checks and metrics.", .fallback = "127.0.0.1:9181",
      .restart = true},

@@ -434,6 +434,14 @@ Test(config, does_not_call_missing_what_a_mistyped_key_was_meant_to_set)
     buf_release(&problems);
 }
 
+// It would pause detection for ever; who wants none writes `duplicates: keep` at the hooks.
+Test(config, at_least_one_duplicate_is_remembered)
+{
+    cr_expect_null(read_text("duplicates: {max: 0}\n"));
+    expect_problem("1:19: duplicates.max: \"0\" is too small; expected a whole number, "
+                   "from 1 to 1000000000");
+}
+
 Test(config, reports_mistakes_of_services)
 {
     cr_expect_null(read_text(WITH_COMMANDS("  services:\n"
