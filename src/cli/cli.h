@@ -54,8 +54,8 @@ extern const struct subcommand cli_check_commands[], cli_doctor_commands[],
 // mistakes, which are then in c->problems. With or_last_good, the last good configuration is used
 // instead, if acrelayd keeps one in $STATE_DIRECTORY (else the default of receiver.state_dir).
 // cli_read_config prints the mistakes too, and what is used, on stderr; -1 with *err without any.
-void cli_load_config(struct cli *c, bool or_last_good);
 // cli_file_advice says what to do about a file that cannot be used.
+void cli_load_config(struct cli *c, bool or_last_good);
 int cli_read_config(struct cli *c, bool or_last_good, struct err *err);
 const char *cli_file_advice(const struct cli *c);
 
@@ -71,11 +71,8 @@ int cli_fail_unknown(struct err *err, enum exit_code code, const struct nearest 
 // --- Redis ------------------------------------------------------------------------------
 
 // A page of entries is read at once: 40 of the largest, of 24 MiB, are no more than one reply may have.
-#define CLI_PAGE_LEN 40
-#define CLI_PAGE CLI_TEXT(CLI_PAGE_LEN) // after COUNT
-#define CLI_TEXT(number) CLI_LITERAL(number)
-#define CLI_LITERAL(number) #number
-enum { CLI_REPLY_BYTES = 1 << 30 };
+enum { CLI_PAGE_LEN = 40, CLI_REPLY_BYTES = 1 << 30 };
+#define CLI_PAGE "40" // the same, after COUNT
 
 // cli_redis connects as the configuration says, to the node that has the keys of a tag, 5 s for each
 // step; NULL with *err, which names the address, and whose exit code is what Redis's words mean.

@@ -30,21 +30,19 @@ enum answer { API_URL, NAME, PUBLIC_URL, REDIS_URL, ANSWERS };
 
 static const struct {
     const char *path, *option, *question;
-    const char *example; // valid, and what an empty answer means where it is a default
-    bool has_default, may_be_empty;
+    const char *example; // valid; of Redis the default
 } questions[ANSWERS] = {
     [API_URL] =
         {"account.api_url", "api-url",
          "API URL, as ActiveCampaign's Settings > Developer shows it (empty: none)",
-         "https://acme.api-us1.com", .may_be_empty = true},
+         "https://acme.api-us1.com"},
     [NAME] = {"account.name", "name", "Name of the account, for the events' ce_source",
-              "acme", .has_default = true},
+              "acme"},
     [PUBLIC_URL] = {"public_url", "public-url",
                     "Public URL of this machine, to which ActiveCampaign posts "
                     "(https://HOST)",
-                    "https://hooks.acme.example", .has_default = false},
-    [REDIS_URL] = {"redis.url", "redis-url", "Redis URL", "redis://127.0.0.1:6379/0",
-                   .has_default = true},
+                    "https://hooks.acme.example"},
+    [REDIS_URL] = {"redis.url", "redis-url", "Redis URL", "redis://127.0.0.1:6379/0"},
 };
 
 static const char hooks[] =
@@ -166,7 +164,7 @@ ask(struct init *in, enum answer which, const char *fallback, struct err *err)
             return -1;
         if (!*to)
             snprintf(to, ANSWER_MAX, "%s", fallback);
-        if ((!*to && questions[which].may_be_empty) || check_answers(in, which, err) == 0)
+        if ((!*to && which == API_URL) || check_answers(in, which, err) == 0)
             return 0;
         fprintf(stderr, "  %s\n", err->text);
     }
@@ -180,12 +178,12 @@ answer(struct init *in, enum answer which, struct err *err)
 
     if (which == NAME)
         guess_name(in, fallback);
-    else if (questions[which].has_default)
+    else if (which == REDIS_URL)
         snprintf(fallback, sizeof fallback, "%s", questions[which].example);
     if (!given && in->asks)
         return ask(in, which, fallback, err);
     given = given ? given : fallback;
-    if (!*given && questions[which].may_be_empty)
+    if (!*given && which == API_URL)
         return 0;
     if (!*given)
         return err_exit(err, EXIT_CODE_USAGE,

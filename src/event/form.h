@@ -80,7 +80,6 @@ struct node {
     struct span value; // of a leaf
     bool is_leaf;
     bool key_is_plain, value_is_plain; // as in struct form_pair
-    bool appended;                     // its key came from `[]`
     bool all_appended;                 // of a container: every child's key came from `[]`
     struct node *next;                 // sibling
     struct node *first, *last;

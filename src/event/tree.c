@@ -145,11 +145,8 @@ add_child(struct tree *t, struct node *parent, struct span key, bool appended,
     struct node *n = arena_get(t->arena, sizeof *n);
     uint64_t index;
 
-    *n = (struct node){.key = key,
-                       .appended = appended,
-                       .all_appended = true,
-                       .key_is_plain = key_is_plain,
-                       .parent = parent};
+    *n = (struct node){
+        .key = key, .all_appended = true, .key_is_plain = key_is_plain, .parent = parent};
     *(parent->last ? &parent->last->next : &parent->first) = n;
     parent->last = n;
     parent->all_appended = parent->all_appended && appended;

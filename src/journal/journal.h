@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+#include <errno.h>
 #include <stdint.h>
 
 enum {
@@ -80,6 +81,13 @@ void journal_publish(struct journal *j, uint64_t sequence, int64_t read_us);
 // ahead of the journal: a lost tail must not be numbered again. False, and nothing is done, when a
 // number was given out since the opening, whether or not its record is durable yet.
 bool journal_reserve(struct journal *j, uint64_t sequence);
+
+// journal_is_damage: this errno of a read says that a block, or what should locate it, is broken.
+static inline bool
+journal_is_damage(int error)
+{
+    return error == EIO || error == EUCLEAN || error == EBADMSG || error == ENODATA;
+}
 
 // journal_id is 32 hex digits, as long as the journal exists.
 const char *journal_id(const struct journal *j);

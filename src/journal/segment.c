@@ -160,20 +160,13 @@ read_at(int fd, char *to, size_t len, uint64_t offset)
     return (ssize_t)have;
 }
 
-// A block, or what should locate it, is broken: trying again does not help.
-static bool
-is_damage(int error)
-{
-    return error == EIO || error == EUCLEAN || error == EBADMSG || error == ENODATA;
-}
-
 static int
 read_header(int fd, struct segment_header *h, struct err *err)
 {
     ssize_t n = read_at(fd, (char *)h, SEGMENT_HEADER, 0);
 
     if (n < 0) {
-        enum err_kind kind = is_damage(errno) ? ERR_INPUT : ERR_AGAIN;
+        enum err_kind kind = journal_is_damage(errno) ? ERR_INPUT : ERR_AGAIN;
         err_errno(err, "cannot read a segment's header");
         err->kind = kind;
         return -1;

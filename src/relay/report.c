@@ -1,7 +1,6 @@
 // Why nothing is published: for the log, once, with what to do about it, and for the status.
 #include "relay/internal.h"
 
-#include <errno.h>
 #include <stdarg.h>
 
 enum { LINES_MAX = 10, PAUSE_MS = 60000 };
@@ -94,9 +93,8 @@ report_refusal(struct partition *p, const struct script_answer *a)
 enum reply
 report_unreadable(struct partition *p, const struct err *err)
 {
-    bool is_damage = err->error == EIO || err->error == EBADMSG || err->error == EUCLEAN;
-
-    return report_trouble(p, is_damage ? REPLY_DISK : REPLY_WAIT, "%s", err->text);
+    return report_trouble(p, journal_is_damage(err->error) ? REPLY_DISK : REPLY_WAIT,
+                          "%s", err->text);
 }
 
 enum reply
