@@ -164,9 +164,7 @@ metric_forget(const void *context)
 static void
 add_number(struct buf *to, double value)
 {
-    if (isnan(value))
-        buf_add_text(to, "NaN");
-    else if (isinf(value))
+    if (isinf(value))
         buf_add_text(to, value < 0 ? "-Inf" : "+Inf");
     else
         buf_add_format(to, "%.15g", value);
@@ -229,8 +227,12 @@ metric_write(struct buf *to)
             updates[i].call(updates[i].context);
     pthread_mutex_unlock(&updates_lock);
     pthread_mutex_lock(&lock);
-    for (const struct metric *m = first; m; name = m->name, m = m->next)
+    for (const struct metric *m = first; m; m = m->next) {
+        if (isnan(metric_read(m)))
+            continue;
         write_series(to, m, strcmp(m->name, name) != 0);
+        name = m->name;
+    }
     pthread_mutex_unlock(&lock);
     return to->full ? -1 : 0;
 }

@@ -1,7 +1,8 @@
 // Metrics: what a process counts, in the text format of Prometheus (0.0.4). One registry per
 // process. Names follow Prometheus: `acrelay_` first, base units (seconds, bytes) and
 // `_total` for counters last. Label values come from the configuration or from lists in the
-// code, never from the wire: a series lives until the process ends.
+// code, never from the wire: a series lives until the process ends. A gauge of what is no more is set to
+// NAN, and not written until it is set again.
 //
 // A module counts in its metrics, so that nothing has to be copied in order to be shown:
 //

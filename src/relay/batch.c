@@ -426,6 +426,9 @@ batch_ship(struct partition *p, bool *idle)
         *idle = p->batch.skipped < SKIPPED_MAX;
         return REPLY_DONE;
     }
+    trim_add_batch(p);
+    if (p->redis->dead) // as above
+        return report_trouble(p, REPLY_UNKNOWN, "%s", p->redis->why.text);
     if (p->script.records_len == 0)
         p->script.forgets = p->batch.forgets;
     script_pass(&p->script, p->passed);

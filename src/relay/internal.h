@@ -305,8 +305,9 @@ void stream_report_refused(struct partition *p, const struct redis_reply *reply)
 // the journal know. REPLY_DONE, whatever the answer; else what to do next.
 enum reply confirm_if_due(struct partition *p);
 
-// trim.c: trim_if_due keeps the streams of the last batch in mind, and trims every trim time, to
-// the entry once an hour.
+// trim.c: trim_if_due trims every trim time, to the entry once an hour. trim_add_batch has the streams
+// of the batch trimmed too, also by who comes after us: records may name one that no hook names any more.
 void trim_if_due(struct partition *p);
+void trim_add_batch(struct partition *p);
 
 #endif

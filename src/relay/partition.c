@@ -71,6 +71,7 @@ take_reload(struct partition *p)
     settings_release(p->settings);
     p->settings = next;
     p->script.duplicates_max = p->settings->config->duplicates_max;
+    p->connection.find.next.port = 0; // MOVED was the word of the servers before
     p->trim.reloaded = true;
 }
 
@@ -111,12 +112,27 @@ ship_on(struct partition *p)
             trim_if_due(p);
             reply = batch_ship(p, &idle);
         }
-        if (reply == REPLY_DONE && p->connection.down_ms)
-            report_resumed(p);
         if (reply == REPLY_DONE && idle)
             reply = wait_for_records(p);
+        if (reply == REPLY_DONE && p->connection.down_ms)
+            report_resumed(p);
     }
     return reply;
+}
+
+// A connection that is closed while nothing is asked is opened again without a word, unless it did not
+// live longer than the longest wait before another one: then that waits ever longer, and is reported.
+static void
+check_life(struct partition *p)
+{
+    int64_t lived_ms = clock_mono_ms() - p->connection.opened_ms;
+
+    if (p->redis && !p->connection.down_ms && redis_peer_closed(p->redis) &&
+        lived_ms < p->times.backoff_max)
+        report_trouble(p, REPLY_UNKNOWN,
+                       "redis: the server, or a proxy before it, closed the connection "
+                       "%lld ms after it was opened",
+                       (long long)lived_ms);
 }
 
 static void *
@@ -139,6 +155,7 @@ run(void *partition)
             report_resumed(p);
         if (attached)
             reply = ship_on(p);
+        check_life(p);
         // An attachment that did not get all its answers starts again from the beginning.
         if (!wait_before_retry(p, reply) || (!attached && reply != REPLY_DISK))
             connect_close(p);

@@ -4,6 +4,7 @@
 // on it: what Redis answers is not looked at.
 #include "relay/internal.h"
 
+#include <sys/param.h>
 #include <unistd.h>
 
 enum { HOST = 64, WORD_OF_ITSELF = 512 };
@@ -43,7 +44,8 @@ receivers_register(struct partition *p)
     struct journal_status s;
 
     journal_read_status(p->journal, &s);
-    uint64_t waiting = s.last > s.published ? s.last - s.published : 0;
+    uint64_t gone = MAX(s.published, s.first ? s.first - 1 : s.last);
+    uint64_t waiting = s.last > gone ? s.last - gone : 0;
     snprintf(text, sizeof text,
              "\"instance\":\"%s\",\"journal\":\"%s\",\"version\":\"%s\",\"waiting\":%llu,"
              "\"oldest_seconds\":%lld}",

@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <sys/param.h>
 #include <sys/stat.h>
@@ -196,26 +197,23 @@ show_certificate(const struct partition *p, const char *whose, int64_t ends)
 {
     const char *label = p->relay->len > 1 ? "partition" : NULL; // NULL ends the labels
 
-    if (ends)
-        metric_set(metric_find(METRIC_GAUGE,
-                               "acrelay_redis_certificate_expiry_timestamp_seconds",
-                               "When a certificate of the TLS connection to Redis "
-                               "expires: the server's and its authorities', or ours.",
-                               "certificate", whose, label, p->script.namespace, NULL),
-                   (double)ends);
+    metric_set(metric_find(METRIC_GAUGE,
+                           "acrelay_redis_certificate_expiry_timestamp_seconds",
+                           "When a certificate of the TLS connection to Redis expires: "
+                           "the server's and its authorities', or ours.",
+                           "certificate", whose, label, p->script.namespace, NULL),
+               ends ? (double)ends : NAN);
 }
 
 void
 relay_show_certificates(const struct partition *p)
 {
     const char *client = p->settings->config->redis_tls_cert_file;
-    struct tls_state state;
+    struct tls_state state = {.ends = 0};
+    bool is_tls = redis_tls_state(p->redis, &state);
 
-    if (!redis_tls_state(p->redis, &state))
-        return;
     show_certificate(p, "server", state.ends);
-    if (client)
-        show_certificate(p, "client", tls_file_ends(client));
+    show_certificate(p, "client", is_tls && client ? tls_file_ends(client) : 0);
 }
 
 void

@@ -62,15 +62,18 @@ take_settings(struct partition *p)
     p->trim.reloaded = false;
 }
 
-// Records may name streams that no hook names any more.
-static void
-add_batch(struct partition *p)
+void
+trim_add_batch(struct partition *p)
 {
     size_t prefix = strlen(p->script.namespace) + 3; // "{namespace}:"
+    char set[SCRIPT_KEY];
 
+    stream_key(p, set, "streams");
     for (size_t i = SCRIPT_KEYS_FIXED; i < p->script.keys_len; i++)
-        if (add_stream(p, span_of(p->script.keys[i] + prefix)))
+        if (add_stream(p, span_of(p->script.keys[i] + prefix))) {
             p->trim.exact_ms = 0;
+            redis_ask(p->redis, NULL, "SADD", set, p->script.keys[i] + prefix, NULL);
+        }
 }
 
 // sync_streams writes the set and reads what others left there.
@@ -362,7 +365,6 @@ trim_if_due(struct partition *p)
 
     if (p->trim.reloaded)
         take_settings(p);
-    add_batch(p);
     if (p->trim.trimmed_ms && now - p->trim.trimmed_ms < p->times.trim)
         return;
     p->trim.trimmed_ms = now;

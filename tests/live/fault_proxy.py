@@ -12,6 +12,7 @@
         proxy.fault_reply(3, b"-LOADING x\\r\\n")  # instead of the third reply
         proxy.late(b"subscribe")                # a request that holds these is executed late
         proxy.rewrite(b"x", b"y")               # in all answers
+        proxy.close_after_answer(b"$-1\\r\\n")   # each that is these bytes
         proxy.heal()
 """
 import select
@@ -63,7 +64,7 @@ class FaultProxy:
         self.lock = threading.Lock()
         self.pairs = set()
         self.stopping = False
-        self.cuts = 0
+        self.cuts = self.connections = 0
         self.heal()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -88,6 +89,7 @@ class FaultProxy:
         self._reply_fault = None
         self._late = None
         self._rewrite = None
+        self._close_after = None
         self.replies = 0
 
     def fault_reply(self, n, fault):
@@ -103,6 +105,9 @@ class FaultProxy:
         then its connection is cut, or it gets this answer, and new connections are refused."""
         self._late = (text, answer)
         self._kept = None
+
+    def close_after_answer(self, bytes_):
+        self._close_after = bytes_
 
     def rewrite(self, text, by):
         self._rewrite = (text, by)
@@ -169,6 +174,7 @@ class FaultProxy:
             except OSError:
                 client.close()
                 continue
+            self.connections += 1
             pair = (as_server(client), server)
             with self.lock:
                 self.pairs.add(pair)
@@ -267,4 +273,4 @@ class FaultProxy:
             server.sendall(data)
         elif not self._swallow:
             client.sendall(data)
-        return True
+        return to_server or data != self._close_after

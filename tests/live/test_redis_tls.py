@@ -175,6 +175,24 @@ def test_the_certificates_ends_are_metrics_and_a_renewed_one_is_seen(ca, start, 
         harness.wait_for("the new one", lambda: days_left(receiver, "server") == 60)
 
 
+def test_certificates_that_are_used_no_more_alarm_nobody(ca, start, tmp_path, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca.ca))
+    with TlsRedis(ca, ca.issue("server", days=10)) as redis:
+        url = f"rediss://localhost:{redis.tls_port}/0"
+        (tmp_path / "redis-url").write_text(url)
+        (tmp_path / "redis-url").chmod(0o600)
+        receiver = start("redis: {url_file: redis-url}\n")
+        receiver.wait_shipped()
+        assert days_left(receiver, "server") == 10
+        (tmp_path / "redis-url").write_text(f"redis://127.0.0.1:{redis.port}/0")
+        assert receiver.reload()
+        redis.kill()
+        redis.start()
+        harness.wait_for("the connection without TLS",
+                         lambda: "certificate_expiry" not in receiver.get("/metrics")[1])
+        assert receiver.metric("acrelay_redis_up") == 1
+
+
 # --- what does not count ------------------------------------------------------------------------------
 
 def expired(ca):

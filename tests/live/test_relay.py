@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 
 import pytest
 
@@ -141,6 +142,23 @@ def test_an_empty_redis_is_a_loss_only_for_a_journal_with_a_past(place, redis):
     with shipping(place, redis.socket) as ship:
         ship.finish()
         assert ship.said("all 2 records that the journal has are published")
+    assert numbers(redis) == [1, 2]
+
+
+def test_a_redis_that_closes_after_each_poll_is_reported_and_asked_ever_less_often(place, redis):
+    times = "trim=600000 cursor-check=100 relay-backoff=50 relay-backoff-max=100000"
+    with FaultProxy(redis.port) as proxy, shipping(
+            place, proxy.port, ACRELAY_TEST_TIMES=times) as ship:
+        post(ship, 1, 1)
+        wait_for("the first", lambda: numbers(redis) == [1])
+        proxy.close_after_answer(b"$-1\r\n")  # of what registers the receiver, the last of a poll
+        wait_for("the report", lambda: ship.said("closed the connection"))
+        before, start = proxy.connections, time.monotonic()
+        wait_for("five more", lambda: proxy.connections >= before + 5)
+        assert time.monotonic() - start > 0.6  # half of 50 + 100 + 200 + 400 + 800 ms
+        proxy.heal()
+        post(ship, 2, 2)
+        ship.finish()
     assert numbers(redis) == [1, 2]
 
 

@@ -9,6 +9,7 @@ import tempfile
 
 import harness
 import pytest
+from fault_proxy import FaultProxy
 from simulator import TOKEN, stanza
 from test_worker import ours
 
@@ -32,6 +33,29 @@ def assert_publishes(receiver, client, body="type=subscribe&contact[id]=7"):
     assert receiver.post(body) == 200
     receiver.wait_shipped()
     assert client.xlen("{ac}:events") == before + 1
+
+
+def test_a_redirection_by_the_redis_before_does_not_outlive_it(tmp_path, monkeypatch):
+    """It would be followed for as long as that connection lasts."""
+    monkeypatch.setenv("ACRELAY_TEST_TIMES", "relay-backoff=600000 relay-backoff-max=600000")
+    with harness.Redis() as before, harness.Redis() as other, harness.Redis() as after, \
+            FaultProxy(before.port) as proxy:
+        url = tmp_path / "redis-url"
+        url.write_text(harness.redis_url(proxy.port))
+        url.chmod(0o600)
+        receiver = harness.Receiver(tmp_path, f"{{url_file: {url}}}")
+        try:
+            receiver.wait_shipped()
+            proxy.fault_reply(b"OK", b"-MOVED 1 127.0.0.1:%d\r\n" % other.port)
+            assert receiver.post("type=subscribe&contact[id]=7") == 200
+            harness.wait_for("the redirection", lambda: "MOVED" in receiver.read_log())
+            url.write_text(harness.redis_url(after.port))
+            assert receiver.reload()
+            receiver.wait_shipped()
+            assert after.client.xlen("{ac}:events") == 1
+            assert other.client.dbsize() == 0
+        finally:
+            receiver.kill()
 
 
 def run(program, receiver, *words, **more):

@@ -53,6 +53,20 @@ Test(relay_cursor, is_claimed_after_restarts_too)
     stream_is("events", 1, 4);
 }
 
+// What is not kept any more waits for nobody.
+Test(relay_cursor, says_how_much_waits_while_another_owner_has_it)
+{
+    cr_assert(journal_reserve(journal, 1000)); // as if those had come and gone
+    post(1, 3);
+    set_cursor("owner", "another");
+    set_cursor("sequence", "00000000000000000900");
+    relay_up();
+    until(redis_value(ask("HVALS {t}:receivers")).len == 1);
+    struct span text = redis_value(redis_reply_at(ask("HVALS {t}:receivers"), 0)).text;
+    cr_expect(memmem(text.at, text.len, "\"waiting\":3,", 12), "%.*s", (int)text.len,
+              text.at);
+}
+
 Test(relay_cursor, takes_no_word_of_another_owner_for_what_is_published)
 {
     struct journal_status js;

@@ -214,6 +214,18 @@ Test(relay_trim, trims_streams_that_only_records_name)
     cr_expect(!shows("CURSOR") && !shows("../..") && !shows("x{t}:cursor"));
 }
 
+// The receiver that is stopped then will never name it again.
+Test(relay_trim, remembers_a_stream_that_only_the_last_batch_named)
+{
+    trim_to(0, 0, "trim=3600000");
+    relay_up();
+    until(s.state == RELAY_SHIPPING);
+    post_to("never", DELIVERY_MARK, "event 1");
+    until(s.cursor == 1);
+    relay_down();
+    cr_expect_eq(redis_value(ask("SISMEMBER {t}:streams never")).number, 1);
+}
+
 Test(relay_trim, keeps_dead_letters_by_their_own_bound)
 {
     trim_to(0, 7 * DAY_US, "trim=20");
