@@ -133,7 +133,8 @@ typedef size_t array_len;
 #endif
 
 // hiredis takes memory for all elements that an array announces, 16 GiB and more, before there is one;
-// 1.x nests arrays without end, and needs as deep a stack to free them. NULL ends the reading.
+// 1.x nests arrays without end, and needs as deep a stack to free them; and it reads RESP3, which is not
+// asked for: a push would be taken for the answer, a map for nothing. NULL ends the reading.
 static void *
 create_array(const redisReadTask *task, array_len len)
 {
@@ -143,7 +144,8 @@ create_array(const redisReadTask *task, array_len len)
     for (const redisReadTask *t = task->parent; t; t = t->parent)
         depth++;
     r->elements += (size_t)len;
-    if (r->elements <= REDIS_REPLY_ELEMENTS && depth <= REDIS_REPLY_DEPTH)
+    if (r->elements <= REDIS_REPLY_ELEMENTS && depth <= REDIS_REPLY_DEPTH &&
+        task->type == REDIS_REPLY_ARRAY)
         return r->standard->createArray(task, len);
     r->elements = SIZE_MAX;
     return NULL;
@@ -395,25 +397,12 @@ static int
 refuse_bytes(const struct redis *r, struct err *err)
 {
     if (r->elements > REDIS_REPLY_ELEMENTS)
-        return err_set(
-            err, ERR_AGAIN,
-            "a reply has more than %d elements, or is more than %d arrays deep",
-            REDIS_REPLY_ELEMENTS, REDIS_REPLY_DEPTH);
+        return err_set(err, ERR_AGAIN,
+                       "a reply has more than %d elements, is more than %d arrays deep, "
+                       "or of a type "
+                       "of RESP3",
+                       REDIS_REPLY_ELEMENTS, REDIS_REPLY_DEPTH);
     return err_set(err, ERR_AGAIN, "%s", r->reader->errstr);
-}
-
-// RESP3, which is not asked for: a push, or a map that would be taken for nothing. hiredis 0.14 does
-// not know it.
-static int
-check_type(void **reply, struct err *err)
-{
-    int type = ((const redisReply *)*reply)->type;
-
-    if (type <= REDIS_REPLY_ERROR)
-        return 0;
-    freeReplyObject(*reply);
-    *reply = NULL;
-    return err_set(err, ERR_AGAIN, "a reply is of a type of RESP3 (%d)", type);
 }
 
 static int
@@ -429,7 +418,7 @@ read_reply(struct redis *r, void **reply, int64_t until_ms, struct err *err)
             redisReaderGetReply(r->reader, reply) != REDIS_OK)
             return refuse_bytes(r, err);
         if (*reply)
-            return check_type(reply, err);
+            return 0;
         if (read > r->reply_bytes_max)
             return err_set(err, ERR_AGAIN, "a reply has more than %zu MiB",
                            r->reply_bytes_max / MIB);

@@ -40,7 +40,7 @@ enum relay_state {
 // What it counts are metrics; this is for the receiver's readiness, and for tests.
 struct relay_status {
     enum relay_state state;
-    bool up;           // Redis answered last
+    bool up;           // Redis answered when it was asked last: see relay_metrics
     char message[256]; // escaped: why it does not ship; "" while it does
     uint64_t cursor;   // last sequence known to be in its stream
     bool known;        // read from Redis since the start; until then it is 0

@@ -42,9 +42,10 @@ struct metric relay_metrics[RELAY_METRICS] = {
     [RELAY_CLOCK_STEP] = METRIC_WITH(
         GAUGE, "acrelay_clock_step_seconds",
         "By how much a clock stepped while deletion is suspended.", "clock=\"redis\""),
-    [RELAY_REDIS_UP] =
-        METRIC(GAUGE, "acrelay_redis_up",
-               "Whether Redis answers; 1 too while its answers stop the relay."),
+    [RELAY_REDIS_UP] = METRIC(
+        GAUGE, "acrelay_redis_up",
+        "Whether Redis answered when it was asked last (every 5 s; one that hangs is "
+        "given up after 3 more, at most 8); 1 too while its answers stop the relay."),
     [RELAY_IS_SHIPPING] =
         METRIC(GAUGE, "acrelay_relay_shipping", "Whether records are being published."),
     [RELAY_CURSOR_KNOWN] =

@@ -200,6 +200,7 @@ Test(redis, a_reply_of_a_type_that_was_not_asked_for_is_given_up)
 {
     expect_given_up(">1\r\n+x\r\n", false, "type");
     expect_given_up("%1\r\n+a\r\n+b\r\n", false, "type");
+    expect_given_up("*1\r\n~1\r\n+a\r\n", false, "type");
 }
 
 // What was counted for one reply does not count for the next.
