@@ -5,14 +5,13 @@
 #include <stdlib.h>
 
 struct lane *
-lane_open(size_t services, uint64_t max, uint64_t seed)
+lane_open(size_t services, uint64_t max)
 {
     struct lane *l = memory_get(sizeof *l);
 
     *l = (struct lane){.services = memory_get(services * sizeof *l->services),
                        .len = services,
                        .max = max,
-                       .random = seed | 1,
                        .expiry_ms = INT64_MAX};
     l->times = (struct lane_times){.backoff_min = times_ms("command-backoff", 1000),
                                    .backoff_max = times_ms("command-backoff-max", 60000),
@@ -257,29 +256,11 @@ lane_remove(struct lane *l, struct queued *c)
 
 // --- what becomes of a call ----------------------------------------------------------------
 
-static int64_t
-random_between(struct lane *l, int64_t from, int64_t to) // xorshift64
-{
-    l->random ^= l->random << 13;
-    l->random ^= l->random >> 7;
-    l->random ^= l->random << 17;
-    return to > from ? from + (int64_t)(l->random % (uint64_t)(to - from + 1)) : from;
-}
-
-static int64_t
-back_off(struct lane *l, int64_t *step, int64_t min, int64_t max)
-{
-    *step = *step ? *step * 2 : min;
-    if (*step > max)
-        *step = max;
-    return random_between(l, *step / 2, *step);
-}
-
 static void
 stop(struct lane *l, int64_t now_ms)
 {
     l->probe_ms =
-        now_ms + back_off(l, &l->probe_step_ms, l->times.probe_min, l->times.probe_max);
+        now_ms + backoff_ms(&l->probe_step_ms, l->times.probe_min, l->times.probe_max);
     l->stopped = true;
     l->trial = false;
 }
@@ -308,7 +289,7 @@ use_attempt(struct lane *l, struct queued *c, int64_t now_ms)
 
     c->attempts++;
     for (unsigned i = 0; i < c->attempts; i++)
-        ms = back_off(l, &step, l->times.backoff_min, l->times.backoff_max);
+        ms = backoff_ms(&step, l->times.backoff_min, l->times.backoff_max);
     c->retry_ms = now_ms + ms;
     c->dead = c->attempts >= COMMAND_ATTEMPTS_MAX;
     if (c->dead)
@@ -332,9 +313,9 @@ busy(struct lane *l, struct queued *c, int status, int64_t retry_after_ms, int64
     if (is_own)
         return use_attempt(l, c, now_ms);
     if (ms <= 0)
-        ms = back_off(l, &l->pause_step_ms, l->times.pause_min, l->times.pause_max);
+        ms = backoff_ms(&l->pause_step_ms, l->times.pause_min, l->times.pause_max);
     l->pause_until_ms = now_ms + ms;
-    c->retry_ms = l->pause_until_ms + random_between(l, 1, l->times.backoff_min);
+    c->retry_ms = l->pause_until_ms + random_ms(1, l->times.backoff_min);
     failed(l, now_ms);
     return false;
 }

@@ -1,6 +1,6 @@
 // A lane decides what becomes of the commands that wait, one call after the other: whose turn it
 // is, when one is tried again, when all of it pauses or stops (acrelay-commands(7)). It has no
-// clock and does no I/O: times come in, steps come out. One thread.
+// clock and does no I/O: times come in, steps come out; only the jitter is random. One thread.
 //
 //     for (;;) {
 //         struct lane_step step = lane_next(lane, now_ms, wall_ms, call_ms);
@@ -34,7 +34,6 @@ struct lane {
     struct lane_share *services;
     size_t len;
     uint64_t max;           // that wait, by service
-    uint64_t random;        // state
     uint64_t number;        // of commands that were added
     uint64_t passed;        // calls that got through: ActiveCampaign did it, or said no
     int64_t pause_until_ms; // nothing is sent before
@@ -48,7 +47,7 @@ struct lane {
 
 // lane_open makes a lane of so many services, whose weights are set by the caller; weights are
 // 1 until then.
-struct lane *lane_open(size_t services, uint64_t max, uint64_t seed);
+struct lane *lane_open(size_t services, uint64_t max);
 void lane_close(struct lane *l); // NULL is fine
 
 // lane_add adds a command that was read (what stands first in struct queued), a copy of *read,

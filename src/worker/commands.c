@@ -56,9 +56,7 @@ open_lane(struct commands *c)
     const struct config *config = c->w->config;
     struct rate_limit before = c->rate;
 
-    // only jitter is made of the seed
-    c->lane = lane_open(config->services_len, config->commands_max,
-                        (uint64_t)random_ms(1, INT64_C(1) << 40));
+    c->lane = lane_open(config->services_len, config->commands_max);
     c->was_stopped = false;
     for (size_t i = 0; i < config->services_len; i++) {
         struct commands_service was = c->services[i];
