@@ -139,6 +139,8 @@ check_hosts(struct report *r)
                 config_redis_options(&p.options, c, &secrets, &err) == 0;
     if (asks)
         r->redis_url = p.options.url;
+    const char *user = asks ? p.options.user : c->redis_user;
+    snprintf(r->redis_user, sizeof r->redis_user, "%s", user ? user : "default");
     check_socket(r);
     if (asks && p.options.url.kind != REDIS_PLAIN) {
         bool cluster = p.options.url.kind == REDIS_CLUSTER;

@@ -31,12 +31,6 @@ struct inspection {
     bool is_other; // the user is not the receiver's
 };
 
-static const char *
-user_of(const struct inspection *i)
-{
-    return i->c->redis_user ? i->c->redis_user : "default";
-}
-
 static bool
 is_error(const struct redis_reply *reply, const char *word)
 {
@@ -222,7 +216,7 @@ check_account(struct inspection *i)
 static void
 report_rights(struct inspection *i, const struct redis_reply *reply)
 {
-    const char *user = user_of(i);
+    const char *user = i->report->redis_user;
     struct span lacks = redis_value(redis_reply_at(reply, 1)).text;
 
     if (redis_value(reply).kind == REDIS_TEXT)
@@ -250,7 +244,7 @@ is_other_user(const struct inspection *i)
     const struct admin_state *a = &i->report->cli->receiver;
 
     return a->code ? admin_sum_metric(&a->metrics, "acrelay_relay_shipping") > 0
-                   : strcmp(user_of(i), "acrelay-operator") == 0;
+                   : strcmp(i->report->redis_user, "acrelay-operator") == 0;
 }
 
 static void
@@ -262,7 +256,7 @@ report_other_user(struct inspection *i)
                    "redis.user is set up as in deploy/redis/acrelay.acl",
                    "checked as %s, not as the receiver's user: the rights of that one "
                    "were not checked",
-                   user_of(i));
+                   i->report->redis_user);
 }
 
 // Until one partition lacks some.
@@ -383,7 +377,8 @@ report_all(struct inspection *i, size_t errors)
 
     if (i->has_rights)
         report_ok(i->report, "redis rights",
-                  "user %s has all rights that the script and trimming need", user_of(i));
+                  "user %s has all rights that the script and trimming need",
+                  i->report->redis_user);
     report_dead(i);
     if (i->report->deep)
         receivers_report(i->report);

@@ -280,6 +280,7 @@ struct report {
     size_t errors, warnings;
     bool redis_usable, disk_is_full;
     struct redis_url redis_url; // also of redis.url_file
+    char redis_user[256];       // the same
     bool is_silent;             // nothing is printed
     char worst[1024];           // the first sentence of the worst level
     const char *worst_advice;

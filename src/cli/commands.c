@@ -115,8 +115,6 @@ report_dead(struct report *r, struct redis *redis)
 static void
 report_rights(struct report *r, struct redis *redis)
 {
-    const char *user =
-        r->cli->config->redis_user ? r->cli->config->redis_user : "default";
     const struct redis_reply *reply =
         check_rights_ask(redis, r->cli->config, NULL, &(struct err){0});
     struct span lacks = redis_value(redis_reply_at(reply, 1)).text;
@@ -128,7 +126,7 @@ report_rights(struct report *r, struct redis *redis)
             "has a file and a user of its own",
             "a worker with this file carries out no commands: user %s may not: "
             "%.*s",
-            user, (int)lacks.len, lacks.at);
+            r->redis_user, (int)lacks.len, lacks.at);
 }
 
 void

@@ -123,8 +123,13 @@ sockets_inherited(int *fds, size_t max, size_t *len, struct err *err)
 
     *len = 0;
     if (!pid || !count || !text_number(&owner, span_of(pid), INT32_MAX) ||
-        (pid_t)owner != getpid() || !text_number(&n, span_of(count), max))
+        (pid_t)owner != getpid())
         return 0;
+    if (!text_number(&n, span_of(count), max))
+        return err_exit(err, EXIT_CODE_PORT,
+                        "LISTEN_FDS is %.20s, not a number up to %zu: nobody would be "
+                        "answered there; give the socket unit fewer ListenStream=",
+                        count, max);
     for (size_t i = 0; i < n; i++) {
         fds[i] = FIRST_PASSED + (int)i;
         if (!listens(fds[i]))

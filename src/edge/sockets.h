@@ -56,8 +56,8 @@ bool sockets_is_loopback(const union address *a);
 
 // sockets_inherited fills fds with the descriptors that the service manager passed
 // (sd_listen_fds(3): LISTEN_FDS, LISTEN_PID), at most max, and sets *len, which may be 0. One
-// that does not listen is an error with EXIT_CODE_PORT: nobody would ever be answered; *len is then
-// the number of those before it.
+// that does not listen, or more than max, is an error with EXIT_CODE_PORT: nobody would ever be
+// answered; *len is then the number of those before it.
 int sockets_inherited(int *fds, size_t max, size_t *len, struct err *err);
 
 // sockets_listen makes a listening socket; EXIT_CODE_PORT when the address is in use. The path

@@ -31,6 +31,19 @@ def test_a_passed_descriptor_that_does_not_listen_is_told(make_receiver, passed)
     assert "queue" not in done.stderr and "refused and lost" in done.stderr
 
 
+@pytest.mark.parametrize("count", ["65", "1x", "-1", "", "4294967297"])
+def test_a_number_of_passed_descriptors_that_cannot_be_used_is_told(make_receiver, count):
+    """Else it would listen where its file says, and nobody would answer on the unit's sockets."""
+    receiver = make_receiver()
+    receiver.kill()
+    done = subprocess.run(
+        ["sh", "-c", f"LISTEN_FDS={count} LISTEN_PID=$$ exec {harness.BUILD}/acrelayd"
+         f" -c {receiver.config} 3<&-"], stderr=subprocess.PIPE, text=True, timeout=30)
+    assert done.returncode == 71
+    assert f"LISTEN_FDS is {count}, not a number up to 64" in done.stderr
+    assert "refused and lost" in done.stderr
+
+
 @pytest.mark.parametrize("host", ["::1", "127.0.0.1"])
 def test_a_stop_waits_for_connections_of_a_passed_ipv6_socket(make_receiver, redis, host):
     """What systemd makes of ListenStream=8080; IPv4 clients have mapped addresses there."""

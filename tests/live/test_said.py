@@ -360,6 +360,21 @@ def test_the_rights_of_the_operator_are_not_the_receivers(place, make_receiver, 
         assert not [f for f in told if "NOPERM" in f["text"]]
 
 
+def test_the_user_in_a_url_file_is_named_in_what_is_said_of_its_rights(place):
+    with Redis() as redis:
+        config = place("redis://unused")
+        config.write_text(config.read_text().replace("url: 'redis://unused'", "url_file: redis-url")
+                          + "commands: {services: [{name: crm, allow: [contacts]}]}\n")
+        (config.parent / "redis-url").write_text(f"redis://b%6fb:pw@127.0.0.1:{redis.port}")
+        (config.parent / "redis-url").chmod(0o600)
+        redis.add_user("bob", "pw", *shipped_rights("acrelay-receiver"), "-xtrim")
+        told, _ = look(config, "check", 77)
+        assert [f for f in told if "user bob may not: XTRIM" in f["text"]], told
+        told = findings(run_acrelay(config, "doctor", "--offline", "--json", code=77))
+        assert [f for f in told if f["what"] == "commands" and "user bob may not" in f["text"]], told
+        assert not [f for f in told if "user default" in f["text"]], told
+
+
 KEYS = {"dead", "seen:state", "seen:1", "seen:2", "last", "last:listed", "events", "streams", "account",
         "receivers", "cursor:*"}
 
