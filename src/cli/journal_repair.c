@@ -132,6 +132,8 @@ salvage_to_file(struct journal_walk *w, struct cli *c, const char *path, struct 
         result = err_errno(err, "%s: cannot write", path);
     if (fclose(file) != 0 && result == 0)
         result = err_errno(err, "%s: cannot close", path);
+    if (result < 0 && w->total.records == 0)
+        unlink(path); // the next try makes it
     return result;
 }
 

@@ -116,13 +116,29 @@ check_directory(int dir, const char *path, bool force, struct err *err)
 }
 
 static int
+refuse_user(struct err *err, const char *path)
+{
+    char owner[40] = "the user that acrelayd runs as"; // above it may be closed to us
+    struct stat st;
+
+    if (stat(path, &st) == 0)
+        snprintf(owner, sizeof owner, "user %u, to whom it belongs", (unsigned)st.st_uid);
+    return err_exit(
+        err, EXIT_CODE_DIRECTORY,
+        "state_dir %s: Permission denied for user %u: run this as root, or as "
+        "%s",
+        path, (unsigned)geteuid(), owner);
+}
+
+static int
 open_directory(const char *path, struct err *err)
 {
     int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (dir < 0)
-        return errno == ENOTDIR ? refuse_path(err, path)
-                                : refuse_directory(err, "cannot open it", path);
+        return errno == ENOTDIR  ? refuse_path(err, path)
+               : errno == EACCES ? refuse_user(err, path)
+                                 : refuse_directory(err, "cannot open it", path);
     return dir;
 }
 

@@ -89,6 +89,19 @@ def test_a_user_without_rights_is_told_who_has_them(acrelay, receiver, tmp_path)
     for words in (["acrelay", "send", "open"], ["acrelay", "token", "contacts"], ["acrelay-worker", "secrets"]):
         code, said = run(*words)
         assert code == 77 and "Permission denied" in said and "as root" in said, (words, said)
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    mine = tmp_path / "mine"
+    mine.mkdir(mode=0o700)
+    os.chown(mine, 1234, 1234)
+    for words in (["ls"], ["dump"], ["verify"], ["replay"], ["claim"], ["partitions", "1"],
+                  ["salvage", "--to-file", open_to_all / "saved"]):
+        code, said = run("acrelay", "journal", *words)
+        assert code == 73 and "Permission denied for user 65534: run this as root" in said, said
+        if words != ["replay"]:
+            code, said = run("acrelay", "journal", *words, "--directory", mine)
+            assert code == 73 and "as root, or as user 1234, to whom it belongs" in said, said
     for command in ("check", "doctor"):
         found = lines_of_json(run("acrelay", command, "--json")[1])
         for what in ("secret", "state_dir"):
