@@ -6,6 +6,7 @@
 
 #include "relay/relay.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -262,11 +263,14 @@ claim_tags(struct claiming *to, const struct layout *l, struct err *err)
         bool owned = layout_find(l, i, &first, &last);
         layout_tag(to->cli->config->redis_namespace, i, tag);
         if (owned || (i == 0 && to->with_namespace))
-            result = claim_tag(to, tag, owned, err);
+            result = claim_tag(to, tag, owned && *to->id, err);
     }
     return result;
 }
 
+static const char no_journal[] = "there is no journal yet, so no cursor is claimed";
+
+// id "": before the first delivery only the namespace can be claimed.
 static int
 claim(struct cli *c, const char *id, const char *directory, struct err *err)
 {
@@ -274,15 +278,17 @@ claim(struct cli *c, const char *id, const char *directory, struct err *err)
                           .id = id,
                           .directory = directory,
                           .with_namespace = options_has(c->options, "namespace")};
-    struct layout layout;
+    struct layout layout = {.at[0] = {1, config_partitions(c->config)}, .len = 1};
 
-    if (layout_open(&layout, c->config, directory, id, err) < 0)
+    if (*id && layout_open(&layout, c->config, directory, id, err) < 0)
         return -1;
     buf_init(&to.cursors, 1 << 16);
     output_wait("asking Redis (%s)", c->config->redis_url.text);
     int result = claim_tags(&to, &layout, err);
     output_wait_end();
-    if (result == 0 && !output.json)
+    if (result == 0 && !*id)
+        output_say("redis.namespace now belongs to this account; %s\n", no_journal);
+    else if (result == 0 && !output.json)
         printf("journal %s is now published from here; its cursor%s at %s%s\n", id,
                to.claimed == 1 ? " is" : "s are", buf_text(&to.cursors),
                to.with_namespace ? "; redis.namespace now belongs to this account" : "");
@@ -306,23 +312,26 @@ static int
 run_journal_claim(void *cli, struct err *err)
 {
     struct cli *c = cli;
-    bool really = options_has(c->options, "yes");
-    char id[JOURNAL_ID_TEXT];
+    bool really = options_has(c->options, "yes"),
+         with_namespace = options_has(c->options, "namespace");
+    char id[JOURNAL_ID_TEXT] = "";
     const char *directory = find_journal(c, id, err);
+    bool is_new = !directory && with_namespace && err->error == ENOENT;
 
-    if (!directory || (really && claim(c, id, directory, err) < 0))
+    if ((!directory && !is_new) || (really && claim(c, id, directory, err) < 0))
         return -1;
     output_text("journal", span_of(id));
     output_flag("done", really);
     if (output.json)
         output_line(stdout);
+    else if (!really && is_new)
+        printf("redis.namespace would be claimed for this account; %s.\n--yes does it.\n",
+               no_journal);
     else if (!really)
         printf("journal %s in %s would be claimed for this machine and directory%s.\nDo "
                "this only if no other copy of it is running. --yes does it.\n",
                id, directory,
-               options_has(c->options, "namespace")
-                   ? ", and redis.namespace for this account"
-                   : "");
+               with_namespace ? ", and redis.namespace for this account" : "");
     return EXIT_CODE_OK;
 }
 

@@ -318,9 +318,12 @@ dir_open_reader(const char *path, struct segment_list *list, char id[JOURNAL_ID_
     int dir = open_directory(path, err);
     int result = dir < 0 ? -1 : dir_list(dir, false, list, err);
 
-    if (result == 0 && list->len == 0)
+    if (result == 0 && list->len == 0) {
         result =
             err_exit(err, EXIT_CODE_DIRECTORY, "%s does not contain a journal", path);
+        if (err)
+            err->error = ENOENT;
+    }
     if (result == 0) {
         text_hex(id, JOURNAL_ID_TEXT, list->at[list->len - 1].header.id,
                  JOURNAL_ID_BYTES);

@@ -172,6 +172,23 @@ def test_a_namespace_belongs_to_the_account_that_was_there_first(make_receiver, 
     assert redis.client.get("{ac}:account") == b"beta"
 
 
+@pytest.mark.parametrize("more", ["", ", partitions: 2"])
+def test_a_namespace_can_be_claimed_before_the_first_delivery(make_receiver, redis, more):
+    redis.client.set("{ac}:account", "beta")
+    redis.client.set("{ac.1}:account", "beta")
+    receiver = make_receiver(redis=more)
+    harness.wait_for("the alarm", lambda: "belongs to account beta" in receiver.read_log())
+    assert "--yes does it" in acrelay(receiver, "journal", "claim", "--namespace")
+    assert redis.client.get("{ac}:account") == b"beta"
+    acrelay(receiver, "journal", "claim", "--yes", code=73)  # there is none
+    said = acrelay(receiver, "journal", "claim", "--namespace", "--yes")
+    assert "redis.namespace now belongs to this account" in said and "no journal yet" in said
+    for n in range(8):
+        assert receiver.post(f"type=subscribe&contact[id]={n}") == 200
+    receiver.wait_shipped()
+    assert redis.client.get("{ac}:account") == b"acme"
+
+
 def test_a_namespace_that_becomes_another_accounts_is_noticed_by_a_running_receiver(
         make_receiver, redis):
     receiver = make_receiver()
