@@ -3,19 +3,13 @@
 # worker that registers the hooks there; events are fired and shown as they reach the stream.
 # Everything is in a throw-away directory, and everything that is started here is ended here.
 #
-#   deploy/try.sh run    until Ctrl-C, which ends it with exit code 0
+#   deploy/try.sh run    until Ctrl-C, which ends it with exit code 0 (and `make run` with 130)
 #   deploy/try.sh demo   every type once and some malformed posts, then a summary;
 #                        exit code 0 only if the counts agree
 set -eu
 mode=${1:-run}
 build=${BUILD:-build}
 case $build in /*) ;; *) build=$PWD/$build ;; esac
-# On a terminal: a process group of our own in its foreground. Ctrl-C then reaches only this script
-# (`make`, which waits for it, would end with an error), and each program is ended by it in turn.
-# Else a session for each program: where this script ignores Ctrl-C, started by another with &, a
-# program that does not would end at it.
-alone=setsid
-if [ -t 0 ] && [ -t 1 ]; then set -m && alone=; fi
 
 dir=$(mktemp -d /var/tmp/acrelay-try-XXXXXX)
 pids=
@@ -50,12 +44,14 @@ if [ "$mode" = run ]; then trap 'stop 0' INT; else trap 'stop 130' INT; fi
 trap 'stop 143' TERM HUP PIPE
 
 say() { printf '\n==> %s\n' "$*"; }
-# Starts a program whose output goes to $dir/NAME.log, and ends it before those that are there.
+# Starts a program whose output goes to $dir/NAME.log, and ends it before those that are there. It has
+# a session of its own, so that Ctrl-C and a closed terminal reach only this script, which then ends
+# one after the other.
 # start NAME COMMAND...
 start() {
     log=$dir/$1.log
     shift
-    $alone "$@" >"$log" 2>&1 </dev/null &
+    setsid "$@" >"$log" 2>&1 </dev/null &
     started=$!
     pids="$started $pids"
 }
@@ -114,7 +110,6 @@ start_ours() {
         if wait_for "$started" grep -q "$words" "$log"; then return; fi
         code=0
         wait "$started" || code=$?
-        jobs >/dev/null # or a shell with job control reports this one later
         if [ $code != 71 ] || [ $worker_admin -gt 9399 ] || [ $port -gt 8180 ]; then
             fail "$name did not become ready"; fi
         pids=${pids#"$started "}
@@ -189,7 +184,6 @@ while true; do
     start inspect "$build/acrelay" --config "$dir/acrelay.yaml" inspect --listen "127.0.0.1:$page"
     if wait_for "$started" grep -q token= "$log"; then break; fi
     [ $page -lt 9290 ] && grep -q 'choose another address' "$log" || fail "acrelay inspect did not become ready"
-    jobs >/dev/null
     pids=${pids#"$started "} page=$((page + 1))
 done
 address=$(head -n 1 "$log")
@@ -211,7 +205,7 @@ cat <<END
 Or open this in a browser: $address
 
 END
-$alone "$build/acrelay" tail --config "$dir/acrelay.yaml" --from 0 --data &
+setsid "$build/acrelay" tail --config "$dir/acrelay.yaml" --from 0 --data &
 pids="$! $pids"
 all_live() {
     for pid in $pids; do kill -0 "$pid" 2>/dev/null || return 1; done

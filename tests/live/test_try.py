@@ -84,11 +84,25 @@ def test_make_run_says_what_it_does_and_how_to_look_and_ends_well(tmp_path):
         assert "ce_id" in run_as_shown(terminal.text, "redis-cli", directory)
         assert any("acrelay-worker run" in words for words in processes_of(directory).values())
         os.write(terminal.fd, b"\x03")
-        assert terminal.exit_code() == 0, terminal.text[-2000:]
-        assert "Error" not in terminal.text and "stopped; nothing is left" in terminal.text
+        assert terminal.exit_code() == -signal.SIGINT, terminal.text[-2000:]
+        assert "***" not in terminal.text and "stopped; nothing is left" in terminal.text
         assert processes_of(directory) == {} and not os.path.exists(directory)
     finally:
         os.close(terminal.fd)  # hangs up: what is still there ends
+
+
+def test_closing_the_terminal_leaves_nothing_behind(tmp_path):
+    (tmp_path / "Makefile").write_text("run:\n\t@sh deploy/try.sh run\n")
+    terminal = Terminal("make", "-f", str(tmp_path / "Makefile"), "run", f"BUILD={harness.BUILD}")
+    directory = terminal.wait_for(r"on the socket (/var/tmp/acrelay-try-\w+)/")[1]
+    terminal.wait_for(r"/activecampaign/acme/contacts")
+    os.close(terminal.fd)
+    try:
+        harness.wait_for("an end of everything", lambda: not os.path.exists(directory) and
+                         not processes_of(directory), 30)
+    finally:
+        for pid in processes_of(directory):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_a_program_that_ends_ends_it_with_its_log():
