@@ -127,8 +127,9 @@ check_life(struct partition *p)
 {
     int64_t lived_ms = clock_mono_ms() - p->connection.opened_ms;
 
-    if (p->redis && !p->connection.down_ms && redis_peer_closed(p->redis) &&
-        lived_ms < p->times.backoff_max)
+    // One that died under a question was reported, or is about a record (refused.c).
+    if (p->redis && !p->redis->dead && !p->connection.down_ms &&
+        lived_ms < p->times.backoff_max && redis_peer_closed(p->redis))
         report_trouble(p, REPLY_UNKNOWN,
                        "redis: the server, or a proxy before it, closed the connection "
                        "%lld ms after it was opened",
