@@ -45,6 +45,14 @@ check_file(struct report *r)
     else if (c->config)
         report_ok(r, "configuration", "%s: %zu hook%s", c->file, c->config->hooks_len,
                   PLURAL(c->config->hooks_len));
+    r->is_shown = !c->config && r->deep && access(c->file, F_OK) == 0;
+    if (!r->is_shown)
+        return;
+    c->config = config_read_shown(c->file);
+    report_warning(r, "configuration", "fix the file, then run doctor again",
+                   "checked is only what answers on %s and %s, as the file still shows "
+                   "or by default, and this machine",
+                   c->config->receiver_admin.text, c->config->worker_admin.text);
 }
 
 // --- secrets --------------------------------------------------------------------------
@@ -250,22 +258,24 @@ ask_programs(struct report *r)
 }
 
 static const struct check checks[] = {
-    {"reading the configuration", check_file},
-    {"reading the other configurations", check_others},
-    {"reading the secrets", check_secrets},
+    {"reading the configuration", check_file, false},
+    {"reading the other configurations", check_others, false},
+    {"reading the secrets", check_secrets, false},
     // from here on not offline
-    {"asking the running programs", ask_programs},
-    {"asking Redis", check_redis},
-    {"checking state_dir", check_directory},
-    {"checking the disk", check_disk},
-    {"checking the addresses", check_addresses},
-    {"checking the limit of descriptors", check_descriptors},
+    {"asking the running programs", ask_programs, true},
+    {"asking Redis", check_redis, false},
+    {"checking state_dir", check_directory, false},
+    {"checking the disk", check_disk, true},
+    {"checking the addresses", check_addresses, false},
+    {"checking the limit of descriptors", check_descriptors, false},
 };
 
 static void
 run_checks(struct report *r, const struct check *rows, size_t len)
 {
     for (size_t i = 0; i < len && (i == 0 || r->cli->config); i++) {
+        if (r->is_shown && !rows[i].by_shown)
+            continue;
         output_wait("%s", rows[i].asks);
         rows[i].run(r);
         output_wait_end();

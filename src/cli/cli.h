@@ -278,6 +278,7 @@ struct report {
     bool deep;           // doctor: also what is no matter of configuration
     enum exit_code code; // of the first error
     size_t errors, warnings;
+    bool is_shown; // the configuration is what a file that is not valid still shows
     bool redis_usable, disk_is_full;
     struct redis_url redis_url; // also of redis.url_file
     char redis_user[256];       // the same
@@ -300,10 +301,12 @@ void report_add(struct report *r, enum report_level level, enum exit_code code,
 #define report_error(r, code, what, advice, ...)                                         \
     report_add(r, REPORT_ERROR, code, what, advice, __VA_ARGS__)
 
-// A check looks at one thing; `asks` is shown while it takes a while.
+// A check looks at one thing; `asks` is shown while it takes a while. `by_shown`: it is made by what a
+// file that is not valid still shows, too.
 struct check {
     const char *asks;
     void (*run)(struct report *r);
+    bool by_shown;
 };
 
 // report_run runs the checks of `check` (files, secrets, Redis, directory and ports; the last three

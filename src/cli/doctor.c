@@ -198,7 +198,7 @@ examine_settings(struct report *r)
 {
     examine_reload(r, "the receiver", &r->cli->receiver);
     examine_reload(r, "the worker", &r->cli->worker);
-    if (!r->cli->is_last_good)
+    if (!r->cli->is_last_good && !r->is_shown)
         examine_urls(r);
 }
 
@@ -471,14 +471,14 @@ examine_public_url(struct report *r)
 // --- the command ----------------------------------------------------------------------------
 
 static const struct check checks[] = {
-    {"examining the receiver", doctor_receiver},
-    {"examining the worker", doctor_worker},
-    {"examining what they have loaded", examine_settings},
-    {"examining the counters", examine_counters},
-    {"checking the clock", examine_clock},
+    {"examining the receiver", doctor_receiver, true},
+    {"examining the worker", doctor_worker, true},
+    {"examining what they have loaded", examine_settings, true},
+    {"examining the counters", examine_counters, true},
+    {"checking the clock", examine_clock, true},
     // from here on not offline, and by a file that is valid
-    {"asking ActiveCampaign", examine_account},
-    {"posting to public_url", examine_public_url},
+    {"asking ActiveCampaign", examine_account, false},
+    {"posting to public_url", examine_public_url, false},
 };
 
 static int

@@ -116,6 +116,25 @@ def test_a_worker_of_another_installation_is_told(installation, tmp_path, redis)
     assert run(ours, "reload", "--worker")[0] == 0 and installation.reloads() == 1
 
 
+def test_a_broken_file_does_not_hide_how_the_programs_are(receiver):
+    assert receiver.post("type=subscribe&contact[id]=1") == 200
+    receiver.wait_shipped()
+    text = receiver.config.read_text()
+    for broken in ("nonsense: 1\n", "  - {events: [", "  - {nam: deals, events: [deal_add]}\n"):
+        receiver.config.write_text(text + broken)
+        code, findings = doctor(receiver.config)
+        assert code == 78 and [f for f in told(findings, "configuration") if f[0] == "error"]
+        assert {"journal", "relay", "clock", "disk"} <= {f["what"] for f in findings}
+        assert [told(findings, what)[0][0] for what in ("journal", "relay")] == ["ok", "ok"]
+        assert not told(findings, "redis") and not told(findings, "public_url")
+    receiver.stop()
+    code, findings = doctor(receiver.config, "--offline")
+    assert code == 78 and "does not answer" in told(findings, "receiver")[0][1]
+    receiver.config.unlink()
+    code, findings = doctor(receiver.config)
+    assert code == 78 and [f["what"] for f in findings] == ["configuration"], "nothing runs yet"
+
+
 def test_a_state_dir_that_cannot_be_seen_makes_no_receiver_anothers(receiver):
     """As from outside of a container: its state_dir is elsewhere, or is not there at all."""
     (receiver.directory / "state").rename(receiver.directory / "mounted")
