@@ -447,10 +447,12 @@ ac_client_write(struct ac_client *a, const struct hook *found, const struct hook
         hook_json_write(&body, wanted);
     int result = call(a, method, path, buf_span(&body), &answer, err);
     buf_release(&body);
-    // 503 is the rate limit: nothing was done. A 2xx without a body is an acceptance, a page is none.
-    bool page = answer.status >= 200 && answer.status < 300 && rest_is_page(answer.body);
+    // A 2xx without a body is an acceptance, a page is none. 503 is the rate limit, and nothing was
+    // done, but for a page: a proxy may have passed it on, and waited in vain for the answer.
+    bool foreign = rest_is_page(answer.body),
+         page = foreign && answer.status >= 200 && answer.status < 300;
     to->unclear = !found && (answer.maybe_done || page ||
-                             (answer.status >= 500 && answer.status != 503));
+                             (answer.status >= 500 && (foreign || answer.status != 503)));
     if (result < 0)
         return -1;
     if (!found && answer.status >= 500)

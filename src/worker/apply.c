@@ -6,11 +6,13 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/param.h>
 
 // WAITS_MAX: lists, KNOWN_LAG_MS apart, that may still not show what was done.
 enum { UNCLEAR_MAX = 20, SAME_MAX = 3, WAITS_MAX = 3, REFUSED_MAX = 1 << 20 };
+enum { HELD_MAX_MS = 90000 };
 
 struct apply_done {
     enum step_kind kind;
@@ -220,12 +222,15 @@ create(struct apply *a, const struct hook *wanted, struct err *err)
                 err, ERR_AGAIN, EXIT_CODE_CHANGES,
                 "ActiveCampaign did not say whether it was created, and does "
                 "not list it: it is created again only after further lists");
+        char id[32] = "without saying its id";
+        if (e->id)
+            snprintf(id, sizeof id, "as #%" PRIu64, e->id);
         return err_exit(
             err, EXIT_CODE_CHANGES,
-            "ActiveCampaign created it as #%" PRIu64
-            " and shows it nowhere. It is not created a second time for an hour, or "
-            "until a reload: check the webhooks on ActiveCampaign's own page",
-            e->id);
+            "ActiveCampaign created it %s and shows it nowhere. It is not created a "
+            "second time for an hour, or until a reload: check the webhooks on "
+            "ActiveCampaign's own page",
+            id);
     }
     return write_hook(a, NULL, wanted, err);
 }
@@ -359,6 +364,13 @@ report_doubles(struct apply *a)
     }
 }
 
+// By a Retry-After that is too long to be waited for in a round.
+static bool
+is_held(const struct apply *a)
+{
+    return rest_held_ms(a->w->client->rest) > HELD_MAX_MS;
+}
+
 // try_once writes what the plan says. 1: list again, 0: nothing is left to do, -1.
 static int
 try_once(struct apply *a, int *unclear, int *same, struct err *err)
@@ -369,7 +381,7 @@ try_once(struct apply *a, int *unclear, int *same, struct err *err)
     if (result < 0)
         return -1;
     if (first.kind != ERR_NONE) {
-        if (apply_plan(a, false, &ignored) == 0) // what is there now
+        if (!is_held(a) && apply_plan(a, false, &ignored) == 0) // what is there now
             confirm(a);
         *err = first; // is the one to report
         return -1;
@@ -384,7 +396,7 @@ try_once(struct apply *a, int *unclear, int *same, struct err *err)
                    : 0;
     }
     if (result > 0)
-        return ++*unclear < UNCLEAR_MAX && wait_for_list(a) ? 1 : -1;
+        return ++*unclear < UNCLEAR_MAX && !is_held(a) && wait_for_list(a) ? 1 : -1;
     if (++*same < SAME_MAX)
         return 1;
     return err_exit(err, EXIT_CODE_FAILURE,

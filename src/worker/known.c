@@ -71,7 +71,10 @@ known_wrote(struct known *k, const struct hook *found, const struct hook *wanted
         wrote_unclear(k, wanted);
         return;
     }
+    const struct known_hook *last = found ? known_find(k, found->id) : NULL;
+    bool again = last && wanted && last->written == wanted->digest;
     struct known_hook *e = known_add(k, found ? found->id : answer->id, name ? name : "");
+    e->again = again;
     e->listed = found;
     e->removed = !wanted;
     if (!wanted)
@@ -154,13 +157,15 @@ report(const struct hook *wanted, const struct hook *found, unsigned differs)
 }
 
 // Whether what is there now can be what AC made of what was written. One that looks as before
-// may be late; one that looks neither as before nor as AC answered was changed since, or AC
-// answers what it does not store: it is written once more, and then it is as before.
+// may be late, or was lost where the answer showed nothing; one that looks neither as before nor as
+// AC answered was changed since, or AC answers what it does not store: these two are written once
+// more, and then it is as before.
 static bool
 is_made_of_it(const struct known_hook *e, uint64_t now)
 {
     if (now == e->before)
-        return is_past(e, 2 * times_ms("worker_lag", KNOWN_LAG_MS));
+        return (e->answered || e->again) &&
+               is_past(e, 2 * times_ms("worker_lag", KNOWN_LAG_MS));
     return e->answered == 0 || now == e->answered;
 }
 
@@ -197,24 +202,6 @@ is_as_written(const struct settling *s, const struct known_hook *e,
     return wanted ? hook_differs(wanted, row) == 0 : hook_digest(row) == e->stored;
 }
 
-// One whose id the answer did not say: a new one of its name and list ends the doubt. It need not be
-// that one, so what was written says nothing about it.
-static void
-settle_nameless(struct settling *s, struct known_hook *e)
-{
-    unsigned doublings = e->unclear < 4 ? 2 * (e->unclear - 1) : 6; // to 16 minutes
-
-    e->gone =
-        e->unclear == 0 ||
-        !is_past(e, times_ms("worker_unclear", KNOWN_UNCLEAR_MS) * (1 << doublings));
-    for (size_t i = 0; i < s->found->len && !e->forget; i++) {
-        const struct hook *h = &s->found->at[i];
-        e->forget = hook_is_named(h, e->name) && known_is_of(e, h->list) &&
-                    !known_find(s->known, h->id);
-    }
-    e->forget = e->forget || is_past(e, HOUR_MS);
-}
-
 // Whether one of this name and list was created and lost before.
 static bool
 is_second(const struct known *k, const struct known_hook *e)
@@ -224,6 +211,27 @@ is_second(const struct known *k, const struct known_hook *e)
             strcmp(k->at[i].name, e->name) == 0)
             return true;
     return false;
+}
+
+// One whose id the answer did not say: a new one of its name and list ends the doubt. It need not be
+// that one, so what was written says nothing about it.
+static void
+settle_nameless(struct settling *s, struct known_hook *e)
+{
+    unsigned doublings = e->unclear < 4 ? 2 * (e->unclear - 1) : 6; // to 16 minutes
+
+    e->lost = e->unclear == 0 && is_past(e, times_ms("worker_gone", KNOWN_GONE_MS)) &&
+              !is_second(s->known, e);
+    e->gone =
+        e->unclear
+            ? !is_past(e, times_ms("worker_unclear", KNOWN_UNCLEAR_MS) * (1 << doublings))
+            : !e->lost;
+    for (size_t i = 0; i < s->found->len && !e->forget; i++) {
+        const struct hook *h = &s->found->at[i];
+        e->forget = hook_is_named(h, e->name) && known_is_of(e, h->list) &&
+                    !known_find(s->known, h->id);
+    }
+    e->forget = e->forget || is_past(e, HOUR_MS);
 }
 
 // One that a list has shown, and that nobody here removed; unless another worker put one in its place.

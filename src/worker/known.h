@@ -27,6 +27,7 @@ struct known_hook {
     // it and what AC made of it; 0: nothing, not known yet.
     uint64_t written, before, answered, stored;
     bool differs; // what AC made of it differs from what was written
+    bool again;   // the same was written the last time
 };
 
 enum {
