@@ -215,10 +215,11 @@ mark_meant(struct reading *r, struct target *to, struct span meant, struct place
 
 static void
 report_unknown(struct reading *r, struct target *to, const char *path,
-               const struct yaml_node *key)
+               const struct yaml_node *key, const struct yaml_node *value)
 {
     struct nearest near = nearest_start(span_of(path));
     const struct setting *table = to->table;
+    bool is_alone = value->kind == YAML_SCALAR && !*value->text;
 
     if (strcmp(path, "receiver.trusted_proxies") == 0) {
         problem_add(
@@ -228,6 +229,9 @@ report_unknown(struct reading *r, struct target *to, const char *path,
     }
     for (const struct setting *s = table; s->path; s++) {
         nearest_try(&near, span_of(s->path));
+        if (strncmp(s->path, path, strlen(path)) == 0 &&
+            strcmp(s->path + strlen(path), "_file") == 0) // a secret stands in a file
+            near = (struct nearest){.word = span_of(s->path)};
         for (const char *dot = s->path; (dot = strchr(dot + 1, '.'));) // its sections
             nearest_try(&near, span_make(s->path, (size_t)(dot - s->path)));
     }
@@ -237,7 +241,10 @@ report_unknown(struct reading *r, struct target *to, const char *path,
     }
     problem_add(r, ERROR, key->at, "%s: there is no such setting%s%.*s%s", path,
                 near.word.len ? "; did you mean " : "", (int)near.word.len,
-                near.word.len ? near.word.at : "", near.word.len ? "?" : "");
+                near.word.len ? near.word.at : "",
+                near.word.len ? "?"
+                : is_alone    ? "; several values need [ ] around them"
+                              : "");
     mark_meant(r, to, near.word, key->at);
 }
 
@@ -277,7 +284,7 @@ read_map(struct reading *r, struct target *to, const char *section,
         } else if (to->table == config_settings && strcmp(path, SERVICES) == 0) {
             read_services(r, value);
         } else if (!is_section(to->table, path)) {
-            report_unknown(r, to, path, key);
+            report_unknown(r, to, path, key, value);
         } else if (value->kind == YAML_SCALAR && !*value->text) {
             continue; // a section whose settings are all commented out
         } else if (value->kind != YAML_MAP) {

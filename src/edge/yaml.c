@@ -40,6 +40,22 @@ report(struct parsing *p, struct place at, const char *format, ...)
     p->fault->at = at;
 }
 
+// Of bytes that are no text libyaml gives only the offset.
+static struct place
+place_of_fault(const struct parsing *p)
+{
+    const yaml_parser_t *y = &p->parser;
+    struct span rest = span_to(p->text, y->problem_offset);
+    struct place at = {1, 1};
+
+    if (y->error != YAML_READER_ERROR)
+        return place_of(y->problem_mark);
+    for (; span_find(rest, '\n') < rest.len; at.line++)
+        span_cut(&rest, '\n');
+    at.column += (int)rest.len;
+    return at;
+}
+
 static bool
 next_event(struct parsing *p, yaml_event_t *event)
 {
@@ -51,11 +67,17 @@ next_event(struct parsing *p, yaml_event_t *event)
         memory_none();
     const char *problem = y->problem ? y->problem : "cannot be read";
     const char *context = y->context ? y->context : "", *hint = "";
+    char begins[48] = "";
+    if (*context && y->context_mark.line < y->problem_mark.line)
+        snprintf(begins, sizeof begins, " that begins in line %zu",
+                 y->context_mark.line + 1);
     if (strstr(problem, "cannot start any token"))
         hint = " (a tab cannot indent; a value with this character needs quotes)";
     else if (strstr(context, "flow") && memmem(p->text.at, p->text.len, "${", 2))
         hint = " (in { } and [ ] a value like ${NAME} needs quotes: \"${NAME}\")";
-    report(p, place_of(y->problem_mark), "not YAML: %s%s%s%s", context,
+    else if (y->error == YAML_READER_ERROR)
+        hint = " (the file must be text in UTF-8)";
+    report(p, place_of_fault(p), "not YAML: %s%s%s%s%s", context, begins,
            *context ? ", " : "", problem, hint);
     return false;
 }

@@ -442,6 +442,39 @@ Test(config, at_least_one_duplicate_is_remembered)
                    "from 1 to 1000000000");
 }
 
+static void
+expect_only(const char *text, const char *problem)
+{
+    cr_assert_null(read_text(text), "%s", problem);
+    expect_problem(problem);
+    cr_expect_eq(strchr(buf_text(&problems), '\n') + 1 - buf_text(&problems),
+                 (ptrdiff_t)problems.len, "%s", buf_text(&problems));
+    buf_release(&problems);
+}
+
+Test(config, says_where_the_mistake_begins_and_what_was_meant)
+{
+    char text[1000];
+
+    snprintf(text, sizeof text, "%sredis:\n  url: \"redis://h\n  user: me\n", least);
+    expect_only(text,
+                "9:1: not YAML: while scanning a quoted scalar that begins in line 7, "
+                "found unexpected end of stream");
+    snprintf(text, sizeof text, "%sredis: {url: redis://h\nreceiver: {}\n", least);
+    expect_only(text,
+                "7:9: not YAML: while parsing a flow mapping that begins in line 6, "
+                "did not find expected ',' or '}'");
+    snprintf(text, sizeof text, "%s# \xff\n", least);
+    expect_only(text, "6:3: not YAML: invalid leading UTF-8 octet (the file must be text "
+                      "in UTF-8)");
+    snprintf(text, sizeof text, "%sredis: {password: pw}\n", least);
+    expect_only(text, "6:9: redis.password: there is no such setting; did you mean "
+                      "redis.password_file?");
+    snprintf(text, sizeof text, "%s  - {name: b, events: open, sent}\n", least);
+    expect_only(text, "6:29: sent: there is no such setting; several values need [ ] "
+                      "around them");
+}
+
 Test(config, reports_mistakes_of_services)
 {
     cr_expect_null(read_text(WITH_COMMANDS("  services:\n"
