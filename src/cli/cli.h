@@ -117,16 +117,15 @@ struct receiver {
     char owner[SCRIPT_OWNER], name[RECEIVER_TEXT], journal[RECEIVER_TEXT];
     int64_t heard_s; // how long ago it was heard of
     uint64_t waiting, oldest_s;
+    bool is_silent; // for a minute, and left deliveries behind that only its journal has
 };
 struct receivers {
     struct receiver at[RECEIVERS_MAX];
     size_t len;
 };
 
-// receivers_read adds those of each tag that says. receiver_is_silent: it was not heard of for a
-// minute, and left deliveries behind that only its journal has. receiver_text describes one.
+// receivers_read adds those of each tag that says; receiver_text describes one.
 void receivers_read(struct receivers *all, struct tags *t);
-bool receiver_is_silent(const struct receiver *r);
 enum { RECEIVER_LINE = 160 };
 const char *receiver_text(const struct receiver *r, char to[RECEIVER_LINE]);
 

@@ -35,9 +35,11 @@ read_tag(struct receivers *all, struct tags *t, size_t i)
         struct span owner = redis_value(redis_reply_at(reply, k)).text;
         struct receiver r = {0};
         snprintf(r.owner, sizeof r.owner, "%.*s", (int)owner.len, owner.at);
-        if (admin_json_receiver(&r, redis_value(redis_reply_at(reply, k + 1)).text,
-                                now_s))
-            add(all, &r);
+        if (!admin_json_receiver(&r, redis_value(redis_reply_at(reply, k + 1)).text,
+                                 now_s))
+            continue;
+        r.is_silent = r.heard_s > SILENT_S && r.waiting > 0;
+        add(all, &r);
     }
 }
 
@@ -46,12 +48,6 @@ receivers_read(struct receivers *all, struct tags *t)
 {
     for (size_t i = 0; i < t->len; i++)
         read_tag(all, t, i);
-}
-
-bool
-receiver_is_silent(const struct receiver *r)
-{
-    return r->heard_s > SILENT_S && r->waiting > 0;
 }
 
 const char *
@@ -81,7 +77,7 @@ receivers_report(struct report *r)
     receivers_read(&all, &tags);
     tags_close(&tags);
     for (size_t i = 0; all.len > 1 && i < all.len; i++)
-        if (receiver_is_silent(&all.at[i]))
+        if (all.at[i].is_silent)
             report_error(r, EXIT_CODE_UNAVAILABLE, "receivers",
                          "start it again, or see \"A new machine\" in OPERATING.md: what "
                          "waits is only in its journal",

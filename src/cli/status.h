@@ -11,9 +11,8 @@ struct status {
     struct buf *to; // the document
     bool prints;    // lines too
     bool masks;     // what may be somebody's address (event/mask.h)
-    bool
-        hurries; // it is asked over and over: after a failure no other connection is tried
-    bool results; // the last results of each service, too
+    bool hurries;   // asked over and over: no connection after one that failed
+    bool results;   // the last results of each service, too
 
     struct tags tags;     // of the streams
     struct redis *redis;  // of {ac}; NULL: not usable, redis_err says why

@@ -201,10 +201,9 @@ status_groups(struct status *s)
 static void
 show_receiver(struct status *s, const struct receiver *r)
 {
-    bool silent = receiver_is_silent(r);
     char line[RECEIVER_LINE];
 
-    s->healthy = s->healthy && !silent;
+    s->healthy = s->healthy && !r->is_silent;
     document_open(s->to, NULL, '{');
     document_text(s->to, "instance", span_of(r->name));
     document_text(s->to, "journal", span_of(r->journal));
@@ -212,7 +211,7 @@ show_receiver(struct status *s, const struct receiver *r)
     document_number(s->to, "waiting", true, (int64_t)r->waiting);
     document_number(s->to, "oldest_seconds", true, (int64_t)r->oldest_s);
     document_close(s->to, '{');
-    status_line(s, silent ? OUTPUT_BAD : OUTPUT_PLAIN, r->name, "%s",
+    status_line(s, r->is_silent ? OUTPUT_BAD : OUTPUT_PLAIN, r->name, "%s",
                 receiver_text(r, line));
 }
 

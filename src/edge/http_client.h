@@ -16,8 +16,7 @@ struct http_call {
     struct span body, type, encoding; // an empty encoding is not sent
     struct span token;                // sent as Api-Token, if there is one
     const char *line;                 // one more header, "Name: value"; NULL: none
-    bool
-        once; // libcurl does not repeat it by itself, as it does where a kept connection is cut
+    bool once; // libcurl does not repeat it, as it does where a kept connection is cut
     int64_t timeout_ms;
     // `header` is given each line of the answer's head; `stop` is asked about once a second and
     // ends the request with true. Both may be NULL.

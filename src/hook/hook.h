@@ -68,9 +68,8 @@ struct hook_url {
     char host[264];       // canonical, with a port that is no default
     char name[HOOK_NAME]; // of "/hook/<name>/<token>", "" when the path is another
     char token[HOOK_NAME];
-    bool
-        exact; // the receiver, which compares bytes, takes this path; not one with a slash at
-               // the end, or with %2D
+    // The receiver, which compares bytes, takes this path; not one with a slash at the end, or %2D.
+    bool exact;
 };
 // hook_copy_name copies a name that the configuration can give; false, and "", for any other: hooks
 // in a URL like ours, or in Redis, that have another are not ours.

@@ -9,8 +9,7 @@ struct cursor;
 
 struct record {
     uint64_t sequence;
-    int64_t
-        received_us; // by the wall clock, which may have gone back; `sequence` is the order
+    int64_t received_us; // wall clock, which may have gone back: `sequence` is the order
     struct span payload;
     // CURSOR_GAP: the first sequence that is missing; `sequence` is the last one, and
     // received_us the receipt of a record near it, or else now.

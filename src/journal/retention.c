@@ -320,8 +320,7 @@ retention_reserve(struct journal *j, struct err *err)
     struct err reason = {0};
 
     for (;;) {
-        bool
-            fits; // out of the spare, also one that is just being filled, or within the bounds
+        bool fits; // in the spare, or one that is being filled, or within the bounds
         pthread_mutex_lock(&j->lock);
         while (!(fits = j->segments.spare_fd >= 0 || is_within_bounds(j)) && j->filling)
             pthread_cond_wait(&j->filled, &j->lock);

@@ -164,8 +164,7 @@ struct partition {
         size_t sent_len;
         uint64_t sent_after;
         bool uncounted;
-        uint64_t
-            found_at; // cursor that a script found where we did not expect it, plus 1; 0: none
+        uint64_t found_at;   // the cursor that a script did not expect, plus 1; 0: none
         size_t records_max;  // less after one was cut off, more when one passes
         int64_t narrowed_ms; // when it was made less, 0: it may grow at once
         uint64_t in_doubt; // records up to here may have receipts of two different clocks

@@ -169,9 +169,8 @@ unsigned leader_term(const struct leader *l);
 struct silence_clock {
     struct clock_watch watch; // its settle_us is set before the first reading
     int64_t redis_us, boot_us;
-    int64_t
-        step_us; // by boot clock, 0: none; times from before cannot be compared with now
-    bool steady; // and just read
+    int64_t step_us; // boot clock, 0: none; times from before cannot be compared with now
+    bool steady;     // and just read
 };
 
 // The last event of a hook; times by Redis, and by boot clock when this process saw it.
