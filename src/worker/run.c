@@ -132,7 +132,8 @@ use(struct run *r, struct worker *fresh)
 static void
 reload(struct run *r, bool asked)
 {
-    static const char *const ours[] = {"redis.", "worker.", NULL}; // not receiver.
+    static const char *const ours[] = {"account.name", "redis.", "worker.",
+                                       NULL}; // not receiver.
     struct worker fresh = {0};
     struct err err = {0};
 

@@ -457,9 +457,10 @@ def test_a_setting_that_needs_a_restart_is_refused_by_name(sim, make_worker, run
                              .replace(str(worker.admin), str(harness.free_port()))
                              .replace(harness.redis_url(redis.port), harness.redis_url(
                                  redis.port, "redis://127.0.0.1:{port}/1"))
+                             .replace("name: acme", "name: beta")
                              .replace("receiver: {", "receiver: {threads: 8, "))
     harness.wait_for("the refusal", lambda: worker.reloads("refused") == 1)
-    assert "redis.url, worker.admin" in (worker.directory / "worker.log").read_text()
+    assert "account.name, redis.url, worker.admin" in (worker.directory / "worker.log").read_text()
 
 
 def test_mistakes_of_a_new_file_are_lines_of_the_log(sim, make_worker, running):
