@@ -238,13 +238,25 @@ start(struct run *r, struct err *err)
     return 0;
 }
 
+// A round that would only wait for a Retry-After is put off: commands, what is measured, and the lock,
+// which an apply by hand may need, must not wait with it.
+static bool
+is_round_due(struct run *r)
+{
+    int64_t free_ms = clock_boot_ms() + rest_held_ms(r->w->client->rest);
+
+    if (free_ms > clock_boot_ms() + SLICE_MS && free_ms > r->round_ms)
+        r->round_ms = free_ms;
+    return clock_boot_ms() >= r->round_ms || leader_has_changed(r->w->leader);
+}
+
 static void
 loop(struct run *r)
 {
     while (!r->stopping) {
         check_files(r);
         leader_tick(r->w->leader);
-        if (clock_boot_ms() >= r->round_ms || leader_has_changed(r->w->leader)) {
+        if (is_round_due(r)) {
             run_round(r);
             r->check_ms = 0;
         }

@@ -312,13 +312,29 @@ def test_metrics_by_service(lane):
     assert metric('acrelay_commands_oldest_age_seconds{service="crm"}') > 0
     lane.processes[0].send_signal(signal.SIGHUP)
     harness.wait_for("the reload", lambda: lane.worker.reloads() == 1)
-    assert metric('acrelay_commands_oldest_age_seconds{service="crm"}') > 0
+    harness.wait_for("the age, read again",
+                     lambda: metric('acrelay_commands_oldest_age_seconds{service="crm"}') > 0)
     lane.result(entry)
     lane.wait_for_results(2)
     harness.wait_for("none waiting",
                      lambda: metric('acrelay_commands_waiting{service="crm"}') == 0)
     assert metric('acrelay_commands_total{service="crm",outcome="ok"}') == 2
     assert metric('acrelay_commands_calls_total{service="crm"}') == 3
+
+
+def test_a_pause_that_activecampaign_asks_for_holds_up_no_metrics(lane):
+    """Those of a service that left the file, while the round after the reload waits."""
+    lane.simulator.answer(429, "", 1000, "contacts/1", Retry_After="600")
+    process = lane.start()
+    lane.put("contacts/1")
+    metric = lane.worker.metric
+    harness.wait_for("the pause", lambda: metric("acrelay_commands_paused") == 1)
+    text = lane.worker.config.read_text()
+    lane.worker.config.write_text(re.sub(r"\{name: crm, .*?\}, ", "", text))
+    process.send_signal(signal.SIGHUP)
+    harness.wait_for("the reload", lambda: lane.worker.reloads() == 1)
+    harness.wait_for("none of a service that is not there",
+                     lambda: metric('acrelay_commands_waiting{service="crm"}') == 0, 10)
 
 
 def test_a_flood_leaves_the_others_their_share_and_the_rate_is_used(tmp_path):
