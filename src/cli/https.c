@@ -334,6 +334,18 @@ write_files(const struct setup *s, struct err *err)
     return second < 0 ? second : root || first || second;
 }
 
+static void
+remove_file(const char *path)
+{
+    struct buf now;
+
+    buf_init(&now, FILE_MAX);
+    if (file_read(path, &now, NULL) == 0 && span_starts(buf_span(&now), SPAN(OURS)) &&
+        unlink(path) == 0)
+        setup_show("removed", "https", "%s", path);
+    buf_release(&now);
+}
+
 // --- the unit -------------------------------------------------------------------------------
 
 // What a program says at its end is its reason.
@@ -433,8 +445,10 @@ https_start(const struct setup *s, struct err *err)
     int written = write_files(s, err);
     if (written < 0 || check_files(err) < 0 ||
         (!was_running && setup_start(UNIT, err) < 0)) {
-        if (is_new)                  // what has worked until now goes on
-            https_stop(s, &ignored); // *err has the reason
+        if (!was_running) // the files stay: *err and the journal name lines of them
+            (void)setup_stop(UNIT, &ignored);
+        else if (is_new) // what has worked until now goes on, and can be reloaded
+            remove_file(site);
         return -1;
     }
     if (!was_running)
@@ -444,18 +458,6 @@ https_start(const struct setup *s, struct err *err)
         return reload(err);
     setup_show("already", "unit", UNIT " runs");
     return 0;
-}
-
-static void
-remove_file(const char *path)
-{
-    struct buf now;
-
-    buf_init(&now, FILE_MAX);
-    if (file_read(path, &now, NULL) == 0 && span_starts(buf_span(&now), SPAN(OURS)) &&
-        unlink(path) == 0)
-        setup_show("removed", "https", "%s", path);
-    buf_release(&now);
 }
 
 int

@@ -228,7 +228,8 @@ verify_segment(const struct verify_segment *s, void *records)
     output_number("missing", s->lost);
     if (torn)
         output_say(
-            "segment %s is torn: after its last record come bytes that are none. A write "
+            "segment %s is torn: bytes that are not a record follow its last one. A "
+            "write "
             "that was cut off leaves them, and was never acknowledged; so does a disk "
             "that "
             "damaged the last record\n",

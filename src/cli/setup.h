@@ -27,9 +27,9 @@ int setup_stop(const char *unit, struct err *err);
 
 // https.c: HTTPS in front of the receiver by Debian's Caddy under a unit of ours.
 // https_check looks whether the public name leads to this machine and who holds port 443, and
-// changes nothing. https_start writes the Caddyfile and starts the unit; where that fails, nothing
-// is left of it, unless this account's site was served before. https_stop takes back what it did:
-// the unit serves other accounts on.
+// changes nothing. https_start writes the Caddyfile and starts the unit. Where that fails, a unit
+// that it started is stopped, and one that served others before goes on without this account's new
+// site. https_stop takes back what it did: the unit continues to serve other accounts.
 int https_check(const struct setup *s, struct err *err);
 int https_start(const struct setup *s, struct err *err);
 int https_stop(const struct setup *s, struct err *err);

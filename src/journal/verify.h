@@ -7,7 +7,7 @@
 
 enum verify_state {
     VERIFY_CLEAN,   // every record there is can be read
-    VERIFY_TORN,    // after its last record come bytes that are none
+    VERIFY_TORN,    // bytes that are not a record follow its last one
     VERIFY_DAMAGED, // acknowledged records cannot be read
 };
 

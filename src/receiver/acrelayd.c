@@ -453,8 +453,8 @@ static const struct program program = {
     .sentence = "Stores webhook posts from ActiveCampaign durably and publishes them to "
                 "Redis Streams.",
     .options = receiver_options,
-    .more = "SIGHUP reads the configuration and the secrets again, all or nothing. "
-            "SIGTERM answers all\naccepted requests and exits.\n",
+    .more = "On SIGHUP it reloads the configuration and the secrets, all or nothing. "
+            "On SIGTERM it answers all\naccepted requests and exits.\n",
 };
 
 int

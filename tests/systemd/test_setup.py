@@ -200,6 +200,19 @@ def test_what_is_in_the_way_is_one_sentence_and_nothing_is_started(world):
     world.box.run("mv", "/root/api-token", "/etc/acrelay/api-token")
 
 
+def test_a_first_start_that_fails_leaves_the_files_that_its_message_is_about(world):
+    for site, code in (("hooks.broken.example {\n\tno_such_directive\n}\n", 78),
+                       ("http://127.0.0.1:8090 {\n}\n", 69)):  # where the simulator listens
+        world.box.write("/etc/acrelay/broken.caddy", site)
+        said = world.setup(code=code)
+        assert world.active() == list(UNITS[:2]), said
+        assert f"acme_ca {ACME}" in world.box.run("cat", "/etc/acrelay/Caddyfile").stdout
+        assert world.box.run("systemctl", "is-enabled", "acrelay-https", check=False).stdout == "disabled\n"
+    world.box.run("rm", "/etc/acrelay/broken.caddy")
+    world.setup("--undo")
+    assert not world.box.run("sh", "-c", "ls /etc/acrelay | grep -i caddy", check=False).stdout
+
+
 def test_a_name_whose_router_forwards_to_this_machine_is_good(world):
     """Only the certificate is missing then, as nothing but this machine asks for the name."""
     router = world.router("203.0.113.5")
@@ -288,6 +301,12 @@ def test_a_file_that_caddy_cannot_load_does_not_block_reloads(world):
     world.box.run("rm", broken)
     assert "acrelay-https.service reloaded" in world.setup()  # what was written is not loaded yet
     assert "done " not in world.setup()
+    # What validates, and fails when it is started.
+    world.box.write(broken, "http://127.0.0.1:8090 {\n}\n")
+    failed = world.box.run("systemctl", "reload", "acrelay-https", check=False)
+    assert failed.returncode != 0 and state() == "active"
+    world.box.run("rm", broken)
+    world.box.run("systemctl", "restart", "acrelay-https")  # its failed servers would still accept
     world.box.write(broken, breaks)
     world.box.run("caddy", "reload", "--config", "/etc/acrelay/Caddyfile", "--address",
                   "unix//run/acrelay-https/admin.sock", "--force", check=False)
