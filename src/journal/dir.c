@@ -239,13 +239,13 @@ check_newest(int dir, struct segment_list *list)
         list->lost_first >= s.header.first ||
         (list->len > 0 && !segment_is_after(&s, &list->at[list->len - 1])))
         return;
-    add_lost(list, s.header.first, SEGMENT_BYTES);
+    if (list->len > 0) // else the journal is new, and so is its id
+        add_lost(list, s.header.first, SEGMENT_BYTES);
     log_alarm(
         "journal: segment %s, the newest, is not in state_dir: its records that are "
-        "not in Redis are lost, and numbering continues after %llu. Was it moved "
-        "or removed, or not copied with the others? See \"The journal is damaged\" "
-        "in OPERATING.md",
-        s.name, (unsigned long long)list->lost);
+        "not in Redis are lost. Was it moved or removed, or not copied with the "
+        "others? See \"The journal is damaged\" in OPERATING.md",
+        s.name);
 }
 
 static int

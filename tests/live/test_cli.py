@@ -582,7 +582,7 @@ def test_a_replay_over_a_gap_says_so_with_its_exit_code(acrelay, receiver, redis
     receiver.wait_shipped()
     receiver.stop()
     [segment] = [path for path in (receiver.directory / "state").iterdir()
-                 if path.is_file() and b"contact[id]=1" in path.read_bytes()]
+                 if path.suffix == ".wal" and b"contact[id]=1" in path.read_bytes()]
     segment.write_bytes(segment.read_bytes().replace(b"contact[id]=1", b"contact[id]=X"))
     acrelay("journal", "replay", code=2)
     acrelay("journal", "replay", "--yes", code=2)
