@@ -67,7 +67,7 @@ units: $(UNITS) ## build the unit tests
 unit: $(UNITS) ## unit tests
 	@echo $(filter %_fault %_power,$(UNITS)) $(filter-out %_fault %_power,$(UNITS)) | \
 	    xargs -n 1 -P 2 sh -c 'for run in 1 2 3; do \
-	        out=$$(timeout 300 $$0 --jobs 1 --verbose 2>&1); code=$$?; \
+	        out=$$(timeout 600 $$0 --jobs 1 --verbose 2>&1); code=$$?; \
 	        case "$$code $$out" in *"ERROR: "*"Sanitizer: "*|*": runtime error: "*) code=1; break ;; \
 	            0*) break ;; \
             *"LeakSanitizer has encountered a fatal"*) ;; \

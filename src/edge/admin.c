@@ -361,8 +361,7 @@ admin_fetch(const struct socket_address *to, const char *installation, bool post
         return code;
     return err_set(err, ERR_INPUT,
                    "the acrelay there has another account.name or redis.namespace: give "
-                   "this file an "
-                   "address of its own, or restart what is to use it");
+                   "this file an address of its own, or restart what is to use it");
 }
 
 int

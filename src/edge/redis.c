@@ -399,8 +399,7 @@ refuse_bytes(const struct redis *r, struct err *err)
     if (r->elements > REDIS_REPLY_ELEMENTS)
         return err_set(err, ERR_AGAIN,
                        "a reply has more than %d elements, is more than %d arrays deep, "
-                       "or of a type "
-                       "of RESP3",
+                       "or is RESP3",
                        REDIS_REPLY_ELEMENTS, REDIS_REPLY_DEPTH);
     return err_set(err, ERR_AGAIN, "%s", r->reader->errstr);
 }

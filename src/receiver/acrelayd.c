@@ -190,7 +190,6 @@ start_admin(struct receiver *r, struct err *err)
     metric_set(&metrics[START_TIME], (double)clock_now_us() / 1e6);
     metric_show(metrics, METRICS);
     metric_before_write(update_metrics, r);
-    set_running(r, true);
     admin_set_hosts(c->admin_hosts.at, c->admin_hosts.len);
     admin_set_installation(r->file, c->state_dir);
     r->admin = admin_start(&c->receiver_admin, "receiver.admin", c->installation,
@@ -311,6 +310,7 @@ start(struct receiver *r, struct err *err)
     r->relay = relay_start(r->snapshot->config, r->journal, err);
     if (!r->relay || start_admin(r, err) < 0 || start_server(r, err) < 0)
         return -1;
+    set_running(r, true);
     log_start_up(r);
     if (!r->source.is_last_good)
         reload_keep(r);

@@ -250,7 +250,7 @@ class Receiver:
 
     def start(self):
         self.process = self.spawn()
-        wait_for("acrelayd", self.is_ready)
+        wait_for("acrelayd", self.is_ready, 60)  # a sanitizer makes many threads slow to start
 
     def is_ready(self):
         assert self.process.poll() is None, self.read_log()

@@ -390,7 +390,7 @@ def test_the_shell_consumer_shows_and_acknowledges_all(partitions, place, redis)
     done = subprocess.run(
         [harness.ROOT / "deploy/consumers/consumer.sh", "me", "one", str(partitions)], text=True,
         env={**os.environ, "REDIS": f"redis-cli -p {redis.port}", "WAIT": "1"},
-        capture_output=True, timeout=60)
+        capture_output=True, timeout=180)  # hundreds of small programs
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
     assert sorted(line[2] for line in lines) == [CE_ID % n for n in range(8)]
