@@ -39,7 +39,7 @@ FILE_LINES_MAX = 500
 # Of the whole of src: the house as it stood before the features (29,094 lines, 134 files, 349
 # functions), and what they brought: accounts, init and setup, the command lane, Redis over TLS,
 # behind sentinels and as a cluster, partitions, the inspector. A feature may raise them, in the commit that needs it.
-LINES_MAX, FILES_MAX, FUNCTIONS_MAX = 29094 + 15372, 134 + 68, 349 + 255
+LINES_MAX, FILES_MAX, FUNCTIONS_MAX = 29094 + 15375, 134 + 68, 349 + 255
 
 
 def complaints(path, text):

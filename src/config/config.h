@@ -131,9 +131,9 @@ struct config {
     struct config_hook *hooks;
     size_t hooks_len;
     struct config_list streams; // of the hooks, each once
-    char *
-        installation; // "ACCOUNT NAMESPACE", as its programs know each other (edge/admin.h);
-                      // as far as a file that is not valid shows it
+    // "ACCOUNT NAMESPACE", as its programs know each other (edge/admin.h); as far as a file that is
+    // not valid shows it.
+    char *installation;
 };
 
 // --- reading ---------------------------------------------------------------------------------

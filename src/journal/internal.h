@@ -193,7 +193,7 @@ rename_new(int from_dir, const char *from, int to_dir, const char *to)
     return errno == EINVAL ? renameat(from_dir, from, to_dir, to) : -1;
 }
 
-// --- dir.c: the files of a journal's directory: lock, segments, spare, bad/ -------------
+// --- dir.c: the files of a journal's directory: segments, newest, spare, bad/ -----------
 // All calls take the directory's descriptor; names are ours and never come from outside.
 
 // dir_open opens the directory for its owner: it makes it, and checks who may write there.

@@ -192,10 +192,13 @@ relay_show_worst(struct relay *r)
     metric_set(&relay_metrics[RELAY_CLOCK_STEP], step_s);
 }
 
-// Of a partition that comes to a server of its own too.
+// Of a partition that comes to a server of its own too. One that is used and could not be read (ends is
+// 0) is still what it was.
 static void
-show_certificate(const struct partition *p, const char *whose, int64_t ends)
+show_certificate(const struct partition *p, const char *whose, bool used, int64_t ends)
 {
+    if (used && ends == 0)
+        return;
     const char *label = p->relay->len > 1 ? "partition" : NULL; // NULL ends the labels
 
     metric_set(metric_find(METRIC_GAUGE,
@@ -203,7 +206,7 @@ show_certificate(const struct partition *p, const char *whose, int64_t ends)
                            "When a certificate of the TLS connection to Redis expires: "
                            "the server's and its authorities', or ours.",
                            "certificate", whose, label, p->script.namespace, NULL),
-               ends ? (double)ends : NAN);
+               used ? (double)ends : NAN);
 }
 
 void
@@ -213,8 +216,8 @@ relay_show_certificates(const struct partition *p)
     struct tls_state state = {.ends = 0};
     bool is_tls = redis_tls_state(p->redis, &state);
 
-    show_certificate(p, "server", state.ends);
-    show_certificate(p, "client", is_tls && client ? tls_file_ends(client) : 0);
+    show_certificate(p, "server", is_tls, state.ends);
+    show_certificate(p, "client", is_tls && client, client ? tls_file_ends(client) : 0);
 }
 
 void

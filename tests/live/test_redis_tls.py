@@ -177,7 +177,7 @@ def test_the_certificates_ends_are_metrics_and_a_renewed_one_is_seen(ca, start, 
 
 def test_certificates_that_are_used_no_more_alarm_nobody(ca, start, tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(ca.ca))
-    with TlsRedis(ca, ca.issue("server", days=10)) as redis:
+    with TlsRedis(ca, ca.issue("of-10-days", days=10)) as redis:
         url = f"rediss://localhost:{redis.tls_port}/0"
         (tmp_path / "redis-url").write_text(url)
         (tmp_path / "redis-url").chmod(0o600)
